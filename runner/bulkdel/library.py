@@ -20,7 +20,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 import orjson
 
-from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Changed, Source
 from bulkdel.core.pace import By, Wish
@@ -28,10 +28,10 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
 from bulkdel.engine.first_entries import create_log, start_facts
 from bulkdel.engine.progress import QUEUE_MAX, Event, Events, Snapshot
-from bulkdel.engine.session import SendingSession, SessionResult
+from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
-from bulkdel.errors import Drained, UsageError
+from bulkdel.errors import Drained, NotAcceptable, UsageError
 from bulkdel.export.spool import SPOOLED, spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
@@ -198,10 +198,16 @@ class Run:
         events_max: int = QUEUE_MAX,
         chunk_events: bool = True,
         before_sending: Callable[[], None] | None = None,
+        make_session: Callable[..., RunSession] | None = None,
     ) -> None:
-        """Take the arguments. before_sending: a blocking step after the confirmation, before the first request."""
+        """Take the arguments.
+
+        before_sending: a blocking step after the confirmation, before the first request. make_session: takes what
+        `SendingSession` takes.
+        """
         self._arguments = arguments
         self._before_sending = before_sending
+        self._make_session = make_session or _in_this_process
         self._rows = rows
         self._surroundings = surroundings or Surroundings()
         self._reading = ReadingProgress()
@@ -214,7 +220,7 @@ class Run:
         self._log: Checkpoint | None = None
         self._plan: Plan | None = None
         self._confirmed: Confirmed | None = None
-        self._session: SendingSession | None = None
+        self._session: RunSession | None = None
         self._sending: asyncio.Task[Summary] | None = None
         self._begun = asyncio.Event()
         self._wishes: list[Wish] = []  # the changes that came before the session
@@ -437,7 +443,8 @@ class Run:
         try:
             if plan.complete and plan.progress is not None and plan.progress.stop is not None and self._log is not None:
                 figures = plan.progress.stop.facts  # nothing is left to do: the same summary once more
-                return self._summary(SessionResult(Ending(), figures, {}, 0, 0), self._log)
+                read = await asyncio.to_thread(read_log, plan.checkpoint)
+                return self._summary(SessionResult(Ending(), figures, {}, 0, 0, read.progress, read.sha256))
             around = self._surroundings
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
@@ -445,7 +452,7 @@ class Run:
             self._begun.set()
             if self._before_sending is not None:
                 await around.in_thread(self._before_sending, lambda: None)
-            self._session = SendingSession(
+            self._session = self._make_session(
                 plan,
                 self._log,
                 start=start_facts(plan, self._confirmed, around.pid),
@@ -456,12 +463,12 @@ class Run:
             )
             if self._drained:
                 self._session.drain(self._signum)
-            return self._summary(await self._session.run(), self._log)
+            return self._summary(await self._session.run())
         finally:
             self._events.close()
 
-    def _summary(self, result: SessionResult, log: Checkpoint) -> Summary:
-        progress, ending, figures = log.progress, result.ending, result.figures
+    def _summary(self, result: SessionResult) -> Summary:
+        progress, ending, figures = result.progress, result.ending, result.figures
         refused = progress.counts["refused"] + progress.counts["unknown"] + self._arguments.not_restorable
         return Summary(
             status=status_of(ending, complete=progress.complete),
@@ -471,11 +478,19 @@ class Run:
             why=ending.why,
             **{name: figures[name] for name in FIGURES},
             checkpoint=self._arguments.checkpoint,
-            log_sha256=log.sha256,
+            log_sha256=result.log_sha256,
             events_dropped=self._events.dropped,
             session=result,
             progress=progress,
         )
+
+
+def _in_this_process(plan: Plan, log: Checkpoint, **more: Any) -> RunSession:
+    if plan.shards:
+        raise NotAcceptable(
+            f"{plan.checkpoint}: this run was begun in several processes. Nothing was sent. Go on with:\n  {plan.line}"
+        )
+    return SendingSession(plan, log, **more)
 
 
 async def _spool_rows(rows: Rows, to: Path, reading: ReadingProgress) -> None:

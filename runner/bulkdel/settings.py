@@ -24,6 +24,7 @@ from bulkdel.core.address import address_of
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.retry import number_or_share
+from bulkdel.core.shards import SHARDS_MAX
 from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.output import LogFormat
@@ -330,6 +331,10 @@ class Settings(SendingSettings):
 
     checkpoint: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
+
+    shards: Annotated[int | None, Parameter(group=SENDING), count(1, SHARDS_MAX)] = None
+    """Cut the export into this many parts, each sent by a process of its own. The rate is still that of the whole run.
+    For a server that takes more than one processor can send. A resume keeps the cut. Default: one process."""
 
     sandbox: Annotated[bool, Parameter(group=SERVER), Flag] = False
     """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""

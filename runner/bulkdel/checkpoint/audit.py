@@ -7,11 +7,11 @@ entry shows only when the SHA-256 of the log is compared with the one that the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import RUN, reading
+from bulkdel.checkpoint.reader import RUN, reading, shard_log
 from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
@@ -58,7 +58,7 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
         try:
             for progress, entries in reader.folding():
                 found.progress = progress
-                for entry in entries:
+                for entry in entries if reader.own else ():
                     if isinstance(entry, Annotation):
                         found.annotations.append((reader.seq + 1, entry))
                     else:
@@ -69,7 +69,8 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
             found.fault = f"{path}: {error}"
         except NotAcceptable as error:
             found.fault = str(error)
-        found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha.hexdigest(), reader.damaged_tail
+        found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha256, reader.damaged_tail
+        _audit_shards(found, path, reader.shards)
         stopped = bool(found.sessions) and found.sessions[-1].stop is not None and not reader.torn_annotation
     if found.fault is None and found.progress is not None:
         rows, counts = found.progress.rows, counts_of(found.progress)
@@ -80,6 +81,18 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
             # A run that has stopped writes nothing more, and an annotation begins otherwise.
             found.fault = f"{path}: {found.damaged_tail} bytes that no session wrote follow the last session's end"
     return found
+
+
+def _audit_shards(found: Audit, path: Path, shards: Mapping[int, str]) -> None:
+    """Audit the log of each shard. Its commits count too; the first fault is that of the run."""
+    stop = found.sessions[-1].stop if found.sessions else None
+    for number, sha256 in dict(stop.facts.get("shards", {}) if stop else {}).items():
+        if shards.get(int(number)) != sha256 and found.fault is None:
+            found.fault = f"{shard_log(path, int(number))}: is not as the last session left it: its SHA-256 is another"
+    for number in shards:
+        shard = audit(shard_log(path, number))
+        found.commits += shard.commits
+        found.fault = found.fault or shard.fault
 
 
 def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:

@@ -82,7 +82,7 @@ class LogIndex:
                     f"{path}: its index cannot be written: {error}. Make room in {sqlite_folder()}."
                 ) from error
             raise
-        self.sha256 = reader.sha.hexdigest()
+        self.sha256 = reader.sha256
 
     def __enter__(self) -> Self:
         return self

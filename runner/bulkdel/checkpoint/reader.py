@@ -11,9 +11,9 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,7 +23,11 @@ from bulkdel.core.log_entries import (
     Damaged,
     Entry,
     Header,
+    Intent,
+    Outcome,
+    Released,
     Session,
+    Skipped,
     Unreadable,
     decode_line,
     sound,
@@ -104,13 +108,19 @@ class Log:
     """The sound part of the log of a run.
 
     size: bytes of the sound lines. sha256: over those. damaged_tail: bytes after them; while a run is writing they may
-    be half a commit.
+    be half a commit. shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then.
     """
 
     progress: Progress
     sha256: str
     damaged_tail: int
     size: int
+    shards: Mapping[int, str] = field(default_factory=dict)
+
+
+def shard_log(path: Path, number: int) -> Path:
+    """The log of a shard. path: the log of the run. number: from 1."""
+    return path.with_name(f"{path.name}.shard-{number:05}")
 
 
 def find_log(path: Path) -> Path:
@@ -212,6 +222,8 @@ class Reader(Generic[F]):
 
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
+    own: whether the entries that `folding` hands out are of this log. shards: by number, the SHA-256 of the log of each
+    shard that was read.
     """
 
     def __init__(self, lines: Lines, path: Path, kind: LogKind[F]) -> None:
@@ -227,6 +239,8 @@ class Reader(Generic[F]):
         self.damaged_tail = 0
         self.torn_annotation = False
         self.sha = hashlib.sha256()
+        self.own = True
+        self.shards: dict[int, str] = {}
 
     def commits(self) -> Iterator[list[Entry]]:
         """The entries, line by line. Raises NotAcceptable for corruption and for what this version cannot read."""
@@ -255,6 +269,9 @@ class Reader(Generic[F]):
     def folding(self) -> Iterator[tuple[F, list[Entry]]]:
         """The entries, line by line, each line folded into the one state before it is handed out.
 
+        After the log of a run in several shards come the entries about rows in the logs of the shards. `own` is False
+        then, and `shards` has the reader of each shard that has begun.
+
         Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
         skipped rows is not whole: it is written before the first intent, so nothing was sent.
         """
@@ -271,6 +288,47 @@ class Reader(Generic[F]):
             yield fold, entries
         if fold is not None and not fold.born:
             raise self._killed_while_created()
+        if isinstance(fold, Progress) and fold.header.shards:
+            self.own = False
+            for number in range(1, len(fold.header.shards) + 2):
+                for entries in self._of_shard(fold, number):
+                    yield fold, entries
+
+    def _of_shard(self, run: Progress, number: int) -> Iterator[list[Entry]]:
+        """The entries about rows in the log of a shard, line by line, each line folded into the run and handed out.
+
+        A shard that has not begun has no entries.
+        """
+        path = shard_log(self._path, number)
+        if is_fresh(path):
+            return
+        with reading(path, RUN) as reader:
+            shard: Progress | None = None
+            for shard, entries in reader.folding():
+                header = shard.header
+                if (header.run_id, header.shard and header.shard.number) != (run.header.run_id, number):
+                    raise NotAcceptable(f"{path}: is not the log of shard {number} of the run {run.header.run_id}.")
+                if not shard.sessions:  # the header and the list of skipped rows: the log of the run has them
+                    continue
+                about_rows: list[Entry] = []
+                about_rows += (each for each in entries if isinstance(each, Intent | Outcome | Released | Skipped))
+                try:
+                    for entry in about_rows:
+                        run.take(entry)
+                except Unreadable as error:
+                    raise NotAcceptable(f"{path}: line {reader.seq + 1}: {error}") from error
+                yield about_rows
+            if shard is not None:
+                run.join(shard)
+            self.shards[number] = reader.sha.hexdigest()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the sound lines, hex. Of a run in shards: over the SHA-256 of this log and of each shard's."""
+        own = self.sha.hexdigest()
+        if not self.shards:
+            return own
+        return hashlib.sha256("".join(f"{each}\n" for each in (own, *self.shards.values())).encode()).hexdigest()
 
     def replay(self) -> F:
         """Fold the whole log. Raises what `folding` raises."""
@@ -400,7 +458,7 @@ def read_log(path: Path) -> Log:
     """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`."""
     with reading(path, RUN) as reader:
         progress = reader.replay()
-        return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
+        return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards)
 
 
 def header_of(path: Path) -> Header:

@@ -27,6 +27,9 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
+from bulkdel.fleet.order import SHARD
+from bulkdel.fleet.shard import work
+from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import loadable_jobs
@@ -45,6 +48,8 @@ from bulkdel.safety.run_plan import Plan, RunArguments
 
 def run(arguments: RunArguments) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
+    if (descriptors := arguments.environ.get(SHARD)) is not None:
+        return work(arguments, descriptors)
     with notifying(arguments.settings, arguments.environ, "run", arguments.job.name) as notices:
         return settle(arguments, notices).exit_code
 
@@ -59,7 +64,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
         notices.started(opened.run_id)
 
     around = Surroundings(connect=connect_in(arguments.environ))
-    opened = Run(arguments, surroundings=around, chunk_events=events, before_sending=begin)
+    opened = Run(arguments, surroundings=around, chunk_events=events, before_sending=begin, make_session=session_of)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
     settings = arguments.settings

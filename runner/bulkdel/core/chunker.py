@@ -43,7 +43,11 @@ def chunks_of(
     fresh = Records()  # rows that were not sent yet
     for batch in batches:
         parts = [fresh]
-        for start, stop in settled.missing(batch.start, batch.start + len(batch.rows)):
+        if batch.start >= progress.end:
+            break
+        for start, stop in settled.missing(
+            max(batch.start, progress.first), min(batch.start + len(batch.rows), progress.end)
+        ):
             for first, last, since in _split(doubts, start, stop):
                 skips = set(progress.skipped.rows.between(first, last))
                 wanted = _records(batch, first, last, skips)

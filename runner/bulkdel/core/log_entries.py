@@ -51,6 +51,13 @@ class Unreadable(Exception):
     """A sound line that this version must not interpret: an unknown entry, a newer format, a contradiction."""
 
 
+class Shard(NamedTuple):
+    """Which part of a run a log is about. number: from 1. first: the position of its first row."""
+
+    number: int
+    first: int
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """First entry of a log. What it pins must be the same on a resume; none of it is a secret.
@@ -69,6 +76,9 @@ class Header:
     noun: what an id means in this job, for people.
     skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
     guards: those of the first session. A later one may add some or tighten them.
+    shards: of a run in several processes, where the second shard begins, the third, and so on. Each shard has a log of
+        its own; this log has the sessions.
+    shard: of the log of a shard. Its counts, resume points and skipped rows are those of its own rows. None otherwise.
     """
 
     tool: str
@@ -89,6 +99,8 @@ class Header:
     noun: str = USER
     guards: Guards = NO_GUARDS
     export_object: Mapping[str, Any] = field(default_factory=dict)
+    shards: tuple[ResumePoint, ...] = ()
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +432,8 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "parameters": dict(entry.parameters),
                 "skipped_sha256": entry.skipped_sha256,
                 **({"guards": entry.guards.to_json()} if entry.guards else {}),
+                **({"shards": [list(point) for point in entry.shards]} if entry.shards else {}),
+                **({"shard": list(entry.shard)} if entry.shard is not None else {}),
                 **({"marks": [list(point) for point in entry.resume_points]} if entry.resume_points else {}),
             }
         case _:  # its members are named like its attributes
@@ -457,7 +471,18 @@ def _header(data: Mapping[str, Any]) -> Header:
         noun=data.get("noun", USER),
         guards=Guards.from_json(data.get("guards", {})),
         export_object=dict(data.get("export_object", {})),
+        shards=resume_points_of(data.get("shards", ())),
+        shard=_shard(data.get("shard")),
     )
+
+
+def _shard(value: Any) -> Shard | None:
+    if value is None:
+        return None
+    shard = Shard(*value)
+    if set(map(type, shard)) != {int} or shard.number < 1 or shard.first < 0:
+        raise ValueError(f"not a shard: {value!r}")
+    return shard
 
 
 def _saved(value: Any) -> Saved | None:

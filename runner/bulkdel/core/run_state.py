@@ -105,10 +105,20 @@ class Progress:
         self._check_list()
 
     @property
+    def first(self) -> int:
+        """The position of the first row: 0, but in the log of a shard."""
+        return 0 if self.header.shard is None else self.header.shard.first
+
+    @property
+    def end(self) -> int:
+        """The position after the last row."""
+        return self.first + self.rows
+
+    @property
     def begin(self) -> ResumePoint | None:
         """The resume point before the first row without an outcome; None for the beginning of the export."""
-        todo = self.settled.missing(0, self.rows) if self.rows else ()
-        row = todo[0][0] if todo else self.rows
+        todo = self.settled.missing(self.first, self.end) if self.rows else ()
+        row = todo[0][0] if todo else self.end
         found = bisect_right(self.resume_points, row, key=lambda point: point.row) - 1
         return self.resume_points[found] if found >= 0 else None
 
@@ -165,6 +175,23 @@ class Progress:
             case _:  # the header is read before there is a Progress
                 raise Unreadable("a second header, or an entry that no run writes")
 
+    def take(self, entry: Entry) -> None:
+        """Fold in what a session of a shard says about rows. Its other entries are no entries of the run.
+
+        Raises Unreadable as `apply`.
+        """
+        match entry:
+            case Intent():
+                self.apply(entry._replace(backup=None))
+            case Outcome() | Released() | Skipped():
+                self.apply(entry)
+            case _:
+                pass
+
+    def join(self, shard: Progress) -> None:
+        """Take in the backups of a shard, whose entries are taken in already."""
+        self.backups = (*self.backups, *shard.backups)
+
     def untouched(self, rows: PositionSet) -> PositionSet:
         """Those of `rows` that are neither settled, nor in doubt, nor skipped."""
         found = PositionSet()
@@ -210,7 +237,7 @@ class Progress:
 
     def _settle(self, entry: Outcome) -> None:
         spans, rows = self.skipped.rows.joined(entry.ranges), size_of(entry.ranges)
-        beyond = bool(spans) and spans[-1][1] > self.rows
+        beyond = bool(spans) and not self._holds(entry.ranges)
         if beyond or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
             words = _words(entry.ranges)
             raise Unreadable(f"{words} are settled twice, are skipped, or are not in the export")
@@ -229,8 +256,8 @@ class Progress:
 
     def _intend(self, entry: Intent) -> None:
         at, ranges = Instant(entry.at, entry.ahead_s), entry.ranges
-        if ranges and ranges[-1][1] > self.rows:
-            raise Unreadable(f"{_words(ranges)} are sent, but the export has {self.rows} rows")
+        if not self._holds(ranges):
+            raise Unreadable(f"{_words(ranges)} are sent, but {self._has}")
         spans = self.skipped.rows.joined(ranges)
         if sum(map(self.skipped.rows.others, spans)) != size_of(ranges):
             raise Unreadable(f"{_words(ranges)} are sent, but a skipped row is among them")
@@ -250,8 +277,8 @@ class Progress:
         rows, where = PositionSet(entry.ranges), _words(entry.ranges)
         if self.born and (entry.reason != "excluded" or not self.sessions):
             raise Unreadable("more skipped rows than the header counts")
-        if entry.ranges and entry.ranges[-1][1] > self.rows:
-            raise Unreadable(f"{where} are {entry.reason}, but the export has {self.rows} rows")
+        if not self._holds(entry.ranges):
+            raise Unreadable(f"{where} are {entry.reason}, but {self._has}")
         if any(self.settled.overlap(start, stop) for start, stop in entry.ranges):
             raise Unreadable(f"{where} are settled twice")
         for start, stop in entry.ranges if self.in_doubt.size else ():
@@ -267,6 +294,16 @@ class Progress:
         if not self.born:
             self._listed.add(entry.reason, entry.ranges)
             self._check_list()
+
+    def _holds(self, ranges: Ranges) -> bool:
+        """Whether these are rows of this log."""
+        return not ranges or (self.first <= ranges[0][0] and ranges[-1][1] <= self.end)
+
+    @property
+    def _has(self) -> str:
+        if self.header.shard is None:
+            return f"the export has {self.rows} rows"
+        return f"shard {self.header.shard.number} has the rows {self.first}-{self.end - 1}"
 
     def _check_list(self) -> None:
         """Note when the list of skipped rows is whole. Raises Unreadable when it differs from the header's."""

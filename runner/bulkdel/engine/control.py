@@ -9,20 +9,55 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.change_words import SOURCES
 from bulkdel.core.log_entries import Change, Changed, Value, stamp
 from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
 from bulkdel.engine.progress import Event
-from bulkdel.engine.workers import Drain, Stop, Workers
+from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import span, until_words
 from bulkdel.safety.confirmation import Confirmed, How
 from bulkdel.safety.run_plan import Plan
 from bulkdel.times import until_of
+
+
+class Controlled(Protocol):
+    """What sends in a session: its workers, or other processes."""
+
+    def set_ceiling(self, rate: float) -> None:
+        """Send at most `rate` requests a second from now on; 0 is unlimited."""
+        ...
+
+    def slow(self) -> float:
+        """Halve the rate, down to its floor. Returns it, requests a second."""
+        ...
+
+    @property
+    def slowed(self) -> Slowed | None:
+        """Why the rate is below the configured one; None when it is not."""
+        ...
+
+    def hold(self) -> None:
+        """Send nothing until `release`. Requests on the wire may finish."""
+        ...
+
+    def release(self) -> None:
+        """End the hold."""
+        ...
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Keep at most so many requests in flight."""
+        ...
+
+    def set_until(self, epoch: float, words: str) -> None:
+        """Stop at this time: --not-after, as epoch seconds and in words."""
+        ...
 
 
 class SessionControl:
@@ -32,7 +67,7 @@ class SessionControl:
         self,
         plan: Plan,
         log: Checkpoint,
-        workers: Workers,
+        workers: Controlled,
         drain: Drain,
         *,
         wall: Callable[[], float],
@@ -111,7 +146,7 @@ class SessionControl:
     def _change_limits(self, limits: RateLimits) -> None:
         before, self.limits = self.limits, limits
         if limits.ceiling != before.ceiling:
-            self._workers.client.set_ceiling(limits.ceiling)
+            self._workers.set_ceiling(limits.ceiling)
 
     def _change_until(self, text: str) -> str:
         self.until = until = until_of(text, datetime.fromtimestamp(self._wall(), UTC))
@@ -129,10 +164,9 @@ class SessionControl:
         Otherwise a failing --slow-while would add an entry every few seconds, because the rate climbs in between. Once
         the rate is at its ceiling again, the next halving is an entry again.
         """
-        client = self._workers.client
-        if client.adaptive_rate.slowed(client.clock()) is None:
+        if self._workers.slowed is None:
             self._slowest = None
-        rate, before = client.slow(), self._slowest
+        rate, before = self._workers.slow(), self._slowest
         if before is not None and rate >= before:
             return None
         self._slowest = rate
@@ -141,7 +175,7 @@ class SessionControl:
     def _pause(self, by: By) -> bool:
         before = self.pauses
         self.pauses = before.begun(Pause(by.source, by.user, self._wall()))
-        self._workers.client.hold()
+        self._workers.hold()
         return self.pauses != before
 
     def _resume(self, wish: Wish) -> Confirmed | None:
@@ -157,5 +191,5 @@ class SessionControl:
             confirmed = wanted
         self.pauses = left
         if left.first is None:
-            self._workers.client.release()
+            self._workers.release()
         return confirmed

@@ -23,8 +23,17 @@ from bulkdel.safety.run_plan import Plan
 
 def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
     """Write the bad rows that are left out, then the log with its header and the list of skipped rows. Blocks."""
+    export = plan.export
+    if export.invalid_to is not None:
+        write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
+    terms = surroundings.terms_of(plan.arguments.settings)
+    return surroundings.create_log(plan.checkpoint, header_of(plan, confirmed, surroundings), export.skipped, terms)
+
+
+def header_of(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:
+    """The header of the log of a new run."""
     export, words = plan.export, plan.arguments.job.words
-    header = Header(
+    return Header(
         tool=f"bulkdel {version('bulkdel')}",
         run_id=str(uuid.uuid4()),
         at=stamp(surroundings.wall()),
@@ -39,14 +48,11 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         noun=words.noun,
         keys={} if words.named_keys == words.names else words.named_keys,
         parameters=plan.parameters,
-        resume_points=export.preflight.resume_points if export.preflight else (),
+        resume_points=plan.resume_points,
         skipped_sha256=export.skipped.digest(),
         guards=plan.guards,
+        shards=plan.shards,
     )
-    if export.invalid_to is not None:
-        write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
-    terms = surroundings.terms_of(plan.arguments.settings)
-    return surroundings.create_log(plan.checkpoint, header, export.skipped, terms)
 
 
 def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from bulkdel.core.pace import Pause
 QUEUE_MAX = 10_000
 """Events that wait for a slow caller or a slow stderr. Later ones are dropped and counted."""
 
-FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", "what", "value", "source", "user", *KINDS})
+FIELDS = frozenset(
+    {"shard", "chunk", "requests", "why", "signal", "dropped", "what", "value", "source", "user", *KINDS}
+)
 """The fields that an event may have. Ids and tokens are not in the list, so they cannot reach a log."""
 
 SPEED_S = 30.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.held_outcomes import HeldOutcomes
@@ -21,6 +21,7 @@ from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.pace import Pause, Wish
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
+from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, exit_code, key_of, status_of
 from bulkdel.engine.control import SessionControl
 from bulkdel.engine.gate import Gate, OpenGate
@@ -47,6 +48,7 @@ class SessionResult:
     unrecorded: rows by outcome, of responses that could not be made durable.
     kept: rows that were not sent, because a looked-up record is protected.
     unproven: rows that remain, because a look-up did not find them and that does not prove their absence.
+    progress, log_sha256: of the log, or of all logs of the run, at the end.
     """
 
     ending: Ending
@@ -54,6 +56,32 @@ class SessionResult:
     unrecorded: Mapping[str, int]
     kept: int
     unproven: int
+    progress: Progress
+    log_sha256: str
+
+
+class RunSession(Protocol):
+    """A session of a run: `SendingSession`, or one that lets other processes send."""
+
+    async def run(self) -> SessionResult:
+        """Send until every row is settled or something stops it."""
+        ...
+
+    def drain(self, signum: int | None = None) -> None:
+        """Begin to drain."""
+        ...
+
+    def apply(self, wish: Wish) -> bool:
+        """Change the session."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until every change so far is durable."""
+        ...
+
+    def snapshot(self) -> Snapshot | None:
+        """The current figures."""
+        ...
 
 
 class SendingSession:
@@ -119,7 +147,7 @@ class SendingSession:
                     await log.flush()
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(self._connect(pool))
-            proven, fullest = bool(plan.server.found), plan.server.fullest
+            proven, fullest = plan.server.proven, plan.server.fullest
             lookup = AccountLookup(
                 client,
                 self._look_ups,
@@ -182,7 +210,7 @@ class SendingSession:
         for entry, _ in log.lost:
             if isinstance(entry, Outcome):
                 unrecorded[entry.kind] += size_of(entry.ranges)
-        return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven)
+        return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven, log.progress, log.sha256)
 
     def drain(self, signum: int | None = None) -> None:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
@@ -210,6 +238,11 @@ class SendingSession:
         """Wait until every change so far is durable. Raises FileFailed."""
         if not self._ended:
             await self._log.flush()
+
+    @property
+    def workers(self) -> Workers | None:
+        """The workers; None before requests can be sent."""
+        return self._workers
 
     def snapshot(self) -> Snapshot | None:
         """The current figures; None before requests can be sent."""

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from bulkdel.checkpoint.writer import LogWriter
+from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed
@@ -190,6 +191,27 @@ class Workers:
             self._work_of = None
             await prefetch.aclose()
 
+    def set_ceiling(self, rate: float) -> None:
+        """Send at most `rate` requests a second from now on; 0 is unlimited."""
+        self.client.set_ceiling(rate)
+
+    def slow(self) -> float:
+        """Halve the rate, down to its floor. Returns it, requests a second."""
+        return self.client.slow()
+
+    @property
+    def slowed(self) -> Slowed | None:
+        """Why the rate is below the configured one; None when it is not."""
+        return self.client.adaptive_rate.slowed(self.client.clock())
+
+    def hold(self) -> None:
+        """Send nothing until `release`. Requests on the wire may finish."""
+        self.client.hold()
+
+    def release(self) -> None:
+        """End the hold."""
+        self.client.release()
+
     def set_concurrency(self, concurrency: int) -> None:
         """Settle so many items at the same time from now on. A worker too many ends after its item."""
         self.concurrency = concurrency
@@ -218,7 +240,7 @@ class Workers:
             client.rate_limiter.rate,
             client.waiting if self._drain.stop is None else "draining: requests on the wire may finish",
             len(states) >= self.concurrency and held.isdisjoint(states),
-            client.adaptive_rate.slowed(client.clock()),
+            self.slowed,
             silent_s=client.silent_s,
             draining=self._drain.stop is not None,
             concurrency=self.concurrency,

@@ -2,7 +2,7 @@
 
 from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_export
 from bulkdel.export.invalid_file import REASONS, bad_rows, write_invalid
-from bulkdel.export.preflight import Preflight, preflight
+from bulkdel.export.preflight import RESUME_ROWS, Preflight, preflight
 from bulkdel.export.reader import read_rows
 from bulkdel.export.rows import Dialect, Parsed, ReadOptions
 from bulkdel.export.sniff import CANDIDATES, recognise
@@ -11,6 +11,7 @@ __all__ = [
     "BLOCK",
     "CANDIDATES",
     "REASONS",
+    "RESUME_ROWS",
     "Dialect",
     "Export",
     "Fingerprint",

@@ -35,8 +35,7 @@ class Fingerprint:
 
     sha256: of the file as stored (compressed), in hex, as `sha256sum` prints it.
     size: bytes.
-    blocks: for each block the SHA-256 of everything *up to its end*, 32 bytes each. One running hash gives all of them
-        and `sha256`; both passes read from the start.
+    blocks: the SHA-256 of each block, 32 bytes each. So a pass can begin at any block: after a resume, or in a shard.
     """
 
     sha256: str
@@ -73,6 +72,11 @@ class Export:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    @property
+    def descriptor(self) -> int:
+        """The open descriptor, for a process that reads the same file."""
+        return self._fd
 
     def is_file(self, path: Path) -> bool:
         """Whether `path` is this very file."""
@@ -167,7 +171,7 @@ class Hashing:
             if len(block) < wanted:
                 raise self._unsteady("shorter")
             self._digest.update(block)
-            self._blocks += self._digest.digest()
+            self._blocks += hashlib.sha256(block).digest()
             self._done = offset or wanted
             yield block
             if self._on_progress:
@@ -202,21 +206,20 @@ def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerpr
     return reading.fingerprint()
 
 
-def checked_blocks(export: Export, expected: Fingerprint) -> Iterator[bytes]:
+def checked_blocks(export: Export, expected: Fingerprint, first: int = 0) -> Iterator[bytes]:
     """Yield the blocks of the export, each after its hash has been compared with that of the preflight.
+
+    first: the number of the block to begin with.
 
     Raises Halted when they differ: the rows that follow were not checked.
     """
-    digest = hashlib.sha256()
-    count = len(expected.blocks) // _DIGEST
-    for i in range(count):
+    for i in range(first, len(expected.blocks) // _DIGEST):
         offset = i * export.block_size
         try:
             block = export.read_at(offset, export.block_size)
         except OSError as error:
             raise Halted(f"{export.path}, byte {offset}: {error.strerror}. Start the same command again.") from error
-        digest.update(block)
-        if digest.digest() != expected.blocks[i * _DIGEST : (i + 1) * _DIGEST]:
+        if hashlib.sha256(block).digest() != expected.blocks[i * _DIGEST : (i + 1) * _DIGEST]:
             raise _changed(export, offset)
         yield block
     if export.read_at(expected.size, 1):

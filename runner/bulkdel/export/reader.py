@@ -10,7 +10,7 @@ from bulkdel.core.record import ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.file import Export, Fingerprint, checked_blocks
-from bulkdel.export.lines import Lines, skip_to, whole_lines, without_blank_end
+from bulkdel.export.lines import LINE_MAX, Lines, skip_to, whole_lines, without_blank_end
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, Parsed, ReadOptions, line_rows
 
@@ -20,18 +20,23 @@ def read_rows(
 ) -> Iterator[Parsed]:
     """Yield the rows; one batch for each block of `whole_lines`, in order.
 
-    dialect, fingerprint: of the preflight. begin: a resume point of the preflight; the bytes before it are hashed and
-        not parsed. None for all rows.
+    dialect, fingerprint: of the preflight. begin: a resume point of the preflight; None for all rows. The bytes before
+        it are not parsed, and only read where the export is compressed, or for the header of a CSV file.
 
     Raises Halted when a block has changed since the preflight, before any of it is parsed. Raises NotAcceptable for a
     bad row that the preflight did not find: another version of this program may have other rules.
     """
-    blocks = checked_blocks(export, fingerprint)
-    plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
+    plain = decompressed(checked_blocks(export, fingerprint), dialect.compression, export.path, export.block_size)
     if begin is None:
         found = parse(whole_lines(plain, export.path), dialect, options, export.path)
     else:
-        head, rest = skip_to(plain, begin.byte)
+        if dialect.compression == "none":
+            head, _ = skip_to(plain, min(begin.byte, LINE_MAX))
+            first = begin.byte // export.block_size
+            blocks = checked_blocks(export, fingerprint, first)
+            _, rest = skip_to(blocks, begin.byte - first * export.block_size)
+        else:
+            head, rest = skip_to(plain, begin.byte)
         lines = whole_lines(rest, export.path, begin)
         found = parse(lines, dialect, options, export.path, position=begin.row, head=head)
     for parsed in found:

@@ -299,6 +299,10 @@ class Client:
         """Do not count `seconds` as silence of the server: this machine was busy, for example with its disk."""
         self.answered_at += seconds
 
+    def heard(self, ago_s: float) -> None:
+        """Count a useful response that the server has given to another process of this run, so long ago."""
+        self.answered_at = max(self.answered_at, self.clock() - ago_s)
+
     async def watch_patience(self) -> None:
         """Raise Halted when the server has given no useful response for --patience, for any cause.
 

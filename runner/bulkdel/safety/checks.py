@@ -28,6 +28,7 @@ from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, located, printable, until_words
+from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
@@ -168,6 +169,33 @@ def check_not_undone(log: Progress | None, path: Path) -> None:
             f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
             f"{how_to_restore(log, undo, path)}"
         )
+
+
+def check_shards(arguments: RunArguments, log: Progress | None) -> None:
+    """Refuse another number of processes than the run was begun with, and what a run in several cannot do.
+
+    Raises NotAcceptable and UsageError.
+    """
+    settings, wanted = arguments.settings, arguments.settings.shards
+    if log is not None:
+        begun = len(log.header.shards) + 1
+        if not log.complete and wanted is not None and (wanted > 1) != (begun > 1):
+            raise NotAcceptable(
+                f"{arguments.checkpoint}: this run was begun in {counted(begun, 'shard')}, each with a log of its own. "
+                "Nothing was sent. Go on without --shards: the shards stay as they are."
+            )
+        wanted = begun
+    if wanted is None or wanted == 1:
+        return
+    for option, given, way in (
+        ("--sandbox", settings.sandbox, "Start `bulkdel sandbox` and name it with --host"),
+        ("--backup-memberships", settings.backup_memberships, "Leave --shards out, or the copy of the memberships"),
+        ("`bulkdel batch`", ADDRESS in arguments.environ, "Leave it out: the runs of a batch are processes already"),
+    ):
+        if given:
+            raise UsageError(f"--shards: cannot be used with {option}. {way}")
+    if arguments.job.target_state.created:
+        raise UsageError(f"--shards: {arguments.job.name} creates accounts, which one process does. Leave --shards out")
 
 
 def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:

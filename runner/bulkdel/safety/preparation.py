@@ -18,12 +18,12 @@ from bulkdel.command_line import quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
-from bulkdel.core.id_type import IdSet
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Drained, Halted, NotAcceptable
-from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
+from bulkdel.export import RESUME_ROWS, ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
@@ -42,6 +42,7 @@ from bulkdel.safety.checks import (
     check_memberships,
     check_not_undone,
     check_pool,
+    check_shards,
     checked_id_type,
     checked_until,
     host_word,
@@ -126,20 +127,11 @@ def prepare(
     check_not_undone(log, path)
     if target is not None:
         check_look_ups(arguments, target, id_type)
-    options = ReadOptions(
-        id_type=id_type,
-        id_types=job.id_types,
-        format=settings.format,
-        id_field=settings.id_field,
-        trim=settings.trim,
-        on_invalid=settings.on_invalid,
-        max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
-        id_pattern=settings.id_pattern,
-        whole=job.takes_records,
-    )
+    options = read_options(arguments, id_type)
+    check_shards(arguments, log)
     until = None if complete else checked_until(settings, now)
     protected = IdSet(id_type)
-    fetching = _fetching(settings, reading)
+    fetching = fetching_of(settings, reading)
     folder = beside(path, "").absolute().parent
     excluded = [] if complete else read_excluded(settings.exclude or (), options, protected, fetching, folder)
     more_excluded = check_excluded(log, excluded, path) if log else False
@@ -179,9 +171,26 @@ def prepare(
     return plan
 
 
-def _fetching(settings: Settings, reading: ReadingProgress) -> Fetching:
+def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
+    """How what lies elsewhere is fetched."""
     reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout_s))
     return Fetching(reach, settings.patience, reading.fetched)
+
+
+def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
+    """How the export is read."""
+    settings, job = arguments.settings, arguments.job
+    return ReadOptions(
+        id_type=id_type,
+        id_types=job.id_types,
+        format=settings.format,
+        id_field=settings.id_field,
+        trim=settings.trim,
+        on_invalid=settings.on_invalid,
+        max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
+        id_pattern=settings.id_pattern,
+        whole=job.takes_records,
+    )
 
 
 def _begun_otherwise(undoes: Undone) -> str:
@@ -218,7 +227,7 @@ def _read_export(
                 f"read again. `bulkdel status {quoted(arguments.checkpoint)}` shows the run; another one needs another "
                 "--checkpoint."
             )
-        fetching = _fetching(arguments.settings, reading)
+        fetching = fetching_of(arguments.settings, reading)
         file, source = open_far_export(address, copy, fetching, resumed=log is not None)
     stack.enter_context(file)
     piped = file.spooled is not None or file.is_file(copy)
@@ -240,6 +249,7 @@ def _read_export(
         on_progress=reading.read,
         known=None if log is None else log.skipped.by_reason["duplicate"],
         temporary=beside(arguments.checkpoint, "").absolute().parent,
+        resume_rows=1 if arguments.settings.shards else RESUME_ROWS,  # shards are cut at them
     )
     left_out = invalid_to if found.counts["invalid"] else None
     return CheckedExport(
@@ -315,6 +325,7 @@ async def with_sample_check(
             cost,
             administrator,
         )
-    plan = replace(plan, server=server, protected=plan.protected.plus([*owner, *administrator]))
+    own_ids = (*owner, *administrator)
+    plan = replace(plan, server=server, protected=plan.protected.plus(own_ids), own_ids=own_ids)
     check_pool(plan)
     return plan

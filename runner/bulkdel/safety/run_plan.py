@@ -20,11 +20,13 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.plan_digest import digest_of
+from bulkdel.core.record import ResumePoint
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import cuts_of, thinned
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
-from bulkdel.export import Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
+from bulkdel.export import RESUME_ROWS, Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
 from bulkdel.export.download import Source
 from bulkdel.format import located, printable
 from bulkdel.http.memberships import MembershipCost
@@ -137,6 +139,7 @@ class SampleCheck:
     response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
     memberships: what their copy takes; None when none is to be made.
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
+    found_before: whether the process that started this one has found an account.
     """
 
     pool: str | None = None
@@ -150,6 +153,12 @@ class SampleCheck:
     moment: Instant | None = None
     memberships: MembershipCost | None = None
     administrator: Sequence[str] = ()
+    found_before: bool = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether a look-up has found an existing account since the command was started."""
+        return bool(self.found) or self.found_before
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
@@ -175,7 +184,8 @@ class Plan:
     memberships: where the copy of the memberships is, or will be; None without --backup-memberships.
     until: --not-after.
     parameters: those of the job, as the header pins them.
-    server: the result of the sample check.
+    server: the result of the sample check. own_ids: of `protected`, those that only the server knows: of the key's own
+    user, and of an administrator that the pool keeps.
     """
 
     arguments: RunArguments
@@ -196,6 +206,7 @@ class Plan:
     until: datetime | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     server: SampleCheck = NOT_SIGNED_IN
+    own_ids: Sequence[str] = ()
 
     @property
     def checkpoint(self) -> Path:
@@ -216,6 +227,20 @@ class Plan:
     def pool(self) -> str | None:
         """The user pool of the ids: the other value to confirm. None when not signed in."""
         return self.server.pool
+
+    @property
+    def shards(self) -> tuple[ResumePoint, ...]:
+        """Where the second shard of the run begins, the third, and so on; empty for a run in one process."""
+        if self.progress is not None:
+            return self.progress.header.shards
+        found, wanted = self.export.preflight, self.arguments.settings.shards
+        return () if found is None or wanted is None else cuts_of(found.resume_points, found.rows, wanted)
+
+    @property
+    def resume_points(self) -> tuple[ResumePoint, ...]:
+        """The resume points for the header of a new log."""
+        found = self.export.preflight
+        return () if found is None else thinned(found.resume_points, self.shards, RESUME_ROWS)
 
     @property
     def copies_memberships(self) -> bool:

@@ -1,0 +1,70 @@
+"""Shards: one export cut into parts that are sent by a process each. Pure; owns where the cuts are and who has a row.
+
+A shard has consecutive rows, and a log of its own with the positions of the whole export. So every count of the run is
+the sum of those of its shards, and a row has one log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bulkdel.core.log_entries import Header, Shard
+from bulkdel.core.outcome import SKIPS
+from bulkdel.core.record import ResumePoint
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+
+SHARDS_MAX = 99_999
+"""Shards of one run: their numbers have five digits in the names of the logs."""
+
+
+def cuts_of(points: Sequence[ResumePoint], rows: int, shards: int) -> tuple[ResumePoint, ...]:
+    """Where the second shard begins, the third, and so on: the resume points nearest to equal parts of the rows.
+
+    A cut is never inside a row, because a resume point is not. There are fewer shards where there are too few points.
+    """
+    cuts = dict[ResumePoint, None]()
+    for number in range(1, shards):
+        wanted = rows * number // shards
+        right = bisect_left(points, wanted, key=lambda point: point.row)
+        near = points[max(0, right - 1) : right + 1]
+        if near:
+            cuts[min(near, key=lambda point: abs(point.row - wanted))] = None
+    return tuple(cuts)
+
+
+def thinned(points: Sequence[ResumePoint], cuts: Sequence[ResumePoint], apart: int) -> tuple[ResumePoint, ...]:
+    """The cuts, and of the other points those that are about `apart` rows apart: a header has to stay short."""
+    kept, last = list[ResumePoint](), 0
+    for point in points:
+        if point in cuts or point.row - last >= apart:
+            kept.append(point)
+            last = point.row
+    return tuple(kept)
+
+
+def spans_of(header: Header) -> list[tuple[int, int]]:
+    """The rows of each shard as half-open ranges, in order. header: of the run."""
+    firsts = [0, *(point.row for point in header.shards)]
+    return list(zip(firsts, [*firsts[1:], header.counts["rows"]], strict=True))
+
+
+def shard_header(header: Header, skipped: SkippedRows, number: int) -> tuple[Header, SkippedRows]:
+    """The header of a shard's log and its skipped rows. header, skipped: of the run. number: from 1."""
+    first, end = spans_of(header)[number - 1]
+    own = SkippedRows()
+    for reason, rows in skipped.by_reason.items():
+        own.add(reason, PositionSet(rows.ranges(first, end)))
+    counts = {"rows": end - first, "ids": end - first - own.rows.size}
+    counts |= {str(reason): own.by_reason[reason].size for reason in SKIPS}
+    points = tuple(point for point in header.resume_points if first <= point.row < end)
+    part = replace(
+        header,
+        counts=counts,
+        resume_points=points,
+        skipped_sha256=own.digest(),
+        shards=(),
+        shard=Shard(number, first),
+    )
+    return part, own

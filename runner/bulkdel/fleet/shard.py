@@ -1,0 +1,242 @@
+"""The process of one shard: an ordinary session over the rows of the shard, in a log of its own.
+
+It is `bulkdel run` with the words of the run. What the run has found out (the preflight, the sample, the confirmation)
+comes over a channel, which the process also ends with: nothing more is sent when the process of the run is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bulkdel.checkpoint.reader import RUN, is_fresh, reading, shard_log
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.id_type import IdSet
+from bulkdel.core.log_entries import Header
+from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_header
+from bulkdel.core.skipped_rows import SkippedRows
+from bulkdel.engine.first_entries import start_facts
+from bulkdel.engine.progress import Event
+from bulkdel.engine.session import SendingSession
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import BulkdelError, NotAcceptable
+from bulkdel.export import Export
+from bulkdel.fleet.order import LINE_MAX, Ended, Figures, Order, line_of
+from bulkdel.format import until_words
+from bulkdel.http.client import connect_in
+from bulkdel.parameters import pinned
+from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type
+from bulkdel.safety.exclude import read_excluded
+from bulkdel.safety.preparation import ReadingProgress, fetching_of, find_target, read_options
+from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
+from bulkdel.store_path import beside
+
+FIGURES_S = 0.25
+"""So often the figures are sent."""
+
+ORPHAN_S = 5.0
+"""When the process of the run is gone, requests on the wire may take so long to finish."""
+
+ANY_SHARE = "100%"
+"""--max-refused of one shard: the run counts the refusals of all."""
+
+
+def work(arguments: RunArguments, descriptors: str) -> int:
+    """Do a shard. descriptors: of the channel and of the export, as `SHARD` has them. Returns the exit code."""
+    channel, export = map(int, descriptors.split())
+    with asyncio.Runner() as runner:
+        return runner.run(_work(arguments, socket.socket(fileno=channel), export))
+
+
+async def _work(arguments: RunArguments, channel: socket.socket, export: int) -> int:
+    reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_MAX)
+    with ExitStack() as stack:
+        try:
+            order = Order.of(await reader.readline())
+            plan, log = await asyncio.to_thread(_prepared, arguments, order, export, stack)
+            process = _Process(plan, log, order, reader, writer)
+            ended = await process.run()
+        except BulkdelError as error:
+            writer.write(line_of({"failed": [type(error).__name__, error.exit_code, str(error)]}))
+        else:
+            writer.write(line_of({"ended": asdict(ended)}))
+    with suppress(OSError):
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    return 0
+
+
+class _Process:
+    """Runs the session, and speaks with the run."""
+
+    def __init__(
+        self, plan: Plan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        around = Surroundings(connect=connect_in(plan.arguments.environ))
+        self._log = log
+        self._reader = reader
+        self._writer = writer
+        self._held = False
+        self._session = SendingSession(
+            plan,
+            log,
+            start=start_facts(plan, None, around.pid),
+            surroundings=around,
+            on_event=self._event,
+            chunk_events=order.debug,
+        )
+
+    async def run(self) -> Ended:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(signum, self._session.drain, signum)
+        sides = [asyncio.create_task(self._obey()), asyncio.create_task(self._tell())]
+        try:
+            result = await self._session.run()
+        finally:
+            for side in sides:
+                side.cancel()
+            await asyncio.wait(sides)
+        self._send_figures()
+        return Ended.of(result)
+
+    async def _obey(self) -> None:
+        """Do what the run says, until it says nothing more."""
+        with suppress(OSError):
+            while line := await self._reader.readline():
+                self._do(orjson.loads(line))
+        self._session.drain()
+        await asyncio.sleep(ORPHAN_S)
+        signal.raise_signal(signal.SIGKILL)
+
+    def _do(self, said: Mapping[str, Any]) -> None:
+        workers = self._session.workers
+        match said:
+            case {"drain": _}:
+                self._session.drain()
+            case {"held": held}:
+                self._held = held
+                self._hold()
+            case {"concurrency": number} if workers is not None:
+                workers.set_concurrency(number)
+            case {"until": until} if workers is not None:
+                at = datetime.fromisoformat(until)
+                workers.set_until(at.timestamp(), until_words(at))
+            case {"heard": ago_s} if workers is not None:
+                workers.client.heard(ago_s)
+            case _:
+                pass
+
+    def _hold(self) -> None:
+        if (workers := self._session.workers) is not None:
+            if self._held:
+                workers.hold()
+            else:
+                workers.release()
+
+    async def _tell(self) -> None:
+        while self._session.workers is None:  # noqa: ASYNC110 - a pause that came before holds from the first request
+            await asyncio.sleep(0.002)
+        while True:
+            self._hold()
+            self._send_figures()
+            await asyncio.sleep(FIGURES_S)
+
+    def _send_figures(self) -> None:
+        if (moment := self._session.snapshot()) is not None:
+            progress = self._log.progress
+            figures = Figures.of(moment, progress.remaining, progress.counts)
+            self._writer.write(line_of({"figures": asdict(figures)}))
+
+    def _event(self, event: Event) -> None:
+        if event.name == "chunk.settled":
+            self._writer.write(line_of({"event": [event.level, event.name, event.fields]}))
+
+
+def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitStack) -> tuple[Plan, Checkpoint]:
+    """Make the plan of the shard from the order, and open its log. Blocks."""
+    if order.tool != (here := version("bulkdel")):
+        raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
+    path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
+    of_run, skipped_of_run = _read_run(arguments.checkpoint)
+    header, skipped = shard_header(of_run, skipped_of_run, order.number)
+    target = find_target(arguments)
+    assert target is not None, "the sandbox is refused"
+    id_type = checked_id_type(arguments.job, settings)
+    check_look_ups(arguments, target, id_type)
+    options, protected = read_options(arguments, id_type), IdSet(id_type)
+    fetching, folder = fetching_of(settings, ReadingProgress()), beside(path, "").absolute().parent
+    excluded = read_excluded(settings.exclude or (), options, protected, fetching, folder)
+    backup = None if settings.backup is None else shard_file(settings.backup, order.number)
+    settings = replace(
+        settings,
+        rate=0.0,  # its share is what limits it
+        concurrency=order.concurrency,
+        limit=order.limit,
+        max_refused=ANY_SHARE,
+        backup=backup,
+    )
+    own = replace(arguments, settings=settings)
+    around = Surroundings()
+    terms = around.terms_of(settings)
+    log = around.create_log(path, header, skipped, terms) if is_fresh(path) else around.resume_log(path, terms)
+    stack.callback(log.close)
+    _check_same(log.progress, header, path)
+    file = stack.enter_context(Export(export, arguments.export))
+    fingerprint = order.bytes_checked
+    counts = log.progress.header.counts
+    checked = CheckedExport(file, options, order.read_as, fingerprint, counts, log.progress.skipped)
+    plan = Plan(
+        own,
+        id_type,
+        target,
+        checked,
+        log.progress,
+        excluded,
+        protected.plus(order.protected),
+        chunk_size=settings.chunk_size or arguments.job.chunk_max,
+        look_first=settings.look_first or bool(settings.backup or settings.guards),
+        guards=settings.guards,
+        backup_known=check_backup(own, log.progress),
+        until=None if order.until is None else datetime.fromisoformat(order.until),
+        parameters=pinned(arguments.parameters),
+        server=SampleCheck(
+            order.pool, fullest=order.fullest, administrator=order.administrator, found_before=order.proven
+        ),
+    )
+    return plan, log
+
+
+def shard_file(path: Path, number: int) -> Path:
+    """The file of a shard that a run without shards would have at `path`. It keeps the endings."""
+    name, dot, endings = path.name.partition(".")
+    return path.with_name(f"{name}.shard-{number:05}{dot}{endings}")
+
+
+def _read_run(path: Path) -> tuple[Header, SkippedRows]:
+    """The header of the log of the run, and its list of skipped rows."""
+    with reading(path, RUN) as reader:
+        for progress, _ in reader.folding():
+            if progress.born:
+                return progress.header, progress.skipped
+    raise NotAcceptable(f"{path}: has no header")
+
+
+def _check_same(progress: Progress, header: Header, path: Path) -> None:
+    found = progress.header
+    if (found.run_id, found.shard, found.counts) != (header.run_id, header.shard, header.counts):
+        raise NotAcceptable(
+            f"{path}: is not the log of this shard. Nothing was sent. Put the file back that was there."
+        )

@@ -1,0 +1,578 @@
+"""A session of a run in shards: it starts the process of each shard, divides what is one for all, and adds up.
+
+One for all are the rate, which the keeper divides; --concurrency and --limit, of which each shard gets a part;
+--max-refused, --not-after, a pause and a drain. What a shard did is in the log of the shard; this session writes only
+its own start and stop, and the changes, to the log of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+
+from bulkdel.checkpoint.lock import is_locked
+from bulkdel.checkpoint.reader import is_fresh, read_log, shard_log
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.adaptive_rate import Slowed
+from bulkdel.core.latency import BOUNDS_S
+from bulkdel.core.log_entries import Session, Source, stamp
+from bulkdel.core.outcome import COUNTED, KINDS
+from bulkdel.core.pace import Wish
+from bulkdel.core.retry import number_or_share, too_many_refused
+from bulkdel.core.shards import shard_header, spans_of
+from bulkdel.core.summary import Ending, exit_code, key_of, status_of
+from bulkdel.durable import write_all
+from bulkdel.engine.control import SessionControl
+from bulkdel.engine.progress import Event, Snapshot
+from bulkdel.engine.session import RunSession, SendingSession, SessionResult
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.workers import Drain, Stop
+from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.export import Fingerprint
+from bulkdel.export.compression import decompressed
+from bulkdel.export.file import Export, checked_blocks, fingerprint
+from bulkdel.fleet.order import Ended, Figures, Order, line_of, packed
+from bulkdel.fleet.placing import LocalProcesses, Placed
+from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.safety.run_plan import Plan
+from bulkdel.store_path import StorePath, beside
+
+GROUP = "run"
+"""The name of what has one rate: all shards of the run."""
+
+LOOK_S = 0.25
+"""So often is looked at all shards together."""
+
+KILL_AFTER_S = 10.0
+"""A shard that does not end so long after its requests had to be finished is killed."""
+
+STARTS_MAX = 5
+"""A process that ends this often without having settled a row is not started again."""
+
+START_AGAIN_S = 0.5
+"""So long is waited before it is started again, times how often it has ended."""
+
+FREE_S = 15.0
+"""So long is waited for the processes of an earlier session that was killed."""
+
+
+def session_of(plan: Plan, log: Checkpoint, **more: Any) -> RunSession:
+    """The session of this plan: in this process, or in one for each shard."""
+    return ShardedSession(plan, log, **more) if plan.shards else SendingSession(plan, log, **more)
+
+
+class _Shard:
+    """One shard as the run sees it. settled: rows with an outcome of this session, from its log."""
+
+    def __init__(self, number: int, figures: Figures) -> None:
+        self.number = number
+        self.figures = figures
+        self.before = _settled(figures)
+        self.placed: Placed | None = None
+        self.ended: Ended | None = None
+        self.requests_before = self.retries_before = self.throttled_before = 0
+        self.refused_before: Mapping[str, int] = {}
+
+    @property
+    def settled(self) -> int:
+        return _settled(self.figures) - self.before
+
+    def begin_again(self) -> None:
+        """Keep the figures of a process that has ended: the next one counts from 0."""
+        figures = self.figures
+        self.requests_before += figures.requests
+        self.retries_before += figures.retries
+        self.throttled_before += figures.throttled
+        self.refused_before = _sum(self.refused_before, figures.refused)
+        self.figures = Figures(figures.remaining, figures.counts)
+
+
+class ShardedSession:
+    """The session of a run in shards. See `SendingSession` for the methods."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: Checkpoint,
+        *,
+        start: Mapping[str, Any],
+        surroundings: Surroundings,
+        on_event: Callable[[Event], None],
+        chunk_events: bool = True,
+        wishes: Sequence[Wish] = (),
+    ) -> None:
+        self._plan = plan
+        self._log = log
+        self._start = start
+        self._around = surroundings
+        self._on_event = on_event
+        self._chunk_events = chunk_events
+        self._drain = Drain()
+        self._refused_max: int | Fraction = number_or_share(plan.arguments.settings.max_refused)
+        self._resumed = log.progress.sessions > 0
+        self._concurrency = plan.arguments.settings.concurrency
+        self._until = plan.until
+        self._unheld = asyncio.Event()
+        self._unheld.set()
+        self._shards: list[_Shard] = []
+        self._keeper: RateKeeper | None = None
+        self._control: SessionControl | None = None
+        self._wishes = [*wishes]  # until it can be changed
+        self._limit_left = plan.arguments.settings.limit
+        self._ended = False
+
+    async def run(self) -> SessionResult:
+        """Send until every row is settled or something stops it. How it ended is in the result."""
+        plan, log, around = self._plan, self._log, self._around
+        began, path = around.steady(), plan.checkpoint
+        killed = plan.progress is not None and plan.progress.under_way is not None
+        await asyncio.to_thread(self._wait_until_free)
+        spans = spans_of(log.progress.header)
+        log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
+        keeping = asyncio.create_task(log.keep())
+        await (log.begun() if log.licence is not None else log.flush())  # before a shard begins
+        self._shards = await asyncio.to_thread(self._read_shards, len(spans))
+        with ExitStack() as stack:
+            export, checked = await asyncio.to_thread(self._plain_export, stack)
+            rate = plan.arguments.settings.rate
+            async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
+                line = plan.line.without("--proxy")
+                environ = {**plan.arguments.environ}
+                if plan.arguments.settings.proxy is not None:  # its password is hidden in the words of a line
+                    environ["BULKDEL_PROXY"] = plan.arguments.settings.proxy
+                words = replace(line, variables={}).words[1:]
+                engine = LocalProcesses(words, environ, export, self._keeper.address(GROUP))
+                self._control = SessionControl(plan, log, self, self._drain, wall=around.wall, on_event=self._on_event)
+                for wish in self._wishes:
+                    self._control.apply(wish)
+                looking = asyncio.create_task(self._look())
+                try:
+                    await self._send(engine, checked)
+                finally:
+                    looking.cancel()
+        self._ended = True
+        keeping.cancel()
+        return await self._end(began, path)
+
+    async def _send(self, engine: LocalProcesses, checked: Fingerprint) -> None:
+        """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
+        begun = set[int]()
+        while self._drain.stop is None:
+            fresh = [shard for shard in self._shards if shard.number not in begun]
+            portions = {shard: portion for shard in fresh if (portion := self._portion(shard))}
+            if not portions:
+                return
+            begun.update(shard.number for shard in portions)
+            shepherds = [
+                asyncio.create_task(self._keep_going(engine, shard, portion, checked, len(portions)))
+                for shard, portion in portions.items()
+            ]
+            try:
+                await asyncio.gather(*shepherds)
+            finally:
+                for task in shepherds:
+                    task.cancel()
+                await asyncio.wait(shepherds)
+
+    def _portion(self, shard: _Shard) -> int:
+        """How many ids this shard may settle: its own, in the order of the export, until --limit is used up."""
+        if self._limit_left is None:
+            return shard.figures.remaining
+        portion = min(self._limit_left, shard.figures.remaining)
+        self._limit_left -= portion
+        return portion
+
+    async def _keep_going(
+        self, engine: LocalProcesses, shard: _Shard, portion: int, checked: Fingerprint, together: int
+    ) -> None:
+        """Run the process of a shard until its session has ended, and start it again when it was killed."""
+        vain = 0
+        while self._drain.stop is None:
+            await self._unheld_or_drained()
+            if self._drain.begun.is_set():
+                break
+            settled = shard.settled
+            limit = None if self._limit_left is None else portion - settled
+            if limit == 0:
+                break
+            failure = await self._run_once(engine, self._order(shard, limit, checked, together), shard)
+            shard.figures = await asyncio.to_thread(self._figures_of, shard)
+            if shard.ended is not None or failure is not None:
+                break
+            shard.begin_again()
+            vain = vain + 1 if shard.settled == settled else 0
+            if vain == STARTS_MAX:
+                why = f"the process of shard {shard.number} has ended {vain} times without having settled a row"
+                self._drain.begin(Stop(why, error=Halted(why)))
+            else:
+                self._on_event(Event("warning", "shard.restarted", {"shard": shard.number}))
+            await self._drained(START_AGAIN_S * vain)
+        if self._limit_left is not None:
+            self._limit_left += portion - shard.settled
+
+    async def _run_once(self, engine: LocalProcesses, order: Order, shard: _Shard) -> BulkdelError | None:
+        """Run one process of a shard to its end. Returns why it could not begin."""
+        try:
+            placed = await engine.place(order)
+        except OSError as error:
+            failure = Halted(f"the process of shard {shard.number} cannot be started: {error.strerror}")
+            self._drain.begin(Stop(str(failure), error=failure))
+            return failure
+        shard.placed, found = placed, None
+        watching = asyncio.create_task(self._drain_it(placed))
+        try:
+            async for line in placed.poll():
+                found = self._take(shard, orjson.loads(line)) or found
+        finally:
+            watching.cancel()
+            shard.placed = None
+            await placed.kill()  # it has ended, or this session ends early
+        return found
+
+    def _take(self, shard: _Shard, said: Mapping[str, Any]) -> BulkdelError | None:
+        """Take in what a shard says. Returns the failure that kept it from beginning."""
+        match said:
+            case {"figures": figures}:
+                shard.figures = Figures(**figures)
+                self._check_refused()
+            case {"event": [level, name, fields]}:
+                self._on_event(Event(level, name, fields))
+            case {"ended": ended}:
+                shard.ended = Ended(**ended)
+                self._stop_after(shard.ended.as_ending)
+            case {"failed": [_, code, text]}:
+                kinds = (UsageError, NotAcceptable, FileFailed)
+                failure = next((kind for kind in kinds if kind.exit_code == code), Halted)(text)
+                self._drain.begin(Stop(text, error=failure))
+                return failure
+            case _:
+                pass
+        return None
+
+    def _stop_after(self, ending: Ending) -> None:
+        """What stops one shard for good stops all."""
+        if self._drain.stop is not None:
+            return
+        if ending.file_failed:
+            self._drain.begin(Stop(ending.why, error=FileFailed(ending.why)))
+        elif ending.halted:
+            self._drain.begin(Stop(ending.why, error=Halted(ending.why)))
+        elif ending.planned:
+            self._drain.begin(Stop(ending.why, planned=True))
+        elif ending.signal is not None:
+            self._drain.begin(Stop(ending.why, signal=ending.signal))
+
+    def _check_refused(self) -> None:
+        """--max-refused, over what all shards have settled in this session."""
+        settled = sum(shard.settled for shard in self._shards)
+        refused = sum(self._refused.values())
+        if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
+            why = f"of the {settled:,} ids that this session has done, {refused:,} were refused (--max-refused)"
+            self._drain.begin(Stop(why, error=Halted(why)))
+
+    async def _drain_it(self, placed: Placed) -> None:
+        """Tell a process to drain when the session does. Kill it when it does not end."""
+        await self._drain.begun.wait()
+        placed.drain(line_of({"drain": True}))
+        await asyncio.sleep(self._plan.arguments.settings.drain_s + KILL_AFTER_S)
+        await placed.kill()
+
+    async def _look(self) -> None:
+        """Tell each shard when the server has last given a useful response to any of them, for --patience."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            working = [shard for shard in self._shards if shard.placed is not None]
+            for shard in working:
+                silent_s = min(other.figures.silent_s for other in working)
+                if silent_s < shard.figures.silent_s and shard.placed is not None:
+                    shard.placed.drain(line_of({"heard": silent_s + LOOK_S}))
+
+    def drain(self, signum: int | None = None) -> None:
+        """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
+        why = "requests on the wire may finish"
+        if signum is None:
+            stop = Stop("the caller drained the run", drained=True)
+            self._on_event(Event("warning", "run.draining", {"why": why}))
+        else:
+            stop = Stop(signal.Signals(signum).name, signal=signum)
+            self._on_event(
+                Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; a second signal leaves at once"})
+            )
+        self._drain.begin(stop)
+
+    def apply(self, wish: Wish) -> bool:
+        """Change the session, now or as soon as it can send. See `SessionControl.apply`."""
+        if self._ended:
+            raise UsageError(f"{wish.what.value}: the run has ended")
+        if self._control is not None:
+            return self._control.apply(wish)
+        self._wishes.append(wish)
+        return True
+
+    async def flush(self) -> None:
+        """Wait until every change so far is durable. Raises FileFailed."""
+        if not self._ended:
+            await self._log.flush()
+
+    # What `SessionControl` changes
+
+    def set_ceiling(self, rate: float) -> None:
+        """Divide `rate` requests a second from now on; 0 is unlimited."""
+        assert self._keeper is not None, "the session sends"
+        self._keeper.set_rate(GROUP, rate)
+
+    def slow(self) -> float:
+        """Halve the rate, down to its floor. Returns it, requests a second."""
+        assert self._keeper is not None, "the session sends"
+        return self._keeper.slow(GROUP)
+
+    @property
+    def slowed(self) -> Slowed | None:
+        """Why the rate is below the configured one; None when it is not."""
+        return None if self._keeper is None else self._keeper.slowed(GROUP)
+
+    def hold(self) -> None:
+        """Send nothing until `release`. Requests on the wire may finish."""
+        self._unheld.clear()
+        self._tell({"held": True})
+
+    def release(self) -> None:
+        """End the hold."""
+        self._unheld.set()
+        self._tell({"held": False})
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Keep so many requests in flight, in all shards together; each has at least one."""
+        self._concurrency = concurrency
+        working = [shard for shard in self._shards if shard.placed is not None]
+        for shard in working:
+            assert shard.placed is not None
+            shard.placed.drain(line_of({"concurrency": max(1, concurrency // len(working))}))
+
+    def set_until(self, epoch: float, words: str) -> None:
+        """Stop at this time."""
+        del words
+        self._until = datetime.fromtimestamp(epoch, UTC)
+        self._tell({"until": self._until.isoformat()})
+
+    def snapshot(self) -> Snapshot | None:
+        """The current figures of all shards; None before requests can be sent."""
+        if self._keeper is None or self._control is None or not self._shards:
+            return None
+        progress, control, keeper = self._log.progress, self._control, self._keeper
+        figures = [shard.figures for shard in self._shards]
+        working = [shard.figures for shard in self._shards if shard.placed is not None]
+        counts = {kind: sum(each.counts.get(kind, 0) for each in figures) for kind in KINDS}
+        remaining = sum(each.remaining for each in figures)
+        pause, due = control.pauses.first, control.due
+        pause_s = keeper.pause_s(GROUP)
+        draining = self._drain.stop is not None
+        waiting = [each.waiting for each in working]
+        why = waiting[0] if waiting and all(waiting) else None
+        if draining:
+            why = "draining: requests on the wire may finish"
+        if pause is not None and not draining:
+            why = f"paused by {pause.user or 'the program'}"
+            if pause.source is Source.PAUSE_FILE:
+                why = "paused by the pause file"
+        latency = [each.latency for each in working if each.latency[0]]
+        return Snapshot(
+            progress.rows - remaining,
+            progress.rows,
+            {key_of(progress, kind): count for kind, count in counts.items()},
+            self._requests,
+            keeper.rate(GROUP),
+            f"throttled, {pause_s:.1f} s" if pause_s and why is None else why,
+            bool(working) and all(each.busy for each in working),
+            self.slowed,
+            silent_s=min((each.silent_s for each in working), default=0.0),
+            draining=draining,
+            concurrency=self._concurrency,
+            in_flight=sum(each.in_flight for each in working),
+            breaker_open=any(each.breaker_open for each in working),
+            latency=(
+                tuple(sum(each[0][i] for each in latency) for i in range(len(BOUNDS_S) + 1)),
+                sum(each[1] for each in latency),
+            ),
+            retries=sum(shard.retries_before + shard.figures.retries for shard in self._shards),
+            throttled=sum(shard.throttled_before + shard.figures.throttled for shard in self._shards),
+            limits=control.limits.named,
+            binding=control.limits.binding,
+            pause=pause,
+            confirm=str(control.confirming_line) if due else None,
+            until=control.until,
+            limit=self._plan.arguments.settings.limit,
+            refused=self._refused,
+        )
+
+    @property
+    def _requests(self) -> int:
+        return sum(shard.requests_before + shard.figures.requests for shard in self._shards)
+
+    @property
+    def _refused(self) -> Mapping[str, int]:
+        refused: Mapping[str, int] = {}
+        for shard in self._shards:
+            refused = _sum(refused, _sum(shard.refused_before, shard.figures.refused))
+        return refused
+
+    def _tell(self, values: Mapping[str, Any]) -> None:
+        for shard in self._shards:
+            if shard.placed is not None:
+                shard.placed.drain(line_of(values))
+
+    async def _unheld_or_drained(self) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (self._unheld, self._drain.begun)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def _drained(self, seconds: float) -> None:
+        """Wait so long, or until the drain begins."""
+        waiting = asyncio.create_task(self._drain.begun.wait())
+        await asyncio.wait({waiting}, timeout=seconds)
+        waiting.cancel()
+
+    def _order(self, shard: _Shard, limit: int | None, checked: Fingerprint, together: int) -> Order:
+        plan, server = self._plan, self._plan.server
+        compressed = plan.export.dialect.compression != "none"
+        dialect = replace(plan.export.dialect, compression="none") if compressed else plan.export.dialect
+        return Order(
+            number=shard.number,
+            tool=version("bulkdel"),
+            dialect=dialect.to_json(),
+            fingerprint=packed(checked),
+            protected=list(plan.own_ids),
+            pool=plan.pool,
+            proven=server.proven,
+            fullest=server.fullest,
+            administrator=list(server.administrator),
+            until=None if self._until is None else self._until.isoformat(),
+            concurrency=max(1, self._concurrency // together),
+            limit=limit,
+            debug=self._chunk_events,
+        )
+
+    def _plain_export(self, stack: ExitStack) -> tuple[int, Fingerprint]:
+        """The descriptor of the bytes that the shards read, and their hashes. Blocks.
+
+        A compressed export is decompressed once, to a file without a name: it cannot be entered in the middle.
+        """
+        export, dialect = self._plan.export.file, self._plan.export.dialect
+        if dialect.compression == "none":
+            return export.descriptor, self._plan.export.fingerprint
+        folder = beside(self._plan.checkpoint, "").absolute().parent
+        try:
+            copy = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the stack closes it
+            blocks = checked_blocks(export, self._plan.export.fingerprint)
+            for block in decompressed(blocks, dialect.compression, export.path, export.block_size):
+                write_all(copy.fileno(), block)
+        except OSError as error:
+            raise FileFailed(
+                f"{folder}: {error.strerror}. The export is decompressed there for the shards. Nothing was sent. Make "
+                "room, then run the same command again."
+            ) from error
+        plain = stack.enter_context(Export(os.dup(copy.fileno()), export.path))
+        return copy.fileno(), fingerprint(plain)
+
+    def _wait_until_free(self) -> None:
+        """Wait for the processes of a session that was killed: they end by themselves. Raises NotAcceptable."""
+        path, until = self._plan.checkpoint, time.monotonic() + FREE_S
+        if isinstance(path, StorePath):  # the log of a shard is taken over there, and its owner is watched before
+            return
+        for number in range(1, len(self._plan.shards) + 2):
+            log = shard_log(path, number)
+            while not is_fresh(log) and is_locked(log):
+                if time.monotonic() > until:
+                    raise NotAcceptable(f"{log}: its process is still under way. Stop it, then run this again.")
+                time.sleep(0.05)
+
+    def _read_shards(self, count: int) -> list[_Shard]:
+        return [_Shard(number, self._figures(number)) for number in range(1, count + 1)]
+
+    def _figures_of(self, shard: _Shard) -> Figures:
+        """The figures of a shard whose process has ended, with the rows as its log has them."""
+        found = self._figures(shard.number)
+        return replace(shard.figures, remaining=found.remaining, counts=found.counts, in_flight=0)
+
+    def _figures(self, number: int) -> Figures:
+        path = shard_log(self._plan.checkpoint, number)
+        if is_fresh(path):
+            progress = self._log.progress
+            header, _ = shard_header(progress.header, progress.skipped, number)
+            return Figures(header.counts["ids"], dict.fromkeys(COUNTED, 0))
+        found = read_log(path).progress
+        return Figures(found.remaining, dict(found.counts))
+
+    async def _end(self, began: float, path: Any) -> SessionResult:
+        """Add up, and write the stop entry."""
+        plan, log, around = self._plan, self._log, self._around
+        read = await asyncio.to_thread(read_log, path)
+        progress, ended = read.progress, [shard.ended for shard in self._shards if shard.ended is not None]
+        figures = {
+            "requests": plan.server.requests + self._requests,
+            "retries": sum(shard.retries_before + shard.figures.retries for shard in self._shards),
+            "throttled": sum(shard.throttled_before + shard.figures.throttled for shard in self._shards),
+            "resumed": self._resumed,
+            "duration_s": round(around.steady() - began, 3),
+        }
+        limit = plan.arguments.settings.limit
+        reached = limit is not None and sum(shard.settled for shard in self._shards) >= limit
+        stop = self._drain.stop
+        if stop is not None and (stop.signal is not None or stop.drained) and (progress.complete or reached):
+            stop = None
+        why = stop.why if stop else ""
+        if stop is None and not progress.complete and not reached:
+            why = next((each.as_ending.why for each in ended if each.as_ending.why), "a shard has not ended")
+        ending = Ending(
+            why=why,
+            signal=stop.signal if stop else None,
+            file_failed=log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
+            halted=stop is not None and stop.signal is None and not stop.planned and not stop.drained,
+            limit_reached=reached,
+            planned=stop is not None and stop.planned,
+            drained=stop is not None and stop.drained,
+        )
+        now, until = datetime.fromtimestamp(around.wall(), UTC), self._until
+        refused = progress.counts["refused"] + progress.counts["unknown"]
+        time_came = until is not None and now >= until and not progress.complete
+        facts = {
+            "why": why or "done",
+            **({"not_after": until.isoformat()} if until is not None and time_came else {}),
+            **({} if progress.complete else {"to_go_on": plan.line_after(ending, now).words}),
+            "status": status_of(ending, complete=progress.complete),
+            "exit": exit_code(ending, complete=progress.complete, refused=refused),
+            "limit_reached": reached,
+            "blind": any(each.blind for each in ended),
+            "shards": {str(number): sha256 for number, sha256 in read.shards.items()},
+        }
+        log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
+        await log.aclose()
+        if log.failure is not None:
+            ending = replace(ending, file_failed=True)
+        read = await asyncio.to_thread(read_log, path)
+        unrecorded: Mapping[str, int] = dict.fromkeys(COUNTED, 0)
+        for each in ended:
+            unrecorded = _sum(unrecorded, each.unrecorded)
+        kept, unproven = sum(each.kept for each in ended), sum(each.unproven for each in ended)
+        return SessionResult(ending, figures, unrecorded, kept, unproven, read.progress, read.sha256)
+
+
+def _settled(figures: Figures) -> int:
+    return sum(figures.counts.get(kind, 0) for kind in KINDS)
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}

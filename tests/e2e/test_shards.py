@@ -1,0 +1,248 @@
+"""A run in several processes: the rows, the counts and the results are those of one process, whatever is killed.
+
+The oracle is the server: its effects per id, and the times of its arrivals.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.checkpoint.reader import shard_log
+from tests.harness import (
+    DELETIONS,
+    Case,
+    Ran,
+    assert_in_time,
+    bulkdel,
+    entries,
+    finish,
+    kill,
+    sandbox,
+    start,
+    steady,
+    user_ids,
+    wait_until,
+)
+
+PAD = "x" * 900
+"""With rows of a kilobyte, an export of some thousand rows can be cut."""
+
+TIMES_OF_THEIR_OWN = ("at", "attempts", "requestId")
+
+
+def export_of(folder: Path, ids: Sequence[str], *, packed: bool = False, repeated: bool = True) -> Path:
+    """Rows of a kilobyte. Every tenth id comes again much later, so that duplicates lie across every cut."""
+    rows = [json.dumps({"id": each, "note": PAD}) for each in ids]
+    for i in range(0, len(ids) if repeated else 0, 10):
+        rows.insert((i * 7) % len(rows), json.dumps({"id": ids[i], "note": "again"}))
+    text = ("\n".join(rows) + "\n").encode()
+    path = folder / ("export.jsonl.gz" if packed else "export.jsonl")
+    path.write_bytes(gzip.compress(text, 1) if packed else text)
+    return path
+
+
+@contextmanager
+def sharded(
+    folder: Path, ids: Sequence[str], *options: object, shards: int = 3, packed: bool = False, **switches: Any
+) -> Iterator[Case]:
+    export = export_of(folder, ids, packed=packed)
+    with sandbox(ids, **switches) as served:
+        yield Case(export, served, len(ids), ["--shards", shards, *(options or ("--rate", 0))])
+
+
+def results_of(log: Path) -> list[dict[str, Any]]:
+    ran = bulkdel("results", log)
+    assert ran.code == 0, ran
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMES_OF_THEIR_OWN} for row in found]
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes of the shards."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid and "_BULKDEL_SHARD=" in (stat.parent / "environ").read_text():
+                found.append(int(stat.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def run(it: Case, *more: object) -> Ran:
+    return bulkdel(*it.args, *more)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_results_are_those_of_one_process(tmp_path: Path, packed: bool) -> None:
+    """Some of the ids are absent, some rows are duplicates of rows in another shard."""
+    ids = user_ids(2_400, seed=15)
+    users = [*(each for i, each in enumerate(ids) if i % 50), *user_ids(3, seed=16)]
+    export = export_of(tmp_path, ids, packed=packed)
+    with sandbox(users, unknown_ids="refuse") as served:
+        it = Case(export, served, len(ids), ["--rate", 0, "--shards", 3])
+        ran = run(it)
+        assert ran.code == 0, ran
+        assert len(entries(it.log)[0]["shards"]) == 2
+        assert [shard_log(it.log, number).exists() for number in (1, 2, 3, 4)] == [True, True, True, False]
+        assert max(it.effects(ids)) == 1
+        assert bulkdel("verify", it.log, "--host", served.url, "--rate", 0, "--json").found() == (2_400, 0, 0)
+    with sandbox(users, unknown_ids="refuse") as served:
+        log = tmp_path / "one.jsonl"
+        alone = bulkdel(*Case(export, served, len(ids)).args, "--checkpoint", log)
+        assert alone.code == 0, alone
+    assert ran.counts() == alone.counts() == {"deleted": 2_352, "absent": 48, "duplicate": 240}
+    assert results_of(it.log) == results_of(log)
+    status = json.loads(bulkdel("status", it.log, "--json").out)
+    assert (status["deleted"], status["duplicate"], status["remaining"]) == (2_352, 240, 0)
+    assert status["log_sha256"] == ran.summary["log_sha256"]
+    assert bulkdel("report", it.log, "--out", tmp_path / "report.json").code == 0
+    assert bulkdel("status", it.log, "--audit").code == 0
+    changed = shard_log(it.log, 2)
+    changed.write_bytes(changed.read_bytes()[:-1] + b" ")
+    assert bulkdel("status", it.log, "--audit").code == 3
+
+
+def test_processes_of_shards_and_the_run_are_killed_again_and_again(tmp_path: Path) -> None:
+    """No id is lost, and one that is sent again was in flight when a process was killed."""
+    kill_some(tmp_path, kills=12, seed=random.randrange(1 << 32))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(20))
+def test_processes_are_killed_by_the_hundred(tmp_path: Path, number: int) -> None:
+    kill_some(tmp_path, kills=40, seed=random.randrange(1 << 32))
+
+
+def kill_some(folder: Path, *, kills: int, seed: int) -> None:
+    draw, ids, killed = random.Random(seed), user_ids(6_000, seed=7), 0
+    with sharded(folder, ids, latency_s=0.05, fault_paths=DELETIONS) as it:
+        options = ("--concurrency", 6, "--chunk-size", 20)
+        while killed < kills and it.served.pool.deleted < len(ids):
+            process = start(*it.args, *options)
+            while killed < kills and process.poll() is None:
+                time.sleep(draw.uniform(0.05, 0.4))
+                whole = draw.random() < 0.2
+                victims = [process.pid] if whole else children_of(process.pid)
+                if victims and (whole or it.served.pool.deleted):
+                    kill_one(draw.choice(victims))
+                    killed += 1
+            ended = kill(process)
+            assert ended.code in {0, -signal.SIGKILL}, ended
+        ran = run(it, *options)
+        assert (ran.code, seed) == (0, seed), ran
+        counts = ran.counts()
+        assert counts == {"deleted": len(ids), "duplicate": 600}, seed
+        assert set(it.effects(ids)) == {1}, seed
+        sent = sum(it.served.ledger.chunk_sizes[size] * size for size in it.served.ledger.chunk_sizes)
+        assert sent - len(ids) <= kills * 6 * 20, (sent, seed)
+        assert bulkdel("status", it.log, "--audit").code == 0
+
+
+def kill_one(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_signal_drains_all_shards_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    ids = user_ids(4_000, seed=9)
+    with sharded(tmp_path, ids, latency_s=0.1, fault_paths=DELETIONS) as it:
+        process = it.start("--concurrency", 6)
+        it.wait_until_deleted(200)
+        process.send_signal(signal.SIGINT)
+        ran = finish(process)
+        assert ran.code == 130, ran
+        assert ran.counts()["remaining"] == len(ids) - it.served.pool.deleted
+        assert "in doubt" not in bulkdel("status", it.log).out
+        assert bulkdel("status", it.log, "--audit").code == 0
+        again = run(it)
+        assert (again.code, again.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), again
+        assert set(it.effects(ids)) == {1}
+
+
+def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
+    ids = user_ids(4_000, seed=10)
+    with sharded(tmp_path, ids) as it:
+        ran = run(it, "--limit", 1_700)
+        assert (ran.code, ran.counts()["deleted"]) == (0, 1_700), ran
+        assert it.served.pool.deleted == 1_700
+        ran = run(it)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
+
+
+@pytest.mark.alone
+def test_the_rate_holds_while_shards_are_frozen_killed_and_joined(tmp_path: Path) -> None:
+    """At most rate * W + processes + 2 % of the rate in any window, and at least 98 % of it is used at the end."""
+    steady(freeze_and_kill, tmp_path)
+
+
+def freeze_and_kill(folder: Path) -> None:
+    rate, ids = 100, user_ids(40_000, seed=11)
+    with sharded(folder, ids, "--rate", rate, "--chunk-size", 5, "--concurrency", 24) as it:
+        process = it.start()
+        arrivals = it.served.ledger.arrivals
+        wait_until(lambda: len(children_of(process.pid)) == 3 and it.served.pool.deleted > 300, process)
+        frozen, killed, _ = children_of(process.pid)
+        os.kill(frozen, signal.SIGSTOP)
+        time.sleep(3.5)
+        os.kill(frozen, signal.SIGCONT)
+        time.sleep(0.5)
+        os.kill(killed, signal.SIGKILL)
+        time.sleep(4.5)
+        steady_at = time.monotonic()
+        time.sleep(3.0)
+        until = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert finish(process).code == 143
+        # The process of the run has sent the sign-in and the sample.
+        assert_in_time(beyond(list(arrivals), rate, 4) <= 0, beyond(list(arrivals), rate, 4))
+        used = sum(steady_at <= at < until for at in arrivals)
+        assert_in_time(used >= 0.98 * rate * (until - steady_at) - 1, used)
+
+
+def beyond(times: Sequence[float], rate: float, shards: int) -> float:
+    lowest, worst = float("inf"), float("-inf")
+    for count, at in enumerate(sorted(times)):
+        lowest = min(lowest, count - rate * at)
+        worst = max(worst, count + 1 - rate * at - lowest)
+    return worst - (shards + 0.02 * rate)
+
+
+def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> None:
+    ids = user_ids(4_000, seed=12)
+    with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5) as it:
+        process = it.start()
+        it.wait_until_deleted(100)
+        assert bulkdel("ctl", it.log, "pause").code == 0
+        time.sleep(0.3)
+        before = len(it.served.ledger.arrivals)
+        time.sleep(0.5)
+        assert len(it.served.ledger.arrivals) == before
+        assert bulkdel("ctl", it.log, "rate", 0).code == 0
+        assert bulkdel("ctl", it.log, "resume").code == 0
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
+
+
+def test_what_shards_cannot_do_is_refused(tmp_path: Path) -> None:
+    ids = user_ids(2_400, seed=13)
+    with sharded(tmp_path, ids) as it:
+        ran = bulkdel("plan", "delete-users", it.export, "--sandbox", "--shards", 2, env={})
+        assert (ran.code, "bulkdel sandbox" in ran.err) == (2, True), ran
+        one = Case(it.export, it.served, it.ids)
+        ran = run(one, "--limit", 50)
+        assert ran.code == 0, ran
+        ran = run(it)
+        assert (ran.code, "without --shards" in ran.err) == (3, True), ran

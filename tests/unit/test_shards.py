@@ -1,0 +1,204 @@
+"""Cuts of an export: where they are, and that the shards together send the rows that one process sends."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkdel.core.chunker import chunks_of
+from bulkdel.core.id_type import IdSet
+from bulkdel.core.log_entries import Header, Intent, Outcome, Released, Session, Shard, Skipped, Unreadable
+from bulkdel.core.record import Record, ResumePoint
+from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import cuts_of, shard_header, spans_of, thinned
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+from bulkdel.export import Preflight, ReadOptions, open_export, preflight, read_rows
+from bulkdel.export.compression import decompressed
+from bulkdel.export.file import Export, checked_blocks, fingerprint
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+
+USER_ID = ID_TYPES["user_id"]
+
+
+def points(*rows: int) -> tuple[ResumePoint, ...]:
+    return tuple(ResumePoint(row, row + 1, row * 10) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards", "cuts"),
+    [
+        ((), 4, ()),
+        ((50,), 1, ()),
+        ((50,), 2, (50,)),
+        ((10, 20, 30, 40, 50, 60, 70, 80, 90), 2, (50,)),
+        ((10, 20, 30, 40, 50, 60, 70, 80, 90), 4, (20, 50, 70)),
+        ((40, 90), 4, (40, 90)),
+        ((90,), 2, (90,)),
+        ((1,), 2, (1,)),
+    ],
+)
+def test_the_cuts_are_the_resume_points_nearest_to_equal_parts(
+    rows: Sequence[int], shards: int, cuts: Sequence[int]
+) -> None:
+    assert cuts_of(points(*rows), 100, shards) == points(*cuts)
+
+
+def test_the_header_keeps_the_cuts_and_few_other_points() -> None:
+    kept = thinned(points(*range(10, 200, 10)), points(70, 120), 50)
+    assert kept == points(50, 70, 120, 170)
+
+
+def header(rows: int, skipped: SkippedRows, cuts: Sequence[ResumePoint], more: Sequence[ResumePoint] = ()) -> Header:
+    counts = {"rows": rows, "ids": rows - skipped.rows.size}
+    counts |= {str(reason): each.size for reason, each in skipped.by_reason.items()}
+    return Header(
+        tool="bulkdel",
+        run_id="r",
+        at="2026-01-01T00:00:00.000Z",
+        pinned={"pool": "p"},
+        export_path="e",
+        excluded={},
+        counts=counts,
+        sample=None,
+        confirmed={},
+        resume_points=tuple(sorted({*cuts, *more})),
+        skipped_sha256=skipped.digest(),
+        shards=tuple(cuts),
+    )
+
+
+def test_a_shard_has_the_counts_and_the_skipped_rows_of_its_own_rows() -> None:
+    skipped = SkippedRows()
+    skipped.add("duplicate", PositionSet([(3, 6), (48, 53)]))
+    skipped.add("invalid", PositionSet([(99, 100)]))
+    of_run = header(100, skipped, points(50), points(20, 80))
+    assert spans_of(of_run) == [(0, 50), (50, 100)]
+    first, own = shard_header(of_run, skipped, 1)
+    assert first.counts == {"rows": 50, "ids": 45, "excluded": 0, "duplicate": 5, "invalid": 0}
+    assert (first.shard, first.shards, first.resume_points) == (Shard(1, 0), (), points(20))
+    assert first.skipped_sha256 == own.digest()
+    second, own = shard_header(of_run, skipped, 2)
+    assert second.counts == {"rows": 50, "ids": 46, "excluded": 0, "duplicate": 3, "invalid": 1}
+    assert (second.shard, second.resume_points) == (Shard(2, 50), points(50, 80))
+    assert list(own.rows.ranges()) == [(50, 53), (99, 100)]
+
+
+def progress_of_shard() -> Progress:
+    skipped = SkippedRows()
+    part, own = shard_header(header(100, skipped, points(50)), skipped, 2)
+    progress = Progress(part, skipped=own)
+    progress.apply(Session("start", part.at, "", {}))
+    return progress
+
+
+@pytest.mark.parametrize("ranges", [((49, 51),), ((99, 101),), ((0, 10),), ((60, 61), (100, 101))])
+def test_a_shard_refuses_entries_about_rows_of_another_shard(ranges: tuple[tuple[int, int], ...]) -> None:
+    for entry in (
+        Intent("2026-01-01T00:00:00.000Z", ranges),
+        Outcome("2026-01-01T00:00:00.000Z", 1, "done", ranges),
+        Skipped("excluded", ranges),
+    ):
+        with pytest.raises(Unreadable):
+            progress_of_shard().apply(entry)
+
+
+def test_the_run_takes_in_what_a_shard_says_about_rows_and_nothing_else() -> None:
+    run = Progress(header(100, SkippedRows(), points(50)))
+    at = run.header.at
+    run.apply(Session("start", at, "", {}))
+    for entry in (
+        Session("start", at, "", {"backup": "x"}),
+        Intent(at, ((50, 60),)),
+        Outcome(at, 1, "done", ((50, 55),)),
+        Released(((55, 57),)),
+        Skipped("excluded", ((55, 57),)),
+        Session("stop", at, "", {}),
+    ):
+        run.take(entry)
+    assert (run.counts["done"], run.counts["excluded"], run.remaining, run.in_doubt.size) == (5, 2, 93, 3)
+    assert (run.sessions, run.stop, run.backups) == (1, None, ())
+    run.join(progress_of_shard())
+    assert run.backups == ()
+
+
+def ids_of(seed: int, count: int) -> list[str]:
+    draw = random.Random(seed)
+    pool = [f"{draw.getrandbits(96):024x}" for _ in range(count)]
+    return [draw.choice(pool[: i + 1]) if draw.random() < 0.3 else pool[i] for i in range(count)]
+
+
+def written(ids: Sequence[str], form: str, draw: random.Random) -> bytes:
+    """An export with everything that makes a cut hard: quotes, line breaks in them, CRLF, a BOM."""
+    end = draw.choice(["\n", "\r\n"])
+    bom = draw.choice(["", "\ufeff"])
+    if form == "jsonl":
+        lines = [json.dumps({"id": each, "note": "x" * draw.randrange(60)}) for each in ids]
+        text = bom + end.join(lines) + draw.choice(["", end])
+    else:
+        kinds = ["plain", f'"two{end}lines"', f'"say ""so"", {end}{end}"', '"a,b"']
+        notes = [draw.choice(kinds) for _ in ids]
+        text = bom + f"note,id{end}" + end.join(f"{note},{each}" for note, each in zip(notes, ids, strict=True)) + end
+    return text.encode()
+
+
+def sent_by(export: Export, found: Preflight, options: ReadOptions, progress: Progress) -> list[Record]:
+    rows = read_rows(export, found.dialect, options, found.fingerprint, progress.begin)
+    batches = (parsed.batch for parsed in rows)
+    return [record for chunk in chunks_of(batches, progress, 7, IdSet(USER_ID)) for record in chunk.records]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 120),
+    form=st.sampled_from(["jsonl", "csv"]),
+    shards=st.integers(2, 7),
+    block=st.sampled_from([40, 64, 200, 1000]),
+    packed=st.booleans(),
+)
+def test_any_cut_of_any_export_sends_the_rows_that_one_process_sends(
+    tmp_path: Path, *, seed: int, count: int, form: str, shards: int, block: int, packed: bool
+) -> None:
+    draw = random.Random(seed)
+    ids = ids_of(seed, count)
+    plain, path = written(ids, form, draw), tmp_path / "export"
+    path.write_bytes(gzip.compress(plain) if packed else plain)
+    options = ReadOptions(id_type=USER_ID, id_types=ID_TYPES, id_field="id")
+    with open_export(str(path), block_size=block) as export:
+        found = preflight(export, options, rng=draw, temporary=tmp_path, resume_rows=1)
+        cuts = cuts_of(found.resume_points, found.rows, shards)
+        of_run = header(found.rows, found.skipped, cuts, found.resume_points)
+        one = Progress(of_run, skipped=found.skipped)
+        whole = sent_by(export, found, options, one)
+        assert {record.id for record in whole} == set(ids)
+        source, read = export, found
+        if packed:  # the shards read a decompressed copy
+            copy = tmp_path / "plain"
+            blocks = checked_blocks(export, found.fingerprint)
+            copy.write_bytes(b"".join(decompressed(blocks, found.dialect.compression, "e", block)))
+            source = open_export(str(copy), block_size=block)
+            from dataclasses import replace
+
+            read = replace(found, dialect=replace(found.dialect, compression="none"), fingerprint=fingerprint(source))
+        parts: list[Record] = []
+        counts: dict[str, Any] = dict.fromkeys(of_run.counts, 0)
+        for number, (first, end) in enumerate(spans_of(of_run), 1):
+            part, own = shard_header(of_run, found.skipped, number)
+            progress = Progress(part, skipped=own)
+            sent = sent_by(source, read, options, progress)
+            assert all(first <= record.position < end for record in sent)
+            assert len(sent) == progress.remaining == part.counts["ids"]
+            counts = {name: counts[name] + part.counts[name] for name in counts}
+            parts += sent
+        if packed:
+            source.close()
+        assert sorted(parts) == sorted(whole)
+        assert counts == of_run.counts
