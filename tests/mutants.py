@@ -539,7 +539,7 @@ MUTANTS = (
     Mutant(
         "the last administrator is deleted",
         "runner/bulkdel/safety/preparation.py",
-        "protected=plan.protected.plus([*owner, *administrator])",
+        "protected=plan.protected.plus(own_ids)",
         "protected=plan.protected.plus(owner)",
         "e2e/test_http_job.py::test_guards_and_the_administrator_that_is_kept",
     ),

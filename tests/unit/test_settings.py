@@ -28,6 +28,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "host": None,
         "ca_file": None,
         "proxy": None,
+        "shards": None,
         "sandbox": False,
         "rate": 50.0,
         "concurrency": 16,
