@@ -15,7 +15,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-deploy test-python check mutants \
-	soak soak-simulation bench bench-rate bench-store lock lock-image clean
+	soak soak-simulation bench bench-rate bench-batch bench-store lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo

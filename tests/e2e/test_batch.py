@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import Sandbox
+from tests import pageclient
 from tests.harness import KEYS, Ran, bulkdel, case, entries, finish, sandbox, start, user_ids, wait_until, write_objects
 
 OVER_ALL = 30.0
@@ -89,6 +91,12 @@ def asked(refused: Ran) -> list[str]:
     """The options of the command that an unconfirmed batch prints."""
     words = shlex.split(next(line for line in refused.err.splitlines() if line.startswith("  bulkdel ")))
     return words[words.index("--confirm") :]
+
+
+def shown(page: Path) -> dict[str, Any]:
+    """The status of the live page; page: its socket."""
+    status: dict[str, Any] = asyncio.run(pageclient.ask(str(page), "GET", "/status.json")).json()
+    return status
 
 
 def beyond(times: list[float], rate: float, workers: int) -> float:
@@ -178,8 +186,16 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 60, "b": 60}) as it:
         it.write("a", "b", head=f"rate_over_all = {OVER_ALL}\n" + HEAD + "chunk_size = 1\n")
         options = it.confirmed()
-        process = start("batch", "run", it.file, *options, env={}, start_new_session=True)
+        page = tmp_path / "page"
+        process = start("batch", "run", it.file, *options, "--listen", f"unix:{page}", env={}, start_new_session=True)
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
+        wait_until(lambda: all(run["settled"] > 5 for run in shown(page)["runs"]), process)
+        status = shown(page)
+        assert (status["job"], status["rows"], status["state"]) == ("batch of 2 runs", 120, "sending")
+        assert status["settled"] == sum(run["settled"] for run in status["runs"]) == status["counts"]["deleted"]
+        metrics = asyncio.run(pageclient.ask(str(page), "GET", "/metrics")).body.decode()
+        assert 'bulkdel_rows{job="batch of 2 runs"' in metrics
+        assert asyncio.run(pageclient.ask(str(page), "POST", "/control", {"command": "stop"})).status == 403
         assert it.batch("ctl", "rate", 20).code == 0
         refused = it.batch("ctl", "rate", "fast", "--only", "b")
         assert (refused.code, "b  refused: " in refused.out) == (2, True), refused

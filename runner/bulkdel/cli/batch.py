@@ -60,6 +60,7 @@ def run(
     json: Flag = False,
     log_format: LogFormat | None = None,
     progress_every: Annotated[float, seconds(1, 3_600)] = 5.0,
+    listen: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
 ) -> int:
     """Run every run of a batch after one confirmation, or resume it. A run that halts stops no other.
 
@@ -88,6 +89,9 @@ def run(
         the progress as JSON lines.
     progress_every: float
         How often a progress line is written (5s, 1m), where there is no table.
+    listen: str
+        Serve a live page of all runs at this address of this machine: 127.0.0.1:9400 or unix:/run/bulkdel.sock. It only
+        shows; `bulkdel batch ctl` steers.
     """
     from bulkdel.commands import batch as command
 
@@ -105,6 +109,7 @@ def run(
             json=json,
             log_format=log_format,
             progress_every=progress_every,
+            listen=listen,
         )
     )
 

@@ -42,6 +42,7 @@ from bulkdel.engine.threads import in_thread
 from bulkdel.errors import FileFailed, NotConfirmed, UsageError
 from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
+from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
 from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
@@ -65,6 +66,7 @@ class BatchArguments:
     """The arguments of the caller. Those that are None are as the file of the batch says.
 
     confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
+    listen: the address of the live page.
     """
 
     file: Path
@@ -78,6 +80,7 @@ class BatchArguments:
     json: bool = False
     log_format: LogFormat | None = None
     progress_every: float = 5.0
+    listen: str | None = None
 
     def batch(self) -> Batch:
         """Read the file. Raises UsageError."""
@@ -96,6 +99,7 @@ class BatchArguments:
             "--rate-over-all": self.rate_over_all,
             "--not-after": self.not_after,
             "--stop-after-failures": self.stop_after_failures,
+            "--listen": self.listen,
         }
         line = CommandLine("batch", ("run", str(self.file))).plus_given(given)
         return line.plus("--json") if self.json else line
@@ -156,7 +160,24 @@ class Night:
         self._sending = False
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
+        self._address = page_address(arguments.listen)
         self.children = Children(batch.base)
+
+    def _head(self) -> dict[str, Any]:
+        """What the page shows and is no sum of the runs."""
+        batch, until = self._batch, self._until
+        return {
+            "at": _now(),
+            "job": f"batch of {counted(len(batch.runs), 'run')}",
+            "pool": None,
+            "host": None,
+            "run_id": None,
+            "pid": os.getpid(),
+            "state": "draining" if self._signum is not None else "sending" if self._sending else "starting",
+            "doing": None if self._sending else self.progress_text(),
+            "until": None if until is None else until.isoformat(timespec="seconds"),
+            "plan": {"runs": len(batch.runs), "parallel": batch.parallel, "rate_over_all": batch.rate_over_all or None},
+        }
 
     def progress_text(self) -> str:
         """What is under way, in words."""
@@ -181,7 +202,12 @@ class Night:
             self._check_day(state)
             # Shares of the keeper before may last, when the batch before was killed.
             restarted = state.under_way is not None
-            async with keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper:
+            logs = {run.name: run.log_in(batch.base) for run in batch.runs}
+            seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.environ, head=self._head)
+            async with (
+                keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper,
+                on_batch_page(self._address, seen),
+            ):
                 planned = await self._plan(state, keeper)
                 confirmed = await self._confirm(planned, state)
                 if log is None:
@@ -354,7 +380,7 @@ class Night:
     def _end(self, name: str, ended: Ended) -> None:
         self._ended[name] = ended
         self._failures += ended.exit in FAILURES
-        self._progress[name].end(ended.exit, ended.result)
+        self._progress[name].end(ended.result)
 
     async def _keep(self, log: LogWriter[BatchState], entry: BatchRunEnded) -> None:
         """Write to the log of the batch. When that fails every child drains, and no other begins."""

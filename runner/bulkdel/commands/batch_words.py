@@ -8,6 +8,7 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.batch import COMPLETE, Due, PlannedRun, ToConfirm
+from bulkdel.core.batch_status import rows_of
 from bulkdel.fleet.children import Ended
 from bulkdel.format import counted, span
 
@@ -125,20 +126,7 @@ def summary_lines(values: Mapping[str, Any]) -> Iterator[str]:
     code, lasted = values["exit_code"], span(values["duration_s"])
     yield f"{values['status']}: {counted(len(runs), 'run')} in {lasted}, exit code {code}"
     for run in runs:
-        counts = ", ".join(f"{count:,} {name}" for name, count in counts_of_rows(run).items())
+        counts = ", ".join(f"{count:,} {name}" for name, count in rows_of(run).items())
         why = f"; {shortened(run['why'])}" if run["why"] else ""
         yield f"  {run['name']:<{width}}  {run['status']} ({run['exit_code']}){': ' if counts else ''}{counts}{why}"
-    yield "  total: " + (", ".join(f"{count:,} {name}" for name, count in counts_of_rows(totals).items()) or "no row")
-
-
-def counts_of_rows(values: Mapping[str, Any]) -> dict[str, int]:
-    """The rows by outcome; they stand before `rows` in a summary. Zeros are left out."""
-    found: dict[str, int] = {}
-    if "rows" not in values:  # there is no summary: the run was not started
-        return found
-    for name, value in values.items():
-        if name == "rows":
-            break
-        if type(value) is int and value:
-            found[name] = value
-    return found
+    yield "  total: " + (", ".join(f"{count:,} {name}" for name, count in rows_of(totals).items()) or "no row")

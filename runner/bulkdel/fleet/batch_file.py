@@ -44,7 +44,7 @@ OF_THE_BATCH = {
     "confirm": "the batch is confirmed as a whole",
     "json": "`bulkdel batch … --json` has it",
     "log_format": "the log of each run is JSON",
-    "listen": "`bulkdel batch status --watch` shows all runs",
+    "listen": "`bulkdel batch run --listen` serves one page for all runs",
     "listen_control": "`bulkdel batch ctl` steers the runs",
 }
 """Options of `run` that a batch sets itself, and what to use instead."""

@@ -8,10 +8,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bulkdel.core.batch import PlannedRun
+from bulkdel.core.batch_status import RunStatus
 from bulkdel.format import span
 from bulkdel.output import LogFormat, SafeStream, stderr_log
 
@@ -28,6 +29,7 @@ class RunProgress:
     """Where one run is. phase: waiting, planning, running, or how it has ended.
 
     settled, rows: as its last progress said. per_s: ids a second. left_s: seconds. note: why it waits, or what it does.
+    live: the latest status of its process, where it was asked. summary: of its end.
     """
 
     name: str
@@ -37,7 +39,8 @@ class RunProgress:
     per_s: float = 0.0
     left_s: float | None = None
     note: str = ""
-    exit: int | None = None
+    live: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
     def take_plan(self, planned: PlannedRun) -> None:
         """Take in the plan."""
@@ -52,9 +55,18 @@ class RunProgress:
         elif event.get("event") == "run.draining":
             self.note = "draining"
 
-    def end(self, code: int, summary: Mapping[str, Any]) -> None:
+    def take_status(self, status: Mapping[str, Any]) -> None:
+        """Take in the status of its process."""
+        self.live = status
+
+    @property
+    def status(self) -> RunStatus:
+        """For the page."""
+        return RunStatus(self.name, self.phase, self.phase == RUNNING, self.rows, self.live, self.summary)
+
+    def end(self, summary: Mapping[str, Any]) -> None:
         """Take in its end."""
-        self.phase, self.exit = str(summary.get("status", "not started")), code
+        self.phase, self.summary = str(summary.get("status", "not started")), summary
         self.per_s, self.left_s, self.note = 0.0, None, ""
         if "rows" in summary:
             self.rows = summary["rows"]

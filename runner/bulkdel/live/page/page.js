@@ -131,7 +131,22 @@ function render(now) {
   const plan = Object.entries(now.plan).filter(([, value]) => value !== null);
   table("plan", plan.map(([name, value]) => [PLAN[name] || name.replaceAll("_", " "), count(value)]));
   $("run").hidden = false;
+  renderRuns(now.runs);
   renderControls();
+}
+
+/* The runs of a batch; one run has none. */
+function renderRuns(runs) {
+  $("of-runs").hidden = !runs;
+  if (!runs) return;
+  table("runs", runs.map((run) => [run.name, runText(run)]));
+  show("how", "This page only shows. To steer the runs: bulkdel batch ctl.");
+}
+
+function runText(run) {
+  const rows = run.rows ? ` · ${count(run.settled)} of ${count(run.rows)} rows` : "";
+  const doing = run.waiting ? ` · ${run.waiting}` : run.per_s ? ` · ${count(Math.round(run.per_s))} ids/s` : "";
+  return `${run.state}${rows}${doing}`;
 }
 
 function why(now) {
