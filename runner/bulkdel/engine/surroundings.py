@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bulkdel.checkpoint.file import How
@@ -18,6 +19,8 @@ from bulkdel.engine.backup import Backup
 from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.client import Connect, connect
 from bulkdel.settings import SendingSettings
+from bulkdel.store.means import Means
+from bulkdel.store.objects import open_objects
 
 
 def _create_log(path: Path, header: Header, skipped: SkippedRows, terms: Terms) -> Checkpoint:
@@ -51,4 +54,5 @@ class Surroundings:
 
     def terms_of(self, settings: SendingSettings) -> Terms:
         """How a log in a store is written with these settings."""
-        return Terms(self.licence_s, settings.patience, settings.take_over)
+        reach = partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy)
+        return Terms(self.licence_s, settings.patience, settings.take_over, Means(open=reach))

@@ -6,6 +6,7 @@ its effect is not known: a time-out, a broken connection, a server that fails.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from bulkdel.store.directory import Directory
@@ -33,8 +34,8 @@ class Objects(Protocol):
         ...
 
 
-def open_objects(path: StorePath) -> Objects:
+def open_objects(path: StorePath, *, ca_file: Path | None = None, proxy: str | None = None) -> Objects:
     """Open the store at this URL. Creates nothing. Raises UsageError when what it needs is not installed."""
     if path.scheme == "file":
         return Directory(path.directory)
-    return Remote(path)
+    return Remote(path, ca_file=ca_file, proxy=proxy)

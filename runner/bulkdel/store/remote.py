@@ -1,14 +1,13 @@
 """An object store as a store of a log: S3 and what speaks like it, Google Cloud Storage, Azure. By obstore.
 
-Credentials come from the environment and the machine, as obstore finds them; nothing of them is in a message. A request
-is made once: whoever calls repeats it, and compares.
+A request is made once: the caller repeats it, and compares.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
-from bulkdel.errors import UsageError
 from bulkdel.store.bucket import open_bucket, words_of
 from bulkdel.store_path import StorePath
 
@@ -21,18 +20,14 @@ class Remote:
 
     hedged = True
 
-    def __init__(self, path: StorePath) -> None:
-        try:
-            import obstore  # noqa: PLC0415 - it costs time, and an extra installs it
-            from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError  # noqa: PLC0415
-        except ImportError:
-            raise UsageError(f"{path}: needs obstore. Install it with: pip install 'bulkdel[remote]'") from None
-        self._obstore = obstore
-        self._exists = AlreadyExistsError
-        self._absent = (NotFoundError, FileNotFoundError)
-        self._failed = (BaseError, OSError)
+    def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None) -> None:
         limit = timedelta(seconds=REQUEST_S)
-        self._store = open_bucket(str(path), {"timeout": limit, "connect_timeout": limit})
+        limits = {"timeout": limit, "connect_timeout": limit}
+        self._store = open_bucket(str(path), limits, ca_file=ca_file, proxy=proxy)
+        import obstore  # noqa: PLC0415 - an extra installs it
+        from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
+
+        self._obstore, self._exists, self._failed = obstore, AlreadyExistsError, (BaseError, OSError)
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`."""
@@ -48,7 +43,7 @@ class Remote:
         """See `Objects`."""
         try:
             return bytes(self._obstore.get(self._store, name).bytes())
-        except self._absent:
+        except FileNotFoundError:  # as obstore words it
             return None
         except self._failed as error:
             raise OSError(None, words_of(error)) from None
