@@ -28,7 +28,7 @@ from bulkdel.core.shards import SHARDS_MAX
 from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.output import LogFormat
-from bulkdel.store_path import store_path
+from bulkdel.store_path import StorePath, log_path, store_path
 from bulkdel.times import date_of, schedule_at, seconds_of, until_of
 
 NOTE_MAX = 1_000
@@ -110,6 +110,11 @@ def per_second(_type: object, tokens: Sequence[Token]) -> float:
     with suppress(ValueError):
         return float(text.replace(",", "") if _WHOLE.fullmatch(text) else text)
     raise ValueError(f"{tokens[0].value!r} is not a rate. Write 10 or 0.5 (requests a second), or 0 for no limit.")
+
+
+def path_or_store(_type: object, tokens: Sequence[Token]) -> Path:
+    """Read a path, or the URL of a store."""
+    return log_path(tokens[0].value)
 
 
 def duration(_type: object, tokens: Sequence[Token]) -> float:
@@ -377,8 +382,9 @@ class Settings(SendingSettings):
     max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
     """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
 
-    backup: Annotated[Path | None, Parameter(group=SAFETY)] = None
-    """Keep a copy of every record, on the disk before its id is sent: JSON Lines, with .gz or .zst compressed."""
+    backup: Annotated[Path | None, Parameter(group=SAFETY, converter=path_or_store)] = None
+    """Keep a copy of every record, durable before its id is sent: JSON Lines, with .gz or .zst compressed. Or a URL: of
+    a place in a store, such as s3://bucket/users.jsonl.gz."""
 
     backup_memberships: Annotated[bool, Parameter(group=SAFETY), Flag] = False
     """With --backup, before the first id is sent: also copy which users are in which groups and have which roles."""
@@ -442,6 +448,8 @@ class Settings(SendingSettings):
                 raise UsageError(f"{option} {text!r}: is in the future, so it would spare no account. Correct the date")
 
     def _check_fields(self) -> None:
+        if self.backup_memberships and isinstance(self.backup, StorePath):
+            raise UsageError("--backup-memberships: is kept beside --backup, which has to be a file then. Name a file")
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         if self.id_pattern is not None:

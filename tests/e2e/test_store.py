@@ -16,7 +16,11 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH
+from bulkdel_jobs.sandbox.users import ids_of
+from tests.e2e.test_restore import NONE, undo
+from tests.full_users import differences, full_users
 from tests.harness import (
+    POOL,
     Ran,
     assert_in_time,
     bulkdel,
@@ -214,3 +218,31 @@ def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
             ended = finish(process)
         assert ended.code == 0, ended
         assert it.effects(IDS) == [1] * 600
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_backup_in_the_store_brings_the_users_back(ending: str, tmp_path: Path) -> None:
+    """Each write of the backup is an object. A resume goes on with it; `restore` reads it, and has its own store."""
+    before, pool = full_users(60), full_users(60)
+    ids = [ids_of(pool.user(number), "user_id")[0] for number in range(60)]
+    url, backup = f"file://{tmp_path}/store", f"file://{tmp_path}/users.jsonl{ending}"
+    with undo(tmp_path, ids, pool=pool) as it:
+        stores = ("--store", url, "--backup", backup, "--chunk-size", 10)
+        assert it.delete(*stores, "--limit", 20, backup=False).code == 0
+        assert it.delete(*stores, backup=False).summary["resumed"]
+        assert len(pool) == 0
+        objects = sorted((tmp_path / f"users.jsonl{ending}").glob("0*"))
+        assert len(objects) >= 2
+        other = bulkdel(*it.deletion("--store", f"{url}2", "--backup", backup, "--allow-absent", backup=False))
+        assert (other.code, "is there already" in other.err) == (3, True), other.err
+        words = ["restore", url, *NONE, "--json", "--confirm", 60, "--pool", POOL, "--store", f"{url}.back"]
+        back = bulkdel(*words, cwd=tmp_path)
+        assert back.code == 0, back.err
+        lost = [each for each in differences(before, pool) if each.field not in {"groups", "roles"}]
+        assert lost == [], "no copy of the memberships was kept"
+        assert bulkdel("status", f"{url}.back", env={}).code == 0
+        undone = bulkdel("status", url, "--json", env={}).summary["annotations"]
+        assert [each["event"] for each in undone] == ["undo", "undo"]
+        objects[1].rename(tmp_path / "away")
+        refused = bulkdel("restore", url, *NONE, "--plan", cwd=tmp_path / "store")
+        assert (refused.code, "are not those that the run wrote" in refused.err) == (3, True), refused.err

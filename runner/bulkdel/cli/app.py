@@ -9,7 +9,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Token
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
 from rich.console import Console
 
@@ -28,8 +28,7 @@ from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
-from bulkdel.settings import NotifySettings, RestoreSettings, Settings, VerifySettings, count
-from bulkdel.store_path import log_path
+from bulkdel.settings import NotifySettings, RestoreSettings, Settings, VerifySettings, count, path_or_store
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
@@ -102,11 +101,7 @@ OfTheJob = Annotated[Any, Parameter(parse=False)]
 """The parameters of a job that has some: `with_options_of` gives the command their options."""
 
 
-def _log_path(_type: object, tokens: Sequence[Token]) -> Path:
-    return log_path(tokens[0].value)
-
-
-CheckpointPath = Annotated[Path, Parameter(converter=_log_path)]
+CheckpointPath = Annotated[Path, Parameter(converter=path_or_store)]
 """The path of a log or of its export, or the URL of the store of a log."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True)]

@@ -34,7 +34,7 @@ from bulkdel.export.spool import SPOOLED, part_of
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
-from bulkdel.store_path import beside
+from bulkdel.store_path import beside, log_path
 from bulkdel.verify.findings import STATE
 
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
@@ -272,7 +272,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
-        yield Named(Path(name), "the backup of the records", known, wanted, expected=True)
+        yield Named(log_path(name), "the backup of the records", known, wanted, expected=True)
     if (memberships := progress.memberships) is not None:
         known = Known(memberships.size, crc=memberships.crc)
         yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring, expected=True)

@@ -15,6 +15,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
 from bulkdel.safety.checks import check_known
+from bulkdel.store.parts import parts_of
+from bulkdel.store_path import StorePath
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -121,8 +124,11 @@ class Backup(GroupCommit[bytes, Saved]):
 
     def close(self) -> None:
         """Write what is left, and close. Blocks."""
-        super().close()
+        self._end_writes()
         os.close(self._fd)
+
+    def _end_writes(self) -> None:
+        super().close()
 
     def _write(self, items: list[bytes]) -> tuple[Saved]:
         packed = self._pack(b"".join(items))
@@ -204,6 +210,8 @@ def is_backup(path: Path, known: Saved) -> bool:
 
 
 def _open(path: Path) -> int:
+    if isinstance(path, StorePath):
+        return _fetched(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a named pipe would wait
     except OSError as error:
@@ -212,6 +220,18 @@ def _open(path: Path) -> int:
         os.close(fd)
         raise NotAcceptable(f"{path}: is not a regular file; a backup is one. {MOVED}")
     return fd
+
+
+def _fetched(path: StorePath) -> int:
+    """A backup in a store, joined in a temporary file without a name."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            for data in parts_of(path):
+                file.write(data)
+            file.flush()
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise NotAcceptable(f"{path}: the backup cannot be read: {error.strerror or error}. {MOVED}") from error
 
 
 def holds(fd: int, known: Saved) -> bool:

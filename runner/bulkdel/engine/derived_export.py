@@ -25,6 +25,7 @@ from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
+from bulkdel.store_path import StorePath, log_path
 
 SCHEMA = """
 CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
@@ -126,9 +127,11 @@ def backups_of(
 
     Raises NotAcceptable for a given file that is no backup of this run.
     """
-    begun = [(Path(name), known) for name, known in progress.backups]
+    begun = [(log_path(name), known) for name, known in progress.backups]
     if not given:
-        return [(path, known) for path, known in begun if known.size or path.exists()]
+        return [
+            (path, known) for path, known in begun if known.size or (path.exists() and not isinstance(path, StorePath))
+        ]
     left, found = list(given), dict[int, tuple[Path, Saved]]()
     for nth in sorted(range(len(begun)), key=lambda nth: -begun[nth][1].size):  # any file begins with an empty part
         name, known = begun[nth]

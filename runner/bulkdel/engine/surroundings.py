@@ -16,6 +16,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.store_backup import open_backup
 from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.client import Connect, connect
 from bulkdel.settings import SendingSettings
@@ -50,7 +51,7 @@ class Surroundings:
     licence_s: float = LICENCE_S
     create_log: Callable[[Path, Header, SkippedRows, Terms], Checkpoint] = _create_log
     resume_log: Callable[[Path, Terms], Checkpoint] = _resume_log
-    open_backup: Callable[[Path, Saved | None], Backup] = Backup.open
+    open_backup: Callable[[Path, Saved | None], Backup] = open_backup
 
     def terms_of(self, settings: SendingSettings) -> Terms:
         """How a log in a store is written with these settings."""

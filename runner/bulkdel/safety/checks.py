@@ -311,6 +311,8 @@ def _check_copied(path: Path, known: MembershipsSaved) -> None:
 
 def check_known(path: Path, durable: Saved | None) -> None:
     """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
+    if isinstance(path, StorePath):
+        return  # its objects are read when it is opened
     try:
         there = path.lstat()
     except FileNotFoundError:

@@ -1,0 +1,84 @@
+"""A backup in a store: one object for each write, in the order of their numbers. Joined they are the file.
+
+What a process that was cut off adds late is a copy more, which does no harm. So an object of another writer is counted,
+and the next number is taken.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from bulkdel.core.log_entries import Saved
+from bulkdel.engine.backup import Backup
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.store.certain import Creator, Taken
+from bulkdel.store.means import MEANS, Means
+from bulkdel.store.parts import part_name, parts_of
+from bulkdel.store_path import StorePath
+
+PATIENCE_S = 900.0
+"""A write that fails is repeated for so long. Without its copy no id is sent."""
+
+
+class StoreBackup(Backup):
+    """A backup in a store, open for appending."""
+
+    def __init__(self, path: StorePath, saved: Saved, objects: int, means: Means) -> None:
+        """objects: how many there are."""
+        super().__init__(path, -1, saved)
+        self._store = means.open(path)
+        self._creator = Creator(self._store, PATIENCE_S, means)
+        self._objects = objects
+
+    @classmethod
+    def begin(cls, path: StorePath, durable: Saved | None, means: Means = MEANS) -> StoreBackup:
+        """Open a new backup, or an earlier one to continue it: see `Backup.open`."""
+        try:
+            size = crc = objects = 0
+            fits = not (durable or Saved()).size
+            for data in parts_of(path, means):
+                objects += 1
+                size, crc = size + len(data), zlib.crc32(data, crc)
+                fits = fits or (durable is not None and (size, crc) == durable)
+        except OSError as error:
+            raise FileFailed(f"{path}: the backup cannot be read: {error.strerror}. Nothing was sent.") from error
+        if durable is None and objects:
+            raise NotAcceptable(
+                f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. Name "
+                "another place (--backup)."
+            )
+        if not fits:
+            raise NotAcceptable(
+                f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
+                "objects back, or name another place (--backup)."
+            )
+        return cls(path, Saved(size, crc), objects, means)
+
+    def close(self) -> None:
+        """Write what is left, and end the threads. Blocks."""
+        self._end_writes()
+        self._creator.close()
+
+    def _write(self, items: list[bytes]) -> tuple[Saved]:
+        packed, saved = self._pack(b"".join(items)), self.saved
+        while True:
+            name = part_name(self._objects + 1)
+            try:
+                self._creator.create(name, packed)
+            except Taken:
+                saved, ours = _plus(saved, self._store.get(name) or b""), False
+            else:
+                saved, ours = _plus(saved, packed), True
+            self._objects += 1
+            if ours:
+                return (saved,)
+
+
+def _plus(saved: Saved, data: bytes) -> Saved:
+    return Saved(saved.size + len(data), zlib.crc32(data, saved.crc))
+
+
+def open_backup(path: Path, durable: Saved | None) -> Backup:
+    """Open a backup in a file or in a store: see `Backup.open`."""
+    return StoreBackup.begin(path, durable) if isinstance(path, StorePath) else Backup.open(path, durable)
