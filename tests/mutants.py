@@ -1951,9 +1951,9 @@ MUTANTS = (
     ),
     Mutant(
         "a run that fails stops the others of its batch",
-        "runner/bulkdel/commands/batch.py",
-        "        if limit is not None and self._failures >= limit:\n",
-        "        if self._failures >= (limit or 1):\n",
+        "runner/bulkdel/core/batch.py",
+        "        if self.failures_max is not None and self.failures >= self.failures_max:\n",
+        "        if self.failures >= (self.failures_max or 1):\n",
         "e2e/test_batch.py::test_different_endings_in_one_night",
     ),
     Mutant(
@@ -1980,8 +1980,8 @@ MUTANTS = (
     Mutant(
         "Ctrl-C leaves the processes of a batch running",
         "runner/bulkdel/commands/batch.py",
-        "            self._signum = signum\n            self.children.send_signal(signum)\n",
-        "            self._signum = signum\n",
+        "replace(self._state, signal=signum)\n            self.children.send_signal(signum)\n",
+        "replace(self._state, signal=signum)\n",
         "e2e/test_batch.py::test_a_kill_a_drain_and_one_rate_over_all",
     ),
     Mutant(

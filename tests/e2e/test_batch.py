@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import pty
 import shlex
 import signal
 import stat
@@ -13,6 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,20 @@ import pytest
 
 from bulkdel_jobs.sandbox import Sandbox
 from tests import pageclient
-from tests.harness import KEYS, Ran, bulkdel, case, entries, finish, sandbox, start, user_ids, wait_until, write_objects
+from tests.harness import (
+    KEYS,
+    Ran,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    sandbox,
+    start,
+    told_after,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 
 OVER_ALL = 30.0
 
@@ -225,17 +240,32 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
+    """It is confirmed on a terminal."""
     with night(tmp_path, {"a": 200}) as it:
         it.write("a", head=HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\n")
-        options = it.confirmed()
-        process = start("batch", "run", it.file, *options, env={}, start_new_session=True)
+        terminal, theirs = pty.openpty()
+        process = start("batch", "run", it.file, env={}, stdin=theirs)
+        os.close(theirs)
+        told_after(process, "Type the number of ids", signum=None)
+        os.write(terminal, b"200\n")
         wait_until(lambda: it.pools["a"].ledger.deleted > 5, process)
+        log = Path(f"{it.file}.batch.jsonl")
+        assert [entry["how"] for entry in entries(log) if entry["type"] == "confirmed"] == ["typed"]
         pid = it.pid_of("a")
         assert pid is not None
         process.kill()
         process.communicate()
+        os.close(terminal)
         wait_until(lambda: not is_alive(pid), timeout_s=10)
-        assert 5 < sum(it.effects("a")) < 200
+        done = sum(it.effects("a"))
+        assert 5 < done < 200
+        # The confirmation is kept; the time of the night stops what is left.
+        soon = datetime.now(UTC) + timedelta(seconds=4)
+        stopped = it.batch("run", "--not-after", soon.isoformat(timespec="seconds"))
+        assert (stopped.code, done <= sum(it.effects("a")) < 200) == (6, True), stopped
+        assert set(it.effects("a")) <= {0, 1}
+        ends = [entry["not_after"] for entry in entries(log) if entry.get("event") == "stop"]
+        assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
 
 
 def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:

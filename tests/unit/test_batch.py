@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import pytest
 from bulkdel.core.batch import (
     BatchState,
     Due,
+    NightState,
     PlannedRun,
     ToConfirm,
     exit_code_of,
     first_that_applies,
     group_rates,
+    means_the_next_day,
     planned_run,
     twins,
 )
@@ -160,6 +162,30 @@ def test_a_group_has_the_lowest_rate_of_its_runs() -> None:
     assert run("a").group == "https://a p"
 
 
+def test_when_no_other_run_begins() -> None:
+    at = datetime(2026, 1, 31, 6, tzinfo=UTC)
+    assert NightState().closed(at) is None
+    assert NightState(failures=9).closed(at) is None
+    assert [NightState(failures=n, failures_max=2).closed(at) for n in (1, 2, 3)] == [None, 4, 4]
+    assert [NightState(until=at).closed(at + timedelta(seconds=s)) for s in (-1, 0)] == [None, 6]
+    assert NightState(failures=2, failures_max=1, until=at).closed(at) == 4
+    assert NightState(failures=2, failures_max=1, signal=15, until=at).closed(at) == 143
+    assert NightState(signal=2, file_failed=True).closed(at) == 5
+
+
+def test_a_time_of_day_that_has_just_stopped_the_batch() -> None:
+    six = datetime(2026, 1, 31, 6, tzinfo=UTC)
+    tomorrow, soon = six + timedelta(days=1), six + timedelta(hours=5)
+
+    def means(stopped: datetime | None, until: datetime, now: datetime) -> bool:
+        return means_the_next_day(None if stopped is None else stopped.isoformat(), until, now, within_s=6 * 3600)
+
+    assert means(six, tomorrow, soon)
+    assert not means(six, tomorrow, six + timedelta(hours=7))
+    assert not means(six, tomorrow.replace(minute=1), soon)
+    assert not means(None, tomorrow, soon)
+
+
 FILE = """
 folder = "out"
 parallel = 2
@@ -253,6 +279,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN.replace("delete-users", "kick-users") + 'parameters = { ap = "x" }\n', "'app'?"),
         (BEGIN.replace("delete-users", "delete-user"), "delete-user"),
         (BEGIN + "confirm = 5\n", "confirm: cannot be given for one run; the batch is confirmed as a whole"),
+        (BEGIN + "shards = 2\n", "processes already"),
         (BEGIN + 'listen = "127.0.0.1:9400"\n', "listen: cannot be given"),
         (BEGIN.replace('"a"', '"../a"'), "is also the name of a folder"),
         (BEGIN.replace('"a"', '"a."'), "is also the name of a folder"),

@@ -27,8 +27,18 @@ LIVE: dict[str, Any] = {
     "doing": None,
 }
 SUMMARY = {
-    "deleted": 7, "absent": 1, "refused": 0, "excluded": 1, "duplicate": 0, "invalid": 1, "remaining": 2,
-    "rows": 12, "requests": 9, "retries": 0, "throttled": 3, "status": "halted",
+    "deleted": 7,
+    "absent": 1,
+    "refused": 0,
+    "excluded": 1,
+    "duplicate": 0,
+    "invalid": 1,
+    "remaining": 2,
+    "rows": 12,
+    "requests": 9,
+    "retries": 0,
+    "throttled": 3,
+    "status": "halted",
 }
 
 

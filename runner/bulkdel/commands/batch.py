@@ -27,15 +27,17 @@ from bulkdel.core.batch import (
     FAILURES,
     BatchState,
     Due,
+    NightState,
     PlannedRun,
     ToConfirm,
     first_that_applies,
     group_rates,
+    means_the_next_day,
     planned_run,
     twins,
 )
 from bulkdel.core.log_entries import BatchConfirmed, BatchRunEnded, Session, stamp
-from bulkdel.core.summary import EXIT_FILE, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
+from bulkdel.core.summary import EXIT_FILE, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
@@ -155,8 +157,7 @@ class Night:
         self._arguments = arguments
         self._until = until
         self._ended: dict[str, Ended] = {}
-        self._failures = 0
-        self._signum: int | None = None
+        self._state = NightState(failures_max=batch.stop_after_failures, until=until)
         self._sending = False
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
@@ -173,7 +174,7 @@ class Night:
             "host": None,
             "run_id": None,
             "pid": os.getpid(),
-            "state": "draining" if self._signum is not None else "sending" if self._sending else "starting",
+            "state": "draining" if self._state.signal is not None else "sending" if self._sending else "starting",
             "doing": None if self._sending else self.progress_text(),
             "until": None if until is None else until.isoformat(timespec="seconds"),
             "plan": {"runs": len(batch.runs), "parallel": batch.parallel, "rate_over_all": batch.rate_over_all or None},
@@ -187,7 +188,7 @@ class Night:
     def drain(self, signum: int) -> bool:
         """Stop: every child drains, and no other begins. False while only plans are under way: they are ended."""
         if self._sending:
-            self._signum = signum
+            self._state = replace(self._state, signal=signum)
             self.children.send_signal(signum)
         return self._sending
 
@@ -235,15 +236,14 @@ class Night:
 
     def _check_day(self, state: BatchState) -> None:
         """Refuse a time of day that has just stopped this batch: now it would mean the next day."""
-        text, stopped = self._batch.not_after, state.stop.facts.get("not_after") if state.stop else None
-        if text is None or stopped is None or self._until is None or not is_time_of_day(text):
+        text, stopped, until = self._batch.not_after, state.stop, self._until
+        if text is None or until is None or stopped is None or not is_time_of_day(text):
             return
-        before = datetime.fromisoformat(stopped)
-        if time.time() - before.timestamp() <= NEXT_DAY_S and before.time() == self._until.time():
-            line = self._arguments.line.plus("--not-after", self._until.isoformat())
+        if means_the_next_day(stopped.facts.get("not_after"), until, datetime.now(UTC), within_s=NEXT_DAY_S):
+            line = self._arguments.line.plus("--not-after", until.isoformat())
             raise NotConfirmed(
-                f"--not-after {text} has just stopped this batch, and would now mean {until_words(self._until)}. "
-                f"Nothing was sent. If that is what you want:\n  {line}"
+                f"not confirmed: --not-after {text} has just stopped this batch, and would now mean "
+                f"{until_words(until)}. Nothing was sent. If that is what you want:\n  {line}"
             )
 
     async def _plan(self, state: BatchState, keeper: RateKeeper) -> list[PlannedRun]:
@@ -328,7 +328,7 @@ class Night:
 
         async def settle(run: PlannedRun) -> None:
             async with places:
-                if (code := self._closed) is not None:
+                if (code := self._state.closed(datetime.now(UTC))) is not None:
                     self._end(run.name, Ended(code, error="it was not started"))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]).text)
@@ -342,20 +342,6 @@ class Night:
         )
         async with reporter.running():
             await asyncio.gather(*map(settle, able))
-
-    @property
-    def _closed(self) -> int | None:
-        """The exit code of a run that may not begin any more; None while one may."""
-        if self._failed is not None:
-            return EXIT_FILE
-        if self._signum is not None:
-            return EXIT_SIGNAL + self._signum
-        limit = self._batch.stop_after_failures
-        if limit is not None and self._failures >= limit:
-            return EXIT_REMAINING
-        if self._until is not None and datetime.now(UTC) >= self._until:
-            return EXIT_STOPPED
-        return None
 
     async def _child(self, run: BatchRun, planned: PlannedRun, keeper: str) -> Ended:
         more: dict[str, Any] = {
@@ -379,7 +365,7 @@ class Night:
 
     def _end(self, name: str, ended: Ended) -> None:
         self._ended[name] = ended
-        self._failures += ended.exit in FAILURES
+        self._state = replace(self._state, failures=self._state.failures + (ended.exit in FAILURES))
         self._progress[name].end(ended.result)
 
     async def _keep(self, log: LogWriter[BatchState], entry: BatchRunEnded) -> None:
@@ -388,7 +374,7 @@ class Night:
             log.enqueue(entry)
             await log.flush()
         except FileFailed as error:
-            self._failed = error
+            self._failed, self._state = error, replace(self._state, file_failed=True)
             self.children.send_signal(signal.SIGTERM)
 
     def _print_end(self, planned: Sequence[PlannedRun], code: int, duration_s: float) -> None:

@@ -203,6 +203,42 @@ def twins(planned: Sequence[PlannedRun]) -> tuple[str, str] | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class NightState:
+    """What decides whether another run may begin.
+
+    failures: runs that have failed. failures_max: --stop-after-failures; None for never. signal: the number of the one
+    that came. file_failed: whether the log of the batch could not be written. until: --not-after.
+    """
+
+    failures: int = 0
+    failures_max: int | None = None
+    signal: int | None = None
+    file_failed: bool = False
+    until: datetime | None = None
+
+    def closed(self, now: datetime) -> int | None:
+        """The exit code of a run that may not begin any more; None while one may."""
+        if self.file_failed:
+            return EXIT_FILE
+        if self.signal is not None:
+            return EXIT_SIGNAL + self.signal
+        if self.failures_max is not None and self.failures >= self.failures_max:
+            return EXIT_REMAINING
+        return EXIT_STOPPED if self.until is not None and now >= self.until else None
+
+
+def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, within_s: float) -> bool:
+    """Whether a time of day has just stopped the batch, so that the same text would now mean the next day.
+
+    stopped: the time that has stopped it, ISO 8601; None when none did. until: what the text means now.
+    """
+    if stopped is None:
+        return False
+    before = datetime.fromisoformat(stopped)
+    return (now - before).total_seconds() <= within_s and before.timetz() == until.timetz()
+
+
 def group_rates(groups: Iterable[tuple[str, float]]) -> dict[str, float]:
     """The rate of each group: the lowest of its runs, requests a second. 0 is unlimited.
 

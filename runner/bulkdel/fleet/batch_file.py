@@ -45,6 +45,7 @@ OF_THE_BATCH = {
     "json": "`bulkdel batch … --json` has it",
     "log_format": "the log of each run is JSON",
     "listen": "`bulkdel batch run --listen` serves one page for all runs",
+    "shards": "the runs of a batch are processes already",
     "listen_control": "`bulkdel batch ctl` steers the runs",
 }
 """Options of `run` that a batch sets itself, and what to use instead."""
