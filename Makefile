@@ -15,7 +15,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-deploy test-python check mutants \
-	soak soak-simulation bench bench-rate bench-batch bench-store lock lock-image clean
+	soak soak-simulation bench bench-rate bench-shards bench-batch bench-store lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -109,6 +109,10 @@ bench-store: $(STAMP)
 # A batch of 300 look-alike pools of 1,000 users each: time, CPU and memory. About ten minutes on two cores.
 bench-batch: $(STAMP)
 	$(BIN)/python -m tests.bench.batch
+
+# What a run in 2 and 4 shards costs on a processor, against one process: two minutes on an idle machine.
+bench-shards: $(STAMP)
+	$(BIN)/python -m tests.bench_shards
 
 check: $(STAMP)
 	$(BIN)/ruff check

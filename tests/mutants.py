@@ -42,6 +42,94 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the keeper gives away a share before it has expired",
+        "runner/bulkdel/core/rate_shares.py",
+        "if granted.until > now]",
+        "if granted.until > now + 1]",
+        "unit/test_rate_shares.py::test_a_lowered_share_counts_in_full_until_it_has_expired",
+    ),
+    Mutant(
+        "a keeper that was started again grants at once",
+        "runner/bulkdel/core/rate_shares.py",
+        "now + self._lasts_s if restarted else now",
+        "now + 0 * self._lasts_s if restarted else now",
+        "unit/test_rate_shares.py::test_a_keeper_that_was_started_again_grants_nothing_until_the_earlier_shares_have_expired",
+    ),
+    Mutant(
+        "a share that was lowered counts as lowered before its process says so",
+        "runner/bulkdel/core/rate_shares.py",
+        "return max((granted.rate for granted in self.granted), default=0.0)",
+        "return self.granted[-1].rate if self.granted else 0.0",
+        "unit/test_rate_shares.py::test_one_worker_has_the_whole_rate_and_a_second_one_half_of_it_once_the_first_has_agreed",
+    ),
+    Mutant(
+        "a 429 is told to the others with their next share",
+        "runner/bulkdel/core/rate_shares.py",
+        "other.owed = other.owed or other.group == group",
+        "other.owed = other.owed and other.group == group",
+        "integration/test_rate_keeper.py::test_one_process_alone_is_told_of_the_429_of_another",
+    ),
+    Mutant(
+        "a process counts its share from the answer",
+        "runner/bulkdel/http/shared_rate.py",
+        'limiter.let_until(self._asked_at[share["asked"]] + LASTS_S)',
+        "limiter.let_until(self._clock() + LASTS_S)",
+        "integration/test_rate_keeper.py::test_a_share_lasts_from_the_ask_on_and_not_from_its_answer",
+    ),
+    Mutant(
+        "a request leaves although the share has ended while it waited",
+        "runner/bulkdel/http/rate_limiter.py",
+        " and self._held_at is None and not self.without_share:",
+        " and self._held_at is None:",
+        "integration/test_rate_limiter.py::test_a_request_whose_share_ends_while_it_waits_in_the_bucket_does_not_leave",
+    ),
+    Mutant(
+        "a shard ignores the duplicates of the log",
+        "runner/bulkdel/core/shards.py",
+        "PositionSet(rows.ranges(first, end))",
+        'PositionSet(rows.ranges(first, first if reason == "duplicate" else end))',
+        "unit/test_shards.py::test_any_cut_of_any_export_sends_the_rows_that_one_process_sends",
+    ),
+    Mutant(
+        "a shard accepts entries about rows of another shard",
+        "runner/bulkdel/core/run_state.py",
+        "return not ranges or (self.first <= ranges[0][0] and ranges[-1][1] <= self.end)",
+        "return not ranges or ranges[-1][1] <= self.end",
+        "unit/test_shards.py::test_a_shard_refuses_entries_about_rows_of_another_shard",
+    ),
+    Mutant(
+        "--limit is that of each shard",
+        "runner/bulkdel/fleet/sharded_session.py",
+        "        self._limit_left -= portion\n",
+        "        self._limit_left -= 0\n",
+        "e2e/test_shards.py::test_limits_hold_for_all_shards_together",
+    ),
+    Mutant(
+        "--max-refused is that of each shard",
+        "runner/bulkdel/fleet/shard.py",
+        'ANY_SHARE = "100%"',
+        'ANY_SHARE = "1%"',
+        "e2e/test_shards.py::test_refusals_are_counted_over_all_shards",
+    ),
+    Mutant(
+        "the audit of a run in shards reads only its own log",
+        "runner/bulkdel/checkpoint/audit.py",
+        "        found.fault = found.fault or shard.fault\n",
+        "        found.fault = found.fault or None\n",
+        "e2e/test_shards.py::test_the_results_are_those_of_one_process",
+    ),
+    Mutant(
+        "a shard sends rows of the next shard",
+        "runner/bulkdel/core/chunker.py",
+        "        if batch.start >= progress.end:\n"
+        "            break\n"
+        "        for start, stop in settled.missing(\n"
+        "            max(batch.start, progress.first), min(batch.start + len(batch.rows), progress.end)\n"
+        "        ):\n",
+        "        for start, stop in settled.missing(batch.start, batch.start + len(batch.rows)):\n",
+        "unit/test_shards.py::test_any_cut_of_any_export_sends_the_rows_that_one_process_sends",
+    ),
+    Mutant(
         "a line of another process in a store counts as our own",
         "runner/bulkdel/store/certain.py",
         "            return None\n        return self._clock() - began\n",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -170,6 +171,31 @@ async def test_nothing_is_sent_without_a_keeper_and_a_new_keeper_waits_for_the_s
         assert not within(times, closed + LASTS_S, begun + EXPIRED_S)
         assert within(times, begun + EXPIRED_S + 0.5, begun + EXPIRED_S + 3.5) >= 0.98 * 100 * 3
         assert beyond(times, 100, 2) <= 0
+
+
+@pytest.mark.fake_clock
+async def test_a_share_lasts_from_the_ask_on_and_not_from_its_answer() -> None:
+    """A keeper answers two seconds late, and then never again."""
+    clock, asked = asyncio.get_running_loop().time, list[float]()
+
+    async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        asked.append(now())
+        number = orjson.loads(await reader.readline())["number"]
+        await asyncio.sleep(2)
+        share = {"serial": 1, "rate": 100.0, "asked": number, "pause_s": 0.0, "slowed": None}
+        writer.write(orjson.dumps(share) + b"\n")
+        await reader.read()
+        writer.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = await asyncio.start_unix_server(answer_late, Path(folder) / "rate")
+        async with sending(KeeperAddress(str(Path(folder) / "rate"), "pool")) as sender:
+            await asyncio.sleep(8)
+        server.close()
+    assert clock() > asked[0] + LASTS_S
+    assert asked[0] + 2 <= min(sender.times)
+    assert max(sender.times) < asked[0] + LASTS_S
 
 
 def _link(target: str, path: str) -> None:

@@ -318,3 +318,16 @@ async def test_a_hold_and_a_pause_both_have_to_end() -> None:
     assert not passing.done(), "the pause is over, and the second hold is not"
     rate_limiter.release()
     await passing
+
+
+@pytest.mark.fake_clock
+async def test_a_request_whose_share_ends_while_it_waits_in_the_bucket_does_not_leave() -> None:
+    clock = asyncio.get_running_loop().time
+    rate_limiter = RateLimiter(2, clock=clock, share_clock=clock)
+    rate_limiter.let_until(0.4)
+    waiting = asyncio.create_task(rate_limiter.acquire())
+    await asyncio.sleep(5)
+    assert (waiting.done(), rate_limiter.taken, rate_limiter.without_share) == (False, 0, True)
+    rate_limiter.let_until(20)
+    await waiting
+    assert (now() <= 6, rate_limiter.taken, rate_limiter.without_share) == (True, 1, False)

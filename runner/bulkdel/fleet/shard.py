@@ -89,13 +89,13 @@ class _Process:
         self._reader = reader
         self._writer = writer
         self._held = False
+        self._debug = order.debug
         self._session = SendingSession(
             plan,
             log,
             start=start_facts(plan, None, around.pid),
             surroundings=around,
             on_event=self._event,
-            chunk_events=order.debug,
         )
 
     async def run(self) -> Ended:
@@ -161,8 +161,12 @@ class _Process:
             self._writer.write(line_of({"figures": asdict(figures)}))
 
     def _event(self, event: Event) -> None:
+        """Pass a chunk on. A refusal is told at once, because the run counts those of all shards (--max-refused)."""
         if event.name == "chunk.settled":
-            self._writer.write(line_of({"event": [event.level, event.name, event.fields]}))
+            if self._debug:
+                self._writer.write(line_of({"event": [event.level, event.name, event.fields]}))
+            if "refused" in event.fields:
+                self._send_figures()
 
 
 def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitStack) -> tuple[Plan, Checkpoint]:
