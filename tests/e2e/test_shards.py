@@ -112,7 +112,11 @@ def test_the_results_are_those_of_one_process(tmp_path: Path, packed: bool) -> N
     assert bulkdel("report", it.log, "--out", tmp_path / "report.json").code == 0
     assert bulkdel("status", it.log, "--audit").code == 0
     changed = shard_log(it.log, 2)
-    changed.write_bytes(changed.read_bytes()[:-1] + b" ")
+    changed.write_bytes((whole := changed.read_bytes())[:-1] + b" ")
+    assert bulkdel("status", it.log, "--audit").code == 3
+    changed.write_bytes(whole)
+    assert bulkdel("status", it.log, "--audit").code == 0
+    changed.unlink()
     assert bulkdel("status", it.log, "--audit").code == 3
 
 
