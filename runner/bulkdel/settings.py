@@ -194,6 +194,15 @@ class CommonSettings(NotifySettings):
     timeout_s: Annotated[float, Parameter(group=SENDING, validator=Number(gte=1, lte=3_600))] = 60.0
     """Time limit of one whole request, seconds."""
 
+    archive: Annotated[str | None, Parameter(group=OUTPUT, metavar="URL")] = None
+    """At each stop, copy the log, the state of `verify` and the report to this store: s3://, gs://, az:// or file://."""
+
+    archive_key: Annotated[Path | None, Parameter(group=OUTPUT, metavar="KEYFILE")] = None
+    """With --archive: also the outcome of every row, with a keyed hash in place of each id, as `results --hash-ids`."""
+
+    archive_no_ids: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
+    """With --archive: leave the log out, which holds the ids that were refused or are unknown."""
+
     json: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
     """Print the result as one JSON object, the last line of stdout. `plan`: the plan, as all of stdout."""
 
@@ -211,6 +220,10 @@ class CommonSettings(NotifySettings):
         """See `NotifySettings.check`."""
         super().check()
         self._check_open_files(1)
+        if self.archive is not None:
+            store_path(self.archive, "--archive")  # refuses what is no URL of a store
+        elif self.archive_key is not None or self.archive_no_ids:
+            raise UsageError("--archive-key and --archive-no-ids: need --archive URL")
 
     @property
     def _descriptors_beside(self) -> int:
@@ -461,6 +474,8 @@ class Settings(SendingSettings):
     def _check_store(self) -> None:
         if self.store is not None:
             store_path(self.store)  # refuses what is no URL of a store
+            if self.archive is not None:
+                raise UsageError("--store and --archive: the log is in a store already. Leave --archive out")
             if self.checkpoint is not None:
                 raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
         elif self.take_over:

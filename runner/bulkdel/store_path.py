@@ -50,8 +50,8 @@ def is_store_url(text: str) -> bool:
     return text.partition("://")[0] in SCHEMES and "://" in text
 
 
-def store_path(text: str) -> StorePath:
-    """Read the URL of a store. Raises UsageError."""
+def store_path(text: str, option: str = "--store") -> StorePath:
+    """Read the URL of a store. option: where it was given. Raises UsageError."""
     try:
         url = urlsplit(text)
         host, user = url.hostname, url.username or url.password
@@ -64,7 +64,7 @@ def store_path(text: str) -> StorePath:
     named = url.path.strip("/") if is_store_url(text) else ""
     plain = text.isprintable() and not ({"?", "#"} & set(text)) and not {".", "..", ""} & set(named.split("/"))
     if not plain or (url.scheme == "file") == bool(host):
-        raise UsageError(f"--store {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
+        raise UsageError(f"{option} {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
     return StorePath(f"{url.scheme}:", *([host] if host else []), *named.split("/"))
 
 

@@ -526,8 +526,20 @@ def test_the_options_are_those_of_the_command_line() -> None:
     hints = get_type_hints(Settings)
     # only the command line has these: in the library a call confirms and steers the run, and nothing is printed
     printed = {"json", "log_level", "log_format", "progress_every"}
+    archived = {"archive", "archive_key", "archive_no_ids"}
     steered = {"listen", "listen_control", "pause_file", "schedule", "slow_while"}
-    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", "shards", *steered, *printed}
+    others = {
+        "config",
+        "confirm",
+        "pool",
+        "confirm_host",
+        "notify",
+        "on_event",
+        "shards",
+        *archived,
+        *steered,
+        *printed,
+    }
     wanted = {one.name: hints[one.name] for one in fields(Settings) if one.name not in others}
     assert get_type_hints(bulkdel.RunOptions) == wanted
 

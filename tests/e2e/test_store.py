@@ -246,3 +246,31 @@ def test_a_backup_in_the_store_brings_the_users_back(ending: str, tmp_path: Path
         objects[1].rename(tmp_path / "away")
         refused = bulkdel("restore", url, *NONE, "--plan", cwd=tmp_path / "store")
         assert (refused.code, "are not those that the run wrote" in refused.err) == (3, True), refused.err
+
+
+def test_the_archive_of_each_stop(tmp_path: Path) -> None:
+    archive, key = tmp_path / "archive", tmp_path / "key"
+    key.write_text("a key of more than thirty-two bytes in one line\n")
+    key.chmod(0o600)
+    with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24], poisonous={IDS[3]: (422, None)}) as it:
+        options = ("--archive", f"file://{archive}", "--archive-key", key)
+        first = it.run("--limit", 50, *options)
+        assert first.code == 0, first.err
+        (stop,) = archive.iterdir()
+        copied = stop / it.log.name
+        assert copied.read_bytes() == it.log.read_bytes()
+        assert {path.name for path in stop.iterdir()} == {it.log.name, "report.html", "report.json", "results.csv"}
+        whole = it.run(*options, "--archive-no-ids")
+        assert (whole.code, whole.counts()) == (1, {"deleted": 99, "refused": 1}), whole.err
+        assert IDS[3].encode() in it.log.read_bytes()
+        verified = bulkdel("verify", it.log, "--host", it.served.url, "--archive", f"file://{archive}")
+        assert verified.code == 0, verified.err
+        stops = sorted(archive.iterdir(), key=lambda path: path.stat().st_mtime)
+        assert len(stops) == 3
+        assert it.log.name not in {path.name for path in stops[1].iterdir()}
+        for path in (path for path in stops[1].iterdir()):
+            assert not any(id_.encode() in path.read_bytes() for id_ in IDS[:100]), path.name
+        assert f"{it.log.name}.verify.jsonl" in {path.name for path in stops[2].iterdir()}
+        failed = it.run("--archive", f"file://{tmp_path}/export.jsonl/nowhere")
+        assert failed.code == whole.code
+        assert "the archive could not be written" in failed.err

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
+from bulkdel.commands.archive import archive
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.commands.steps import showing
@@ -23,7 +24,7 @@ from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.parent import draining_with_parent
 from bulkdel.engine.reporter import Reporter
-from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.signals import Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
@@ -85,12 +86,15 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
 
     keyboard = Keyboard.of_stdin()
     with Signals(keyboard.restore if keyboard is not None else None) as signals:
-        return run_loop(
+        ended = run_loop(
             _run(opened, arguments, reporter, notices, keyboard),
             signals,
             lambda: None if reporter.ask() else opened.doing,
             drain,
         )
+        with signals.phase(lambda: "writing the archive", ignore):
+            archive(ended.checkpoint, settings)
+        return ended
 
 
 async def _run(

@@ -16,6 +16,7 @@ from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, how_to_resume
+from bulkdel.commands.archive import archive
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
@@ -65,7 +66,9 @@ def verify(arguments: VerifyArguments) -> int:
     """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first look-up."""
     arguments.settings.check()
     with notifying(arguments.settings, arguments.environ, "verify") as notices:
-        return _verify(arguments, notices)
+        code = _verify(arguments, notices)
+    archive(arguments.checkpoint, arguments.settings)
+    return code
 
 
 def _verify(arguments: VerifyArguments, notices: Notices) -> int:

@@ -20,9 +20,8 @@ class Remote:
 
     hedged = True
 
-    def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None) -> None:
-        limit = timedelta(seconds=REQUEST_S)
-        limits = {"timeout": limit, "connect_timeout": limit}
+    def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None, limit_s: float) -> None:
+        limits = {"timeout": timedelta(seconds=limit_s), "connect_timeout": timedelta(seconds=REQUEST_S)}
         self._store = open_bucket(str(path), limits, ca_file=ca_file, proxy=proxy)
         import obstore  # noqa: PLC0415 - an extra installs it
         from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
