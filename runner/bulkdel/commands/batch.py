@@ -23,7 +23,6 @@ from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch_words import due_words, plan_values, summary_lines, summary_values, table_lines
 from bulkdel.commands.run import line_typed
 from bulkdel.core.batch import (
-    COMPLETE,
     FAILURES,
     BatchState,
     Due,
@@ -161,6 +160,9 @@ class Night:
         self._sending = False
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
+        self._reporter = BatchReporter(
+            list(self._progress.values()), log_format=arguments.log_format, interval_s=arguments.progress_every
+        )
         self._address = page_address(arguments.listen)
         self.children = Children(batch.base)
 
@@ -335,19 +337,14 @@ class Night:
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
-        reporter = BatchReporter(
-            list(self._progress.values()),
-            log_format=self._arguments.log_format,
-            interval_s=self._arguments.progress_every,
-        )
-        async with reporter.running():
+        async with self._reporter.running():
             await asyncio.gather(*map(settle, able))
 
     async def _child(self, run: BatchRun, planned: PlannedRun, keeper: str) -> Ended:
         more: dict[str, Any] = {
             "json": True,
             "log_format": "json",
-            "progress_every": f"{self._arguments.progress_every:g}s",
+            "progress_every": f"{self._reporter.child_every_s:g}s",
             "pool": planned.values["pool"],
             "confirm": planned.ids,
         }
@@ -385,7 +382,7 @@ class Night:
             say_summary("\n".join(summary_lines(values)))
         say_values("batch.ended", values)
         file = str(self._arguments.file)
-        if code in COMPLETE:
+        if values["status"] == "complete":
             verify, report = (CommandLine("batch", (name, file)) for name in ("verify", "report"))
             say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
         else:
@@ -415,7 +412,10 @@ async def _plan_all(
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
             keeper.set_rate(f"plan of {run.name}", run.rate)
-            own = {**run.environ(environ), ADDRESS: keeper.address(f"plan of {run.name}").text}
+            try:
+                own = {**run.environ(environ), ADDRESS: keeper.address(f"plan of {run.name}").text}
+            except UsageError as error:  # it stops no other run
+                return planned_run(run.name, run.options, {}, error.exit_code, str(error))
             words = run.words("plan", {"json": True, "log_format": "json"})
             ended = await children.run(words, own, folder / PLAN_LOG, lambda _: None)
             return planned_run(run.name, run.options, ended.result, ended.exit, ended.error)

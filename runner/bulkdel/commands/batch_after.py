@@ -189,7 +189,10 @@ def verify(arguments: VerifyArguments) -> int:
                 return Ended(128 + sending[0], error="it was not started")
             group = run.rate_group or run.name
             keeper.set_rate(group, batch.rate_groups.get(group, run.rate))
-            environ = {**run.environ(arguments.environ), ADDRESS: keeper.address(group).text}
+            try:
+                environ = {**run.environ(arguments.environ), ADDRESS: keeper.address(group).text}
+            except UsageError as error:  # it stops no other run
+                return Ended(error.exit_code, error=str(error))
             words = [*run.verify_words(), "--json", "--log-format", "json", *more]
             return await children.run(words, environ, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bulkdel.command_line import CommandLine
-from bulkdel.core.batch import COMPLETE, Due, PlannedRun, ToConfirm
+from bulkdel.core.batch import Due, PlannedRun, ToConfirm
 from bulkdel.core.batch_status import rows_of
 from bulkdel.fleet.children import Ended
 from bulkdel.format import counted, span
@@ -100,7 +100,7 @@ def summary_values(runs: Sequence[tuple[PlannedRun, Ended]], code: int, duration
     for _, ended in runs:
         counts = {name: count for name, count in ended.result.items() if type(count) is int}
         totals.update({name: counts[name] for name in counts if name not in {"exit_code", "duration_s"}})
-    codes = [ended.exit for _, ended in runs]
+    complete = all(ended.result.get("status") == "complete" for _, ended in runs)
     return {
         "runs": [
             {
@@ -114,7 +114,7 @@ def summary_values(runs: Sequence[tuple[PlannedRun, Ended]], code: int, duration
         ],
         "totals": dict(totals),
         "duration_s": round(duration_s, 1),
-        "status": "complete" if set(codes) <= COMPLETE else "incomplete",
+        "status": "complete" if complete else "incomplete",
         "exit_code": code,
     }
 

@@ -20,6 +20,9 @@ RUNNING = "running"
 FRAME_S = 0.5
 """Between two frames of the table on a terminal."""
 
+TABLE_S = 2.0
+"""For the table, the process of a run reports its progress at least so often."""
+
 SHOWN = 20
 """Runs in one progress line, at most."""
 
@@ -81,7 +84,10 @@ class RunProgress:
 
 
 class BatchReporter:
-    """Shows the progress while it is `running`: a table on a terminal, lines elsewhere."""
+    """Shows the progress while it is `running`: a table on a terminal, lines elsewhere.
+
+    child_every_s: how often the processes of the runs have to report theirs.
+    """
 
     def __init__(self, runs: Sequence[RunProgress], *, log_format: LogFormat | None, interval_s: float) -> None:
         self._runs = runs
@@ -90,6 +96,7 @@ class BatchReporter:
         self._redraws = on_terminal and not is_dumb and log_format is None
         self._as_text = log_format == "text" or (on_terminal and is_dumb and log_format is None)
         self._interval_s = interval_s
+        self.child_every_s = min(interval_s, TABLE_S) if self._redraws else interval_s
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

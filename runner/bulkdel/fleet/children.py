@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from bulkdel.core.batch import exit_code_of
+from bulkdel.core.summary import EXIT_REMAINING
 from bulkdel.engine.parent import PARENT
 
 PROGRAM = (sys.executable, "-m", "bulkdel")
@@ -58,16 +59,19 @@ class Children:
 
         Cancelled, it kills the child.
         """
-        # A process group of its own: Ctrl-C on the terminal reaches this process only, which passes it on.
-        process = await asyncio.create_subprocess_exec(
-            *(*PROGRAM, *words),
-            cwd=self._base,
-            env={**environ, PARENT: str(os.getpid())},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            process_group=0,
-        )
+        try:
+            # A process group of its own: Ctrl-C on the terminal reaches this process only, which passes it on.
+            process = await asyncio.create_subprocess_exec(
+                *(*PROGRAM, *words),
+                cwd=self._base,
+                env={**environ, PARENT: str(os.getpid())},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                process_group=0,
+            )
+        except OSError as error:  # no memory, process or file descriptor is left
+            return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
         self._processes.add(process)
         assert process.stdout is not None, "it is a pipe"
         assert process.stderr is not None, "it is a pipe"
