@@ -14,8 +14,8 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-deploy test-python check mutants \
-	soak soak-simulation bench bench-rate bench-shards bench-batch bench-store lock lock-image clean
+.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-store test-deploy test-python \
+	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-store lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -73,6 +73,12 @@ test-http:
 	$(MAKE) .venv-http/.installed VENV=.venv-http
 	.venv-http/bin/python -m pip install --quiet botocore 'moto[s3,server]' scim2-server
 	.venv-http/bin/python -m pytest -n 0 tests/e2e/test_http_servers.py tests/integration/test_parts_auth.py
+
+# Exports and logs in stores against moto, another implementation of S3. It comes from pip, and so does botocore.
+test-store:
+	$(MAKE) .venv-store/.installed VENV=.venv-store
+	.venv-store/bin/python -m pip install --quiet botocore 'moto[s3,server]'
+	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py
 
 # The manifests by kubernetes-validate, the units by systemd-analyze, the image by buildah on a base of debootstrap, which
 # needs root. Two minutes the first time, then one. What the machine lacks is named and left out.

@@ -35,11 +35,11 @@ HOSTILE = ["../other/1", "a/b", "a//b", "%2e%2e", "a,b", 'a"b', "a&b", "a<b>]]>"
 
 
 @contextmanager
-def server(program: str, *options: str) -> Iterator[str]:
+def server(program: str, *options: str, target: str = "test-http") -> Iterator[str]:
     """Run a server that lies beside this Python; yields its URL."""
     path = shutil.which(program, path=str(Path(sys.executable).parent))
     if path is None:
-        pytest.skip(f"nothing was sent to {program}, because it is not installed: make test-http")
+        pytest.skip(f"nothing was sent to {program}, because it is not installed: make {target}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
