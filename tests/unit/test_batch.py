@@ -287,6 +287,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + BEGIN, "have one name"),
         (BEGIN + BEGIN.replace('"a"', '"A"'), "have one name"),
         (BEGIN + 'checkpoint = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'checkpoint = "l"\n', "have one log"),
+        ('[defaults]\nbackup = "b.jsonl"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one backup"),
         ('[defaults]\nstore = "s3://b/n"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one log"),
         ('[defaults]\nname = "a"\n' + BEGIN, "every run has its own"),
         (BEGIN.replace("export", "expert"), "unknown key 'expert'; 'export'?"),
@@ -308,6 +309,20 @@ def test_what_the_file_may_not_say(tmp_path: Path, text: str, said: str) -> None
     with pytest.raises(UsageError, match=said) as refused:
         read_batch(written(tmp_path, text))
     assert "s3cr3t" not in str(refused.value)
+
+
+def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
+    head = '[defaults]\nbackup = "b/{name}.gz"\nstore = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
+    text = (
+        head
+        + 'credentials_file = "keys/{name}.env"\n'
+        + BEGIN
+        + BEGIN.replace('"a"', '"b"').replace("a.jsonl", "{name}")
+    )
+    a, b = read_batch(written(tmp_path, text)).runs
+    assert a.options == {"backup": "b/a.gz", "store": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
+    assert (b.export, b.credentials_file, str(b.log_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
+    assert "--checkpoint" not in a.words("run")
 
 
 def test_which_runs_are_meant(tmp_path: Path) -> None:

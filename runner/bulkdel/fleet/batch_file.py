@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
@@ -22,7 +23,7 @@ from bulkdel.errors import UsageError
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import check_type
 from bulkdel.settings import CommonSettings, Settings
-from bulkdel.store_path import store_path
+from bulkdel.store_path import is_store_url, store_path
 from bulkdel.variables import BETWEEN
 
 BATCH_KEYS = (
@@ -65,6 +66,12 @@ LOG = "checkpoint.jsonl"
 
 BETWEEN_ITEMS = ";"
 """Between the items of a list in a cell of a CSV file."""
+
+NAME_HERE = "{name}"
+"""In a text of a run or of the defaults: the name of the run."""
+
+APART = ("backup", "archive")
+"""Options that name what a run writes. No two runs may have the same."""
 
 RUNS_MAX = 10_000
 """Runs of a batch: one entry of its log has all that were confirmed at once."""
@@ -301,6 +308,13 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
+def _named(value: Any, name: str) -> Any:
+    """The value with the name of the run in the place of `{name}`."""
+    if isinstance(value, str):
+        return value.replace(NAME_HERE, name)
+    return [_named(item, name) for item in value] if isinstance(value, list) else value
+
+
 def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
     for name in keys:
         if name in OF_THE_BATCH:
@@ -315,7 +329,7 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
             f"{where}, name {name!r}: is also the name of a folder. Write letters, digits, dots, hyphens and "
             f"underscores, at most {NAME_MAX}, the first a letter or a digit"
         )
-    where = f"{where} ({name})"
+    where, keys = f"{where} ({name})", {key: _named(value, name) for key, value in keys.items()}
     job = load_job(_text(keys["job"], f"{where}, job"))
     check_type(job)
     export = _text(keys["export"], f"{where}, export")
@@ -379,12 +393,19 @@ def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
     keys: dict[str, Callable[[BatchRun], Hashable]] = {
         "name": lambda run: run.name.lower(),
         "log": lambda run: run.log_in(base).resolve(),
+        **{name: partial(_place_of, name, base) for name in APART},
     }
     for what, of in keys.items():
         counts = Counter(map(of, runs))
-        twice = [run.name for run in runs if counts[of(run)] > 1]
+        twice = [run.name for run in runs if counts[of(run)] > 1 and of(run) is not None]
         if twice:
             raise UsageError(f"{path}: the runs {twice[0]!r} and {twice[1]!r} have one {what}. Give each its own")
+
+
+def _place_of(option: str, base: Path, run: BatchRun) -> Path | str | None:
+    """Where a run writes what this option names; None without it."""
+    value = run.options.get(option)
+    return value if value is None or is_store_url(str(value)) else (base / str(value)).resolve()
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:
