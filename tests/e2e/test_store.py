@@ -274,3 +274,22 @@ def test_the_archive_of_each_stop(tmp_path: Path) -> None:
         failed = it.run("--archive", f"file://{tmp_path}/export.jsonl/nowhere")
         assert failed.code == whole.code
         assert "the archive could not be written" in failed.err
+
+
+def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
+    """The copy of the pipe is in the store. The printed command names it, and it is fetched where it is missing."""
+    url, here, there = f"file://{tmp_path}/store", tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    with case(tmp_path, IDS) as it:
+        words = [str(word) if word != it.export else "-" for word in it.args]
+        stopped = bulkdel(*words, "--store", url, "--limit", 100, input=it.export.read_bytes(), cwd=here)
+        assert (stopped.code, stopped.summary["remaining"]) == (0, 500), stopped.err
+        assert (here / "store.input").exists()
+        words = ["store.input" if word == "-" else word for word in words]
+        assert f"run delete-users store.input --host {it.served.url}" in stopped.err
+        ended = bulkdel(*words, "--store", url, cwd=there)
+        assert (ended.code, ended.counts()) == (0, {"deleted": 600}), ended.err
+        assert (there / "store.input").read_bytes() == it.export.read_bytes()
+        assert (there / "store.input").stat().st_mode & 0o777 == 0o600
+        assert it.effects(IDS) == [1] * 600

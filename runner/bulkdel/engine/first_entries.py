@@ -12,13 +12,15 @@ from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import SECRET
-from bulkdel.core.address import shown_address
+from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
+from bulkdel.export.stored_copy import put_copy
 from bulkdel.format import located, printable
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
+from bulkdel.store_path import StorePath
 
 
 def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
@@ -27,6 +29,9 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
     terms = surroundings.terms_of(plan.arguments.settings)
+    spooled, address = export.file.spooled, address_of(plan.arguments.export)
+    if isinstance(plan.checkpoint, StorePath) and spooled is not None and address is None:
+        put_copy(spooled, plan.checkpoint, terms.patience_s, terms.means)
     return surroundings.create_log(plan.checkpoint, header_of(plan, confirmed, surroundings), export.skipped, terms)
 
 

@@ -27,6 +27,7 @@ from bulkdel.export import RESUME_ROWS, ReadOptions, fingerprint, open_export, p
 from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
+from bulkdel.export.stored_copy import fetch_copy
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
@@ -52,7 +53,7 @@ from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
-from bulkdel.store_path import beside
+from bulkdel.store_path import StorePath, beside
 
 INVALID = ".invalid"
 """The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
@@ -219,6 +220,8 @@ def _read_export(
     copy = beside(arguments.checkpoint, SPOOLED)
     address, source = address_of(arguments.export), None
     if address is None:
+        if isinstance(arguments.checkpoint, StorePath) and arguments.export == str(copy) and not copy.exists():
+            fetch_copy(copy, arguments.checkpoint)  # the pipe was copied on another machine
         file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
     else:
         if log is not None and log.complete and not copy.exists():
