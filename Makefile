@@ -78,7 +78,7 @@ test-http:
 test-store:
 	$(MAKE) .venv-store/.installed VENV=.venv-store
 	.venv-store/bin/python -m pip install --quiet botocore 'moto[s3,server]'
-	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py
+	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py tests/e2e/test_store_moto.py
 
 # The manifests by kubernetes-validate, the units by systemd-analyze, the image by buildah on a base of debootstrap, which
 # needs root. Two minutes the first time, then one. What the machine lacks is named and left out.
