@@ -116,7 +116,8 @@ bench-store: $(STAMP)
 bench-batch: $(STAMP)
 	$(BIN)/python -m tests.bench.batch
 
-# What a run in 2 and 4 shards costs on a processor, against one process: two minutes on an idle machine.
+# What a run in 2 and 4 shards costs on a processor, and how fast it is, against one process: two minutes, as root, and
+# on an idle machine.
 bench-shards: $(STAMP)
 	$(BIN)/python -m tests.bench_shards
 

@@ -155,8 +155,8 @@ def test_failures_of_all_workers_together_halve_the_rate() -> None:
 
 def test_without_a_limit_every_worker_is_unlimited_and_trouble_brings_a_limit() -> None:
     shares = keeper(0)
-    for name in "ab":
-        shares.ask(name, "pool", Ask(1), 0.0)
+    for name, wants in (("a", 7.0), ("b", INF)):  # what a worker used so far is no limit
+        shares.ask(name, "pool", Ask(1, wants=wants), 0.0)
     assert by_worker(shares.due(0.0)) == {"a": INF, "b": INF}
     shares.ask("a", "pool", Ask(2, 1, throttled_s=1.0), 1.0)
     assert by_worker(shares.due(1.0)) == {"a": 12.5, "b": 12.5}  # of the assumed rate of 50

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Header, Intent, Outcome, Released, Session, Shard, Skipped, Unreadable
+from bulkdel.core.log_entries import (
+    Header,
+    Intent,
+    Outcome,
+    Released,
+    Session,
+    Shard,
+    Skipped,
+    Unreadable,
+    from_json,
+    to_json,
+)
 from bulkdel.core.record import Record, ResumePoint
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import cuts_of, shard_header, spans_of, thinned
@@ -108,6 +119,20 @@ def test_a_shard_refuses_entries_about_rows_of_another_shard(ranges: tuple[tuple
     ):
         with pytest.raises(Unreadable):
             progress_of_shard().apply(entry)
+
+
+def test_a_header_with_shards_survives_the_log() -> None:
+    of_run = header(100, SkippedRows(), points(50), points(20))
+    part, _ = shard_header(of_run, SkippedRows(), 2)
+    for each in (of_run, part):
+        assert from_json(json.loads(json.dumps(to_json(each)))) == each
+
+
+@pytest.mark.parametrize("shard", [[0, 5], [1, -1], [1], ["1", 0], [True, 0], 7])
+def test_a_shard_that_no_run_writes_is_not_interpreted(shard: object) -> None:
+    data = {**to_json(header(100, SkippedRows(), ())), "shard": shard}
+    with pytest.raises(Unreadable, match="lacks or garbles a member"):
+        from_json(json.loads(json.dumps(data)))
 
 
 def test_the_run_takes_in_what_a_shard_says_about_rows_and_nothing_else() -> None:

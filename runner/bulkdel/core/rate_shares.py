@@ -230,7 +230,7 @@ class RateShares:
     def _targets(self, rates: Mapping[str, float], over_all: float) -> dict[str, float]:
         """The rate that each worker should have. One that would be lowered a little keeps its share, where all fit."""
         workers = list(self._workers.values())
-        least = LEAST / max(1, len(workers))
+        least = LEAST / max(1, len(workers))  # of an unlimited rate it is unlimited too, whatever a worker uses
         wants = [(worker.group, max(worker.wants, least * min(rates[worker.group], over_all))) for worker in workers]
         fair = fair_shares(wants, rates, over_all)
         kept = [
