@@ -59,7 +59,7 @@ def store_path(text: str, option: str = "--store") -> StorePath:
         host, user = None, None
     if user is not None:  # not shown: there is a secret in it
         raise UsageError(
-            "--store: has a user or a password in it. Credentials come from the environment; leave them out"
+            f"{option}: has a user or a password in it. Credentials come from the environment; leave them out"
         )
     named = url.path.strip("/") if is_store_url(text) else ""
     plain = text.isprintable() and not ({"?", "#"} & set(text)) and not {".", "..", ""} & set(named.split("/"))

@@ -270,7 +270,7 @@ class Reader(Generic[F]):
         """The entries, line by line, each line folded into the one state before it is handed out.
 
         After the log of a run in several shards come the entries about rows in the logs of the shards. `own` is False
-        then, and `shards` has the reader of each shard that has begun.
+        then, and `shards` has the SHA-256 of each log that was read.
 
         Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
         skipped rows is not whole: it is written before the first intent, so nothing was sent.

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 
 from bulkdel.store.objects import Objects, open_objects
 from bulkdel.store_path import StorePath
-
-
-def suspended_clock() -> float:
-    """Seconds that also count while the machine sleeps: a frozen virtual machine must not take up an old licence."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+from bulkdel.times import since_boot
 
 
 def some_threads(count: int) -> Executor:
@@ -29,7 +25,7 @@ class Means:
     open: opens the store at a URL.
     """
 
-    clock: Callable[[], float] = suspended_clock
+    clock: Callable[[], float] = since_boot
     sleep: Callable[[float], None] = time.sleep
     threads: Callable[[int], Executor] = some_threads
     open: Callable[[StorePath], Objects] = open_objects
