@@ -5,6 +5,7 @@ The oracle is the server: its effects per id, and the times of its arrivals.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -18,7 +19,12 @@ from typing import Any
 
 import pytest
 
+from bulkdel.checkpoint.file import How
+from bulkdel.checkpoint.licence import Terms
 from bulkdel.checkpoint.reader import shard_log
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Session, stamp
+from bulkdel.store_path import store_path
 from tests.harness import (
     DELETIONS,
     POOL,
@@ -250,6 +256,26 @@ def beyond(times: Sequence[float], rate: float, shards: int) -> float:
         lowest = min(lowest, count - rate * at)
         worst = max(worst, count + 1 - rate * at - lowest)
     return worst - (shards + 0.02 * rate)
+
+
+def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) -> None:
+    """Another process has the next line of the log of the run, not of the shards: these end with the run."""
+    ids = user_ids(1_200, seed=19)
+    url = f"file://{tmp_path}/store"
+    options = ("--rate", 10, "--chunk-size", 10, "--store", url)
+
+    async def take_over() -> None:
+        other = Checkpoint.resume(store_path(url), How(terms=Terms(take_over=True)))
+        other.enqueue(Session("start", stamp(time.time()), "", {"machine": "other"}))
+        await other.begun()
+        other.close()
+
+    with sharded(tmp_path, ids, *options) as it, it.start() as process:
+        it.wait_until_deleted(30)
+        asyncio.run(take_over())
+        ended = finish(process)
+        assert (ended.code, "host other) has taken it over" in ended.err) == (5, True), ended
+        assert sum(it.effects(ids)) < len(ids) / 2
 
 
 def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> None:

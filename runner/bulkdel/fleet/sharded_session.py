@@ -141,10 +141,11 @@ class ShardedSession:
         await asyncio.to_thread(self._wait_until_free)
         spans = spans_of(log.progress.header)
         log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
-        keeping = asyncio.create_task(log.keep())
-        await (log.begun() if log.licence is not None else log.flush())  # before a shard begins
-        self._shards = await asyncio.to_thread(self._read_shards, len(spans))
         with ExitStack() as stack:
+            stack.callback(asyncio.create_task(log.keep()).cancel)
+            await (log.begun() if log.licence is not None else log.flush())  # before a shard begins
+            self._shards = await asyncio.to_thread(self._read_shards, len(spans))
+            stack.callback(asyncio.create_task(self._drain_on_failure()).cancel)
             export, checked = await asyncio.to_thread(self._plain_export, stack)
             rate = plan.arguments.settings.rate
             async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
@@ -163,7 +164,6 @@ class ShardedSession:
                 finally:
                     looking.cancel()
         self._ended = True
-        keeping.cancel()
         return await self._end(began, path)
 
     async def _send(self, engine: LocalProcesses, checked: Fingerprint) -> None:
@@ -281,6 +281,13 @@ class ShardedSession:
         if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
             why = f"of the {settled:,} ids that this session has done, {refused:,} were refused (--max-refused)"
             self._drain.begin(Stop(why, error=Halted(why)))
+
+    async def _drain_on_failure(self) -> None:
+        """Drain when the log of the run cannot be written, or another process has taken it over."""
+        try:
+            await self._log.watch_failure()
+        except FileFailed as error:
+            self._drain.begin(Stop(str(error), error=error))
 
     async def _drain_it(self, placed: Placed) -> None:
         """Tell a process to drain when the session does. Kill it when it does not end."""

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -185,7 +186,8 @@ class VerifySession:
         Raises Halted when the sign-in fails, NotAcceptable for another pool.
         """
         settings, around, log = self._settings, self._surroundings, self._log
-        async with around.connect(self._target, settings, pool=None) as client:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(around.connect(self._target, settings, pool=None))
             auth = client.auth
             await auth.ensure()
             if auth.pool != (pinned := self._reopened.log_index.progress.header.pinned["pool"]):
@@ -195,7 +197,7 @@ class VerifySession:
                 )
             log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
             await log.begun()
-            keeping = asyncio.create_task(log.keep())
+            stack.callback(asyncio.create_task(log.keep()).cancel)
             workers = Workers(client, log, self._drain, around, concurrency=settings.concurrency, drain_s=DRAIN_S)
             live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance))
             await self._alone(live, self._control)
@@ -205,7 +207,6 @@ class VerifySession:
                 await self._alone(live, self._confirm)
                 if not self._left.failed or self._drain.stop is not None:
                     break
-            keeping.cancel()
         stop, figures = self._drain.stop or Stop(""), {"requests": client.transport.requests, **client.figures}
         log.enqueue(Session("stop", stamp(around.wall()), "", {"why": stop.why or "done", **figures}))
         await log.aclose()
