@@ -169,11 +169,16 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def store_server(seed: int = 0) -> Iterator[StoreServer]:
-    """Serve a bucket named `bucket` until the block ends."""
+def store_server(seed: int = 0, *, beside: StoreServer | None = None) -> Iterator[StoreServer]:
+    """Serve a bucket named `bucket` until the block ends.
+
+    beside: another way to the objects of this server. So a process can be cut off from them while another one is not.
+    """
     handler = type("Request", (_Request,), {})
     server = _Server(("127.0.0.1", 0), handler)
     store = StoreServer(f"http://127.0.0.1:{server.server_address[1]}", random.Random(seed))
+    if beside is not None:
+        store.objects, store.written, store.lock = beside.objects, beside.written, beside.lock
     handler.store = store  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

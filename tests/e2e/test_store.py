@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from bulkdel.commands.archive import archive
+from bulkdel.settings import Settings
 from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox.users import ids_of
+from tests.bench_store import in_doubt
 from tests.e2e.test_restore import NONE, undo
 from tests.full_users import differences, full_users
 from tests.harness import (
@@ -190,6 +193,8 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
         with started(url, it.export, it.served.url, 600, **options) as first:
             it.wait_until_deleted(100)
             kill(first)
+        doubts = in_doubt(store)
+        assert 0 < doubts <= 2 * 5 * 150 * (0.26 + 0.02), "they follow the rate, not --concurrency"
         ended = ran(url, it.export, it.served.url, 600, **options)
         assert ended.code == 0, ended
         assert it.effects(IDS) == [1] * 600
@@ -220,18 +225,40 @@ def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
         assert it.effects(IDS) == [1] * 600
 
 
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_a_backup_in_the_store_brings_the_users_back(ending: str, tmp_path: Path) -> None:
+def test_a_process_that_is_cut_off_from_the_store_sends_nothing_more(tmp_path: Path) -> None:
+    """The API can still be reached. The successor goes on; what was cut off falls silent, and ends once it can."""
+    with case(tmp_path, IDS, latency_s=0.02) as it, store_server() as store, store_server(beside=store) as other:
+        options: dict[str, Any] = {"rate": 100.0, "chunk_size": 2}
+        with started("s3://bucket/run", it.export, it.served.url, 600, environ=other.environ, **options) as old:
+            it.wait_until_deleted(60)
+            other.switch(down=True)
+            cut_at, number = time.monotonic(), len(store.lines("run"))
+            with started("s3://bucket/run", it.export, it.served.url, 600, environ=store.environ, **options) as new:
+                wait_until(lambda: len(store.lines("run")) > number, new)
+                fenced_at = time.monotonic()
+                ended = finish(new)
+            assert ended.code == 0, ended
+            silent = [at for at in it.served.ledger.arrivals if cut_at + LICENCE_S + 0.3 < at < fenced_at - 1.0]
+            assert silent == [], "the sample of the successor comes just before its fence"
+            at = it.served.ledger.requests
+            other.switch(down=False)
+            assert finish(old).code == 5
+            wait_for_arrivals(it.served)
+            assert it.served.ledger.requests == at
+        assert it.effects(IDS) == [1] * 600
+
+
+def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
     """Each write of the backup is an object. A resume goes on with it; `restore` reads it, and has its own store."""
     before, pool = full_users(60), full_users(60)
     ids = [ids_of(pool.user(number), "user_id")[0] for number in range(60)]
-    url, backup = f"file://{tmp_path}/store", f"file://{tmp_path}/users.jsonl{ending}"
+    url, backup = f"file://{tmp_path}/store", f"file://{tmp_path}/users.jsonl.gz"
     with undo(tmp_path, ids, pool=pool) as it:
         stores = ("--store", url, "--backup", backup, "--chunk-size", 10)
         assert it.delete(*stores, "--limit", 20, backup=False).code == 0
         assert it.delete(*stores, backup=False).summary["resumed"]
         assert len(pool) == 0
-        objects = sorted((tmp_path / f"users.jsonl{ending}").glob("0*"))
+        objects = sorted((tmp_path / "users.jsonl.gz").glob("0*"))
         assert len(objects) >= 2
         other = bulkdel(*it.deletion("--store", f"{url}2", "--backup", backup, "--allow-absent", backup=False))
         assert (other.code, "is there already" in other.err) == (3, True), other.err
@@ -271,9 +298,17 @@ def test_the_archive_of_each_stop(tmp_path: Path) -> None:
         for path in (path for path in stops[1].iterdir()):
             assert not any(id_.encode() in path.read_bytes() for id_ in IDS[:100]), path.name
         assert f"{it.log.name}.verify.jsonl" in {path.name for path in stops[2].iterdir()}
-        failed = it.run("--archive", f"file://{tmp_path}/export.jsonl/nowhere")
-        assert failed.code == whole.code
-        assert "the archive could not be written" in failed.err
+        nowhere = it.run("--archive", f"file://{tmp_path}/no/folder")
+        assert (nowhere.code, "--archive file://" in nowhere.err) == (2, True), nowhere.err
+
+
+def test_an_archive_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said, and the run has ended as it would have."""
+    with case(tmp_path, IDS[:10]) as it:
+        assert it.run().code == 0
+        (tmp_path / "file").touch()
+        archive(it.log, Settings(archive=f"file://{tmp_path}/file/x"), patience_s=0.1)
+        assert "the archive could not be written: Not a directory" in capsys.readouterr().err
 
 
 def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:

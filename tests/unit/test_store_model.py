@@ -45,7 +45,7 @@ SKIPPED = recorded.skipped(
 PATH = store_path("s3://model/run")
 PROCESSES = 3
 STEPS = 30
-SEEDS = 150
+SEEDS = 120
 DEPTH = 2
 """How many processes are held up in a step while another one goes on."""
 
@@ -289,7 +289,7 @@ def played(seed: int) -> World:
 def test_no_interleaving_breaks_the_invariant() -> None:
     """The seeds are the same in every run, so that a mutant is found or missed always."""
     worlds = [played(seed) for seed in range(SEEDS)]
-    assert sum(world.takeovers for world in worlds) > 800
+    assert sum(world.takeovers for world in worlds) > 600
     assert sum(world.fenced for world in worlds) > 100
 
 

@@ -34,7 +34,7 @@ OBJECT_S = 60.0
 """Time limit of one object. The log of ten million ids has 50 MB."""
 
 
-def archive(log: Path, settings: CommonSettings) -> None:
+def archive(log: Path, settings: CommonSettings, patience_s: float = PATIENCE_S) -> None:
     """Copy what the run with this log has written to --archive. A failure is a message: the run itself has ended."""
     if settings.archive is None:
         return
@@ -42,7 +42,7 @@ def archive(log: Path, settings: CommonSettings) -> None:
     try:
         means = Means(open=partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy, limit_s=OBJECT_S))
         objects = means.open(to)
-        creator = Creator(objects, PATIENCE_S, means)
+        creator = Creator(objects, patience_s, means)
         # Two stops may have the same log: that of a run, and that of its verification.
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{read_log(log).sha256[:16]}-{secrets.token_hex(3)}"
         with tempfile.TemporaryDirectory() as folder:

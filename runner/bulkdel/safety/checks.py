@@ -34,7 +34,7 @@ from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, store_path
 from bulkdel.times import until_of
 
 PROTECT = "protect"
@@ -69,6 +69,8 @@ def check_arguments(arguments: RunArguments) -> None:
     checked_id_type(arguments.job, arguments.settings)
     _check_records(arguments)
     _check_folder(arguments.checkpoint)
+    if arguments.settings.archive is not None:
+        _check_folder(store_path(arguments.settings.archive), "--archive")
     _check_copy(arguments)
 
 
@@ -107,13 +109,13 @@ def _check_copy(arguments: RunArguments) -> None:
         )
 
 
-def _check_folder(log: Path) -> None:
+def _check_folder(log: Path, store_option: str = "--store") -> None:
     """Refuse a folder that does not exist. A share that is not mounted must not become a folder of this machine."""
     folder, option = log.absolute().parent, "--checkpoint"
     if isinstance(log, StorePath):
         if log.scheme != "file":
             return
-        folder, option = log.directory.parent, "--store"
+        folder, option = log.directory.parent, store_option
     with suppress(PermissionError):  # opening the file gives the reason
         if not folder.is_dir():
             raise UsageError(f"{option} {log}: the folder {folder} does not exist; make it first")
