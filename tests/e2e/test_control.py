@@ -208,6 +208,28 @@ def reading(fd: int, into: bytearray) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.soak
+def test_watching_ends_with_the_run(folder: Path) -> None:
+    with case(folder, IDS, options=["--rate", 20, *ONE]) as it, running(it) as process:
+        watching = start("status", "--watch", it.log)
+        assert watching.stdout is not None
+        assert b": sending (pid " in watching.stdout.readline()
+        kill(process)
+        ran = finish(watching)
+        assert (ran.code, ": killed\n" in ran.out, "To go on" in ran.out) == (0, True, True), ran
+
+
+def test_watching_ends_when_its_reader_has_left(folder: Path) -> None:
+    with case(folder, IDS, options=["--rate", 20, *ONE]) as it, running(it):
+        ours, theirs = os.pipe()
+        os.close(ours)
+        try:
+            left = bulkdel("status", "--watch", it.log, stdout=theirs, timeout=20)
+        finally:
+            os.close(theirs)
+        assert left.code == 141, left
+
+
 def test_a_file_pauses_from_the_first_request_on_and_only_its_removal_resumes(folder: Path) -> None:
     pause = folder / "pause"
     pause.touch()

@@ -32,6 +32,7 @@ from tests.harness import (
     finish,
     start,
     user_ids,
+    wait_until,
 )
 
 IDS = user_ids(60)
@@ -168,9 +169,10 @@ def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     process = start("run", "delete-users", "-", "--checkpoint", log, env=variables, stdin=subprocess.PIPE)
     assert process.stderr is not None
-    while not select.select([process.stderr], [], [], 0.1)[0]:  # ignored until the command has its handlers
-        assert process.poll() is None
-        process.send_signal(signal.SIGUSR1)
+    part = tmp_path / f".{log.name}.input.part"
+    wait_until(part.exists, process)  # the pipe is read, so the command has its handlers
+    process.send_signal(signal.SIGUSR1)
+    assert select.select([process.stderr], [], [], 30)[0]
     (step, *_) = objects(os.read(process.stderr.fileno(), 1 << 16).decode())
     process.terminate()
     ran = finish(process)

@@ -24,6 +24,7 @@ End = Literal[
     "limit",
     "not after",
 ]
+What = Literal["pause", "resume", "rate", "concurrency"]
 ENDS: Sequence[End] = (*get_args(End), "power at the disk")
 
 LAG_MAX_S = 6.0
@@ -34,6 +35,9 @@ VERIFIED = 0.2
 
 GUARDED = 0.25
 """The share of the runs that have guards."""
+
+STEERED = 0.25
+"""The share of the runs that are steered while they are under way."""
 
 EPOCH = 1_790_000_000.0
 """When the world begins, seconds of the true time."""
@@ -47,11 +51,20 @@ STRANGER = 10**9
 
 
 @dataclass(frozen=True)
+class Steer:
+    """A change of the session, so many seconds after it began. value: the rate or the concurrency."""
+
+    after_s: float
+    what: What
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
 class Session:
     """One session. at: the turn of the loop, the call of the disk, the id or the tenth of a second of its end.
 
     Before it, gap_s pass. Meanwhile a share `again` of the deleted accounts is created again, `others` accounts are
-    deleted by another program, and the machine's clock is set by clock_s.
+    deleted by another program, and the machine's clock is set by clock_s. changes: while it sends.
     """
 
     end: End = "whole"
@@ -62,6 +75,7 @@ class Session:
     again: float = 0.0
     others: int = 0
     clock_s: float = 0.0
+    changes: Sequence[Steer] = ()
 
     @property
     def calm(self) -> bool:
@@ -135,7 +149,28 @@ class Drawn:
 
 def draw(seed: int) -> Drawn:
     """Draw a run."""
-    drawn, rng = _draw(Random(f"run {seed}")), Random(f"guards {seed}")
+    drawn, rng = _with_guards(_draw(Random(f"run {seed}")), Random(f"guards {seed}")), Random(f"changes {seed}")
+    if rng.random() >= STEERED:
+        return drawn
+    return replace(drawn, sessions=[replace(session, changes=_changes(rng)) for session in drawn.sessions])
+
+
+def _changes(rng: Random) -> Sequence[Steer]:
+    """Up to four changes. A pause ends, some time later; it may outlast --patience."""
+    found: list[Steer] = []
+    for _ in range(rng.randrange(5)):
+        after_s = 10 ** rng.uniform(-2, 1.5)
+        what = rng.choice(["pause", "rate", "concurrency"])
+        if what == "pause":
+            found += [Steer(after_s, "pause"), Steer(after_s + 10 ** rng.uniform(-1, 2), "resume")]
+        elif what == "rate":
+            found.append(Steer(after_s, "rate", rng.choice([0.0, 2.0, 5.0, 20.0, 100.0])))
+        else:
+            found.append(Steer(after_s, "concurrency", rng.randrange(1, 13)))
+    return found
+
+
+def _with_guards(drawn: Drawn, rng: Random) -> Drawn:
     if rng.random() >= GUARDED:
         return drawn
     sign_ins = {

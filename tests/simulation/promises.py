@@ -11,7 +11,7 @@ import orjson
 
 from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.core.retry import RETRY_MAX_S, http_date_s
-from bulkdel.http.rate_limiter import BURST_SHARE
+from bulkdel.http.rate_limiter import BURST_SHARE, CHANGE_S
 from bulkdel.library import Summary
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, READ_PATH
 from tests import second_reader
@@ -64,7 +64,7 @@ class Promises:
         self.copies = SafeCopies(packed=False)
         self.findings = SafeLog()
         self.again: set[str] = set()
-        self.quiet = self.guarded = False
+        self.quiet = self.guarded = self.paused = False
         self.no_deletion_from = float("inf")
         self.wrong: list[str] = []
 
@@ -77,19 +77,27 @@ class Promises:
     def begin(self, session: Session) -> None:
         """A session begins."""
         self._session, self._settled_before = session, None
-        self.quiet, self.no_deletion_from = False, float("inf")
+        self.quiet = self.paused = False
+        self.no_deletion_from, self._rate = float("inf"), self._drawn.options["rate"]
 
     def connect(self) -> None:
         """The program opens a way to the server, with a rate limiter of its own."""
-        self._pace = Pace(self._drawn.options["rate"])
+        self._pace = Pace(self._rate)
+
+    def change_rate(self, rate: float) -> None:
+        """The session is told another rate."""
+        self._rate = rate
+        self._pace.changed(rate, self._now())
 
     # --- at every request ---
 
     def sent(self, request: Request) -> None:
-        """A request leaves: within the rate, after every pause; a deletion after its intent and its copies."""
+        """A request leaves: within the rate, in no pause; a deletion after its intent and its copies."""
         if self.quiet:
             return
         self._trace.note(f"→ {self._words(request)}")
+        if self.paused:
+            self.note_wrong("a request left while the run was paused")
         if (broken := self._pace.sent(self._now())) is not None:
             self.note_wrong(broken)
         if request.path != DELETE_PATH:
@@ -309,9 +317,14 @@ class Pace:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._open_at = float("-inf")
+        self._holds_from = self._open_at = float("-inf")
         self._lowest = float("inf")
         self._requests = 0
+
+    def changed(self, rate: float, now: float) -> None:
+        """Another rate, which holds within CHANGE_S. What leaves until then is not counted."""
+        self._rate, self._holds_from = rate, now + CHANGE_S
+        self._requests, self._lowest = 0, float("inf")
 
     def throttled(self, now: float, response: Response) -> None:
         """A 429 arrives. The longest pause counts."""
@@ -323,10 +336,10 @@ class Pace:
 
     def sent(self, now: float) -> str | None:
         """A request leaves. Returns what is wrong with that."""
-        self._requests += 1
+        self._requests += now >= self._holds_from
         if now < self._open_at - SLACK_S:
             return f"a request left {self._open_at - now:.3f} s before the end of the pause after a 429"
-        if not self._rate:
+        if not self._rate or now < self._holds_from:
             return None
         # At most rate * W + 1 + 2 * BURST_SHARE * rate in any window W; here in all windows that end now.
         level = self._requests - self._rate * now

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from tests.simulation.drawing import ENDS, Session, draw
+from tests.simulation.drawing import ENDS, Session, What, draw
 from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs, Weather
 from tests.simulation.world import World, remove
@@ -124,6 +125,7 @@ def test_the_drawn_worlds_have_everything() -> None:
         assert any(getattr(world, name) for world in worlds), name
     assert {name for world in worlds for name in world.guards} == {"spare_active_since", "spare_created_after"}
     assert any(world.guards and world.guarded_from for world in worlds)
+    assert {change.what for session in sessions for change in session.changes} == {*get_args(What)}
     assert any("," in id_ for world in worlds for id_ in world.rows)
     assert any(session.again for session in sessions)
     assert any(session.calm for session in sessions)

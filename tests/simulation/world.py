@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import orjson
 
-from bulkdel.errors import BulkdelError, FileFailed, Halted
-from bulkdel.library import Summary
+from bulkdel.errors import BulkdelError, FileFailed, Halted, UsageError
+from bulkdel.library import Run, Summary
 from bulkdel.settings import Settings, VerifySettings
 from bulkdel.verify.session import VerifyResult
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.drawing import EPOCH, Drawn, Session, draw
+from tests.simulation.drawing import EPOCH, Drawn, Session, Steer, draw
 from tests.simulation.ids import account_key
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import Connection, Network
@@ -208,6 +208,8 @@ class World:
             run.start()
             if self._session.end == "drain":
                 machine.loop.call_later(self._session.at / 10, self._drain, run.drain)
+            for change in self._session.changes:
+                machine.loop.call_later(change.after_s, self._change, run, change)
             return await run.finished()
 
     async def _verify(self, machine: Machine) -> VerifyResult:
@@ -250,6 +252,22 @@ class World:
         self.trace.note("the caller drains the run")
         self._promises.no_deletion_from = self.now
         drain()
+
+    def _change(self, run: Run, change: Steer) -> None:
+        self.trace.note(f"a person changes the run: {change}")
+        with suppress(UsageError):  # it has ended
+            match change.what:
+                case "pause":
+                    run.pause()
+                    self._promises.paused = True
+                case "resume":
+                    self._promises.paused = False
+                    run.resume()
+                case "rate":
+                    run.set_rate(change.value)
+                    self._promises.change_rate(change.value)
+                case "concurrency":
+                    run.set_concurrency(int(change.value))
 
     # --- its end ---
 

@@ -32,6 +32,8 @@ ID, CELL = True, False
         ("of Max", "Max", CELL),
         ("call 49 170 1234567", "+49 (170) 1234567", CELL),
         ("anna.miller.csv", "anna.miller@example.com", CELL),
+        ("Anna Miller asked for it", "Miller, Anna", CELL),
+        ("call 0170 1234567", "+491701234567", ID),
         ("王芳的申请", "王芳", CELL),
         ("Vom Team M\u00fcller", "MU\u0308LLER", CELL),  # one letter in the text, two in the value
         ("room 12345", "12345", CELL),

@@ -65,7 +65,7 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 """
 
 STATUS_EPILOGUE = """Exit codes: 0 in every state of the run; 2 usage; 3 no checkpoint that can be read, or the
-audit failed; 5 the output could not be written.
+audit failed; 5 the output could not be written; 141 with --watch, the reader of stdout has left.
 """
 
 FORGET_EPILOGUE = """Exit codes: 0 all is removed; 1 files were left: links, or not what the run wrote; 2 usage, or not

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
+from bulkdel.commands.results import UNREAD
 from bulkdel.commands.status import live_status, print_status
 from bulkdel.core.summary import count_lines
 from bulkdel.live.status_lines import status_lines
@@ -25,13 +28,18 @@ SHARE_MAX = 0.2
 
 
 def watch(path: Path, environ: Mapping[str, str]) -> int:
-    """Show the status of a run until it ends, then how it ended. path: its log, or its export."""
+    """Show the status of a run until it ends, then how it ended. path: its log, or its export.
+
+    Returns the exit code: 141 when the reader of stdout has left (`| head`).
+    """
     log = find_log(path)
     redraws = Stdout().isatty() and environ.get("TERM") != "dumb"
     if redraws:
         _redraw(log, environ)
     else:
         _each(log, environ, PRINTED_EVERY_S, lambda text: result(text + "\n"))
+    if _reader_left():
+        return UNREAD
     return print_status(log, json=False, environ=environ)
 
 
@@ -45,13 +53,22 @@ def _redraw(log: Path, environ: Mapping[str, str]) -> None:
 
 
 def _each(log: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:
-    """Show the status at intervals until no run is under way."""
-    while True:
+    """Show the status at intervals until no run is under way, or nothing reads it any more."""
+    while not _reader_left():
         began = time.monotonic()
         if (text := _text(log, environ)) is None:
             return
         show(text)
         time.sleep(max(every_s, (time.monotonic() - began) / SHARE_MAX))
+
+
+def _reader_left() -> bool:
+    """Whether stdout is a pipe that no process reads."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stdout = select.poll()
+        stdout.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in stdout.poll(0))
+    return False
 
 
 def _text(log: Path, environ: Mapping[str, str]) -> str | None:

@@ -18,6 +18,9 @@ INSIDE_MIN = 4
 WORD_MIN, NUMBER_MIN = 3, 5
 """A value that is no id counts from so many characters on, as a word or as a number: not `de`, not `2026`."""
 
+COUNTRY_MAX = 3
+"""Digits of the longest country code of a phone number."""
+
 NAME_MIN = 6
 """From so many letters on, a value of several words is also found without spaces: `annamiller` for `Anna Miller`."""
 
@@ -67,6 +70,10 @@ class TextCheck:
             self._compare(value, is_id=is_id)
         if "@" in value and self._may_hold(local := value.partition("@")[0]) and _BETWEEN.search(local.strip("._-+")):
             self._compare(local)  # anna.miller@… in a text as anna.miller; `info` alone names no person
+        if "," in value and self._may_hold(turned := " ".join(reversed(value.split(",", 1)))):
+            self._compare(turned)  # Miller, Anna in a text as Anna Miller
+        if value.startswith("+") and self._may_hold(local := value[1 + COUNTRY_MAX :]):
+            self._compare(local, is_id=is_id)  # +49 170 1234567 in a text as 0170 1234567
 
     def holds(self, text: str) -> bool:
         """Whether a text, or a name, holds one of the values that were seen."""
