@@ -204,7 +204,7 @@ MUTANTS = (
         "runner/bulkdel/http/transport.py",
         "        if not self._may_send():  # the last step",
         "        if self.closed and not self._may_send():  # the last step",
-        "e2e/test_store.py::test_a_stopped_process_sends_nothing_after_it_was_taken_over",
+        "integration/test_http_client.py::test_nothing_is_written_without_a_licence",
     ),
     Mutant(
         "a paused run does not renew its licence",

@@ -41,6 +41,7 @@ from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_befor
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import Settings
+from bulkdel.store_path import beside
 
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file beside the checkpoint, because an export is read twice."""
@@ -164,9 +165,9 @@ def open_run(
             raise UsageError(f"{name} is a pathlib.Path, not {type(path).__name__}")
     rows = None
     if not isinstance(export, str | Path):
-        if settings.checkpoint is None:
+        if settings.checkpoint is None and settings.store is None:
             raise UsageError("rows need a checkpoint: there is no file name to derive it from")
-        rows, export = export, Path(f"{settings.checkpoint}{SPOOLED}")
+        rows, export = export, beside(settings.checkpoint_for(""), SPOOLED)
         settings = replace(settings, format="jsonl")
     job = load_job(job) if isinstance(job, str) else job
     job = job.configured((config or {}).get(job.config_table, {}))

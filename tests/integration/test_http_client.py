@@ -143,8 +143,12 @@ class World:
                 return  # and the connection is closed
 
     @contextlib.asynccontextmanager
-    async def opened(self, **options: Any) -> AsyncIterator[Client]:
-        async with self.server.running(), HttpTransport(TransportOptions(self.server.url)) as transport:
+    async def opened(self, valid: Callable[[], bool] = lambda: True, **options: Any) -> AsyncIterator[Client]:
+        """valid: what the transport sees of the licence to send."""
+        async with (
+            self.server.running(),
+            HttpTransport(TransportOptions(self.server.url), may_send=valid) as transport,
+        ):
             settings = {
                 "pause_s": 0.05,
                 "patience_s": 900.0,
@@ -435,3 +439,31 @@ def test_replies_are_what_they_seem() -> None:
     }
     for response, next_step in bodies.items():
         assert read_success(Response(200, response.partition(b"\r\n\r\n")[2])).next_step is next_step
+
+
+async def test_nothing_is_written_without_a_licence() -> None:
+    """The transport asks last, when the connection is there. With the licence the request leaves, once."""
+    asked: list[bool] = []
+
+    def valid() -> bool:
+        asked.append(len(asked) == 3)
+        return asked[-1]
+
+    async with opened(SUCCESS, valid=valid) as world:
+        await ask_once(world)
+        assert asked == [False, False, False, True]
+        assert world.log.count("limiter") == 4, "a pass of the limiter is for sending now"
+        assert world.log.count("server") == 1
+
+
+@pytest.mark.parametrize("state", [WorkerState.IDLE, WorkerState.DECIDING])
+async def test_a_drain_does_not_wait_for_a_licence(state: WorkerState) -> None:
+    """Also not for a look-up that decides: the licence may never come back."""
+    async with opened(valid=lambda: False, may_send=lambda: False) as world:
+        worker = WorkerStatus(0, state)
+        asking = asyncio.create_task(world.ask(worker))
+        await asyncio.sleep(0.02)
+        world.client.drain()
+        assert await asyncio.wait_for(asking, 5) is None
+        assert worker.state is state
+        assert "server" not in world.log

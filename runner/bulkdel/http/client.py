@@ -186,6 +186,7 @@ class Client:
             stopped_s = self.clock.stopped_s
             response = await self.transport.send(request, headers)
             if isinstance(response, NoResponse) and response.withheld:
+                decides = decides and not self.draining  # the licence may never come back
                 continue
             sent_at, now = now, self.clock()
             decision = decision_on(response, read, lambda text: redact(self.auth.hide(text)), self.now())
@@ -229,7 +230,7 @@ class Client:
     async def _licensed(self) -> None:
         """Wait until this process may send. That time is not the silence of the server."""
         began = self.clock()
-        while not self.may_send():  # noqa: ASYNC110 - a commit in another thread renews the licence
+        while not (self.may_send() or self.draining):  # noqa: ASYNC110 - a commit in another thread renews it
             await asyncio.sleep(LICENCE_POLL_S)
         if (waited_s := self.clock() - began) > LICENCE_POLL_S:
             self.extend_patience(waited_s)

@@ -41,6 +41,7 @@ class Directory:
             try:
                 os.link(part, path)
             except FileExistsError:
+                sync_directory(path)  # it may be our own of an earlier attempt, whose name was not made durable
                 return False
         finally:
             with suppress(OSError):
