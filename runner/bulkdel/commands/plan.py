@@ -119,6 +119,7 @@ def plan_lines(plan: Plan) -> list[str]:
         (f"to {plan.words.verb}", _size_of_the_work(plan)),
         *_protected_lines(plan),
         ("checkpoint", str(plan.checkpoint)),
+        *_shards_line(plan),
         *_backup_line(plan),
         *_memberships_line(plan),
         *((("fires", plan.arguments.job.fires),) if plan.arguments.job.fires else ()),
@@ -161,6 +162,14 @@ def _size_of_the_work(plan: Plan) -> str:
     pace = f"at {rate:g} requests/s" if rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / rate))}" if rate else ""
     return f"{up_to}{counted(plan.ids, 'id')} in {counted(requests, 'request')}{first} {pace}{lasts}"
+
+
+def _shards_line(plan: Plan) -> list[tuple[str, str]]:
+    """How many processes send. An export may be too small for as many as were asked for."""
+    wanted, shards = plan.arguments.settings.shards, len(plan.shards) + 1
+    if plan.progress is None and wanted is not None and wanted > shards:
+        return [("shards", f"{shards} of the {wanted} that --shards asks for: the export is too small for more")]
+    return [("shards", f"{shards}, each with a process and a log of its own")] if shards > 1 else []
 
 
 def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:

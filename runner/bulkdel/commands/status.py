@@ -72,6 +72,8 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     _print_job(progress.header)
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
+    if progress.header.shards:
+        result(f"  shards     {len(progress.header.shards) + 1}, each with a log of its own")
     _print_guards(progress.guards)
     if progress.note:
         result(f"  note       {printable(progress.note)}")

@@ -263,7 +263,7 @@ class SendingSession:
                 until=control.until,
                 limit=self._plan.arguments.settings.limit,
                 refused=dict(self._tally.refused_codes),
-                waiting=_pause_words(pause) if pause is not None and not moment.draining else moment.waiting,
+                waiting=pause_words(pause) if pause is not None and not moment.draining else moment.waiting,
             )
         return replace(moment, doing=copying.text) if copying is not None else moment
 
@@ -349,7 +349,7 @@ class SendingSession:
         }
 
 
-def _pause_words(pause: Pause) -> str:
+def pause_words(pause: Pause) -> str:
     """A pause in words: its origin, and since when."""
     by = "by the pause file" if pause.source is Source.PAUSE_FILE else f"by {pause.user or 'the program'}"
     return f"paused {by} since {datetime.fromtimestamp(pause.since).astimezone():%H:%M}"

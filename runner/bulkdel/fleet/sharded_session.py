@@ -25,18 +25,18 @@ import orjson
 from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import is_fresh, read_log, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.command_line import variable_of
 from bulkdel.core.adaptive_rate import Slowed
-from bulkdel.core.latency import BOUNDS_S
-from bulkdel.core.log_entries import Session, Source, stamp
-from bulkdel.core.outcome import COUNTED, KINDS
-from bulkdel.core.pace import Wish
+from bulkdel.core.log_entries import Session, stamp
+from bulkdel.core.outcome import COUNTED
+from bulkdel.core.pace import Pause, Wish
 from bulkdel.core.retry import number_or_share, too_many_refused
 from bulkdel.core.shards import shard_header, spans_of
 from bulkdel.core.summary import Ending, exit_code, key_of, status_of
 from bulkdel.durable import write_all
 from bulkdel.engine.control import SessionControl
 from bulkdel.engine.progress import Event, Snapshot
-from bulkdel.engine.session import RunSession, SendingSession, SessionResult
+from bulkdel.engine.session import RunSession, SendingSession, SessionResult, pause_words
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
@@ -44,8 +44,10 @@ from bulkdel.export import Fingerprint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.file import Export, checked_blocks, fingerprint
 from bulkdel.fleet.order import Ended, Figures, Order, line_of, packed
-from bulkdel.fleet.placing import LocalProcesses, Placed
+from bulkdel.fleet.placing import Engine, LocalProcesses, Placed
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.fleet.shard_states import ShardState, ShardStates, added
+from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.safety.run_plan import Plan
 from bulkdel.store_path import StorePath, beside
 
@@ -73,32 +75,6 @@ def session_of(plan: Plan, log: Checkpoint, **more: Any) -> RunSession:
     return ShardedSession(plan, log, **more) if plan.shards else SendingSession(plan, log, **more)
 
 
-class _Shard:
-    """One shard as the run sees it. settled: rows with an outcome of this session, from its log."""
-
-    def __init__(self, number: int, figures: Figures) -> None:
-        self.number = number
-        self.figures = figures
-        self.before = _settled(figures)
-        self.placed: Placed | None = None
-        self.ended: Ended | None = None
-        self.requests_before = self.retries_before = self.throttled_before = 0
-        self.refused_before: Mapping[str, int] = {}
-
-    @property
-    def settled(self) -> int:
-        return _settled(self.figures) - self.before
-
-    def begin_again(self) -> None:
-        """Keep the figures of a process that has ended: the next one counts from 0."""
-        figures = self.figures
-        self.requests_before += figures.requests
-        self.retries_before += figures.retries
-        self.throttled_before += figures.throttled
-        self.refused_before = _sum(self.refused_before, figures.refused)
-        self.figures = Figures(figures.remaining, figures.counts)
-
-
 class ShardedSession:
     """The session of a run in shards. See `SendingSession` for the methods."""
 
@@ -112,7 +88,10 @@ class ShardedSession:
         on_event: Callable[[Event], None],
         chunk_events: bool = True,
         wishes: Sequence[Wish] = (),
+        engine_of: Callable[[Sequence[str], Mapping[str, str], int, KeeperAddress], Engine] = LocalProcesses,
     ) -> None:
+        """Take what `SendingSession` takes. engine_of: makes what places the processes."""
+        self._engine_of = engine_of
         self._plan = plan
         self._log = log
         self._start = start
@@ -126,7 +105,7 @@ class ShardedSession:
         self._until = plan.until
         self._unheld = asyncio.Event()
         self._unheld.set()
-        self._shards: list[_Shard] = []
+        self._shards = ShardStates()
         self._keeper: RateKeeper | None = None
         self._control: SessionControl | None = None
         self._wishes = [*wishes]  # until it can be changed
@@ -143,18 +122,13 @@ class ShardedSession:
         log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
         with ExitStack() as stack:
             stack.callback(asyncio.create_task(log.keep()).cancel)
-            await (log.begun() if log.licence is not None else log.flush())  # before a shard begins
+            await log.begun()  # before a shard begins
             self._shards = await asyncio.to_thread(self._read_shards, len(spans))
             stack.callback(asyncio.create_task(self._drain_on_failure()).cancel)
             export, checked = await asyncio.to_thread(self._plain_export, stack)
             rate = plan.arguments.settings.rate
             async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
-                line = plan.line.without("--proxy")
-                environ = {**plan.arguments.environ}
-                if plan.arguments.settings.proxy is not None:  # its password is hidden in the words of a line
-                    environ["BULKDEL_PROXY"] = plan.arguments.settings.proxy
-                words = replace(line, variables={}).words[1:]
-                engine = LocalProcesses(words, environ, export, self._keeper.address(GROUP))
+                engine = self._engine_of(*self._command(), export, self._keeper.address(GROUP))
                 self._control = SessionControl(plan, log, self, self._drain, wall=around.wall, on_event=self._on_event)
                 for wish in self._wishes:
                     self._control.apply(wish)
@@ -166,7 +140,14 @@ class ShardedSession:
         self._ended = True
         return await self._end(began, path)
 
-    async def _send(self, engine: LocalProcesses, checked: Fingerprint) -> None:
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        """The words after `bulkdel` that start the process of a shard, and its environment."""
+        plan, environ = self._plan, {**self._plan.arguments.environ}
+        if plan.arguments.settings.proxy is not None:  # the words of a line hide its password
+            environ[variable_of("proxy")] = plan.arguments.settings.proxy
+        return replace(plan.line.without("--proxy"), variables={}).words[1:], environ
+
+    async def _send(self, engine: Engine, checked: Fingerprint) -> None:
         """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
         begun = set[int]()
         while self._drain.stop is None:
@@ -186,7 +167,7 @@ class ShardedSession:
                     task.cancel()
                 await asyncio.wait(shepherds)
 
-    def _portion(self, shard: _Shard) -> int:
+    def _portion(self, shard: ShardState) -> int:
         """How many ids this shard may settle: its own, in the order of the export, until --limit is used up."""
         if self._limit_left is None:
             return shard.figures.remaining
@@ -195,7 +176,7 @@ class ShardedSession:
         return portion
 
     async def _keep_going(
-        self, engine: LocalProcesses, shard: _Shard, portion: int, checked: Fingerprint, together: int
+        self, engine: Engine, shard: ShardState, portion: int, checked: Fingerprint, together: int
     ) -> None:
         """Run the process of a shard until its session has ended, and start it again when it was killed."""
         vain = 0
@@ -208,7 +189,11 @@ class ShardedSession:
             if limit == 0:
                 break
             failure = await self._run_once(engine, self._order(shard, limit, checked, together), shard)
-            shard.figures = await asyncio.to_thread(self._figures_of, shard)
+            try:
+                shard.figures = await asyncio.to_thread(self._figures_of, shard)
+            except BulkdelError as error:  # its log is damaged
+                failure = error
+                self._drain.begin(Stop(str(error), error=error))
             if shard.ended is not None or failure is not None:
                 break
             shard.begin_again()
@@ -222,7 +207,7 @@ class ShardedSession:
         if self._limit_left is not None:
             self._limit_left += portion - shard.settled
 
-    async def _run_once(self, engine: LocalProcesses, order: Order, shard: _Shard) -> BulkdelError | None:
+    async def _run_once(self, engine: Engine, order: Order, shard: ShardState) -> BulkdelError | None:
         """Run one process of a shard to its end. Returns why it could not begin."""
         try:
             placed = await engine.place(order)
@@ -241,7 +226,7 @@ class ShardedSession:
             await placed.kill()  # it has ended, or this session ends early
         return found
 
-    def _take(self, shard: _Shard, said: Mapping[str, Any]) -> BulkdelError | None:
+    def _take(self, shard: ShardState, said: Mapping[str, Any]) -> BulkdelError | None:
         """Take in what a shard says. Returns the failure that kept it from beginning."""
         match said:
             case {"figures": figures}:
@@ -276,8 +261,7 @@ class ShardedSession:
 
     def _check_refused(self) -> None:
         """--max-refused, over what all shards have settled in this session."""
-        settled = sum(shard.settled for shard in self._shards)
-        refused = sum(self._refused.values())
+        settled, refused = self._shards.settled, sum(self._shards.refused.values())
         if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
             why = f"of the {settled:,} ids that this session has done, {refused:,} were refused (--max-refused)"
             self._drain.begin(Stop(why, error=Halted(why)))
@@ -300,9 +284,8 @@ class ShardedSession:
         """Tell each shard when the server has last given a useful response to any of them, for --patience."""
         while True:
             await asyncio.sleep(LOOK_S)
-            working = [shard for shard in self._shards if shard.placed is not None]
-            for shard in working:
-                silent_s = min(other.figures.silent_s for other in working)
+            silent_s = self._shards.silent_s
+            for shard in self._shards.working:
                 if silent_s < shard.figures.silent_s and shard.placed is not None:
                     shard.placed.drain(line_of({"heard": silent_s + LOOK_S}))
 
@@ -363,10 +346,8 @@ class ShardedSession:
     def set_concurrency(self, concurrency: int) -> None:
         """Keep so many requests in flight, in all shards together; each has at least one."""
         self._concurrency = concurrency
-        working = [shard for shard in self._shards if shard.placed is not None]
-        for shard in working:
-            assert shard.placed is not None
-            shard.placed.drain(line_of({"concurrency": max(1, concurrency // len(working))}))
+        share = max(1, concurrency // max(1, len(self._shards.working)))
+        self._tell({"concurrency": share})
 
     def set_until(self, epoch: float, words: str) -> None:
         """Stop at this time."""
@@ -378,65 +359,45 @@ class ShardedSession:
         """The current figures of all shards; None before requests can be sent."""
         if self._keeper is None or self._control is None or not self._shards:
             return None
-        progress, control, keeper = self._log.progress, self._control, self._keeper
-        figures = [shard.figures for shard in self._shards]
-        working = [shard.figures for shard in self._shards if shard.placed is not None]
-        counts = {kind: sum(each.counts.get(kind, 0) for each in figures) for kind in KINDS}
-        remaining = sum(each.remaining for each in figures)
-        pause, due = control.pauses.first, control.due
-        pause_s = keeper.pause_s(GROUP)
-        draining = self._drain.stop is not None
-        waiting = [each.waiting for each in working]
-        why = waiting[0] if waiting and all(waiting) else None
-        if draining:
-            why = "draining: requests on the wire may finish"
-        if pause is not None and not draining:
-            why = f"paused by {pause.user or 'the program'}"
-            if pause.source is Source.PAUSE_FILE:
-                why = "paused by the pause file"
-        latency = [each.latency for each in working if each.latency[0]]
+        progress, control, keeper, shards = self._log.progress, self._control, self._keeper, self._shards
+        working = [shard.figures for shard in shards.working]
+        pause, due, draining = control.pauses.first, control.due, self._drain.stop is not None
         return Snapshot(
-            progress.rows - remaining,
+            progress.rows - shards.remaining,
             progress.rows,
-            {key_of(progress, kind): count for kind, count in counts.items()},
-            self._requests,
+            {key_of(progress, kind): count for kind, count in shards.counts.items()},
+            shards.requests,
             keeper.rate(GROUP),
-            f"throttled, {pause_s:.1f} s" if pause_s and why is None else why,
+            self._waiting(pause, keeper.pause_s(GROUP)),
             bool(working) and all(each.busy for each in working),
             self.slowed,
-            silent_s=min((each.silent_s for each in working), default=0.0),
+            silent_s=shards.silent_s,
             draining=draining,
             concurrency=self._concurrency,
             in_flight=sum(each.in_flight for each in working),
             breaker_open=any(each.breaker_open for each in working),
-            latency=(
-                tuple(sum(each[0][i] for each in latency) for i in range(len(BOUNDS_S) + 1)),
-                sum(each[1] for each in latency),
-            ),
-            retries=sum(shard.retries_before + shard.figures.retries for shard in self._shards),
-            throttled=sum(shard.throttled_before + shard.figures.throttled for shard in self._shards),
+            latency=shards.latency,
+            retries=shards.retries,
+            throttled=shards.throttled,
             limits=control.limits.named,
             binding=control.limits.binding,
             pause=pause,
             confirm=str(control.confirming_line) if due else None,
             until=control.until,
             limit=self._plan.arguments.settings.limit,
-            refused=self._refused,
+            refused=shards.refused,
         )
 
-    @property
-    def _requests(self) -> int:
-        return sum(shard.requests_before + shard.figures.requests for shard in self._shards)
-
-    @property
-    def _refused(self) -> Mapping[str, int]:
-        refused: Mapping[str, int] = {}
-        for shard in self._shards:
-            refused = _sum(refused, _sum(shard.refused_before, shard.figures.refused))
-        return refused
+    def _waiting(self, pause: Pause | None, pause_s: float) -> str | None:
+        """Why no request is sent, in words."""
+        if self._drain.stop is not None:
+            return "draining: requests on the wire may finish"
+        if pause is not None:
+            return pause_words(pause)
+        return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
 
     def _tell(self, values: Mapping[str, Any]) -> None:
-        for shard in self._shards:
+        for shard in self._shards.working:
             if shard.placed is not None:
                 shard.placed.drain(line_of(values))
 
@@ -452,7 +413,7 @@ class ShardedSession:
         await asyncio.wait({waiting}, timeout=seconds)
         waiting.cancel()
 
-    def _order(self, shard: _Shard, limit: int | None, checked: Fingerprint, together: int) -> Order:
+    def _order(self, shard: ShardState, limit: int | None, checked: Fingerprint, together: int) -> Order:
         plan, server = self._plan, self._plan.server
         compressed = plan.export.dialect.compression != "none"
         dialect = replace(plan.export.dialect, compression="none") if compressed else plan.export.dialect
@@ -506,10 +467,10 @@ class ShardedSession:
                     raise NotAcceptable(f"{log}: its process is still under way. Stop it, then run this again.")
                 time.sleep(0.05)
 
-    def _read_shards(self, count: int) -> list[_Shard]:
-        return [_Shard(number, self._figures(number)) for number in range(1, count + 1)]
+    def _read_shards(self, count: int) -> ShardStates:
+        return ShardStates([ShardState(number, self._figures(number)) for number in range(1, count + 1)])
 
-    def _figures_of(self, shard: _Shard) -> Figures:
+    def _figures_of(self, shard: ShardState) -> Figures:
         """The figures of a shard whose process has ended, with the rows as its log has them."""
         found = self._figures(shard.number)
         return replace(shard.figures, remaining=found.remaining, counts=found.counts, in_flight=0)
@@ -527,16 +488,16 @@ class ShardedSession:
         """Add up, and write the stop entry."""
         plan, log, around = self._plan, self._log, self._around
         read = await asyncio.to_thread(read_log, path)
-        progress, ended = read.progress, [shard.ended for shard in self._shards if shard.ended is not None]
+        progress, shards, ended = read.progress, self._shards, self._shards.ended
         figures = {
-            "requests": plan.server.requests + self._requests,
-            "retries": sum(shard.retries_before + shard.figures.retries for shard in self._shards),
-            "throttled": sum(shard.throttled_before + shard.figures.throttled for shard in self._shards),
+            "requests": plan.server.requests + shards.requests,
+            "retries": shards.retries,
+            "throttled": shards.throttled,
             "resumed": self._resumed,
             "duration_s": round(around.steady() - began, 3),
         }
         limit = plan.arguments.settings.limit
-        reached = limit is not None and sum(shard.settled for shard in self._shards) >= limit
+        reached = limit is not None and shards.settled >= limit
         stop = self._drain.stop
         if stop is not None and (stop.signal is not None or stop.drained) and (progress.complete or reached):
             stop = None
@@ -570,16 +531,6 @@ class ShardedSession:
         if log.failure is not None:
             ending = replace(ending, file_failed=True)
         read = await asyncio.to_thread(read_log, path)
-        unrecorded: Mapping[str, int] = dict.fromkeys(COUNTED, 0)
-        for each in ended:
-            unrecorded = _sum(unrecorded, each.unrecorded)
+        unrecorded = added(dict.fromkeys(COUNTED, 0), *(each.unrecorded for each in ended))
         kept, unproven = sum(each.kept for each in ended), sum(each.unproven for each in ended)
         return SessionResult(ending, figures, unrecorded, kept, unproven, read.progress, read.sha256)
-
-
-def _settled(figures: Figures) -> int:
-    return sum(figures.counts.get(kind, 0) for kind in KINDS)
-
-
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}

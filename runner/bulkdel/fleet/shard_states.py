@@ -1,0 +1,125 @@
+"""The shards of a run as the run sees them: the figures of each, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from bulkdel.core.latency import BOUNDS_S
+from bulkdel.core.outcome import KINDS
+from bulkdel.fleet.order import Ended, Figures
+from bulkdel.fleet.placing import Placed
+
+
+class ShardState:
+    """One shard. figures: the latest. placed: its process, while there is one. ended: how its session has ended."""
+
+    def __init__(self, number: int, figures: Figures) -> None:
+        self.number = number
+        self.figures = figures
+        self.placed: Placed | None = None
+        self.ended: Ended | None = None
+        self._settled_before = _settled(figures)
+        self._earlier: list[Figures] = []  # of its processes that have ended early
+
+    @property
+    def settled(self) -> int:
+        """Rows with an outcome of this session."""
+        return _settled(self.figures) - self._settled_before
+
+    def begin_again(self) -> None:
+        """Keep the figures of a process that has ended early: the next one counts from 0."""
+        self._earlier.append(self.figures)
+        self.figures = Figures(self.figures.remaining, self.figures.counts)
+
+    @property
+    def of_session(self) -> Sequence[Figures]:
+        """The figures of each of its processes in this session."""
+        return (*self._earlier, self.figures)
+
+
+class ShardStates:
+    """All shards of a run."""
+
+    def __init__(self, shards: Sequence[ShardState] = ()) -> None:
+        self._shards = shards
+
+    def __iter__(self) -> Iterator[ShardState]:
+        return iter(self._shards)
+
+    def __bool__(self) -> bool:
+        return bool(self._shards)
+
+    @property
+    def working(self) -> list[ShardState]:
+        """Those that have a process."""
+        return [shard for shard in self._shards if shard.placed is not None]
+
+    @property
+    def ended(self) -> list[Ended]:
+        """How the sessions ended of those whose session has ended."""
+        return [shard.ended for shard in self._shards if shard.ended is not None]
+
+    @property
+    def remaining(self) -> int:
+        """Rows without an outcome."""
+        return sum(shard.figures.remaining for shard in self._shards)
+
+    @property
+    def settled(self) -> int:
+        """Rows with an outcome of this session."""
+        return sum(shard.settled for shard in self._shards)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by outcome, by the words of the log."""
+        return {kind: sum(shard.figures.counts.get(kind, 0) for shard in self._shards) for kind in KINDS}
+
+    @property
+    def requests(self) -> int:
+        """Requests of this session."""
+        return self._sum(lambda figures: figures.requests)
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again in this session."""
+        return self._sum(lambda figures: figures.retries)
+
+    @property
+    def throttled(self) -> int:
+        """Responses 429 of this session."""
+        return self._sum(lambda figures: figures.throttled)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many rows were refused in this session, by code."""
+        return added(*(figures.refused for shard in self._shards for figures in shard.of_session))
+
+    @property
+    def latency(self) -> tuple[tuple[int, ...], float]:
+        """How many responses of this session took how long, and the sum of their seconds."""
+        found = [figures.latency for shard in self._shards for figures in shard.of_session if figures.latency[0]]
+        classes = tuple(sum(counts[i] for counts, _ in found) for i in range(len(BOUNDS_S) + 1))
+        return classes, sum(seconds for _, seconds in found)
+
+    @property
+    def waiting(self) -> str | None:
+        """Why no shard sends, in words; None while one does."""
+        reasons = [shard.figures.waiting for shard in self.working]
+        return reasons[0] if reasons and all(reasons) else None
+
+    @property
+    def silent_s(self) -> float:
+        """How long the server has given no useful response to any of them."""
+        return min((shard.figures.silent_s for shard in self.working), default=0.0)
+
+    def _sum(self, of: Callable[[Figures], int]) -> int:
+        return sum(of(figures) for shard in self._shards for figures in shard.of_session)
+
+
+def added(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts with the same names, added up."""
+    return {name: sum(each.get(name, 0) for each in counts) for each in counts for name in each}
+
+
+def _settled(figures: Figures) -> int:
+    return sum(figures.counts.get(kind, 0) for kind in KINDS)
