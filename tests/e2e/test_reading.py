@@ -127,14 +127,14 @@ def test_an_exclude_file_that_is_missing_or_changed_is_named_on_a_resume(tmp_pat
 
 
 def test_an_address_is_answered_with_a_pipe(tmp_path: Path) -> None:
-    """Before anything is looked for in a folder; an exclude file is copied, because a resume reads it again."""
-    piped = bulkdel("run", "delete-users", "s3://b/users.jsonl.gz", "--limit", 5, env={}, cwd=tmp_path)
+    """One that cannot be read, before anything is looked for in a folder. An exclude file is copied: it is read again."""
+    piped = bulkdel("run", "delete-users", "ftp://b/users.jsonl.gz", "--limit", 5, env={}, cwd=tmp_path)
     assert piped.code == 2
     assert (
-        "  aws s3 cp s3://b/users.jsonl.gz - | "
+        "  curl -fsSL ftp://b/users.jsonl.gz | "
         "bulkdel run delete-users - --limit 5 --checkpoint users.jsonl.gz.checkpoint.jsonl\n"
     ) in piped.err
-    copied = bulkdel("plan", "delete-users", "missing/x", "--exclude", "az://b/c/x.csv", env={}, cwd=tmp_path)
+    copied = bulkdel("plan", "delete-users", "missing/x", "--exclude", "sftp://b/c/x.csv", env={}, cwd=tmp_path)
     assert copied.code == 2
-    assert "  az storage blob download -c b -n c/x.csv -f /dev/stdout > x.csv\n" in copied.err
+    assert "  curl -fsSL sftp://b/c/x.csv > x.csv\n" in copied.err
     assert list(tmp_path.iterdir()) == []
