@@ -6,6 +6,7 @@ config file, in this order. Secrets are no options: a job reads them from the en
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
-from bulkdel.core.address import address_of
+from bulkdel.core.address import address_of, split_names
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.retry import number_or_share
@@ -120,6 +121,11 @@ def path_or_store(_type: object, tokens: Sequence[Token]) -> Path:
 def duration(_type: object, tokens: Sequence[Token]) -> float:
     """Read a duration as seconds."""
     return seconds_of(tokens[0].value)
+
+
+def names_in_variable(_type: object, text: str, *, delimiter: str | None = None) -> list[str]:  # noqa: ARG001 - cyclopts gives it
+    """The files and addresses in an environment variable."""
+    return split_names(text, os.pathsep)
 
 
 Flag = Parameter(negative="", show_default=False)
@@ -379,7 +385,9 @@ class Settings(SendingSettings):
     """With --on-invalid skip: refuse an export with more bad rows than N or N%. Default: 1%, but always 10 rows.
     May change on a resume, which does not count again."""
 
-    exclude: Annotated[list[str | Path] | None, Parameter(group=SAFETY, negative="")] = None
+    exclude: Annotated[
+        list[str | Path] | None, Parameter(group=SAFETY, negative="", env_var_split=names_in_variable)
+    ] = None
     """File of ids that must not be sent, or its address: same formats, same id type. Repeatable; more may be added on a
     resume."""
 

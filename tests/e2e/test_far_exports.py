@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bulkdel.export.download import SYNC_BYTES
 from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
@@ -137,3 +139,52 @@ def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
         ran = place.does("run", *words, env=env)
         assert (ran.code, ran.summary["excluded"], place.served.pool.deleted) == (0, 20, 100), ran.err
         assert place.files == [LOG, f"{LOG}.input", f"{LOG}.input.source"]
+
+
+def test_shards_of_an_export_elsewhere(tmp_path: Path) -> None:
+    """The signature of the list of ids to keep reaches them, in no command line."""
+    ids = user_ids(2_400, seed=15)
+    with object_server() as objects, sandbox(ids) as served:
+        export = objects.put("/exports/users.jsonl", rows(ids)) + SIGNED
+        keep = objects.put("/exports/keep.jsonl", rows(ids[:100])) + SIGNED
+        place = Far(objects, served, tmp_path)
+        place.ids = 2_300
+        ran = place.does("run", export, "--exclude", keep, "--shards", 2)
+        assert (ran.code, ran.summary["excluded"], served.pool.deleted) == (0, 100, 2_300), ran.err
+        assert len(list(tmp_path.glob("*.shard-*"))) == 2
+
+
+@pytest.mark.soak
+def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
+    with object_server() as objects, object_server(tls=False) as bucket, sandbox(IDS) as one, sandbox(IDS) as two:
+        signed = objects.put("/exports/users.jsonl", rows(IDS)) + SIGNED
+        bucket.put("/exports/users.jsonl", rows(IDS))
+        bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
+        night = tmp_path / "night.toml"
+        night.write_text(
+            f"""[defaults]
+            job = "delete-users"
+            rate = 0
+            credentials = {{{", ".join(f'{name} = "{name}"' for name in KEYS)}}}
+            [[run]]
+            name = "signed"
+            export = "{signed}"
+            host = "{one.url}"
+            ca_file = "{DATA / "localhost.crt"}"
+            [[run]]
+            name = "bucket"
+            export = "s3://exports/users.jsonl"
+            exclude = ["s3://exports/keep.jsonl"]
+            host = "{two.url}"
+            """
+        )
+        env = {**KEYS, **s3_variables(bucket)}
+        planned = bulkdel("batch", "plan", night, "--json", env=env)
+        assert planned.code == 0, planned.err
+        digest = json.loads(planned.out)["to_confirm"]["plan"]
+        ran = bulkdel("batch", "run", night, "--confirm", 220, "--plan", digest, env=env)
+        assert ran.code == 0, ran.err
+        assert "topsecret" not in planned.out + planned.err + ran.out + ran.err
+        assert (one.pool.deleted, two.pool.deleted) == (120, 100)
+        # Read by the first plan. The second plan and the run only ask whether it is the same version.
+        assert [asked.path for asked in bucket.asked].count("/exports/users.jsonl") == 3

@@ -127,7 +127,7 @@ def test_an_exclude_file_that_is_missing_or_changed_is_named_on_a_resume(tmp_pat
 
 
 def test_an_address_is_answered_with_a_pipe(tmp_path: Path) -> None:
-    """One that cannot be read, before anything is looked for in a folder. An exclude file is copied: it is read again."""
+    """One that cannot be read, and before anything is looked for in a folder. An exclude file is copied first."""
     piped = bulkdel("run", "delete-users", "ftp://b/users.jsonl.gz", "--limit", 5, env={}, cwd=tmp_path)
     assert piped.code == 2
     assert (

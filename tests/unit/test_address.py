@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.address import address_of, shown_address
+from bulkdel.core.address import address_of, shown_address, split_names
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,22 @@ def test_what_no_address_has(text: str) -> None:
     address = address_of(text)
     assert address is not None
     assert address.fault is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a:b", ["a", "b"]),
+        ("s3://b/k:a", ["s3://b/k", "a"]),
+        ("a:https://h:8443/x?y:1:s3://b/k", ["a", "https://h:8443/x?y", "1", "s3://b/k"]),
+        ("", [""]),
+        (":a", ["", "a"]),
+        ("2020:1", ["2020", "1"]),
+    ],
+)
+def test_names_in_one_text(text: str, names: list[str]) -> None:
+    assert split_names(text, ":") == names
+
+
+def test_another_separator() -> None:
+    assert split_names("s3://b/k;c", ";") == ["s3://b/k", "c"]

@@ -331,3 +331,26 @@ def test_which_runs_are_meant(tmp_path: Path) -> None:
     assert [run.name for run in batch.only(["two"])] == ["two"]
     with pytest.raises(UsageError, match=r"no run with this name; .two.\?"):
         batch.only(["twoo"])
+
+
+def test_the_places_of_a_run(tmp_path: Path) -> None:
+    """A signature is in no command line. The keys of buckets reach only a run that names one."""
+    file = tmp_path / "night.toml"
+    file.write_text(
+        '[defaults]\njob = "delete-users"\n'
+        '[[run]]\nname = "a"\nexport = "https://h:8443/x?secret"\nexclude = ["k", "https://h:8443/y?secret"]\n'
+        '[[run]]\nname = "b"\nexport = "s3://b/x"\n'
+        '[[run]]\nname = "c"\nexport = "x"\nexclude = ["y"]\n'
+    )
+    signed, bucket, local = read_batch(file).runs
+    given = {"AWS_ACCESS_KEY_ID": "key", "HOME": "/root", "GENAUTH_ACCESS_KEY_ID": "another's"}
+    assert "secret" not in str(signed.words("run"))
+    assert signed.environ(given) == {
+        "HOME": "/root",
+        "BULKDEL_EXPORT": "https://h:8443/x?secret",
+        "BULKDEL_EXCLUDE": "k:https://h:8443/y?secret",
+    }
+    assert "s3://b/x" in bucket.words("run")
+    assert bucket.environ(given) == {"HOME": "/root", "AWS_ACCESS_KEY_ID": "key"}
+    assert local.environ(given) == {"HOME": "/root"}
+    assert "y" in local.words("run")

@@ -17,7 +17,7 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, variable_of
-from bulkdel.core.address import address_of
+from bulkdel.core.address import address_of, split_names
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
@@ -26,9 +26,6 @@ from bulkdel.variables import BETWEEN, Variable, merged, table_of
 
 OPTIONS = frozenset(one.name for settings in (Settings, RestoreSettings, VerifySettings) for one in fields(settings))
 """Every option of `run`, `plan`, `restore` and `verify`."""
-
-SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")
-"""Between the names in BULKDEL_EXCLUDE; the colon of an address is none."""
 
 JOB = variable_of("job")
 ARGUMENTS = frozenset({JOB, variable_of("export")})
@@ -131,7 +128,7 @@ def with_all_excluded(settings: Settings, environ: Mapping[str, str], table: Map
     if not (isinstance(configured, list) and all(isinstance(name, str) for name in configured)):
         raise UsageError('config, [run] exclude: write a list of file names: ["keep.jsonl"]')
     named = environ.get(variable_of("exclude"))
-    listed = [] if named is None else SEPARATOR.split(named)
+    listed = [] if named is None else split_names(named, os.pathsep)
     files = [*(settings.exclude or ()), *listed, *configured]
     return replace(settings, exclude=list({_which(name): name for name in reversed(files)}.values())[::-1] or None)
 

@@ -18,6 +18,10 @@ HIDDEN = "[hidden]"
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?#]*)/?([^?#]*)([^#]*)(.*)", re.DOTALL)
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
+
+_HOST = re.compile(r"https?://[^/]+", re.IGNORECASE)
+
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
@@ -79,3 +83,17 @@ def shown_address(text: str) -> str:
     place = address.place.rpartition("@")
     shown = f"{text.partition('://')[0]}://{HIDDEN + '@' if place[1] else ''}{place[2]}/{address.key}"
     return f"{shown}?{HIDDEN}" if address.query else shown
+
+
+def split_names(text: str, separator: str) -> list[str]:
+    """The paths and addresses in a text. A colon in an address, before its port too, separates nothing."""
+    names: list[str] = []
+    for part in text.split(separator):
+        before = names[-1] if names else ""
+        if separator == ":" and (
+            (part.startswith("//") and _SCHEME.fullmatch(before)) or (part[:1].isdigit() and _HOST.fullmatch(before))
+        ):
+            names[-1] = f"{before}:{part}"
+        else:
+            names.append(part)
+    return names

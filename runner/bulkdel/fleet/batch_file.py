@@ -6,6 +6,7 @@ Every path in it is relative to its folder, which is also the working folder of 
 from __future__ import annotations
 
 import csv
+import os
 import re
 import tomllib
 from collections import Counter
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from bulkdel.command_line import ENV_PREFIX, SECRET, CommandLine, option_of, variable_of
+from bulkdel.core.address import BUCKETS, shown_address
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, load_job
@@ -53,6 +55,9 @@ OF_THE_BATCH = {
 
 IN_ENVIRONMENT = (*SECRET, "proxy")
 """Options that may hold a secret. A child process gets them in its environment."""
+
+OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
+"""The beginnings of the variables with which object stores are read. A run has them only if it names such a store."""
 
 KEPT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
 KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR")
@@ -137,10 +142,11 @@ class BatchRun:
 
     def words(self, command: str, more: Mapping[str, Any] = NOTHING) -> list[str]:
         """The command line of `run` or `plan`, without the program. No secret is in it. more: options of the batch."""
-        line = CommandLine(command, (self.job, self.export))
+        hidden = self._hidden
+        line = CommandLine(command, (self.job, *(() if "export" in hidden else (self.export,))))
         own = {} if "store" in self.options else {"checkpoint": self.log}
         for name, value in {**self.options, **own, **more}.items():
-            if name not in IN_ENVIRONMENT:
+            if name not in IN_ENVIRONMENT and name not in hidden:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         for name, value in self.parameters.items():
             line = _plus(line, name, value, flag=False)
@@ -159,10 +165,12 @@ class BatchRun:
 
         Raises UsageError for a variable that is not set.
         """
+        in_buckets = any(place.partition("://")[0] in BUCKETS for place in self._places)
+        beginnings = (*KEPT_BEGINNINGS, *(OF_BUCKETS if in_buckets else ()))
         kept = {
             name: value
             for name, value in environ.items()
-            if name in KEPT or name.startswith(KEPT_BEGINNINGS) or (name.startswith(ENV_PREFIX) and BETWEEN in name)
+            if name in KEPT or name.startswith(beginnings) or (name.startswith(ENV_PREFIX) and BETWEEN in name)
         }
         for name, source in self.credentials.items():
             if source not in environ:
@@ -173,7 +181,21 @@ class BatchRun:
         for name in IN_ENVIRONMENT:
             if (value := self.options.get(name)) is not None:
                 kept[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
+        kept |= {variable_of(name): value for name, value in self._hidden.items()}
         return kept
+
+    @property
+    def _places(self) -> list[str]:
+        """The addresses of its export, its exclude files and its store."""
+        named = [self.options.get(name) for name in ("store", "archive")]
+        return [self.export, *self.options.get("exclude", ()), *(str(name) for name in named if name is not None)]
+
+    @property
+    def _hidden(self) -> dict[str, str]:
+        """Arguments with a signature in them. A child process gets them in its environment too."""
+        given = {"export": [self.export], "exclude": list(self.options.get("exclude", ()))}
+        secret = {name: values for name, values in given.items() if any(shown_address(each) != each for each in values)}
+        return {name: os.pathsep.join(values) for name, values in secret.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ class Order:
     number: of the shard. tool: the version that has to do it. dialect, fingerprint: of the export, which the run has
     read and checked. protected: ids that must not be sent, besides those of the exclude files. proven: whether the run
     has found an account. fullest: the most accounts that a look-up has returned. administrator: ids of the one that the
-    pool keeps. until: --not-after, ISO 8601. concurrency: requests in flight, at most. limit: ids to settle, at most.
-    debug: whether each chunk is an event.
+    pool keeps. excluded: SHA-256 of the exclude files, as the run has read them. until: --not-after, ISO 8601.
+    concurrency: requests in flight, at most. limit: ids to settle, at most. debug: whether each chunk is an event.
     """
 
     number: int
@@ -45,6 +45,7 @@ class Order:
     proven: bool
     fullest: int
     administrator: list[str]
+    excluded: list[str]
     until: str | None
     concurrency: int
     limit: int | None

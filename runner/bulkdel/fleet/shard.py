@@ -21,6 +21,7 @@ import orjson
 
 from bulkdel.checkpoint.reader import RUN, is_fresh, reading, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.address import shown_address
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
@@ -183,6 +184,8 @@ def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitSta
     options, protected = read_options(arguments, id_type), IdSet(id_type)
     fetching, folder = fetching_of(settings, ReadingProgress()), beside(path, "").absolute().parent
     excluded = read_excluded(settings.exclude or (), options, protected, fetching, folder)
+    if {file.sha256 for file in excluded} != set(order.excluded):
+        raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
     backup = None if settings.backup is None else shard_file(settings.backup, order.number)
     settings = replace(
         settings,
@@ -198,7 +201,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitSta
     log = around.create_log(path, header, skipped, terms) if is_fresh(path) else around.resume_log(path, terms)
     stack.callback(log.close)
     _check_same(log.progress, header, path)
-    file = stack.enter_context(Export(export, arguments.export))
+    file = stack.enter_context(Export(export, shown_address(arguments.export)))
     fingerprint = order.bytes_checked
     counts = log.progress.header.counts
     checked = CheckedExport(file, options, order.read_as, fingerprint, counts, log.progress.skipped)

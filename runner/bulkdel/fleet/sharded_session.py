@@ -27,6 +27,7 @@ from bulkdel.checkpoint.reader import is_fresh, read_log, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import variable_of
 from bulkdel.core.adaptive_rate import Slowed
+from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.pace import Pause, Wish
@@ -143,9 +144,15 @@ class ShardedSession:
     def _command(self) -> tuple[list[str], dict[str, str]]:
         """The words after `bulkdel` that start the process of a shard, and its environment."""
         plan, environ = self._plan, {**self._plan.arguments.environ}
-        if plan.arguments.settings.proxy is not None:  # the words of a line hide its password
-            environ[variable_of("proxy")] = plan.arguments.settings.proxy
-        return replace(plan.line.without("--proxy"), variables={}).words[1:], environ
+        settings, line = plan.arguments.settings, plan.line.without("--proxy")
+        # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
+        if settings.proxy is not None:
+            environ[variable_of("proxy")] = settings.proxy
+        excluded = [str(name) for name in settings.exclude or ()]
+        if any(shown_address(name) != name for name in excluded):
+            environ[variable_of("exclude")] = os.pathsep.join(excluded)
+            line = line.without("--exclude")
+        return replace(line, variables={}).words[1:], environ
 
     async def _send(self, engine: Engine, checked: Fingerprint) -> None:
         """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
@@ -427,6 +434,7 @@ class ShardedSession:
             proven=server.proven,
             fullest=server.fullest,
             administrator=list(server.administrator),
+            excluded=[file.sha256 for file in plan.excluded],
             until=None if self._until is None else self._until.isoformat(),
             concurrency=max(1, self._concurrency // together),
             limit=limit,
