@@ -2097,7 +2097,7 @@ MUTANTS = (
         "the runs of a killed batch go on",
         "runner/bulkdel/engine/parent.py",
         "while os.getppid() == pid:",
-        "while os.getppid() != 0:",
+        "while os.getppid() != -pid:",
         "e2e/test_batch.py::test_a_killed_batch_leaves_no_run_behind",
     ),
     Mutant(
