@@ -18,8 +18,9 @@ from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.report import ReportArguments
 from bulkdel.commands.report import report as report_runs
-from bulkdel.commands.results import print_results
+from bulkdel.commands.results import UNREAD, print_results
 from bulkdel.commands.status import live_status
+from bulkdel.commands.watch import reader_left
 from bulkdel.core.batch import first_that_applies
 from bulkdel.core.summary import counts_of, state_of
 from bulkdel.engine.signals import Signals, run_loop
@@ -76,7 +77,7 @@ class RunState:
 
 
 def status(file: Path, only: Sequence[str], *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
-    """Show the state of every run. With `watch`, again and again until none is under way."""
+    """Show the state of every run. With `watch`, again and again until none is under way, or nothing reads it."""
     batch = read_batch(file)
     redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
     while True:
@@ -88,6 +89,8 @@ def status(file: Path, only: Sequence[str], *, json_too: bool, watch: bool, envi
         if not watch or all(state.state != RUNNING for state in states):
             return 0
         time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
+        if reader_left():
+            return UNREAD
 
 
 def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunState]:
