@@ -38,7 +38,7 @@ def watch(path: Path, environ: Mapping[str, str]) -> int:
         _redraw(log, environ)
     else:
         _each(log, environ, PRINTED_EVERY_S, lambda text: result(text + "\n"))
-    if _reader_left():
+    if reader_left():
         return UNREAD
     return print_status(log, json=False, environ=environ)
 
@@ -54,7 +54,7 @@ def _redraw(log: Path, environ: Mapping[str, str]) -> None:
 
 def _each(log: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:
     """Show the status at intervals until no run is under way, or nothing reads it any more."""
-    while not _reader_left():
+    while not reader_left():
         began = time.monotonic()
         if (text := _text(log, environ)) is None:
             return
@@ -62,7 +62,7 @@ def _each(log: Path, environ: Mapping[str, str], every_s: float, show: Callable[
         time.sleep(max(every_s, (time.monotonic() - began) / SHARE_MAX))
 
 
-def _reader_left() -> bool:
+def reader_left() -> bool:
     """Whether stdout is a pipe that no process reads."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         stdout = select.poll()
