@@ -42,6 +42,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a request is written after the share of its process has ended",
+        "runner/bulkdel/http/client.py",
+        "return may_send() and not rate_limiter.without_share",
+        "return may_send() or not rate_limiter.without_share",
+        "integration/test_rate_keeper.py::test_nothing_is_written_without_a_share_although_the_limiter_let_it_through",
+    ),
+    Mutant(
         "the keeper gives away a share before it has expired",
         "runner/bulkdel/core/rate_shares.py",
         "if granted.until > now]",

@@ -16,10 +16,16 @@ from pathlib import Path
 import orjson
 import pytest
 
+from bulkdel.core.decision import NoResponse, Request
 from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.http.client import connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import KeeperAddress, SharedRate, sharing
+from bulkdel.job import TargetOptions
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers
+from tests.harness import KEYS, sandbox
 from tests.loops import now
 
 EXPIRED_S = LASTS_S * CLOCKS_APART
@@ -284,3 +290,13 @@ async def test_what_is_no_worker_is_disconnected_and_disturbs_nothing() -> None:
 def test_an_address_is_text_in_the_environment_of_a_child() -> None:
     address = KeeperAddress("/tmp/x/rate", "https://core.example.com pool 1")
     assert KeeperAddress.of(address.text) == address
+
+
+async def test_nothing_is_written_without_a_share_although_the_limiter_let_it_through() -> None:
+    """A process that was frozen between the two, for example."""
+    with sandbox([]) as served:
+        target = DeleteUsers().target(TargetOptions(served.url, {}, KEYS, None))
+        async with connect(target, Settings(), pool=None, keeper=KeeperAddress("/no/such/rate", "pool")) as client:
+            response = await client.transport.send(Request("GET", "/"), {})
+        assert isinstance(response, NoResponse)
+        assert (response.sent, response.withheld, served.ledger.requests) == (False, True, 0)

@@ -20,6 +20,7 @@ from bulkdel.core.log_entries import (
     Intent,
     Outcome,
     Released,
+    Saved,
     Session,
     Shard,
     Skipped,
@@ -136,22 +137,33 @@ def test_a_shard_that_no_run_writes_is_not_interpreted(shard: object) -> None:
 
 
 def test_the_run_takes_in_what_a_shard_says_about_rows_and_nothing_else() -> None:
-    run = Progress(header(100, SkippedRows(), points(50)))
+    skipped = SkippedRows()
+    skipped.add("duplicate", PositionSet([(99, 100)]))
+    run = Progress(header(100, skipped, points(50)), skipped=skipped)
     at = run.header.at
     run.apply(Session("start", at, "", {}))
-    for entry in (
-        Session("start", at, "", {"backup": "x"}),
-        Intent(at, ((50, 60),)),
-        Outcome(at, 1, "done", ((50, 55),)),
-        Released(((55, 57),)),
-        Skipped("excluded", ((55, 57),)),
-        Session("stop", at, "", {}),
-    ):
-        run.take(entry)
-    assert (run.counts["done"], run.counts["excluded"], run.remaining, run.in_doubt.size) == (5, 2, 93, 3)
+    part, _ = shard_header(run.header, skipped, 2)
+    shard = Progress(part)
+    taken = [
+        run.take(entry, shard)
+        for entry in (
+            Skipped("duplicate", ((99, 100),)),
+            Session("start", at, "", {"backup": "x"}),
+            Intent(at, ((50, 60),), Saved(7, 8)),
+            Outcome(at, 1, "done", ((50, 55),)),
+            Released(((55, 57),)),
+            Skipped("excluded", ((55, 57),)),
+            Session("stop", at, "", {}),
+        )
+    ]
+    assert taken == [False, False, True, True, True, True, False]
+    assert (run.counts["done"], run.counts["excluded"], run.remaining, run.in_doubt.size) == (5, 2, 92, 3)
     assert (run.sessions, run.stop, run.backups) == (1, None, ())
-    run.join(progress_of_shard())
-    assert run.backups == ()
+    run.join(shard)
+    assert run.backups == (("x", Saved(7, 8)),)
+    for ranges in ((49, 51),), ((99, 101),):
+        with pytest.raises(Unreadable, match="shard 2 has the rows 50-99"):
+            run.take(Intent(at, ranges), shard)
 
 
 def ids_of(seed: int, count: int) -> list[str]:

@@ -23,11 +23,7 @@ from bulkdel.core.log_entries import (
     Damaged,
     Entry,
     Header,
-    Intent,
-    Outcome,
-    Released,
     Session,
-    Skipped,
     Unreadable,
     decode_line,
     sound,
@@ -304,20 +300,17 @@ class Reader(Generic[F]):
             return
         with reading(path, RUN) as reader:
             shard: Progress | None = None
-            for shard, entries in reader.folding():
-                header = shard.header
-                if (header.run_id, header.shard and header.shard.number) != (run.header.run_id, number):
-                    raise NotAcceptable(f"{path}: is not the log of shard {number} of the run {run.header.run_id}.")
-                if not shard.sessions:  # the header and the list of skipped rows: the log of the run has them
-                    continue
-                about_rows: list[Entry] = []
-                about_rows += (each for each in entries if isinstance(each, Intent | Outcome | Released | Skipped))
+            for entries in reader.commits():
+                more = iter(entries)
+                if shard is None:
+                    shard = RUN.fold(next(more), SkippedRows())
+                    found, wanted = (shard.header.run_id, shard.header.shard), (run.header.run_id, number)
+                    if (found[0], found[1] and found[1].number) != wanted:
+                        raise NotAcceptable(f"{path}: is not the log of shard {number} of the run {run.header.run_id}.")
                 try:
-                    for entry in about_rows:
-                        run.take(entry)
+                    yield [entry for entry in more if run.take(entry, shard)]
                 except Unreadable as error:
                     raise NotAcceptable(f"{path}: line {reader.seq + 1}: {error}") from error
-                yield about_rows
             if shard is not None:
                 run.join(shard)
             self.shards[number] = reader.sha.hexdigest()
@@ -325,10 +318,7 @@ class Reader(Generic[F]):
     @property
     def sha256(self) -> str:
         """SHA-256 of the sound lines, hex. Of a run in shards: over the SHA-256 of this log and of each shard's."""
-        own = self.sha.hexdigest()
-        if not self.shards:
-            return own
-        return hashlib.sha256("".join(f"{each}\n" for each in (own, *self.shards.values())).encode()).hexdigest()
+        return sha256_of_all(self.sha.hexdigest(), self.shards)
 
     def replay(self) -> F:
         """Fold the whole log. Raises what `folding` raises."""
@@ -413,6 +403,13 @@ class Reader(Generic[F]):
     @property
     def _todo(self) -> str:
         return f"Put back a copy of this file if there is one. {self._kind.start_over}"
+
+
+def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
+    """The SHA-256 of a run: that of its log, or in shards over the SHA-256 of each log, its own first."""
+    if not shards:
+        return own
+    return hashlib.sha256("".join(f"{each}\n" for each in (own, *shards.values())).encode()).hexdigest()
 
 
 @contextmanager

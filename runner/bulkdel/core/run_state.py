@@ -175,18 +175,21 @@ class Progress:
             case _:  # the header is read before there is a Progress
                 raise Unreadable("a second header, or an entry that no run writes")
 
-    def take(self, entry: Entry) -> None:
-        """Fold in what a session of a shard says about rows. Its other entries are no entries of the run.
+    def take(self, entry: Entry, shard: Progress) -> bool:
+        """Fold in an entry of the log of a shard: here what a session says about rows, and in `shard` all the rest.
 
-        Raises Unreadable as `apply`.
+        Returns whether it was about rows. Raises Unreadable as `apply`, and for rows of another shard.
         """
-        match entry:
-            case Intent():
-                self.apply(entry._replace(backup=None))
-            case Outcome() | Released() | Skipped():
-                self.apply(entry)
-            case _:
-                pass
+        if not isinstance(entry, Intent | Outcome | Released | Skipped) or not shard.sessions:
+            shard.apply(entry)  # its header, its list of skipped rows, its sessions
+            return False
+        if not shard._holds(entry.ranges):
+            raise Unreadable(f"{_words(entry.ranges)} are in this log, but {shard._has}")
+        if isinstance(entry, Intent):
+            shard._save(entry.backup)
+            entry = entry._replace(backup=None)
+        self.apply(entry)
+        return True
 
     def join(self, shard: Progress) -> None:
         """Take in the backups of a shard, whose entries are taken in already."""
@@ -268,8 +271,12 @@ class Progress:
             for part in self.in_doubt.missing(start, stop):
                 self._intended[part] = at
             self.in_doubt.add(start, stop)
-        if entry.backup is not None and self.backup is not None:
-            self.backup = self.backup[0], max(self.backup[1], entry.backup)
+        self._save(entry.backup)
+
+    def _save(self, saved: Saved | None) -> None:
+        """Note what is durable of the backup."""
+        if saved is not None and self.backup is not None:
+            self.backup = self.backup[0], max(self.backup[1], saved)
             self.backups = (*self.backups[:-1], self.backup)
 
     def _skip(self, entry: Skipped) -> None:

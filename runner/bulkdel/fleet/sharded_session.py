@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from bulkdel.checkpoint.lock import is_locked
-from bulkdel.checkpoint.reader import is_fresh, read_log, shard_log
+from bulkdel.checkpoint.reader import is_fresh, read_log, sha256_of_all, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import variable_of
 from bulkdel.core.adaptive_rate import Slowed
@@ -196,12 +196,12 @@ class ShardedSession:
             if limit == 0:
                 break
             failure = await self._run_once(engine, self._order(shard, limit, checked, together), shard)
-            try:
+            if shard.ended is not None or failure is not None:
+                break
+            try:  # it was killed: what its log has
                 shard.figures = await asyncio.to_thread(self._figures_of, shard)
             except BulkdelError as error:  # its log is damaged
-                failure = error
                 self._drain.begin(Stop(str(error), error=error))
-            if shard.ended is not None or failure is not None:
                 break
             shard.begin_again()
             vain = vain + 1 if shard.settled == settled else 0
@@ -538,7 +538,9 @@ class ShardedSession:
         await log.aclose()
         if log.failure is not None:
             ending = replace(ending, file_failed=True)
-        read = await asyncio.to_thread(read_log, path)
+        elif log.progress.stop is not None:
+            progress.apply(log.progress.stop)
         unrecorded = added(dict.fromkeys(COUNTED, 0), *(each.unrecorded for each in ended))
         kept, unproven = sum(each.kept for each in ended), sum(each.unproven for each in ended)
-        return SessionResult(ending, figures, unrecorded, kept, unproven, read.progress, read.sha256)
+        sha256 = sha256_of_all(log.sha256, read.shards)
+        return SessionResult(ending, figures, unrecorded, kept, unproven, progress, sha256)

@@ -379,7 +379,13 @@ async def connect(
             rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate))
         if transport is None:
             options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
-            transport = await stack.enter_async_context(HttpTransport(options, may_send=may_send))
+
+            def may_write() -> (
+                bool
+            ):  # a process that was frozen may have lost its share since the limiter let it through
+                return may_send() and not rate_limiter.without_share
+
+            transport = await stack.enter_async_context(HttpTransport(options, may_send=may_write))
         uptime = Uptime(steady)
         auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
         client = Client(
