@@ -41,6 +41,7 @@ VALUES: Mapping[str, Any] = {
     "complete": False,
     "trouble": [],
     "confirm_host": None,
+    "checkpoint_exists": True,
 }
 
 # The exit codes in their order; 129, 130 and 143 are one place.
@@ -98,6 +99,11 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.due(old, NOW + 86_400) == {}
     assert state.due(old, NOW + 86_401) == {"a": Due.OLD}
     assert state.given == {(5, "whole")}
+    halted = BatchRunEnded("T", "a", 4, {"rows": 6, "status": "halted"})
+    state = state_of(confirmed(a="d", b="d"), halted, BatchRunEnded("T", "b", 4, {}))
+    fresh = [run("a", checkpoint_exists=False), run("b", checkpoint_exists=False)]
+    assert state.due(fresh, NOW) == {"a": Due.GONE}
+    assert state.due([run("a"), run("b")], NOW) == {}
     both = ToConfirm.of([run("a"), run("b", digest="other")])
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
 

@@ -111,6 +111,7 @@ class Due(enum.StrEnum):
     NEW = "new"
     CHANGED = "changed"
     OLD = "confirmed over a day ago"
+    GONE = "without the log that it had"
 
 
 class BatchState:
@@ -159,6 +160,10 @@ class BatchState:
             and ended.facts.get("status") == "complete"
         )
 
+    def _had_log(self, name: str) -> bool:
+        """Whether a process of this run has ended with a summary, and so had a log."""
+        return name in self.ended and "rows" in self.ended[name].facts
+
     def due(self, planned: Sequence[PlannedRun], now: float) -> dict[str, Due]:
         """The runs that have to be confirmed, each with the reason. now: epoch seconds."""
         found = {}
@@ -172,6 +177,8 @@ class BatchState:
                 found[run.name] = Due.CHANGED
             elif run.values["id_reusable"] and now - datetime.fromisoformat(before["at"]).timestamp() > REUSE_AFTER_S:
                 found[run.name] = Due.OLD
+            elif self._had_log(run.name) and not run.values["checkpoint_exists"]:
+                found[run.name] = Due.GONE
         return found
 
 
