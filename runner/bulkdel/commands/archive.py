@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import read_log
+from bulkdel.checkpoint.reader import read_log, shard_log
 from bulkdel.commands.report import ReportArguments, report
 from bulkdel.commands.results import kinds_of, read_key, write_rows
 from bulkdel.durable import write_all
@@ -42,11 +42,12 @@ def archive(log: Path, settings: CommonSettings, patience_s: float = PATIENCE_S)
     try:
         means = Means(open=partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy, limit_s=OBJECT_S))
         objects = means.open(to)
-        creator = Creator(objects, patience_s, means)
+        creator = Creator(objects, patience_s, means, hedged=False)  # a large object, and nothing waits for it
         # Two stops may have the same log: that of a run, and that of its verification.
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{read_log(log).sha256[:16]}-{secrets.token_hex(3)}"
+        found = read_log(log)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{found.sha256[:16]}-{secrets.token_hex(3)}"
         with tempfile.TemporaryDirectory() as folder:
-            for path in _files(log, settings, Path(folder)):
+            for path in _files(log, found.shards, settings, Path(folder)):
                 creator.create(f"{name}/{path.name}", path.read_bytes())
         creator.close()
     except (BulkdelError, OSError, Taken) as error:
@@ -60,8 +61,8 @@ def archive(log: Path, settings: CommonSettings, patience_s: float = PATIENCE_S)
         say(f"The archive is in {to / name}.", "archived")
 
 
-def _files(log: Path, settings: CommonSettings, folder: Path) -> Iterator[Path]:
-    """Yield the files to copy; those that are made for it are in `folder`."""
+def _files(log: Path, shards: Iterable[int], settings: CommonSettings, folder: Path) -> Iterator[Path]:
+    """Yield the files to copy; those that are made for it are in `folder`. shards: those that have begun."""
     for name in ("report.html", "report.json"):
         report(ReportArguments((log,), folder / name))
         yield folder / name
@@ -76,3 +77,4 @@ def _files(log: Path, settings: CommonSettings, folder: Path) -> Iterator[Path]:
         yield state
     if not settings.archive_no_ids:
         yield log
+        yield from (shard_log(log, number) for number in shards)

@@ -43,10 +43,14 @@ class Taken(Exception):
 class Creator:
     """Creates one object after the other, each until its effect is certain. For one thread at a time."""
 
-    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
-        """patience_s: an object that cannot be created for so long is given up."""
+    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS, *, hedged: bool = True) -> None:
+        """patience_s: an object that cannot be created for so long is given up.
+
+        hedged: whether a slow attempt gets a second one beside it, where the store is likely to be faster then.
+        """
         self._objects = objects
         self._patience_s = patience_s
+        self._hedged = hedged and objects.hedged
         self._clock = means.clock
         self._sleep = means.sleep
         self._threads = means.threads(THREADS)
@@ -62,7 +66,7 @@ class Creator:
                 raise failure
             if now >= due and len(under_way) < HEDGED_AT_ONCE:
                 under_way.add(self._threads.submit(self._attempt, name, data))
-                due = now + self._hedge_s if self._objects.hedged else float("inf")
+                due = now + self._hedge_s if self._hedged else float("inf")
             if not under_way:
                 self._sleep(min(due - now, LOOK_S))
                 continue
