@@ -242,6 +242,13 @@ MUTANTS = (
         "integration/test_store_parts.py::test_one_of_many_writers_creates_a_file",
     ),
     Mutant(
+        "the archive has the log although its ids were to be left out",
+        "runner/bulkdel/commands/archive.py",
+        "    if not settings.archive_no_ids:\n",
+        "    if not (settings.archive_no_ids and settings.json and settings.archive is None):\n",
+        "e2e/test_store.py::test_the_archive_of_each_stop",
+    ),
+    Mutant(
         "a store that does not fence is accepted",
         "runner/bulkdel/store/probe.py",
         "        if len(created) > 1:\n",

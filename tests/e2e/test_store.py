@@ -307,7 +307,7 @@ def test_an_archive_that_cannot_be_written(tmp_path: Path, capsys: pytest.Captur
     with case(tmp_path, IDS[:10]) as it:
         assert it.run().code == 0
         (tmp_path / "file").touch()
-        archive(it.log, Settings(archive=f"file://{tmp_path}/file/x"), patience_s=0.1)
+        archive(it.log, f"file://{tmp_path}/file/x", Settings(), patience_s=0.1)
         assert "the archive could not be written: Not a directory" in capsys.readouterr().err
 
 

@@ -34,11 +34,9 @@ OBJECT_S = 60.0
 """Time limit of one object. The log of ten million ids has 50 MB."""
 
 
-def archive(log: Path, settings: CommonSettings, patience_s: float = PATIENCE_S) -> None:
-    """Copy what the run with this log has written to --archive. A failure is a message: the run itself has ended."""
-    if settings.archive is None:
-        return
-    to = store_path(settings.archive)
+def archive(log: Path, url: str, settings: CommonSettings, patience_s: float = PATIENCE_S) -> None:
+    """Copy what the run with this log has written to this URL. A failure is a message: the run itself has ended."""
+    to = store_path(url)
     try:
         means = Means(open=partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy, limit_s=OBJECT_S))
         objects = means.open(to)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
-from bulkdel.commands.archive import archive
+from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.commands.steps import showing
@@ -93,7 +93,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
             drain,
         )
         with signals.phase(lambda: "writing the archive", ignore):
-            archive(ended.checkpoint, settings)
+            archive_if_asked(ended.checkpoint, settings)
         return ended
 
 

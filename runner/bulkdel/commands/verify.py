@@ -16,7 +16,7 @@ from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, how_to_resume
-from bulkdel.commands.archive import archive
+from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
@@ -67,7 +67,7 @@ def verify(arguments: VerifyArguments) -> int:
     arguments.settings.check()
     with notifying(arguments.settings, arguments.environ, "verify") as notices:
         code = _verify(arguments, notices)
-    archive(arguments.checkpoint, arguments.settings)
+    archive_if_asked(arguments.checkpoint, arguments.settings)
     return code
 
 
