@@ -191,6 +191,24 @@ def test_a_writer_that_is_killed_leaves_no_object(tmp_path: Path) -> None:
     assert objects.create("log/1", b"whole")
 
 
+def test_a_directory_that_goes_is_not_made_again(tmp_path: Path) -> None:
+    """Removed, or no longer mounted: a new one would hold a log without its beginning."""
+    objects = Directory(tmp_path / "store")
+    assert objects.create("log/1", b"1")
+    (tmp_path / "store").rename(tmp_path / "away")
+    for name in ("log/2", "roll/1"):
+        with pytest.raises(FileNotFoundError):
+            objects.create(name, b"2")
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "store").mkdir()
+    with pytest.raises(FileNotFoundError):
+        objects.create("log/2", b"2")
+    (tmp_path / "store").rmdir()
+    (tmp_path / "away").rename(tmp_path / "store")
+    assert objects.create("log/2", b"2")
+    assert objects.create("roll/1", b"1")
+
+
 def filled(path: StorePath, first: int, stop: int, nonce: str = recorded.NONCE) -> list[bytes]:
     """Write these lines as objects: line 1 is the header, line 2 begins a session, the others settle a row each."""
     lines: list[bytes] = []
@@ -271,8 +289,8 @@ def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:
     assert read_log(path).progress.settled.size == 997
 
 
-def test_a_hole_ends_the_log(tmp_path: Path) -> None:
-    """Nothing behind the first number that does not exist belongs to the log."""
+def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
+    """A line that was deleted must not be created again: what was settled behind it would be sent again."""
     path = store_path(f"file://{tmp_path}/store")
 
     async def fill() -> None:
@@ -284,10 +302,25 @@ def test_a_hole_ends_the_log(tmp_path: Path) -> None:
 
     asyncio.run(fill())
     (path.directory / line_name(5)).rename(tmp_path / "away")
-    assert read_log(path).progress.settled.size == 2
+    hole = r"log/000000000005 is missing, and log/000000000006 is there"
+    with pytest.raises(NotAcceptable, match=hole):
+        read_log(path)
+    with pytest.raises(NotAcceptable, match=hole):
+        Checkpoint.resume(path, How(terms=Terms(take_over=True)))
+    assert not (path.directory / line_name(5)).exists()
     (path.directory / line_name(5)).write_bytes((tmp_path / "away").read_bytes()[:-9])
     with pytest.raises(NotAcceptable, match=r"line 5 .* is damaged"):
         read_log(path)
+
+
+def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
+    """A lifecycle rule deletes the oldest objects first."""
+    path = store_path(f"file://{tmp_path}/store")
+    filled(path, 1, 100)
+    for seq in range(1, 50):
+        (path.directory / line_name(seq)).unlink()
+    with pytest.raises(NotAcceptable, match=r"log/000000000001 is missing, and log/0000000000\d\d is there"):
+        is_fresh(path)
 
 
 def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._known = set[Path]()
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`. The file and its name are on the disk when it returns."""
@@ -30,8 +31,11 @@ class Directory:
         try:
             fd = os.open(part, NEW, MODE)
         except FileNotFoundError:
+            if path.parent in self._known or (self._known and not self._root.is_dir()):
+                raise  # removed, or no longer mounted: in a new folder the log would go on without its beginning
             self._make_folder(path.parent)
             fd = os.open(part, NEW, MODE)
+        self._known.add(path.parent)
         try:
             try:
                 write_all(fd, data)

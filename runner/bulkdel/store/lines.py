@@ -2,6 +2,7 @@
 
 The log is the lines 1 to g, where g + 1 is the first number that does not exist. Readers and writers know no other
 rule, and nothing is listed: a list may lack what exists. Rolls, which hold a thousand lines each, only spare requests.
+A log of which a line was deleted is refused: its number must not be created a second time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from concurrent.futures import Future
 from itertools import count, islice
 from typing import TypeVar
 
+from bulkdel.errors import NotAcceptable
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store_path import StorePath
 
@@ -22,6 +24,11 @@ AT_ONCE = 32
 
 ROLLS_AT_ONCE = 4
 """Rolls that are read at the same time. Each has some megabytes."""
+
+BEHIND = tuple(1 << power for power in range(6))
+BEHIND_NONE = tuple(1 << power for power in range(18))
+"""So far behind the end of a log, and of one without a line, is looked for lines. One that is there shows that those
+before it were deleted."""
 
 T = TypeVar("T")
 
@@ -41,11 +48,12 @@ class StoreLines:
 
     def __init__(self, path: StorePath, means: Means = MEANS) -> None:
         """Open the store at this URL."""
+        self._path = path
         self._objects = means.open(path)
         self._threads = means.threads(AT_ONCE)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the lines that there are. Raises OSError when the store fails."""
+        """Yield the lines that there are. Raises OSError when the store fails, NotAcceptable when one was deleted."""
         rolls = self._ahead(self._roll, range(LINES_A_ROLL, 10**12, LINES_A_ROLL), ROLLS_AT_ONCE)
         for first, roll in zip(count(1, LINES_A_ROLL), rolls, strict=False):
             if roll is not None:
@@ -55,6 +63,7 @@ class StoreLines:
             for number, line in enumerate(self.lines(range(first, first + LINES_A_ROLL)), 1):  # noqa: B007 - it is used
                 yield line
             if number < LINES_A_ROLL:
+                self._check_end(first + number)
                 return
 
     def lines(self, numbers: range) -> Iterator[bytes]:
@@ -79,6 +88,17 @@ class StoreLines:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check_end(self, missing: int) -> None:
+        """Raise NotAcceptable when there are lines behind this one, and not because it was written meanwhile."""
+        numbers = [missing + distance for distance in (BEHIND if missing > 1 else BEHIND_NONE)]
+        found = zip(numbers, self._ahead(self.line, numbers, AT_ONCE), strict=True)
+        behind = next((seq for seq, line in found if line is not None), 0)
+        if behind and self.line(missing) is None:
+            raise NotAcceptable(
+                f"{self._path}: {line_name(missing)} is missing, and {line_name(behind)} is there: an object of the "
+                "log was deleted. Nothing was sent. Put it back, then run this again."
+            )
 
     def _roll(self, last: int) -> bytes | None:
         return self._objects.get(roll_name(last))
