@@ -195,6 +195,20 @@ def assert_afterwards(it: Night) -> None:
     assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
 
 
+def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
+    with night(tmp_path, {"a": 30, "b": 30}) as it:
+        it.pools["b"] = it.pools["a"]
+        it.pools["a"].pool.add_ids(it.ids["b"], created_at="2020-01-01T00:00:00.000Z")
+        it.write("a", "b", head=HEAD)
+        assert it.batch("run", *it.confirmed()).code == 0
+        it.write("a", "b", head=HEAD, a="rate = 2", b="rate = 4")
+        before = len(it.pools["a"].ledger.arrivals)
+        assert it.batch("verify").code == 0
+        arrivals = it.pools["a"].ledger.arrivals[before:]
+        assert len(arrivals) >= 6
+        assert arrivals[-1] - arrivals[0] >= (len(arrivals) - 3) / 2 * 0.98
+
+
 @pytest.mark.campaign
 def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""

@@ -21,7 +21,7 @@ from bulkdel.commands.report import report as report_runs
 from bulkdel.commands.results import UNREAD, print_results
 from bulkdel.commands.status import live_status
 from bulkdel.commands.watch import reader_left
-from bulkdel.core.batch import first_that_applies
+from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.core.summary import counts_of, state_of
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
@@ -185,22 +185,23 @@ def verify(arguments: VerifyArguments) -> int:
     places = asyncio.Semaphore(arguments.parallel or batch.parallel)
     more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]
     sending: list[int] = []
+    confirmed = read_state(batch.log, batch.path).confirmed
+    groups = {run.name: run.rate_group or _group(run.name, confirmed) for run in runs}
+    rates = group_rates((groups[run.name], run.rate) for run in runs)
 
     async def verify_one(run: BatchRun, keeper: RateKeeper) -> Ended:
         async with places:
             if sending:
                 return Ended(128 + sending[0], error="it was not started")
-            group = run.rate_group or run.name
-            keeper.set_rate(group, batch.rate_groups.get(group, run.rate))
             try:
-                environ = {**run.environ(arguments.environ), ADDRESS: keeper.address(group).text}
+                environ = {**run.environ(arguments.environ), ADDRESS: keeper.address(groups[run.name]).text}
             except UsageError as error:  # it stops no other run
                 return Ended(error.exit_code, error=str(error))
             words = [*run.verify_words(), "--json", "--log-format", "json", *more]
             return await children.run(words, environ, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[Ended]:
-        async with keeping_rate({}, over_all=over_all) as keeper:
+        async with keeping_rate({**rates, **batch.rate_groups}, over_all=over_all) as keeper:
             return list(await asyncio.gather(*(verify_one(run, keeper) for run in runs)))
 
     def drain(signum: int) -> bool:
@@ -225,6 +226,11 @@ def verify(arguments: VerifyArguments) -> int:
         result(f"  {found['name']:<{width}}  {counts or why} ({found['exit_code']})")
     result(f"{counted(len(runs), 'run')} verified, exit code {code}")
     return code
+
+
+def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
+    """What has one rate: the host and pool of a run, as it was confirmed. One that was not has nothing to verify."""
+    return PlannedRun(name, confirmed[name]).group if name in confirmed else name
 
 
 def report(file: Path, only: Sequence[str], arguments: ReportArguments) -> int:
