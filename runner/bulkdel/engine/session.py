@@ -84,6 +84,20 @@ class RunSession(Protocol):
         ...
 
 
+def begin_drain(drain: Drain, signum: int | None, on_event: Callable[[Event], None]) -> None:
+    """Begin the drain of a session, and say so. signum: the signal that asks for it; None when the caller does."""
+    why = "requests on the wire may finish"
+    if signum is None:
+        stop = Stop("the caller drained the run", drained=True)
+        on_event(Event("warning", "run.draining", {"why": why}))
+    else:
+        stop = Stop(signal.Signals(signum).name, signal=signum)
+        on_event(
+            Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; a second signal leaves at once"})
+        )
+    drain.begin(stop)
+
+
 class SendingSession:
     """The session that sends. `run` it once; `drain` may begin at any time.
 
@@ -214,16 +228,7 @@ class SendingSession:
 
     def drain(self, signum: int | None = None) -> None:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
-        why = "requests on the wire may finish"
-        if signum is None:
-            stop = Stop("the caller drained the run", drained=True)
-            self._on_event(Event("warning", "run.draining", {"why": why}))
-        else:
-            stop = Stop(signal.Signals(signum).name, signal=signum)
-            self._on_event(
-                Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; a second signal leaves at once"})
-            )
-        self._drain.begin(stop)
+        begin_drain(self._drain, signum, self._on_event)
 
     def apply(self, wish: Wish) -> bool:
         """Change the session, now or as soon as it can send. See `SessionControl.apply`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ from bulkdel.core.summary import Ending, exit_code, key_of, status_of
 from bulkdel.durable import write_all
 from bulkdel.engine.control import SessionControl
 from bulkdel.engine.progress import Event, Snapshot
-from bulkdel.engine.session import RunSession, SendingSession, SessionResult, pause_words
+from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain, pause_words
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
@@ -298,16 +297,7 @@ class ShardedSession:
 
     def drain(self, signum: int | None = None) -> None:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
-        why = "requests on the wire may finish"
-        if signum is None:
-            stop = Stop("the caller drained the run", drained=True)
-            self._on_event(Event("warning", "run.draining", {"why": why}))
-        else:
-            stop = Stop(signal.Signals(signum).name, signal=signum)
-            self._on_event(
-                Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; a second signal leaves at once"})
-            )
-        self._drain.begin(stop)
+        begin_drain(self._drain, signum, self._on_event)
 
     def apply(self, wish: Wish) -> bool:
         """Change the session, now or as soon as it can send. See `SessionControl.apply`."""
