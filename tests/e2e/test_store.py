@@ -101,6 +101,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         ):
             refused = bulkdel(*it.args, "--store", url)
             assert (refused.code, words in refused.err, "secret" in refused.err) == (2, True, False), refused.err
+        refused = bulkdel(*it.args, "--backup", "file:///nowhere/at/all")
+        assert (refused.code, "--backup" in refused.err, "does not exist" in refused.err) == (2, True, True), refused
         for options in (("--store", f"file://{tmp_path}/s", "--checkpoint", "x"), ("--take-over",)):
             assert bulkdel(*it.args, *options).code == 2, options
         assert it.served.ledger.requests == 0

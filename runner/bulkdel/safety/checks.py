@@ -71,6 +71,8 @@ def check_arguments(arguments: RunArguments) -> None:
     _check_folder(arguments.checkpoint)
     if arguments.settings.archive is not None:
         _check_folder(store_path(arguments.settings.archive), "--archive")
+    if isinstance(arguments.settings.backup, StorePath):
+        _check_folder(arguments.settings.backup, "--backup")
     _check_copy(arguments)
 
 
