@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -131,7 +131,8 @@ class ShardedSession:
                 engine = self._engine_of(*self._command(), export, self._keeper.address(GROUP))
                 self._control = SessionControl(plan, log, self, self._drain, wall=around.wall, on_event=self._on_event)
                 for wish in self._wishes:
-                    self._control.apply(wish)
+                    with suppress(UsageError):  # as in `SendingSession`: nothing has changed
+                        self._control.apply(wish)
                 looking = asyncio.create_task(self._look())
                 try:
                     await self._send(engine, checked)
