@@ -232,6 +232,18 @@ def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
         assert it.effects(IDS) == [1] * 600
 
 
+def test_a_store_that_stays_away_is_the_reason_of_the_stop(tmp_path: Path) -> None:
+    """Nothing is sent without it, so --patience with the server ends at the same time; that is not the reason."""
+    with case(tmp_path, IDS) as it, store_server() as store:
+        options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5, "patience": 2.0}
+        with started("s3://bucket/run", it.export, it.served.url, 600, **options) as process:
+            it.wait_until_deleted(100)
+            store.switch(down=True)
+            ended = finish(process)
+        assert ended.code == 5, ended
+        assert "the log cannot be written" in summary(ended)["why"], ended
+
+
 def test_a_process_that_is_cut_off_from_the_store_sends_nothing_more(tmp_path: Path) -> None:
     """The API can still be reached. The successor goes on; what was cut off falls silent, and ends once it can."""
     with case(tmp_path, IDS, latency_s=0.02) as it, store_server() as store, store_server(beside=store) as other:

@@ -320,7 +320,9 @@ class SendingSession:
         if stop is not None and (stop.signal is not None or stop.drained) and done:
             stop = None
         why = stop.why if stop else ""
-        if stop is None and not done:
+        if self._log.failure is not None:  # also where the patience with the server ended first, since nothing was sent
+            why = str(self._log.failure)
+        elif stop is None and not done:
             remaining = counted(progress.remaining, "id")
             last = _last_failure(parts, self._plan.words.noun) or "none"
             why = f"{remaining} got no response that settles them; the last failure: {last}"
