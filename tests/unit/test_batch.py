@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel.commands.batch import BatchArguments, plan
 from bulkdel.core.batch import (
     BatchState,
     Due,
@@ -270,6 +271,16 @@ def test_the_runs_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "pools.csv").write_text("name,export\na,a.jsonl,more\n")
     with pytest.raises(UsageError, match=r"pools.csv, line 2: has another number of cells"):
         read_batch(written(tmp_path, head))
+    (tmp_path / "pools.csv").write_text("name,export,id-field, id_field\na,a.jsonl,x,y\n")
+    with pytest.raises(UsageError, match=r"pools.csv: two columns are 'id_field'"):
+        read_batch(written(tmp_path, head))
+
+
+def test_a_plan_refuses_a_time_that_is_none(tmp_path: Path) -> None:
+    """It is not found out at night."""
+    file = written(tmp_path, 'not_after = "25:99"\n' + BEGIN)
+    with pytest.raises(UsageError, match="--not-after '25:99'"):
+        plan(BatchArguments(file, {}))
 
 
 BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'

@@ -109,6 +109,8 @@ class BatchArguments:
 def plan(arguments: BatchArguments) -> int:
     """Plan every run, and show one table. Returns the first exit code of the runs that cannot begin."""
     batch = arguments.batch()
+    if batch.not_after is not None:
+        until_of(batch.not_after, datetime.now(UTC))  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
     children = Children(batch.base)
     with Signals(children.leave) as signals:

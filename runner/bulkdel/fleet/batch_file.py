@@ -285,6 +285,9 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
+            columns = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
+            if (twice := next((each for each in columns if columns.count(each) > 1), None)) is not None:
+                raise UsageError(f"{path}: two columns are {twice!r}. Leave one of them out")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in row or None in row.values():
