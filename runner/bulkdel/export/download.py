@@ -121,14 +121,15 @@ def open_far_export(
     Raises NotAcceptable for an object that cannot be read, that has changed, or another export in that place; Halted
     when nothing comes for too long; FileFailed when the copy cannot be written.
     """
-    if os.path.lexists(copy):
+    fetched = None if os.path.lexists(copy) else _fetch(address, copy, fetching)
+    if fetched is not None:
+        fd, source = fetched
+    else:
         source = _checked(address, copy, fetching, resumed=resumed)
         try:
             fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise refusal(str(copy), error.strerror or str(error), "Remove it, to copy the object again.") from error
-    else:
-        fd, source = _fetch(address, copy, fetching)
     return Export(fd, address.shown, spooled=copy, block_size=block_size), source
 
 
@@ -193,7 +194,8 @@ def _version(address: Address, fetching: Fetching) -> Version:
     return asyncio.run(_asking(address, fetching, look, lambda: 0, lambda: f"asking for {address.shown}"))
 
 
-def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Source]:
+def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Source] | None:
+    """Make the copy. None when another process has just made it: that one is never replaced."""
     part = part_of(copy)
     try:
         fd = open_part(part, empty=False)
@@ -201,6 +203,10 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
         raise busy(address.shown, copy) from None
     except OSError as error:
         raise _failed(copy, address, error) from error
+    if os.path.lexists(copy):
+        part.unlink(missing_ok=True)
+        os.close(fd)
+        return None
     try:
         begun = _begun(address, copy, os.fstat(fd).st_size, fetching)
         download = _Download(address, fd, copy, fetching, to_name=True)
