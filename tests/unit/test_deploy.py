@@ -100,7 +100,7 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
     assert image.keys() - tested.keys() == extras
     assert {name: tested.get(name, version) for name, version in image.items()} == image
     assert not {"pytest", "ruff", "mypy", "genauth", "hypothesis"} & image.keys()
-    assert {"aiohttp", "prometheus-client", "apprise", "botocore"} <= image.keys()
+    assert {"aiohttp", "prometheus-client", "apprise", "botocore", "obstore"} <= image.keys()
 
 
 def test_the_image_is_built_from_files_that_are_there() -> None:
