@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -120,7 +121,9 @@ def test_the_plan_as_json(tmp_path: Path) -> None:
         assert numbers == {"rows": 62, "ids": 55, "excluded": 5, "duplicate": 1, "invalid": 1, "requests": 2}
         assert (plan["pool"], plan["host"], plan["trouble"]) == (POOL, served.url, [])
         assert (plan["sample"]["asked"], plan["sample"]["found"]) == (55, 55)
-        assert plan["exclude"] == [{"path": str(keep), "ids": 5}]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (keep, export)]
+        assert plan["exclude"] == [{"path": str(keep), "ids": 5, "sha256": digests[0]}]
+        assert plan["sha256"] == digests[1]
         assert [note["rows"] for note in plan["notes"]] == [1, 1]
         assert plan["command"][0] == "bulkdel"
         done = bulkdel(*plan["command"][1:])
