@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -209,6 +210,16 @@ def test_a_directory_that_goes_is_not_made_again(tmp_path: Path) -> None:
     assert objects.create("roll/1", b"1")
 
 
+def test_what_is_no_file_is_no_object(tmp_path: Path) -> None:
+    """Reading a named pipe would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "link", "folder"):
+        with pytest.raises(OSError):
+            Directory(tmp_path).get(name)
+
+
 def filled(path: StorePath, first: int, stop: int, nonce: str = recorded.NONCE) -> list[bytes]:
     """Write these lines as objects: line 1 is the header, line 2 begins a session, the others settle a row each."""
     lines: list[bytes] = []
@@ -309,7 +320,7 @@ def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
         Checkpoint.resume(path, How(terms=Terms(take_over=True)))
     assert not (path.directory / line_name(5)).exists()
     (path.directory / line_name(5)).write_bytes((tmp_path / "away").read_bytes()[:-9])
-    with pytest.raises(NotAcceptable, match=r"line 5 .* is damaged"):
+    with pytest.raises(NotAcceptable, match=r"line 5 .* is damaged.*copy of the objects.*With another --store the run"):
         read_log(path)
 
 

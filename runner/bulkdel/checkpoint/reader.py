@@ -402,6 +402,9 @@ class Reader(Generic[F]):
 
     @property
     def _todo(self) -> str:
+        if isinstance(self._path, StorePath):
+            start_over = self._kind.start_over.replace("--checkpoint", "--store")
+            return f"Put back a copy of the objects if there is one. {start_over}"
         return f"Put back a copy of this file if there is one. {self._kind.start_over}"
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from bulkdel.durable import sync, sync_directory, write_all
 
 NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Opening a named pipe would wait for its other end. It means nothing to a regular file."""
+
 MODE = 0o600
 """For the owner only: a log holds refused ids."""
 
@@ -56,9 +61,16 @@ class Directory:
     def get(self, name: str) -> bytes | None:
         """See `Objects`."""
         try:
-            return (self._root / name).read_bytes()
+            fd = os.open(self._root / name, READ)
         except FileNotFoundError:
             return None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, f"{name} is not a regular file")
+            with open(fd, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(fd)
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder and those above it, mode 0700, durably."""
