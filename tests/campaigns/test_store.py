@@ -89,6 +89,7 @@ def test_frozen_and_thawed_often(tmp_path: Path) -> None:
             case(folder, IDS, latency_s=API_S) as it,
             started(store, it.export, it.served.url, len(IDS), **OPTIONS) as old,
         ):
+            it.wait_until_deleted(1)  # else it has not begun a session, and is refused
             wait_for_more(it, rng.randint(1, 400))
             time.sleep(rng.uniform(0, 0.1))
             old.send_signal(signal.SIGSTOP)
@@ -98,7 +99,8 @@ def test_frozen_and_thawed_often(tmp_path: Path) -> None:
             wait_for_arrivals(it.served)
             at = it.served.ledger.requests
             old.send_signal(signal.SIGCONT)
-            assert finish(old).code == 5
+            thawed = finish(old)
+            assert thawed.code == 5, (number, thawed)
             wait_for_arrivals(it.served)
-            assert it.served.ledger.requests == at
+            assert it.served.ledger.requests == at, (number, thawed)
             assert it.effects(IDS) == [1] * len(IDS)
