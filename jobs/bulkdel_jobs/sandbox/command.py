@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import shlex
-import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +26,9 @@ from bulkdel_jobs.sandbox.server import Sandbox
 from bulkdel_jobs.sandbox.serving import serve_in_thread
 from bulkdel_jobs.sandbox.sign_in import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID
 from bulkdel_jobs.sandbox_switches import Switches
+
+LOOK_S = 0.2
+"""A signal ends the sandbox within so many seconds."""
 
 
 def run_sandbox(options: Options, switches: Switches) -> int:
@@ -47,8 +50,8 @@ def run_sandbox(options: Options, switches: Switches) -> int:
                 suppress(Interrupted),
             ):
                 _announce(sandbox, options)
-                while True:
-                    signal.pause()
+                while True:  # the system may give the signal to the thread that serves: then a pause would not end
+                    time.sleep(LOOK_S)
         except OSError as error:
             raise UsageError(f"--port {options.port}: {error.strerror}") from error
     deleted = counted(sandbox.ledger.deleted, "user", "was", "were")
