@@ -102,6 +102,10 @@ class RawServer:
                 if task is not None:
                     task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(3):  # a connection that was accepted at the last moment begins and ends in these turns
+                await asyncio.sleep(0)
+                for _, writer in self._peers:
+                    writer.transport.abort()
         if self._failures:
             raise self._failures[0]
 
