@@ -965,6 +965,13 @@ MUTANTS = (
         "e2e/test_guards.py::test_look_ups_that_hold_few_accounts_are_asked_again[50]",
     ),
     Mutant(
+        "a control in a response that was cut short proves what the next one lacks",
+        "runner/bulkdel/http/lookup.py",
+        "LookupResult({**accounts, **more.accounts}, more.unproven)\n\n    async def _explain",
+        "LookupResult({**accounts, **more.accounts}, result.unproven & more.unproven)\n\n    async def _explain",
+        "integration/test_lookup.py::test_what_a_cut_response_lacks_is_not_proven_by_its_control",
+    ),
+    Mutant(
         "the second page of a look-up is left out",
         "runner/bulkdel/http/pages.py",
         "and not (some and items):",
