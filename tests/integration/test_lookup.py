@@ -173,7 +173,7 @@ async def test_a_run_that_drains_looks_nothing_up() -> None:
 
 def users_of(request: ReceivedRequest, users: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What is asked for, found by the lower case of the id."""
-    pairs = [pair.partition("=") for pair in request.target.partition("?")[2].split("&")]
+    pairs = [pair.partition("=") for pair in request.target.replace("%2C", ",").partition("?")[2].split("&")]
     asked = [value for name, _, value in pairs if name == "userIds"]
     return [users[id_.lower()] for id_ in asked if id_.lower() in users]
 
@@ -187,11 +187,14 @@ async def in_odd_server(
     stranger: dict[str, Any] | None = None,
     also: dict[str, dict[str, Any]] | None = None,
     id_type: str = "username",
+    most: int | None = None,
+    splits_alone: bool = False,
 ) -> AsyncIterator[tuple[AccountLookup, list[list[str]]]]:
     """A look-up in a server with `users`, by id, and a growing list of the ids that each request asks for.
 
     listed: what list-users returns. fail_from: look-ups after this many are refused. stranger: always returned.
-    also: a second user that is found by the same id.
+    also: a second user that is found by the same id. most: users in one response. splits_alone: an id with a comma is
+    split when it is the only one of a request, so it is not found.
     """
     token = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
     asked: list[list[str]] = []
@@ -201,9 +204,12 @@ async def in_odd_server(
             request = await peer.request()
             told: dict[str, Any] = {"statusCode": 200, "data": {"access_token": token}}
             if request.target.startswith(LOOKUP_PATH):
-                pairs = request.target.partition("?")[2].split("&")
+                pairs = request.target.replace("%2C", ",").partition("?")[2].split("&")
                 asked.append([pair.removeprefix("userIds=") for pair in pairs if "userIds" in pair])
                 found = users_of(request, users) + users_of(request, also or {}) + ([stranger] if stranger else [])
+                if splits_alone and len(asked[-1]) == 1 and "," in asked[-1][0]:
+                    found = []
+                found = found[:most]
                 refused = fail_from is not None and len(asked) > fail_from
                 told = {"statusCode": 403} if refused else {"statusCode": 200, "data": found}
             elif request.target == LIST_PATH:
@@ -337,6 +343,22 @@ async def test_more_than_fit_into_the_request_with_the_control() -> None:
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
         assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, empty=True)
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
+
+
+async def test_what_a_cut_response_lacks_is_not_proven_by_its_control() -> None:
+    """Seed 3000095 of the simulation: the eleventh of eleven ids, in a server that returns ten and splits a lone id.
+
+    The first response has an account with a comma, and is cut off before the last id. The second asks for that id
+    alone, where the server splits it. Only beside a control is it found.
+    """
+    ids = ["a,1", *(f"user{n}" for n in range(9)), "z,last"]
+    users = {id_: {"username": id_} for id_ in [*ids, "keep,me"]}
+    listed = [{"username": "keep,me"}]
+    async with in_odd_server(users, most=10, splits_alone=True, listed=listed) as (lookup, asked):
+        found = await lookup.find(ids, WorkerStatus())
+        assert found is not None
+        assert (set(found.accounts), found.unproven) == (set(ids), frozenset())
+    assert [len(each) for each in asked] == [11, 1, 2]
 
 
 async def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:

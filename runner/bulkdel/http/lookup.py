@@ -381,7 +381,9 @@ class AccountLookup:
         if not accounts:  # a full response of other accounts proves nothing, and so would the next one
             return LookupResult({}, frozenset(missing))
         more = await self._find(missing, worker)
-        return None if more is None else LookupResult({**accounts, **more.accounts}, result.unproven & more.unproven)
+        # What the first response lacks may be cut off, so it proves nothing: only the second one does. A control with a
+        # comma in the first does not count for the second, because some servers split an id only when it is alone.
+        return None if more is None else LookupResult({**accounts, **more.accounts}, more.unproven)
 
     async def _explain(
         self, strays: int, result: LookupResult, missing: list[str], worker: WorkerStatus
