@@ -2152,8 +2152,8 @@ MUTANTS = (
     Mutant(
         "a request that waits in the bucket leaves in a hold",
         "runner/bulkdel/http/rate_limiter.py",
-        "                if passed and self._open_at <= self._clock() and self._held_at is None and not self.without_share:\n",
-        "                if passed and self._open_at <= self._clock() and not self.without_share:\n",
+        "self._open_at <= self._clock() and self._held_at is None and not",
+        "self._open_at <= self._clock() and not",
         "simulation/test_simulation.py::test_no_id_is_lost",
     ),
     Mutant(
