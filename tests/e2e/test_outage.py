@@ -41,5 +41,6 @@ def test_too_few_requests_at_once_are_told(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:70], options=("--concurrency", 1, "--chunk-size", 1), latency_s=0.1) as it:
         ran = it.run()
         assert ran.code == 0, ran.err
-        lines = [json.loads(line) for line in ran.err.splitlines() if line.startswith('{"settled"')]
+        logged = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
+        lines = [line for line in logged if line["event"] == "progress"]
         assert "concurrency" in {line["limited_by"] for line in lines}

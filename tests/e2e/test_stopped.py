@@ -325,7 +325,7 @@ def test_sigusr1_above_the_bar(shell: Shell, tmp_path: Path) -> None:
         shell.type(shlex.join([*COMMAND, *map(str, it.args)]) + " &\n")
         it.wait_until_deleted(1)
         shell.type("kill -USR1 %1\n")
-        shell.wait_for(r"\d+ of 1,000 rows: ")
+        shell.wait_for(r"\d+ of 1,000 rows \(\d+%\) · ")
         it.switch(latency_after_s=0.0)
         shell.type("wait %1; echo code=$?\n")
         assert shell.wait_for(r"code=(\d+)").group(1) == "0"
