@@ -1701,9 +1701,9 @@ MUTANTS = (
     ),
     Mutant(
         "a signal that came too late is told as the reason to stop",
-        "runner/bulkdel/engine/session.py",
-        "            stop = None\n",
-        "            stop = self._drain.stop\n",
+        "runner/bulkdel/engine/ending.py",
+        "(stop.signal is not None or stop.drained) and done",
+        "stop.drained and done",
         "e2e/test_stopped.py::test_a_signal_after_the_last_request_changes_nothing",
     ),
     Mutant(
@@ -2215,8 +2215,8 @@ MUTANTS = (
     Mutant(
         "what is asked for before the sending is forgotten",
         "runner/bulkdel/library.py",
-        "                wishes=self._wishes,\n",
-        "                wishes=[],\n",
+        "                changes=self._changes,\n",
+        "                changes=None,\n",
         "e2e/test_control.py::test_the_schedule_holds_from_the_first_request_on",
     ),
     Mutant(

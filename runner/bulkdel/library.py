@@ -26,6 +26,7 @@ from bulkdel.core.log_entries import Changed, Source
 from bulkdel.core.pace import By, Wish
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
+from bulkdel.engine.control import Changes
 from bulkdel.engine.first_entries import create_log, start_facts
 from bulkdel.engine.progress import QUEUE_MAX, Event, Events, Snapshot
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
@@ -224,7 +225,7 @@ class Run:
         self._session: RunSession | None = None
         self._sending: asyncio.Task[Summary] | None = None
         self._begun = asyncio.Event()
-        self._wishes: list[Wish] = []  # the changes that came before the session
+        self._changes = Changes()
         self._doing = ""
 
     async def __aenter__(self) -> Self:
@@ -351,17 +352,14 @@ class Run:
         Raises UsageError or NotConfirmed when it is refused; then nothing has changed.
         """
         check_change(self._arguments, wish, datetime.fromtimestamp(self._surroundings.wall(), UTC))
-        if self._session is not None:
-            return self._session.apply(wish)
         if self._sending is not None and self._sending.done():
-            raise UsageError(f"{wish.what.value}: the run has ended")
-        self._wishes.append(wish)
-        return True
+            self._changes.end()
+        return self._changes.apply(wish)
 
     async def changes_durable(self) -> None:
         """Wait until every change so far is in the log, on the disk. Raises FileFailed."""
-        if self._session is not None:
-            await self._session.flush()
+        if self._session is not None and self._log is not None and not self._changes.ended:
+            await self._log.flush()
 
     def snapshot(self) -> Snapshot | None:
         """The current figures; None before the sending. May be called from any thread."""
@@ -460,7 +458,7 @@ class Run:
                 surroundings=around,
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,
-                wishes=self._wishes,
+                changes=self._changes,
             )
             if self._drained:
                 self._session.drain(self._signum)

@@ -19,6 +19,7 @@ from bulkdel.cli.config import (
     ConfigFile,
     forget_kubernetes,
     log_format,
+    no_source,
     secrets_in_files,
     tables_with,
     with_all_excluded,
@@ -447,13 +448,12 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
         else:
             app.command(with_options_of(job, command), config=sources)
     app.command(with_options_of(job, restore), config=sources)
-    # Not from the environment: in a container BULKDEL_JSON is meant for the run.
-    app.command(status, config=[lambda *_: None], help_epilogue=STATUS_EPILOGUE)
-    app.command(ctl, config=[_no_source], help_epilogue=CTL_EPILOGUE)
-    app.command(results, config=[_no_source], help_epilogue=RESULTS_EPILOGUE)
-    app.command(report, config=[_no_source], help_epilogue=REPORT_EPILOGUE)
+    app.command(status, config=[no_source], help_epilogue=STATUS_EPILOGUE)
+    app.command(ctl, config=[no_source], help_epilogue=CTL_EPILOGUE)
+    app.command(results, config=[no_source], help_epilogue=RESULTS_EPILOGUE)
+    app.command(report, config=[no_source], help_epilogue=REPORT_EPILOGUE)
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
-    app.command(forget, config=[_no_source], help_epilogue=FORGET_EPILOGUE)
+    app.command(forget, config=[no_source], help_epilogue=FORGET_EPILOGUE)
     app.command(make_batch())
     app.command(jobs, help_epilogue=" ")
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
@@ -465,13 +465,6 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     app.command(install_completion, name="--install-completion", help_epilogue=" ")
     _add_job_commands(app, listed=listed)
     return app
-
-
-def _no_source(*_: object) -> None:
-    """The source of a command whose options are typed only; an empty list would mean the sources of the app.
-
-    The variables are those of a run: BULKDEL_FORMAT is the format of an export, BULKDEL_CONFIRM confirms a run.
-    """
 
 
 def _add_job_commands(app: App, *, listed: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from bulkdel.cli.config import ARGUMENTS, OPTIONS, tables_with
+from bulkdel.cli.config import ARGUMENTS, OPTIONS, no_source, tables_with
 from bulkdel.command_line import ENV_PREFIX, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.output import LogFormat
@@ -287,6 +287,5 @@ def make_batch(name: str = "batch") -> App:
     """The command `bulkdel batch`."""
     app = App(name=name, help="Many runs, such as one for each of many pools, as one.", help_epilogue=EPILOGUE)
     for command in (plan, run, status, ctl, verify, report, results):
-        # Not from the environment: BULKDEL_CONFIRM confirms one run.
-        app.command(command, config=[lambda *_: None], help_epilogue=EPILOGUE)
+        app.command(command, config=[no_source], help_epilogue=EPILOGUE)
     return app

@@ -233,3 +233,11 @@ def forget_kubernetes() -> None:
     for name in list(os.environ):
         if KUBERNETES.fullmatch(name):
             del os.environ[name]
+
+
+def no_source(*_: object) -> None:
+    """The source of a command whose options are typed only; an empty list would mean the sources of the app.
+
+    The variables are those of a run: BULKDEL_FORMAT is the format of an export, BULKDEL_CONFIRM confirms a run, and a
+    container sets BULKDEL_JSON for it.
+    """

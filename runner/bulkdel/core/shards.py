@@ -1,7 +1,7 @@
-"""Shards: one export cut into parts that are sent by a process each. Pure; owns where the cuts are and who has a row.
+"""Shards: one export cut into parts that are sent by a process each. Pure.
 
-A shard has consecutive rows, and a log of its own with the positions of the whole export. So every count of the run is
-the sum of those of its shards, and a row has one log.
+Owns where the cuts are, and which shard has a row. A shard has consecutive rows, and a log of its own with the
+positions of the whole export. So every count of the run is the sum of those of its shards, and a row has one log.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ A source that reports a change as done waits first until the log is flushed. `li
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -16,9 +17,9 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.change_words import SOURCES
-from bulkdel.core.log_entries import Change, Changed, Value, stamp
+from bulkdel.core.log_entries import Change, Changed, Source, Value, stamp
 from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
-from bulkdel.engine.progress import Event
+from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import span, until_words
@@ -136,6 +137,20 @@ class SessionControl:
         line = line.plus("--confirm", self._log.progress.remaining).plus("--pool", self._plan.pool or "")
         return line.plus_given({"--confirm-host": self._plan.host_word})
 
+    def shown(self, moment: Snapshot) -> Snapshot:
+        """These figures with what can be changed: the limits of the rate, the pause, the end."""
+        pause = self.pauses.first
+        return replace(
+            moment,
+            limits=self.limits.named,
+            binding=self.limits.binding,
+            pause=pause,
+            confirm=str(self.confirming_line) if self.due else None,
+            until=self.until,
+            limit=self._plan.arguments.settings.limit,
+            waiting=_pause_words(pause) if pause is not None and not moment.draining else moment.waiting,
+        )
+
     def _note(self, wish: Wish, value: Value, confirmed: Confirmed | None) -> None:
         by, at = wish.by, stamp(self._wall())
         as_json = None if confirmed is None else confirmed.to_json()
@@ -193,3 +208,43 @@ class SessionControl:
         if left.first is None:
             self._workers.release()
         return confirmed
+
+
+class Changes:
+    """The changes of a run. They are kept until its session can be changed, and refused after its end."""
+
+    def __init__(self) -> None:
+        self._early: list[Wish] = []
+        self._control: SessionControl | None = None
+        self._ended = False
+
+    def apply(self, wish: Wish) -> bool:
+        """Make a change, now or as soon as the session can be changed. See `SessionControl.apply`."""
+        if self._ended:
+            raise UsageError(f"{wish.what.value}: the run has ended")
+        if self._control is not None:
+            return self._control.apply(wish)
+        self._early.append(wish)
+        return True
+
+    def begin(self, control: SessionControl) -> None:
+        """Make the changes that came before, and from now on each at once."""
+        self._control = control
+        for wish in self._early:
+            with suppress(UsageError):  # a resume that a pause file refuses, for example: nothing has changed
+                control.apply(wish)
+
+    def end(self) -> None:
+        """Refuse every further change: after the stop entry it would belong to no session."""
+        self._ended = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended
+
+
+def _pause_words(pause: Pause) -> str:
+    """A pause in words: its origin, and since when."""
+    by = "by the pause file" if pause.source is Source.PAUSE_FILE else f"by {pause.user or 'the program'}"
+    return f"paused {by} since {datetime.fromtimestamp(pause.since).astimezone():%H:%M}"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -16,14 +16,14 @@ from typing import Any, Protocol
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Outcome, Session, Skipped, Source, stamp
+from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
-from bulkdel.core.pace import Pause, Wish
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, exit_code, key_of, status_of
-from bulkdel.engine.control import SessionControl
+from bulkdel.core.summary import Ending, key_of
+from bulkdel.engine.control import Changes, SessionControl
+from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.parts import Parts, Tally
@@ -32,7 +32,7 @@ from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Drain, Stop, Workers
-from bulkdel.errors import FileFailed, UsageError
+from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
@@ -71,14 +71,6 @@ class RunSession(Protocol):
         """Begin to drain."""
         ...
 
-    def apply(self, wish: Wish) -> bool:
-        """Change the session."""
-        ...
-
-    async def flush(self) -> None:
-        """Wait until every change so far is durable."""
-        ...
-
     def snapshot(self) -> Snapshot | None:
         """The current figures."""
         ...
@@ -101,8 +93,8 @@ def begin_drain(drain: Drain, signum: int | None, on_event: Callable[[Event], No
 class SendingSession:
     """The session that sends. `run` it once; `drain` may begin at any time.
 
-    wishes: the changes that came before it. start: the facts of its start entry. on_event: called with each event.
-    chunk_events: whether chunks are events.
+    changes: those of the run, also of the time before. start: the facts of its start entry. on_event: called with each
+    event. chunk_events: whether chunks are events.
     """
 
     def __init__(
@@ -114,7 +106,7 @@ class SendingSession:
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
         chunk_events: bool = True,
-        wishes: Sequence[Wish] = (),
+        changes: Changes | None = None,
     ) -> None:
         self._plan = plan
         self._log = log
@@ -132,8 +124,7 @@ class SendingSession:
         self._resumed = log.progress.sessions > 0
         self._workers: Workers | None = None  # while requests can be sent
         self._control: SessionControl | None = None  # while it can be changed
-        self._wishes = [*wishes]  # until it can be changed
-        self._ended = False
+        self._changes = changes or Changes()
         self._copying: MembershipsCopy | None = None
         self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
 
@@ -198,10 +189,9 @@ class SendingSession:
             concurrency, drain_s = settings.in_flight, settings.drain_s
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
             self._workers = workers
-            self._control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
-            for wish in self._wishes:
-                with suppress(UsageError):  # a resume that a pause file refuses, for example: nothing has changed
-                    self._control.apply(wish)
+            control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
+            self._control = control
+            self._changes.begin(control)
             throttled = ThrottledNotes(client, log, around.wall)
             stack.callback(asyncio.create_task(throttled.watch()).cancel)
             if plan.copies_memberships:
@@ -214,9 +204,10 @@ class SendingSession:
                 "resumed": self._resumed,
                 "duration_s": round(around.steady() - began, 3),
             }
-        self._ended = True  # a change after the stop entry would belong to no session
+        self._changes.end()
         # A blind session: no look-up has found an existing user, so an empty response proves nothing.
-        facts = self._stop_facts(self._ending(parts), blind=lookup.possible and not lookup.proven)
+        now, blind = datetime.fromtimestamp(around.wall(), UTC), lookup.possible and not lookup.proven
+        facts = stop_facts(plan, log.progress, self._ending(parts), until=control.until, now=now, blind=blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
@@ -230,20 +221,6 @@ class SendingSession:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
         begin_drain(self._drain, signum, self._on_event)
 
-    def apply(self, wish: Wish) -> bool:
-        """Change the session, now or as soon as it can send. See `SessionControl.apply`."""
-        if self._ended:
-            raise UsageError(f"{wish.what.value}: the run has ended")
-        if self._control is not None:
-            return self._control.apply(wish)
-        self._wishes.append(wish)
-        return True
-
-    async def flush(self) -> None:
-        """Wait until every change so far is durable. Raises FileFailed."""
-        if not self._ended:
-            await self._log.flush()
-
     @property
     def workers(self) -> Workers | None:
         """The workers; None before requests can be sent."""
@@ -256,20 +233,9 @@ class SendingSession:
         progress = self._log.progress
         counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
         moment = self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
-        copying, control = self._copying, self._control
-        if control is not None:
-            pause, due = control.pauses.first, control.due
-            moment = replace(
-                moment,
-                limits=control.limits.named,
-                binding=control.limits.binding,
-                pause=pause,
-                confirm=str(control.confirming_line) if due else None,
-                until=control.until,
-                limit=self._plan.arguments.settings.limit,
-                refused=dict(self._tally.refused_codes),
-                waiting=pause_words(pause) if pause is not None and not moment.draining else moment.waiting,
-            )
+        moment, copying = replace(moment, refused=dict(self._tally.refused_codes)), self._copying
+        if self._control is not None:
+            moment = self._control.shown(moment)
         return replace(moment, doing=copying.text) if copying is not None else moment
 
     async def _copy_memberships(self, workers: Workers) -> None:
@@ -314,52 +280,20 @@ class SendingSession:
         return None if limit is None else max(0, limit - self._settled() + self._before)
 
     def _ending(self, parts: Parts) -> Ending:
-        """How the session ended. A signal that came after the last row was settled does not count."""
-        progress, stop = self._log.progress, self._drain.stop
-        done = progress.complete or self._left() == 0
-        if stop is not None and (stop.signal is not None or stop.drained) and done:
-            stop = None
-        why = stop.why if stop else ""
-        if self._log.failure is not None:  # also where the patience with the server ended first, since nothing was sent
-            why = str(self._log.failure)
-        elif stop is None and not done:
-            remaining = counted(progress.remaining, "id")
-            last = _last_failure(parts, self._plan.words.noun) or "none"
-            why = f"{remaining} got no response that settles them; the last failure: {last}"
-        return Ending(
-            why=why,
-            signal=stop.signal if stop else None,
-            file_failed=self._log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
-            halted=stop is not None and stop.signal is None and not stop.planned and not stop.drained,
+        """How the session ended."""
+        progress, noun = self._log.progress, self._plan.words.noun
+
+        def left() -> str:
+            remaining, last = counted(progress.remaining, "id"), _last_failure(parts, noun) or "none"
+            return f"{remaining} got no response that settles them; the last failure: {last}"
+
+        return ending_of(
+            self._drain.stop,
+            complete=progress.complete,
             limit_reached=self._left() == 0,
-            planned=stop is not None and stop.planned,
-            drained=stop is not None and stop.drained,
+            log_failure=self._log.failure,
+            left=left,
         )
-
-    def _stop_facts(self, ending: Ending, *, blind: bool) -> dict[str, Any]:
-        progress, now, until = (
-            self._log.progress,
-            datetime.fromtimestamp(self._surroundings.wall(), UTC),
-            self._control.until if self._control else self._plan.until,
-        )
-        lost = self._plan.arguments.not_restorable
-        refused = progress.counts["refused"] + progress.counts["unknown"] + lost
-        time_came = until is not None and now >= until and not progress.complete
-        return {
-            "why": ending.why or "done",
-            **({"not_after": until.isoformat()} if until is not None and time_came else {}),
-            **({} if progress.complete else {"to_go_on": self._plan.line_after(ending, now).words}),
-            "status": status_of(ending, complete=progress.complete),
-            "exit": exit_code(ending, complete=progress.complete, refused=refused),
-            "limit_reached": ending.limit_reached,
-            "blind": blind,
-        }
-
-
-def pause_words(pause: Pause) -> str:
-    """A pause in words: its origin, and since when."""
-    by = "by the pause file" if pause.source is Source.PAUSE_FILE else f"by {pause.user or 'the program'}"
-    return f"paused {by} since {datetime.fromtimestamp(pause.since).astimezone():%H:%M}"
 
 
 def _last_failure(parts: Parts, noun: str) -> str:

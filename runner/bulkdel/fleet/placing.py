@@ -5,7 +5,7 @@ What keeps a shard from being sent twice is the lock of its log, and what bounds
 
 1. `place` a shard: start its process, which is `bulkdel run` with the same words.
 2. `poll` it: the lines that it has sent, until it ends.
-3. `drain` it: tell it something. A shard that is told to drain finishes what is on the wire and ends.
+3. `tell` it something: to drain, for example. Then it finishes what is on the wire and ends.
 4. `keeper_address`: where the process finds the keeper of the rate.
 """
 
@@ -31,7 +31,7 @@ class Placed(Protocol):
         """Each line that it sends, until it has ended, however that was."""
         ...
 
-    def drain(self, line: bytes) -> None:
+    def tell(self, line: bytes) -> None:
         """Tell it something. One that has ended does not hear it."""
         ...
 
@@ -118,7 +118,7 @@ class LocalProcess:
             printing.cancel()
             self._writer.close()
 
-    def drain(self, line: bytes) -> None:
+    def tell(self, line: bytes) -> None:
         """Tell it something."""
         self._writer.write(line)
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -29,14 +29,14 @@ from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
-from bulkdel.core.pace import Pause, Wish
 from bulkdel.core.retry import number_or_share, too_many_refused
 from bulkdel.core.shards import shard_header, spans_of
-from bulkdel.core.summary import Ending, exit_code, key_of, status_of
+from bulkdel.core.summary import Ending, key_of
 from bulkdel.durable import write_all
-from bulkdel.engine.control import SessionControl
+from bulkdel.engine.control import Changes, SessionControl
+from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.progress import Event, Snapshot
-from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain, pause_words
+from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
@@ -87,7 +87,7 @@ class ShardedSession:
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
         chunk_events: bool = True,
-        wishes: Sequence[Wish] = (),
+        changes: Changes | None = None,
         engine_of: Callable[[Sequence[str], Mapping[str, str], int, KeeperAddress], Engine] = LocalProcesses,
     ) -> None:
         """Take what `SendingSession` takes. engine_of: makes what places the processes."""
@@ -108,9 +108,8 @@ class ShardedSession:
         self._shards = ShardStates()
         self._keeper: RateKeeper | None = None
         self._control: SessionControl | None = None
-        self._wishes = [*wishes]  # until it can be changed
+        self._changes = changes or Changes()
         self._limit_left = plan.arguments.settings.limit
-        self._ended = False
 
     async def run(self) -> SessionResult:
         """Send until every row is settled or something stops it. How it ended is in the result."""
@@ -130,15 +129,13 @@ class ShardedSession:
             async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
                 engine = self._engine_of(*self._command(), export, self._keeper.address(GROUP))
                 self._control = SessionControl(plan, log, self, self._drain, wall=around.wall, on_event=self._on_event)
-                for wish in self._wishes:
-                    with suppress(UsageError):  # as in `SendingSession`: nothing has changed
-                        self._control.apply(wish)
+                self._changes.begin(self._control)
                 looking = asyncio.create_task(self._look())
                 try:
                     await self._send(engine, checked)
                 finally:
                     looking.cancel()
-        self._ended = True
+        self._changes.end()
         return await self._end(began, path)
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
@@ -163,16 +160,16 @@ class ShardedSession:
             if not portions:
                 return
             begun.update(shard.number for shard in portions)
-            shepherds = [
+            keeping = [
                 asyncio.create_task(self._keep_going(engine, shard, portion, checked, len(portions)))
                 for shard, portion in portions.items()
             ]
             try:
-                await asyncio.gather(*shepherds)
+                await asyncio.gather(*keeping)
             finally:
-                for task in shepherds:
+                for task in keeping:
                     task.cancel()
-                await asyncio.wait(shepherds)
+                await asyncio.wait(keeping)
 
     def _portion(self, shard: ShardState) -> int:
         """How many ids this shard may settle: its own, in the order of the export, until --limit is used up."""
@@ -186,7 +183,7 @@ class ShardedSession:
         self, engine: Engine, shard: ShardState, portion: int, checked: Fingerprint, together: int
     ) -> None:
         """Run the process of a shard until its session has ended, and start it again when it was killed."""
-        vain = 0
+        in_vain = 0
         while self._drain.stop is None:
             await self._unheld_or_drained()
             if self._drain.begun.is_set():
@@ -204,13 +201,13 @@ class ShardedSession:
                 self._drain.begin(Stop(str(error), error=error))
                 break
             shard.begin_again()
-            vain = vain + 1 if shard.settled == settled else 0
-            if vain == STARTS_MAX:
-                why = f"the process of shard {shard.number} has ended {vain} times without having settled a row"
+            in_vain = in_vain + 1 if shard.settled == settled else 0
+            if in_vain == STARTS_MAX:
+                why = f"the process of shard {shard.number} has ended {in_vain} times without having settled a row"
                 self._drain.begin(Stop(why, error=Halted(why)))
             else:
                 self._on_event(Event("warning", "shard.restarted", {"shard": shard.number}))
-            await self._drained(START_AGAIN_S * vain)
+            await self._drained(START_AGAIN_S * in_vain)
         if self._limit_left is not None:
             self._limit_left += portion - shard.settled
 
@@ -283,7 +280,7 @@ class ShardedSession:
     async def _drain_it(self, placed: Placed) -> None:
         """Tell a process to drain when the session does. Kill it when it does not end."""
         await self._drain.begun.wait()
-        placed.drain(line_of({"drain": True}))
+        placed.tell(line_of({"drain": True}))
         await asyncio.sleep(self._plan.arguments.settings.drain_s + KILL_AFTER_S)
         await placed.kill()
 
@@ -294,25 +291,11 @@ class ShardedSession:
             silent_s = self._shards.silent_s
             for shard in self._shards.working:
                 if silent_s < shard.figures.silent_s and shard.placed is not None:
-                    shard.placed.drain(line_of({"heard": silent_s + LOOK_S}))
+                    shard.placed.tell(line_of({"heard": silent_s + LOOK_S}))
 
     def drain(self, signum: int | None = None) -> None:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
         begin_drain(self._drain, signum, self._on_event)
-
-    def apply(self, wish: Wish) -> bool:
-        """Change the session, now or as soon as it can send. See `SessionControl.apply`."""
-        if self._ended:
-            raise UsageError(f"{wish.what.value}: the run has ended")
-        if self._control is not None:
-            return self._control.apply(wish)
-        self._wishes.append(wish)
-        return True
-
-    async def flush(self) -> None:
-        """Wait until every change so far is durable. Raises FileFailed."""
-        if not self._ended:
-            await self._log.flush()
 
     # What `SessionControl` changes
 
@@ -359,45 +342,37 @@ class ShardedSession:
             return None
         progress, control, keeper, shards = self._log.progress, self._control, self._keeper, self._shards
         working = [shard.figures for shard in shards.working]
-        pause, due, draining = control.pauses.first, control.due, self._drain.stop is not None
-        return Snapshot(
+        moment = Snapshot(
             progress.rows - shards.remaining,
             progress.rows,
             {key_of(progress, kind): count for kind, count in shards.counts.items()},
             shards.requests,
             keeper.rate(GROUP),
-            self._waiting(pause, keeper.pause_s(GROUP)),
+            self._waiting(keeper.pause_s(GROUP)),
             bool(working) and all(each.busy for each in working),
             self.slowed,
             silent_s=shards.silent_s,
-            draining=draining,
+            draining=self._drain.stop is not None,
             concurrency=self._concurrency,
             in_flight=sum(each.in_flight for each in working),
             breaker_open=any(each.breaker_open for each in working),
             latency=shards.latency,
             retries=shards.retries,
             throttled=shards.throttled,
-            limits=control.limits.named,
-            binding=control.limits.binding,
-            pause=pause,
-            confirm=str(control.confirming_line) if due else None,
-            until=control.until,
-            limit=self._plan.arguments.settings.limit,
             refused=shards.refused,
         )
+        return control.shown(moment)
 
-    def _waiting(self, pause: Pause | None, pause_s: float) -> str | None:
+    def _waiting(self, pause_s: float) -> str | None:
         """Why no request is sent, in words."""
         if self._drain.stop is not None:
             return "draining: requests on the wire may finish"
-        if pause is not None:
-            return pause_words(pause)
         return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
 
     def _tell(self, values: Mapping[str, Any]) -> None:
         for shard in self._shards.working:
             if shard.placed is not None:
-                shard.placed.drain(line_of(values))
+                shard.placed.tell(line_of(values))
 
     async def _unheld_or_drained(self) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (self._unheld, self._drain.begun)]
@@ -496,33 +471,16 @@ class ShardedSession:
             "duration_s": round(around.steady() - began, 3),
         }
         limit = plan.arguments.settings.limit
-        reached = limit is not None and shards.settled >= limit
-        stop = self._drain.stop
-        if stop is not None and (stop.signal is not None or stop.drained) and (progress.complete or reached):
-            stop = None
-        why = stop.why if stop else ""
-        if stop is None and not progress.complete and not reached:
-            why = next((each.as_ending.why for each in ended if each.as_ending.why), "a shard has not ended")
-        ending = Ending(
-            why=why,
-            signal=stop.signal if stop else None,
-            file_failed=log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
-            halted=stop is not None and stop.signal is None and not stop.planned and not stop.drained,
-            limit_reached=reached,
-            planned=stop is not None and stop.planned,
-            drained=stop is not None and stop.drained,
+        ending = ending_of(
+            self._drain.stop,
+            complete=progress.complete,
+            limit_reached=limit is not None and shards.settled >= limit,
+            log_failure=log.failure,
+            left=lambda: next((each.as_ending.why for each in ended if each.as_ending.why), "a shard has not ended"),
         )
-        now, until = datetime.fromtimestamp(around.wall(), UTC), self._until
-        refused = progress.counts["refused"] + progress.counts["unknown"]
-        time_came = until is not None and now >= until and not progress.complete
+        now, blind = datetime.fromtimestamp(around.wall(), UTC), any(each.blind for each in ended)
         facts = {
-            "why": why or "done",
-            **({"not_after": until.isoformat()} if until is not None and time_came else {}),
-            **({} if progress.complete else {"to_go_on": plan.line_after(ending, now).words}),
-            "status": status_of(ending, complete=progress.complete),
-            "exit": exit_code(ending, complete=progress.complete, refused=refused),
-            "limit_reached": reached,
-            "blind": any(each.blind for each in ended),
+            **stop_facts(plan, progress, ending, until=self._until, now=now, blind=blind),
             "shards": {str(number): sha256 for number, sha256 in read.shards.items()},
         }
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))

@@ -380,9 +380,8 @@ async def connect(
         if transport is None:
             options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
 
-            def may_write() -> (
-                bool
-            ):  # a process that was frozen may have lost its share since the limiter let it through
+            def may_write() -> bool:
+                # A process that was frozen may have lost its share since the limiter let the request through.
                 return may_send() and not rate_limiter.without_share
 
             transport = await stack.enter_async_context(HttpTransport(options, may_send=may_write))

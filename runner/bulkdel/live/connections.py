@@ -77,20 +77,24 @@ def listen(address: ListenAddress) -> Listener:
 
 
 def _listen_at_path(address: ListenAddress) -> Listener:
-    """Listen on a Unix socket that only this user may connect to. Raises OSError."""
     path = Path(address.path)
     with contextlib.suppress(FileNotFoundError):
         _remove_left_over(path)
+    return Listener(listen_at(path), address)
+
+
+def listen_at(path: Path) -> socket.socket:
+    """Listen on a new Unix socket that only this user may connect to. Raises OSError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listening.bind(address.path)
+        listening.bind(str(path))
         path.chmod(MODE)  # nothing can connect before it listens
         listening.listen(WAITING_MAX)
         _set_up(listening)
     except OSError:
         listening.close()
         raise
-    return Listener(listening, address)
+    return listening
 
 
 def _set_up(listening: socket.socket) -> None:

@@ -20,7 +20,7 @@ import orjson
 
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
-from bulkdel.live.connections import Connections
+from bulkdel.live.connections import Connections, listen_at
 from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder, is_socket_of
 from bulkdel.live.steering import Answer, Steering
 from bulkdel.output import say
@@ -28,9 +28,6 @@ from bulkdel.store_path import StorePath
 
 LINE_MAX = 4_096
 """Bytes of a request."""
-
-WAITING_MAX = 64
-"""Connections that wait in the kernel to be taken."""
 
 OPEN_MAX = 8
 """Connections that are open at once."""
@@ -97,16 +94,7 @@ def _listen(path: Path, uid: int) -> socket.socket:
     elif os.path.lexists(path):
         kind = "a link" if stat.S_ISLNK(path.lstat().st_mode) else "no socket of yours"
         raise OSError(f"there is a file, and it is {kind}")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o600)  # nothing can connect before it listens
-        sock.listen(WAITING_MAX)
-        sock.settimeout(0)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return listen_at(path)
 
 
 class _Conversation(asyncio.Protocol):

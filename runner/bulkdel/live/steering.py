@@ -1,4 +1,4 @@
-"""Steering: one line of text becomes a change of the running session, whatever source it comes from.
+"""Steering: one line of text becomes a change of the running session, the same from every source.
 
 Owns the commands and their answers. Socket, page and keys only carry the text.
 """
