@@ -175,6 +175,16 @@ def test_one_of_many_writers_creates_a_file(tmp_path: Path) -> None:
     assert Directory(tmp_path / "store").get("log/2") is None
 
 
+def test_the_first_writers_may_make_the_folder_at_the_same_time(tmp_path: Path) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for round_ in range(50):
+            assert sum(writers(tmp_path / str(round_), "log/1", 16)) == 1
+    finally:
+        sys.setswitchinterval(interval)
+
+
 KILL_AT_LINK = """
 import os, signal, sys
 from pathlib import Path

@@ -33,10 +33,11 @@ class Directory:
         """See `Objects`. The file and its name are on the disk when it returns."""
         path = self._root / name
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        known = set(self._known)  # before the attempt: at the same time another thread may make the folder
         try:
             fd = os.open(part, NEW, MODE)
         except FileNotFoundError:
-            if path.parent in self._known or (self._known and not self._root.is_dir()):
+            if path.parent in known or (known and not self._root.is_dir()):
                 raise  # removed, or no longer mounted: in a new folder the log would go on without its beginning
             self._make_folder(path.parent)
             fd = os.open(part, NEW, MODE)
