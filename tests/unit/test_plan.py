@@ -21,6 +21,7 @@ from bulkdel.commands.plan import plan_lines
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.summary import count_lines
 from bulkdel.job import Account, load_job
+from bulkdel.person import Person
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
@@ -226,3 +227,23 @@ def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:
         plan = replace(plan, progress=logged(stack, tmp_path, limit_before, started=started).progress)
     said = confirmation_due(plan, AT_EPOCH + age_h * HOUR)
     assert said is None if due is None else (said is not None and due in said)
+
+
+@pytest.mark.parametrize(
+    ("user", "machine", "due"),
+    [
+        ("anna", "m1", None),
+        ("ben", "m1", "the last session was that of ben on m1, and you are anna on m1"),
+        ("anna", "m2", "the last session was that of anna on m2, and you are anna on m1"),
+        (None, "m2", None),  # that session says nothing of its user
+    ],
+)
+def test_another_user_or_machine_confirms_for_itself(
+    stack: ExitStack, tmp_path: Path, user: str | None, machine: str, due: str | None
+) -> None:
+    log = logged(stack, tmp_path, None, started=True).progress
+    log.apply(Session("start", AT, "", {"user": user, "machine": machine}))
+    plan = replace(planned(stack, tmp_path), progress=log, person=Person("anna", "m1"))
+    assert confirmation_due(plan, AT_EPOCH) == due
+    log.apply(Session("start", AT, "", {"user": "anna", "machine": "m1"}))
+    assert confirmation_due(plan, AT_EPOCH) is None, "once, and not in each session"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import uuid
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,6 +16,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
 from bulkdel.export.stored_copy import put_copy
 from bulkdel.format import located, printable
+from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
 from bulkdel.store_path import StorePath
@@ -85,11 +84,8 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
 
 def process_facts(pid: int) -> dict[str, Any]:
     """Make the facts about the process of a session: version, user, machine, pid."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # in a container the user may have no name
-        user = str(os.getuid())
-    return {"tool": f"bulkdel {version('bulkdel')}", "user": user, "machine": os.uname().nodename, "pid": pid}
+    person = this_person()
+    return {"tool": f"bulkdel {version('bulkdel')}", "user": person.user, "machine": person.machine, "pid": pid}
 
 
 def _as_json(value: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
-import os
 import time
 from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.live.watches import PauseFile, RateSchedule, watch_url
 from bulkdel.output import say
+from bulkdel.person import this_person
 from bulkdel.safety.run_plan import Plan
 from bulkdel.times import schedule_at
 
@@ -64,7 +63,7 @@ async def _steer(run: Run, plan: Plan, status: LiveStatus, steering: Steering, k
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(serving_socket(plan.checkpoint, run_id, steering, status.to_json, environ))
         if keyboard is not None:
-            await stack.enter_async_context(reading_keys(keyboard, steering, _user(), lambda: _paused(run)))
+            await stack.enter_async_context(reading_keys(keyboard, steering, this_person().user, lambda: _paused(run)))
         if settings.slow_while is not None:
             from bulkdel.live.slow_url import asking  # noqa: PLC0415 - only this option needs it
 
@@ -76,11 +75,3 @@ async def _steer(run: Run, plan: Plan, status: LiveStatus, steering: Steering, k
 def _paused(run: Run) -> bool:
     moment = run.snapshot()
     return moment is not None and moment.pause is not None
-
-
-def _user() -> str:
-    """Name of the user of this process; its number where it has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -11,6 +11,7 @@ from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
+from bulkdel.person import Person
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.run_plan import Plan
 from bulkdel.times import is_time_of_day
@@ -116,8 +117,11 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
         return _why_at_all(plan.arguments.job)
     before = log.start.facts.get("limit")
     age_s = now - datetime.fromisoformat(log.confirmed_at).timestamp()
+    before_by = Person.of(log.start.facts)
     due = None
-    if plan.more_excluded:
+    if before_by is not None and before_by != plan.person:
+        due = f"the last session was that of {before_by}, and you are {plan.person}"
+    elif plan.more_excluded:
         due = "exclude files were added"
     elif plan.more_guards:
         due = "guards were added or tightened"

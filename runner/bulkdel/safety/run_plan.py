@@ -31,6 +31,7 @@ from bulkdel.export.download import Source
 from bulkdel.format import located, printable
 from bulkdel.http.memberships import MembershipCost
 from bulkdel.job import Account, Job, Target
+from bulkdel.person import Person, this_person
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
@@ -186,6 +187,7 @@ class Plan:
     parameters: those of the job, as the header pins them.
     server: the result of the sample check. own_ids: of `protected`, those that only the server knows: of the key's own
     user, and of an administrator that the pool keeps.
+    person: at this process.
     """
 
     arguments: RunArguments
@@ -207,6 +209,7 @@ class Plan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     server: SampleCheck = NOT_SIGNED_IN
     own_ids: Sequence[str] = ()
+    person: Person = field(default_factory=this_person)
 
     @property
     def checkpoint(self) -> Path:
