@@ -63,6 +63,27 @@ MUTANTS = (
         "unit/test_rate_shares.py::test_a_keeper_that_was_started_again_grants_nothing_until_the_earlier_shares_have_expired",
     ),
     Mutant(
+        "a small share beside a large one is not raised",
+        "runner/bulkdel/core/rate_shares.py",
+        "worker.rate if worker.rate < share <= worker.rate * (1 + STEADY) else share)",
+        "min(share, worker.rate))",
+        "integration/test_rate_keeper.py::test_a_process_with_one_request_in_flight_does_not_crawl",
+    ),
+    Mutant(
+        "a process asks only for what it has sent",
+        "runner/bulkdel/core/rate_use.py",
+        "with_spare(self.taken / seconds * (1 + self.waited_s / self.on_wire_s))",
+        "with_spare(self.taken / seconds)",
+        "integration/test_rate_keeper.py::test_a_process_with_one_request_in_flight_does_not_crawl",
+    ),
+    Mutant(
+        "a request that waits loses what it has earned when its share changes",
+        "runner/bulkdel/http/rate_limiter.py",
+        "await self._bucket.acquire(size - self._credit)",
+        "await self._bucket.acquire(size)",
+        "integration/test_rate_limiter.py::test_a_low_rate_that_changes_again_and_again_is_used_and_held",
+    ),
+    Mutant(
         "a share that was lowered counts as lowered before its process says so",
         "runner/bulkdel/core/rate_shares.py",
         "return max((granted.rate for granted in self.granted), default=0.0)",
@@ -1667,7 +1688,7 @@ MUTANTS = (
     Mutant(
         "a burst at every start",
         "runner/bulkdel/http/rate_limiter.py",
-        "            await self._bucket.acquire(size)  # an empty",
+        "            await self._bucket.acquire(size - self._credit)  # an empty",
         "            await self._bucket.acquire(0)  # an empty",
         "integration/test_rate_limiter.py::test_a_second_limiter_begins_without_a_burst",
     ),

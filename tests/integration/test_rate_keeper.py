@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -52,26 +53,32 @@ class Sender:
         self.shared = shared
         self.times: list[float] = []
 
-    async def send(self, pause_s: float = 0.0) -> None:
-        """One of its workers. pause_s: what its server takes for a response."""
+    async def send(self, response_s: Callable[[], float]) -> None:
+        """One of its workers. response_s: what its server takes for a response."""
         while True:
             self.limiter.set_rate(self.shared.rate(now()))
             await self.limiter.acquire()
             self.shared.sent(now())
             self.times.append(now())
-            await asyncio.sleep(pause_s)
+            with self.limiter.on_wire():
+                await asyncio.sleep(response_s())
             self.shared.record(now(), failed=False)
 
 
 @asynccontextmanager
 async def sending(
-    address: KeeperAddress, *, workers: int = 16, pause_s: float = 0.0, own: float = 0.0
+    address: KeeperAddress,
+    *,
+    workers: int = 16,
+    pause_s: float = 0.0,
+    response_s: Callable[[], float] | None = None,
+    own: float = 0.0,
 ) -> AsyncIterator[Sender]:
     clock = asyncio.get_running_loop().time
     limiter = RateLimiter(0, clock=clock, share_clock=clock)
     async with sharing(address, limiter, own, clock) as shared:
         sender = Sender(limiter, shared)
-        tasks = [asyncio.create_task(sender.send(pause_s)) for _ in range(workers)]
+        tasks = [asyncio.create_task(sender.send(response_s or (lambda: pause_s))) for _ in range(workers)]
         try:
             yield sender
         finally:
@@ -133,6 +140,41 @@ async def test_a_process_without_work_leaves_the_rate_to_the_others_and_gets_its
             waited = asyncio.create_task(seldom.limiter.acquire())
             await asyncio.sleep(0.4)
             assert waited.done()
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize(("rate", "response_s"), [(10.0, 0.02), (10.0, 2.0), (50.0, 0.13), (100.0, 0.5)])
+async def test_a_process_with_one_request_in_flight_does_not_crawl(rate: float, response_s: float) -> None:
+    """It had nothing to send, so its share is small. Then it sends one request after the other, beside a busy process:
+    the tail of a shard, for example. After a few seconds it has what it can use, or its half of the rate."""
+    took_s = 30.0
+    async with keeping(rate) as keeper:
+        address = keeper.address("pool")
+        async with sending(address) as busy, sending(address, workers=1, response_s=lambda: took_s) as tail:
+            await asyncio.sleep(29)
+            took_s = response_s
+            await asyncio.sleep(21)
+    assert beyond([*busy.times, *tail.times], rate, 2) <= 0
+    wanted = min(1 / response_s, rate / 2)
+    assert within(tail.times, 34, 50) >= 0.9 * wanted * 16 - 2
+    assert within(tail.times, 30, 34) >= 0.5 * wanted * 4 - 1
+    assert within(busy.times, 34, 50) + within(tail.times, 34, 50) >= 0.95 * rate * 16
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize(("rate", "workers"), [(50.0, 1), (150.0, 4)])
+async def test_a_slow_process_whose_responses_take_irregular_times_wastes_little(rate: float, workers: int) -> None:
+    draw = random.Random(workers)
+    async with keeping(rate) as keeper:
+        address = keeper.address("pool")
+        async with (
+            sending(address) as busy,
+            sending(address, workers=workers, response_s=lambda: draw.expovariate(1 / 0.8)) as slow,
+        ):
+            await asyncio.sleep(23)
+    assert beyond([*busy.times, *slow.times], rate, 2) <= 0
+    assert within(busy.times, 3, 23) + within(slow.times, 3, 23) >= 0.98 * rate * 20
+    assert within(slow.times, 3, 23) >= 0.6 * 20 * workers / 0.8
 
 
 @pytest.mark.fake_clock

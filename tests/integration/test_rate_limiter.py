@@ -341,3 +341,33 @@ async def test_a_request_whose_share_ends_while_it_waits_in_the_bucket_does_not_
     rate_limiter.let_until(20)
     await waiting
     assert (now() <= 6, rate_limiter.taken, rate_limiter.without_share) == (True, 1, False)
+
+
+@pytest.mark.fake_clock
+async def test_a_low_rate_that_changes_again_and_again_is_used_and_held() -> None:
+    """A request that waits keeps what it has earned, so a share that changes every second lets through what it is."""
+    rate_limiter, rates = make(0.5), [0.5, 0.45, 2.0, 0.6] * 10
+    driving = asyncio.create_task(drive(rate_limiter, 40, 2))
+    for rate in rates:
+        rate_limiter.change_rate(rate)
+        await asyncio.sleep(1)
+    times = await driving
+    assert sum(rates) - 2 <= len(times) <= sum(rates) + 1
+
+
+@pytest.mark.fake_clock
+async def test_the_use_of_a_rate_is_what_requests_wait_for() -> None:
+    rate_limiter = make(1)
+
+    async def send() -> None:
+        await rate_limiter.acquire()
+        with rate_limiter.on_wire():
+            await asyncio.sleep(5)
+
+    await rate_limiter.acquire()
+    before = rate_limiter.use
+    await asyncio.gather(*(send() for _ in range(3)))
+    assert rate_limiter.use.since(before) == pytest.approx((3, 1 + 2 + 3, 15), abs=0.1)
+    rate_limiter.pause(7)
+    await asyncio.gather(send(), send())
+    assert rate_limiter.use.since(before) == pytest.approx((5, 7, 25), abs=0.1)  # a pause is no limit of the rate

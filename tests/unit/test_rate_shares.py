@@ -190,6 +190,18 @@ def test_a_share_that_would_change_little_stays() -> None:
     assert STEADY < 0.05
 
 
+def test_a_small_share_is_raised_although_that_changes_a_large_one_little() -> None:
+    shares = keeper(100)
+    for name in "ab":
+        shares.ask(name, "pool", Ask(1, wants=1 if name == "a" else INF), 0.0)
+    assert by_worker(shares.due(0.0)) == {"a": 1, "b": 99}
+    shares.ask("a", "pool", Ask(2, 1, wants=2.5), 0.5)
+    (cut,) = [share for share in shares.due(0.5) if share.worker == "b"]
+    assert cut.rate == 97.5
+    shares.ask("b", "pool", Ask(2, cut.serial), 0.6)
+    assert by_worker(shares.due(0.6)) == {"a": 2.5, "b": 97.5}
+
+
 class Worker:
     """A process of the model. Messages arrive in order, each late by a drawn time; a frozen worker reads none."""
 

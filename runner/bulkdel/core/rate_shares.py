@@ -237,7 +237,11 @@ class RateShares:
             worker.rate if share < worker.rate <= share * (1 + STEADY) else share
             for worker, share in zip(workers, fair, strict=True)
         ]
-        now = [(worker.group, min(share, worker.rate)) for share, worker in zip(kept, workers, strict=True)]
+        # A raise that matters to its worker has to fit too: a small share beside a large one changes that one little.
+        now = [
+            (worker.group, worker.rate if worker.rate < share <= worker.rate * (1 + STEADY) else share)
+            for share, worker in zip(kept, workers, strict=True)
+        ]
         fits = _fits([share for _, share in now], over_all) and all(
             _fits([share for each, share in now if each == group], rate) for group, rate in rates.items()
         )

@@ -184,7 +184,8 @@ class Client:
             worker.state = WorkerState.ON_WIRE
             self.adaptive_rate.sent(now)
             stopped_s = self.clock.stopped_s
-            response = await self.transport.send(request, headers)
+            with self.rate_limiter.on_wire():
+                response = await self.transport.send(request, headers)
             if isinstance(response, NoResponse) and response.withheld:
                 decides = decides and not self.draining  # the licence may never come back
                 continue

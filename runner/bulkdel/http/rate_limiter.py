@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from aiolimiter import AsyncLimiter
 
+from bulkdel.core.rate_use import Use
 from bulkdel.times import since_boot
 
 BURST_SHARE = 0.01  # room in the bucket beyond one request, as a share of the rate: what a late wake-up may catch up
@@ -42,14 +43,17 @@ class RateLimiter:
         self._share_clock = share_clock
         self._share_until = float("inf")
         self._renewed = asyncio.Event()
-        self._limited_since: float | None = None  # since when a request waits for the bucket or a share
-        self._limited_before_s = 0.0  # how long those have waited that are through
+        self._waiting = self._on_wire = 0  # requests
+        self._limits = False  # whether the first of those that wait does so for the bucket or for a share
+        self._counted_at = clock()
+        self._waited_s = self._on_wire_s = 0.0
         self._open_at = float("-inf")  # when the latest pause ends
         self._held_at: float | None = None  # when the hold began; None without a hold
         self._held_before_s = 0.0  # how long the holds lasted that have ended
         self._released = asyncio.Event()
         self._bucket: AsyncLimiter | None = None  # None: unlimited, or not made yet
         self._bucket_rate = 0.0
+        self._credit = 0.0  # the part of a place that a waiting request had earned when the rate was changed
         self._changes = 0
         # One waiter at a time: aiolimiter wakes a crowd one by one, each late by a loop turn, and falls below the rate.
         self._turn = asyncio.Lock()
@@ -72,19 +76,29 @@ class RateLimiter:
         return self._held_before_s + (0.0 if self._held_at is None else self._clock() - self._held_at)
 
     @property
-    def limited_s(self) -> float:
-        """Seconds in which a request waited for its place in the bucket, or for a share, so far and in all."""
-        return self._limited_before_s + (0.0 if self._limited_since is None else self._clock() - self._limited_since)
+    def use(self) -> Use:
+        """What the requests did so far."""
+        self._count()
+        return Use(self.taken, self._waited_s, self._on_wire_s)
 
     @property
     def limits(self) -> bool:
         """Whether a request waits for its place in the bucket, or for a share."""
-        return self._limited_since is not None
+        return self._limits
 
     @property
     def without_share(self) -> bool:
         """Whether nothing may be sent because the share of this process has ended."""
         return self._share_clock() >= self._share_until
+
+    @contextmanager
+    def on_wire(self) -> Iterator[None]:
+        """Count a request that was let through as being on the wire, until the block ends."""
+        self._count(on_wire=1)
+        try:
+            yield
+        finally:
+            self._count(on_wire=-1)
 
     def let_until(self, at: float) -> None:
         """Let requests through until `at`, by `share_clock`, unless this is called again: a share lasts so long."""
@@ -114,58 +128,78 @@ class RateLimiter:
         self._rate = rate
 
     def change_rate(self, rate: float) -> None:
-        """Go on at another rate, which also holds for a request that waits in the bucket.
-
-        For the changes that a person makes: were it called every second, a rate below one would let nothing through.
-        """
+        """Go on at another rate, also for a request that waits in the bucket. It keeps what it has earned."""
         self.set_rate(rate)
         self._changes += 1
 
     async def acquire(self) -> None:
         """Wait until one request may leave. May be cancelled at any moment; a cancelled call has taken nothing."""
-        async with self._turn:
-            while True:
-                while self._held_at is not None:
-                    await self._released.wait()
-                while (paused_s := self._open_at - self._clock()) > 0:  # noqa: ASYNC110 - another 429 may move the end
-                    await asyncio.sleep(paused_s)
-                if self._rate and self._bucket is None:
-                    await self._change_bucket()
-                self._limited_since = self._clock()
-                try:
-                    while self.without_share:
-                        await self._renewed.wait()
-                    passed = self._bucket is None or await self._pass_bucket(self._bucket)
-                finally:
-                    self._limited_before_s, self._limited_since = self.limited_s, None
-                if self._rate != self._bucket_rate:  # a changed rate holds from here on: no request waits in the bucket
-                    await self._change_bucket()
-                # A pause or a hold may have begun meanwhile, or the share has ended. The place in the bucket is then
-                # wasted, which only lowers the rate; kept until it ends, it would be a request beyond the rate.
-                if passed and self._open_at <= self._clock() and self._held_at is None and not self.without_share:
-                    break
-            self.taken += 1
+        self._count(waiting=1)
+        try:
+            async with self._turn:
+                await self._acquire()
+        finally:
+            self._count(waiting=-1)
+        self.taken += 1
+
+    async def _acquire(self) -> None:
+        while True:
+            while self._held_at is not None:
+                await self._released.wait()
+            while (paused_s := self._open_at - self._clock()) > 0:  # noqa: ASYNC110 - another 429 may move the end
+                await asyncio.sleep(paused_s)
+            if self._rate and self._bucket is None:
+                await self._change_bucket()
+            self._count()
+            self._limits = True
+            try:
+                while self.without_share:
+                    await self._renewed.wait()
+                passed = self._bucket is None or await self._pass_bucket(self._bucket)
+            finally:
+                self._count()
+                self._limits = False
+            if self._rate != self._bucket_rate:  # a changed rate holds from here on: no request waits in the bucket
+                await self._change_bucket()
+            # A pause or a hold may have begun meanwhile, or the share has ended. The place in the bucket is then
+            # wasted, which only lowers the rate; kept until it ends, it would be a request beyond the rate.
+            if passed and self._open_at <= self._clock() and self._held_at is None and not self.without_share:
+                return
+
+    def _count(self, *, waiting: int = 0, on_wire: int = 0) -> None:
+        """Add up the time until now. waiting, on_wire: how many requests more there are from now on."""
+        now = self._clock()
+        passed_s, self._counted_at = now - self._counted_at, now
+        self._waited_s += passed_s * self._waiting * self._limits
+        self._on_wire_s += passed_s * self._on_wire
+        self._waiting += waiting
+        self._on_wire += on_wire
 
     async def _pass_bucket(self, bucket: AsyncLimiter) -> bool:
         """Wait for a place in the bucket. False when the rate was changed before there was one."""
         if self._rate * CHANGE_S >= 1:  # the wait is short
             await bucket.acquire()
+            self._credit = 0.0
             return True
-        changes = self._changes
+        changes, began = self._changes, self._clock()
         while self._changes == changes:
             with suppress(TimeoutError):
                 await asyncio.wait_for(bucket.acquire(), CHANGE_S)
+                self._credit = 0.0
                 return True
+        self._credit = min(1.0, self._credit + (self._clock() - began) * self._bucket_rate)
         return False
 
     async def _change_bucket(self) -> None:
         """Make the bucket for the present rate: aiolimiter 1.3.0 ignores a changed `max_rate`.
 
-        It begins full, so neither the start nor a change lets a burst through. At the full rate the old bucket is full
-        too right after a request has left, so a change costs nothing.
+        It begins full but for what a waiting request has earned: neither the start nor a change lets a burst through.
+        At the full rate the old bucket is full too right after a request has left, so a change costs nothing.
         """
         self._bucket, self._bucket_rate = None, self._rate
-        if self._rate:
+        if not self._rate:
+            self._credit = 0.0
+        else:
             size = 1 + BURST_SHARE * self._rate
             self._bucket = AsyncLimiter(size, size / self._rate)
-            await self._bucket.acquire(size)  # an empty bucket has the room, so this does not wait
+            await self._bucket.acquire(size - self._credit)  # an empty bucket has the room, so this does not wait

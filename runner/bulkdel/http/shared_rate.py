@@ -20,6 +20,7 @@ import orjson
 
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import LASTS_S, Ask
+from bulkdel.core.rate_use import SPARE_LEAST, Use
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.times import since_boot
 
@@ -33,15 +34,8 @@ RENEW_S = LASTS_S / 3
 LOOK_S = 0.1
 """So often is looked whether the share limits this process since, so that it can use more."""
 
-LIMITED = 0.95
-"""A share limits a process in which a request waits for it during more than this part of the time. A process that has
-less to send, at irregular times, waits during a smaller part."""
-
 WINDOW_REQUESTS, WINDOW_MIN_S, WINDOW_MAX_S = 10, 0.3, 3.0
-"""That part is measured over the time of so many requests, within these bounds."""
-
-SPARE_LEAST = 0.1
-"""A process that its share does not limit asks for what it uses and for a little more (`spare`), at least this."""
+"""What this process uses is measured over the time of so many requests, within these bounds."""
 
 CONNECT_AGAIN_S = 0.25
 """So long is waited before the keeper is connected to again."""
@@ -81,7 +75,7 @@ class SharedRate:
         self._number = 0
         self._asked_at: dict[int, float] = {}
         self._wants = math.inf
-        self._window_began, self._window_taken, self._window_limited_s = clock(), 0, 0.0
+        self._window_began, self._used_before = clock(), Use()
         self._sent = self._answered = self._failed = 0
         self._throttled = self._slow = False
         self._news = asyncio.Event()
@@ -149,12 +143,10 @@ class SharedRate:
             share = orjson.loads(line)
             before, self._serial = self._share, share["serial"]
             self._share, self._slowed = share["rate"] or math.inf, share["slowed"] and Slowed(share["slowed"])
-            limiter, rate = self._rate_limiter, self.rate(0.0)
+            limiter = self._rate_limiter
+            limiter.change_rate(self.rate(0.0))
             if self._share < before:
-                limiter.change_rate(rate)  # at once, also for a request that waits
                 self._news.set()  # only after this is said, another process gets what this one has lost
-            else:
-                limiter.set_rate(rate)
             limiter.pause(share["pause_s"])
             limiter.let_until(self._asked_at[share["asked"]] + LASTS_S)
             self._asked_at = {number: at for number, at in self._asked_at.items() if number >= share["asked"]}
@@ -188,26 +180,16 @@ class SharedRate:
 
     def _measured(self) -> float:
         """Requests a second that this process can use; infinite when its share limits it."""
-        limiter, now = self._rate_limiter, self._clock()
-        window_s, taken = now - self._window_began, limiter.taken - self._window_taken
-        limited_s = limiter.limited_s - self._window_limited_s
-        rate = self.rate(0.0)
+        limiter, now, rate = self._rate_limiter, self._clock(), self.rate(0.0)
+        use, window_s = limiter.use, now - self._window_began
         if limiter.limits and not self._wants > SPARE_LEAST:  # it has used nothing, and wants to send now
             self._wants = math.inf
-        if limiter.paused_s or window_s < max(WINDOW_MIN_S, min(WINDOW_MAX_S, rate and WINDOW_REQUESTS / rate)):
-            return self._wants
-        limited = limited_s > LIMITED * window_s
-        self._wants = math.inf if limited else with_spare(taken / window_s)
-        self._window_began, self._window_taken, self._window_limited_s = now, limiter.taken, limiter.limited_s
+        ended = window_s >= max(WINDOW_MIN_S, min(WINDOW_MAX_S, rate and WINDOW_REQUESTS / rate))
+        if ended and not limiter.paused_s:
+            self._wants = use.since(self._used_before).wanted(window_s)
+        if ended or limiter.paused_s:
+            self._window_began, self._used_before = now, use
         return self._wants
-
-
-def with_spare(used: float) -> float:
-    """What a process asks for that uses so many requests a second, because its server is slow or its work is little.
-
-    What it does not use of its share is lost to the others. With nothing to spare it could not become faster.
-    """
-    return used + min(SPARE_LEAST + 0.1 * used, 0.5 + 0.02 * used)
 
 
 @asynccontextmanager

@@ -1,0 +1,48 @@
+"""What a process can use of a rate that it shares, by what its requests wait for. Pure.
+
+A process that asks for more than it uses takes that from the others. One that asks for less than it could use crawls:
+what it sends shows its share then, and not what it could send.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+SPARE_LEAST = 0.1
+"""A process asks for what it can use and for a little more (`with_spare`), at least this."""
+
+
+class Use(NamedTuple):
+    """What the requests of a process did in some time.
+
+    taken: how many were let through. waited_s: how long requests waited for the rate. on_wire_s: how long they were on
+    the wire. Two requests that wait for one second wait for two.
+    """
+
+    taken: int = 0
+    waited_s: float = 0.0
+    on_wire_s: float = 0.0
+
+    def since(self, before: Use) -> Use:
+        """The part of this use that came after `before`."""
+        return Use(self.taken - before.taken, self.waited_s - before.waited_s, self.on_wire_s - before.on_wire_s)
+
+    def wanted(self, seconds: float) -> float:
+        """Requests a second that the process can use, and a little more; infinite when all its requests have waited.
+
+        A request that waits for the rate could be on the wire. If all were, the process would send as many times more
+        as there are more of them (Little's law). What its requests do besides, such as waiting for the disk, makes this
+        too much, and the less so the nearer its share comes to what it can use.
+        """
+        if not self.on_wire_s:
+            return math.inf if self.waited_s else with_spare(self.taken / seconds)
+        return with_spare(self.taken / seconds * (1 + self.waited_s / self.on_wire_s))
+
+
+def with_spare(used: float) -> float:
+    """What a process asks for that can use so many requests a second, because its server is slow or its work is little.
+
+    What it does not use of its share is lost to the others. With nothing to spare it could not become faster.
+    """
+    return used + min(SPARE_LEAST + 0.1 * used, 0.5 + 0.02 * used)
