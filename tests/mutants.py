@@ -2123,9 +2123,9 @@ MUTANTS = (
     ),
     Mutant(
         "a process of a batch gets the whole environment",
-        "runner/bulkdel/fleet/batch_file.py",
-        "            if name in KEPT or name",
-        "            if name in environ or name",
+        "runner/bulkdel/fleet/placing.py",
+        "if self.names is None or name in self.names",
+        "if self.names is None or name",
         "unit/test_batch.py::test_the_file",
     ),
     Mutant(

@@ -251,10 +251,10 @@ def test_the_file(tmp_path: Path) -> None:
     }
     shared = {"PATH": "p", "BULKDEL_PROTECT__POOLS": "p9", "LC_ALL": "C", "GENAUTH_ACCESS_KEY_ID": "id"}
     secret = {"GENAUTH_ACCESS_KEY_SECRET": "s1", "BULKDEL_NOTIFY": "https://hooks.example/secret"}
-    assert one.environ(environ) == {**shared, **secret}
-    assert two.environ(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
+    assert one.environment.made(environ) == {**shared, **secret}
+    assert two.environment.made(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
     with pytest.raises(UsageError, match="SECRET_OF_ONE is not set"):
-        one.environ({"ID": "id"})
+        one.environment.made({"ID": "id"})
     assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ID"', '"ID2"'))).runs[0].spec}) == 3
 
 
@@ -362,12 +362,12 @@ def test_the_places_of_a_run(tmp_path: Path) -> None:
     signed, bucket, local = read_batch(file).runs
     given = {"AWS_ACCESS_KEY_ID": "key", "HOME": "/root", "GENAUTH_ACCESS_KEY_ID": "another's"}
     assert "secret" not in str(signed.words("run"))
-    assert signed.environ(given) == {
+    assert signed.environment.made(given) == {
         "HOME": "/root",
         "BULKDEL_EXPORT": "https://h:8443/x?secret",
         "BULKDEL_EXCLUDE": "k:https://h:8443/y?secret",
     }
     assert "s3://b/x" in bucket.words("run")
-    assert bucket.environ(given) == {"HOME": "/root", "AWS_ACCESS_KEY_ID": "key"}
-    assert local.environ(given) == {"HOME": "/root"}
+    assert bucket.environment.made(given) == {"HOME": "/root", "AWS_ACCESS_KEY_ID": "key"}
+    assert local.environment.made(given) == {"HOME": "/root"}
     assert "y" in local.words("run")

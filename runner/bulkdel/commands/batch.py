@@ -46,9 +46,11 @@ from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
 from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.local import LocalProcesses
+from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.format import counted, until_words
-from bulkdel.http.shared_rate import ADDRESS
+from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import LogFormat, result, say, say_error, say_values
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How
@@ -112,14 +114,12 @@ def plan(arguments: BatchArguments) -> int:
     if batch.not_after is not None:
         until_of(batch.not_after, datetime.now(UTC))  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
-    children = Children(batch.base)
+    children = Children(LocalProcesses(arguments.environ))
     with Signals(children.leave) as signals:
 
         async def plan_all() -> list[PlannedRun]:
             async with keeping_rate({}, over_all=batch.rate_over_all) as keeper:
-                return await _plan_all(
-                    batch, state, children, keeper=keeper, environ=arguments.environ, begin=lambda _: None
-                )
+                return await _plan_all(batch, state, children, keeper=keeper, begin=lambda _: None)
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
@@ -166,7 +166,7 @@ class Night:
             list(self._progress.values()), log_format=arguments.log_format, interval_s=arguments.progress_every
         )
         self._address = page_address(arguments.listen)
-        self.children = Children(batch.base)
+        self.children = Children(LocalProcesses(arguments.environ))
 
     def _head(self) -> dict[str, Any]:
         """What the page shows and is no sum of the runs."""
@@ -254,8 +254,7 @@ class Night:
         def planning(name: str) -> None:
             self._progress[name].phase = "planning"
 
-        environ = self._arguments.environ
-        planned = await _plan_all(self._batch, state, self.children, keeper=keeper, environ=environ, begin=planning)
+        planned = await _plan_all(self._batch, state, self.children, keeper=keeper, begin=planning)
         for run in planned:
             self._progress[run.name].take_plan(run)
         _check_twins(planned)
@@ -335,14 +334,14 @@ class Night:
                 if (code := self._state.closed(datetime.now(UTC))) is not None:
                     self._end(run.name, Ended(code, error="it was not started"))
                     return
-                ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]).text)
+                ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
         async with self._reporter.running():
             await asyncio.gather(*map(settle, able))
 
-    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: str) -> Ended:
+    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> Ended:
         more: dict[str, Any] = {
             "json": True,
             "log_format": "json",
@@ -356,11 +355,11 @@ class Night:
             own = run.options.get("not_after")
             until = self._until if own is None else min(self._until, until_of(str(own), datetime.now(UTC)))
             more["not_after"] = until.isoformat()
-        environ = {**run.environ(self._arguments.environ), ADDRESS: keeper, CONFIRMED_PLAN: planned.digest}
+        environment = run.environment.plus({CONFIRMED_PLAN: planned.digest})
         progress = self._progress[run.name]
         progress.phase = "running"
-        log = self._batch.base / run.folder / RUN_LOG
-        return await self.children.run(run.words("run", more), environ, log, progress.take)
+        work = Work(run.words("run", more), environment, keeper, self._batch.base)
+        return await self.children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take)
 
     def _end(self, name: str, ended: Ended) -> None:
         self._ended[name] = ended
@@ -397,7 +396,6 @@ async def _plan_all(
     children: Children,
     *,
     keeper: RateKeeper,
-    environ: Mapping[str, str],
     begin: Callable[[str], object],
 ) -> list[PlannedRun]:
     """Plan every run in a child process, so many at once. A complete run is not planned again.
@@ -414,12 +412,9 @@ async def _plan_all(
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
             keeper.set_rate(f"plan of {run.name}", run.rate)
-            try:
-                own = {**run.environ(environ), ADDRESS: keeper.address(f"plan of {run.name}").text}
-            except UsageError as error:  # it stops no other run
-                return planned_run(run.name, run.options, {}, error.exit_code, str(error))
             words = run.words("plan", {"json": True, "log_format": "json"})
-            ended = await children.run(words, own, folder / PLAN_LOG, lambda _: None)
+            work = Work(words, run.environment, keeper.address(f"plan of {run.name}"), batch.base)
+            ended = await children.run(work, folder / PLAN_LOG, lambda _: None)
             return planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
 
     return list(await asyncio.gather(*map(plan_one, batch.runs)))

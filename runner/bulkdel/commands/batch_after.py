@@ -28,9 +28,10 @@ from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import read_state
 from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.local import LocalProcesses
+from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.format import counted
-from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.live.ask import ask
 from bulkdel.output import Stdout, result, say, say_error
 
@@ -181,7 +182,7 @@ def verify(arguments: VerifyArguments) -> int:
     """Verify every run in a process of its own. Returns the first exit code that applies."""
     batch = read_batch(arguments.file)
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
-    children, runs = Children(batch.base), batch.only(arguments.only)
+    children, runs = Children(LocalProcesses(arguments.environ)), batch.only(arguments.only)
     places = asyncio.Semaphore(arguments.parallel or batch.parallel)
     more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]
     sending: list[int] = []
@@ -193,12 +194,9 @@ def verify(arguments: VerifyArguments) -> int:
         async with places:
             if sending:
                 return Ended(128 + sending[0], error="it was not started")
-            try:
-                environ = {**run.environ(arguments.environ), ADDRESS: keeper.address(groups[run.name]).text}
-            except UsageError as error:  # it stops no other run
-                return Ended(error.exit_code, error=str(error))
             words = [*run.verify_words(), "--json", "--log-format", "json", *more]
-            return await children.run(words, environ, batch.base / run.folder / VERIFY_LOG, lambda _: None)
+            work = Work(words, run.environment, keeper.address(groups[run.name]), batch.base)
+            return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[Ended]:
         async with keeping_rate({**rates, **batch.rate_groups}, over_all=over_all) as keeper:

@@ -28,7 +28,7 @@ from bulkdel.engine.signals import Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
-from bulkdel.fleet.order import SHARD
+from bulkdel.fleet.placing import SHARD
 from bulkdel.fleet.shard import work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines

@@ -18,10 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from bulkdel.command_line import ENV_PREFIX, SECRET, CommandLine, option_of, variable_of
+from bulkdel.command_line import SECRET, CommandLine, option_of, variable_of
 from bulkdel.core.address import BUCKETS, shown_address
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
+from bulkdel.fleet.placing import Environment
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import check_type
 from bulkdel.settings import CommonSettings, Settings
@@ -160,29 +161,19 @@ class BatchRun:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         return line.words[1:]
 
-    def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The environment of its processes: with its own credentials, and none of another run.
-
-        Raises UsageError for a variable that is not set.
-        """
+    @property
+    def environment(self) -> Environment:
+        """The environment of its processes: with its own credentials, and none of another run."""
         in_buckets = any(place.partition("://")[0] in BUCKETS for place in self._places)
-        beginnings = (*KEPT_BEGINNINGS, *(OF_BUCKETS if in_buckets else ()))
-        kept = {
-            name: value
-            for name, value in environ.items()
-            if name in KEPT or name.startswith(beginnings) or (name.startswith(ENV_PREFIX) and BETWEEN in name)
-        }
-        for name, source in self.credentials.items():
-            if source not in environ:
-                raise UsageError(f"run {self.name!r}, credentials: the variable {source} is not set. Set it")
-            kept[name] = environ[source]
+        values, secrets = dict[str, str](), {variable_of(name): value for name, value in self._hidden.items()}
         if self.credentials_file is not None:
-            kept[f"{variable_of(self.table)}{BETWEEN}CREDENTIALS_FILE"] = self.credentials_file
+            values[f"{variable_of(self.table)}{BETWEEN}CREDENTIALS_FILE"] = self.credentials_file
         for name in IN_ENVIRONMENT:
             if (value := self.options.get(name)) is not None:
-                kept[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
-        kept |= {variable_of(name): value for name, value in self._hidden.items()}
-        return kept
+                secrets[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
+        return Environment(
+            KEPT, (*KEPT_BEGINNINGS, *(OF_BUCKETS if in_buckets else ())), values, self.credentials, secrets
+        )
 
     @property
     def _places(self) -> list[str]:

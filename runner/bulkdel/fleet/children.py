@@ -1,15 +1,12 @@
-"""The child processes of a batch: each is this program with the command line of one run. Owns their start and end.
+"""The child processes of a batch: each is this program with the command line of one run. Owns how each has ended.
 
 A child writes its events to stderr as JSON lines. They are kept in its log, and read here for the progress.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +16,8 @@ import orjson
 
 from bulkdel.core.batch import exit_code_of
 from bulkdel.core.summary import EXIT_REMAINING
-from bulkdel.engine.parent import PARENT
-
-PROGRAM = (sys.executable, "-m", "bulkdel")
-
-READ_BYTES = 1 << 16
-LINE_MAX = 1 << 20
-"""Bytes of a line of stderr that is read. A longer one is only kept in the log of the child."""
-
-RESULT_MAX = 16 << 20
-"""Bytes of stdout that are read: a plan or a summary."""
+from bulkdel.errors import UsageError
+from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Work
 
 Seen = Callable[[Mapping[str, Any]], None]
 """Takes each event of a child: an object with `event`."""
@@ -48,33 +37,25 @@ class Ended:
 
 
 class Children:
-    """The child processes that are under way. They begin in the folder `base`."""
+    """The child processes that are under way."""
 
-    def __init__(self, base: Path) -> None:
-        self._base = base
-        self._processes = set[asyncio.subprocess.Process]()
+    def __init__(self, engine: Engine) -> None:
+        """Take what places them."""
+        self._engine = engine
+        self._placed = set[Placed]()
 
-    async def run(self, words: Sequence[str], environ: Mapping[str, str], log: Path, seen: Seen) -> Ended:
-        """Run one child to its end. words: its command line without the program. log: gets its stderr.
+    async def run(self, work: Work, log: Path, seen: Seen) -> Ended:
+        """Run one child to its end. log: gets its stderr.
 
         Cancelled, it kills the child.
         """
         try:
-            # A process group of its own: Ctrl-C on the terminal reaches this process only, which passes it on.
-            process = await asyncio.create_subprocess_exec(
-                *(*PROGRAM, *words),
-                cwd=self._base,
-                env={**environ, PARENT: str(os.getpid())},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                process_group=0,
-            )
+            placed = await self._engine.place(work)
         except OSError as error:  # no memory, process or file descriptor is left
             return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
-        self._processes.add(process)
-        assert process.stdout is not None, "it is a pipe"
-        assert process.stderr is not None, "it is a pipe"
+        except UsageError as error:  # it stops no other run
+            return Ended(error.exit_code, error=str(error))
+        self._placed.add(placed)
         errors: list[str] = []
 
         def read(event: Mapping[str, Any]) -> None:
@@ -83,64 +64,51 @@ class Children:
             seen(event)
 
         try:
-            out, _ = await asyncio.gather(_result(process.stdout), _keep(process.stderr, log, read))
-            returncode = await process.wait()
+            exited = await _keep(placed, log, read)
         finally:
-            self._processes.discard(process)
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-        return Ended(exit_code_of(returncode), out, "".join(errors))
+            self._placed.discard(placed)
+            await placed.kill()  # it has ended, or this batch ends early
+        code = EXIT_REMAINING if exited.code is None else exit_code_of(exited.code)
+        return Ended(code, _object(exited.result), "".join(errors))
 
     def send_signal(self, signum: int) -> bool:
         """Send a signal to every child. Returns whether there was one."""
-        found = False
-        for process in self._processes:
-            if process.returncode is None:
-                found = True
-                with suppress(ProcessLookupError):
-                    process.send_signal(signum)
-        return found
+        for placed in self._placed:
+            placed.signal(signum)
+        return bool(self._placed)
 
     def leave(self) -> None:
         """End every child at once: for a second signal, in whose handler no clean-up may wait."""
-        for process in self._processes:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, signal.SIGKILL)
+        self._engine.leave()
 
 
-async def _result(stream: asyncio.StreamReader) -> Mapping[str, Any]:
-    """The JSON object in the last line of stdout; empty without one."""
-    out = bytearray()
-    while part := await stream.read(READ_BYTES):
-        if len(out) < RESULT_MAX:
-            out += part
-    *_, last = bytes(out).splitlines() or [b""]
+def _object(line: bytes) -> Mapping[str, Any]:
+    """The JSON object in a line; empty without one."""
     with suppress(orjson.JSONDecodeError):
-        found = orjson.loads(last)
+        found = orjson.loads(line)
         if isinstance(found, dict):
             return found
     return {}
 
 
-async def _keep(stream: asyncio.StreamReader, log: Path, seen: Seen) -> None:
-    """Append stderr to the log, and read its lines. A log that cannot be written does not end a run."""
-    fd, rest = _open(log), b""
+async def _keep(placed: Placed, log: Path, seen: Seen) -> Exited:
+    """Append what it says to the log, and read its events. A log that cannot be written does not end a run."""
+    fd, exited = _open(log), Exited(None)
     try:
-        while part := await stream.read(READ_BYTES):
-            if fd is not None:
-                with suppress(OSError):
-                    os.write(fd, part)
-            *lines, rest = (rest + part).split(b"\n")
-            rest = rest if len(rest) < LINE_MAX else b""
-            for line in lines:
-                with suppress(orjson.JSONDecodeError):
-                    event = orjson.loads(line)
-                    if isinstance(event, dict):
+        async for said in placed.poll():
+            match said:
+                case Exited():
+                    exited = said
+                case Said(_, line):
+                    if fd is not None:
+                        with suppress(OSError):
+                            os.write(fd, line)
+                    if event := _object(line):
                         seen(event)
     finally:
         if fd is not None:
             os.close(fd)
+    return exited
 
 
 def _open(log: Path) -> int | None:

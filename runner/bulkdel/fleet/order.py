@@ -18,12 +18,6 @@ from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.session import SessionResult
 from bulkdel.export import Dialect, Fingerprint
 
-LINE_MAX = 64 << 20
-"""Bytes of a line. The order has 43 bytes for each MiB of the export."""
-
-SHARD = "_BULKDEL_SHARD"
-"""The environment variable by which `bulkdel run` knows that it is a shard: descriptors of channel and export."""
-
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -1,136 +1,144 @@
-"""The seam to what runs the processes of a run: this machine, or an engine that has several.
+"""The seam to what runs the processes of a run or of a batch: this machine, or an engine that has several.
 
-It has four verbs, and none of them is trusted with safety: an engine may place a shard twice, lose it, or say nothing.
-What keeps a shard from being sent twice is the lock of its log, and what bounds the rate is its share.
+It has four verbs, and none of them is trusted with safety: an engine may place a process twice, lose it, or say
+nothing. What keeps a row from being sent twice is the log of the run or of the shard, and what bounds the rate is its
+share.
 
-1. `place` a shard: start its process, which is `bulkdel run` with the same words.
-2. `poll` it: the lines that it has sent, until it ends.
-3. `tell` it something: to drain, for example. Then it finishes what is on the wire and ends.
-4. `keeper_address`: where the process finds the keeper of the rate.
+1. `place` some work: start its process, which is `bulkdel` with these words.
+2. `poll` it: what it says, until it has ended.
+3. `tell` it something, or send it a signal. A process that drains finishes what is on the wire and ends.
+4. `kill` it.
+
+Work has the address of the keeper of the rate as this process knows it; the engine tells the process where it finds the
+keeper. `fleet.local` is the implementation for this machine.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Protocol
+import enum
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
 
-from bulkdel.fleet.order import LINE_MAX, SHARD, Order
-from bulkdel.http.shared_rate import ADDRESS, KeeperAddress
-from bulkdel.output import say
+from bulkdel.command_line import ENV_PREFIX
+from bulkdel.errors import UsageError
+from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.variables import BETWEEN
+
+SHARD = "_BULKDEL_SHARD"
+"""The environment variable by which `bulkdel run` knows that it is a shard: descriptors of channel and export."""
+
+LINE_MAX = 64 << 20
+"""Bytes of a line over the channel. The order has 43 bytes for each MiB of the export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The environment of a process, described so that it can be made where the process starts.
+
+    names, beginnings: the variables that are kept of those that are set there, besides those that set a table of the
+    config; without names all are. values: further ones, without a secret in them. sources: by the name of a
+    variable the name of the one that has its value there. secrets: further ones, which must not leave this machine.
+    """
+
+    names: Collection[str] | None = None
+    beginnings: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    def plus(self, values: Mapping[str, str]) -> Self:
+        """Set these variables too. No value is a secret."""
+        return replace(self, values={**self.values, **values})
+
+    def made(self, there: Mapping[str, str]) -> dict[str, str]:
+        """The variables of the process. there: those that are set where it starts.
+
+        Raises UsageError for one of `sources` that is not set there.
+        """
+        made = {name: value for name, value in there.items() if self._keeps(name)}
+        for name, source in self.sources.items():
+            if source not in there:
+                raise UsageError(f"credentials: the variable {source} is not set. Set it where the run starts")
+            made[name] = there[source]
+        return {**made, **self.values, **self.secrets}
+
+    def _keeps(self, name: str) -> bool:
+        if self.names is None or name in self.names or name.startswith(self.beginnings):
+            return True
+        return name.startswith(ENV_PREFIX) and BETWEEN in name
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A process to place: this program with these words.
+
+    words: after `bulkdel`; no secret is among them. keeper: whose rate it shares, where this process finds it.
+    folder: in which it begins; None for that of this process. order: the first line over its channel. A process without
+    one has no channel. export: the descriptor of the export that a shard on this machine reads.
+    """
+
+    words: Sequence[str]
+    environment: Environment
+    keeper: KeeperAddress
+    folder: Path | None = None
+    order: bytes | None = None
+    export: int | None = None
+
+
+class Stream(enum.StrEnum):
+    """Where a process has said something."""
+
+    CHANNEL = "channel"
+    STDERR = "stderr"
+
+
+class Said(NamedTuple):
+    """A line that a process has said, with its end. A line that is too long comes in parts."""
+
+    stream: Stream
+    line: bytes
+
+
+class Exited(NamedTuple):
+    """How a process has ended.
+
+    code: its exit code, or below 0 the signal that has ended it; None when it was lost with the machine that it ran on.
+    result: the last line of its stdout, without its end.
+    """
+
+    code: int | None
+    result: bytes = b""
 
 
 class Placed(Protocol):
     """One placed process."""
 
-    def poll(self) -> AsyncIterator[bytes]:
-        """Each line that it sends, until it has ended, however that was."""
+    def poll(self) -> AsyncIterator[Said | Exited]:
+        """What it says, in the order of each stream, and at last how it has ended. Poll it once."""
         ...
 
     def tell(self, line: bytes) -> None:
-        """Tell it something. One that has ended does not hear it."""
+        """Tell it something over its channel. One that has ended does not hear it."""
+        ...
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal. One that has ended does not get it."""
         ...
 
     async def kill(self) -> None:
-        """End it at once, as safe as a power failure: nothing of its log is lost."""
+        """End it at once, as safe as a power failure: nothing of its log is lost. Returns when it has ended."""
         ...
 
 
 class Engine(Protocol):
-    """What places processes. keeper_address: where they find the keeper of the rate."""
+    """What places processes."""
 
-    @property
-    def keeper_address(self) -> KeeperAddress:
-        """For the processes, as seen from where they run."""
+    async def place(self, work: Work) -> Placed:
+        """Start a process. Raises OSError when it cannot be started, UsageError for a variable that is not set."""
         ...
 
-    async def place(self, order: Order) -> Placed:
-        """Start the process of a shard. Raises OSError when it cannot be started."""
+    def leave(self) -> None:
+        """End every process at once: for a second signal, in whose handler nothing may wait."""
         ...
-
-
-class LocalProcesses:
-    """Processes on this machine. The log of a shard, the export and the keeper are where this process has them."""
-
-    def __init__(
-        self, words: Sequence[str], environ: Mapping[str, str], export: int, keeper_address: KeeperAddress
-    ) -> None:
-        """Take what all shards share. words: after `bulkdel`. export: the descriptor that they read."""
-        self._words = words
-        self._environ = environ
-        self._export = export
-        self.keeper_address = keeper_address
-
-    async def place(self, order: Order) -> LocalProcess:
-        """Start the process of a shard, in a session of its own: a Ctrl-C is for the process of the run."""
-        ours, theirs = socket.socketpair()
-        try:
-            numbers = f"{theirs.fileno()} {self._export}"
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bulkdel", *self._words),
-                env={**self._environ, ADDRESS: self.keeper_address.text, SHARD: numbers},
-                pass_fds=(theirs.fileno(), self._export),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_MAX)
-        writer.write(order.line())
-        return LocalProcess(order.number, process, reader, writer)
-
-
-class LocalProcess:
-    """One process on this machine."""
-
-    def __init__(
-        self,
-        number: int,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._number = number
-        self._process = process
-        self._reader = reader
-        self._writer = writer
-        self.pid = process.pid
-
-    async def poll(self) -> AsyncIterator[bytes]:
-        """Each line that it sends, until it has ended. What it prints is printed with the number of the shard."""
-        printing = asyncio.create_task(self._print())
-        try:
-            with suppress(OSError, ValueError):  # torn by its end
-                while (line := await self._reader.readline()).endswith(b"\n"):
-                    yield line
-            await self._process.wait()
-            await printing
-        finally:
-            printing.cancel()
-            self._writer.close()
-
-    def tell(self, line: bytes) -> None:
-        """Tell it something."""
-        self._writer.write(line)
-
-    async def kill(self) -> None:
-        """End it at once."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-
-    async def _print(self) -> None:
-        stderr = self._process.stderr
-        assert stderr is not None, "it is a pipe"
-        with suppress(ValueError):  # a line without an end
-            while line := await stderr.readline():
-                say(f"shard {self._number}: {os.fsdecode(line).rstrip()}", "shard_said")

@@ -33,7 +33,8 @@ from bulkdel.engine.session import SendingSession
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import Export
-from bulkdel.fleet.order import LINE_MAX, Ended, Figures, Order, line_of
+from bulkdel.fleet.order import Ended, Figures, Order, line_of
+from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.format import until_words
 from bulkdel.http.client import connect_in
 from bulkdel.parameters import pinned

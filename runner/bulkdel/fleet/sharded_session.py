@@ -11,7 +11,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,11 +43,12 @@ from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, Usag
 from bulkdel.export import Fingerprint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.file import Export, checked_blocks, fingerprint
+from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.order import Ended, Figures, Order, line_of, packed
-from bulkdel.fleet.placing import Engine, LocalProcesses, Placed
+from bulkdel.fleet.placing import Engine, Environment, Placed, Said, Stream, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
-from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.output import say
 from bulkdel.safety.run_plan import Plan
 from bulkdel.store_path import StorePath, beside
 
@@ -88,10 +89,10 @@ class ShardedSession:
         on_event: Callable[[Event], None],
         chunk_events: bool = True,
         changes: Changes | None = None,
-        engine_of: Callable[[Sequence[str], Mapping[str, str], int, KeeperAddress], Engine] = LocalProcesses,
+        engine: Engine | None = None,
     ) -> None:
-        """Take what `SendingSession` takes. engine_of: makes what places the processes."""
-        self._engine_of = engine_of
+        """Take what `SendingSession` takes. engine: places the processes; None means this machine."""
+        self._engine = engine or LocalProcesses(plan.arguments.environ)
         self._plan = plan
         self._log = log
         self._start = start
@@ -127,31 +128,31 @@ class ShardedSession:
             export, checked = await asyncio.to_thread(self._plain_export, stack)
             rate = plan.arguments.settings.rate
             async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
-                engine = self._engine_of(*self._command(), export, self._keeper.address(GROUP))
+                work = Work(*self._command(), self._keeper.address(GROUP), export=export)
                 self._control = SessionControl(plan, log, self, self._drain, wall=around.wall, on_event=self._on_event)
                 self._changes.begin(self._control)
                 looking = asyncio.create_task(self._look())
                 try:
-                    await self._send(engine, checked)
+                    await self._send(work, checked)
                 finally:
                     looking.cancel()
         self._changes.end()
         return await self._end(began, path)
 
-    def _command(self) -> tuple[list[str], dict[str, str]]:
+    def _command(self) -> tuple[list[str], Environment]:
         """The words after `bulkdel` that start the process of a shard, and its environment."""
-        plan, environ = self._plan, {**self._plan.arguments.environ}
+        plan, secrets = self._plan, dict[str, str]()
         settings, line = plan.arguments.settings, plan.line.without("--proxy")
         # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
         if settings.proxy is not None:
-            environ[variable_of("proxy")] = settings.proxy
+            secrets[variable_of("proxy")] = settings.proxy
         excluded = [str(name) for name in settings.exclude or ()]
         if any(shown_address(name) != name for name in excluded):
-            environ[variable_of("exclude")] = os.pathsep.join(excluded)
+            secrets[variable_of("exclude")] = os.pathsep.join(excluded)
             line = line.without("--exclude")
-        return replace(line, variables={}).words[1:], environ
+        return replace(line, variables={}).words[1:], Environment(secrets=secrets)
 
-    async def _send(self, engine: Engine, checked: Fingerprint) -> None:
+    async def _send(self, work: Work, checked: Fingerprint) -> None:
         """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
         begun = set[int]()
         while self._drain.stop is None:
@@ -161,7 +162,7 @@ class ShardedSession:
                 return
             begun.update(shard.number for shard in portions)
             keeping = [
-                asyncio.create_task(self._keep_going(engine, shard, portion, checked, len(portions)))
+                asyncio.create_task(self._keep_going(work, shard, portion, checked, len(portions)))
                 for shard, portion in portions.items()
             ]
             try:
@@ -180,7 +181,7 @@ class ShardedSession:
         return portion
 
     async def _keep_going(
-        self, engine: Engine, shard: ShardState, portion: int, checked: Fingerprint, together: int
+        self, work: Work, shard: ShardState, portion: int, checked: Fingerprint, together: int
     ) -> None:
         """Run the process of a shard until its session has ended, and start it again when it was killed."""
         in_vain = 0
@@ -192,7 +193,8 @@ class ShardedSession:
             limit = None if self._limit_left is None else portion - settled
             if limit == 0:
                 break
-            failure = await self._run_once(engine, self._order(shard, limit, checked, together), shard)
+            order = self._order(shard, limit, checked, together)
+            failure = await self._run_once(replace(work, order=order.line()), shard)
             if shard.ended is not None or failure is not None:
                 break
             try:  # it was killed: what its log has
@@ -211,10 +213,10 @@ class ShardedSession:
         if self._limit_left is not None:
             self._limit_left += portion - shard.settled
 
-    async def _run_once(self, engine: Engine, order: Order, shard: ShardState) -> BulkdelError | None:
+    async def _run_once(self, work: Work, shard: ShardState) -> BulkdelError | None:
         """Run one process of a shard to its end. Returns why it could not begin."""
         try:
-            placed = await engine.place(order)
+            placed = await self._engine.place(work)
         except OSError as error:
             failure = Halted(f"the process of shard {shard.number} cannot be started: {error.strerror}")
             self._drain.begin(Stop(str(failure), error=failure))
@@ -222,8 +224,12 @@ class ShardedSession:
         shard.placed, found = placed, None
         watching = asyncio.create_task(self._drain_it(placed))
         try:
-            async for line in placed.poll():
-                found = self._take(shard, orjson.loads(line)) or found
+            async for said in placed.poll():
+                match said:
+                    case Said(Stream.CHANNEL, line) if line.endswith(b"\n"):  # not one torn by the end of the process
+                        found = self._take(shard, orjson.loads(line)) or found
+                    case Said(Stream.STDERR, line):
+                        say(f"shard {shard.number}: {os.fsdecode(line).rstrip()}", "shard_said")
         finally:
             watching.cancel()
             shard.placed = None
