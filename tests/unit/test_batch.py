@@ -21,6 +21,7 @@ from bulkdel.core.batch import (
     first_that_applies,
     group_rates,
     means_the_next_day,
+    plan_groups,
     planned_run,
     twins,
 )
@@ -167,6 +168,35 @@ def test_a_group_has_the_lowest_rate_of_its_runs() -> None:
     groups = [("g", 50.0), ("g", 20.0), ("g", 0.0), ("h", 0.0), ("i", 0.0), ("i", 7.0)]
     assert group_rates(groups) == {"g": 20.0, "h": 0.0, "i": 7.0}
     assert run("a").group == "https://a p"
+
+
+def test_what_shares_a_rate_while_it_is_planned() -> None:
+    """A run may link others: c has the key of a, and its pool is that of b."""
+    found = plan_groups({"a": ["key 1"], "b": ["key 2", "pool"], "c": ["key 1", "pool"], "d": ["key 4"]})
+    assert (len({found[name] for name in "abc"}), found["d"]) == (1, "d")
+    linked = {str(number): [number, number - number % 2, number % 7] for number in range(40)}
+    assert len({*plan_groups(linked).values()}) == 1
+    assert plan_groups({"a": [], "b": []}) == {"a": "a", "b": "b"}
+
+
+def test_which_runs_of_a_file_have_one_pool(tmp_path: Path) -> None:
+    """By their key or by what was confirmed before; a rate group is a group of its own."""
+    lines = ['[defaults]\njob = "delete-users"\nrate = 9\n[rate_groups]\neu = 4']
+    more = {
+        "a": 'credentials_file = "1"',
+        "b": 'credentials_file = "1"\nrate = 3',
+        "c": 'credentials_file = "2"',
+        "d": 'credentials_file = "1"\nhost = "https://other"',
+        "e": 'credentials_file = "1"\nrate_group = "eu"',
+        "f": 'credentials_file = "3"\npool = "p"',
+    }
+    lines += [f'[[run]]\nname = "{name}"\nexport = "{name}"\n{line}' for name, line in more.items()]
+    batch = read_batch(written(tmp_path, "\n".join(lines)))
+    known = {"c": "p"}
+    groups = plan_groups({run.name: run.marks(known.get(run.name)) for run in batch.runs})
+    assert groups == {"a": "a", "b": "a", "c": "c", "d": "d", "e": "e", "f": "c"}
+    rates = group_rates((groups[run.name], batch.rate_of(run)) for run in batch.runs)
+    assert rates == {"a": 3.0, "c": 9.0, "d": 9.0, "e": 4.0}
 
 
 def test_when_no_other_run_begins() -> None:

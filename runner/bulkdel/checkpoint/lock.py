@@ -87,8 +87,8 @@ def _is_written(path: StorePath, kind: LogKind[Any]) -> bool:
     with reading(path, kind) as reader:
         if reader.replay().under_way is None:
             return False
-        with closing(StoreLines(path)) as lines:
-            return wait_for_line(lines, reader.seq + 1, path) is not None
+    with closing(StoreLines(path)) as lines:
+        return wait_for_line(lines, reader.seq + 1, path) is not None
 
 
 def holder(path: Path, fold: Fold) -> int | None:

@@ -32,6 +32,7 @@ from bulkdel.core.batch import (
     first_that_applies,
     group_rates,
     means_the_next_day,
+    plan_groups,
     planned_run,
     twins,
 )
@@ -315,11 +316,8 @@ class Night:
         by_name = {run.name: run for run in batch.runs}
         able = [run for run in planned if not run.trouble and not run.complete]
         groups = {run.name: by_name[run.name].rate_group or run.group for run in able}
-        rates = group_rates((groups[run.name], by_name[run.name].rate) for run in able)
-        for group, rate in {
-            **rates,
-            **{name: batch.rate_groups[name] for name in rates if name in batch.rate_groups},
-        }.items():
+        rates = group_rates((groups[run.name], batch.rate_of(by_name[run.name])) for run in able)
+        for group, rate in rates.items():
             keeper.set_rate(group, rate)
         for run in planned:
             if run.trouble:
@@ -403,6 +401,13 @@ async def _plan_all(
     begin: called with the name of each run whose plan begins.
     """
     places = asyncio.Semaphore(batch.parallel)
+    pools = {name: str(values["pool"]) for name, values in state.confirmed.items()}
+    groups = {
+        name: f"plan of {one}"
+        for name, one in plan_groups({run.name: run.marks(pools.get(run.name)) for run in batch.runs}).items()
+    }
+    for group, rate in group_rates((groups[run.name], batch.rate_of(run)) for run in batch.runs).items():
+        keeper.set_rate(group, rate)
 
     async def plan_one(run: BatchRun) -> PlannedRun:
         if state.is_complete(run.name, run.spec):
@@ -411,9 +416,8 @@ async def _plan_all(
             begin(run.name)
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
-            keeper.set_rate(f"plan of {run.name}", run.rate)
             words = run.words("plan", {"json": True, "log_format": "json"})
-            work = Work(words, run.environment, keeper.address(f"plan of {run.name}"), batch.base)
+            work = Work(words, run.environment, keeper.address(groups[run.name]), batch.base)
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None)
             return planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
 

@@ -7,10 +7,10 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import is_fresh, read_log
@@ -24,6 +24,7 @@ from bulkdel.commands.watch import reader_left
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.core.summary import counts_of, state_of
 from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import read_state
@@ -46,6 +47,11 @@ EVERY_S = 2.0
 
 PRINTED_EVERY_S = 10.0
 """Between two looks elsewhere: each adds its lines."""
+
+LOOKS_AT_ONCE = 32
+"""So many runs are looked at at the same time: whether a process writes a log in a store shows after up to 11 s."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def status(file: Path, only: Sequence[str], *, json_too: bool, watch: bool, envi
     batch = read_batch(file)
     redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
     while True:
-        states = list(_states(batch, only, environ))
+        states = _states(batch, only, environ)
         if json_too:
             result(json.dumps({"runs": [state.to_json() for state in states], "totals": _totals(states)}))
             return 0
@@ -94,25 +100,45 @@ def status(file: Path, only: Sequence[str], *, json_too: bool, watch: bool, envi
             return UNREAD
 
 
-def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunState]:
-    """Read the logs of the runs. A log that cannot be read is told of, and does not hide the others."""
+def _at_once(runs: Sequence[BatchRun], look: Callable[[BatchRun], T]) -> list[T]:
+    """Look at these runs at the same time, and return what was found, in their order."""
+
+    async def look_at_all() -> list[T]:
+        places = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def look_at(run: BatchRun) -> T:
+            async with places:
+                return await in_thread(lambda: look(run), lambda: None, stop_s=0)
+
+        return await asyncio.gather(*map(look_at, runs))
+
+    return asyncio.run(look_at_all())
+
+
+def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> list[RunState]:
+    """Where the runs are."""
     ended = read_state(batch.log, batch.path).ended
-    for run in batch.only(only):
-        log, code = run.log_in(batch.base), ended[run.name].exit if run.name in ended else None
-        try:
-            if is_fresh(log):
-                yield RunState(run.name, NOT_BEGUN, exit=code)
-                continue
-            progress = read_log(log).progress
-        except NotAcceptable as error:
-            yield RunState(run.name, f"its log cannot be read: {shortened(str(error))}", exit=code)
-            continue
-        running = holder(log, progress) is not None
-        live = live_status(log, environ) if running else None
-        counts, rows = counts_of(progress), progress.rows
-        settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
-        state = RUNNING if running else state_of(progress)
-        yield RunState(run.name, state, rows, settled, counts, None if running else code, live)
+
+    def state(run: BatchRun) -> RunState:
+        return _state(run, run.log_in(batch.base), ended[run.name].exit if run.name in ended else None, environ)
+
+    return _at_once(batch.only(only), state)
+
+
+def _state(run: BatchRun, log: Path, code: int | None, environ: Mapping[str, str]) -> RunState:
+    """Read the log of a run. One that cannot be read is told of, and does not hide the other runs."""
+    try:
+        if is_fresh(log):
+            return RunState(run.name, NOT_BEGUN, exit=code)
+        progress = read_log(log).progress
+        live = None if progress.under_way is None else live_status(log, environ)
+        running = live is not None or holder(log, progress) is not None
+    except NotAcceptable as error:
+        return RunState(run.name, f"its log cannot be read: {shortened(str(error))}", exit=code)
+    counts, rows = counts_of(progress), progress.rows
+    settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
+    state = RUNNING if running else state_of(progress)
+    return RunState(run.name, state, rows, settled, counts, None if running else code, live)
 
 
 def _state_lines(states: Sequence[RunState]) -> Iterator[str]:
@@ -142,16 +168,20 @@ def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool
     Raises NotAcceptable when none is under way.
     """
     batch = read_batch(file)
-    answers: dict[str, Mapping[str, Any]] = {}
-    for run in batch.only(only):
+    runs = batch.only(only)
+
+    def answer_of(run: BatchRun) -> Mapping[str, Any] | None:
         log = run.log_in(batch.base)
         try:
-            answers[run.name] = ask(log, " ".join(words), environ)
+            return ask(log, " ".join(words), environ)
         except NotAcceptable as error:
             if only:
                 raise
-            if log.exists() and holder(log, read_log(log).progress) is not None:
-                answers[run.name] = {"ok": False, "text": str(error), "status": None}
+            under_way = not is_fresh(log) and holder(log, read_log(log).progress) is not None
+            return {"ok": False, "text": str(error), "status": None} if under_way else None
+
+    found = zip(runs, _at_once(runs, answer_of), strict=True)
+    answers = {run.name: answer for run, answer in found if answer is not None}
     if not answers:
         shown = CommandLine("batch", ("status", str(file)))
         raise NotAcceptable(f"{file}: no run is under way. To see how the runs ended:\n  {shown}")
@@ -188,7 +218,7 @@ def verify(arguments: VerifyArguments) -> int:
     sending: list[int] = []
     confirmed = read_state(batch.log, batch.path).confirmed
     groups = {run.name: run.rate_group or _group(run.name, confirmed) for run in runs}
-    rates = group_rates((groups[run.name], run.rate) for run in runs)
+    rates = group_rates((groups[run.name], batch.rate_of(run)) for run in runs)
 
     async def verify_one(run: BatchRun, keeper: RateKeeper) -> Ended:
         async with places:
@@ -199,7 +229,7 @@ def verify(arguments: VerifyArguments) -> int:
             return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[Ended]:
-        async with keeping_rate({**rates, **batch.rate_groups}, over_all=over_all) as keeper:
+        async with keeping_rate(rates, over_all=over_all) as keeper:
             return list(await asyncio.gather(*(verify_one(run, keeper) for run in runs)))
 
     def drain(signum: int) -> bool:

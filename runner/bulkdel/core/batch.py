@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -244,6 +244,27 @@ def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, w
         return False
     before = datetime.fromisoformat(stopped)
     return (now - before).total_seconds() <= within_s and before.timetz() == until.timetz()
+
+
+def plan_groups(marks: Mapping[str, Collection[Hashable]]) -> dict[str, str]:
+    """What has one rate while the runs are planned, for each run: the name of one of those that share it.
+
+    marks: of each run what it has, such as its key and its pool. Runs with one of them in common share the rate, and so
+    do those that share it with one run.
+    """
+    shares = {name: name for name in marks}
+    owners: dict[Hashable, str] = {}
+
+    def root(name: str) -> str:
+        while shares[name] != name:
+            shares[name] = name = shares[shares[name]]
+        return name
+
+    for name, own in marks.items():
+        for mark in own:
+            before = root(owners.setdefault(mark, name))
+            shares[root(name)] = before
+    return {name: root(name) for name in marks}
 
 
 def group_rates(groups: Iterable[tuple[str, float]]) -> dict[str, float]:

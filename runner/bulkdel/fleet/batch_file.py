@@ -135,6 +135,18 @@ class BatchRun:
         """Its own --rate, requests a second; 0 is unlimited."""
         return float(self.options.get("rate", RATE))
 
+    def marks(self, pool: str | None) -> list[Hashable]:
+        """What shows before it signs in that it has one pool with another run: `core.batch.plan_groups`.
+
+        pool: the one that was confirmed, if one was.
+        """
+        if self.rate_group is not None:
+            return [self.rate_group]
+        host = (self.options.get("host"), self.options.get("config"))
+        pools = {self.options.get("pool"), pool} - {None}
+        key = (self.table, self.credentials_file, frozenset(self.credentials.items()))
+        return [(*host, *key), *((*host, each) for each in pools)]
+
     @property
     def spec(self) -> str:
         """The digest of what the file says about it."""
@@ -215,6 +227,10 @@ class Batch:
     def log(self) -> Path:
         """The log of the batch."""
         return Path(f"{self.path}.batch.jsonl")
+
+    def rate_of(self, run: BatchRun) -> float:
+        """The rate of what this run shares its rate with, as far as this run says: requests a second."""
+        return run.rate if run.rate_group is None else self.rate_groups.get(run.rate_group, run.rate)
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:
         """The runs with these names; all without names. Raises UsageError for a name that no run has."""
