@@ -20,22 +20,26 @@ same as those of `bulkdel run`.
 """
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-Parallel = Annotated[int | None, count(1, 1_000)]
-Rate = Annotated[float | None, Parameter(converter=per_second, validator=RATES)]
-Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME")]
+File = Annotated[Path, Parameter(help="The file of the batch, such as night.toml.")]
+Parallel = Annotated[
+    int | None, count(1, 1_000), Parameter(help="So many runs at once. Default: `parallel` of the file, or 4.")
+]
+Rate = Annotated[
+    float | None,
+    Parameter(
+        converter=per_second,
+        validator=RATES,
+        help="Requests a second of all runs together; 0 is unlimited. Default: `rate_over_all` of the file.",
+    ),
+]
+Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME", help="The name of a run. Repeatable.")]
 
 
-def plan(file: Path, /, *, parallel: Parallel = None, rate_over_all: Rate = None, json: Flag = False) -> int:
+def plan(file: File, /, *, parallel: Parallel = None, rate_over_all: Rate = None, json: Flag = False) -> int:
     """Plan every run of a batch, show one table and the command that runs it, and change nothing.
 
     Parameters
     ----------
-    file: Path
-        The file of the batch, such as night.toml.
-    parallel: int
-        Plan so many runs at once. Default: `parallel` of the file, or 4.
-    rate_over_all: float
-        Requests a second of all runs together; 0 is unlimited.
     json: bool
         Print the plan as one JSON object. It has no id and no text of a row.
     """
@@ -48,7 +52,7 @@ def plan(file: Path, /, *, parallel: Parallel = None, rate_over_all: Rate = None
 
 
 def run(
-    file: Path,
+    file: File,
     /,
     *,
     confirm: Annotated[int | None, count(0)] = None,
@@ -68,16 +72,10 @@ def run(
 
     Parameters
     ----------
-    file: Path
-        The file of the batch, such as night.toml.
     confirm: int
         Confirm the number of ids of all runs, as `batch plan` shows it. Together with --plan.
     plan: str
         Confirm the plan by its digest, as `batch plan` shows it. Together with --confirm.
-    parallel: int
-        So many runs at once. Default: `parallel` of the file, or 4.
-    rate_over_all: float
-        Requests a second of all runs together; 0 is unlimited.
     not_after: str
         Stop every run at this time, and begin no other: 06:00, 06:00Z, 06:00+02:00, or a date with it.
     stop_after_failures: int
@@ -114,15 +112,11 @@ def run(
     )
 
 
-def status(file: Path, /, *, only: Only = None, json: Flag = False, watch: Flag = False) -> int:
+def status(file: File, /, *, only: Only = None, json: Flag = False, watch: Flag = False) -> int:
     """Show the state of every run of a batch, also while it is under way.
 
     Parameters
     ----------
-    file: Path
-        The file of the batch.
-    only: list
-        The name of a run. Repeatable.
     json: bool
         Print one JSON object.
     watch: bool
@@ -136,7 +130,7 @@ def status(file: Path, /, *, only: Only = None, json: Flag = False, watch: Flag 
 
 
 def ctl(
-    file: Path,
+    file: File,
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     only: Only = None,
@@ -146,12 +140,8 @@ def ctl(
 
     Parameters
     ----------
-    file: Path
-        The file of the batch.
     command: str
         As of `bulkdel ctl`. rate N: of each run, at most N requests a second.
-    only: list
-        The name of a run. Repeatable.
     json: bool
         Print the answers as one JSON object, by the names of the runs.
     """
@@ -161,7 +151,7 @@ def ctl(
 
 
 def verify(
-    file: Path,
+    file: File,
     /,
     *,
     only: Only = None,
@@ -175,18 +165,10 @@ def verify(
 
     Parameters
     ----------
-    file: Path
-        The file of the batch.
-    only: list
-        The name of a run. Repeatable.
     sample: int
         Read back so many ids of each run. Default: all.
     again: bool
         Start over instead of resuming.
-    parallel: int
-        Verify so many runs at once. Default: `parallel` of the file, or 4.
-    rate_over_all: float
-        Requests a second of all runs together; 0 is unlimited.
     json: bool
         Print the result as one JSON object.
     """
@@ -208,7 +190,7 @@ def verify(
 
 
 def report(
-    file: Path,
+    file: File,
     /,
     *,
     only: Only = None,
@@ -221,10 +203,6 @@ def report(
 
     Parameters
     ----------
-    file: Path
-        The file of the batch.
-    only: list
-        The name of a run. Repeatable.
     out: Path
         Write to a new file that only you can read: .html for the page, .json for the same facts. Default: the page, to
         stdout; on a terminal to FILE.report.html.
@@ -242,7 +220,7 @@ def report(
 
 
 def results(
-    file: Path,
+    file: File,
     /,
     *,
     out: Path,
@@ -255,12 +233,8 @@ def results(
 
     Parameters
     ----------
-    file: Path
-        The file of the batch.
     out: Path
         The folder of the new files: NAME.jsonl, or NAME.csv.
-    only: list
-        The name of a run. Repeatable.
     outcomes: str
         Outcomes to write, separated by commas, as --only of `results`.
     format: str
