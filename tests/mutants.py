@@ -126,6 +126,13 @@ MUTANTS = (
         "unit/test_shards.py::test_a_shard_refuses_entries_about_rows_of_another_shard",
     ),
     Mutant(
+        "a run in shards with a damaged log ends without a summary",
+        "runner/bulkdel/fleet/sharded_session.py",
+        "asyncio.to_thread(read_log, path, partly=True)",
+        "asyncio.to_thread(read_log, path)",
+        "e2e/test_shards.py::test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back",
+    ),
+    Mutant(
         "--limit is that of each shard",
         "runner/bulkdel/fleet/sharded_session.py",
         "        self._limit_left -= portion\n",

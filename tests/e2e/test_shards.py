@@ -209,6 +209,27 @@ def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) ->
         assert bulkdel("status", it.log, "--audit").code == 0
 
 
+def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back(tmp_path: Path) -> None:
+    ids = user_ids(1_200, seed=20)
+    with sharded(tmp_path, ids, "--rate", 50, "--chunk-size", 5) as it:
+        process, damaged = it.start(), shard_log(it.log, 2)
+        it.wait_until_deleted(150)
+        at = damaged.read_bytes().index(b"outcome")
+        with damaged.open("r+b") as file:
+            os.pwrite(file.fileno(), b"OUTCOME", at)
+        process.send_signal(signal.SIGINT)
+        ended = finish(process)
+        assert (ended.code, f"{damaged}: line" in ended.err, "To go on" in ended.err) == (5, True, True), ended
+        assert ended.summary["remaining"] > len(ids) - it.served.pool.deleted
+        assert (entries(it.log)[-1]["event"], entries(it.log)[-1]["exit"]) == ("stop", 5)
+        assert run(it).code == 3
+        with damaged.open("r+b") as file:
+            os.pwrite(file.fileno(), b"outcome", at)
+        again = run(Case(it.export, it.served, it.ids, ["--shards", 3, "--rate", 0]))
+        assert (again.code, again.counts()) == (0, {"deleted": 1_200, "duplicate": 120}), again
+        assert set(it.effects(ids)) == {1}
+
+
 @pytest.mark.alone
 def test_the_rate_holds_while_shards_are_frozen_killed_and_joined(tmp_path: Path) -> None:
     """At most rate * W + processes + 2 % of the rate arrives in any window. The first process is frozen for longer than

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +105,7 @@ class Log:
 
     size: bytes of the sound lines. sha256: over those. damaged_tail: bytes after them; while a run is writing they may
     be half a commit. shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then.
+    unread: of a run in shards, the failures of the logs that could be read in part only, if that was asked for.
     """
 
     progress: Progress
@@ -112,6 +113,7 @@ class Log:
     damaged_tail: int
     size: int
     shards: Mapping[int, str] = field(default_factory=dict)
+    unread: Sequence[NotAcceptable] = ()
 
 
 def shard_log(path: Path, number: int) -> Path:
@@ -219,10 +221,12 @@ class Reader(Generic[F]):
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
     own: whether the entries that `folding` hands out are of this log. shards: by number, the SHA-256 of the log of each
-    shard that was read.
+    shard that was read. unread: the failures of the logs of shards that could be read in part only. Without
+    `partly` the first one is raised.
     """
 
-    def __init__(self, lines: Lines, path: Path, kind: LogKind[F]) -> None:
+    def __init__(self, lines: Lines, path: Path, kind: LogKind[F], *, partly: bool = False) -> None:
+        self._partly = partly
         self._lines = lines
         self._path = path
         self._kind = kind
@@ -237,6 +241,7 @@ class Reader(Generic[F]):
         self.sha = hashlib.sha256()
         self.own = True
         self.shards: dict[int, str] = {}
+        self.unread: list[NotAcceptable] = []
 
     def commits(self) -> Iterator[list[Entry]]:
         """The entries, line by line. Raises NotAcceptable for corruption and for what this version cannot read."""
@@ -287,8 +292,13 @@ class Reader(Generic[F]):
         if isinstance(fold, Progress) and fold.header.shards:
             self.own = False
             for number in range(1, len(fold.header.shards) + 2):
-                for entries in self._of_shard(fold, number):
-                    yield fold, entries
+                try:
+                    for entries in self._of_shard(fold, number):
+                        yield fold, entries
+                except NotAcceptable as error:
+                    if not self._partly:
+                        raise
+                    self.unread.append(error)
 
     def _of_shard(self, run: Progress, number: int) -> Iterator[list[Entry]]:
         """The entries about rows in the log of a shard, line by line, each line folded into the run and handed out.
@@ -416,15 +426,15 @@ def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
 
 
 @contextmanager
-def reading(path: Path, kind: LogKind[F]) -> Iterator[Reader[F]]:
-    """Open a log for one pass over it, without its lock: also while a process writes it.
+def reading(path: Path, kind: LogKind[F], *, partly: bool = False) -> Iterator[Reader[F]]:
+    """Open a log for one pass over it, without its lock: also while a process writes it. partly: see `Reader`.
 
     Raises NotAcceptable when it cannot be opened, or when the store fails meanwhile.
     """
     if isinstance(path, StorePath):
         lines = StoreLines(path)
         try:
-            yield Reader(lines, path, kind)
+            yield Reader(lines, path, kind, partly=partly)
         except OSError as error:
             raise unreachable(path, error) from error
         finally:
@@ -432,7 +442,7 @@ def reading(path: Path, kind: LogKind[F]) -> Iterator[Reader[F]]:
         return
     fd = open_log(path, option=kind.option)
     try:
-        yield Reader(FileLines(fd), path, kind)
+        yield Reader(FileLines(fd), path, kind, partly=partly)
     finally:
         os.close(fd)
 
@@ -454,11 +464,14 @@ def unreachable(path: Path, error: OSError) -> NotAcceptable:
     )
 
 
-def read_log(path: Path) -> Log:
-    """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`."""
-    with reading(path, RUN) as reader:
+def read_log(path: Path, *, partly: bool = False) -> Log:
+    """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`.
+
+    partly: of the log of a shard that is damaged, read the sound part.
+    """
+    with reading(path, RUN, partly=partly) as reader:
         progress = reader.replay()
-        return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards)
+        return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards, reader.unread)
 
 
 def header_of(path: Path) -> Header:

@@ -199,8 +199,8 @@ class ShardedSession:
                 break
             try:  # it was killed: what its log has
                 shard.figures = await asyncio.to_thread(self._figures_of, shard)
-            except BulkdelError as error:  # its log is damaged
-                self._drain.begin(Stop(str(error), error=error))
+            except BulkdelError as error:
+                self._drain.begin(_damaged(error))
                 break
             shard.begin_again()
             in_vain = in_vain + 1 if shard.settled == settled else 0
@@ -467,8 +467,9 @@ class ShardedSession:
     async def _end(self, began: float, path: Any) -> SessionResult:
         """Add up, and write the stop entry."""
         plan, log, around = self._plan, self._log, self._around
-        read = await asyncio.to_thread(read_log, path)
+        read = await asyncio.to_thread(read_log, path, partly=True)
         progress, shards, ended = read.progress, self._shards, self._shards.ended
+        stop = _damaged(read.unread[0]) if read.unread else self._drain.stop
         figures = {
             "requests": plan.server.requests + shards.requests,
             "retries": shards.retries,
@@ -478,7 +479,7 @@ class ShardedSession:
         }
         limit = plan.arguments.settings.limit
         ending = ending_of(
-            self._drain.stop,
+            stop,
             complete=progress.complete,
             limit_reached=limit is not None and shards.settled >= limit,
             log_failure=log.failure,
@@ -499,3 +500,8 @@ class ShardedSession:
         kept, unproven = sum(each.kept for each in ended), sum(each.unproven for each in ended)
         sha256 = sha256_of_all(log.sha256, read.shards)
         return SessionResult(ending, figures, unrecorded, kept, unproven, progress, sha256)
+
+
+def _damaged(error: BulkdelError) -> Stop:
+    """The reason to stop when the log of a shard cannot be read: what it lacks counts as remaining."""
+    return Stop(str(error), error=FileFailed(str(error)))
