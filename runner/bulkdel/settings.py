@@ -360,6 +360,9 @@ class Settings(SendingSettings):
     """Cut the export into this many parts, each sent by a process of its own. The rate is still that of the whole run.
     For a server that takes more than one processor can send. A resume keeps the cut. Default: one process."""
 
+    on: Annotated[Literal["local", "ray"], Parameter(group=SENDING)] = "local"
+    """Where the processes of --shards run: on this machine, or on the nodes of a Ray cluster (docs/engines.md)."""
+
     sandbox: Annotated[bool, Parameter(group=SERVER), Flag] = False
     """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""
 
@@ -486,6 +489,15 @@ class Settings(SendingSettings):
                 raise UsageError("--store and --archive: the log is in a store already. Leave --archive out")
             if self.checkpoint is not None:
                 raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
+            if self.on == "ray" and self.backup is not None and not isinstance(self.backup, StorePath):
+                raise UsageError(
+                    "--on ray: a --backup that is a file would be lost with its node. Give the URL of a store"
+                )
+        elif self.on == "ray":
+            raise UsageError(
+                "--on ray: needs --store URL, so that every node reaches the log: s3://, gs://, az:// or file:// with "
+                "a folder that they share"
+            )
         elif self.take_over:
             raise UsageError("--take-over: needs --store URL. A log in a file is locked by its process")
 

@@ -28,6 +28,7 @@ from bulkdel.engine.signals import Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
+from bulkdel.fleet.joining import joined_engine
 from bulkdel.fleet.placing import SHARD
 from bulkdel.fleet.shard import work
 from bulkdel.fleet.sharded_session import session_of
@@ -51,7 +52,8 @@ def run(arguments: RunArguments) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
     if (descriptors := arguments.environ.get(SHARD)) is not None:
         return work(arguments, descriptors)
-    with notifying(arguments.settings, arguments.environ, "run", arguments.job.name) as notices:
+    notified = notifying(arguments.settings, arguments.environ, "run", arguments.job.name)
+    with joined_engine(arguments), notified as notices:
         return settle(arguments, notices).exit_code
 
 

@@ -191,7 +191,7 @@ def _version(address: Address, fetching: Fetching) -> Version:
         async with far.open(0, None) as opened:
             return opened.version
 
-    return asyncio.run(_asking(address, fetching, look, lambda: 0, lambda: f"asking for {address.shown}"))
+    return asyncio.run(asking(address, fetching, look, lambda: 0, lambda: f"asking for {address.shown}"))
 
 
 def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Source] | None:
@@ -261,7 +261,7 @@ class _Download:
         """Read it. source, start: what an earlier process has read; the rest goes."""
         self.source = source
         self._cut(start)
-        await _asking(self._address, self._fetching, self._rest, lambda: self._furthest, self._words)
+        await asking(self._address, self._fetching, self._rest, lambda: self._furthest, self._words)
         self._sync()
 
     async def _rest(self) -> None:
@@ -356,7 +356,7 @@ class _Download:
         return f"reading {self._address.shown}: {amount(self._done)}{total}"
 
 
-async def _asking(
+async def asking(
     address: Address,
     fetching: Fetching,
     attempt: Callable[[], Coroutine[Any, Any, T]],

@@ -6,6 +6,8 @@ goes on without the file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bulkdel.durable import atomic_file
@@ -24,13 +26,9 @@ PART_BYTES = 4 << 20
 
 def put_copy(copy: Path, log: StorePath, patience_s: float, means: Means = MEANS) -> None:
     """Put the copy into the store. Raises FileFailed when it cannot be written, NotAcceptable when another is there."""
-    creator = Creator(means.open(log / FOLDER), patience_s, means)
     try:
         with copy.open("rb") as file:
-            number = 0
-            while part := file.read(PART_BYTES):
-                number += 1
-                creator.create(part_name(number), part)
+            _put(iter(partial(file.read, PART_BYTES), b""), log / FOLDER, patience_s, means)
     except Taken as error:
         raise NotAcceptable(
             f"{log}: holds the copy of another pipe. Nothing was sent. Give --store another URL, then start the pipe "
@@ -41,6 +39,42 @@ def put_copy(copy: Path, log: StorePath, patience_s: float, means: Means = MEANS
             f"{log}: the copy of the pipe cannot be written: {error.strerror or error}. Nothing was sent. Check the "
             f"store, then name {copy} as the export."
         ) from error
+
+
+def put_blocks(blocks: Iterable[bytes], folder: StorePath, patience_s: float, means: Means = MEANS) -> None:
+    """Put the plain bytes of an export into the store, for processes on other machines. blocks: of the same length.
+
+    What is there already is compared. Raises FileFailed when it cannot be written, NotAcceptable when it differs.
+    """
+    try:
+        _put(_joined(blocks), folder, patience_s, means)
+    except Taken as error:
+        raise NotAcceptable(
+            f"{folder}: holds the copy of another export. Nothing was sent. Give --store another URL."
+        ) from error
+    except OSError as error:
+        raise FileFailed(
+            f"{folder}: the copy of the export cannot be written: {error.strerror or error}. Nothing was sent. Check "
+            "the store, then run the same command again."
+        ) from error
+
+
+def _joined(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    part = bytearray()
+    for block in blocks:
+        part += block
+        if len(part) >= PART_BYTES:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)
+
+
+def _put(parts: Iterable[bytes], folder: StorePath, patience_s: float, means: Means) -> None:
+    creator = Creator(means.open(folder), patience_s, means)
+    try:
+        for number, part in enumerate(parts, 1):
+            creator.create(part_name(number), part)
     finally:
         creator.close()
 

@@ -16,7 +16,7 @@ import orjson
 
 from bulkdel.core.batch import exit_code_of
 from bulkdel.core.summary import EXIT_REMAINING
-from bulkdel.errors import UsageError
+from bulkdel.errors import BulkdelError
 from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Work
 
 Seen = Callable[[Mapping[str, Any]], None]
@@ -53,7 +53,7 @@ class Children:
             placed = await self._engine.place(work)
         except OSError as error:  # no memory, process or file descriptor is left
             return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
-        except UsageError as error:  # it stops no other run
+        except BulkdelError as error:  # it stops no other run
             return Ended(error.exit_code, error=str(error))
         self._placed.add(placed)
         errors: list[str] = []

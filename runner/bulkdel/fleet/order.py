@@ -28,6 +28,8 @@ class Order:
     has found an account. fullest: the most accounts that a look-up has returned. administrator: ids of the one that the
     pool keeps. excluded: SHA-256 of the exclude files, as the run has read them. until: --not-after, ISO 8601.
     concurrency: requests in flight, at most. limit: ids to settle, at most. debug: whether each chunk is an event.
+    export: where a process on another machine finds the export; None for one that has its descriptor. take_over:
+    whether the log in a store is taken over without a watch: the run has it, so what still writes is a lost process.
     """
 
     number: int
@@ -44,6 +46,8 @@ class Order:
     concurrency: int
     limit: int | None
     debug: bool
+    export: Mapping[str, Any] | None = None
+    take_over: bool = False
 
     def line(self) -> bytes:
         """As a line."""

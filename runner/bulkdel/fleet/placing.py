@@ -38,12 +38,13 @@ class Environment:
     """The environment of a process, described so that it can be made where the process starts.
 
     names, beginnings: the variables that are kept of those that are set there, besides those that set a table of the
-    config; without names all are. values: further ones, without a secret in them. sources: by the name of a
+    config; without names all are. dropped: variables that are not kept. values: further ones, without a secret in them. sources: by the name of a
     variable the name of the one that has its value there. secrets: further ones, which must not leave this machine.
     """
 
     names: Collection[str] | None = None
     beginnings: tuple[str, ...] = ()
+    dropped: Collection[str] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +66,8 @@ class Environment:
         return {**made, **self.values, **self.secrets}
 
     def _keeps(self, name: str) -> bool:
+        if name in self.dropped:
+            return False
         if self.names is None or name in self.names or name.startswith(self.beginnings):
             return True
         return name.startswith(ENV_PREFIX) and BETWEEN in name

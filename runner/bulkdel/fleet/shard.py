@@ -35,10 +35,12 @@ from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import Export
 from bulkdel.fleet.order import Ended, Figures, Order, line_of
 from bulkdel.fleet.placing import LINE_MAX
+from bulkdel.fleet.plain_export import open_elsewhere
 from bulkdel.format import until_words
 from bulkdel.http.client import connect_in
+from bulkdel.job import Target
 from bulkdel.parameters import pinned
-from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type
+from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.preparation import ReadingProgress, fetching_of, find_target, read_options
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
@@ -56,12 +58,12 @@ ANY_SHARE = "100%"
 
 def work(arguments: RunArguments, descriptors: str) -> int:
     """Do a shard. descriptors: of the channel and of the export, as `SHARD` has them. Returns the exit code."""
-    channel, export = map(int, descriptors.split())
+    channel, *export = map(int, descriptors.split())
     with asyncio.Runner() as runner:
-        return runner.run(_work(arguments, socket.socket(fileno=channel), export))
+        return runner.run(_work(arguments, socket.socket(fileno=channel), *export))
 
 
-async def _work(arguments: RunArguments, channel: socket.socket, export: int) -> int:
+async def _work(arguments: RunArguments, channel: socket.socket, export: int | None = None) -> int:
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_MAX)
     with ExitStack() as stack:
         try:
@@ -171,8 +173,8 @@ class _Process:
                 self._send_figures()
 
 
-def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitStack) -> tuple[Plan, Checkpoint]:
-    """Make the plan of the shard from the order, and open its log. Blocks."""
+def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: ExitStack) -> tuple[Plan, Checkpoint]:
+    """Make the plan of the shard from the order, and open its log. export: its descriptor here. Blocks."""
     if order.tool != (here := version("bulkdel")):
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
     path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
@@ -180,6 +182,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitSta
     header, skipped = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
+    _check_surroundings(arguments, target, header, path)
     id_type = checked_id_type(arguments.job, settings)
     check_look_ups(arguments, target, id_type)
     options, protected = read_options(arguments, id_type), IdSet(id_type)
@@ -195,6 +198,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitSta
         limit=order.limit,
         max_refused=ANY_SHARE,
         backup=backup,
+        take_over=order.take_over,
     )
     own = replace(arguments, settings=settings)
     around = Surroundings()
@@ -202,7 +206,12 @@ def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitSta
     log = around.create_log(path, header, skipped, terms) if is_fresh(path) else around.resume_log(path, terms)
     stack.callback(log.close)
     _check_same(log.progress, header, path)
-    file = stack.enter_context(Export(export, shown_address(arguments.export)))
+    if order.export is None:
+        assert export is not None, "the process has the descriptor"
+        file = Export(export, shown_address(arguments.export))
+    else:
+        file = open_elsewhere(order.export, order.bytes_checked, arguments.checkpoint, fetching)
+    stack.enter_context(file)
     fingerprint = order.bytes_checked
     counts = log.progress.header.counts
     checked = CheckedExport(file, options, order.read_as, fingerprint, counts, log.progress.skipped)
@@ -225,6 +234,22 @@ def _prepared(arguments: RunArguments, order: Order, export: int, stack: ExitSta
         ),
     )
     return plan, log
+
+
+def _check_surroundings(arguments: RunArguments, target: Target, header: Header, path: Path) -> None:
+    """Refuse another host, table or parameter than those of the run: on another machine the config may be another.
+
+    Raises NotAcceptable. The pool is compared when the process signs in.
+    """
+    table = {"table": dict(arguments.job.pinned)} if arguments.job.pinned else {}
+    before = {name: header.pinned[name] for name in ("job", "host", "table") if name in header.pinned}
+    now = {"job": arguments.job.name, "host": target.pinned_host, **table}
+    refuse_differences(
+        {**before, "parameters": header.parameters},
+        {**now, "parameters": pinned(arguments.parameters)},
+        path,
+        otherwise="Give this machine the configuration of the run, then run it again.",
+    )
 
 
 def shard_file(path: Path, number: int) -> Path:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
@@ -24,7 +23,7 @@ import orjson
 from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import is_fresh, read_log, sha256_of_all, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.command_line import variable_of
+from bulkdel.command_line import file_variable_of, variable_of
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Session, stamp
@@ -32,7 +31,6 @@ from bulkdel.core.outcome import COUNTED
 from bulkdel.core.retry import number_or_share, too_many_refused
 from bulkdel.core.shards import shard_header, spans_of
 from bulkdel.core.summary import Ending, key_of
-from bulkdel.durable import write_all
 from bulkdel.engine.control import Changes, SessionControl
 from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.progress import Event, Snapshot
@@ -40,17 +38,20 @@ from bulkdel.engine.session import RunSession, SendingSession, SessionResult, be
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
-from bulkdel.export import Fingerprint
-from bulkdel.export.compression import decompressed
-from bulkdel.export.file import Export, checked_blocks, fingerprint
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.order import Ended, Figures, Order, line_of, packed
 from bulkdel.fleet.placing import Engine, Environment, Placed, Said, Stream, Work
+from bulkdel.fleet.plain_export import PlainExport, export_for_all_machines, plain_export
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
 from bulkdel.output import say
 from bulkdel.safety.run_plan import Plan
-from bulkdel.store_path import StorePath, beside
+from bulkdel.settings import Settings
+from bulkdel.store_path import StorePath
+
+OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
+"""The variables of the environment that are options. What the run was given is in the words of its shards, so those that
+are set where a shard starts do not count."""
 
 GROUP = "run"
 """The name of what has one rate: all shards of the run."""
@@ -73,7 +74,13 @@ FREE_S = 15.0
 
 def session_of(plan: Plan, log: Checkpoint, **more: Any) -> RunSession:
     """The session of this plan: in this process, or in one for each shard."""
-    return ShardedSession(plan, log, **more) if plan.shards else SendingSession(plan, log, **more)
+    if not plan.shards:
+        return SendingSession(plan, log, **more)
+    if plan.arguments.settings.on == "local":
+        return ShardedSession(plan, log, **more)
+    from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - an extra installs what it needs
+
+    return ShardedSession(plan, log, engine=RayNodes(), export_of=export_for_all_machines, **more)
 
 
 class ShardedSession:
@@ -90,9 +97,14 @@ class ShardedSession:
         chunk_events: bool = True,
         changes: Changes | None = None,
         engine: Engine | None = None,
+        export_of: Callable[[Plan, ExitStack], PlainExport] = plain_export,
     ) -> None:
-        """Take what `SendingSession` takes. engine: places the processes; None means this machine."""
+        """Take what `SendingSession` takes.
+
+        engine: places the processes; None means this machine. export_of: makes what they read.
+        """
         self._engine = engine or LocalProcesses(plan.arguments.environ)
+        self._export_of = export_of
         self._plan = plan
         self._log = log
         self._start = start
@@ -125,15 +137,15 @@ class ShardedSession:
             await log.begun()  # before a shard begins
             self._shards = await asyncio.to_thread(self._read_shards, len(spans))
             stack.callback(asyncio.create_task(self._drain_on_failure()).cancel)
-            export, checked = await asyncio.to_thread(self._plain_export, stack)
+            export = await asyncio.to_thread(self._export_of, plan, stack)
             rate = plan.arguments.settings.rate
             async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
-                work = Work(*self._command(), self._keeper.address(GROUP), export=export)
+                work = Work(*self._command(), self._keeper.address(GROUP), export=export.descriptor)
                 self._control = SessionControl(plan, log, self, self._drain, wall=around.wall, on_event=self._on_event)
                 self._changes.begin(self._control)
                 looking = asyncio.create_task(self._look())
                 try:
-                    await self._send(work, checked)
+                    await self._send(work, export)
                 finally:
                     looking.cancel()
         self._changes.end()
@@ -142,17 +154,20 @@ class ShardedSession:
     def _command(self) -> tuple[list[str], Environment]:
         """The words after `bulkdel` that start the process of a shard, and its environment."""
         plan, secrets = self._plan, dict[str, str]()
-        settings, line = plan.arguments.settings, plan.line.without("--proxy")
+        settings, line = plan.arguments.settings, plan.line.without("--on")
         # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
-        if settings.proxy is not None:
+        if settings.proxy is not None and "@" in settings.proxy:
             secrets[variable_of("proxy")] = settings.proxy
+            line = line.without("--proxy")
         excluded = [str(name) for name in settings.exclude or ()]
         if any(shown_address(name) != name for name in excluded):
             secrets[variable_of("exclude")] = os.pathsep.join(excluded)
             line = line.without("--exclude")
-        return replace(line, variables={}).words[1:], Environment(secrets=secrets)
+        dropped = sorted(OPTIONS - secrets.keys())
+        environment = Environment(dropped=dropped, values=line.variables, secrets=secrets)
+        return replace(line, variables={}).words[1:], environment
 
-    async def _send(self, work: Work, checked: Fingerprint) -> None:
+    async def _send(self, work: Work, export: PlainExport) -> None:
         """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
         begun = set[int]()
         while self._drain.stop is None:
@@ -162,7 +177,7 @@ class ShardedSession:
                 return
             begun.update(shard.number for shard in portions)
             keeping = [
-                asyncio.create_task(self._keep_going(work, shard, portion, checked, len(portions)))
+                asyncio.create_task(self._keep_going(work, shard, portion, export, len(portions)))
                 for shard, portion in portions.items()
             ]
             try:
@@ -181,7 +196,7 @@ class ShardedSession:
         return portion
 
     async def _keep_going(
-        self, work: Work, shard: ShardState, portion: int, checked: Fingerprint, together: int
+        self, work: Work, shard: ShardState, portion: int, export: PlainExport, together: int
     ) -> None:
         """Run the process of a shard until its session has ended, and start it again when it was killed."""
         in_vain = 0
@@ -193,7 +208,7 @@ class ShardedSession:
             limit = None if self._limit_left is None else portion - settled
             if limit == 0:
                 break
-            order = self._order(shard, limit, checked, together)
+            order = self._order(shard, limit, export, together)
             failure = await self._run_once(replace(work, order=order.line()), shard)
             if shard.ended is not None or failure is not None:
                 break
@@ -221,6 +236,9 @@ class ShardedSession:
             failure = Halted(f"the process of shard {shard.number} cannot be started: {error.strerror}")
             self._drain.begin(Stop(str(failure), error=failure))
             return failure
+        except BulkdelError as error:  # refused where it was to start
+            self._drain.begin(Stop(str(error), error=error))
+            return error
         shard.placed, found = placed, None
         watching = asyncio.create_task(self._drain_it(placed))
         try:
@@ -392,7 +410,7 @@ class ShardedSession:
         await asyncio.wait({waiting}, timeout=seconds)
         waiting.cancel()
 
-    def _order(self, shard: ShardState, limit: int | None, checked: Fingerprint, together: int) -> Order:
+    def _order(self, shard: ShardState, limit: int | None, export: PlainExport, together: int) -> Order:
         plan, server = self._plan, self._plan.server
         compressed = plan.export.dialect.compression != "none"
         dialect = replace(plan.export.dialect, compression="none") if compressed else plan.export.dialect
@@ -400,7 +418,7 @@ class ShardedSession:
             number=shard.number,
             tool=version("bulkdel"),
             dialect=dialect.to_json(),
-            fingerprint=packed(checked),
+            fingerprint=packed(export.fingerprint),
             protected=list(plan.own_ids),
             pool=plan.pool,
             proven=server.proven,
@@ -411,29 +429,9 @@ class ShardedSession:
             concurrency=max(1, self._concurrency // together),
             limit=limit,
             debug=self._chunk_events,
+            export=export.elsewhere,
+            take_over=export.elsewhere is not None,
         )
-
-    def _plain_export(self, stack: ExitStack) -> tuple[int, Fingerprint]:
-        """The descriptor of the bytes that the shards read, and their hashes. Blocks.
-
-        A compressed export is decompressed once, to a file without a name: it cannot be entered in the middle.
-        """
-        export, dialect = self._plan.export.file, self._plan.export.dialect
-        if dialect.compression == "none":
-            return export.descriptor, self._plan.export.fingerprint
-        folder = beside(self._plan.checkpoint, "").absolute().parent
-        try:
-            copy = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the stack closes it
-            blocks = checked_blocks(export, self._plan.export.fingerprint)
-            for block in decompressed(blocks, dialect.compression, export.path, export.block_size):
-                write_all(copy.fileno(), block)
-        except OSError as error:
-            raise FileFailed(
-                f"{folder}: {error.strerror}. The export is decompressed there for the shards. Nothing was sent. Make "
-                "room, then run the same command again."
-            ) from error
-        plain = stack.enter_context(Export(os.dup(copy.fileno()), export.path))
-        return copy.fileno(), fingerprint(plain)
 
     def _wait_until_free(self) -> None:
         """Wait for the processes of a session that was killed: they end by themselves. Raises NotAcceptable."""

@@ -190,6 +190,8 @@ def check_shards(arguments: RunArguments, log: Progress | None) -> None:
             )
         wanted = begun
     if wanted is None or wanted == 1:
+        if settings.on == "ray" and log is None:
+            raise UsageError("--on ray: needs --shards N, with N of 2 or more: a process on a node for each")
         return
     for option, given, way in (
         ("--sandbox", settings.sandbox, "Start `bulkdel sandbox` and name it with --host"),

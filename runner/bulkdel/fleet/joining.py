@@ -1,0 +1,48 @@
+"""Joining the engine that runs the processes of a run: before anything is read, so that a fault costs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bulkdel.command_line import variable_of
+from bulkdel.core.address import address_of
+from bulkdel.errors import UsageError
+from bulkdel.safety.run_plan import RunArguments
+
+
+@contextmanager
+def joined_engine(arguments: RunArguments) -> Iterator[None]:
+    """Be a part of the engine that --on names until the block ends. Raises UsageError when it cannot be used."""
+    if arguments.settings.on == "local":
+        yield
+        return
+    arguments.settings.check(arguments.job.chunk_max)
+    _check_words(arguments)
+    from bulkdel.fleet.on_ray.cluster import joined  # noqa: PLC0415 - only then is it needed
+
+    with joined():
+        yield
+
+
+def _check_words(arguments: RunArguments) -> None:
+    """Refuse a secret on the command line: Ray keeps it, for everything that reaches the cluster."""
+    settings = arguments.settings
+    secrets = {"--notify": [*(settings.notify or ())], "--proxy": [settings.proxy or ""]}
+    secrets["--exclude"] = [str(name) for name in settings.exclude or ()]
+    for option, values in secrets.items():
+        for value in values:
+            if (option == "--notify" or _is_secret(value)) and any(value in word for word in sys.argv):
+                name = variable_of(option.removeprefix("--"))
+                raise UsageError(f"{option}: is a secret, and Ray keeps the command line. Set {name} instead")
+    if _is_secret(arguments.export):
+        raise UsageError(
+            "EXPORT: its address holds a secret, and Ray keeps the command line. Copy it to a store or a folder that "
+            "every node reaches, and name it there; or pipe it (`-`)"
+        )
+
+
+def _is_secret(text: str) -> bool:
+    address = address_of(text)
+    return address is not None and (bool(address.query) or "@" in address.place)

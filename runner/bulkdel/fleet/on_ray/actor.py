@@ -1,0 +1,179 @@
+"""What runs on a node: one actor, which starts one process of this program and carries lines to it and from it.
+
+The process knows no Ray. The actor starts it as `fleet.local` does, and opens a Unix socket at which it finds the
+keeper of the rate. The actor decides nothing, and gets no secret: the process signs in with the environment and the
+files of its node.
+
+Every method is short and may be called twice. This module does not import Ray, so it is tested without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any, TypedDict
+
+from bulkdel.errors import UsageError
+from bulkdel.fleet.local import LocalProcess, LocalProcesses
+from bulkdel.fleet.on_ray.lines import Incoming, Kind, Outgoing, Plain
+from bulkdel.fleet.placing import LINE_MAX, Environment, Exited, Work
+from bulkdel.http.shared_rate import KeeperAddress
+
+POLL_S = 1.0
+"""So long a poll waits for an item."""
+
+UNHEARD_S = 30.0
+"""The process is killed when no poll has come for so long: what placed it has ended, or is cut off from this node."""
+
+RAY = "RAY_"
+"""What begins with this in the environment is Ray's own, such as its token. The process does not get it."""
+
+
+class Parcel(TypedDict):
+    """`Work` on its way to a node. Only plain values, so that an actor of another version can read it.
+
+    tool: the version of bulkdel that has to do it. environment: the members of `Environment`, without secrets. group:
+    whose rate the process shares. folder: in which it begins, if the node has this folder.
+    """
+
+    tool: str
+    words: list[str]
+    environment: dict[str, Any]
+    group: str
+    folder: str
+    order: bytes | None
+
+
+class Started(TypedDict):
+    """The answer to `start`. tool: the version of bulkdel here. failed: why nothing was started; empty when it was."""
+
+    tool: str
+    failed: str
+
+
+class Actor:
+    """The actor. The engine makes a Ray actor of it."""
+
+    def __init__(self) -> None:
+        self._outgoing = Outgoing()
+        self._incoming = Incoming()
+        self._news = asyncio.Event()
+        self._starting: asyncio.Task[Started] | None = None
+        self._process: LocalProcess | None = None
+        self._connections: dict[int, asyncio.StreamWriter] = {}
+        self._numbers = count(1)
+        self._polled_at = time.monotonic()
+        self._tasks = set[asyncio.Task[None]]()
+
+    async def start(self, parcel: Parcel) -> Started:
+        """Start the process. A second call starts nothing, and has the same answer."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start(parcel))
+        return await asyncio.shield(self._starting)
+
+    async def poll(self, after: int) -> list[Plain]:
+        """The items with a number above `after`. Waits for one, but not for long."""
+        self._polled_at = time.monotonic()
+        if not (found := self._outgoing.after(after)):
+            self._news.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), POLL_S)
+            found = self._outgoing.after(after)
+        return found
+
+    async def tell(self, items: Iterable[Plain]) -> None:
+        """Take items. Those that have come before are dropped."""
+        for item in self._incoming.fresh(items):
+            match item.kind:
+                case Kind.CHANNEL if self._process is not None:
+                    self._process.tell(item.line)
+                case Kind.SIGNAL if self._process is not None:
+                    self._process.signal(item.key)
+                case Kind.RATE if item.key in self._connections:
+                    self._connections[item.key].write(item.line)
+                case Kind.RATE_END if item.key in self._connections:
+                    self._connections[item.key].close()
+                case _:
+                    pass
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            await self._process.kill()
+
+    async def _start(self, parcel: Parcel) -> Started:
+        here = version("bulkdel")
+        if parcel["tool"] != here:
+            failed = f"has bulkdel {here}, and bulkdel {parcel['tool']} gives the order. Install the same on every node"
+            return Started(tool=here, failed=failed)
+        socket_folder = tempfile.mkdtemp(
+            prefix="bulkdel-"
+        )  # mode 0700, and a short path: a socket has few bytes for it
+        try:
+            server = await asyncio.start_unix_server(self._relay, f"{socket_folder}/rate", limit=LINE_MAX)
+            work = Work(
+                words=parcel["words"],
+                environment=Environment(**parcel["environment"]),
+                keeper=KeeperAddress(f"{socket_folder}/rate", parcel["group"]),
+                folder=_folder(parcel["folder"], socket_folder),
+                order=parcel["order"],
+            )
+            self._process = await LocalProcesses(_of_node()).place(work)
+        except (OSError, UsageError) as error:
+            shutil.rmtree(socket_folder, ignore_errors=True)
+            reason = error.strerror if isinstance(error, OSError) else error
+            return Started(tool=here, failed=f"cannot start a process: {reason}")
+        for step in (self._carry(self._process, server, socket_folder), self._kill_unheard(self._process)):
+            self._tasks.add(asyncio.create_task(step))
+        return Started(tool=here, failed="")
+
+    async def _carry(self, process: LocalProcess, server: asyncio.Server, folder: str) -> None:
+        """Pass on what the process says, until it has ended."""
+        async for said in process.poll():
+            match said:
+                case Exited(code, result):
+                    assert code is not None, "it ran on this machine"
+                    server.close()
+                    shutil.rmtree(folder, ignore_errors=True)
+                    self._add(Kind.EXITED, result, code)
+                case _:
+                    self._add(Kind(said.stream), said.line)
+
+    async def _kill_unheard(self, process: LocalProcess) -> None:
+        while (left := self._polled_at + UNHEARD_S - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, POLL_S))
+        await process.kill()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry the lines of one connection of the process to the keeper of the rate."""
+        key = next(self._numbers)
+        self._connections[key] = writer
+        try:
+            with suppress(OSError, ValueError):  # torn by the end of the process
+                while line := await reader.readline():
+                    self._add(Kind.RATE, line, key)
+        finally:
+            del self._connections[key]
+            self._add(Kind.RATE_END, key=key)
+            writer.close()
+
+    def _add(self, kind: Kind, line: bytes = b"", key: int = 0) -> None:
+        self._outgoing.add(kind, line, key)
+        self._news.set()
+
+
+def _of_node() -> Mapping[str, str]:
+    """The environment of the node, without what is Ray's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(RAY)}
+
+
+def _folder(wanted: str, otherwise: str) -> Path:
+    return Path(wanted) if Path(wanted).is_dir() else Path(otherwise)

@@ -1,0 +1,118 @@
+"""The cluster as the process of a run sees it: joining it, and its nodes. Blocks; call it before the event loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bulkdel.errors import UsageError
+
+ADDRESS = "RAY_ADDRESS"
+AUTH_MODE = "RAY_AUTH_MODE"
+TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+TOKENS = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
+
+PROBE_S = 60.0
+"""Time limit of the request without a token."""
+
+AVOIDED_S = 120.0
+"""A node that did not answer gets nothing for so long, if there is another one. Ray itself notices a lost node late."""
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Be a driver of the cluster until the block ends.
+
+    The cluster is that of RAY_ADDRESS, or the one that was started on this machine. Raises UsageError without Ray,
+    without a cluster, and for a cluster that takes requests without a token: whoever reaches it could run code beside
+    the credentials.
+    """
+    try:
+        import ray  # noqa: PLC0415 - an extra installs it
+    except ModuleNotFoundError:
+        raise UsageError("--on ray: Ray is not installed. Install it: pip install 'bulkdel[ray]'") from None
+    if os.environ.get(ADDRESS, "").startswith("ray://"):
+        raise UsageError(
+            f"--on ray: {ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
+            "`ray job submit`"
+        )
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    at_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UsageError(f"--on ray: cannot join a Ray cluster: {_first_line(error)}. {_how_to_start()}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
+    try:
+        _check_token_asked(ray.get_runtime_context().gcs_address)
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Nodes:
+    """The nodes that processes are placed on, in turn."""
+
+    def __init__(self) -> None:
+        self._avoided: dict[str, float] = {}
+        self._placed: dict[str, int] = {}
+
+    def next(self) -> str | None:
+        """The node with the fewest processes of this run; None when no node is alive. Blocks."""
+        import ray  # noqa: PLC0415
+
+        alive: list[Mapping[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+        # A head that has no processor for work, as KubeRay starts it, is left alone.
+        alive = [node for node in alive if node["Resources"].get("CPU", 0)] or alive
+        now = time.monotonic()
+        names = [str(node["NodeID"]) for node in alive]
+        names = [name for name in names if self._avoided.get(name, now) <= now] or names
+        if not names:
+            return None
+        found = min(names, key=lambda name: self._placed.get(name, 0))
+        self._placed[found] = self._placed.get(found, 0) + 1
+        return found
+
+    def ended(self, node: str, *, lost: bool) -> None:
+        """A process on this node has ended. lost: because the node did not answer."""
+        self._placed[node] -= 1
+        if lost:
+            self._avoided[node] = time.monotonic() + AVOIDED_S
+
+
+def _check_token_asked(address: str) -> None:
+    """Ask the cluster for its state without a token. Raises UsageError when it answers."""
+    program = shutil.which("ray", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if program is None:
+        raise UsageError("--on ray: the program `ray` is not there. Install it: pip install 'bulkdel[ray]'")
+    environ = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
+    command = [program, "status", "--address", address]
+    asked = subprocess.run(  # noqa: S603 - its own program
+        command, env={**environ, AUTH_MODE: "disabled"}, capture_output=True, timeout=PROBE_S, check=False
+    )
+    if asked.returncode == 0:
+        raise UsageError(
+            "--on ray: this cluster takes requests without a token, so whoever reaches it can run code where the "
+            f"credentials are. Start every node with {AUTH_MODE}=token ({TOKENS})"
+        )
+
+
+def _how_to_start() -> str:
+    return f"Start one (docs/engines.md), or set {ADDRESS}, {AUTH_MODE}=token and the token"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
