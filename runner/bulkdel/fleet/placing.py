@@ -38,8 +38,9 @@ class Environment:
     """The environment of a process, described so that it can be made where the process starts.
 
     names, beginnings: the variables that are kept of those that are set there, besides those that set a table of the
-    config; without names all are. dropped: variables that are not kept. values: further ones, without a secret in them. sources: by the name of a
-    variable the name of the one that has its value there. secrets: further ones, which must not leave this machine.
+    config; without names all are. dropped: variables that are not kept. values: further ones, without a secret in them.
+    sources: by the name of a variable the name of the one that has its value there. secrets: further ones, which must
+    not leave this machine.
     """
 
     names: Collection[str] | None = None

@@ -50,8 +50,8 @@ from bulkdel.settings import Settings
 from bulkdel.store_path import StorePath
 
 OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
-"""The variables of the environment that are options. What the run was given is in the words of its shards, so those that
-are set where a shard starts do not count."""
+"""The variables of the environment that are options. What the run was given is in the words of its shards, so those
+that are set where a shard starts do not count."""
 
 GROUP = "run"
 """The name of what has one rate: all shards of the run."""

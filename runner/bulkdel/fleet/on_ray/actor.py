@@ -114,9 +114,8 @@ class Actor:
         if parcel["tool"] != here:
             failed = f"has bulkdel {here}, and bulkdel {parcel['tool']} gives the order. Install the same on every node"
             return Started(tool=here, failed=failed)
-        socket_folder = tempfile.mkdtemp(
-            prefix="bulkdel-"
-        )  # mode 0700, and a short path: a socket has few bytes for it
+        # Mode 0700, and a short path: a socket has room for few bytes.
+        socket_folder = tempfile.mkdtemp(prefix="bulkdel-")
         try:
             server = await asyncio.start_unix_server(self._relay, f"{socket_folder}/rate", limit=LINE_MAX)
             work = Work(
@@ -148,8 +147,8 @@ class Actor:
                     self._add(Kind(said.stream), said.line)
 
     async def _kill_unheard(self, process: LocalProcess) -> None:
-        while (left := self._polled_at + UNHEARD_S - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, POLL_S))
+        while self._polled_at + UNHEARD_S > time.monotonic():  # noqa: ASYNC110 - nothing tells that polls stay away
+            await asyncio.sleep(POLL_S)
         await process.kill()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -63,7 +63,7 @@ class Outgoing:
             self._items.popleft()
         found, size = list[Plain](), 0
         for item in self._items:
-            found.append(tuple(item))
+            found.append((item.number, item.kind, item.key, item.line))
             size += len(item.line)
             if size >= ANSWER_BYTES:
                 break
