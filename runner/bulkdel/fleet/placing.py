@@ -45,10 +45,10 @@ class Environment:
 
     names: Collection[str] | None = None
     beginnings: tuple[str, ...] = ()
-    dropped: Collection[str] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    dropped: Collection[str] = ()
 
     def plus(self, values: Mapping[str, str]) -> Self:
         """Set these variables too. No value is a secret."""
