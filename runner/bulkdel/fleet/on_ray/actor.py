@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -50,6 +51,18 @@ class Parcel(TypedDict):
     group: str
     folder: str
     order: bytes | None
+
+
+def parcel_of(work: Work) -> Parcel:
+    """The work as it travels. No secret is in it."""
+    return Parcel(
+        tool=version("bulkdel"),
+        words=[*work.words],
+        environment=asdict(replace(work.environment, secrets={})),
+        group=work.keeper.group,
+        folder=str(Path.cwd() if work.folder is None else work.folder.absolute()),
+        order=work.order,
+    )
 
 
 class Started(TypedDict):

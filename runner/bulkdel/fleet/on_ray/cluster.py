@@ -86,7 +86,7 @@ class Nodes:
         self._placed[found] = self._placed.get(found, 0) + 1
         return found
 
-    def ended(self, node: str, *, lost: bool) -> None:
+    def ended(self, node: str, lost: bool) -> None:  # noqa: FBT001 - it is called with both in their order
         """A process on this node has ended. lost: because the node did not answer."""
         self._placed[node] -= 1
         if lost:
