@@ -42,6 +42,76 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "another machine goes on with a run without a confirmation of its own",
+        "runner/bulkdel/safety/confirmation.py",
+        "before_by is not None and before_by != plan.person",
+        "before_by is not None and before_by.user != plan.person.user",
+        "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
+    ),
+    Mutant(
+        "the first machine goes on with a run that was handed over",
+        "runner/bulkdel/safety/checks.py",
+        "if log is not None and (packed := log.handed_over) is not None:",
+        "if log is not None and log.complete and (packed := log.handed_over) is not None:",
+        "e2e/test_handover.py::test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files",
+    ),
+    Mutant(
+        "the archive has the log with the note that it was handed over",
+        "runner/bulkdel/commands/pack_contents.py",
+        "if HANDED_OVER in line[:100]:",
+        "if HANDED_OVER in line[:9]:",
+        "e2e/test_handover.py::test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked",
+    ),
+    Mutant(
+        "a link in the place of a file of the run is packed",
+        "runner/bulkdel/commands/pack_contents.py",
+        "if not file.kept:",
+        "if not file.kept or file.path.is_symlink():",
+        "e2e/test_handover.py::test_a_link_is_not_followed_into_the_archive",
+    ),
+    Mutant(
+        "the config file is packed with the keys that name a secret",
+        "runner/bulkdel/core/handover.py",
+        "if key.upper().endswith(OF_A_FILE):",
+        "if key.endswith(OF_A_FILE):",
+        "e2e/test_handover.py::test_no_secret_is_packed",
+    ),
+    Mutant(
+        "an option with a hidden password is left in the command",
+        "runner/bulkdel/commands/pack_contents.py",
+        'elif any(HIDDEN in value for value in values) and option != "--exclude":',
+        'elif all(HIDDEN == value for value in values) and option != "--exclude":',
+        "e2e/test_handover.py::test_no_secret_is_packed",
+    ),
+    Mutant(
+        "an archive with a changed byte is unpacked",
+        "runner/bulkdel/handover/reading.py",
+        "if digest.hexdigest() != packed.sha256:",
+        "if len(digest.hexdigest()) != len(packed.sha256):",
+        "e2e/test_handover.py::test_a_hostile_archive_is_refused_and_leaves_nothing",
+    ),
+    Mutant(
+        "a link in an archive is taken for a file",
+        "runner/bulkdel/handover/reading.py",
+        "if info.type != tarfile.REGTYPE or info.size < 0:",
+        "if info.size < 0:",
+        "e2e/test_handover.py::test_a_hostile_archive_is_refused_and_leaves_nothing",
+    ),
+    Mutant(
+        "an archive holds more than its manifest says",
+        "runner/bulkdel/handover/reading.py",
+        "if any(block) or zeros > PADDING_MAX:",
+        "if zeros > PADDING_MAX:",
+        "e2e/test_handover.py::test_a_hostile_archive_is_refused_and_leaves_nothing",
+    ),
+    Mutant(
+        "a file in the archive may have a path as its name",
+        "runner/bulkdel/core/handover.py",
+        'and name.isprintable() and "/" not in name and',
+        "and name.isprintable() and",
+        "unit/test_handover.py::test_a_name_that_is_no_plain_name_is_refused",
+    ),
+    Mutant(
         "a request is written after the share of its process has ended",
         "runner/bulkdel/http/client.py",
         "return may_send() and not rate_limiter.without_share",
@@ -521,8 +591,8 @@ MUTANTS = (
     Mutant(
         "a resume takes a copy of the memberships that has changed",
         "runner/bulkdel/safety/checks.py",
-        'fault = "it has changed" if (size, crc) != (known.size, known.crc) else ""',
-        'fault = "it has changed" if size != known.size and crc != known.crc else ""',
+        'fault = "it has changed" if found != (known.size, known.crc) else ""',
+        'fault = "it has changed" if found.size != known.size and found.crc != known.crc else ""',
         "e2e/test_memberships.py::test_the_copy_belongs_to_every_session",
     ),
     Mutant(
@@ -1491,7 +1561,7 @@ MUTANTS = (
     Mutant(
         "users are created before the copy of their memberships is looked for",
         "runner/bulkdel/commands/restore.py",
-        "settings.without_memberships else _copy_of(arguments, kept)",
+        "settings.without_memberships else _copy_of(arguments, progress, kept)",
         "settings.without_memberships else kept",
         "e2e/test_restore.py::test_a_copy_of_the_memberships_that_is_lost",
     ),

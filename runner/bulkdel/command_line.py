@@ -44,6 +44,29 @@ class CommandLine:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, words: Sequence[str]) -> Self:
+        """Inverse of `words`, as a log keeps them. Raises ValueError for other words."""
+        left = list(words)
+        variables: dict[str, str] = {}
+        if left[:1] == ["env"]:
+            del left[0]
+            while left and left[0].startswith(ENV_PREFIX):
+                name, _, value = left.pop(0).partition("=")
+                variables[name] = value
+        if left[:1] != ["bulkdel"] or len(left) < 2:  # noqa: PLR2004 - the program and its command
+            raise ValueError("not a command of bulkdel")
+        command, left = left[1], left[2:]
+        names: list[str] = []
+        while left and not is_option(left[0]):
+            names.append(left.pop(0))
+        options: dict[str, tuple[str, ...]] = {}
+        while left:
+            option, equals, value = left.pop(0).partition("=")
+            values = [value] if equals else [left.pop(0)] if left and not left[0].startswith("-") else []
+            options[option] = (*options.get(option, ()), *values)
+        return cls(command, tuple(names), options, variables)
+
     def plus_settings(self, settings: Any, *, environ: Mapping[str, str], config: Mapping[str, Any]) -> Self:
         """Give the options of these settings, for any shell: the line does not rely on the environment.
 
@@ -151,22 +174,37 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(argument(path))
 
 
-def how_to_resume(progress: Progress, log: Path) -> str:
+def how_to_resume(progress: Progress, log: Path, moved: tuple[Sequence[str], str] | None = None) -> str:
     """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt.
 
-    log: where it is. A run of which a restore has begun is not resumed: then it is what `how_to_restore` says.
+    log: where it is. moved: the command and the folder, where its files are no longer those of the last session.
+    A run of which a restore has begun is not resumed: then it is what `how_to_restore` says.
     """
+    if (packed := progress.handed_over) is not None:
+        return f"It is not resumed from this log. {how_to_take_back(packed, log)}"
     if (undo := progress.undo) is not None:
         so = "" if progress.complete else ", so the run is not resumed"
         return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, log)}"
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     if not (words := stop.get("to_go_on") or start.get("to_go_on")):
         return "To go on, run the command of this run again."
-    where = f", in {start.get('cwd', 'its folder')}"
+    words, folder = moved or (words, start.get("cwd", "its folder"))
+    where = f", in {folder}"
     if blind(progress):
         return how_to_settle_doubts(progress, words, where)
     again = ", with a new confirmation" if stop.get("not_after") else ""
     return f"To go on{again}{where}:\n  {shlex.join(words)}"
+
+
+def how_to_take_back(packed: Annotation, log: Path) -> str:
+    """Where a run goes on that was handed over. packed: the annotation. log: where it is."""
+    archive = printable(str(packed.facts.get("archive", "the archive")))
+    again = CommandLine("pack", (str(log),)).plus("--again").plus("--out", "NEW.tar.zst")
+    return (
+        f"The run was handed over on {packed.at}, and goes on where {archive} was unpacked: on one machine, and only "
+        f"there. To take it back, when it has not gone on elsewhere:\n  {CommandLine('unpack', (archive,))}\n"
+        f"If the archive is lost:\n  {again}"
+    )
 
 
 def how_to_restore(progress: Progress, undo: Annotation, log: Path) -> str:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import CommandLine, is_option
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.summary import count_lines
@@ -111,6 +111,30 @@ def test_a_command_can_be_pasted_into_a_shell(names: list[str], pool: str) -> No
     assert words == line.words
     assert [Path(name) for name in words[2 : 2 + len(names)]] == [Path(name) for name in names]
     assert words[2 + len(names) :] == ([f"--pool={pool}"] if pool.startswith("-") else ["--pool", pool])
+
+
+OPTIONS = st.dictionaries(
+    st.sampled_from(["--pool", "--trim", "--exclude"]), st.lists(WORDS, max_size=3).map(tuple), max_size=3
+)
+NAMES = st.lists(WORDS.filter(lambda word: not is_option(word)), max_size=3).map(tuple)
+VARIABLES = st.dictionaries(st.sampled_from(["BULKDEL_A__B", "BULKDEL_C__D"]), WORDS, max_size=2)
+
+
+@given(NAMES, OPTIONS, VARIABLES)
+def test_the_words_of_a_command_can_be_read_back(
+    names: tuple[str, ...], options: dict[str, tuple[str, ...]], variables: dict[str, str]
+) -> None:
+    line = CommandLine("run", names, options, variables)
+    assert CommandLine.read(line.words).words == line.words
+    assert CommandLine.read(line.words).options == options
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("bulkdel",), ("rm", "-rf"), ("env", "BULKDEL_A__B=1"), ("env", "X=1", "bulkdel", "run")]
+)
+def test_other_words_are_no_command(words: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="not a command"):
+        CommandLine.read(words)
 
 
 def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack, tmp_path: Path) -> None:

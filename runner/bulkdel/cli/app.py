@@ -73,6 +73,13 @@ FORGET_EPILOGUE = """Exit codes: 0 all is removed; 1 files were left: links, or 
 confirmed; 3 no checkpoint that can be read, a run is under way, or rows remain; 5 a file could not be removed.
 """
 
+PACK_EPILOGUE = """Exit codes: 0 packed; 2 usage; 3 no checkpoint that can be read, a run is under way, or a file of it
+is missing; 5 the archive could not be written.
+"""
+
+UNPACK_EPILOGUE = """Exit codes: 0 unpacked; 2 usage; 3 the archive is not accepted; 5 the folder could not be written.
+"""
+
 REPORT_EPILOGUE = """Exit codes: 0 written; 2 usage, or a title that holds an id; 3 no checkpoint that can be read, or
 written and an audit failed; 5 it could not be written; 141 the reader of stdout has left.
 """
@@ -357,6 +364,57 @@ def forget(
     return command.forget(checkpoint, confirm=confirm, abandon=abandon)
 
 
+def pack(
+    checkpoint: CheckpointPath,
+    /,
+    *,
+    out: Path,
+    moved: Annotated[list[Path] | None, Parameter(negative="")] = None,
+    config: Path | None = None,
+    again: Flag = False,
+) -> int:
+    """Hand a run over: pack its log and all that belongs to it for another machine or user. `unpack` is the other end.
+
+    Takes the export or its copy, exclude files, backups, bad rows, findings and settings, and no secret. A run that is
+    under way is refused. From then on the run goes on where the archive is unpacked, and not from this log.
+
+    Parameters
+    ----------
+    checkpoint: Path
+        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
+    out: Path
+        The archive: a new file that only you can read. .tar.zst or .tar.gz.
+    moved: Path
+        A file of the run that is not where the log says, such as an exclude file; which one it is, its bytes say.
+        Repeatable.
+    config: Path
+        Where the config file of the run is, if it has moved.
+    again: bool
+        Pack a run once more that was handed over, because the archive is lost.
+    """
+    from bulkdel.commands import pack as command
+
+    return command.pack(command.PackArguments(checkpoint, out, tuple(moved or ()), config, again))
+
+
+def unpack(archive: Path, /, *, to: Path | None = None) -> int:
+    """Unpack a run that was handed over, in a new folder, and print the command that goes on with it.
+
+    Everything is checked before the folder gets its name. Only you can read it.
+
+    Parameters
+    ----------
+    archive: Path
+        What `bulkdel pack` has made.
+    to: Path
+        The new folder. Default: the name of the archive without its ending, in the current folder.
+    """
+    from bulkdel.commands import unpack as command
+
+    return command.unpack(archive, to, os.environ)
+
+
 def jobs() -> int:
     """List the installed jobs: what they do, whether it can be undone, the id types they know, their own options."""
     from bulkdel.job import job_names, load_job
@@ -454,6 +512,8 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     app.command(report, config=[no_source], help_epilogue=REPORT_EPILOGUE)
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
     app.command(forget, config=[no_source], help_epilogue=FORGET_EPILOGUE)
+    app.command(pack, config=[no_source], help_epilogue=PACK_EPILOGUE)
+    app.command(unpack, config=[no_source], help_epilogue=UNPACK_EPILOGUE)
     app.command(make_batch())
     app.command(jobs, help_epilogue=" ")
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")

@@ -38,7 +38,7 @@ from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.parameters import from_pinned, parameters_of
-from bulkdel.safety.checks import refuse_differences, same_host
+from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.run_plan import RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
 from bulkdel.store_path import beside
@@ -144,9 +144,10 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
     settings, log, to = arguments.settings, arguments.log, beside(arguments.log, RESTORED)
     progress = read_log(log).progress
+    check_not_handed_over(progress, log)
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
-    copy = None if kept is None or settings.without_memberships else _copy_of(arguments, kept)
+    copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
     begun = progress.undo if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
     if begun is not None:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
@@ -177,14 +178,15 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     return _Found(log, progress, job, derived, begun, copy, restoring)
 
 
-def _copy_of(arguments: RestoreArguments, kept: MembershipsSaved) -> MembershipsSaved:
-    """The copy of the memberships: where the log says, or where --from-backup says.
+def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsSaved) -> MembershipsSaved:
+    """The copy of the memberships: where the log says, or where --from-backup says. It may have moved during the run.
 
     Raises NotAcceptable when it is in neither place, before anything is created.
     """
     saved = Saved(kept.size, kept.crc)
     given = [path for path in arguments.settings.from_backup or () if is_backup(path, saved)]
-    path = given[0] if given else Path(kept.path)
+    moved = Path(progress.memberships_to or kept.path)
+    path = given[0] if given else moved if moved.exists() else Path(kept.path)
     if not path.exists() or not is_backup(path, saved):
         line = replace(arguments, settings=replace(arguments.settings, without_memberships=True)).line
         raise NotAcceptable(

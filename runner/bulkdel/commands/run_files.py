@@ -40,6 +40,7 @@ from bulkdel.verify.findings import STATE
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
 """The exports that a restore makes. Each has a log of its own."""
 
+BACKUP = "the backup of the records"
 MEMBERSHIPS = "the backup of the memberships"
 
 UNFINISHED = "what a killed command has left half-written"
@@ -214,7 +215,7 @@ def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
 
 def _is_restoring(progress: Progress) -> bool:
     """Whether a restore of the run has begun and is not complete. It needs the backups and what it has made so far."""
-    return progress.undo is not None and not is_restored(progress.undo)
+    return progress.handed_over is None and progress.undo is not None and not is_restored(progress.undo)
 
 
 def is_held(path: Path) -> bool:
@@ -261,6 +262,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     """Yield the files of one run, without its restore: each path once. export: where that of the run is now."""
     progress = read.progress
     pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
+    resumable = resumable and progress.handed_over is None
     restoring = _is_restoring(progress)
     copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
@@ -272,7 +274,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
-        yield Named(log_path(name), "the backup of the records", known, wanted, expected=True)
+        yield Named(log_path(name), BACKUP, known, wanted, expected=True)
     if (memberships := progress.memberships) is not None:
         known = Known(memberships.size, crc=memberships.crc)
         yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring, expected=True)
@@ -381,7 +383,7 @@ def _look(named: Named) -> PersonalFile | None:
             fd = os.open(named.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(fd, "rb") as file:
                 found = os.fstat(fd)
-                sha256, fits = _digest(file, named.known)
+                sha256, fits = digest_of(file, named.known)
             kept = "" if fits else "holds other bytes than those that the run wrote"
     except FileNotFoundError:
         return None
@@ -404,7 +406,7 @@ def _kept_by_kind(found: os.stat_result) -> str:
     return ""
 
 
-def _digest(file: BinaryIO, known: Known | None) -> tuple[str, bool]:
+def digest_of(file: BinaryIO, known: Known | None) -> tuple[str, bool]:
     """The SHA-256 of a file, and whether its bytes are those that the log knows."""
     sha, crc, size, part = hashlib.sha256(), 0, 0, known.size if known else 0
     while block := file.read(READ_BYTES):

@@ -10,7 +10,8 @@ from typing import Any
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
-from bulkdel.command_line import CommandLine, how_to_resume, is_restored
+from bulkdel.command_line import CommandLine, is_restored
+from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, Header, Source
@@ -94,7 +95,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if log.damaged_tail:
         result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
-        result(how_to_resume(progress, path))
+        result(how_to_go_on(progress, path))
     return 0
 
 
@@ -123,6 +124,8 @@ def annotation_words(annotation: Annotation) -> str:
     where, by = printable(str(facts.get("checkpoint", "?"))), f"on {annotation.at} by {_by(facts)}"
     removed, size = (_number(facts, name) for name in ("removed", "bytes"))
     match annotation.event, facts.get("state"):
+        case "handover", _:
+            return f"packed {by}, into {printable(str(facts.get('archive', '?')))}"
         case "undo", "ended":
             ended = "restored" if is_restored(annotation) else "restore stopped"
             return f"{ended} {by}: {_restored_words(facts)}, see {where}"

@@ -15,8 +15,9 @@ from typing import Any
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.writer import LogWriter
-from bulkdel.command_line import CommandLine, how_to_resume
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.archiving import archive_if_asked
+from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
@@ -244,7 +245,7 @@ def _print_what_next(
         settle = "" if progress.undo else " Let the run settle what is in doubt, then verify again."
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up."
-            f"{settle}\n{how_to_resume(progress, arguments.checkpoint)}"
+            f"{settle}\n{how_to_go_on(progress, arguments.checkpoint)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}", "stopped", level="warning")

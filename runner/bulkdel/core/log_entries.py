@@ -256,10 +256,11 @@ class Throttled:
     responses: int
 
 
-Event = Literal["undo", "forget"]
-"""undo: another run restores what this run did. forget: files of this run that hold personal data are removed."""
+Event = Literal["undo", "forget", "handover"]
+"""undo: another run restores what this run did. forget: files of this run that hold personal data are removed.
+handover: the run goes on from another copy of its files, and not from this log."""
 
-EVENTS: tuple[Event, ...] = ("undo", "forget")
+EVENTS: tuple[Event, ...] = ("undo", "forget", "handover")
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,11 @@ class Progress:
         return next((entry for entry in reversed(self.annotations) if entry.event == "undo"), None)
 
     @property
+    def handed_over(self) -> Annotation | None:
+        """The latest hand-over of this run; None without one. Then the run is not resumed from this log."""
+        return next((entry for entry in reversed(self.annotations) if entry.event == "handover"), None)
+
+    @property
     def forgotten(self) -> dict[str, str]:
         """When the removal of each file of this run has begun, by the path of the file."""
         removals = (entry for entry in self.annotations if entry.event == "forget")
@@ -220,6 +225,9 @@ class Progress:
         self.note = facts.get("note") or self.note
         self.memberships_to = facts.get("memberships") or self.memberships_to
         path, known = facts.get("backup"), self.backup
+        if path is not None and known is not None and facts.get("backup_was") == known[0]:
+            known = path, known[1]
+            self.backups = (*self.backups[:-1], known)
         self.backup = known if known is None or known[0] == path else None
         if path is not None and self.backup is None:
             self.backup = path, Saved()

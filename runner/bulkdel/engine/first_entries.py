@@ -65,6 +65,9 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
     settings |= {name: name.upper() for name in SECRET if settings[name] is not None}
+    backup = printable(settings["backup"].absolute()) if settings["backup"] else None
+    log = plan.progress
+    was = log.backup[0] if plan.backup_known is not None and log is not None and log.backup is not None else backup
     return {
         **process_facts(pid),
         "command": str(plan.arguments.line),
@@ -76,7 +79,8 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
         "asked": dict(plan.export.counts),
         "excluded": plan.excluded_files(),
         "guards": plan.guards.to_json(),
-        "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
+        "backup": backup,
+        **({"backup_was": was} if was != backup else {}),
         "memberships": printable(plan.memberships.absolute()) if plan.memberships else None,
         "confirmed": confirmed.to_json() if confirmed else None,
     }

@@ -46,22 +46,24 @@ def detect(head: bytes) -> str:
     return "zstd" if head[:MAGIC] in (ZSTD, *_SKIPPABLE) else "none"
 
 
-def decompressed(blocks: Iterable[bytes], compression: str, path: str, size_max: int) -> Iterator[bytes]:
-    """Yield the plain bytes of `blocks`, in blocks of at most `size_max` bytes.
+def decompressed(
+    blocks: Iterable[bytes], compression: str, path: str, size_max: int, todo: str | None = None
+) -> Iterator[bytes]:
+    """Yield the plain bytes of `blocks`, in blocks of at most `size_max` bytes. todo: for what is no export.
 
     gzip.GzipFile and ZstdFile would be shorter. But GzipFile passes over zeros after a member, which may be the lost
     rest of a file, and neither says at which byte the damage is.
 
     Raises NotAcceptable for damage, for anything after the end, and for a bomb.
     """
-    return iter(blocks) if compression == "none" else _unpacked(blocks, compression, path, size_max)
+    return iter(blocks) if compression == "none" else _unpacked(blocks, compression, path, size_max, todo)
 
 
-def _unpacked(blocks: Iterable[bytes], compression: str, path: str, size_max: int) -> Iterator[bytes]:
+def _unpacked(blocks: Iterable[bytes], compression: str, path: str, size_max: int, todo: str | None) -> Iterator[bytes]:
     taken = made = 0
 
-    def refused(reason: str, todo: str = "Get the export again.") -> NotAcceptable:
-        return refusal(path, f"{compression}: {reason}", todo, byte=taken)
+    def refused(reason: str, of_export: str = "Get the export again.") -> NotAcceptable:
+        return refusal(path, f"{compression}: {reason}", todo or of_export, byte=taken)
 
     member = _new_member(compression)
     kept = bytearray()

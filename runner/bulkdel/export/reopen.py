@@ -121,9 +121,12 @@ class Reopened:
 
 
 def _where(path: Path, recorded: str) -> str:
-    """The path of the export: the copy that the run made of a pipe, or the path that the log has recorded."""
+    """The path of the export: as the log has it; else the copy of a pipe, or a file of its name, beside the log."""
+    if Path(recorded).is_file():
+        return recorded
     copy = beside(path, SPOOLED)
-    return str(copy) if copy.exists() and not Path(recorded).is_file() else recorded
+    near = copy.with_name(Path(recorded).name)
+    return next((str(each) for each in (copy, near) if each.is_file()), recorded)
 
 
 def _forgotten(path: Path, progress: Progress) -> str | None:

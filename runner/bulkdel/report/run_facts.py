@@ -214,6 +214,8 @@ def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
             what = f"{done}: {numbers['restored']} of {numbers['rows']} rows are back"
         case "undo", _:
             what = f"A restore has begun: {numbers['rows']} rows"
+        case "handover", _:
+            what = "The run was handed over"
         case _, "ended":
             what = f"Files with personal data were removed: {numbers['removed']}"
         case _:

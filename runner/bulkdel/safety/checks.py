@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.command_line import how_to_restore, option_of
+from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
 from bulkdel.core.absence import COMMAS
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
@@ -175,6 +175,15 @@ def check_not_undone(log: Progress | None, path: Path) -> None:
         )
 
 
+def check_not_handed_over(log: Progress | None, path: Path) -> None:
+    """Refuse to go on with a run from a log that was handed over: two machines would send its rows.
+
+    Raises NotAcceptable.
+    """
+    if log is not None and (packed := log.handed_over) is not None:
+        raise NotAcceptable(f"{path}: nothing was sent. {how_to_take_back(packed, path)}")
+
+
 def check_shards(arguments: RunArguments, log: Progress | None) -> None:
     """Refuse another number of processes than the run was begun with, and what a run in several cannot do.
 
@@ -252,7 +261,8 @@ def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
                 "new file there"
             )
         return None
-    durable = known[1] if known and known[0] == printable(settings.backup.absolute()) else None
+    same = known is not None and known[0] == printable(settings.backup.absolute())
+    durable = known[1] if known and (same or _has_moved(settings.backup, known[1])) else None
     if log is None or not log.complete:
         check_known(settings.backup, durable)
     for other in (arguments.checkpoint, arguments.export, *(settings.exclude or ())):
@@ -279,7 +289,9 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
             )
         return None
     if log is not None and log.memberships is not None:
-        path = wanted if printable(wanted.absolute()) == log.memberships.path else Path(log.memberships.path)
+        same = printable(wanted.absolute()) == log.memberships.path
+        moved = same or _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
+        path = wanted if moved else Path(log.memberships.path)
         _check_copied(path, log.memberships)
         return path
     if log is not None and log.sent:
@@ -297,17 +309,33 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
     return wanted
 
 
+def _has_moved(path: Path, known: Saved) -> bool:
+    """Whether a file at another place than before begins with what the run wrote: it was moved, or handed over."""
+    if not known.size or isinstance(path, StorePath):
+        return False
+    try:
+        return _saved_in(path, known.size) == known
+    except OSError:
+        return False
+
+
+def _saved_in(path: Path, size_max: int | None = None) -> Saved:
+    """Length and CRC-32 of a file, or of its beginning. Raises OSError."""
+    crc = size = 0
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES if size_max is None else min(READ_BYTES, size_max - size)):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return Saved(size, crc)
+
+
 def _check_copied(path: Path, known: MembershipsSaved) -> None:
     """Refuse a copy of the memberships that is not the one of the log. Raises NotAcceptable."""
-    crc = size = 0
     try:
-        with path.open("rb") as file:
-            while block := file.read(READ_BYTES):
-                size, crc = size + len(block), zlib.crc32(block, crc)
+        found = _saved_in(path)
     except OSError as error:
         fault = error.strerror or "it cannot be read"
     else:
-        fault = "it has changed" if (size, crc) != (known.size, known.crc) else ""
+        fault = "it has changed" if found != (known.size, known.crc) else ""
     if fault:
         raise NotAcceptable(
             f"{path}: is not the copy of the memberships that this run wrote: {fault}. Nothing was sent. "

@@ -41,6 +41,7 @@ from bulkdel.safety.checks import (
     check_look_ups,
     check_max,
     check_memberships,
+    check_not_handed_over,
     check_not_undone,
     check_pool,
     check_shards,
@@ -125,6 +126,7 @@ def prepare(
     settings, job = arguments.settings, arguments.job
     complete = log is not None and log.complete
     id_type = checked_id_type(job, settings)
+    check_not_handed_over(log, path)
     check_not_undone(log, path)
     if target is not None:
         check_look_ups(arguments, target, id_type)

@@ -1,0 +1,191 @@
+"""`bulkdel pack`: everything that belongs to a run, in one file, for another machine or another user.
+
+find the files → lock the logs → hash every file → write the archive → note the hand-over in the log → name the archive
+
+The note comes before the name: a run that has left in an archive is never resumed from the log that it left.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.annotation import annotating
+from bulkdel.checkpoint.lock import is_locked, locked, writer_words
+from bulkdel.checkpoint.reader import find_log, shard_log
+from bulkdel.command_line import CommandLine, how_to_take_back
+from bulkdel.commands.pack_contents import Contents, contents_of
+from bulkdel.commands.run_files import RunFiles, files_of
+from bulkdel.commands.steps import showing
+from bulkdel.core.handover import Manifest
+from bulkdel.core.log_entries import stamp
+from bulkdel.durable import atomic_file, sync
+from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import FileFailed, NotAcceptable, UsageError
+from bulkdel.format import amount, counted, printable
+from bulkdel.handover.writing import ENDINGS, measured, write
+from bulkdel.output import result, say
+from bulkdel.safety.preparation import ReadingProgress
+from bulkdel.settings import CommonSettings
+from bulkdel.store_path import StorePath
+
+
+@dataclass(frozen=True, slots=True)
+class PackArguments:
+    """The arguments of one `bulkdel pack`.
+
+    moved: files that are not where the log says. config: where the config file is now. again: the run was handed over
+    already, and the archive is lost.
+    """
+
+    checkpoint: Path
+    out: Path
+    moved: Sequence[Path] = ()
+    config: Path | None = None
+    again: bool = False
+
+
+def pack(arguments: PackArguments) -> int:
+    """Pack a run. Returns the exit code.
+
+    Raises NotAcceptable for a run that is under way, or of which a file is missing, and FileFailed.
+    """
+    out = arguments.out
+    if not out.name.endswith(ENDINGS) or out.name in ENDINGS:
+        raise UsageError(f"--out {out}: end its name with {' or '.join(ENDINGS)}")
+    log = find_log(arguments.checkpoint)
+    if os.path.lexists(out):
+        raise NotAcceptable(f"{out}: is there already. Nothing was packed. Name a new file: --out FILE")
+    if is_locked(log):
+        raise NotAcceptable(
+            f"{log}: a {writer_words(log)} is under way. Nothing was packed. To stop it:\n"
+            f"  {CommandLine('ctl', (str(log), 'stop'))}\nWhen it has ended, pack it."
+        )
+    progress = ReadingProgress()
+    with Signals() as signals:
+        made = run_loop(_shown(lambda: _pack(arguments, log, progress), progress), signals, lambda: progress.text)
+    _print_end(out, log, made)
+    return 0
+
+
+async def _shown(step: Callable[[], _Made], progress: ReadingProgress) -> _Made:
+    async with showing(lambda: progress.text, CommonSettings()):
+        return await in_thread(step, progress.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An archive that was made. sha256: of it. size: bytes."""
+
+    manifest: Manifest
+    contents: Contents
+    sha256: str
+    size: int
+
+
+def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Made:
+    """Do it. Blocks."""
+    progress.fetched("finding the files of the run")
+    runs = files_of(log)
+    packed = runs[0].progress.handed_over
+    if packed is not None and not arguments.again:
+        raise NotAcceptable(f"{log}: nothing was packed. {how_to_take_back(packed, log)}")
+    if packed is None and arguments.again:
+        raise UsageError("--again: this run was not handed over yet. Leave it out")
+    contents = contents_of(runs, arguments.moved, arguments.config)
+    with ExitStack() as stack:
+        annotator = stack.enter_context(annotating(log))
+        if annotator.sha256 != runs[0].sha256:
+            raise NotAcceptable(f"{log}: has changed meanwhile. Nothing was packed. Run the same command again.")
+        for other in _other_logs(runs):
+            stack.enter_context(locked(other))
+        done = _Counting(progress, "hashing")
+        files = tuple(measured(source, done.add) for source in contents.sources)
+        manifest = _manifest(runs[0], contents, files)
+        done = _Counting(progress, "packing", manifest.size)
+        try:
+            with atomic_file(arguments.out, lambda _new, _old: False) as file:
+                sha256 = write(file, arguments.out.name, manifest, list(contents.sources), done.add)
+                file.flush()
+                sync(file.fileno())
+                size = file.tell()
+                if contents.going_on is not None:
+                    archive = printable(arguments.out.absolute())
+                    facts = {**process_facts(os.getpid()), "archive": archive, "handover": manifest.handover}
+                    annotator.add("handover", facts, stamp(time.time()))
+        except OSError as error:
+            raise FileFailed(
+                f"{arguments.out}: cannot be written: {error.strerror}. Nothing was packed. Make room, or name another "
+                "file: --out FILE"
+            ) from error
+    return _Made(manifest, contents, sha256, size)
+
+
+def _other_logs(runs: Sequence[RunFiles]) -> list[Path]:
+    """The logs of the shards and of the restore: no process may write them meanwhile."""
+    numbers = {run.log: range(1, len(run.progress.header.shards) + 2) for run in runs if run.progress.header.shards}
+    shards = [shard_log(log, number) for log, each in numbers.items() for number in each]
+    return [*(run.log for run in runs[1:]), *(each for each in shards if each.exists())]
+
+
+def _manifest(run: RunFiles, contents: Contents, files: Any) -> Manifest:
+    header, start = run.progress.header, run.progress.start
+    by = process_facts(os.getpid())
+    settings: Mapping[str, Any] = start.facts.get("options", {}) if start is not None else {}
+    return Manifest(
+        tool=by["tool"],
+        handover=secrets.token_hex(8),
+        at=stamp(time.time()),
+        user=by["user"],
+        machine=by["machine"],
+        run_id=header.run_id,
+        job=header.pinned["job"],
+        host=header.pinned["host"],
+        pool=header.pinned["pool"],
+        remaining=run.progress.remaining,
+        log=contents.sources[0].name,
+        config=contents.config,
+        settings=dict(settings),
+        files=files,
+        going_on=contents.going_on,
+    )
+
+
+class _Counting:
+    """Counts bytes, and says so in the current step."""
+
+    def __init__(self, progress: ReadingProgress, verb: str, of: int | None = None) -> None:
+        self._progress = progress
+        self._verb = verb
+        self._of = "" if of is None else f" of {amount(of)}"
+        self._done = 0
+
+    def add(self, size: int) -> None:
+        self._done += size
+        self._progress.fetched(f"{self._verb} the files of the run: {amount(self._done)}{self._of}")
+
+
+def _print_end(out: Path, log: Path, made: _Made) -> None:
+    manifest = made.manifest
+    result(f"{out}: {counted(len(manifest.files), 'file')}, {amount(manifest.size)}, packed in {amount(made.size)}")
+    for file in manifest.files:
+        result(f"  {file.name}, {file.what}, {file.size:,} bytes")
+    for note in made.contents.notes:
+        result(f"  not in it: {note}")
+    result(f"sha256 {made.sha256}")
+    say("It holds personal data, and no secret. Copy it to the other machine. There:")
+    say(f"  {CommandLine('unpack', (out.name,))}", "to_unpack")
+    if manifest.going_on is None:
+        return
+    say(f"From now on {log} is not resumed: the run goes on where the archive is unpacked, on one machine.")
+    if isinstance(log, StorePath):
+        say("The archive holds the log of the store. There it becomes a file.")
+    say(f"To remove what it holds of personal data here, once it is unpacked:\n  {CommandLine('forget', (str(log),))}")

@@ -1,0 +1,379 @@
+"""What `bulkdel pack` takes: the files of a run, and the command that goes on with it. Finds them; writes nothing.
+
+The log says which files a run has. Each is taken from where the log says, from beside the log, or from where --moved
+says, and only with the bytes that the log knows. What the program wrote itself is taken as `forget` finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
+from bulkdel.command_line import CommandLine, is_restored, option_of
+from bulkdel.commands.run_files import BACKUP, MEMBERSHIPS, RESTORES, UNFINISHED, Known, RunFiles, digest_of
+from bulkdel.core.address import HIDDEN, address_of
+from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
+from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.errors import NotAcceptable
+from bulkdel.export.spool import SPOOLED
+from bulkdel.format import printable
+from bulkdel.handover.writing import Read, Source
+from bulkdel.safety.run_plan import CONFIRMING
+from bulkdel.settings import LOG, SANDBOX_LOG
+from bulkdel.store.lines import StoreLines
+from bulkdel.store_path import StorePath, beside, is_store_url
+from bulkdel.verify.findings import findings_log, findings_path
+
+READ_BYTES = 1 << 20
+
+EXPORT = "the export"
+EXCLUDED = "an exclude file"
+NEEDED = {BACKUP, MEMBERSHIPS, *RESTORES.values()}
+"""What the program wrote and needs to go on."""
+
+OF_THE_MACHINE = ("--listen", "--listen-control", "--on-event", "--pause-file", "--archive-key")
+"""Options that name something of the machine, or a secret of it. No run needs them to go on."""
+
+OF_THE_SESSION = (*CONFIRMING, "--store", "--take-over", "--checkpoint")
+"""Options that the next user gives, or that are made anew."""
+
+HANDED_OVER = b'"entries":[{"type":"annotation","event":"handover",'
+"""What stands in the line of a hand-over, after its number. The archive has the log before that line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is packed. sources: in their order. config, going_on: as in `Manifest`. notes: what is left out, and why."""
+
+    sources: tuple[Source, ...]
+    config: str | None
+    going_on: GoingOn | None
+    notes: tuple[str, ...]
+
+
+def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | None) -> Contents:
+    """Find everything that belongs to a run and to its restore. runs: as `files_of` finds them.
+
+    moved: files that are not where the log says. config: where the config file is now.
+
+    Raises NotAcceptable that names each file that is missing, and the option that says where it is.
+    """
+    found = _Found(runs[0], moved)
+    for run in runs:
+        found.add_logs(run)
+    for run in runs:
+        found.add_written(run)
+    export = found.add_export()
+    excluded = found.add_excluded()
+    parameters = found.add_parameters()
+    ca_file = found.add_ca_file()
+    secrets = found.add_config(config)
+    found.refuse_missing()
+    going_on = found.going_on(export, excluded, {**parameters, **ca_file}, secrets)
+    return Contents(tuple(found.sources), found.config, going_on, tuple(found.notes))
+
+
+class _Found:
+    """The files so far. sources, config, notes: as in `Contents`."""
+
+    def __init__(self, run: RunFiles, moved: Sequence[Path]) -> None:
+        self._run = run
+        self._progress = run.progress
+        start = run.progress.start.facts if run.progress.start is not None else {}
+        self._cwd = Path(str(start.get("cwd", "")))
+        self._options: Mapping[str, Any] = start.get("options", {})
+        self._moved = list(moved)
+        self._missing: list[str] = []
+        self._names: dict[str, str] = {}  # by the path as the log has it
+        self.sources: list[Source] = []
+        self.config: str | None = None
+        self.notes: list[str] = []
+
+    def add_logs(self, run: RunFiles) -> None:
+        """Add the log, the logs of its shards, and the findings of its verification."""
+        packed = run.progress.handed_over
+        sha256 = run.sha256 if packed is None else _before_handover(run.progress)
+        self._add(run.log, "the log", partial(_log_blocks, run.log), sha256)
+        for number in range(1, len(run.progress.header.shards) + 2 if run.progress.header.shards else 1):
+            shard = shard_log(run.log, number)
+            if not is_fresh(shard):
+                self._add(shard, "the log of a shard", partial(_log_blocks, shard))
+        state = findings_path(run.log)
+        if not is_fresh(state, findings_log(lambda _: PositionSet())):
+            name = beside(run.log, ".verify.jsonl") if isinstance(state, StorePath) else state
+            self._add(name, "the findings of the verification", partial(_log_blocks, state))
+
+    def add_written(self, run: RunFiles) -> None:
+        """Add what the program wrote, also by its restore."""
+        for file in run.files:
+            if file.what == UNFINISHED:
+                continue
+            if not file.kept:
+                self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
+            elif file.what in NEEDED and _goes_on(run.progress):
+                self._missing.append(f"{file.path}, {file.what}: it {file.kept}")
+            else:
+                self.notes.append(f"{file.path}, {file.what}, is left out: it {file.kept}")
+        for named in run.missing:
+            path = named.path
+            if isinstance(path, StorePath):
+                self.notes.append(f"{path}, {named.what}, stays there")
+            elif named.known is not None and (now := self._take_moved(named.known)) is not None:
+                self._add(now, named.what, partial(_blocks, now), known_as=path)
+            elif named.what in NEEDED and _goes_on(run.progress):
+                self._missing.append(f"{path}, {named.what}: is not there")
+            else:
+                self.notes.append(f"{path}, {named.what}, is left out: it is not there")
+
+    def add_export(self) -> str | None:
+        """Add the export, unless the copy of one is there already. Returns its name; None without it."""
+        pinned, copy = self._progress.header.pinned, beside(self._run.log, SPOOLED)
+        if (name := self._names.get(_absolute(copy))) is not None:
+            return name
+        known = Known(pinned["bytes"], pinned["sha256"])
+        path = self._take_moved(known) or self._run.export
+        if path is not None:
+            return self._add(path, EXPORT, partial(_blocks, path), pinned["sha256"])
+        recorded = self._progress.header.export_path
+        if _goes_on(self._progress):
+            self._missing.append(f"{recorded}, {EXPORT}: is not there")
+        else:
+            self.notes.append(f"{recorded}, {EXPORT}, is left out: it is not there")
+        return None
+
+    def add_excluded(self) -> list[str]:
+        """Add every exclude file, by its SHA-256. Returns their names, and the addresses of those that stay."""
+        names = []
+        for sha256, recorded in self._progress.excluded.items():
+            known = Known(0, sha256, whole=False)
+            path = self._take_moved(known) or self._where(recorded, known)
+            if path is not None:
+                names.append(self._add(path, EXCLUDED, partial(_blocks, path), sha256))
+            elif address_of(recorded) is not None and HIDDEN not in recorded:
+                names.append(recorded)
+                self.notes.append(f"{recorded}, {EXCLUDED}, stays there")
+            elif _goes_on(self._progress):
+                self._missing.append(f"{recorded}, {EXCLUDED}: is not there, or has changed (its SHA-256 was {sha256})")
+        return names
+
+    def add_parameters(self) -> dict[str, str]:
+        """Add the files that are options of the job. Returns their names by option."""
+        names = {}
+        for name, value in self._progress.header.parameters.items():
+            if not isinstance(value, dict):
+                continue
+            option, known = option_of(name), Known(0, value["sha256"], whole=False)
+            path = self._take_moved(known) or self._where(value["path"], known)
+            if path is not None:
+                names[option] = self._add(path, f"the file of {option}", partial(_blocks, path), value["sha256"])
+            else:
+                self._missing.append(f"{value['path']}, the file of {option}: is not there, or has changed")
+        return names
+
+    def add_ca_file(self) -> dict[str, str]:
+        """Add the certificate authority that the run trusts. Returns its name by option."""
+        if (given := self._options.get("ca_file")) is None:
+            return {}
+        path = self._cwd / str(given)
+        if not path.is_file():
+            self.notes.append(f"{path}, the file of --ca-file, is left out: it is not there")
+            return {}
+        return {"--ca-file": self._add(path, "the file of --ca-file", partial(_blocks, path))}
+
+    def add_config(self, given: Path | None) -> list[str]:
+        """Add the tables of the config file, but for its options, which are in the command, and for its secrets.
+
+        Returns the keys that were left out because they name a file with a secret.
+        """
+        recorded = self._options.get("config")
+        if given is None and recorded is None:
+            return []
+        path = given or self._cwd / str(recorded)
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is no TOML"
+            self._missing.append(f"{path}, the config file: {why}. Where it is now: --config FILE")
+            return []
+        kept, secrets = without_files({name: table for name, table in tables.items() if name != "run"})
+        data = toml_of(kept).encode()
+        self.config = self._add(Path(path.name), "the tables of the config file", lambda: iter([data]))
+        return [f"[{name.rpartition('.')[0]}] {name.rpartition('.')[2]}" for name in secrets]
+
+    def refuse_missing(self) -> None:
+        """Raise NotAcceptable when a file is missing, or a moved one is none of the run."""
+        if self._missing:
+            which = "\n".join(f"  {each}" for each in self._missing)
+            raise NotAcceptable(
+                f"{self._run.log}: files of this run are missing. Nothing was packed.\n{which}\n"
+                "Name each where it is now: --moved FILE"
+            )
+        for path in self._moved:
+            raise NotAcceptable(
+                f"--moved {path}: is no file of this run that is missing: no SHA-256 in its log is that of this file. "
+                "Nothing was packed. Leave it out."
+            )
+
+    def going_on(
+        self, export: str | None, excluded: Sequence[str], files: Mapping[str, str], secrets: Sequence[str]
+    ) -> GoingOn | None:
+        """The command that goes on, in the new folder; None when nothing remains to be sent.
+
+        files: names by option. secrets: keys of the config that were left out.
+        """
+        undo, log = self._progress.undo, self.sources[0].name
+        restoring = undo is not None and not is_restored(undo)
+        if not _goes_on(self._progress):
+            return None
+        line = self._last_line()
+        options: dict[str, tuple[str, ...]] = {}
+        left_out, hidden = [], list(secrets)
+        for option, values in line.options.items():
+            if option in OF_THE_MACHINE:
+                left_out.append(option)
+            elif any(HIDDEN in value for value in values) and option != "--exclude":
+                hidden.append(option)
+            elif option not in OF_THE_SESSION:
+                options[option] = values
+        if self._options.get("notify"):
+            hidden.append("--notify")
+        names = self._placed(options, excluded, files)
+        default = f"{export}{SANDBOX_LOG if self._options.get('sandbox') else LOG}"
+        if restoring:
+            names |= {"--export": (export,) if export is not None else (), "--from-backup": self._backups()}
+        elif log != default:
+            names["--checkpoint"] = (log,)
+        options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
+        variables = {name: value for name, value in line.variables.items() if not name.endswith(OF_A_FILE)}
+        hidden += [name for name in line.variables if name not in variables]
+        return GoingOn(
+            "restore" if restoring else "run",
+            (log,) if restoring else (line.names[0], str(export)),
+            options,
+            variables,
+            tuple(names),
+            tuple(left_out),
+            tuple(hidden),
+        )
+
+    def _last_line(self) -> CommandLine:
+        """The command that the last session printed. Raises NotAcceptable when no session has begun."""
+        progress, undo = self._progress, self._progress.undo
+        sessions = [session.facts for session in (progress.stop, progress.start) if session is not None]
+        facts = [undo.facts] if undo is not None else sessions
+        words = next((each["to_go_on"] for each in facts if each.get("to_go_on")), None)
+        try:
+            return CommandLine.read(words or ())
+        except ValueError:
+            raise NotAcceptable(
+                f"{self._run.log}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin "
+                "the run where it is to go on."
+            ) from None
+
+    def _placed(
+        self, options: Mapping[str, Sequence[str]], excluded: Sequence[str], files: Mapping[str, str]
+    ) -> dict[str, tuple[str, ...]]:
+        """The options that name files, with their names in the new folder."""
+        names: dict[str, tuple[str, ...]] = {option: (name,) for option, name in files.items()}
+        if "--ca-file" in options:
+            names.setdefault("--ca-file", ())
+        if "--exclude" in options or excluded:
+            names["--exclude"] = tuple(excluded)
+        if self.config is not None:
+            names["--config"] = (self.config,)
+        for value in options.get("--backup", ()):
+            known = self._names.get(_absolute(self._cwd / value))
+            names["--backup"] = (value if is_store_url(value) else known or _plain(Path(value).name),)
+        return names
+
+    def _backups(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.sources if each.what in {BACKUP, MEMBERSHIPS})
+
+    @property
+    def _taken(self) -> set[str]:
+        return {MANIFEST, *(each.name for each in self.sources)}
+
+    def _add(self, path: Path, what: str, read: Read, sha256: str | None = None, known_as: Path | None = None) -> str:
+        name = free_name(_plain(path.name), self._taken)
+        self._names[_absolute(known_as or path)] = name
+        self.sources.append(Source(name, what, path, read, sha256))
+        return name
+
+    def _take_moved(self, known: Known) -> Path | None:
+        """The first of the moved files with these bytes; it is taken once."""
+        for path in self._moved:
+            if _fits(path, known):
+                self._moved.remove(path)
+                return path
+        return None
+
+    def _where(self, recorded: str, known: Known) -> Path | None:
+        """Where a file of the user is: as the log has it, or beside the log. None when it is in neither place."""
+        if address_of(recorded) is not None:
+            return None
+        near = beside(self._run.log, "").parent / Path(recorded).name
+        return next((path for path in (Path(recorded), near) if _fits(path, known)), None)
+
+
+def _goes_on(progress: Progress) -> bool:
+    """Whether something remains to be sent: by the run, or by its restore."""
+    undo = progress.undo
+    return not progress.complete if undo is None else not is_restored(undo)
+
+
+def _before_handover(progress: Progress) -> str:
+    """The SHA-256 of the log before it was handed over for the first time."""
+    return next(entry.log_sha256 for entry in progress.annotations if entry.event == "handover")
+
+
+def _log_blocks(path: Path) -> Iterator[bytes]:
+    """The lines of a log, in a file or in a store, up to its first hand-over."""
+    if isinstance(path, StorePath):
+        with closing(StoreLines(path)) as lines:
+            yield from _until_handover(lines)
+        return
+    fd = open_log(path)
+    try:
+        yield from _until_handover(FileLines(fd))
+    finally:
+        os.close(fd)
+
+
+def _until_handover(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        if HANDED_OVER in line[:100]:
+            return
+        yield line
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            yield block
+
+
+def _fits(path: Path, known: Known) -> bool:
+    """Whether there is a file with these bytes."""
+    try:
+        with path.open("rb") as file:
+            return digest_of(file, known)[1]
+    except OSError:
+        return False
+
+
+def _plain(name: str) -> str:
+    """The name of a file, as every system takes and shows it."""
+    shown = (char if char.isprintable() and char != "\\" else "_" for char in printable(name))
+    return "".join(shown).lstrip(".") or "file"
+
+
+def _absolute(path: Path) -> str:
+    return str(path) if isinstance(path, StorePath) else os.path.abspath(path)  # noqa: PTH100 - without following links

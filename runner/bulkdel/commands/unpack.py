@@ -1,0 +1,146 @@
+"""`bulkdel unpack`: a run that was packed on another machine or by another user, in a new folder; and how it goes on.
+
+check the archive → write its files to a new folder → check the log → name the folder → print the one command
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.reader import read_log
+from bulkdel.command_line import CommandLine
+from bulkdel.commands.steps import showing
+from bulkdel.core.address import address_of
+from bulkdel.core.handover import GoingOn, Manifest, without_files
+from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import amount, counted
+from bulkdel.handover.reading import Unpacked
+from bulkdel.handover.reading import unpack as unpack_archive
+from bulkdel.handover.writing import ENDINGS
+from bulkdel.job import SANDBOX, TargetOptions, load_job
+from bulkdel.output import result, say
+from bulkdel.safety.preparation import ReadingProgress
+from bulkdel.settings import CommonSettings
+
+
+def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
+    """Unpack a run, and print how it goes on. to: the new folder. Returns the exit code.
+
+    Raises NotAcceptable for an archive that is not accepted, FileFailed when the folder cannot be written.
+    """
+    folder = to or Path(next((archive.name.removesuffix(end) for end in ENDINGS if archive.name.endswith(end)), ""))
+    if not folder.name:
+        raise UsageError(f"{archive}: its name gives no name for the folder. Name one: --to FOLDER")
+    progress = ReadingProgress()
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        progress.fetched(f"unpacking: {amount(done)}")
+
+    async def shown(step: Callable[[], Unpacked]) -> Unpacked:
+        async with showing(lambda: progress.text, CommonSettings()):
+            return await in_thread(step, progress.stop)
+
+    with Signals() as signals:
+        found = run_loop(shown(lambda: unpack_archive(archive, folder, check, count)), signals, lambda: progress.text)
+    _print_end(folder, found, environ)
+    return 0
+
+
+def check(manifest: Manifest, folder: Path) -> None:
+    """Refuse an archive whose log is not that of its run, and a config that names a secret. Raises NotAcceptable."""
+    log = read_log(folder / manifest.log)
+    header = log.progress.header
+    if (header.run_id, header.pinned["job"], header.pinned["host"], header.pinned["pool"]) != (
+        *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
+    ):
+        raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
+    if without_files(_tables(manifest, folder))[1]:
+        raise NotAcceptable(
+            f"{manifest.config}: names a file of this machine. Nothing was unpacked. Get the archive again."
+        )
+
+
+def _tables(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
+    if manifest.config is None:
+        return {}
+    try:
+        return tomllib.loads((folder / manifest.config).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
+
+
+def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> None:
+    manifest = found.manifest
+    result(f"{folder}: {counted(len(manifest.files), 'file')}, {amount(manifest.size)}")
+    result(f"  packed     {manifest.at} by {manifest.user} on {manifest.machine}")
+    result(f"  archive    sha256 {found.sha256}")
+    result(f"  job        {manifest.job} on {manifest.host}, pool {manifest.pool}")
+    result(f"  remaining  {counted(manifest.remaining, 'row')}")
+    going_on, log = manifest.going_on, folder / manifest.log
+    if going_on is None:
+        say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(log),))}")
+        return
+    line, passed = line_in(folder, going_on, datetime.now(UTC))
+    say("Another user or machine than that of the last session confirms the run anew.")
+    for name in (*going_on.secrets, *_credentials(manifest, _tables(manifest, folder), environ)):
+        say(f"A secret that has to be here: {name}")
+    for address in _elsewhere(line):
+        say(f"It lies elsewhere, and its credentials have to be here: {address}")
+    if going_on.left_out:
+        say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
+    if passed is not None:
+        say(f"Left out, because that time has passed: --not-after {passed}. Give another one to stop then.")
+    say(f"To go on:\n  {line}", "to_go_on", command=line.words)
+
+
+def line_in(folder: Path, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
+    """The command with the files where they are now, and the --not-after that was left out because it has passed."""
+    options = {
+        option: tuple(_in(folder, value) if option in going_on.paths else value for value in values)
+        for option, values in going_on.options.items()
+    }
+    names = (*going_on.names[:-1], _in(folder, going_on.names[-1]))
+    line = CommandLine(going_on.command, names, options, going_on.variables)
+    until = next(iter(going_on.options.get("--not-after", ())), None)
+    if until is None or not _has_passed(until, now):
+        return line, None
+    return line.without("--not-after"), until
+
+
+def _in(folder: Path, name: str) -> str:
+    return name if address_of(name) is not None else str(folder / name)
+
+
+def _has_passed(until: str, now: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(until) <= now
+    except (TypeError, ValueError):  # a time of day, which comes again
+        return False
+
+
+def _elsewhere(line: CommandLine) -> list[str]:
+    values = (value for option, values in line.options.items() if option != "--host" for value in values)
+    return [value for value in values if address_of(value) is not None]
+
+
+def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """What the sign-in needs and this environment does not have."""
+    if manifest.host == SANDBOX:
+        return []
+    try:
+        job = load_job(manifest.job)
+        table = tables.get(job.config_table, {})
+        job = job.configured(table)
+        target = job.target(TargetOptions(manifest.host, table, environ, None))
+    except UsageError as error:
+        return [str(error)]
+    return [] if target.key is not None else [f"the credentials for {manifest.host}: {target.key_hint}"]

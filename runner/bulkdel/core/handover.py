@@ -1,0 +1,233 @@
+"""The manifest of a hand-over: the files of a run, and the command that goes on with it. Owns its form; knows no file.
+
+A manifest that comes from elsewhere is not trusted: a name is the name of a file in the new folder and no path, and a
+command is made of words that `bulkdel` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, time
+from typing import Any, Self
+
+FORMAT = 1
+"""Grows when an older version could misread the archive."""
+
+MANIFEST = "manifest.json"
+"""The name of the manifest in the archive. It is the first member."""
+
+MANIFEST_MAX = 8 << 20
+"""Bytes of the manifest. A run of 64 shards takes 30 kB."""
+
+NAME_MAX = 255
+"""Bytes of the name of a file, as file systems have it."""
+
+MEMBER_MAX = 100
+"""Bytes of a name in the archive. A longer one is cut there: the manifest has the whole name."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_OPTION = re.compile(r"--[a-z0-9-]+")
+_VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
+
+OF_A_FILE = "_FILE"
+"""The end of the name of a variable, and in small letters of a key, that names a file with a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """A file of the archive. name: in the new folder. what: it is, in words. size: bytes. sha256: of these, hex."""
+
+    name: str
+    what: str
+    size: int
+    sha256: str
+
+    @property
+    def member(self) -> str:
+        """Its name in the archive."""
+        return self.name.encode()[:MEMBER_MAX].decode(errors="ignore")
+
+
+@dataclass(frozen=True, slots=True)
+class GoingOn:
+    """The command that goes on with the run, with names of files as they are in the new folder.
+
+    command: `run` or `restore`. names, options, variables: as in `CommandLine`; the last of the names is a file.
+    paths: the options that name a file. left_out: options that belong to the first machine. secrets: options whose
+    value is a secret, and the keys of the config that named a file with one.
+    """
+
+    command: str
+    names: tuple[str, ...]
+    options: Mapping[str, tuple[str, ...]]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an archive holds.
+
+    tool: of the version that packed it. handover: a random word, which the log of the first machine has too.
+    at, user, machine: when it was packed, and by whom. run_id, job, host, pool, remaining: of the run. log: the name of
+    its log. config: the name of the tables of its config file; None without. settings: the options of its last
+    session, wherever they came from. files: in their order. going_on: None when nothing remains to be sent.
+    """
+
+    tool: str
+    handover: str
+    at: str
+    user: str
+    machine: str
+    run_id: str
+    job: str
+    host: str
+    pool: str | None
+    remaining: int
+    log: str
+    config: str | None
+    settings: Mapping[str, Any]
+    files: tuple[PackedFile, ...]
+    going_on: GoingOn | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def to_bytes(self) -> bytes:
+        """As the archive has it."""
+        values = {"format": FORMAT, **asdict(self)}
+        return json.dumps(values, indent=1).encode() + b"\n"
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Read it. Raises ValueError that says what is wrong with it."""
+        try:
+            found = json.loads(data)
+            version = found.get("format")
+            values = {name: found.get(name) for name in cls.__dataclass_fields__}
+            files = tuple(PackedFile(**file) for file in found["files"]) if version == FORMAT else ()
+            going_on = _going_on(found["going_on"]) if version == FORMAT and found["going_on"] is not None else None
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise error if isinstance(error, Unfit) else Unfit("is not one that bulkdel wrote") from error
+        if version != FORMAT:
+            raise Unfit(f"has format {version!r}, and this version reads {FORMAT}: use the bulkdel that packed it")
+        made = cls(**{**values, "files": files, "going_on": going_on})
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Raise ValueError for a name that is no name in a folder, and for values that cannot be."""
+        texts = (self.tool, self.handover, self.at, self.user, self.machine, self.run_id, self.job, self.host)
+        if not all(isinstance(text, str) and text.isprintable() for text in (*texts, self.pool or "")):
+            raise Unfit("holds a text that cannot be printed")
+        if type(self.remaining) is not int or not isinstance(self.settings, dict):
+            raise Unfit("is not one that bulkdel wrote")
+        taken: set[str] = {MANIFEST}
+        for file in self.files:
+            check_name(file.name)
+            if file.name.casefold() in taken:
+                raise Unfit(f"names {file.name!r} twice")
+            taken.add(file.name.casefold())
+            if type(file.size) is not int or file.size < 0 or not _SHA256.fullmatch(str(file.sha256)):
+                raise Unfit(f"has no size or no SHA-256 of {file.name!r}")
+        if not {self.log, self.config} <= {None, *(file.name for file in self.files)} or self.log is None:
+            raise Unfit("names a log or a config file that is none of its files")
+
+
+class Unfit(ValueError):
+    """A manifest that is not accepted; its text follows the name of the archive."""
+
+
+def check_name(name: Any) -> None:
+    """Raise Unfit for what is not the plain name of a file: a path, a hidden one, one that cannot be printed."""
+    plain = isinstance(name, str) and name.isprintable() and "/" not in name and "\\" not in name
+    if not plain or name.startswith(".") or not name.strip() or len(name.encode()) > NAME_MAX:
+        raise Unfit(f"names {str(name)[:80]!r}, which is not the name of a file in a folder")
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name like this one that is not taken, in capitals or not: users.csv, users-2.csv."""
+    folded = {each.casefold() for each in taken}
+    stem, dot, ending = name.partition(".")
+    number, free = 1, name
+    while free.casefold() in folded:
+        number += 1
+        free = f"{stem}-{number}{dot}{ending}"
+    return free
+
+
+def _going_on(found: Mapping[str, Any]) -> GoingOn:
+    """Read the command. Raises Unfit for one that `bulkdel` could not have."""
+    made = GoingOn(
+        str(found["command"]),
+        tuple(found["names"]),
+        {str(option): tuple(values) for option, values in found["options"].items()},
+        {str(name): value for name, value in found["variables"].items()},
+        tuple(found["paths"]),
+        tuple(found["left_out"]),
+        tuple(found["secrets"]),
+    )
+    words: Sequence[Any] = (
+        *(*made.names, *made.paths, *made.left_out, *made.secrets),
+        *(value for values in made.options.values() for value in values),
+        *made.variables.values(),
+    )
+    if (
+        made.command not in {"run", "restore"}
+        or not all(isinstance(word, str) and word.isprintable() for word in words)
+        or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.paths))
+        or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
+    ):
+        raise Unfit("holds a command that bulkdel does not have")
+    return made
+
+
+def without_files(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A table of a config file without the keys that name a file with a secret, and the names of these keys."""
+    kept: dict[str, Any] = {}
+    gone: list[str] = []
+    for key, value in table.items():
+        if key.upper().endswith(OF_A_FILE):
+            gone.append(key)
+        elif isinstance(value, Mapping):
+            kept[key], more = without_files(value)
+            gone += [f"{key}.{name}" for name in more]
+        else:
+            kept[key] = value
+    return kept, gone
+
+
+def toml_of(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tables as a TOML file. What `tomllib` has read can be written."""
+    return "".join(
+        f"[{_quoted(name)}]\n" + "".join(f"{_quoted(key)} = {_toml(value)}\n" for key, value in table.items()) + "\n"
+        for name, table in tables.items()
+    )
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case str():
+            return _quoted(value)
+        case bool():
+            return "true" if value else "false"
+        case datetime() | date() | time():
+            return value.isoformat()
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{_quoted(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+        case _:
+            return str(value)
+
+
+def _quoted(text: str) -> str:
+    # JSON escapes what TOML does, but for the character DEL.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

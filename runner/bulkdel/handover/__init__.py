@@ -1,0 +1,1 @@
+"""The archive of a hand-over: a tar of plain files, compressed, with its manifest first."""

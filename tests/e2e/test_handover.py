@@ -1,0 +1,502 @@
+"""A run is handed over: packed, unpacked by another user on another machine, and goes on there, and only there."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from bulkdel.commands.unpack import check
+from bulkdel.core.handover import MANIFEST
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.handover.reading import unpack
+from tests.harness import (
+    KEYS,
+    POOL,
+    Ran,
+    assert_permitted,
+    bulkdel,
+    case,
+    check_second_reader,
+    environment,
+    finish,
+    sandbox,
+    user_ids,
+    write_objects,
+)
+
+IDS = user_ids(300)
+VIPS = IDS[:30]
+OTHERS = user_ids(5, seed=1)
+"""Users that stay: a look-up that finds one proves that the others are gone."""
+
+
+def elsewhere(folder: Path, *words: object, env: dict[str, str] | None = None) -> Ran:
+    """Run the command as another user of the system, on a machine with another name."""
+    program = shutil.which("unshare")
+    assert program is not None, "unshare is a part of util-linux"
+    other_user = ("--user", "--map-user=65532", "--map-group=65532")
+    assert_permitted(program, "--uts", *other_user)
+    inner = " ".join((program, *other_user, '"$@"'))
+    script = ("sh", "-c", f"hostname colleague && exec {inner}", "sh", sys.executable, "-m", "bulkdel")
+    done = subprocess.run(
+        [program, "--uts", *script, *map(str, words)],
+        cwd=folder,
+        env=environment(env),
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def command_in(text: str) -> list[str]:
+    """The words of the command after `To go on`."""
+    return shlex.split(text.split("To go on:\n  ")[1].splitlines()[0])
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def content_of(archive: Path) -> bytes:
+    """Everything in an archive, as another implementation reads it."""
+    with archive.open("rb") as file:
+        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+
+
+def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    exclude = write_objects(first / "vips.jsonl", VIPS)
+    config = first / "c.toml"
+    config.write_text('[run]\nspare_created_after = "2025-01-01"\n\n[protect]\npools = ["another"]\n')
+    options = ("--rate", 0, "--exclude", exclude, "--backup", first / "b.jsonl.zst", "--config", config)
+    with case(first, IDS, users=[*IDS, *OTHERS], options=options) as one:
+        one.ids -= len(VIPS)
+        stopped = one.run("--limit", 100, cwd=first)
+        assert stopped.code == 0, stopped.err
+        log = one.log.read_bytes()
+        packed = bulkdel("pack", one.export, "--out", "run.tar.zst", cwd=first, env={})
+        assert packed.code == 0, packed.err
+        assert (first / "run.tar.zst").stat().st_mode & 0o777 == 0o600
+        assert hashlib.sha256((first / "run.tar.zst").read_bytes()).hexdigest() in packed.out
+        assert one.log.read_bytes().startswith(log)
+        # The first machine: the log says where the run goes on, and the run is not resumed from it.
+        for refused in (one.run(cwd=first), bulkdel("pack", one.export, "--out", "two.tar.gz", cwd=first)):
+            assert refused.code == 3
+            assert f"goes on where {first / 'run.tar.zst'} was unpacked" in refused.err
+        assert "handover   packed on " in (status := bulkdel("status", one.export, env={}).out)
+        assert "To go on" not in status
+
+        shutil.copy(first / "run.tar.zst", second)
+        shutil.move(first, tmp_path / "gone")  # what the second machine has is in the archive
+        unpacked = elsewhere(second, "unpack", "run.tar.zst", env={})
+        assert unpacked.code == 0, unpacked.err
+        folder = second / "run"
+        assert (folder / one.log.name).read_bytes() == log
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+        assert "set GENAUTH_ACCESS_KEY_ID" in unpacked.err
+        words = command_in(unpacked.err)
+        assert words[:4] == ["bulkdel", "run", "delete-users", "run/export.jsonl"]
+        assert not {"--confirm", "--pool", "--limit"} & set(words)
+        assert 'pools = ["another"]' in (folder / "c.toml").read_text().replace('"pools"', "pools")
+        told = elsewhere(second, "status", "run/export.jsonl", env={}).out
+        assert f"To go on, in {folder}:\n  bulkdel run delete-users export.jsonl " in told
+        assert "Not in that folder" not in told
+
+        before = one.served.pool.deleted
+        asked = elsewhere(second, *words[1:])
+        assert asked.code == 2
+        assert "and you are 65532 on colleague" in asked.err
+        assert f"--confirm {one.ids} --pool {POOL}" in asked.err
+        assert one.served.pool.deleted == before == 100
+        ran = elsewhere(second, *words[1:], "--limit", 100, "--confirm", one.ids, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        check_second_reader(folder / one.log.name, ran.summary)
+        # Once: `--limit` is the same, so nothing else asks either.
+        ran = elsewhere(second, *words[1:], "--limit", 100)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 270, "excluded": 30}
+        assert one.effects(IDS[30:]) == [1] * 270
+        assert one.effects(VIPS) == [0] * 30
+        verified = elsewhere(second, "verify", "run/export.jsonl", "--rate", 0, "--json")
+        assert verified.code == 0, verified.err
+        assert verified.found() == (270, 0, 0)
+        report = elsewhere(second, "report", "run/export.jsonl", "--out", "report.json")
+        assert report.code == 0, report.err
+        restored = elsewhere(second, "restore", "run/export.jsonl", "--plan", "--passwords", "none", "--json")
+        assert restored.code == 0, restored.err
+        assert json.loads(restored.out)["rows"] == 270, "the backup has moved, and has every record"
+
+
+def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Path) -> None:
+    store, piped = f"file://{tmp_path}/store", b"".join(b'"%s"\n' % id_.encode() for id_ in IDS)
+    with sandbox(IDS) as served:
+        given = ("--host", served.url, "--rate", 0, "--store", store, "--confirm", 300, "--pool", POOL, "--limit", 100)
+        ran = bulkdel("run", "delete-users", "-", *given, cwd=tmp_path, input=piped)
+        assert ran.code == 0, ran.err
+        packed = bulkdel("pack", store, "--out", "run.tar.gz", cwd=tmp_path)
+        assert packed.code == 0, packed.err
+        refused = bulkdel("run", "delete-users", "store.input", *given, cwd=tmp_path)
+        assert refused.code == 3
+        assert "goes on where" in refused.err
+        unpacked = bulkdel("unpack", "run.tar.gz", "--to", "new", cwd=tmp_path, env={})
+        assert unpacked.code == 0, unpacked.err
+        words = command_in(unpacked.err)
+        assert words[:6] == ["bulkdel", "run", "delete-users", "new/store.input", "--host", served.url]
+        assert words[-2:] == ["--checkpoint", "new/store"]
+        ran = bulkdel(*words[1:], "--json", "--confirm", 300, "--pool", POOL, cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 300}
+        assert [served.ledger.effects(id_, "user_id") for id_ in IDS] == [1] * 300
+
+
+def test_no_secret_is_packed(tmp_path: Path) -> None:
+    secrets = {
+        "BULKDEL_NOTIFY": "http://127.0.0.1:9/SECRET1",
+        "GENAUTH_ACCESS_KEY_ID": KEYS["GENAUTH_ACCESS_KEY_ID"],
+        "GENAUTH_ACCESS_KEY_SECRET": KEYS["GENAUTH_ACCESS_KEY_SECRET"],
+        "BULKDEL_GENAUTH__CREDENTIALS_FILE": str(tmp_path / "SECRET5"),
+    }
+    key, token = tmp_path / "SECRET2", tmp_path / "SECRET4"
+    for path in (key, token, tmp_path / "SECRET5"):
+        path.write_text("SECRETVALUE" * 3)
+        path.chmod(0o600)
+    config = tmp_path / "c.toml"
+    with case(tmp_path, IDS) as one:
+        # The sandbox also takes the requests that a proxy gets.
+        proxy = one.served.url.replace("http://", "http://user:SECRET3@")
+        config.write_text(f'[run]\nproxy = "{proxy}"\n[genauth]\nlang = "de"\ncredentials_file = "{key}"\n')
+        more = ("--listen", f"unix:{tmp_path}/s", "--listen-control", token, "--archive-key", key)
+        store = ("--archive", f"file://{tmp_path}/a")
+        ran = one.run("--limit", 50, "--config", config, *more, *store, env=secrets)
+        assert ran.code == 0, ran.err
+        packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst", env=secrets)
+        assert packed.code == 0, packed.err
+    content = content_of(tmp_path / "run.tar.zst")
+    for secret in (b"SECRET1", b"SECRET3", b"SECRETVALUE", *(value.encode() for value in KEYS.values())):
+        assert secret not in content, secret
+    assert b"de" in content
+    unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new", env={})
+    assert unpacked.code == 0, unpacked.err
+    assert "credentials_file" not in (tmp_path / "new" / "c.toml").read_text()
+    for name in ("[genauth] credentials_file", "--proxy", "--notify", "BULKDEL_GENAUTH__CREDENTIALS_FILE"):
+        assert f"A secret that has to be here: {name}\n" in unpacked.err
+    left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
+    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive-key"}
+    line = " ".join(command_in(unpacked.err))
+    assert "SECRET" not in line
+    assert "hidden" not in line
+
+
+def test_a_run_that_is_under_way_is_not_packed(tmp_path: Path) -> None:
+    out = tmp_path / "run.tar.zst"
+    with case(tmp_path, IDS, latency_s=0.05, options=("--rate", 20, "--concurrency", 1)) as one:
+        process = one.start()
+        one.wait_until_deleted(50)
+        refused = bulkdel("pack", one.export, "--out", out)
+        assert refused.code == 3
+        assert f"a run (pid {process.pid}) is under way" in refused.err
+        assert f"bulkdel ctl {one.log} stop" in refused.err
+        stopped = bulkdel("ctl", one.export, "stop")
+        assert stopped.code == 0, stopped.err
+        assert finish(process).code == 6
+        assert not out.exists()
+        assert bulkdel("pack", one.export, "--out", out).code == 0
+
+
+def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path: Path) -> None:
+    exclude, out = write_objects(tmp_path / "vips.jsonl", VIPS), tmp_path / "run.tar.zst"
+    with case(tmp_path, IDS, options=("--rate", 0, "--exclude", exclude)) as one:
+        one.ids -= len(VIPS)
+        assert one.run("--limit", 50).code == 0
+        log = one.log.read_bytes()
+        now, copy = tmp_path / "moved", tmp_path / "copy"
+        now.mkdir()
+        exclude.rename(now / "keep.jsonl")
+        one.export.rename(now / "export.jsonl")
+        write_objects(exclude, VIPS[1:])
+        missing = bulkdel("pack", one.log, "--out", out)
+        assert missing.code == 3
+        assert f"  {one.export}, the export: is not there\n  {exclude}, an exclude file: " in missing.err
+        assert missing.err.endswith("Name each where it is now: --moved FILE\n")
+        other = bulkdel("pack", one.log, "--out", out, "--moved", exclude)
+        assert other.code == 3
+        given = ("--moved", now / "keep.jsonl", "--moved", now / "export.jsonl")
+        superfluous = bulkdel("pack", one.log, "--out", out, *given, "--moved", exclude)
+        assert superfluous.code == 3
+        assert f"--moved {exclude}: is no file of this run that is missing" in superfluous.err
+        assert (out.exists(), one.log.read_bytes()) == (False, log)
+        packed = bulkdel("pack", one.log, "--out", out, *given)
+        assert packed.code == 0, packed.err
+        unpacked = bulkdel("unpack", out, "--to", copy)
+        words = command_in(unpacked.err)
+        ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert one.effects(VIPS) == [0] * 30
+
+
+def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
+    secret, backup = tmp_path / "secret", tmp_path / "b.jsonl"
+    secret.write_text("SECRET")
+    with case(tmp_path, IDS, options=("--rate", 0, "--backup", backup)) as one:
+        assert one.run("--limit", 50).code == 0
+        Path(f"{one.log}.still-there.jsonl").symlink_to(secret)
+        packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst")
+        assert packed.code == 0, packed.err
+        assert "is left out: it is a symbolic link" in packed.out
+        assert b"SECRET" not in content_of(tmp_path / "run.tar.zst")
+        # What is needed to go on is no link either: its bytes could be others when it is read again.
+        backup.rename(tmp_path / "elsewhere")
+        backup.symlink_to(tmp_path / "elsewhere")
+        refused = bulkdel("pack", one.log, "--again", "--out", tmp_path / "2.tar.zst")
+        assert refused.code == 3
+        assert f"{backup}, the backup of the records: it is a symbolic link" in refused.err
+
+
+def test_a_full_disk_leaves_no_archive_and_no_folder_and_the_run_where_it_was(tmp_path: Path) -> None:
+
+    ids = user_ids(4_000)
+    with case(tmp_path, ids) as one:
+        assert one.run("--limit", 50).code == 0
+        log = one.log.read_bytes()
+        names = set(bytes_in(tmp_path))
+
+        def limited(*words: object) -> subprocess.CompletedProcess[bytes]:
+            line = f'ulimit -f 40; exec {sys.executable} -m bulkdel "$@"'  # blocks of 512 bytes
+            given = ["sh", "-c", line, "sh", *map(str, words)]
+            return subprocess.run(given, capture_output=True, env=environment({}), check=False, timeout=60)
+
+        full = limited("pack", one.log, "--out", tmp_path / "run.tar.zst")
+        assert full.returncode == 5, full.stderr
+        assert b"File too large. Nothing was packed." in full.stderr
+        assert (set(bytes_in(tmp_path)), one.log.read_bytes()) == (names, log)
+        assert bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst").code == 0
+        names = {path.name for path in tmp_path.iterdir()}
+        full = limited("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
+        assert full.returncode == 5, full.stderr
+        assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as one:
+        assert one.run("--limit", 50).code == 0
+        log = one.log.read_bytes()
+        assert bulkdel("pack", one.log, "--again", "--out", tmp_path / "1.tar.zst").code == 2
+        for number, again in enumerate(((), ("--again",), ("--again",))):
+            packed = bulkdel("pack", one.log, *again, "--out", tmp_path / f"{number}.tar.zst")
+            assert packed.code == 0, packed.err
+        assert bulkdel("pack", one.log, "--again", "--out", tmp_path / "1.tar.zst").code == 3
+        unpacked = bulkdel("unpack", tmp_path / "2.tar.zst", "--to", tmp_path / "back")
+        assert unpacked.code == 0, unpacked.err
+        assert (tmp_path / "back" / one.log.name).read_bytes() == log
+        ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
+        assert ran.counts() == {"deleted": 300}
+        # On the first machine nothing needs the copies any more.
+        assert bulkdel("status", "--audit", one.log).code == 0
+
+
+def test_a_complete_run_is_packed_with_its_verification_and_its_log_stays_as_it_is(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, users=[*IDS, *OTHERS]) as one:
+        assert one.run().code == 0
+        assert bulkdel("verify", one.export, "--rate", 0).code == 0
+        log = one.log.read_bytes()
+        packed = bulkdel("pack", one.export, "--out", tmp_path / "run.tar.zst")
+        assert packed.code == 0, packed.err
+        assert one.log.read_bytes() == log
+        unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
+        assert "Nothing remains to be sent" in unpacked.err
+        one.export.unlink()
+        again = bulkdel("verify", tmp_path / "new" / "export.jsonl", "--rate", 0, "--json")
+        assert again.code == 0, again.err
+        assert again.summary["requests"] == 0, "its findings came along"
+
+
+# ── hostile archives ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+Member = tuple[tarfile.TarInfo, bytes]
+Members = list[Member]
+
+
+def member(
+    name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, len(data)
+    return info, data
+
+
+def written(members: Iterable[Member], end: bytes = bytes(1024)) -> bytes:
+    out = b""
+    for info, data in members:
+        out += info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+    return out + end
+
+
+def with_manifest(members: Members, change: Callable[[dict[str, Any]], None]) -> Members:
+    found = json.loads(members[0][1])
+    change(found)
+    return [member(MANIFEST, json.dumps(found).encode()), *members[1:]]
+
+
+def renamed(members: Members, name: str) -> Members:
+    """Another name of the export, in the manifest and in the archive."""
+    data = members[2][1]
+    there = with_manifest(members, lambda found: found["files"][1].update(name=name))
+    return [there[0], members[1], member(name, data), *members[3:]]
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+Hostile = Callable[[Members], bytes]
+
+HOSTILE: dict[str, Hostile] = {
+    "a path": lambda members: written(renamed(members, "../outside")),
+    "an absolute name": lambda members: written(renamed(members, "/tmp/outside")),
+    "a name with a path in the archive alone": lambda members: written(
+        [*members[:2], member("../outside", members[2][1]), *members[3:]]
+    ),
+    "a symbolic link": lambda members: written(
+        [*members[:2], member("export.jsonl", b"", tarfile.SYMTYPE, "/etc/passwd")]
+    ),
+    "a symbolic link of the right size": lambda members: written(
+        [*members[:2], member("export.jsonl", members[2][1], tarfile.SYMTYPE, "/etc/passwd"), *members[3:]]
+    ),
+    "a hard link": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.LNKTYPE, "/etc/passwd")]),
+    "a link before the file": lambda members: written(
+        [*members[:2], member("export.jsonl", b"", tarfile.SYMTYPE, "../outside"), *members[2:]]
+    ),
+    "a device": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.CHRTYPE)]),
+    "a pipe": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.FIFOTYPE)]),
+    "a folder": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.DIRTYPE), *members[2:]]),
+    "a long name": lambda members: written(
+        [*members[:2], member("x", b"../outside\0", tarfile.GNUTYPE_LONGNAME), *members[2:]]
+    ),
+    "other headers": lambda members: written(
+        [*members[:2], member("x", b"30 path=../outside\n", tarfile.XHDTYPE), *members[2:]]
+    ),
+    "a name twice": lambda members: written(
+        with_manifest([*members, members[2]], lambda found: found["files"].append(found["files"][1]))
+    ),
+    "the log in capitals": lambda members: written(renamed(members, "EXPORT.JSONL.CHECKPOINT.JSONL")),
+    "more files": lambda members: written([*members, member("more", b"x")]),
+    "more bytes": lambda members: written(members) + b"x",
+    "fewer files": lambda members: written(members[:-1]),
+    "no end": lambda members: written(members, b""),
+    "a changed byte of a file": lambda members: flipped(written(members), written(members).index(IDS[7].encode())),
+    "a changed size": lambda members: written(
+        with_manifest(members, lambda found: found["files"][1].update(size=1 << 20))
+    ),
+    "a size that no archive holds": lambda members: written(
+        with_manifest(members, lambda found: found["files"][1].update(size=1 << 50))
+    ),
+    "another format": lambda members: written(with_manifest(members, lambda found: found.update(format=2))),
+    "no manifest": lambda members: written(members[1:]),
+    "a large manifest": lambda members: written([member(MANIFEST, b" " * (9 << 20)), *members[1:]]),
+    "zeros without end": lambda members: written(members) + bytes(4 << 20),
+    "a log that is none": lambda members: written(
+        with_manifest(members, lambda found: found.update(log="export.jsonl"))
+    ),
+    "a log of another run": lambda members: written(with_manifest(members, lambda found: found.update(run_id="other"))),
+    "a command of its own": lambda members: written(
+        with_manifest(members, lambda found: found["going_on"].update(names=["j", "x\x1b[2J"]))
+    ),
+    "rubbish": lambda _: b"\0" * 512 + os.urandom(512),
+    "nothing": lambda _: b"",
+}
+
+
+@pytest.fixture(scope="module")
+def packed_run(tmp_path_factory: pytest.TempPathFactory) -> Members:
+    """The members of an archive."""
+    folder = tmp_path_factory.mktemp("packed")
+    with case(folder, IDS) as one:
+        assert one.run("--limit", 50).code == 0
+        assert bulkdel("pack", one.export, "--out", folder / "run.tar.gz").code == 0
+    with tarfile.open(folder / "run.tar.gz") as archive:  # also that any tar can read it
+        return [(info, archive.extractfile(info).read()) for info in archive]  # type: ignore[union-attr]
+
+
+def unpacked(archive: Path) -> Any:
+    """Unpack to the folder `new` beside it, with the checks of the command."""
+    return unpack(archive, archive.parent / "new", check, lambda _size: None)
+
+
+def test_an_archive_that_another_tar_has_written_is_the_same(packed_run: Members, tmp_path: Path) -> None:
+    archive = tmp_path / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(written(packed_run)))
+    assert unpacked(archive).manifest.job == "delete-users"
+    assert set(bytes_in(tmp_path / "new")) == {info.name for info, _ in packed_run}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_is_refused_and_leaves_nothing(packed_run: Members, tmp_path: Path, name: str) -> None:
+    home = tmp_path / "a" / "b"
+    home.mkdir(parents=True)
+    archive = home / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(HOSTILE[name](packed_run)))
+    with pytest.raises(NotAcceptable) as refused:
+        unpacked(archive)
+    assert str(refused.value).isprintable() or "\x1b" not in str(refused.value)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()] == [archive]
+    assert [path.name for path in home.iterdir()] == [archive.name]
+
+
+@pytest.mark.parametrize("at", [10, 2_000, -40, -6])
+def test_an_archive_with_a_changed_byte_is_refused(packed_run: Members, tmp_path: Path, at: int) -> None:
+    for name, packed in (("run.tar.zst", zstandard.compress(written(packed_run))), ("run.tar.gz", gzipped(packed_run))):
+        folder = tmp_path / name
+        folder.mkdir()
+        archive = folder / name
+        archive.write_bytes(flipped(packed, at % len(packed)))
+        with pytest.raises(NotAcceptable):
+            unpacked(archive)
+        assert [path.name for path in folder.iterdir()] == [name]
+
+
+def gzipped(members: Members) -> bytes:
+    return gzip.compress(written(members))
+
+
+def test_a_bomb_is_refused_after_few_bytes(packed_run: Members, tmp_path: Path) -> None:
+    """64 MiB of zeros in place of the export, and no manifest that says so."""
+    archive = tmp_path / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(written(packed_run[:2], b"") + bytes(256 << 20)))
+    assert archive.stat().st_size < 100_000
+    with pytest.raises(NotAcceptable):
+        unpacked(archive)
+    assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+def test_a_folder_that_is_there_is_never_touched(packed_run: Members, tmp_path: Path) -> None:
+    archive, there = tmp_path / "run.tar.zst", tmp_path / "new"
+    archive.write_bytes(zstandard.compress(written(packed_run)))
+    elsewhere_ = tmp_path / "elsewhere"
+    elsewhere_.mkdir()
+    there.symlink_to(elsewhere_)
+    with pytest.raises(NotAcceptable, match="is there already"):
+        unpacked(archive)
+    assert list(elsewhere_.iterdir()) == []
+    there.unlink()
+    there.parent.chmod(0o700)
+    with pytest.raises(FileFailed, match="--to FOLDER"):
+        unpack(archive, tmp_path / "no" / "new", lambda *_: None, lambda _: None)

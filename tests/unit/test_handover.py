@@ -1,0 +1,159 @@
+"""The manifest of a hand-over: it comes back as it was written, and one that is not trusted is refused."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkdel.core.handover import (
+    MANIFEST,
+    MEMBER_MAX,
+    GoingOn,
+    Manifest,
+    PackedFile,
+    Unfit,
+    check_name,
+    free_name,
+    toml_of,
+    without_files,
+)
+
+SHA256 = "0" * 64
+LOG = PackedFile("users.csv.checkpoint.jsonl", "the log", 12, SHA256)
+GOING_ON = GoingOn(
+    "run",
+    ("delete-users", "users.csv"),
+    {"--trim": (), "--exclude": ("a.csv", "s3://bucket/b.csv")},
+    {"BULKDEL_GENAUTH__BRAND": "authing"},
+    ("--exclude",),
+    ("--listen",),
+    ("--notify",),
+)
+ONE = Manifest(
+    *("bulkdel 0.1.0", "word", "2026-11-26T10:00:00.000Z", "anna", "m1", "run", "delete-users", "https://x", "pool"),
+    remaining=3,
+    log=LOG.name,
+    config=None,
+    settings={"rate": 50.0, "exclude": ["a.csv"]},
+    files=(LOG, PackedFile("users.csv", "the export", 0, SHA256)),
+    going_on=GOING_ON,
+)
+
+
+def test_a_manifest_comes_back_as_it_was_written() -> None:
+    for one in (ONE, replace(ONE, going_on=None, pool=None, config="users.csv")):
+        assert Manifest.of(one.to_bytes()) == one
+    assert ONE.size == 12
+
+
+def values() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ONE.to_bytes())
+    return found
+
+
+def changed(*path: str | int, to: Any) -> bytes:
+    found = values()
+    where: Any = found
+    for step in path[:-1]:
+        where = where[step]
+    where[path[-1]] = to
+    return json.dumps(found).encode()
+
+
+NOT_OURS = "is not one that bulkdel wrote"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", NOT_OURS),
+        (b"[]", NOT_OURS),
+        (b"[" * 100_000, NOT_OURS),
+        (b'{"format": 1}', NOT_OURS),
+        (b'{"format": 2}', "has format 2, and this version reads 1"),
+        (changed("format", to="1"), "has format '1'"),
+        (changed("files", to=[{"name": "x"}]), NOT_OURS),
+        (changed("files", 0, "more", to=1), NOT_OURS),
+        (changed("remaining", to=True), NOT_OURS),
+        (changed("settings", to=[]), NOT_OURS),
+        (changed("host", to="a\x1b[2Jb"), "cannot be printed"),
+        (changed("pool", to=7), "cannot be printed"),
+        (changed("files", 1, "name", to="../x"), "'../x', which is not the name of a file"),
+        (changed("files", 1, "name", to="/etc/passwd"), "not the name of a file"),
+        (changed("files", 1, "name", to=MANIFEST), "twice"),
+        (changed("files", 1, "name", to=LOG.name.upper()), "twice"),
+        (changed("files", 1, "size", to=-1), "no size"),
+        (changed("files", 1, "size", to=1.5), "no size"),
+        (changed("files", 1, "sha256", to="A" * 64), "no SHA-256"),
+        (changed("log", to="other"), "none of its files"),
+        (changed("log", to=None), "none of its files"),
+        (changed("config", to="other"), "none of its files"),
+        (changed("going_on", to={}), NOT_OURS),
+        (changed("going_on", "command", to="batch"), "does not have"),
+        (changed("going_on", "names", to=["j", "a\nb"]), "does not have"),
+        (changed("going_on", "names", to=["j", 5]), "does not have"),
+        (changed("going_on", "options", to={"; rm": []}), "does not have"),
+        (changed("going_on", "options", to={"--rate": ["\x1b"]}), "does not have"),
+        (changed("going_on", "paths", to=["-x"]), "does not have"),
+        (changed("going_on", "variables", to={"LD_PRELOAD": "x"}), "does not have"),
+        (changed("going_on", "variables", to={"BULKDEL_GENAUTH__CREDENTIALS_FILE": "x"}), "does not have"),
+    ],
+)
+def test_a_manifest_that_is_not_trusted_is_refused(data: bytes, said: str) -> None:
+    with pytest.raises(Unfit, match=r"^[^\x1b]*$") as refused:
+        Manifest.of(data)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", ".hidden", "a/b", "/a", "..\\a", "a\0b", "a\nb", "\u202ea", " ", "x" * 256, "é" * 128, 5, None],
+)
+def test_a_name_that_is_no_plain_name_is_refused(name: Any) -> None:
+    with pytest.raises(Unfit):
+        check_name(name)
+
+
+def test_a_long_name_is_cut_in_the_archive_alone() -> None:
+    assert replace(LOG, name="é" * 60).member == "é" * (MEMBER_MAX // 2)
+    assert replace(LOG, name="x" + "é" * 60).member == "x" + "é" * 49
+    assert LOG.member == LOG.name
+
+
+def test_a_taken_name_gets_a_number() -> None:
+    assert free_name("a.csv", ()) == "a.csv"
+    assert free_name("a.csv", {"A.CSV", "a-2.csv"}) == "a-3.csv"
+    assert free_name("a", {"a"}) == "a-2"
+
+
+def test_a_table_is_packed_without_the_files_of_its_secrets() -> None:
+    table = {"brand": "authing", "credentials_file": "/k", "auth": {"token_FILE": "/t", "kind": "bearer"}, "file": "x"}
+    kept, gone = without_files(table)
+    assert kept == {"brand": "authing", "auth": {"kind": "bearer"}, "file": "x"}
+    assert gone == ["credentials_file", "auth.token_FILE"]
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
+PLAIN = (
+    TEXT
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.sampled_from([date(2026, 1, 31), time(6, 30), datetime(2026, 1, 31, 6, tzinfo=UTC)])
+)
+VALUES: Callable[[], st.SearchStrategy[Any]] = lambda: st.recursive(  # noqa: E731 - a recursive type has no name
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6
+)
+
+
+@given(st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES(), max_size=4), max_size=3))
+def test_tables_come_back_as_tomllib_reads_them(tables: dict[str, dict[str, Any]]) -> None:
+    assert tomllib.loads(toml_of(tables)) == tables
