@@ -14,7 +14,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-store test-deploy test-python \
+.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
 	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-store lock lock-image clean
 
 demo: $(STAMP)
@@ -79,6 +79,12 @@ test-store:
 	$(MAKE) .venv-store/.installed VENV=.venv-store
 	.venv-store/bin/python -m pip install --quiet botocore 'moto[s3,server]'
 	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py tests/e2e/test_store_moto.py
+
+# Shards on a Ray cluster of several nodes on this machine, which are killed and frozen: about six minutes. Ray comes from pip.
+test-ray:
+	$(MAKE) .venv-ray/.installed VENV=.venv-ray
+	.venv-ray/bin/python -m pip install --quiet 'ray>=2.55,<3'
+	.venv-ray/bin/python -m pytest -n 0 tests/e2e/test_ray.py
 
 # The manifests by kubernetes-validate, the units by systemd-analyze, the image by buildah on a base of debootstrap, which
 # needs root. Two minutes the first time, then one. What the machine lacks is named and left out.

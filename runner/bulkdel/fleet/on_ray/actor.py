@@ -75,7 +75,9 @@ class Started(TypedDict):
 class Actor:
     """The actor. The engine makes a Ray actor of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, unheard_s: float = UNHEARD_S) -> None:
+        """unheard_s: see UNHEARD_S; a test gives less."""
+        self._unheard_s = unheard_s
         self._outgoing = Outgoing()
         self._incoming = Incoming()
         self._news = asyncio.Event()
@@ -160,8 +162,8 @@ class Actor:
                     self._add(Kind(said.stream), said.line)
 
     async def _kill_unheard(self, process: LocalProcess) -> None:
-        while self._polled_at + UNHEARD_S > time.monotonic():  # noqa: ASYNC110 - nothing tells that polls stay away
-            await asyncio.sleep(POLL_S)
+        while self._polled_at + self._unheard_s > time.monotonic():  # noqa: ASYNC110 - nothing tells that no poll comes
+            await asyncio.sleep(self._unheard_s / 10)
         await process.kill()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

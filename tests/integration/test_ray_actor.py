@@ -1,0 +1,145 @@
+"""The actor and what placed its process, without Ray: real processes, a real keeper, and every call sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bulkdel.errors import NotAcceptable
+from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
+from bulkdel.fleet.on_ray.lines import Kind, Plain
+from bulkdel.fleet.on_ray.on_node import Lost, OnNode
+from bulkdel.fleet.placing import Environment, Exited, Said, Work
+from bulkdel.fleet.rate_keeper import keeping_rate
+from bulkdel.http.shared_rate import KeeperAddress
+from tests.harness import KEYS, POOL, case, user_ids
+
+NOWHERE = KeeperAddress("/nowhere", "pool")
+
+
+class Twice:
+    """The calls of an actor, each of which arrives twice. silent: it does not answer any more."""
+
+    def __init__(self) -> None:
+        self.actor = Actor()
+        self.silent = False
+        self.killed = False
+
+    async def start(self, parcel: Parcel) -> Started:
+        first, second = await asyncio.gather(self.actor.start(parcel), self.actor.start(parcel))
+        assert first == second
+        return first
+
+    async def poll(self, after: int) -> Sequence[Plain]:
+        if self.silent:
+            raise Lost("no answer")
+        _, second = await asyncio.gather(self.actor.poll(after), self.actor.poll(after))
+        return second
+
+    async def tell(self, items: Sequence[Plain]) -> None:
+        await self.actor.tell(items)
+        await self.actor.tell(items)
+
+    async def kill(self) -> None:
+        self.killed = True
+        await self.actor.kill()
+
+
+def children() -> list[int]:
+    """The processes of bulkdel that this process has started."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (each / "stat").read_text().rpartition(")")[2].split()
+            if int(parent[1]) == os.getpid() and parent[0] != "Z" and b"-m\0bulkdel" in (each / "cmdline").read_bytes():
+                found.append(int(each.name))
+    return found
+
+
+def work(*words: object, **environ: str) -> Work:
+    return Work([str(word) for word in words], Environment(values=environ), NOWHERE)
+
+
+async def placed(work: Work, calls: Twice, lost: list[bool] | None = None) -> OnNode:
+    found = OnNode(calls, "n1", work.keeper, ([] if lost is None else lost).append)
+    await found.start(parcel_of(work))
+    return found
+
+
+async def said(process: OnNode) -> AsyncIterator[Said | Exited]:
+    async with asyncio.timeout(60):
+        async for each in process.poll():
+            yield each
+
+
+async def test_a_call_that_arrives_twice_starts_one_process() -> None:
+    before, calls = children(), Twice()
+    process = await placed(work("sandbox", "--port", 0), calls)
+    assert len({*children()} - {*before}) == 1
+    process.signal(15)
+    ended = [each async for each in said(process) if isinstance(each, Exited)]
+    assert len(ended) == 1
+    await process.kill()
+
+
+async def test_a_run_on_a_node_shares_the_rate_and_ends_with_its_result(tmp_path: Path) -> None:
+    """The lines between the process and the keeper pass through the actor, in both directions."""
+    ids = user_ids(300, seed=51)
+    with case(tmp_path, ids) as it:
+        async with keeping_rate({"pool": 200.0}) as keeper:
+            order = Work([str(each) for each in it.args], Environment(values=KEYS), keeper.address("pool"), tmp_path)
+            process = await placed(order, Twice())
+            everything = [each async for each in said(process)]
+            await process.kill()
+        exited = everything[-1]
+        assert isinstance(exited, Exited), everything
+        assert (exited.code, json.loads(exited.result)["deleted"]) == (0, 300), everything
+        assert it.effects(ids) == [1] * 300
+    assert f"from pool {POOL}".encode() not in exited.result
+
+
+async def test_another_version_is_refused_by_name() -> None:
+    before, calls = children(), Twice()
+    parcel = Parcel(**{**parcel_of(work("jobs")), "tool": "9.9.9"})
+    process = OnNode(calls, "n1", NOWHERE, lambda _: None)
+    with pytest.raises(NotAcceptable, match=r"node n1 has bulkdel .* and bulkdel 9\.9\.9 gives the order"):
+        await process.start(parcel)
+    assert (children(), calls.killed) == (before, True)
+
+
+async def test_no_secret_is_in_what_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has the values. What is Ray's own, and what the run drops, is not passed on to the process."""
+    secret = Environment(values={"A": "1"}, secrets={"BULKDEL_PROXY": "http://u:p@h"}, dropped=["BULKDEL_RATE"])
+    parcel = parcel_of(Work(["jobs"], secret, NOWHERE))
+    assert "http://u:p@h" not in repr(parcel)
+    for name in ("BULKDEL_PROXY", "BULKDEL_RATE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "of the node")
+    made = Environment(**parcel["environment"]).made(dict(os.environ))
+    assert (made["A"], made["BULKDEL_PROXY"], "BULKDEL_RATE" in made) == ("1", "of the node", False)
+
+
+async def test_a_node_that_does_not_answer_is_lost() -> None:
+    calls, lost = Twice(), list[bool]()
+    process = await placed(work("sandbox", "--port", 0), calls, lost)
+    calls.silent = True
+    assert [each async for each in said(process)] == [Exited(None)]
+    await process.kill()
+    assert (lost, calls.killed) == ([True], True)
+
+
+async def test_a_process_without_a_poll_is_killed() -> None:
+    """Its run has ended, or is cut off."""
+    before, actor = children(), Actor(unheard_s=0.5)
+    await actor.start(parcel_of(work("sandbox", "--port", 0)))
+    assert len(children()) == len(before) + 1
+    async with asyncio.timeout(20):
+        while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
+            await asyncio.sleep(0.05)
+    items = await actor.poll(0)
+    assert [(kind, key) for _, kind, key, _ in items if kind == Kind.EXITED] == [(str(Kind.EXITED), -9)]
