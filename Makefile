@@ -155,7 +155,7 @@ lock: .lock
 # The lock of the image: the same versions, with the extras and without what only the tests need.
 lock-image: .lock
 	cp requirements.lock requirements-image.lock
-	$(COMPILE) --extra aws --extra metrics --extra notify --extra remote --output-file requirements-image.lock pyproject.toml
+	$(COMPILE) --extra aws --extra excel --extra metrics --extra notify --extra parquet --extra remote --output-file requirements-image.lock pyproject.toml
 	! grep -nE '://|^-|(^| )/' requirements-image.lock
 
 .lock:

@@ -39,7 +39,15 @@ from bulkdel.job import Job, load_job
 from bulkdel.parameters import check_type, parameters_of
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
-from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
+from bulkdel.safety.preparation import (
+    ReadingProgress,
+    find_target,
+    prepare,
+    read_again,
+    reads_again,
+    signing_in,
+    with_sample_check,
+)
 from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import Settings
 from bulkdel.store_path import beside
@@ -416,6 +424,8 @@ class Run:
             self._doing = signing_in(plan)
             around = self._surroundings
             plan = await with_sample_check(plan, connect=around.connect, wall=around.wall, chance=around.chance)
+            if reads_again(plan):
+                plan = await around.in_thread(partial(read_again, plan, self._reading), self._reading.stop)
         return plan
 
     def _prepare(self) -> Plan:

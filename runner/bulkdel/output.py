@@ -176,6 +176,11 @@ def summary(text: str) -> None:
     SafeStream(sys.stdout).write(text + "\n")
 
 
+def has_terminal() -> bool:
+    """Whether a person reads both streams, and nothing keeps them."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+
+
 def detach_stdio() -> None:
     """Replace a stream that is gone, because the interpreter's last flush would fail on it and change the exit code."""
     for stream in (sys.stdout, sys.stderr):

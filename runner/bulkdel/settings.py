@@ -378,6 +378,13 @@ class Settings(SendingSettings):
     format: Annotated[Literal["auto", "jsonl", "csv", "lines"], Parameter(group=READING)] = "auto"
     """Format of the export; `lines`: each line is an id. gzip and zstd are detected."""
 
+    encoding: Annotated[str | None, Parameter(group=READING)] = None
+    """Encoding of files that are not UTF-8, by its name in Python: cp1252, gb18030, utf-16-le. UTF-16 with a byte-order
+    mark needs no name."""
+
+    sheet: Annotated[str | None, Parameter(group=READING)] = None
+    """Sheet of a workbook (.xlsx, .xls, .ods), also of exclude files. Default: the only visible one that has rows."""
+
     trim: Annotated[bool, Parameter(group=READING), Flag] = False
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
@@ -391,8 +398,8 @@ class Settings(SendingSettings):
     exclude: Annotated[
         list[str | Path] | None, Parameter(group=SAFETY, negative="", env_var_split=names_in_variable)
     ] = None
-    """File of ids that must not be sent, or its address: same formats, same id type. Repeatable; more may be added on a
-    resume."""
+    """File of ids that must not be sent, or its address; the formats of an export. FILE:COLUMN names its column, and
+    FILE:COLUMN:TYPE an id type of its own, whose accounts are looked up. Repeatable; a resume may add more."""
 
     spare_active_since: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
     """Spare accounts that signed in on this date or later: 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00."""

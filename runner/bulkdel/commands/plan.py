@@ -23,18 +23,30 @@ from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
+from bulkdel.export.encoding import UTF_8
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
-from bulkdel.output import result
+from bulkdel.output import has_terminal, result
 from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
-from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
+from bulkdel.safety.preparation import (
+    ReadingProgress,
+    find_target,
+    prepare,
+    read_again,
+    reads_again,
+    signing_in,
+    with_sample_check,
+)
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import Settings
 from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
+
+NOBODY_MAX = 20
+"""Ids to keep of no account that are shown on a terminal."""
 
 OLD_S = 86_400.0
 """A copy of the memberships that is older than this is called old."""
@@ -70,6 +82,8 @@ def plan(arguments: RunArguments) -> int:
             found = run_loop(
                 with_sample_check(found, connect=connect_in(arguments.environ)), signals, lambda: signing_in(found)
             )
+            if reads_again(found):
+                found = run_loop(_shown(partial(read_again, found, reading), reading, arguments.settings), signals)
         if arguments.settings.json:
             result(json.dumps(plan_values(found)))
         else:
@@ -232,6 +246,8 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "object": None if export.source is None else export.source.to_json(),
         "format": dialect.format,
         "compression": dialect.compression,
+        "encoding": dialect.encoding,
+        "sheet": None if export.source is None or export.source.table is None else export.source.table["sheet"],
         "id_field": dialect.id_field,
         "guessed": dialect.guessed,
         "id_type": plan.id_type.name,
@@ -241,7 +257,17 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "requests": plan.requests,
         "rate": settings.rate,
         "estimated_s": round(plan.requests / settings.rate, 1) if settings.rate else None,
-        "exclude": [{"path": printable(file.path), "ids": file.ids, "sha256": file.sha256} for file in plan.excluded],
+        "exclude": [
+            {
+                "path": printable(file.path),
+                "ids": file.ids,
+                "sha256": file.sha256,
+                "column": file.column,
+                "id_type": file.id_type,
+            }
+            for file in plan.excluded
+        ],
+        "exclude_looked_up": _looked_up_values(plan),
         "exclude_met": found.kept if found else None,
         "exclude_perhaps": found.perhaps if found else 0,
         "own_user_protected": server.owner,
@@ -267,6 +293,12 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "trouble": [name for name, is_so in trouble.items() if is_so],
         "command": None if plan.ids == 0 or plan.complete or settings.sandbox else plan.confirming_line.words,
     }
+
+
+def _looked_up_values(plan: Plan) -> dict[str, Any] | None:
+    if (found := plan.looked_up) is None:
+        return None
+    return {"accounts": found.accounts, "without_id": found.without, "protects_nobody": len(found.nobody)}
 
 
 def _memberships_values(plan: Plan) -> dict[str, Any] | None:
@@ -314,14 +346,26 @@ def _how_it_is_read(plan: Plan) -> str:
     field_name = f"field {dialect.id_field!r}" if dialect.id_field else "bare ids"
     named = dialect.guessed and plan.arguments.undoes is None
     how = " (found by its name; --id-field names another)" if named else ""
-    return f"{dialect.format.upper()}{packed}, {field_name}{how}"
+    return f"{_format_words(plan)}{packed}, {field_name}{how}"
+
+
+def _format_words(plan: Plan) -> str:
+    """The format: of a table, what it is and which sheet is read."""
+    dialect, source = plan.export.dialect, plan.export.source
+    if source is not None and (table := source.table) is not None:
+        hidden = f"; hidden and not read: {', '.join(table['hidden'])}" if table["hidden"] else ""
+        return f"sheet {table['sheet']!r}{hidden}" if table["sheet"] is not None else "Parquet"
+    return dialect.format.upper() + (f", {dialect.encoding}" if dialect.encoding != UTF_8 else "")
 
 
 def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the protected ids, one line for each source, with their number in the export."""
     found, rows = plan.export.preflight, plan.export.counts["excluded"]
     for file in plan.excluded:
-        yield "protected", f"{counted(file.ids, 'id')} in {file.path}"
+        column = f", column {file.column!r}" if file.column is not None else ""
+        kind = f", each {file.id_type} looked up" if file.looked_up else ""
+        yield "protected", f"{counted(file.ids, 'id')} in {file.path}{column}{kind}"
+    yield from _looked_up_lines(plan)
     if plan.excluded and found is not None and found.kept:
         text = f"{found.kept:,} of these ids may be in the export, so {counted(rows, 'row', 'is', 'are')} left out"
         if found.perhaps:
@@ -338,6 +382,25 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         sampled = f": {counts[guard]} of {len(plan.server.found)} in the sample" if plan.server.found else ""
         values = " or ".join(plan.guards.typed(guard))
         yield "spared", f"{SPARED[guard].format(plan.words.noun, values)} ({guard.option}){sampled}"
+
+
+def _looked_up_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield what the look-ups of the exclude files have found."""
+    if not plan.to_look_up or plan.complete:
+        return
+    if (found := plan.looked_up) is None:
+        yield (
+            "note",
+            f"{counted(sum(map(len, plan.to_look_up.values())), 'id')} to keep will be looked up after a sign-in",
+        )
+        return
+    yield "protected", f"{counted(found.accounts, 'account')} that these look-ups found"
+    if found.without:
+        yield "note", f"{found.without:,} of these accounts have no {plan.id_type.name}, so this run cannot reach them"
+    if found.nobody:
+        shown = ", ".join(found.nobody[:NOBODY_MAX]) + (", …" if len(found.nobody) > NOBODY_MAX else "")
+        which = f": {shown}" if has_terminal() else ""
+        yield "note", f"protects nobody: {counted(len(found.nobody), 'id')} to keep, which no look-up finds{which}"
 
 
 def _sample_text(server: SampleCheck, there: str) -> str:

@@ -46,6 +46,9 @@ class Why(Enum):
     LIST = "a list is no id"
     MINUS_ZERO = "the number -0 is no id"
     INEXACT = "a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string"
+    CELL_NUMBER = "a number with a fraction, or of 2^53 and more, is no exact id; format the cell as text"
+    CELL_DATE = "a date or a time is no id; format the cell as text"
+    CELL_BINARY = "bytes are no id"
     RESULT = "a row of an earlier run's results, with outcome {}"
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_type import IdType, misshapen
+from bulkdel.core.table_cells import NOT_TEXT, why_not
 
 TEXT_MAX = 120
 """Characters of a bad row that a message shows: enough to find it by eye, and one line of a wide terminal."""
@@ -51,6 +52,8 @@ class IdCheck:
         if self.trim:
             id_ = bare
         if not id_.isprintable():  # printable text has no forbidden character
+            if (cell := why_not(id_)) is not None:
+                return cell
             for char in id_:
                 if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
                     return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
@@ -74,7 +77,7 @@ def shortened(text: str | bytes) -> str:
     """Return the text of a row for a message: without its line end, at most TEXT_MAX characters."""
     if isinstance(text, bytes):
         text = text[: 4 * TEXT_MAX + 4].decode("utf-8", errors="replace")
-    text = text.rstrip("\r\n")
+    text = text.rstrip("\r\n").removeprefix(NOT_TEXT)
     return text if len(text) <= TEXT_MAX else text[:TEXT_MAX] + "…"
 
 

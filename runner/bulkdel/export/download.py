@@ -15,7 +15,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,12 +69,16 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a copy is a copy of. digest: SHA-256 of the whole address, its query included."""
+    """What a copy is a copy of. digest: SHA-256 of the whole address, its query included.
+
+    table: how the rows of a workbook or of a Parquet file were taken (`export.converting`); None for equal bytes.
+    """
 
     address: str
     digest: str
     version: Version
     at: str
+    table: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, address: Address, version: Version) -> Source:
@@ -86,13 +90,15 @@ class Source:
         """Read the file beside a copy; None when there is none, or it is another file."""
         try:
             found = orjson.loads(source_of(copy).read_bytes())
-            return cls(found["address"], found["digest"], Version.from_json(found["object"]), found["at"])
+            version = Version.from_json(found["object"])
+            return cls(found["address"], found["digest"], version, found["at"], found.get("table"))
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
     def write(self, copy: Path) -> None:
         """Write the file, durably. Raises OSError."""
-        found = {"address": self.address, "digest": self.digest, "object": self.version.to_json(), "at": self.at}
+        found: dict[str, Any] = {"address": self.address, "digest": self.digest, "object": self.version.to_json()}
+        found |= {"at": self.at, **({} if self.table is None else {"table": dict(self.table)})}
         with atomic_file(source_of(copy), lambda _new, _old: True) as file:
             file.write(orjson.dumps(found) + b"\n")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from bulkdel.core.record import ResumePoint
-from bulkdel.export.refusal import refusal
+from bulkdel.export.refusal import AS_UTF_8, Fault, refusal
 
 LINE_MAX = 1 << 20
 """Bytes of a line, a field or a row, at most. An id is much shorter; an unclosed quote would take in a whole file."""
@@ -125,7 +125,8 @@ def decoded(block: Lines, path: str) -> str:
         before = block.data.count(b"\n", 0, error.start)
         text = block.data.split(b"\n")[before]
         reason = f"not UTF-8: byte 0x{block.data[error.start]:02x}"
-        raise refusal(path, reason, "Export it as UTF-8.", line=block.line + before, text=text) from error
+        line = block.line + before
+        raise refusal(path, reason, AS_UTF_8, line=line, text=text, fault=Fault.ENCODING) from error
 
 
 def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:

@@ -12,8 +12,9 @@ from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.id_type import SPREADSHEET, IdSet
 from bulkdel.core.record import Record, ResumePoint
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
-from bulkdel.export.compression import MAGIC, decompressed, detect
+from bulkdel.export.compression import MAGIC, detect
 from bulkdel.export.duplicates import DuplicateFinder
+from bulkdel.export.encoding import recognised
 from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
 from bulkdel.export.lines import peek, whole_lines
 from bulkdel.export.reader import parse
@@ -71,6 +72,7 @@ def preflight(
     known: PositionSet | None = None,
     temporary: Path | None = None,
     resume_rows: int = RESUME_ROWS,
+    dialect: Dialect | None = None,
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
@@ -78,15 +80,16 @@ def preflight(
     known: the duplicates that an earlier session found, or an empty set where duplicates do not matter. Then none are
         searched for, and no sample is drawn. None: search for them.
     temporary: the folder of the temporary file of the search. resume_rows: for tests.
+    dialect: of the copy of a table, which is known; None for a file that is to be recognised.
 
     Raises NotAcceptable for everything in the export that is not acceptable: damage at once, bad rows at the end and
     all together. Raises FileFailed when the temporary file cannot be written.
     """
     hashing = Hashing(export, on_progress)
     compression = detect(hashing.head(MAGIC))
-    lines = whole_lines(decompressed(hashing, compression, export.path, export.block_size), export.path)
-    head, lines = peek(lines)
-    dialect = resolve(head, options, export.path, compression)
+    encoding, plain = recognised(hashing, compression, options.encoding, export.path, export.block_size)
+    head, lines = peek(whole_lines(plain, export.path))
+    dialect = dialect or resolve(head, options, export.path, compression, encoding)
     duplicates, firsts = known or PositionSet(), list[Record]()
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
         tally = _Tally(options, IdSet(options.id_type) if protected is None else protected, duplicates, resume_rows)

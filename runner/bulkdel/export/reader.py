@@ -7,8 +7,8 @@ from functools import partial
 
 from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines, ids_of_records
 from bulkdel.core.record import ResumePoint
-from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
+from bulkdel.export.encoding import UTF_8, utf8_blocks
 from bulkdel.export.file import Export, Fingerprint, checked_blocks
 from bulkdel.export.lines import LINE_MAX, Lines, skip_to, whole_lines, without_blank_end
 from bulkdel.export.refusal import refusal
@@ -21,16 +21,17 @@ def read_rows(
     """Yield the rows; one batch for each block of `whole_lines`, in order.
 
     dialect, fingerprint: of the preflight. begin: a resume point of the preflight; None for all rows. The bytes before
-        it are not parsed, and only read where the export is compressed, or for the header of a CSV file.
+        it are not parsed, and only read where the export is compressed or not UTF-8, or for the header of a CSV file.
 
     Raises Halted when a block has changed since the preflight, before any of it is parsed. Raises NotAcceptable for a
     bad row that the preflight did not find: another version of this program may have other rules.
     """
-    plain = decompressed(checked_blocks(export, fingerprint), dialect.compression, export.path, export.block_size)
+    stored = checked_blocks(export, fingerprint)
+    plain = utf8_blocks(stored, dialect.compression, dialect.encoding, export.path, export.block_size)
     if begin is None:
         found = parse(whole_lines(plain, export.path), dialect, options, export.path)
     else:
-        if dialect.compression == "none":
+        if (dialect.compression, dialect.encoding) == ("none", UTF_8):
             head, _ = skip_to(plain, min(begin.byte, LINE_MAX))
             first = begin.byte // export.block_size
             blocks = checked_blocks(export, fingerprint, first)

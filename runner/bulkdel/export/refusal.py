@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 from bulkdel.core.bad_rows import BadGroup, BadRow, MaxInvalid, Why, looks_like
 from bulkdel.core.id_parser import shortened
 from bulkdel.errors import NotAcceptable
 
+AS_UTF_8 = "Export it as UTF-8, or name its encoding with --encoding."
+
+
+class Fault(enum.Enum):
+    """A fault that options may mend: `export.advice` looks for them."""
+
+    COLUMN = "it is not clear which column or member has the id"
+    ENCODING = "the text is not UTF-8"
+    BAD_ROWS = "rows have no usable id"
+
 
 class ExportRefused(NotAcceptable):
     """An export or an exclude file is not acceptable.
 
     line: of the fault; 0 without one. usable: the number of usable ids, when the whole file was read.
+    fault: one that options may mend. bad: the bad rows by reason. rows: how many rows there are, with the bad ones.
     public: the message without texts of rows.
     """
 
-    def __init__(self, message: str, *, public: str | None = None, line: int = 0, usable: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        public: str | None = None,
+        line: int = 0,
+        usable: int = 0,
+        fault: Fault | None = None,
+        bad: Sequence[BadGroup] = (),
+    ) -> None:
         super().__init__(message)
         self.line = line
         self.usable = usable
+        self.fault = fault
+        self.bad = bad
         self._public = public
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read, the bad ones included; 0 when the file was not read to its end."""
+        return self.usable + sum(group.count for group in self.bad)
+
+    def plus(self, text: str, public: str) -> ExportRefused:
+        """The same refusal with more lines."""
+        return ExportRefused(
+            f"{self}\n{text}",
+            public=f"{self.public}\n{public}" if public else self.public,
+            line=self.line,
+            usable=self.usable,
+            fault=self.fault,
+            bad=self.bad,
+        )
 
     @property
     def public(self) -> str:
@@ -37,6 +76,7 @@ def refusal(
     byte: int | None = None,
     text: str | bytes | None = None,
     private: str = "",
+    fault: Fault | None = None,
 ) -> ExportRefused:
     """Make the error that refuses an export.
 
@@ -50,21 +90,22 @@ def refusal(
         where += f", byte {byte}"
     shown = "" if text is None else f"{shortened(text)!r}: "
     public = f"{where}: {reason}. {todo}"
-    return ExportRefused(f"{where}: {shown}{reason}{private}. {todo}", public=public, line=line or 0)
+    return ExportRefused(f"{where}: {shown}{reason}{private}. {todo}", public=public, line=line or 0, fault=fault)
 
 
 def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
     """Raise ExportRefused for a bad row that no option makes acceptable. torn: the file ends in this row."""
-    reason, todo = bad.why.words, ""
+    reason, todo, fault = bad.why.words, "", None
     match bad.why.why:
         case Why.RESULT:
             todo = "Only what was refused or is unknown goes again: bulkdel results CHECKPOINT --only refused,unknown."
         case Why.NOT_UTF8:
-            todo = "Get the export again." if torn else "Export it as UTF-8."
+            todo = "Get the export again." if torn else AS_UTF_8
+            fault = None if torn else Fault.ENCODING
         case Why.NOT_JSON if torn:
             reason, todo = f"{reason}; the file ends in the middle of this row", "Get the export again."
     if todo:
-        raise refusal(path, reason, todo, line=bad.line, text=bad.text)
+        raise refusal(path, reason, todo, line=bad.line, text=bad.text, fault=fault)
 
 
 def bad_rows_refusal(
@@ -86,6 +127,8 @@ def bad_rows_refusal(
             public=f"{path}, {shown(groups[0].first, public=True)}. {end}",
             line=first,
             usable=rows - bad,
+            fault=Fault.BAD_ROWS,
+            bad=groups,
         )
     how_many = f"{bad:,} of {rows:,} rows {'is' if bad == 1 else 'are'} bad"
     if bad == rows:
@@ -94,10 +137,12 @@ def bad_rows_refusal(
         how_many += f", more than the {allowed:,} that --max-invalid allows"
     begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, allowed, on_invalid)
     return ExportRefused(
-        f"{begin}\n{_table(groups)}\n{end}",
-        public=f"{begin}\n{_table(groups, public=True)}\n{end}",
+        f"{begin}\n{bad_rows_table(groups)}\n{end}",
+        public=f"{begin}\n{bad_rows_table(groups, public=True)}\n{end}",
         line=first,
         usable=rows - bad,
+        fault=Fault.BAD_ROWS,
+        bad=groups,
     )
 
 
@@ -107,7 +152,8 @@ def shown(bad: BadRow, *, public: bool = False) -> str:
     return f"line {bad.line}: {text}{bad.why.words}"
 
 
-def _table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
+def bad_rows_table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
+    """The bad rows as a table: how many have each reason, and the first of them."""
     width = max(4, *(len(f"{group.count:,}") for group in groups))
     lines = [f"  {'rows':>{width}}  the first of them"]
     lines += [f"  {group.count:>{width},}  {shown(group.first, public=public)}" for group in groups]

@@ -16,7 +16,8 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_rows
-from bulkdel.export.compression import decompressed
+from bulkdel.export.download import Source
+from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import checked_blocks
 from bulkdel.export.lines import whole_lines
 from bulkdel.export.spool import SPOOLED
@@ -81,7 +82,8 @@ class RunExport:
     def lines(self) -> Iterator[bytes]:
         """Every line of the decompressed export, with its line feed. Raises Halted for a block that has changed."""
         blocks = checked_blocks(self.export, self.fingerprint)
-        plain = decompressed(blocks, self.dialect.compression, self.export.path, self.export.block_size)
+        how, size = self.dialect, self.export.block_size
+        plain = utf8_blocks(blocks, how.compression, how.encoding, self.export.path, size)
         for block in whole_lines(plain, self.export.path):
             yield from block.data.splitlines(keepends=True)
 
@@ -121,10 +123,15 @@ class Reopened:
 
 
 def _where(path: Path, recorded: str) -> str:
-    """The path of the export: as the log has it; else the copy of a pipe, or a file of its name, beside the log."""
+    """The path of the export: the copy of a table; else as the log has it; else the copy of a pipe, or a file of its
+    name, beside the log.
+    """
+    copy = beside(path, SPOOLED)
+    source = Source.read(copy) if copy.is_file() else None
+    if source is not None and source.table is not None:
+        return str(copy)
     if Path(recorded).is_file():
         return recorded
-    copy = beside(path, SPOOLED)
     near = copy.with_name(Path(recorded).name)
     return next((str(each) for each in (copy, near) if each.is_file()), recorded)
 

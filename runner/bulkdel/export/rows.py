@@ -17,6 +17,7 @@ from bulkdel.core.id_parser import IdCheck, shortened
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Batch, ResumePoint
 from bulkdel.errors import UsageError
+from bulkdel.export.encoding import UTF_8
 from bulkdel.export.lines import Lines
 from bulkdel.export.refusal import refuse_at_once
 
@@ -33,6 +34,7 @@ class ReadOptions:
     max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     whole: whether each row is a whole record, whose text the job needs (`Batch.payloads`). Only JSON Lines have one.
+    encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.sheets`).
     """
 
     id_type: IdType
@@ -44,6 +46,8 @@ class ReadOptions:
     max_invalid: MaxInvalid = MAX_INVALID
     id_pattern: str | None = None
     whole: bool = False
+    encoding: str | None = None
+    sheet: str | None = None
 
     def id_check(self) -> IdCheck:
         """Return the checks of ids for these options. Raises UsageError for a pattern that is no regular expression."""
@@ -68,6 +72,7 @@ class Dialect:
     id_column: CSV only, 0-based.
     guessed: whether the program recognised the id field, or that each line is an id. The plan says so.
     sep_line: CSV only: the first line names the delimiter (`sep=;`, as Excel writes it) and is neither header nor data.
+    encoding: of the text, as Python names it. The log has it only where it is not UTF-8.
     """
 
     format: str
@@ -78,10 +83,11 @@ class Dialect:
     id_column: int | None = None
     guessed: bool = False
     sep_line: bool = False
+    encoding: str = UTF_8
 
     def to_json(self) -> dict[str, Any]:
         """Return the members as JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("encoding", UTF_8)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

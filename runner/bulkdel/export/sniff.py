@@ -18,11 +18,12 @@ import orjson
 from bulkdel.core.bad_rows import Unusable
 from bulkdel.core.id_parser import id_of_line, id_of_value, value_of_record
 from bulkdel.errors import NotAcceptable
-from bulkdel.export.compression import MAGIC, decompressed, detect
+from bulkdel.export.compression import MAGIC, detect
 from bulkdel.export.csv import CORRECT_QUOTES
+from bulkdel.export.encoding import UTF_8, WIDE_WORDS, recognised, wide_without_mark
 from bulkdel.export.file import Export, Hashing
 from bulkdel.export.lines import Lines, decoded, peek, whole_lines
-from bulkdel.export.refusal import refusal
+from bulkdel.export.refusal import Fault, refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 
 CANDIDATES = ("id", "userId", "user_id")
@@ -38,9 +39,8 @@ _MARKS = tuple(mark.encode() for mark in ("{", "[", '"', *DELIMITERS))
 _FOREIGN = (
     (b"\x00\x00\xfe\xff", "UTF-32"),
     (b"\xff\xfe\x00\x00", "UTF-32"),
-    (b"\xfe\xff", "UTF-16 (big-endian)"),
-    (b"\xff\xfe", "UTF-16 (little-endian)"),
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    (b"PK\x03\x04", "a ZIP archive or a workbook"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook, or an encrypted one"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"PAR1", "Parquet"),
@@ -57,15 +57,19 @@ _COLUMN_NAMES = re.compile(
 )
 """Headings of id columns in most exports. An account's own free-text id is hardly ever one of these."""
 
-_SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
+SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
 """A first line that names the delimiter, as Excel writes and reads it."""
 
 _TITLE = re.compile(r"[^\W\d_][\w .:()/-]{0,63}")
 """A heading begins with a letter and is short. Some misshapen ids look like that too, see `_is_heading`."""
 
 
-def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
-    """Recognise an export by its first whole lines (plain bytes, without BOM). Raises NotAcceptable."""
+def resolve(head: bytes, options: ReadOptions, path: str, compression: str, encoding: str = UTF_8) -> Dialect:
+    """Recognise an export by its first whole lines (UTF-8, no BOM). encoding: of the file. Raises NotAcceptable."""
+    return replace(_resolve(head, options, path, compression), encoding=encoding)
+
+
+def _resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
     _refuse_foreign(head, path)
     lines = [line for line in head.split(b"\n") if line.strip()]
     if not lines:
@@ -107,15 +111,11 @@ def _refuse_foreign(head: bytes, path: str) -> None:
     if detect(head[:MAGIC]) != "none":
         raise refusal(path, "compressed twice", "Decompress it once.", byte=0)
     start = head[:4096]
-    if b"\0" in start:
-        # UTF-16 text that is mostly ASCII has a NUL in every other byte. The first or the second decides the order.
-        name = "binary data"
-        for first, order in ((0, "big"), (1, "little")):
-            half = start[first::2]
-            if half.count(0) > len(half) // 2 and start[1 - first :: 2].count(0) <= len(half) // 8:
-                name = f"UTF-16 ({order}-endian, without a byte-order mark)"
-        if name != "binary data" or start.count(0) > len(start) // 8:
-            raise refusal(path, f"{name}, not UTF-8 text", "Export it as UTF-8.", byte=start.index(0))
+    if (wide := wide_without_mark(start)) is not None:
+        name, todo = f"{WIDE_WORDS[wide]}, not UTF-8 text", f"Read it with --encoding {wide}, or export it as UTF-8."
+        raise refusal(path, name, todo, byte=start.index(0), fault=Fault.ENCODING)
+    if start.count(0) > len(start) // 8:
+        raise refusal(path, "binary data, not UTF-8 text", "Export it as UTF-8.", byte=start.index(0))
 
 
 def _is_jsonl(line: bytes, options: ReadOptions, path: str) -> bool:
@@ -210,13 +210,14 @@ def _no_column(
     """The refusal for want of a column. Without a header, the names are the texts of a row."""
     shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
     private = f"{twice}; there are: {shown}"
-    return refusal(path, reason, f"Name one with --id-field.{todo}", line=line, private=private)
+    todo = f"Name one with --id-field.{todo}"
+    return refusal(path, reason, todo, line=line, private=private, fault=Fault.COLUMN)
 
 
 def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
     """Look at the first row with each delimiter, and find the column of the id in it."""
     text, wanted = decoded(Lines(head, 1, 0), path), options.id_field
-    sep_line = _SEP_LINE.match(text)
+    sep_line = SEP_LINE.match(text)
     line, text = (2, text[sep_line.end() :]) if sep_line else (1, text)
     if not text.strip():
         raise refusal(path, "no ids", "Is this the right file?")
@@ -237,7 +238,7 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
         name = _named(wanted, row, path, line)
     if name is None:
         raise _no_column(path, line, f"no column {wanted}", row)
-    if twice := sorted({each for each in row if row.count(each) > 1}):
+    if twice := sorted({each for each in row if each and row.count(each) > 1}):  # spreadsheets leave empty ones
         todo = " With a column number the names do not matter."
         raise _no_column(path, line, "the same header twice", row, todo, twice=f" ({', '.join(twice)})")
     return replace(dialect, header=True, id_field=name, id_column=row.index(name), guessed=wanted is None)
@@ -261,7 +262,8 @@ def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, path: s
             found = steady if len(steady) == 1 else found
         if len(found) > 1:
             seen = "; ".join(f"with {each!r}: {rows[each]}" for each in found)
-            raise refusal(path, f"the delimiter is not clear: {seen}", "Name the id column with --id-field.", line=1)
+            reason, todo = f"the delimiter is not clear: {seen}", "Name the id column with --id-field."
+            raise refusal(path, reason, todo, line=1, fault=Fault.COLUMN)
     delimiter = found[0] if found else next(iter(rows))
     return delimiter, rows[delimiter]
 
@@ -293,20 +295,20 @@ def _is_heading(cell: str, options: ReadOptions) -> bool:
 
 def recognise(export: Export, options: ReadOptions) -> Dialect:
     """Recognise the dialect as the preflight does, for a resume. Raises NotAcceptable for a doubtful file."""
-    head, compression = _head(export)
-    return resolve(head, options, export.path, compression)
+    head, compression, encoding = _head(export, options.encoding)
+    return resolve(head, options, export.path, compression, encoding)
 
 
-def is_bare_list(export: Export) -> bool:
+def is_bare_list(export: Export, options: ReadOptions) -> bool:
     """Whether the first line is text in one column, so that `--id-field 1` cannot mean the wrong one."""
-    return _is_bare(_head(export)[0].lstrip().partition(b"\n")[0])
+    return _is_bare(_head(export, options.encoding)[0].lstrip().partition(b"\n")[0])
 
 
 def header_of(export: Export, dialect: Dialect) -> bytes:
     """Return the lines above the data rows of a CSV file, so that some of its rows can be run as an export."""
     if not dialect.header and not dialect.sep_line:
         return b""
-    lines = _head(export)[0].splitlines(keepends=True)
+    lines = _head(export, dialect.encoding)[0].splitlines(keepends=True)
     above = 1 if dialect.sep_line else 0
     if dialect.header:
         reader = csv.reader((line.decode() for line in lines[above:]), delimiter=dialect.delimiter or ",", strict=True)
@@ -315,8 +317,9 @@ def header_of(export: Export, dialect: Dialect) -> bytes:
     return b"".join(lines[:above])
 
 
-def _head(export: Export) -> tuple[bytes, str]:
+def _head(export: Export, encoding: str | None) -> tuple[bytes, str, str]:
+    """The first whole lines, the compression and the encoding of an export. encoding: --encoding."""
     blocks = Hashing(export)
     compression = detect(blocks.head(MAGIC))
-    head, _ = peek(whole_lines(decompressed(blocks, compression, export.path, export.block_size), export.path))
-    return head, compression
+    found, plain = recognised(blocks, compression, encoding, export.path, export.block_size)
+    return peek(whole_lines(plain, export.path))[0], compression, found

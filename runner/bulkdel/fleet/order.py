@@ -26,7 +26,7 @@ class Order:
     number: of the shard. tool: the version that has to do it. dialect, fingerprint: of the export, which the run has
     read and checked. protected: ids that must not be sent, besides those of the exclude files. proven: whether the run
     has found an account. fullest: the most accounts that a look-up has returned. administrator: ids of the one that the
-    pool keeps. excluded: SHA-256 of the exclude files, as the run has read them. until: --not-after, ISO 8601.
+    pool keeps. excluded: the keys of the exclude files, as the run has read them. until: --not-after, ISO 8601.
     concurrency: requests in flight, at most. limit: ids to settle, at most. debug: whether each chunk is an event.
     export: where a process on another machine finds the export; None for one that has its descriptor. take_over:
     whether the log in a store is taken over without a watch: the run has it, so what still writes is a lost process.

@@ -22,7 +22,6 @@ import orjson
 from bulkdel.checkpoint.reader import RUN, is_fresh, reading, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.address import shown_address
-from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header
@@ -185,10 +184,10 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
     _check_surroundings(arguments, target, header, path)
     id_type = checked_id_type(arguments.job, settings)
     check_look_ups(arguments, target, id_type)
-    options, protected = read_options(arguments, id_type), IdSet(id_type)
+    options = read_options(arguments, id_type)
     fetching, folder = fetching_of(settings, ReadingProgress()), beside(path, "").absolute().parent
-    excluded = read_excluded(settings.exclude or (), options, protected, fetching, folder)
-    if {file.sha256 for file in excluded} != set(order.excluded):
+    excluded = read_excluded(settings.exclude or (), options, fetching, folder)
+    if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
     backup = None if settings.backup is None else shard_file(settings.backup, order.number)
     settings = replace(
@@ -221,8 +220,8 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
         target,
         checked,
         log.progress,
-        excluded,
-        protected.plus(order.protected),
+        excluded.files,
+        excluded.ids.plus(order.protected),
         chunk_size=settings.chunk_size or arguments.job.chunk_max,
         look_first=settings.look_first or bool(settings.backup or settings.guards),
         guards=settings.guards,

@@ -424,7 +424,7 @@ class ShardedSession:
             proven=server.proven,
             fullest=server.fullest,
             administrator=list(server.administrator),
-            excluded=[file.sha256 for file in plan.excluded],
+            excluded=[file.key for file in plan.excluded],
             until=None if self._until is None else self._until.isoformat(),
             concurrency=max(1, self._concurrency // together),
             limit=limit,

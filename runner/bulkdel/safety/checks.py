@@ -26,6 +26,7 @@ from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
+from bulkdel.export.encoding import encoding_named
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
@@ -67,6 +68,8 @@ def check_arguments(arguments: RunArguments) -> None:
     for path in arguments.settings.exclude or ():
         check_exclude(path)
     checked_id_type(arguments.job, arguments.settings)
+    if arguments.settings.encoding is not None:
+        encoding_named(arguments.settings.encoding)
     _check_records(arguments)
     _check_folder(arguments.checkpoint)
     if arguments.settings.archive is not None:
@@ -215,7 +218,7 @@ def check_shards(arguments: RunArguments, log: Progress | None) -> None:
 
 def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
     """Whether exclude files were added. Raises NotAcceptable when a file of the run is missing or has changed."""
-    now, before = {file.sha256 for file in files}, log.excluded
+    now, before = {file.key for file in files}, log.excluded
     gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
     if gone and not log.complete:
         given = {located(file.path) for file in files}

@@ -1,21 +1,27 @@
 """Exclude files: ids that must never be deleted. Owns reading them.
 
-An exclude file has the formats, the id type and the checks of an export. Any fault in it refuses the run, because the
-file could protect fewer ids than it should.
+An exclude file has the formats and the checks of an export, and its id type unless it is named with another one. Any
+fault in it refuses the run, because the file could protect fewer ids than it should.
 """
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bulkdel.core.address import address_of
-from bulkdel.core.id_type import IdSet
+from bulkdel.core.exclude_name import ExcludeName, names_in
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.skipped_rows import PositionSet
-from bulkdel.errors import UsageError
-from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.export import Export, Preflight, ReadOptions, fingerprint, open_export, preflight, read_rows
+from bulkdel.export.advice import Words, advise
+from bulkdel.export.converting import all_columns, csv_options, table_of
 from bulkdel.export.download import Fetching, fetch_unnamed
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
@@ -23,42 +29,127 @@ from bulkdel.export.sniff import is_bare_list
 
 @dataclass(frozen=True, slots=True)
 class ExcludeFile:
-    """One exclude file. sha256: of its bytes, hex. ids: how many rows it has."""
+    """One exclude file.
+
+    path: without column and type. sha256: of its bytes, hex. ids: how many rows it has.
+    column, sheet: as the user named them. id_type: of its ids. looked_up: whether that is another than the run's, so
+    that its accounts are found by look-ups.
+    """
 
     path: str
     sha256: str
     ids: int
+    id_type: str
+    column: str | None = None
+    sheet: str | None = None
+    looked_up: bool = False
+
+    @property
+    def key(self) -> str:
+        """What has to be the same on a resume: the bytes, and what was taken from them. The log has it."""
+        named = {"column": self.column, "sheet": self.sheet, "id_type": self.id_type if self.looked_up else None}
+        return " ".join([self.sha256, *(f"{name}={value!r}" for name, value in named.items() if value is not None)])
 
 
-def read_excluded(
-    paths: Sequence[str | Path], options: ReadOptions, ids: IdSet, fetching: Fetching, folder: Path
-) -> list[ExcludeFile]:
-    """Add the ids of every exclude file to `ids`. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """The exclude files, and their ids. ids: of the run's type. to_look_up: those of other types, by type."""
 
-    fetching, folder: for one that lies elsewhere. It is copied to a file there that has no name, each time anew.
+    files: tuple[ExcludeFile, ...]
+    ids: IdSet
+    to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: Fetching, folder: Path) -> Excluded:
+    """Read every exclude file. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
+
+    names: each may end in `:COLUMN` or `:COLUMN:TYPE`.
+    fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
     """
     options = replace(options, on_invalid="never", whole=False)
-    files: list[ExcludeFile] = []
-    for path in paths:
-        if str(path) == "-":
+    files, ids, others = list[ExcludeFile](), IdSet(options.id_type), dict[str, dict[str, str]]()
+    for name in names:
+        if str(name) == "-":
             raise UsageError("--exclude -: an exclude file has to be a file; a resume reads it again")
-        address = address_of(str(path))
-        with open_export(str(path)) if address is None else fetch_unnamed(address, folder, fetching) as export:
-            found, used = _preflight(export, options)
-            for parsed in read_rows(export, found.dialect, used, found.fingerprint):
-                ids.update(row for row in parsed.batch.rows if isinstance(row, str))
-        files.append(ExcludeFile(export.path, found.fingerprint.sha256, found.rows))
-    return files
+        with ExitStack() as stack:
+            found_name, export = _open(name, options, fetching, folder, stack)
+            id_type = options.id_types[found_name.id_type] if found_name.id_type is not None else options.id_type
+            looked_up = id_type.name != options.id_type.name
+            own = _of_another_type(options, id_type) if looked_up else options
+            own = own if found_name.column is None else replace(own, id_field=found_name.column)
+            rows, own = _rows(export, own, fetching, folder, stack)
+            try:
+                found, used = _preflight(rows, own, column=found_name.column)
+            except ExportRefused as error:
+                raise _advised(rows, own, found_name, error, options.id_type.name) from error
+            others_of_type = others.setdefault(id_type.name, {}) if looked_up else {}
+            for parsed in read_rows(rows, found.dialect, used, found.fingerprint):
+                good = [row for row in parsed.batch.rows if isinstance(row, str)]
+                if looked_up:
+                    others_of_type.update((id_type.key(id_), id_) for id_ in good)
+                else:
+                    ids.update(good)
+            sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
+        sheet = options.sheet if rows is not export else None
+        column = found_name.column
+        files.append(ExcludeFile(export.path, sha256, found.rows, id_type.name, column, sheet, looked_up))
+    return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})
 
 
-def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOptions]:
+def exclude_path(name: str | Path, id_types: Mapping[str, IdType]) -> str:
+    """The path or address of an exclude file, without column and type."""
+    return str(_local(name, id_types).path)
+
+
+def _local(name: str | Path, id_types: Mapping[str, IdType]) -> ExcludeName:
+    """A file wins whose own name has the colon."""
+    ways = names_in(str(name), id_types)
+    return next((way for way in ways if os.path.lexists(way.path)), ways[0])
+
+
+def _open(
+    name: str | Path, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
+) -> tuple[ExcludeName, Export]:
+    """Open the file or the object. The parts after a colon count only if the rest names one."""
+    if address_of(str(name)) is None:
+        found = _local(name, options.id_types)
+        return found, stack.enter_context(open_export(found.path))
+    refused: NotAcceptable | None = None
+    for way in names_in(str(name), options.id_types):
+        address = address_of(way.path)
+        if address is None or address.fault is not None:
+            continue
+        try:
+            return way, stack.enter_context(fetch_unnamed(address, folder, fetching))
+        except NotAcceptable as error:
+            refused = refused or error
+    assert refused is not None, "the whole name is an address"
+    raise refused
+
+
+def _of_another_type(options: ReadOptions, id_type: IdType) -> ReadOptions:
+    """As the run's, but its shape and its column say nothing of another type."""
+    return replace(options, id_type=id_type, id_pattern=None, id_field=None)
+
+
+def _rows(
+    export: Export, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
+) -> tuple[Export, ReadOptions]:
+    """The rows as text: the file itself, or those of a table, copied to a file without a name."""
+    if (table := table_of(export, options, fetching.on_progress)) is None:
+        return export, options
+    return stack.enter_context(all_columns(table, folder)), csv_options(options)
+
+
+def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> tuple[Preflight, ReadOptions]:
     """Read it in the first way that gives an id. Raises NotAcceptable.
 
     That way decides, also when other rows are bad, because a later way might read another column and so protect other
-    ids. If no way gives an id, the error is that of the way that read the most lines.
+    ids. If no way gives an id, the error is that of the way that read the most lines. column: named by the user; then
+    there is no other way.
     """
     errors: list[ExportRefused] = []
-    for way in _ways(export, options):
+    for way in _ways(export, options, column=column):
         try:
             rng = random.Random(0)  # noqa: S311 - nothing is drawn
             return preflight(export, way, rng=rng, sample_size=0, known=PositionSet()), way
@@ -69,12 +160,14 @@ def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOpt
     raise max(errors, key=lambda error: error.line)
 
 
-def _ways(export: Export, options: ReadOptions) -> list[ReadOptions]:
+def _ways(export: Export, options: ReadOptions, *, column: str | None) -> list[ReadOptions]:
     """The ways to try: as the export is read; by the usual names; a plain list as the first column.
 
     A heading that is taken for an id protects one id too many, which does no harm.
     """
-    bare = is_bare_list(export)
+    if column is not None:
+        return [replace(options, format="auto" if options.format == "lines" else options.format)]
+    bare = is_bare_list(export, options)
     # Any line can be a free-text id, so only a file that looks like a plain list is read as one.
     ways = [options] if options.format != "lines" or bare else []
     if options.format == "lines":
@@ -84,3 +177,23 @@ def _ways(export: Export, options: ReadOptions) -> list[ReadOptions]:
     if bare:
         ways.append(replace(options, format="csv", id_field="1"))
     return ways
+
+
+def _advised(
+    rows: Export, options: ReadOptions, name: ExcludeName, error: ExportRefused, run_type: str
+) -> ExportRefused:
+    """Add to the refusal how the file can be named so that it is read."""
+    ways = advise(rows, options, error, asked=True).ways or advise(rows, options, error, asked=False).ways
+    said: list[Words] = []
+    for way in ways:
+        column = way.given.get("--id-field", name.column)
+        id_type = way.given.get("--id-type", options.id_type.name)
+        named = ExcludeName(name.path, column, None if id_type == run_type else id_type) if column else None
+        said += [words for words in way.why if words.text and words not in said]
+        words = [f"--exclude {shlex.quote(str(named))}"] if named is not None and way.reads else []
+        words += [f"--encoding {way.given['--encoding']}"] if "--encoding" in way.given else []
+        if words:
+            said.append(Words(f"To read it: {' '.join(words)}", ""))
+    for each in said:
+        error = error.plus(each.text, each.public)
+    return error

@@ -5,6 +5,7 @@ Nothing here can delete.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from bulkdel.command_line import quoted
+from bulkdel.command_line import CommandLine, quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
@@ -22,16 +23,21 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import Drained, Halted, NotAcceptable
-from bulkdel.export import RESUME_ROWS, ReadOptions, fingerprint, open_export, preflight
+from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.errors import Drained, Halted, NotAcceptable, UsageError
+from bulkdel.export import RESUME_ROWS, Export, ReadOptions, fingerprint, open_export, preflight
+from bulkdel.export.advice import Way, Words, advise, left_words
+from bulkdel.export.converting import Rows, Table, all_columns, csv_options, kept_rows, open_rows, table_of
 from bulkdel.export.download import Fetching, Source, open_far_export
+from bulkdel.export.encoding import encoding_named
+from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.export.stored_copy import fetch_copy
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
-from bulkdel.job import Account, Target, TargetOptions
+from bulkdel.job import Account, LookUps, Target, TargetOptions
 from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
     OTHERWISE,
@@ -50,7 +56,8 @@ from bulkdel.safety.checks import (
     host_word,
     refuse_differences,
 )
-from bulkdel.safety.exclude import read_excluded
+from bulkdel.safety.exclude import Excluded, read_excluded
+from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
@@ -133,10 +140,14 @@ def prepare(
     options = read_options(arguments, id_type)
     check_shards(arguments, log)
     until = None if complete else checked_until(settings, now)
-    protected = IdSet(id_type)
-    fetching = fetching_of(settings, reading)
-    folder = beside(path, "").absolute().parent
-    excluded = [] if complete else read_excluded(settings.exclude or (), options, protected, fetching, folder)
+    read = Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, new=log is None)
+    excluded, protected = read.files, read.ids
+    for name in read.to_look_up:
+        if target is not None and target.look_ups(job.id_types[name]) is None:
+            raise UsageError(
+                f"--exclude: the API of {job.name} has no look-ups, so ids of another type than "
+                f"{id_type.name} protect nothing. Write the exclude files in {id_type.name}"
+            )
     more_excluded = check_excluded(log, excluded, path) if log else False
     backup_known = check_backup(arguments, log)
     memberships = check_memberships(arguments, log)
@@ -164,6 +175,7 @@ def prepare(
         memberships=memberships,
         until=until,
         parameters=pinned(arguments.parameters),
+        to_look_up=read.to_look_up,
     )
     if log is not None:
         before = {**log.header.pinned, "parameters": log.header.parameters}
@@ -172,6 +184,47 @@ def prepare(
         refuse_differences(before, now_pinned, path, leave_out={"pool"}, otherwise=otherwise)
         check_guards(plan)
     return plan
+
+
+def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, *, new: bool) -> Excluded:
+    """Read the exclude files. When one is refused, the export is looked at too: the same options may mend both.
+
+    new: whether there is no log, so that options may still be found.
+    """
+    names, fetching = arguments.settings.exclude or (), fetching_of(arguments.settings, reading)
+    folder = beside(arguments.checkpoint, "").absolute().parent
+    try:
+        return read_excluded(names, options, fetching, folder)
+    except ExportRefused as error:
+        if not (new and os.path.isfile(arguments.export)):  # noqa: PTH113 - a path as the user gave it
+            raise
+        of_export = _export_refusal(arguments, options, reading)
+        if of_export is None:
+            raise
+        refused, ways = of_export
+        try:
+            read_excluded(names, ways[0].options if ways else options, fetching, folder)
+        except ExportRefused as still:
+            raise refused.plus(str(still), still.public) from error
+        raise refused from error
+
+
+def _export_refusal(
+    arguments: RunArguments, options: ReadOptions, reading: ReadingProgress
+) -> tuple[ExportRefused, tuple[Way, ...]] | None:
+    """The refusal of the export with its advice; None when it is acceptable."""
+    folder = beside(arguments.checkpoint, "").absolute().parent
+    with ExitStack() as stack:
+        file = rows = stack.enter_context(open_export(arguments.export))
+        if (table := table_of(file, options, reading.fetched)) is not None:
+            rows = stack.enter_context(all_columns(table, folder, for_advice=True))
+        own = options if table is None else csv_options(options)
+        try:
+            rng = random.Random(0)  # noqa: S311 - nothing is drawn
+            preflight(rows, own, rng=rng, sample_size=0, known=PositionSet(), on_progress=reading.read)
+        except ExportRefused as error:
+            return _with_advice(arguments, file, options, error, reading)
+    return None
 
 
 def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
@@ -193,6 +246,8 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
         max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
         id_pattern=settings.id_pattern,
         whole=job.takes_records,
+        encoding=None if settings.encoding is None else encoding_named(settings.encoding),
+        sheet=settings.sheet,
     )
 
 
@@ -201,6 +256,48 @@ def _begun_otherwise(undoes: Undone) -> str:
         f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is. To begin "
         f"another restore, move {undoes.log}.restore.* to another folder."
     )
+
+
+def _rows_of_lost_table(arguments: RunArguments, options: ReadOptions, copy: Path, log: Progress | None) -> Rows | None:
+    """The rows of a table that is not there any more: they were copied when the run began. None for anything else."""
+    export = arguments.export
+    if log is None or export == "-" or address_of(export) is not None or os.path.lexists(export):
+        return None
+    return kept_rows(export, options, copy)
+
+
+def _rows_of_table(
+    arguments: RunArguments, table: Table, copy: Path, source: Source | None, reading: ReadingProgress, *, resumed: bool
+) -> Rows:
+    """The rows of a workbook or a Parquet file. source: what the file is a copy of."""
+    try:
+        return open_rows(table, copy, source, resumed=resumed)
+    except ExportRefused as error:
+        raise _with_advice(arguments, table.export, table.options, error, reading)[0] from error
+
+
+def _names_copy(arguments: RunArguments, copy: Path) -> bool:
+    """Whether the copy itself is named as the export: then it is read like any file."""
+    return address_of(arguments.export) is None and Path(arguments.export).absolute() == copy.absolute()
+
+
+def _open_export(
+    arguments: RunArguments, copy: Path, reading: ReadingProgress, log: Progress | None
+) -> tuple[Export, Source | None]:
+    """Open the export. A pipe, or what lies elsewhere, is copied beside the checkpoint first."""
+    if (address := address_of(arguments.export)) is None:
+        if isinstance(arguments.checkpoint, StorePath) and arguments.export == str(copy) and not copy.exists():
+            fetch_copy(copy, arguments.checkpoint)  # the pipe was copied on another machine
+        file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
+        # The copy may be named as the export: what it is a copy of holds still.
+        return file, Source.read(copy) if file.spooled is None and file.is_file(copy) else None
+    if log is not None and log.complete and not copy.exists():
+        raise NotAcceptable(
+            f"{arguments.checkpoint}: this run is complete, and its copy of {address.shown} was removed. It is not "
+            f"read again. `bulkdel status {quoted(arguments.checkpoint)}` shows the run; another one needs another "
+            "--checkpoint."
+        )
+    return open_far_export(address, copy, fetching_of(arguments.settings, reading), resumed=log is not None)
 
 
 def _read_export(
@@ -214,52 +311,81 @@ def _read_export(
     log: Progress | None,
     again: bool,
 ) -> CheckedExport:
-    """Open the export and read it. A pipe, or what lies elsewhere, is copied beside the checkpoint first.
+    """Open the export and read it.
 
     again: parse every row: for a new run, or for a resume with more exclude files. Any other resume only hashes the
     export, because the log has its counts.
     """
     copy = beside(arguments.checkpoint, SPOOLED)
-    address, source = address_of(arguments.export), None
-    if address is None:
-        if isinstance(arguments.checkpoint, StorePath) and arguments.export == str(copy) and not copy.exists():
-            fetch_copy(copy, arguments.checkpoint)  # the pipe was copied on another machine
-        file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
+    if (rows := _rows_of_lost_table(arguments, options, copy, log)) is None:
+        original, source = _open_export(arguments, copy, reading, log)
+        stack.enter_context(original)
+        if source is not None and source.table is not None and not _names_copy(arguments, copy):
+            rows = kept_rows(original.path, options, copy)
+        elif (table := table_of(original, options, reading.fetched)) is not None:
+            rows = _rows_of_table(arguments, table, copy, source, reading, resumed=log is not None)
     else:
-        if log is not None and log.complete and not copy.exists():
-            raise NotAcceptable(
-                f"{arguments.checkpoint}: this run is complete, and its copy of {address.shown} was removed. It is not "
-                f"read again. `bulkdel status {quoted(arguments.checkpoint)}` shows the run; another one needs another "
-                "--checkpoint."
-            )
-        fetching = fetching_of(arguments.settings, reading)
-        file, source = open_far_export(address, copy, fetching, resumed=log is not None)
-    stack.enter_context(file)
+        original, source = rows.file, rows.source
+    file, dialect = original, None
+    if rows is not None:
+        file, source, dialect = stack.enter_context(rows.file), rows.source, rows.dialect
     piped = file.spooled is not None or file.is_file(copy)
-    if address is None and file.is_file(copy):
-        source = Source.read(copy)  # the copy is named as the export: what it is a copy of holds still
     invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
     if log is not None and not again:
-        dialect, read = recognise(file, options), fingerprint(file, reading.read)
+        dialect, read = dialect or recognise(file, options), fingerprint(file, reading.read)
         left_out = invalid_to if log.asked["invalid"] else None
         return CheckedExport(file, options, dialect, read, log.asked, log.skipped, left_out, source=source)
     # A resume draws no new sample, because half of it may be deleted already. Its duplicates are those of the log: rows
     # with the same id are excluded together, so the first row of each other id stays the same.
-    found = preflight(
-        file,
-        options,
-        protected=protected,
-        rng=rng,
-        sample_size=SAMPLE_SIZE if log is None else 0,
-        on_progress=reading.read,
-        known=None if log is None else log.skipped.by_reason["duplicate"],
-        temporary=beside(arguments.checkpoint, "").absolute().parent,
-        resume_rows=1 if arguments.settings.shards else RESUME_ROWS,  # shards are cut at them
-    )
+    try:
+        found = preflight(
+            file,
+            options,
+            protected=protected,
+            rng=rng,
+            sample_size=SAMPLE_SIZE if log is None else 0,
+            on_progress=reading.read,
+            known=None if log is None else log.skipped.by_reason["duplicate"],
+            temporary=beside(arguments.checkpoint, "").absolute().parent,
+            resume_rows=1 if arguments.settings.shards else RESUME_ROWS,  # shards are cut at them
+            dialect=dialect,
+        )
+    except ExportRefused as error:
+        raise _with_advice(arguments, original, options, error, reading)[0] from error
     left_out = invalid_to if found.counts["invalid"] else None
     return CheckedExport(
         file, options, found.dialect, found.fingerprint, found.counts, found.skipped, left_out, found, source
     )
+
+
+def _with_advice(
+    arguments: RunArguments, file: Export, options: ReadOptions, error: ExportRefused, reading: ReadingProgress
+) -> tuple[ExportRefused, tuple[Way, ...]]:
+    """Add to the refusal of an export the commands with which it can be read, where options may mend it."""
+    if error.fault is None or arguments.undoes is not None:
+        return error, ()
+    asked = arguments.settings.id_type is not None
+    with ExitStack() as stack:
+        if (table := table_of(file, options, reading.fetched)) is not None:
+            folder = beside(arguments.checkpoint, "").absolute().parent
+            file = stack.enter_context(all_columns(table, folder, for_advice=True))
+            options = csv_options(options)
+        ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways
+    said: list[Words] = []
+    for way in ways:
+        said += [words for words in way.why if words.text and words not in said]
+        names, left = " ".join(f"{option} {value}" for option, value in way.given.items()), left_words(way)
+        said.append(_command(f"To read it with {names}:", arguments.line.plus_given(way.given)))
+        if left is not None:
+            said += [left, _command("To leave them out:", arguments.line.plus_given({**way.given, **way.skipping}))]
+    for words in said:
+        error = error.plus(words.text, words.public)
+    return error, ways
+
+
+def _command(why: str, line: CommandLine) -> Words:
+    """A command to paste. A heading may be the text of a row, so it is not public."""
+    return Words(f"{why}\n  {line}", "")
 
 
 def signing_in(plan: Plan) -> str:
@@ -313,6 +439,14 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
+        looked_up = None
+        if plan.to_look_up and not plan.complete:
+            types = plan.arguments.job.id_types
+
+            def look_ups(name: str) -> LookUps | None:
+                return target.look_ups(types[name])
+
+            looked_up = await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
@@ -330,7 +464,41 @@ async def with_sample_check(
             cost,
             administrator,
         )
-    own_ids = (*owner, *administrator)
-    plan = replace(plan, server=server, protected=plan.protected.plus(own_ids), own_ids=own_ids)
+    own_ids = (*owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
+    protected = plan.protected.plus(own_ids)
+    plan = replace(plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up)
     check_pool(plan)
     return plan
+
+
+def reads_again(plan: Plan) -> bool:
+    """Whether the export has to be read once more, because look-ups have found further ids to protect."""
+    found, looked_up = plan.export.preflight, plan.looked_up
+    return found is not None and looked_up is not None and bool(looked_up.ids)
+
+
+def read_again(plan: Plan, reading: ReadingProgress) -> Plan:
+    """Find the rows of the accounts that were looked up for the exclude files. Blocks.
+
+    So the number to confirm is exact. The sample stays, and so do the duplicates. Raises NotAcceptable.
+    """
+    export = plan.export
+    found, looked_up = export.preflight, plan.looked_up
+    assert found is not None, "a resume without more exclude files does not parse the rows"
+    assert looked_up is not None, "accounts were looked up"
+    again = preflight(
+        export.file,
+        export.options,
+        protected=looked_up.protected,
+        rng=random.Random(0),  # noqa: S311 - nothing is drawn
+        sample_size=0,
+        on_progress=reading.read,
+        known=found.skipped.by_reason["duplicate"],
+        resume_rows=1 if plan.arguments.settings.shards else RESUME_ROWS,
+        dialect=found.dialect,
+    )
+    if again.fingerprint != found.fingerprint:
+        raise NotAcceptable(f"{export.file.path}: was changed while it was read. Nothing was sent. Start again.")
+    again = replace(again, sample=found.sample)
+    checked = replace(export, counts=again.counts, skipped=again.skipped, preflight=again)
+    return replace(plan, export=checked)

@@ -33,6 +33,7 @@ from bulkdel.http.memberships import MembershipCost
 from bulkdel.job import Account, Job, Target
 from bulkdel.person import Person, this_person
 from bulkdel.safety.exclude import ExcludeFile
+from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
 
@@ -185,6 +186,7 @@ class Plan:
     memberships: where the copy of the memberships is, or will be; None without --backup-memberships.
     until: --not-after.
     parameters: those of the job, as the header pins them.
+    to_look_up: protected ids of other types, by type. looked_up: what look-ups of them have found; None before.
     server: the result of the sample check. own_ids: of `protected`, those that only the server knows: of the key's own
     user, and of an administrator that the pool keeps.
     person: at this process.
@@ -210,6 +212,8 @@ class Plan:
     server: SampleCheck = NOT_SIGNED_IN
     own_ids: Sequence[str] = ()
     person: Person = field(default_factory=this_person)
+    to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    looked_up: LookedUp | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -283,7 +287,8 @@ class Plan:
     def line(self) -> CommandLine:
         """The command line that resumes this checkpoint.
 
-        It names the copy of an export that was piped or whose address has a secret in it. It names --not-after with
+        It names the copy of an export that was piped or whose address has a secret in it, but the file of which only
+        the rows were copied. It names --not-after with
         its date, so that it means the same on the next day.
         """
         export, line = self._export_named, self.arguments.line
@@ -300,7 +305,11 @@ class Plan:
     @property
     def _export_named(self) -> str:
         address, copy = address_of(self.arguments.export), self.export.file.spooled
-        copied = copy is not None and (address is None or address.shown != address.text)
+        source = self.export.source
+        of_a_table = (
+            address is None and self.arguments.export != "-" and source is not None and source.table is not None
+        )
+        copied = copy is not None and not of_a_table and (address is None or address.shown != address.text)
         return str(copy) if copied else self.arguments.export
 
     @property
@@ -336,7 +345,7 @@ class Plan:
             {
                 **pinned,
                 "ids": self.ids,
-                "excluded": sorted(file.sha256 for file in self.excluded),
+                "excluded": sorted(file.key for file in self.excluded),
                 "guards": self.guards.to_json(),
                 "parameters": dict(self.parameters),
                 "limit": settings.limit,
@@ -349,8 +358,8 @@ class Plan:
         )
 
     def excluded_files(self) -> dict[str, str]:
-        """The path of each exclude file by the SHA-256 of its bytes, as the log keeps it."""
-        return {file.sha256: located(file.path) for file in self.excluded}
+        """The path of each exclude file by its key, as the log keeps it."""
+        return {file.key: located(file.path) for file in self.excluded}
 
     def pinned(self) -> dict[str, Any]:
         """The values that must be the same on a resume."""

@@ -1,0 +1,79 @@
+"""Exclude files of another id type than the run's: their accounts are looked up, and all ids of these are protected.
+
+What no look-up finds protects nobody, and the plan says so. That has to be certain: a key that may not read, or a
+server that answers nothing, must not look like a list of accounts that are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bulkdel.core.id_type import IdSet
+from bulkdel.errors import Halted
+from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
+from bulkdel.job import LookUps
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What was found.
+
+    protected: the ids of the run's type that must not be sent, those of the other exclude files included.
+    ids: of these, the ids of the accounts that were found. accounts: how many there are. without: how many of them have
+    no id of the run's type, so that this run cannot reach them. nobody: the ids that no look-up finds; texts of rows.
+    """
+
+    protected: IdSet
+    ids: tuple[str, ...]
+    accounts: int
+    without: int
+    nobody: tuple[str, ...]
+
+
+async def look_up_excluded(
+    client: Client,
+    look_ups: Callable[[str], LookUps | None],
+    wanted: Mapping[str, Sequence[str]],
+    protected: IdSet,
+    chance: Callable[[], float],
+) -> LookedUp:
+    """Look the ids up. look_ups: by id type. wanted: the ids by type. protected: those of the run's type so far.
+
+    Raises Halted when a look-up fails, or proves nothing.
+    """
+    name = protected.id_type.name
+    of_run = look_ups(name)
+    ids, nobody, accounts, without = dict[str, None](), list[str](), 0, 0
+    for id_type, asked in wanted.items():
+        lookup = AccountLookup(client, look_ups(id_type), chance)
+        for start in range(0, len(asked), IDS_AT_ONCE):
+            some = asked[start : start + IDS_AT_ONCE]
+            found = await lookup.find_all(some, WorkerStatus())
+            if found is None:
+                raise _halted(id_type, f"failed ({lookup.failed})")
+            if found.unproven:
+                raise _halted(id_type, "prove nothing of an id with a comma")
+            for account in found.accounts.values():
+                records = account.records if of_run is not None else ()
+                own = [id_ for record in records for id_ in (of_run.ids_of(record) if of_run is not None else ())]
+                ids.update(dict.fromkeys(own))
+                accounts += 1
+                without += not own
+            nobody += [id_ for id_ in some if id_ not in found.accounts]
+        if nobody and not await lookup.prove(WorkerStatus()):
+            raise _halted(id_type, "find no account at all, also none that the API lists")
+    if accounts and not ids:
+        raise Halted(
+            f"--exclude: none of the {accounts:,} accounts that were looked up has an id of the type {name}, so the "
+            f"exclude files would protect nobody. Nothing was sent. Write the exclude files in {name}"
+        )
+    return LookedUp(protected.plus(ids), tuple(ids), accounts, without, tuple(nobody))
+
+
+def _halted(id_type: str, why: str) -> Halted:
+    return Halted(
+        f"--exclude: look-ups by {id_type} {why}. So it is not known which accounts the exclude files protect. Nothing "
+        "was sent. Run the same command again, or write the exclude files in the id type of the export"
+    )
