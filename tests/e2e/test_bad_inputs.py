@@ -44,7 +44,7 @@ BOMB = gzip.compress(lines(f'{{"id":"{A}","x":"{"0" * 100_000}"}}') * 1_000, 9)
 REFUSED = [
     Bad("1-empty.jsonl", b"", ("no ids",)),
     Bad("1-header-only.csv", b"id,name\n", ("no ids",)),
-    Bad("3-utf16-bom.csv", "id\n0\n".encode("utf-16"), ("UTF-16",)),
+    Bad("3-utf16-cut.csv", f"id\n{A}\n".encode("utf-16") + b"\x00", ("line 3", "not utf-16")),
     Bad("3-utf16.csv", f"id\n{A}\n".encode("utf-16-le"), ("UTF-16",)),
     Bad("4-not-utf8.csv", b"id,name\n" + A.encode() + b",\xff\xfe\n", ("line 2", "UTF-8")),
     Bad("4-nul.jsonl", lines(f'{{"id":"{A}"}}', '{"id":"ab\\u0000c"}'), ("line 2",)),
@@ -112,6 +112,7 @@ def test_crc_wrong(tmp_path: Path) -> None:
 
 ACCEPTED: dict[str, tuple[bytes, tuple[object, ...]]] = {
     "2-bom.jsonl": (b"\xef\xbb\xbf" + jsonl(*IDS), ()),
+    "3-utf16-bom.csv": (lines("id\tname", *(f"{id_}\tü" for id_ in IDS)).decode().encode("utf-16"), ()),
     "2-bom.csv": (b"\xef\xbb\xbf" + lines("id,name", *(f"{id_},x" for id_ in IDS)), ()),
     "5-crlf.jsonl": (jsonl(*IDS).replace(b"\n", b"\r\n"), ()),
     "5-crlf.csv": (lines("id,name", *(f"{id_},x" for id_ in IDS)).replace(b"\n", b"\r\n"), ()),

@@ -42,6 +42,8 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "id_field": None,
         "id_pattern": None,
         "format": "auto",
+        "encoding": None,
+        "sheet": None,
         "trim": False,
         "on_invalid": "stop",
         "max_invalid": None,

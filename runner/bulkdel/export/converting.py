@@ -124,7 +124,7 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool)
     if source is None:
         version = Version(export.size, None, f"sha256:{digest}", None)
         source = Source(export.path, digest, version, stamp(time.time()))
-    source = replace(source, table={"sha256": digest, **found, **_asked(options), "dialect": of_copy.to_json()})
+    source = replace(source, table={"sha256": digest, **found, "asked": _asked(options), "dialect": of_copy.to_json()})
     fd = _copy(table, copy, columns, source)
     return Rows(Export(fd, export.path, spooled=copy, block_size=export.block_size), of_copy, source)
 
@@ -154,7 +154,7 @@ def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source) -> Row
     dialect, asked = Dialect.from_json(source.table["dialect"]), _asked(options)
     named = (asked["id_field"] or "").casefold() == (dialect.id_field or "").casefold()
     for name, value in asked.items():
-        before = source.table[name]
+        before = source.table["asked"][name]
         if value != before and not (name == "id_field" and named):
             option = f"--{name.replace('_', '-')}"
             raise NotAcceptable(

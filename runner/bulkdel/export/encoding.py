@@ -39,7 +39,7 @@ _ENCODINGS = frozenset(
 _UTF_32 = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
 
 EVIDENCE = 1 << 16
-"""Bytes around the first that is not UTF-8, for a guess."""
+"""Bytes in which an encoding is recognised, or guessed."""
 
 GUESSES_MAX = 3
 
@@ -77,14 +77,16 @@ def recognised(
     wanted: --encoding, which is for files that are not UTF-8.
     """
     plain = decompressed(blocks, compression, path, size_max)
-    first = next(plain, b"")
+    first = b""
+    while len(first) < EVIDENCE and (block := next(plain, b"")):
+        first += block
     encoding = encoding_of(first, wanted, path)
     rest = chain([first], plain)
     return encoding, rest if encoding == UTF_8 else _decoded(rest, encoding, path)
 
 
 def encoding_of(first: bytes, wanted: str | None, path: str) -> str:
-    """Return the encoding by the first block of the plain bytes. Raises NotAcceptable."""
+    """Return the encoding by the first of the plain bytes, EVIDENCE or more. Raises NotAcceptable."""
     if first.startswith(codecs.BOM_UTF8):
         return UTF_8
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not first.startswith(_UTF_32):

@@ -176,7 +176,7 @@ def _sheet(wanted: str | None, visible: Sequence[str], hidden: Sequence[str], ha
         if wanted not in {*visible, *hidden}:
             raise Refused(f"no sheet is called {wanted!r}. {there}", "Name one with --sheet.")
         return wanted
-    some = list(visible) if len(visible) == 1 else [name for name in visible if has_rows(name)]
+    some = list(visible) if len(visible) == 1 and not hidden else [name for name in visible if has_rows(name)]
     if len(some) == 1:
         return some[0]
     if some:

@@ -1,0 +1,336 @@
+"""Files as spreadsheets write them: what they protect and delete, and what is refused. The server's count decides."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import struct
+import uuid
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import xlsxwriter
+
+from tests.harness import Ran, bulkdel, run_on, sandbox, user_ids
+
+VIPS = [f"vip{i}@example.com" for i in range(300)]
+OTHERS = [f"kunde{i}@example.com" for i in range(60)]
+FIXTURES = Path(__file__).parent.parent / "tables"
+EMAILS = ("--id-type", "email", "--id-field", "E-Mail")
+
+Rows = Sequence[Sequence[Any]]
+
+
+def people(emails: Sequence[str], heading: str = "E-Mail") -> list[list[Any]]:
+    return [["Kundennummer", "Name", heading], *([1000 + i, f"Jürgen {i}", mail] for i, mail in enumerate(emails))]
+
+
+def text(rows: Rows, delimiter: str = ";", end: str = "\r\n") -> str:
+    return "".join(delimiter.join("" if cell is None else str(cell) for cell in row) + end for row in rows)
+
+
+def workbook(path: Path, sheets: dict[str, Rows], hidden: Sequence[str] = ()) -> Path:
+    """Write a workbook; a date, a truth value or a formula is written as such."""
+    book = xlsxwriter.Workbook(str(path), {"default_date_format": "yyyy-mm-dd", "strings_to_urls": False})
+    for name, rows in sheets.items():
+        sheet = book.add_worksheet(name)
+        for at, row in enumerate(rows):
+            sheet.write_row(at, 0, row)
+        if name in hidden:
+            sheet.hide()
+    book.close()
+    return path
+
+
+def crm(path: Path) -> Path:
+    path.write_bytes(b"\xef\xbb\xbf" + text(people([*VIPS, *OTHERS])).encode())
+    return path
+
+
+SEVEN: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
+    "utf8.csv": (lambda path: path.write_bytes(b"\xef\xbb\xbf" + text(people(VIPS)).encode()), (), ""),
+    "ansi.csv": (lambda path: path.write_bytes(text(people(VIPS)).encode("cp1252")), ("--encoding", "cp1252"), ""),
+    "unicode.txt": (lambda path: path.write_bytes(text(people(VIPS), "\t").encode("utf-16")), (), ""),
+    "sep.csv": (lambda path: path.write_bytes(("sep=;\r\n" + text(people(VIPS))).encode()), (), ""),
+    "book.xlsx": (lambda path: workbook(path, {"Tabelle1": people(VIPS)}), (), ""),
+    "mail.csv": (lambda path: path.write_bytes(text(people(VIPS, "Mail")).encode()), (), ":Mail"),
+    "blank.csv": (lambda path: path.write_bytes((text(people(VIPS)) + ";;\r\n;;\r\n").encode()), (), ""),
+}
+"""The files that a spreadsheet makes of one list: how each is written, the option and the name that it needs."""
+
+
+@pytest.mark.parametrize("name", [*SEVEN, "vips.xls", "vips.ods"])
+def test_each_file_of_a_spreadsheet_protects_all_300(name: str, tmp_path: Path) -> None:
+    export, kept = crm(tmp_path / "crm.csv"), tmp_path / name
+    options: tuple[str, ...] = ()
+    ending = ""
+    if name in SEVEN:
+        write, options, ending = SEVEN[name]
+        write(kept)
+    else:
+        shutil.copy(FIXTURES / name, kept)
+    with sandbox([*VIPS, *OTHERS], "email") as served:
+        if options or ending:  # without it the file is refused, and the message says what to give
+            ran = run_on(export, served, *EMAILS, "--exclude", kept, ids=60)
+            assert (ran.code, served.ledger.requests) == (3, 0), ran.err
+            assert (" ".join(options) or f"--exclude {kept}{ending}") in ran.err
+        ran = run_on(export, served, *EMAILS, *options, "--exclude", f"{kept}{ending}", ids=60)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 60, "excluded": 300}
+        assert [served.ledger.effects(mail, "email") for mail in VIPS] == [0] * 300
+        assert served.pool.deleted == 60
+
+
+def plan(export: Path, *options: object) -> Ran:
+    return bulkdel("plan", "delete-users", export, *options, env={})
+
+
+def test_one_refusal_has_every_option(tmp_path: Path) -> None:
+    """The text of Excel's plain CSV: encoding, column, type and bad rows at once; the command it prints works."""
+    rows = people([*VIPS, *OTHERS] * 40)
+    for at, bad in ((12_000, ""), (12_500, "n/a"), (13_000, "two words@example.com")):
+        rows[at][2] = bad
+    export = tmp_path / "crm.csv"
+    export.write_bytes(text(rows).encode("cp1252"))
+    (tmp_path / "vips.csv").write_bytes(text(people(VIPS)).encode())
+    ran = plan(export, "--exclude", tmp_path / "vips.csv")
+    assert ran.code == 3
+    assert "Its text looks like cp1252" in ran.err
+    assert "Then 3 of 14,400 rows are bad:" in ran.err
+    assert "  'E-Mail'        email  10,000\n  'Kundennummer'  phone  10,000, as any number does" in ran.err
+    skipping = ran.err.strip().splitlines()[-1].split()
+    assert skipping[-8:] == [
+        *("--encoding", "cp1252", "--id-field", "E-Mail", "--id-type", "email", "--on-invalid", "skip")
+    ] or set(skipping) >= {"--encoding", "cp1252", "--id-field", "E-Mail", "--id-type", "email", "--on-invalid", "skip"}
+    ran = bulkdel(*skipping[1:], "--json", env={})
+    assert (ran.code, json.loads(ran.out)["ids"]) == (0, 60), ran.err
+    assert "vips.csv" not in ran.err
+
+
+def test_columns_that_fit_equally_are_all_named(tmp_path: Path) -> None:
+    export = tmp_path / "two.csv"
+    export.write_text(text([["uid", "Mail"], *zip(user_ids(50), OTHERS, strict=False)], ",", "\n"))
+    ran = plan(export)
+    assert ran.code == 3
+    assert "--id-field uid\n" in ran.err
+    assert "--id-field Mail --id-type email\n" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("data", "command"),
+    [
+        (
+            b'{"user":{"mail":"a@x.de"},"n":1}\n{"user":{"mail":"b@x.de"},"n":2}\n',
+            "--id-field user.mail --id-type email",
+        ),
+        (b"a@x.de\nb@x.de\n", "--id-field 1 --id-type email"),
+        (b'"x;y";"a@x.de"\n"z";"b@x.de"\n', "--id-field 2 --id-type email"),
+        (b'id,n\n"a@x.de",1\n"b@x.de",2\n', "--id-type email"),
+    ],
+)
+def test_members_and_files_without_a_heading(tmp_path: Path, data: bytes, command: str) -> None:
+    export = tmp_path / "e.txt"
+    export.write_bytes(data)
+    ran = plan(export)
+    assert ran.code == 3
+    assert f"plan delete-users {export} {command}\n" in ran.err, ran.err
+    ran = plan(export, *command.split(), "--json")
+    assert (ran.code, json.loads(ran.out)["ids"]) == (0, 2), ran.err
+
+
+def test_the_message_for_logs_has_no_text_of_a_row(tmp_path: Path) -> None:
+    export = tmp_path / "e.csv"
+    export.write_text("Secret Heading,mail\nx,a@x.de\n")
+    ran = plan(export, "--log-format", "json")
+    assert ran.code == 3
+    assert "column 2: email  1" in ran.err
+    assert "Secret" not in ran.err
+    assert "a@x.de" not in ran.err
+
+
+def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path) -> None:
+    """Through a whole run: line n is row n, the bad rows have their reasons, and a resume does without the workbook."""
+    rows = [
+        ["name", "Number"],
+        *([f"n{i}", 9_000_000_000_000 + i] for i in range(60)),
+        ["text", "0049170"],
+        ["a fraction", 1.5],
+        ["too large", 2**53],
+        ["a date", dt.date(2024, 1, 31)],
+        ["a truth", True],
+        ["empty", None],
+        ["", ""],
+    ]
+    export = workbook(tmp_path / "n.xlsx", {"Data": rows, "Old": [["x"]]}, hidden=["Old"])
+    ids = [*(str(9_000_000_000_000 + i) for i in range(60)), "0049170"]
+    skip = ("--id-type", "external_id", "--id-field", "2", "--on-invalid", "skip")
+    ran = plan(export, *skip)
+    assert "sheet 'Data'; hidden and not read: Old" in ran.out, ran.err
+    with sandbox(ids, "external_id") as served:
+        ran = run_on(export, served, *skip, "--limit", 50, ids=61)
+        assert ran.code == 0, ran.err
+        export.rename(tmp_path / "moved.xlsx")
+        ran = run_on(export, served, *skip, ids=61)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 61, "invalid": 5}
+        assert all(served.ledger.effects(id_, "external_id") == 1 for id_ in ids)
+    why = (tmp_path / "n.xlsx.checkpoint.jsonl.invalid.reasons.csv").read_text()
+    assert [line.split(",")[0] for line in why.splitlines()[1:]] == ["63", "64", "65", "66", "67"]
+    results = bulkdel("results", tmp_path / "n.xlsx.checkpoint.jsonl")
+    assert [json.loads(line)["id"] for line in results.out.splitlines()][:61] == ids
+    assert json.loads(results.out.splitlines()[0])["line"] == 2
+
+
+def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
+    ids = user_ids(60)
+    export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
+    with sandbox(ids) as served:
+        assert run_on(export, served, "--limit", 50, ids=60).code == 0
+        workbook(export, {"S": [["id"], *([id_] for id_ in reversed(ids))]})
+        sent = served.ledger.requests
+        ran = run_on(export, served, ids=60)
+        assert (ran.code, served.ledger.requests) == (3, sent)
+        assert "has changed since" in ran.err
+        ran = run_on(f"{export}.checkpoint.jsonl.input", served, "--checkpoint", f"{export}.checkpoint.jsonl", ids=60)
+        assert (ran.code, served.pool.deleted) == (0, 60), ran.err
+
+
+def encrypted(path: Path) -> None:
+    """The beginning of an encrypted workbook: an OLE file whose directory names the encrypted package."""
+    head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHH", 0x3E, 3, 0xFFFE, 9) + bytes(480)
+    path.write_bytes(head + "EncryptedPackage".encode("utf-16-le") + bytes(2000))
+
+
+def bomb(path: Path) -> None:
+    """A sheet of which the ZIP says that it becomes 600 MB."""
+    book = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9)
+    with book, book.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as part:
+        for _ in range(75):
+            part.write(bytes(8 << 20))
+
+
+def liar(path: Path) -> None:
+    """The same, but the ZIP says that it stays small."""
+    bomb(path)
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", 1000)
+    path.write_bytes(data)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "two.xlsx": (lambda path: workbook(path, {"A": [["id"], ["x"]], "B": [["id"], ["y"]]}), "--sheet"),
+    "hidden.xlsx": (lambda path: workbook(path, {"A": [], "B": [["id"], ["y"]]}, ["B"]), "hidden: 'B'"),
+    "above.xlsx": (lambda path: workbook(path, {"A": [[], [None, "id"], [None, "y"]]}), "first row"),
+    "empty.xlsx": (lambda path: workbook(path, {"A": []}), "no ids"),
+    "junk.xlsx": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(500)), "damaged workbook"),
+    "old.xls": (lambda path: path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)), "damaged workbook"),
+    "locked.xlsx": (encrypted, "encrypted workbook"),
+    "bomb.xlsx": (bomb, "would become"),
+    "liar.xlsx": (liar, "damaged workbook"),
+    "junk.parquet": (lambda path: path.write_bytes(b"PAR1" + bytes(500) + b"PAR1"), "damaged Parquet"),
+    "cut.parquet": (
+        lambda path: (pq.write_table(pa.table({"id": ["x"] * 9}), path), path.write_bytes(path.read_bytes()[:-9])),
+        "damaged Parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
+    export = tmp_path / name
+    write, says = REFUSED[name]
+    write(export)
+    ran = plan(export)
+    assert ran.code == 3, ran.err
+    assert says in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == [name], "nothing is left behind"
+
+
+def test_a_sheet_that_is_named_is_read_also_when_it_is_hidden(tmp_path: Path) -> None:
+    ids = user_ids(4)
+    sheets = {"A": [["id"], [ids[0]]], "B": [["id"], [ids[1]]], "C": [["id"], *([id_] for id_ in ids)]}
+    export = workbook(tmp_path / "e.xlsx", sheets, hidden=["C"])
+    ran = plan(export, "--sheet", "C", "--json")
+    assert (ran.code, json.loads(ran.out)["ids"], json.loads(ran.out)["sheet"]) == (0, 4, "C"), ran.err
+    ran = plan(export, "--sheet", "D")
+    assert (ran.code, "'A', 'B'; hidden: 'C'" in ran.err) == (3, True), ran.err
+
+
+def test_whole_records_need_json_lines(tmp_path: Path) -> None:
+    export = workbook(tmp_path / "e.xlsx", {"A": [["id"], ["x"]]})
+    ran = bulkdel("plan", "restore-users", export, "--passwords", "none", env={})
+    assert (ran.code, "Export the records as JSON Lines" in ran.err) == (3, True), ran.err
+
+
+def test_parquet_types(tmp_path: Path) -> None:
+    """Integers, dictionaries, UUIDs and members of structs are ids; fractions and nulls are bad rows."""
+    uuids = [uuid.UUID(int=i) for i in range(4)]
+    table = pa.table(
+        {
+            "int": pa.array([2**63 - 1, 2, 3, None], pa.int64()),
+            "word": pa.array(["a", "b", "a", "c"]).dictionary_encode(),
+            "uuid": pa.array([each.bytes for each in uuids], pa.binary(16)),
+            "float": pa.array([1.0, 2.5, None, 4.0]),
+            "user": pa.array([{"mail": f"m{i}@x.de"} for i in range(4)]),
+            "tags": pa.array([["x"]] * 4),
+        }
+    )
+    export = tmp_path / "e.parquet"
+    pq.write_table(table, export, row_group_size=2)
+    for column, ids, bad in (("int", 3, 1), ("word", 3, 0), ("uuid", 4, 0), ("float", 2, 2), ("user.mail", 4, 0)):
+        log = tmp_path / f"{column}.checkpoint.jsonl"
+        options = ("--id-type", "external_id", "--on-invalid", "skip", "--checkpoint", log)
+        ran = plan(export, "--id-field", column, *options, "--json")
+        found = json.loads(ran.out)
+        assert (found["ids"], found["invalid"]) == (ids, bad), (column, ran.err)
+        rows = Path(f"{log}.input").read_text().splitlines()
+        assert len(rows) == 5
+        first = {"int": str(2**63 - 1), "word": "a", "uuid": str(uuids[0]), "float": "1", "user.mail": "m0@x.de"}
+        assert rows[:2] == [column, first[column]]
+    ran = plan(export, "--id-field", "tags")
+    assert (ran.code, "no column tags" in ran.err) == (3, True), ran.err
+
+
+@pytest.mark.parametrize("ending", ["", ":n:name"])
+def test_an_exclude_file_of_another_id_type_protects_by_look_up(tmp_path: Path, ending: str) -> None:
+    """A run by user id, and a list of addresses. An address of no account protects nobody, and the plan says so."""
+    kept = tmp_path / f"vips{ending}.csv"  # a file whose own name has colons wins
+    kept.write_text(text([["Mail"], *([mail.upper()] for mail in VIPS[:70]), ["gone@example.com"]], ",", "\n"))
+    with sandbox([*VIPS[:70], *OTHERS], "email") as served:
+        ids = served.pool.user_ids("user_id")
+        export = tmp_path / "e.txt"
+        export.write_text("".join(f"{id_}\n" for id_ in ids))
+        options = ("--exclude", f"{kept}:Mail:email")
+        ran = run_on(export, served, *options, "--json", command="plan")
+        found = json.loads(ran.out)
+        assert (found["ids"], found["excluded"]) == (60, 70), ran.err
+        assert found["exclude_looked_up"] == {"accounts": 70, "without_id": 0, "protects_nobody": 1}
+        assert "gone@" not in ran.out + ran.err
+        ran = run_on(export, served, *options, "--limit", 50, ids=60)
+        assert ran.code == 0, ran.err
+        sent = served.ledger.requests
+        for other in (f"{kept}:Mail", str(kept), f"{kept}:Mail:username"):
+            ran = run_on(export, served, "--exclude", other, ids=60)
+            assert (ran.code, served.pool.deleted) == (3, 50), (other, ran.err)
+        assert served.ledger.requests == sent
+        ran = run_on(export, served, *options, ids=60)
+        assert ran.counts() == {"deleted": 60, "excluded": 70}, ran.err
+        assert [served.pool.find_alive("email", mail) is not None for mail in VIPS[:70]] == [True] * 70
+
+
+def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
+    kept = tmp_path / "vips.csv"
+    kept.write_text("Mail\n" + "\n".join(VIPS[:5]) + "\n")
+    with sandbox([*VIPS[:5], *OTHERS], "email", blind=True) as served:
+        export = tmp_path / "e.txt"
+        export.write_text("".join(f"{id_}\n" for id_ in served.pool.user_ids("user_id")))
+        ran = run_on(export, served, "--exclude", f"{kept}:Mail:email", "--allow-absent", ids=60)
+        assert (ran.code, served.pool.deleted) == (4, 0), ran.err
+        assert "not known which accounts" in ran.err
