@@ -8,7 +8,7 @@ import shutil
 import struct
 import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def text(rows: Rows, delimiter: str = ";", end: str = "\r\n") -> str:
     return "".join(delimiter.join("" if cell is None else str(cell) for cell in row) + end for row in rows)
 
 
-def workbook(path: Path, sheets: dict[str, Rows], hidden: Sequence[str] = ()) -> Path:
+def workbook(path: Path, sheets: Mapping[str, Rows], hidden: Sequence[str] = ()) -> Path:
     """Write a workbook; a date, a truth value or a formula is written as such."""
     book = xlsxwriter.Workbook(str(path), {"default_date_format": "yyyy-mm-dd", "strings_to_urls": False})
     for name, rows in sheets.items():
@@ -156,7 +156,7 @@ def test_the_message_for_logs_has_no_text_of_a_row(tmp_path: Path) -> None:
 
 def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path) -> None:
     """Through a whole run: line n is row n, the bad rows have their reasons, and a resume does without the workbook."""
-    rows = [
+    rows: list[list[Any]] = [
         ["name", "Number"],
         *([f"n{i}", 9_000_000_000_000 + i] for i in range(60)),
         ["text", "0049170"],
