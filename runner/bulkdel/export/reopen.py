@@ -123,9 +123,7 @@ class Reopened:
 
 
 def _where(path: Path, recorded: str) -> str:
-    """The path of the export: the copy of a table; else as the log has it; else the copy of a pipe, or a file of its
-    name, beside the log.
-    """
+    """The path of the export: the copy of a table; as the log has it; the copy of a pipe; a file of its name."""
     copy = beside(path, SPOOLED)
     source = Source.read(copy) if copy.is_file() else None
     if source is not None and source.table is not None:
