@@ -203,6 +203,20 @@ MUTANTS = (
         "e2e/test_shards.py::test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back",
     ),
     Mutant(
+        "the processes of a run that is taken over wait for those of the frozen one",
+        "runner/bulkdel/fleet/sharded_session.py",
+        "take_over=self._log.licence is not None,",
+        "take_over=export.elsewhere is not None,",
+        "e2e/test_shards.py::test_a_frozen_run_in_a_store_is_taken_over_with_its_shards",
+    ),
+    Mutant(
+        "a busy process is tried to be taken over for ever",
+        "runner/bulkdel/checkpoint/store_log.py",
+        "            if now > self._overtakes_until:",
+        "            if now > self._overtakes_until + 1e9:",
+        "integration/test_store_parts.py::test_a_process_that_is_always_faster_is_named_in_the_end",
+    ),
+    Mutant(
         "--limit is that of each shard",
         "runner/bulkdel/fleet/sharded_session.py",
         "        self._limit_left -= portion\n",

@@ -20,6 +20,7 @@ from typing import Any
 
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError
+from bulkdel.fleet.sharded_session import session_of
 from bulkdel.job import load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
@@ -33,7 +34,8 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 async def run(store: str, export: str, host: str, ids: int, licence_s: float, **options: Any) -> int:
     settings = Settings(host=host, store=store, **options)
     arguments = RunArguments(load_job("delete-users"), export, settings, {}, os.environ)
-    async with Run(arguments, surroundings=Surroundings(licence_s=licence_s)) as opened:
+    around = Surroundings(licence_s=licence_s)
+    async with Run(arguments, surroundings=around, make_session=session_of) as opened:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, opened.pause)
         loop.add_signal_handler(signal.SIGUSR2, opened.resume)

@@ -480,7 +480,10 @@ class Settings(SendingSettings):
 
     def _check_fields(self) -> None:
         if self.backup_memberships and isinstance(self.backup, StorePath):
-            raise UsageError("--backup-memberships: is kept beside --backup, which has to be a file then. Name a file")
+            raise UsageError(
+                f"--backup-memberships: the copy of the memberships is a file beside the backup, and {self.backup} is "
+                "in a store. Name a file, such as --backup users.jsonl.gz, on a disk that outlives this machine"
+            )
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         if self.id_pattern is not None:

@@ -42,6 +42,7 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.store_child import ran, started
 
 PAD = "x" * 900
 """With rows of a kilobyte, an export of some thousand rows can be cut."""
@@ -282,6 +283,29 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
         ended = finish(process)
         assert (ended.code, "host other) has taken it over" in ended.err) == (5, True), ended
         assert sum(it.effects(ids)) < len(ids) / 2
+
+
+@pytest.mark.campaign
+def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
+    """Its processes live on without it, and keep the logs of their shards. SIGCONT: nothing of the old run arrives."""
+    ids, store = user_ids(600, seed=21), tmp_path / "store"
+    options: dict[str, Any] = {"rate": 40.0, "chunk_size": 5, "concurrency": 6, "shards": 2}
+    with (
+        sharded(tmp_path, ids, latency_s=0.05) as it,
+        started(store, it.export, it.served.url, len(ids), **options) as old,
+    ):
+        it.wait_until_deleted(60)
+        of_old = processes_of_shards(old.pid)
+        old.send_signal(signal.SIGSTOP)
+        new = ran(store, it.export, it.served.url, len(ids), **options | {"rate": 0.0})
+        assert new.code == 0, new
+        assert all(Path(f"/proc/{pid}").exists() for pid in of_old), "they wait for their run"
+        at = it.served.ledger.requests
+        old.send_signal(signal.SIGCONT)
+        thawed = finish(old)
+        assert (thawed.code, "has taken it over" in json.loads(thawed.out)["why"]) == (5, True), thawed
+        assert it.served.ledger.requests == at, "of the old run nothing has arrived"
+        assert it.effects(ids) == [1] * len(ids)
 
 
 def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> None:

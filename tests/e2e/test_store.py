@@ -289,6 +289,9 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert bulkdel("status", f"{url}.back", env={}).code == 0
         undone = bulkdel("status", url, "--json", env={}).summary["annotations"]
         assert [each["event"] for each in undone] == ["undo", "undo"]
+        forgotten = bulkdel("forget", url, env={}, cwd=tmp_path)
+        assert f"left    {backup}, the backup of the records: it is in a store" in forgotten.out, forgotten
+        assert f"missing {backup}" not in forgotten.out
         objects[1].rename(tmp_path / "away")
         refused = bulkdel("restore", url, *NONE, "--plan", cwd=tmp_path / "store")
         assert (refused.code, "are not those that the run wrote" in refused.err) == (3, True), refused.err

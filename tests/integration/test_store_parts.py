@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -20,6 +21,7 @@ import pytest
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.licence import Licence, Terms
 from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.store_log import Fenced
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
@@ -375,7 +377,10 @@ def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
         logs[0].enqueue(Session("start", recorded.AT, "", {"pid": 1}))
         await logs[0].begun()
         logs[1].enqueue(Session("start", recorded.AT, "", {"pid": 2}))
-        with pytest.raises(NotAcceptable, match=r"pid 1.*Nothing was sent"):
+        with pytest.raises(
+            NotAcceptable,
+            match=r"pid 1.* has begun before this one. Nothing was sent. To see it:\n  bulkdel status file://",
+        ):
             await logs[1].begun()
         for log in logs:
             log.close()
@@ -384,6 +389,68 @@ def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
 
 
 # --- the licence and the gate
+
+
+class Far:
+    """A store far away: each request takes 20 ms."""
+
+    hedged = False
+
+    def __init__(self, path: StorePath) -> None:
+        self._objects = open_objects(path)
+
+    def create(self, name: str, data: bytes) -> bool:
+        time.sleep(0.02)
+        return self._objects.create(name, data)
+
+    def get(self, name: str) -> bytes | None:
+        time.sleep(0.02)
+        return self._objects.get(name)
+
+
+async def begun(path: StorePath, pid: int, how: How) -> Checkpoint:
+    log = Checkpoint.create(path, recorded.header(10), how=how) if is_fresh(path) else Checkpoint.resume(path, how)
+    log.enqueue(Session("start", recorded.AT, "", {"pid": pid}))
+    await log.begun()
+    return log
+
+
+async def test_a_busy_process_is_taken_over(tmp_path: Path) -> None:
+    """It writes one line after the other, and each request of its successor is as slow as its own."""
+    path = store_path(f"file://{tmp_path}/store")
+    far = Terms(take_over=True, means=Means(open=Far))
+    owner = await begun(path, 1, How(terms=far))
+
+    async def write() -> None:
+        with contextlib.suppress(FileFailed):
+            while True:
+                owner.touch()
+                await owner.flush()
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(0.3)
+    taker = await asyncio.wait_for(begun(path, 2, How(terms=far)), 10)
+    await asyncio.wait_for(writing, 10)
+    assert isinstance(owner.failure and owner.failure.__cause__, Fenced)
+    await asyncio.gather(owner.aclose(), taker.aclose())
+
+
+async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Path) -> None:
+    path = store_path(f"file://{tmp_path}/store")
+    owner = await begun(path, 1, How())
+
+    class Late(Far):
+        """A store in which the owner has always just written the next line."""
+
+        def create(self, name: str, data: bytes) -> bool:
+            if name.startswith("log/"):
+                owner._file.commit([])  # noqa: SLF001
+            return super().create(name, data)
+
+    terms = Terms(licence_s=0.05, take_over=True, means=Means(open=Late))
+    with pytest.raises(NotAcceptable, match=r"pid 1.* goes on writing.* stop it first. Nothing was sent."):
+        await asyncio.wait_for(begun(path, 2, How(terms=terms)), 10)
+    await owner.aclose()
 
 
 def test_a_licence_counts_from_its_begin() -> None:

@@ -29,11 +29,17 @@ ROLL_BYTES_MAX = 16 << 20
 """Bytes of the longest roll. A longer one is left out, and its lines are read one by one."""
 
 
-class Fenced(OSError):
-    """Another process has written the next line: it has taken the log over."""
+OVERTAKE_LICENCES = 6
+"""For so many licences a process that is busy is tried to be taken over."""
 
-    def __init__(self, by: str) -> None:
-        super().__init__(None, f"{by} has taken it over")
+
+class Fenced(OSError):
+    """Another process has written the next line. by: it, in words. busy: it is the one that was to be taken over."""
+
+    def __init__(self, by: str, *, busy: bool = False) -> None:
+        super().__init__(None, f"{by} {'goes on writing' if busy else 'has taken it over'}")
+        self.by = by
+        self.busy = busy
 
 
 class Overtaken(Exception):
@@ -62,6 +68,7 @@ class StoreLog:
         self._reader: Reader[Any] = Reader(self._lines, path, kind)
         self._fold: Any = None
         self._overtakes = False  # the session before may be under way, and this one has not written yet
+        self._overtakes_until = float("inf")
         self.path = path
         self.nonce = nonce or secrets.token_hex(8)
         self.seq = self.size = 0
@@ -118,8 +125,12 @@ class StoreLog:
             self._append(parts)
         except Taken:
             line = self._lines.line(self.seq + 1)
+            now = self._terms.means.clock()
             if not self._overtakes:
                 raise Fenced(writer_of(session_of(line, self.seq + 1), self._kind)) from None
+            if now > self._overtakes_until:
+                raise Fenced(writer_of(self._fold.under_way, self._kind), busy=True) from None
+            self._overtakes_until = min(self._overtakes_until, now + self._terms.licence_s * OVERTAKE_LICENCES)
             self._catch_up()
             raise Overtaken from None
 
@@ -172,9 +183,12 @@ class StoreLog:
         self.seq, self.size, self.sha = self._reader.seq, self._reader.size, self._reader.sha.copy()
 
     def _catch_up(self) -> None:
-        """Read the lines that the process before has written since. They belong to the log: it was not fenced yet."""
+        """Read the lines that the process before has written since. They belong to the log: it was not fenced yet.
+
+        Many at the same time: read one after the other, a busy process would write as fast as this one reads.
+        """
         try:
-            while (line := self._lines.line(self.seq + 1)) is not None:
+            for line in self._lines.lines(range(self.seq + 1, 10**12)):
                 for entry in self._reader.take(line):
                     self._fold.apply(entry)
                 self._take_over_state()

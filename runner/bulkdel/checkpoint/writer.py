@@ -125,8 +125,13 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         try:
             await self.flush()
         except FileFailed as error:
-            if isinstance(error.__cause__, Fenced):
-                raise NotAcceptable(f"{error} Nothing was sent.") from error
+            if isinstance(fenced := error.__cause__, Fenced):
+                does = (
+                    "goes on writing, so it is not gone: stop it first" if fenced.busy else "has begun before this one"
+                )
+                raise NotAcceptable(
+                    f"{self.path}: {fenced.by} {does}. Nothing was sent. To see it:\n  bulkdel status {self.path}"
+                ) from error
             raise
 
     async def keep(self) -> NoReturn:

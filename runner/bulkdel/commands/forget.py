@@ -86,6 +86,11 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
                 result(f"  left    {file.path}, {file.what}: it {file.kept}")
         for named in run.missing:
             result(f"  missing {named.path}, {named.what}: if it has moved, remove it yourself")
+        for named in run.stored:
+            result(
+                f"  left    {named.path}, {named.what}: it is in a store, where forget removes nothing. When you no "
+                "longer need it, delete its objects with the tools of the store"
+            )
         if run.export is not None:
             result(f"  left    {run.export}, your own export")
         new = f"{counted(run.made, 'new id')} of restored accounts, " if run.made else ""
@@ -214,5 +219,5 @@ def _look_again(path: Path, line: CommandLine) -> bool:
 
 
 def _code(runs: Sequence[RunFiles]) -> int:
-    left = any(run.missing or any(file.kept for file in run.files) for run in runs)
+    left = any(run.missing or run.stored or any(file.kept for file in run.files) for run in runs)
     return SOME_LEFT if left else 0

@@ -34,7 +34,7 @@ from bulkdel.export.spool import SPOOLED, part_of
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
-from bulkdel.store_path import beside, log_path
+from bulkdel.store_path import StorePath, beside, log_path
 from bulkdel.verify.findings import STATE
 
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
@@ -93,8 +93,8 @@ class RunFiles:
     """One run and its files.
 
     sha256: of the sound lines of its log. files: those that are there. missing: those that the log knows, and that are
-    neither there nor removed by `forget`. ids: how many refused and unknown ids are in the log itself. made: the
-    same of the new ids of restored accounts. export: the user's own; None when it is not there.
+    neither there nor removed by `forget`. stored: those in a store. ids: how many refused and unknown ids are in the
+    log itself. made: the same of the new ids of restored accounts. export: the user's own; None when it is not there.
     """
 
     log: Path
@@ -102,6 +102,7 @@ class RunFiles:
     sha256: str
     files: tuple[PersonalFile, ...]
     missing: tuple[Named, ...]
+    stored: tuple[Named, ...]
     ids: int
     made: int
     export: Path | None
@@ -131,7 +132,8 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
         names.append(export._replace(known=known, wanted=export.wanted or not complete, expected=True))
-    named = [placed for each in names for placed in _placed(each, log, original)]
+    stored = [each for each in names if isinstance(each.path, StorePath)]
+    named = [placed for each in names if each not in stored for placed in _placed(each, log, original)]
     found = {each.path: _look(each) for each in named}
     there = {path.absolute() for path in found}
     files = RunFiles(
@@ -140,6 +142,7 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
         read.sha256,
         tuple(file for file in found.values() if file is not None),
         tuple(each for each in named if _is_missing(each, found, read.progress)),
+        tuple(stored),
         read.ids,
         read.made,
         own if export is None and own.absolute() not in there and own.is_file() else None,

@@ -28,8 +28,9 @@ class Order:
     has found an account. fullest: the most accounts that a look-up has returned. administrator: ids of the one that the
     pool keeps. excluded: the keys of the exclude files, as the run has read them. until: --not-after, ISO 8601.
     concurrency: requests in flight, at most. limit: ids to settle, at most. debug: whether each chunk is an event.
-    export: where a process on another machine finds the export; None for one that has its descriptor. take_over:
-    whether the log in a store is taken over without a watch: the run has it, so what still writes is a lost process.
+    licence_s: how long a commit to a store licenses sending. export: where a process on another machine finds the
+    export; None for one that has its descriptor. take_over: whether the log in a store is taken over without a watch:
+    the session of the run has that of the run, so what still writes is a lost process, or one of a frozen run.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Order:
     concurrency: int
     limit: int | None
     debug: bool
+    licence_s: float
     export: Mapping[str, Any] | None = None
     take_over: bool = False
 

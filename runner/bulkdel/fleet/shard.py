@@ -87,7 +87,7 @@ class _Process:
     def __init__(
         self, plan: Plan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        around = Surroundings(connect=connect_in(plan.arguments.environ))
+        around = Surroundings(connect=connect_in(plan.arguments.environ), licence_s=order.licence_s)
         self._log = log
         self._reader = reader
         self._writer = writer
@@ -200,7 +200,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
         take_over=order.take_over,
     )
     own = replace(arguments, settings=settings)
-    around = Surroundings()
+    around = Surroundings(licence_s=order.licence_s)
     terms = around.terms_of(settings)
     log = around.create_log(path, header, skipped, terms) if is_fresh(path) else around.resume_log(path, terms)
     stack.callback(log.close)

@@ -202,6 +202,7 @@ class ShardedSession:
         in_vain = 0
         while self._drain.stop is None:
             await self._unheld_or_drained()
+            await self._licensed_or_drained()
             if self._drain.begun.is_set():
                 break
             settled = shard.settled
@@ -404,6 +405,15 @@ class ShardedSession:
         for wait in waits:
             wait.cancel()
 
+    async def _licensed_or_drained(self) -> None:
+        """Wait until this session has the log of the run for sure.
+
+        One that was frozen may have lost it, and would take the logs of the shards over from the session that has them.
+        """
+        licence = self._log.licence
+        while not (licence is None or licence.valid or self._drain.begun.is_set()):  # noqa: ASYNC110 - a commit renews it
+            await asyncio.sleep(LOOK_S)
+
     async def _drained(self, seconds: float) -> None:
         """Wait so long, or until the drain begins."""
         waiting = asyncio.create_task(self._drain.begun.wait())
@@ -429,14 +439,15 @@ class ShardedSession:
             concurrency=max(1, self._concurrency // together),
             limit=limit,
             debug=self._chunk_events,
+            licence_s=self._around.licence_s,
             export=export.elsewhere,
-            take_over=export.elsewhere is not None,
+            take_over=self._log.licence is not None,
         )
 
     def _wait_until_free(self) -> None:
         """Wait for the processes of a session that was killed: they end by themselves. Raises NotAcceptable."""
         path, until = self._plan.checkpoint, time.monotonic() + FREE_S
-        if isinstance(path, StorePath):  # the log of a shard is taken over there, and its owner is watched before
+        if isinstance(path, StorePath):  # the log of a shard is taken over there
             return
         for number in range(1, len(self._plan.shards) + 2):
             log = shard_log(path, number)
