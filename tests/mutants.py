@@ -217,6 +217,13 @@ MUTANTS = (
         "integration/test_store_parts.py::test_a_process_that_is_always_faster_is_named_in_the_end",
     ),
     Mutant(
+        "the clock of another machine says how long ago a run was confirmed",
+        "runner/bulkdel/safety/confirmation.py",
+        "one_clock=not in_store(plan.checkpoint)",
+        "one_clock=not plan.complete",
+        "unit/test_plan.py::test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server",
+    ),
+    Mutant(
         "--limit is that of each shard",
         "runner/bulkdel/fleet/sharded_session.py",
         "        self._limit_left -= portion\n",

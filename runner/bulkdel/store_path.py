@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PosixPath
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from bulkdel.errors import UsageError
@@ -43,6 +44,11 @@ class StorePath(PosixPath):
     def resolve(self, strict: bool = False) -> StorePath:  # noqa: ARG002, FBT001, FBT002 - as pathlib has it
         """The same: a URL depends on no folder."""
         return self
+
+
+def in_store(path: Path) -> TypeGuard[StorePath]:
+    """Whether a path is the URL of a store: it belongs to no machine, and nothing opens it as a file."""
+    return isinstance(path, StorePath)
 
 
 def is_store_url(text: str) -> bool:

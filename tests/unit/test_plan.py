@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine, is_option
 from bulkdel.commands.plan import plan_lines
+from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.summary import count_lines
 from bulkdel.job import Account, load_job
@@ -251,6 +252,35 @@ def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:
         plan = replace(plan, progress=logged(stack, tmp_path, limit_before, started=started).progress)
     said = confirmation_due(plan, AT_EPOCH + age_h * HOUR)
     assert said is None if due is None else (said is not None and due in said)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "now_h", "due"),
+    [
+        ((0, 0), 23.9, None),
+        ((0, 0), 24.1, "the run was confirmed 24 h 6 min ago"),
+        ((0, 7200), 23.0, "the run was confirmed 25 h 0 min ago"),  # the clock of this machine is two hours behind
+        ((-7200, 0), 25.0, "the run was confirmed 27 h 0 min ago"),
+        ((7200, 0), 25.0, None),  # that of the other machine was behind
+        ((None, 0), 1.0, "at a time that no clock can tell"),
+        ((0, None), 1.0, "at a time that no clock can tell"),
+        ((0, 0), -1.0, "at a time that no clock can tell"),  # the server's clock was set back
+    ],
+)
+def test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server(
+    stack: ExitStack,
+    tmp_path: Path,
+    ahead_s: tuple[int | None, int | None],
+    now_h: float,
+    due: str | None,
+) -> None:
+    """No clock of another machine is compared with ours."""
+    log = logged(stack, tmp_path, None, started=True).progress
+    log.apply(Session("start", AT, "", {"confirmed": {"ids": 3, "ahead_s": ahead_s[0]}}))
+    server = SampleCheck("p", moment=Instant(AT, ahead_s[1]))
+    plan = planned(stack, tmp_path, EMAILS, id_type="email", store=f"file://{tmp_path}/store", server=server)
+    said = confirmation_due(replace(plan, progress=log), AT_EPOCH + now_h * HOUR)
+    assert said is None if due is None else (said is not None and due in said), said
 
 
 @pytest.mark.parametrize(

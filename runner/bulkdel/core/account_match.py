@@ -170,3 +170,15 @@ def age_s(moment: Instant, now: Instant) -> float:
     if moment.servers is None or now.servers is None:
         return now.ours - moment.ours
     return now.servers - moment.servers
+
+
+def known_age_s(moment: Instant, now: Instant, *, one_clock: bool) -> float | None:
+    """How long ago `moment` was; None when no clock can tell. one_clock: whether both are times of this machine.
+
+    The log in a store may have been written on another machine, and its clock is not compared with ours.
+    """
+    if one_clock:
+        return now.ours - moment.ours
+    if moment.servers is None or now.servers is None or (age := now.servers - moment.servers) < -SKEW_S:
+        return None
+    return age

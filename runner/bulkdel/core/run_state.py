@@ -50,7 +50,8 @@ class Progress:
     under_way: the latest session unless something shows that it is over: its stop, or an annotation after it.
     changes: the latest change of each kind in the latest session.
     annotations: what was done about the run outside of its sessions, in order.
-    sessions: how many have started. confirmed_at: when the run was confirmed last.
+    sessions: how many have started. confirmed_at: when the run was confirmed last. confirmed_ahead_s: how far the
+    server's clock was ahead of ours then; None when it is not known.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     resume_points: the resume points of that export.
     excluded: every exclude file so far, as in the header. guards: those of the latest session.
@@ -77,6 +78,7 @@ class Progress:
     annotations: tuple[Annotation, ...] = ()
     sessions: int = 0
     confirmed_at: str = ""
+    confirmed_ahead_s: int | None = None
     asked: Mapping[str, int] = field(default_factory=dict)
     resume_points: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +95,7 @@ class Progress:
     def __post_init__(self) -> None:
         self.rows = self.remaining = self.header.counts["rows"]
         self.confirmed_at = self.header.at
+        self.confirmed_ahead_s = self.header.confirmed.get("ahead_s")
         self.asked = self.header.counts
         self.resume_points = self.header.resume_points
         self.excluded = self.header.excluded
@@ -218,7 +221,8 @@ class Progress:
         facts = entry.facts
         self.start, self.stop, self.under_way, self.sessions = entry, None, entry, self.sessions + 1
         self.changes = {}
-        self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
+        if confirmed := facts.get("confirmed"):
+            self.confirmed_at, self.confirmed_ahead_s = entry.at, confirmed.get("ahead_s")
         self.asked = facts.get("asked") or self.asked
         self.excluded = dict(facts.get("excluded") or self.excluded)
         self.guards = _guards(facts) or self.guards

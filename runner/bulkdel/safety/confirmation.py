@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.account_match import REUSE_AFTER_S, Instant, known_age_s
+from bulkdel.core.log_entries import stamp
+from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
 from bulkdel.person import Person
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.run_plan import Plan
+from bulkdel.store_path import in_store
 from bulkdel.times import is_time_of_day
 
 NEXT_DAY_S = 6 * 3600.0
@@ -40,17 +43,23 @@ class How(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The confirmed numbers, and how they were confirmed. host: the extra word, where the config protects the host."""
+    """The confirmed numbers, and how they were confirmed.
+
+    host: the extra word, where the config protects the host. ahead_s: how far the server's clock was ahead of ours;
+    None when it is not known.
+    """
 
     ids: int
     pool: str | None
     how: How
     host: str | None = None
+    ahead_s: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the log keeps it."""
         host = {} if self.host is None else {"host": self.host}
-        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host}
+        ahead = {} if self.ahead_s is None else {"ahead_s": self.ahead_s}
+        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host, **ahead}
 
 
 def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
@@ -78,7 +87,8 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
             f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
         )
-    return Confirmed(plan.ids, plan.pool, how, word)
+    moment = plan.server.moment
+    return Confirmed(plan.ids, plan.pool, how, word, None if moment is None else moment.ahead_s)
 
 
 def check_digest(plan: Plan, digest: str) -> None:
@@ -116,7 +126,6 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     if log is None or log.start is None:
         return _why_at_all(plan.arguments.job)
     before = log.start.facts.get("limit")
-    age_s = now - datetime.fromisoformat(log.confirmed_at).timestamp()
     before_by = Person.of(log.start.facts)
     due = None
     if before_by is not None and before_by != plan.person:
@@ -131,12 +140,23 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
         due = "--limit was left out"
     elif before is not None and limit is not None and limit > max(before, log.remaining):
         due = "--limit is more than the remaining ids"
-    elif plan.id_type.reusable and age_s > REUSE_AFTER_S:
-        due = (
-            f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may belong to another "
-            f"{plan.words.noun} by now: is the export still right?"
-        )
+    elif plan.id_type.reusable:
+        due = _confirmed_long_ago(plan, log, now)
     return due
+
+
+def _confirmed_long_ago(plan: Plan, log: Progress, now: float) -> str | None:
+    """The reason to confirm ids again that may have been given to other accounts since; None without one."""
+    ahead_s = None if plan.server.moment is None else plan.server.moment.ahead_s
+    moment, instant = Instant(log.confirmed_at, log.confirmed_ahead_s), Instant(stamp(now), ahead_s)
+    age_s = known_age_s(moment, instant, one_clock=not in_store(plan.checkpoint))
+    if age_s is not None and age_s <= REUSE_AFTER_S:
+        return None
+    ago = f"{span(age_s)} ago" if age_s is not None else "at a time that no clock can tell (the server names none)"
+    return (
+        f"the run was confirmed {ago}, and a {plan.id_type.name} may belong to another {plan.words.noun} by now: "
+        "is the export still right?"
+    )
 
 
 def _why_at_all(job: Job) -> str:
