@@ -214,7 +214,7 @@ def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_i
     ids = user_ids(1_200, seed=20)
     with sharded(tmp_path, ids, "--rate", 50, "--chunk-size", 5) as it:
         process, damaged = it.start(), shard_log(it.log, 2)
-        it.wait_until_deleted(150)
+        wait_until(lambda: damaged.exists() and damaged.read_bytes().count(b"outcome") > 1, process)
         at = damaged.read_bytes().index(b"outcome")
         with damaged.open("r+b") as file:
             os.pwrite(file.fileno(), b"OUTCOME", at)
