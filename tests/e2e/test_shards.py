@@ -178,6 +178,7 @@ def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
     with sharded(tmp_path, ids) as it:
         ran = run(it, "--limit", 1_700)
         assert (ran.code, ran.counts()["deleted"]) == (0, 1_700), ran
+        assert "1,700 ids in this session, divided among the shards" in ran.err
         assert it.served.pool.deleted == 1_700
         ran = run(it)
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran

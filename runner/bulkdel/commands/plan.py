@@ -196,7 +196,8 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if (schedule := plan.arguments.settings.schedule) is not None:
         yield "schedule", schedule_words(schedule, datetime.now(UTC))
     if plan.arguments.settings.limit is not None:
-        yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session"
+        of_shards = ", divided among the shards: not exactly the first rows" if plan.shards else ""
+        yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session{of_shards}"
     if (source := plan.export.source) is not None:
         held = beside(plan.checkpoint, SPOOLED)
         text = f"{held} holds {source.address}, {source.version}, read at {source.at}, and `run` sends what it holds"
