@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PosixPath
 from typing import TypeGuard
-from urllib.parse import urlsplit
 
+from bulkdel.core.address import Address, address_of
 from bulkdel.errors import UsageError
 
 SCHEMES = ("s3", "gs", "az", "file")
@@ -53,25 +53,29 @@ def in_store(path: Path) -> TypeGuard[StorePath]:
 
 def is_store_url(text: str) -> bool:
     """Whether a text is the URL of a store, and no path."""
-    return text.partition("://")[0] in SCHEMES and "://" in text
+    address = address_of(text)
+    return address is not None and address.scheme in SCHEMES
 
 
 def store_path(text: str, option: str = "--store") -> StorePath:
     """Read the URL of a store. option: where it was given. Raises UsageError."""
-    try:
-        url = urlsplit(text)
-        host, user = url.hostname, url.username or url.password
-    except ValueError:
-        host, user = None, None
-    if user is not None:  # not shown: there is a secret in it
+    address = address_of(text)
+    if address is not None and "@" in address.place:  # not shown: there is a secret in it
         raise UsageError(
             f"{option}: has a user or a password in it. Credentials come from the environment; leave them out"
         )
-    named = url.path.strip("/") if is_store_url(text) else ""
-    plain = text.isprintable() and not ({"?", "#"} & set(text)) and not {".", "..", ""} & set(named.split("/"))
-    if not plain or (url.scheme == "file") == bool(host):
+    if address is None or not _is_plain(address):
         raise UsageError(f"{option} {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
-    return StorePath(f"{url.scheme}:", *([host] if host else []), *named.split("/"))
+    place = [address.place] if address.place else []
+    return StorePath(f"{address.scheme}:", *place, *address.key.strip("/").split("/"))
+
+
+def _is_plain(address: Address) -> bool:
+    """Whether this is the URL of a store, with nothing in it that a path or an object's name gives another meaning."""
+    names = address.key.strip("/").split("/")
+    odd = {"?", "#"} & set(address.text) or ":" in address.place or {".", "..", ""} & set(names)
+    has_place = (address.scheme == "file") != bool(address.place)  # a directory has no host, a bucket is one
+    return address.scheme in SCHEMES and address.text.isprintable() and has_place and not odd
 
 
 def log_path(text: str) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bulkdel.core.address import address_of, shown_address, split_names
+from bulkdel.errors import UsageError
+from bulkdel.store_path import is_store_url, store_path
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,27 @@ def test_names_in_one_text(text: str, names: list[str]) -> None:
 
 def test_another_separator() -> None:
     assert split_names("s3://b/k;c", ";") == ["s3://b/k", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("s3://bucket/run", "s3://bucket/run"),
+        ("S3://bucket/run/", "s3://bucket/run"),
+        ("file:///shared/run", "file:///shared/run"),
+        ("file://host/run", None),  # a directory has no host
+        ("s3:///run", None),
+        ("s3://bucket", None),
+        ("s3://bucket:80/run", None),
+        ("s3://bucket/a/../run", None),
+        ("s3://bucket/run?version=1", None),
+        ("https://host/run", None),
+        ("run", None),
+    ],
+)
+def test_the_url_of_a_store_is_an_address_with_nothing_odd_in_it(text: str, url: str | None) -> None:
+    if url is not None:
+        assert (is_store_url(text), str(store_path(text))) == (True, url)
+    else:
+        with pytest.raises(UsageError, match="is not the URL of a store"):
+            store_path(text)
