@@ -143,12 +143,12 @@ def is_option(word: str) -> bool:
 
 def option_of(name: str) -> str:
     """The option of this field, as it is typed."""
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.rstrip('_').replace('_', '-')}"  # `as` is a word of Python, so its field is `as_`
 
 
 def variable_of(name: str) -> str:
     """The environment variable of this field."""
-    return f"{ENV_PREFIX}{name.upper()}"
+    return f"{ENV_PREFIX}{name.rstrip('_').upper()}"
 
 
 def file_variable_of(name: str) -> str:
@@ -158,7 +158,7 @@ def file_variable_of(name: str) -> str:
 
 def is_set_elsewhere(name: str, environ: Mapping[str, str], config: Mapping[str, Any]) -> bool:
     """Whether the environment or the config file gives this field a value. config: the tables of the config file."""
-    return not {variable_of(name), file_variable_of(name)}.isdisjoint(environ) or name in {
+    return not {variable_of(name), file_variable_of(name)}.isdisjoint(environ) or name.rstrip("_") in {
         key.replace("-", "_") for key in config.get("run", {})
     }
 

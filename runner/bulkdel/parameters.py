@@ -18,9 +18,13 @@ from bulkdel.command_line import option_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.job import Job
-from bulkdel.settings import Settings
+from bulkdel.settings import PlanSettings, RunSettings
 
-TAKEN = frozenset({"job", "export", "settings", "parameters", "given", "help", "version"}.union(vars(Settings())))
+TAKEN = frozenset(
+    {"job", "export", "settings", "parameters", "given", "help", "version"}.union(
+        vars(RunSettings()), vars(PlanSettings())
+    )
+)
 """Names that mean something else in `plan` and `run`."""
 
 TEXTS = tuple[str, ...]

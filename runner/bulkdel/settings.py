@@ -35,6 +35,9 @@ from bulkdel.times import date_of, schedule_at, seconds_of, until_of
 NOTE_MAX = 1_000
 """Characters of `--note`."""
 
+CLAIM_MAX = 100
+"""Characters of `--as`."""
+
 MEMBERSHIPS = ".memberships.jsonl"
 """The ending, after the name of the backup, of the copy of the memberships."""
 
@@ -351,7 +354,7 @@ class SendingSettings(CommonSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Settings(SendingSettings):
-    """The options of `run` and `plan`."""
+    """The options of `run` and `plan` that a library call and a batch have too."""
 
     checkpoint: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
@@ -533,6 +536,41 @@ class Settings(SendingSettings):
         """Where the log of this export goes without --checkpoint: for an address, in the current folder."""
         address = address_of(export)
         return Path(f"{export if address is None else address.name}{SANDBOX_LOG if self.sandbox else LOG}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ApprovalSettings(Settings):
+    """The option that only `run` and `plan` have, both."""
+
+    as_: Annotated[str | None, Parameter(name="--as", group=SAFETY, metavar="NAME")] = None
+    """Name of the user, where every job is the same user of the system (CI): for a plan that another user approves. It
+    is recorded as claimed."""
+
+    def check(self, chunk_max: int = COUNT_MAX) -> None:
+        """See `Settings.check`."""
+        super().check(chunk_max)
+        if self.as_ is not None and not (self.as_.isprintable() and len(self.as_) <= CLAIM_MAX):
+            raise UsageError(f"--as {self.as_[:80]!r}: one line of at most {CLAIM_MAX} printable characters")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings(ApprovalSettings):
+    """The options of `plan`."""
+
+    out: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    """Also write the plan to this new file, for another user: `bulkdel show FILE`, then `bulkdel run --plan FILE`."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(ApprovalSettings):
+    """The options of `run`."""
+
+    plan: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    """Run this plan, which `plan --out` wrote and which has job, export and options. Asks nothing, and refuses any
+    difference. A plan is valid for 24 hours; a run that has begun by it resumes later too."""
 
 
 @Parameter(name="*")

@@ -10,8 +10,8 @@ from typing import Any
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
-from bulkdel.safety.checks import PROTECTED, RATE_MAX
-from bulkdel.settings import Settings
+from bulkdel.safety.checks import OTHER_USER, PROTECTED, RATE_MAX
+from bulkdel.settings import RunSettings
 from bulkdel_jobs.genauth.target import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID
 from tests.harness import KEYS, bulkdel, sandbox, user_ids, write_objects
@@ -31,9 +31,9 @@ def everything_on(text: str) -> str:
 def test_every_setting_is_there_and_no_other() -> None:
     found = tables(everything_on(EXAMPLE.read_text()))
     assert found.keys() == {"run", "protect", "genauth"}
-    assert found["protect"].keys() == {*PROTECTED, RATE_MAX}
-    # `config` names this very file.
-    assert found["run"].keys() == {one.name for one in dataclasses.fields(Settings)} - {"config"}
+    assert found["protect"].keys() == {*PROTECTED, RATE_MAX, OTHER_USER}
+    # `config` names this very file, and `plan` one run.
+    assert found["run"].keys() == {one.name.rstrip("_") for one in dataclasses.fields(RunSettings)} - {"config", "plan"}
     assert found["genauth"].keys() == CONFIG_KEYS
 
 
@@ -41,7 +41,7 @@ def test_what_is_on_is_the_default() -> None:
     """A copy of the example changes nothing."""
     words = ["run", "delete-users", "e.jsonl", "--config", str(EXAMPLE)]
     _, bound, _ = make_app(ConfigFile(), listed=False).parse_args(words, exit_on_error=False)
-    assert bound.kwargs["settings"] == Settings(config=EXAMPLE, id_type="user_id", chunk_size=50)
+    assert bound.kwargs["settings"] == RunSettings(config=EXAMPLE, id_type="user_id", chunk_size=50)
 
 
 def test_the_command_prints_it() -> None:

@@ -75,10 +75,11 @@ def options(command: str) -> set[str]:
 
 
 def described(command: str) -> set[str]:
-    """The options in the tables of the command's section of reference.md."""
+    """The options in the tables of the command's section of reference.md; a row may be of one of its commands only."""
     texts = [text for heading, text in sections(REFERENCE).items() if f"`bulkdel {command}`" in heading]
     assert len(texts) == 1, f"reference.md has {len(texts)} sections with `bulkdel {command}` in the heading"
-    return {option for cell in first_cells(texts[0]) for option in re.findall(r"^`(--[a-z0-9-]+)", cell)}
+    rows = (re.match(r"`(--[a-z0-9-]+)[^`]*`(?: \(`(\w+)`\))?", cell) for cell in first_cells(texts[0]))
+    return {row[1] for row in rows if row is not None and row[2] in {None, command}}
 
 
 def test_the_readme_is_short() -> None:

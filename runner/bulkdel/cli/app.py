@@ -25,14 +25,24 @@ from bulkdel.cli.config import (
     with_all_excluded,
 )
 from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
+from bulkdel.cli.plan_source import PlanSource, check_job, plan_named
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
-from bulkdel.settings import NotifySettings, RestoreSettings, Settings, VerifySettings, count, path_or_store
+from bulkdel.settings import (
+    NotifySettings,
+    PlanSettings,
+    RestoreSettings,
+    RunSettings,
+    VerifySettings,
+    count,
+    path_or_store,
+)
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
+    from bulkdel.safety.plan_file import PlanFile
     from bulkdel.safety.run_plan import RunArguments
 
 HELP = """Do a job for every id of a large export through an API, such as delete users, and keep track of each id.
@@ -63,6 +73,10 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 - 4 some could not be checked, some are in doubt, or halted: alarm; fix the cause, run again
 - 5 a file could not be written: alarm; make room, run again
 - 129, 130, 143 interrupted: run again
+"""
+
+SHOW_EPILOGUE = """Exit codes: 0 shown; 2 no plan, or changed after it was written; 5 the output could not be
+written; 141 the reader of stdout has left.
 """
 
 STATUS_EPILOGUE = """Exit codes: 0 in every state of the run; 2 usage; 3 no checkpoint that can be read, or the
@@ -98,10 +112,11 @@ written; 141 the reader of stdout has left (`| head`).
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of the program. words: the arguments as they were typed."""
+    """One call of the program. words: the arguments as they were typed. plan: that of `run --plan`."""
 
     words: Sequence[str]
     config: ConfigFile
+    plan: PlanFile | None = None
 
 
 Given = Annotated[Invocation, Parameter(parse=False)]
@@ -118,7 +133,7 @@ has `Path` so that the shell completes file names."""
 
 
 def run(
-    job: str, export: Export, /, *, settings: Settings | None = None, parameters: OfTheJob = None, given: Given
+    job: str, export: Export, /, *, settings: RunSettings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
     """Do a job for every id of an export, or resume an earlier run of the same command.
 
@@ -135,11 +150,11 @@ def run(
     """
     from bulkdel.commands import run as command
 
-    return command.run(_arguments("run", job, str(export), settings, given, parameters=parameters))
+    return command.run(_arguments("run", job, str(export), settings or RunSettings(), given, parameters=parameters))
 
 
 def plan(
-    job: str, export: Export, /, *, settings: Settings | None = None, parameters: OfTheJob = None, given: Given
+    job: str, export: Export, /, *, settings: PlanSettings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
     """Read and check an export, show what `run` would do, and change nothing. Works without credentials too.
 
@@ -152,7 +167,22 @@ def plan(
     """
     from bulkdel.commands import plan as command
 
-    return command.plan(_arguments("plan", job, str(export), settings, given, parameters=parameters))
+    return command.plan(_arguments("plan", job, str(export), settings or PlanSettings(), given, parameters=parameters))
+
+
+def show(plan: Path, /) -> int:
+    """Show a plan that `plan --out` wrote, for approval: what, how many, where, until when, by which user.
+
+    It is Markdown, so that it can be pasted into a pull request. It holds no id and no text of a row.
+
+    Parameters
+    ----------
+    plan: Path
+        The file of the plan.
+    """
+    from bulkdel.commands import show as command
+
+    return command.show(plan)
 
 
 def restore(
@@ -184,7 +214,7 @@ def restore(
 
 
 def _arguments(
-    command: str, job: str, export: str, settings: Settings | None, given: Invocation, *, parameters: Any
+    command: str, job: str, export: str, settings: RunSettings | PlanSettings, given: Invocation, *, parameters: Any
 ) -> RunArguments:
     from bulkdel.job import load_job
     from bulkdel.parameters import parameters_of
@@ -194,12 +224,24 @@ def _arguments(
     _check_folder()
     if is_option(export) and "--" not in given.words:
         raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
-    settings = with_all_excluded(settings or Settings(), os.environ, given.config.run)
+    if isinstance(settings, RunSettings) and settings.plan is not None and given.plan is None:
+        raise UsageError("--plan: is given on the command line or in BULKDEL_PLAN, and not in the config file")
+    settings = with_all_excluded(settings, os.environ, given.config.run)
     found = load_job(job)
     found = found.configured(tables.get(found.config_table, {}))
     if parameters is None:  # no option of the job was given
         parameters = parameters_of(found, {})
-    return RunArguments(found, export, settings, tables, os.environ, command, parameters)
+    return RunArguments(
+        found,
+        export,
+        settings,
+        tables,
+        os.environ,
+        command,
+        parameters,
+        approved=given.plan,
+        claimed=settings.as_,
+    )
 
 
 def status(checkpoint: CheckpointPath, /, *, json: Flag = False, audit: Flag = False, watch: Flag = False) -> int:
@@ -484,11 +526,19 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -
     return 0
 
 
-def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None, for_shell: bool = False) -> App:
+def make_app(
+    config: ConfigFile,
+    *,
+    listed: bool = False,
+    job: Job | None = None,
+    for_shell: bool = False,
+    approved: PlanFile | None = None,
+) -> App:
     """Build the commands.
 
     listed: the texts of all commands will be shown, so those of the jobs are loaded too. job: `run`, `plan` and
     `restore` have the options of this job. for_shell: the commands are not called, but completed by a shell.
+    approved: the plan that `run` goes by.
     """
     app = App(
         name="bulkdel",
@@ -500,11 +550,13 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
         error_console=Console(file=stderr_log()),  # type: ignore[arg-type]
     )
     sources = [*app.config, secrets_in_files, config]
-    for command in (run, plan):
+    planned = PlanSource(approved)
+    for command, its_sources in ((run, [planned.fixed, *sources, planned.free]), (plan, sources)):
         if for_shell:
             app.command(for_completion(command))
         else:
-            app.command(with_options_of(job, command), config=sources)
+            app.command(with_options_of(job, command), config=its_sources)
+    app.command(show, config=[no_source], help_epilogue=SHOW_EPILOGUE)
     app.command(with_options_of(job, restore), config=sources)
     app.command(status, config=[no_source], help_epilogue=STATUS_EPILOGUE)
     app.command(ctl, config=[no_source], help_epilogue=CTL_EPILOGUE)
@@ -575,16 +627,19 @@ def run_app(words: list[str]) -> int:
     config, job = ConfigFile(), None
     try:
         _check_text(words)
-        words = with_job(words, os.environ.get(JOB), lambda job: make_app(ConfigFile(), job=job))
+        approved = plan_named(words, os.environ)
+        name = approved.names[0] if approved is not None else os.environ.get(JOB)
+        words = with_job(words, name, lambda job: make_app(ConfigFile(), job=job))
         job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
         if job is not None:
             named = {"job": job.name}
             stderr_log().know(lambda: named)
-        app = make_app(config, listed=not words or words[0].startswith("-"), job=job)
+        check_job(approved, job)
+        app = make_app(config, listed=not words or words[0].startswith("-"), job=job, approved=approved)
         command, bound, injected = app.parse_args(
             words, exit_on_error=False, print_error=not stderr_log().json, verbose=False
         )
-        given = {"given": Invocation(words, config)} if "given" in injected else {}
+        given = {"given": Invocation(words, config, approved)} if "given" in injected else {}
         code = command(*bound.args, **bound.kwargs, **given)
     except CycloptsError as error:
         if stderr_log().json:

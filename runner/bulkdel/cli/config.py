@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
@@ -21,10 +21,16 @@ from bulkdel.core.address import address_of, split_names
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
-from bulkdel.settings import RestoreSettings, Settings, VerifySettings
+from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings
 from bulkdel.variables import BETWEEN, Variable, merged, table_of
 
-OPTIONS = frozenset(one.name for settings in (Settings, RestoreSettings, VerifySettings) for one in fields(settings))
+S = TypeVar("S", bound=Settings)
+
+OPTIONS = frozenset(
+    one.name.rstrip("_")
+    for settings in (RunSettings, PlanSettings, RestoreSettings, VerifySettings)
+    for one in fields(settings)
+)
 """Every option of `run`, `plan`, `restore` and `verify`."""
 
 JOB = variable_of("job")
@@ -118,7 +124,7 @@ def tables_of(path: str) -> dict[str, Any]:
     return tables
 
 
-def with_all_excluded(settings: Settings, environ: Mapping[str, str], table: Mapping[str, Any]) -> Settings:
+def with_all_excluded(settings: S, environ: Mapping[str, str], table: Mapping[str, Any]) -> S:
     """Add up the exclude files of the command line, the environment and the config's table [run], each file once.
 
     Any other option is taken from the first place that has it. A list of ids to keep must not replace another one.
@@ -150,9 +156,9 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import PROTECT, PROTECTED, RATE_MAX
+    from bulkdel.safety.checks import OTHER_USER, PROTECT, PROTECTED, RATE_MAX
 
-    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, RATE_MAX)}
+    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, RATE_MAX, OTHER_USER)}
     jobs = {job.config_table for job in loadable_jobs()}
     nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
     for name in sorted(own.keys() - options - nested.keys()):
@@ -160,7 +166,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         raise UsageError(f"the environment sets {name}, which is no option" + (f"; {close}?" if close else ""))
     found = table_of(nested, ENV_PREFIX)
     for key, value in found.get(PROTECT, {}).items():
-        read = _names if key in PROTECTED else _number
+        read = _names if key in PROTECTED else _number if key == RATE_MAX else _flag
         found[PROTECT][key] = read(value, tables.get(PROTECT, {}), key)
     return merged(tables, found)
 
@@ -184,6 +190,16 @@ def _number(value: Variable, table: Any, key: str) -> Any:
     except ValueError:
         raise UsageError(f"{value.variable}: write a number") from None
     return before if isinstance(before, int | float) and before < number else number
+
+
+def _flag(value: Variable, table: Any, key: str) -> Any:
+    """Whether a guard is on: in one of both places is enough."""
+    before = table.get(key, False) if isinstance(table, dict) else False
+    try:
+        flag = value.read_as(bool)
+    except ValueError:
+        raise UsageError(f"{value.variable}: write true or false") from None
+    return flag if before is False else before
 
 
 def _of_event(name: str) -> bool:
@@ -213,19 +229,20 @@ def _close(name: str, known: Collection[str], tables: Collection[str]) -> str:
 
 def log_format(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """The value of --log-format before the words are parsed, because an error of the parsing has this format too."""
-
-    def value_of(name: str) -> str | None:
-        option = option_of(name)
-        typed = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
-        typed += [value for word, value in pairwise(words) if word == option]
-        return typed[-1] if typed else environ.get(variable_of(name))
-
-    found = value_of("log_format")
-    if found is None and (path := value_of("config")):
+    found = value_of("log_format", words, environ)
+    if found is None and (path := value_of("config", words, environ)):
         with suppress(UsageError):  # raised again when the options are read
             table = tables_of(path).get("run", {})
             found = table.get("log_format", table.get("log-format"))
     return found
+
+
+def value_of(name: str, words: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """The value of an option before the words are parsed: as it was typed, or of its variable."""
+    option = option_of(name)
+    typed = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+    typed += [value for word, value in pairwise(words) if word == option]
+    return typed[-1] if typed else environ.get(variable_of(name))
 
 
 def forget_kubernetes() -> None:

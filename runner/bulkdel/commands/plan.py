@@ -16,6 +16,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
+from bulkdel.commands.plan_out import check_out, why_not_written, write_plan
 from bulkdel.commands.steps import showing
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
@@ -30,7 +31,7 @@ from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
 from bulkdel.output import has_terminal, result
 from bulkdel.parameters import by_option
-from bulkdel.safety.checks import check_arguments, sample_trouble
+from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
 from bulkdel.safety.preparation import (
     ReadingProgress,
     find_target,
@@ -41,7 +42,7 @@ from bulkdel.safety.preparation import (
     with_sample_check,
 )
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
-from bulkdel.settings import Settings
+from bulkdel.settings import PlanSettings, Settings
 from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
 
@@ -68,10 +69,13 @@ class Note:
 
 def plan(arguments: RunArguments) -> int:
     """Make the preflight and the plan; with a checkpoint, that of its resume. No object that could delete is made."""
+    out = arguments.settings.out if isinstance(arguments.settings, PlanSettings) else None
     with ExitStack() as stack, Signals() as signals:
         reading = ReadingProgress()
         with signals.phase(lambda: reading.text):
             check_arguments(arguments)
+            if out is not None:
+                check_out(out, arguments)
             target, rng = find_target(arguments), random.Random()  # noqa: S311 - a sample, not a secret
             path = arguments.checkpoint
             log = None if is_fresh(path) else read_log(path).progress
@@ -84,10 +88,18 @@ def plan(arguments: RunArguments) -> int:
             )
             if reads_again(found):
                 found = run_loop(_shown(partial(read_again, found, reading), reading, arguments.settings), signals)
+        values = plan_values(found)
+        fault = None if out is None else why_not_written(found, out)
+        written = None if out is None or fault is not None else write_plan(found, out, values)
         if arguments.settings.json:
-            result(json.dumps(plan_values(found)))
+            result(json.dumps(values if written is None else {**values, **written.to_json()}))
+        elif written is not None:
+            for line in (*plan_lines(found), *written.lines()):
+                result(line)
         else:
             _show(found)
+        if fault is not None:
+            raise fault
         return 0
 
 
@@ -112,7 +124,11 @@ def _show(found: Plan) -> None:
         result(f"A checkpoint is there already, so `run` goes on with it: {status}")
     elif trouble := sample_trouble(found):
         result(f"This plan will be refused: {trouble}")
-    if found.ids and not found.arguments.settings.sandbox:
+    if not found.ids or found.arguments.settings.sandbox:
+        return
+    if requires_other_user(found.arguments.config):
+        result(f"{found.words.nothing}. To have this plan approved by another user:\n  {found.arguments.planning_line}")
+    else:
         result(f"{found.words.nothing}. To run this plan:\n  {found.confirming_line}")
 
 

@@ -147,6 +147,14 @@ async def _confirm(opened: Run, plan: Plan) -> None:
         check_digest(plan, digest)
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.BATCH)
         return
+    if (approved := plan.arguments.approved) is not None:  # what is typed beside it has to agree
+        await opened.confirm(
+            ids=approved.ids if settings.confirm is None else settings.confirm,
+            pool=approved.values["pool"] if settings.pool is None else settings.pool,
+            host=approved.values["confirm_host"] if settings.confirm_host is None else settings.confirm_host,
+            how=How.PLAN,
+        )
+        return
     if settings.confirm is not None or settings.pool is not None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.OPTIONS)
         return

@@ -15,6 +15,7 @@ from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, Header, Source
+from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, HOW, count_lines, counts_of, state_of, summary_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
@@ -22,10 +23,13 @@ from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import now_lines
 from bulkdel.output import result
 from bulkdel.parameters import by_option
+from bulkdel.safety.plan_file import user_words
+
+USER = ("user", "machine", "as")
+"""Facts of a session's start entry that name its user. `as` is the name of --as."""
 
 FACTS = (
-    "user",
-    "machine",
+    *USER,
     "tool",
     "command",
     "cwd",
@@ -63,6 +67,8 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
             "in_doubt": progress.in_doubt.size,
             "sessions": progress.sessions,
             "note": progress.note,
+            "plan": progress.plan,
+            "run_by": None if progress.start is None else {name: progress.start.facts.get(name) for name in USER},
             "pid": pid,
             "live": live,
             "guards": progress.guards.to_json(),
@@ -71,13 +77,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         result(dumps(summary | more))
         return 0
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
-    _print_job(progress.header)
-    result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
-    if progress.header.shards:
-        result(f"  shards     {len(progress.header.shards) + 1}, each with a log of its own")
-    _print_guards(progress.guards)
-    if progress.note:
-        result(f"  note       {printable(progress.note)}")
+    _print_run(progress)
     for line in count_lines(progress):
         result(line)
     for annotation in standing(progress.annotations):
@@ -97,6 +97,29 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
         result(how_to_go_on(progress, path))
     return 0
+
+
+def plan_lines(progress: Progress) -> list[str]:
+    """By which user a run was planned, and by which it was run last; none for a run without a plan file."""
+    if (plan := progress.plan) is None or progress.start is None:
+        return []
+    planner = plan.get("planned_by")
+    return [
+        f"  planned by {user_words(planner if isinstance(planner, dict) else {})}, at {plan.get('planned_at', '?')}",
+        f"  run by     {user_words(progress.start.facts)}",
+    ]
+
+
+def _print_run(progress: Progress) -> None:
+    _print_job(progress.header)
+    result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
+    if progress.header.shards:
+        result(f"  shards     {len(progress.header.shards) + 1}, each with a log of its own")
+    _print_guards(progress.guards)
+    for line in plan_lines(progress):
+        result(line)
+    if progress.note:
+        result(f"  note       {printable(progress.note)}")
 
 
 def live_status(log: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
@@ -279,7 +302,7 @@ def _print_session(number: int, session: Mapping[str, Any]) -> None:
     if session["pid"] is not None:
         stop = f"now, under way (pid {session['pid']})"
     result(f"session {number}, line {session['line']}: {session['start']} to {stop}")
-    result(f"  by         {session['user'] or '?'} on {session['machine'] or '?'}, {session['tool'] or '?'}")
+    result(f"  by         {user_words(session)}, {session['tool'] or '?'}")
     result(f"  command    {session['command'] or '?'}")
     if session["note"]:
         result(f"  note       {printable(session['note'])}")
@@ -302,4 +325,6 @@ def _confirmed(confirmed: Mapping[str, Any]) -> str:
     if "ids" not in confirmed:
         return "nothing"
     how = confirmed.get("how", "")
-    return f"{counted(confirmed['ids'], 'id')} in pool {confirmed.get('pool')}, {HOW.get(how, how)}"
+    words = f"{counted(confirmed['ids'], 'id')} in pool {confirmed.get('pool')}, {HOW.get(how, how)}"
+    plan = confirmed.get("plan")
+    return words if plan is None else f"{words} of {user_words(plan['planned_by'])}, sha256 {plan['sha256']}"

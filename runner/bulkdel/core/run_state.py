@@ -136,6 +136,15 @@ class Progress:
         return {reason: rows for (kind, reason), rows in sorted(self.reasons.items()) if kind == "excluded"}
 
     @property
+    def plan(self) -> Mapping[str, Any] | None:
+        """What the latest confirmation by a plan file says of that plan; None without one."""
+        start = self.start.facts.get("confirmed") if self.start is not None else None
+        for confirmed in (start or {}, self.header.confirmed):
+            if isinstance(plan := confirmed.get("plan"), dict):
+                return plan
+        return None
+
+    @property
     def complete(self) -> bool:
         """Whether every row has its outcome."""
         return self.remaining == 0

@@ -21,6 +21,7 @@ HOW = {
     "sandbox": "not asked: a sandbox",
     "restore": "by the confirmation of the restore",
     "batch": "by the confirmation of the batch",
+    "plan": "by a plan",
 }
 """How a run was confirmed (`safety.confirmation.How`), in words."""
 

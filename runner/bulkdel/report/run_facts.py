@@ -64,7 +64,7 @@ def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> 
         run_id=header.run_id,
         begun=header.at,
         tool=header.tool,
-        confirmed=_confirmed(header.confirmed),
+        confirmed=_confirmed(header.confirmed, texts),
         note=texts.text(printable(progress.note)) if progress.note else "",
         export=FileFacts(file_of(texts, header.export_path), str(pinned["sha256"])),
         export_bytes=int(pinned["bytes"]),
@@ -101,7 +101,7 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
         user=user_of(start.get("user"), texts),
         machine=user_of(start.get("machine"), texts),
         tool=str(start.get("tool") or "?"),
-        confirmed=_confirmed(start["confirmed"]) if start.get("confirmed") else "",
+        confirmed=_confirmed(start["confirmed"], texts) if start.get("confirmed") else "",
         note=texts.text(printable(start["note"])) if start.get("note") else "",
         options=options_of(start.get("options") or {}, texts),
         requests=stop.get("requests"),
@@ -226,7 +226,14 @@ def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
 RESTORED = ("restored", "rows", "removed")
 
 
-def _confirmed(confirmed: Mapping[str, Any]) -> str:
+def _confirmed(confirmed: Mapping[str, Any], texts: Texts) -> str:
     if not isinstance(ids := confirmed.get("ids"), int):
         return "nothing was confirmed"
-    return f"{counted(ids, 'id')}, {HOW.get(str(confirmed.get('how', '')), 'in another way')}"
+    said = f"{counted(ids, 'id')}, {HOW.get(str(confirmed.get('how', '')), 'in another way')}"
+    plan = confirmed.get("plan")
+    if not isinstance(plan, dict):
+        return said
+    planner = plan.get("planned_by") or {}
+    user = words.by(user_of(planner.get("user"), texts), user_of(planner.get("machine"), texts))
+    claimed = f", as {user_of(planner['as'], texts)} (claimed)" if planner.get("as") else ""
+    return f"{said} that was made by {user}{claimed}"

@@ -33,6 +33,7 @@ from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
+from bulkdel.safety.plan_file import check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.store_path import StorePath, store_path
@@ -41,8 +42,9 @@ from bulkdel.times import until_of
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
 RATE_MAX = "rate_max"
-"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
-session cannot be changed to a higher rate."""
+OTHER_USER = "require_other_user"
+"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, a running session
+cannot be changed to a higher rate, and a run goes by the plan of another user."""
 
 READ_BYTES = 1 << 20
 
@@ -58,6 +60,7 @@ def check_arguments(arguments: RunArguments) -> None:
             if name not in tables or not isinstance(value, dict):  # it would have no effect
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     rate_max(arguments.config)
+    _check_other_user(arguments)
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
     if arguments.settings.backup_memberships and arguments.job.memberships is None:
@@ -432,11 +435,12 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], str
     """The pools or hosts that the config protects. Raises UsageError for an unknown name: it would protect nothing."""
     table = config.get(PROTECT, {})
     for name, value in table.items():
-        if name == RATE_MAX:
+        if name in {RATE_MAX, OTHER_USER}:
             continue
         if name not in PROTECTED:
             lists = f"{' and '.join(PROTECTED)}, each a list of strings"
-            raise UsageError(f"config, [{PROTECT}] {name}: has {lists}, and {RATE_MAX}, a number")
+            others = f"{RATE_MAX}, a number, and {OTHER_USER}, true or false"
+            raise UsageError(f"config, [{PROTECT}] {name}: has {lists}; {others}")
         if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
             raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings")
     return set(map(fold, table.get(listed, ())))
@@ -448,6 +452,34 @@ def rate_max(config: Mapping[str, Any]) -> float | None:
     if value is not None and not (type(value) in {int, float} and value > 0):
         raise UsageError(f"config, [{PROTECT}] {RATE_MAX}: has to be a number of requests a second above 0")
     return None if value is None else float(value)
+
+
+def requires_other_user(config: Mapping[str, Any]) -> bool:
+    """Whether a run has to go by the plan of another user. Raises UsageError."""
+    value = config.get(PROTECT, {}).get(OTHER_USER, False)
+    if not isinstance(value, bool):
+        raise UsageError(f"config, [{PROTECT}] {OTHER_USER}: has to be true or false")
+    return value
+
+
+def _check_other_user(arguments: RunArguments) -> None:
+    """Refuse a run without a plan, and one by the user that has made it, where another user is required.
+
+    It holds for every session. A restore brings accounts back, and a sandbox has none. Raises UsageError.
+    """
+    approved, required = arguments.approved, requires_other_user(arguments.config)
+    if approved is not None and (required or approved.values[OTHER_USER]):
+        check_user(approved, arguments.claimed)
+    if not required or arguments.undoes is not None or arguments.settings.sandbox:
+        return
+    said = f"config, [{PROTECT}] {OTHER_USER}"
+    if ADDRESS in arguments.environ:
+        raise UsageError(f"{said}: a batch goes by no plan of another user. Run each of its exports with `run --plan`")
+    if approved is None and arguments.command == "run":
+        raise UsageError(
+            f"{said}: a run needs a plan that another user has made (--plan). Nothing was sent. Have that user make "
+            f"it:\n  {arguments.planning_line}"
+        )
 
 
 def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:

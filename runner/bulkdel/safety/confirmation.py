@@ -15,6 +15,7 @@ from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
 from bulkdel.person import Person
 from bulkdel.safety.checks import check_sample
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import Plan
 from bulkdel.store_path import in_store
 from bulkdel.times import is_time_of_day
@@ -38,6 +39,7 @@ class How(enum.StrEnum):
     SANDBOX = "sandbox"
     RESTORE = "restore"
     BATCH = "batch"
+    PLAN = "plan"
     NOTHING = "nothing to delete"
 
 
@@ -46,7 +48,7 @@ class Confirmed:
     """The confirmed numbers, and how they were confirmed.
 
     host: the extra word, where the config protects the host. ahead_s: how far the server's clock was ahead of ours;
-    None when it is not known.
+    None when it is not known. plan: the plan file that confirmed them.
     """
 
     ids: int
@@ -54,12 +56,14 @@ class Confirmed:
     how: How
     host: str | None = None
     ahead_s: int | None = None
+    plan: PlanFile | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the log keeps it."""
         host = {} if self.host is None else {"host": self.host}
         ahead = {} if self.ahead_s is None else {"ahead_s": self.ahead_s}
-        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host, **ahead}
+        plan = {} if self.plan is None else {"plan": self.plan.to_log()}
+        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host, **ahead, **plan}
 
 
 def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
@@ -69,7 +73,7 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     """
     check_sample(plan)
     word = plan.host_word
-    if how is How.OPTIONS and (too_soon := meant_for_the_day_before(plan, now)):
+    if how in {How.OPTIONS, How.PLAN} and (too_soon := meant_for_the_day_before(plan, now)):
         raise NotConfirmed(
             f"not confirmed: {too_soon}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
         )
@@ -88,7 +92,8 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
             f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
         )
     moment = plan.server.moment
-    return Confirmed(plan.ids, plan.pool, how, word, None if moment is None else moment.ahead_s)
+    approved = plan.arguments.approved if how is How.PLAN else None
+    return Confirmed(plan.ids, plan.pool, how, word, None if moment is None else moment.ahead_s, approved)
 
 
 def check_digest(plan: Plan, digest: str) -> None:

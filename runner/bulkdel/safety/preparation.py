@@ -39,6 +39,7 @@ from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, LookUps, Target, TargetOptions
 from bulkdel.parameters import pinned
+from bulkdel.safety.as_planned import check_as_planned, check_export, naming_differences
 from bulkdel.safety.checks import (
     OTHERWISE,
     check_backup,
@@ -58,6 +59,7 @@ from bulkdel.safety.checks import (
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import look_up_excluded
+from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
@@ -129,12 +131,30 @@ def prepare(
     target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
     stack: closes the export and the sandbox. now: the time, for --not-after. rng: draws the sample.
     """
+    with naming_differences(arguments, target):
+        plan = _prepare(arguments, target, log, stack, reading, now=now, rng=rng)
+    check_as_planned(plan, rows_known=not plan.to_look_up)
+    return plan
+
+
+def _prepare(
+    arguments: RunArguments,
+    target: Target | None,
+    log: Progress | None,
+    stack: ExitStack,
+    reading: ReadingProgress,
+    *,
+    now: datetime,
+    rng: random.Random,
+) -> Plan:
     path = arguments.checkpoint
     settings, job = arguments.settings, arguments.job
     complete = log is not None and log.complete
     id_type = checked_id_type(job, settings)
     check_not_handed_over(log, path)
     check_not_undone(log, path)
+    if arguments.approved is not None and not complete:
+        check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
     if target is not None:
         check_look_ups(arguments, target, id_type)
     options = read_options(arguments, id_type)
@@ -152,7 +172,9 @@ def prepare(
     backup_known = check_backup(arguments, log)
     memberships = check_memberships(arguments, log)
     again = log is None or more_excluded
-    export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
+    export = _read_export(
+        arguments, options, target, stack, reading, protected=protected, rng=rng, log=log, again=again
+    )
     check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
     if target is None:
         target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
@@ -303,6 +325,7 @@ def _open_export(
 def _read_export(
     arguments: RunArguments,
     options: ReadOptions,
+    target: Target | None,
     stack: ExitStack,
     reading: ReadingProgress,
     *,
@@ -329,6 +352,8 @@ def _read_export(
     file, dialect = original, None
     if rows is not None:
         file, source, dialect = stack.enter_context(rows.file), rows.source, rows.dialect
+    if arguments.approved is not None:  # before any row of another export is refused, or shown
+        check_export(arguments, target, fingerprint(file, reading.read))
     piped = file.spooled is not None or file.is_file(copy)
     invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
     if log is not None and not again:
@@ -468,6 +493,7 @@ async def with_sample_check(
     protected = plan.protected.plus(own_ids)
     plan = replace(plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up)
     check_pool(plan)
+    check_as_planned(plan, rows_known=not reads_again(plan))
     return plan
 
 
@@ -501,4 +527,6 @@ def read_again(plan: Plan, reading: ReadingProgress) -> Plan:
         raise NotAcceptable(f"{export.file.path}: was changed while it was read. Nothing was sent. Start again.")
     again = replace(again, sample=found.sample)
     checked = replace(export, counts=again.counts, skipped=again.skipped, preflight=again)
-    return replace(plan, export=checked)
+    plan = replace(plan, export=checked)
+    check_as_planned(plan)
+    return plan

@@ -34,6 +34,7 @@ from bulkdel.job import Account, Job, Target
 from bulkdel.person import Person, this_person
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
 
@@ -72,6 +73,7 @@ class RunArguments:
     config: all tables of the config file. environ: the environment, with settings and credentials.
     command: `run`, `plan` or `restore`. parameters: an instance of the job's `parameters`; None for a job without any.
     undoes: the run that a `restore` undoes; None for `run` and `plan`.
+    approved: the plan that a `run` goes by (--plan); None without. claimed: the user of --as.
     """
 
     job: Job
@@ -82,6 +84,8 @@ class RunArguments:
     command: str = "run"
     parameters: Any = None
     undoes: Undone | None = None
+    approved: PlanFile | None = None
+    claimed: str | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -91,11 +95,23 @@ class RunArguments:
     @property
     def line(self) -> CommandLine:
         """The command line with these arguments. Every printed command is made from it."""
+        return self.whole_line if self.approved is None else self.approved.shortened(self.whole_line)
+
+    @property
+    def whole_line(self) -> CommandLine:
+        """The same, with what a plan gives too."""
         if self.undoes is not None:
             return self.undoes.line
         names = (self.job.name, shown_address(self.export))
         own = CommandLine(self.command, names).plus_parameters(self.parameters)
         return own.plus_settings(self.settings, environ=self.environ, config=self.config)
+
+    @property
+    def planning_line(self) -> CommandLine:
+        """The command that makes a plan of this run for another user's approval, in a new file."""
+        line = replace(self.whole_line, command="plan").without(*CONFIRMING, "--plan", "--out", "--as", "--json")
+        before = self.approved.path if self.approved is not None else None
+        return line.plus("--out", "plan.json" if before is None else before.with_name(f"{before.stem}-new.json"))
 
     @property
     def not_restorable(self) -> int:
@@ -291,7 +307,13 @@ class Plan:
         the rows were copied. It names --not-after with
         its date, so that it means the same on the next day.
         """
-        export, line = self._export_named, self.arguments.line
+        line = self.whole_line
+        return line if self.arguments.approved is None else self.arguments.approved.shortened(line)
+
+    @property
+    def whole_line(self) -> CommandLine:
+        """The same, with what a plan gives too."""
+        export, line = self.export_named, self.arguments.whole_line
         if self.arguments.undoes is None:
             line = replace(line, names=(self.arguments.job.name, export))
         if not {
@@ -299,11 +321,14 @@ class Plan:
             "--store",
         } & line.options.keys() and self.checkpoint != self.arguments.settings.default_checkpoint(export):
             line = line.plus("--checkpoint", self.checkpoint)
-        line = line.without("--take-over")  # it was for the session before this one
+        line = line.without("--take-over", "--out")  # the first was for the session before this one
+        if self.arguments.command == "plan":  # another user may run it
+            line = line.without("--as")
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
 
     @property
-    def _export_named(self) -> str:
+    def export_named(self) -> str:
+        """The export as a command names it: that of a pipe, or of an address with a secret, by its copy."""
         address, copy = address_of(self.arguments.export), self.export.file.spooled
         source = self.export.source
         of_a_table = (
@@ -315,6 +340,8 @@ class Plan:
     @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
+        if self.arguments.approved is not None:
+            return self.line.without(*CONFIRMING)
         command = "run" if self.arguments.undoes is None else self.line.command
         line = replace(self.line, command=command).without(*CONFIRMING)
         given = {"--confirm": self.ids, "--pool": self.pool or "POOL", "--confirm-host": self.host_word}
@@ -323,11 +350,15 @@ class Plan:
     def line_after(self, ending: Ending, now: datetime) -> CommandLine:
         """The command that resumes the run after a session with this ending.
 
-        Once --not-after has come, the run is confirmed again; a time of day becomes that of the next day.
+        Once --not-after has come, the run is confirmed again; a time of day becomes that of the next day. Where a plan
+        has set it, another plan has to be made.
         """
         line = self.line.without("--limit") if ending.limit_reached else self.line
         if self.until is None or now < self.until:
             return line
+        approved = self.arguments.approved
+        if approved is not None and approved.values["not_after"] is not None:
+            return self.arguments.planning_line.without("--not-after")
         line = line.without(*CONFIRMING, "--not-after")
         text = self.arguments.settings.not_after or ""
         if is_time_of_day(text):

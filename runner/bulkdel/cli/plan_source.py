@@ -1,0 +1,77 @@
+"""The plan that `run --plan` names, as a source of arguments and options that were not typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App, ArgumentCollection, Token
+
+from bulkdel.cli.config import value_of
+from bulkdel.command_line import option_of
+from bulkdel.errors import UsageError
+from bulkdel.format import printable
+from bulkdel.safety.plan_file import PACE, PlanFile
+
+if TYPE_CHECKING:
+    from bulkdel.job import Job
+
+EXPORT = "EXPORT"
+"""The argument of `run` with the export, as cyclopts names it."""
+
+FREE = frozenset(map(option_of, PACE))
+
+
+def plan_named(words: Sequence[str], environ: Mapping[str, str]) -> PlanFile | None:
+    """The plan of a `run --plan`; None for any other command. Raises UsageError when it cannot be used."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    path = value_of("plan", words, environ) if command == "run" else None
+    if path is None:
+        return None
+    if not path:  # an unset variable of a script
+        raise UsageError("--plan is empty: name a file, or leave it out")
+    return PlanFile.read(Path(path))
+
+
+def check_job(plan: PlanFile | None, job: Job | None) -> None:
+    """Refuse another job than that of the plan: it has other options. Raises UsageError."""
+    if plan is not None and job is not None and job.name != plan.names[0]:
+        raise UsageError(
+            f"{plan.path}: this run is not the one that was planned. Nothing was sent.\n  job: the plan has "
+            f"{printable(plan.names[0])}, now {job.name}\nLeave the job out, or make another plan: `bulkdel plan "
+            f"{job.name} … --out FILE`"
+        )
+
+
+class PlanSource:
+    """Two sources of values for cyclopts. Words that were typed win over both.
+
+    What must not differ from the plan comes before the environment and the config file. The pace and the places of
+    files come after them: this machine may have its own.
+    """
+
+    def __init__(self, plan: PlanFile | None) -> None:
+        self.plan = plan
+
+    def fixed(self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Give the command what must not differ."""
+        if self.plan is not None:
+            given = {option: values for option, values in self.plan.options.items() if option not in FREE}
+            self._give(given, arguments)
+
+    def free(self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Give the command what may be another here."""
+        if self.plan is not None:
+            given = {option: values for option, values in self.plan.options.items() if option in FREE}
+            self._give({**given, EXPORT: self.plan.names[1:2]}, arguments)
+
+    def _give(self, given: Mapping[str, Sequence[str]], arguments: ArgumentCollection) -> None:
+        source = "" if self.plan is None else str(self.plan.path)
+        for one in arguments:
+            if one.tokens:
+                continue
+            off = f"--no-{one.name.removeprefix('--')}"
+            for option, word in ((one.name, "true"), (off, "false")):
+                for number, value in enumerate(given.get(option, ()) or ((word,) if option in given else ())):
+                    one.append(Token(keyword=option, value=value, source=source, index=number))

@@ -1,0 +1,124 @@
+"""`bulkdel show`: a plan for the approval by another user, as Markdown that reads well as plain text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bulkdel.command_line import CommandLine, option_of
+from bulkdel.core.plan_file import age_fault, valid_until
+from bulkdel.format import amount, counted, printable, span
+from bulkdel.output import result
+from bulkdel.safety.plan_file import PlanFile, user_words
+
+
+def show(path: Path) -> int:
+    """Print the plan. Raises UsageError when it is none, or was changed."""
+    plan = PlanFile.read(path)
+    for line in shown_lines(plan, time.time()):
+        result(line)
+    return 0
+
+
+def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
+    """Yield the lines: first what, how many, where, by whom and until when; then everything else; then the command."""
+    values = plan.values
+    old = age_fault(values, now)
+    yield f"# {_plain(values['job'])}: {counted(plan.ids, 'id')} in pool {_plain(values['pool'])}"
+    yield ""
+    yield from _facts(
+        ("what", _plain(str(values.get("summary", "")))),
+        ("how many", f"{counted(plan.ids, 'id')} of {_rows(values['numbers'])}"),
+        ("where", f"pool {_code(values['pool'])} on {_code(values['host'])}{_protected(values)}"),
+        ("planned by", f"{_plain(user_words(values['planned_by']))}, at {values['planned_at']}"),
+        ("run by", "another user only" if values["require_other_user"] else "any user"),
+        ("valid", f"until {valid_until(values)}" if old is None else f"no longer: {old}"),
+    )
+    yield ""
+    yield "## What is approved"
+    yield ""
+    yield from _facts(*_approved(values))
+    yield ""
+    yield "## What the plan found"
+    yield ""
+    yield from _facts(*_found(values))
+    yield ""
+    if old is not None:
+        yield "The plan cannot be run any more. Make it anew with `bulkdel plan`, and have it approved."
+        return
+    line = CommandLine("run").plus("--plan", plan.path).plus_given({"--config": values["config"]})
+    yield "To run it, where the export and the exclude files are the same:"
+    yield ""
+    yield f"    {line}"
+
+
+def _facts(*facts: tuple[str, str]) -> Iterator[str]:
+    width = max(len(name) for name, _ in facts)
+    yield from (f"- {name + ':':<{width + 1}} {text}" for name, text in facts)
+
+
+def _rows(numbers: Mapping[str, Any]) -> str:
+    left_out = [f"{numbers[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if numbers.get(name)]
+    return counted(numbers["rows"], "row") + (f" (left out: {', '.join(left_out)})" if left_out else "")
+
+
+def _protected(values: Mapping[str, Any]) -> str:
+    return "" if values["confirm_host"] is None else ", which the config protects: this plan confirms it by name"
+
+
+def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield everything that a run must have too."""
+    export = values["export"]
+    how = {name: value for name, value in export.items() if name not in {"name", "sha256", "bytes", "object"}}
+    read = ", ".join(f"{name} {_code(value)}" for name, value in how.items() if value not in {None, False})
+    yield "export", f"{_code(export['name'])}, {amount(export['bytes'])}, SHA-256 {export['sha256']}"
+    yield "read as", f"{values['id_type']}, {read}"
+    for name, value in values["parameters"].items():
+        if value not in (None, []):
+            yield "parameter", f"{option_of(name)} {_code(value)}"
+    for file in values["exclude"]:
+        ids = f"{counted(file['ids'], 'id')} in " if isinstance(file.get("ids"), int) else ""
+        yield "never sent", f"{ids}{_code(file['name'])}, SHA-256 {file['sha256']}"
+    for name, value in values["guards"].items():
+        yield "spared", f"accounts by {option_of(name)} {_code(value)}"
+    options = {option_of(name): value for name, value in values["options"].items() if value is not False}
+    yield "options", ", ".join(name if value is True else f"{name} {_code(value)}" for name, value in options.items())
+    yield "backup", "a copy of every record is kept" if values["backup"] else "none"
+    if values["not_after"] is not None:
+        yield "not after", str(values["not_after"])
+
+
+def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is not compared: it may be otherwise when the plan is run."""
+    sample, estimate = values["sample"], values["estimate"]
+    if sample is not None:
+        words = f"{sample['found']:,} of {sample['asked']:,} looked up exist"
+        statuses = ", ".join(f"{count} {_plain(status)}" for status, count in sample.get("statuses", {}).items())
+        latest = sample.get("latest_sign_in")
+        seen = f"; the latest sign-in was {latest[:10]}" if latest else ""
+        yield "sample", words + (f" ({statuses})" if statuses else "") + seen
+    else:
+        yield "sample", "none"
+    lasts = f", about {span(max(1.0, estimate['estimated_s']))}" if estimate.get("estimated_s") else ""
+    yield "requests", f"{estimate['requests']:,} at {estimate['rate']:g}/s{lasts}"
+    if values.get("fires"):
+        yield "fires", _plain(values["fires"])
+    for each in values.get("explained", ()):
+        yield _plain(each["name"]), _plain(each["text"])
+    for each in values.get("notes", ()):
+        facts = ", ".join(f"{name} {_code(value)}" for name, value in each.items() if name != "note")
+        yield "note", each["note"].replace("_", " ") + (f": {facts}" if facts else "")
+
+
+def _plain(text: object) -> str:
+    """A text that is no Markdown: a name cannot become a heading, a link or a picture."""
+    found = printable(str(text))
+    return "".join(f"\\{char}" if char in "\\`*[]<>|#!" else char for char in found)
+
+
+def _code(value: object) -> str:
+    """A value between backticks."""
+    words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"`{printable(words).replace('`', chr(39))}`"

@@ -1,0 +1,340 @@
+"""A plan as a file that another user approves: its seal, its age, its user, and how it differs from a plan made anew.
+
+Owns the rules, and knows no file and no clock. docs/plans.md describes the members.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from bulkdel.core.log_entries import stamp
+from bulkdel.core.plan_digest import digest_of
+
+FORMAT = 1
+"""Grows when an older version could misread the file."""
+
+FORMAT_MEMBER = "plan_format"
+LINES = "lines"
+SHA256 = "sha256"
+"""The first member of the file, and the two of its seal: a checksum of each line, and a digest over all of them."""
+
+VALID_S = 86_400.0
+"""For so long a run may begin by a plan."""
+
+AHEAD_S = 300.0
+"""The clocks of two machines may be so far apart."""
+
+SAMPLE_SHIFT = 0.2
+"""The share of the sample that exists may differ by so much. Each sample is drawn anew: of 200 ids, four standard
+deviations are less than a fifth."""
+
+NAMES = frozenset({"name", "object"})
+"""What says where a file lies. It is not compared: the hashes decide."""
+
+PLAIN = frozenset({"numbers", "export"})
+"""Members whose own members are named without them."""
+
+OPTIONS = frozenset({"options", "parameters", "guards"})
+"""Members whose own members are options."""
+
+APART = frozenset({"exclude", "not_after", "sample", "digest"})
+"""Members that are compared in ways of their own."""
+
+_SHAPE: Mapping[str, type | tuple[type, ...]] = {
+    "tool": str,
+    "planned_at": str,
+    "planned_by": dict,
+    "planned_by.user": str,
+    "planned_by.machine": str,
+    "planned_by.as": (str, type(None)),
+    "require_other_user": bool,
+    "job": str,
+    "pool": str,
+    "host": str,
+    "confirm_host": (str, type(None)),
+    "config": (str, type(None)),
+    "not_after": (str, type(None)),
+    "export": dict,
+    "export.name": str,
+    "export.sha256": str,
+    "export.bytes": int,
+    "numbers": dict,
+    "numbers.ids": int,
+    "exclude": list,
+    "guards": dict,
+    "options": dict,
+    "parameters": dict,
+    "sample": (dict, type(None)),
+    "estimate": dict,
+    "command": dict,
+    "command.names": list,
+    "command.options": dict,
+}
+"""The members that are read one by one, and their types. A file that was forged with its seal can lack them."""
+
+
+class NoPlanFile(ValueError):
+    """The text is no plan that this version can use. Its text says why."""
+
+
+class Edited(NoPlanFile):
+    """The plan was changed after it was written. Its text names each line."""
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a plan with the seal."""
+    lines = {name: _checksum(value) for name, value in leaves(values)}
+    return {**values, LINES: lines, SHA256: digest_of(values)}
+
+
+def text_of(values: Mapping[str, Any]) -> str:
+    """A sealed plan as text. Each value has a line of its own; the checksums share one."""
+    body = json.dumps({name: value for name, value in values.items() if name not in {LINES, SHA256}}, indent=2)
+    seal = f'  "{LINES}": {json.dumps(values[LINES])},\n  "{SHA256}": "{values[SHA256]}"\n'
+    return f"{body.removesuffix('}').rstrip()},\n{seal}}}\n"
+
+
+def values_of(text: str) -> dict[str, Any]:
+    """Read a sealed plan. Raises NoPlanFile; Edited when its seal does not hold."""
+    try:
+        values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except RecursionError:
+        raise NoPlanFile("it is not JSON: it is nested too deeply") from None
+    except NoPlanFile:
+        raise
+    except ValueError as error:
+        raise NoPlanFile(f"it is not JSON: {error}") from None
+    if not isinstance(values, dict) or FORMAT_MEMBER not in values:
+        raise NoPlanFile("it is no plan: `bulkdel plan --out` writes one")
+    if values[FORMAT_MEMBER] != FORMAT:
+        raise NoPlanFile(
+            f"its format is {values[FORMAT_MEMBER]!r}, and this version reads {FORMAT}. Make the plan anew with the "
+            "version that runs it"
+        )
+    lines, seal = values.pop(LINES, None), values.pop(SHA256, None)
+    if not (isinstance(lines, dict) and isinstance(seal, str)):
+        raise Edited(f"its members {LINES!r} and {SHA256!r} are missing")
+    try:
+        found = digest_of(values)
+    except TypeError:  # a number or a text that no plan holds
+        found = ""
+    if found != seal:
+        changed = [*_edited(values, lines)] or ["no line differs, but the digest over them is another"]
+        raise Edited("\n".join(f"  {each}" for each in changed))
+    _check_shape(values)
+    return {**values, LINES: lines, SHA256: seal}
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which each member occurs once. A second one would hide the first from the program, not from you."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Edited(f"  {next(name for name in names if names.count(name) > 1)}: is there twice")
+    return found
+
+
+def _no_constant(text: str) -> Any:
+    raise NoPlanFile(f"it is not JSON: {text} is no number")
+
+
+def _check_shape(values: Mapping[str, Any]) -> None:
+    found = dict(_members(values))
+    for name, kind in _SHAPE.items():
+        if not isinstance(found.get(name, ...), kind) or (kind is int and isinstance(found[name], bool)):
+            raise NoPlanFile(f"its member {name} is missing or of another type")
+    command = values["command"]
+    words = [*command["names"], *(word for each in command["options"].values() for word in _listed(each))]
+    if len(command["names"]) != len(("job", "export")) or not all(isinstance(word, str) for word in words):
+        raise NoPlanFile("its member command holds what is no word")
+    if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in values["exclude"]):
+        raise NoPlanFile("its member exclude holds what is no file")
+    try:
+        _seconds(values["planned_at"])
+        _seconds(values["not_after"] or values["planned_at"])
+    except ValueError:
+        raise NoPlanFile("its times cannot be read") from None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [None]
+
+
+def _members(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        yield f"{before}{name}", value
+        if isinstance(value, dict):
+            yield from _members(value, f"{before}{name}.")
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value below this one with its name: the members on the way to it, with dots."""
+    below: Iterator[tuple[object, Any]] | None = None
+    if isinstance(value, dict) and value:
+        below = iter(value.items())
+    elif isinstance(value, list | tuple) and value:
+        below = iter(enumerate(value, 1))
+    if below is None:
+        yield name, value
+        return
+    for key, each in below:
+        yield from leaves(each, f"{name}.{key}" if name else str(key))
+
+
+def _checksum(value: Any) -> str:
+    return f"{zlib.crc32(orjson.dumps(value)):08x}"
+
+
+def _edited(values: Mapping[str, Any], lines: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each line that is not as it was written."""
+    found = dict(leaves(values))
+    for name, value in found.items():
+        if name not in lines:
+            yield f"{name}: was added"
+            continue
+        try:
+            same = _checksum(value) == lines[name]
+        except TypeError:
+            same = False
+        if not same:
+            yield f"{name}: {_words(value)} is not what was written"
+    for name in lines:
+        if name not in found:
+            yield f"{name}: was removed"
+
+
+def age_fault(values: Mapping[str, Any], now: float) -> str | None:
+    """The reason why a run may no longer, or not yet, begin by this plan; None when it may. now: epoch seconds."""
+    at = _seconds(values["planned_at"])
+    if at - now > AHEAD_S:
+        return (
+            f"it was made at {values['planned_at']}, and this machine's clock says {stamp(now)}: one of the clocks is "
+            "wrong"
+        )
+    if now - at > VALID_S:
+        return f"it was made at {values['planned_at']}, and was valid until {valid_until(values)}"
+    if (until := values["not_after"]) is not None and _seconds(until) <= now:
+        return f"its --not-after, {until}, has passed"
+    return None
+
+
+def valid_until(values: Mapping[str, Any]) -> str:
+    """Until when a run may begin by this plan."""
+    return stamp(_seconds(values["planned_at"]) + VALID_S)
+
+
+def _seconds(text: str) -> float:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return at.timestamp()
+
+
+def is_same_user(planner: Mapping[str, Any], runner: Mapping[str, Any]) -> bool:
+    """Whether one user has planned and runs. Each has `user` and `machine`, and `as`: the name that was claimed.
+
+    In CI each job may be the same user of the system, on any machine: where both claim a name, the names decide.
+    """
+    one, other = planner.get("as"), runner.get("as")
+    if one is not None and other is not None:
+        return str(one).strip().casefold() == str(other).strip().casefold()
+    return (planner["user"], planner["machine"]) == (runner["user"], runner["machine"])
+
+
+def differences(planned: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each difference between a plan and the same plan made anew.
+
+    now: those members that are compared. A member that it lacks is not known yet.
+    """
+    before = {name: planned.get(name) for name in now}
+    found = [
+        *_other_values(before, now),
+        *_other_files(before.get("exclude") or (), now.get("exclude") or ()),
+        *_later(before, now),
+    ]
+    if not found and before.get("digest") != now.get("digest"):
+        found.append(f"digest: the plan has {before['digest']}, now {now['digest']}")
+    return found
+
+
+def _other_values(planned: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    old, new = (dict(_compared(values)) for values in (planned, now))
+    for name in {**new, **old}:
+        if old.get(name) != new.get(name):
+            yield f"{name}: the plan has {_words(old.get(name))}, now {_words(new.get(name))}"
+
+
+def _compared(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the values that have to be equal, each with the name for people."""
+    for member, value in values.items():
+        if member in APART:
+            continue
+        if member in OPTIONS:  # a version without an option is as good as one that was not given
+            yield from (
+                (f"--{name.replace('_', '-')}", None if each is False else each) for name, each in value.items()
+            )
+            continue
+        for name, each in leaves(value, member):
+            first, _, rest = name.partition(".")
+            if first == "export" and rest.partition(".")[0] in NAMES:
+                continue
+            yield (rest if first in PLAIN else name.replace(".", " ")), each or None
+
+
+def _other_files(planned: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each exclude file that only one of the plans has."""
+    old, new = ({_identity(file): str(file.get("name")) for file in files} for files in (planned, now))
+    for identity, name in old.items():
+        if identity not in new:
+            changed = "was changed since" if name in new.values() else "is not given now"
+            yield f"exclude {name}: the plan has it with SHA-256 {identity[0]}; it {changed}"
+    for identity, name in new.items():
+        if identity not in old and name not in old.values():
+            yield f"exclude {name}: the plan does not have it, now it is given with SHA-256 {identity[0]}"
+
+
+def _identity(file: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes an exclude file the same: its bytes, and how they are read."""
+    return file["sha256"], *(
+        f"{name}={value}" for name, value in sorted(file.items()) if name not in {"sha256", "name"}
+    )
+
+
+def _later(planned: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line when the run would stop later than planned. It may stop sooner."""
+    old, new = planned.get("not_after"), now.get("not_after")
+    if old is not None and (new is None or _seconds(new) > _seconds(old)):
+        yield f"--not-after: the plan has {old}, now {new or 'none'}"
+
+
+def sample_difference(planned: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> str | None:
+    """A line when far more, or far fewer, of the sampled ids exist than in the plan; None otherwise.
+
+    Other ids are drawn for each sample, so a small difference is chance. A resume has no sample.
+    """
+    if not planned or not now:
+        return None
+    before, after = (each["found"] / each["asked"] if each["asked"] else 0.0 for each in (planned, now))
+    if abs(before - after) <= SAMPLE_SHIFT:
+        return None
+    return (
+        f"sample: of the ids that were looked up, the plan found {planned['found']:,} of {planned['asked']:,}, now "
+        f"{now['found']:,} of {now['asked']:,} exist"
+    )
+
+
+def _words(value: Any) -> str:
+    """A value of a plan for people."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,144 @@
+"""What of a plan another user approves, and the refusal of a run that differs from it.
+
+`plan --out` writes these values, and `run --plan` makes them anew. Both take them from here, so that nothing is
+approved that is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from bulkdel.core.guards import Guard
+from bulkdel.core.plan_file import differences, sample_difference
+from bulkdel.errors import NotAcceptable, NotConfirmed
+from bulkdel.export import Fingerprint
+from bulkdel.format import printable
+from bulkdel.job import Target
+from bulkdel.safety.plan_file import COMPARED_BY_MEANING, OWN, PACE, PlanFile
+from bulkdel.safety.run_plan import Plan, RunArguments
+
+
+def approved_values(plan: Plan) -> dict[str, Any]:
+    """Everything that a run by this plan must have too. Holds no id, no text of a row and no secret."""
+    pinned, export = plan.pinned(), plan.export
+    return {
+        **_asked_for(plan.arguments),
+        "parameters": {name: _parameter(value) for name, value in plan.parameters.items()},
+        "table": pinned.get("table", {}),
+        "host": pinned["host"],
+        "confirm_host": plan.host_word,
+        "pool": plan.pool,
+        "export": {
+            "name": printable(plan.export_named),
+            **({} if export.source is None else {"object": export.source.to_json()}),
+            "sha256": pinned["sha256"],
+            "bytes": pinned["bytes"],
+            **pinned["source"],
+        },
+        "numbers": {name: export.counts[name] for name in ("rows", "ids", "duplicate", "excluded", "invalid")},
+        "exclude": [
+            {"name": printable(file.path), **{name: value for name, value in asdict(file).items() if name != "path"}}
+            for file in plan.excluded
+        ],
+        "not_after": None if plan.until is None else plan.until.isoformat(),
+        "digest": plan.digest,
+    }
+
+
+def _asked_for(arguments: RunArguments) -> dict[str, Any]:
+    """What is known before a file is opened."""
+    settings = arguments.settings
+    return {
+        "job": arguments.job.name,
+        "id_type": settings.id_type or arguments.job.id_type_default,
+        "guards": {_field(guard): list(settings.guards.typed(guard)) for guard in settings.guards.given},
+        "options": {
+            one.name: value
+            for one in fields(settings)
+            if one.name not in COMPARED_BY_MEANING | PACE | OWN
+            and (value := _as_json(getattr(settings, one.name))) is not None
+        },
+        "backup": settings.backup is not None,
+    }
+
+
+def _known_first(arguments: RunArguments, target: Target | None) -> dict[str, Any]:
+    return {**({} if target is None else {"host": target.pinned_host}), **_asked_for(arguments)}
+
+
+def _field(guard: Guard) -> str:
+    return guard.option.removeprefix("--").replace("-", "_")
+
+
+def _parameter(value: Any) -> Any:
+    """A parameter of the job. Of a file it is the content: it may lie elsewhere on another machine."""
+    return f"a file with SHA-256 {value['sha256']}" if isinstance(value, Mapping) else value
+
+
+def _as_json(value: Any) -> Any:
+    return printable(value) if isinstance(value, Path) else value
+
+
+def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:
+    """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed."""
+    approved = arguments.approved
+    if approved is None:
+        return
+    export = approved.values["export"]
+    known = {**approved.values, "export": {"sha256": export["sha256"], "bytes": export["bytes"]}}
+    now = {"sha256": read.sha256, "bytes": read.size}
+    if now != known["export"]:
+        _refuse(arguments, approved, differences(known, {**_known_first(arguments, target), "export": now}))
+
+
+@contextmanager
+def naming_differences(arguments: RunArguments, target: Target | None) -> Iterator[None]:
+    """Name what differs from the plan when the block refuses the run: a wrong option is the reason of such a refusal.
+
+    Raises NotConfirmed.
+    """
+    try:
+        yield
+    except NotAcceptable:
+        approved = arguments.approved
+        if approved is not None:
+            _refuse(arguments, approved, differences(approved.values, _known_first(arguments, target)))
+        raise
+
+
+def check_as_planned(plan: Plan, *, rows_known: bool = True) -> None:
+    """Refuse a run that differs from the plan which it goes by. Raises NotConfirmed, naming each difference.
+
+    It is called before the sign-in, and again when pool and sample are known. rows_known: whether all the rows of
+    protected accounts are known; some are found by look-ups.
+    """
+    approved = plan.arguments.approved
+    if approved is None or plan.complete:
+        return
+    before, now = dict(approved.values), approved_values(plan)
+    if plan.pool is None or not rows_known:
+        del now["digest"]
+    if plan.pool is None:
+        del now["pool"]
+    if not rows_known:
+        before["numbers"], now["numbers"] = (
+            {name: count for name, count in each["numbers"].items() if name not in {"ids", "excluded"}}
+            for each in (before, now)
+        )
+    found = differences(before, now)
+    if plan.server.asked and (shifted := sample_difference(approved.values["sample"], plan.server.to_json())):
+        found.append(shifted)
+    _refuse(plan.arguments, approved, found)
+
+
+def _refuse(arguments: RunArguments, approved: PlanFile, found: list[str]) -> None:
+    if found:
+        lines = "\n".join(f"  {printable(line)}" for line in found)
+        raise NotConfirmed(
+            f"{approved.path}: this run is not the one that was planned. {arguments.job.words.nothing}.\n{lines}\n"
+            f"Run what was planned, or make the plan anew and have it approved:\n  {arguments.planning_line}"
+        )

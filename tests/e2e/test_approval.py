@@ -1,0 +1,370 @@
+"""A plan that another user approves: written, shown, run and resumed by the real commands. The sandbox counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import signal
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.core.plan_file import LINES, SHA256, VALID_S, sealed, text_of
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import NotConfirmed
+from bulkdel.job import load_job
+from bulkdel.library import Run
+from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import RunSettings
+from bulkdel_jobs.sandbox import Sandbox
+from tests.harness import KEYS, POOL, Ran, bulkdel, entries, finish, sandbox, start, user_ids, wait_until, write_objects
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(600)
+KEPT, GONE = IDS[:20], IDS[20:]
+
+
+class Desk:
+    """A folder with an export, an exclude file and a plan of them, for users that are in this folder."""
+
+    def __init__(self, folder: Path, served: Sandbox) -> None:
+        self.folder = folder
+        self.served = served
+        write_objects(folder / "users.jsonl", IDS)
+        (folder / "keep.txt").write_text("".join(f"{each}\n" for each in KEPT))
+
+    def __call__(self, *words: object, env: Mapping[str, str] | None = None) -> Ran:
+        return bulkdel(*words, cwd=self.folder, env={**KEYS, **(env or {})})
+
+    def plan(self, *options: object, out: str = "plan.json", env: Mapping[str, str] | None = None) -> Ran:
+        words = ("plan", "delete-users", "users.jsonl", "--host", self.served.url, "--exclude", "keep.txt", "--rate", 0)
+        return self(*words, "--out", out, *options, env=env)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "users.jsonl.checkpoint.jsonl"
+
+    def refused(self, ran: Ran, *said: str) -> None:
+        """The run was refused with these lines: exit 2, nothing deleted, no log."""
+        assert ran.code == 2, (ran.out, ran.err)
+        for line in said:
+            assert line in ran.err
+        assert "Traceback" not in ran.err
+        assert self.served.pool.deleted == 0
+        assert not self.log.exists()
+
+
+@contextmanager
+def desk(folder: Path, **switches: Any) -> Iterator[Desk]:
+    with sandbox(IDS, **switches) as served:
+        yield Desk(folder, served)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A plan that no test changes, and that no run may begin by."""
+    with desk(tmp_path_factory.mktemp("planned")) as it:
+        ran = it.plan("--limit", 500, env={"BULKDEL_MAX_REFUSED": "3"})
+        assert ran.code == 0, ran.err
+        yield it
+
+
+def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
+    """Each step prints the next command. Only the export's ids are deleted, and both users are in the log."""
+    with desk(tmp_path) as it:
+        ran = it.plan("--as", "anna")
+        assert ran.code == 0, ran.err
+        assert stat.S_IMODE(it.file.stat().st_mode) == 0o600
+        text = it.file.read_text()
+        assert not [each for each in IDS if each in text]
+        commands = [line.strip() for line in ran.out.splitlines() if line.startswith("  bulkdel ")]
+        assert commands == ["bulkdel show plan.json", "bulkdel run --plan plan.json"]
+        shown = it("show", "plan.json")
+        assert shown.code == 0, shown.err
+        for part in (
+            f"# delete-users: 580 ids in pool {POOL}\n",
+            "580 ids of 600 rows (left out: 20 excluded)",
+            "as anna (claimed)",
+            "20 ids in `keep.txt`, SHA-256 ",
+            "200 of 200 looked up exist",
+            "\n    bulkdel run --plan plan.json\n",
+        ):
+            assert part in shown.out, part
+        ran = it("run", "--plan", "plan.json", "--as", "ben", "--rate", "5000", "--json")
+        assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
+        assert "Type the number" not in ran.err
+        assert it.served.pool.deleted == 580
+        header, start = (
+            next(each for each in entries(it.log) if each["type"] == kind) for kind in ("header", "session")
+        )
+        for confirmed in (header["confirmed"], start["confirmed"]):
+            assert (confirmed["ids"], confirmed["pool"], confirmed["how"]) == (580, POOL, "plan")
+            assert confirmed["plan"]["sha256"] == json.loads(text)[SHA256]
+            assert confirmed["plan"]["planned_by"]["as"] == "anna"
+        assert start["as"] == "ben"
+        status = it("status", "users.jsonl").out
+        assert "as anna (claimed), at " in status
+        assert "as ben (claimed)" in status
+        audit = it("status", "users.jsonl", "--audit").out
+        assert f"sha256 {json.loads(text)[SHA256]}" in audit
+        assert it("report", it.log, "--out", "report.json").code == 0
+        told = json.loads((tmp_path / "report.json").read_text())["runs"][0]["confirmed"]
+        assert "580 ids, by a plan that was made by " in told
+        assert "anna (claimed)" in told
+
+
+def test_the_same_command_resumes_long_after(tmp_path: Path) -> None:
+    """A stopped run prints the command that goes on. The age of the plan counts until the log has begun by it."""
+    with desk(tmp_path, latency_s=0.05) as it:
+        assert it.plan("--concurrency", 1).code == 0
+        process = start("run", "--plan", "plan.json", cwd=tmp_path)
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        assert ran.code == 143, ran.err
+        assert "To go on:\n  bulkdel run --plan plan.json\n" in ran.err
+        assert 0 < it.served.pool.deleted < 580
+        it.log.rename(tmp_path / "log")
+        with pytest.raises(NotConfirmed, match="was valid until"):
+            later(it)
+        (tmp_path / "log").rename(it.log)
+        assert later(it) == 580
+        words = shlex.split(ran.err.partition("To go on:\n  ")[2].splitlines()[0])
+        again = it(*words[1:], "--json")
+        assert (again.code, again.counts()) == (0, {"deleted": 580, "excluded": 20}), again.err
+        assert it.served.pool.deleted == 580
+
+
+def later(it: Desk) -> int:
+    """Make the plan of the run a day and an hour after it was planned; the ids that it would confirm."""
+
+    async def plan() -> int:
+        job = load_job("delete-users")
+        settings = RunSettings(plan=it.file, host=it.served.url, exclude=[it.folder / "keep.txt"], rate=0)
+        approved = PlanFile.read(it.file)
+        arguments = RunArguments(job, str(it.folder / "users.jsonl"), settings, {}, KEYS, approved=approved)
+        around = Surroundings(wall=lambda: time.time() + VALID_S + 3600)
+        async with Run(arguments, surroundings=around) as run:
+            return (await run.plan()).ids
+
+    return asyncio.run(plan())
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Change members of a plan, with the seal of the changed ones."""
+    values = json.loads(path.read_text())
+    kept = {name: value for name, value in values.items() if name not in {LINES, SHA256}}
+    path.write_text(text_of(sealed({**kept, **changes})))
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        (["--limit", "400"], {}, "--limit: the plan has 500, now 400"),
+        (["--allow-absent"], {}, "--allow-absent: the plan has none, now yes"),
+        ([], {"BULKDEL_TRIM": "true"}, "--trim: the plan has none, now yes"),
+        (["--only-status", "Suspended"], {}, "--only-status: the plan has none, now Suspended"),
+        (["--backup", "copies.jsonl"], {}, "backup: the plan has none, now yes"),
+        (["--exclude", "fewer.txt"], {}, "exclude keep.txt: the plan has it with SHA-256 "),
+        (["--exclude", "fewer.txt"], {}, "exclude fewer.txt: the plan does not have it"),
+        ([], {"BULKDEL_EXCLUDE": "fewer.txt"}, "exclude fewer.txt: the plan does not have it"),
+        (["--config", "more.toml"], {}, "exclude fewer.txt: the plan does not have it"),
+        (["--config", "protected.toml"], {}, "confirm_host: the plan has none, now 127.0.0.1"),
+        (["delete-users", "other.jsonl"], {}, "bytes: the plan has 21,000, now 20,9"),
+        (["other.jsonl"], {}, "sha256: the plan has "),
+        (["bad.jsonl"], {}, "sha256: the plan has "),
+        (["kick-users", "users.jsonl"], {}, "job: the plan has delete-users, now kick-users"),
+        (["--id-type", "email"], {}, "id_type: the plan has user_id, now email"),
+        (["--confirm", "579", "--pool", POOL], {}, "--confirm 579"),
+        (["--pool", "another"], {}, "--pool another"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_each_difference_is_refused(planned: Desk, words: list[str], env: dict[str, str], said: str) -> None:
+    """Wherever it comes from: exit 2, its line, and the command that makes another plan. Nothing is deleted."""
+    it, folder = planned, planned.folder
+    (folder / "fewer.txt").write_text("".join(f"{each}\n" for each in KEPT[1:]))
+    write_objects(folder / "other.jsonl", [*IDS[:-1], "0" * 21])
+    (folder / "bad.jsonl").write_text("x" * 21_000)
+    (folder / "more.toml").write_text('[run]\nexclude = ["fewer.txt"]\n')
+    (folder / "protected.toml").write_text('[protect]\nhosts = ["127.0.0.1"]\n')
+    ran = it("run", "--plan", "plan.json", *words, env=env)
+    it.refused(ran, said)
+    assert "bulkdel plan " in ran.err or "--confirm" in said or "--pool" in said
+
+
+def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) -> None:
+    """All differences are named at once, and what is allowed to differ is not among them."""
+    folder = planned.folder
+    write_objects(folder / "twisted.jsonl", [*IDS[:-1], "f" * 24])
+    ran = planned("run", "--plan", "plan.json", "twisted.jsonl", "--allow-absent", "--rate", 7, "--note", "CHG-1")
+    planned.refused(ran, "sha256: the plan has", "--allow-absent: the plan has none, now yes")
+    assert "rate" not in ran.err.partition("Run what was planned")[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"ids": 580', '"ids": 58', "numbers.ids: 58 is not what was written"),
+        ('"limit": 500', '"limit": 5000', "options.limit: 5,000 is not what was written"),
+        ('"numbers": {', '"numbers": {\n    "ids": 5,', "ids: is there twice"),
+    ],
+)
+def test_an_edited_file_is_refused_before_anything_is_read(planned: Desk, old: str, new: str, said: str) -> None:
+    """`run` and `show` name the line. No request is made."""
+    edited, before = planned.folder / "edited.json", planned.served.ledger.requests
+    text = planned.file.read_text()
+    assert text.count(old) == 1
+    edited.write_text(text.replace(old, new))
+    planned.refused(planned("run", "--plan", edited), said)
+    assert planned("show", edited).code == 2
+    assert planned.served.ledger.requests == before
+
+
+def test_a_forged_number_is_compared_all_the_same(planned: Desk) -> None:
+    """A seal can be made again. Then the plan that is made anew decides."""
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    rewritten(forged, numbers={**json.loads(forged.read_text())["numbers"], "rows": 700, "ids": 680})
+    planned.refused(
+        planned("run", "--plan", forged), "rows: the plan has 700, now 600", "ids: the plan has 680, now 580"
+    )
+    forged.write_text(planned.file.read_text())
+    rewritten(forged, pool="another")
+    planned.refused(planned("run", "--plan", forged), "pool: the plan has another, now ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"planned_at": "2026-01-01T00:00:00.000Z"}, "was valid until 2026-01-02T00:00:00.000Z"),
+        ({"planned_at": "2099-01-01T00:00:00.000Z"}, "one of the clocks is wrong"),
+        ({"not_after": "2026-01-01T00:00:00+00:00"}, "has passed"),
+    ],
+)
+def test_too_old(planned: Desk, changes: dict[str, str], said: str) -> None:
+    """The refusal has the command that makes another plan, and `show` says so too."""
+    old = planned.folder / "old.json"
+    old.write_text(planned.file.read_text())
+    rewritten(old, **changes)
+    ran = planned("run", "--plan", old)
+    planned.refused(ran, said, "--out ")
+    assert f"- valid:      no longer: {said}"[:22] in planned("show", old).out
+
+
+def test_the_sample_has_changed_since(tmp_path: Path) -> None:
+    """Half of the accounts are gone: the sample check would go on, the plan does not."""
+    with desk(tmp_path) as it:
+        assert it.plan().code == 0
+        some = write_objects(tmp_path / "some.jsonl", GONE[:240])
+        ran = bulkdel("run", "delete-users", some, "--host", it.served.url, "--confirm", 240, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        ran = it("run", "--plan", "plan.json")
+        assert (ran.code, it.served.pool.deleted) == (2, 240), ran.err
+        assert "sample: of the ids that were looked up, the plan found 200 of 200, now 1" in ran.err
+
+
+def test_another_user_is_required(tmp_path: Path) -> None:
+    """A run needs a plan, and the user who made it may neither run nor resume. The name of --as is compared in CI."""
+    with desk(tmp_path, latency_s=0.05) as it:
+        (tmp_path / "bulkdel.toml").write_text("[protect]\nrequire_other_user = true\n")
+        config = ("--config", "bulkdel.toml")
+        own = ("run", "delete-users", "users.jsonl", "--host", it.served.url, "--confirm", 600, "--pool", POOL)
+        ran = it(*own, *config)
+        it.refused(ran, "a run needs a plan that another user has made (--plan)", "--out plan.json")
+        it.refused(it(*own, env={"BULKDEL_PROTECT__REQUIRE_OTHER_USER": "true"}), "a run needs a plan")
+        ran = it("plan", "delete-users", "users.jsonl", "--host", it.served.url, *config)
+        assert "To have this plan approved by another user:\n" in ran.out
+        assert it.plan(*config, "--as", "Anna", "--concurrency", 1).code == 0
+        run = ("run", "--plan", "plan.json")
+        it.refused(it(*run, *config), "and you are")  # the same user of the system, and no name
+        it.refused(it(*run, *config, "--as", "anna"), "as Anna (claimed), and you are", "as anna (claimed)")
+        it.refused(it(*run, env={"BULKDEL_AS": "anna"}), "as anna (claimed)")  # the plan has the setting
+        process = start(*run, *config, "--as", "ben", cwd=tmp_path)
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        assert "To go on:\n  bulkdel run --plan plan.json --config bulkdel.toml --as ben\n" in ran.err
+        deleted = it.served.pool.deleted
+        ran = it(*run, *config, "--as", "ANNA")
+        assert (ran.code, it.served.pool.deleted) == (2, deleted), ran.err
+        ran = it(*run, *config, "--as", "ben", "--json")
+        assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
+
+
+def test_no_secret_is_in_a_plan(tmp_path: Path) -> None:
+    """Neither the key, nor the URL of a notification, nor the query of an address."""
+    with desk(tmp_path) as it:
+        env = {"BULKDEL_NOTIFY": f"{it.served.url}/hook-hidden"}
+        ran = it.plan("--slow-while", f"{it.served.url}/health?hidden", "--archive", "file:///tmp/hidden", env=env)
+        assert ran.code == 0, ran.err
+        text = it.file.read_text()
+        assert "hidden" not in text
+        assert not [value for value in KEYS.values() if value in text]
+
+
+def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
+    """The plan of a pipe is about its copy. On another machine every file may have another place."""
+    with desk(tmp_path) as it:
+        export = (tmp_path / "users.jsonl").read_bytes()
+        words = (
+            "plan",
+            "delete-users",
+            "-",
+            "--host",
+            it.served.url,
+            "--checkpoint",
+            "night.log",
+            "--out",
+            "plan.json",
+        )
+        ran = bulkdel(*words, "--exclude", "keep.txt", "--backup", "old.jsonl", cwd=tmp_path, input=export)
+        assert ran.code == 0, ran.err
+        there = tmp_path / "there"
+        there.mkdir()
+        for name, new in (("plan.json", "plan.json"), ("night.log.input", "users"), ("keep.txt", "vips")):
+            (tmp_path / name).rename(there / new)
+        moved = ("delete-users", "users", "--exclude", "vips", "--backup", "new.jsonl", "--rate", 0, "--json")
+        ran = bulkdel("run", "--plan", "plan.json", *moved, cwd=there)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
+        assert len((there / "new.jsonl").read_bytes().splitlines()) == 580
+        assert (there / "night.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "code", "said"),
+    [
+        (["--out", "there.json"], {}, 2, "is there already"),
+        (["--out", "missing/plan.json"], {}, 2, "does not exist"),
+        (["--sandbox"], {}, 2, "--out: a run with --sandbox needs no approval"),
+        ([], {"GENAUTH_ACCESS_KEY_ID": "", "GENAUTH_ACCESS_KEY_SECRET": ""}, 2, "pool is known only after a sign-in"),
+        (["--exclude", "users.jsonl"], {}, 3, "there is nothing to delete"),
+        (["--id-type", "external_id"], {}, 3, "0 of 200 sampled ids exist as external_id"),
+        (["--as", "x" * 101], {}, 2, "--as"),
+    ],
+)
+def test_a_plan_that_could_not_be_run_is_not_written(
+    planned: Desk, words: list[str], env: dict[str, str], code: int, said: str
+) -> None:
+    (planned.folder / "there.json").write_text("approved")
+    ran = (
+        planned.plan(*words, out="unborn.json", env=env)
+        if "--out" not in words
+        else planned("plan", "delete-users", "users.jsonl", *words)
+    )
+    assert (ran.code, said in ran.err) == (code, True), (ran.out, ran.err)
+    assert not (planned.folder / "unborn.json").exists()
+    assert (planned.folder / "there.json").read_text() == "approved"
+    assert not [name for name in planned.folder.iterdir() if name.suffix == ".part"]
