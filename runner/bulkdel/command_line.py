@@ -88,8 +88,7 @@ class CommandLine:
 
     def plus_variables(self, environ: Mapping[str, str]) -> Self:
         """Set those variables of this environment that set a table of the config."""
-        own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX) and BETWEEN in name}
-        return replace(self, variables=dict(sorted(own.items())))
+        return replace(self, variables=table_variables(environ))
 
     def without(self, *options: str) -> Self:
         """Leave these options out."""
@@ -149,6 +148,11 @@ def option_of(name: str) -> str:
 def variable_of(name: str) -> str:
     """The environment variable of this field."""
     return f"{ENV_PREFIX}{name.rstrip('_').upper()}"
+
+
+def table_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Those variables of an environment that set a table of the config. None of them is a secret."""
+    return {name: value for name, value in sorted(environ.items()) if name.startswith(ENV_PREFIX) and BETWEEN in name}
 
 
 def file_variable_of(name: str) -> str:

@@ -281,10 +281,10 @@ def test_the_file(tmp_path: Path) -> None:
     }
     shared = {"PATH": "p", "BULKDEL_PROTECT__POOLS": "p9", "LC_ALL": "C", "GENAUTH_ACCESS_KEY_ID": "id"}
     secret = {"GENAUTH_ACCESS_KEY_SECRET": "s1", "BULKDEL_NOTIFY": "https://hooks.example/secret"}
-    assert one.environment.made(environ) == {**shared, **secret}
-    assert two.environment.made(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
+    assert one.environment().made(environ) == {**shared, **secret}
+    assert two.environment().made(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
     with pytest.raises(UsageError, match="SECRET_OF_ONE is not set"):
-        one.environment.made({"ID": "id"})
+        one.environment().made({"ID": "id"})
     assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ID"', '"ID2"'))).runs[0].spec}) == 3
 
 
@@ -358,6 +358,47 @@ def test_what_the_file_may_not_say(tmp_path: Path, text: str, said: str) -> None
     assert "s3cr3t" not in str(refused.value)
 
 
+ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BEGIN, "log in a file would be lost"),
+        (ON_NODES + 'backup = "b.gz"\n', "backup in a file would be lost"),
+        (ON_NODES + 'notify = "https://hooks.example/s3cr3t"\n', 'credentials = { BULKDEL_NOTIFY = "VARIABLE" }'),
+        (ON_NODES + 'proxy = "http://ops:s3cr3t@proxy:3128"\n', "BULKDEL_PROXY"),
+        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', "BULKDEL_EXCLUDE"),
+    ],
+)
+def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, said: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(UsageError, match=said) as refused:
+        BatchArguments(file, {}, on="ray").batch()
+    assert "s3cr3t" not in str(refused.value)
+    assert BatchArguments(file, {}).batch().runs
+
+
+def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path) -> None:
+    """Its own settings count first. A proxy without a password is no secret."""
+    text = ON_NODES + (
+        'backup = "s3://b/{name}.gz"\nproxy = "http://proxy:3128"\ncredentials_file = "own.env"\n'
+        'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "OF_NODE" }\n'
+    )
+    (one,) = BatchArguments(written(tmp_path, text), {}, on="ray").batch().runs
+    here = {"BULKDEL_PROTECT__POOLS": "p9", "BULKDEL_GENAUTH__CREDENTIALS_FILE": "another.env", "HOME": "/here"}
+    there = {"BULKDEL_PROTECT__POOLS": "p1", "OF_NODE": "/keys/id", "HOME": "/there", "AWS_REGION": "r"}
+    assert one.environment(here).made(there) == {
+        "HOME": "/there",
+        "AWS_REGION": "r",
+        "BULKDEL_PROTECT__POOLS": "p9",
+        "BULKDEL_GENAUTH__CREDENTIALS_FILE": "own.env",
+        "BULKDEL_PROXY": "http://proxy:3128",
+        "GENAUTH_ACCESS_KEY_ID_FILE": "/keys/id",
+    }
+    assert "--on ray" in str(BatchArguments(tmp_path / "night.toml", {}, on="ray").line)
+
+
 def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
     head = '[defaults]\nbackup = "b/{name}.gz"\nstore = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
     text = (
@@ -392,12 +433,12 @@ def test_the_places_of_a_run(tmp_path: Path) -> None:
     signed, bucket, local = read_batch(file).runs
     given = {"AWS_ACCESS_KEY_ID": "key", "HOME": "/root", "GENAUTH_ACCESS_KEY_ID": "another's"}
     assert "secret" not in str(signed.words("run"))
-    assert signed.environment.made(given) == {
+    assert signed.environment().made(given) == {
         "HOME": "/root",
         "BULKDEL_EXPORT": "https://h:8443/x?secret",
         "BULKDEL_EXCLUDE": "k:https://h:8443/y?secret",
     }
     assert "s3://b/x" in bucket.words("run")
-    assert bucket.environment.made(given) == {"HOME": "/root", "AWS_ACCESS_KEY_ID": "key"}
-    assert local.environment.made(given) == {"HOME": "/root"}
+    assert bucket.environment().made(given) == {"HOME": "/root", "AWS_ACCESS_KEY_ID": "key"}
+    assert local.environment().made(given) == {"HOME": "/root"}
     assert "y" in local.words("run")

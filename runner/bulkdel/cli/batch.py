@@ -32,10 +32,16 @@ Rate = Annotated[
         help="Requests a second of all runs together; 0 is unlimited. Default: `rate_over_all` of the file.",
     ),
 ]
+On = Annotated[
+    Literal["local", "ray"],
+    Parameter(help="Where the processes of the runs are: on this machine, or on the nodes of a Ray cluster."),
+]
 Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME", help="The name of a run. Repeatable.")]
 
 
-def plan(file: File, /, *, parallel: Parallel = None, rate_over_all: Rate = None, json: Flag = False) -> int:
+def plan(
+    file: File, /, *, parallel: Parallel = None, rate_over_all: Rate = None, on: On = "local", json: Flag = False
+) -> int:
     """Plan every run of a batch, show one table and the command that runs it, and change nothing.
 
     Parameters
@@ -47,7 +53,7 @@ def plan(file: File, /, *, parallel: Parallel = None, rate_over_all: Rate = None
 
     check_environment(os.environ)
     return command.plan(
-        command.BatchArguments(file, os.environ, parallel=parallel, rate_over_all=rate_over_all, json=json)
+        command.BatchArguments(file, os.environ, parallel=parallel, rate_over_all=rate_over_all, on=on, json=json)
     )
 
 
@@ -65,6 +71,7 @@ def run(
     log_format: LogFormat | None = None,
     progress_every: Annotated[float, seconds(1, 3_600)] = 5.0,
     listen: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
+    on: On = "local",
 ) -> int:
     """Run every run of a batch after one confirmation, or resume it. A run that halts stops no other.
 
@@ -108,6 +115,7 @@ def run(
             log_format=log_format,
             progress_every=progress_every,
             listen=listen,
+            on=on,
         )
     )
 

@@ -47,8 +47,8 @@ from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
 from bulkdel.fleet.children import Children, Ended
-from bulkdel.fleet.local import LocalProcesses
-from bulkdel.fleet.placing import Work
+from bulkdel.fleet.joining import LOCAL, engine_on
+from bulkdel.fleet.placing import Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
@@ -70,7 +70,7 @@ class BatchArguments:
     """The arguments of the caller. Those that are None are as the file of the batch says.
 
     confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
-    listen: the address of the live page.
+    listen: the address of the live page. on: where the processes of the runs are, local or ray.
     """
 
     file: Path
@@ -85,6 +85,7 @@ class BatchArguments:
     log_format: LogFormat | None = None
     progress_every: float = 5.0
     listen: str | None = None
+    on: str = LOCAL
 
     def batch(self) -> Batch:
         """Read the file. Raises UsageError."""
@@ -93,7 +94,10 @@ class BatchArguments:
             for name in ("parallel", "rate_over_all", "not_after", "stop_after_failures")
             if (value := getattr(self, name)) is not None
         }
-        return replace(read_batch(self.file), **given)
+        batch = replace(read_batch(self.file), **given)
+        if self.on != LOCAL:
+            batch.check_for_nodes()
+        return batch
 
     @property
     def line(self) -> CommandLine:
@@ -104,6 +108,7 @@ class BatchArguments:
             "--not-after": self.not_after,
             "--stop-after-failures": self.stop_after_failures,
             "--listen": self.listen,
+            "--on": None if self.on == LOCAL else self.on,
         }
         line = CommandLine("batch", ("run", str(self.file))).plus_given(given)
         return line.plus("--json") if self.json else line
@@ -115,12 +120,14 @@ def plan(arguments: BatchArguments) -> int:
     if batch.not_after is not None:
         until_of(batch.not_after, datetime.now(UTC))  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
-    children = Children(LocalProcesses(arguments.environ))
-    with Signals(children.leave) as signals:
+    with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
+        children = Children(engine)
 
         async def plan_all() -> list[PlannedRun]:
             async with keeping_rate({}, over_all=batch.rate_over_all) as keeper:
-                return await _plan_all(batch, state, children, keeper=keeper, begin=lambda _: None)
+                return await _plan_all(
+                    batch, state, children, keeper=keeper, environ=arguments.environ, begin=lambda _: None
+                )
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
@@ -146,15 +153,15 @@ def run(arguments: BatchArguments) -> int:
     until = None if batch.not_after is None else until_of(batch.not_after, datetime.now(UTC))
     if until is not None and until <= datetime.now(UTC):
         raise UsageError(f"--not-after {batch.not_after!r}: has passed. Nothing was sent. Give a later time")
-    night = Night(batch, arguments, until)
-    with Signals(night.children.leave) as signals:
+    with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
+        night = Night(batch, arguments, until, engine)
         return run_loop(night.run(), signals, night.progress_text, night.drain)
 
 
 class Night:
     """One `batch run`: the processes of its runs, what they report, and what follows from it."""
 
-    def __init__(self, batch: Batch, arguments: BatchArguments, until: datetime | None) -> None:
+    def __init__(self, batch: Batch, arguments: BatchArguments, until: datetime | None, engine: Engine) -> None:
         self._batch = batch
         self._arguments = arguments
         self._until = until
@@ -167,7 +174,7 @@ class Night:
             list(self._progress.values()), log_format=arguments.log_format, interval_s=arguments.progress_every
         )
         self._address = page_address(arguments.listen)
-        self.children = Children(LocalProcesses(arguments.environ))
+        self._children = Children(engine)
 
     def _head(self) -> dict[str, Any]:
         """What the page shows and is no sum of the runs."""
@@ -194,7 +201,7 @@ class Night:
         """Stop: every child drains, and no other begins. False while only plans are under way: they are ended."""
         if self._sending:
             self._state = replace(self._state, signal=signum)
-            self.children.send_signal(signum)
+            self._children.send_signal(signum)
         return self._sending
 
     async def run(self) -> int:
@@ -255,7 +262,8 @@ class Night:
         def planning(name: str) -> None:
             self._progress[name].phase = "planning"
 
-        planned = await _plan_all(self._batch, state, self.children, keeper=keeper, begin=planning)
+        environ = self._arguments.environ
+        planned = await _plan_all(self._batch, state, self._children, keeper=keeper, environ=environ, begin=planning)
         for run in planned:
             self._progress[run.name].take_plan(run)
         _check_twins(planned)
@@ -333,6 +341,9 @@ class Night:
                     self._end(run.name, Ended(code, error="it was not started"))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
+                passed = self._state.closed(datetime.now(UTC)) == EXIT_STOPPED
+                if passed and ended.exit == UsageError.exit_code and not ended.result:
+                    ended = replace(ended, exit=EXIT_STOPPED)  # the time had passed before its process could begin
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
@@ -353,11 +364,13 @@ class Night:
             own = run.options.get("not_after")
             until = self._until if own is None else min(self._until, until_of(str(own), datetime.now(UTC)))
             more["not_after"] = until.isoformat()
-        environment = run.environment.plus({CONFIRMED_PLAN: planned.digest})
+        environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
         progress = self._progress[run.name]
         progress.phase = "running"
         work = Work(run.words("run", more), environment, keeper, self._batch.base)
-        return await self.children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take)
+        # The log of this run is that of this batch, so what may still write it is the process that was lost.
+        again = replace(work, words=run.words("run", {**more, "take_over": True})) if "store" in run.options else None
+        return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
 
     def _end(self, name: str, ended: Ended) -> None:
         self._ended[name] = ended
@@ -371,7 +384,7 @@ class Night:
             await log.flush()
         except FileFailed as error:
             self._failed, self._state = error, replace(self._state, file_failed=True)
-            self.children.send_signal(signal.SIGTERM)
+            self._children.send_signal(signal.SIGTERM)
 
     def _print_end(self, planned: Sequence[PlannedRun], code: int, duration_s: float) -> None:
         values = summary_values([(run, self._ended[run.name]) for run in planned], code, duration_s)
@@ -394,6 +407,7 @@ async def _plan_all(
     children: Children,
     *,
     keeper: RateKeeper,
+    environ: Mapping[str, str],
     begin: Callable[[str], object],
 ) -> list[PlannedRun]:
     """Plan every run in a child process, so many at once. A complete run is not planned again.
@@ -417,8 +431,8 @@ async def _plan_all(
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
             words = run.words("plan", {"json": True, "log_format": "json"})
-            work = Work(words, run.environment, keeper.address(groups[run.name]), batch.base)
-            ended = await children.run(work, folder / PLAN_LOG, lambda _: None)
+            work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
+            ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
             return planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
 
     return list(await asyncio.gather(*map(plan_one, batch.runs)))

@@ -212,7 +212,8 @@ def verify(arguments: VerifyArguments) -> int:
     """Verify every run in a process of its own. Returns the first exit code that applies."""
     batch = read_batch(arguments.file)
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
-    children, runs = Children(LocalProcesses(arguments.environ)), batch.only(arguments.only)
+    engine, runs = LocalProcesses(arguments.environ), batch.only(arguments.only)
+    children = Children(engine)
     places = asyncio.Semaphore(arguments.parallel or batch.parallel)
     more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]
     sending: list[int] = []
@@ -225,7 +226,7 @@ def verify(arguments: VerifyArguments) -> int:
             if sending:
                 return Ended(128 + sending[0], error="it was not started")
             words = [*run.verify_words(), "--json", "--log-format", "json", *more]
-            work = Work(words, run.environment, keeper.address(groups[run.name]), batch.base)
+            work = Work(words, run.environment(arguments.environ), keeper.address(groups[run.name]), batch.base)
             return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[Ended]:
@@ -236,7 +237,7 @@ def verify(arguments: VerifyArguments) -> int:
         sending.append(signum)
         return children.send_signal(signum)
 
-    with Signals(children.leave) as signals:
+    with Signals(engine.leave) as signals:
         ended = run_loop(verify_all(), signals, lambda: "verifying the runs", drain)
     code = first_that_applies(each.exit for each in ended)
     values = [

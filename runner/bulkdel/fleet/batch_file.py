@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from bulkdel.command_line import SECRET, CommandLine, option_of, variable_of
+from bulkdel.command_line import SECRET, CommandLine, option_of, table_variables, variable_of
 from bulkdel.core.address import BUCKETS, shown_address
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
@@ -50,6 +50,7 @@ OF_THE_BATCH = {
     "log_format": "the log of each run is JSON",
     "listen": "`bulkdel batch run --listen` serves one page for all runs",
     "shards": "the runs of a batch are processes already",
+    "on": "`bulkdel batch run --on` says it for all runs",
     "listen_control": "`bulkdel batch ctl` steers the runs",
 }
 """Options of `run` that a batch sets itself, and what to use instead."""
@@ -173,16 +174,19 @@ class BatchRun:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         return line.words[1:]
 
-    @property
-    def environment(self) -> Environment:
-        """The environment of its processes: with its own credentials, and none of another run."""
+    def environment(self, environ: Mapping[str, str] = NOTHING) -> Environment:
+        """The environment of its processes: with its own credentials, and none of another run.
+
+        environ: of this process. What it sets in a table of the config holds wherever the processes start.
+        """
         in_buckets = any(place.partition("://")[0] in BUCKETS for place in self._places)
-        values, secrets = dict[str, str](), {variable_of(name): value for name, value in self._hidden.items()}
+        values, secrets = table_variables(environ), {variable_of(name): value for name, value in self._hidden.items()}
         if self.credentials_file is not None:
             values[f"{variable_of(self.table)}{BETWEEN}CREDENTIALS_FILE"] = self.credentials_file
         for name in IN_ENVIRONMENT:
             if (value := self.options.get(name)) is not None:
-                secrets[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
+                into = values if name == "proxy" and "@" not in str(value) else secrets
+                into[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
         return Environment(
             KEPT, (*KEPT_BEGINNINGS, *(OF_BUCKETS if in_buckets else ())), values, self.credentials, secrets
         )
@@ -231,6 +235,26 @@ class Batch:
     def rate_of(self, run: BatchRun) -> float:
         """The rate of what this run shares its rate with, as far as this run says: requests a second."""
         return run.rate if run.rate_group is None else self.rate_groups.get(run.rate_group, run.rate)
+
+    def check_for_nodes(self) -> None:
+        """Refuse what a run on another machine could not have, or could lose there. Raises UsageError."""
+        for run in self.runs:
+            where, backup = f"{self.path} ({run.name}), --on ray", run.options.get("backup")
+            if "store" not in run.options:
+                raise UsageError(
+                    f"{where}: a log in a file would be lost with its node. Give the run a store, such as store = "
+                    f'"s3://bucket/{NAME_HERE}" in [defaults]'
+                )
+            if backup is not None and not is_store_url(str(backup)):
+                raise UsageError(
+                    f"{where}: a backup in a file would be lost with its node. Give the URL of a store, such as backup "
+                    f'= "s3://bucket/{NAME_HERE}.jsonl.gz"'
+                )
+            if hidden := sorted(run.environment().secrets):
+                raise UsageError(
+                    f"{where}: a secret stands in the file for {hidden[0]}, and no secret travels through Ray. Set a "
+                    f'variable on every node, and name it: credentials = {{ {hidden[0]} = "VARIABLE" }}'
+                )
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:
         """The runs with these names; all without names. Raises UsageError for a name that no run has."""

@@ -5,6 +5,7 @@ A child writes its events to stderr as JSON lines. They are kept in its log, and
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,12 @@ from bulkdel.core.batch import exit_code_of
 from bulkdel.core.summary import EXIT_REMAINING
 from bulkdel.errors import BulkdelError
 from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Work
+
+LOST_MAX = 5
+"""A child that is lost with its machine so often, without having reported progress, is not placed again."""
+
+AGAIN_S = 1.0
+"""So long is waited before a lost child is placed again, times how often it was lost."""
 
 Seen = Callable[[Mapping[str, Any]], None]
 """Takes each event of a child: an object with `event`."""
@@ -43,43 +50,54 @@ class Children:
         """Take what places them."""
         self._engine = engine
         self._placed = set[Placed]()
+        self._stopping = False
 
-    async def run(self, work: Work, log: Path, seen: Seen) -> Ended:
-        """Run one child to its end. log: gets its stderr.
+    async def run(self, work: Work, log: Path, seen: Seen, again: Work | None = None) -> Ended:
+        """Run one child to its end. log: gets its stderr. again: what is placed when it was lost with its machine.
 
         Cancelled, it kills the child.
         """
-        try:
-            placed = await self._engine.place(work)
-        except OSError as error:  # no memory, process or file descriptor is left
-            return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
-        except BulkdelError as error:  # it stops no other run
-            return Ended(error.exit_code, error=str(error))
-        self._placed.add(placed)
+        lost = 0
         errors: list[str] = []
 
         def read(event: Mapping[str, Any]) -> None:
+            nonlocal lost
             if event.get("level") == "error":
                 errors[:] = [str(event.get("text", ""))]
+            if event.get("event") == "progress":
+                lost = 0
             seen(event)
 
+        while True:
+            try:
+                exited = await self._run_once(work, log, read)
+            except OSError as error:  # no machine, memory, process or file descriptor is left
+                return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
+            except BulkdelError as error:  # it stops no other run
+                return Ended(error.exit_code, error=str(error))
+            if exited.code is not None:
+                return Ended(exit_code_of(exited.code), _object(exited.result), "".join(errors))
+            lost += 1
+            await asyncio.sleep(AGAIN_S * lost)
+            if again is None or self._stopping or lost == LOST_MAX:
+                return Ended(EXIT_REMAINING, error="its process was lost with the machine that it ran on")
+            work = again
+
+    async def _run_once(self, work: Work, log: Path, seen: Seen) -> Exited:
+        placed = await self._engine.place(work)
+        self._placed.add(placed)
         try:
-            exited = await _keep(placed, log, read)
+            return await _keep(placed, log, seen)
         finally:
             self._placed.discard(placed)
             await placed.kill()  # it has ended, or this batch ends early
-        code = EXIT_REMAINING if exited.code is None else exit_code_of(exited.code)
-        return Ended(code, _object(exited.result), "".join(errors))
 
     def send_signal(self, signum: int) -> bool:
-        """Send a signal to every child. Returns whether there was one."""
+        """Send a signal to every child. Returns whether there was one. None is placed again from now on."""
+        self._stopping = True
         for placed in self._placed:
             placed.signal(signum)
         return bool(self._placed)
-
-    def leave(self) -> None:
-        """End every child at once: for a second signal, in whose handler no clean-up may wait."""
-        self._engine.leave()
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

@@ -1,21 +1,26 @@
-"""Joining the engine that runs the processes of a run: before anything is read, so that a fault costs nothing."""
+"""Joining the engine that runs the processes of a run or batch, before anything is read: so a fault costs nothing."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from bulkdel.command_line import variable_of
 from bulkdel.core.address import address_of
 from bulkdel.errors import UsageError
+from bulkdel.fleet.local import LocalProcesses
+from bulkdel.fleet.placing import Engine
 from bulkdel.safety.run_plan import RunArguments
+
+LOCAL = "local"
+"""The engine that is this machine."""
 
 
 @contextmanager
 def joined_engine(arguments: RunArguments) -> Iterator[None]:
     """Be a part of the engine that --on names until the block ends. Raises UsageError when it cannot be used."""
-    if arguments.settings.on == "local":
+    if arguments.settings.on == LOCAL:
         yield
         return
     arguments.settings.check(arguments.job.chunk_max)
@@ -24,6 +29,23 @@ def joined_engine(arguments: RunArguments) -> Iterator[None]:
 
     with joined():
         yield
+
+
+@contextmanager
+def engine_on(name: str, environ: Mapping[str, str]) -> Iterator[Engine]:
+    """The engine of this name, for a batch, until the block ends. environ: of this process.
+
+    Raises UsageError when it cannot be used.
+    """
+    if name == LOCAL:
+        yield LocalProcesses(environ)
+        return
+    from bulkdel.fleet.on_ray.cluster import joined  # noqa: PLC0415 - only then is it needed
+
+    with joined():
+        from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - an extra installs what it needs
+
+        yield RayNodes()
 
 
 def _check_words(arguments: RunArguments) -> None:

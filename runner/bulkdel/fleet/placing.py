@@ -59,12 +59,12 @@ class Environment:
 
         Raises UsageError for one of `sources` that is not set there.
         """
-        made = {name: value for name, value in there.items() if self._keeps(name)}
+        made = {**{name: value for name, value in there.items() if self._keeps(name)}, **self.values}
         for name, source in self.sources.items():
             if source not in there:
                 raise UsageError(f"credentials: the variable {source} is not set. Set it where the run starts")
             made[name] = there[source]
-        return {**made, **self.values, **self.secrets}
+        return {**made, **self.secrets}
 
     def _keeps(self, name: str) -> bool:
         if name in self.dropped:
@@ -140,7 +140,10 @@ class Engine(Protocol):
     """What places processes."""
 
     async def place(self, work: Work) -> Placed:
-        """Start a process. Raises OSError when it cannot be started, UsageError for a variable that is not set."""
+        """Start a process. Raises OSError when it cannot be started, UsageError for a variable that is not set.
+
+        Raises NotAcceptable when the machine where it would run is not as it has to be.
+        """
         ...
 
     def leave(self) -> None:

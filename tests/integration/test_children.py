@@ -1,0 +1,101 @@
+"""The processes of a batch on an engine that loses some of them with their machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.errors import NotAcceptable
+from bulkdel.fleet import children
+from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.local import LocalProcess, LocalProcesses
+from bulkdel.fleet.placing import Environment, Exited, Said, Work
+from bulkdel.fleet.rate_keeper import keeping_rate
+from tests.harness import environment, user_ids, write_objects
+
+
+class OnLostMachine(LocalProcess):
+    """A process whose machine is lost after its first word."""
+
+    def __init__(self, placed: LocalProcess) -> None:
+        self._placed = placed
+
+    async def poll(self) -> AsyncIterator[Said | Exited]:
+        async for said in self._placed.poll():
+            if isinstance(said, Said):
+                yield said
+            break
+        await self._placed.kill()
+        yield Exited(None)
+
+    async def kill(self) -> None:
+        await self._placed.kill()
+
+
+@dataclass
+class LosesSome(LocalProcesses):
+    """Loses the processes of the first machines."""
+
+    losses: int
+    words: list[Sequence[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(environment({}))
+
+    async def place(self, work: Work) -> LocalProcess:
+        self.words.append(work.words)
+        placed = await super().place(work)
+        return OnLostMachine(placed) if len(self.words) <= self.losses else placed
+
+
+def planned(folder: Path, engine: LocalProcesses, *, again: bool = True, seen: Any = lambda _: None) -> Ended:
+    """Plan an export in a process that the engine places, first with these words and then with a --limit."""
+    export = write_objects(folder / "export.jsonl", user_ids(20))
+    words = ["plan", "delete-users", str(export), "--sandbox", "--json", "--log-format", "json"]
+
+    async def plan() -> Ended:
+        async with keeping_rate({"all": 0.0}) as keeper:
+            work = Work(words, Environment(), keeper.address("all"), folder)
+            other = replace(work, words=[*words, "--limit", "7"]) if again else None
+            return await Children(engine).run(work, folder / "plan.log", seen, other)
+
+    return asyncio.run(plan())
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "AGAIN_S", 0.0)
+
+
+def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path) -> None:
+    engine = LosesSome(1)
+    events: list[Mapping[str, Any]] = []
+    ended = planned(tmp_path, engine, seen=events.append)
+    assert (ended.exit, ended.result["ids"], ended.error) == (0, 20, "")
+    assert ["--limit" in words for words in engine.words] == [False, True]
+    assert len(events) == len((tmp_path / "plan.log").read_text().splitlines())
+
+
+def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "LOST_MAX", 2)
+    engine = LosesSome(100)
+    ended = planned(tmp_path, engine)
+    assert (ended.exit, "was lost" in ended.error, len(engine.words)) == (4, True, 2)
+    engine = LosesSome(1)
+    assert (planned(tmp_path, engine, again=False).exit, len(engine.words)) == (4, 1)
+
+
+def test_a_machine_that_is_not_as_it_has_to_be_ends_one_run(tmp_path: Path) -> None:
+    class Refuses(LocalProcesses):
+        async def place(self, work: Work) -> LocalProcess:
+            raise NotAcceptable("node 1 has bulkdel 0.1")
+
+    ended = planned(tmp_path, Refuses({}))
+    assert (ended.exit, ended.error) == (3, "node 1 has bulkdel 0.1")
