@@ -6,6 +6,7 @@ Only a byte-order mark, or UTF-8 itself, decides. A guess is advice for a refusa
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -43,9 +44,13 @@ EVIDENCE = 1 << 16
 
 GUESSES_MAX = 3
 
-LIKELY = ("gb18030", "cp932", "big5", "euc_kr", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "mac_roman")
-"""The encodings that may be guessed: those that spreadsheets and databases still write, in the order in which they are
-named. The text of a later one hardly ever looks like that of an earlier one."""
+TWO_BYTES = ("gb18030", "cp932", "big5", "euc_kr")
+ONE_BYTE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "mac_roman")
+"""The encodings that may be guessed, in the order in which they are named: those that spreadsheets and databases still
+write, with two bytes for most characters that are not ASCII, and with one."""
+
+_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def encoding_named(name: str) -> str:
@@ -151,10 +156,13 @@ def guessed_encodings(sample: bytes) -> list[str]:
     """
     from charset_normalizer import from_bytes  # noqa: PLC0415 - only a refusal needs it
 
-    matches = from_bytes(sample, cp_isolation=list(LIKELY), enable_fallback=False)
+    # Accented letters stand alone between plain ones. Characters of two bytes stand together.
+    one_byte = 2 * len(_ALONE.findall(sample)) > len(_NOT_ASCII.findall(sample))
+    likely = ONE_BYTE if one_byte else (*TWO_BYTES, *ONE_BYTE)
+    matches = from_bytes(sample, cp_isolation=list(likely), enable_fallback=False)
     found = {name for match in matches for name in match.could_be_from_charset}
     texts: dict[str, str] = {}
-    for name in LIKELY:
+    for name in likely:
         if name in found:
             texts.setdefault(sample.decode(name, "replace"), name)
     return list(texts.values())[:GUESSES_MAX]
