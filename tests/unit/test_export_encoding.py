@@ -102,3 +102,7 @@ def test_the_guess_names_the_right_one_among_few(text: str, encoding: str) -> No
 
 def test_nothing_is_guessed_from_nothing() -> None:
     assert len(guessed_encodings(b"")) <= 1
+
+
+def test_accented_letters_that_stand_alone_are_no_characters_of_two_bytes() -> None:
+    assert guessed_encodings("Näme 1;aktiv\n".encode("cp1252") * 100)[0] == "cp1252"
