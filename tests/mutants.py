@@ -2264,8 +2264,8 @@ MUTANTS = (
     Mutant(
         "a process on a node ignores the guard rails that were set where the batch was started",
         "runner/bulkdel/fleet/batch_file.py",
-        "        values, secrets = table_variables(environ), {",
-        "        values, secrets = table_variables(environ and {}), {",
+        "        values = table_variables(environ)\n",
+        "        values = table_variables(environ and {})\n",
         "unit/test_batch.py::test_a_run_on_a_node_has_what_this_machine_sets_in_the_config",
     ),
     Mutant(

@@ -180,7 +180,8 @@ class BatchRun:
         environ: of this process. What it sets in a table of the config holds wherever the processes start.
         """
         in_buckets = any(place.partition("://")[0] in BUCKETS for place in self._places)
-        values, secrets = table_variables(environ), {variable_of(name): value for name, value in self._hidden.items()}
+        values = table_variables(environ)
+        secrets = {variable_of(name): value for name, value in self._hidden.items()}
         if self.credentials_file is not None:
             values[f"{variable_of(self.table)}{BETWEEN}CREDENTIALS_FILE"] = self.credentials_file
         for name in IN_ENVIRONMENT:
