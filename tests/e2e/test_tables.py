@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import gzip
+import io
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import python_calamine
 import xlsxwriter
 
-from tests.harness import Ran, bulkdel, run_on, sandbox, user_ids
+from bulkdel.commands.results_tables import Workbook
+from bulkdel.errors import NotAcceptable
+from tests.harness import Ran, bulkdel, environment, run_on, sandbox, user_ids
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
 OTHERS = [f"kunde{i}@example.com" for i in range(60)]
@@ -334,3 +343,79 @@ def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
         ran = run_on(export, served, "--exclude", f"{kept}:Mail:email", "--allow-absent", ids=60)
         assert (ran.code, served.pool.deleted) == (4, 0), ran.err
         assert "not known which accounts" in ran.err
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "parquet", "csv.gz"])
+def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending: str, tmp_path: Path) -> None:
+    """Also an id that a spreadsheet would run, or that begins with the mark of CSV. Only what was refused goes again."""
+    ids = ["=1+1", "'@sum", "0049", "x_x0041_y", *(f"user{i}" for i in range(56))]
+    export = tmp_path / "e.csv"
+    export.write_text("id\n" + "\n".join(ids) + "\n")
+    kind = ("--id-type", "external_id")
+    with sandbox(ids, "external_id", poisonous=dict.fromkeys(ids[:4], (409, None))) as served:
+        ran = run_on(export, served, *kind, "--chunk-size", 1, "--concurrency", 1, "--max-refused", "60", ids=60)
+        assert ran.counts() == {"deleted": 56, "refused": 4}, ran.err
+        served.switches = served.switches.changed({"poisonous": {}})
+        log, out = Path(f"{export}.checkpoint.jsonl"), tmp_path / f"r.{ending}"
+        assert bulkdel("results", log, "--out", out).code == 0
+        assert out.stat().st_mode & 0o777 == 0o600
+        lines = [json.loads(line) for line in bulkdel("results", log).out.splitlines()]
+        assert records(out) == [{name: text_in(name, value) for name, value in line.items()} for line in lines]
+        if ending == "csv.gz":
+            again = tmp_path / "again.csv.gz"
+            assert bulkdel("results", log, "--out", again).code == 0
+            assert again.read_bytes() == out.read_bytes()
+        refused = tmp_path / f"refused.{ending}"
+        assert bulkdel("results", log, "--only", "refused", "--out", refused).code == 0
+        ran = run_on(out, served, *kind, ids=60)
+        assert (ran.code, "outcome 'deleted'" in ran.err) == (3, True), ran.err
+        ran = run_on(refused, served, *kind, ids=4)
+        assert ran.counts() == {"deleted": 4}, ran.err
+        assert served.pool.deleted == 60
+
+
+def text_in(name: str, value: Any) -> Any:
+    """A value of JSON Lines as the tables have it."""
+    return value if name in {"position", "line", "attempts"} or isinstance(value, str) else json.dumps(value)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Read a report with another reader; what is not known is left out."""
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    elif path.suffix == ".xlsx":
+        names, *cells = python_calamine.load_workbook(path).get_sheet_by_index(0).to_python()
+        rows = [dict(zip(names, row, strict=True)) for row in cells]
+    else:
+        rows = list(csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())))
+        numbers = ("position", "line", "attempts")
+        rows = [{name: int(text) if name in numbers and text else text for name, text in row.items()} for row in rows]
+        rows = [{**row, "id": row["id"].removeprefix("'")} for row in rows]  # its mark against formulas
+    return [{name: value for name, value in row.items() if value not in ("", None)} for row in rows]
+
+
+def test_a_workbook_of_results_has_as_many_sheets_as_its_rows_need(tmp_path: Path) -> None:
+    with ExitStack() as stack, (tmp_path / "r.xlsx").open("wb") as file:
+        book = Workbook(file, ["position", "id"], tmp_path, stack, 3)
+        book.write({"position": i, "id": f"x{i}"} for i in range(5))
+        with pytest.raises(NotAcceptable, match="row 5: id has more than 32,767 characters"):
+            book.write([{"position": 5, "id": "x" * 32_768}])
+        book.close()
+    read = python_calamine.load_workbook(tmp_path / "r.xlsx")
+    assert read.sheet_names == ["results", "results 2", "results 3"]
+    assert read.get_sheet_by_index(1).to_python() == [["position", "id"], [2.0, "x2"], [3.0, "x3"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["r.xlsx"]
+
+
+@pytest.mark.parametrize(("ending", "extra"), [("xlsx", "excel"), ("parquet", "parquet")])
+def test_without_the_extra_the_message_says_what_to_install(ending: str, extra: str, tmp_path: Path) -> None:
+    for name in ("python_calamine", "xlsxwriter", "pyarrow"):
+        (tmp_path / "lib" / name).mkdir(parents=True)
+        (tmp_path / "lib" / name / "__init__.py").write_text("raise ImportError")
+    export = tmp_path / f"e.{ending}"
+    export.write_bytes(b"PK\x03\x04" if ending == "xlsx" else b"PAR1")
+    words = [sys.executable, "-m", "bulkdel", "plan", "delete-users", str(export)]
+    ran = subprocess.run(
+        words, env=environment({"PYTHONPATH": str(tmp_path / "lib")}), capture_output=True, check=False
+    )
+    assert (ran.returncode, f"pip install 'bulkdel[{extra}]'" in ran.stderr.decode()) == (2, True), ran.stderr

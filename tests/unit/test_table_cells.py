@@ -11,7 +11,7 @@ import pytest
 from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_parser import IdCheck, shortened
 from bulkdel.core.id_type import PLAIN
-from bulkdel.core.table_cells import EMPTY_CELL, NOT_TEXT, cell_of, heading_of, is_blank
+from bulkdel.core.table_cells import EMPTY_CELL, NOT_TEXT, OUTCOME, cell_of, heading_of, is_blank
 
 CHECK = IdCheck(PLAIN, {})
 
@@ -58,4 +58,5 @@ def test_the_mark_is_not_shown() -> None:
 def test_headings_and_blanks() -> None:
     assert heading_of("E-Mail\nof the\r\nuser") == "E-Mail of the user"
     assert heading_of(2024.0) == "2024"
+    assert heading_of("outcome") == OUTCOME
     assert [is_blank(value) for value in (None, "", "  ", 0, "x", False)] == [True, True, True, False, False, False]

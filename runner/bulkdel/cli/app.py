@@ -316,7 +316,8 @@ def results(
         excluded, duplicate, invalid and remaining. The output of `--only refused,unknown` can be given to `run` as
         it is.
     format: str
-        Default: CSV for an --out that ends in .csv; JSON Lines for .jsonl, for no ending, and for stdout.
+        Default: by the ending of --out: .jsonl, .csv, .csv.gz, .xlsx or .parquet; JSON Lines for no ending, and for
+        stdout.
     out: Path
         Write to a new file that only you can read (mode 0600), instead of stdout.
     export: str

@@ -19,6 +19,7 @@ from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
 from bulkdel.command_line import CommandLine, is_restored, option_of
 from bulkdel.commands.run_files import BACKUP, MEMBERSHIPS, RESTORES, UNFINISHED, Known, RunFiles, digest_of
 from bulkdel.core.address import HIDDEN, address_of
+from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
@@ -152,13 +153,15 @@ class _Found:
     def add_excluded(self) -> list[str]:
         """Add every exclude file, by its SHA-256. Returns their names, and the addresses of those that stay."""
         names = []
-        for sha256, recorded in self._progress.excluded.items():
-            known = Known(0, sha256, whole=False)
+        for text, recorded in self._progress.excluded.items():
+            key = ExcludeKey.read(text)
+            sha256, known = key.sha256, Known(0, key.sha256, whole=False)
             path = self._take_moved(known) or self._where(recorded, known)
             if path is not None:
-                names.append(self._add(path, EXCLUDED, partial(_blocks, path), sha256))
+                name = self._add(path, EXCLUDED, partial(_blocks, path), sha256)
+                names.append(str(ExcludeName(name, key.column, key.id_type)))
             elif address_of(recorded) is not None and HIDDEN not in recorded:
-                names.append(recorded)
+                names.append(str(ExcludeName(recorded, key.column, key.id_type)))
                 self.notes.append(f"{recorded}, {EXCLUDED}, stays there")
             elif _goes_on(self._progress):
                 self._missing.append(f"{recorded}, {EXCLUDED}: is not there, or has changed (its SHA-256 was {sha256})")

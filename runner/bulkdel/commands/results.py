@@ -11,16 +11,18 @@ import os
 import signal
 import stat
 import sys
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.command_line import quoted
+from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, Table, Workbook
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING, OutcomeWords
@@ -42,8 +44,11 @@ KEY_MAX = 1 << 16
 
 MAKE_ONE = "To make one: (umask 077; head -c 32 /dev/urandom > {})"
 
-FORMATS = {".jsonl": "jsonl", ".csv": "csv", "": "jsonl"}
+FORMATS = {".jsonl": "jsonl", ".csv": "csv", ".csv.gz": "csv.gz", ".xlsx": "xlsx", ".parquet": "parquet", "": "jsonl"}
 """The format, by the ending of --out."""
+
+GZIP_WINDOW = 31
+"""zlib's window bits for a gzip file. Its header has no name and no time, so the same rows give the same bytes."""
 
 UNREAD = 128 + signal.SIGPIPE
 """Exit code when the reader of stdout has left (`| head`): no error, but not all of it was written."""
@@ -98,28 +103,45 @@ def hashing(key: bytes, id_type: IdType) -> Hash:
 def write_rows(
     reopened: Reopened, wanted: Mapping[str, str], write: Write, *, csv: bool = False, key: bytes | None = None
 ) -> Counter[str]:
-    """Write a record for every row whose outcome is `wanted` (`kinds_of`); returns how many of each.
+    """Write a line for every row whose outcome is `wanted` (`kinds_of`); returns how many of each.
 
     csv: as CSV, with a header. key: hash the ids with it, and leave out texts that may quote an id.
     """
-    words, rows = reopened.job.words, 0
-    columns = [*BEFORE, *words.columns, *AFTER]
-    hash_id = None if key is None else hashing(key, reopened.id_type)
-    if hash_id:
-        columns[columns.index(ID)] = ID_HASH
+    columns = columns_of(reopened, key)
     if csv:
         write(f"{','.join(columns)}\n".encode())
     line = partial(csv_line, columns=columns) if csv else json_line
+    return write_records(reopened, wanted, lambda records: write(b"".join(map(line, records))), key=key)
+
+
+def columns_of(reopened: Reopened, key: bytes | None) -> list[str]:
+    """The columns of the report, in order. key: of hashed ids."""
+    columns = [*BEFORE, *reopened.job.words.columns, *AFTER]
+    if key is not None:
+        columns[columns.index(ID)] = ID_HASH
+    return columns
+
+
+def write_records(
+    reopened: Reopened,
+    wanted: Mapping[str, str],
+    write: Callable[[Iterable[Mapping[str, Any]]], None],
+    *,
+    key: bytes | None = None,
+) -> Counter[str]:
+    """Give `write` the record of every row whose outcome is `wanted`, batch by batch; returns how many of each."""
+    words, rows = reopened.job.words, 0
+    hash_id = None if key is None else hashing(key, reopened.id_type)
     tally = Counter[str](dict.fromkeys(wanted.values(), 0))
     try:
         for parsed, results in reopened.rows():
             rows += len(parsed.batch.rows)
-            lines: list[bytes] = []
+            records: list[Mapping[str, Any]] = []
             for result in results:
                 if (name := wanted.get(result.kind)) is not None:
                     tally[name] += result.stop - result.start
-                    lines += map(line, _records(parsed, result, name, words.columns, hash_id))
-            write(b"".join(lines))
+                    records += _records(parsed, result, name, words.columns, hash_id)
+            write(records)
     except Halted as error:  # whose message is meant for a run
         raise NotAcceptable(f"{reopened.source.export.path}: was changed while it was read. Start again.") from error
     if rows != reopened.log_index.progress.rows:
@@ -160,11 +182,40 @@ def _output(out: Path | None) -> Iterator[Write]:
             raise FileFailed("stdout is closed. Name a file with --out FILE")
         yield partial(_write, STDOUT, "stdout")
         return
+    with _new_file(out) as file:
+        yield partial(_write, file.fileno(), f"--out {out}")
+
+
+@contextmanager
+def _packed(out: Path) -> Iterator[Write]:
+    """Open the file `out`, which must be new, and compress what is written to it."""
+    packer = zlib.compressobj(wbits=GZIP_WINDOW)
+    with _output(out) as write:
+        yield lambda data: write(packer.compress(data))
+        write(packer.flush())
+
+
+@contextmanager
+def _table(format_: str, out: Path, columns: Sequence[str]) -> Iterator[Table]:
+    """Open a workbook or a Parquet file, which must be new."""
+    with ExitStack() as stack:
+        file = stack.enter_context(_new_file(out))
+        table: Table = (
+            Workbook(file, columns, out.absolute().parent, stack, SHEET_ROWS)
+            if format_ == "xlsx"
+            else Parquet(file, columns)
+        )
+        yield table
+        table.close()
+
+
+@contextmanager
+def _new_file(out: Path) -> Iterator[BinaryIO]:
     if os.path.lexists(out):  # checked before the work, and again at its end
         raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file")
     try:
         with atomic_file(out) as file:
-            yield partial(_write, file.fileno(), f"--out {out}")
+            yield file
     except OSError as error:
         raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
 
@@ -188,13 +239,18 @@ def print_results(
     hash_ids: Path | None,
 ) -> int:
     """Write the report, and how many rows it has to stderr. Returns 141 when the reader of stdout has left."""
-    csv = (format_ or _format_of(out)) == "csv"
+    found = format_ or _format_of(out)
     key = None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids)))  # noqa: PTH111 - as elsewhere
     try:
         with ExitStack() as stack:
             reopened = Reopened.open(find_log(checkpoint), export, stack)
             wanted = kinds_of(only, reopened.job.words)
-            tally = write_rows(reopened, wanted, stack.enter_context(_output(out)), csv=csv, key=key)
+            if out is not None and found in {"xlsx", "parquet"}:
+                table = stack.enter_context(_table(found, out, columns_of(reopened, key)))
+                tally = write_records(reopened, wanted, table.write, key=key)
+            else:
+                output = _packed(out) if out is not None and found == "csv.gz" else _output(out)
+                tally = write_rows(reopened, wanted, stack.enter_context(output), csv=found != "jsonl", key=key)
     except BrokenPipeError:
         return UNREAD
     written = ", ".join(f"{count:,} {name}" for name, count in tally.items() if count)
@@ -205,6 +261,8 @@ def print_results(
 def _format_of(out: Path | None) -> str:
     """The format of this file, by its ending. Raises UsageError for the ending of another format."""
     ending = out.suffix.lower() if out else ""
+    if out is not None and out.name.lower().endswith(".csv.gz"):
+        ending = ".csv.gz"
     if ending not in FORMATS:
         written = " or ".join(filter(None, FORMATS))
         raise UsageError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import NamedTuple, Self
+from urllib.parse import quote, unquote
 
 
 class ExcludeName(NamedTuple):
@@ -15,6 +16,30 @@ class ExcludeName(NamedTuple):
 
     def __str__(self) -> str:
         return ":".join(part for part in self if part is not None)
+
+
+class ExcludeKey(NamedTuple):
+    """What has to be the same of an exclude file on a resume. The log has it as text.
+
+    sha256: of its bytes, hex. column, sheet, id_type: as the user named them.
+    """
+
+    sha256: str
+    column: str | None = None
+    sheet: str | None = None
+    id_type: str | None = None
+
+    def __str__(self) -> str:
+        named = {"column": self.column, "sheet": self.sheet, "id_type": self.id_type}
+        words = [f"{name}={quote(value)}" for name, value in named.items() if value is not None]
+        return " ".join([self.sha256, *words])
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read what `str` has written."""
+        sha256, *words = text.split(" ")
+        named = dict(word.partition("=")[::2] for word in words)
+        return cls(sha256, **{name: unquote(value) for name, value in named.items()})
 
 
 def names_in(text: str, id_types: Collection[str]) -> list[ExcludeName]:

@@ -25,6 +25,9 @@ _REASONS = {
     "binary": Why.CELL_BINARY,
 }
 
+OUTCOME = f"{NOT_TEXT}outcome"
+"""The heading of the outcome, when the results of a run are a table: its ids have no mark against formulas."""
+
 EMPTY_CELL = f"{NOT_TEXT}empty"
 """An empty id in a row that has other cells."""
 
@@ -60,6 +63,8 @@ def _number(value: Any) -> str | None:
 
 def heading_of(value: Any) -> str:
     """Return the text of a heading; people break long ones into lines."""
+    if value == "outcome":
+        return OUTCOME
     return " ".join(str(value).split()) if isinstance(value, str) else cell_of(value)
 
 

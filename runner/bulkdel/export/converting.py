@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.table_cells import OUTCOME
 from bulkdel.durable import sync, sync_directory
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.export.download import Source, source_of
@@ -119,7 +120,7 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool)
         dialect = recognise(sample, csv_options(options))
         header = _header(sample) if dialect.header else []
     assert dialect.id_column is not None, "it is CSV"
-    columns = [dialect.id_column, *([header.index("outcome")] if "outcome" in header else [])]
+    columns = [dialect.id_column, *([header.index(OUTCOME)] if OUTCOME in header else [])]
     of_copy = replace(dialect, delimiter=",", id_column=0)
     if source is None:
         version = Version(export.size, None, f"sha256:{digest}", None)
@@ -130,7 +131,10 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool)
 
 
 def kept_rows(path: str, options: ReadOptions, copy: Path) -> Rows | None:
-    """Open the copy of a table that is not there any more, or lies elsewhere; None when `copy` is none of a table."""
+    """Open the copy of a table that is not there any more, lies elsewhere, or is not named, but its copy.
+
+    Returns None when `copy` is none of a table. Raises NotAcceptable when other rows of the table are asked for.
+    """
     source = Source.read(copy)
     return None if source is None or source.table is None else _kept_as(path, options, copy, source)
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_parser import FED_BACK, IdCheck
 from bulkdel.core.result_row import MARK, is_report, unmarked
+from bulkdel.core.table_cells import OUTCOME
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.lines import LINE_MAX, Lines, decoded
 from bulkdel.export.refusal import refusal, refuse_at_once
@@ -54,7 +55,7 @@ class _CsvReader:
         self._position = position
         self._width = 0
         self._outcome: int | None = None
-        self._marked = False
+        self._marked = self._of_table = False
         self._waiting: list[str] = []
         self._waiting_line = 1
 
@@ -100,6 +101,8 @@ class _CsvReader:
         if "outcome" in row:
             self._outcome = row.index("outcome")
             self._marked = is_report(row)
+        elif OUTCOME in row:
+            self._outcome, self._of_table = row.index(OUTCOME), True
         return above + reader.line_num
 
     def _parsed(self, rows: list[list[str]], starts: list[int], lines: list[str], line: int, block: Lines) -> Parsed:
@@ -132,7 +135,7 @@ class _CsvReader:
         if self._outcome is not None:
             if cells[self._outcome] not in FED_BACK:
                 return Unusable(Why.RESULT, repr(cells[self._outcome]))
-            if id_.startswith(MARK):
+            if id_.startswith(MARK) and not self._of_table:
                 if not self._marked:
                     raise self._perhaps_marked(line, raw)
                 id_ = unmarked(id_)

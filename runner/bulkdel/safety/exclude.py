@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bulkdel.core.address import address_of
-from bulkdel.core.exclude_name import ExcludeName, names_in
+from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, names_in
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
@@ -47,8 +47,7 @@ class ExcludeFile:
     @property
     def key(self) -> str:
         """What has to be the same on a resume: the bytes, and what was taken from them. The log has it."""
-        named = {"column": self.column, "sheet": self.sheet, "id_type": self.id_type if self.looked_up else None}
-        return " ".join([self.sha256, *(f"{name}={value!r}" for name, value in named.items() if value is not None)])
+        return str(ExcludeKey(self.sha256, self.column, self.sheet, self.id_type if self.looked_up else None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,11 +298,6 @@ def _rows_of_table(
         raise _with_advice(arguments, table.export, table.options, error, reading)[0] from error
 
 
-def _names_copy(arguments: RunArguments, copy: Path) -> bool:
-    """Whether the copy itself is named as the export: then it is read like any file."""
-    return address_of(arguments.export) is None and Path(arguments.export).absolute() == copy.absolute()
-
-
 def _open_export(
     arguments: RunArguments, copy: Path, reading: ReadingProgress, log: Progress | None
 ) -> tuple[Export, Source | None]:
@@ -343,7 +338,7 @@ def _read_export(
     if (rows := _rows_of_lost_table(arguments, options, copy, log)) is None:
         original, source = _open_export(arguments, copy, reading, log)
         stack.enter_context(original)
-        if source is not None and source.table is not None and not _names_copy(arguments, copy):
+        if source is not None and source.table is not None:
             rows = kept_rows(original.path, options, copy)
         elif (table := table_of(original, options, reading.fetched)) is not None:
             rows = _rows_of_table(arguments, table, copy, source, reading, resumed=log is not None)
