@@ -347,7 +347,7 @@ def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["xlsx", "parquet", "csv.gz"])
 def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending: str, tmp_path: Path) -> None:
-    """Also an id that a spreadsheet would run, or that begins with the mark of CSV. Only what was refused goes again."""
+    """Also an id that a spreadsheet would run, or with the mark of CSV before it. Only what was refused goes again."""
     ids = ["=1+1", "'@sum", "0049", "x_x0041_y", *(f"user{i}" for i in range(56))]
     export = tmp_path / "e.csv"
     export.write_text("id\n" + "\n".join(ids) + "\n")

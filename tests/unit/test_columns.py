@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkdel.core.columns import COLUMNS_MAX, ColumnScores, Fit, candidates
-from bulkdel.core.exclude_name import ExcludeName, names_in
+from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, names_in
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 
 UID = "5f7b1c2d3e4f5a6b7c8d9e0f"
@@ -91,3 +91,10 @@ def test_memory_is_bounded_by_the_number_of_columns() -> None:
 def test_the_ways_to_read_the_name_of_an_exclude_file(text: str, expected: list[tuple[str, str, str]]) -> None:
     assert names_in(text, ID_TYPES) == [ExcludeName(*way) for way in expected]
     assert str(ExcludeName("a", "b", "email")) == "a:b:email"
+
+
+def test_the_key_of_an_exclude_file_is_read_back() -> None:
+    for key in (ExcludeKey("ab"), ExcludeKey("ab", "E-Mail = x", "Sheet 1", "email"), ExcludeKey("ab", sheet="ü")):
+        assert ExcludeKey.read(str(key)) == key
+    assert str(ExcludeKey("ab")) == "ab"
+    assert str(ExcludeKey("ab", "E-Mail", None, "email")) == "ab column=E-Mail id_type=email"

@@ -17,11 +17,11 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, variable_of
-from bulkdel.core.address import address_of, split_names
+from bulkdel.core.address import address_of
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
-from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings
+from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings, names_in_variable
 from bulkdel.variables import BETWEEN, Variable, merged, table_of
 
 S = TypeVar("S", bound=Settings)
@@ -134,7 +134,7 @@ def with_all_excluded(settings: S, environ: Mapping[str, str], table: Mapping[st
     if not (isinstance(configured, list) and all(isinstance(name, str) for name in configured)):
         raise UsageError('config, [run] exclude: write a list of file names: ["keep.jsonl"]')
     named = environ.get(variable_of("exclude"))
-    listed = [] if named is None else split_names(named, os.pathsep)
+    listed = [] if named is None else names_in_variable(list, named)
     files = [*(settings.exclude or ()), *listed, *configured]
     return replace(settings, exclude=list({_which(name): name for name in reversed(files)}.values())[::-1] or None)
 

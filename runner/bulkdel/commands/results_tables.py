@@ -57,16 +57,7 @@ class Workbook:
         except ImportError:
             raise _missing(".xlsx", "excel") from None
         temporary = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".bulkdel-results-"))
-        self._book = xlsxwriter.Workbook(
-            file,
-            {
-                "constant_memory": True,
-                "tmpdir": temporary,
-                "strings_to_formulas": False,
-                "strings_to_urls": False,
-                "strings_to_numbers": False,
-            },
-        )
+        self._book = xlsxwriter.Workbook(file, {"constant_memory": True, "tmpdir": temporary})
         self._columns, self._rows = columns, rows
         self._sheets = self._row = 0
         self._begin_sheet()
