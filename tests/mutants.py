@@ -795,8 +795,8 @@ MUTANTS = (
     Mutant(
         "the last administrator is deleted",
         "runner/bulkdel/safety/preparation.py",
-        "protected=plan.protected.plus(own_ids)",
-        "protected=plan.protected.plus(owner)",
+        "protected = plan.protected.plus(own_ids)",
+        "protected = plan.protected.plus(owner)",
         "e2e/test_http_job.py::test_guards_and_the_administrator_that_is_kept",
     ),
     Mutant(
@@ -1426,8 +1426,8 @@ MUTANTS = (
     Mutant(
         "exclude files read and forgotten",
         "runner/bulkdel/safety/exclude.py",
-        "                ids.update(row for row in parsed.batch.rows if isinstance(row, str))\n",
-        "                IdSet().update(row for row in parsed.batch.rows if isinstance(row, str) and ids)\n",
+        "                    ids.update(good)\n",
+        "                    IdSet().update(good)\n",
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
@@ -2256,7 +2256,7 @@ MUTANTS = (
     Mutant(
         "the digest of a plan ignores the exclude files",
         "runner/bulkdel/safety/run_plan.py",
-        '"excluded": sorted(file.sha256 for file in self.excluded),',
+        '"excluded": sorted(file.key for file in self.excluded),',
         '"excluded": len(self.excluded),',
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),

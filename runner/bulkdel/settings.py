@@ -129,12 +129,14 @@ def duration(_type: object, tokens: Sequence[Token]) -> float:
 def names_in_variable(_type: object, text: str, *, delimiter: str | None = None) -> list[str]:  # noqa: ARG001 - cyclopts gives it
     """The exclude files in an environment variable, each with the column and the type that are named after a colon."""
     names: list[str] = []
+    file = ""
     for part in split_names(text, os.pathsep):
-        # The separator is a colon too. What is no file is part of the name before it.
-        if names and address_of(part) is None and not os.path.lexists(part):
+        # The separator is a colon too. After a file, what is no file is part of its name.
+        if os.path.lexists(file) and address_of(part) is None and not os.path.lexists(part):
             names[-1] += f"{os.pathsep}{part}"
         else:
             names.append(part)
+            file = part
     return names
 
 

@@ -14,7 +14,7 @@ from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile, with_all_excluded
 from bulkdel.core.guards import Guards
 from bulkdel.errors import UsageError
-from bulkdel.settings import Settings
+from bulkdel.settings import Settings, names_in_variable
 
 CHUNK_MAX = 50
 
@@ -284,3 +284,11 @@ def test_exclude_files_add_up(
     settings = Settings(exclude=None if typed is None else list(typed))
     found = with_all_excluded(settings, environ, table).exclude
     assert (None if found is None else sorted(map(str, found))) == meant
+
+
+def test_a_column_after_an_exclude_file_in_the_environment(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    for path in (one, two):
+        path.touch()
+    found = names_in_variable(list, f"{one}:Mail:email:{two}:gone.csv:s3://b/k")
+    assert found == [f"{one}:Mail:email", f"{two}:gone.csv", "s3://b/k"]
