@@ -29,7 +29,7 @@ from bulkdel.core.shards import SHARDS_MAX
 from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.output import LogFormat
-from bulkdel.store_path import StorePath, log_path, store_path
+from bulkdel.store_path import in_store, log_path, store_path
 from bulkdel.times import date_of, schedule_at, seconds_of, until_of
 
 NOTE_MAX = 1_000
@@ -491,7 +491,7 @@ class Settings(SendingSettings):
                 raise UsageError(f"{option} {text!r}: is in the future, so it would spare no account. Correct the date")
 
     def _check_fields(self) -> None:
-        if self.backup_memberships and isinstance(self.backup, StorePath):
+        if self.backup_memberships and in_store(self.backup):
             raise UsageError(
                 f"--backup-memberships: the copy of the memberships is a file beside the backup, and {self.backup} is "
                 "in a store. Name a file, such as --backup users.jsonl.gz, on a disk that outlives this machine"
@@ -511,7 +511,7 @@ class Settings(SendingSettings):
                 raise UsageError("--store and --archive: the log is in a store already. Leave --archive out")
             if self.checkpoint is not None:
                 raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
-            if self.on == "ray" and self.backup is not None and not isinstance(self.backup, StorePath):
+            if self.on == "ray" and self.backup is not None and not in_store(self.backup):
                 raise UsageError(
                     "--on ray: a --backup that is a file would be lost with its node. Give the URL of a store"
                 )

@@ -46,7 +46,7 @@ class StorePath(PosixPath):
         return self
 
 
-def in_store(path: Path) -> TypeGuard[StorePath]:
+def in_store(path: Path | None) -> TypeGuard[StorePath]:
     """Whether a path is the URL of a store: it belongs to no machine, and nothing opens it as a file."""
     return isinstance(path, StorePath)
 

@@ -391,6 +391,10 @@ def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
 # --- the licence and the gate
 
 
+ENOUGH = 200
+"""Lines after which a process that is always faster would have been taken over all the same."""
+
+
 class Far:
     """A store far away: each request takes 20 ms."""
 
@@ -443,13 +447,18 @@ async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Pat
         """A store in which the owner has always just written the next line."""
 
         def create(self, name: str, data: bytes) -> bool:
-            if name.startswith("log/"):
+            if name.startswith("log/") and owner._file.seq < ENOUGH:  # type: ignore[attr-defined]  # noqa: SLF001
                 owner._file.commit([])  # noqa: SLF001
             return super().create(name, data)
 
     terms = Terms(licence_s=0.05, take_over=True, means=Means(open=Late))
-    with pytest.raises(NotAcceptable, match=r"pid 1.* goes on writing.* stop it first. Nothing was sent."):
-        await asyncio.wait_for(begun(path, 2, How(terms=terms)), 10)
+    said = ""
+    try:
+        await (await begun(path, 2, How(terms=terms))).aclose()
+    except NotAcceptable as error:
+        said = str(error)
+    assert "pid 1" in said
+    assert "goes on writing, so it is not gone: stop it first. Nothing was sent." in said
     await owner.aclose()
 
 

@@ -18,7 +18,7 @@ from bulkdel.checkpoint.reader import RUN, Fold, LogKind, open_log, reading
 from bulkdel.checkpoint.watch import wait_for_line
 from bulkdel.errors import NotAcceptable
 from bulkdel.store.lines import StoreLines
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, in_store
 
 TRIES = 5
 TRY_PAUSE_S = 0.02
@@ -51,7 +51,7 @@ def locked(path: Path) -> Iterator[None]:
 
     A store has no lock: that no process writes the log is seen once, before.
     """
-    if isinstance(path, StorePath):
+    if in_store(path):
         if is_locked(path):
             raise NotAcceptable(
                 f"{path}: a {writer_words(path)} is under way. Wait for it to end, then run this again."
@@ -68,7 +68,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def is_locked(path: Path, kind: LogKind[Any] = RUN) -> bool:
     """Whether a run has the lock of this log; of one in a store, whether a process writes it: that may take 11 s."""
-    if isinstance(path, StorePath):
+    if in_store(path):
         return _is_written(path, kind)
     fd = open_log(path)
     try:

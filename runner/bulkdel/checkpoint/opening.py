@@ -12,7 +12,7 @@ from bulkdel.checkpoint.licence import Licence
 from bulkdel.checkpoint.reader import F, LogKind
 from bulkdel.checkpoint.store_log import StoreLog
 from bulkdel.core.log_entries import Entry
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import in_store
 
 
 class OpenLog(Protocol):
@@ -35,13 +35,13 @@ class OpenLog(Protocol):
 
 def create_log(path: Path, kind: LogKind[Any], header: bytes, how: How) -> OpenLog:
     """See `LogFile.create` and `StoreLog.create`."""
-    if isinstance(path, StorePath):
+    if in_store(path):
         return StoreLog.create(path, kind, header, how.terms, how.nonce)
     return LogFile.create(path, kind, header, how)
 
 
 def resume_log(path: Path, kind: LogKind[F], how: How) -> tuple[OpenLog, F]:
     """See `LogFile.resume` and `StoreLog.resume`."""
-    if isinstance(path, StorePath):
+    if in_store(path):
         return StoreLog.resume(path, kind, how.terms, how.nonce)
     return LogFile.resume(path, kind, how)

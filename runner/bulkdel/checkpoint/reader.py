@@ -34,7 +34,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store.lines import StoreLines
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import in_store
 
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
@@ -126,7 +126,7 @@ def find_log(path: Path) -> Path:
 
     The URL of a store means the log in it. Raises NotAcceptable when there is neither.
     """
-    if isinstance(path, StorePath) or _begins_a_log(path):
+    if _begins_a_log(path):
         return path
     beside = [log for log in _beside(path) if log.is_file()]
     if beside:
@@ -140,7 +140,7 @@ def find_log(path: Path) -> Path:
 
 def log_of(path: Path) -> Path | None:
     """The log that `path` means, as `find_log` finds it, without a word; None when there is none."""
-    if isinstance(path, StorePath) or _begins_a_log(path):
+    if _begins_a_log(path):
         return path
     return next((log for log in _beside(path) if _begins_a_log(log)), None)
 
@@ -150,6 +150,9 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _begins_a_log(path: Path) -> bool:
+    """Whether this is a log, as far as its first bytes say. The URL of a store means nothing else."""
+    if in_store(path):
+        return True
     try:
         if not path.is_file():  # opening a pipe would wait for its other end
             return False
@@ -412,7 +415,7 @@ class Reader(Generic[F]):
 
     @property
     def _todo(self) -> str:
-        if isinstance(self._path, StorePath):
+        if in_store(self._path):
             start_over = self._kind.start_over.replace("--checkpoint", "--store")
             return f"Put back a copy of the objects if there is one. {start_over}"
         return f"Put back a copy of this file if there is one. {self._kind.start_over}"
@@ -431,7 +434,7 @@ def reading(path: Path, kind: LogKind[F], *, partly: bool = False) -> Iterator[R
 
     Raises NotAcceptable when it cannot be opened, or when the store fails meanwhile.
     """
-    if isinstance(path, StorePath):
+    if in_store(path):
         lines = StoreLines(path)
         try:
             yield Reader(lines, path, kind, partly=partly)
@@ -474,6 +477,14 @@ def read_log(path: Path, *, partly: bool = False) -> Log:
         return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards, reader.unread)
 
 
+def end_of(path: Path) -> object:
+    """What changes when the log grows; None when it cannot be read."""
+    try:
+        return read_log(path).sha256 if in_store(path) else path.stat().st_size
+    except (OSError, NotAcceptable):
+        return None
+
+
 def header_of(path: Path) -> Header:
     """Read only the header of the log of a run. Raises NotAcceptable."""
     with reading(path, RUN) as reader:
@@ -484,7 +495,7 @@ def header_of(path: Path) -> Header:
 
 def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
     """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
-    if not isinstance(path, StorePath) and not os.path.lexists(path):
+    if not (in_store(path) or os.path.lexists(path)):
         return True
     try:
         with reading(path, kind) as reader:

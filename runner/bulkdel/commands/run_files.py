@@ -34,7 +34,7 @@ from bulkdel.export.spool import SPOOLED, part_of
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
-from bulkdel.store_path import StorePath, beside, log_path
+from bulkdel.store_path import beside, in_store, log_path
 from bulkdel.verify.findings import STATE
 
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
@@ -132,7 +132,7 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
         names.append(export._replace(known=known, wanted=export.wanted or not complete, expected=True))
-    stored = [each for each in names if isinstance(each.path, StorePath)]
+    stored = [each for each in names if in_store(each.path)]
     named = [placed for each in names if each not in stored for placed in _placed(each, log, original)]
     found = {each.path: _look(each) for each in named}
     there = {path.absolute() for path in found}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import is_locked, writer_words
-from bulkdel.checkpoint.reader import read_log
+from bulkdel.checkpoint.reader import end_of
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.archiving import archive_if_asked
@@ -37,7 +37,7 @@ from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.settings import VerifySettings
-from bulkdel.store_path import StorePath, beside
+from bulkdel.store_path import beside
 from bulkdel.verify.findings import findings_path
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
@@ -80,7 +80,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             raise NotAcceptable(
                 f"{path}: a {writer_words(path)} is under way, so rows still change. Verify when it has ended."
             )
-        end, began = _end_of(path), around.steady()
+        end, began = end_of(path), around.steady()
         reopened = Reopened.open(path, settings.export, stack)
         progress = reopened.log_index.progress
         notices.reopened(progress)
@@ -103,7 +103,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             ended = _look_up(session, signals, notices, settings)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
-        if not ending.why and _end_of(path) != end:
+        if not ending.why and end_of(path) != end:
             # The rows that the run has settled since were not looked up.
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
@@ -130,14 +130,6 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
         notices.verified(ending, summary, asdict(counts), code)
         return code
-
-
-def _end_of(log: Path) -> object:
-    """What changes when the log grows: the size of a file, or the hash of a log in a store. None when it is gone."""
-    try:
-        return read_log(log).sha256 if isinstance(log, StorePath) else log.stat().st_size
-    except (OSError, NotAcceptable):
-        return None
 
 
 def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopened, Any, Target]:

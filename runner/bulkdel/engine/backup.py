@@ -32,7 +32,7 @@ from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
 from bulkdel.safety.checks import check_known
 from bulkdel.store.parts import parts_of
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, in_store
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -210,7 +210,7 @@ def is_backup(path: Path, known: Saved) -> bool:
 
 
 def _open(path: Path) -> int:
-    if isinstance(path, StorePath):
+    if in_store(path):
         return _fetched(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a named pipe would wait

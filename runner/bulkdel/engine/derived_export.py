@@ -25,7 +25,7 @@ from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
-from bulkdel.store_path import StorePath, log_path
+from bulkdel.store_path import in_store, log_path
 
 SCHEMA = """
 CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
@@ -129,9 +129,7 @@ def backups_of(
     """
     begun = [(log_path(name), known) for name, known in progress.backups]
     if not given:
-        return [
-            (path, known) for path, known in begun if known.size or (path.exists() and not isinstance(path, StorePath))
-        ]
+        return [(path, known) for path, known in begun if known.size or (path.exists() and not in_store(path))]
     left, found = list(given), dict[int, tuple[Path, Saved]]()
     for nth in sorted(range(len(begun)), key=lambda nth: -begun[nth][1].size):  # any file begins with an empty part
         name, known = begun[nth]

@@ -19,7 +19,7 @@ from bulkdel.format import located, printable
 from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import in_store
 
 
 def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
@@ -29,7 +29,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
     terms = surroundings.terms_of(plan.arguments.settings)
     spooled, address = export.file.spooled, address_of(plan.arguments.export)
-    if isinstance(plan.checkpoint, StorePath) and spooled is not None and address is None:
+    if in_store(plan.checkpoint) and spooled is not None and address is None:
         put_copy(spooled, plan.checkpoint, terms.patience_s, terms.means)
     return surroundings.create_log(plan.checkpoint, header_of(plan, confirmed, surroundings), export.skipped, terms)
 

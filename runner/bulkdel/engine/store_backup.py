@@ -15,7 +15,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.store.certain import Creator, Taken
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.parts import part_name, parts_of
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, in_store
 
 PATIENCE_S = 900.0
 """A write that fails is repeated for so long. Without its copy no id is sent."""
@@ -81,4 +81,4 @@ def _plus(saved: Saved, data: bytes) -> Saved:
 
 def open_backup(path: Path, durable: Saved | None) -> Backup:
     """Open a backup in a file or in a store: see `Backup.open`."""
-    return StoreBackup.begin(path, durable) if isinstance(path, StorePath) else Backup.open(path, durable)
+    return StoreBackup.begin(path, durable) if in_store(path) else Backup.open(path, durable)

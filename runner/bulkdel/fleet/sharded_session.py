@@ -47,7 +47,7 @@ from bulkdel.fleet.shard_states import ShardState, ShardStates, added
 from bulkdel.output import say
 from bulkdel.safety.run_plan import Plan
 from bulkdel.settings import Settings
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import in_store
 
 OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
 """The variables of the environment that are options. What the run was given is in the words of its shards, so those
@@ -447,7 +447,7 @@ class ShardedSession:
     def _wait_until_free(self) -> None:
         """Wait for the processes of a session that was killed: they end by themselves. Raises NotAcceptable."""
         path, until = self._plan.checkpoint, time.monotonic() + FREE_S
-        if isinstance(path, StorePath):  # the log of a shard is taken over there
+        if in_store(path):  # the log of a shard is taken over there
             return
         for number in range(1, len(self._plan.shards) + 2):
             log = shard_log(path, number)

@@ -17,7 +17,7 @@ from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import NotAcceptable
 from bulkdel.live.socket_path import beside, folders, in_folder, is_socket_of
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, in_store
 
 ANSWER_S = 10.0
 """Without an answer for so long, the run cannot be reached."""
@@ -35,7 +35,7 @@ def ask(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
     Raises NotAcceptable.
     """
     run_id = header_of(log).run_id
-    if isinstance(log, StorePath):
+    if in_store(log):
         return _ask_of_store(log, run_id, command, environ)
     if not is_locked(log):
         state = CommandLine("status", (str(log),))

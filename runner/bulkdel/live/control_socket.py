@@ -24,7 +24,7 @@ from bulkdel.live.connections import Connections, listen_at
 from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder, is_socket_of
 from bulkdel.live.steering import Answer, Steering
 from bulkdel.output import say
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import in_store
 
 LINE_MAX = 4_096
 """Bytes of a request."""
@@ -69,7 +69,7 @@ def _open(log: Path, run_id: str, environ: Mapping[str, str]) -> tuple[Path, soc
     """Listen at the first place that works. Says why there is none."""
     uid, why = os.geteuid(), ""
     of_user = {in_folder(folder, run_id): folder for folder in folders(uid, environ)}
-    places = of_user if isinstance(log, StorePath) else (beside(log), *of_user)
+    places = of_user if in_store(log) else (beside(log), *of_user)
     for path in filter(fits, places):
         try:
             if path in of_user:

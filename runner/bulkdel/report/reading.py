@@ -22,8 +22,7 @@ from bulkdel.job import load_job
 from bulkdel.report import words
 from bulkdel.report.texts import TextCheck
 from bulkdel.report.timeline import Timeline
-from bulkdel.store_path import StorePath
-from bulkdel.verify.findings import findings_log, findings_path
+from bulkdel.verify.findings import findings_log, findings_path, has_findings
 
 CODES_MAX = 100
 """Different codes of refused rows that are listed; a server may invent one for each row."""
@@ -135,7 +134,7 @@ class ReadRun:
 def _findings(path: Path, progress: Progress) -> tuple[Findings | None, bool]:
     """The verification beside the log, and whether it could be read. None when there is none of this run."""
     state = findings_path(path)
-    if not state.is_file() and (not isinstance(state, StorePath) or state.name == "verify"):
+    if not has_findings(state):
         return None, True
     try:
         with reading(state, findings_log(lambda _: progress.skipped.rows)) as reader:

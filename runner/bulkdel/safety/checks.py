@@ -36,7 +36,7 @@ from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.plan_file import check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
-from bulkdel.store_path import StorePath, store_path
+from bulkdel.store_path import in_store, store_path
 from bulkdel.times import until_of
 
 PROTECT = "protect"
@@ -77,7 +77,7 @@ def check_arguments(arguments: RunArguments) -> None:
     _check_folder(arguments.checkpoint)
     if arguments.settings.archive is not None:
         _check_folder(store_path(arguments.settings.archive), "--archive")
-    if isinstance(arguments.settings.backup, StorePath):
+    if in_store(arguments.settings.backup):
         _check_folder(arguments.settings.backup, "--backup")
     _check_copy(arguments)
 
@@ -120,7 +120,7 @@ def _check_copy(arguments: RunArguments) -> None:
 def _check_folder(log: Path, store_option: str = "--store") -> None:
     """Refuse a folder that does not exist. A share that is not mounted must not become a folder of this machine."""
     folder, option = log.absolute().parent, "--checkpoint"
-    if isinstance(log, StorePath):
+    if in_store(log):
         if log.scheme != "file":
             return
         folder, option = log.directory.parent, store_option
@@ -317,7 +317,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
 
 def _has_moved(path: Path, known: Saved) -> bool:
     """Whether a file at another place than before begins with what the run wrote: it was moved, or handed over."""
-    if not known.size or isinstance(path, StorePath):
+    if not known.size or in_store(path):
         return False
     try:
         return _saved_in(path, known.size) == known
@@ -351,7 +351,7 @@ def _check_copied(path: Path, known: MembershipsSaved) -> None:
 
 def check_known(path: Path, durable: Saved | None) -> None:
     """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
-    if isinstance(path, StorePath):
+    if in_store(path):
         return  # its objects are read when it is opened
     try:
         there = path.lstat()

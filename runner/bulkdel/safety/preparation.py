@@ -63,7 +63,7 @@ from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
-from bulkdel.store_path import StorePath, beside
+from bulkdel.store_path import beside, in_store
 
 INVALID = ".invalid"
 """The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
@@ -303,7 +303,7 @@ def _open_export(
 ) -> tuple[Export, Source | None]:
     """Open the export. A pipe, or what lies elsewhere, is copied beside the checkpoint first."""
     if (address := address_of(arguments.export)) is None:
-        if isinstance(arguments.checkpoint, StorePath) and arguments.export == str(copy) and not copy.exists():
+        if in_store(arguments.checkpoint) and arguments.export == str(copy) and not copy.exists():
             fetch_copy(copy, arguments.checkpoint)  # the pipe was copied on another machine
         file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
         # The copy may be named as the export: what it is a copy of holds still.

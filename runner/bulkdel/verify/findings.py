@@ -9,7 +9,7 @@ from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.core.log_entries import VerifyHeader
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import Findings
-from bulkdel.store_path import StorePath, beside
+from bulkdel.store_path import beside, in_store
 
 STATE = ".verify.jsonl"
 """The ending, after the name of the log of the run, of the log of its verification."""
@@ -21,7 +21,7 @@ AGAIN_MAX = 1_000
 
 def findings_path(log: Path) -> Path:
     """Where the latest verification of this run is; in a store, the next place after it has a higher number."""
-    if not isinstance(log, StorePath):
+    if not in_store(log):
         return beside(log, STATE)
     latest, kind = log / "verify", findings_log(lambda _: PositionSet())
     for number in range(1, AGAIN_MAX):
@@ -30,6 +30,11 @@ def findings_path(log: Path) -> Path:
             break
         latest = path
     return latest
+
+
+def has_findings(path: Path) -> bool:
+    """Whether there is a verification at this path, which `findings_path` has found."""
+    return path.name.isdecimal() if in_store(path) else path.is_file()
 
 
 def next_findings_path(path: Path) -> Path:

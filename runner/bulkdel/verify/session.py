@@ -42,7 +42,7 @@ from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.settings import VerifySettings
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
 
 CONTROL_EVERY = 200
@@ -74,13 +74,13 @@ def open_findings_log(
     # With other pinned values the findings belong to another log, whose skipped rows are others.
     kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet())
     aside = None
-    if isinstance(path, StorePath) and not path.name.isdecimal():
+    if in_store(path) and not path.name.isdecimal():
         path = next_findings_path(path)
     elif not is_fresh(path, kind):
         log = LogWriter[Findings].resume(path, how, kind)
         if log.progress.header.pinned == pinned and not again:
             return log, None
-        if isinstance(path, StorePath):
+        if in_store(path):
             log.close()
             return open_findings_log(next_findings_path(path), pinned, skipped, at=at, again=again, how=how)[0], path
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
