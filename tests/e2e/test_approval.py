@@ -10,10 +10,12 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xlsxwriter
 
 from bulkdel.core.plan_file import LINES, SHA256, VALID_S, sealed, text_of
 from bulkdel.engine.surroundings import Surroundings
@@ -341,6 +343,57 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
         assert len((there / "new.jsonl").read_bytes().splitlines()) == 580
         assert (there / "night.log").exists()
+
+
+def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> None:
+    """The rows are converted anew in another folder, and the accounts of the addresses are looked up anew."""
+    mails = [f"u{i}@example.com" for i in range(60)]
+    with sandbox(mails, "email") as served:
+        book = xlsxwriter.Workbook(str(tmp_path / "users.xlsx"))
+        sheet = book.add_worksheet("Leavers")
+        for at, row in enumerate([("n", "id"), *enumerate(served.pool.user_ids("user_id"))]):
+            sheet.write_row(at, 0, row)
+        book.close()
+        (tmp_path / "keep.csv").write_text("".join(f"{mail}\n" for mail in ["Mail", *mails[:7]]))
+        options = ("--id-field", "2", "--exclude", "keep.csv:Mail:email", "--out", "plan.json")
+        ran = bulkdel("plan", "delete-users", "users.xlsx", "--host", served.url, *options, cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        assert json.loads((tmp_path / "plan.json").read_text())["numbers"]["ids"] == 53
+        assert "@example" not in (tmp_path / "plan.json").read_text()
+        there = tmp_path / "there"
+        there.mkdir()
+        for name in ("plan.json", "users.xlsx", "keep.csv"):
+            (tmp_path / name).rename(there / name)
+        (there / "fewer.csv").write_text("".join(f"{mail}\n" for mail in ["Mail", *mails[:6]]))
+        ran = bulkdel("run", "--plan", "plan.json", "--exclude", "fewer.csv:Mail:email", cwd=there)
+        assert (ran.code, served.pool.deleted) == (2, 0), ran.err
+        assert "exclude keep.csv: the plan has it with SHA-256 " in ran.err
+        ran = bulkdel("run", "--plan", "plan.json", "--json", cwd=there)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 53, "excluded": 7}), ran.err
+        assert served.pool.deleted == 53
+
+
+def test_a_plan_with_an_end_is_over_then(tmp_path: Path) -> None:
+    """The stopped session prints the command that makes the next plan. With that one the run goes on."""
+    with desk(tmp_path, latency_s=0.1) as it:
+        until = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+        assert it.plan("--not-after", until, "--concurrency", 1, "--chunk-size", 5).code == 0
+        ran = it("run", "--plan", "plan.json")
+        assert ran.code == 6, ran.err
+        words = shlex.split(ran.err.partition("To go on, with a new confirmation:\n  ")[2].splitlines()[0])
+        assert words[:3] == ["bulkdel", "plan", "delete-users"]
+        assert words[-2:] == ["--out", "plan-new.json"]
+        deleted = it.served.pool.deleted
+        assert 0 < deleted < 580
+        for more in ((), ("--not-after", "23:59Z")):
+            ran = it("run", "--plan", "plan.json", *more)
+            assert (ran.code, it.served.pool.deleted) == (2, deleted), ran.err
+        assert f"its --not-after, {until}, has passed" in ran.err
+        words[words.index("--chunk-size") + 1] = "50"
+        assert it(*words[1:]).code == 0
+        assert "an outcome already" in it("show", "plan-new.json").out
+        ran = it("run", "--plan", "plan-new.json", "--json")
+        assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
 
 
 @pytest.mark.parametrize(

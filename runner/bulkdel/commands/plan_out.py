@@ -87,7 +87,7 @@ def why_not_written(plan: Plan, path: Path) -> BulkdelError | None:
 def write_plan(plan: Plan, path: Path, shown: Mapping[str, Any]) -> Written:
     """Write the plan. shown: the values of `plan --json`. Raises UsageError when the file is there, and FileFailed."""
     arguments = plan.arguments
-    line = plan.whole_line
+    line, log = plan.whole_line, plan.progress
     config = arguments.settings.config
     values = sealed(
         {
@@ -98,6 +98,7 @@ def write_plan(plan: Plan, path: Path, shown: Mapping[str, Any]) -> Written:
             OTHER_USER: requires_other_user(arguments.config),
             "summary": arguments.job.summary,
             **approved_values(plan),
+            "going_on": None if log is None else {"settled": log.rows - log.remaining, "remaining": log.remaining},
             "sample": shown["sample"],
             "estimate": {name: shown[name] for name in ("requests", "rate", "estimated_s")},
             **{name: shown[name] for name in SHOWN},

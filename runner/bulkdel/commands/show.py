@@ -93,6 +93,9 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is not compared: it may be otherwise when the plan is run."""
     sample, estimate = values["sample"], values["estimate"]
+    if (going_on := values.get("going_on")) is not None:
+        settled = counted(going_on["settled"], "row", "has", "have")
+        yield "going on", f"{settled} an outcome already, {going_on['remaining']:,} remaining"
     if sample is not None:
         words = f"{sample['found']:,} of {sample['asked']:,} looked up exist"
         statuses = ", ".join(f"{count} {_plain(status)}" for status, count in sample.get("statuses", {}).items())

@@ -211,6 +211,8 @@ def _edited(values: Mapping[str, Any], lines: Mapping[str, Any]) -> Iterator[str
 
 def age_fault(values: Mapping[str, Any], now: float) -> str | None:
     """The reason why a run may no longer, or not yet, begin by this plan; None when it may. now: epoch seconds."""
+    if (over := over_fault(values, now)) is not None:
+        return over
     at = _seconds(values["planned_at"])
     if at - now > AHEAD_S:
         return (
@@ -219,9 +221,13 @@ def age_fault(values: Mapping[str, Any], now: float) -> str | None:
         )
     if now - at > VALID_S:
         return f"it was made at {values['planned_at']}, and was valid until {valid_until(values)}"
-    if (until := values["not_after"]) is not None and _seconds(until) <= now:
-        return f"its --not-after, {until}, has passed"
     return None
+
+
+def over_fault(values: Mapping[str, Any], now: float) -> str | None:
+    """The reason why no session may go by this plan any more; None when it may. now: epoch seconds."""
+    until = values["not_after"]
+    return None if until is None or now < _seconds(until) else f"its --not-after, {until}, has passed"
 
 
 def valid_until(values: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from bulkdel.command_line import CommandLine, option_of
 from bulkdel.core.address import address_of
-from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, values_of
+from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import printable
@@ -166,12 +166,14 @@ def is_recorded(progress: Progress | None, plan: PlanFile) -> bool:
 
 
 def check_age(plan: PlanFile, progress: Progress | None, now: float, anew: CommandLine) -> None:
-    """Refuse a plan that is too old, or of the future, unless the run has begun by it. Raises NotConfirmed.
+    """Refuse a plan that is too old, or of the future, unless the run has begun by it, and one that is over.
+
+    Raises NotConfirmed.
 
     anew: the command that makes another one. now: epoch seconds.
     """
-    fault = age_fault(plan.values, now)
-    if fault is not None and not is_recorded(progress, plan):
+    fault = (over_fault if is_recorded(progress, plan) else age_fault)(plan.values, now)
+    if fault is not None:
         raise NotConfirmed(
             f"{plan.path}: the plan cannot be run: {fault}. Nothing was sent. Make it anew, and have it approved:\n"
             f"  {anew}"
