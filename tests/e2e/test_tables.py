@@ -7,6 +7,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import shlex
 import shutil
 import struct
 import subprocess
@@ -26,7 +27,7 @@ import xlsxwriter
 
 from bulkdel.commands.results_tables import Workbook
 from bulkdel.errors import NotAcceptable
-from tests.harness import Ran, bulkdel, environment, run_on, sandbox, user_ids
+from tests.harness import POOL, Ran, bulkdel, environment, run_on, sandbox, user_ids
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
 OTHERS = [f"kunde{i}@example.com" for i in range(60)]
@@ -194,6 +195,11 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
     results = bulkdel("results", tmp_path / "n.xlsx.checkpoint.jsonl")
     assert [json.loads(line)["id"] for line in results.out.splitlines()][:61] == ids
     assert json.loads(results.out.splitlines()[0])["line"] == 2
+    forgotten = bulkdel(
+        "forget", tmp_path / "n.xlsx.checkpoint.jsonl", "--confirm", 4
+    )  # the copy, its source, bad rows
+    assert forgotten.code == 0, forgotten.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["moved.xlsx", "n.xlsx.checkpoint.jsonl"]
 
 
 def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
@@ -419,3 +425,22 @@ def test_without_the_extra_the_message_says_what_to_install(ending: str, extra: 
         words, env=environment({"PYTHONPATH": str(tmp_path / "lib")}), capture_output=True, check=False
     )
     assert (ran.returncode, f"pip install 'bulkdel[{extra}]'" in ran.stderr.decode()) == (2, True), ran.stderr
+
+
+def test_a_run_of_a_workbook_goes_on_where_it_is_unpacked(tmp_path: Path) -> None:
+    """With the column of the exclude file, and a column of the export by its number. The workbook stays behind."""
+    export = workbook(tmp_path / "e.xlsx", {"T": people([*VIPS[:20], *OTHERS])})
+    kept = workbook(tmp_path / "k.xlsx", {"V": people(VIPS[:20], "Mail")})
+    with sandbox([*VIPS[:20], *OTHERS], "email") as served:
+        options = ("--id-field", "3", "--id-type", "email", "--exclude", f"{kept}:Mail")
+        ran = run_on(export, served, *options, "--limit", 50, ids=60)
+        assert ran.code == 0, ran.err
+        packed = bulkdel("pack", f"{export}.checkpoint.jsonl", "--out", tmp_path / "p.tar.zst")
+        assert packed.code == 0, packed.err
+        export.unlink()
+        kept.unlink()
+        unpacked = bulkdel("unpack", tmp_path / "p.tar.zst", "--to", tmp_path / "new")
+        line = next(line for line in (unpacked.out + unpacked.err).splitlines() if line.startswith("  bulkdel run"))
+        ran = bulkdel(*shlex.split(line)[1:], "--confirm", 60, "--pool", POOL)
+        assert (ran.code, served.pool.deleted) == (0, 60), ran.err
+        assert [served.ledger.effects(mail, "email") for mail in VIPS[:20]] == [0] * 20

@@ -28,7 +28,7 @@ from bulkdel.core.log_entries import MADE, Outcome
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
-from bulkdel.export.download import source_of
+from bulkdel.export.download import Source, source_of
 from bulkdel.export.reopen import Reopened
 from bulkdel.export.spool import SPOOLED, part_of
 from bulkdel.format import printable
@@ -333,7 +333,10 @@ def _written(log: Path, export: Path) -> tuple[Known, Known] | None:
     sizes, shas = [0, 0], (hashlib.sha256(), hashlib.sha256())
     try:
         with ExitStack() as stack:
-            run = Reopened.open(log, str(export) if export.is_file() else None, stack).source
+            source = Source.read(beside(log, SPOOLED))
+            is_table = source is not None and source.table is not None  # its rows are in the copy
+            named = str(export) if export.is_file() and not is_table else None
+            run = Reopened.open(log, named, stack).source
             for parts in bad_rows(run.export, run.dialect, run.options, run.fingerprint):
                 for number, part in enumerate(parts):
                     sizes[number] += len(part)
