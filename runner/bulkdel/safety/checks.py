@@ -32,7 +32,7 @@ from bulkdel.format import counted, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
-from bulkdel.safety.exclude import ExcludeFile
+from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
@@ -253,6 +253,11 @@ def check_guards(plan: Plan) -> None:
     )
 
 
+def _excluded_paths(arguments: RunArguments) -> list[str]:
+    """The exclude files without their columns and types."""
+    return [exclude_path(name, arguments.job.id_types) for name in arguments.settings.exclude or ()]
+
+
 def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
     """Return the part of the backup that is known to be durable; None for a new file.
 
@@ -271,7 +276,7 @@ def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
     durable = known[1] if known and (same or _has_moved(settings.backup, known[1])) else None
     if log is None or not log.complete:
         check_known(settings.backup, durable)
-    for other in (arguments.checkpoint, arguments.export, *(settings.exclude or ())):
+    for other in (arguments.checkpoint, arguments.export, *_excluded_paths(arguments)):
         if settings.backup.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: is another file of this run; name one of its own")
     return durable
@@ -305,7 +310,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
             "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
             "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
         )
-    for other in (settings.backup, arguments.checkpoint, arguments.export, *(settings.exclude or ())):
+    for other in (settings.backup, arguments.checkpoint, arguments.export, *_excluded_paths(arguments)):
         if other is not None and wanted.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
     if os.path.lexists(wanted) and printable(wanted.absolute()) != known:
