@@ -253,7 +253,7 @@ def check_guards(plan: Plan) -> None:
     )
 
 
-def _excluded_paths(arguments: RunArguments) -> list[str]:
+def _excluded_paths(arguments: RunArguments) -> list[str | Path]:
     """The exclude files without their columns and types."""
     return [exclude_path(name, arguments.job.id_types) for name in arguments.settings.exclude or ()]
 
