@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,26 @@ def freeze_and_kill(folder: Path) -> None:
         assert finish(process).code == 143
         # The process of the run has sent the sign-in and the sample.
         assert_in_time(beyond(list(arrivals), rate, 4) <= 0, beyond(list(arrivals), rate, 4))
+
+
+@pytest.mark.soak
+def test_the_tail_of_a_run_that_was_killed_does_not_crawl(tmp_path: Path) -> None:
+    """Each process has one request in flight. tests/integration/test_rate_keeper.py has the same in simulated time."""
+    steady(tail, tmp_path)
+
+
+def tail(folder: Path) -> None:
+    rate, ids, options = 20, user_ids(2_000, seed=5), ("--concurrency", 3, "--chunk-size", 10)
+    with sharded(folder, ids, "--rate", rate, *options, latency_s=0.15, fault_paths=DELETIONS) as it:
+        process = it.start()
+        it.wait_until_deleted(400)
+        assert kill(process).code == -signal.SIGKILL
+        ran = finish(it.start())
+        assert (ran.code, it.served.pool.deleted) == (0, len(ids)), ran
+        times = sorted(it.served.ledger.arrivals)
+        assert_in_time(beyond(times, rate, 4) <= 0, beyond(times, rate, 4))
+        apart = max(later - earlier for earlier, later in pairwise(times[-100:]))
+        assert_in_time(apart <= 1.5, apart)
 
 
 def beyond(times: Sequence[float], rate: float, shards: int) -> float:
