@@ -157,7 +157,7 @@ MUTANTS = (
         "an option with a hidden password is left in the command",
         "runner/bulkdel/commands/pack_contents.py",
         'elif any(HIDDEN in value for value in values) and option != "--exclude":',
-        'elif all(HIDDEN == value for value in values) and option != "--exclude":',
+        'elif all(value == HIDDEN for value in values) and option != "--exclude":',
         "e2e/test_handover.py::test_no_secret_is_packed",
     ),
     Mutant(

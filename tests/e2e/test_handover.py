@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
@@ -22,18 +23,19 @@ from bulkdel.commands.unpack import check
 from bulkdel.core.handover import MANIFEST
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.handover.reading import unpack
+from tests.elsewhere import elsewhere
 from tests.harness import (
     KEYS,
     POOL,
-    Ran,
-    assert_permitted,
     bulkdel,
     case,
     check_second_reader,
     environment,
     finish,
     sandbox,
+    start,
     user_ids,
+    wait_until,
     write_objects,
 )
 
@@ -43,29 +45,19 @@ OTHERS = user_ids(5, seed=1)
 """Users that stay: a look-up that finds one proves that the others are gone."""
 
 
-def elsewhere(folder: Path, *words: object, env: dict[str, str] | None = None) -> Ran:
-    """Run the command as another user of the system, on a machine with another name."""
-    program = shutil.which("unshare")
-    assert program is not None, "unshare is a part of util-linux"
-    other_user = ("--user", "--map-user=65532", "--map-group=65532")
-    assert_permitted(program, "--uts", *other_user)
-    inner = " ".join((program, *other_user, '"$@"'))
-    script = ("sh", "-c", f"hostname colleague && exec {inner}", "sh", sys.executable, "-m", "bulkdel")
-    done = subprocess.run(
-        [program, "--uts", *script, *map(str, words)],
-        cwd=folder,
-        env=environment(env),
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-    )
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
 def command_in(text: str) -> list[str]:
     """The words of the command after `To go on`."""
     return shlex.split(text.split("To go on:\n  ")[1].splitlines()[0])
+
+
+def handed_over(log: Path, to: Path) -> list[str]:
+    """Pack the run with this log, unpack it, move its first folder away; the words of the command that goes on."""
+    archive = to.with_suffix(".tar.zst")
+    packed = bulkdel("pack", log, "--out", archive)
+    assert packed.code == 0, packed.err
+    unpacked = bulkdel("unpack", archive, "--to", to)
+    assert unpacked.code == 0, unpacked.err
+    return command_in(unpacked.err)
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
@@ -207,7 +199,7 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
 
 def test_a_run_that_is_under_way_is_not_packed(tmp_path: Path) -> None:
     out = tmp_path / "run.tar.zst"
-    with case(tmp_path, IDS, latency_s=0.05, options=("--rate", 20, "--concurrency", 1)) as one:
+    with case(tmp_path, IDS, options=("--rate", 1, "--concurrency", 1)) as one:
         process = one.start()
         one.wait_until_deleted(50)
         refused = bulkdel("pack", one.export, "--out", out)
@@ -308,8 +300,76 @@ def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_
         assert (tmp_path / "back" / one.log.name).read_bytes() == log
         ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.counts() == {"deleted": 300}
-        # On the first machine nothing needs the copies any more.
         assert bulkdel("status", "--audit", one.log).code == 0
+
+
+def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as one:
+        assert one.run("--limit", 50).code == 0
+        assert bulkdel("forget", one.log, "--confirm", 1).code == 3, "the run goes on here and needs its backup"
+        packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst")
+        words = shlex.split(packed.err.splitlines()[-1])
+        assert words == ["bulkdel", "forget", str(one.log)]
+        forgot = bulkdel(*words[1:], "--confirm", 1)
+        assert forgot.code == 0, forgot.err
+        assert not (tmp_path / "b.jsonl").exists()
+        refused = bulkdel("pack", one.log, "--again", "--out", tmp_path / "2.tar.zst")
+        assert refused.code == 3
+        assert f"{tmp_path / 'b.jsonl'}, the backup of the records: was removed by `bulkdel forget`" in refused.err
+        unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
+        ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 300}
+
+
+def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None:
+    """Each shard has a log and a backup of its own; the restore has logs, exports and a map."""
+    ids = user_ids(1_200, seed=2)
+    with case(tmp_path, ids, users=ids, options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as one:
+        pad = "x" * 1_000  # so that the export can be cut
+        one.export.write_text("".join(json.dumps({"id": id_, "pad": pad}) + "\n" for id_ in ids))
+        stopped = one.run("--shards", 2, "--limit", 300)
+        assert stopped.code == 0, stopped.err
+        one.options = []
+        words = handed_over(one.log, tmp_path / "second")
+        ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 1_200}
+        log = tmp_path / "second" / one.log.name
+        restore = ("restore", log, "--passwords", "none", "--rate", 0, "--confirm", 1_200, "--pool", POOL)
+        begun = bulkdel(*restore, "--limit", 50)
+        assert begun.code == 0, begun.err
+        words = handed_over(log, tmp_path / "third")
+        assert words[:3] == ["bulkdel", "restore", f"{tmp_path / 'third' / one.log.name}"]
+        refused = bulkdel(*restore)
+        assert refused.code == 3
+        assert "goes on where" in refused.err
+        restored = bulkdel(*words[1:], "--confirm", 1_200, "--pool", POOL, "--json")
+        assert restored.code == 0, restored.err
+        assert len(one.served.pool.user_ids()) == 1_200
+
+
+def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    write_objects(first / "users.jsonl", IDS)
+    write_objects(first / "vips.jsonl", VIPS)
+    with sandbox(IDS) as served:
+        given = ("--host", served.url, "--rate", 0, "--exclude", "vips.jsonl", "--out", "plan.json")
+        assert bulkdel("plan", "delete-users", "users.jsonl", *given, cwd=first).code == 0
+        process = start("run", "--plan", "plan.json", "--rate", 1, "--concurrency", 1, cwd=first)
+        wait_until(lambda: served.pool.deleted >= 50, process)
+        assert bulkdel("ctl", "users.jsonl", "stop", cwd=first).code == 0
+        assert finish(process).code == 6
+        words = handed_over(first / "users.jsonl.checkpoint.jsonl", second)
+        shutil.rmtree(first)
+        assert words[:4] == ["bulkdel", "run", "delete-users", str(second / "users.jsonl")]
+        assert words[words.index("--plan") + 1] == str(second / "plan.json")
+        words[words.index("--rate") + 1] = "0"
+        ran = bulkdel(*words[1:], "--json", cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 270, "excluded": 30}
+        assert [served.ledger.effects(id_, "user_id") for id_ in VIPS] == [0] * 30
 
 
 def test_a_complete_run_is_packed_with_its_verification_and_its_log_stays_as_it_is(tmp_path: Path) -> None:
@@ -485,6 +545,20 @@ def test_a_bomb_is_refused_after_few_bytes(packed_run: Members, tmp_path: Path) 
     with pytest.raises(NotAcceptable):
         unpacked(archive)
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+def test_what_a_killed_command_has_left_goes(packed_run: Members, tmp_path: Path) -> None:
+    archive = tmp_path / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(written(packed_run)))
+    killed, living = tmp_path / ".new.a.part", tmp_path / ".new.b.part"
+    for folder in (killed, living):
+        folder.mkdir()
+        (folder / "users.csv").write_text("personal")
+    fd = os.open(living, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    unpacked(archive)
+    os.close(fd)
+    assert (killed.exists(), living.exists()) == (False, True)
 
 
 def test_a_folder_that_is_there_is_never_touched(packed_run: Members, tmp_path: Path) -> None:

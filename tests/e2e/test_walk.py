@@ -1,7 +1,8 @@
 """The whole walk of an offboarding, each step by the command that the one before has printed.
 
 A CRM export with semicolons, a byte-order mark, e-mails and bad rows; 300 users to keep in a spreadsheet. One `plan`
-finds the options. Then a plan, a run that stops, its resume, the verification, the report.
+finds the options. Then a plan, a run that stops, a hand-over to another user on another machine, its resume there, the
+verification, the report.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
+from tests.elsewhere import elsewhere
 from tests.harness import POOL, Ran, bulkdel, sandbox
 
 BAD = ("", "n/a", "two words@example.com", "a@example.com,b@example.com", "name at example.com")
@@ -62,15 +64,29 @@ def test_every_step_ends_with_the_next_command(rows: int, tmp_path: Path) -> Non
 
         stopped = does(run, "--limit", len(going) // 2)
         assert (stopped.code, served.pool.deleted) == (0, len(going) // 2), stopped.err
-        resumed = does(next(words for words in commands_in(stopped.err) if words[0] == "run"))
+
+        # Another user, on another machine, goes on with it.
+        packed = does(commands_in(does(["status", "crm.csv"]).out)[-1])
+        assert packed.code == 0, packed.err
+        (unpack, _forget) = commands_in(packed.err)
+        other = tmp_path / "other"
+        other.mkdir()
+        (tmp_path / "crm.tar.zst").rename(other / "crm.tar.zst")
+        for left in tmp_path.glob("*.*"):
+            left.unlink()
+        unpacked = elsewhere(other, *unpack)
+        assert unpacked.code == 0, unpacked.err
+        asked = elsewhere(other, *commands_in(unpacked.err)[-1])
+        assert (asked.code, served.pool.deleted) == (2, len(going) // 2), asked.err
+        resumed = elsewhere(other, *commands_in(asked.err)[-1])
         assert resumed.code == 0, resumed.err
         assert [served.ledger.effects(mail, "email") for mail in kept] == [0] * KEPT
         assert [served.ledger.effects(mail, "email") for mail in going] == [1] * len(going)
 
         after = {words[0]: words for words in commands_in(resumed.err)}
-        verified = does(after["verify"])
+        verified = elsewhere(other, *after["verify"])
         assert verified.code == 0, verified.err
-        reported = does(after["report"], "--out", "report.html")
+        reported = elsewhere(other, *after["report"], "--out", tmp_path / "report.html")
         assert (reported.code, (tmp_path / "report.html").exists()) == (0, True), reported.err
         page = (tmp_path / "report.html").read_text()
         assert "vips.xlsx" in page

@@ -6,13 +6,16 @@ those of another place, perhaps of another machine.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bulkdel.command_line import CommandLine, how_to_resume
 from bulkdel.core.address import address_of
+from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit
 from bulkdel.core.run_state import Progress
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
@@ -20,21 +23,28 @@ from bulkdel.safety.run_plan import CONFIRMING
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store_path import StorePath, beside
 
-FILES = ("--exclude", "--config", "--ca-file", "--backup")
+FILES = ("--exclude", "--config", "--ca-file", "--backup", "--plan")
 """The options of `run` that name a file."""
 
 
 def how_to_go_on(progress: Progress, log: Path) -> str:
     """The command that resumes the run, in the folder of its log; see `how_to_resume`. log: where it is."""
     start, undo = progress.start, progress.undo
-    if isinstance(log, StorePath) or start is None or undo is not None or progress.handed_over is not None:
+    if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
+        return how_to_resume(progress, log)
+    if (unpacked := _unpacked(log)) is not None:
+        line, _ = line_in(Path(), unpacked, datetime.now(UTC))
+        return f"To go on, in {printable(log.absolute().parent)}:\n  {line}"
+    if undo is not None:
         return how_to_resume(progress, log)
     facts = progress.stop.facts if progress.stop is not None else {}
     try:
         line = CommandLine.read(facts.get("to_go_on") or start.facts.get("to_go_on") or ())
     except ValueError:
         return how_to_resume(progress, log)
-    if _is_file(_log_of(line, start.facts), log):
+    if not line.names:  # an approved plan has them
+        line = replace(line, names=(progress.header.pinned["job"], progress.header.export_path))
+    if line.command != "run" or _is_file(_log_of(line, start.facts), log):
         return how_to_resume(progress, log)
     folder = log.absolute().parent
     line, missing = _in_folder(line, log, folder)
@@ -42,6 +52,46 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
     if missing:
         text += f"\nNot in that folder, and needed there: {', '.join(missing)}"
     return text
+
+
+def line_in(folder: Path, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
+    """The command with the files where they are now, and the --not-after that was left out because it has passed."""
+    options = {
+        option: tuple(_in(folder, value) if option in going_on.paths else value for value in values)
+        for option, values in going_on.options.items()
+    }
+    names = (*going_on.names[:-1], _in(folder, going_on.names[-1]))
+    line = CommandLine(going_on.command, names, options, going_on.variables)
+    until = next(iter(going_on.options.get("--not-after", ())), None)
+    if until is None or not _has_passed(until, now):
+        return line, None
+    return line.without("--not-after"), until
+
+
+def _in(folder: Path, name: str) -> str:
+    return name if address_of(name) is not None else str(folder / name)
+
+
+def _has_passed(until: str, now: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(until) <= now
+    except (TypeError, ValueError):  # a time of day, which comes again
+        return False
+
+
+def _unpacked(log: Path) -> GoingOn | None:
+    """How a run goes on that was unpacked in the folder of this log, and has not gone on yet; None for any other."""
+    try:
+        found = log.with_name(MANIFEST).read_bytes()[: MANIFEST_MAX + 1]
+        manifest = Manifest.of(found)
+        packed = next((file for file in manifest.files if file.name == log.name), None)
+        if packed is None or packed.size != log.stat().st_size:
+            return None
+        with log.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == packed.sha256
+    except (OSError, Unfit):
+        return None
+    return manifest.going_on if same else None
 
 
 def _log_of(line: CommandLine, facts: Mapping[str, Any]) -> Path:

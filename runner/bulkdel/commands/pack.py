@@ -25,7 +25,7 @@ from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import Manifest
 from bulkdel.core.log_entries import stamp
-from bulkdel.durable import atomic_file, sync
+from bulkdel.durable import atomic_file, remove_parts, sync
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
@@ -107,6 +107,7 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
             raise NotAcceptable(f"{log}: has changed meanwhile. Nothing was packed. Run the same command again.")
         for other in _other_logs(runs):
             stack.enter_context(locked(other))
+        remove_parts(arguments.out)  # of a process that was killed
         done = _Counting(progress, "hashing")
         files = tuple(measured(source, done.add) for source in contents.sources)
         manifest = _manifest(runs[0], contents, files)

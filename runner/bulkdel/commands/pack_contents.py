@@ -23,10 +23,11 @@ from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import CONFIRMING
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store.lines import StoreLines
@@ -43,7 +44,7 @@ NEEDED = {BACKUP, MEMBERSHIPS, *RESTORES.values()}
 OF_THE_MACHINE = ("--listen", "--listen-control", "--on-event", "--pause-file", "--archive-key")
 """Options that name something of the machine, or a secret of it. No run needs them to go on."""
 
-OF_THE_SESSION = (*CONFIRMING, "--store", "--take-over", "--checkpoint")
+OF_THE_SESSION = (*CONFIRMING, "--as", "--store", "--take-over", "--checkpoint")
 """Options that the next user gives, or that are made anew."""
 
 HANDED_OVER = b'"entries":[{"type":"annotation","event":"handover",'
@@ -76,6 +77,7 @@ def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | 
     excluded = found.add_excluded()
     parameters = found.add_parameters()
     ca_file = found.add_ca_file()
+    found.add_plan()
     secrets = found.add_config(config)
     found.refuse_missing()
     going_on = found.going_on(export, excluded, {**parameters, **ca_file}, secrets)
@@ -94,6 +96,8 @@ class _Found:
         self._moved = list(moved)
         self._missing: list[str] = []
         self._names: dict[str, str] = {}  # by the path as the log has it
+        self._line = _last_line(run) if _goes_on(run.progress) else None
+        self._plan: tuple[str, PlanFile] | None = None
         self.sources: list[Source] = []
         self.config: str | None = None
         self.notes: list[str] = []
@@ -123,6 +127,10 @@ class _Found:
                 self._missing.append(f"{file.path}, {file.what}: it {file.kept}")
             else:
                 self.notes.append(f"{file.path}, {file.what}, is left out: it {file.kept}")
+        removed = {Path(name).name for name in run.progress.forgotten} - {file.path.name for file in run.files}
+        for name in [name for name, _ in run.progress.backups] if _goes_on(run.progress) else ():
+            if Path(name).name in removed:
+                self._missing.append(f"{name}, {BACKUP}: was removed by `bulkdel forget`")
         for named in run.missing:
             path = named.path
             if isinstance(path, StorePath):
@@ -191,6 +199,29 @@ class _Found:
             return {}
         return {"--ca-file": self._add(path, "the file of --ca-file", partial(_blocks, path))}
 
+    def add_plan(self) -> None:
+        """Add the plan that the run goes by, found by its seal. Raises NotAcceptable for one with --store."""
+        approved = self._progress.plan
+        if self._line is None or approved is None or "--plan" not in self._line.options:
+            return
+        recorded = self._cwd / self._line.options["--plan"][0]
+        for path in (*self._moved, recorded):
+            try:
+                plan = PlanFile.read(path)
+            except UsageError:
+                continue
+            if plan.sha256 == approved.get("sha256"):
+                self._plan = self._add(path, "the plan", partial(_blocks, path), known_as=recorded), plan
+                self._moved = [each for each in self._moved if each != path]
+                break
+        if self._plan is None:
+            self._missing.append(f"{recorded}, the plan: is not there, or has changed")
+        elif "--store" in self._plan[1].options:
+            raise NotAcceptable(
+                f"{self._run.log}: the plan of this run has --store, so its log cannot become a file. Nothing was "
+                f"packed. The run goes on from any machine that has the export and {recorded}:\n  {self._line}"
+            )
+
     def add_config(self, given: Path | None) -> list[str]:
         """Add the tables of the config file, but for its options, which are in the command, and for its secrets.
 
@@ -230,13 +261,14 @@ class _Found:
     ) -> GoingOn | None:
         """The command that goes on, in the new folder; None when nothing remains to be sent.
 
-        files: names by option. secrets: keys of the config that were left out.
+        excluded: as `add_excluded` returns them. files: names by option. secrets: keys of the config, left out.
         """
         undo, log = self._progress.undo, self.sources[0].name
         restoring = undo is not None and not is_restored(undo)
         if not _goes_on(self._progress):
             return None
-        line = self._last_line()
+        line = self._line
+        assert line is not None, "it goes on"
         options: dict[str, tuple[str, ...]] = {}
         left_out, hidden = [], list(secrets)
         for option, values in line.options.items():
@@ -249,17 +281,18 @@ class _Found:
         if self._options.get("notify"):
             hidden.append("--notify")
         names = self._placed(options, excluded, files)
+        job = line.names[0] if line.names else self._progress.header.pinned["job"]
         default = f"{export}{SANDBOX_LOG if self._options.get('sandbox') else LOG}"
         if restoring:
             names |= {"--export": (export,) if export is not None else (), "--from-backup": self._backups()}
-        elif log != default:
+        elif log != default or (self._plan is not None and "--checkpoint" in self._plan[1].options):
             names["--checkpoint"] = (log,)
         options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
         variables = {name: value for name, value in line.variables.items() if not name.endswith(OF_A_FILE)}
         hidden += [name for name in line.variables if name not in variables]
         return GoingOn(
-            "restore" if restoring else "run",
-            (log,) if restoring else (line.names[0], str(export)),
+            line.command,
+            (log,) if restoring else (job, str(export)),
             options,
             variables,
             tuple(names),
@@ -267,28 +300,19 @@ class _Found:
             tuple(hidden),
         )
 
-    def _last_line(self) -> CommandLine:
-        """The command that the last session printed. Raises NotAcceptable when no session has begun."""
-        progress, undo = self._progress, self._progress.undo
-        sessions = [session.facts for session in (progress.stop, progress.start) if session is not None]
-        facts = [undo.facts] if undo is not None else sessions
-        words = next((each["to_go_on"] for each in facts if each.get("to_go_on")), None)
-        try:
-            return CommandLine.read(words or ())
-        except ValueError:
-            raise NotAcceptable(
-                f"{self._run.log}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin "
-                "the run where it is to go on."
-            ) from None
-
     def _placed(
         self, options: Mapping[str, Sequence[str]], excluded: Sequence[str], files: Mapping[str, str]
     ) -> dict[str, tuple[str, ...]]:
         """The options that name files, with their names in the new folder."""
         names: dict[str, tuple[str, ...]] = {option: (name,) for option, name in files.items()}
+        if self._plan is not None:
+            names["--plan"] = (self._plan[0],)
+            options = {**self._plan[1].options, **options}
+        for value in options.get("--out", ()):  # of `plan`
+            names["--out"] = (_plain(Path(value).name),)
         if "--ca-file" in options:
             names.setdefault("--ca-file", ())
-        if "--exclude" in options or excluded:
+        if "--exclude" in options:
             names["--exclude"] = tuple(excluded)
         if self.config is not None:
             names["--config"] = (self.config,)
@@ -324,6 +348,21 @@ class _Found:
             return None
         near = beside(self._run.log, "").parent / Path(recorded).name
         return next((path for path in (Path(recorded), near) if _fits(path, known)), None)
+
+
+def _last_line(run: RunFiles) -> CommandLine:
+    """The command that the last session printed. Raises NotAcceptable when no session has begun."""
+    progress, undo = run.progress, run.progress.undo
+    sessions = [session.facts for session in (progress.stop, progress.start) if session is not None]
+    facts = [undo.facts] if undo is not None else sessions
+    words = next((each["to_go_on"] for each in facts if each.get("to_go_on")), () if undo is None else None)
+    try:
+        return CommandLine("restore", (str(run.log),)) if words is None else CommandLine.read(words)
+    except ValueError:
+        raise NotAcceptable(
+            f"{run.log}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
+            "where it is to go on."
+        ) from None
 
 
 def _goes_on(progress: Progress) -> bool:

@@ -95,7 +95,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if log.damaged_tail:
         result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
-        result(how_to_go_on(progress, path))
+        _print_how_to_go_on(progress, path)
     return 0
 
 
@@ -120,6 +120,13 @@ def _print_run(progress: Progress) -> None:
         result(line)
     if progress.note:
         result(f"  note       {printable(progress.note)}")
+
+
+def _print_how_to_go_on(progress: Progress, path: Path) -> None:
+    result(how_to_go_on(progress, path))
+    if progress.undo is None and progress.handed_over is None and progress.start is not None:
+        pack = CommandLine("pack", (str(path),)).plus("--out", f"{path.name.partition('.')[0]}.tar.zst")
+        result(f"To hand it over to another user or machine:\n  {pack}")
 
 
 def live_status(log: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:

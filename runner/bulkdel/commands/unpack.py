@@ -13,9 +13,10 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import CommandLine
+from bulkdel.commands.moved_run import line_in
 from bulkdel.commands.steps import showing
 from bulkdel.core.address import address_of
-from bulkdel.core.handover import GoingOn, Manifest, without_files
+from bulkdel.core.handover import Manifest, without_files
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable, UsageError
@@ -100,31 +101,6 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     if passed is not None:
         say(f"Left out, because that time has passed: --not-after {passed}. Give another one to stop then.")
     say(f"To go on:\n  {line}", "to_go_on", command=line.words)
-
-
-def line_in(folder: Path, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
-    """The command with the files where they are now, and the --not-after that was left out because it has passed."""
-    options = {
-        option: tuple(_in(folder, value) if option in going_on.paths else value for value in values)
-        for option, values in going_on.options.items()
-    }
-    names = (*going_on.names[:-1], _in(folder, going_on.names[-1]))
-    line = CommandLine(going_on.command, names, options, going_on.variables)
-    until = next(iter(going_on.options.get("--not-after", ())), None)
-    if until is None or not _has_passed(until, now):
-        return line, None
-    return line.without("--not-after"), until
-
-
-def _in(folder: Path, name: str) -> str:
-    return name if address_of(name) is not None else str(folder / name)
-
-
-def _has_passed(until: str, now: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(until) <= now
-    except (TypeError, ValueError):  # a time of day, which comes again
-        return False
 
 
 def _elsewhere(line: CommandLine) -> list[str]:

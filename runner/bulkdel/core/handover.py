@@ -55,9 +55,9 @@ class PackedFile:
 class GoingOn:
     """The command that goes on with the run, with names of files as they are in the new folder.
 
-    command: `run` or `restore`. names, options, variables: as in `CommandLine`; the last of the names is a file.
-    paths: the options that name a file. left_out: options that belong to the first machine. secrets: options whose
-    value is a secret, and the keys of the config that named a file with one.
+    command: `run` or `restore`; `plan` where an approved plan is over. names, options, variables: as in `CommandLine`;
+    the last of the names is a file. paths: the options that name a file. left_out: options that belong to the first
+    machine. secrets: options whose value is a secret, and the keys of the config that named a file with one.
     """
 
     command: str
@@ -180,7 +180,7 @@ def _going_on(found: Mapping[str, Any]) -> GoingOn:
         *made.variables.values(),
     )
     if (
-        made.command not in {"run", "restore"}
+        made.command not in {"run", "restore", "plan"}
         or not all(isinstance(word, str) and word.isprintable() for word in words)
         or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.paths))
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)

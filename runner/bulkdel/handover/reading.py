@@ -7,6 +7,8 @@ bytes are checked and on the disk. So no link is followed, because none is ever 
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import io
 import os
@@ -14,6 +16,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +53,9 @@ def unpack(path: Path, to: Path, check: Callable[[Manifest, Path], None], on_pro
     try:
         if os.path.lexists(to):
             raise NotAcceptable(f"{to}: is there already. Nothing was unpacked. Name a new folder: --to FOLDER")
+        _remove_parts(to)
         part = Path(tempfile.mkdtemp(dir=to.absolute().parent, prefix=f".{to.name}.", suffix=".part"))  # 0700
+        held = _locked(part)
         try:
             found = _unpack(path, part, on_progress)
             check(found.manifest, part)
@@ -59,12 +64,34 @@ def unpack(path: Path, to: Path, check: Callable[[Manifest, Path], None], on_pro
             sync_directory(to.absolute())
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if held is not None:
+                os.close(held)
     except OSError as error:
         raise FileFailed(
             f"{to}: cannot be written: {error.strerror}. Nothing was unpacked. Make room, or name another folder: "
             "--to FOLDER"
         ) from error
     return found
+
+
+def _remove_parts(to: Path) -> None:
+    """Remove what killed processes have left: a folder with personal data. A living one has its folder locked."""
+    for left in to.absolute().parent.glob(f".{glob.escape(to.name)}.*.part"):
+        with suppress(OSError):
+            if (held := _locked(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(held)
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder; None when another process has it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
 
 
 def _unpack(path: Path, folder: Path, on_progress: OnProgress) -> Unpacked:
