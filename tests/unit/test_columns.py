@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bulkdel.core.columns import COLUMNS_MAX, ColumnScores, Fit, candidates
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, names_in
+from bulkdel.safety.exclude import ExcludeFile
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 
 UID = "5f7b1c2d3e4f5a6b7c8d9e0f"
@@ -98,3 +101,15 @@ def test_the_key_of_an_exclude_file_is_read_back() -> None:
         assert ExcludeKey.read(str(key)) == key
     assert str(ExcludeKey("ab")) == "ab"
     assert str(ExcludeKey("ab", "E-Mail", None, "email")) == "ab column=E-Mail id_type=email"
+
+
+def test_an_exclude_file_is_another_one_with_another_column_sheet_or_type() -> None:
+    file = ExcludeFile("vips.csv", "ab", 300, "email", "Mail")
+    others = [
+        replace(file, sha256="cd"),
+        replace(file, column="Other"),
+        replace(file, sheet="VIPs"),
+        replace(file, looked_up=True),
+    ]
+    assert len({file.key, *(each.key for each in others)}) == 5
+    assert replace(file, path="moved.csv", ids=299).key == file.key
