@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
-from tests.harness import wait_until
+from tests.harness import environment, wait_until
 
 TOKEN = "ray-token-of-the-tests-" + "0" * 32
 START_S = 45
@@ -46,7 +46,7 @@ class Node:
     def __init__(self, environ: Mapping[str, str], *words: str) -> None:
         self.process = subprocess.Popen(
             [program(), "start", "--block", "--disable-usage-stats", *words],
-            env={**os.environ, **environ},
+            env={**environment({}), **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

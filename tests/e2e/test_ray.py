@@ -39,7 +39,7 @@ from tests.raycluster import TOKEN, Cluster, cluster
 pytestmark = pytest.mark.campaign
 
 LICENCE_S = 10.0
-NODES = 3
+NODES = 2
 
 
 @pytest.fixture(autouse=True)
@@ -116,11 +116,11 @@ def test_the_secret_is_nowhere_in_ray(nodes: Cluster, tmp_path: Path) -> None:
     """Not in its files, and not in the memory of its processes on any node, while shards send."""
     ids = user_ids(3_000, seed=33)
     proxy = "http://user:password-of-the-proxy@127.0.0.1:9"
-    with on_ray(tmp_path, ids, "--rate", 20, "--chunk-size", 5) as it:
+    with on_ray(tmp_path, ids, "--rate", 5, "--chunk-size", 1) as it:
         typed = bulkdel(*it.args, "--proxy", proxy, env=env(nodes))
         assert (typed.code, "BULKDEL_PROXY" in typed.err) == (2, True), typed
         process = it.start(env=env(nodes))
-        it.wait_until_deleted(50)
+        it.wait_until_deleted(5)
         found = dict(nodes.text())
         process.send_signal(signal.SIGINT)
         assert finish(process).code == 130
@@ -169,7 +169,7 @@ def test_nodes_are_killed_again_and_again(nodes: Cluster, tmp_path: Path) -> Non
                 killed += 1
         it.switch(latency_s=0.0)
         ran = finish(process, timeout=120)
-        assert (ran.code, ran.counts()) == (0, {"deleted": len(ids), "duplicate": 4_000}), (seed, ran)
+        assert (ran.code, ran.counts()) == (0, {"deleted": len(ids), "duplicate": 4_000}), (seed, ran.err[-9_000:])
         assert killed == kills, (seed, killed)
         assert set(it.effects(ids)) == {1}, seed
         sent = sum(size * count for size, count in it.served.ledger.chunk_sizes.items())
@@ -182,7 +182,7 @@ def test_a_frozen_node_sends_nothing_after_it_was_replaced(nodes: Cluster, tmp_p
     """All of a node stops, its shard is placed again elsewhere, and the node goes on."""
     full(nodes)
     ids = user_ids(6_000, seed=36)
-    with on_ray(tmp_path, ids, "--rate", 60, "--chunk-size", 5) as it:
+    with on_ray(tmp_path, ids, "--rate", 40, "--chunk-size", 5, shards=2) as it:
         process = it.start(env=env(nodes))
         it.wait_until_deleted(300)
         frozen = next(node for node in nodes.nodes if node.shards)

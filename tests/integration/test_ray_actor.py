@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,16 @@ from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
 from bulkdel.fleet.on_ray.lines import Kind, Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Environment, Exited, Said, Work
+from bulkdel.fleet.plain_export import export_for_all_machines
 from bulkdel.fleet.rate_keeper import keeping_rate
+from bulkdel.fleet.sharded_session import ShardedSession
 from bulkdel.http.shared_rate import KeeperAddress
-from tests.harness import KEYS, POOL, case, user_ids
+from bulkdel.job import load_job
+from bulkdel.library import Run
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import Settings
+from tests.e2e.test_shards import export_of
+from tests.harness import KEYS, POOL, case, sandbox, user_ids
 
 NOWHERE = KeeperAddress("/nowhere", "pool")
 
@@ -43,12 +52,15 @@ class Twice:
         return second
 
     async def tell(self, items: Sequence[Plain]) -> None:
+        if self.silent:
+            raise Lost("no answer")
         await self.actor.tell(items)
         await self.actor.tell(items)
 
     async def kill(self) -> None:
         self.killed = True
-        await self.actor.kill()
+        if not self.silent:
+            await self.actor.kill()
 
 
 def children() -> list[int]:
@@ -79,13 +91,17 @@ async def said(process: OnNode) -> AsyncIterator[Said | Exited]:
 
 
 async def test_a_call_that_arrives_twice_starts_one_process() -> None:
-    before, calls = children(), Twice()
-    process = await placed(work("sandbox", "--port", 0), calls)
-    assert len({*children()} - {*before}) == 1
-    process.signal(15)
-    ended = [each async for each in said(process) if isinstance(each, Exited)]
-    assert len(ended) == 1
-    await process.kill()
+    before = children()
+    process = await placed(work("sandbox", "--port", 0), Twice())
+    started = {*children()} - {*before}
+    try:
+        assert len(started) == 1
+        process.signal(signal.SIGTERM)
+        assert sum([isinstance(each, Exited) async for each in said(process)]) == 1
+    finally:
+        for pid in started & {*children()}:
+            os.kill(pid, signal.SIGKILL)
+        await process.kill()
 
 
 async def test_a_run_on_a_node_shares_the_rate_and_ends_with_its_result(tmp_path: Path) -> None:
@@ -131,6 +147,56 @@ async def test_a_node_that_does_not_answer_is_lost() -> None:
     assert [each async for each in said(process)] == [Exited(None)]
     await process.kill()
     assert (lost, calls.killed) == ([True], True)
+
+
+class Nodes:
+    """An engine of nodes that are in this process. calls: those of each actor, in their order."""
+
+    def __init__(self) -> None:
+        self.calls = list[Twice]()
+
+    async def place(self, work: Work) -> OnNode:
+        self.calls.append(Twice())
+        return await placed(work, self.calls[-1])
+
+    def leave(self) -> None:
+        pass
+
+
+async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node lives and reaches the server and the store. Its process gets no share of the rate, and loses its log."""
+    ids, before = user_ids(2_400, seed=52), children()
+    for name, value in KEYS.items():  # of the nodes
+        monkeypatch.setenv(name, value)
+    nodes, export = Nodes(), export_of(tmp_path, ids)
+    with sandbox(ids) as served:
+        settings = Settings(
+            host=served.url, store=f"file://{tmp_path}/store", shards=2, rate=60, chunk_size=10, concurrency=8
+        )
+        arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, os.environ)
+        session = partial(ShardedSession, engine=nodes, export_of=export_for_all_machines)
+        async with Run(arguments, make_session=session) as opened:
+            await opened.plan()
+            await opened.confirm(ids=len(ids), pool=POOL)
+            opened.start()
+            while served.pool.deleted < 200:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+            cut_off = nodes.calls[0]
+            cut_off.silent = True
+            finishing = asyncio.create_task(opened.finished())
+            await asyncio.wait({finishing}, timeout=60)
+            assert finishing.done()
+            ended = finishing.result()
+        assert (ended.exit_code, ended.counts["deleted"]) == (0, len(ids)), ended.why
+        assert len(nodes.calls) == 3
+        assert {served.ledger.effects(each, "user_id") for each in ids} == {1}
+        async with asyncio.timeout(20):
+            while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
+                await asyncio.sleep(0.05)
+        sent = sum(size * count for size, count in served.ledger.chunk_sizes.items())
+        assert sent - len(ids) <= settings.concurrency * 10
 
 
 async def test_a_process_without_a_poll_is_killed() -> None:

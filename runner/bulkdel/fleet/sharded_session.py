@@ -40,7 +40,7 @@ from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.order import Ended, Figures, Order, line_of, packed
-from bulkdel.fleet.placing import Engine, Environment, Placed, Said, Stream, Work
+from bulkdel.fleet.placing import Engine, Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.plain_export import PlainExport, export_for_all_machines, plain_export
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
@@ -210,7 +210,7 @@ class ShardedSession:
             if limit == 0:
                 break
             order = self._order(shard, limit, export, together)
-            failure = await self._run_once(replace(work, order=order.line()), shard)
+            failure, lost = await self._run_once(replace(work, order=order.line()), shard)
             if shard.ended is not None or failure is not None:
                 break
             try:  # it was killed: what its log has
@@ -219,28 +219,31 @@ class ShardedSession:
                 self._drain.begin(_damaged(error))
                 break
             shard.begin_again()
-            in_vain = in_vain + 1 if shard.settled == settled else 0
+            if shard.settled != settled:
+                in_vain = 0
+            elif not lost:  # a machine that is lost says nothing about the process
+                in_vain += 1
             if in_vain == STARTS_MAX:
                 why = f"the process of shard {shard.number} has ended {in_vain} times without having settled a row"
                 self._drain.begin(Stop(why, error=Halted(why)))
             else:
                 self._on_event(Event("warning", "shard.restarted", {"shard": shard.number}))
-            await self._drained(START_AGAIN_S * in_vain)
+            await self._drained(START_AGAIN_S * (in_vain + lost))
         if self._limit_left is not None:
             self._limit_left += portion - shard.settled
 
-    async def _run_once(self, work: Work, shard: ShardState) -> BulkdelError | None:
-        """Run one process of a shard to its end. Returns why it could not begin."""
+    async def _run_once(self, work: Work, shard: ShardState) -> tuple[BulkdelError | None, bool]:
+        """Run one process of a shard to its end. Returns why it could not begin, and whether its machine was lost."""
         try:
             placed = await self._engine.place(work)
         except OSError as error:
             failure = Halted(f"the process of shard {shard.number} cannot be started: {error.strerror}")
             self._drain.begin(Stop(str(failure), error=failure))
-            return failure
+            return failure, False
         except BulkdelError as error:  # refused where it was to start
             self._drain.begin(Stop(str(error), error=error))
-            return error
-        shard.placed, found = placed, None
+            return error, False
+        shard.placed, found, lost = placed, None, False
         watching = asyncio.create_task(self._drain_it(placed))
         try:
             async for said in placed.poll():
@@ -249,11 +252,13 @@ class ShardedSession:
                         found = self._take(shard, orjson.loads(line)) or found
                     case Said(Stream.STDERR, line):
                         say(f"shard {shard.number}: {os.fsdecode(line).rstrip()}", "shard_said")
+                    case Exited(code):
+                        lost = code is None
         finally:
             watching.cancel()
             shard.placed = None
             await placed.kill()  # it has ended, or this session ends early
-        return found
+        return found, lost
 
     def _take(self, shard: ShardState, said: Mapping[str, Any]) -> BulkdelError | None:
         """Take in what a shard says. Returns the failure that kept it from beginning."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from bulkdel.errors import UsageError
 
@@ -56,11 +56,29 @@ def joined() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
+    stdout = sys.stdout
     try:
         _check_token_asked(ray.get_runtime_context().gcs_address)
+        sys.stdout = cast("TextIO", _OfMainThread(stdout))
         yield
     finally:
         ray.shutdown()
+        sys.stdout = stdout
+
+
+class _OfMainThread:
+    """Standard output for the main thread. A thread of Ray prints what happens to nodes there, between our results."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Nodes:
