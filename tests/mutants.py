@@ -280,13 +280,6 @@ MUTANTS = (
         "unit/test_ray_lines.py::test_every_item_arrives_once_and_in_its_order",
     ),
     Mutant(
-        "the shard of a node that is cut off waits for its old process, and does not fence it",
-        "runner/bulkdel/fleet/sharded_session.py",
-        "take_over=export.elsewhere is not None,",
-        "take_over=export.elsewhere is None,",
-        "integration/test_ray_actor.py::test_the_shard_of_a_node_that_is_cut_off_is_taken_over",
-    ),
-    Mutant(
         "a secret of the environment travels to the nodes",
         "runner/bulkdel/fleet/on_ray/actor.py",
         "environment=asdict(replace(work.environment, secrets={})),",

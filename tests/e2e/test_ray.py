@@ -154,7 +154,7 @@ def test_nodes_are_killed_again_and_again(nodes: Cluster, tmp_path: Path) -> Non
     """No id is lost, and one that is sent again was in flight when a node was killed."""
     kills, seed = 12, random.randrange(1 << 32)
     draw, ids, killed = random.Random(seed), user_ids(40_000, seed=35), 0
-    options = ("--rate", 0, "--concurrency", 6, "--chunk-size", 20)
+    options = ("--rate", 8, "--concurrency", 6, "--chunk-size", 20)
     with on_ray(tmp_path, ids, *options, latency_s=0.15, fault_paths=DELETIONS) as it:
         process = it.start(env=env(nodes))
         while killed < kills and process.poll() is None:
@@ -168,6 +168,7 @@ def test_nodes_are_killed_again_and_again(nodes: Cluster, tmp_path: Path) -> Non
                 nodes.kill(draw.choice(victims))
                 killed += 1
         it.switch(latency_s=0.0)
+        assert bulkdel("ctl", url(it), "rate", 0).code == 0
         ran = finish(process, timeout=120)
         assert (ran.code, ran.counts()) == (0, {"deleted": len(ids), "duplicate": 4_000}), (seed, ran.err[-9_000:])
         assert killed == kills, (seed, killed)
