@@ -35,7 +35,7 @@ def joined() -> Iterator[None]:
     """Be a driver of the cluster until the block ends.
 
     The cluster is that of RAY_ADDRESS, or the one that was started on this machine. Raises UsageError without Ray,
-    without a cluster, and for a cluster that takes requests without a token: whoever reaches it could run code beside
+    without a cluster, and for a cluster that takes requests without a token: anything that reaches it could run code beside
     the credentials.
     """
     try:
@@ -123,7 +123,7 @@ def _check_token_asked(address: str) -> None:
     )
     if asked.returncode == 0:
         raise UsageError(
-            "--on ray: this cluster takes requests without a token, so whoever reaches it can run code where the "
+            "--on ray: this cluster takes requests without a token, so anything that reaches it can run code where the "
             f"credentials are. Start every node with {AUTH_MODE}=token ({TOKENS})"
         )
 
