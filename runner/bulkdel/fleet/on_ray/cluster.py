@@ -35,8 +35,8 @@ def joined() -> Iterator[None]:
     """Be a driver of the cluster until the block ends.
 
     The cluster is that of RAY_ADDRESS, or the one that was started on this machine. Raises UsageError without Ray,
-    without a cluster, and for a cluster that takes requests without a token: anything that reaches it could run code beside
-    the credentials.
+    without a cluster, and for a cluster that takes requests without a token: anything that reaches it could run code
+    beside the credentials.
     """
     try:
         import ray  # noqa: PLC0415 - an extra installs it
