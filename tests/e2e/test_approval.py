@@ -293,7 +293,8 @@ def test_another_user_is_required(tmp_path: Path) -> None:
         assert "To have this plan approved by another user:\n" in ran.out
         assert it.plan(*config, "--as", "Anna", "--concurrency", 1).code == 0
         run = ("run", "--plan", "plan.json")
-        it.refused(it(*run, *config), "and you are")  # the same user of the system, and no name
+        # The same user of the system, and no name. The environment makes no other user.
+        it.refused(it(*run, *config, env={"LOGNAME": "ben", "USER": "ben"}), "and you are ")
         it.refused(it(*run, *config, "--as", "anna"), "as Anna (claimed), and you are", "as anna (claimed)")
         it.refused(it(*run, env={"BULKDEL_AS": "anna"}), "as anna (claimed)")  # the plan has the setting
         process = start(*run, *config, "--as", "ben", cwd=tmp_path)
