@@ -86,6 +86,8 @@ class RunOptions(TypedDict, total=False):
     id_field: str | None
     id_pattern: str | None
     format: Literal["auto", "jsonl", "csv", "lines"]
+    encoding: str | None
+    sheet: str | None
     trim: bool
     on_invalid: Literal["stop", "skip"]
     max_invalid: str | None
