@@ -262,6 +262,32 @@ def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
         assert f"{backup}, the backup of the records: it is a symbolic link" in refused.err
 
 
+def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    exclude = write_objects(first / "vips.jsonl", VIPS)
+    with case(first, IDS, options=("--rate", 0, "--exclude", exclude)) as one:
+        one.ids -= len(VIPS)
+        assert one.run("--limit", 50).code == 0
+        assert f"To go on, in {Path.cwd()}:\n" in bulkdel("status", one.log).out, "the folder of its last session"
+        for path in (one.log, one.export):
+            shutil.copy(path, second)
+        copied = second / one.log.name
+        told = bulkdel("status", copied).out
+        assert f"To go on, in {second}:\n  bulkdel run delete-users export.jsonl " in told
+        assert "Not in that folder, and needed there: vips.jsonl\n" in told
+        shutil.copy(exclude, second)
+        told = bulkdel("status", copied).out
+        assert "Not in that folder" not in told
+        words = shlex.split(told.split("To go on, in ")[1].splitlines()[1])
+        assert not {"--confirm", "--pool"} & set(words)
+        shutil.rmtree(first)
+        ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL, cwd=second)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 270, "excluded": 30}
+
+
 def test_a_full_disk_leaves_no_archive_and_no_folder_and_the_run_where_it_was(tmp_path: Path) -> None:
 
     ids = user_ids(4_000)
