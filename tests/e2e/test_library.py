@@ -536,6 +536,7 @@ def test_the_options_are_those_of_the_command_line() -> None:
         "notify",
         "on_event",
         "shards",
+        "on",
         *archived,
         *steered,
         *printed,
