@@ -199,9 +199,9 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
 
 def test_a_run_that_is_under_way_is_not_packed(tmp_path: Path) -> None:
     out = tmp_path / "run.tar.zst"
-    with case(tmp_path, IDS, options=("--rate", 1, "--concurrency", 1)) as one:
+    with case(tmp_path, IDS, options=("--rate", 4, "--chunk-size", 10, "--concurrency", 1)) as one:
         process = one.start()
-        one.wait_until_deleted(50)
+        one.wait_until_deleted(10)
         refused = bulkdel("pack", one.export, "--out", out)
         assert refused.code == 3
         assert f"a run (pid {process.pid}) is under way" in refused.err
@@ -383,8 +383,8 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
     with sandbox(IDS) as served:
         given = ("--host", served.url, "--rate", 0, "--exclude", "vips.jsonl", "--out", "plan.json")
         assert bulkdel("plan", "delete-users", "users.jsonl", *given, cwd=first).code == 0
-        process = start("run", "--plan", "plan.json", "--rate", 1, "--concurrency", 1, cwd=first)
-        wait_until(lambda: served.pool.deleted >= 50, process)
+        process = start("run", "--plan", "plan.json", "--rate", 4, "--chunk-size", 10, cwd=first)
+        wait_until(lambda: served.pool.deleted >= 10, process)
         assert bulkdel("ctl", "users.jsonl", "stop", cwd=first).code == 0
         assert finish(process).code == 6
         words = handed_over(first / "users.jsonl.checkpoint.jsonl", second)
