@@ -42,6 +42,7 @@ PACE = frozenset(
         "concurrency",
         "chunk_size",
         "shards",
+        "on",
         "drain_s",
         "patience",
         "timeout_s",
@@ -51,7 +52,8 @@ PACE = frozenset(
         "store",
     }
 )
-"""Options that may differ from the plan: the pace, and where the log is. The plan's hold where none is given."""
+"""Options that may differ from the plan: the pace, and where the processes and the log are. The plan's hold where none
+is given."""
 
 OWN = frozenset(
     {
