@@ -90,6 +90,13 @@ async def said(process: OnNode) -> AsyncIterator[Said | Exited]:
             yield each
 
 
+async def exited(actor: Actor) -> None:
+    """Wait until the actor knows that its process has ended."""
+    async with asyncio.timeout(30):
+        while not any(kind == Kind.EXITED for _, kind, _, _ in await actor.poll(0)):  # noqa: ASYNC110 - it keeps them
+            await asyncio.sleep(0.02)
+
+
 async def test_a_call_that_arrives_twice_starts_one_process() -> None:
     before = children()
     process = await placed(work("sandbox", "--port", 0), Twice())
@@ -147,6 +154,8 @@ async def test_a_node_that_does_not_answer_is_lost() -> None:
     assert [each async for each in said(process)] == [Exited(None)]
     await process.kill()
     assert (lost, calls.killed) == ([True], True)
+    await calls.actor.kill()
+    await exited(calls.actor)
 
 
 class Nodes:
@@ -195,6 +204,7 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(
         async with asyncio.timeout(20):
             while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
                 await asyncio.sleep(0.05)
+            await exited(cut_off.actor)
         sent = sum(size * count for size, count in served.ledger.chunk_sizes.items())
         assert sent - len(ids) <= settings.concurrency * 10
 

@@ -156,6 +156,8 @@ class Actor:
                 case Exited(code, result):
                     assert code is not None, "it ran on this machine"
                     server.close()
+                    for writer in self._connections.values():
+                        writer.close()
                     shutil.rmtree(folder, ignore_errors=True)
                     self._add(Kind.EXITED, result, code)
                 case _:
