@@ -449,6 +449,13 @@ def renamed(members: Members, name: str) -> Members:
     return [there[0], members[1], member(name, data), *members[3:]]
 
 
+def with_config(members: Members, text: bytes) -> Members:
+    """A config file, in the manifest and in the archive."""
+    file = {"name": "c.toml", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+    there = with_manifest(members, lambda found: found.update(config="c.toml", files=[*found["files"], file]))
+    return [*there, member("c.toml", text)]
+
+
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
@@ -506,6 +513,8 @@ HOSTILE: dict[str, Hostile] = {
     "a command of its own": lambda members: written(
         with_manifest(members, lambda found: found["going_on"].update(names=["j", "x\x1b[2J"]))
     ),
+    "a config with a command": lambda members: written(with_config(members, b"[run]\non_event = 'true'\n")),
+    "a config with a secret": lambda members: written(with_config(members, b"[genauth]\ncredentials_file = '/x'\n")),
     "rubbish": lambda _: b"\0" * 512 + os.urandom(512),
     "nothing": lambda _: b"",
 }
@@ -532,6 +541,12 @@ def test_an_archive_that_another_tar_has_written_is_the_same(packed_run: Members
     archive.write_bytes(zstandard.compress(written(packed_run)))
     assert unpacked(archive).manifest.job == "delete-users"
     assert set(bytes_in(tmp_path / "new")) == {info.name for info, _ in packed_run}
+
+
+def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:
+    archive = tmp_path / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(written(with_config(packed_run, b"[genauth]\nbrand = 'authing'\n"))))
+    assert unpacked(archive).manifest.config == "c.toml"
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -20,7 +20,7 @@ from bulkdel.command_line import CommandLine, is_restored, option_of
 from bulkdel.commands.run_files import BACKUP, MEMBERSHIPS, RESTORES, UNFINISHED, Known, RunFiles, digest_of
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
-from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
+from bulkdel.core.handover import MANIFEST, OF_A_FILE, OF_THE_MACHINE, GoingOn, free_name, toml_of, without_files
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
@@ -40,9 +40,6 @@ EXPORT = "the export"
 EXCLUDED = "an exclude file"
 NEEDED = {BACKUP, MEMBERSHIPS, *RESTORES.values()}
 """What the program wrote and needs to go on."""
-
-OF_THE_MACHINE = ("--listen", "--listen-control", "--on-event", "--pause-file", "--archive-key")
-"""Options that name something of the machine, or a secret of it. No run needs them to go on."""
 
 OF_THE_SESSION = (*CONFIRMING, "--as", "--store", "--take-over", "--checkpoint")
 """Options that the next user gives, or that are made anew."""

@@ -64,9 +64,15 @@ def check(manifest: Manifest, folder: Path) -> None:
         *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
     ):
         raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
-    if without_files(_tables(manifest, folder))[1]:
+    tables = _tables(manifest, folder)
+    if without_files(tables)[1]:
         raise NotAcceptable(
             f"{manifest.config}: names a file of this machine. Nothing was unpacked. Get the archive again."
+        )
+    if "run" in tables:  # an option there could be a command: on_event
+        raise NotAcceptable(
+            f"{manifest.config}: has options, which `bulkdel pack` leaves out. Nothing was unpacked. Get the archive "
+            "again."
         )
 
 

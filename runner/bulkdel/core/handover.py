@@ -32,6 +32,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OPTION = re.compile(r"--[a-z0-9-]+")
 _VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
 
+NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
+"""The commands that go on, and how many names each has: job and export, or the log."""
+
+OF_THE_MACHINE = ("--listen", "--listen-control", "--on-event", "--pause-file", "--archive-key")
+"""Options that name something of the machine, or a secret of it. No run needs them to go on."""
+
+NOT_PACKED = frozenset({*OF_THE_MACHINE, "--notify", "--confirm", "--pool", "--confirm-host", "--as", "--take-over"})
+"""Options that no archive has: those of the machine, a secret, and what each user says anew."""
+
 OF_A_FILE = "_FILE"
 """The end of the name of a variable, and in small letters of a key, that names a file with a secret."""
 
@@ -124,8 +133,10 @@ class Manifest:
 
     def check(self) -> None:
         """Raise ValueError for a name that is no name in a folder, and for values that cannot be."""
-        texts = (self.tool, self.handover, self.at, self.user, self.machine, self.run_id, self.job, self.host)
-        if not all(isinstance(text, str) and text.isprintable() for text in (*texts, self.pool or "")):
+        texts = [self.tool, self.handover, self.at, self.user, self.machine, self.run_id, self.job, self.host, self.log]
+        texts += [text for text in (self.pool, self.config) if text is not None]
+        texts += [file.what for file in self.files]
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise Unfit("holds a text that cannot be printed")
         if type(self.remaining) is not int or not isinstance(self.settings, dict):
             raise Unfit("is not one that bulkdel wrote")
@@ -137,7 +148,7 @@ class Manifest:
             taken.add(file.name.casefold())
             if type(file.size) is not int or file.size < 0 or not _SHA256.fullmatch(str(file.sha256)):
                 raise Unfit(f"has no size or no SHA-256 of {file.name!r}")
-        if not {self.log, self.config} <= {None, *(file.name for file in self.files)} or self.log is None:
+        if not {self.log, self.config} <= {None, *(file.name for file in self.files)}:
             raise Unfit("names a log or a config file that is none of its files")
 
 
@@ -164,7 +175,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _going_on(found: Mapping[str, Any]) -> GoingOn:
-    """Read the command. Raises Unfit for one that `bulkdel` could not have."""
+    """Read the command. Raises Unfit for one that `bulkdel` could not have, or whose files lie in another folder."""
     made = GoingOn(
         str(found["command"]),
         tuple(found["names"]),
@@ -180,12 +191,17 @@ def _going_on(found: Mapping[str, Any]) -> GoingOn:
         *made.variables.values(),
     )
     if (
-        made.command not in {"run", "restore", "plan"}
+        len(made.names) != NAMES_OF.get(made.command)
         or not all(isinstance(word, str) and word.isprintable() for word in words)
         or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.paths))
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
     ):
         raise Unfit("holds a command that bulkdel does not have")
+    files = [made.names[-1], *(value for option in made.paths for value in made.options.get(option, ()))]
+    if any(file.startswith("/") or ".." in file.split("/") for file in files):
+        raise Unfit("holds a command with a file in another folder")
+    if kept_out := sorted(NOT_PACKED & made.options.keys()):
+        raise Unfit(f"holds a command with {kept_out[0]}, which bulkdel does not pack")
     return made
 
 
