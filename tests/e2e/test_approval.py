@@ -305,6 +305,10 @@ def test_another_user_is_required(tmp_path: Path) -> None:
         deleted = it.served.pool.deleted
         ran = it(*run, *config, "--as", "ANNA")
         assert (ran.code, it.served.pool.deleted) == (2, deleted), ran.err
+        # Without the plan and the config, the log says that another user is required.
+        ran = it(*own, "--exclude", "keep.txt")
+        assert (ran.code, it.served.pool.deleted) == (2, deleted), ran.err
+        assert "Resume it with that plan: run --plan FILE" in ran.err
         ran = it(*run, *config, "--as", "ben", "--json")
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
 

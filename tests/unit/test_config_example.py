@@ -10,7 +10,8 @@ from typing import Any
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
-from bulkdel.safety.checks import OTHER_USER, PROTECTED, RATE_MAX
+from bulkdel.safety.checks import PROTECTED, RATE_MAX
+from bulkdel.safety.plan_file import OTHER_USER
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.genauth.target import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID

@@ -156,7 +156,8 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import OTHER_USER, PROTECT, PROTECTED, RATE_MAX
+    from bulkdel.safety.checks import PROTECT, PROTECTED, RATE_MAX
+    from bulkdel.safety.plan_file import OTHER_USER
 
     known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, RATE_MAX, OTHER_USER)}
     jobs = {job.config_table for job in loadable_jobs()}

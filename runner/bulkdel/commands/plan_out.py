@@ -17,8 +17,8 @@ from bulkdel.durable import atomic_file
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.safety.as_planned import approved_values
-from bulkdel.safety.checks import OTHER_USER, requires_other_user, sample_trouble
-from bulkdel.safety.plan_file import PlanFile, given_words, this_user
+from bulkdel.safety.checks import requires_other_user, sample_trouble
+from bulkdel.safety.plan_file import OTHER_USER, PlanFile, given_words, this_user
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 SHOWN = ("fires", "explained", "notes")

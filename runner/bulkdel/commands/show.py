@@ -11,7 +11,7 @@ from bulkdel.command_line import CommandLine, option_of
 from bulkdel.core.plan_file import age_fault, valid_until
 from bulkdel.format import amount, counted, printable, span
 from bulkdel.output import result
-from bulkdel.safety.plan_file import PlanFile, user_words
+from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
 
 
 def show(path: Path) -> int:
@@ -33,7 +33,7 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
         ("how many", f"{counted(plan.ids, 'id')} of {_rows(values['numbers'])}"),
         ("where", f"pool {_code(values['pool'])} on {_code(values['host'])}{_protected(values)}"),
         ("planned by", f"{_plain(user_words(values['planned_by']))}, at {values['planned_at']}"),
-        ("run by", "another user only" if values["require_other_user"] else "any user"),
+        ("run by", "another user only" if values[OTHER_USER] else "any user"),
         ("valid", f"until {valid_until(values)}" if old is None else f"no longer: {old}"),
     )
     yield ""

@@ -1,6 +1,6 @@
 """A plan as a file that another user approves: its seal, its age, its user, and how it differs from a plan made anew.
 
-Owns the rules, and knows no file and no clock. docs/plans.md describes the members.
+Owns the rules, and knows no file and no clock. docs/approval.md describes the members.
 """
 
 from __future__ import annotations

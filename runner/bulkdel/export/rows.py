@@ -34,7 +34,7 @@ class ReadOptions:
     max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     whole: whether each row is a whole record, whose text the job needs (`Batch.payloads`). Only JSON Lines have one.
-    encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.sheets`).
+    encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.tables`).
     """
 
     id_type: IdType

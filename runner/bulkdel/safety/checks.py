@@ -33,7 +33,7 @@ from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
-from bulkdel.safety.plan_file import check_user
+from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.store_path import in_store, store_path
@@ -42,9 +42,8 @@ from bulkdel.times import until_of
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
 RATE_MAX = "rate_max"
-OTHER_USER = "require_other_user"
-"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, a running session
-cannot be changed to a higher rate, and a run goes by the plan of another user."""
+"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
+session cannot be changed to a higher rate. OTHER_USER is another member."""
 
 READ_BYTES = 1 << 20
 
@@ -485,6 +484,23 @@ def _check_other_user(arguments: RunArguments) -> None:
             f"{said}: a run needs a plan that another user has made (--plan). Nothing was sent. Have that user make "
             f"it:\n  {arguments.planning_line}"
         )
+
+
+def check_log_user(arguments: RunArguments, log: Progress | None, path: Path) -> None:
+    """Refuse a session by the user that has made the plan, and one without a plan, where the log says so.
+
+    The config of this session may lack the setting that the plan had. Raises UsageError.
+    """
+    if log is None or log.plan is None or log.plan.get(OTHER_USER) is not True:
+        return
+    if arguments.undoes is not None or arguments.command != "run":
+        return
+    if arguments.approved is None:
+        raise UsageError(
+            f"{path}: this run goes by a plan that another user has to run ([{PROTECT}] {OTHER_USER}). Nothing was "
+            "sent. Resume it with that plan: run --plan FILE"
+        )
+    check_user(arguments.approved, arguments.claimed)
 
 
 def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:

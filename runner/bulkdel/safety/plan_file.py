@@ -18,6 +18,9 @@ from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import printable
 from bulkdel.person import this_person
 
+OTHER_USER = "require_other_user"
+"""A key of [protect], and a member of a plan: another user than the one that made the plan has to run it."""
+
 BYTES_MAX = 1 << 20
 """A plan of a thousand exclude files is smaller."""
 
@@ -144,7 +147,12 @@ class PlanFile:
     def to_log(self) -> dict[str, Any]:
         """What the confirmation in the log says of it."""
         values = self.values
-        return {SHA256: self.sha256, "planned_at": values["planned_at"], "planned_by": dict(values["planned_by"])}
+        return {
+            SHA256: self.sha256,
+            "planned_at": values["planned_at"],
+            "planned_by": dict(values["planned_by"]),
+            OTHER_USER: values[OTHER_USER],
+        }
 
 
 def this_user(claimed: str | None) -> dict[str, str | None]:

@@ -45,6 +45,7 @@ from bulkdel.safety.checks import (
     check_backup,
     check_excluded,
     check_guards,
+    check_log_user,
     check_look_ups,
     check_max,
     check_memberships,
@@ -153,6 +154,8 @@ def _prepare(
     id_type = checked_id_type(job, settings)
     check_not_handed_over(log, path)
     check_not_undone(log, path)
+    if not complete:
+        check_log_user(arguments, log, path)
     if arguments.approved is not None and not complete:
         check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
     if target is not None:
