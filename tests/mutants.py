@@ -2423,6 +2423,13 @@ MUTANTS = (
         "e2e/test_batch.py::test_a_kill_a_drain_and_one_rate_over_all",
     ),
     Mutant(
+        "a signal that Ray blocks does not reach a run on its node",
+        "runner/bulkdel/cli/main.py",
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})",
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})",
+        "e2e/test_signals.py::test_a_signal_that_was_blocked_where_the_run_was_started_drains_it",
+    ),
+    Mutant(
         "a run of a batch that was lost with its machine is not placed again",
         "runner/bulkdel/fleet/children.py",
         "if again is None or self._stopping",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
 from tests.e2e.test_batch import Night, beyond, is_alive, night
 from tests.forked import OFF
-from tests.harness import start, wait_until
+from tests.harness import finish, start, wait_until
 from tests.raycluster import Node, cluster
 
 OVER_ALL = 30.0
@@ -48,11 +49,12 @@ def written(it: Night, head: str = HEAD) -> None:
 
 
 @pytest.mark.campaign
-def test_a_batch_on_nodes_of_which_one_is_killed_and_a_driver_that_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every user is deleted once, within one rate over all nodes; a lost run is placed again; no key is Ray's."""
-    counts = {"a": 240, "b": 240}
+def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user is deleted once, within one rate over all nodes; a lost run is placed again; no key is Ray's.
+
+    Ctrl-C drains the runs on all nodes.
+    """
+    counts = {"a": 450, "b": 450}
     monkeypatch.setenv(OFF, "1")  # Ray has threads of its own
     with cluster(2, port=26_391) as nodes, night(tmp_path, counts) as it:
         written(it)
@@ -78,6 +80,12 @@ def test_a_batch_on_nodes_of_which_one_is_killed_and_a_driver_that_is_killed(
         time.sleep(1)
         assert [len(pool.ledger.arrivals) for pool in it.pools.values()] == arrived
         assert [name for name, text in nodes.text() if SANDBOX_KEY_SECRET.encode() in text] == []
+        before = {name: pool.ledger.deleted for name, pool in it.pools.items()}
+        process = start("batch", "run", it.file, *options, env=driver)
+        wait_until(lambda: any(it.pools[n].ledger.deleted > before[n] + 5 for n in before), process, timeout_s=90)
+        process.send_signal(signal.SIGINT)
+        drained = finish(process, timeout=90)
+        assert (drained.code, set(drained.summary["totals"]) >= {"deleted", "remaining"}) == (130, True), drained
         again = it.batch("run", *options, env=driver)
         assert again.code == 0, again
         assert [run["status"] for run in again.summary["runs"]] == ["complete", "complete"]

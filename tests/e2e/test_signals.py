@@ -284,3 +284,19 @@ def test_nohup_stays_nohup(tmp_path: Path) -> None:
         ran = finish(process)
         assert ran.code == 128 + signal.SIGTERM, ran.err
         assert ran.summary["deleted"] == it.served.pool.deleted
+
+
+def test_a_signal_that_was_blocked_where_the_run_was_started_drains_it(tmp_path: Path) -> None:
+    """Ray blocks SIGINT in every process of a node, and a process inherits it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        with case(tmp_path, IDS, options=("--rate", 20, "--chunk-size", 5)) as it:
+            process = subprocess.Popen(
+                [*COMMAND, *map(str, it.args)], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            it.wait_until_deleted(10)
+            process.send_signal(signal.SIGINT)
+            ended = finish(process)
+            assert ended.code == 128 + signal.SIGINT, ended
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
     # `run` and `verify` print progress at this signal. By default it ends a process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # A process inherits which signals are blocked, and Ray blocks SIGINT: a run on its node would not drain.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     _heed_signals_as_first_process()
     gc.set_threshold(GARBAGE_MIN)
     _forbid_core_dumps()
