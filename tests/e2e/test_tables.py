@@ -27,6 +27,7 @@ import xlsxwriter
 
 from bulkdel.commands.results_tables import Workbook
 from bulkdel.errors import NotAcceptable
+from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.harness import POOL, Ran, bulkdel, environment, run_on, sandbox, user_ids
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
@@ -338,6 +339,54 @@ def test_an_exclude_file_of_another_id_type_protects_by_look_up(tmp_path: Path, 
         ran = run_on(export, served, *options, ids=60)
         assert ran.counts() == {"deleted": 60, "excluded": 70}, ran.err
         assert [served.pool.find_alive("email", mail) is not None for mail in VIPS[:70]] == [True] * 70
+
+
+def test_accounts_of_two_other_types_are_all_protected(tmp_path: Path) -> None:
+    """A record shows identities only when it is asked for them, and a look-up by email has to ask too."""
+    pool, idp = Pool(), "a" * 24
+    pool.add_ids([f"{idp}:u{i}" for i in range(60)], "identity")
+    export = tmp_path / "e.txt"
+    export.write_text("".join(f"{id_}\n" for id_ in pool.user_ids("identity")))
+    mail, relation = pool.user_ids("email")[0], pool.user_ids("sync_relation")[1]
+    (tmp_path / "mail.csv").write_text(f"Mail\n{mail}\n")
+    (tmp_path / "sync.csv").write_text(f"Sync\n{relation}\n")
+    excluded = ("--exclude", f"{tmp_path}/mail.csv:Mail:email", "--exclude", f"{tmp_path}/sync.csv:Sync:sync_relation")
+    with serve_in_thread(pool, Switches()) as served:
+        ran = run_on(export, served, "--id-type", "identity", "--format", "lines", *excluded, ids=58)
+        assert ran.counts() == {"deleted": 58, "excluded": 2}, ran.err
+        assert (pool.find_alive("email", mail), pool.find_alive("sync_relation", relation)) == (0, 1)
+
+
+def test_an_exclude_file_in_utf_8_stays_so_behind_a_megabyte_without_accents(tmp_path: Path) -> None:
+    """--encoding is for the export here, and the exclude file is UTF-8: its only accent is in its last row."""
+    export, kept = tmp_path / "crm.csv", tmp_path / "keep.csv"
+    ids = [*(f"user{i}" for i in range(50)), "jürgen"]
+    export.write_bytes(text([["username", "Ort"], *([id_, "Köln"] for id_ in ids)]).encode("cp1252"))
+    kept.write_bytes(("username\n" + "".join(f"keep{i:09}\n" for i in range(90_000)) + "jürgen\n").encode())
+    with sandbox(ids, "username") as served:
+        options = ("--id-type", "username", "--id-field", "username", "--encoding", "cp1252", "--exclude", kept)
+        ran = run_on(export, served, *options, ids=50)
+        assert ran.counts() == {"deleted": 50, "excluded": 1}, ran.err
+        assert served.ledger.effects("jürgen", "username") == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("#N/A", "line 4: 'empty': an empty id"), (None, "formulas without their values")]
+)
+def test_a_formula_without_an_id_at_the_end_of_a_list_is_refused(tmp_path: Path, value: str | None, said: str) -> None:
+    kept, made = tmp_path / "vips.xlsx", tmp_path / "made.xlsx"
+    book = xlsxwriter.Workbook(str(made))
+    sheet = book.add_worksheet()
+    sheet.write_column(0, 0, ["Mail", *VIPS[:2]])
+    sheet.write_formula(3, 0, '="vip2@"&"example.com"', None, value or "0")
+    book.close()
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(kept, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"</f><v>0</v>", b"</f>"))
+    export = tmp_path / "e.csv"
+    export.write_text("Mail\n" + "\n".join([*VIPS[:3], *OTHERS]) + "\n")
+    ran = plan(export, "--id-type", "email", "--id-field", "Mail", "--exclude", kept)
+    assert (ran.code, said in ran.err) == (3, True), ran.err
 
 
 def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:

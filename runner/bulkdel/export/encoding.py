@@ -104,21 +104,37 @@ def encoding_of(first: bytes, wanted: str | None, path: str) -> str:
     return wanted
 
 
-def _is_utf8(first: bytes) -> bool:
-    """Whether the bytes are UTF-8, and no other encoding that shares the letters without accents with it."""
+def _is_utf8(some: bytes) -> bool:
+    """Whether the bytes are UTF-8, and no other encoding that shares the letters without accents with it.
+
+    A character may be cut at their end, unless the text ends there: then they are fewer than EVIDENCE.
+    """
     try:
-        codecs.getincrementaldecoder(UTF_8)().decode(first)  # a character may be cut at the end
+        codecs.getincrementaldecoder(UTF_8)().decode(some, len(some) < EVIDENCE)
     except UnicodeDecodeError:
         return False
-    return not first.isascii()
+    return not some.isascii()
 
 
 def _decoded(blocks: Iterable[bytes], encoding: str, path: str) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    taken, line = 0, 1
+    decoder: codecs.IncrementalDecoder | None = None
+    held, taken, line = b"", 0, 1
     for block, is_last in chain(((block, False) for block in blocks), [(b"", True)]):
+        block = held + block  # noqa: PLW2901 - what was held is its beginning
+        held = b""
+        if decoder is None:
+            # --encoding is for each file that is not UTF-8. In one that is, the first megabytes may be ASCII. So the
+            # first bytes that are not ASCII decide: as another encoding, the ids there would be of no account.
+            odd = _NOT_ASCII.search(block) if encoding not in _WIDE else None
+            if odd is not None and len(block) - odd.start() < EVIDENCE and not is_last:
+                held = block
+                continue
+            if odd is not None and _is_utf8(block[odd.start() : odd.start() + EVIDENCE]):
+                encoding = UTF_8
+            if odd is not None or encoding in _WIDE:
+                decoder = codecs.getincrementaldecoder(encoding)()
         try:
-            text = decoder.decode(block, is_last)
+            text = block.decode(encoding) if decoder is None else decoder.decode(block, is_last)
         except UnicodeDecodeError as error:
             at = taken + len(block) - len(error.object) + error.start
             line += error.object[: error.start].decode(encoding, "replace").count("\n")

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import resource
 import sys
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +42,15 @@ FLUSH_CHARS = 1 << 20
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How .xls files begin, and encrypted .xlsx files."""
+
+_NO_VALUE = re.compile(rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?:\s[^<>]*)?/>)\s*</(?:\w+:)?c>")
+"""A cell of an .xlsx file with a formula and without its value: a program wrote it that does not calculate."""
+
+_ERROR = re.compile(rb"<(?:\w+:)?c\s[^<>]*\bt=[\"']e[\"']")
+"""A cell of an .xlsx file whose value is an error, such as #N/A. It is read as an empty text."""
+
+OVERLAP = 4096
+"""Bytes of a block that are searched once more with the next block."""
 
 UNPACK_TODO = "If it is a workbook all the same, open it and save it as CSV."
 
@@ -76,10 +87,14 @@ def read(task: Task) -> dict[str, Any]:
 
 
 class _Rows:
-    """Writes rows as CSV: line n is row n of the sheet, so no cell may have a line feed."""
+    """Writes rows as CSV: line n is row n of the sheet, so no cell may have a line feed.
 
-    def __init__(self, task: Task) -> None:
+    errors: an empty text may be an error, so a row of empty texts is no blank row.
+    """
+
+    def __init__(self, task: Task, *, errors: bool = False) -> None:
         self._columns = task.columns
+        self._errors = errors
         self._out = open(task.out, "w", encoding="utf-8", newline="", closefd=False)  # noqa: SIM115 - a descriptor
         self._writer = csv.writer(self._out, lineterminator="\n")
         self.written = 0
@@ -92,6 +107,9 @@ class _Rows:
             self._writer.writerow(map(heading_of, some))
             return
         blank = all(map(is_blank, cells))
+        if blank and self._errors and not any(cells):
+            self._writer.writerow([EMPTY_CELL] * (len(cells) if self._columns is None else len(self._columns)))
+            return
         if self._columns is None:
             self._writer.writerow([] if blank else map(cell_of, cells))
             return
@@ -121,6 +139,7 @@ def _read_workbook(task: Task) -> dict[str, Any]:
     except ImportError:
         raise Refused("a workbook", "", installs="excel") from None
     _check_unpacked(task.file)
+    errors = _has_errors(task.file)
     file = os.fdopen(os.dup(task.file), "rb")
     try:
         file.seek(0)
@@ -135,7 +154,7 @@ def _read_workbook(task: Task) -> dict[str, Any]:
                 f"the first row of its sheet {name!r} is empty",
                 "The first row has to name the columns: delete the empty rows above it.",
             )
-        rows, before = _Rows(task), [""] * (sheet.start[1] if sheet.start is not None else 0)
+        rows, before = _Rows(task, errors=errors), [""] * (sheet.start[1] if sheet.start is not None else 0)
         for cells in sheet.iter_rows():
             rows.write([*before, *cells])
             if rows.written == task.rows_max:
@@ -167,6 +186,33 @@ def _check_unpacked(fd: int) -> None:
         ]
         if bombs or size > UNPACKED_MAX:
             raise Refused(f"its parts would become {size:,} bytes", UNPACK_TODO)
+
+
+def _has_errors(fd: int) -> bool:
+    """Whether a cell may be an error. Of a file other than .xlsx it is not known, so it may.
+
+    Refuses formulas without a value: they are read as empty cells, and at the end of a sheet not at all.
+    """
+    errors = parts = 0
+    with os.fdopen(os.dup(fd), "rb") as file, suppress(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError):
+        if not zipfile.is_zipfile(file):
+            return True
+        archive = zipfile.ZipFile(file)
+        for name in archive.namelist():
+            if "worksheets/" in name.casefold() and name.casefold().endswith(".xml"):
+                parts += 1
+                with archive.open(name) as part:
+                    held = b""
+                    while block := part.read(FLUSH_CHARS):
+                        held += block
+                        if _NO_VALUE.search(held):
+                            raise Refused(
+                                "it has formulas without their values, so it is not known what they show",
+                                "Open it in a spreadsheet and save it again, which calculates them.",
+                            )
+                        errors += _ERROR.search(held) is not None
+                        held = held[-OVERLAP:]
+    return bool(errors) or not parts
 
 
 def _sheet(wanted: str | None, visible: Sequence[str], hidden: Sequence[str], has_rows: Any) -> str:

@@ -467,7 +467,8 @@ async def with_sample_check(
             types = plan.arguments.job.id_types
 
             def look_ups(name: str) -> LookUps | None:
-                return target.look_ups(types[name])
+                # In full: a record may hold the ids of some types, such as identities, only when it is asked for them.
+                return target.look_ups(types[name], full=True)
 
             looked_up = await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
         cost = None
