@@ -42,6 +42,7 @@ from tests.harness import (
     steady,
     user_ids,
     wait_until,
+    write_objects,
 )
 from tests.store_child import ran, started
 
@@ -351,8 +352,16 @@ def test_what_shards_cannot_do_is_refused(tmp_path: Path) -> None:
     with sharded(tmp_path, ids) as it:
         ran = bulkdel("plan", "delete-users", it.export, "--sandbox", "--shards", 2, env={})
         assert (ran.code, "bulkdel sandbox" in ran.err) == (2, True), ran
-        one = Case(it.export, it.served, it.ids)
-        ran = run(one, "--limit", 50)
-        assert ran.code == 0, ran
+
+
+def test_a_resume_keeps_the_number_of_processes(tmp_path: Path) -> None:
+    """An export that is too small to be cut is sent by one process. The same command resumes it."""
+    ids = user_ids(100, seed=14)
+    with sandbox(ids) as served:
+        it = Case(write_objects(tmp_path / "export.jsonl", ids), served, len(ids), ["--shards", 2])
+        assert run(it, "--limit", 50).code == 0
+        planned = bulkdel("plan", *(word for word in it.args[1:] if word != "--json"))
+        assert "1, as the run was begun, and not the 2 of --shards" in planned.out, planned
         ran = run(it)
-        assert (ran.code, "without --shards" in ran.err) == (3, True), ran
+        assert (ran.code, ran.counts()) == (0, {"deleted": 100}), ran
+        assert it.effects(ids) == [1] * 100

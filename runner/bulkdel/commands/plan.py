@@ -199,6 +199,8 @@ def _shards_line(plan: Plan) -> list[tuple[str, str]]:
     wanted, shards = plan.arguments.settings.shards, len(plan.shards) + 1
     if plan.progress is None and wanted is not None and wanted > shards:
         return [("shards", f"{shards} of the {wanted} that --shards asks for: the export is too small for more")]
+    if plan.progress is not None and wanted is not None and wanted != shards:
+        return [("shards", f"{shards}, as the run was begun, and not the {wanted} of --shards")]
     return [("shards", f"{shards}, each with a process and a log of its own")] if shards > 1 else []
 
 

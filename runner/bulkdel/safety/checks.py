@@ -190,19 +190,10 @@ def check_not_handed_over(log: Progress | None, path: Path) -> None:
 
 
 def check_shards(arguments: RunArguments, log: Progress | None) -> None:
-    """Refuse another number of processes than the run was begun with, and what a run in several cannot do.
-
-    Raises NotAcceptable and UsageError.
-    """
+    """Refuse what a run in several processes cannot do. Raises UsageError."""
     settings, wanted = arguments.settings, arguments.settings.shards
     if log is not None:
-        begun = len(log.header.shards) + 1
-        if not log.complete and wanted is not None and (wanted > 1) != (begun > 1):
-            raise NotAcceptable(
-                f"{arguments.checkpoint}: this run was begun in {counted(begun, 'shard')}, each with a log of its own. "
-                "Nothing was sent. Go on without --shards: the shards stay as they are."
-            )
-        wanted = begun
+        wanted = len(log.header.shards) + 1  # a resume keeps the cut
     if wanted is None or wanted == 1:
         if settings.on == "ray" and log is None:
             raise UsageError("--on ray: needs --shards N, with N of 2 or more: a process on a node for each")
