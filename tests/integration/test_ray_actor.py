@@ -147,6 +147,17 @@ async def test_no_secret_is_in_what_travels(monkeypatch: pytest.MonkeyPatch) -> 
     assert (made["A"], made["BULKDEL_PROXY"], "BULKDEL_RATE" in made) == ("1", "of the node", False)
 
 
+async def test_a_node_without_a_secret_of_the_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would send without the proxy that the run has."""
+    monkeypatch.delenv("BULKDEL_PROXY", raising=False)
+    before, calls = children(), Twice()
+    secret = Environment(secrets={"BULKDEL_PROXY": "http://u:p@h"})
+    with pytest.raises(NotAcceptable, match=r"node n1 .* BULKDEL_PROXY is not set") as refused:
+        await placed(Work(["jobs"], secret, NOWHERE), calls)
+    assert "u:p" not in str(refused.value)
+    assert (children(), calls.killed) == (before, True)
+
+
 async def test_a_node_that_does_not_answer_is_lost() -> None:
     calls, lost = Twice(), list[bool]()
     process = await placed(work("sandbox", "--port", 0), calls, lost)

@@ -54,11 +54,16 @@ class Parcel(TypedDict):
 
 
 def parcel_of(work: Work) -> Parcel:
-    """The work as it travels. No secret is in it."""
+    """The work as it travels. No secret is in it: the node must have each in a variable of the same name.
+
+    A node without one is refused. It would send without the proxy of the run, for example.
+    """
+    environment = work.environment
+    of_node = {**environment.sources, **{name: name for name in environment.secrets}}
     return Parcel(
         tool=version("bulkdel"),
         words=[*work.words],
-        environment=asdict(replace(work.environment, secrets={})),
+        environment=asdict(replace(environment, secrets={}, sources=of_node)),
         group=work.keeper.group,
         folder=str(Path.cwd() if work.folder is None else work.folder.absolute()),
         order=work.order,
@@ -130,7 +135,7 @@ class Actor:
             failed = f"has bulkdel {here}, and bulkdel {parcel['tool']} gives the order. Install the same on every node"
             return Started(tool=here, failed=failed)
         # Mode 0700, and a short path: a socket has room for few bytes.
-        socket_folder = tempfile.mkdtemp(prefix="bulkdel-")
+        socket_folder, server = tempfile.mkdtemp(prefix="bulkdel-"), None
         try:
             server = await asyncio.start_unix_server(self._relay, f"{socket_folder}/rate", limit=LINE_MAX)
             work = Work(
@@ -142,6 +147,8 @@ class Actor:
             )
             self._process = await LocalProcesses(_of_node()).place(work)
         except (OSError, UsageError) as error:
+            if server is not None:
+                server.close()
             shutil.rmtree(socket_folder, ignore_errors=True)
             reason = error.strerror if isinstance(error, OSError) else error
             return Started(tool=here, failed=f"cannot start a process: {reason}")
