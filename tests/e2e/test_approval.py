@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shlex
 import signal
@@ -316,11 +317,11 @@ def test_another_user_is_required(tmp_path: Path) -> None:
 def test_no_secret_is_in_a_plan(tmp_path: Path) -> None:
     """Neither the key, nor the URL of a notification, nor the query of an address."""
     with desk(tmp_path) as it:
-        env = {"BULKDEL_NOTIFY": f"{it.served.url}/hook-hidden"}
-        ran = it.plan("--slow-while", f"{it.served.url}/health?hidden", "--archive", "file:///tmp/hidden", env=env)
+        env = {"BULKDEL_NOTIFY": f"{it.served.url}/hook-private"}
+        ran = it.plan("--slow-while", f"{it.served.url}/health?private", "--archive", "file:///tmp/private", env=env)
         assert ran.code == 0, ran.err
         text = it.file.read_text()
-        assert "hidden" not in text
+        assert "private" not in text
         assert not [value for value in KEYS.values() if value in text]
 
 
@@ -367,6 +368,11 @@ def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> No
         assert ran.code == 0, ran.err
         assert json.loads((tmp_path / "plan.json").read_text())["numbers"]["ids"] == 53
         assert "@example" not in (tmp_path / "plan.json").read_text()
+        shown = bulkdel("show", "plan.json", cwd=tmp_path).out
+        which = {"users.xlsx": "sheet `Leavers`", "keep.csv": "column `Mail`, each email looked up"}
+        for name, words in which.items():
+            sha256 = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+            assert f"`{name}`, {words}, SHA-256 {sha256}\n" in shown
         there = tmp_path / "there"
         there.mkdir()
         for name in ("plan.json", "users.xlsx", "keep.csv"):

@@ -269,6 +269,24 @@ def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name], "nothing is left behind"
 
 
+def test_the_sheet_of_the_export_may_be_another_than_that_of_an_exclude_file(tmp_path: Path) -> None:
+    """The plan names the sheet of each exclude file, and its hidden ones. A named sheet is taken where there is one."""
+    ids = user_ids(4)
+    rows = {id_: [["id"], [id_]] for id_ in ids}
+    export = workbook(tmp_path / "e.xlsx", {"A": [["id"], *([id_] for id_ in ids)], "B": [["id"], ["x"]]})
+    keep = workbook(tmp_path / "k.xlsx", {"Keep": rows[ids[0]], "Old": rows[ids[1]]}, hidden=["Old"])
+    ran = plan(export, "--sheet", "A", "--exclude", keep)
+    assert ran.code == 0, ran.err
+    assert f"1 id in {keep}, sheet 'Keep'" in ran.out
+    assert f"{keep}: hidden and not read: Old" in ran.out
+    assert "3 ids in " in ran.out
+    both = workbook(tmp_path / "b.xlsx", {"Keep": rows[ids[0]], "A": [["id"], *([id_] for id_ in ids[:2])]})
+    assert "2 ids in 1 request" in plan(export, "--sheet", "A", "--exclude", both).out
+    two = workbook(tmp_path / "t.xlsx", {"Keep": rows[ids[0]], "More": rows[ids[1]]})
+    ran = plan(export, "--sheet", "A", "--exclude", two)
+    assert (ran.code, "several sheets have rows" in ran.err) == (3, True), ran.err
+
+
 def test_a_sheet_that_is_named_is_read_also_when_it_is_hidden(tmp_path: Path) -> None:
     ids = user_ids(4)
     sheets = {"A": [["id"], [ids[0]]], "B": [["id"], [ids[1]]], "C": [["id"], *([id_] for id_ in ids)]}

@@ -381,9 +381,12 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the protected ids, one line for each source, with their number in the export."""
     found, rows = plan.export.preflight, plan.export.counts["excluded"]
     for file in plan.excluded:
-        column = f", column {file.column!r}" if file.column is not None else ""
+        column = f", sheet {file.sheet_read!r}" if file.sheet_read is not None else ""
+        column += f", column {file.column!r}" if file.column is not None else ""
         kind = f", each {file.id_type} looked up" if file.looked_up else ""
         yield "protected", f"{counted(file.ids, 'id')} in {file.path}{column}{kind}"
+        if file.sheets_hidden is not None:
+            yield "note", f"{file.path}: hidden and not read: {file.sheets_hidden}"
     yield from _looked_up_lines(plan)
     if plan.excluded and found is not None and found.kept:
         text = f"{found.kept:,} of these ids may be in the export, so {counted(rows, 'row', 'is', 'are')} left out"

@@ -73,14 +73,24 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     export = values["export"]
     how = {name: value for name, value in export.items() if name not in {"name", "sha256", "bytes", "object"}}
     read = ", ".join(f"{name} {_code(value)}" for name, value in how.items() if value not in {None, False})
-    yield "export", f"{_code(export['name'])}, {amount(export['bytes'])}, SHA-256 {export['sha256']}"
+    bytes_ = f"{amount(export['bytes'])}, SHA-256 {export['sha256']}"
+    if (table := export.get("object", {}).get("table")) is None:
+        yield "export", f"{_code(export['name'])}, {bytes_}"
+    else:
+        sheet = "" if table["sheet"] is None else f", sheet {_code(table['sheet'])}"
+        hidden = f", hidden and not read: {_code(table['hidden'])}" if table["hidden"] else ""
+        yield "export", f"{_code(export['name'])}{sheet}{hidden}, SHA-256 {table['sha256']}"
+        yield "its rows", f"copied as CSV: {bytes_}"
     yield "read as", f"{values['id_type']}, {read}"
     for name, value in values["parameters"].items():
         if value not in (None, []):
             yield "parameter", f"{option_of(name)} {_code(value)}"
     for file in values["exclude"]:
         ids = f"{counted(file['ids'], 'id')} in " if isinstance(file.get("ids"), int) else ""
-        yield "never sent", f"{ids}{_code(file['name'])}, SHA-256 {file['sha256']}"
+        named = (("sheet", "sheet_read"), ("column", "column"), ("hidden and not read:", "sheets_hidden"))
+        which = "".join(f", {word} {_code(file[name])}" for word, name in named if file.get(name) is not None)
+        which += f", each {_plain(file['id_type'])} looked up" if file.get("looked_up") else ""
+        yield "never sent", f"{ids}{_code(file['name'])}{which}, SHA-256 {file['sha256']}"
     for name, value in values["guards"].items():
         yield "spared", f"accounts by {option_of(name)} {_code(value)}"
     options = {option_of(name): value for name, value in values["options"].items() if value is not False}

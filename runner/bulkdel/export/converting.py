@@ -55,12 +55,17 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A workbook or a Parquet file that is to be read. format: `workbook` or `parquet`."""
+    """A workbook or a Parquet file that is to be read.
+
+    format: `workbook` or `parquet`. sheet_may_lack: whether a workbook without the sheet of --sheet is read as if none
+    was named.
+    """
 
     export: Export
     format: str
     options: ReadOptions
     on_progress: Told
+    sheet_may_lack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +90,14 @@ def csv_options(options: ReadOptions) -> ReadOptions:
     return replace(options, format="csv", encoding=None)
 
 
-def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> Export:
+def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> tuple[Export, dict[str, Any]]:
     """Copy every column to a file in `folder` without a name. for_advice: of a Parquet file the first rows suffice.
+
+    Returns the copy, and the sheet that was read with the names of the hidden ones (`sheet`, `hidden`).
 
     Raises NotAcceptable for a file that cannot be read, UsageError without the extra.
     """
-    return _unnamed(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)[0]
+    return _unnamed(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)
 
 
 def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool) -> Rows:
@@ -237,6 +244,7 @@ def _convert(
         "sheet": table.options.sheet,
         "columns": columns,
         "rows_max": rows_max,
+        "sheet_may_lack": table.sheet_may_lack,
     }
     child = subprocess.Popen(  # noqa: S603 - this program itself
         [sys.executable, "-P", "-m", "bulkdel.export.tables", orjson.dumps(task).decode()],

@@ -68,7 +68,8 @@ class Refused(Exception):
 class Task:
     """What is to be read.
 
-    format: `workbook` or `parquet`. file, out: descriptors. sheet: --sheet.
+    format: `workbook` or `parquet`. file, out: descriptors. sheet: --sheet. sheet_may_lack: whether a workbook without
+    that sheet is read as if none was named.
     columns: which of the columns of a row are written, from 0; None for all. rows_max: rows to read, the heading
     included; None for all.
     """
@@ -79,6 +80,7 @@ class Task:
     sheet: str | None = None
     columns: Sequence[int] | None = None
     rows_max: int | None = None
+    sheet_may_lack: bool = False
 
 
 def read(task: Task) -> dict[str, Any]:
@@ -147,7 +149,8 @@ def _read_workbook(task: Task) -> dict[str, Any]:
         worksheets = [each for each in workbook.sheets_metadata if each.typ is calamine.SheetTypeEnum.WorkSheet]
         visible = [each.name for each in worksheets if each.visible is calamine.SheetVisibleEnum.Visible]
         hidden = [each.name for each in worksheets if each.name not in visible]
-        name = _sheet(task.sheet, visible, hidden, lambda name: workbook.get_sheet_by_name(name).height > 0)
+        wanted = None if task.sheet_may_lack and task.sheet not in {*visible, *hidden} else task.sheet
+        name = _sheet(wanted, visible, hidden, lambda name: workbook.get_sheet_by_name(name).height > 0)
         sheet = workbook.get_sheet_by_name(name)
         if sheet.start is not None and sheet.start[0] > 0:
             raise Refused(

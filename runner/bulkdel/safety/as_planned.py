@@ -16,6 +16,7 @@ from bulkdel.core.guards import Guard
 from bulkdel.core.plan_file import differences, sample_difference
 from bulkdel.errors import NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
+from bulkdel.export.download import Source
 from bulkdel.format import printable
 from bulkdel.job import Target
 from bulkdel.safety.plan_file import COMPARED_BY_MEANING, OWN, PACE, PlanFile
@@ -34,7 +35,7 @@ def approved_values(plan: Plan) -> dict[str, Any]:
         "pool": plan.pool,
         "export": {
             "name": printable(plan.export_named),
-            **({} if export.source is None else {"object": export.source.to_json()}),
+            **({} if export.source is None else {"object": _object(export.source)}),
             "sha256": pinned["sha256"],
             "bytes": pinned["bytes"],
             **pinned["source"],
@@ -47,6 +48,14 @@ def approved_values(plan: Plan) -> dict[str, Any]:
         "not_after": None if plan.until is None else plan.until.isoformat(),
         "digest": plan.digest,
     }
+
+
+def _object(source: Source) -> dict[str, Any]:
+    """What the copy is one of. Of a table also its SHA-256 and its sheets."""
+    table = source.table
+    if table is None:
+        return source.to_json()
+    return {**source.to_json(), "table": {name: table[name] for name in ("sha256", "sheet", "hidden")}}
 
 
 def _asked_for(arguments: RunArguments) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, names_in
@@ -31,9 +32,10 @@ from bulkdel.export.sniff import is_bare_list
 class ExcludeFile:
     """One exclude file.
 
-    path: without column and type. sha256: of its bytes, hex. ids: how many rows it has.
+    path: without column and type. sha256: of its bytes, hex. ids: how many it has, one a row.
     column, sheet: as the user named them. id_type: of its ids. looked_up: whether that is another than the run's, so
-    that its accounts are found by look-ups.
+    that its accounts are found by look-ups. sheet_read: of a workbook. sheets_hidden: those that were not read, as one
+    text; None without any.
     """
 
     path: str
@@ -43,6 +45,8 @@ class ExcludeFile:
     column: str | None = None
     sheet: str | None = None
     looked_up: bool = False
+    sheet_read: str | None = None
+    sheets_hidden: str | None = None
 
     @property
     def key(self) -> str:
@@ -76,7 +80,7 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
             looked_up = id_type.name != options.id_type.name
             own = _of_another_type(options, id_type) if looked_up else options
             own = own if found_name.column is None else replace(own, id_field=found_name.column)
-            rows, own = _rows(export, own, fetching, folder, stack)
+            rows, own, sheets = _rows(export, own, fetching, folder, stack)
             try:
                 found, used = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
@@ -89,9 +93,14 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
                 else:
                     ids.update(good)
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
-        sheet = options.sheet if rows is not export else None
-        column = found_name.column
-        files.append(ExcludeFile(export.path, sha256, found.rows, id_type.name, column, sheet, looked_up))
+        read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
+        sheet = read if read == options.sheet else None
+        files.append(
+            ExcludeFile(
+                *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
+                ", ".join(hidden) or None,
+            )
+        )
     return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})
 
 
@@ -133,11 +142,15 @@ def _of_another_type(options: ReadOptions, id_type: IdType) -> ReadOptions:
 
 def _rows(
     export: Export, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
-) -> tuple[Export, ReadOptions]:
-    """The rows as text: the file itself, or those of a table, copied to a file without a name."""
+) -> tuple[Export, ReadOptions, dict[str, Any]]:
+    """The rows as text: the file itself, or those of a table, copied to a file without a name; and its sheets.
+
+    --sheet may be that of the export, so a workbook need not have it.
+    """
     if (table := table_of(export, options, fetching.on_progress)) is None:
-        return export, options
-    return stack.enter_context(all_columns(table, folder)), csv_options(options)
+        return export, options, {}
+    copy, sheets = all_columns(replace(table, sheet_may_lack=True), folder)
+    return stack.enter_context(copy), csv_options(options), sheets
 
 
 def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> tuple[Preflight, ReadOptions]:

@@ -242,7 +242,7 @@ def _export_refusal(
     with ExitStack() as stack:
         file = rows = stack.enter_context(open_export(arguments.export))
         if (table := table_of(file, options, reading.fetched)) is not None:
-            rows = stack.enter_context(all_columns(table, folder, for_advice=True))
+            rows = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
         own = options if table is None else csv_options(options)
         try:
             rng = random.Random(0)  # noqa: S311 - nothing is drawn
@@ -391,7 +391,7 @@ def _with_advice(
     with ExitStack() as stack:
         if (table := table_of(file, options, reading.fetched)) is not None:
             folder = beside(arguments.checkpoint, "").absolute().parent
-            file = stack.enter_context(all_columns(table, folder, for_advice=True))
+            file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
             options = csv_options(options)
         ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways
     said: list[Words] = []
