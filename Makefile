@@ -80,7 +80,7 @@ test-store:
 	.venv-store/bin/python -m pip install --quiet botocore 'moto[s3,server]'
 	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py tests/e2e/test_store_moto.py
 
-# Shards on a Ray cluster of several nodes on this machine, which are killed and frozen: about six minutes. Ray comes from pip.
+# Shards on a Ray cluster of several nodes on this machine, which are killed and frozen: about eight minutes. Ray comes from pip.
 test-ray:
 	$(MAKE) .venv-ray/.installed VENV=.venv-ray
 	.venv-ray/bin/python -m pip install --quiet 'ray>=2.55,<3'

@@ -6,12 +6,13 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -22,6 +23,9 @@ AUTH_MODE = "RAY_AUTH_MODE"
 TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 TOKENS = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
+
+REACH_S = 10.0
+"""So long it may take to connect to the cluster."""
 
 PROBE_S = 60.0
 """Time limit of the request without a token."""
@@ -42,11 +46,7 @@ def joined() -> Iterator[None]:
         import ray  # noqa: PLC0415 - an extra installs it
     except ModuleNotFoundError:
         raise UsageError("--on ray: Ray is not installed. Install it: pip install 'bulkdel[ray]'") from None
-    if os.environ.get(ADDRESS, "").startswith("ray://"):
-        raise UsageError(
-            f"--on ray: {ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
-            "`ray job submit`"
-        )
+    _check_reached(os.environ.get(ADDRESS, ""))
     logging.getLogger("ray").setLevel(logging.ERROR)
     at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -56,14 +56,14 @@ def joined() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
-    stdout = sys.stdout
     try:
         _check_token_asked(ray.get_runtime_context().gcs_address)
-        sys.stdout = cast("TextIO", _OfMainThread(stdout))
-        yield
+        with redirect_stdout(cast("TextIO", _OfMainThread(sys.stdout))):
+            yield
     finally:
-        ray.shutdown()
-        sys.stdout = stdout
+        # The result is printed already. Ray still prints what it has held back.
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            ray.shutdown()
 
 
 class _OfMainThread:
@@ -111,6 +111,22 @@ class Nodes:
             self._avoided[node] = time.monotonic() + AVOIDED_S
 
 
+def _check_reached(address: str) -> None:
+    """Refuse an address that is of no cluster: Ray itself would try for minutes. Raises UsageError."""
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--on ray: {ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
+            "`ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(f"--on ray: cannot join a Ray cluster: {address}: {reason}. {_how_to_start()}") from None
+
+
 def _check_token_asked(address: str) -> None:
     """Ask the cluster for its state without a token. Raises UsageError when it answers."""
     program = shutil.which("ray", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -118,9 +134,15 @@ def _check_token_asked(address: str) -> None:
         raise UsageError("--on ray: the program `ray` is not there. Install it: pip install 'bulkdel[ray]'")
     environ = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
     command = [program, "status", "--address", address]
-    asked = subprocess.run(  # noqa: S603 - its own program
-        command, env={**environ, AUTH_MODE: "disabled"}, capture_output=True, timeout=PROBE_S, check=False
-    )
+    try:
+        asked = subprocess.run(  # noqa: S603 - its own program
+            command, env={**environ, AUTH_MODE: "disabled"}, capture_output=True, timeout=PROBE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"--on ray: the cluster does not answer `ray status` within {PROBE_S:.0f} s, so it is not known whether it "
+            "asks for a token. Run the same command again when it does"
+        ) from None
     if asked.returncode == 0:
         raise UsageError(
             "--on ray: this cluster takes requests without a token, so anything that reaches it can run code where the "
