@@ -282,8 +282,8 @@ MUTANTS = (
     Mutant(
         "a secret of the environment travels to the nodes",
         "runner/bulkdel/fleet/on_ray/actor.py",
-        "environment=asdict(replace(work.environment, secrets={})),",
-        "environment=asdict(replace(work.environment, names=None)),",
+        "environment=asdict(replace(environment, secrets={}, sources=of_node)),",
+        "environment=asdict(replace(environment, sources=of_node)),",
         "integration/test_ray_actor.py::test_no_secret_is_in_what_travels",
     ),
     Mutant(

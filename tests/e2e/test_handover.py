@@ -557,7 +557,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(packed_run: Members, tm
     archive.write_bytes(zstandard.compress(HOSTILE[name](packed_run)))
     with pytest.raises(NotAcceptable) as refused:
         unpacked(archive)
-    assert str(refused.value).isprintable() or "\x1b" not in str(refused.value)
+    assert "\x1b" not in str(refused.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()] == [archive]
     assert [path.name for path in home.iterdir()] == [archive.name]
 
