@@ -122,7 +122,8 @@ def test_the_plan_as_json(tmp_path: Path) -> None:
         assert (plan["pool"], plan["host"], plan["trouble"]) == (POOL, served.url, [])
         assert (plan["sample"]["asked"], plan["sample"]["found"]) == (55, 55)
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (keep, export)]
-        assert plan["exclude"] == [{"path": str(keep), "ids": 5, "sha256": digests[0]}]
+        read_as = {"column": None, "id_type": "user_id"}
+        assert plan["exclude"] == [{"path": str(keep), "ids": 5, "sha256": digests[0], **read_as}]
         assert plan["sha256"] == digests[1]
         assert [note["rows"] for note in plan["notes"]] == [1, 1]
         assert plan["command"][0] == "bulkdel"
@@ -171,10 +172,10 @@ def test_the_ending_of_a_report(tmp_path: Path) -> None:
     """One that promises another format is refused, unless the format is said."""
     with case(tmp_path, IDS) as it:
         assert it.run("--limit", 5).code == 0
-        for name in ("r.xlsx", "r.csv.gz", "r.CSV", "r.txt"):
+        for name in ("r.xls", "r.html", "r.CSV", "r.txt"):
             more = ("--format", "csv") if name == "r.txt" else ()
             ran = bulkdel("results", it.log, "--out", tmp_path / name, *more)
-            refused = name in {"r.xlsx", "r.csv.gz"}
+            refused = name in {"r.xls", "r.html"}
             assert ran.code == (2 if refused else 0), ran.err
             assert (tmp_path / name).exists() is not refused
             if refused:

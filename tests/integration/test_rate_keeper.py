@@ -227,14 +227,16 @@ async def test_a_share_lasts_from_the_ask_on_and_not_from_its_answer() -> None:
     clock, asked = asyncio.get_running_loop().time, list[float]()
 
     async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        asked.append(now())
-        number = orjson.loads(await reader.readline())["number"]
-        await asyncio.sleep(2)
-        share = {"serial": 1, "rate": 100.0, "asked": number, "pause_s": 0.0, "slowed": None}
-        writer.write(orjson.dumps(share) + b"\n")
-        await reader.read()
-        writer.close()
+        try:
+            await reader.readline()
+            asked.append(now())
+            number = orjson.loads(await reader.readline())["number"]
+            await asyncio.sleep(2)
+            share = {"serial": 1, "rate": 100.0, "asked": number, "pause_s": 0.0, "slowed": None}
+            writer.write(orjson.dumps(share) + b"\n")
+            await reader.read()
+        finally:
+            writer.close()
 
     with tempfile.TemporaryDirectory() as folder:
         server = await asyncio.start_unix_server(answer_late, Path(folder) / "rate")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import warnings
 from collections.abc import Iterable
 
 import pytest
@@ -15,14 +13,6 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from tests.loops import now
 from tests.rawserver import RawServer, always, answer
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_the_garbage_of_other_tests() -> None:
-    """These tests make so many objects that Python collects what earlier tests left: a warning there is not theirs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def beyond(times: Iterable[float], rate: float) -> float:
