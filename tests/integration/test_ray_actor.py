@@ -7,17 +7,19 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bulkdel.errors import NotAcceptable
+from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
 from bulkdel.fleet.on_ray.lines import Kind, Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
-from bulkdel.fleet.placing import Environment, Exited, Said, Work
+from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
 from bulkdel.fleet.plain_export import export_for_all_machines
 from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.fleet.sharded_session import ShardedSession
@@ -26,6 +28,7 @@ from bulkdel.job import load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
+from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_shards import export_of
 from tests.harness import KEYS, POOL, case, sandbox, user_ids
 
@@ -174,6 +177,10 @@ class Nodes:
 
     def __init__(self) -> None:
         self.calls = list[Twice]()
+        self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def failed(self) -> str:
+        return await self.failure
 
     async def place(self, work: Work) -> OnNode:
         self.calls.append(Twice())
@@ -183,41 +190,90 @@ class Nodes:
         pass
 
 
-async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The node lives and reaches the server and the store. Its process gets no share of the rate, and loses its log."""
-    ids, before = user_ids(2_400, seed=52), children()
-    for name, value in KEYS.items():  # of the nodes
-        monkeypatch.setenv(name, value)
-    nodes, export = Nodes(), export_of(tmp_path, ids)
+@asynccontextmanager
+async def sent_on(engine: Engine, folder: Path, ids: Sequence[str]) -> AsyncIterator[tuple[Sandbox, Run]]:
+    """A run in two shards that this engine places. It is confirmed and started."""
+    export = export_of(folder, ids)
     with sandbox(ids) as served:
         settings = Settings(
-            host=served.url, store=f"file://{tmp_path}/store", shards=2, rate=60, chunk_size=10, concurrency=8
+            host=served.url, store=f"file://{folder}/store", shards=2, rate=60, chunk_size=10, concurrency=8
         )
-        arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, os.environ)
-        session = partial(ShardedSession, engine=nodes, export_of=export_for_all_machines)
+        arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, {**os.environ, **KEYS})
+        session = partial(ShardedSession, engine=engine, export_of=export_for_all_machines)
         async with Run(arguments, make_session=session) as opened:
             await opened.plan()
             await opened.confirm(ids=len(ids), pool=POOL)
             opened.start()
-            while served.pool.deleted < 200:  # noqa: ASYNC110 - nothing tells
-                await asyncio.sleep(0.01)
-            cut_off = nodes.calls[0]
-            cut_off.silent = True
-            finishing = asyncio.create_task(opened.finished())
-            await asyncio.wait({finishing}, timeout=60)
-            assert finishing.done()
-            ended = finishing.result()
+            yield served, opened
+
+
+async def deleted(served: Sandbox, count: int) -> None:
+    while served.pool.deleted < count:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
+
+
+async def no_more_than(before: list[int]) -> None:
+    """Wait until every process of bulkdel has ended that was started since."""
+    async with asyncio.timeout(20):
+        while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def _keys_on_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path) -> None:
+    """The node lives and reaches the server and the store. Its process gets no share of the rate, and loses its log."""
+    ids, before, nodes = user_ids(2_400, seed=52), children(), Nodes()
+    async with sent_on(nodes, tmp_path, ids) as (served, opened):
+        await deleted(served, 200)
+        cut_off = nodes.calls[0]
+        cut_off.silent = True
+        async with asyncio.timeout(60):
+            ended = await opened.finished()
         assert (ended.exit_code, ended.counts["deleted"]) == (0, len(ids)), ended.why
         assert len(nodes.calls) == 3
         assert {served.ledger.effects(each, "user_id") for each in ids} == {1}
-        async with asyncio.timeout(20):
-            while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
-                await asyncio.sleep(0.05)
-            await exited(cut_off.actor)
+        await no_more_than(before)
+        await exited(cut_off.actor)
         sent = sum(size * count for size, count in served.ledger.chunk_sizes.items())
-        assert sent - len(ids) <= settings.concurrency * 10
+        assert sent - len(ids) <= 8 * 10
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_a_run_halts_with_its_engine(tmp_path: Path) -> None:
+    """Its requests may finish, and its log says how far it is. Nothing is placed again."""
+    ids, before, nodes = user_ids(2_400, seed=53), children(), Nodes()
+    async with sent_on(nodes, tmp_path, ids) as (served, opened):
+        await deleted(served, 200)
+        nodes.failure.set_result("the head does not answer")
+        async with asyncio.timeout(60):
+            ended = await opened.finished()
+        assert (ended.exit_code, ended.why) == (4, "the head does not answer")
+        assert ended.counts["deleted"] == served.pool.deleted < len(ids)
+        assert len(nodes.calls) == 2
+        await no_more_than(before)
+
+
+async def test_a_process_that_refuses_its_environment_is_not_started_again(tmp_path: Path) -> None:
+    class Misspelt(LocalProcesses):
+        placed = 0
+
+        async def place(self, work: Work) -> LocalProcess:
+            self.placed += 1
+            return await super().place(replace(work, environment=work.environment.plus({"BULKDEL_RAT": "1"})))
+
+    engine = Misspelt({**os.environ, **KEYS})
+    async with sent_on(engine, tmp_path, user_ids(2_400, seed=54)) as (served, opened):
+        async with asyncio.timeout(60):
+            ended = await opened.finished()
+        assert (ended.exit_code, served.pool.deleted) == (4, 0), ended.why
+        assert "has refused its command line or environment" in ended.why
+        assert engine.placed == 2
 
 
 async def test_a_process_without_a_poll_is_killed() -> None:

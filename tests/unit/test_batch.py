@@ -208,6 +208,7 @@ def test_when_no_other_run_begins() -> None:
     assert NightState(failures=2, failures_max=1, until=at).closed(at) == 4
     assert NightState(failures=2, failures_max=1, signal=15, until=at).closed(at) == 143
     assert NightState(signal=2, file_failed=True).closed(at) == 5
+    assert NightState(engine_failed=True, until=at).closed(at) == 4
 
 
 def test_a_time_of_day_that_has_just_stopped_the_batch() -> None:

@@ -174,6 +174,7 @@ class Night:
             list(self._progress.values()), log_format=arguments.log_format, interval_s=arguments.progress_every
         )
         self._address = page_address(arguments.listen)
+        self._engine = engine
         self._children = Children(engine)
 
     def _head(self) -> dict[str, Any]:
@@ -347,8 +348,18 @@ class Night:
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
-        async with self._reporter.running():
-            await asyncio.gather(*map(settle, able))
+        stopping = asyncio.create_task(self._stop_with_the_engine())
+        try:
+            async with self._reporter.running():
+                await asyncio.gather(*map(settle, able))
+        finally:
+            stopping.cancel()
+
+    async def _stop_with_the_engine(self) -> None:
+        """When the engine has failed every child drains, and no other begins: none could be placed again."""
+        say(f"{await self._engine.failed()}. Every run drains", "engine.failed", level="error")
+        self._state = replace(self._state, engine_failed=True)
+        self._children.send_signal(signal.SIGTERM)
 
     async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> Ended:
         more: dict[str, Any] = {

@@ -215,13 +215,15 @@ class NightState:
     """What decides whether another run may begin.
 
     failures: runs that have failed. failures_max: --stop-after-failures; None for never. signal: the number of the one
-    that came. file_failed: whether the log of the batch could not be written. until: --not-after.
+    that came. file_failed: whether the log of the batch could not be written. engine_failed: whether no process can be
+    placed any more. until: --not-after.
     """
 
     failures: int = 0
     failures_max: int | None = None
     signal: int | None = None
     file_failed: bool = False
+    engine_failed: bool = False
     until: datetime | None = None
 
     def closed(self, now: datetime) -> int | None:
@@ -230,7 +232,7 @@ class NightState:
             return EXIT_FILE
         if self.signal is not None:
             return EXIT_SIGNAL + self.signal
-        if self.failures_max is not None and self.failures >= self.failures_max:
+        if self.engine_failed or (self.failures_max is not None and self.failures >= self.failures_max):
             return EXIT_REMAINING
         return EXIT_STOPPED if self.until is not None and now >= self.until else None
 

@@ -54,6 +54,11 @@ class LocalProcesses:
         writer.write(work.order)
         return LocalProcess(process, reader, writer)
 
+    async def failed(self) -> str:
+        """This machine fails only together with this process."""
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
+
     def leave(self) -> None:
         """End every process at once."""
         for process in self._processes:

@@ -146,6 +146,10 @@ class Engine(Protocol):
         """
         ...
 
+    async def failed(self) -> str:
+        """Wait until the engine itself has failed, and return how. Cancel it when that no longer matters."""
+        ...
+
     def leave(self) -> None:
         """End every process at once: for a second signal, in whose handler nothing may wait."""
         ...

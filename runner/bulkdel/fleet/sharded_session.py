@@ -68,6 +68,9 @@ STARTS_MAX = 5
 START_AGAIN_S = 0.5
 """So long is waited before it is started again, times how often it has ended."""
 
+REFUSALS = {kind.exit_code: kind for kind in (UsageError, NotAcceptable)}
+"""By its exit code, how a process ends that has begun nothing. It has said why on its stderr."""
+
 FREE_S = 15.0
 """So long is waited for the processes of an earlier session that was killed."""
 
@@ -137,6 +140,7 @@ class ShardedSession:
             await log.begun()  # before a shard begins
             self._shards = await asyncio.to_thread(self._read_shards, len(spans))
             stack.callback(asyncio.create_task(self._drain_on_failure()).cancel)
+            stack.callback(asyncio.create_task(self._halt_with_the_engine()).cancel)
             export = await asyncio.to_thread(self._export_of, plan, stack)
             rate = plan.arguments.settings.rate
             async with keeping_rate({GROUP: rate}, restarted=killed) as self._keeper:
@@ -254,6 +258,10 @@ class ShardedSession:
                         say(f"shard {shard.number}: {os.fsdecode(line).rstrip()}", "shard_said")
                     case Exited(code):
                         lost = code is None
+                        if found is None and code in REFUSALS:
+                            why = f"the process of shard {shard.number} has refused its command line or environment"
+                            found = REFUSALS[code](why)
+                            self._drain.begin(Stop(why, error=found))
         finally:
             watching.cancel()
             shard.placed = None
@@ -306,6 +314,11 @@ class ShardedSession:
             await self._log.watch_failure()
         except FileFailed as error:
             self._drain.begin(Stop(str(error), error=error))
+
+    async def _halt_with_the_engine(self) -> None:
+        """Halt when the engine has failed: a process that ends then could not be placed again."""
+        failure = Halted(await self._engine.failed())
+        self._drain.begin(Stop(str(failure), error=failure))
 
     async def _drain_it(self, placed: Placed) -> None:
         """Tell a process to drain when the session does. Kill it when it does not end."""

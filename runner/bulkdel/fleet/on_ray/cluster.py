@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -27,6 +28,11 @@ TOKENS = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
 REACH_S = 10.0
 """So long it may take to connect to the cluster."""
 
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
+RECONNECT_S = 3_600
+"""Ray ends this process when the head has been away for so long; by default a minute. Before, the run ends by itself,
+and its requests may finish."""
+
 PROBE_S = 60.0
 """Time limit of the request without a token."""
 
@@ -49,6 +55,7 @@ def joined() -> Iterator[None]:
     _check_reached(os.environ.get(ADDRESS, ""))
     logging.getLogger("ray").setLevel(logging.ERROR)
     at_sigterm = signal.getsignal(signal.SIGTERM)
+    os.environ.setdefault(RECONNECT, str(RECONNECT_S))
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -57,7 +64,7 @@ def joined() -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
     try:
-        _check_token_asked(ray.get_runtime_context().gcs_address)
+        _check_token_asked(head_address())
         with redirect_stdout(cast("TextIO", _OfMainThread(sys.stdout))):
             yield
     finally:
@@ -79,6 +86,25 @@ class _OfMainThread:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def head_address() -> str:
+    """Where the head of the cluster listens, HOST:PORT."""
+    import ray  # noqa: PLC0415
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+async def is_answered(address: str, seconds: float) -> bool:
+    """Whether a connection to HOST:PORT is taken within this time."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError:  # a time-out is one
+        return False
+    writer.close()
+    return True
 
 
 class Nodes:

@@ -8,6 +8,7 @@ rate any more, and its licence to send ends with the log.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
-from bulkdel.fleet.on_ray.cluster import Nodes
+from bulkdel.fleet.on_ray.cluster import Nodes, head_address, is_answered
 from bulkdel.fleet.on_ray.lines import Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Work
@@ -30,6 +31,13 @@ SILENT_S = 10.0
 
 KILL_S = 1.0
 """So long is waited for a process to be killed. One that is lost may go on: nothing depends on its end."""
+
+HEAD_SILENT_S = 15.0
+"""A head that does not answer for so long has failed. Ray ends this process after `cluster.RECONNECT_S`, wherever it is
+and with exit code 1, so the run has to end before."""
+
+HEAD_LOOK_S = 1.0
+"""So often the head is asked."""
 
 CALLS_AT_ONCE = 8
 """Calls that an actor serves at the same time: a poll waits for a second."""
@@ -49,6 +57,15 @@ class RayNodes:
         placed = OnNode(RayActor(node), node[:12], work.keeper, partial(self._nodes.ended, node))
         await placed.start(parcel_of(work))
         return placed
+
+    async def failed(self) -> str:
+        """Wait until the head of the cluster has not answered for HEAD_SILENT_S, and say so."""
+        clock, answered = time.monotonic, time.monotonic()
+        while clock() < answered + HEAD_SILENT_S:
+            await asyncio.sleep(HEAD_LOOK_S)
+            if await is_answered(head_address(), HEAD_LOOK_S):
+                answered = clock()
+        return f"the head of the Ray cluster has not answered for {HEAD_SILENT_S:.0f} s"
 
     def leave(self) -> None:
         """End every process at once: its actor ends with this process, and it ends with its actor."""
