@@ -31,7 +31,7 @@ CAMPAIGNS := tests/campaigns tests/e2e tests/integration tests/simulation
 test: $(STAMP)
 	$(MAKE) --jobs=2 check timed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
+	$(BIN)/coverage run -m pytest -n 5 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90

@@ -2390,8 +2390,8 @@ MUTANTS = (
     Mutant(
         "a run that fails stops the others of its batch",
         "runner/bulkdel/core/batch.py",
-        "        if self.failures_max is not None and self.failures >= self.failures_max:\n",
-        "        if self.failures >= (self.failures_max or 1):\n",
+        "self.failures_max is not None and self.failures >= self.failures_max",
+        "self.failures >= (self.failures_max or 1)",
         "e2e/test_batch.py::test_different_endings_in_one_night",
     ),
     Mutant(

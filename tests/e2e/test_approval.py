@@ -179,6 +179,8 @@ def rewritten(path: Path, **changes: Any) -> None:
     [
         (["--limit", "400"], {}, "--limit: the plan has 500, now 400"),
         (["--allow-absent"], {}, "--allow-absent: the plan has none, now yes"),
+        ([], {"BULKDEL_LIMIT": "400"}, "--limit: the plan has 500, now 400"),
+        ([], {"BULKDEL_HOST": "http://127.0.0.1:9"}, "host: the plan has "),
         ([], {"BULKDEL_TRIM": "true"}, "--trim: the plan has none, now yes"),
         (["--only-status", "Suspended"], {}, "--only-status: the plan has none, now Suspended"),
         (["--backup", "copies.jsonl"], {}, "backup: the plan has none, now yes"),

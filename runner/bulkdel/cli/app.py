@@ -552,7 +552,7 @@ def make_app(
     )
     sources = [*app.config, secrets_in_files, config]
     planned = PlanSource(approved)
-    for command, its_sources in ((run, [planned.fixed, *sources, planned.free]), (plan, sources)):
+    for command, its_sources in ((run, [*sources, planned.options]), (plan, sources)):
         if for_shell:
             app.command(for_completion(command))
         else:

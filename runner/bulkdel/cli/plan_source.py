@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING
 from cyclopts import App, ArgumentCollection, Token
 
 from bulkdel.cli.config import value_of
-from bulkdel.command_line import option_of
 from bulkdel.errors import UsageError
 from bulkdel.format import printable
-from bulkdel.safety.plan_file import PACE, PlanFile
+from bulkdel.safety.plan_file import PlanFile
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
 
 EXPORT = "EXPORT"
 """The argument of `run` with the export, as cyclopts names it."""
-
-FREE = frozenset(map(option_of, PACE))
 
 
 def plan_named(words: Sequence[str], environ: Mapping[str, str]) -> PlanFile | None:
@@ -45,26 +42,18 @@ def check_job(plan: PlanFile | None, job: Job | None) -> None:
 
 
 class PlanSource:
-    """Two sources of values for cyclopts. Words that were typed win over both.
+    """A source of values for cyclopts: what is neither typed nor set here is as in the plan.
 
-    What must not differ from the plan comes before the environment and the config file. The pace and the places of
-    files come after them: this machine may have its own.
+    What is set here and must not differ from the plan is compared with it later, and refused.
     """
 
     def __init__(self, plan: PlanFile | None) -> None:
         self.plan = plan
 
-    def fixed(self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Give the command what must not differ."""
+    def options(self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Give the command the export and the options of the plan."""
         if self.plan is not None:
-            given = {option: values for option, values in self.plan.options.items() if option not in FREE}
-            self._give(given, arguments)
-
-    def free(self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Give the command what may be another here."""
-        if self.plan is not None:
-            given = {option: values for option, values in self.plan.options.items() if option in FREE}
-            self._give({**given, EXPORT: self.plan.names[1:2]}, arguments)
+            self._give({**self.plan.options, EXPORT: self.plan.names[1:2]}, arguments)
 
     def _give(self, given: Mapping[str, Sequence[str]], arguments: ArgumentCollection) -> None:
         source = "" if self.plan is None else str(self.plan.path)
