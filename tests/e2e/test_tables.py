@@ -27,6 +27,8 @@ import xlsxwriter
 
 from bulkdel.commands.results_tables import Workbook
 from bulkdel.errors import NotAcceptable
+from bulkdel.export import ReadOptions, converting, open_export
+from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.harness import POOL, Ran, bulkdel, environment, run_on, sandbox, user_ids
 
@@ -215,6 +217,28 @@ def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
         assert "has changed since" in ran.err
         ran = run_on(f"{export}.checkpoint.jsonl.input", served, "--checkpoint", f"{export}.checkpoint.jsonl", ids=60)
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
+
+
+def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hash would be that of other rows than those of the copy."""
+    ids = user_ids(5)
+    export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
+    convert = converting._convert  # noqa: SLF001 - no other place is between the reading and the check
+    options, copy = ReadOptions(ID_TYPES["user_id"], ID_TYPES), tmp_path / "log.input"
+
+    def convert_and_change(table: Any, *more: Any, **kept: Any) -> dict[str, Any]:
+        found = convert(table, *more, **kept)
+        with export.open("ab") as file:
+            file.write(b"x")
+        return found
+
+    monkeypatch.setattr(converting, "_convert", convert_and_change)
+    with open_export(str(export)) as opened:
+        table = converting.table_of(opened, options, lambda _: None)
+        assert table is not None
+        with pytest.raises(NotAcceptable, match="it was changed while it was read"):
+            converting.open_rows(table, copy, None, resumed=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.xlsx"]
 
 
 def encrypted(path: Path) -> None:

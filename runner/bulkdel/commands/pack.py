@@ -112,6 +112,7 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
         files = tuple(measured(source, done.add) for source in contents.sources)
         manifest = _manifest(runs[0], contents, files)
         done = _Counting(progress, "packing", manifest.size)
+        noted = False
         try:
             with atomic_file(arguments.out, lambda _new, _old: False) as file:
                 sha256 = write(file, arguments.out.name, manifest, list(contents.sources), done.add)
@@ -122,10 +123,12 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
                     archive = printable(arguments.out.absolute())
                     facts = {**process_facts(os.getpid()), "archive": archive, "handover": manifest.handover}
                     annotator.add("handover", facts, stamp(time.time()))
+                    noted = True
         except OSError as error:
+            again = ", with --again: the log has the hand-over already" if noted else ""
             raise FileFailed(
                 f"{arguments.out}: cannot be written: {error.strerror}. Nothing was packed. Make room, or name another "
-                "file: --out FILE"
+                f"file (--out FILE), and run the same command again{again}."
             ) from error
     return _Made(manifest, contents, sha256, size)
 

@@ -97,11 +97,18 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
         say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(log),))}")
         return
     line, passed = line_in(folder, going_on, datetime.now(UTC))
-    say("Another user or machine than that of the last session confirms the run anew.")
+    say("Another user or machine than that of the last session confirms the run anew, and so does a run without the")
+    say("--limit or --not-after that it had.")
     for name in (*going_on.secrets, *_credentials(manifest, _tables(manifest, folder), environ)):
         say(f"A secret that has to be here: {name}")
     for address in _elsewhere(line):
         say(f"It lies elsewhere, and its credentials have to be here: {address}")
+    for option, meaning in (
+        ("--proxy", "Requests, with the key, go through"),
+        ("--ca-file", "The server is trusted by"),
+    ):
+        for value in line.options.get(option, ()):
+            say(f"{meaning} {value} ({option})")
     if going_on.left_out:
         say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
     if passed is not None:

@@ -216,6 +216,7 @@ def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source) -> i
         raise _failed(copy, export.path, error.strerror or str(error)) from error
     try:
         _convert(table, fd, copy, columns=columns)
+        _check_unchanged(export, source)
         sync(fd)
         source.write(copy)
         part.replace(copy)
@@ -230,6 +231,11 @@ def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source) -> i
             raise _failed(copy, export.path, error.strerror or str(error)) from error
         raise
     return fd
+
+
+def _check_unchanged(export: Export, source: Source) -> None:
+    if source.table is not None and _digest(export) != source.table["sha256"]:
+        raise refusal(export.path, "it was changed while it was read", "Run the same command again.")
 
 
 def _convert(
