@@ -31,7 +31,7 @@ CAMPAIGNS := tests/campaigns tests/e2e tests/integration tests/simulation
 test: $(STAMP)
 	$(MAKE) --jobs=2 check timed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 5 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
@@ -40,7 +40,7 @@ test: $(STAMP)
 	$(BIN)/python -m tests.skipped .reports/plain.xml .reports/campaign.xml .reports/alone.xml
 
 timed: $(STAMP)
-	$(PYTEST) -m 'alone and not soak' $(CAMPAIGNS) $(REPORT)/alone.xml
+	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(CAMPAIGNS) $(REPORT)/alone.xml
 
 # The same tests on every Python of PYTHONS, each in an environment of its own, without coverage and campaigns.
 test-all-pythons:

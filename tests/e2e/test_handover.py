@@ -39,6 +39,8 @@ from tests.harness import (
     write_objects,
 )
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(300)
 VIPS = IDS[:30]
 OTHERS = user_ids(5, seed=1)

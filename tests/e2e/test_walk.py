@@ -16,6 +16,8 @@ import xlsxwriter
 from tests.elsewhere import elsewhere
 from tests.harness import POOL, Ran, bulkdel, sandbox
 
+pytestmark = pytest.mark.campaign
+
 BAD = ("", "n/a", "two words@example.com", "a@example.com,b@example.com", "name at example.com")
 KEPT = 300
 
