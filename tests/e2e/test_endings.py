@@ -49,8 +49,9 @@ EMAILS = [f"user{number}@example.com" for number in range(500)]
 
 
 def printed(ran: Ran) -> str:
-    """Return the last command that was printed."""
-    lines = [line.strip() for line in (ran.out + ran.err).splitlines() if line.startswith("  bulkdel ")]
+    """Return the last command that was printed, besides the one that hands the run over."""
+    commands = [line.strip() for line in (ran.out + ran.err).splitlines() if line.startswith("  bulkdel ")]
+    lines = [line for line in commands if not line.startswith("bulkdel pack ")]
     assert lines, ran
     return lines[-1]
 
