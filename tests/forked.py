@@ -26,6 +26,8 @@ from typing import IO, Any, Self
 
 LOADED = (
     *("tests.forked", "bulkdel.cli.app", "bulkdel.commands.run", "bulkdel.commands.verify"),
+    *("bulkdel.commands.status", "bulkdel.commands.results", "bulkdel.commands.report", "bulkdel.commands.restore"),
+    *("bulkdel.commands.forget", "bulkdel.commands.pack", "bulkdel.commands.unpack", "bulkdel.commands.batch"),
     *("bulkdel_jobs.delete_users", "structlog"),
 )
 OFF = "BULKDEL_TESTS_EXEC"
