@@ -245,6 +245,21 @@ def test_which_files_were_forgotten_and_when() -> None:
     assert progress.forgotten == {"a": "t1", "b": "t4"}
 
 
+def test_the_plan_of_the_latest_confirmation_counts() -> None:
+    header = replace(recorded.header(100), confirmed={"ids": 100, "plan": {"sha256": "first"}})
+    assert fold([header, started()]).plan == {"sha256": "first"}
+    assert fold([header, started(confirmed={"ids": 100, "plan": {"sha256": "second"}})]).plan == {"sha256": "second"}
+    assert fold([recorded.header(100), started(confirmed={"ids": 100})]).plan is None
+
+
+def test_a_backup_that_was_moved_is_continued_and_another_one_is_a_further_one() -> None:
+    progress = fold([recorded.header(100), started(backup="a")])
+    progress.apply(started(backup="b", backup_was="a"))
+    assert (progress.backup, progress.backups) == (("b", Saved()), (("b", Saved()),))
+    progress.apply(started(backup="c", backup_was="a"))
+    assert (progress.backup, progress.backups) == (("c", Saved()), (("b", Saved()), ("c", Saved())))
+
+
 def started(**facts: object) -> Session:
     return Session("start", "2", "", facts)
 
