@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -106,6 +107,9 @@ class RawServer:
                 await asyncio.sleep(0)
                 for _, writer in self._peers:
                     writer.transport.abort()
+            if sys.version_info >= (3, 13):
+                server.abort_clients()  # also those whose TLS handshake has not ended
+                await asyncio.sleep(0)
         if self._failures:
             raise self._failures[0]
 
