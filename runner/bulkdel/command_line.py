@@ -20,6 +20,9 @@ ENV_PREFIX = "BULKDEL_"
 ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
 """Options with which only ids are sent that a look-up has found."""
 
+CONFIRMING = ("--confirm", "--pool", "--confirm-host")
+"""Options that confirm a plan. A command that is printed for a later session leaves them out."""
+
 SECRET = frozenset({"notify"})
 """Options whose whole value is a secret. A printed command leaves them out, and the log has a word in their place."""
 

@@ -33,7 +33,7 @@ from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import Drained, NotAcceptable, UsageError
-from bulkdel.export.spool import SPOOLED, spool
+from bulkdel.export.spool import spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import check_type, parameters_of
@@ -49,7 +49,7 @@ from bulkdel.safety.preparation import (
     with_sample_check,
 )
 from bulkdel.safety.run_plan import Plan, RunArguments
-from bulkdel.settings import Settings
+from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store_path import beside
 
 Rows = Iterable[str] | AsyncIterable[str]

@@ -25,7 +25,7 @@ from bulkdel.cli.config import (
     with_all_excluded,
 )
 from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
-from bulkdel.cli.plan_source import PlanSource, check_job, plan_named
+from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
@@ -551,8 +551,7 @@ def make_app(
         error_console=Console(file=stderr_log()),  # type: ignore[arg-type]
     )
     sources = [*app.config, secrets_in_files, config]
-    planned = PlanSource(approved)
-    for command, its_sources in ((run, [*sources, planned.options]), (plan, sources)):
+    for command, its_sources in ((run, [*sources, source_of(approved)]), (plan, sources)):
         if for_shell:
             app.command(for_completion(command))
         else:

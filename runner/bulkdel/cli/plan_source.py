@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from bulkdel.safety.plan_file import PlanFile
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
+
+Source = Callable[[App, tuple[str, ...], ArgumentCollection], None]
+"""What gives a command its values, as cyclopts calls it."""
 
 EXPORT = "EXPORT"
 """The argument of `run` with the export, as cyclopts names it."""
@@ -41,26 +44,22 @@ def check_job(plan: PlanFile | None, job: Job | None) -> None:
         )
 
 
-class PlanSource:
+def source_of(plan: PlanFile | None) -> Source:
     """A source of values for cyclopts: what is neither typed nor set here is as in the plan.
 
     What is set here and must not differ from the plan is compared with it later, and refused.
     """
 
-    def __init__(self, plan: PlanFile | None) -> None:
-        self.plan = plan
-
-    def options(self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Give the command the export and the options of the plan."""
-        if self.plan is not None:
-            self._give({**self.plan.options, EXPORT: self.plan.names[1:2]}, arguments)
-
-    def _give(self, given: Mapping[str, Sequence[str]], arguments: ArgumentCollection) -> None:
-        source = "" if self.plan is None else str(self.plan.path)
+    def give(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        if plan is None:
+            return
+        given = {**plan.options, EXPORT: plan.names[1:2]}
         for one in arguments:
             if one.tokens:
                 continue
             off = f"--no-{one.name.removeprefix('--')}"
             for option, word in ((one.name, "true"), (off, "false")):
                 for number, value in enumerate(given.get(option, ()) or ((word,) if option in given else ())):
-                    one.append(Token(keyword=option, value=value, source=source, index=number))
+                    one.append(Token(keyword=option, value=value, source=str(plan.path), index=number))
+
+    return give

@@ -13,14 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CommandLine, how_to_resume
+from bulkdel.command_line import CONFIRMING, CommandLine, how_to_resume
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit
 from bulkdel.core.run_state import Progress
-from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
-from bulkdel.safety.run_plan import CONFIRMING
-from bulkdel.settings import LOG, SANDBOX_LOG
+from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store_path import StorePath, beside
 
 FILES = ("--exclude", "--config", "--ca-file", "--backup", "--plan")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
-from bulkdel.command_line import CommandLine, is_restored, option_of
+from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of
 from bulkdel.commands.run_files import BACKUP, MEMBERSHIPS, RESTORES, UNFINISHED, Known, RunFiles, digest_of
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
@@ -24,12 +24,10 @@ from bulkdel.core.handover import MANIFEST, OF_A_FILE, OF_THE_MACHINE, GoingOn, 
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
 from bulkdel.safety.plan_file import PlanFile
-from bulkdel.safety.run_plan import CONFIRMING
-from bulkdel.settings import LOG, SANDBOX_LOG
+from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import StorePath, beside, is_store_url
 from bulkdel.verify.findings import findings_log, findings_path

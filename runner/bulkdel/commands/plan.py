@@ -25,7 +25,6 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
 from bulkdel.export.encoding import UTF_8
-from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
@@ -42,7 +41,7 @@ from bulkdel.safety.preparation import (
     with_sample_check,
 )
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
-from bulkdel.settings import PlanSettings, Settings
+from bulkdel.settings import SPOOLED, PlanSettings, Settings
 from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
 

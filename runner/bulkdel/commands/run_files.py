@@ -30,10 +30,10 @@ from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
 from bulkdel.export.download import Source, source_of
 from bulkdel.export.reopen import Reopened
-from bulkdel.export.spool import SPOOLED, part_of
+from bulkdel.export.spool import part_of
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
-from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
+from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED
 from bulkdel.store_path import beside, in_store, log_path
 from bulkdel.verify.findings import STATE
 

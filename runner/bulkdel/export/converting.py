@@ -27,7 +27,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.core.table_cells import OUTCOME
 from bulkdel.durable import sync, sync_directory
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
-from bulkdel.export.download import Source, source_of
+from bulkdel.export.download import Source, Step, source_of
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
@@ -49,10 +49,6 @@ LOOK_S = 0.1
 """How often the reading calls `on_progress`."""
 
 
-Told = Callable[[str], None]
-"""Called with the current step in words. It may raise, to stop the reading."""
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
     """A workbook or a Parquet file that is to be read.
@@ -64,7 +60,7 @@ class Table:
     export: Export
     format: str
     options: ReadOptions
-    on_progress: Told
+    on_progress: Step
     sheet_may_lack: bool = False
 
 
@@ -77,7 +73,7 @@ class Rows:
     source: Source
 
 
-def table_of(export: Export, options: ReadOptions, on_progress: Told) -> Table | None:
+def table_of(export: Export, options: ReadOptions, on_progress: Step) -> Table | None:
     """Recognise a workbook or a Parquet file by its first bytes; None for text."""
     head = export.read_at(0, 8)
     if head.startswith((ZIP, OLE)):

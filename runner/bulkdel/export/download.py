@@ -45,7 +45,7 @@ LOOK_S = 0.2
 
 T = TypeVar("T")
 
-Fetched = Callable[[str], None]
+Step = Callable[[str], None]
 """Called with the current step in words. It may raise, to stop the reading."""
 
 
@@ -63,7 +63,7 @@ class Fetching:
 
     reach: Reach
     patience_s: float
-    on_progress: Fetched
+    on_progress: Step
     pause_s: Callable[[int], float] = full_backoff_s
 
 
@@ -397,7 +397,7 @@ async def asking(
         await _watched(wait, fetching.on_progress, lambda: f"{words()}; {reason}; asking again")  # noqa: B023 - awaited
 
 
-async def _watched(step: Coroutine[Any, Any, T], on_progress: Fetched, words: Callable[[], str]) -> T:
+async def _watched(step: Coroutine[Any, Any, T], on_progress: Step, words: Callable[[], str]) -> T:
     """Run a step, and report on it meanwhile. What the report raises ends the step."""
     task = asyncio.ensure_future(step)
     try:

@@ -20,8 +20,8 @@ from bulkdel.export.download import Source
 from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import checked_blocks
 from bulkdel.export.lines import whole_lines
-from bulkdel.export.spool import SPOOLED
 from bulkdel.job import Job, load_job
+from bulkdel.settings import SPOOLED
 from bulkdel.store_path import beside
 
 

@@ -18,9 +18,6 @@ from bulkdel.errors import FileFailed
 from bulkdel.export.refusal import ExportRefused, refusal
 from bulkdel.format import printable
 
-SPOOLED = ".input"
-"""The ending, after the checkpoint's name, of the copy of a piped export."""
-
 _BLOCK = 1 << 20
 
 WAIT_MS = 200

@@ -24,9 +24,9 @@ from bulkdel.export.compression import decompressed
 from bulkdel.export.download import Fetching
 from bulkdel.export.elsewhere import FarExport, StoredExport
 from bulkdel.export.file import Export, checked_blocks, fingerprint, open_export
-from bulkdel.export.spool import SPOOLED
 from bulkdel.export.stored_copy import FOLDER, put_blocks
 from bulkdel.safety.run_plan import Plan
+from bulkdel.settings import SPOOLED
 from bulkdel.store.far_object import Version
 from bulkdel.store_path import StorePath, beside
 

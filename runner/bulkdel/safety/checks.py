@@ -27,7 +27,6 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
@@ -35,7 +34,7 @@ from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
-from bulkdel.settings import Settings
+from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import until_of
 

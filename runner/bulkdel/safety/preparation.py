@@ -32,12 +32,11 @@ from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import recognise
-from bulkdel.export.spool import SPOOLED
 from bulkdel.export.stored_copy import fetch_copy
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
-from bulkdel.job import Account, LookUps, Target, TargetOptions
+from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.parameters import pinned
 from bulkdel.safety.as_planned import check_as_planned, check_export, naming_differences
 from bulkdel.safety.checks import (
@@ -62,7 +61,7 @@ from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
-from bulkdel.settings import Settings
+from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store.far_object import Reach
 from bulkdel.store_path import beside, in_store
 
@@ -132,26 +131,58 @@ def prepare(
     target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
     stack: closes the export and the sandbox. now: the time, for --not-after. rng: draws the sample.
     """
+    path, settings, job = arguments.checkpoint, arguments.settings, arguments.job
+    complete = log is not None and log.complete
     with naming_differences(arguments, target):
-        plan = _prepare(arguments, target, log, stack, reading, now=now, rng=rng)
+        id_type = _check_first(arguments, target, log, now)
+        options = read_options(arguments, id_type)
+        check_shards(arguments, log)
+        until = None if complete else checked_until(settings, now)
+        read = (
+            Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, new=log is None)
+        )
+        _check_can_look_up(read, target, job, id_type)
+        more_excluded = check_excluded(log, read.files, path) if log else False
+        backup_known = check_backup(arguments, log)
+        memberships = check_memberships(arguments, log)
+        again = log is None or more_excluded
+        export = _read_export(
+            arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, again=again
+        )
+        check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
+        if target is None:
+            target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
+            check_look_ups(arguments, target, id_type)
+        plan = Plan(
+            arguments,
+            id_type,
+            target,
+            export,
+            log,
+            read.files,
+            read.ids,
+            chunk_size=settings.chunk_size or job.chunk_max,
+            look_first=settings.look_first or bool(settings.backup or settings.guards) or job.target_state.created,
+            more_excluded=more_excluded,
+            guards=settings.guards,
+            more_guards=log is not None and settings.guards.tightened(log.guards),
+            host_word=host_word(arguments.config, target.host),
+            backup_known=backup_known,
+            memberships=memberships,
+            until=until,
+            parameters=pinned(arguments.parameters),
+            to_look_up=read.to_look_up,
+        )
+        if log is not None:
+            _check_pinned(plan, log)
     check_as_planned(plan, rows_known=not plan.to_look_up)
     return plan
 
 
-def _prepare(
-    arguments: RunArguments,
-    target: Target | None,
-    log: Progress | None,
-    stack: ExitStack,
-    reading: ReadingProgress,
-    *,
-    now: datetime,
-    rng: random.Random,
-) -> Plan:
-    path = arguments.checkpoint
-    settings, job = arguments.settings, arguments.job
-    complete = log is not None and log.complete
-    id_type = checked_id_type(job, settings)
+def _check_first(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> IdType:
+    """Refuse what needs no file to be read. Returns the type of the ids."""
+    path, complete = arguments.checkpoint, log is not None and log.complete
+    id_type = checked_id_type(arguments.job, arguments.settings)
     check_not_handed_over(log, path)
     check_not_undone(log, path)
     if not complete:
@@ -160,55 +191,27 @@ def _prepare(
         check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
     if target is not None:
         check_look_ups(arguments, target, id_type)
-    options = read_options(arguments, id_type)
-    check_shards(arguments, log)
-    until = None if complete else checked_until(settings, now)
-    read = Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, new=log is None)
-    excluded, protected = read.files, read.ids
+    return id_type
+
+
+def _check_can_look_up(read: Excluded, target: Target | None, job: Job, id_type: IdType) -> None:
+    """Refuse exclude files of another id type where nothing can be looked up. Raises UsageError."""
     for name in read.to_look_up:
         if target is not None and target.look_ups(job.id_types[name]) is None:
             raise UsageError(
                 f"--exclude: the API of {job.name} has no look-ups, so ids of another type than "
                 f"{id_type.name} protect nothing. Write the exclude files in {id_type.name}"
             )
-    more_excluded = check_excluded(log, excluded, path) if log else False
-    backup_known = check_backup(arguments, log)
-    memberships = check_memberships(arguments, log)
-    again = log is None or more_excluded
-    export = _read_export(
-        arguments, options, target, stack, reading, protected=protected, rng=rng, log=log, again=again
-    )
-    check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
-    if target is None:
-        target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
-        check_look_ups(arguments, target, id_type)
-    plan = Plan(
-        arguments,
-        id_type,
-        target,
-        export,
-        log,
-        excluded,
-        protected,
-        chunk_size=arguments.settings.chunk_size or arguments.job.chunk_max,
-        look_first=settings.look_first or bool(settings.backup or settings.guards) or job.target_state.created,
-        more_excluded=more_excluded,
-        guards=settings.guards,
-        more_guards=log is not None and settings.guards.tightened(log.guards),
-        host_word=host_word(arguments.config, target.host),
-        backup_known=backup_known,
-        memberships=memberships,
-        until=until,
-        parameters=pinned(arguments.parameters),
-        to_look_up=read.to_look_up,
-    )
-    if log is not None:
-        before = {**log.header.pinned, "parameters": log.header.parameters}
-        now_pinned = {**plan.pinned(), "parameters": plan.parameters}
-        otherwise = OTHERWISE if arguments.undoes is None else _begun_otherwise(arguments.undoes)
-        refuse_differences(before, now_pinned, path, leave_out={"pool"}, otherwise=otherwise)
-        check_guards(plan)
-    return plan
+
+
+def _check_pinned(plan: Plan, log: Progress) -> None:
+    """Refuse a resume that differs from the run, and fewer guards."""
+    arguments = plan.arguments
+    before = {**log.header.pinned, "parameters": log.header.parameters}
+    now_pinned = {**plan.pinned(), "parameters": plan.parameters}
+    otherwise = OTHERWISE if arguments.undoes is None else _begun_otherwise(arguments.undoes)
+    refuse_differences(before, now_pinned, arguments.checkpoint, leave_out={"pool"}, otherwise=otherwise)
+    check_guards(plan)
 
 
 def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, *, new: bool) -> Excluded:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import CONFIRMING, CommandLine
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.guards import NO_GUARDS, Guards
@@ -37,8 +37,6 @@ from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
-
-CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 
 
 @dataclass(frozen=True, slots=True)
