@@ -96,6 +96,8 @@ class RawServer:
         try:
             yield self
         finally:
+            for _ in range(3):  # a connection that has just been accepted begins in these turns
+                await asyncio.sleep(0)
             server.close()
             tasks = [task for task, _ in self._peers if task is not None]
             for task, writer in self._peers:

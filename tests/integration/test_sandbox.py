@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import json
+import socket
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -1177,3 +1179,14 @@ async def test_requests_under_way_do_not_hold_up_the_end() -> None:
         with pytest.raises(aiohttp.ClientError):
             await hanging
         assert time.monotonic() - began < 30
+
+
+def test_a_connection_of_the_last_moment_is_ended() -> None:
+    """Else asyncio would lose it, and warn in whatever test collects the garbage."""
+    for _ in range(20):
+        with serve_in_thread(Pool.from_ids([], "user_id")) as served:
+            port = int(served.url.rpartition(":")[2])
+            late = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        for connection in late:
+            connection.close()
+    gc.collect()

@@ -60,6 +60,8 @@ async def serve(
         sandbox.url = f"http://{HOST}:{runner.addresses[0][1]}"
         yield sandbox
     finally:
+        for _ in range(3):  # a connection that has just been accepted begins in these turns; asyncio would lose it
+            await asyncio.sleep(0)
         await runner.cleanup()
 
 
