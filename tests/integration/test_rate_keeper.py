@@ -146,7 +146,7 @@ async def test_a_process_without_work_leaves_the_rate_to_the_others_and_gets_its
 @pytest.mark.parametrize(("rate", "response_s"), [(10.0, 0.02), (10.0, 2.0), (50.0, 0.13), (100.0, 0.5)])
 async def test_a_process_with_one_request_in_flight_does_not_crawl(rate: float, response_s: float) -> None:
     """It had nothing to send, so its share is small. Then it sends one request after the other, beside a busy process:
-    the tail of a shard, for example. After a few seconds it has what it can use, or its half of the rate."""
+    the tail of a shard, for example. After a few seconds it has most of what it can use, or its half of the rate."""
     took_s = 30.0
     async with keeping(rate) as keeper:
         address = keeper.address("pool")
@@ -156,13 +156,13 @@ async def test_a_process_with_one_request_in_flight_does_not_crawl(rate: float, 
             await asyncio.sleep(21)
     assert beyond([*busy.times, *tail.times], rate, 2) <= 0
     wanted = min(1 / response_s, rate / 2)
-    assert within(tail.times, 34, 50) >= 0.9 * wanted * 16 - 2
+    assert within(tail.times, 34, 50) >= 0.7 * wanted * 16 - 2
     assert within(tail.times, 30, 34) >= 0.5 * wanted * 4 - 1
     assert within(busy.times, 34, 50) + within(tail.times, 34, 50) >= 0.95 * rate * 16
 
 
 @pytest.mark.fake_clock
-@pytest.mark.parametrize(("rate", "workers"), [(50.0, 1), (150.0, 4)])
+@pytest.mark.parametrize(("rate", "workers"), [(50.0, 1), (150.0, 4), (50.0, 16), (150.0, 16), (500.0, 16)])
 async def test_a_slow_process_whose_responses_take_irregular_times_wastes_little(rate: float, workers: int) -> None:
     draw = random.Random(workers)
     async with keeping(rate) as keeper:
@@ -171,10 +171,10 @@ async def test_a_slow_process_whose_responses_take_irregular_times_wastes_little
             sending(address) as busy,
             sending(address, workers=workers, response_s=lambda: draw.expovariate(1 / 0.8)) as slow,
         ):
-            await asyncio.sleep(23)
+            await asyncio.sleep(63)
     assert beyond([*busy.times, *slow.times], rate, 2) <= 0
-    assert within(busy.times, 3, 23) + within(slow.times, 3, 23) >= 0.98 * rate * 20
-    assert within(slow.times, 3, 23) >= 0.6 * 20 * workers / 0.8
+    assert within(busy.times, 3, 63) + within(slow.times, 3, 63) >= 0.98 * rate * 60
+    assert within(slow.times, 3, 63) >= 0.6 * 60 * workers / 0.8
 
 
 @pytest.mark.fake_clock

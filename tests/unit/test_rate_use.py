@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bulkdel.core.rate_use import SPARE_LEAST, Use, with_spare
+from bulkdel.core.rate_use import SPARE_LEAST, SURE, Use, with_spare
 
 
 @pytest.mark.parametrize(
@@ -14,13 +14,14 @@ from bulkdel.core.rate_use import SPARE_LEAST, Use, with_spare
     [
         (Use(), with_spare(0)),
         (Use(10, 0.0, 4.0), with_spare(5)),  # nothing has waited: what it has used
-        (Use(1, 1.8, 0.2), with_spare(5)),  # one request in flight, a response in 0.2 s: five a second
-        (Use(2, 6.0, 2.0), with_spare(4)),  # four in flight, a response in a second
+        (Use(1, 1.8, 0.2), SURE * 5),  # one request in flight, a response in 0.2 s: five a second
+        (Use(2, 6.0, 2.0), SURE * 4),  # four in flight, a response in a second
+        (Use(40, 8.0, 32.0), with_spare(20)),  # near to what it can use: it rises by little
         (Use(0, 2.0, 0.0), math.inf),  # all have waited all the time
         (Use(40, 0.0, 0.0), with_spare(20)),
     ],
 )
-def test_a_process_asks_for_what_its_requests_could_be_and_a_little_more(use: Use, wanted: float) -> None:
+def test_a_process_asks_for_most_of_what_it_could_use_or_a_little_more_than_it_used(use: Use, wanted: float) -> None:
     assert use.wanted(2.0) == pytest.approx(wanted)
 
 

@@ -12,6 +12,10 @@ from typing import NamedTuple
 SPARE_LEAST = 0.1
 """A process asks for what it can use and for a little more (`with_spare`), at least this."""
 
+SURE = 0.7
+"""The part of what a process could use that it does use nearly all the time, also when its responses take irregular
+times (simulated with 1 to 64 requests in flight)."""
+
 
 class Use(NamedTuple):
     """What the requests of a process did in some time.
@@ -29,15 +33,17 @@ class Use(NamedTuple):
         return Use(self.taken - before.taken, self.waited_s - before.waited_s, self.on_wire_s - before.on_wire_s)
 
     def wanted(self, seconds: float) -> float:
-        """Requests a second that the process can use, and a little more; infinite when all its requests have waited.
+        """Requests a second to ask for: what the process used and a little more, or at once most of what it could use.
 
-        A request that waits for the rate could be on the wire. If all were, the process would send as many times more
-        as there are more of them (Little's law). What its requests do besides, such as waiting for the disk, makes this
-        too much, and the less so the nearer its share comes to what it can use.
+        Infinite when all its requests have waited. A request that waits for the rate could be on the wire. If all were,
+        the process would send as many times more as there are more of them (Little's law). It asks for SURE of that:
+        where its responses take irregular times, a share of all that it could use would stand idle in part, and the
+        nearer to that it comes, the larger the part. From there it rises by little, for as long as it uses its share.
         """
+        used = self.taken / seconds
         if not self.on_wire_s:
-            return math.inf if self.waited_s else with_spare(self.taken / seconds)
-        return with_spare(self.taken / seconds * (1 + self.waited_s / self.on_wire_s))
+            return math.inf if self.waited_s else with_spare(used)
+        return max(with_spare(used), SURE * used * (1 + self.waited_s / self.on_wire_s))
 
 
 def with_spare(used: float) -> float:
@@ -45,4 +51,4 @@ def with_spare(used: float) -> float:
 
     What it does not use of its share is lost to the others. With nothing to spare it could not become faster.
     """
-    return used + min(SPARE_LEAST + 0.1 * used, 0.5 + 0.02 * used)
+    return used + min(SPARE_LEAST + 0.1 * used, 0.25 + 0.01 * used)

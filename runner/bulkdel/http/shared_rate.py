@@ -34,7 +34,7 @@ RENEW_S = LASTS_S / 3
 LOOK_S = 0.1
 """So often is looked whether the share limits this process since, so that it can use more."""
 
-WINDOW_REQUESTS, WINDOW_MIN_S, WINDOW_MAX_S = 10, 0.3, 3.0
+WINDOW_REQUESTS, WINDOW_MIN_S, WINDOW_MAX_S = 10, 1.0, 3.0
 """What this process uses is measured over the time of so many requests, within these bounds."""
 
 CONNECT_AGAIN_S = 0.25
