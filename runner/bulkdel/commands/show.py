@@ -71,8 +71,6 @@ def _protected(values: Mapping[str, Any]) -> str:
 def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield everything that a run must have too."""
     export = values["export"]
-    how = {name: value for name, value in export.items() if name not in {"name", "sha256", "bytes", "object"}}
-    read = ", ".join(f"{name} {_code(value)}" for name, value in how.items() if value not in {None, False})
     bytes_ = f"{amount(export['bytes'])}, SHA-256 {export['sha256']}"
     if (table := export.get("object", {}).get("table")) is None:
         yield "export", f"{_code(export['name'])}, {bytes_}"
@@ -81,7 +79,7 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         hidden = f", hidden and not read: {_code(table['hidden'])}" if table["hidden"] else ""
         yield "export", f"{_code(export['name'])}{sheet}{hidden}, SHA-256 {table['sha256']}"
         yield "its rows", f"copied as CSV: {bytes_}"
-    yield "read as", f"{values['id_type']}, {read}"
+    yield "read as", f"{_plain(values['id_type'])}: {', '.join(_how_it_is_read(export))}"
     for name, value in values["parameters"].items():
         if value not in (None, []):
             yield "parameter", f"{option_of(name)} {_code(value)}"
@@ -98,6 +96,28 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "backup", "a copy of every record is kept" if values["backup"] else "none"
     if values["not_after"] is not None:
         yield "not after", str(values["not_after"])
+
+
+def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the rows are taken from the export, and what becomes of a bad one."""
+    if export["format"] == "lines":
+        yield "one id a line"
+    elif export["format"] == "jsonl":
+        member = export["id_field"]
+        yield "JSON Lines, bare ids" if member is None else f"JSON Lines, member {_code(member)}"
+    else:
+        number = f"column {(export['id_column'] or 0) + 1}, no header"
+        column = f"column {_code(export['id_field'])}" if export["header"] else number
+        yield f"{_plain(export['format'].upper())} with {_code(export['delimiter'])} between the columns, {column}"
+    if export["compression"] != "none":
+        yield _plain(export["compression"])
+    if "encoding" in export:
+        yield _code(export["encoding"])
+    if export["id_pattern"] is not None:
+        yield f"each id matches {_code(export['id_pattern'])}"
+    if export["trim"]:
+        yield "spaces around an id are taken off"
+    yield "a bad row refuses it" if export["on_invalid"] == "stop" else "bad rows are left out"
 
 
 def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
