@@ -35,6 +35,10 @@ class NotAcceptable(BulkdelError):
     exit_code = 3
 
 
+class ExportChanged(NotAcceptable):
+    """The export is another one than its copy beside the checkpoint was made of."""
+
+
 class Halted(BulkdelError):
     """A guard rail, an outage, a missing permission, a failed sign-in: the run stops and can be resumed."""
 

@@ -388,6 +388,24 @@ def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> No
         assert served.pool.deleted == 53
 
 
+def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_one(tmp_path: Path) -> None:
+    """Its rows were copied when the run began. The copy is not sent, because the workbook is another one now."""
+    with sandbox(IDS[:60]) as served:
+        for ids in (IDS[:60], [*IDS[1:60], IDS[0]]):
+            book = xlsxwriter.Workbook(str(tmp_path / "users.xlsx"))
+            book.add_worksheet("Leavers").write_column(0, 0, ["id", *ids])
+            book.close()
+            if ids[0] == IDS[0]:
+                options = ("--limit", 50, "--out", "plan.json")
+                ran = bulkdel("plan", "delete-users", "users.xlsx", "--host", served.url, *options, cwd=tmp_path)
+                assert ran.code == 0, ran.err
+                assert bulkdel("run", "--plan", "plan.json", cwd=tmp_path).code == 0
+        ran = bulkdel("run", "--plan", "plan.json", cwd=tmp_path)
+        assert (ran.code, served.pool.deleted) == (2, 50), ran.err
+        assert "export: users.xlsx: has changed since " in ran.err
+        assert "make the plan anew" in ran.err
+
+
 def test_a_plan_with_an_end_is_over_then(tmp_path: Path) -> None:
     """The stopped session prints the command that makes the next plan. With that one the run goes on."""
     with desk(tmp_path, latency_s=0.1) as it:

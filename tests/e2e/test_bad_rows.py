@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import POOL, bulkdel, run_on, sandbox, user_ids
+from tests.harness import POOL, bulkdel, run_on, sandbox, user_ids, write_objects
 
 pytestmark = pytest.mark.campaign
 
@@ -172,6 +172,22 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
         ran = run_on(export, served, *options, ids=49)
         assert ran.counts() == {"deleted": 49, "excluded": 1}, ran.err
         assert served.pool.find_alive("email", MAILS[0]) is not None
+
+
+@pytest.mark.parametrize("first", ["", "another\n"])
+def test_an_id_to_keep_with_an_invisible_character_refuses_the_file(tmp_path: Path, first: str) -> None:
+    """It would protect no account, and nobody would see why. The export may have such an id."""
+    people = ["anna", "ben", "an\u200bna"]
+    export = write_objects(tmp_path / "e.jsonl", people, "username")
+    keep = tmp_path / "keep.txt"
+    keep.write_text(f"{first}an\u200bna\n")
+    options = ("--id-type", "username", "--id-field", "username")
+    with sandbox(people, "username") as served:
+        ran = run_on(export, served, *options, "--exclude", keep, ids=3)
+        assert (ran.code, served.ledger.requests) == (3, 0), ran.err
+        assert "the invisible character U+200B in the id" in ran.err
+        ran = run_on(export, served, *options, ids=3)
+        assert (ran.code, served.ledger.deleted) == (0, 3), ran.err
 
 
 def test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel.core.address import Address, address_of
-from bulkdel.errors import BulkdelError, Drained, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.errors import BulkdelError, Drained, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.download import SYNC_BYTES, Fetching, fetch_unnamed, open_far_export, source_of
 from bulkdel.export.spool import part_of
 from bulkdel.store.far_object import Reach
@@ -226,12 +226,12 @@ def test_the_copy_is_what_is_sent(web: Place) -> None:
     assert web.read() == sha256_of(ONE)
     assert len(web.served.asked) == 1
     web.served.objects[PATH] = OTHER
-    assert "has changed since" in web.refused(NotAcceptable)
+    assert "has changed since" in web.refused(ExportChanged)
     assert web.read(resumed=True) == sha256_of(ONE)
     again = address_of(f"{web.served.url}{PATH}?signature=another")
     assert again is not None
     web.address = again
-    assert "has changed since" in web.refused(NotAcceptable, resumed=True)
+    assert "has changed since" in web.refused(ExportChanged, resumed=True)
     web.served.meets(Fault(status=403))
     assert "not known whether" in web.refused(NotAcceptable, resumed=True)
 

@@ -206,6 +206,18 @@ def test_09_a_delimiter_in_doubt(tmp_path: Path) -> None:
     assert "not clear" in refused(write(tmp_path / "x", "a,b;c\n1,2;3\n"), options(id_field="1"))
 
 
+def test_10_the_column_of_an_exclude_file_is_named_behind_its_name(tmp_path: Path) -> None:
+    protects = options(protects=True)
+    several = write(tmp_path / "vip list", "uid,name\n1,2\n")
+    assert f"Name one with --exclude '{several}:COLUMN'." in refused(several, protects)
+    assert f"give the column's number: --exclude '{several}:1'." in refused(several, protects)
+    unclear = write(tmp_path / "x", "a,b;c\n1,2;3\n")
+    assert f"Name the id column with --exclude {unclear}:COLUMN." in refused(unclear, protects)
+    assert "Leave the column out" in refused(
+        write(tmp_path / "x", '"a"\n'), options(protects=True, id_field="mail", format="jsonl")
+    )
+
+
 def test_10_the_id_column(tmp_path: Path) -> None:
     text = refused(write(tmp_path / "x", "uid,name\n1,2\n"))
     assert "no column for the id; there are: 'uid', 'name'. Name one with --id-field." in text

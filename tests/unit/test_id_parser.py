@@ -26,6 +26,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.errors import UsageError
 from bulkdel.export import ReadOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from tests.examples import examples
 from tests.sourcefiles import TYPES, UID
 
 
@@ -36,6 +37,20 @@ def check(id_type: str = "external_id", *, trim: bool = False) -> IdCheck:
 def reason(found: str | Unusable) -> str:
     assert isinstance(found, Unusable), found
     return found.words
+
+
+@pytest.mark.parametrize("char", ["\u200b", "\u00ad", "\u2060", "\u200e", "\u202a", "\u2066"])
+def test_an_id_of_an_exclude_file_has_no_invisible_character(char: str) -> None:
+    """A person does not see why it protects no account. In an export it may be the id of an account."""
+    visible = IdCheck(TYPES["external_id"], TYPES, visible=True)
+    assert reason(visible.check(f"a{char}b")) == f"the invisible character U+{ord(char):04X} in the id"
+    assert visible.check_all(["ab", f"b{char}"])[0] == "ab"
+    assert check().check(f"a{char}b") == f"a{char}b"
+
+
+@pytest.mark.parametrize("id_", ["\u0645\u06cc\u200c\u062e", "\u0d9a\u0dca\u200d\u0dc2", "José", "a b"])
+def test_joiners_are_letters_that_a_person_sees(id_: str) -> None:
+    assert IdCheck(TYPES["external_id"], TYPES, visible=True).check(id_) == id_
 
 
 @pytest.mark.parametrize(
@@ -251,7 +266,7 @@ LINE = st.sampled_from(
 
 
 @given(st.lists(LINE, min_size=1, max_size=5), st.sampled_from([None, "id", "id.id"]))
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 def test_many_lines_give_what_each_line_gives(lines: list[bytes], name: str | None) -> None:
     member = Member(tuple(name.split("."))) if name else None
     assert ids_of_lines(joined(lines), member, FREE) == [checked(line, member) for line in lines]
@@ -278,7 +293,7 @@ FRAMES = st.sampled_from(
 
 
 @given(FRAMES, st.lists(st.tuples(INNER, FRAMES, st.integers(0, 9)), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=2000)
+@settings(max_examples=examples(2000))
 def test_lines_written_alike_give_what_each_line_gives(
     frame: tuple[bytes, bytes], parts: list[tuple[bytes, tuple[bytes, bytes], int]], inside: bool
 ) -> None:

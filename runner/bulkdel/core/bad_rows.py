@@ -30,6 +30,7 @@ class Why(Enum):
     EMPTY_LINE = "an empty line"
     NEWLINE = "a newline in the id"
     CONTROL = "the control character {} in the id"
+    INVISIBLE = "the invisible character {} in the id"
     SPACES = "spaces around the id (--trim takes them off)"
     SHAPE = "not {}"
     SPREADSHEET = "not {}; looks like a spreadsheet rewrote it"

@@ -28,6 +28,9 @@ FED_BACK = ("refused", "unknown")
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that an id must not contain: control characters, lone surrogates, line separators."""
 
+_JOINERS = frozenset({"\u200c", "\u200d"})
+"""Format characters (Cf) that change how the letters beside them look. Persian and Indic names have them."""
+
 
 @dataclass(frozen=True, slots=True)
 class IdCheck:
@@ -36,11 +39,13 @@ class IdCheck:
     id_type: its shape, if it has one.
     others: every type of the job, to name the one that a misshapen id looks like.
     trim: take surrounding spaces off instead of refusing them.
+    visible: refuse an id with a character that cannot be seen. The API may take one, so an export may have one.
     """
 
     id_type: IdType
     others: Mapping[str, IdType]
     trim: bool = False
+    visible: bool = False
 
     def check(self, id_: str) -> str | Unusable:
         """Return the id as it will be sent, or why it cannot be sent."""
@@ -51,15 +56,22 @@ class IdCheck:
             return Unusable(Why.EMPTY_ID)
         if self.trim:
             id_ = bare
-        if not id_.isprintable():  # printable text has no forbidden character
-            if (cell := why_not(id_)) is not None:
-                return cell
-            for char in id_:
-                if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
-                    return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
+        # Printable text has no forbidden character.
+        if not id_.isprintable() and (unseen := why_not(id_) or self._forbidden(id_)) is not None:
+            return unseen
         if id_ != bare:
             return Unusable(Why.SPACES)
         return misshapen(id_, self.id_type, self.others) or id_
+
+    def _forbidden(self, id_: str) -> Unusable | None:
+        """The first character that an id must not contain; None without one."""
+        for char in id_:
+            category = unicodedata.category(char)
+            if char == "\ufeff" or category in _FORBIDDEN:
+                return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
+            if self.visible and category == "Cf" and char not in _JOINERS:
+                return Unusable(Why.INVISIBLE, f"U+{ord(char):04X}")
+        return None
 
     def check_all(self, ids: list[str]) -> list[str | Unusable]:
         """Return what `check` returns for each of `ids`. Raises TypeError when one of them is no string."""

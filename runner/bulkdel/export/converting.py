@@ -26,7 +26,7 @@ import orjson
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.table_cells import OUTCOME
 from bulkdel.durable import sync, sync_directory
-from bulkdel.errors import FileFailed, NotAcceptable, UsageError
+from bulkdel.errors import ExportChanged, FileFailed, NotAcceptable, UsageError
 from bulkdel.export.download import Source, Step, source_of
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
@@ -148,7 +148,7 @@ def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> Rows
         raise refusal(export.path, f"{copy} is a copy of something else", "Name another --checkpoint for this export.")
     if source.table["sha256"] != digest:
         log = copy.with_suffix("")
-        raise NotAcceptable(
+        raise ExportChanged(
             f"{export.path}: has changed since {source.at}, when its rows were copied to {copy}. Nothing was sent. To "
             f"go on with the run of {log}, put the file back, or name the copy as the export, with --checkpoint {log}. "
             "For the rows as they are now, name another --checkpoint."

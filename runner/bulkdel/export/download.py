@@ -26,7 +26,7 @@ from bulkdel.core.address import WEB, Address
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.durable import atomic_file, sync, sync_directory, write_all
-from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.errors import ExportChanged, FileFailed, Halted, NotAcceptable
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.spool import busy, open_part, part_of
@@ -171,7 +171,7 @@ def _checked(address: Address, copy: Path, fetching: Fetching, *, resumed: bool)
         ) from None
     if source.version.differs(now) or not now.known:
         why = f"has changed since {source.at}, when it was copied" if now.known else "has no version to compare"
-        raise NotAcceptable(
+        raise ExportChanged(
             f"{address.shown}: {why} ({copy} holds {source.version}; now it is {now}). Nothing was sent. {_ways(copy)}"
         )
     return source

@@ -101,7 +101,10 @@ def preflight(
             raise refusal(export.path, "no ids", "Is this the right file?")
         bad = tally.bad.groups()
         error = bad_rows_refusal(
-            export.path, bad, tally.rows, on_invalid=options.on_invalid, max_invalid=options.max_invalid
+            *(export.path, bad, tally.rows),
+            on_invalid=options.on_invalid,
+            max_invalid=options.max_invalid,
+            protects=options.protects,
         )
         if error is not None:
             raise error

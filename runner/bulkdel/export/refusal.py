@@ -109,11 +109,18 @@ def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
 
 
 def bad_rows_refusal(
-    path: str, groups: Sequence[BadGroup], rows: int, *, on_invalid: str, max_invalid: MaxInvalid
+    path: str,
+    groups: Sequence[BadGroup],
+    rows: int,
+    *,
+    on_invalid: str,
+    max_invalid: MaxInvalid,
+    protects: bool = False,
 ) -> ExportRefused | None:
     """Make the error that refuses an export for its bad rows; None when they may be skipped.
 
-    groups: the bad rows by reason, the most frequent first. rows: all rows, bad ones included.
+    groups: the bad rows by reason, the most frequent first. rows: all rows, bad ones included. protects: whether the
+    file is an exclude file.
     """
     bad = sum(group.count for group in groups)
     allowed = max_invalid.allowed(rows)
@@ -121,7 +128,7 @@ def bad_rows_refusal(
         return None
     first = min(group.first.line for group in groups)
     if bad == 1 < rows and on_invalid != "skip":
-        end = f"Nothing was sent. {_todo(groups, rows, allowed, on_invalid)}"
+        end = f"Nothing was sent. {_todo(groups, rows, allowed, on_invalid, protects=protects)}"
         return ExportRefused(
             f"{path}, {shown(groups[0].first)}. {end}",
             public=f"{path}, {shown(groups[0].first, public=True)}. {end}",
@@ -135,7 +142,7 @@ def bad_rows_refusal(
         how_many = f"all {rows:,} rows are bad" if rows > 1 else "its only row is bad"
     elif on_invalid == "skip":
         how_many += f", more than the {allowed:,} that --max-invalid allows"
-    begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, allowed, on_invalid)
+    begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, allowed, on_invalid, protects=protects)
     return ExportRefused(
         f"{begin}\n{bad_rows_table(groups)}\n{end}",
         public=f"{begin}\n{bad_rows_table(groups, public=True)}\n{end}",
@@ -160,10 +167,10 @@ def bad_rows_table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _todo(groups: Sequence[BadGroup], rows: int, allowed: int, on_invalid: str) -> str:
+def _todo(groups: Sequence[BadGroup], rows: int, allowed: int, on_invalid: str, *, protects: bool) -> str:
     bad = sum(group.count for group in groups)
-    hint = _hint(groups, rows) if on_invalid != "never" else ""
-    if on_invalid == "never" or bad == rows:
+    hint = "" if protects else _hint(groups, rows)
+    if protects or bad == rows:
         todo = "Otherwise correct the file." if hint else "Correct the file."
     elif bad <= allowed:
         todo = f"Correct the row{'s' if bad > 1 else ''}, or leave bad rows out with --on-invalid skip."

@@ -29,12 +29,13 @@ class ReadOptions:
     id_types: all types of the job, to name the one that a misshapen id looks like.
     id_field: JSON member, with dots; CSV header name or 1-based column number.
     trim: strip surrounding spaces of ids instead of refusing them.
-    on_invalid: what a row without a usable id does: stop everything, or be left out and counted. `never`: it stops, and
-        there is no way around it.
+    on_invalid: what a row without a usable id does: stop everything, or be left out and counted.
     max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     whole: whether each row is a whole record, whose text the job needs (`Batch.payloads`). Only JSON Lines have one.
     encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.tables`).
+    protects: whether the file is an exclude file, which must protect every id that a person sees in it: each bad row
+        refuses it, and so does a character in an id that cannot be seen.
     """
 
     id_type: IdType
@@ -42,12 +43,13 @@ class ReadOptions:
     format: Literal["auto", "jsonl", "csv", "lines"] = "auto"
     id_field: str | None = None
     trim: bool = False
-    on_invalid: Literal["stop", "skip", "never"] = "stop"
+    on_invalid: Literal["stop", "skip"] = "stop"
     max_invalid: MaxInvalid = MAX_INVALID
     id_pattern: str | None = None
     whole: bool = False
     encoding: str | None = None
     sheet: str | None = None
+    protects: bool = False
 
     def id_check(self) -> IdCheck:
         """Return the checks of ids for these options. Raises UsageError for a pattern that is no regular expression."""
@@ -58,7 +60,7 @@ class ReadOptions:
             except re.error as error:
                 raise UsageError(f"--id-pattern {pattern}: not a regular expression: {error}. Correct it.") from error
             id_type = replace(id_type, shape=shape, uniform=None, shape_text=f"--id-pattern {pattern}")
-        return IdCheck(id_type, self.id_types, trim=self.trim)
+        return IdCheck(id_type, self.id_types, trim=self.trim, visible=self.protects)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import orjson
@@ -148,11 +149,11 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
         except orjson.JSONDecodeError:
             continue
         if isinstance(row, dict):
-            name = _member(row, options.id_field, path, number)
+            name = _member(row, options.id_field, _Place(path, number, options.protects))
             return Dialect("jsonl", compression, id_field=name, guessed=options.id_field is None)
         if isinstance(id_of_value(row), str):
             if options.id_field is not None:
-                todo = "Leave --id-field out, or export objects."
+                todo = f"Leave {'the column' if options.protects else '--id-field'} out, or write objects."
                 raise refusal(path, "a bare value has no fields", todo, line=number, text=line)
             return Dialect("jsonl", compression)
     number, line = lines[0]
@@ -169,49 +170,62 @@ def _resolve_records(head: bytes, options: ReadOptions, path: str, compression: 
     return found
 
 
-def _member(row: dict[str, object], wanted: str | None, path: str, line: int) -> str:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The row in which the column or the member of the id is looked for. protects: whether it is of an exclude file."""
+
+    path: str
+    line: int
+    protects: bool
+
+    def option(self, column: str = "") -> str:
+        """With which the user names the column."""
+        if self.protects:
+            return "--exclude " + shlex.quote(f"{self.path}:{column or 'COLUMN'}")
+        return f"--id-field {column}".rstrip()
+
+
+def _member(row: dict[str, object], wanted: str | None, place: _Place) -> str:
     """Return the path of the id as the members of `row` spell it. wanted: the path that the user named."""
     if wanted is None:
-        return _guess(list(row), path, line, "member")
+        return _guess(list(row), place, "member")
     value: object = row
     spelled = []
     for part in wanted.split("."):
         names = list(value) if isinstance(value, dict) else []
-        name = _named(part, names, path, line)
+        name = _named(part, names, place)
         if name is None:
-            raise _no_column(path, line, f"no member {wanted} in the first object", list(row))
+            raise _no_column(place, f"no member {wanted} in the first object", list(row))
         spelled.append(name)
         value = value[name] if isinstance(value, dict) else None
     return ".".join(spelled)
 
 
-def _named(wanted: str, names: list[str], path: str, line: int) -> str | None:
+def _named(wanted: str, names: list[str], place: _Place) -> str | None:
     """Return the one of `names` that is meant: the same text, or else the same without case. Raises NotAcceptable."""
     if wanted in names:
         return wanted
     found = [name for name in dict.fromkeys(names) if name.casefold() == wanted.casefold()]
     if len(found) > 1:
-        raise _no_column(path, line, f"{wanted} may be any of {', '.join(found)}", names)
+        raise _no_column(place, f"{wanted} may be any of {', '.join(found)}", names)
     return found[0] if found else None
 
 
-def _guess(names: list[str], path: str, line: int, what: str, todo: str = "") -> str:
+def _guess(names: list[str], place: _Place, what: str, todo: str = "") -> str:
     """Return the one name that is a candidate. what: a column or a member. Raises NotAcceptable."""
     found = [name for name in dict.fromkeys(names) if name.casefold() in _CANDIDATES]
     if len(found) == 1:
         return found[0]
     reason = f"more than one candidate for the id ({', '.join(found)})" if found else f"no {what} for the id"
-    raise _no_column(path, line, reason, names, todo)
+    raise _no_column(place, reason, names, todo)
 
 
-def _no_column(
-    path: str, line: int, reason: str, names: list[str], todo: str = "", *, twice: str = ""
-) -> NotAcceptable:
+def _no_column(place: _Place, reason: str, names: list[str], todo: str = "", *, twice: str = "") -> NotAcceptable:
     """The refusal for want of a column. Without a header, the names are the texts of a row."""
     shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
     private = f"{twice}; there are: {shown}"
-    todo = f"Name one with --id-field.{todo}"
-    return refusal(path, reason, todo, line=line, private=private, fault=Fault.COLUMN)
+    todo = f"Name one with {place.option()}.{todo}"
+    return refusal(place.path, reason, todo, line=place.line, private=private, fault=Fault.COLUMN)
 
 
 def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
@@ -221,30 +235,31 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
     line, text = (2, text[sep_line.end() :]) if sep_line else (1, text)
     if not text.strip():
         raise refusal(path, "no ids", "Is this the right file?")
-    delimiter, row = _first_row(text, (sep_line[1],) if sep_line else DELIMITERS, wanted, path, line)
+    place = _Place(path, line, options.protects)
+    delimiter, row = _first_row(text, (sep_line[1],) if sep_line else DELIMITERS, wanted, place)
     dialect = Dialect("csv", compression, delimiter, sep_line=sep_line is not None)
     if wanted is not None and wanted.isdecimal():
         column = int(wanted) - 1
         if not 0 <= column < len(row):
-            raise _no_column(path, line, f"no column {wanted}", row)
+            raise _no_column(place, f"no column {wanted}", row)
         header = _is_heading(row[column], options)
         return replace(dialect, header=header, id_field=row[column] if header else None, id_column=column)
     if wanted is None:
-        todo = " If the first line is no header, give the column's number: --id-field 1."
+        todo = f" If the first line is no header, give the column's number: {place.option('1')}."
         if len(row) == 1:
             todo = " If the first line is an id as well, and there is one id a line: --format lines."
-        name: str | None = _guess(row, path, line, "column", todo)
+        name: str | None = _guess(row, place, "column", todo)
     else:
-        name = _named(wanted, row, path, line)
+        name = _named(wanted, row, place)
     if name is None:
-        raise _no_column(path, line, f"no column {wanted}", row)
+        raise _no_column(place, f"no column {wanted}", row)
     if twice := sorted({each for each in row if each and row.count(each) > 1}):  # spreadsheets leave empty ones
         todo = " With a column number the names do not matter."
-        raise _no_column(path, line, "the same header twice", row, todo, twice=f" ({', '.join(twice)})")
+        raise _no_column(place, "the same header twice", row, todo, twice=f" ({', '.join(twice)})")
     return replace(dialect, header=True, id_field=name, id_column=row.index(name), guessed=wanted is None)
 
 
-def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, path: str, line: int) -> tuple[str, list[str]]:
+def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, place: _Place) -> tuple[str, list[str]]:
     """Return the delimiter that the first row leaves no doubt about, and that row. Raises NotAcceptable."""
     rows = {delimiter: row for delimiter in delimiters if (row := next(_rows(text, delimiter), None)) is not None}
     names = _CANDIDATES if wanted is None else {wanted.casefold()}
@@ -256,14 +271,14 @@ def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, path: s
             reason, todo, first = "a quote is misplaced or not closed", CORRECT_QUOTES, text.split("\n", 1)[0]
             if "\r" in first and "\n" not in text:
                 reason, todo = "its lines end in carriage returns alone", "Export it with line feeds (LF or CRLF)."
-            raise refusal(path, reason, todo, line=line, text=first)
+            raise refusal(place.path, reason, todo, line=place.line, text=first)
         if len(found) > 1:
             steady = [each for each in found if len({len(row) for row in islice(_rows(text, each), 100)}) == 1]
             found = steady if len(steady) == 1 else found
         if len(found) > 1:
             seen = "; ".join(f"with {each!r}: {rows[each]}" for each in found)
-            reason, todo = f"the delimiter is not clear: {seen}", "Name the id column with --id-field."
-            raise refusal(path, reason, todo, line=1, fault=Fault.COLUMN)
+            reason, todo = f"the delimiter is not clear: {seen}", f"Name the id column with {place.option()}."
+            raise refusal(place.path, reason, todo, line=1, fault=Fault.COLUMN)
     delimiter = found[0] if found else next(iter(rows))
     return delimiter, rows[delimiter]
 

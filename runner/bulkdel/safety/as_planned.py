@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.core.guards import Guard
 from bulkdel.core.plan_file import differences, sample_difference
-from bulkdel.errors import NotAcceptable, NotConfirmed
+from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
 from bulkdel.format import printable
@@ -112,10 +112,13 @@ def naming_differences(arguments: RunArguments, target: Target | None) -> Iterat
     """
     try:
         yield
-    except NotAcceptable:
+    except NotAcceptable as error:
         approved = arguments.approved
         if approved is not None:
-            _refuse(arguments, approved, differences(approved.values, _known_first(arguments, target)))
+            found = differences(approved.values, _known_first(arguments, target))
+            if isinstance(error, ExportChanged):
+                found.append(f"export: {error}")
+            _refuse(arguments, approved, found)
         raise
 
 

@@ -69,7 +69,7 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
     names: each may end in `:COLUMN` or `:COLUMN:TYPE`.
     fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
     """
-    options = replace(options, on_invalid="never", whole=False)
+    options = replace(options, on_invalid="stop", whole=False, protects=True)
     files, ids, others = list[ExcludeFile](), IdSet(options.id_type), dict[str, dict[str, str]]()
     for name in names:
         if str(name) == "-":
@@ -157,8 +157,8 @@ def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> t
     """Read it in the first way that gives an id. Raises NotAcceptable.
 
     That way decides, also when other rows are bad, because a later way might read another column and so protect other
-    ids. If no way gives an id, the error is that of the way that read the most lines. column: named by the user; then
-    there is no other way.
+    ids. If no way gives an id, the error is that of the way that read the most lines, and of those the last.
+    column: named by the user; then there is no other way.
     """
     errors: list[ExportRefused] = []
     for way in _ways(export, options, column=column):
@@ -169,7 +169,7 @@ def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> t
             if error.usable:
                 raise
             errors.append(error)
-    raise max(errors, key=lambda error: error.line)
+    raise max(reversed(errors), key=lambda error: error.line)
 
 
 def _ways(export: Export, options: ReadOptions, *, column: str | None) -> list[ReadOptions]:
