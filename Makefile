@@ -96,8 +96,9 @@ mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
 
 # The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
-# random campaigns, ten million ids, every mutant. About two hours on two cores.
+# random campaigns, ten million ids, every mutant, every example of hypothesis. About two hours on two cores.
 soak: $(STAMP)
+	EXAMPLES=all $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not campaign and not alone and not soak' tests/unit
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --ignore=tests/simulation
 
 # A million simulated runs: about eight hours of one core.

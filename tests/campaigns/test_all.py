@@ -1,6 +1,6 @@
 """Random campaigns of the real command against the server's own count: options, faults, kills and clocks together.
 
-The seed of each is printed; tests/README.md says how to play it again. `make test` plays 20, `make soak` 300;
+The seed of each is printed; tests/README.md says how to play it again. `make test` plays a few, `make soak` 300;
 CAMPAIGNS=N plays N.
 """
 
@@ -19,7 +19,7 @@ from tests.campaigns.judging import judge, verify
 from tests.campaigns.playing import LOG, Play
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"), 16)
-FEW = 12
+FEW = 6
 MANY = int(os.environ.get("CAMPAIGNS", "300"))
 BASE = 0x5EED0000
 """Seeds of `make test` are always the same; those of the soak are new ones each time."""

@@ -16,8 +16,8 @@ from tests.launching import launched, took
 from tests.madeup import make_run
 
 pytestmark = pytest.mark.campaign
-SMALL, LARGE = 100_000, 500_000
-GROWTH_MAX_KIB = 8 * 1024
+SMALL, LARGE = 100_000, 300_000
+GROWTH_MAX_KIB = 6 * 1024
 """Buffers and caches of a fixed size take 3 to 6 MB until some 200,000 rows have passed; then nothing grows."""
 
 ALL_MAX_KIB = 120 * 1024
@@ -55,7 +55,7 @@ def peaks_kib(export: Path, count: int, repeated: float) -> dict[str, int]:
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:
-    """At 500,000 ids at most 8 MB over 100,000. Of the rows 30 % repeat an id at random; `make soak` has none too."""
+    """At 300,000 ids at most 6 MB over 100,000. Of the rows 30 % repeat an id at random; `make soak` has none too."""
     small = peaks_kib(tmp_path / "small.jsonl", SMALL, 0.3)
     large = peaks_kib(tmp_path / "large.jsonl", LARGE, 0.3)
     for name, kib in large.items():

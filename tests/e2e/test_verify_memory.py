@@ -19,7 +19,7 @@ from tests.launching import launched, took
 
 pytestmark = pytest.mark.campaign
 
-SMALL, LARGE = 100_000, 400_000
+SMALL, LARGE = 50_000, 200_000
 
 
 def commits(header: Entry, count: int) -> Iterator[list[Entry]]:
@@ -62,7 +62,7 @@ def peak_kib(folder: Path, count: int) -> int:
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:
-    """At 400,000 ids hardly more than at 100,000; the log's index is a fifth of a megabyte of it."""
+    """At 200,000 ids hardly more than at 50,000; the log's index is a fifth of a megabyte of it."""
     (tmp_path / "small").mkdir()
     (tmp_path / "large").mkdir()
     small = peak_kib(tmp_path / "small", SMALL)

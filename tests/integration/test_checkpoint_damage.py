@@ -110,13 +110,15 @@ def test_every_truncation_of_a_line_is_saved_and_cut_off_by_a_resume(path: Path,
 
 
 @pytest.mark.campaign
-def test_every_flipped_bit_is_refused_or_ignored_and_never_believed(path: Path) -> None:
+@pytest.mark.parametrize("bits", [1, pytest.param(8, marks=pytest.mark.soak)])
+def test_every_flipped_bit_is_refused_or_ignored_and_never_believed(bits: int, path: Path) -> None:
+    """bits: how many of each byte are flipped, one at a time; another one of each byte when it is one."""
     path.write_bytes(WHOLE)
     last = len(LINES) - 1
     with path.open("r+b", buffering=0) as file:
         fd = file.fileno()
         for at in range(len(WHOLE)):
-            for bit in range(8):
+            for bit in (at % 8,) if bits == 1 else range(bits):
                 os.pwrite(fd, bytes([WHOLE[at] ^ 1 << bit]), at)
                 if at < ENDS[last]:  # the newline before the last line belongs to the one before it
                     with pytest.raises(NotAcceptable):

@@ -18,6 +18,7 @@ from bulkdel.job import NEVER
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.parts.look_ups import URL_MAX
+from tests.examples import examples
 
 PROVIDER = "62f20932716fbcc10d966ee5"
 
@@ -87,7 +88,7 @@ def test_groups_of_fifty() -> None:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=250), max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_query_is_longer_than_six_kilobytes_and_no_id_is_left_out(ids: list[str]) -> None:
     calls = UserLookUps(ID_TYPES["identity"]).calls(ids)
     assert [id_ for group, _ in calls for id_ in group] == ids

@@ -17,8 +17,10 @@ from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs, Weather
 from tests.simulation.world import World, remove
 
-RUNS, BATCH = 2_000, 250
+RUNS, BATCH, FEW = 2_000, 200, 4
 SOAK_RUNS, SOAK_BATCH = 1_000_000, 10_000
+"""`make test` plays the first FEW batches of the runs, `make soak-simulation` all of them and a million more."""
+
 FIRST = int(os.environ.get("BULKDEL_SEED", "1000000"))
 """Where the seeds of `make test` begin: the same ones each time, unless BULKDEL_SEED says where."""
 
@@ -42,7 +44,7 @@ def play(seed: int, folder: Path) -> World:
     return world
 
 
-@pytest.mark.parametrize("batch", range(4))
+@pytest.mark.parametrize("batch", [0, 1, *(pytest.param(each, marks=pytest.mark.campaign) for each in (2, 3))])
 def test_known_seeds(batch: int, tmp_path: Path) -> None:
     """As `test_no_id_is_lost`, with few seeds, so that it runs with the quick tests."""
     for seed in range(batch * 40, (batch + 1) * 40):
@@ -50,7 +52,9 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("batch", range(RUNS // BATCH))
+@pytest.mark.parametrize(
+    "batch", [pytest.param(n, marks=() if n < FEW else pytest.mark.soak) for n in range(RUNS // BATCH)]
+)
 def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
     """Nothing unmeant is deleted, no outcome is untrue, no request leaves too early, and each run comes to its end."""
     print(f"BULKDEL_SEED={FIRST}, {RUNS} runs from there")  # noqa: T201 - pytest shows it when the test fails
@@ -96,6 +100,7 @@ for seed in range(20):
 """
 
 
+@pytest.mark.campaign
 def test_a_seed_repeats_exactly(tmp_path: Path) -> None:
     """Another process, with another hash of its sets and at another time, has the same trace and the same log."""
     printed = []

@@ -14,6 +14,7 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict, decisio
 from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX
+from tests.examples import examples
 
 OK = Decision(NextStep.SETTLED)
 LOST = Decision(NextStep.RETRY, maybe_applied=True)
@@ -258,7 +259,7 @@ def test_a_lagging_look_up_that_finds_one_in_the_target_state_sends_the_others_a
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_id_ends_once_and_as_the_server_knows(data: st.DataObject) -> None:
     """A server that disables accounts and answers per id. No claim may be better than what it did."""
     size = data.draw(st.integers(1, 8))

@@ -18,6 +18,7 @@ from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+from tests.examples import examples
 
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
 
@@ -896,7 +897,7 @@ IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NE
 
 
 @given(scenarios().map(plausible))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @example(EXHAUSTED_WITHOUT_TAINT)
 @example(UNKNOWN_AFTER_LOST)
 @example(PARTIAL)
@@ -914,7 +915,7 @@ def test_whatever_the_server_does_every_id_ends_once_and_truly(scenario: Scenari
 
 
 @given(scenarios().map(plausible))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) -> None:
     quiet = dataclasses.replace(
         scenario, faults=(), look_ups=(), blind=False, in_doubt=False, earlier=frozenset(), presence={}, lag=0
@@ -949,7 +950,7 @@ def test_culprits_cost_at_most_twenty_requests_each(culprits: tuple[int, ...], c
 
 
 @given(st.frozensets(st.integers(0, 49), min_size=1), st.sampled_from(("refuse", "partial")))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_unknown_ids_cost_at_most_two_requests(unknown: frozenset[int], policy: str) -> None:
     chunk_state, server = play(Scenario(50, unknown, policy=policy))
     assert server.sends + server.asked - 1 <= 2

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import signal
-import subprocess
-import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,6 +18,7 @@ from bulkdel.core.chunk_state import LookUpReason
 from bulkdel.core.guards import Spared
 from bulkdel.core.result_row import IN_DOUBT
 from bulkdel_jobs.genauth import creation
+from tests.harness import bulkdel
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -55,9 +53,9 @@ def first_cells(text: str) -> list[str]:
 
 @cache
 def help_of(command: str) -> str:
-    env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-    words = [sys.executable, "-m", "bulkdel", *command.split(), "--help"]
-    return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+    ran = bulkdel(*command.split(), "--help", env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert ran.code == 0, ran.err
+    return ran.out
 
 
 @cache

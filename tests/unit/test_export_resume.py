@@ -14,6 +14,7 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.record import ResumePoint
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
+from tests.examples import examples
 from tests.sourcefiles import TYPES
 
 SIZE = 5
@@ -56,7 +57,7 @@ def rows(export: Export, seen: Preflight, form: str, begin: ResumePoint | None) 
     ]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=ROWS, form=FORMS, block=st.sampled_from([64, 300, 1 << 20]), protected=st.sets(st.sampled_from("abc")))
 def test_from_every_mark_on_the_rows_are_the_same(
     ids: list[str], form: str, block: int, protected: set[str], tmp_path: Path

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.export import Dialect
+from tests.examples import examples
 from tests.sourcefiles import both, ids, options, pack, uid, write
 
 PACKED = st.sampled_from(["none", "gzip", "zstd"])
@@ -63,7 +64,7 @@ def test_json_lines(  # noqa: PLR0917 - Hypothesis passes them by position
     st.booleans(),
     st.integers(0, 2),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_csv(  # noqa: PLR0917 - Hypothesis passes them by position
     rows: list[tuple[str, str, str]],
     packed: str,

@@ -38,6 +38,7 @@ from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Batch, Chunk, Record
 from bulkdel.core.run_state import Progress
 from tests import recorded
+from tests.examples import examples
 from tests.recorded import encode_line, fold
 
 WORKERS = 3
@@ -428,5 +429,5 @@ class Protocol(RuleBasedStateMachine):
             assert ends[position] in allowed, (id_, self.kinds[id_], ends[position])
 
 
-Protocol.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=60)
+Protocol.TestCase.settings = settings(deadline=None, max_examples=examples(150), stateful_step_count=60)
 TestProtocol = Protocol.TestCase

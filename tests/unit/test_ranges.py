@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bulkdel.core.ranges import positions_in, ranges_of, size_of
 from bulkdel.core.skipped_rows import RowSet
+from tests.examples import examples
 
 SPANS = st.tuples(st.integers(0, 60), st.integers(1, 12)).map(lambda span: (span[0], span[0] + span[1]))
 
@@ -48,7 +49,7 @@ class AgainstASet(RuleBasedStateMachine):
         assert all((position in self.ranges) == (position in self.model) for position in range(-1, 75))
 
 
-AgainstASet.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+AgainstASet.TestCase.settings = settings(deadline=None, max_examples=examples(60), stateful_step_count=40)
 TestAgainstASet = AgainstASet.TestCase
 
 

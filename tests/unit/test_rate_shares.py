@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S, STEADY, Ask, RateShares, Share, fair_shares
+from tests.examples import examples
 
 INF = math.inf
 
@@ -290,7 +291,7 @@ class Model:
         self.worst = max(self.worst, sum(worker.rate(self.now) for worker in self.workers))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 5))
 def test_whatever_is_late_frozen_killed_or_restarted_the_shares_in_force_are_never_above_the_rate(
     seed: int, workers: int

@@ -36,6 +36,7 @@ from bulkdel.export import Preflight, ReadOptions, open_export, preflight, read_
 from bulkdel.export.compression import decompressed
 from bulkdel.export.file import Export, checked_blocks, fingerprint
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from tests.examples import examples
 
 USER_ID = ID_TYPES["user_id"]
 
@@ -192,7 +193,7 @@ def sent_by(export: Export, found: Preflight, options: ReadOptions, progress: Pr
     return [record for chunk in chunks_of(batches, progress, 7, IdSet(USER_ID)) for record in chunk.records]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 120),

@@ -33,6 +33,7 @@ from bulkdel.store.lines import line_name
 from bulkdel.store.means import Means
 from bulkdel.store_path import store_path
 from tests import recorded
+from tests.examples import examples
 
 ROWS = 10
 LICENCE_S = 10.0
@@ -294,7 +295,7 @@ def test_no_interleaving_breaks_the_invariant() -> None:
 
 
 @given(st.integers(min_value=SEEDS))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_no_other_one_either(seed: int) -> None:
     played(seed)
 
