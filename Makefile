@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 # Settings of a pip configuration that would break an install into a virtual environment are overridden.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
+# The tests start Python thousands of times. Each would compile the whole program where this variable is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTEST := $(BIN)/python -m pytest
 REPORT := --junit-xml=.reports
 QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
