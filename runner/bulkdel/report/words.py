@@ -53,6 +53,7 @@ OTHER_CODES = "other codes"
 
 BAD_ROWS = {
     Why.CONTROL: "a control character in the id",
+    Why.INVISIBLE: "an invisible character in the id",
     Why.SPACES: "spaces around the id",
     Why.SHAPE: "not of the form of its id type",
     Why.SPREADSHEET: "a number that a spreadsheet rewrote",
