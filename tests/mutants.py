@@ -217,6 +217,13 @@ MUTANTS = (
         "integration/test_rate_keeper.py::test_a_process_with_one_request_in_flight_does_not_crawl",
     ),
     Mutant(
+        "a shard that is placed again may settle its whole portion again",
+        "runner/bulkdel/fleet/shard.py",
+        "max(0, order.settled_max - log.progress.outcomes)",
+        "order.settled_max",
+        "integration/test_ray_actor.py::test_a_limit_holds_for_the_shard_of_a_node_that_is_cut_off_too",
+    ),
+    Mutant(
         "a slow process asks for all that it could use",
         "runner/bulkdel/core/rate_use.py",
         "SURE = 0.7",

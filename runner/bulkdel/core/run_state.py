@@ -128,7 +128,12 @@ class Progress:
     @property
     def sent(self) -> bool:
         """Whether a row is settled or in doubt: a request may have had effect."""
-        return self.in_doubt.size > 0 or any(self.counts[kind] for kind in KINDS)
+        return self.in_doubt.size > 0 or self.outcomes > 0
+
+    @property
+    def outcomes(self) -> int:
+        """How many rows have an outcome; rows that are skipped have none."""
+        return sum(self.counts[kind] for kind in KINDS)
 
     @property
     def spared(self) -> dict[str, int]:

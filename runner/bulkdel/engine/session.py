@@ -120,7 +120,7 @@ class SendingSession:
         self._action = plan.target.action(plan.id_type)
         self._tally = Tally(IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0)
         self._refused_max = number_or_share(plan.arguments.settings.max_refused)
-        self._before = self._settled()
+        self._before = log.progress.outcomes
         self._resumed = log.progress.sessions > 0
         self._workers: Workers | None = None  # while requests can be sent
         self._control: SessionControl | None = None  # while it can be changed
@@ -271,13 +271,10 @@ class SendingSession:
             absent_counts=lookup.possible or allowed, done=counts["done"] + counts["already"], absent=counts["absent"]
         )
 
-    def _settled(self) -> int:
-        return sum(self._log.progress.counts[kind] for kind in KINDS)
-
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""
         limit = self._plan.arguments.settings.limit
-        return None if limit is None else max(0, limit - self._settled() + self._before)
+        return None if limit is None else max(0, limit - self._log.progress.outcomes + self._before)
 
     def _ending(self, parts: Parts) -> Ending:
         """How the session ended."""

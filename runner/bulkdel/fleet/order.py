@@ -27,10 +27,11 @@ class Order:
     read and checked. protected: ids that must not be sent, besides those of the exclude files. proven: whether the run
     has found an account. fullest: the most accounts that a look-up has returned. administrator: ids of the one that the
     pool keeps. excluded: the keys of the exclude files, as the run has read them. until: --not-after, ISO 8601.
-    concurrency: requests in flight, at most. limit: ids to settle, at most. debug: whether each chunk is an event.
-    licence_s: how long a commit to a store licenses sending. export: where a process on another machine finds the
-    export; None for one that has its descriptor. take_over: whether the log in a store is taken over without a watch:
-    the session of the run has that of the run, so what still writes is a lost process, or one of a frozen run.
+    concurrency: requests in flight, at most. settled_max: the session ends when so many rows of the shard have an
+    outcome (--limit); those that a lost process of the shard still settles count. debug: whether each chunk is an
+    event. licence_s: how long a commit to a store licenses sending. export: where a process on another machine finds
+    the export; None for one that has its descriptor. take_over: whether the log in a store is taken over without a
+    watch: the session of the run has that of the run, so what still writes is a lost process, or one of a frozen run.
     """
 
     number: int
@@ -45,7 +46,7 @@ class Order:
     excluded: list[str]
     until: str | None
     concurrency: int
-    limit: int | None
+    settled_max: int | None
     debug: bool
     licence_s: float
     export: Mapping[str, Any] | None = None

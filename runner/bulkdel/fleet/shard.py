@@ -194,17 +194,17 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
         settings,
         rate=0.0,  # its share is what limits it
         concurrency=order.concurrency,
-        limit=order.limit,
         max_refused=ANY_SHARE,
         backup=backup,
         take_over=order.take_over,
     )
-    own = replace(arguments, settings=settings)
     around = Surroundings(licence_s=order.licence_s)
     terms = around.terms_of(settings)
     log = around.create_log(path, header, skipped, terms) if is_fresh(path) else around.resume_log(path, terms)
     stack.callback(log.close)
     _check_same(log.progress, header, path)
+    limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)
+    own = replace(arguments, settings=replace(settings, limit=limit))
     if order.export is None:
         assert export is not None, "the process has the descriptor"
         file = Export(export, shown_address(arguments.export))

@@ -11,20 +11,23 @@ from bulkdel.fleet.placing import Placed
 
 
 class ShardState:
-    """One shard. figures: the latest. placed: its process, while there is one. ended: how its session has ended."""
+    """One shard. figures: the latest. placed: its process, while there is one. ended: how its session has ended.
+
+    settled_before: rows with an outcome when the session of the run began.
+    """
 
     def __init__(self, number: int, figures: Figures) -> None:
         self.number = number
         self.figures = figures
         self.placed: Placed | None = None
         self.ended: Ended | None = None
-        self._settled_before = _settled(figures)
+        self.settled_before = _settled(figures)
         self._earlier: list[Figures] = []  # of its processes that have ended early
 
     @property
     def settled(self) -> int:
         """Rows with an outcome of this session."""
-        return _settled(self.figures) - self._settled_before
+        return _settled(self.figures) - self.settled_before
 
     def begin_again(self) -> None:
         """Keep the figures of a process that has ended early: the next one counts from 0."""

@@ -210,10 +210,10 @@ class ShardedSession:
             if self._drain.begun.is_set():
                 break
             settled = shard.settled
-            limit = None if self._limit_left is None else portion - settled
-            if limit == 0:
+            settled_max = None if self._limit_left is None else shard.settled_before + portion
+            if settled_max is not None and settled >= portion:
                 break
-            order = self._order(shard, limit, export, together)
+            order = self._order(shard, settled_max, export, together)
             failure, lost = await self._run_once(replace(work, order=order.line()), shard)
             if shard.ended is not None or failure is not None:
                 break
@@ -438,7 +438,7 @@ class ShardedSession:
         await asyncio.wait({waiting}, timeout=seconds)
         waiting.cancel()
 
-    def _order(self, shard: ShardState, limit: int | None, export: PlainExport, together: int) -> Order:
+    def _order(self, shard: ShardState, settled_max: int | None, export: PlainExport, together: int) -> Order:
         plan, server = self._plan, self._plan.server
         compressed = plan.export.dialect.compression != "none"
         dialect = replace(plan.export.dialect, compression="none") if compressed else plan.export.dialect
@@ -455,7 +455,7 @@ class ShardedSession:
             excluded=[file.key for file in plan.excluded],
             until=None if self._until is None else self._until.isoformat(),
             concurrency=max(1, self._concurrency // together),
-            limit=limit,
+            settled_max=settled_max,
             debug=self._chunk_events,
             licence_s=self._around.licence_s,
             export=export.elsewhere,
