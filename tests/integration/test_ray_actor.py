@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,12 +192,12 @@ class Nodes:
 
 
 @asynccontextmanager
-async def sent_on(engine: Engine, folder: Path, ids: Sequence[str]) -> AsyncIterator[tuple[Sandbox, Run]]:
+async def sent_on(engine: Engine, folder: Path, ids: Sequence[str], **more: Any) -> AsyncIterator[tuple[Sandbox, Run]]:
     """A run in two shards that this engine places. It is confirmed and started."""
     export = export_of(folder, ids)
     with sandbox(ids) as served:
         settings = Settings(
-            host=served.url, store=f"file://{folder}/store", shards=2, rate=60, chunk_size=10, concurrency=8
+            host=served.url, store=f"file://{folder}/store", shards=2, rate=60, chunk_size=10, concurrency=8, **more
         )
         arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, {**os.environ, **KEYS})
         session = partial(ShardedSession, engine=engine, export_of=export_for_all_machines)
@@ -245,6 +246,20 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("_keys_on_nodes")
+async def test_a_limit_holds_for_the_shard_of_a_node_that_is_cut_off_too(tmp_path: Path) -> None:
+    """What the lost process has settled before its log was taken over counts."""
+    ids, before, nodes = user_ids(2_400, seed=55), children(), Nodes()
+    async with sent_on(nodes, tmp_path, ids, limit=600) as (served, opened):
+        await deleted(served, 100)
+        nodes.calls[0].silent = True
+        async with asyncio.timeout(60):
+            ended = await opened.finished()
+        assert (ended.exit_code, served.pool.deleted) == (0, 600), ended.why
+        assert len(nodes.calls) == 2
+        await no_more_than(before)
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_run_halts_with_its_engine(tmp_path: Path) -> None:
     """Its requests may finish, and its log says how far it is. Nothing is placed again."""
     ids, before, nodes = user_ids(2_400, seed=53), children(), Nodes()
@@ -274,6 +289,23 @@ async def test_a_process_that_refuses_its_environment_is_not_started_again(tmp_p
         assert (ended.exit_code, served.pool.deleted) == (4, 0), ended.why
         assert "has refused its command line or environment" in ended.why
         assert engine.placed == 2
+
+
+async def test_a_process_that_took_long_to_start_is_not_killed_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it has started, nothing polls it."""
+    place = LocalProcesses.place
+
+    async def slowly(self: LocalProcesses, work: Work) -> LocalProcess:
+        await asyncio.sleep(1.5)
+        return await place(self, work)
+
+    monkeypatch.setattr(LocalProcesses, "place", slowly)
+    before, actor = children(), Actor(unheard_s=1.0)
+    await actor.start(parcel_of(work("sandbox", "--port", 0)))
+    await asyncio.sleep(0.3)
+    assert len(children()) == len(before) + 1
+    await actor.kill()
+    await exited(actor)
 
 
 async def test_a_process_without_a_poll_is_killed() -> None:

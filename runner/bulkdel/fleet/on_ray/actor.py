@@ -90,7 +90,7 @@ class Actor:
         self._process: LocalProcess | None = None
         self._connections: dict[int, asyncio.StreamWriter] = {}
         self._numbers = count(1)
-        self._polled_at = time.monotonic()
+        self._polled_at = 0.0
         self._tasks = set[asyncio.Task[None]]()
 
     async def start(self, parcel: Parcel) -> Started:
@@ -152,6 +152,7 @@ class Actor:
             shutil.rmtree(socket_folder, ignore_errors=True)
             reason = error.strerror if isinstance(error, OSError) else error
             return Started(tool=here, failed=f"cannot start a process: {reason}")
+        self._polled_at = time.monotonic()  # before now nothing could be polled
         for step in (self._carry(self._process, server, socket_folder), self._kill_unheard(self._process)):
             self._tasks.add(asyncio.create_task(step))
         return Started(tool=here, failed="")

@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from bulkdel.errors import UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 
 ADDRESS = "RAY_ADDRESS"
 AUTH_MODE = "RAY_AUTH_MODE"
@@ -108,21 +108,22 @@ async def is_answered(address: str, seconds: float) -> bool:
 
 
 class Nodes:
-    """The nodes that processes are placed on, in turn."""
+    """The nodes that processes are placed on, in turn. refused: those that are not as they have to be, and why."""
 
     def __init__(self) -> None:
+        self.refused: dict[str, NotAcceptable] = {}
         self._avoided: dict[str, float] = {}
         self._placed: dict[str, int] = {}
 
     def next(self) -> str | None:
-        """The node with the fewest processes of this run; None when no node is alive. Blocks."""
+        """The node with the fewest processes of this run; None when none is alive that has not refused. Blocks."""
         import ray  # noqa: PLC0415
 
         alive: list[Mapping[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
         # A head that has no processor for work, as KubeRay starts it, is left alone.
         alive = [node for node in alive if node["Resources"].get("CPU", 0)] or alive
         now = time.monotonic()
-        names = [str(node["NodeID"]) for node in alive]
+        names = [str(node["NodeID"]) for node in alive if node["NodeID"] not in self.refused]
         names = [name for name in names if self._avoided.get(name, now) <= now] or names
         if not names:
             return None

@@ -17,11 +17,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
 from bulkdel.fleet.on_ray.cluster import Nodes, head_address, is_answered
 from bulkdel.fleet.on_ray.lines import Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Work
+from bulkdel.output import say
 
 START_S = 60.0
 """So long an actor may take to start its process."""
@@ -50,13 +52,20 @@ class RayNodes:
         self._nodes = Nodes()
 
     async def place(self, work: Work) -> OnNode:
-        """Start a process on a node. Raises OSError when there is no node, NotAcceptable when the node refuses."""
-        node = await asyncio.to_thread(self._nodes.next)
-        if node is None:
-            raise OSError(None, "no node of the Ray cluster is alive")
-        placed = OnNode(RayActor(node), node[:12], work.keeper, partial(self._nodes.ended, node))
-        await placed.start(parcel_of(work))
-        return placed
+        """Start a process on a node. One that refuses gets nothing of this run any more; another node is taken.
+
+        Raises OSError when there is no node, NotAcceptable when each that is alive has refused.
+        """
+        while (node := await asyncio.to_thread(self._nodes.next)) is not None:
+            placed = OnNode(RayActor(node), node[:12], work.keeper, partial(self._nodes.ended, node))
+            try:
+                await placed.start(parcel_of(work))
+            except NotAcceptable as error:
+                say(f"{error} Nothing is placed on it.", "node.refused", level="warning")
+                self._nodes.refused[node] = error
+            else:
+                return placed
+        raise next(iter(self._nodes.refused.values()), OSError(None, "no node of the Ray cluster is alive"))
 
     async def failed(self) -> str:
         """Wait until the head of the cluster has not answered for HEAD_SILENT_S, and say so."""
