@@ -259,7 +259,7 @@ def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
     call = look_ups.control()
     assert (call.method, call.path) == ("POST", "/api/v3/list-users")
     options = body_of(call)["options"]
-    assert options["pagination"] == {"page": 1, "limit": 10 if id_type in {"user_id", "phone", "email"} else 50}
+    assert options["pagination"] == {"page": 1, "limit": 50}
     assert options.get("withIdentities", False) is (id_type in {"identity", "sync_relation"})
     user = {
         "userId": "u",

@@ -442,8 +442,9 @@ class AccountLookup:
         self.none_listed = listed == [] and listed is not refused.items
         if not listed:
             return listed is not None
-        # Several: this run may delete the first one next. Ids without a comma come first.
-        result = await self._find_and_note(sorted(listed, key=may_be_split)[:CONTROLS_MAX], worker)
+        # Several, from the whole page: this run may delete the next ones meanwhile. Ids without a comma come first.
+        certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
+        result = await self._find_and_note(certain[:: -(-len(certain) // CONTROLS_MAX)], worker)
         return result is not None and bool(result.accounts)
 
     async def _list_controls(self, worker: WorkerStatus, *, refused: Listed | None = None) -> list[str] | None:

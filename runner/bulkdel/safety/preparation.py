@@ -477,6 +477,8 @@ async def with_sample_check(
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
+        if plan.shards and not plan.complete:  # before a shard deletes the accounts that a control of another one lists
+            await lookup.prove(WorkerStatus())
         now = Instant(stamp(wall()), client.transport.ahead_s)
         server = SampleCheck(
             auth.pool,
@@ -490,6 +492,7 @@ async def with_sample_check(
             now,
             cost,
             administrator,
+            found_before=lookup.proven,
         )
     own_ids = (*owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)

@@ -155,7 +155,8 @@ class SampleCheck:
     response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
     memberships: what their copy takes; None when none is to be made.
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
-    found_before: whether the process that started this one has found an account.
+    found_before: whether another look-up than that of the sample has found an account, in this process or in the one
+    that started it.
     """
 
     pool: str | None = None
