@@ -10,6 +10,7 @@ Not used where the start itself matters: another command, settings of the interp
 from __future__ import annotations
 
 import os
+import posix
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 LOADED = (
     *("tests.forked", "bulkdel.cli.app", "bulkdel.commands.run", "bulkdel.commands.verify"),
@@ -179,10 +180,28 @@ def _folders(env: Mapping[str, str]) -> list[str]:
     return [folder for folder in env.get(FOLDERS, "").split(os.pathsep) if folder]
 
 
+def _save_own_coverage() -> None:
+    """Where coverage is measured, save that of this process at its end.
+
+    By default it also saves what its parent had measured before the fork, which is the same for every command, large,
+    and half of the time that a short command takes.
+    """
+    coverage = sys.modules.get("coverage")
+    if coverage is None or (current := coverage.Coverage.current()) is None:
+        return
+
+    def save_and_exit(status: int) -> NoReturn:
+        current.save()
+        posix._exit(status)  # noqa: SLF001 - `os._exit` is replaced
+
+    os._exit = save_and_exit
+
+
 def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, streams: list[_Fd]) -> None:
     """Become the command, in the forked process."""
     from bulkdel.cli.main import main
 
+    _save_own_coverage()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
