@@ -10,11 +10,12 @@ import signal
 
 from hypothesis import settings
 
+from tests.examples import examples
 from tests.loops import pytest_pyfunc_call
 
 __all__ = ["pytest_pyfunc_call"]
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+settings.register_profile("tests", deadline=None, max_examples=examples(100))
+settings.load_profile("tests")

@@ -166,7 +166,7 @@ def is_complete(log: Path) -> bool:
     return log.exists() and b'"event":"stop"' in log.read_bytes().splitlines()[-1]
 
 
-@pytest.mark.parametrize("policy", ["accept", "refuse"])
+@pytest.mark.parametrize("policy", [pytest.param("accept", marks=pytest.mark.soak), "refuse"])
 def test_twenty_kills_lose_nothing(policy: str, tmp_path: Path) -> None:
     """SIGKILL of the real command, twenty times with either policy: nothing lost, little sent again."""
     killed_often(tmp_path, policy, 20, seeded(f"kills {policy}"))
@@ -234,7 +234,9 @@ def killed_at(folder: Path, policy: str, call: str, counts: Sequence[int]) -> No
         tally.assert_nothing_lost(it.run(), len(counts))
 
 
-@pytest.mark.parametrize(("call", "policy"), [("fdatasync", "refuse"), ("write", "accept")])
+@pytest.mark.parametrize(
+    ("call", "policy"), [pytest.param("fdatasync", "refuse", marks=pytest.mark.soak), ("write", "accept")]
+)
 def test_killed_at_the_kth_call(call: str, policy: str, tmp_path: Path) -> None:
     """Before the header is there, before it is durable, before the first intent, …: nothing is lost."""
     killed_at(tmp_path, policy, call, (1, 2, 3, 1, 5))
@@ -324,7 +326,7 @@ def _failing_each_in_turn(call: str, count: int, failed: list[int], folder: Path
         failed.append(count)
 
 
-@pytest.mark.parametrize("call", ["write", "fdatasync"])
+@pytest.mark.parametrize("call", [pytest.param("write", marks=pytest.mark.soak), "fdatasync"])
 def test_every_call_of_a_short_run_fails_in_turn(call: str, tmp_path: Path) -> None:
     """From the header to the word that the run ended, each write, and each sync: exit 5, nothing leaves, it resumes."""
     failed: list[int] = []

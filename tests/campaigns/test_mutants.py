@@ -16,7 +16,7 @@ from tests.mutants import MUTANTS, ROOT, Mutant, complaints, copied, mutate, mut
 
 pytestmark = pytest.mark.campaign
 
-EVERY = 32
+EVERY = 96
 """`make test` tries one mutant in so many, `make mutants` and `make soak` try all of them."""
 
 ALL_TESTS_FAILED = 1

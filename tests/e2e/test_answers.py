@@ -167,7 +167,7 @@ def test_every_id_refused_with_one_code_halts(tmp_path: Path) -> None:
     ],
     ids=lambda switches: next(iter(switches)),
 )
-@pytest.mark.parametrize("unknown", ["accept", "refuse"])
+@pytest.mark.parametrize("unknown", ["accept", pytest.param("refuse", marks=pytest.mark.soak)])
 def test_faults(switches: dict[str, Any], unknown: str, tmp_path: Path) -> None:
     """One request in ten fails in one way; every id is deleted once and counted once."""
     with case(tmp_path, IDS[:4_000], unknown_ids=unknown, **switches) as it:

@@ -89,7 +89,7 @@ def has_sent(it: Case, process: subprocess.Popen[bytes], requests: int) -> bool:
     return it.served.ledger.requests >= requests or process.poll() is not None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.soak) for name in NAMES[1:])])
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     """SIGKILL at 17 random moments (51 in all): no account is gone without a copy; the file can be gone on with."""
     seed = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"

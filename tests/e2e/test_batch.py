@@ -195,6 +195,8 @@ def assert_afterwards(it: Night) -> None:
     assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
 
 
+@pytest.mark.soak
+@pytest.mark.campaign
 def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 30, "b": 30}) as it:
         it.pools["b"] = it.pools["a"]

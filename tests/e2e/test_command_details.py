@@ -25,6 +25,8 @@ from tests.harness import (
     write_objects,
 )
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(60, seed=11)
 
 

@@ -66,6 +66,7 @@ def test_the_export() -> None:
     assert len(set(poisonous) & set(users) - set(rows[:HEAD])) == POISONOUS
 
 
+@pytest.mark.soak
 def test_too_fast_to_be_interrupted_is_no_success(tmp_path: Path) -> None:
     """Nothing is claimed that was not shown."""
     ran = bulkdel("demo", "--dir", tmp_path, "--users", 1_000, "--rate", 10_000)

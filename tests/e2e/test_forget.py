@@ -42,6 +42,8 @@ from tests.harness import (
     write_objects,
 )
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(60)
 ROOT = Path(__file__).parents[2]
 BAD = b'{"id":"no id"}\n'

@@ -350,6 +350,7 @@ def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> No
         assert ran.counts() == {"deleted": 300}
 
 
+@pytest.mark.soak
 def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None:
     """Each shard has a log and a backup of its own; the restore has logs, exports and a map."""
     ids = user_ids(1_200, seed=2)

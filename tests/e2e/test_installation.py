@@ -111,6 +111,7 @@ def test_it_runs_beside_folders_of_the_user_with_the_names_of_the_source_roots(i
     assert ran.startswith("complete: 1 row")
 
 
+@pytest.mark.soak
 def test_a_new_job_works_by_the_commands_that_are_printed(installed: Path, tmp_path: Path) -> None:
     """It installs, its own test and `mypy --strict` pass, no check finds anything wrong, and it runs."""
     options = {"cwd": tmp_path, "env": {**environment({}), "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}}
@@ -155,6 +156,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no completion was tried, because bash is not installed")
 def test_completion_is_installed_by_one_command(tmp_path: Path) -> None:
     env = {**environment({}), "HOME": str(tmp_path)}
@@ -172,6 +174,7 @@ def test_completion_is_installed_by_one_command(tmp_path: Path) -> None:
     assert "delete-users" in completed("plan", "del")
 
 
+@pytest.mark.soak
 def test_completion_that_cannot_be_installed(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     env = {**environment({}), "HOME": str(tmp_path / "home")}

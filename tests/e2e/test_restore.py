@@ -277,6 +277,7 @@ def next_command(out: str) -> list[str]:
     return shlex.split(lines[at + 1])[1:]
 
 
+@pytest.mark.campaign
 def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> None:
     """Refused, with the command that ends the restore, and the rows for another run. So no row is lost to either."""
     ids = user_ids(60)
@@ -512,6 +513,7 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     assert "users ended with it" in refused.err
 
 
+@pytest.mark.campaign
 def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
     """disable-users is undone by enable-users from its backup, restore-users by delete-users: as it is printed."""
     ids = [f"{n:08d}-1111-2222-3333-444444444444" for n in range(12)]

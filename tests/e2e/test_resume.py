@@ -27,6 +27,8 @@ from tests.harness import (
     write_objects,
 )
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(100_000)
 CONCURRENCY = 16
 CHUNK = 50

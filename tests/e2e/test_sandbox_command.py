@@ -19,6 +19,8 @@ from genauth import ManagementClient
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
 
+pytestmark = pytest.mark.campaign
+
 
 @contextmanager
 def served(*args: object, cwd: Path | None = None) -> Iterator[tuple[dict[str, Any], subprocess.Popen[bytes]]]:

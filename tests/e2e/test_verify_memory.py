@@ -61,6 +61,7 @@ def peak_kib(folder: Path, count: int) -> int:
     return took(folder / "took").peak_kib
 
 
+@pytest.mark.soak
 def test_memory_is_flat(tmp_path: Path) -> None:
     """At 200,000 ids hardly more than at 50,000; the log's index is a fifth of a megabyte of it."""
     (tmp_path / "small").mkdir()

@@ -17,7 +17,7 @@ from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs, Weather
 from tests.simulation.world import World, remove
 
-RUNS, BATCH, FEW = 2_000, 200, 4
+RUNS, BATCH, FEW = 2_000, 200, 2
 SOAK_RUNS, SOAK_BATCH = 1_000_000, 10_000
 """`make test` plays the first FEW batches of the runs, `make soak-simulation` all of them and a million more."""
 
