@@ -217,6 +217,13 @@ MUTANTS = (
         "integration/test_rate_keeper.py::test_a_process_with_one_request_in_flight_does_not_crawl",
     ),
     Mutant(
+        "each shard of a resume proves for itself that look-ups find accounts",
+        "runner/bulkdel/safety/preparation.py",
+        "if plan.shards and not plan.complete:",
+        "if plan.shards and plan.complete:",
+        "e2e/test_shards.py::test_a_resume_proves_that_look_ups_find_accounts_before_its_shards_begin",
+    ),
+    Mutant(
         "a shard that is placed again may settle its whole portion again",
         "runner/bulkdel/fleet/shard.py",
         "max(0, order.settled_max - log.progress.outcomes)",

@@ -354,6 +354,17 @@ def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> No
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
 
 
+def test_a_resume_proves_that_look_ups_find_accounts_before_its_shards_begin(tmp_path: Path) -> None:
+    """A shard that does it itself may list accounts which another one deletes before they are looked up."""
+    ids = user_ids(2_400, seed=17)
+    with sharded(tmp_path, ids) as it:
+        assert run(it, "--limit", 600).code == 0
+        before = it.served.ledger.by_path["/api/v3/list-users"]
+        ran = run(it)
+        assert (ran.code, it.served.pool.deleted) == (0, len(ids)), ran
+        assert it.served.ledger.by_path["/api/v3/list-users"] == before + 1
+
+
 def test_what_shards_cannot_do_is_refused(tmp_path: Path) -> None:
     ids = user_ids(2_400, seed=13)
     with sharded(tmp_path, ids) as it:
