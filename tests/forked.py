@@ -31,8 +31,8 @@ LOADED = (
     *("bulkdel.commands.forget", "bulkdel.commands.pack", "bulkdel.commands.unpack", "bulkdel.commands.batch"),
     *("bulkdel_jobs.delete_users", "structlog"),
 )
-OFF = "BULKDEL_TESTS_EXEC"
-"""In the environment: every command is started by `exec`."""
+OFF = "TESTS_EXEC"
+"""In the environment: every command is started by `exec`. The program refuses unknown variables of its own."""
 
 READ_AT_THE_START = ("PYTHON", "COVERAGE", "LD_", "LC_", "LANG", "MALLOC")
 """Beginnings of the names that Python and the system read when a program starts."""

@@ -33,8 +33,6 @@ from bulkdel_jobs.kit.faults import RESPONSES
 from tests import checked_jobs
 from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member
 
-pytestmark = pytest.mark.campaign
-
 SETTLED = Decision(NextStep.SETTLED, data=[{"id": "anything"}])
 
 

@@ -209,8 +209,9 @@ async def sent_on(engine: Engine, folder: Path, ids: Sequence[str], **more: Any)
 
 
 async def deleted(served: Sandbox, count: int) -> None:
-    while served.pool.deleted < count:  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while served.pool.deleted < count:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
 
 
 async def no_more_than(before: list[int]) -> None:
