@@ -29,8 +29,6 @@ from bulkdel.settings import RunSettings
 from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import KEYS, POOL, Ran, bulkdel, entries, finish, sandbox, start, user_ids, wait_until, write_objects
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(600)
 KEPT, GONE = IDS[:20], IDS[20:]
 
@@ -283,6 +281,7 @@ def test_the_sample_has_changed_since(tmp_path: Path) -> None:
         assert "sample: of the ids that were looked up, the plan found 200 of 200, now 1" in ran.err
 
 
+@pytest.mark.campaign
 def test_another_user_is_required(tmp_path: Path) -> None:
     """A run needs a plan, and the user who made it may neither run nor resume. The name of --as is compared in CI."""
     with desk(tmp_path, latency_s=0.05) as it:

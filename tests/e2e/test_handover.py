@@ -39,8 +39,6 @@ from tests.harness import (
     write_objects,
 )
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(300)
 VIPS = IDS[:30]
 OTHERS = user_ids(5, seed=1)
@@ -72,6 +70,7 @@ def content_of(archive: Path) -> bytes:
         return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
 
 
+@pytest.mark.campaign
 def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
