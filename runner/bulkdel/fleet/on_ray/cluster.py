@@ -108,10 +108,11 @@ async def is_answered(address: str, seconds: float) -> bool:
 
 
 class Nodes:
-    """The nodes that processes are placed on, in turn. refused: those that are not as they have to be, and why."""
+    """The nodes that processes are placed on, in turn. refusal: why the latest node that has refused is not used."""
 
     def __init__(self) -> None:
-        self.refused: dict[str, NotAcceptable] = {}
+        self.refusal: NotAcceptable | None = None
+        self._refused: set[str] = set()
         self._avoided: dict[str, float] = {}
         self._placed: dict[str, int] = {}
 
@@ -123,13 +124,18 @@ class Nodes:
         # A head that has no processor for work, as KubeRay starts it, is left alone.
         alive = [node for node in alive if node["Resources"].get("CPU", 0)] or alive
         now = time.monotonic()
-        names = [str(node["NodeID"]) for node in alive if node["NodeID"] not in self.refused]
+        names = [str(node["NodeID"]) for node in alive if node["NodeID"] not in self._refused]
         names = [name for name in names if self._avoided.get(name, now) <= now] or names
         if not names:
             return None
         found = min(names, key=lambda name: self._placed.get(name, 0))
         self._placed[found] = self._placed.get(found, 0) + 1
         return found
+
+    def refuse(self, node: str, refusal: NotAcceptable) -> None:
+        """Place nothing on this node any more: it is not as it has to be."""
+        self._refused.add(node)
+        self.refusal = refusal
 
     def ended(self, node: str, lost: bool) -> None:  # noqa: FBT001 - it is called with both in their order
         """A process on this node has ended. lost: because the node did not answer."""

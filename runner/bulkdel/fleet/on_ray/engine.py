@@ -62,10 +62,10 @@ class RayNodes:
                 await placed.start(parcel_of(work))
             except NotAcceptable as error:
                 say(f"{error} Nothing is placed on it.", "node.refused", level="warning")
-                self._nodes.refused[node] = error
+                self._nodes.refuse(node, error)
             else:
                 return placed
-        raise next(iter(self._nodes.refused.values()), OSError(None, "no node of the Ray cluster is alive"))
+        raise self._nodes.refusal or OSError(None, "no node of the Ray cluster is alive")
 
     async def failed(self) -> str:
         """Wait until the head of the cluster has not answered for HEAD_SILENT_S, and say so."""
