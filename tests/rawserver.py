@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bulkdel_jobs.sandbox.serving import begin_accepted
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -96,8 +98,7 @@ class RawServer:
         try:
             yield self
         finally:
-            for _ in range(3):  # a connection that has just been accepted begins in these turns
-                await asyncio.sleep(0)
+            await begin_accepted()
             server.close()
             tasks = [task for task, _ in self._peers if task is not None]
             for task, writer in self._peers:

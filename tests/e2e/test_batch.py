@@ -196,7 +196,6 @@ def assert_afterwards(it: Night) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.campaign
 def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 30, "b": 30}) as it:
         it.pools["b"] = it.pools["a"]

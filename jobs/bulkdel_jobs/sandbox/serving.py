@@ -60,9 +60,14 @@ async def serve(
         sandbox.url = f"http://{HOST}:{runner.addresses[0][1]}"
         yield sandbox
     finally:
-        for _ in range(3):  # a connection that has just been accepted begins in these turns; asyncio would lose it
-            await asyncio.sleep(0)
+        await begin_accepted()
         await runner.cleanup()
+
+
+async def begin_accepted() -> None:
+    """Let a connection begin that has just been accepted: a server that stops before that would lose it, not end it."""
+    for _ in range(3):  # turns of the event loop
+        await asyncio.sleep(0)
 
 
 @contextmanager
