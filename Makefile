@@ -94,7 +94,7 @@ test-ray:
 test-deploy: $(STAMP)
 	$(BIN)/python -m tests.deploy
 
-# Every mutant: programs that break one promise each, and the test that must fail. Two minutes on two cores.
+# Every mutant: programs that break one promise each, and the test that must fail. Some minutes on two cores.
 mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
 

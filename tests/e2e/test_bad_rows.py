@@ -176,7 +176,7 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["", "another\n"])
 def test_an_id_to_keep_with_an_invisible_character_refuses_the_file(tmp_path: Path, first: str) -> None:
-    """It would protect no account, and nobody would see why. The export may have such an id."""
+    """It would protect no account, and looks as if it did. The export may have such an id."""
     people = ["anna", "ben", "an\u200bna"]
     export = write_objects(tmp_path / "e.jsonl", people, "username")
     keep = tmp_path / "keep.txt"
