@@ -118,7 +118,7 @@ bench-rate: $(STAMP)
 	$(BIN)/python -m tests.bench_rate
 
 # The same with the log in a store whose commits take 40 ms, some of them 2 s: how much of the rate is used, and how many
-# rows a kill would leave in doubt. Two minutes.
+# rows a kill would leave in doubt. Four minutes.
 bench-store: $(STAMP)
 	$(BIN)/python -m tests.bench_store
 

@@ -5,6 +5,7 @@ It speaks PUT with `If-None-Match: *`, GET, and nothing else. What it holds is t
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -34,12 +35,14 @@ class Lie(Enum):
 class StoreSwitches:
     """What the server does from now on.
 
-    shares: of the PUTs, by lie. put_s: seconds that one takes. slow: share of those that take `slow_s` longer.
-    fences: whether `If-None-Match` is obeyed. down: every request is answered 503.
+    shares: of the PUTs, by lie. put_s: seconds that one takes, the median. p99_s: that one in a hundred takes or more;
+    0: all take about `put_s`. slow: share of those that take `slow_s` longer. fences: whether `If-None-Match` is
+    obeyed. down: every request is answered 503.
     """
 
     shares: Mapping[Lie, float] = field(default_factory=dict)
     put_s: float = 0.0
+    p99_s: float = 0.0
     slow: float = 0.0
     slow_s: float = 2.0
     fences: bool = True
@@ -78,15 +81,17 @@ class StoreServer:
             "AWS_REGION": "eu-central-1",
         }
 
-    def lines(self, prefix: str) -> list[bytes]:
-        """The lines of the log below a prefix, up to the first that is missing."""
-        found, number = [], 1
+    def lines(self, prefix: str, after: int = 0) -> list[bytes]:
+        """The lines of the log below a prefix with a number above `after`, up to the first that is missing."""
+        found, number = [], after + 1
         while (line := self.objects.get(f"{prefix}/log/{number:012d}")) is not None:
             found.append(line)
             number += 1
         return found
 
 
+P99_SIGMAS = 2.326
+"""Standard deviations above the mean of a normal distribution that one value in a hundred exceeds."""
 SECRET = "wJalrXUtnFEMIexampleSECRET"
 
 
@@ -102,7 +107,7 @@ class _Request(BaseHTTPRequestHandler):
         with store.lock:
             store.puts[name] += 1
             lie, slow = self._lie(switches), store.chance.random() < switches.slow
-        if (seconds := switches.put_s * store.chance.uniform(0.85, 1.15)) > 0:
+        if (seconds := self._duration_s(switches)) > 0:
             time.sleep(seconds)
         if switches.down or lie is Lie.BUSY:
             self._answer(503, "SlowDown")
@@ -137,6 +142,14 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(404, "NoSuchKey")
         else:
             self._answer(200, body=found)
+
+    def _duration_s(self, switches: StoreSwitches) -> float:
+        """How long a PUT takes: by a log-normal distribution where `p99_s` is given."""
+        chance = self.store.chance
+        if not switches.p99_s:
+            return switches.put_s * chance.uniform(0.85, 1.15)
+        sigma = math.log(switches.p99_s / switches.put_s) / P99_SIGMAS
+        return switches.put_s * chance.lognormvariate(0, sigma)
 
     def _lie(self, switches: StoreSwitches) -> Lie | None:
         draw = self.store.chance.random()

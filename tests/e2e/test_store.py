@@ -19,7 +19,7 @@ from bulkdel.commands.archive import archive
 from bulkdel.settings import Settings
 from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox.users import ids_of
-from tests.bench_store import in_doubt
+from tests.bench_store import Following
 from tests.e2e.test_restore import NONE, undo
 from tests.full_users import differences, full_users
 from tests.harness import (
@@ -202,7 +202,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
         with started(url, it.export, it.served.url, 600, **options) as first:
             it.wait_until_deleted(100)
             kill(first)
-        doubts = in_doubt(store)
+        doubts = Following(store).in_doubt()
         assert 0 < doubts <= 2 * 5 * 150 * (0.26 + 0.02), "they follow the rate, not --concurrency"
         ended = ran(url, it.export, it.served.url, 600, **options)
         assert ended.code == 0, ended
