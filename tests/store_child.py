@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -50,13 +50,23 @@ async def run(store: str, export: str, host: str, ids: int, licence_s: float, **
 
 @contextmanager
 def started(
-    store: Path | str, export: Path, host: str, ids: int, *, environ: Mapping[str, str] = NOTHING, **options: Any
+    store: Path | str,
+    export: Path,
+    host: str,
+    ids: int,
+    *,
+    environ: Mapping[str, str] = NOTHING,
+    prefix: Sequence[str] = (),
+    **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start it; what is left of it at the end is killed. store: a directory, or a URL. environ: more variables."""
+    """Start it; what is left of it at the end is killed. store: a directory, or a URL. environ: more variables.
+
+    prefix: the words before its command line.
+    """
     url = store if isinstance(store, str) else f"file://{store}"
     words = [url, str(export), host, str(ids), json.dumps({"licence_s": LICENCE_S, **options})]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.store_child", *words],
+        [*prefix, sys.executable, "-m", "tests.store_child", *words],
         env={**environment(), **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
