@@ -65,8 +65,9 @@ SERVER = Group("Where it is sent", sort_key=4)
 NOTIFYING = Group("Notifications", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 
-IN_FLIGHT_WITH_STORE = 512
-"""Enough for 1,000 requests a second, each of 300 ms. Rows in doubt follow the rate, not this number: `engine.gate`."""
+IN_FLIGHT, IN_FLIGHT_WITH_STORE = 16, 512
+"""Requests in flight by default. The second is enough for 1,000 requests a second, each of 300 ms. Rows in doubt follow
+the rate, not this number: `engine.gate`."""
 
 DESCRIPTORS_BESIDE = 32
 """Files that are open besides the connections: ten (measured), eight connections of `bulkdel ctl`, the look-up of host
@@ -206,8 +207,8 @@ class CommonSettings(NotifySettings):
     rate: Annotated[float, Parameter(group=SENDING, converter=per_second, validator=RATES)] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
-    concurrency: Annotated[int, Parameter(group=SENDING), count(1, 4_096)] = 16
-    """Requests in flight at the same time, at most."""
+    concurrency: Annotated[int | None, Parameter(group=SENDING), count(1, 4_096)] = None
+    """Requests in flight at the same time, at most. Default: 16; 512 for a run with --store."""
 
     patience: Annotated[float, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
     """Stop when the server has given no useful response for this long (30s, 15m, 2h)."""
@@ -270,7 +271,7 @@ class CommonSettings(NotifySettings):
     @property
     def in_flight(self) -> int:
         """How many chunks are under way at the same time."""
-        return self.concurrency
+        return self.concurrency or IN_FLIGHT
 
     @property
     def connection(self) -> dict[str, Path | str | None]:
@@ -315,7 +316,7 @@ class SendingSettings(CommonSettings):
 
     store: Annotated[str | None, Parameter(group=OUTPUT, metavar="URL")] = None
     """Keep the log in a store, not in a file: s3://bucket/run, gs://…, az://… or file:///shared/run. It outlives this
-    machine: the same command goes on from any other. --concurrency is 512 then by default."""
+    machine: the same command goes on from any other."""
 
     take_over: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
     """With --store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
@@ -340,9 +341,7 @@ class SendingSettings(CommonSettings):
     @property
     def in_flight(self) -> int:
         """See `CommonSettings`. A commit to a store takes far longer than one to a file, so more are under way."""
-        if self.store is None or self.concurrency != CommonSettings.concurrency:
-            return self.concurrency
-        return IN_FLIGHT_WITH_STORE
+        return self.concurrency or (IN_FLIGHT if self.store is None else IN_FLIGHT_WITH_STORE)
 
     @property
     def listen_address(self) -> ListenAddress | None:

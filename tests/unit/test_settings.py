@@ -32,7 +32,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "on": "local",
         "sandbox": False,
         "rate": 50.0,
-        "concurrency": 16,
+        "concurrency": None,
         "chunk_size": None,
         "limit": None,
         "drain_s": 30.0,

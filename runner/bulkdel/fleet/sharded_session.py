@@ -117,7 +117,7 @@ class ShardedSession:
         self._drain = Drain()
         self._refused_max: int | Fraction = number_or_share(plan.arguments.settings.max_refused)
         self._resumed = log.progress.sessions > 0
-        self._concurrency = plan.arguments.settings.concurrency
+        self._concurrency = plan.arguments.settings.in_flight
         self._until = plan.until
         self._unheld = asyncio.Event()
         self._unheld.set()

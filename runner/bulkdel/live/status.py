@@ -59,7 +59,7 @@ class LiveStatus:
             "ids": self._plan.ids,
             **{name: counts[name] for name in ("rows", "excluded", "duplicate", "invalid")},
             "rate": settings.rate,
-            "concurrency": settings.concurrency,
+            "concurrency": settings.in_flight,
             "chunk_size": self._plan.chunk_size,
             "backup": settings.backup is not None,
             "max_refused": settings.max_refused,

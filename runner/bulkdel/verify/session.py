@@ -198,7 +198,7 @@ class VerifySession:
             log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
             await log.begun()
             stack.callback(asyncio.create_task(log.keep()).cancel)
-            workers = Workers(client, log, self._drain, around, concurrency=settings.concurrency, drain_s=DRAIN_S)
+            workers = Workers(client, log, self._drain, around, concurrency=settings.in_flight, drain_s=DRAIN_S)
             live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance))
             await self._alone(live, self._control)
             for _ in range(PASSES):
