@@ -32,7 +32,7 @@ from bulkdel.engine.session import SendingSession
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import Export
-from bulkdel.fleet.order import Ended, Figures, Order, line_of
+from bulkdel.fleet.channel import Ended, Figures, Order, line_of
 from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.fleet.plain_export import open_elsewhere
 from bulkdel.format import until_words

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bulkdel.core.latency import BOUNDS_S
 from bulkdel.core.outcome import KINDS
-from bulkdel.fleet.order import Ended, Figures
+from bulkdel.fleet.channel import Ended, Figures
 from bulkdel.fleet.placing import Placed
 
 

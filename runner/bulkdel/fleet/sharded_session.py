@@ -38,8 +38,8 @@ from bulkdel.engine.session import RunSession, SendingSession, SessionResult, be
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.fleet.channel import Ended, Figures, Order, line_of, packed
 from bulkdel.fleet.local import LocalProcesses
-from bulkdel.fleet.order import Ended, Figures, Order, line_of, packed
 from bulkdel.fleet.placing import Engine, Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.plain_export import PlainExport, export_for_all_machines, plain_export
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
