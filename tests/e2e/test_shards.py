@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -352,6 +353,19 @@ def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> No
         assert bulkdel("ctl", it.log, "resume").code == 0
         ran = finish(process)
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
+
+
+def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
+    ids = user_ids(4_000, seed=61)
+    with sharded(tmp_path, ids, "--rate", 30, "--chunk-size", 5) as it:
+        process = it.start()
+        it.wait_until_deleted(100)
+        until = datetime.now(UTC) + timedelta(seconds=3)
+        assert bulkdel("ctl", it.log, "until", until.isoformat()).code == 0
+        ran = finish(process)
+        assert (ran.code, "(--not-after)" in ran.err, datetime.now(UTC) > until) == (6, True, True), ran
+        assert ran.summary["remaining"] == len(ids) - it.served.pool.deleted > 0
+        assert bulkdel("status", it.log, "--json", env={}).summary["in_doubt"] == 0
 
 
 def test_a_resume_proves_that_look_ups_find_accounts_before_its_shards_begin(tmp_path: Path) -> None:

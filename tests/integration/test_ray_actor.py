@@ -275,6 +275,76 @@ async def test_a_run_halts_with_its_engine(tmp_path: Path) -> None:
         await no_more_than(before)
 
 
+class Slow(Nodes):
+    """Nodes that place a process when `may_place` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_place = asyncio.Event()
+        self.asked = 0
+
+    async def place(self, work: Work) -> OnNode:
+        self.asked += 1
+        await self.may_place.wait()
+        return await super().place(work)
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_a_pause_holds_for_a_shard_that_is_being_placed(tmp_path: Path) -> None:
+    """It is told once the process is there, so it sends nothing before the pause ends."""
+    ids, nodes = user_ids(2_400, seed=56), Slow()
+    async with sent_on(nodes, tmp_path, ids) as (served, opened):
+        async with asyncio.timeout(30):
+            while nodes.asked < 2:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        opened.pause()
+        nodes.may_place.set()
+        await asyncio.sleep(5)  # the first request of a shard comes within two seconds
+        assert served.ledger.deleted == 0
+        opened.resume()
+        await deleted(served, 20)
+        opened.drain()
+        async with asyncio.timeout(60):
+            await opened.finished()
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_a_drain_does_not_wait_for_a_shard_that_is_being_placed(tmp_path: Path) -> None:
+    before, nodes = children(), Slow()
+    async with sent_on(nodes, tmp_path, user_ids(2_400, seed=57)) as (served, opened):
+        async with asyncio.timeout(30):
+            while nodes.asked < 2:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        opened.drain()
+        async with asyncio.timeout(10):
+            ended = await opened.finished()
+        assert (ended.exit_code, served.ledger.deleted, children()) == (4, 0, before), ended.why
+
+
+class Losing(Nodes):
+    """Nodes that are lost before their process has sent something."""
+
+    async def place(self, work: Work) -> OnNode:
+        calls = Twice()
+        found = await placed(work, calls)
+        calls.silent = True
+        await calls.actor.kill()
+        return found
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_a_run_whose_processes_are_always_lost_has_patience(tmp_path: Path) -> None:
+    before, nodes = children(), Losing()
+    async with sent_on(nodes, tmp_path, user_ids(2_400, seed=58), patience=1) as (served, opened):
+        async with asyncio.timeout(60):
+            ended = await opened.finished()
+        assert (ended.exit_code, served.ledger.deleted) == (4, 0), ended.why
+        assert "was lost" in ended.why
+        assert "(--patience)" in ended.why
+        assert len(nodes.calls) <= 6, "each waits half a second longer"
+    await no_more_than(before)
+
+
 async def test_a_process_that_refuses_its_environment_is_not_started_again(tmp_path: Path) -> None:
     class Misspelt(LocalProcesses):
         placed = 0

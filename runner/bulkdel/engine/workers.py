@@ -168,7 +168,8 @@ class Workers:
         self._tasks = {}
         self._work_of = lambda worker: self._work(prefetch, settle, worker)
         self._start_workers()
-        watches = [client.watch_patience(), self._log.watch_failure(), self._watch_time()]
+        time = watch_time(lambda: self._until, self._surroundings.wall, drain)
+        watches = [client.watch_patience(), self._log.watch_failure(), time]
         watching = [asyncio.create_task(self._drain_on_failure(watch)) for watch in watches]
         draining = asyncio.create_task(drain.begun.wait())
         finished = asyncio.create_task(self._all_ended())
@@ -302,12 +303,12 @@ class Workers:
             self._drain.begin(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
 
-    async def _watch_time(self) -> None:
-        """Drain at --not-after. Reads the wall clock every second: it may be set, and a laptop may sleep."""
-        while (left_s := self._left_s()) > 0:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(min(left_s, 1.0))
-        assert self._until is not None, "else there is no end"
-        self._drain.begin(Stop(f"it is {self._until[1]} (--not-after)", planned=True))
 
-    def _left_s(self) -> float:
-        return float("inf") if self._until is None else self._until[0] - self._surroundings.wall()
+async def watch_time(until: Callable[[], tuple[float, str] | None], wall: Callable[[], float], drain: Drain) -> None:
+    """Drain at --not-after. until: epoch seconds and words; None without one. It may change.
+
+    Reads the wall clock every second: it may be set, and a laptop may sleep.
+    """
+    while (at := until()) is None or (left_s := at[0] - wall()) > 0:  # noqa: ASYNC110 - no event announces it
+        await asyncio.sleep(1.0 if at is None else min(left_s, 1.0))
+    drain.begin(Stop(f"it is {at[1]} (--not-after)", planned=True))

@@ -1,7 +1,11 @@
-"""What a run tells the process of a shard, and what that process answers: values that travel as lines of JSON.
+"""What a run and the process of a shard tell each other: messages, each one line of JSON over a channel.
 
-No secret is among them: a shard signs in with the credentials of its own environment. Whoever places the process, on
-this machine or on another one, only carries the lines.
+The run gives the `Order` first. Then it tells what it wants (`Wanted`), that the server was heard (`Heard`), and to
+drain (`DrainNow`). The shard tells its `Figures`, chunks (`ChunkEvent`), and at last how it ended: `ShardEnded`, or
+`Failed` when it could not begin.
+
+No secret is among them: a shard signs in with the credentials of its own environment. What places the process, on this
+machine or on another one, only carries the lines.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 
@@ -20,46 +24,66 @@ from bulkdel.export import Dialect, Fingerprint
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """The first line to a shard.
+class Wanted:
+    """What the run wants of a shard. It is told again when it changes.
 
-    number: of the shard. tool: the version that has to do it. dialect, fingerprint: of the export, which the run has
-    read and checked. protected: ids that must not be sent, besides those of the exclude files. proven: whether the run
-    has found an account. fullest: the most accounts that a look-up has returned. administrator: ids of the one that the
-    pool keeps. excluded: the keys of the exclude files, as the run has read them. until: --not-after, ISO 8601.
-    concurrency: requests in flight, at most. settled_max: the session ends when so many rows of the shard have an
-    outcome (--limit); those that a lost process of the shard still settles count. debug: whether each chunk is an
-    event. licence_s: how long a commit to a store licenses sending. export: where a process on another machine finds
-    the export; None for one that has its descriptor. take_over: whether the log in a store is taken over without a
-    watch: the session of the run has that of the run, so what still writes is a lost process, or one of a frozen run.
+    held: send nothing for now. concurrency: requests in flight, at most. (The time of --not-after is not told: the run
+    drains its shards then, because the clock of another machine may be wrong.)
     """
 
+    held: bool
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The server has given a useful response to one of the shards, so many seconds ago."""
+
+    ago_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNow:
+    """Begin to drain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The first line to a shard: what to do, and what the run has found out."""
+
     number: int
+    """Of the shard, from 1."""
     tool: str
+    """The version that has to do it."""
     dialect: Mapping[str, Any]
+    """How the export is read."""
     fingerprint: tuple[str, int, str]
+    """Of the export: SHA-256, bytes, and the hashes of its blocks."""
     protected: list[str]
+    """Ids that must not be sent, besides those of the exclude files."""
     pool: str | None
     proven: bool
+    """Whether the run has found an account."""
     fullest: int
+    """The most accounts that a look-up has returned."""
     administrator: list[str]
+    """Ids of the account that the pool keeps."""
     excluded: list[str]
-    until: str | None
-    concurrency: int
+    """The keys of the exclude files, as the run has read them."""
     settled_max: int | None
+    """The session ends when so many rows of the shard have an outcome (--limit). Those that a lost process of the shard
+    still settles count."""
     debug: bool
+    """Whether each chunk is an event."""
     licence_s: float
+    """How long a commit to a store licenses sending."""
+    wanted: Wanted
+    """What the run wants at first."""
     export: Mapping[str, Any] | None = None
+    """Where a process on another machine finds the export; None for one that has its descriptor."""
     take_over: bool = False
-
-    def line(self) -> bytes:
-        """As a line."""
-        return line_of(asdict(self))
-
-    @classmethod
-    def of(cls, line: bytes) -> Self:
-        """Read it."""
-        return cls(**orjson.loads(line))
+    """Whether the log in a store is taken over without a watch. The session of the run has that of the run, so what
+    still writes is a lost process, or one of a frozen run."""
 
     @property
     def bytes_checked(self) -> Fingerprint:
@@ -103,7 +127,24 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ChunkEvent:
+    """An event about a chunk, as `engine.progress.Event`."""
+
+    level: Literal["debug", "info", "warning"]
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last line of a shard that could not begin. exit_code: of the error. why: its text."""
+
+    exit_code: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnded:
     """The last line of a shard: how its session ended."""
 
     ending: Mapping[str, Any]
@@ -127,6 +168,22 @@ class Ended:
         return Ending(**self.ending)
 
 
-def line_of(values: Any) -> bytes:
-    """Values as a line."""
-    return orjson.dumps(values) + b"\n"
+Message = Order | Wanted | Heard | DrainNow | Figures | ChunkEvent | Failed | ShardEnded
+
+KINDS: Mapping[str, type[Message]] = {
+    kind.__name__: kind for kind in (Order, Wanted, Heard, DrainNow, Figures, ChunkEvent, Failed, ShardEnded)
+}
+
+
+def line_of(message: Message) -> bytes:
+    """A message as a line."""
+    return orjson.dumps({"message": type(message).__name__, **asdict(message)}) + b"\n"
+
+
+def message_of(line: bytes) -> Message:
+    """The message in a line."""
+    values = orjson.loads(line)
+    kind = KINDS[values.pop("message")]
+    if kind is Order:
+        values["wanted"] = Wanted(**values["wanted"])
+    return kind(**values)

@@ -9,15 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
-from datetime import datetime
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from bulkdel.checkpoint.reader import RUN, is_fresh, reading, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
@@ -30,12 +25,24 @@ from bulkdel.engine.first_entries import start_facts
 from bulkdel.engine.progress import Event
 from bulkdel.engine.session import SendingSession
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.watches import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import Export
-from bulkdel.fleet.channel import Ended, Figures, Order, line_of
+from bulkdel.fleet.channel import (
+    ChunkEvent,
+    DrainNow,
+    Failed,
+    Figures,
+    Heard,
+    Message,
+    Order,
+    ShardEnded,
+    Wanted,
+    line_of,
+    message_of,
+)
 from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.fleet.plain_export import open_elsewhere
-from bulkdel.format import until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
@@ -66,14 +73,15 @@ async def _work(arguments: RunArguments, channel: socket.socket, export: int | N
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_MAX)
     with ExitStack() as stack:
         try:
-            order = Order.of(await reader.readline())
+            order = message_of(await reader.readline())
+            assert isinstance(order, Order), "it is the first line"
             plan, log = await asyncio.to_thread(_prepared, arguments, order, export, stack)
             process = _Process(plan, log, order, reader, writer)
             ended = await process.run()
         except BulkdelError as error:
-            writer.write(line_of({"failed": [type(error).__name__, error.exit_code, str(error)]}))
+            writer.write(line_of(Failed(error.exit_code, str(error))))
         else:
-            writer.write(line_of({"ended": asdict(ended)}))
+            writer.write(line_of(ended))
     with suppress(OSError):
         await writer.drain()
         writer.close()
@@ -91,7 +99,7 @@ class _Process:
         self._log = log
         self._reader = reader
         self._writer = writer
-        self._held = False
+        self._wanted = order.wanted
         self._debug = order.debug
         self._session = SendingSession(
             plan,
@@ -101,73 +109,66 @@ class _Process:
             on_event=self._event,
         )
 
-    async def run(self) -> Ended:
+    async def run(self) -> ShardEnded:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(signum, self._session.drain, signum)
-        sides = [asyncio.create_task(self._obey()), asyncio.create_task(self._tell())]
-        try:
+        async with watching(lambda _: self._session.drain(), self._obey(), self._tell()):
             result = await self._session.run()
-        finally:
-            for side in sides:
-                side.cancel()
-            await asyncio.wait(sides)
         self._send_figures()
-        return Ended.of(result)
+        return ShardEnded.of(result)
 
     async def _obey(self) -> None:
         """Do what the run says, until it says nothing more."""
         with suppress(OSError):
             while line := await self._reader.readline():
-                self._do(orjson.loads(line))
+                self._do(message_of(line))
         self._session.drain()
         await asyncio.sleep(ORPHAN_S)
         signal.raise_signal(signal.SIGKILL)
 
-    def _do(self, said: Mapping[str, Any]) -> None:
-        workers = self._session.workers
-        match said:
-            case {"drain": _}:
+    def _do(self, told: Message) -> None:
+        match told:
+            case DrainNow():
                 self._session.drain()
-            case {"held": held}:
-                self._held = held
-                self._hold()
-            case {"concurrency": number} if workers is not None:
-                workers.set_concurrency(number)
-            case {"until": until} if workers is not None:
-                at = datetime.fromisoformat(until)
-                workers.set_until(at.timestamp(), until_words(at))
-            case {"heard": ago_s} if workers is not None:
-                workers.client.heard(ago_s)
+            case Wanted():
+                self._wanted = told
+                self._do_wanted()
+            case Heard(ago_s):
+                if (workers := self._session.workers) is not None:
+                    workers.client.heard(ago_s)
             case _:
                 pass
 
-    def _hold(self) -> None:
-        if (workers := self._session.workers) is not None:
-            if self._held:
-                workers.hold()
-            else:
-                workers.release()
+    def _do_wanted(self) -> None:
+        """Do what is wanted now. Before requests can be sent it is kept."""
+        if (workers := self._session.workers) is None:
+            return
+        if self._wanted.held:
+            workers.hold()
+        else:
+            workers.release()
+        if workers.concurrency != self._wanted.concurrency:
+            workers.set_concurrency(self._wanted.concurrency)
 
     async def _tell(self) -> None:
-        while self._session.workers is None:  # noqa: ASYNC110 - a pause that came before holds from the first request
+        while self._session.workers is None:  # noqa: ASYNC110 - what came before holds from the first request
             await asyncio.sleep(0.002)
+        self._do_wanted()
         while True:
-            self._hold()
             self._send_figures()
             await asyncio.sleep(FIGURES_S)
 
     def _send_figures(self) -> None:
         if (moment := self._session.snapshot()) is not None:
             progress = self._log.progress
-            figures = Figures.of(moment, progress.remaining, progress.counts)
-            self._writer.write(line_of({"figures": asdict(figures)}))
+            self._writer.write(line_of(Figures.of(moment, progress.remaining, progress.counts)))
 
     def _event(self, event: Event) -> None:
         """Pass a chunk on. A refusal is told at once, because the run counts those of all shards (--max-refused)."""
         if event.name == "chunk.settled":
             if self._debug:
-                self._writer.write(line_of({"event": [event.level, event.name, event.fields]}))
+                self._writer.write(line_of(ChunkEvent(event.level, event.name, event.fields)))
             if "refused" in event.fields:
                 self._send_figures()
 
@@ -193,7 +194,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
     settings = replace(
         settings,
         rate=0.0,  # its share is what limits it
-        concurrency=order.concurrency,
+        concurrency=order.wanted.concurrency,
         max_refused=ANY_SHARE,
         backup=backup,
         take_over=order.take_over,
@@ -226,7 +227,6 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
         look_first=settings.look_first or bool(settings.backup or settings.guards),
         guards=settings.guards,
         backup_known=check_backup(own, log.progress),
-        until=None if order.until is None else datetime.fromisoformat(order.until),
         parameters=pinned(arguments.parameters),
         server=SampleCheck(
             order.pool, fullest=order.fullest, administrator=order.administrator, found_before=order.proven

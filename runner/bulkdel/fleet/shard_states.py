@@ -3,36 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from bulkdel.core.latency import BOUNDS_S
 from bulkdel.core.outcome import KINDS
-from bulkdel.fleet.channel import Ended, Figures
+from bulkdel.fleet.channel import Figures, ShardEnded
 from bulkdel.fleet.placing import Placed
 
 
 class ShardState:
-    """One shard. figures: the latest. placed: its process, while there is one. ended: how its session has ended.
+    """One shard, as its processes have told.
 
-    settled_before: rows with an outcome when the session of the run began.
+    figures: the latest. placed: its process, while there is one. ended: how its session has ended. sends: whether its
+    rows are sent in this session, from the first process on until the last one has ended.
     """
 
     def __init__(self, number: int, figures: Figures) -> None:
         self.number = number
         self.figures = figures
         self.placed: Placed | None = None
-        self.ended: Ended | None = None
-        self.settled_before = _settled(figures)
+        self.ended: ShardEnded | None = None
+        self.sends = False
+        self.settled_before = _settled(figures)  # rows with an outcome when the session of the run began
         self._earlier: list[Figures] = []  # of its processes that have ended early
+
+    def begin_sending(self) -> None:
+        """From now on its rows are sent."""
+        self.sends = True
+
+    def end_sending(self) -> None:
+        """No process is started for it any more."""
+        self.sends = False
+
+    def place(self, placed: Placed) -> None:
+        """It has this process."""
+        self.placed = placed
+
+    def lose_process(self) -> None:
+        """Its process has ended."""
+        self.placed = None
+
+    def take(self, told: Figures | ShardEnded) -> None:
+        """Take in what its process has told."""
+        if isinstance(told, Figures):
+            self.figures = told
+        else:
+            self.ended = told
+
+    def begin_again(self, found: Figures) -> None:
+        """Keep the figures of a process that has ended early: the next one counts from 0. found: what its log has."""
+        self._earlier.append(replace(self.figures, remaining=found.remaining, counts=found.counts, in_flight=0))
+        self.figures = Figures(found.remaining, found.counts)
+
+    def tell(self, line: bytes) -> None:
+        """Tell its process something, if there is one."""
+        if self.placed is not None:
+            self.placed.tell(line)
 
     @property
     def settled(self) -> int:
         """Rows with an outcome of this session."""
         return _settled(self.figures) - self.settled_before
-
-    def begin_again(self) -> None:
-        """Keep the figures of a process that has ended early: the next one counts from 0."""
-        self._earlier.append(self.figures)
-        self.figures = Figures(self.figures.remaining, self.figures.counts)
 
     @property
     def of_session(self) -> Sequence[Figures]:
@@ -58,7 +89,17 @@ class ShardStates:
         return [shard for shard in self._shards if shard.placed is not None]
 
     @property
-    def ended(self) -> list[Ended]:
+    def sending(self) -> int:
+        """How many send."""
+        return sum(shard.sends for shard in self._shards)
+
+    def tell(self, line: bytes) -> None:
+        """Tell each process something."""
+        for shard in self._shards:
+            shard.tell(line)
+
+    @property
+    def ended(self) -> list[ShardEnded]:
         """How the sessions ended of those whose session has ended."""
         return [shard.ended for shard in self._shards if shard.ended is not None]
 

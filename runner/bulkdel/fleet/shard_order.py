@@ -1,0 +1,81 @@
+"""What the process of a shard is started with: its command line, its environment, and its order."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+
+from bulkdel.command_line import file_variable_of, variable_of
+from bulkdel.core.address import shown_address
+from bulkdel.fleet.channel import Order, Wanted, line_of, packed
+from bulkdel.fleet.placing import Environment, Work
+from bulkdel.fleet.plain_export import PlainExport
+from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.safety.run_plan import Plan
+from bulkdel.settings import Settings
+
+OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
+"""The variables of the environment that are options. What the run was given is in the words of its shards, so those
+that are set where a shard starts do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWork:
+    """What the work of all shards has in common.
+
+    plan: of the run. export: what the shards read. keeper: of the rate. debug: whether each chunk is an event.
+    licence_s: how long a commit to a store licenses sending. take_over: whether the logs of the shards are taken over
+    without a watch.
+    """
+
+    plan: Plan
+    export: PlainExport
+    keeper: KeeperAddress
+    debug: bool
+    licence_s: float
+    take_over: bool
+
+    def of(self, number: int, settled_max: int | None, wanted: Wanted) -> Work:
+        """The work of one shard. settled_max, wanted: see `Order`."""
+        order = line_of(self._order(number, settled_max, wanted))
+        return Work(*_command(self.plan), self.keeper, order=order, export=self.export.descriptor)
+
+    def _order(self, number: int, settled_max: int | None, wanted: Wanted) -> Order:
+        plan, server = self.plan, self.plan.server
+        dialect = replace(plan.export.dialect, compression="none")  # of the bytes that the shards read
+        return Order(
+            number=number,
+            tool=version("bulkdel"),
+            dialect=dialect.to_json(),
+            fingerprint=packed(self.export.fingerprint),
+            protected=list(plan.own_ids),
+            pool=plan.pool,
+            proven=server.proven,
+            fullest=server.fullest,
+            administrator=list(server.administrator),
+            excluded=[file.key for file in plan.excluded],
+            settled_max=settled_max,
+            debug=self.debug,
+            licence_s=self.licence_s,
+            wanted=wanted,
+            export=self.export.elsewhere,
+            take_over=self.take_over,
+        )
+
+
+def _command(plan: Plan) -> tuple[list[str], Environment]:
+    """The words after `bulkdel` that start the process of a shard, and its environment."""
+    secrets = dict[str, str]()
+    settings, line = plan.arguments.settings, plan.line.without("--on")
+    # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
+    if settings.proxy is not None and "@" in settings.proxy:
+        secrets[variable_of("proxy")] = settings.proxy
+        line = line.without("--proxy")
+    excluded = [str(name) for name in settings.exclude or ()]
+    if any(shown_address(name) != name for name in excluded):
+        secrets[variable_of("exclude")] = os.pathsep.join(excluded)
+        line = line.without("--exclude")
+    dropped = sorted(OPTIONS - secrets.keys())
+    environment = Environment(dropped=dropped, values=line.variables, secrets=secrets)
+    return replace(line, variables={}).words[1:], environment

@@ -1,0 +1,236 @@
+"""The processes of the shards: each is started, heard until it has ended, and started again when it was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any
+
+from bulkdel.checkpoint.licence import Licence
+from bulkdel.core.retry import number_or_share, too_many_refused
+from bulkdel.core.summary import Ending
+from bulkdel.engine.progress import Event
+from bulkdel.engine.watches import ended_before, watching
+from bulkdel.engine.workers import Drain, Stop
+from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.fleet.channel import ChunkEvent, DrainNow, Failed, Figures, Message, ShardEnded, line_of, message_of
+from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Stream
+from bulkdel.fleet.shard_control import ShardControl
+from bulkdel.fleet.shard_logs import ShardLogs
+from bulkdel.fleet.shard_order import ShardWork
+from bulkdel.fleet.shard_states import ShardState, ShardStates
+from bulkdel.format import span
+from bulkdel.output import say
+from bulkdel.times import since_boot
+
+KILL_AFTER_S = 10.0
+"""A shard that does not end so long after its requests had to be finished is killed."""
+
+STARTS_MAX = 5
+"""A process that ends this often without having settled a row is not started again."""
+
+START_AGAIN_S = 0.5
+"""Seconds before it is started again, times how often it has ended."""
+
+LICENCE_LOOK_S = 0.25
+
+ERRORS = {kind.exit_code: kind for kind in (UsageError, NotAcceptable, FileFailed, Halted)}
+"""By its exit code, why a process could not begin."""
+
+REFUSALS = {UsageError.exit_code, NotAcceptable.exit_code}
+"""The exit codes of a process that has refused its command line or environment. It has said why on its stderr."""
+
+
+class ProcessEnd(enum.Enum):
+    """How one process of a shard has ended."""
+
+    FINISHED = "its session has ended, or cannot begin"
+    KILLED = "early"
+    LOST = "with the machine that it ran on"
+
+
+class ShardProcesses:
+    """The processes of one session.
+
+    logs: to read how far a killed process came. licence: of the log of the run; None where it is a file.
+    """
+
+    def __init__(
+        self,
+        *,
+        work: ShardWork,
+        shards: ShardStates,
+        control: ShardControl,
+        logs: ShardLogs,
+        engine: Engine,
+        drain: Drain,
+        licence: Licence | None,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        settings = work.plan.arguments.settings
+        self._work = work
+        self._shards = shards
+        self._control = control
+        self._logs = logs
+        self._engine = engine
+        self._drain = drain
+        self._licence = licence
+        self._on_event = on_event
+        self._drain_s = settings.drain_s
+        self._patience_s = settings.patience
+        self._refused_max: int | Fraction = number_or_share(settings.max_refused)
+
+    async def run(self, shard: ShardState, portion: int | None) -> None:
+        """Run the process of a shard until its session has ended. portion: rows that it may settle; None for all."""
+        shard.begin_sending()
+        try:
+            await self._run(shard, portion)
+        finally:
+            shard.end_sending()
+            self._control.tell()  # the others get its part of the concurrency
+
+    async def _run(self, shard: ShardState, portion: int | None) -> None:
+        in_vain, lost, progressed_at = 0, 0, since_boot()
+        settled_max = None if portion is None else shard.settled_before + portion
+        while await self._may_start() and (portion is None or shard.settled < portion):
+            settled = shard.settled
+            end = await self._run_once(shard, settled_max)
+            if end is ProcessEnd.FINISHED:
+                return
+            try:  # what its log has
+                shard.begin_again(await asyncio.to_thread(self._logs.figures, shard.number))
+            except BulkdelError as error:
+                self._drain.begin(damaged(error))
+                return
+            if shard.settled != settled:
+                in_vain, lost, progressed_at = 0, 0, since_boot()
+            elif end is ProcessEnd.LOST:  # that says nothing about the process
+                lost += 1
+            else:
+                in_vain += 1
+            silent_s = since_boot() - progressed_at
+            of = f"the process of shard {shard.number}"
+            if in_vain == STARTS_MAX:
+                self._halt(f"{of} has ended {in_vain} times without having settled a row")
+            elif lost and silent_s >= self._patience_s:
+                self._halt(
+                    f"{of} was lost {lost} times with the machine that it ran on, and has settled no row for "
+                    f"{span(silent_s)} (--patience)"
+                )
+            else:
+                self._on_event(Event("warning", "shard.restarted", {"shard": shard.number}))
+            await self._ended_or_drained(asyncio.sleep(START_AGAIN_S * (in_vain + lost)))
+
+    async def _may_start(self) -> bool:
+        """Wait while the run is held, and until it has its log for sure. Returns False when the drain has begun.
+
+        A run that was frozen may have lost its log. It would take the logs of the shards over from the session that has
+        them.
+        """
+        await self._ended_or_drained(self._control.released.wait())
+        while not (self._licence is None or self._licence.valid or self._drain.begun.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(LICENCE_LOOK_S)  # nothing tells that a commit has renewed it
+        return not self._drain.begun.is_set()
+
+    async def _run_once(self, shard: ShardState, settled_max: int | None) -> ProcessEnd:
+        """Run one process of a shard to its end."""
+        work = self._work.of(shard.number, settled_max, self._control.wanted)
+        placing = asyncio.create_task(self._engine.place(work))
+        if not await self._ended_or_drained(asyncio.wait({placing})):
+            placing.cancel()
+            with suppress(asyncio.CancelledError, OSError, BulkdelError):
+                await (await placing).kill()  # it has sent nothing
+            return ProcessEnd.FINISHED
+        try:
+            placed = placing.result()
+        except OSError as error:
+            self._halt(f"the process of shard {shard.number} cannot be started: {error.strerror}")
+            return ProcessEnd.FINISHED
+        except BulkdelError as error:  # refused where it was to start
+            self._drain.begin(Stop(str(error), error=error))
+            return ProcessEnd.FINISHED
+        shard.place(placed)
+        try:
+            placed.tell(line_of(self._control.wanted))  # it may have changed meanwhile
+            async with watching(self._drain.begin, self._drain_process(placed)):
+                return await self._hear(shard, placed)
+        finally:
+            shard.lose_process()
+            await placed.kill()  # it has ended, or this session ends early
+
+    async def _hear(self, shard: ShardState, placed: Placed) -> ProcessEnd:
+        """Take in what a process says, until it has ended."""
+        end = ProcessEnd.KILLED
+        async for said in placed.poll():
+            match said:
+                case Said(Stream.CHANNEL, line) if line.endswith(b"\n"):  # not one torn by the end of the process
+                    if self._take(shard, message_of(line)):
+                        end = ProcessEnd.FINISHED
+                case Said(Stream.STDERR, line):
+                    say(f"shard {shard.number}: {os.fsdecode(line).rstrip()}", "shard_said")
+                case Exited(None) if end is ProcessEnd.KILLED:
+                    end = ProcessEnd.LOST
+                case Exited(int(code)) if end is ProcessEnd.KILLED and code in REFUSALS:
+                    why = f"the process of shard {shard.number} has refused its command line or environment"
+                    self._drain.begin(Stop(why, error=ERRORS[code](why)))
+                    end = ProcessEnd.FINISHED
+        return end
+
+    def _take(self, shard: ShardState, told: Message) -> bool:
+        """Take in what a shard tells. Returns whether it is its last message."""
+        match told:
+            case Figures():
+                shard.take(told)
+                self._check_refused()
+            case ChunkEvent(level, name, fields):
+                self._on_event(Event(level, name, dict(fields)))
+            case ShardEnded():
+                shard.take(told)
+                self._stop_after(told.as_ending)
+                return True
+            case Failed(code, why):
+                self._drain.begin(Stop(why, error=ERRORS.get(code, Halted)(why)))
+                return True
+        return False
+
+    def _stop_after(self, ending: Ending) -> None:
+        """What stops one shard for good stops all."""
+        if self._drain.stop is not None:
+            return
+        if ending.file_failed:
+            self._drain.begin(Stop(ending.why, error=FileFailed(ending.why)))
+        elif ending.halted:
+            self._halt(ending.why)
+        elif ending.planned:
+            self._drain.begin(Stop(ending.why, planned=True))
+        elif ending.signal is not None:
+            self._drain.begin(Stop(ending.why, signal=ending.signal))
+
+    def _check_refused(self) -> None:
+        """--max-refused, over what all shards have settled in this session."""
+        settled, refused = self._shards.settled, sum(self._shards.refused.values())
+        if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
+            self._halt(f"of the {settled:,} ids that this session has done, {refused:,} were refused (--max-refused)")
+
+    def _halt(self, why: str) -> None:
+        self._drain.begin(Stop(why, error=Halted(why)))
+
+    async def _drain_process(self, placed: Placed) -> None:
+        """Tell a process to drain when the session does. Kill it when it does not end."""
+        await self._drain.begun.wait()
+        placed.tell(line_of(DrainNow()))
+        await asyncio.sleep(self._drain_s + KILL_AFTER_S)
+        await placed.kill()
+
+    async def _ended_or_drained(self, step: Coroutine[Any, Any, object]) -> bool:
+        """Wait until the step has ended, or the drain begins. Returns whether it has ended."""
+        return await ended_before(self._drain.begun.wait(), step)
+
+
+def damaged(error: BulkdelError) -> Stop:
+    """The reason to stop when the log of a shard cannot be read: what it lacks counts as remaining."""
+    return Stop(str(error), error=FileFailed(str(error)))

@@ -1,0 +1,130 @@
+"""The messages between a run and its shards, and what a run wants of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulkdel.fleet.channel import (
+    ChunkEvent,
+    DrainNow,
+    Failed,
+    Figures,
+    Heard,
+    Message,
+    Order,
+    ShardEnded,
+    Wanted,
+    line_of,
+    message_of,
+)
+from bulkdel.fleet.placing import Exited, Said
+from bulkdel.fleet.shard_control import GROUP, ShardControl
+from bulkdel.fleet.shard_states import ShardState, ShardStates
+
+FIGURES = Figures(7, {"done": 3}, requests=2, latency=([1, 0], 0.5), refused={"404": 1})
+WANTED = Wanted(held=True, concurrency=4)
+ORDER = Order(
+    number=2,
+    tool="1.0",
+    dialect={"format": "csv"},
+    fingerprint=("ab", 3, "AA=="),
+    protected=["a"],
+    pool="p",
+    proven=True,
+    fullest=3,
+    administrator=["x"],
+    excluded=["k"],
+    settled_max=None,
+    debug=False,
+    licence_s=10.0,
+    wanted=WANTED,
+    export={"path": "/e"},
+)
+ENDED = ShardEnded({"why": "", "signal": None}, {"requests": 1}, {"done": 0}, 0, 0, blind=False)
+MESSAGES: list[Message] = [
+    ORDER,
+    WANTED,
+    Heard(0.5),
+    DrainNow(),
+    FIGURES,
+    ChunkEvent("debug", "chunk.settled", {"rows": 5}),
+    Failed(3, "why"),
+    ENDED,
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda each: type(each).__name__)
+def test_a_message_arrives_as_it_was_told(message: Message) -> None:
+    line = line_of(message)
+    assert line.count(b"\n") == 1
+    found = message_of(line)
+    assert type(found) is type(message)
+    assert line_of(found) == line
+
+
+class Process:
+    """A process that only hears. told: what it was told, the latest last."""
+
+    def __init__(self) -> None:
+        self.told: list[Message] = []
+
+    async def poll(self) -> Any:
+        for each in [Said, Exited]:
+            yield each
+
+    def tell(self, line: bytes) -> None:
+        self.told.append(message_of(line))
+
+    def signal(self, signum: int) -> None:
+        raise AssertionError(signum)
+
+    async def kill(self) -> None:
+        """It has ended."""
+
+
+class Keeper:
+    """A keeper of the rate. rates: those that were set."""
+
+    def __init__(self) -> None:
+        self.rates: list[tuple[str, float]] = []
+
+    def set_rate(self, group: str, rate: float) -> None:
+        self.rates.append((group, rate))
+
+
+def three_that_send() -> tuple[ShardStates, list[Process]]:
+    """Three shards that send."""
+    shards, processes = ShardStates([ShardState(number, Figures(10, {})) for number in (1, 2, 3)]), []
+    for shard in shards:
+        processes.append(Process())
+        shard.begin_sending()
+        shard.place(processes[-1])
+    return shards, processes
+
+
+def test_what_a_shard_leaves_of_the_concurrency_is_that_of_the_others() -> None:
+    shards, processes = three_that_send()
+    keeper: Any = Keeper()
+    control = ShardControl(keeper, shards, concurrency=48, until=None)
+    assert control.wanted == Wanted(held=False, concurrency=16)
+    first = next(iter(shards))
+    first.lose_process()
+    first.end_sending()
+    control.tell()
+    assert [process.told for process in processes] == [[], [Wanted(False, 24)], [Wanted(False, 24)]]
+    control.set_concurrency(1)
+    assert control.wanted.concurrency == 1, "each has at least one request"
+    control.set_ceiling(7)
+    assert keeper.rates == [(GROUP, 7)]
+
+
+def test_a_hold_is_told_and_kept_for_a_process_that_comes_later() -> None:
+    shards, (first, *_) = three_that_send()
+    keeper: Any = Keeper()
+    control = ShardControl(keeper, shards, concurrency=3, until=None)
+    control.hold()
+    assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(True, 1), True, False)
+    control.release()
+    assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(False, 1), False, True)
