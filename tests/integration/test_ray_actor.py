@@ -326,6 +326,7 @@ class Losing(Nodes):
 
     async def place(self, work: Work) -> OnNode:
         calls = Twice()
+        self.calls.append(calls)
         found = await placed(work, calls)
         calls.silent = True
         await calls.actor.kill()
@@ -341,7 +342,7 @@ async def test_a_run_whose_processes_are_always_lost_has_patience(tmp_path: Path
         assert (ended.exit_code, served.ledger.deleted) == (4, 0), ended.why
         assert "was lost" in ended.why
         assert "(--patience)" in ended.why
-        assert len(nodes.calls) <= 6, "each waits half a second longer"
+        assert 2 <= len(nodes.calls) <= 6, "each waits half a second longer"
     await no_more_than(before)
 
 
