@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import math
 import random
 from typing import Any
@@ -40,6 +41,33 @@ def test_the_division_is_max_min_fair(
     wants: list[tuple[str, float]], rates: dict[str, float], over_all: float, shares: list[float]
 ) -> None:
     assert fair_shares(wants, rates, over_all) == pytest.approx(shares)
+
+
+RATES = st.sampled_from((INF, 0.0, 0.5, 7.0, 10.0, 150.0)) | st.floats(0.01, 1000)
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    wants=st.lists(st.tuples(st.sampled_from("abc"), RATES), max_size=12),
+    rates=st.fixed_dictionaries(dict.fromkeys("abc", RATES.filter(bool))),
+    over_all=RATES.filter(bool),
+)
+def test_a_worker_gets_less_than_it_wants_only_where_a_rate_is_used_up_and_no_other_has_more_of_it(
+    wants: list[tuple[str, float]], rates: dict[str, float], over_all: float
+) -> None:
+    shares = fair_shares(wants, rates, over_all)
+    limits = [([*range(len(wants))], over_all)]
+    limits += [([i for i, (each, _) in enumerate(wants) if each == group], rate) for group, rate in rates.items()]
+    for among, rate in limits:
+        assert sum(shares[i] for i in among) <= rate * (1 + 1e-9)
+    for i, (_, want) in enumerate(wants):
+        assert 0 <= shares[i] <= want
+        assert shares[i] == want or any(
+            sum(shares[j] for j in among) == pytest.approx(rate)
+            and shares[i] == pytest.approx(max(shares[j] for j in among))
+            for among, rate in limits
+            if i in among
+        )
 
 
 def keeper(rate: float = 100.0, over_all: float = 0.0, *, restarted: bool = False) -> RateShares:
@@ -201,6 +229,36 @@ def test_a_small_share_is_raised_although_that_changes_a_large_one_little() -> N
     assert cut.rate == 97.5
     shares.ask("b", "pool", Ask(2, cut.serial), 0.6)
     assert by_worker(shares.due(0.6)) == {"a": 2.5, "b": 97.5}
+
+
+def test_a_group_that_has_to_be_divided_anew_changes_no_other_one() -> None:
+    shares = keeper(100)
+    shares.set_rate("other", 100, 0.0)
+    for name, wants in (("a", 40.0), ("b", INF)):
+        shares.ask(name, "pool", Ask(1, wants=wants), 0.0)
+        shares.ask(name * 2, "other", Ask(1, wants=wants), 0.0)
+    first = shares.due(0.0)
+    assert by_worker(first) == {"a": 40, "b": 60, "aa": 40, "bb": 60}
+    serials = {share.worker: share.serial for share in first}
+    shares.ask("aa", "other", Ask(2, serials["aa"], wants=40.4), 0.5)
+    shares.ask("a", "pool", Ask(2, serials["a"], wants=50), 0.5)
+    assert by_worker(shares.due(0.5)) == {"aa": 40, "a": 40, "b": 50}  # bb keeps its 60
+
+
+def calls_of_a_division(workers: int) -> int:
+    """Calls of functions in a division among so many workers, each in a group of its own; half of them are slow."""
+    shares = RateShares(now=0.0)
+    for number in range(workers):
+        shares.set_rate(f"pool {number}", 150.0, 0.0)
+        shares.ask(f"w{number}", f"pool {number}", Ask(1, wants=INF if number % 2 else number / workers * 100), 0.0)
+    assert len(shares.due(0.0)) == workers
+    profile = cProfile.Profile()
+    profile.runcall(shares.due, 0.1)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_ten_times_as_many_groups_and_workers_are_divided_in_ten_times_as_many_steps() -> None:
+    assert calls_of_a_division(300) <= 12 * calls_of_a_division(30)
 
 
 class Worker:

@@ -20,6 +20,7 @@ A group is what has one rate: a host and a user pool. There may be a rate over a
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -111,32 +112,20 @@ def fair_shares(wants: Sequence[tuple[str, float]], rates: Mapping[str, float], 
     wants: of each worker its group and the requests a second that it can use. rates: of each group. Rates may be
     infinite.
     """
-    shares, growing = [0.0] * len(wants), list(range(len(wants)))
-    left, left_over_all = dict(rates), over_all
-    while growing:
-        groups = [wants[i][0] for i in growing]
-        step = min(
-            left_over_all / len(growing),
-            *(left[group] / groups.count(group) for group in set(groups)),
-            *(wants[i][1] - shares[i] for i in growing),
-        )
-        for i in growing:
-            shares[i] += step
-            left[wants[i][0]] -= step if left[wants[i][0]] < math.inf else 0.0
-        left_over_all -= step * len(growing) if left_over_all < math.inf else 0.0
-        if math.isinf(step) or _used_up(left_over_all, over_all):
-            break
-        growing = [
-            i
-            for i in growing
-            if not _used_up(wants[i][1] - shares[i], wants[i][1])
-            and not _used_up(left[wants[i][0]], rates[wants[i][0]])
-        ]
-    return shares
+    in_group = defaultdict[str, list[float]](list)
+    for group, want in wants:
+        in_group[group].append(want)
+    highest = {group: _highest(each, rates[group]) for group, each in in_group.items()}
+    shares = [min(want, highest[group]) for group, want in wants]
+    highest_over_all = _highest(shares, over_all)
+    return [min(share, highest_over_all) for share in shares]
 
 
 class RateShares:
-    """Divides rates. Call `due` after every other call, and a few times a second: it returns the shares to send."""
+    """Divides rates. `due` returns the shares to send: call it soon after every other call, and a few times a second.
+
+    It looks at every worker, and takes no time for groups without workers.
+    """
 
     def __init__(self, over_all: float = 0.0, *, now: float, restarted: bool = False, lasts_s: float = LASTS_S) -> None:
         """Begin. over_all: the rate over all groups; 0 is unlimited. restarted: shares of an earlier keeper may last.
@@ -205,47 +194,49 @@ class RateShares:
         self._expire(now)
         if now < self._grants_from:
             return []
-        rates = {group: rate.rate(now) or math.inf for group, rate in self._groups.items()}
+        workers = self._workers
+        groups = {worker.group for worker in workers.values()}
+        rates = {group: self._groups[group].rate(now) or math.inf for group in groups}
         over_all = self._over_all or math.inf
         targets = self._targets(rates, over_all)
-        left = {
-            group: _left(rate, (worker.held for worker in self._workers.values() if worker.group == group))
-            for group, rate in rates.items()
-        }
-        left_over_all = _left(over_all, (worker.held for worker in self._workers.values()))
+        held = {name: worker.held for name, worker in workers.items()}
+        held_in_group = _sums((worker.group, held[name]) for name, worker in workers.items())
+        left = {group: _left(rate, held_in_group[group]) for group, rate in rates.items()}
+        left_over_all = _left(over_all, sum(held.values()))
         shares = []
-        for name, worker in sorted(self._workers.items(), key=lambda item: item[1].rate):
-            target, held = targets[name], worker.held
+        for name, worker in sorted(workers.items(), key=lambda item: item[1].rate):
             room = max(0.0, min(left[worker.group], left_over_all))
-            rate = min(target, held + room)
+            rate = min(targets[name], held[name] + room)
             changed = rate < worker.rate or rate > worker.rate * (1 + STEADY)
             if not (changed or worker.owed) or not rate:
                 continue
-            taken = max(0.0, rate - held)
-            left[worker.group] = _left(left[worker.group], [taken])
-            left_over_all = _left(left_over_all, [taken])
+            taken = max(0.0, rate - held[name])
+            left[worker.group] = _left(left[worker.group], taken)
+            left_over_all = _left(left_over_all, taken)
             shares.append(self._grant(name, worker, rate, now))
         return shares
 
     def _targets(self, rates: Mapping[str, float], over_all: float) -> dict[str, float]:
         """The rate that each worker should have. One that would be lowered a little keeps its share, where all fit."""
-        workers = list(self._workers.values())
-        least = LEAST / max(1, len(workers))  # of an unlimited rate it is unlimited too, whatever a worker uses
-        wants = [(worker.group, max(worker.wants, least * min(rates[worker.group], over_all))) for worker in workers]
-        fair = fair_shares(wants, rates, over_all)
+        workers = self._workers.values()
+        least_part = LEAST / max(1, len(workers))  # of an unlimited rate it is unlimited too, whatever a worker uses
+        least = {group: least_part * min(rate, over_all) for group, rate in rates.items()}
+        fair = fair_shares([(each.group, max(each.wants, least[each.group])) for each in workers], rates, over_all)
         kept = [
             worker.rate if share < worker.rate <= share * (1 + STEADY) else share
             for worker, share in zip(workers, fair, strict=True)
         ]
         # A raise that matters to its worker has to fit too: a small share beside a large one changes that one little.
-        now = [
+        now = _sums(
             (worker.group, worker.rate if worker.rate < share <= worker.rate * (1 + STEADY) else share)
             for share, worker in zip(kept, workers, strict=True)
-        ]
-        fits = _fits([share for _, share in now], over_all) and all(
-            _fits([share for each, share in now if each == group], rate) for group, rate in rates.items()
         )
-        return dict(zip(self._workers, kept if fits else fair, strict=True))
+        fits = {group: _fits(total, rates[group]) for group, total in now.items()}
+        all_fit = _fits(sum(now.values()), over_all)
+        return {
+            name: keeps if all_fit and fits[worker.group] else share
+            for (name, worker), keeps, share in zip(self._workers.items(), kept, fair, strict=True)
+        }
 
     def _grant(self, name: str, worker: _Worker, rate: float, now: float) -> Share:
         self._serial += 1
@@ -262,14 +253,28 @@ class RateShares:
                 del self._workers[name]
 
 
-def _used_up(left: float, of: float) -> bool:
-    return not math.isinf(of) and left <= of * ROUNDING
+def _highest(wants: Sequence[float], rate: float) -> float:
+    """The highest share when a rate is divided: a worker that wants less gets what it wants. Infinite when all do."""
+    left = rate
+    for growing, want in zip(range(len(wants), 0, -1), sorted(wants), strict=True):
+        if want * growing >= left:
+            return left / growing
+        left -= want
+    return math.inf
 
 
-def _left(rate: float, held: Iterable[float]) -> float:
+def _sums(rates: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The sum of the rates of each group. rates: of each worker its group and a rate."""
+    sums = defaultdict[str, float](float)
+    for group, rate in rates:
+        sums[group] += rate
+    return sums
+
+
+def _left(rate: float, held: float) -> float:
     """What is left of a rate; at most 0 when more is held."""
-    return rate if math.isinf(rate) else rate - sum(held)
+    return rate if math.isinf(rate) else rate - held
 
 
-def _fits(shares: Sequence[float], rate: float) -> bool:
-    return math.isinf(rate) or sum(shares) <= rate * (1 + ROUNDING)
+def _fits(total: float, rate: float) -> bool:
+    return total <= rate * (1 + ROUNDING)
