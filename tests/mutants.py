@@ -217,6 +217,27 @@ MUTANTS = (
         "integration/test_rate_keeper.py::test_a_process_with_one_request_in_flight_does_not_crawl",
     ),
     Mutant(
+        "a division looks at all groups for each group",
+        "runner/bulkdel/core/rate_shares.py",
+        "_fits(total, rates[group]) for group, total in now.items()}",
+        "_fits(sum(now[each] * (each == group) for each in now), rates[group]) for group in now}",
+        "unit/test_rate_shares.py::test_ten_times_as_many_groups_and_workers_are_divided_in_ten_times_as_many_steps",
+    ),
+    Mutant(
+        "the keeper divides the rates for each ask",
+        "runner/bulkdel/fleet/rate_keeper.py",
+        "await asyncio.sleep(TOGETHER_S)",
+        "await asyncio.sleep(0.01 * TOGETHER_S)",
+        "integration/test_rate_keeper.py::test_asks_that_come_together_are_answered_together_and_at_once",
+    ),
+    Mutant(
+        "an ask is answered when the keeper would divide the rates anyway",
+        "runner/bulkdel/fleet/rate_keeper.py",
+        "async with asyncio.timeout(LOOK_S):\n                    await self._news.wait()",
+        "await asyncio.sleep(LOOK_S)",
+        "integration/test_rate_keeper.py::test_asks_that_come_together_are_answered_together_and_at_once",
+    ),
+    Mutant(
         "each shard of a resume proves for itself that look-ups find accounts",
         "runner/bulkdel/safety/preparation.py",
         "if plan.shards and not plan.complete:",

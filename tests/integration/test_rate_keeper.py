@@ -11,7 +11,7 @@ import math
 import random
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -317,6 +317,63 @@ async def test_groups_have_rates_of_their_own_and_one_over_all() -> None:
             assert within(one.times, 8, 11) == pytest.approx(100 * 3, rel=0.03)
         assert keeper.slow("a") == 50
         assert keeper.slowed("a") == "slow-while"
+
+
+@pytest.mark.fake_clock
+async def test_asks_that_come_together_are_answered_together_and_at_once() -> None:
+    """A hundred processes ask twice within 10 ms. The rates are divided for the first ask, and then for all others."""
+    groups = [f"pool {number}" for number in range(100)]
+    at_s = list[float]()
+
+    async def ask_twice(address: KeeperAddress, after_s: float) -> None:
+        reader, writer = await asyncio.open_unix_connection(address.path)
+        writer.write(orjson.dumps({"group": address.group}) + b"\n")
+        await asyncio.sleep(after_s)
+        for number in (1, 2):
+            writer.write(orjson.dumps({"number": number, "serial": 0, "wants": None}) + b"\n")
+        while (share := orjson.loads(await reader.readline()))["asked"] < 2:
+            pass
+        at_s.append(now())
+        assert share["rate"] == 10
+        writer.close()
+
+    async with keeping_rate(dict.fromkeys(groups, 10.0), clock=asyncio.get_running_loop().time) as keeper:
+        began = now()
+        await asyncio.gather(*(ask_twice(keeper.address(group), 0.05 + i * 1e-4) for i, group in enumerate(groups)))
+    assert len(at_s) == 100
+    assert min(at_s) < began + 0.05 + 0.01
+    assert max(at_s) < began + 0.05 + 0.01 + 0.03
+    assert len({round(at, 3) for at in at_s}) <= 3
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_keeper_ends_at_once_although_something_was_just_said(turns: int) -> None:
+    async with asyncio.timeout(10):
+        async with keeping(100) as keeper:
+            await asyncio.sleep(0.05)
+            ending = now()
+            keeper.set_rate("pool", 50)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+    assert now() - ending < 0.01
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_process_ends_at_once_although_it_has_just_had_a_429(turns: int) -> None:
+    clock = asyncio.get_running_loop().time
+    limiter = RateLimiter(0, clock=clock, share_clock=clock)
+    ended = False
+    with suppress(TimeoutError):
+        async with keeping(100) as keeper, asyncio.timeout(10):
+            async with sharing(keeper.address("pool"), limiter, 0.0, clock) as shared:
+                await asyncio.sleep(1.55)
+                shared.throttled(now())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            ended = True
+    assert ended
 
 
 @pytest.mark.fake_clock

@@ -28,7 +28,11 @@ from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.times import since_boot
 
 LOOK_S = 0.1
-"""So often is looked whether a share has expired, or the rate has climbed."""
+"""Without news the rates are divided again after so long: a share may have expired, or a rate climbed."""
+
+TOGETHER_S = 0.02
+"""The least time between two divisions: asks that come meanwhile are answered together. A division looks at every
+process, and every process asks once a second or more often."""
 
 
 class RateKeeper:
@@ -40,6 +44,7 @@ class RateKeeper:
         self._clock = clock
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._numbers = count(1)
+        self._news = asyncio.Event()  # something was said since the last division
 
     def address(self, group: str) -> KeeperAddress:
         """What a process of this group has to know."""
@@ -48,17 +53,17 @@ class RateKeeper:
     def set_rate(self, group: str, rate: float) -> None:
         """Divide so many requests a second in this group from now on; 0 is unlimited. Begins a group that is new."""
         self._shares.set_rate(group, rate, self._clock())
-        self._send_due()
+        self._news.set()
 
     def set_over_all(self, rate: float) -> None:
         """Divide so many requests a second over all groups from now on; 0 is unlimited."""
         self._shares.set_over_all(rate)
-        self._send_due()
+        self._news.set()
 
     def slow(self, group: str) -> float:
         """Halve the rate of a group, down to its floor. Returns it, requests a second."""
         self._shares.slow(group, self._clock())
-        self._send_due()
+        self._news.set()
         return self.rate(group)
 
     def rate(self, group: str) -> float:
@@ -73,11 +78,17 @@ class RateKeeper:
         """Seconds until the pause of a group after a 429 ends; 0 without a pause."""
         return self._shares.pause_s(group, self._clock())
 
-    async def look(self) -> None:
-        """Send the shares that have changed with time, until cancelled."""
+    async def divide(self) -> None:
+        """Divide again and again, and send the shares that are due, until cancelled."""
         while True:
-            self._send_due()
-            await asyncio.sleep(LOOK_S)
+            self._news.clear()
+            for share in self._shares.due(self._clock()):
+                if (writer := self._writers.get(share.worker)) is not None:
+                    writer.write(_line(share))
+            await asyncio.sleep(TOGETHER_S)
+            with suppress(TimeoutError):  # Python 3.11's wait_for would lose a cancellation that comes with the news
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one process. Its share lasts until it gives it back, or until it expires: not until it disconnects."""
@@ -91,23 +102,18 @@ class RateKeeper:
                     self._shares.give_back(name)
                     break
                 self._shares.ask(name, group, _ask(said), self._clock())
-                self._send_due()
+                self._news.set()
         except (OSError, ValueError, KeyError, TypeError):  # it was killed, or it is no worker
             pass
         finally:
             del self._writers[name]
             writer.close()
-            self._send_due()
+            self._news.set()
 
     def close(self) -> None:
         """Close every connection. The processes go on until their shares expire."""
         for writer in self._writers.values():
             writer.close()
-
-    def _send_due(self) -> None:
-        for share in self._shares.due(self._clock()):
-            if (writer := self._writers.get(share.worker)) is not None:
-                writer.write(_line(share))
 
 
 @asynccontextmanager
@@ -132,15 +138,15 @@ async def keeping_rate(
     keeper = RateKeeper(shares, folder / "rate", clock)
     try:
         server = await asyncio.start_unix_server(keeper.serve, folder / "rate")
-        looking = asyncio.create_task(keeper.look())
+        dividing = asyncio.create_task(keeper.divide())
         try:
             yield keeper
         finally:
-            looking.cancel()
+            dividing.cancel()
             server.close()
             keeper.close()
             with suppress(asyncio.CancelledError):
-                await looking
+                await dividing
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
