@@ -18,7 +18,8 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
-	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-store bench-tables lock lock-image clean
+	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
+	bench-tables lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -130,6 +131,10 @@ bench-batch: $(STAMP)
 # on an idle machine.
 bench-shards: $(STAMP)
 	$(BIN)/python -m tests.bench_shards
+
+# CPU of the keeper of the rate, with 300 processes in 300 groups. Half a minute.
+bench-keeper: $(STAMP)
+	$(BIN)/python -m tests.bench.keeper
 
 # `plan` of a workbook of 1,000,000 rows and of Parquet of 10,000,000 against CSV with the same ids. Five minutes.
 bench-tables: $(STAMP)
