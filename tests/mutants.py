@@ -406,6 +406,13 @@ MUTANTS = (
         "e2e/test_shards.py::test_all_shards_stop_when_the_time_has_come",
     ),
     Mutant(
+        "a signal misses the child of a batch that is being placed",
+        "runner/bulkdel/fleet/children.py",
+        "if self._signal is not None:  # it came while",
+        "if self._signal == 0:  # it came while",
+        "integration/test_children.py::test_a_signal_reaches_a_child_that_is_being_placed",
+    ),
+    Mutant(
         "--max-refused is that of each shard",
         "runner/bulkdel/fleet/shard.py",
         'ANY_SHARE = "100%"',

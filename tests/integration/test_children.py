@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,3 +100,28 @@ def test_a_machine_that_is_not_as_it_has_to_be_ends_one_run(tmp_path: Path) -> N
 
     ended = planned(tmp_path, Refuses({}))
     assert (ended.exit, ended.error) == (3, "node 1 has bulkdel 0.1")
+
+
+class SlowToPlace(LocalProcesses):
+    """Places a process when `may_place` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(environment({}))
+        self.may_place = asyncio.Event()
+
+    async def place(self, work: Work) -> LocalProcess:
+        await self.may_place.wait()
+        return await super().place(work)
+
+
+async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> None:
+    engine = SlowToPlace()
+    children = Children(engine)
+    async with keeping_rate({"all": 0.0}) as keeper:
+        work = Work(["sandbox", "--port", "0"], Environment(), keeper.address("all"), tmp_path)
+        running = asyncio.create_task(children.run(work, tmp_path / "run.log", lambda _: None))
+        await asyncio.sleep(0)
+        assert not children.send_signal(signal.SIGTERM), "there is no child yet"
+        engine.may_place.set()
+        done, _ = await asyncio.wait({running}, timeout=20)
+        assert done, "the sandbox runs until a signal ends it"

@@ -50,7 +50,7 @@ class Children:
         """Take what places them."""
         self._engine = engine
         self._placed = set[Placed]()
-        self._stopping = False
+        self._signal: int | None = None  # the last that every child was sent
 
     async def run(self, work: Work, log: Path, seen: Seen, again: Work | None = None) -> Ended:
         """Run one child to its end. log: gets its stderr. again: what is placed when it was lost with its machine.
@@ -79,7 +79,7 @@ class Children:
                 return Ended(exit_code_of(exited.code), _object(exited.result), "".join(errors))
             lost += 1
             await asyncio.sleep(AGAIN_S * lost)
-            if again is None or self._stopping or lost == LOST_MAX:
+            if again is None or self._signal is not None or lost == LOST_MAX:
                 return Ended(EXIT_REMAINING, error="its process was lost with the machine that it ran on")
             work = again
 
@@ -87,14 +87,19 @@ class Children:
         placed = await self._engine.place(work)
         self._placed.add(placed)
         try:
+            if self._signal is not None:  # it came while the child was placed
+                placed.signal(self._signal)
             return await _keep(placed, log, seen)
         finally:
             self._placed.discard(placed)
             await placed.kill()  # it has ended, or this batch ends early
 
     def send_signal(self, signum: int) -> bool:
-        """Send a signal to every child. Returns whether there was one. None is placed again from now on."""
-        self._stopping = True
+        """Send a signal to every child, also to one that is being placed. Returns whether there was one.
+
+        None is placed again from now on.
+        """
+        self._signal = signum
         for placed in self._placed:
             placed.signal(signum)
         return bool(self._placed)
