@@ -510,9 +510,16 @@ MUTANTS = (
     Mutant(
         "a request leaves without asking for the licence last",
         "runner/bulkdel/http/transport.py",
-        "        if not self._may_send():  # the last step",
-        "        if self.closed and not self._may_send():  # the last step",
+        "        self._host = check_host(options.host)\n",
+        "        self._host, may_send = check_host(options.host), lambda: True\n",
         "integration/test_http_client.py::test_nothing_is_written_without_a_licence",
+    ),
+    Mutant(
+        "a process that was frozen writes what it had begun",
+        "runner/bulkdel/http/transport.py",
+        "        self._host = check_host(options.host)\n",
+        "        self._host, may_send = check_host(options.host), lambda: True\n",
+        "integration/test_frozen_steps.py::test_nothing_is_written_without_a_licence_at_any_step",
     ),
     Mutant(
         "a paused run does not renew its licence",

@@ -442,16 +442,17 @@ def test_replies_are_what_they_seem() -> None:
 
 
 async def test_nothing_is_written_without_a_licence() -> None:
-    """The transport asks last, when the connection is there. With the licence the request leaves, once."""
+    """The transport asks when the connection is there, and again with the body. Then the request leaves, once."""
+    answers = [False, False, True, False, True, True]
     asked: list[bool] = []
 
     def valid() -> bool:
-        asked.append(len(asked) == 3)
+        asked.append(answers[len(asked)])
         return asked[-1]
 
     async with opened(SUCCESS, valid=valid) as world:
         await ask_once(world)
-        assert asked == [False, False, False, True]
+        assert asked == answers
         assert world.log.count("limiter") == 4, "a pass of the limiter is for sending now"
         assert world.log.count("server") == 1
 

@@ -179,6 +179,26 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
+class _Body(aiohttp.BytesPayload):
+    """The body of a request, which is written with the headers.
+
+    Before Python 3.12, aiohttp writes it a turn of the event loop after the request has its connection.
+
+    withheld: whether there was no licence to send then. Nothing was written, and the connection is closed.
+    """
+
+    def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
+        super().__init__(body)
+        self._may_send = may_send
+        self.withheld = False
+
+    async def write_with_length(self, writer: aiohttp.abc.AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._may_send():
+            self.withheld = True
+            raise _Withheld
+        await super().write_with_length(writer, content_length)
+
+
 @dataclass(slots=True)
 class _Attempt:
     """One call of `send`, as a client middleware.
@@ -285,13 +305,14 @@ class HttpTransport:
         attempt = _Attempt(self._connector)
         # Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one.
         query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
+        content = None if request.body is None else _Body(request.body, self._may_send)
         body = bytearray()
         try:
             async with self._session.request(
                 request.method,
                 URL(f"{self._host}{request.path}{query}", encoded=True),  # else yarl decodes what need not be encoded
                 headers=fields,
-                data=request.body,
+                data=content,
                 allow_redirects=False,
                 middlewares=(attempt,),
             ) as answered:
@@ -300,7 +321,7 @@ class HttpTransport:
                     if len(body) > self._options.body_max:
                         return TOO_LARGE
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: "Connection closed."
-            return self._lost(error, sent=attempt.sent)
+            return WITHHELD if content is not None and content.withheld else self._lost(error, sent=attempt.sent)
         if self._proxy is not None and answered.status == PROXY_LOGIN:
             return self._not_sent(f"no connection: the proxy answered {PROXY_LOGIN}", Setup.PROXY)
         whole: bytes | NoResponse = bytes(body)

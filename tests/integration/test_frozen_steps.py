@@ -1,0 +1,176 @@
+"""A process that is frozen at any step between the intent of a chunk and its request, until its licence has lapsed.
+
+The process is this one, and its clock jumps in the place of a SIGSTOP: so it is frozen between any two steps of its
+tasks. While it is without a licence, it must write no request to delete. The oracle are the calls of its sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.checkpoint.licence import Terms
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.job import load_job
+from bulkdel.library import Run
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import SendingSettings, Settings
+from bulkdel.store.directory import Directory
+from bulkdel.store.means import Means
+from bulkdel.store_path import StorePath
+from bulkdel.times import since_boot
+from bulkdel_jobs.sandbox import DELETE_PATH
+from tests.harness import KEYS, POOL, case, user_ids
+
+pytestmark = pytest.mark.campaign
+
+LICENCE_S = 2.0
+FROZEN_S = 0.1
+STEPS = 60
+"""More than there are between the first intent and its request."""
+
+
+class Frozen:
+    """A clock that jumps at a step of a task. steps: so many after the first intent is in the log.
+
+    written: whether a request to delete was written before the jump. withheld: none was while there was no licence.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._left = step
+        self._ahead_s = 0.0
+        self.counts = self.frozen = False
+        self.jumped = asyncio.Event()
+        self.written, self.withheld = False, True
+
+    def clock(self) -> float:
+        return since_boot() + self._ahead_s
+
+    def step(self) -> None:
+        """A task takes a step."""
+        if not self.counts or self.jumped.is_set():
+            return
+        self._left -= 1
+        if self._left < 0:
+            self._ahead_s = 1.5 * LICENCE_S
+            self.frozen = True
+            self.jumped.set()
+
+    def write(self, data: bytes) -> None:
+        """A socket is written to."""
+        if DELETE_PATH.encode() in data:
+            self.written = self.written or not self.jumped.is_set()
+            self.withheld = self.withheld and not self.frozen
+
+
+class Step(Coroutine[Any, Any, Any]):
+    """A coroutine that tells each step before it is taken."""
+
+    def __init__(self, inner: Any, told: Callable[[], None]) -> None:
+        self._inner = inner
+        self._told = told
+
+    def send(self, value: Any) -> Any:
+        self._told()
+        return self._inner.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._inner.throw(*error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise AssertionError("a task takes it step by step")
+
+
+class Away(Directory):
+    """A store that is away while the process is frozen."""
+
+    def __init__(self, folder: Path, frozen: Frozen) -> None:
+        super().__init__(folder)
+        self._frozen = frozen
+
+    def create(self, name: str, data: bytes) -> bool:
+        if self._frozen.frozen:
+            raise OSError("it is away")
+        created = super().create(name, data)
+        if b'"intent"' in data:
+            self._frozen.counts = True
+        return created
+
+
+class Jumping(Surroundings):
+    """Surroundings with a clock that jumps, and its store."""
+
+    frozen: Frozen
+
+    def terms_of(self, settings: SendingSettings) -> Terms:
+        def opened(path: StorePath) -> Away:
+            return Away(path.directory, self.frozen)
+
+        return replace(super().terms_of(settings), means=Means(clock=self.frozen.clock, open=opened))
+
+
+async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Frozen:
+    """Delete five ids in one chunk, and freeze the process at this step. Returns what it has written."""
+    ids, frozen = user_ids(5, seed=71), Frozen(step)
+    loop = asyncio.get_running_loop()
+
+    def send(self: socket.socket, data: Any, *args: Any, write: Any = socket.socket.send) -> int:
+        frozen.write(bytes(data))
+        written: int = write(self, data, *args)
+        return written
+
+    def sendmsg(self: socket.socket, parts: Any, *args: Any, write: Any = socket.socket.sendmsg) -> int:
+        frozen.write(b"".join(parts))
+        written: int = write(self, parts, *args)
+        return written
+
+    with case(folder, ids) as it, monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "send", send)
+        patched.setattr(socket.socket, "sendmsg", sendmsg)
+        settings = Settings(host=it.served.url, store=f"file://{folder}/store", rate=rate, patience=60.0)
+        arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, {**os.environ, **KEYS})
+        around = Jumping(licence_s=LICENCE_S)
+        object.__setattr__(around, "frozen", frozen)
+        async with Run(arguments, surroundings=around) as opened:
+            await opened.plan()
+            await opened.confirm(ids=5, pool=POOL)
+            loop.set_task_factory(lambda loop, inner, **more: asyncio.Task(Step(inner, frozen.step), loop=loop, **more))
+            opened.start()
+            ending = asyncio.create_task(opened.finished())
+            jumped = asyncio.create_task(frozen.jumped.wait())
+            await asyncio.wait({ending, jumped}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+            if frozen.jumped.is_set():
+                await asyncio.sleep(FROZEN_S)
+            frozen.frozen = False  # the store is back, and the next commit is a licence
+            async with asyncio.timeout(30):
+                ended = await ending
+            jumped.cancel()
+            loop.set_task_factory(None)
+        assert (ended.exit_code, it.effects(ids)) == (0, [1] * 5), ended.why
+    return frozen
+
+
+@pytest.mark.parametrize("rate", [0.0, 5.0])
+async def test_nothing_is_written_without_a_licence_at_any_step(
+    rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rate, the request waits for the limiter on its way."""
+    before = 0
+    for step in range(STEPS):
+        (folder := tmp_path / str(step)).mkdir()
+        frozen = await frozen_at(step, rate, folder, monkeypatch)
+        assert frozen.withheld, step
+        if frozen.written:
+            break
+        before += 1
+    assert STEPS > before > 1, "steps between the intent and the request"
