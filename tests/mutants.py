@@ -2530,8 +2530,8 @@ MUTANTS = (
     Mutant(
         "a run of a batch that was lost with its machine is not placed again",
         "runner/bulkdel/fleet/children.py",
-        "if again is None or self._stopping",
-        "if again is None or lost or self._stopping",
+        "if again is None or self._signal is not None",
+        "if again is None or lost or self._signal is not None",
         "integration/test_children.py::test_a_process_that_is_lost_with_its_machine_is_placed_again",
     ),
     Mutant(
