@@ -475,9 +475,30 @@ MUTANTS = (
     Mutant(
         "a line of another process in a store counts as our own",
         "runner/bulkdel/store/certain.py",
-        "            return None\n        return self._clock() - began\n",
+        "            return Taken(name, found)\n        return self._clock() - began\n",
         "            return 0.0\n        return self._clock() - began\n",
         "unit/test_store_model.py::test_no_interleaving_breaks_the_invariant",
+    ),
+    Mutant(
+        "a read of a store that fails is not repeated",
+        "runner/bulkdel/store/certain.py",
+        "                if self._closed or patience.over:\n",
+        "                if not self._closed or patience.over:\n",
+        "integration/test_store_parts.py::test_a_read_is_repeated_until_the_patience_ends",
+    ),
+    Mutant(
+        "a watch takes a store that is away for the silence of the other process",
+        "runner/bulkdel/checkpoint/watch.py",
+        "        if now - looked_at > LOOK_S:\n",
+        "        if now - looked_at > 1e9 * LOOK_S:\n",
+        "integration/test_store_parts.py::test_a_watch_that_cannot_read_the_store_hears_no_silence",
+    ),
+    Mutant(
+        "a process that was taken over reads again which line was written in its place",
+        "runner/bulkdel/checkpoint/store_log.py",
+        "        except Taken as taken:\n",
+        '        except Taken as taken:\n            taken.found = self._lines.line(self.seq + 1) or b""\n',
+        "integration/test_store_parts.py::test_a_process_that_was_taken_over_names_the_other_one",
     ),
     Mutant(
         "a licence counts from the end of its commit",

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
 
@@ -31,29 +31,40 @@ class Lie(Enum):
     BROKEN = "it has its effect, and is answered 500"
 
 
+class GetLie(Enum):
+    """What a GET is answered in the place of the object."""
+
+    BUSY = "503"
+    CUT = "half of the object, and no more"
+    LATE = "nothing for `slow_s`, and then the object"
+
+
 @dataclass(frozen=True)
 class StoreSwitches:
     """What the server does from now on.
 
-    shares: of the PUTs, by lie. put_s: seconds that one takes, the median. p99_s: that one in a hundred takes or more;
-    0: all take about `put_s`. slow: share of those that take `slow_s` longer. fences: whether `If-None-Match` is
-    obeyed. down: every request is answered 503.
+    shares: of the PUTs, by lie. get_shares: of the GETs. put_s: seconds that a PUT takes, the median. p99_s: that one
+    in a hundred takes or more; 0: all take about `put_s`. slow: share of those that take `slow_s` longer. fences:
+    whether `If-None-Match` is obeyed. down: every request is answered 503. bytes_s: bytes of an object that go over
+    the wire in a second; 0: all of them.
     """
 
     shares: Mapping[Lie, float] = field(default_factory=dict)
+    get_shares: Mapping[GetLie, float] = field(default_factory=dict)
     put_s: float = 0.0
     p99_s: float = 0.0
     slow: float = 0.0
     slow_s: float = 2.0
     fences: bool = True
     down: bool = False
+    bytes_s: float = 0.0
 
 
 class StoreServer:
     """The objects of a bucket, and what was asked. switches: may be replaced at any time.
 
-    puts: by path. lies: told so far. written: how often each object was given bytes; more than once only without a
-    fence.
+    puts: by path. lies, get_lies: told so far. written: how often each object was given bytes; more than once only
+    without a fence.
     """
 
     def __init__(self, url: str, chance: random.Random) -> None:
@@ -62,6 +73,7 @@ class StoreServer:
         self.objects: dict[str, bytes] = {}
         self.puts: Counter[str] = Counter()
         self.lies: Counter[Lie] = Counter()
+        self.get_lies: Counter[GetLie] = Counter()
         self.written: Counter[str] = Counter()
         self.chance = chance
         self.lock = threading.Lock()
@@ -92,7 +104,23 @@ class StoreServer:
 
 P99_SIGMAS = 2.326
 """Standard deviations above the mean of a normal distribution that one value in a hundred exceeds."""
+PIECE_S = 0.05
+"""How often a piece of an object is sent where `bytes_s` is given."""
 SECRET = "wJalrXUtnFEMIexampleSECRET"
+
+
+L = TypeVar("L", Lie, GetLie)
+
+
+def _drawn(store: StoreServer, shares: Mapping[L, float], told: Counter[L]) -> L | None:
+    """Draw the lie of one request, and count it."""
+    draw = store.chance.random()
+    for lie, share in shares.items():
+        if draw < share:
+            told[lie] += 1
+            return lie
+        draw -= share
+    return None
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -106,7 +134,7 @@ class _Request(BaseHTTPRequestHandler):
         switches = store.switches
         with store.lock:
             store.puts[name] += 1
-            lie, slow = self._lie(switches), store.chance.random() < switches.slow
+            lie, slow = _drawn(store, switches.shares, store.lies), store.chance.random() < switches.slow
         if (seconds := self._duration_s(switches)) > 0:
             time.sleep(seconds)
         if switches.down or lie is Lie.BUSY:
@@ -135,9 +163,18 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = self.path.partition("?")[0].removeprefix("/bucket/")
-        found = self.store.objects.get(name)
-        if self.store.switches.down:
+        store, switches = self.store, self.store.switches
+        found = store.objects.get(name)
+        with store.lock:
+            lie = _drawn(store, switches.get_shares, store.get_lies)
+        if lie is GetLie.LATE:
+            time.sleep(switches.slow_s)
+        if switches.down or lie is GetLie.BUSY:
             self._answer(503, "SlowDown")
+        elif lie is GetLie.CUT:
+            self.close_connection = True
+            if found is not None:
+                self._answer(200, body=found[: len(found) // 2], length=len(found))
         elif found is None:
             self._answer(404, "NoSuchKey")
         else:
@@ -151,23 +188,18 @@ class _Request(BaseHTTPRequestHandler):
         sigma = math.log(switches.p99_s / switches.put_s) / P99_SIGMAS
         return switches.put_s * chance.lognormvariate(0, sigma)
 
-    def _lie(self, switches: StoreSwitches) -> Lie | None:
-        draw = self.store.chance.random()
-        for lie, share in switches.shares.items():
-            if draw < share:
-                self.store.lies[lie] += 1
-                return lie
-            draw -= share
-        return None
-
-    def _answer(self, status: int, code: str = "", body: bytes | None = None) -> None:
+    def _answer(self, status: int, code: str = "", body: bytes | None = None, length: int | None = None) -> None:
         text = ERROR.format(code=code).encode() if body is None and status != 200 else body or b""
         self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Content-Length", str(len(text) if length is None else length))
         self.send_header("ETag", '"e"')
         self.send_header("Last-Modified", "Thu, 26 Nov 2026 08:00:00 GMT")
         self.end_headers()
-        self.wfile.write(text)
+        rate = self.store.switches.bytes_s
+        for start in range(0, len(text), piece := max(1, int(rate * PIECE_S) or len(text))):
+            self.wfile.write(text[start : start + piece])
+            if rate:
+                time.sleep(PIECE_S)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

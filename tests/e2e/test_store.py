@@ -36,7 +36,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.store_child import LICENCE_S, ran, started
-from tests.storeserver import SECRET, Lie, store_server
+from tests.storeserver import SECRET, GetLie, Lie, store_server
 
 IDS = user_ids(600, seed=15)
 
@@ -194,10 +194,14 @@ def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool
 
 
 def test_an_object_store_that_lies(tmp_path: Path) -> None:
-    """Killed, taken over and completed, while the store loses answers, says 412 after a success, 409, 500 and 503."""
+    """Killed, taken over and completed, while the store loses answers, says 412 after a success, 409, 500 and 503.
+
+    Reads fail as often.
+    """
     url = "s3://bucket/run"
     with case(tmp_path, IDS, latency_s=0.02) as it, store_server(seed=7) as store:
-        store.switch(shares=dict.fromkeys(Lie, 0.06), put_s=0.005, slow=0.05, slow_s=0.4)
+        reads = dict.fromkeys(GetLie, 0.06)
+        store.switch(shares=dict.fromkeys(Lie, 0.06), get_shares=reads, put_s=0.005, slow=0.05, slow_s=0.4)
         options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
         with started(url, it.export, it.served.url, 600, **options) as first:
             it.wait_until_deleted(100)
@@ -209,6 +213,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
         assert it.effects(IDS) == [1] * 600
         assert set(store.written.values()) == {1}, "no object was written twice"
         assert store.lies.keys() == set(Lie)
+        assert store.get_lies.keys() == set(GetLie)
         whole = b"".join(store.lines("run"))
         assert summary(ended)["log_sha256"] == hashlib.sha256(whole).hexdigest()
         assert SECRET.encode() not in whole

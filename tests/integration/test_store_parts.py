@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -22,19 +23,21 @@ from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.licence import Licence, Terms
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.store_log import Fenced
+from bulkdel.checkpoint.watch import wait_for_line
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.store.certain import HEDGE_S, Creator, Taken
+from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken
 from bulkdel.store.directory import Directory
 from bulkdel.store.lines import StoreLines, line_name, roll_name
 from bulkdel.store.means import Means
 from bulkdel.store.objects import Objects, open_objects
+from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded
-from tests.storeserver import SECRET, Lie, StoreServer, store_server
+from tests.storeserver import SECRET, GetLie, Lie, StoreServer, store_server
 
 URL = store_path("s3://bucket/run")
 ALL_LIES = dict.fromkeys(Lie, 0.08)
@@ -95,6 +98,128 @@ def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: StoreServe
             creator.create("log/1", b"a")
         store.switch(down=False)
         creator.create("log/1", b"a")
+
+
+def test_a_read_that_fails_is_repeated(store: StoreServer) -> None:
+    """503, half an object, and an answer that is late: the lines and the parts are whole. "None" is an answer."""
+    whole = [b"line %d\n" % number for number in range(1, 61)]
+    for number, line in enumerate(whole, 1):
+        store.objects[f"run/{line_name(number)}"] = store.objects[f"run/input/{part_name(number)}"] = line
+    store.switch(get_shares=dict.fromkeys(GetLie, 0.1), slow_s=0.05)
+    with contextlib.closing(StoreLines(URL, patience_s=20.0)) as lines:
+        assert list(lines) == whole
+        assert list(parts_of(URL / "input", patience_s=20.0)) == whole
+        assert store.get_lies.keys() == set(GetLie)
+        store.switch(get_shares={})
+        began = time.monotonic()
+        assert lines.line(61) is None
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_log_is_read_until_the_patience_ends(store: StoreServer) -> None:
+    store.switch(down=True)
+    began = time.monotonic()
+    with pytest.raises(NotAcceptable, match=r"the store cannot be read: .*503"):
+        read_log(URL, patience_s=1.0)
+    assert 1.0 <= time.monotonic() - began < 10.0
+
+
+def test_a_read_may_take_long_and_must_not_be_silent(store: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A roll of 16 MB takes more than three seconds on most lines."""
+    monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
+    store.objects["run/roll"] = bytes(100_000)
+    store.switch(bytes_s=100_000)
+    objects = open_objects(URL)
+    assert objects.get("roll") == bytes(100_000)
+    store.switch(bytes_s=0, get_shares={GetLie.LATE: 1.0}, slow_s=2.0)
+    with pytest.raises(OSError):
+        objects.get("roll")
+
+
+@dataclass
+class Away:
+    """A store that fails between two times of a clock that only waiting moves. arrives: when there is the object."""
+
+    away: tuple[float, float]
+    arrives: float = 0.0
+    now: float = 0.0
+    hedged: bool = False
+
+    def create(self, name: str, data: bytes) -> bool:
+        return False
+
+    def get(self, name: str) -> bytes | None:
+        self.now += 0.01
+        if self.away[0] <= self.now < self.away[1]:
+            raise OSError(None, "away")
+        return b"there" if self.now >= self.arrives else None
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    @property
+    def means(self) -> Means:
+        return Means(clock=lambda: self.now, sleep=self.sleep, open=lambda _: self)
+
+
+def answer(read: Callable[[], bytes | None]) -> bytes | str | None:
+    """What was read, or the words of the failure."""
+    try:
+        return read()
+    except (OSError, NotAcceptable) as error:
+        return str(error)
+
+
+def test_a_read_is_repeated_until_the_patience_ends() -> None:
+    back = Away((0.0, 25.0))
+    assert answer(lambda: Getter(back, 30.0, back.means).get("a")) == b"there"
+    assert 25 <= back.now <= 26.1, "it is asked again every second"
+    gone = Away((0.0, 100.0))
+    assert "away" in str(answer(lambda: Getter(gone, 30.0, gone.means).get("a")))
+    assert 30 <= gone.now <= 32
+
+
+def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
+    """The process that is watched cannot write either. What it writes when the store is back is seen in time."""
+    terms, path = Terms(licence_s=10.0), store_path("file:///watched")
+
+    def watched(store: Away) -> bytes | str | None:
+        with contextlib.closing(StoreLines(path, store.means, patience_s=60.0)) as lines:
+            return answer(lambda: wait_for_line(lines, 7, path, replace(terms, means=store.means)))
+
+    for away in ((3.0, 8.0), (3.0, 40.0), (4.9, 20.0)):
+        assert watched(Away(away, arrives=away[1] + 5)) == b"there", away
+    silent = Away((3.0, 13.0), arrives=1e9)
+    assert watched(silent) is None
+    assert 21 <= silent.now <= 23, "11 s, and the 10 s of the outage"
+    assert "the store cannot be read: away" in str(watched(Away((3.0, 100.0), arrives=1e9)))
+
+
+def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> None:
+    """The line that shows it is read once. The store may be away after that."""
+    path = store_path(f"file://{tmp_path}/store")
+    reads: list[str] = []
+
+    class Once(Directory):
+        def get(self, name: str) -> bytes | None:
+            reads.append(name)
+            if reads.count(name) > 1 and name == line_name(3):
+                raise OSError(None, "away")
+            return super().get(name)
+
+    async def scenario() -> str:
+        once = Means(open=lambda opened: Once(opened.directory))
+        old = await begun(path, 1, How(terms=Terms(patience_s=0.5, means=once)))
+        new = await begun(path, 2, How(terms=Terms(take_over=True)))
+        old.touch()
+        with contextlib.suppress(FileFailed):
+            await old.flush()
+        await asyncio.gather(old.aclose(), new.aclose())
+        return str(old.failure)
+
+    said = asyncio.run(scenario())
+    assert "pid 2" in said
+    assert "has taken it over" in said
 
 
 def test_no_error_shows_a_secret(store: StoreServer) -> None:

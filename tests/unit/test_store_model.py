@@ -122,6 +122,9 @@ class World:
         return created
 
     def get(self, name: str) -> bytes | None:
+        """Read an object. One request in twenty fails."""
+        if not self.calm and self.chance.random() < 0.05:
+            raise OSError(None, "no answer")
         return self.objects.get(name)
 
     def _effect(self, name: str, data: bytes) -> bool:

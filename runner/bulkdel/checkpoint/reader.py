@@ -33,6 +33,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.settings import LOG, SANDBOX_LOG
+from bulkdel.store.certain import READ_S
 from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import in_store
 
@@ -225,11 +226,14 @@ class Reader(Generic[F]):
     damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
     own: whether the entries that `folding` hands out are of this log. shards: by number, the SHA-256 of the log of each
     shard that was read. unread: the failures of the logs of shards that could be read in part only. Without
-    `partly` the first one is raised.
+    `partly` the first one is raised. patience_s: see `reading`, for the logs of shards.
     """
 
-    def __init__(self, lines: Lines, path: Path, kind: LogKind[F], *, partly: bool = False) -> None:
+    def __init__(
+        self, lines: Lines, path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S
+    ) -> None:
         self._partly = partly
+        self._patience_s = patience_s
         self._lines = lines
         self._path = path
         self._kind = kind
@@ -309,9 +313,9 @@ class Reader(Generic[F]):
         A shard that has not begun has no entries.
         """
         path = shard_log(self._path, number)
-        if is_fresh(path):
+        if is_fresh(path, patience_s=self._patience_s):
             return
-        with reading(path, RUN) as reader:
+        with reading(path, RUN, patience_s=self._patience_s) as reader:
             shard: Progress | None = None
             for entries in reader.commits():
                 more = iter(entries)
@@ -429,15 +433,16 @@ def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
 
 
 @contextmanager
-def reading(path: Path, kind: LogKind[F], *, partly: bool = False) -> Iterator[Reader[F]]:
+def reading(path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S) -> Iterator[Reader[F]]:
     """Open a log for one pass over it, without its lock: also while a process writes it. partly: see `Reader`.
 
-    Raises NotAcceptable when it cannot be opened, or when the store fails meanwhile.
+    patience_s: a store that cannot be read is asked again for so long. Raises NotAcceptable after that, and when the
+    log cannot be opened.
     """
     if in_store(path):
-        lines = StoreLines(path)
+        lines = StoreLines(path, patience_s=patience_s)
         try:
-            yield Reader(lines, path, kind, partly=partly)
+            yield Reader(lines, path, kind, partly=partly, patience_s=patience_s)
         except OSError as error:
             raise unreachable(path, error) from error
         finally:
@@ -467,12 +472,12 @@ def unreachable(path: Path, error: OSError) -> NotAcceptable:
     )
 
 
-def read_log(path: Path, *, partly: bool = False) -> Log:
+def read_log(path: Path, *, partly: bool = False, patience_s: float = READ_S) -> Log:
     """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`.
 
-    partly: of the log of a shard that is damaged, read the sound part.
+    partly: of the log of a shard that is damaged, read the sound part. patience_s: see `reading`.
     """
-    with reading(path, RUN, partly=partly) as reader:
+    with reading(path, RUN, partly=partly, patience_s=patience_s) as reader:
         progress = reader.replay()
         return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards, reader.unread)
 
@@ -493,12 +498,15 @@ def header_of(path: Path) -> Header:
         return header
 
 
-def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
-    """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
+def is_fresh(path: Path, kind: LogKind[Any] = RUN, *, patience_s: float = READ_S) -> bool:
+    """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises.
+
+    patience_s: see `reading`.
+    """
     if not (in_store(path) or os.path.lexists(path)):
         return True
     try:
-        with reading(path, kind) as reader:
+        with reading(path, kind, patience_s=patience_s) as reader:
             return not any(fold.born for fold, _ in reader.folding())
     except Unborn:
         return True

@@ -20,7 +20,7 @@ from bulkdel.checkpoint.watch import session_of, wait_for_line
 from bulkdel.core.log_entries import Damaged, Entry, Session, Unreadable, decode_line, frame
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
-from bulkdel.store.certain import Creator, Taken
+from bulkdel.store.certain import Creator, Getter, Taken
 from bulkdel.store.lines import LINES_A_ROLL, StoreLines, line_name, roll_name
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath
@@ -59,11 +59,12 @@ class StoreLog:
         """Open the store. Raises NotAcceptable for one that cannot keep two runs apart."""
         means = terms.means
         self._objects = means.open(path)
+        self._getter = Getter(self._objects, terms.patience_s, means)
         probe(self._objects, path, means)
         self._kind = kind
         self._terms = terms
         self._creator = Creator(self._objects, terms.patience_s, means)
-        self._lines = StoreLines(path, means)
+        self._lines = StoreLines(path, means, terms.patience_s)
         self._rolls = means.threads(1)
         self._reader: Reader[Any] = Reader(self._lines, path, kind)
         self._fold: Any = None
@@ -123,11 +124,10 @@ class StoreLog:
         """
         try:
             self._append(parts)
-        except Taken:
-            line = self._lines.line(self.seq + 1)
+        except Taken as taken:
             now = self._terms.means.clock()
             if not self._overtakes:
-                raise Fenced(writer_of(session_of(line, self.seq + 1), self._kind)) from None
+                raise Fenced(writer_of(session_of(taken.found, self.seq + 1), self._kind)) from None
             if now > self._overtakes_until:
                 raise Fenced(writer_of(self._fold.under_way, self._kind), busy=True) from None
             self._overtakes_until = min(self._overtakes_until, now + self._terms.licence_s * OVERTAKE_LICENCES)
@@ -142,6 +142,7 @@ class StoreLog:
     def close(self) -> None:
         """End the threads. Every line is durable already."""
         self._creator.close()
+        self._getter.close()
         self._lines.close()
         self._rolls.shutdown(wait=False)
 
@@ -202,7 +203,7 @@ class StoreLog:
 
     def _write_roll(self, last: int) -> None:
         with suppress(OSError, RuntimeError):  # RuntimeError: the log was closed meanwhile
-            if self._objects.get(roll_name(last)) is None:
+            if self._getter.get(roll_name(last)) is None:
                 lines = [*self._lines.lines(range(last - LINES_A_ROLL + 1, last + 1))]
                 if len(lines) == LINES_A_ROLL and sum(map(len, lines)) <= ROLL_BYTES_MAX:
                     self._objects.create(roll_name(last), b"".join(lines))

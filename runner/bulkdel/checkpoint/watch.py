@@ -16,16 +16,21 @@ LOOK_S = 0.2
 def wait_for_line(lines: StoreLines, seq: int, path: Path, terms: Terms = TERMS) -> bytes | None:
     """Wait for this line, until the licence of any process must have lapsed. None when nothing has written it.
 
-    Raises NotAcceptable when the store cannot be read.
+    While the store cannot be read, the process cannot write either, and may go on later. So the time of a look that
+    was long does not count. Raises NotAcceptable when the store cannot be read for the patience of `lines`.
     """
     means = terms.means
     until = means.clock() + terms.wait_s
     while True:
+        looked_at = means.clock()
         try:
             line = lines.line(seq)
         except OSError as error:
             raise unreachable(path, error) from error
-        if line is not None or means.clock() >= until:
+        now = means.clock()
+        if now - looked_at > LOOK_S:
+            until += now - looked_at
+        if line is not None or now >= until:
             return line
         means.sleep(min(LOOK_S, terms.licence_s / 10))
 

@@ -27,8 +27,7 @@ class StoreBackup(Backup):
     def __init__(self, path: StorePath, saved: Saved, objects: int, means: Means) -> None:
         """objects: how many there are."""
         super().__init__(path, -1, saved)
-        self._store = means.open(path)
-        self._creator = Creator(self._store, PATIENCE_S, means)
+        self._creator = Creator(means.open(path), PATIENCE_S, means)
         self._objects = objects
 
     @classmethod
@@ -66,8 +65,8 @@ class StoreBackup(Backup):
             name = part_name(self._objects + 1)
             try:
                 self._creator.create(name, packed)
-            except Taken:
-                saved, ours = _plus(saved, self._store.get(name) or b""), False
+            except Taken as taken:
+                saved, ours = _plus(saved, taken.found), False
             else:
                 saved, ours = _plus(saved, packed), True
             self._objects += 1

@@ -15,6 +15,7 @@ from bulkdel.export.download import Fetching, asking
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.stored_copy import PART_BYTES
 from bulkdel.format import amount
+from bulkdel.store.certain import Getter
 from bulkdel.store.far_object import Broken, Changed, Version, far_object
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.parts import part_name
@@ -22,10 +23,6 @@ from bulkdel.store_path import StorePath
 
 AHEAD_BYTES = 8 * BLOCK
 """Bytes of one request. They are kept for the reads that follow."""
-
-
-AGAIN_S = 1.0
-"""So long is waited before a store is asked again."""
 
 
 class Elsewhere(Export):
@@ -99,13 +96,11 @@ class FarExport(Elsewhere):
 class StoredExport(Elsewhere):
     """A copy in a store, in parts of PART_BYTES. See `stored_copy`."""
 
-    __slots__ = ("_means", "_objects", "_patience_s")
+    __slots__ = ("_getter",)
 
     def __init__(self, folder: StorePath, size: int, patience_s: float, means: Means = MEANS) -> None:
         super().__init__(str(folder), size)
-        self._objects = means.open(folder)
-        self._patience_s = patience_s
-        self._means = means
+        self._getter = Getter(means.open(folder), patience_s, means)
 
     def _fetch(self, offset: int, length: int) -> tuple[int, bytes]:
         first, last = offset // PART_BYTES, (offset + length - 1) // PART_BYTES
@@ -113,11 +108,7 @@ class StoredExport(Elsewhere):
         return first * PART_BYTES, b"".join(parts)
 
     def _part(self, number: int) -> bytes:
-        until = self._means.clock() + self._patience_s
-        while True:
-            try:
-                return self._objects.get(part_name(number)) or b""  # a part that is gone has not the hash of its block
-            except OSError as error:
-                if self._means.clock() > until:
-                    raise Halted(f"{self.path}: {error.strerror or error}. Start the same command again.") from error
-            self._means.sleep(AGAIN_S)
+        try:
+            return self._getter.get(part_name(number)) or b""  # a part that is gone has not the hash of its block
+        except OSError as error:
+            raise Halted(f"{self.path}: {error.strerror or error}. Start the same command again.") from error

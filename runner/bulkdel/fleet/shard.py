@@ -178,7 +178,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
     if order.tool != (here := version("bulkdel")):
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
     path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
-    of_run, skipped_of_run = _read_run(arguments.checkpoint)
+    of_run, skipped_of_run = _read_run(arguments.checkpoint, settings.patience)
     header, skipped = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
@@ -201,7 +201,8 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
     )
     around = Surroundings(licence_s=order.licence_s)
     terms = around.terms_of(settings)
-    log = around.create_log(path, header, skipped, terms) if is_fresh(path) else around.resume_log(path, terms)
+    fresh = is_fresh(path, patience_s=settings.patience)
+    log = around.create_log(path, header, skipped, terms) if fresh else around.resume_log(path, terms)
     stack.callback(log.close)
     _check_same(log.progress, header, path)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)
@@ -257,9 +258,9 @@ def shard_file(path: Path, number: int) -> Path:
     return path.with_name(f"{name}.shard-{number:05}{dot}{endings}")
 
 
-def _read_run(path: Path) -> tuple[Header, SkippedRows]:
+def _read_run(path: Path, patience_s: float) -> tuple[Header, SkippedRows]:
     """The header of the log of the run, and its list of skipped rows."""
-    with reading(path, RUN) as reader:
+    with reading(path, RUN, patience_s=patience_s) as reader:
         for progress, _ in reader.folding():
             if progress.born:
                 return progress.header, progress.skipped

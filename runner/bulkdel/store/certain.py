@@ -1,4 +1,6 @@
-"""Creating an object until its effect is certain: repeated with the same bytes, hedged, compared on "exists".
+"""Creating an object until its effect is certain, and reading one until there is an answer.
+
+A creation is repeated with the same bytes, hedged, and compared on "exists".
 
 An answer may be lost after the object was created, and a repetition is then told that it exists. Some stores say so too
 when two attempts meet (409). So "exists" means nothing until the object was read: our bytes are a success, no object
@@ -8,6 +10,7 @@ means another attempt, other bytes are those of another writer.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from statistics import median
 
@@ -35,9 +38,68 @@ PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
 LOOK_S = 1.0
 """How often an attempt without an answer is compared with the patience."""
 
+STEP_S = 10.0
+"""Seconds that count at most between two looks at a patience."""
+
+READ_S = 30.0
+"""The patience of a command that only reads. That of a run is --patience."""
+
 
 class Taken(Exception):
-    """Another writer has created the object, with other bytes."""
+    """Another writer has created the object, with other bytes. found: those."""
+
+    def __init__(self, name: str, found: bytes) -> None:
+        super().__init__(name)
+        self.found = found
+
+
+class Patience:
+    """How long a request is repeated: seconds in which this process ran.
+
+    The clock goes on while the machine sleeps or the process is stopped. No request was made then, so a long step
+    counts STEP_S.
+    """
+
+    def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
+        self._left_s = patience_s
+        self._clock = clock
+        self._looked_at = clock()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended. Look once after each attempt."""
+        now = self._clock()
+        self._left_s -= min(now - self._looked_at, STEP_S)
+        self._looked_at = now
+        return self._left_s < 0
+
+
+class Getter:
+    """Reads objects, each until there is an answer. "There is none" is an answer. For any number of threads."""
+
+    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
+        """patience_s: an object that cannot be read for so long is given up."""
+        self._objects = objects
+        self._patience_s = patience_s
+        self._clock = means.clock
+        self._sleep = means.sleep
+        self._closed = False
+
+    def get(self, name: str) -> bytes | None:
+        """Read an object; None when there is none. Raises OSError after the patience."""
+        patience, pause_s = Patience(self._patience_s, self._clock), PAUSE_S
+        while True:
+            try:
+                return self._objects.get(name)
+            except OSError:
+                if self._closed or patience.over:
+                    raise
+            self._sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    def close(self) -> None:
+        """Repeat no more, so that the threads that read end."""
+        self._closed = True
 
 
 class Creator:
@@ -59,7 +121,7 @@ class Creator:
     def create(self, name: str, data: bytes) -> None:
         """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
         began, pause_s, failure = self._clock(), PAUSE_S, OSError("no answer")
-        due, under_way = began, set[Future[float | None]]()
+        due, under_way = began, set[Future[float | Taken]]()
         while True:
             now = self._clock()
             if now - began > self._patience_s:
@@ -73,27 +135,27 @@ class Creator:
             ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)
             for attempt in ended:
                 try:
-                    took_s = attempt.result()
+                    ended_so = attempt.result()
                 except OSError as error:
                     failure, due = error, self._clock() + pause_s
                     pause_s = min(pause_s * 2, PAUSE_MAX_S)
                     continue
-                if took_s is None:
-                    raise Taken(name)
-                self._took.append(took_s)
+                if isinstance(ended_so, Taken):
+                    raise ended_so
+                self._took.append(ended_so)
                 return
 
     def close(self) -> None:
         """End the threads. An attempt that is under way may still have its effect: it has the same bytes."""
         self._threads.shutdown(wait=False)
 
-    def _attempt(self, name: str, data: bytes) -> float | None:
-        """Try once. Returns how long it took; None when the object has other bytes. OSError while that is not known."""
+    def _attempt(self, name: str, data: bytes) -> float | Taken:
+        """Try once. Returns how long it took, or that it is taken. Raises OSError while neither is known."""
         began = self._clock()
         if not self._objects.create(name, data) and (found := self._objects.get(name)) != data:
             if found is None:
                 raise OSError(None, f"{name} is said to exist, and cannot be read")
-            return None
+            return Taken(name, found)
         return self._clock() - began
 
     @property

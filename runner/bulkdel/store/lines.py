@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from itertools import count, islice
-from typing import TypeVar
 
 from bulkdel.errors import NotAcceptable
+from bulkdel.store.certain import READ_S, Getter
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store_path import StorePath
 
@@ -30,8 +30,6 @@ BEHIND_NONE = tuple(1 << power for power in range(18))
 """So far behind the end of a log, and of one without a line, is looked for lines. One that is there shows that those
 before it were deleted."""
 
-T = TypeVar("T")
-
 
 def line_name(seq: int) -> str:
     """The name of the object with this line."""
@@ -46,15 +44,16 @@ def roll_name(last: int) -> str:
 class StoreLines:
     """The lines of a log in a store: `checkpoint.reader.Lines`. Use it in one thread, and close it."""
 
-    def __init__(self, path: StorePath, means: Means = MEANS) -> None:
-        """Open the store at this URL."""
+    def __init__(self, path: StorePath, means: Means = MEANS, patience_s: float = READ_S) -> None:
+        """Open the store at this URL. patience_s: a line that cannot be read for so long is given up."""
         self._path = path
         self._objects = means.open(path)
+        self._getter = Getter(self._objects, patience_s, means)
         self._threads = means.threads(AT_ONCE)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the lines that there are. Raises OSError when the store fails, NotAcceptable when one was deleted."""
-        rolls = self._ahead(self._roll, range(LINES_A_ROLL, 10**12, LINES_A_ROLL), ROLLS_AT_ONCE)
+        rolls = self._ahead(roll_name, range(LINES_A_ROLL, 10**12, LINES_A_ROLL), ROLLS_AT_ONCE)
         for first, roll in zip(count(1, LINES_A_ROLL), rolls, strict=False):
             if roll is not None:
                 yield from roll.splitlines(keepends=True)
@@ -68,14 +67,14 @@ class StoreLines:
 
     def lines(self, numbers: range) -> Iterator[bytes]:
         """Yield these lines, up to the first that does not exist."""
-        for line in self._ahead(self.line, numbers, AT_ONCE):
+        for line in self._ahead(line_name, numbers, AT_ONCE):
             if line is None:
                 return
             yield line
 
     def line(self, seq: int) -> bytes | None:
         """Read one line; None when there is none of this number yet."""
-        return self._objects.get(line_name(seq))
+        return self._getter.get(line_name(seq))
 
     def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - an object is whole or absent
         """See `checkpoint.reader.Lines`: no line is torn."""
@@ -87,12 +86,13 @@ class StoreLines:
 
     def close(self) -> None:
         """End the threads."""
+        self._getter.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check_end(self, missing: int) -> None:
         """Raise NotAcceptable when there are lines behind this one, and not because it was written meanwhile."""
         numbers = [missing + distance for distance in (BEHIND if missing > 1 else BEHIND_NONE)]
-        found = zip(numbers, self._ahead(self.line, numbers, AT_ONCE), strict=True)
+        found = zip(numbers, self._ahead(line_name, numbers, AT_ONCE), strict=True)
         behind = next((seq for seq, line in found if line is not None), 0)
         if behind and self.line(missing) is None:
             raise NotAcceptable(
@@ -100,17 +100,27 @@ class StoreLines:
                 "log was deleted. Nothing was sent. Put it back, then run this again."
             )
 
-    def _roll(self, last: int) -> bytes | None:
-        return self._objects.get(roll_name(last))
+    def _ahead(self, name_of: Callable[[int], str], numbers: Iterable[int], at_once: int) -> Iterator[bytes | None]:
+        """Read the objects with these numbers in their order, some of them at the same time.
 
-    def _ahead(self, read: Callable[[int], T], numbers: Iterable[int], at_once: int) -> Iterator[T]:
-        """Call `read` for one number after the other, for some of them at the same time."""
-        left = iter(numbers)
-        under_way = deque[Future[T]](self._threads.submit(read, number) for number in islice(left, at_once))
+        What fails is repeated here and not in the threads: a program that ends waits for its threads.
+        """
+        names = map(name_of, numbers)
+        under_way = deque(self._begun(names, at_once))
         try:
             while under_way:
-                yield under_way.popleft().result()
-                under_way.extend(self._threads.submit(read, number) for number in islice(left, 1))
+                name, attempt = under_way.popleft()
+                try:
+                    found = attempt.result()
+                except OSError:
+                    found = self._getter.get(name)
+                yield found
+                under_way.extend(self._begun(names, 1))
         finally:
-            for attempt in under_way:
+            for _, attempt in under_way:
                 attempt.cancel()
+
+    def _begun(self, names: Iterator[str], count: int) -> Iterator[tuple[str, Future[bytes | None]]]:
+        """Begin to read the next few of these objects."""
+        for name in islice(names, count):
+            yield name, self._threads.submit(self._objects.get, name)

@@ -6,6 +6,7 @@ import secrets
 from concurrent.futures import Future, as_completed
 
 from bulkdel.errors import NotAcceptable
+from bulkdel.store.certain import READ_S, Getter
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects
 from bulkdel.store_path import StorePath
@@ -34,13 +35,13 @@ def probe(objects: Objects, path: StorePath, means: Means = MEANS) -> None:
                 f"apart. {HELP}"
             )
         try:
-            found = objects.get(name)
+            found = Getter(objects, READ_S, means).get(name) if created else None
         except OSError as error:
             failed.append(error)
         else:
             if created and found == created[0]:
                 return
-            if created and found is not None:
+            if found is not None:
                 raise NotAcceptable(f"{path}: an object does not hold what its one writer has written. {HELP}")
         why = (failed[0].strerror or str(failed[0])) if failed else "no writer was told that it had created an object"
     raise NotAcceptable(f"{path}: cannot be written: {why}. Nothing was sent. {HELP}")

@@ -12,7 +12,10 @@ from bulkdel.store.bucket import open_bucket, words_of
 from bulkdel.store_path import StorePath
 
 REQUEST_S = 3.0
-"""Time limit of one request: far below the licence."""
+"""Time limit of one request that creates an object: far below the licence. So long may a read be silent."""
+
+READ_MOST_S = 150.0
+"""Time limit of one read. 16 MB, the longest roll, take 134 s at 1 Mbit/s."""
 
 
 class Remote:
@@ -21,8 +24,11 @@ class Remote:
     hedged = True
 
     def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None, limit_s: float) -> None:
-        limits = {"timeout": timedelta(seconds=limit_s), "connect_timeout": timedelta(seconds=REQUEST_S)}
+        request, whole = timedelta(seconds=REQUEST_S), timedelta(seconds=READ_MOST_S)
+        limits = {"timeout": timedelta(seconds=limit_s), "connect_timeout": request}
         self._store = open_bucket(str(path), limits, ca_file=ca_file, proxy=proxy)
+        limits = {"timeout": whole, "connect_timeout": request, "read_timeout": request}
+        self._read = open_bucket(str(path), limits, ca_file=ca_file, proxy=proxy)
         import obstore  # noqa: PLC0415 - an extra installs it
         from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
 
@@ -41,7 +47,7 @@ class Remote:
     def get(self, name: str) -> bytes | None:
         """See `Objects`."""
         try:
-            return bytes(self._obstore.get(self._store, name).bytes())
+            return bytes(self._obstore.get(self._read, name).bytes())
         except FileNotFoundError:  # as obstore words it
             return None
         except self._failed as error:
