@@ -501,6 +501,27 @@ MUTANTS = (
         "integration/test_store_parts.py::test_a_process_that_was_taken_over_names_the_other_one",
     ),
     Mutant(
+        "a long hole in the log of a store is taken for its end",
+        "runner/bulkdel/store/lines.py",
+        "            return self._listed(line_name(missing)) or",
+        "            return self._listed(line_name(missing + 10**9)) or",
+        "integration/test_store_parts.py::test_a_log_with_a_long_hole_is_refused",
+    ),
+    Mutant(
+        "a roll behind the end of a log is not looked for",
+        "runner/bulkdel/store/lines.py",
+        " or self._listed(roll_name(missing))\n",
+        "\n",
+        "integration/test_store_parts.py::test_a_roll_shows_that_lines_were_deleted",
+    ),
+    Mutant(
+        "where lines may not be listed none are looked for",
+        "runner/bulkdel/store/lines.py",
+        "range(21))",
+        "range(1))",
+        "integration/test_store_parts.py::test_a_hole_in_an_object_store",
+    ),
+    Mutant(
         "a licence counts from the end of its commit",
         "runner/bulkdel/checkpoint/store_log.py",
         "        began = self._terms.means.clock()\n        self._creator.create(line_name(self.seq + 1), line)\n",

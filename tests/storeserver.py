@@ -1,6 +1,7 @@
 """A small S3 server that lies: as much of the protocol as obstore needs for a log, and a switch for each lie.
 
-It speaks PUT with `If-None-Match: *`, GET, and nothing else. What it holds is the oracle: `objects`.
+It speaks PUT with `If-None-Match: *`, GET and the list of a folder, and nothing else. What it holds is the oracle:
+`objects`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+
+LIST = "<ListBucketResult><IsTruncated>false</IsTruncated>{names}</ListBucketResult>"
+LISTED = "<Contents><Key>{}</Key><LastModified>2026-11-26T08:00:00Z</LastModified><Size>1</Size></Contents>"
 
 
 class Lie(Enum):
@@ -46,7 +51,7 @@ class StoreSwitches:
     shares: of the PUTs, by lie. get_shares: of the GETs. put_s: seconds that a PUT takes, the median. p99_s: that one
     in a hundred takes or more; 0: all take about `put_s`. slow: share of those that take `slow_s` longer. fences:
     whether `If-None-Match` is obeyed. down: every request is answered 503. bytes_s: bytes of an object that go over
-    the wire in a second; 0: all of them.
+    the wire in a second; 0: all of them. lists: whether a list is answered, and not 403.
     """
 
     shares: Mapping[Lie, float] = field(default_factory=dict)
@@ -58,6 +63,7 @@ class StoreSwitches:
     fences: bool = True
     down: bool = False
     bytes_s: float = 0.0
+    lists: bool = True
 
 
 class StoreServer:
@@ -162,7 +168,7 @@ class _Request(BaseHTTPRequestHandler):
                 self._answer(200)
 
     def do_GET(self) -> None:
-        name = self.path.partition("?")[0].removeprefix("/bucket/")
+        name = self.path.partition("?")[0].removeprefix("/bucket").lstrip("/")
         store, switches = self.store, self.store.switches
         found = store.objects.get(name)
         with store.lock:
@@ -171,6 +177,8 @@ class _Request(BaseHTTPRequestHandler):
             time.sleep(switches.slow_s)
         if switches.down or lie is GetLie.BUSY:
             self._answer(503, "SlowDown")
+        elif not name:
+            self._list()
         elif lie is GetLie.CUT:
             self.close_connection = True
             if found is not None:
@@ -179,6 +187,16 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(404, "NoSuchKey")
         else:
             self._answer(200, body=found)
+
+    def _list(self) -> None:
+        """A page of names below `prefix` behind `start-after`."""
+        asked = dict(parse_qsl(self.path.partition("?")[2]))
+        prefix, after = asked["prefix"], asked.get("start-after", "")
+        names = [name for name in sorted(self.store.objects) if name.startswith(prefix) and name > after][:1_000]
+        if self.store.switches.lists:
+            self._answer(200, body=LIST.format(names="".join(map(LISTED.format, names))).encode())
+        else:
+            self._answer(403, "AccessDenied")
 
     def _duration_s(self, switches: StoreSwitches) -> float:
         """How long a PUT takes: by a log-normal distribution where `p99_s` is given."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,6 +153,9 @@ class Away:
         if self.away[0] <= self.now < self.away[1]:
             raise OSError(None, "away")
         return b"there" if self.now >= self.arrives else None
+
+    def listed(self, after: str) -> list[str]:
+        return []
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -471,6 +474,78 @@ def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
         is_fresh(path)
 
 
+def said_of(path: StorePath) -> str:
+    """What is said when a log is read, and when a session begins; "" where it is read."""
+    said = []
+    for read in (lambda: read_log(path), lambda: Checkpoint.resume(path, How(terms=Terms(take_over=True))).close()):
+        try:
+            read()
+        except NotAcceptable as error:
+            said.append(str(error))
+    assert len(said) in {0, 2}
+    return said[0] if said else ""
+
+
+@pytest.mark.parametrize(
+    ("stop", "away"), [(201, range(50, 151)), (161, range(50, 151)), (201, range(3, 200)), (1_200, range(1_001, 1_199))]
+)
+def test_a_log_with_a_long_hole_is_refused(stop: int, away: range, tmp_path: Path) -> None:
+    """However many lines were deleted, and however few are behind them. Above a thousand, a roll has the others."""
+    path = store_path(f"file://{tmp_path}/store")
+    lines = filled(path, 1, stop)
+    if stop > 1_000:
+        Directory(path.directory).create(roll_name(1_000), b"".join(lines[:1_000]))
+    assert said_of(path) == ""
+    for seq in away:
+        (path.directory / line_name(seq)).unlink()
+    assert f"{line_name(away[0])} is missing, and {line_name(away.stop)} is there: an object of" in said_of(path)
+
+
+def test_a_roll_shows_that_lines_were_deleted(tmp_path: Path) -> None:
+    """All objects of lines are gone, and the roll of the first thousand."""
+    path = store_path(f"file://{tmp_path}/store")
+    (path.directory / "log").mkdir(parents=True)
+    assert is_fresh(path)
+    Directory(path.directory).create(roll_name(2_000), b"")
+    with pytest.raises(NotAcceptable, match=r"log/000000000001 is missing, and roll/000000002000 is there"):
+        is_fresh(path)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_hole_in_an_object_store(lists: bool, store: StoreServer, tmp_path: Path) -> None:
+    """Credentials that may not list do no harm. Then fewer holes are seen."""
+    store.switch(lists=lists)
+    for seq, line in enumerate(filled(store_path(f"file://{tmp_path}"), 1, 201), 1):
+        store.objects[f"run/{line_name(seq)}"] = line
+    store.objects["run/log/000000000200.copy"] = b""
+    assert read_log(URL).progress.settled.size == 198
+    for seq in range(50, 151):
+        del store.objects[f"run/{line_name(seq)}"]
+    with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000\d\d\d is there"):
+        read_log(URL)
+    for seq in range(161, 201):
+        del store.objects[f"run/{line_name(seq)}"]
+    if lists:
+        with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000151 is there"):
+            read_log(URL)
+    else:
+        assert read_log(URL).progress.settled.size == 47
+
+
+def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
+    """The line that was missing is there when it is looked for again."""
+    path = store_path(f"file://{tmp_path}/store")
+    lines = filled(path, 1, 10)
+
+    class Growing(Directory):
+        def listed(self, after: str) -> list[str]:
+            filled(path, 10, 14)
+            return super().listed(after)
+
+    with contextlib.closing(StoreLines(path, Means(open=lambda opened: Growing(opened.directory)))) as read:
+        assert list(read) == lines
+
+
 def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
     left_out = recorded.skipped(duplicate=[(1, 2)])
@@ -535,6 +610,9 @@ class Far:
     def get(self, name: str) -> bytes | None:
         time.sleep(0.02)
         return self._objects.get(name)
+
+    def listed(self, after: str) -> Iterable[str]:
+        return self._objects.listed(after)
 
 
 async def begun(path: StorePath, pid: int, how: How) -> Checkpoint:

@@ -127,6 +127,12 @@ class World:
             raise OSError(None, "no answer")
         return self.objects.get(name)
 
+    def listed(self, after: str) -> list[str]:
+        """A list lacks some of what exists."""
+        folder = after.partition("/")[0]
+        names = [name for name in sorted(self.objects) if name.startswith(folder) and name > after]
+        return [name for name in names if self.chance.random() < 0.7]
+
     def _effect(self, name: str, data: bytes) -> bool:
         if name in self.objects:
             return False

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bulkdel.durable import sync, sync_directory, write_all
 
@@ -72,6 +72,13 @@ class Directory:
                 return file.read()
         finally:
             os.close(fd)
+
+    def listed(self, after: str) -> list[str]:
+        """See `Objects`."""
+        folder = PurePosixPath(after).parent
+        with suppress(FileNotFoundError), os.scandir(self._root / folder) as entries:
+            return sorted(name for entry in entries if (name := f"{folder}/{entry.name}") > after)
+        return []
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder and those above it, mode 0700, durably."""

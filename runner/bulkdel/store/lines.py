@@ -1,19 +1,22 @@
 """The lines of a log in a store, in their order: line 17 is the object `log/000000000017`.
 
 The log is the lines 1 to g, where g + 1 is the first number that does not exist. Readers and writers know no other
-rule, and nothing is listed: a list may lack what exists. Rolls, which hold a thousand lines each, only spare requests.
-A log of which a line was deleted is refused: its number must not be created a second time.
+rule. Rolls, which hold a thousand lines each, only spare requests.
+A log of which a line was deleted is refused: its number must not be created a second time. A list of the names behind
+the end shows that. A list may lack what exists, so it can only add to the reasons for refusing.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import count, islice
 
 from bulkdel.errors import NotAcceptable
-from bulkdel.store.certain import READ_S, Getter
+from bulkdel.store.certain import PAUSE_S, READ_S, Getter
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store_path import StorePath
 
@@ -25,10 +28,13 @@ AT_ONCE = 32
 ROLLS_AT_ONCE = 4
 """Rolls that are read at the same time. Each has some megabytes."""
 
-BEHIND = tuple(1 << power for power in range(6))
-BEHIND_NONE = tuple(1 << power for power in range(18))
-"""So far behind the end of a log, and of one without a line, is looked for lines. One that is there shows that those
-before it were deleted."""
+LIST_TRIES = 3
+"""So often a list is asked for. A log can be read without one: the credentials may not list, or the store cannot."""
+
+BEHIND = tuple(1 << power for power in range(21))
+"""Where there is no list, so far behind the end of a log is looked for lines."""
+
+NUMBERED = re.compile(r"(log|roll)/\d{12}")
 
 
 def line_name(seq: int) -> str:
@@ -50,6 +56,7 @@ class StoreLines:
         self._objects = means.open(path)
         self._getter = Getter(self._objects, patience_s, means)
         self._threads = means.threads(AT_ONCE)
+        self._sleep = means.sleep
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the lines that there are. Raises OSError when the store fails, NotAcceptable when one was deleted."""
@@ -91,14 +98,32 @@ class StoreLines:
 
     def _check_end(self, missing: int) -> None:
         """Raise NotAcceptable when there are lines behind this one, and not because it was written meanwhile."""
-        numbers = [missing + distance for distance in (BEHIND if missing > 1 else BEHIND_NONE)]
-        found = zip(numbers, self._ahead(line_name, numbers, AT_ONCE), strict=True)
-        behind = next((seq for seq, line in found if line is not None), 0)
-        if behind and self.line(missing) is None:
+        behind = self._behind(missing)
+        if behind is not None and self.line(missing) is None:
             raise NotAcceptable(
-                f"{self._path}: {line_name(missing)} is missing, and {line_name(behind)} is there: an object of the "
-                "log was deleted. Nothing was sent. Put it back, then run this again."
+                f"{self._path}: {line_name(missing)} is missing, and {behind} is there: an object of the log was "
+                "deleted. Nothing was sent. Put it back, then run this again."
             )
+
+    def _behind(self, missing: int) -> str | None:
+        """The name of an object with lines behind this one, if there is one."""
+        try:
+            return self._listed(line_name(missing)) or self._listed(roll_name(missing))
+        except OSError:
+            numbers = [missing + distance for distance in BEHIND]
+            found = zip(numbers, self._ahead(line_name, numbers, AT_ONCE), strict=True)
+            return next((line_name(seq) for seq, line in found if line is not None), None)
+
+    def _listed(self, after: str) -> str | None:
+        """The first numbered name behind this one in a list. Raises OSError when there is no list."""
+        for _ in range(LIST_TRIES - 1):
+            with suppress(OSError):
+                return self._first(after)
+            self._sleep(PAUSE_S)
+        return self._first(after)
+
+    def _first(self, after: str) -> str | None:
+        return next(filter(NUMBERED.fullmatch, self._objects.listed(after)), None)
 
     def _ahead(self, name_of: Callable[[int], str], numbers: Iterable[int], at_once: int) -> Iterator[bytes | None]:
         """Read the objects with these numbers in their order, some of them at the same time.

@@ -1,4 +1,4 @@
-"""What a store of a log can do: create an object if there is none of its name, and read it. Nothing else is needed.
+"""What a store of a log can do: create an object if there is none of its name, read it, and list what is behind it.
 
 Objects are never overwritten or deleted. Every call blocks, may be made by several threads, and raises OSError where
 its effect is not known: a time-out, a broken connection, a server that fails.
@@ -6,6 +6,7 @@ its effect is not known: a time-out, a broken connection, a server that fails.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,10 @@ class Objects(Protocol):
 
     def get(self, name: str) -> bytes | None:
         """Read an object; None when there is none."""
+        ...
+
+    def listed(self, after: str) -> Iterable[str]:
+        """The names in the folder of `after` that are greater, in their order. A list may lack what exists."""
         ...
 
 

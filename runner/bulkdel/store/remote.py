@@ -5,8 +5,9 @@ A request is made once: the caller repeats it, and compares.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bulkdel.store.bucket import open_bucket, words_of
 from bulkdel.store_path import StorePath
@@ -50,5 +51,14 @@ class Remote:
             return bytes(self._obstore.get(self._read, name).bytes())
         except FileNotFoundError:  # as obstore words it
             return None
+        except self._failed as error:
+            raise OSError(None, words_of(error)) from None
+
+    def listed(self, after: str) -> Iterator[str]:
+        """See `Objects`. One request tells of a thousand objects."""
+        folder = str(PurePosixPath(after).parent)
+        try:
+            for page in self._obstore.list(self._read, folder, offset=after):
+                yield from (each["path"] for each in page)
         except self._failed as error:
             raise OSError(None, words_of(error)) from None
