@@ -522,6 +522,13 @@ MUTANTS = (
         "integration/test_store_parts.py::test_a_hole_in_an_object_store",
     ),
     Mutant(
+        "the time in which the machine slept uses up the patience of a commit",
+        "runner/bulkdel/store/certain.py",
+        "        self._left_s -= min(now - self._looked_at, STEP_S)\n",
+        "        self._left_s -= max(now - self._looked_at, STEP_S / 1e9)\n",
+        "integration/test_store_parts.py::test_a_machine_that_sleeps_during_a_commit",
+    ),
+    Mutant(
         "a licence counts from the end of its commit",
         "runner/bulkdel/checkpoint/store_log.py",
         "        began = self._terms.means.clock()\n        self._creator.create(line_name(self.seq + 1), line)\n",

@@ -173,6 +173,69 @@ def answer(read: Callable[[], bytes | None]) -> bytes | str | None:
         return str(error)
 
 
+class Sleeping:
+    """A store on a machine that sleeps for 16 minutes during the first creation. answer: what that gets then, later."""
+
+    hedged = True
+
+    def __init__(self, answer: bool | OSError) -> None:
+        self._answer = answer
+        self._asleep = threading.Event()
+        self.now = 0.0
+        self.written: list[bytes] = []
+
+    def create(self, name: str, data: bytes) -> bool:
+        if self._asleep.is_set():
+            self.written.append(data)
+            return True
+        self._asleep.set()
+        self.now += 960.0
+        time.sleep(HEDGE_S * 3)  # longer than the creator waits before it looks at the clock
+        if isinstance(self._answer, OSError):
+            raise self._answer
+        return self._answer
+
+    def get(self, name: str) -> bytes | None:
+        return b"ours"
+
+    def listed(self, after: str) -> list[str]:
+        return []
+
+    def created(self) -> str:
+        """Create an object with a patience of 15 minutes. Returns the words of the failure, or ""."""
+        creator = Creator(self, 900.0, Means(clock=lambda: self.now))
+        try:
+            creator.create("log/1", b"ours")
+        except OSError as error:
+            return str(error)
+        finally:
+            creator.close()
+        return ""
+
+
+@pytest.mark.parametrize("late", [True, False, OSError(None, "connection reset")])
+def test_a_machine_that_sleeps_during_a_commit(late: bool | OSError) -> None:
+    """The clock counts that time, and the patience does not: nothing was tried while the machine slept."""
+    assert Sleeping(late).created() == ""
+
+
+def test_a_store_that_never_answers_is_named() -> None:
+    over = threading.Event()
+
+    class Silent(Away):
+        def create(self, name: str, data: bytes) -> bool:
+            return over.wait(10) and super().create(name, data)
+
+    creator = Creator(Silent((0.0, 0.0)), 0.2)
+    try:
+        with pytest.raises(OSError) as failed:
+            creator.create("log/1", b"")
+    finally:
+        over.set()
+        creator.close()
+    assert failed.value.strerror == "no answer from the store"
+
+
 def test_a_read_is_repeated_until_the_patience_ends() -> None:
     back = Away((0.0, 25.0))
     assert answer(lambda: Getter(back, 30.0, back.means).get("a")) == b"there"

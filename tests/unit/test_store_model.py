@@ -37,7 +37,8 @@ from tests.examples import examples
 
 ROWS = 10
 LICENCE_S = 10.0
-PATIENCE_S = 40.0
+PATIENCE_S = 12.0
+"""A step counts 10 s at most. So it ends in one that takes long and a few others."""
 SKIPPED = recorded.skipped(
     excluded=[(ROWS, ROWS + 1)], duplicate=[(ROWS + 1, ROWS + 2)], invalid=[(ROWS + 2, ROWS + 3)]
 )

@@ -70,6 +70,6 @@ def annotate(path: Path, event: Event, facts: Mapping[str, Any], at: str, how: H
 
 def _failed(path: Path, error: OSError) -> FileFailed:
     return FileFailed(
-        f"{path}: the log of the run cannot be written: {error.strerror}. Make room or repair the disk, then run the "
-        "same command again."
+        f"{path}: the log of the run cannot be written: {error.strerror or error}. Make room or repair the disk, "
+        "then run the same command again."
     )

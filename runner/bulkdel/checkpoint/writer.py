@@ -94,7 +94,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
             raise NotAcceptable(f"{path}: a log exists already. Run the same command again to go on.") from error
         except OSError as error:
             raise FileFailed(
-                f"{path}: the log of the {kind.name} cannot be created: {error.strerror}. Nothing was sent. "
+                f"{path}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was sent. "
                 f"Make room or name another file ({kind.option}), then run the same command again."
             ) from error
 
@@ -108,7 +108,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
             return cls(*resume_log(path, kind, how), how)
         except OSError as error:
             raise FileFailed(
-                f"{path}: the log of the {kind.name} cannot be written: {error.strerror}. Nothing was sent. "
+                f"{path}: the log of the {kind.name} cannot be written: {error.strerror or error}. Nothing was sent. "
                 "Make room or repair the disk, then run the same command again."
             ) from error
 

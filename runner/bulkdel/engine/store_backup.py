@@ -41,7 +41,9 @@ class StoreBackup(Backup):
                 size, crc = size + len(data), zlib.crc32(data, crc)
                 fits = fits or (durable is not None and (size, crc) == durable)
         except OSError as error:
-            raise FileFailed(f"{path}: the backup cannot be read: {error.strerror}. Nothing was sent.") from error
+            raise FileFailed(
+                f"{path}: the backup cannot be read: {error.strerror or error}. Nothing was sent."
+            ) from error
         if durable is None and objects:
             raise NotAcceptable(
                 f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. Name "

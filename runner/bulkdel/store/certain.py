@@ -38,6 +38,8 @@ PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
 LOOK_S = 1.0
 """How often an attempt without an answer is compared with the patience."""
 
+NO_ANSWER = "no answer from the store"
+
 STEP_S = 10.0
 """Seconds that count at most between two looks at a patience."""
 
@@ -120,18 +122,15 @@ class Creator:
 
     def create(self, name: str, data: bytes) -> None:
         """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
-        began, pause_s, failure = self._clock(), PAUSE_S, OSError("no answer")
-        due, under_way = began, set[Future[float | Taken]]()
+        patience, pause_s, failure = Patience(self._patience_s, self._clock), PAUSE_S, OSError(None, NO_ANSWER)
+        due, under_way = self._clock(), set[Future[float | Taken]]()
         while True:
             now = self._clock()
-            if now - began > self._patience_s:
-                raise failure
             if now >= due and len(under_way) < HEDGED_AT_ONCE:
                 under_way.add(self._threads.submit(self._attempt, name, data))
                 due = now + self._hedge_s if self._hedged else float("inf")
             if not under_way:
                 self._sleep(min(due - now, LOOK_S))
-                continue
             ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)
             for attempt in ended:
                 try:
@@ -144,6 +143,8 @@ class Creator:
                     raise ended_so
                 self._took.append(ended_so)
                 return
+            if patience.over:  # looked at last: an attempt may have ended while the machine slept
+                raise failure
 
     def close(self) -> None:
         """End the threads. An attempt that is under way may still have its effect: it has the same bytes."""
