@@ -529,6 +529,20 @@ MUTANTS = (
         "integration/test_store_parts.py::test_a_machine_that_sleeps_during_a_commit",
     ),
     Mutant(
+        "a large object of a store has the time limit of a small one",
+        "runner/bulkdel/store/remote.py",
+        "(1 << bits) / BYTES_S",
+        "(1 << SMALL_BITS) / BYTES_S",
+        "integration/test_store_parts.py::test_parts_go_over_a_slow_line",
+    ),
+    Mutant(
+        "a second attempt takes the bandwidth of a large object",
+        "runner/bulkdel/store/certain.py",
+        "HEDGED_BYTES = 256 << 10",
+        "HEDGED_BYTES = 256 << 20",
+        "integration/test_store_parts.py::test_parts_go_over_a_slow_line",
+    ),
+    Mutant(
         "a licence counts from the end of its commit",
         "runner/bulkdel/checkpoint/store_log.py",
         "        began = self._terms.means.clock()\n        self._creator.create(line_name(self.seq + 1), line)\n",

@@ -50,8 +50,8 @@ class StoreSwitches:
 
     shares: of the PUTs, by lie. get_shares: of the GETs. put_s: seconds that a PUT takes, the median. p99_s: that one
     in a hundred takes or more; 0: all take about `put_s`. slow: share of those that take `slow_s` longer. fences:
-    whether `If-None-Match` is obeyed. down: every request is answered 503. bytes_s: bytes of an object that go over
-    the wire in a second; 0: all of them. lists: whether a list is answered, and not 403.
+    whether `If-None-Match` is obeyed. down: every request is answered 503. bytes_s: bytes that go over the wire in
+    a second, for all requests together; 0: all of them. lists: whether a list is answered, and not 403.
     """
 
     shares: Mapping[Lie, float] = field(default_factory=dict)
@@ -83,6 +83,7 @@ class StoreServer:
         self.written: Counter[str] = Counter()
         self.chance = chance
         self.lock = threading.Lock()
+        self.wire = threading.Lock()
 
     def switch(self, **changes: Any) -> None:
         """Change what the server does."""
@@ -135,7 +136,8 @@ class _Request(BaseHTTPRequestHandler):
     store: StoreServer
 
     def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = b"".join(self.rfile.read(min(piece, length - start)) for start, piece in self._pieces(length))
         store, name = self.store, self.path.partition("?")[0].removeprefix("/bucket/")
         switches = store.switches
         with store.lock:
@@ -213,11 +215,18 @@ class _Request(BaseHTTPRequestHandler):
         self.send_header("ETag", '"e"')
         self.send_header("Last-Modified", "Thu, 26 Nov 2026 08:00:00 GMT")
         self.end_headers()
-        rate = self.store.switches.bytes_s
-        for start in range(0, len(text), piece := max(1, int(rate * PIECE_S) or len(text))):
+        for start, piece in self._pieces(len(text)):
             self.wfile.write(text[start : start + piece])
+
+    def _pieces(self, length: int) -> Iterator[tuple[int, int]]:
+        """Yield where each piece of a body begins and its length, as fast as `bytes_s` allows."""
+        rate = self.store.switches.bytes_s
+        piece = int(rate * PIECE_S) or length
+        for start in range(0, length, piece or 1):
+            yield start, piece
             if rate:
-                time.sleep(PIECE_S)
+                with self.store.wire:
+                    time.sleep(PIECE_S)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

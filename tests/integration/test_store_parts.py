@@ -28,6 +28,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.export.stored_copy import put_copy
 from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken
 from bulkdel.store.directory import Directory
 from bulkdel.store.lines import StoreLines, line_name, roll_name
@@ -134,6 +135,27 @@ def test_a_read_may_take_long_and_must_not_be_silent(store: StoreServer, monkeyp
     store.switch(bytes_s=0, get_shares={GetLie.LATE: 1.0}, slow_s=2.0)
     with pytest.raises(OSError):
         objects.get("roll")
+
+
+def test_parts_go_over_a_slow_line(store: StoreServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A part takes two seconds, four times the limit of a commit, and is sent once."""
+    monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
+    monkeypatch.setattr("bulkdel.export.stored_copy.PART_BYTES", 400_000)
+    store.switch(bytes_s=200_000)
+    copy = tmp_path / "copy"
+    copy.write_bytes(os.urandom(800_000))
+    assert words_of_failure(lambda: put_copy(copy, URL, 10.0)) == ""
+    assert store.puts == {f"run/input/{part_name(number)}": 1 for number in (1, 2)}
+    assert b"".join(parts_of(URL / "input")) == copy.read_bytes()
+
+
+def words_of_failure(step: Callable[[], None]) -> str:
+    """The words of what it raises, or ""."""
+    try:
+        step()
+    except FileFailed as error:
+        return str(error)
+    return ""
 
 
 @dataclass

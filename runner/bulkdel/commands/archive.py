@@ -30,17 +30,14 @@ from bulkdel.verify.findings import findings_path
 PATIENCE_S = 60.0
 """An object that cannot be written for so long is given up, and a message says so."""
 
-OBJECT_S = 60.0
-"""Time limit of one object. The log of ten million ids has 50 MB."""
-
 
 def archive(log: Path, url: str, settings: CommonSettings, patience_s: float = PATIENCE_S) -> None:
     """Copy what the run with this log has written to this URL. A failure is a message: the run itself has ended."""
     to = store_path(url)
     try:
-        means = Means(open=partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy, limit_s=OBJECT_S))
+        means = Means(open=partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy))
         objects = means.open(to)
-        creator = Creator(objects, patience_s, means, hedged=False)  # a large object, and nothing waits for it
+        creator = Creator(objects, patience_s, means)
         # Two stops may have the same log: that of a run, and that of its verification.
         found = read_log(log)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{found.sha256[:16]}-{secrets.token_hex(3)}"

@@ -26,6 +26,9 @@ HEDGE_TIMES = 2
 HEDGED_AT_ONCE = 4
 """Attempts that are under way at the same time."""
 
+HEDGED_BYTES = 256 << 10
+"""A larger object gets no second attempt: it would only take bandwidth from the first."""
+
 THREADS = 16
 """Attempts that are very late occupy some of them, after a later attempt has succeeded."""
 
@@ -107,14 +110,10 @@ class Getter:
 class Creator:
     """Creates one object after the other, each until its effect is certain. For one thread at a time."""
 
-    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS, *, hedged: bool = True) -> None:
-        """patience_s: an object that cannot be created for so long is given up.
-
-        hedged: whether a slow attempt gets a second one beside it, where the store is likely to be faster then.
-        """
+    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
+        """patience_s: an object that cannot be created for so long is given up."""
         self._objects = objects
         self._patience_s = patience_s
-        self._hedged = hedged and objects.hedged
         self._clock = means.clock
         self._sleep = means.sleep
         self._threads = means.threads(THREADS)
@@ -124,11 +123,12 @@ class Creator:
         """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
         patience, pause_s, failure = Patience(self._patience_s, self._clock), PAUSE_S, OSError(None, NO_ANSWER)
         due, under_way = self._clock(), set[Future[float | Taken]]()
+        hedged = self._objects.hedged and len(data) <= HEDGED_BYTES
         while True:
             now = self._clock()
             if now >= due and len(under_way) < HEDGED_AT_ONCE:
                 under_way.add(self._threads.submit(self._attempt, name, data))
-                due = now + self._hedge_s if self._hedged else float("inf")
+                due = now + self._hedge_s if hedged else float("inf")
             if not under_way:
                 self._sleep(min(due - now, LOOK_S))
             ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bulkdel.store.directory import Directory
-from bulkdel.store.remote import REQUEST_S, Remote
+from bulkdel.store.remote import Remote
 from bulkdel.store_path import StorePath
 
 
@@ -39,13 +39,8 @@ class Objects(Protocol):
         ...
 
 
-def open_objects(
-    path: StorePath, *, ca_file: Path | None = None, proxy: str | None = None, limit_s: float = REQUEST_S
-) -> Objects:
-    """Open the store at this URL. Creates nothing. limit_s: time limit of one request.
-
-    Raises UsageError when what it needs is not installed.
-    """
+def open_objects(path: StorePath, *, ca_file: Path | None = None, proxy: str | None = None) -> Objects:
+    """Open the store at this URL. Creates nothing. Raises UsageError when what it needs is not installed."""
     if path.scheme == "file":
         return Directory(path.directory)
-    return Remote(path, ca_file=ca_file, proxy=proxy, limit_s=limit_s)
+    return Remote(path, ca_file=ca_file, proxy=proxy)

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from bulkdel.store.bucket import open_bucket, words_of
 from bulkdel.store_path import StorePath
 
 REQUEST_S = 3.0
-"""Time limit of one request that creates an object: far below the licence. So long may a read be silent."""
+"""Time limit of one request: far below the licence. So long may a read be silent."""
+
+BYTES_S = 125_000
+"""1 Mbit/s. The time of an object's bytes at this rate is added to the limit of the request that creates it."""
+
+SMALL_BITS = 16
+"""Objects up to 64 KiB have the same limit."""
 
 READ_MOST_S = 150.0
 """Time limit of one read. 16 MB, the longest roll, take 134 s at 1 Mbit/s."""
@@ -24,12 +32,12 @@ class Remote:
 
     hedged = True
 
-    def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None, limit_s: float) -> None:
-        request, whole = timedelta(seconds=REQUEST_S), timedelta(seconds=READ_MOST_S)
-        limits = {"timeout": timedelta(seconds=limit_s), "connect_timeout": request}
-        self._store = open_bucket(str(path), limits, ca_file=ca_file, proxy=proxy)
-        limits = {"timeout": whole, "connect_timeout": request, "read_timeout": request}
-        self._read = open_bucket(str(path), limits, ca_file=ca_file, proxy=proxy)
+    def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None) -> None:
+        self._open = partial(open_bucket, str(path), ca_file=ca_file, proxy=proxy)
+        self._request = timedelta(seconds=REQUEST_S)
+        whole = timedelta(seconds=READ_MOST_S)
+        self._read = self._open({"timeout": whole, "connect_timeout": self._request, "read_timeout": self._request})
+        self._writers: dict[int, Any] = {}
         import obstore  # noqa: PLC0415 - an extra installs it
         from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
 
@@ -38,7 +46,7 @@ class Remote:
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`."""
         try:
-            self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
+            self._obstore.put(self._writer(len(data)), name, data, mode="create", use_multipart=False)
         except self._exists:
             return False
         except self._failed as error:
@@ -62,3 +70,11 @@ class Remote:
                 yield from (each["path"] for each in page)
         except self._failed as error:
             raise OSError(None, words_of(error)) from None
+
+    def _writer(self, size: int) -> Any:
+        """The store with the time limit for an object of this size: one for each power of two."""
+        bits = max(SMALL_BITS, (size - 1).bit_length())
+        if bits not in self._writers:
+            limit = self._request + timedelta(seconds=(1 << bits) / BYTES_S)
+            self._writers[bits] = self._open({"timeout": limit, "connect_timeout": self._request})
+        return self._writers[bits]
