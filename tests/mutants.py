@@ -543,6 +543,13 @@ MUTANTS = (
         "integration/test_store_parts.py::test_parts_go_over_a_slow_line",
     ),
     Mutant(
+        "a roll that is too long is read to its end",
+        "runner/bulkdel/checkpoint/store_log.py",
+        "            if len(roll) > ROLL_BYTES_MAX:\n",
+        "            if count == LINES_A_ROLL and len(roll) > ROLL_BYTES_MAX:\n",
+        "integration/test_store_parts.py::test_a_roll_that_would_be_too_long_is_given_up_soon",
+    ),
+    Mutant(
         "a licence counts from the end of its commit",
         "runner/bulkdel/checkpoint/store_log.py",
         "        began = self._terms.means.clock()\n        self._creator.create(line_name(self.seq + 1), line)\n",

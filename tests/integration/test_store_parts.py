@@ -559,6 +559,38 @@ def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
         is_fresh(path)
 
 
+def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried at each resume, and lines may have a megabyte: no more of them are read than a roll may hold."""
+    monkeypatch.setattr("bulkdel.checkpoint.store_log.ROLL_BYTES_MAX", 10_000)
+    path = store_path(f"file://{tmp_path}/store")
+    filled(path, 1, 1_002)
+    asked: list[str] = []
+
+    class Counting(Directory):
+        def get(self, name: str) -> bytes | None:
+            asked.append(name)
+            return super().get(name)
+
+    terms = Terms(take_over=True, means=Means(open=lambda opened: Counting(opened.directory)))
+    log = Checkpoint.resume(path, How(terms=terms))
+    again = wait_for(lambda: asked[asked.index(line_name(1_002)) :].count(line_name(1)))
+    time.sleep(0.2)
+    assert again == 1
+    after = asked[asked.index(line_name(1_002)) :]
+    assert sum(name.startswith("log/") for name in after) < 200
+    assert Directory(path.directory).get(roll_name(1_000)) is None
+    log.close()
+
+
+def wait_for(count: Callable[[], int]) -> int:
+    """Wait until there is one."""
+    until = time.monotonic() + 10
+    while not (found := count()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found
+
+
 def said_of(path: StorePath) -> str:
     """What is said when a log is read, and when a session begins; "" where it is read."""
     said = []

@@ -203,7 +203,15 @@ class StoreLog:
 
     def _write_roll(self, last: int) -> None:
         with suppress(OSError, RuntimeError):  # RuntimeError: the log was closed meanwhile
-            if self._getter.get(roll_name(last)) is None:
-                lines = [*self._lines.lines(range(last - LINES_A_ROLL + 1, last + 1))]
-                if len(lines) == LINES_A_ROLL and sum(map(len, lines)) <= ROLL_BYTES_MAX:
-                    self._objects.create(roll_name(last), b"".join(lines))
+            if self._getter.get(roll_name(last)) is None and (roll := self._joined(last)) is not None:
+                self._objects.create(roll_name(last), roll)
+
+    def _joined(self, last: int) -> bytes | None:
+        """The thousand lines up to `last`; None when one is missing or they are too long. Reads no more than needed."""
+        roll, count = bytearray(), 0
+        for line in self._lines.lines(range(last - LINES_A_ROLL + 1, last + 1)):
+            roll += line
+            count += 1
+            if len(roll) > ROLL_BYTES_MAX:
+                return None
+        return bytes(roll) if count == LINES_A_ROLL else None
