@@ -482,8 +482,8 @@ MUTANTS = (
     Mutant(
         "a read of a store that fails is not repeated",
         "runner/bulkdel/store/certain.py",
-        "                if self._closed or patience.over:\n",
-        "                if not self._closed or patience.over:\n",
+        "            if ended() or patience.over:\n",
+        "            if not ended() or patience.over:\n",
         "integration/test_store_parts.py::test_a_read_is_repeated_until_the_patience_ends",
     ),
     Mutant(
@@ -548,6 +548,13 @@ MUTANTS = (
         "            if len(roll) > ROLL_BYTES_MAX:\n",
         "            if count == LINES_A_ROLL and len(roll) > ROLL_BYTES_MAX:\n",
         "integration/test_store_parts.py::test_a_roll_that_would_be_too_long_is_given_up_soon",
+    ),
+    Mutant(
+        "a file of the archive is held whole in memory",
+        "runner/bulkdel/store/remote.py",
+        "size > PIECE_BYTES,",
+        "size < 0,",
+        "integration/test_store_parts.py::test_a_large_file_is_uploaded_in_pieces",
     ),
     Mutant(
         "a licence counts from the end of its commit",

@@ -1,7 +1,7 @@
 """A small S3 server that lies: as much of the protocol as obstore needs for a log, and a switch for each lie.
 
-It speaks PUT with `If-None-Match: *`, GET and the list of a folder, and nothing else. What it holds is the oracle:
-`objects`.
+It speaks PUT with `If-None-Match: *`, GET, the list of a folder and uploads in pieces, and nothing else. What it holds
+is the oracle: `objects`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
 
 LIST = "<ListBucketResult><IsTruncated>false</IsTruncated>{names}</ListBucketResult>"
+UPLOAD = "<{tag}><Bucket>bucket</Bucket><Key>k</Key><UploadId>1</UploadId><ETag>e</ETag></{tag}>"
 LISTED = "<Contents><Key>{}</Key><LastModified>2026-11-26T08:00:00Z</LastModified><Size>1</Size></Contents>"
 
 
@@ -69,8 +70,8 @@ class StoreSwitches:
 class StoreServer:
     """The objects of a bucket, and what was asked. switches: may be replaced at any time.
 
-    puts: by path. lies, get_lies: told so far. written: how often each object was given bytes; more than once only
-    without a fence.
+    puts: by path. pieces: of uploads that have not ended. lies, get_lies: told so far. written: how often each object
+    was given bytes; more than once only without a fence.
     """
 
     def __init__(self, url: str, chance: random.Random) -> None:
@@ -78,6 +79,7 @@ class StoreServer:
         self.switches = StoreSwitches()
         self.objects: dict[str, bytes] = {}
         self.puts: Counter[str] = Counter()
+        self.pieces: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
         self.lies: Counter[Lie] = Counter()
         self.get_lies: Counter[GetLie] = Counter()
         self.written: Counter[str] = Counter()
@@ -138,7 +140,7 @@ class _Request(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         length = int(self.headers["content-length"])
         body = b"".join(self.rfile.read(min(piece, length - start)) for start, piece in self._pieces(length))
-        store, name = self.store, self.path.partition("?")[0].removeprefix("/bucket/")
+        store, (name, _, query) = self.store, self.path.removeprefix("/bucket/").partition("?")
         switches = store.switches
         with store.lock:
             store.puts[name] += 1
@@ -149,6 +151,10 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(503, "SlowDown")
         elif lie is Lie.CUT:
             self.close_connection = True
+        elif query:
+            with store.lock:
+                store.pieces[name][int(dict(parse_qsl(query))["partNumber"])] = body
+            self._answer(200)
         elif lie is Lie.CONFLICT:
             self._answer(409, "ConditionalRequestConflict")
         else:
@@ -168,6 +174,17 @@ class _Request(BaseHTTPRequestHandler):
                 self._answer(412, "PreconditionFailed")
             else:
                 self._answer(200)
+
+    def do_POST(self) -> None:
+        """The begin and the end of an upload in pieces."""
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        store, (name, _, query) = self.store, self.path.removeprefix("/bucket/").partition("?")
+        if query.startswith("uploads"):
+            self._answer(200, body=UPLOAD.format(tag="InitiateMultipartUploadResult").encode())
+            return
+        with store.lock:
+            store.objects[name] = b"".join(piece for _, piece in sorted(store.pieces.pop(name).items()))
+        self._answer(200, body=UPLOAD.format(tag="CompleteMultipartUploadResult").encode())
 
     def do_GET(self) -> None:
         name = self.path.partition("?")[0].removeprefix("/bucket").lstrip("/")

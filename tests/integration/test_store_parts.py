@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -29,7 +30,7 @@ from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.stored_copy import put_copy
-from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken
+from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken, repeated
 from bulkdel.store.directory import Directory
 from bulkdel.store.lines import StoreLines, line_name, roll_name
 from bulkdel.store.means import Means
@@ -156,6 +157,21 @@ def words_of_failure(step: Callable[[], None]) -> str:
     except FileFailed as error:
         return str(error)
     return ""
+
+
+def test_a_large_file_is_uploaded_in_pieces(store: StoreServer, tmp_path: Path) -> None:
+    """So it is never whole in memory. An answer that is lost or bad begins the upload again."""
+    large, small, none = tmp_path / "large", tmp_path / "small", tmp_path / "none"
+    large.write_bytes(os.urandom(20 << 20))
+    small.write_bytes(b"small")
+    none.touch()
+    store.switch(shares={Lie.BUSY: 0.2, Lie.CUT: 0.1})
+    for path in (large, small, none):
+        repeated(partial(open_objects(URL).upload, f"archive/{path.name}", path), 20.0)
+        repeated(partial(Directory(tmp_path / "store").upload, f"archive/{path.name}", path), 20.0)
+        assert store.objects[f"run/archive/{path.name}"] == path.read_bytes(), path
+        assert (tmp_path / "store/archive" / path.name).read_bytes() == path.read_bytes()
+    assert store.puts["run/archive/large"] >= 3
 
 
 @dataclass

@@ -21,8 +21,7 @@ from bulkdel.errors import BulkdelError
 from bulkdel.export.reopen import Reopened
 from bulkdel.output import say
 from bulkdel.settings import CommonSettings
-from bulkdel.store.certain import Creator, Taken
-from bulkdel.store.means import Means
+from bulkdel.store.certain import repeated
 from bulkdel.store.objects import open_objects
 from bulkdel.store_path import store_path
 from bulkdel.verify.findings import findings_path
@@ -35,17 +34,14 @@ def archive(log: Path, url: str, settings: CommonSettings, patience_s: float = P
     """Copy what the run with this log has written to this URL. A failure is a message: the run itself has ended."""
     to = store_path(url)
     try:
-        means = Means(open=partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy))
-        objects = means.open(to)
-        creator = Creator(objects, patience_s, means)
+        objects = open_objects(to, ca_file=settings.ca_file, proxy=settings.proxy)
         # Two stops may have the same log: that of a run, and that of its verification.
         found = read_log(log)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{found.sha256[:16]}-{secrets.token_hex(3)}"
         with tempfile.TemporaryDirectory() as folder:
             for path in _files(log, found.shards, settings, Path(folder)):
-                creator.create(f"{name}/{path.name}", path.read_bytes())
-        creator.close()
-    except (BulkdelError, OSError, Taken) as error:
+                repeated(partial(objects.upload, f"{name}/{path.name}", path), patience_s)
+    except (BulkdelError, OSError) as error:
         why = getattr(error, "strerror", None) or error
         say(
             f"{to}: the archive could not be written: {why}. The run is not affected. The same command archives again.",

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from statistics import median
+from typing import TypeVar
 
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects
@@ -49,6 +50,8 @@ STEP_S = 10.0
 READ_S = 30.0
 """The patience of a command that only reads. That of a run is --patience."""
 
+T = TypeVar("T")
+
 
 class Taken(Exception):
     """Another writer has created the object, with other bytes. found: those."""
@@ -79,6 +82,21 @@ class Patience:
         return self._left_s < 0
 
 
+def repeated(
+    attempt: Callable[[], T], patience_s: float, means: Means = MEANS, *, ended: Callable[[], bool] = lambda: False
+) -> T:
+    """Do it again while it raises OSError, until the patience is over or `ended` says so. Then raise that."""
+    patience, pause_s = Patience(patience_s, means.clock), PAUSE_S
+    while True:
+        try:
+            return attempt()
+        except OSError:
+            if ended() or patience.over:
+                raise
+        means.sleep(pause_s)
+        pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+
 class Getter:
     """Reads objects, each until there is an answer. "There is none" is an answer. For any number of threads."""
 
@@ -86,21 +104,12 @@ class Getter:
         """patience_s: an object that cannot be read for so long is given up."""
         self._objects = objects
         self._patience_s = patience_s
-        self._clock = means.clock
-        self._sleep = means.sleep
+        self._means = means
         self._closed = False
 
     def get(self, name: str) -> bytes | None:
         """Read an object; None when there is none. Raises OSError after the patience."""
-        patience, pause_s = Patience(self._patience_s, self._clock), PAUSE_S
-        while True:
-            try:
-                return self._objects.get(name)
-            except OSError:
-                if self._closed or patience.over:
-                    raise
-            self._sleep(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+        return repeated(lambda: self._objects.get(name), self._patience_s, self._means, ended=lambda: self._closed)
 
     def close(self) -> None:
         """Repeat no more, so that the threads that read end."""

@@ -6,7 +6,9 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bulkdel.durable import sync, sync_directory, write_all
@@ -14,6 +16,9 @@ from bulkdel.durable import sync, sync_directory, write_all
 NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Opening a named pipe would wait for its other end. It means nothing to a regular file."""
+
+PIECE_BYTES = 8 << 20
+"""Of a file that is copied, so much is in memory."""
 
 MODE = 0o600
 """For the owner only: a log holds refused ids."""
@@ -31,6 +36,15 @@ class Directory:
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`. The file and its name are on the disk when it returns."""
+        return self._write(name, [data])
+
+    def upload(self, name: str, file: Path) -> None:
+        """Copy a file. Nothing else writes an object of this name."""
+        with file.open("rb") as opened:
+            self._write(name, iter(partial(opened.read, PIECE_BYTES), b""))
+
+    def _write(self, name: str, pieces: Iterable[bytes]) -> bool:
+        """Write an object that has these bytes; False when there is one."""
         path = self._root / name
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         known = set(self._known)  # before the attempt: at the same time another thread may make the folder
@@ -44,7 +58,8 @@ class Directory:
         self._known.add(path.parent)
         try:
             try:
-                write_all(fd, data)
+                for piece in pieces:
+                    write_all(fd, piece)
                 sync(fd)
             finally:
                 os.close(fd)

@@ -39,7 +39,7 @@ class Objects(Protocol):
         ...
 
 
-def open_objects(path: StorePath, *, ca_file: Path | None = None, proxy: str | None = None) -> Objects:
+def open_objects(path: StorePath, *, ca_file: Path | None = None, proxy: str | None = None) -> Directory | Remote:
     """Open the store at this URL. Creates nothing. Raises UsageError when what it needs is not installed."""
     if path.scheme == "file":
         return Directory(path.directory)
