@@ -345,8 +345,8 @@ MUTANTS = (
     Mutant(
         "a run in shards with a damaged log ends without a summary",
         "runner/bulkdel/fleet/sharded_session.py",
-        "asyncio.to_thread(read_log, plan.checkpoint, partly=True)",
-        "asyncio.to_thread(read_log, plan.checkpoint)",
+        "asyncio.to_thread(read_log, path, partly=True)",
+        "asyncio.to_thread(read_log, path)",
         "e2e/test_shards.py::test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back",
     ),
     Mutant(
@@ -411,6 +411,34 @@ MUTANTS = (
         "if self._signal is not None:  # it came while",
         "if self._signal == 0:  # it came while",
         "integration/test_children.py::test_a_signal_reaches_a_child_that_is_being_placed",
+    ),
+    Mutant(
+        "a shard whose log was lost counts as one that has not begun",
+        "runner/bulkdel/checkpoint/reader.py",
+        "            if run.sessions:\n",
+        "            if run.sessions > 1 << 30:\n",
+        "e2e/test_shards.py::test_the_log_of_a_shard_that_was_lost_refuses_the_run",
+    ),
+    Mutant(
+        "a shard goes on from an older log",
+        "runner/bulkdel/fleet/shard_logs.py",
+        "if wanted is not None and read_log(log).sha256 != wanted:",
+        "if wanted is not None and not read_log(log).sha256:",
+        "e2e/test_shards.py::test_the_log_of_a_shard_that_was_lost_refuses_the_run",
+    ),
+    Mutant(
+        "a run without its log begins anew beside the logs of its shards",
+        "runner/bulkdel/checkpoint/reader.py",
+        "        there = os.path.lexists(first)\n",
+        "        there = os.path.lexists(first / first.name)\n",
+        "e2e/test_shards.py::test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards",
+    ),
+    Mutant(
+        "a run whose store is away at its end has no summary",
+        "runner/bulkdel/fleet/sharded_session.py",
+        "        if self._log.failure is None:\n            with suppress(NotAcceptable):\n",
+        "        if self._log is not None:\n            with suppress(FileFailed):\n",
+        "e2e/test_shards.py::test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did",
     ),
     Mutant(
         "--max-refused is that of each shard",

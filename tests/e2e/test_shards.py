@@ -27,6 +27,7 @@ from bulkdel.checkpoint.reader import shard_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.store_path import store_path
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import (
     DELETIONS,
     POOL,
@@ -353,6 +354,76 @@ def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> No
         assert bulkdel("ctl", it.log, "resume").code == 0
         ran = finish(process)
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
+
+
+def stopped_in_the_middle(it: Case) -> None:
+    """Send a part, and stop."""
+    process = it.start()
+    it.wait_until_deleted(300)
+    process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130
+
+
+@pytest.mark.parametrize("lost", ["missing", "older"])
+def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: Path) -> None:
+    """It says what was sent. When it is put back, the same command goes on."""
+    ids = user_ids(3_000, seed=63)
+    with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
+        stopped_in_the_middle(it)
+        shard, before = shard_log(it.log, 2), it.served.ledger.by_path[DELETE_PATH]
+        whole = shard.read_bytes()
+        if lost == "missing":
+            shard.unlink()
+        else:
+            shard.write_bytes(b"".join(whole.splitlines(keepends=True)[:-4]))
+        ran = bulkdel(*it.args)
+        assert (ran.code, str(shard) in ran.err, "Put " in ran.err) == (3, True, True), ran
+        assert it.served.ledger.by_path[DELETE_PATH] == before
+        assert bulkdel("status", it.log, "--audit", env={}).code == 3, "the evidence is still there"
+        shard.write_bytes(whole)
+        ran = bulkdel(*it.args)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 3_000, "duplicate": 300}), ran
+        assert set(it.effects(ids)) == {1}
+
+
+def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
+    ids = user_ids(3_000, seed=64)
+    with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
+        stopped_in_the_middle(it)
+        before, away = it.served.ledger.by_path[DELETE_PATH], tmp_path / "away"
+        it.log.rename(away)
+        for words in (it.args, [each for each in it.args if each not in {"--shards", 3}]):
+            ran = bulkdel(*words)
+            assert (ran.code, "the logs of its shards are there" in ran.err) == (3, True), ran
+        assert not it.log.exists()
+        assert it.served.ledger.by_path[DELETE_PATH] == before
+        away.rename(it.log)
+        assert bulkdel(*it.args).code == 0
+        assert set(it.effects(ids)) == {1}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: bool, tmp_path: Path) -> None:
+    """Until the patience ends, or the store is back."""
+    ids, shared = user_ids(3_000, seed=65), tmp_path / "shared"
+    shared.mkdir()
+    url = f"file://{shared}/run"
+    with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5, "--store", url, "--patience", 4) as it:
+        process = it.start()
+        it.wait_until_deleted(300)
+        assert bulkdel("ctl", url, "rate", 0).code == 0
+        (shared / "run").rename(shared / "away")
+        it.wait_until_deleted(3_000)
+        if back:
+            time.sleep(1)
+            (shared / "away").rename(shared / "run")
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0 if back else 5, {"deleted": 3_000, "duplicate": 300}), ran
+        if not back:
+            (shared / "away").rename(shared / "run")
+        assert set(it.effects(ids)) == {1}
+        status = bulkdel("status", url, "--json", env={})
+        assert status.counts() == {"deleted": 3_000, "duplicate": 300}, status
 
 
 def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:

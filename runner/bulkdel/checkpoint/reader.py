@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,6 +118,9 @@ class Log:
     unread: Sequence[NotAcceptable] = ()
 
 
+_SHARD_LOG = re.compile(r"\.shard-\d{5}$")
+
+
 def shard_log(path: Path, number: int) -> Path:
     """The log of a shard. path: the log of the run. number: from 1."""
     return path.with_name(f"{path.name}.shard-{number:05}")
@@ -219,6 +223,62 @@ class FileLines:
         return self._stop - start
 
 
+class Shards:
+    """The logs of the shards of a run, which are read after its own.
+
+    sha256: of each log that was read, by number. unread: the failures of those that could be read in part only. Without
+    `partly` the first one is raised.
+    """
+
+    def __init__(self, path: Path, *, partly: bool, patience_s: float) -> None:
+        """path: of the log of the run. patience_s: see `reading`."""
+        self._path = path
+        self._partly = partly
+        self._patience_s = patience_s
+        self.sha256: dict[int, str] = {}
+        self.unread: list[NotAcceptable] = []
+
+    def folding(self, run: Progress) -> Iterator[list[Entry]]:
+        """The entries about rows in the logs of the shards of a run, each line folded into the run and handed out."""
+        for number in range(1, len(run.header.shards) + 2) if run.header.shards else ():
+            try:
+                yield from self._of_shard(run, number)
+            except NotAcceptable as error:
+                if not self._partly:
+                    raise
+                self.unread.append(error)
+
+    def _of_shard(self, run: Progress, number: int) -> Iterator[list[Entry]]:
+        """The entries about rows in the log of a shard, line by line, each line folded into the run and handed out.
+
+        The logs of all shards are there before the first session of the run.
+        """
+        path = shard_log(self._path, number)
+        if is_fresh(path, patience_s=self._patience_s):
+            if run.sessions:
+                raise NotAcceptable(
+                    f"{path}: is missing or empty. It says what was sent of shard {number}, so without it ids could be "
+                    "sent again. Put it back where it was, beside the log of the run; then run the same command again."
+                )
+            return
+        with reading(path, RUN, patience_s=self._patience_s) as reader:
+            shard: Progress | None = None
+            for entries in reader.commits():
+                more = iter(entries)
+                if shard is None:
+                    shard = RUN.fold(next(more), SkippedRows())
+                    found, wanted = (shard.header.run_id, shard.header.shard), (run.header.run_id, number)
+                    if (found[0], found[1] and found[1].number) != wanted:
+                        raise NotAcceptable(f"{path}: is not the log of shard {number} of the run {run.header.run_id}.")
+                try:
+                    yield [entry for entry in more if run.take(entry, shard)]
+                except Unreadable as error:
+                    raise NotAcceptable(f"{path}: line {reader.seq + 1}: {error}") from error
+            if shard is not None:
+                run.join(shard)
+            self.sha256[number] = reader.sha.hexdigest()
+
+
 class Reader(Generic[F]):
     """One pass over the lines of a log.
 
@@ -232,8 +292,6 @@ class Reader(Generic[F]):
     def __init__(
         self, lines: Lines, path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S
     ) -> None:
-        self._partly = partly
-        self._patience_s = patience_s
         self._lines = lines
         self._path = path
         self._kind = kind
@@ -247,8 +305,7 @@ class Reader(Generic[F]):
         self.torn_annotation = False
         self.sha = hashlib.sha256()
         self.own = True
-        self.shards: dict[int, str] = {}
-        self.unread: list[NotAcceptable] = []
+        self._shards = Shards(path, partly=partly, patience_s=patience_s)
 
     def commits(self) -> Iterator[list[Entry]]:
         """The entries, line by line. Raises NotAcceptable for corruption and for what this version cannot read."""
@@ -261,6 +318,7 @@ class Reader(Generic[F]):
             yield entries
             self._passed(line)
         if not self.seq:
+            _refuse_without_run(self._path)
             raise Unborn(f"{self._path}: is empty, so nothing was sent under it. Run the same command again.")
 
     def read(self, line: bytes) -> list[Entry]:
@@ -296,41 +354,20 @@ class Reader(Generic[F]):
             yield fold, entries
         if fold is not None and not fold.born:
             raise self._killed_while_created()
-        if isinstance(fold, Progress) and fold.header.shards:
+        if isinstance(fold, Progress):
             self.own = False
-            for number in range(1, len(fold.header.shards) + 2):
-                try:
-                    for entries in self._of_shard(fold, number):
-                        yield fold, entries
-                except NotAcceptable as error:
-                    if not self._partly:
-                        raise
-                    self.unread.append(error)
+            for entries in self._shards.folding(fold):
+                yield fold, entries
 
-    def _of_shard(self, run: Progress, number: int) -> Iterator[list[Entry]]:
-        """The entries about rows in the log of a shard, line by line, each line folded into the run and handed out.
+    @property
+    def shards(self) -> Mapping[int, str]:
+        """See `Shards.sha256`."""
+        return self._shards.sha256
 
-        A shard that has not begun has no entries.
-        """
-        path = shard_log(self._path, number)
-        if is_fresh(path, patience_s=self._patience_s):
-            return
-        with reading(path, RUN, patience_s=self._patience_s) as reader:
-            shard: Progress | None = None
-            for entries in reader.commits():
-                more = iter(entries)
-                if shard is None:
-                    shard = RUN.fold(next(more), SkippedRows())
-                    found, wanted = (shard.header.run_id, shard.header.shard), (run.header.run_id, number)
-                    if (found[0], found[1] and found[1].number) != wanted:
-                        raise NotAcceptable(f"{path}: is not the log of shard {number} of the run {run.header.run_id}.")
-                try:
-                    yield [entry for entry in more if run.take(entry, shard)]
-                except Unreadable as error:
-                    raise NotAcceptable(f"{path}: line {reader.seq + 1}: {error}") from error
-            if shard is not None:
-                run.join(shard)
-            self.shards[number] = reader.sha.hexdigest()
+    @property
+    def unread(self) -> list[NotAcceptable]:
+        """See `Shards.unread`."""
+        return self._shards.unread
 
     @property
     def sha256(self) -> str:
@@ -482,6 +519,37 @@ def read_log(path: Path, *, partly: bool = False, patience_s: float = READ_S) ->
         return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards, reader.unread)
 
 
+def read_shards(path: Path, run: Progress) -> Log:
+    """Fold the logs of the shards into the progress of their run, without its own log. path: of that log.
+
+    Of a log that is damaged or missing the sound part is read.
+    """
+    shards = Shards(path, partly=True, patience_s=READ_S)
+    deque(shards.folding(run), maxlen=0)
+    return Log(run, "", 0, 0, shards.sha256, shards.unread)
+
+
+def _refuse_without_run(path: Path) -> None:
+    """Raise NotAcceptable where the log of a run is missing, and those of its shards are there."""
+    if _SHARD_LOG.search(path.name):
+        return
+    first = shard_log(path, 1)
+    if in_store(first):
+        lines = StoreLines(first)
+        try:
+            there = next(iter(lines), None) is not None
+        finally:
+            lines.close()
+    else:
+        there = os.path.lexists(first)
+    if there:
+        raise NotAcceptable(
+            f"{path}: is missing or empty, and the logs of its shards are there ({first}, …). They say what was sent. "
+            "Put the log of the run back; then run the same command again. Move those of the shards away only to send "
+            "everything from the first row on."
+        )
+
+
 def end_of(path: Path) -> object:
     """What changes when the log grows; None when it cannot be read."""
     try:
@@ -504,6 +572,7 @@ def is_fresh(path: Path, kind: LogKind[Any] = RUN, *, patience_s: float = READ_S
     patience_s: see `reading`.
     """
     if not (in_store(path) or os.path.lexists(path)):
+        _refuse_without_run(path)
         return True
     try:
         with reading(path, kind, patience_s=patience_s) as reader:

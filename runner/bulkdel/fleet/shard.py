@@ -14,7 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import RUN, is_fresh, reading, shard_log
+from bulkdel.checkpoint.reader import RUN, reading, shard_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header
@@ -179,7 +179,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
     path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
     of_run, skipped_of_run = _read_run(arguments.checkpoint, settings.patience)
-    header, skipped = shard_header(of_run, skipped_of_run, order.number)
+    header, _ = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
     _check_surroundings(arguments, target, header, path)
@@ -201,8 +201,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
     )
     around = Surroundings(licence_s=order.licence_s)
     terms = around.terms_of(settings)
-    fresh = is_fresh(path, patience_s=settings.patience)
-    log = around.create_log(path, header, skipped, terms) if fresh else around.resume_log(path, terms)
+    log = around.resume_log(path, terms)
     stack.callback(log.close)
     _check_same(log.progress, header, path)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
 
 from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import is_fresh, read_log, shard_log
-from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header, spans_of
+from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.channel import Figures
 from bulkdel.fleet.shard_states import ShardState, ShardStates
+from bulkdel.settings import SendingSettings
 from bulkdel.store_path import in_store
 
 FREE_S = 15.0
@@ -28,32 +30,56 @@ class ShardLogs:
     def __init__(self, path: Path, progress: Progress) -> None:
         self._path = path
         self._progress = progress
-        self._numbers = range(1, len(spans_of(progress.header)) + 1)
+        self._logs = {number: shard_log(path, number) for number in range(1, len(spans_of(progress.header)) + 1)}
 
-    def wait_until_free(self, stopped: threading.Event) -> None:
-        """Wait for the processes of a session that was killed: they end by themselves. Blocks until `stopped` is set.
+    def begin(self, around: Surroundings, settings: SendingSettings, stopped: threading.Event) -> None:
+        """Make the logs, or check that they are as the last session has left them. Blocks until `stopped` is set.
 
-        Raises NotAcceptable when one does not end.
+        All are there before the first session begins, so one that is missing later was lost. Raises NotAcceptable for
+        one that was lost or changed, or whose process is still under way.
         """
+        self._wait_until_free(stopped)
+        if self._progress.sessions:
+            self._check_as_left()
+        else:
+            self._create(around, settings)
+
+    def _wait_until_free(self, stopped: threading.Event) -> None:
+        """Wait for the processes of a session that was killed: they end by themselves."""
         if in_store(self._path):  # the log of a shard is taken over there
             return
         until = time.monotonic() + FREE_S
-        for log in (shard_log(self._path, number) for number in self._numbers):
-            while not is_fresh(log) and is_locked(log):
+        for log in self._logs.values():
+            while os.path.lexists(log) and is_locked(log):
                 if time.monotonic() > until:
                     raise NotAcceptable(f"{log}: its process is still under way. Stop it, then run this again.")
                 if stopped.wait(LOOK_S):
                     return
 
+    def _check_as_left(self) -> None:
+        """Compare with the hashes of the last session, if it has noted them: it was not killed."""
+        stop = self._progress.stop if self._progress.under_way is None else None
+        noted = {} if stop is None else stop.facts.get("shards", {})
+        for number, log in self._logs.items():
+            wanted = noted.get(str(number))
+            if wanted is not None and read_log(log).sha256 != wanted:
+                raise NotAcceptable(
+                    f"{log}: is not as the last session left it, so ids could be sent again. Nothing was sent. Put the "
+                    "file back that was there; then run the same command again."
+                )
+
+    def _create(self, around: Surroundings, settings: SendingSettings) -> None:
+        terms = around.terms_of(settings)
+        for number, log in self._logs.items():
+            if is_fresh(log):
+                header, skipped = shard_header(self._progress.header, self._progress.skipped, number)
+                around.create_log(log, header, skipped, terms).close()
+
     def states(self) -> ShardStates:
         """The shards, as their logs have them. Blocks."""
-        return ShardStates([ShardState(number, self.figures(number)) for number in self._numbers])
+        return ShardStates([ShardState(number, self.figures(number)) for number in self._logs])
 
     def figures(self, number: int) -> Figures:
         """The rows of a shard, as its log has them. Blocks."""
-        path = shard_log(self._path, number)
-        if is_fresh(path):
-            header, _ = shard_header(self._progress.header, self._progress.skipped, number)
-            return Figures(header.counts["ids"], dict.fromkeys(COUNTED, 0))
-        found = read_log(path).progress
+        found = read_log(self._logs[number]).progress
         return Figures(found.remaining, dict(found.counts))

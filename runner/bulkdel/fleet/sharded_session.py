@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from bulkdel.checkpoint.reader import read_log, sha256_of_all
+from bulkdel.checkpoint.reader import Log, read_log, read_shards, sha256_of_all
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.limit_portions import LimitPortions
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
+from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
 from bulkdel.engine.ending import ending_of, stop_facts
@@ -29,7 +30,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.engine.watches import ended_before, watching
 from bulkdel.engine.workers import Drain, watch_time
-from bulkdel.errors import Halted
+from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
@@ -98,7 +99,7 @@ class ShardedSession:
         killed = plan.progress is not None and plan.progress.under_way is not None
         logs = ShardLogs(plan.checkpoint, log.progress)
         stopped = threading.Event()
-        await in_thread(lambda: logs.wait_until_free(stopped), stopped.set)
+        await in_thread(lambda: logs.begin(around, plan.arguments.settings, stopped), stopped.set)
         log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
         async with AsyncExitStack() as stack:
             stack.callback(asyncio.create_task(log.keep()).cancel)
@@ -228,10 +229,20 @@ class ShardedSession:
             return "draining: requests on the wire may finish"
         return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
 
+    async def _read_at_end(self) -> Log:
+        """What the logs have now. Where that of the run cannot be written or read, those of the shards."""
+        path, progress = self._plan.checkpoint, self._log.progress
+        with suppress(FileFailed):
+            await self._log.flush()
+        if self._log.failure is None:
+            with suppress(NotAcceptable):
+                return await asyncio.to_thread(read_log, path, partly=True)
+        return await asyncio.to_thread(read_shards, path, Progress(progress.header, skipped=progress.skipped))
+
     async def _end(self, began: float) -> SessionResult:
         """Add up, and write the stop entry."""
         plan, log, around = self._plan, self._log, self._around
-        read = await asyncio.to_thread(read_log, plan.checkpoint, partly=True)
+        read = await self._read_at_end()
         progress, shards, ended = read.progress, self._shards, self._shards.ended
         stop = damaged(read.unread[0]) if read.unread else self._drain.stop
         figures = {
