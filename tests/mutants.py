@@ -344,9 +344,9 @@ MUTANTS = (
     ),
     Mutant(
         "a run in shards with a damaged log ends without a summary",
-        "runner/bulkdel/fleet/sharded_session.py",
-        "asyncio.to_thread(read_log, path, partly=True)",
-        "asyncio.to_thread(read_log, path)",
+        "runner/bulkdel/checkpoint/reader.py",
+        "                if not self._partly:\n                    raise\n",
+        "                if not self.unread:\n                    raise\n",
         "e2e/test_shards.py::test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back",
     ),
     Mutant(
