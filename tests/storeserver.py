@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import ssl
 import threading
 import time
 from collections import Counter, defaultdict
@@ -18,6 +19,8 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
+
+from tests.rawserver import DATA
 
 ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
 
@@ -115,6 +118,8 @@ P99_SIGMAS = 2.326
 """Standard deviations above the mean of a normal distribution that one value in a hundred exceeds."""
 PIECE_S = 0.05
 """How often a piece of an object is sent where `bytes_s` is given."""
+PRIVATE_CA = DATA / "store-ca.crt"
+"""A certificate authority that no system trusts."""
 SECRET = "wJalrXUtnFEMIexampleSECRET"
 
 
@@ -258,14 +263,18 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def store_server(seed: int = 0, *, beside: StoreServer | None = None) -> Iterator[StoreServer]:
-    """Serve a bucket named `bucket` until the block ends.
+def store_server(seed: int = 0, *, beside: StoreServer | None = None, tls: bool = False) -> Iterator[StoreServer]:
+    """Serve a bucket named `bucket` until the block ends. tls: by https, with a certificate of `PRIVATE_CA`.
 
     beside: another way to the objects of this server. So a process can be cut off from them while another one is not.
     """
     handler = type("Request", (_Request,), {})
     server = _Server(("127.0.0.1", 0), handler)
-    store = StoreServer(f"http://127.0.0.1:{server.server_address[1]}", random.Random(seed))
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(DATA / "store.crt", DATA / "store.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    store = StoreServer(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}", random.Random(seed))
     if beside is not None:
         store.objects, store.written, store.lock = beside.objects, beside.written, beside.lock
     handler.store = store  # type: ignore[attr-defined]

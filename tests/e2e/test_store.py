@@ -23,6 +23,7 @@ from tests.bench_store import Following
 from tests.e2e.test_restore import NONE, undo
 from tests.full_users import differences, full_users
 from tests.harness import (
+    KEYS,
     POOL,
     Ran,
     assert_in_time,
@@ -36,7 +37,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.store_child import LICENCE_S, ran, started
-from tests.storeserver import SECRET, GetLie, Lie, store_server
+from tests.storeserver import PRIVATE_CA, SECRET, GetLie, Lie, store_server
 
 IDS = user_ids(600, seed=15)
 
@@ -90,6 +91,18 @@ def test_every_command_takes_the_url(tmp_path: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in store.rglob("*") if path.is_file()} == {0o600}
         again = bulkdel(*args)
         assert again.summary == whole.summary, "a complete run started again repeats its summary"
+
+
+def test_a_private_certificate_authority_is_trusted_by_every_command(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:100]) as it, store_server(tls=True) as store:
+        url, environ = "s3://bucket/run", {**store.environ, "SSL_CERT_FILE": str(PRIVATE_CA)}
+        args = [*it.args, "--store", url, "--patience", 2]
+        refused = bulkdel(*args, env={**KEYS, **store.environ})
+        assert (refused.code, it.served.ledger.requests) == (3, 0), refused.err
+        done = bulkdel(*args, env={**KEYS, **environ})
+        assert (done.code, done.counts()) == (0, {"deleted": 100}), done.err
+        assert bulkdel("status", url, "--json", env=environ).counts() == {"deleted": 100}
+        assert bulkdel("results", url, env=environ).out.count("deleted") == 100
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:

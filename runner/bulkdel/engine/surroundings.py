@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from bulkdel.checkpoint.file import How
@@ -20,8 +19,6 @@ from bulkdel.engine.store_backup import open_backup
 from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.client import Connect, connect
 from bulkdel.settings import SendingSettings
-from bulkdel.store.means import Means
-from bulkdel.store.objects import open_objects
 
 
 def _create_log(path: Path, header: Header, skipped: SkippedRows, terms: Terms) -> Checkpoint:
@@ -55,5 +52,4 @@ class Surroundings:
 
     def terms_of(self, settings: SendingSettings) -> Terms:
         """How a log in a store is written with these settings."""
-        reach = partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy)
-        return Terms(self.licence_s, settings.patience, settings.take_over, Means(open=reach))
+        return Terms(self.licence_s, settings.patience, settings.take_over)
