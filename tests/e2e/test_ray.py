@@ -7,6 +7,7 @@ share.
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import signal
 import time
@@ -225,6 +226,28 @@ def test_the_rate_is_kept_and_used(nodes: Cluster, tmp_path: Path) -> None:
             assert_in_time(count >= 0.98 * rate * took_s, count, took_s)
 
     steady(play, tmp_path)
+
+
+def test_a_shard_ends_while_the_head_is_away(tmp_path: Path) -> None:
+    """It can be placed nowhere. The run drains, and ends with exit code 4 and the command that goes on, here without
+    Ray."""
+    ids = user_ids(4_000, seed=41)
+    with cluster(1, port=26387) as made, on_ray(tmp_path, ids, "--rate", 20, "--chunk-size", 5, shards=2) as it:
+        process = it.start(env=env(made))
+        it.wait_until_deleted(100)
+        os.kill(made.nodes[0].shards[0], signal.SIGKILL)
+        made.head.signal(signal.SIGKILL)
+        began = time.monotonic()
+        ended = finish(process, timeout=60)
+        took_s = time.monotonic() - began
+        assert (ended.code, "the head of the Ray cluster" in ended.err) == (4, True), ended
+        assert "To go on" in ended.err, ended
+        assert took_s < 30, took_s
+        assert max(it.effects(ids)) == 1
+        it.options = ["--shards", 2, "--store", url(it), "--rate", 0]
+        ran = bulkdel(*it.args)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
+        assert it.effects(ids) == [1] * len(ids)
 
 
 def test_a_cluster_without_a_token_is_refused(tmp_path: Path) -> None:

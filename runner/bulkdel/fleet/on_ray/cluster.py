@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -59,7 +59,7 @@ def joined() -> Iterator[None]:
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(f"--on ray: cannot join a Ray cluster: {_first_line(error)}. {_how_to_start()}") from None
+        raise UsageError(f"--on ray: cannot join a Ray cluster: {first_line(error)}. {_how_to_start()}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
@@ -116,11 +116,12 @@ class Nodes:
         self._avoided: dict[str, float] = {}
         self._placed: dict[str, int] = {}
 
-    def next(self) -> str | None:
-        """The node with the fewest processes of this run; None when none is alive that has not refused. Blocks."""
-        import ray  # noqa: PLC0415
+    def next(self, table: Iterable[Mapping[str, Any]]) -> str | None:
+        """The node with the fewest processes of this run, which it counts there from now on.
 
-        alive: list[Mapping[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+        None when none is alive that has not refused. table: what `ray.nodes()` returns.
+        """
+        alive = [node for node in table if node["Alive"]]
         # A head that has no processor for work, as KubeRay starts it, is left alone.
         alive = [node for node in alive if node["Resources"].get("CPU", 0)] or alive
         now = time.monotonic()
@@ -187,5 +188,6 @@ def _how_to_start() -> str:
     return f"Start one (docs/engines.md), or set {ADDRESS}, {AUTH_MODE}=token and the token"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -8,8 +8,7 @@ rate any more, and its licence to send ends with the log.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,7 +18,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
-from bulkdel.fleet.on_ray.cluster import Nodes, head_address, is_answered
+from bulkdel.fleet.on_ray.cluster import Nodes, first_line, head_address, is_answered
+from bulkdel.fleet.on_ray.head import HEAD_SILENT_S, Head, T, in_time
 from bulkdel.fleet.on_ray.lines import Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Work
@@ -34,13 +34,6 @@ SILENT_S = 10.0
 KILL_S = 1.0
 """So long is waited for a process to be killed. One that is lost may go on: nothing depends on its end."""
 
-HEAD_SILENT_S = 15.0
-"""A head that does not answer for so long has failed. Ray ends this process after `cluster.RECONNECT_S`, wherever it is
-and with exit code 1, so the run has to end before."""
-
-HEAD_LOOK_S = 1.0
-"""So often the head is asked."""
-
 CALLS_AT_ONCE = 8
 """Calls that an actor serves at the same time: a poll waits for a second."""
 
@@ -50,14 +43,25 @@ class RayNodes:
 
     def __init__(self) -> None:
         self._nodes = Nodes()
+        self._head = Head(_head_answers)
+        self._actors = ray.remote(Actor)  # one for all: for each such class Ray puts its code on the head
 
     async def place(self, work: Work) -> OnNode:
         """Start a process on a node. One that refuses gets nothing of this run any more; another node is taken.
 
-        Raises OSError when there is no node, NotAcceptable when each that is alive has refused.
+        Raises OSError when there is no node and when the head does not answer, NotAcceptable when each node that is
+        alive has refused.
         """
-        while (node := await asyncio.to_thread(self._nodes.next)) is not None:
-            placed = OnNode(RayActor(node), node[:12], work.keeper, partial(self._nodes.ended, node))
+        return await self._head.unless_failed(self._place(work))
+
+    async def failed(self) -> str:
+        """Wait until the head of the cluster has not answered for `head.HEAD_SILENT_S`, and say so."""
+        return await self._head.failed()
+
+    async def _place(self, work: Work) -> OnNode:
+        while (node := self._nodes.next(await _asked(ray.nodes, HEAD_SILENT_S))) is not None:
+            actor = RayActor(self._actors, node)
+            placed = OnNode(actor, node[:12], work.keeper, partial(self._nodes.ended, node))
             try:
                 await placed.start(parcel_of(work))
             except NotAcceptable as error:
@@ -67,15 +71,6 @@ class RayNodes:
                 return placed
         raise self._nodes.refusal or OSError(None, "no node of the Ray cluster is alive")
 
-    async def failed(self) -> str:
-        """Wait until the head of the cluster has not answered for HEAD_SILENT_S, and say so."""
-        clock, answered = time.monotonic, time.monotonic()
-        while clock() < answered + HEAD_SILENT_S:
-            await asyncio.sleep(HEAD_LOOK_S)
-            if await is_answered(head_address(), HEAD_LOOK_S):
-                answered = clock()
-        return f"the head of the Ray cluster has not answered for {HEAD_SILENT_S:.0f} s"
-
     def leave(self) -> None:
         """End every process at once: its actor ends with this process, and it ends with its actor."""
 
@@ -83,39 +78,59 @@ class RayNodes:
 class RayActor:
     """The calls of one actor. See `on_node.Calls`."""
 
-    def __init__(self, node: str) -> None:
-        """Ask for the actor. node: its id."""
+    def __init__(self, actors: Any, node: str) -> None:
+        """actors: what makes them. node: the id of its node."""
         at = NodeAffinitySchedulingStrategy(node, soft=False)
         options = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": CALLS_AT_ONCE}
-        self._actor: Any = ray.remote(Actor).options(scheduling_strategy=at, **options).remote()
+        self._make: Callable[[], Any] = actors.options(scheduling_strategy=at, **options).remote
+        self._actor: Any = None
 
     async def start(self, parcel: Parcel) -> Started:
-        """Start the process."""
-        started: Started = await _answer(self._actor.start.remote(parcel), START_S)
+        """Make the actor, and start the process."""
+        try:
+            self._actor = await _asked(self._make, HEAD_SILENT_S)
+        except OSError as error:
+            raise Lost(str(error.strerror)) from error
+        started: Started = await self._answer(START_S, "start", parcel)
         return started
 
     async def poll(self, after: int) -> Sequence[Plain]:
         """The items with a number above `after`."""
-        items: Sequence[Plain] = await _answer(self._actor.poll.remote(after), SILENT_S)
+        items: Sequence[Plain] = await self._answer(SILENT_S, "poll", after)
         return items
 
     async def tell(self, items: Sequence[Plain]) -> None:
         """Give it items."""
-        await _answer(self._actor.tell.remote(items), SILENT_S)
+        await self._answer(SILENT_S, "tell", items)
 
     async def kill(self) -> None:
         """End the process and the actor."""
+        if self._actor is None:
+            return
         with suppress(Lost):
-            await _answer(self._actor.kill.remote(), KILL_S)
-        with suppress(ray.exceptions.RayError):
-            ray.kill(self._actor)
+            await self._answer(KILL_S, "kill")
+        with suppress(OSError):
+            await _asked(partial(ray.kill, self._actor), KILL_S)
+
+    async def _answer(self, seconds: float, method: str, *arguments: Any) -> Any:
+        """The answer of a method. Raises Lost."""
+        try:
+            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), seconds)
+        except TimeoutError:
+            raise Lost(f"no answer for {seconds:.0f} s") from None
+        except ray.exceptions.RayError as error:
+            raise Lost(first_line(error)) from error
 
 
-async def _answer(call: Any, seconds: float) -> Any:
-    """The answer to a call. Raises Lost."""
+async def _asked(call: Callable[[], T], seconds: float) -> T:
+    """The result of a call that asks the head, and blocks until it answers. Raises OSError."""
     try:
-        return await asyncio.wait_for(call, seconds)
+        return await in_time(call, seconds)
     except TimeoutError:
-        raise Lost(f"no answer for {seconds:.0f} s") from None
+        raise OSError(None, f"the head of the Ray cluster does not answer a request within {seconds:.0f} s") from None
     except ray.exceptions.RayError as error:
-        raise Lost(str(error).strip().partition("\n")[0]) from error
+        raise OSError(None, first_line(error)) from error
+
+
+async def _head_answers(seconds: float) -> bool:
+    return await is_answered(head_address(), seconds)

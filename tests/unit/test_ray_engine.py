@@ -1,0 +1,158 @@
+"""What places processes on the nodes of a Ray cluster, while the head is away: with a fake of Ray's module."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bulkdel.fleet.on_ray import head
+from bulkdel.fleet.placing import Environment, Exited, Work
+from bulkdel.http.shared_rate import KeeperAddress
+
+ENGINE = "bulkdel.fleet.on_ray.engine"
+WORK = Work(["jobs"], Environment(), KeeperAddress("/nowhere", "pool"))
+ROWS = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 4}} for name in "abc"]
+
+
+class RayError(Exception):
+    """Of the fake."""
+
+
+class FakeRay(ModuleType):
+    """As much of Ray as the engine calls.
+
+    faults: what a request to the head raises. frozen: no such request returns. gone: the head takes no connection.
+    slow: no actor begins. on: the nodes of the actors, in their order; made: there is one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.exceptions = SimpleNamespace(RayError=RayError)
+        self.faults: dict[str, Exception] = {}
+        self.slow = False
+        self.frozen, self.gone, self.back = threading.Event(), threading.Event(), threading.Event()
+        self.made = threading.Event()
+        self.on: list[str] = []
+
+    def nodes(self) -> Any:
+        self._ask("nodes")
+        return ROWS
+
+    def remote(self, _: type) -> Any:
+        def options(*, scheduling_strategy: str, **_: Any) -> Any:
+            return SimpleNamespace(remote=lambda: self._make(scheduling_strategy))
+
+        return SimpleNamespace(options=options)
+
+    def kill(self, _: Any) -> None:
+        self._ask("kill")
+
+    def _make(self, node: str) -> Any:
+        self._ask("make")
+        self.on.append(node)
+        self.made.set()
+        return SimpleNamespace(
+            start=SimpleNamespace(remote=self._start), kill=SimpleNamespace(remote=lambda: asyncio.sleep(0))
+        )
+
+    async def _start(self, _: Any) -> dict[str, str]:
+        await asyncio.sleep(1_000 if self.slow else 0)
+        return {"tool": "", "failed": ""}
+
+    def _ask(self, what: str) -> None:
+        if self.frozen.is_set():
+            self.back.wait(60)
+        if what in self.faults:
+            raise self.faults[what]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeRay, Any]]:
+    """The fake, and the module of the engine over it."""
+    ray, strategies = FakeRay(), ModuleType("ray.util.scheduling_strategies")
+    strategies.NodeAffinitySchedulingStrategy = lambda node, soft: node  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.util", ModuleType("ray.util"))
+    monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
+    before = sys.modules.pop(ENGINE, None)
+    engine = importlib.import_module(ENGINE)
+
+    async def answers(_: float) -> bool:
+        return not ray.gone.is_set()
+
+    monkeypatch.setattr(engine, "_head_answers", answers)
+    try:
+        yield ray, engine
+    finally:
+        ray.back.set()
+        sys.modules.pop(ENGINE, None)
+        if before is not None:
+            sys.modules[ENGINE] = before
+
+
+@pytest.fixture
+def impatient(fake: tuple[FakeRay, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head has failed after a second."""
+    for module in (fake[1], head):
+        monkeypatch.setattr(module, "HEAD_SILENT_S", 1.0)
+    monkeypatch.setattr(head, "LOOK_S", 0.01)
+
+
+async def test_an_error_of_ray_is_an_operating_system_error_in_words(fake: tuple[FakeRay, Any]) -> None:
+    ray, engine = fake
+    ray.faults["nodes"] = RayError("no connection.\nat frame 7")
+    with pytest.raises(OSError, match="no connection") as raised:
+        await engine.RayNodes().place(WORK)
+    assert raised.value.strerror == "no connection"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_head_that_answers_no_request_is_not_waited_for(fake: tuple[FakeRay, Any]) -> None:
+    """It still takes connections, as one that is frozen."""
+    ray, engine = fake
+    ray.frozen.set()
+    with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
+        await asyncio.wait_for(engine.RayNodes().place(WORK), 10)
+    assert "does not answer a request within" in str(raised.value.strerror)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_actor_that_does_not_begin_is_given_up_when_the_head_has_failed(fake: tuple[FakeRay, Any]) -> None:
+    """It may take a minute to begin, and nothing may wait so long for a head that is away."""
+    ray, engine = fake
+    ray.slow, nodes = True, engine.RayNodes()
+    placing = asyncio.create_task(nodes.place(WORK))
+    assert await asyncio.to_thread(ray.made.wait, 10)
+    ray.gone.set()
+    ray.frozen.set()
+    with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
+        await asyncio.wait_for(placing, 10)
+    assert "has not answered for" in str(raised.value.strerror)
+
+
+async def test_many_placed_at_once_are_spread_over_the_nodes(fake: tuple[FakeRay, Any]) -> None:
+    ray, engine = fake
+    nodes = engine.RayNodes()
+    await asyncio.gather(*(nodes.place(WORK) for _ in range(30)))
+    assert [ray.on.count(node) for node in "abc"] == [10, 10, 10]
+
+
+async def test_a_node_whose_actor_cannot_be_made_is_lost(fake: tuple[FakeRay, Any]) -> None:
+    """The process has ended then, and what placed it places it again: elsewhere."""
+    ray, engine = fake
+    nodes = engine.RayNodes()
+    ray.faults["make"] = RayError("the node has died")
+    placed = await nodes.place(WORK)
+    assert [each async for each in placed.poll()] == [Exited(None)]
+    await placed.kill()
+    ray.faults.clear()
+    await nodes.place(WORK)
+    await nodes.place(WORK)
+    assert sorted(ray.on) == ["b", "c"]
