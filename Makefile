@@ -84,11 +84,12 @@ test-store:
 	.venv-store/bin/python -m pip install --quiet botocore 'moto[s3,server]'
 	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py tests/e2e/test_store_moto.py
 
-# Shards on a Ray cluster of several nodes on this machine, which are killed and frozen: about eight minutes. Ray comes from pip.
+# Shards on a Ray cluster of several nodes on this machine, which are killed, frozen and, by root, cut off: about ten
+# minutes. Ray and moto come from pip.
 test-ray:
 	$(MAKE) .venv-ray/.installed VENV=.venv-ray
-	.venv-ray/bin/python -m pip install --quiet 'ray>=2.55,<3'
-	.venv-ray/bin/python -m pytest -n 0 tests/e2e/test_ray.py tests/e2e/test_ray_batch.py
+	.venv-ray/bin/python -m pip install --quiet 'ray>=2.55,<3' 'moto[s3,server]'
+	.venv-ray/bin/python -m pytest -n 0 tests/e2e/test_ray.py tests/e2e/test_ray_batch.py tests/e2e/test_ray_cut_off.py
 
 # The manifests by kubernetes-validate, the units by systemd-analyze, the image by buildah on a base of debootstrap, which
 # needs root. Two minutes the first time, then one. What the machine lacks is named and left out.

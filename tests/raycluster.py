@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,11 +41,11 @@ def program() -> str:
 
 
 class Node:
-    """One node."""
+    """One node. prefix: the words before its command line, which have to become the same process."""
 
-    def __init__(self, environ: Mapping[str, str], *words: str) -> None:
+    def __init__(self, environ: Mapping[str, str], *words: str, prefix: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [program(), "start", "--block", "--disable-usage-stats", *words],
+            [*prefix, program(), "start", "--block", "--disable-usage-stats", *words],
             env={**environment({}), **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -84,16 +84,17 @@ class Node:
 
 
 class Cluster:
-    """The head, which gets no work, and nodes. environ: for a driver."""
+    """The head, which gets no work, and nodes. environ: for a driver. host: the address of all of them."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], port: int) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], port: int, host: str) -> None:
         self._folder = folder
         self._environ = {**QUIET, **environ}
-        self.address = f"127.0.0.1:{port}"
+        self._host = host
+        self.address = f"{host}:{port}"
         self.head = Node(
             self._environ,
             *("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"),
-            *("--node-ip-address", "127.0.0.1", "--temp-dir", str(folder), *PORTS),
+            *("--node-ip-address", host, "--temp-dir", str(folder), *PORTS),
         )
         self.nodes = list[Node]()
 
@@ -102,11 +103,11 @@ class Cluster:
         """What a driver needs to join."""
         return {**QUIET, "RAY_ADDRESS": self.address}
 
-    def add(self, **environ: str) -> Node:
-        """Add a node. environ: more variables of it."""
-        words = ("--address", self.address, "--num-cpus", "4", "--node-ip-address", "127.0.0.1", *PORTS)
+    def add(self, *, host: str | None = None, prefix: Sequence[str] = (), **environ: str) -> Node:
+        """Add a node. host: an address of its own. prefix: see `Node`. environ: more variables of it."""
+        words = ("--address", self.address, "--num-cpus", "4", "--node-ip-address", host or self._host, *PORTS)
         before = self.alive()
-        node = Node({**self._environ, **environ}, *words)
+        node = Node({**self._environ, **environ}, *words, prefix=prefix)
         self.nodes.append(node)
         wait_until(lambda: bool(self.alive() - before), timeout_s=START_S)  # two at the same time hinder each other
         return node
@@ -145,8 +146,8 @@ PORTS = ("--min-worker-port", "0", "--max-worker-port", "0", "--object-store-mem
 
 
 @contextmanager
-def cluster(nodes: int, *, port: int, **environ: str) -> Iterator[Cluster]:
-    """A cluster with so many nodes. environ: variables of all of them."""
+def cluster(nodes: int, *, port: int, host: str = "127.0.0.1", **environ: str) -> Iterator[Cluster]:
+    """A cluster with so many nodes. host: the address of all of them. environ: variables of all of them."""
     program()
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # a short path: Ray has sockets in it
     secrets = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}
@@ -156,7 +157,7 @@ def cluster(nodes: int, *, port: int, **environ: str) -> Iterator[Cluster]:
         (keys / name).touch(0o600)
         (keys / name).write_text(value)
         files[f"{name}_FILE"] = str(keys / name)
-    made = Cluster(folder, {**files, **environ}, port)
+    made = Cluster(folder, {**files, **environ}, port, host)
     try:
         wait_until(lambda: bool(made.alive()), timeout_s=START_S)
         for _ in range(nodes):

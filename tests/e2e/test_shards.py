@@ -75,8 +75,8 @@ def sharded(
         yield Case(export, served, len(ids), ["--shards", shards, *(options or ("--rate", 0))])
 
 
-def results_of(log: Path) -> list[dict[str, Any]]:
-    ran = bulkdel("results", log)
+def results_of(log: Path | str, **where: Any) -> list[dict[str, Any]]:
+    ran = bulkdel("results", log, **where)
     assert ran.code == 0, ran
     found = [json.loads(line) for line in ran.out.splitlines()]
     return [{name: value for name, value in row.items() if name not in TIMES_OF_THEIR_OWN} for row in found]
