@@ -46,6 +46,11 @@ class GetLie(Enum):
     BUSY = "503"
     CUT = "half of the object, and no more"
     LATE = "nothing for `slow_s`, and then the object"
+    DENIED = "403"
+
+
+PASSING = (GetLie.BUSY, GetLie.CUT, GetLie.LATE)
+"""A read that is repeated succeeds after them."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,8 @@ class _Request(BaseHTTPRequestHandler):
             time.sleep(switches.slow_s)
         if switches.down or lie is GetLie.BUSY:
             self._answer(503, "SlowDown")
+        elif lie is GetLie.DENIED:
+            self._answer(403, "AccessDenied")
         elif not name:
             self._list()
         elif lie is GetLie.CUT:

@@ -30,6 +30,7 @@ from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import (
     DELETIONS,
+    KEYS,
     POOL,
     Case,
     Ran,
@@ -47,6 +48,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.store_child import ran, started
+from tests.storeserver import PASSING, Lie, store_server
 
 PAD = "x" * 900
 """With rows of a kilobyte, an export of some thousand rows can be cut."""
@@ -354,6 +356,24 @@ def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> No
         assert bulkdel("ctl", it.log, "resume").code == 0
         ran = finish(process)
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
+
+
+@pytest.mark.campaign
+def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
+    """Creations and reads fail while a process of a shard is killed: no id is lost, and none is sent again for it."""
+    ids, url = user_ids(1_500, seed=66), "s3://bucket/run"
+    options = ("--rate", 100, "--chunk-size", 5, "--store", url)
+    with sharded(tmp_path, ids, *options, shards=2) as it, store_server(seed=9) as store:
+        process = it.start(env={**KEYS, **store.environ})
+        it.wait_until_deleted(200)
+        store.switch(shares=dict.fromkeys(Lie, 0.03), get_shares=dict.fromkeys(PASSING, 0.05), slow_s=0.1)
+        os.kill(processes_of_shards(process.pid)[1], signal.SIGKILL)
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 1_500, "duplicate": 150}), ran
+        assert set(it.effects(ids)) == {1}
+        assert set(store.written.values()) == {1}, "no object was written twice"
+        status = bulkdel("status", url, "--audit", env=store.environ)
+        assert (status.code, set(store.get_lies)) == (0, set(PASSING)), status
 
 
 def stopped_in_the_middle(it: Case) -> None:

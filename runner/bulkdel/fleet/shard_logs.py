@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from bulkdel.checkpoint.lock import is_locked
-from bulkdel.checkpoint.reader import is_fresh, read_log, shard_log
+from bulkdel.checkpoint.reader import Log, is_fresh, read_log, shard_log
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header, spans_of
 from bulkdel.engine.surroundings import Surroundings
@@ -25,11 +25,15 @@ LOOK_S = 0.05
 
 
 class ShardLogs:
-    """The logs of the shards of one run. path, progress: of the log of the run."""
+    """The logs of the shards of one run.
 
-    def __init__(self, path: Path, progress: Progress) -> None:
+    path, progress: of the log of the run. patience_s: a store that cannot be read is asked again for so long.
+    """
+
+    def __init__(self, path: Path, progress: Progress, patience_s: float) -> None:
         self._path = path
         self._progress = progress
+        self._patience_s = patience_s
         self._logs = {number: shard_log(path, number) for number in range(1, len(spans_of(progress.header)) + 1)}
 
     def begin(self, around: Surroundings, settings: SendingSettings, stopped: threading.Event) -> None:
@@ -62,7 +66,7 @@ class ShardLogs:
         noted = {} if stop is None else stop.facts.get("shards", {})
         for number, log in self._logs.items():
             wanted = noted.get(str(number))
-            if wanted is not None and read_log(log).sha256 != wanted:
+            if wanted is not None and self._read(log).sha256 != wanted:
                 raise NotAcceptable(
                     f"{log}: is not as the last session left it, so ids could be sent again. Nothing was sent. Put the "
                     "file back that was there; then run the same command again."
@@ -71,7 +75,7 @@ class ShardLogs:
     def _create(self, around: Surroundings, settings: SendingSettings) -> None:
         terms = around.terms_of(settings)
         for number, log in self._logs.items():
-            if is_fresh(log):
+            if is_fresh(log, patience_s=self._patience_s):
                 header, skipped = shard_header(self._progress.header, self._progress.skipped, number)
                 around.create_log(log, header, skipped, terms).close()
 
@@ -81,5 +85,8 @@ class ShardLogs:
 
     def figures(self, number: int) -> Figures:
         """The rows of a shard, as its log has them. Blocks."""
-        found = read_log(self._logs[number]).progress
+        found = self._read(self._logs[number]).progress
         return Figures(found.remaining, dict(found.counts))
+
+    def _read(self, log: Path) -> Log:
+        return read_log(log, patience_s=self._patience_s)

@@ -97,7 +97,7 @@ class ShardedSession:
         """Send until every row is settled or something stops it. How it ended is in the result."""
         plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
         killed = plan.progress is not None and plan.progress.under_way is not None
-        logs = ShardLogs(plan.checkpoint, log.progress)
+        logs = ShardLogs(plan.checkpoint, log.progress, plan.arguments.settings.patience)
         stopped = threading.Event()
         await in_thread(lambda: logs.begin(around, plan.arguments.settings, stopped), stopped.set)
         log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
@@ -231,13 +231,14 @@ class ShardedSession:
 
     async def _read_at_end(self) -> Log:
         """What the logs have now. Where that of the run cannot be written or read, those of the shards."""
-        path, progress = self._plan.checkpoint, self._log.progress
+        path, progress, patience_s = self._plan.checkpoint, self._log.progress, self._plan.arguments.settings.patience
         with suppress(FileFailed):
             await self._log.flush()
         if self._log.failure is None:
             with suppress(NotAcceptable):
-                return await asyncio.to_thread(read_log, path, partly=True)
-        return await asyncio.to_thread(read_shards, path, Progress(progress.header, skipped=progress.skipped))
+                return await asyncio.to_thread(read_log, path, partly=True, patience_s=patience_s)
+        of_shards = Progress(progress.header, skipped=progress.skipped)
+        return await asyncio.to_thread(read_shards, path, of_shards, patience_s)
 
     async def _end(self, began: float) -> SessionResult:
         """Add up, and write the stop entry."""

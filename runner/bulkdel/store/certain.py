@@ -47,7 +47,7 @@ NO_ANSWER = "no answer from the store"
 STEP_S = 10.0
 """Seconds that count at most between two looks at a patience."""
 
-READ_S = 30.0
+READ_S = 10.0
 """The patience of a command that only reads. That of a run is --patience."""
 
 T = TypeVar("T")
@@ -85,11 +85,16 @@ class Patience:
 def repeated(
     attempt: Callable[[], T], patience_s: float, means: Means = MEANS, *, ended: Callable[[], bool] = lambda: False
 ) -> T:
-    """Do it again while it raises OSError, until the patience is over or `ended` says so. Then raise that."""
+    """Do it again while it raises OSError, until the patience is over or `ended` says so. Then raise that.
+
+    A PermissionError is raised at once: it does not pass by itself.
+    """
     patience, pause_s = Patience(patience_s, means.clock), PAUSE_S
     while True:
         try:
             return attempt()
+        except PermissionError:
+            raise
         except OSError:
             if ended() or patience.over:
                 raise

@@ -5,6 +5,7 @@ A request is made once: the caller repeats it, and compares.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -42,9 +43,15 @@ class Remote:
         self._read = self._open({"timeout": whole, "connect_timeout": self._request, "read_timeout": self._request})
         self._writers: dict[int, Any] = {}
         import obstore  # noqa: PLC0415 - an extra installs it
-        from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
+        from obstore.exceptions import (  # noqa: PLC0415
+            AlreadyExistsError,
+            BaseError,
+            PermissionDeniedError,
+            UnauthenticatedError,
+        )
 
         self._obstore, self._exists, self._failed = obstore, AlreadyExistsError, (BaseError, OSError)
+        self._refused = (PermissionDeniedError, UnauthenticatedError)
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`."""
@@ -62,6 +69,8 @@ class Remote:
             return bytes(self._obstore.get(self._read, name).bytes())
         except FileNotFoundError:  # as obstore words it
             return None
+        except self._refused as error:
+            raise PermissionError(errno.EACCES, words_of(error)) from None
         except self._failed as error:
             raise OSError(None, words_of(error)) from None
 
