@@ -14,7 +14,7 @@ PARENT = "_BULKDEL_PARENT"
 """The environment variable by which a parent tells its child process its pid. It is no option."""
 
 LOOK_S = 1.0
-"""So often is looked whether the parent is there."""
+"""Seconds between two looks at whether the parent is there."""
 
 
 @asynccontextmanager

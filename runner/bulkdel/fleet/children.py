@@ -24,7 +24,7 @@ LOST_MAX = 5
 """A child that is lost with its machine so often, without having reported progress, is not placed again."""
 
 AGAIN_S = 1.0
-"""So long is waited before a lost child is placed again, times how often it was lost."""
+"""Seconds before a lost child is placed again, times how often it was lost."""
 
 Seen = Callable[[Mapping[str, Any]], None]
 """Takes each event of a child: an object with `event`."""

@@ -53,7 +53,7 @@ from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleChe
 from bulkdel.store_path import beside
 
 FIGURES_S = 0.25
-"""So often the figures are sent."""
+"""Seconds between two figures."""
 
 ORPHAN_S = 5.0
 """When the process of the run is gone, requests on the wire may take so long to finish."""

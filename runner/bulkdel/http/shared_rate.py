@@ -29,16 +29,16 @@ ADDRESS = "_BULKDEL_RATE_KEEPER"
 no option: a process that is given one sends nothing without the keeper."""
 
 RENEW_S = LASTS_S / 3
-"""So often a share is asked for again."""
+"""Seconds after which a share is asked for again."""
 
 LOOK_S = 0.1
-"""So often is looked whether the share limits this process since, so that it can use more."""
+"""Seconds between two looks at whether the share limits this process now, so that it can use more."""
 
 WINDOW_REQUESTS, WINDOW_MIN_S, WINDOW_MAX_S = 10, 1.0, 3.0
 """What this process uses is measured over the time of so many requests, within these bounds."""
 
 CONNECT_AGAIN_S = 0.25
-"""So long is waited before the keeper is connected to again."""
+"""Seconds before the keeper is connected to again."""
 
 
 class KeeperAddress(NamedTuple):

@@ -29,7 +29,7 @@ ROLLS_AT_ONCE = 4
 """Rolls that are read at the same time. Each has some megabytes."""
 
 LIST_TRIES = 3
-"""So often a list is asked for. A log can be read without one: the credentials may not list, or the store cannot."""
+"""How often a list is asked for. A log can be read without one: the credentials may not list, or the store cannot."""
 
 BEHIND = tuple(1 << power for power in range(21))
 """Where there is no list, so far behind the end of a log is looked for lines."""

@@ -29,7 +29,7 @@ from bulkdel.fleet.placing import LINE_MAX, Environment, Exited, Work
 from bulkdel.http.shared_rate import KeeperAddress
 
 POLL_S = 1.0
-"""So long a poll waits for an item."""
+"""Seconds that a poll waits for an item."""
 
 UNHEARD_S = 30.0
 """The process is killed when no poll has come for so long: what placed it has ended, or is cut off from this node."""

@@ -26,7 +26,7 @@ TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKENS = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
 
 REACH_S = 10.0
-"""So long it may take to connect to the cluster."""
+"""Seconds that the connection to the cluster may take."""
 
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 RECONNECT_S = 3_600

@@ -26,13 +26,13 @@ from bulkdel.fleet.placing import Work
 from bulkdel.output import say
 
 START_S = 60.0
-"""So long an actor may take to start its process."""
+"""Seconds that an actor may take to start its process."""
 
 SILENT_S = 10.0
 """An actor that does not answer for so long counts as lost. It answers each second."""
 
 KILL_S = 1.0
-"""So long is waited for a process to be killed. One that is lost may go on: nothing depends on its end."""
+"""Seconds that a kill may take. One that is lost may go on: nothing depends on its end."""
 
 CALLS_AT_ONCE = 8
 """Calls that an actor serves at the same time: a poll waits for a second."""

@@ -19,7 +19,7 @@ HEAD_SILENT_S = 15.0
 and with exit code 1, so the run has to end before."""
 
 LOOK_S = 1.0
-"""So often the head is asked."""
+"""Seconds between two questions to the head."""
 
 
 class Head:
