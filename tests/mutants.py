@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         "a signature is in the plan",
-        "runner/bulkdel/safety/plan_file.py",
+        "runner/bulkdel/core/address.py",
         'return address is not None and (bool(address.query) or "@" in address.place)',
         'return address is not None and "@" in address.place',
         "e2e/test_approval.py::test_no_secret_is_in_a_plan",

@@ -108,7 +108,7 @@ def summary() -> str:
             f"- one pool: {IDS // POOLS:,} ids in {pool_s() / 60:.1f} minutes of sending",
             f"- store: {commits:,} commit objects and {rolls:,} rolls, {usd:.0f} USD to write",
             f"- to read one log back: {ceil(commits / POOLS / ROLL)} rolls and at most {ROLL - 1} commits",
-            f"- taking over: {1.1 * LICENCE_S:.0f} s of watching, then all rows; with --take-over fresh rows at once, those in doubt after that",
+            f"- taking over: {1.1 * LICENCE_S:.0f} s of watching, then all rows; with --take-over fresh rows at once",
         ]
     )
 

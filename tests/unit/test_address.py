@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.address import address_of, shown_address, split_names
+from bulkdel.core.address import address_of, holds_secret, shown_address, split_names
 from bulkdel.errors import UsageError
 from bulkdel.store_path import is_store_url, store_path
 
@@ -31,6 +31,20 @@ def test_parts(text: str, parts: tuple[str, ...], name: str) -> None:
 def test_a_path_is_no_address() -> None:
     assert address_of("users.csv") is None
     assert shown_address("./a?b") == "./a?b"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("https://user:secret@h/a", True),
+        ("https://h/a?X-Amz-Signature=secret", True),
+        ("https://h", False),
+        ("s3://b/a", False),
+        ("./a@b?c", False),
+    ],
+)
+def test_a_password_and_a_query_are_secrets(text: str, secret: bool) -> None:
+    assert holds_secret(text) is secret
 
 
 @pytest.mark.parametrize(

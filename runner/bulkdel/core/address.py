@@ -85,6 +85,12 @@ def shown_address(text: str) -> str:
     return f"{shown}?{HIDDEN}" if address.query else shown
 
 
+def holds_secret(text: str) -> bool:
+    """Whether a text is an address with a user or a password, or with a query, which may be a signature."""
+    address = address_of(text)
+    return address is not None and (bool(address.query) or "@" in address.place)
+
+
 def split_names(text: str, separator: str) -> list[str]:
     """The paths and addresses in a text. A colon in an address, before its port too, separates nothing."""
     names: list[str] = []

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from bulkdel.command_line import SECRET, CommandLine, option_of, table_variables, variable_of
-from bulkdel.core.address import BUCKETS, shown_address
+from bulkdel.core.address import BUCKETS, holds_secret
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
 from bulkdel.fleet.placing import Environment
@@ -202,7 +202,7 @@ class BatchRun:
     def _hidden(self) -> dict[str, str]:
         """Arguments with a signature in them. A child process gets them in its environment too."""
         given = {"export": [self.export], "exclude": list(self.options.get("exclude", ()))}
-        secret = {name: values for name, values in given.items() if any(shown_address(each) != each for each in values)}
+        secret = {name: values for name, values in given.items() if any(map(holds_secret, values))}
         return {name: os.pathsep.join(values) for name, values in secret.items()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from bulkdel.command_line import variable_of
-from bulkdel.core.address import address_of
+from bulkdel.core.address import holds_secret
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
@@ -55,16 +55,11 @@ def _check_words(arguments: RunArguments) -> None:
     secrets["--exclude"] = [str(name) for name in settings.exclude or ()]
     for option, values in secrets.items():
         for value in values:
-            if (option == "--notify" or _is_secret(value)) and any(value in word for word in sys.argv):
+            if (option == "--notify" or holds_secret(value)) and any(value in word for word in sys.argv):
                 name = variable_of(option.removeprefix("--"))
                 raise UsageError(f"{option}: is a secret, and Ray keeps the command line. Set {name} instead")
-    if _is_secret(arguments.export):
+    if holds_secret(arguments.export):
         raise UsageError(
             "EXPORT: its address holds a secret, and Ray keeps the command line. Copy it to a store or a folder that "
             "every node reaches, and name it there; or pipe it (`-`)"
         )
-
-
-def _is_secret(text: str) -> bool:
-    address = address_of(text)
-    return address is not None and (bool(address.query) or "@" in address.place)

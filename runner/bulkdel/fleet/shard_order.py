@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 
 from bulkdel.command_line import file_variable_of, variable_of
-from bulkdel.core.address import shown_address
+from bulkdel.core.address import holds_secret
 from bulkdel.fleet.channel import Order, Wanted, line_of, packed
 from bulkdel.fleet.placing import Environment, Work
 from bulkdel.fleet.plain_export import PlainExport
@@ -73,7 +73,7 @@ def _command(plan: Plan) -> tuple[list[str], Environment]:
         secrets[variable_of("proxy")] = settings.proxy
         line = line.without("--proxy")
     excluded = [str(name) for name in settings.exclude or ()]
-    if any(shown_address(name) != name for name in excluded):
+    if any(map(holds_secret, excluded)):
         secrets[variable_of("exclude")] = os.pathsep.join(excluded)
         line = line.without("--exclude")
     dropped = sorted(OPTIONS - secrets.keys())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bulkdel.command_line import CommandLine, option_of
-from bulkdel.core.address import address_of
+from bulkdel.core.address import holds_secret
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed, UsageError
@@ -207,11 +207,5 @@ def given_words(line: CommandLine) -> dict[str, list[str]]:
     return {
         option: list(values)
         for option, values in line.options.items()
-        if option not in own and not any(map(_has_secret, values))
+        if option not in own and not any(map(holds_secret, values))
     }
-
-
-def _has_secret(value: str) -> bool:
-    """Whether a value is an address with a query, which may be a signature, or with a user and a password."""
-    address = address_of(value)
-    return address is not None and (bool(address.query) or "@" in address.place)
