@@ -30,6 +30,7 @@ from bulkdel.core.log_entries import (
     sound,
 )
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
@@ -240,7 +241,7 @@ class Shards:
 
     def folding(self, run: Progress) -> Iterator[list[Entry]]:
         """The entries about rows in the logs of the shards of a run, each line folded into the run and handed out."""
-        for number in range(1, len(run.header.shards) + 2) if run.header.shards else ():
+        for number in shard_numbers(run.header):
             try:
                 yield from self._of_shard(run, number)
             except NotAcceptable as error:

@@ -25,6 +25,7 @@ from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import Manifest
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file, remove_parts, sync
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
@@ -135,7 +136,7 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
 
 def _other_logs(runs: Sequence[RunFiles]) -> list[Path]:
     """The logs of the shards and of the restore: no process may write them meanwhile."""
-    numbers = {run.log: range(1, len(run.progress.header.shards) + 2) for run in runs if run.progress.header.shards}
+    numbers = {run.log: numbers for run in runs if (numbers := shard_numbers(run.progress.header))}
     shards = [shard_log(log, number) for log, each in numbers.items() for number in each]
     return [*(run.log for run in runs[1:]), *(each for each in shards if each.exists())]
 

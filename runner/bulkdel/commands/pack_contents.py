@@ -22,6 +22,7 @@ from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import MANIFEST, OF_A_FILE, OF_THE_MACHINE, GoingOn, free_name, toml_of, without_files
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
@@ -102,7 +103,7 @@ class _Found:
         packed = run.progress.handed_over
         sha256 = run.sha256 if packed is None else _before_handover(run.progress)
         self._add(run.log, "the log", partial(_log_blocks, run.log), sha256)
-        for number in range(1, len(run.progress.header.shards) + 2 if run.progress.header.shards else 1):
+        for number in shard_numbers(run.progress.header):
             shard = shard_log(run.log, number)
             if not is_fresh(shard):
                 self._add(shard, "the log of a shard", partial(_log_blocks, shard))

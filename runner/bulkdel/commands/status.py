@@ -16,6 +16,7 @@ from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, Header, Source
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import FIGURES, HOW, count_lines, counts_of, state_of, summary_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
@@ -113,8 +114,8 @@ def plan_lines(progress: Progress) -> list[str]:
 def _print_run(progress: Progress) -> None:
     _print_job(progress.header)
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
-    if progress.header.shards:
-        result(f"  shards     {len(progress.header.shards) + 1}, each with a log of its own")
+    if shards := shard_numbers(progress.header):
+        result(f"  shards     {len(shards)}, each with a log of its own")
     _print_guards(progress.guards)
     for line in plan_lines(progress):
         result(line)

@@ -44,6 +44,11 @@ def thinned(points: Sequence[ResumePoint], cuts: Sequence[ResumePoint], apart: i
     return tuple(kept)
 
 
+def shard_numbers(header: Header) -> range:
+    """The numbers of the shards of a run; none for a run in one process. header: of the run, which has the cuts."""
+    return range(1, len(header.shards) + 2) if header.shards else range(0)
+
+
 def spans_of(header: Header) -> list[tuple[int, int]]:
     """The rows of each shard as half-open ranges, in order. header: of the run."""
     firsts = [0, *(point.row for point in header.shards)]

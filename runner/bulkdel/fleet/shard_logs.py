@@ -10,7 +10,7 @@ from pathlib import Path
 from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import Log, is_fresh, read_log, shard_log
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import shard_header, spans_of
+from bulkdel.core.shards import shard_header, shard_numbers
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.channel import Figures
@@ -34,7 +34,7 @@ class ShardLogs:
         self._path = path
         self._progress = progress
         self._patience_s = patience_s
-        self._logs = {number: shard_log(path, number) for number in range(1, len(spans_of(progress.header)) + 1)}
+        self._logs = {number: shard_log(path, number) for number in shard_numbers(progress.header)}
 
     def begin(self, around: Surroundings, settings: SendingSettings, stopped: threading.Event) -> None:
         """Make the logs, or check that they are as the last session has left them. Blocks until `stopped` is set.

@@ -24,6 +24,7 @@ from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
 from bulkdel.core.pace import Wish
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_numbers
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
@@ -192,8 +193,8 @@ def check_shards(arguments: RunArguments, log: Progress | None) -> None:
     """Refuse what a run in several processes cannot do. Raises UsageError."""
     settings, wanted = arguments.settings, arguments.settings.shards
     if log is not None:
-        wanted = len(log.header.shards) + 1  # a resume keeps the cut
-    if wanted is None or wanted == 1:
+        wanted = len(shard_numbers(log.header))  # a resume keeps the cut
+    if wanted is None or wanted <= 1:
         if settings.on == "ray" and log is None:
             raise UsageError("--on ray: needs --shards N, with N of 2 or more: a process on a node for each")
         return
