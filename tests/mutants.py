@@ -2604,6 +2604,13 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),
     Mutant(
+        "a run that was killed is no part of the summary of its batch",
+        "runner/bulkdel/commands/batch.py",
+        "        if ended.result:\n            return ended\n",
+        "        if ended.result or started:\n            return ended\n",
+        "e2e/test_batch.py::test_runs_that_were_killed_are_summed_up_from_their_logs",
+    ),
+    Mutant(
         "a process of a batch sends another plan than the confirmed one",
         "runner/bulkdel/safety/confirmation.py",
         "    if plan.digest != digest:\n",

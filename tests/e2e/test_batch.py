@@ -283,6 +283,30 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
 
 
+def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> None:
+    """As the system kills processes when it is out of memory: they print no summary."""
+    with night(tmp_path, {"a": 200, "b": 200}) as it:
+        head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\n"
+        it.write("a", "b", head=head)
+        process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
+        wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
+        for name in it.pools:
+            pid = it.pid_of(name)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        ran = finish(process)
+        runs = {run["name"]: run for run in ran.summary["runs"]}
+        assert [(run["status"], run["exit_code"]) for run in runs.values()] == [("killed", 4)] * 2, ran
+        assert {run["why"] for run in runs.values()} == {"its process was ended by SIGKILL"}
+        for name, run in runs.items():
+            assert 0 <= sum(it.effects(name)) - run["deleted"] <= 1, "a request may have been on the wire"
+            assert run["deleted"] + run["remaining"] == run["rows"] == 200
+        totals = ran.summary["totals"]
+        assert (totals["rows"], totals["deleted"]) == (400, sum(run["deleted"] for run in runs.values()))
+        shown = it.batch("status", "--json").summary["totals"]
+        assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
+
+
 def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:
     with case(tmp_path, user_ids(3)) as it:
         wrong = bulkdel(*it.args, env={**KEYS, "_BULKDEL_CONFIRMED_PLAN": "0" * 64})

@@ -41,7 +41,7 @@ from bulkdel.core.summary import EXIT_FILE, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
-from bulkdel.errors import FileFailed, NotConfirmed, UsageError
+from bulkdel.errors import BulkdelError, FileFailed, NotConfirmed, UsageError
 from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
@@ -50,6 +50,7 @@ from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.joining import LOCAL, engine_on
 from bulkdel.fleet.placing import Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.fleet.run_log import summary_in
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import LogFormat, result, say, say_error, say_values
@@ -330,7 +331,8 @@ class Night:
             keeper.set_rate(group, rate)
         for run in planned:
             if run.trouble:
-                self._end(run.name, Ended(run.exit, error=run.trouble))
+                refused = Ended(run.exit, error=run.trouble)
+                self._end(run.name, await self._summed_up(by_name[run.name], refused, started=False))
             elif run.complete:
                 before = log.progress.ended[run.name]
                 self._end(run.name, Ended(before.exit, before.facts))
@@ -339,12 +341,14 @@ class Night:
         async def settle(run: PlannedRun) -> None:
             async with places:
                 if (code := self._state.closed(datetime.now(UTC))) is not None:
-                    self._end(run.name, Ended(code, error="it was not started"))
+                    held_back = Ended(code, error="it was not started")
+                    self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
                 passed = self._state.closed(datetime.now(UTC)) == EXIT_STOPPED
                 if passed and ended.exit == UsageError.exit_code and not ended.result:
                     ended = replace(ended, exit=EXIT_STOPPED)  # the time had passed before its process could begin
+                ended = await self._summed_up(by_name[run.name], ended, started=True)
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
@@ -382,6 +386,18 @@ class Night:
         # The log of this run is that of this batch, so what may still write it is the process that was lost.
         again = replace(work, words=run.words("run", {**more, "take_over": True})) if "store" in run.options else None
         return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
+
+    async def _summed_up(self, run: BatchRun, ended: Ended, *, started: bool) -> Ended:
+        """Sum a run up from its log when its process has printed no summary, as one that was killed."""
+        if ended.result:
+            return ended
+        log = run.log_in(self._batch.base)
+        try:
+            summary = await in_thread(lambda: summary_in(log, started=started), lambda: None)
+        except BulkdelError as error:
+            why = f"{ended.error or 'it has printed no summary'}; its log cannot be read: {error}"
+            return replace(ended, result={"status": "unknown"}, error=why) if started else ended
+        return replace(ended, result=summary)
 
     def _end(self, name: str, ended: Ended) -> None:
         self._ended[name] = ended

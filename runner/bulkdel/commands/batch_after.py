@@ -32,15 +32,13 @@ from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import counted
 from bulkdel.live.ask import ask
 from bulkdel.output import Stdout, result, say, say_error
 
 VERIFY_LOG = "verify.log"
 """In the folder of a run: what its verification writes to stderr."""
-
-RUNNING = "running"
-NOT_BEGUN = "not begun"
 
 EVERY_S = 2.0
 """Between two looks of `--watch` on a terminal that can redraw its lines."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bulkdel.command_line import CommandLine
-from bulkdel.core.batch import Due, PlannedRun, ToConfirm
+from bulkdel.core.batch import COMPLETE, Due, PlannedRun, ToConfirm
 from bulkdel.core.batch_status import rows_of
 from bulkdel.fleet.children import Ended
+from bulkdel.fleet.run_log import NOT_STARTED
 from bulkdel.format import counted, span
 
 WIDTH = 72
@@ -100,13 +101,13 @@ def summary_values(runs: Sequence[tuple[PlannedRun, Ended]], code: int, duration
     for _, ended in runs:
         counts = {name: count for name, count in ended.result.items() if type(count) is int}
         totals.update({name: counts[name] for name in counts if name not in {"exit_code", "duration_s"}})
-    complete = all(ended.result.get("status") == "complete" for _, ended in runs)
+    complete = code in COMPLETE and all(ended.result.get("status") == "complete" for _, ended in runs)
     return {
         "runs": [
             {
                 **ended.result,
                 "name": run.name,
-                "status": ended.result.get("status", "not started"),
+                "status": ended.result.get("status", NOT_STARTED),
                 "exit_code": ended.exit,
                 "why": ended.error or None,
             }

@@ -11,7 +11,8 @@ from typing import Any
 from bulkdel.core.batch_status import status_of_batch
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.fleet.batch_progress import RUNNING, RunProgress
+from bulkdel.fleet.batch_progress import RunProgress
+from bulkdel.fleet.run_log import RUNNING
 from bulkdel.live.ask import ask
 
 ASK_S = 1.0

@@ -13,10 +13,10 @@ from typing import Any
 
 from bulkdel.core.batch import PlannedRun
 from bulkdel.core.batch_status import RunStatus
+from bulkdel.fleet.run_log import NOT_STARTED, RUNNING
 from bulkdel.format import span
 from bulkdel.output import LogFormat, SafeStream, stderr_log
 
-RUNNING = "running"
 FRAME_S = 0.5
 """Between two frames of the table on a terminal."""
 
@@ -69,7 +69,7 @@ class RunProgress:
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Take in its end."""
-        self.phase, self.summary = str(summary.get("status", "not started")), summary
+        self.phase, self.summary = str(summary.get("status", NOT_STARTED)), summary
         self.per_s, self.left_s, self.note = 0.0, None, ""
         if "rows" in summary:
             self.rows = summary["rows"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ LOST_MAX = 5
 
 AGAIN_S = 1.0
 """Seconds before a lost child is placed again, times how often it was lost."""
+
+SIGNALS = {each.value: each.name for each in signal.Signals}
+"""The names of the signals, by their numbers."""
 
 Seen = Callable[[Mapping[str, Any]], None]
 """Takes each event of a child: an object with `event`."""
@@ -76,7 +80,7 @@ class Children:
             except BulkdelError as error:  # it stops no other run
                 return Ended(error.exit_code, error=str(error))
             if exited.code is not None:
-                return Ended(exit_code_of(exited.code), _object(exited.result), "".join(errors))
+                return Ended(exit_code_of(exited.code), _object(exited.result), _why(exited.code, "".join(errors)))
             lost += 1
             await asyncio.sleep(AGAIN_S * lost)
             if again is None or self._signal is not None or lost == LOST_MAX:
@@ -103,6 +107,11 @@ class Children:
         for placed in self._placed:
             placed.signal(signum)
         return bool(self._placed)
+
+
+def _why(code: int, error: str) -> str:
+    """Why a process has ended so: the signal that has ended it, or its last error."""
+    return error if code >= 0 else f"its process was ended by {SIGNALS.get(-code, f'signal {-code}')}"
 
 
 def _object(line: bytes) -> Mapping[str, Any]:
