@@ -2604,6 +2604,20 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),
     Mutant(
+        "a run of a batch is complete although its export has other ids now",
+        "runner/bulkdel/fleet/run_log.py",
+        'opened.size == pinned["bytes"] and fingerprint(opened).sha256 == pinned["sha256"]',
+        'opened.size == pinned["bytes"]',
+        "e2e/test_batch.py::test_a_complete_run_whose_log_or_export_is_another_now",
+    ),
+    Mutant(
+        "a run of a batch is complete although its log is gone",
+        "runner/bulkdel/fleet/run_log.py",
+        "        if is_fresh(log):\n            return Still.UNKNOWN\n",
+        "        if is_fresh(log):\n            return Still.COMPLETE\n",
+        "e2e/test_batch.py::test_a_complete_run_whose_log_or_export_is_another_now",
+    ),
+    Mutant(
         "a run that was killed is no part of the summary of its batch",
         "runner/bulkdel/commands/batch.py",
         "        if ended.result:\n            return ended\n",

@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -305,6 +306,42 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         assert (totals["rows"], totals["deleted"]) == (400, sum(run["deleted"] for run in runs.values()))
         shown = it.batch("status", "--json").summary["totals"]
         assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
+
+
+def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> None:
+    """Another export is refused as `run` refuses it, and a log that is gone is confirmed anew. Neither stops others."""
+    with night(tmp_path, {"changed": 30, "gone": 20, "removed": 10, "late": 20}) as it:
+        it.write("changed", "gone", "removed", head=HEAD)
+        assert it.batch("run", *it.confirmed()).code == 0
+        new = user_ids(30, seed=50)
+        it.pools["changed"].pool.add_ids(new, created_at="2020-01-01T00:00:00.000Z")
+        whole = (tmp_path / "changed.jsonl").stat()
+        write_objects(tmp_path / "changed.jsonl", new)
+        os.utime(tmp_path / "changed.jsonl", ns=(whole.st_atime_ns, whole.st_mtime_ns))
+        (tmp_path / "removed.jsonl").unlink()
+        it.write("changed", "gone", "removed", "late", head=HEAD)
+        planned = it.batch("plan", "--json")
+        runs = {run["name"]: run for run in planned.summary["runs"]}
+        found = [(run["complete"], run["exit_code"]) for run in runs.values()]
+        assert found == [(False, 3), (True, 0), (True, 0), (False, 0)], planned
+        why = runs["changed"]["trouble"]
+        assert (planned.code, "sha256: the checkpoint has" in why) == (3, True), planned
+        assert why.startswith("its export is not the one of its log: ")
+        ran = it.batch("run", "--json", *it.confirmed())
+        ended = {run["name"]: (run["status"], run["exit_code"], run["deleted"]) for run in ran.summary["runs"]}
+        complete = {"gone": ("complete", 0, 20), "removed": ("complete", 0, 10), "late": ("complete", 0, 20)}
+        assert ended == {"changed": ("not started", 3, 30), **complete}, ran
+        assert (ran.code, ran.summary["status"], it.effects("late")) == (3, "incomplete", [1] * 20)
+        assert [it.pools["changed"].ledger.effects(id_, "user_id") for id_ in new] == [0] * 30
+
+        write_objects(tmp_path / "changed.jsonl", it.ids["changed"])
+        shutil.rmtree(tmp_path / "night" / "gone")
+        it.pools["gone"].pool.add_ids(it.ids["gone"], created_at="2020-01-01T00:00:00.000Z")
+        unconfirmed = it.batch("run")
+        assert (unconfirmed.code, "1 run is without the log that it had" in unconfirmed.err) == (2, True), unconfirmed
+        assert it.effects("gone") == [1] * 20
+        again = it.batch("run", "--json", *asked(unconfirmed))
+        assert (again.code, again.summary["totals"]["deleted"], it.effects("gone")) == (0, 80, [2] * 20), again
 
 
 def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:

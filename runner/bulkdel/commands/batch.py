@@ -50,7 +50,7 @@ from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.joining import LOCAL, engine_on
 from bulkdel.fleet.placing import Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
-from bulkdel.fleet.run_log import summary_in
+from bulkdel.fleet.run_log import Still, summary_in, whether_complete
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import LogFormat, result, say, say_error, say_values
@@ -437,7 +437,7 @@ async def _plan_all(
     environ: Mapping[str, str],
     begin: Callable[[str], object],
 ) -> list[PlannedRun]:
-    """Plan every run in a child process, so many at once. A complete run is not planned again.
+    """Plan every run in a child process, so many at once. A run that is still complete is not planned again.
 
     begin: called with the name of each run whose plan begins.
     """
@@ -451,16 +451,25 @@ async def _plan_all(
         keeper.set_rate(group, rate)
 
     async def plan_one(run: BatchRun) -> PlannedRun:
-        if state.is_complete(run.name, run.spec):
-            return PlannedRun(run.name, state.confirmed[run.name], complete=True)
+        log, export = run.log_in(batch.base), batch.base / run.export
+        was_complete = state.is_complete(run.name, run.spec)
         async with places:
+            still = Still.UNKNOWN
+            if was_complete:
+                still = await in_thread(lambda: whether_complete(log, export), lambda: None, stop_s=0)
+            if still is Still.COMPLETE:
+                return PlannedRun(run.name, state.confirmed[run.name], complete=True)
             begin(run.name)
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
             words = run.words("plan", {"json": True, "log_format": "json"})
             work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
-            return planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
+            planned = planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
+            if still is Still.OTHER_EXPORT and planned.trouble:
+                return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")
+            # The export of a complete run, such as a workbook, may be compared only by its plan.
+            return replace(planned, complete=was_complete and planned.values.get("complete", False))
 
     return list(await asyncio.gather(*map(plan_one, batch.runs)))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.core.summary import state_of, summary_of
+from bulkdel.errors import BulkdelError
+from bulkdel.export import fingerprint, open_export
 from bulkdel.format import printable
 
 NOT_STARTED = "not started"
@@ -41,3 +45,43 @@ def summary_in(log: Path, *, started: bool) -> dict[str, Any]:
         log_sha256=read.sha256,
         exit_code=None,
     )
+
+
+class Still(enum.Enum):
+    """Whether a run that was complete still is."""
+
+    COMPLETE = enum.auto()
+    """Its log is there, and its export is the one of that log."""
+
+    OTHER_EXPORT = enum.auto()
+    """Its log is there, and its export has other bytes now."""
+
+    UNKNOWN = enum.auto()
+    """The plan of the run finds out: its log is gone, or something cannot be read or compared here."""
+
+
+def whether_complete(log: Path, export: Path) -> Still:
+    """Find out whether a run that was complete still is."""
+    try:
+        if is_fresh(log):
+            return Still.UNKNOWN
+        progress = read_log(log).progress
+        if not progress.complete:
+            return Still.UNKNOWN
+        if _is_pinned(export, progress.header.pinned):
+            return Still.COMPLETE
+    except BulkdelError:
+        return Still.UNKNOWN
+    copied = progress.header.export_object  # of a workbook the log pins its rows, and not its bytes
+    return Still.UNKNOWN if copied else Still.OTHER_EXPORT
+
+
+def _is_pinned(export: Path, pinned: Mapping[str, Any]) -> bool:
+    """Whether the bytes of a file are those that a log pins.
+
+    True without a file: an export that was removed, that lies elsewhere, or that was a pipe has no other ids to send.
+    """
+    if not export.is_file():
+        return True
+    with open_export(str(export)) as opened:
+        return bool(opened.size == pinned["bytes"] and fingerprint(opened).sha256 == pinned["sha256"])
