@@ -2604,10 +2604,24 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),
     Mutant(
+        "a frozen run keeps its batch from ending",
+        "runner/bulkdel/fleet/children.py",
+        "        late.set()\n        await placed.kill()\n",
+        "        late.set()\n",
+        "e2e/test_batch.py::test_a_frozen_run_does_not_keep_its_batch_from_ending",
+    ),
+    Mutant(
+        "a run of a batch has only the time to drain of another one",
+        "runner/bulkdel/commands/batch.py",
+        "self._drain_s = max((run.drain_s",
+        "self._drain_s = min((run.drain_s",
+        "e2e/test_batch.py::test_a_frozen_run_does_not_keep_its_batch_from_ending",
+    ),
+    Mutant(
         "a run of a batch is complete although its export has other ids now",
         "runner/bulkdel/fleet/run_log.py",
         'opened.size == pinned["bytes"] and fingerprint(opened).sha256 == pinned["sha256"]',
-        'opened.size == pinned["bytes"]',
+        'opened.size == pinned["bytes"] and len(fingerprint(opened).sha256) == len(pinned["sha256"])',
         "e2e/test_batch.py::test_a_complete_run_whose_log_or_export_is_another_now",
     ),
     Mutant(
@@ -2677,7 +2691,7 @@ MUTANTS = (
     Mutant(
         "Ctrl-C leaves the processes of a batch running",
         "runner/bulkdel/commands/batch.py",
-        "replace(self._state, signal=signum)\n            self._children.send_signal(signum)\n",
+        "replace(self._state, signal=signum)\n            self._children.drain(signum, self._drain_s)\n",
         "replace(self._state, signal=signum)\n",
         "e2e/test_batch.py::test_a_kill_a_drain_and_one_rate_over_all",
     ),

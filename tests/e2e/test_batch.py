@@ -12,8 +12,9 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -306,6 +307,36 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         assert (totals["rows"], totals["deleted"]) == (400, sum(run["deleted"] for run in runs.values()))
         shown = it.batch("status", "--json").summary["totals"]
         assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
+
+
+def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> None:
+    """It is killed 10 seconds after the largest --drain-s of the runs, and summed up from its log."""
+    with night(tmp_path, {"frozen": 200, "drains": 200}) as it:
+        head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 1\n"
+        it.write("frozen", "drains", head=head, drains='drain_s = "4s"')
+        process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
+        wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
+        pid = it.pid_of("frozen")
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            signalled = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(50)
+            assert process.poll() is not None, "it has not ended"
+            assert time.monotonic() - signalled >= 4 + 10
+        finally:
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        ran = finish(process)
+        runs = {run["name"]: run for run in ran.summary["runs"]}
+        assert [(run["status"], run["exit_code"]) for run in runs.values()] == [("killed", 4), ("interrupted", 130)], (
+            ran
+        )
+        assert (ran.code, "did not end within 14 s" in runs["frozen"]["why"]) == (130, True), ran
+        assert 0 <= sum(it.effects("frozen")) - runs["frozen"]["deleted"] <= 1, "a request may have been on the wire"
+        assert sum(it.effects("drains")) == runs["drains"]["deleted"]
 
 
 def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> 
         work = Work(["sandbox", "--port", "0"], Environment(), keeper.address("all"), tmp_path)
         running = asyncio.create_task(children.run(work, tmp_path / "run.log", lambda _: None))
         await asyncio.sleep(0)
-        assert not children.send_signal(signal.SIGTERM), "there is no child yet"
+        assert not children.drain(signal.SIGTERM, 0.0), "there is no child yet"
         engine.may_place.set()
         done, _ = await asyncio.wait({running}, timeout=20)
         assert done, "the sandbox runs until a signal ends it"

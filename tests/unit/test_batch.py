@@ -40,6 +40,7 @@ VALUES: Mapping[str, Any] = {
     "sha256": "e",
     "digest": "d",
     "id_reusable": False,
+    "drain_s": 30,
     "complete": False,
     "trouble": [],
     "confirm_host": None,
@@ -167,7 +168,7 @@ def test_two_runs_with_one_pool_and_one_export() -> None:
 def test_a_group_has_the_lowest_rate_of_its_runs() -> None:
     groups = [("g", 50.0), ("g", 20.0), ("g", 0.0), ("h", 0.0), ("i", 0.0), ("i", 7.0)]
     assert group_rates(groups) == {"g": 20.0, "h": 0.0, "i": 7.0}
-    assert run("a").group == "https://a p"
+    assert (run("a").group, run("a").drain_s) == ("https://a p", 30.0)
 
 
 def test_what_shares_a_rate_while_it_is_planned() -> None:

@@ -169,6 +169,7 @@ class Night:
         self._ended: dict[str, Ended] = {}
         self._state = NightState(failures_max=batch.stop_after_failures, until=until)
         self._sending = False
+        self._drain_s = 0.0  # the largest of the runs that can begin
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
         self._reporter = BatchReporter(
@@ -203,7 +204,7 @@ class Night:
         """Stop: every child drains, and no other begins. False while only plans are under way: they are ended."""
         if self._sending:
             self._state = replace(self._state, signal=signum)
-            self._children.send_signal(signum)
+            self._children.drain(signum, self._drain_s)
         return self._sending
 
     async def run(self) -> int:
@@ -325,6 +326,7 @@ class Night:
         batch = self._batch
         by_name = {run.name: run for run in batch.runs}
         able = [run for run in planned if not run.trouble and not run.complete]
+        self._drain_s = max((run.drain_s for run in able), default=0.0)
         groups = {run.name: by_name[run.name].rate_group or run.group for run in able}
         rates = group_rates((groups[run.name], batch.rate_of(by_name[run.name])) for run in able)
         for group, rate in rates.items():
@@ -363,7 +365,7 @@ class Night:
         """When the engine has failed every child drains, and no other begins: none could be placed again."""
         say(f"{await self._engine.failed()}. Every run drains", "engine.failed", level="error")
         self._state = replace(self._state, engine_failed=True)
-        self._children.send_signal(signal.SIGTERM)
+        self._children.drain(signal.SIGTERM, self._drain_s)
 
     async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> Ended:
         more: dict[str, Any] = {
@@ -411,7 +413,7 @@ class Night:
             await log.flush()
         except FileFailed as error:
             self._failed, self._state = error, replace(self._state, file_failed=True)
-            self._children.send_signal(signal.SIGTERM)
+            self._children.drain(signal.SIGTERM, self._drain_s)
 
     def _print_end(self, planned: Sequence[PlannedRun], code: int, duration_s: float) -> None:
         values = summary_values([(run, self._ended[run.name]) for run in planned], code, duration_s)

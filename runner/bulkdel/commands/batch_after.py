@@ -36,6 +36,7 @@ from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import counted
 from bulkdel.live.ask import ask
 from bulkdel.output import Stdout, result, say, say_error
+from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"
 """In the folder of a run: what its verification writes to stderr."""
@@ -233,7 +234,7 @@ def verify(arguments: VerifyArguments) -> int:
 
     def drain(signum: int) -> bool:
         sending.append(signum)
-        return children.send_signal(signum)
+        return children.drain(signum, DRAIN_S)
 
     with Signals(engine.leave) as signals:
         ended = run_loop(verify_all(), signals, lambda: "verifying the runs", drain)

@@ -275,6 +275,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "requests": plan.requests,
         "rate": settings.rate,
         "estimated_s": round(plan.requests / settings.rate, 1) if settings.rate else None,
+        "drain_s": settings.drain_s,
         "exclude": [
             {
                 "path": printable(file.path),

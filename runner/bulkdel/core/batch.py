@@ -68,6 +68,11 @@ class PlannedRun:
         return str(self.values["digest"])
 
     @property
+    def drain_s(self) -> float:
+        """How long its requests may take to finish when it drains, seconds."""
+        return float(self.values["drain_s"])
+
+    @property
     def group(self) -> str:
         """What has one rate: the host and the pool."""
         return f"{self.values['host']} {self.values['pool']}"

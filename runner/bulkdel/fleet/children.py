@@ -20,12 +20,16 @@ from bulkdel.core.batch import exit_code_of
 from bulkdel.core.summary import EXIT_REMAINING
 from bulkdel.errors import BulkdelError
 from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Work
+from bulkdel.format import span
 
 LOST_MAX = 5
 """A child that is lost with its machine so often, without having reported progress, is not placed again."""
 
 AGAIN_S = 1.0
 """Seconds before a lost child is placed again, times how often it was lost."""
+
+KILL_AFTER_S = 10.0
+"""A child that does not end so long after its requests had to be finished is killed."""
 
 SIGNALS = {each.value: each.name for each in signal.Signals}
 """The names of the signals, by their numbers."""
@@ -54,7 +58,9 @@ class Children:
         """Take what places them."""
         self._engine = engine
         self._placed = set[Placed]()
-        self._signal: int | None = None  # the last that every child was sent
+        self._signal: int | None = None  # the one that every child was sent
+        self._signalled = asyncio.Event()
+        self._drain_s = 0.0
 
     async def run(self, work: Work, log: Path, seen: Seen, again: Work | None = None) -> Ended:
         """Run one child to its end. log: gets its stderr. again: what is placed when it was lost with its machine.
@@ -73,12 +79,16 @@ class Children:
             seen(event)
 
         while True:
+            late = asyncio.Event()
             try:
-                exited = await self._run_once(work, log, read)
+                exited = await self._run_once(work, log, read, late)
             except OSError as error:  # no machine, memory, process or file descriptor is left
                 return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
             except BulkdelError as error:  # it stops no other run
                 return Ended(error.exit_code, error=str(error))
+            if late.is_set() and (exited.code is None or exited.code < 0):
+                slow = f"its process did not end within {span(self._kill_after_s)} of the signal, and was killed"
+                return Ended(EXIT_REMAINING, _object(exited.result), slow)
             if exited.code is not None:
                 return Ended(exit_code_of(exited.code), _object(exited.result), _why(exited.code, "".join(errors)))
             lost += 1
@@ -87,25 +97,41 @@ class Children:
                 return Ended(EXIT_REMAINING, error="its process was lost with the machine that it ran on")
             work = again
 
-    async def _run_once(self, work: Work, log: Path, seen: Seen) -> Exited:
+    async def _run_once(self, work: Work, log: Path, seen: Seen, late: asyncio.Event) -> Exited:
         placed = await self._engine.place(work)
         self._placed.add(placed)
+        killing = asyncio.create_task(self._kill_late(placed, late))
         try:
             if self._signal is not None:  # it came while the child was placed
                 placed.signal(self._signal)
             return await _keep(placed, log, seen)
         finally:
+            killing.cancel()
             self._placed.discard(placed)
             await placed.kill()  # it has ended, or this batch ends early
 
-    def send_signal(self, signum: int) -> bool:
-        """Send a signal to every child, also to one that is being placed. Returns whether there was one.
+    @property
+    def _kill_after_s(self) -> float:
+        return self._drain_s + KILL_AFTER_S
 
-        None is placed again from now on.
+    async def _kill_late(self, placed: Placed, late: asyncio.Event) -> None:
+        """Kill a child that does not drain in time, such as one that is frozen. late: set before it is killed."""
+        await self._signalled.wait()
+        await asyncio.sleep(self._kill_after_s)
+        late.set()
+        await placed.kill()
+
+    def drain(self, signum: int, drain_s: float) -> bool:
+        """Drain every child by a signal, also one that is being placed. Returns whether there was one.
+
+        drain_s: how long its requests may take to finish. A child that has not ended `KILL_AFTER_S` later is killed.
+        None is placed again from now on. Only the first call has an effect: a second signal would end a child at once.
         """
-        self._signal = signum
-        for placed in self._placed:
-            placed.signal(signum)
+        if self._signal is None:
+            self._signal, self._drain_s = signum, drain_s
+            self._signalled.set()
+            for placed in self._placed:
+                placed.signal(signum)
         return bool(self._placed)
 
 
