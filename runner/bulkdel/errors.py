@@ -51,6 +51,12 @@ class JobFailed(BulkdelError):
     exit_code = 4
 
 
+class TooLate(BulkdelError):
+    """The time at which a run of a batch has to stop came before its process could begin; nothing was sent."""
+
+    exit_code = 6
+
+
 class Drained(BulkdelError):
     """A library call drained the run before anything was sent."""
 

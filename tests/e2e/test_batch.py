@@ -384,6 +384,16 @@ def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: P
         assert (right.code, it.effects(user_ids(3))) == (0, [1, 1, 1]), right
 
 
+def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
+    """It ends as stopped. Anywhere else, a time that has passed is a wrong option."""
+    with case(tmp_path, user_ids(3)) as it:
+        args = [*it.args, "--not-after", "2026-01-01T00:00:00Z"]
+        too_late = bulkdel(*args, env={**KEYS, "_BULKDEL_RATE_KEEPER": '["/no/keeper", "all"]'})
+        assert (too_late.code, "has passed" in too_late.err) == (6, True), too_late
+        wrong = bulkdel(*args)
+        assert (wrong.code, "has passed" in wrong.err, sum(it.effects(user_ids(3)))) == (2, True, 0), wrong
+
+
 @pytest.mark.campaign
 def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
     """Each of these plans is another one; how fast it is done, and where it is kept, is not part of it."""

@@ -125,3 +125,4 @@ async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> 
         engine.may_place.set()
         done, _ = await asyncio.wait({running}, timeout=20)
         assert done, "the sandbox runs until a signal ends it"
+        assert "was killed" not in running.result().error, "it did not get the signal"

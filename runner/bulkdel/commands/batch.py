@@ -347,9 +347,6 @@ class Night:
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
-                passed = self._state.closed(datetime.now(UTC)) == EXIT_STOPPED
-                if passed and ended.exit == UsageError.exit_code and not ended.result:
-                    ended = replace(ended, exit=EXIT_STOPPED)  # the time had passed before its process could begin
                 ended = await self._summed_up(by_name[run.name], ended, started=True)
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))

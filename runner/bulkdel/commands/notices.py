@@ -18,7 +18,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.signals import Interrupted
-from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, UsageError
+from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, TooLate, UsageError
 from bulkdel.notify.message import Cause, Notice, What, cause_of, what_ended
 from bulkdel.notify.senders import senders_of
 from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier
@@ -33,6 +33,7 @@ ERRORS: tuple[tuple[type[Exception], Cause], ...] = (
     (FileFailed, Cause.FILE),
     (Interrupted, Cause.SIGNAL),
     (Halted, Cause.HALTED),
+    (TooLate, Cause.NOT_AFTER),
     (Exception, Cause.FAULT),
 )
 """The cause for each error. The first class that fits counts."""
@@ -42,6 +43,9 @@ FAILED = "notify.failed"
 
 REFUSED = frozenset({UsageError.exit_code, NotAcceptable.exit_code})
 """The exit codes of a run that was refused before its first request."""
+
+STATUSES = {Cause.SIGNAL: "interrupted", Cause.NOT_AFTER: "stopped"}
+"""The status of a run that another error has ended, by its cause. Any other cause halts it."""
 
 
 @dataclass(slots=True)
@@ -135,7 +139,7 @@ class Notices:
         """Tell of an exception that ends the command."""
         exit_code = error.exit_code if isinstance(error, BulkdelError) else BulkdelError.exit_code
         cause = next(cause for kind, cause in ERRORS if isinstance(error, kind))
-        status = "refused" if exit_code in REFUSED else "interrupted" if cause is Cause.SIGNAL else "halted"
+        status = "refused" if exit_code in REFUSED else STATUSES.get(cause, "halted")
         self._post(what_ended(status), status=status, exit_code=exit_code, cause=cause)
 
     def _post(self, what: What, **values: Any) -> None:

@@ -25,7 +25,7 @@ from bulkdel.core.pace import Wish
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
-from bulkdel.errors import Halted, NotAcceptable, UsageError
+from bulkdel.errors import Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.format import counted, located, printable, until_words
@@ -152,16 +152,20 @@ def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> 
             )
 
 
-def checked_until(settings: Settings, now: datetime) -> datetime | None:
-    """Return when the run has to stop. Raises UsageError for a time that has passed."""
-    if settings.not_after is None:
+def checked_until(arguments: RunArguments, now: datetime) -> datetime | None:
+    """Return when the run has to stop. Raises UsageError for a time that has passed, in a run of a batch TooLate.
+
+    The batch has given its process a time that had not passed then.
+    """
+    text = arguments.settings.not_after
+    if text is None:
         return None
-    at = until_of(settings.not_after, now)
+    at = until_of(text, now)
     if at <= now:
-        raise UsageError(
-            f"--not-after {settings.not_after!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. "
-            "Nothing was sent. Give a later time, or leave --not-after out"
-        )
+        passed = f"--not-after {text!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. Nothing was sent"
+        if ADDRESS in arguments.environ and arguments.command == "run":
+            raise TooLate(passed)
+        raise UsageError(f"{passed}. Give a later time, or leave --not-after out")
     return at
 
 

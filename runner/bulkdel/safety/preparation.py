@@ -137,7 +137,7 @@ def prepare(
         id_type = _check_first(arguments, target, log, now)
         options = read_options(arguments, id_type)
         check_shards(arguments, log)
-        until = None if complete else checked_until(settings, now)
+        until = None if complete else checked_until(arguments, now)
         read = (
             Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, new=log is None)
         )
