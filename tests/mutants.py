@@ -2604,10 +2604,17 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),
     Mutant(
+        "a run whose clock is slow goes on after the time of its batch",
+        "runner/bulkdel/commands/batch.py",
+        "late = self._until + timedelta(seconds=self._drain_s",
+        "late = self._until + timedelta(hours=self._drain_s",
+        "e2e/test_batch.py::test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch",
+    ),
+    Mutant(
         "a frozen run keeps its batch from ending",
         "runner/bulkdel/fleet/children.py",
-        "        late.set()\n        await placed.kill()\n",
-        "        late.set()\n",
+        "await asyncio.sleep(self._kill_after_s)",
+        "await asyncio.sleep(self._kill_after_s * 60)",
         "e2e/test_batch.py::test_a_frozen_run_does_not_keep_its_batch_from_ending",
     ),
     Mutant(

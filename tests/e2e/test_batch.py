@@ -394,6 +394,30 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
         assert (wrong.code, "has passed" in wrong.err, sum(it.effects(user_ids(3)))) == (2, True, 0), wrong
 
 
+SLOW_CLOCK = """
+import os, time
+real = time.time
+if "_BULKDEL_PARENT" in os.environ:
+    time.time = lambda: real() - 600
+"""
+
+
+@pytest.mark.campaign
+def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path) -> None:
+    """As a node of Ray with a wrong clock."""
+    with night(tmp_path, {"a": 400}) as it:
+        it.write("a", head=HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 0\n")
+        (tmp_path / "sitecustomize.py").write_text(SLOW_CLOCK)
+        options, until = it.confirmed(), datetime.now(UTC) + timedelta(seconds=8)
+        env = {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
+        ran = it.batch("run", *options, "--not-after", until.isoformat(), "--json", env=env)
+        assert datetime.now(UTC) - until >= timedelta(seconds=10)
+        assert [(run["status"], run["exit_code"]) for run in ran.summary["runs"]] == [("interrupted", 6)], ran
+        deleted = it.pools["a"].ledger.deleted
+        assert 0 <= deleted - ran.summary["totals"]["deleted"] <= 1, "a request may have been on the wire"
+        assert (ran.code, 0 < deleted < 400) == (6, True), deleted
+
+
 @pytest.mark.campaign
 def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
     """Each of these plans is another one; how fast it is done, and where it is kept, is not part of it."""

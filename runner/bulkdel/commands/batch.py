@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from bulkdel.core.batch import (
     twins,
 )
 from bulkdel.core.log_entries import BatchConfirmed, BatchRunEnded, Session, stamp
-from bulkdel.core.summary import EXIT_FILE, EXIT_STOPPED
+from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
@@ -46,7 +46,7 @@ from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
-from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.children import KILL_AFTER_S, Children, Ended
 from bulkdel.fleet.joining import LOCAL, engine_on
 from bulkdel.fleet.placing import Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
@@ -169,6 +169,7 @@ class Night:
         self._ended: dict[str, Ended] = {}
         self._state = NightState(failures_max=batch.stop_after_failures, until=until)
         self._sending = False
+        self._overdue = False  # whether the runs were drained because --not-after had passed
         self._drain_s = 0.0  # the largest of the runs that can begin
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
@@ -347,21 +348,37 @@ class Night:
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
+                if self._overdue and ended.exit == EXIT_SIGNAL + signal.SIGTERM:
+                    ended = replace(ended, exit=EXIT_STOPPED)  # this batch has sent the signal, because of --not-after
                 ended = await self._summed_up(by_name[run.name], ended, started=True)
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
-        stopping = asyncio.create_task(self._stop_with_the_engine())
+        watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
         try:
             async with self._reporter.running():
                 await asyncio.gather(*map(settle, able))
         finally:
-            stopping.cancel()
+            for watch in watches:
+                watch.cancel()
 
     async def _stop_with_the_engine(self) -> None:
         """When the engine has failed every child drains, and no other begins: none could be placed again."""
         say(f"{await self._engine.failed()}. Every run drains", "engine.failed", level="error")
         self._state = replace(self._state, engine_failed=True)
+        self._children.drain(signal.SIGTERM, self._drain_s)
+
+    async def _stop_at_the_time(self) -> None:
+        """Drain what is still under way after --not-after, when every run had to be drained by itself.
+
+        Each process stops by the clock of its own machine, which may be wrong. It may also be frozen.
+        """
+        if self._until is None:
+            return
+        late = self._until + timedelta(seconds=self._drain_s + KILL_AFTER_S)
+        while (left_s := (late - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110 - the clock may be set
+            await asyncio.sleep(min(left_s, 1.0))
+        self._overdue = self._state.closed(datetime.now(UTC)) == EXIT_STOPPED  # nothing else has drained them
         self._children.drain(signal.SIGTERM, self._drain_s)
 
     async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> Ended:
