@@ -197,6 +197,24 @@ def assert_afterwards(it: Night) -> None:
     assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
 
 
+def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
+    """Its confirmed rows count in the status; it has no results, and no folder is made for them."""
+    with night(tmp_path, {"a": 30, "b": 20}) as it:
+        it.pools["a"].switches = it.pools["a"].switches.changed({"forbidden": True})
+        it.write("a", "b", head="parallel = 1\nstop_after_failures = 1\n" + HEAD)
+        before = it.batch("status")
+        assert "0 of 0 rows; runs: 2 not begun" in before.out, before
+        ran = it.batch("run", "--json", *it.confirmed())
+        ended = {run["name"]: (run["status"], run["exit_code"]) for run in ran.summary["runs"]}
+        assert ended == {"a": ("halted", 4), "b": ("not started", 4)}, ran
+        assert "0 of 50 rows; runs: 1 halted, 1 not begun" in it.batch("status").out
+        out = tmp_path / "out"
+        results = {name: it.batch("results", "--out", out, "--only", name).code for name in ("b", "zz")}
+        assert (results, out.exists()) == ({"b": 3, "zz": 2}, False)
+        assert it.batch("results", "--out", out).code == 0
+        assert [path.name for path in out.iterdir()] == ["a.jsonl"]
+
+
 @pytest.mark.soak
 def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 30, "b": 30}) as it:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,28 +116,33 @@ def _at_once(runs: Sequence[BatchRun], look: Callable[[BatchRun], T]) -> list[T]
 
 def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> list[RunState]:
     """Where the runs are."""
-    ended = read_state(batch.log, batch.path).ended
+    kept = read_state(batch.log, batch.path)
 
     def state(run: BatchRun) -> RunState:
-        return _state(run, run.log_in(batch.base), ended[run.name].exit if run.name in ended else None, environ)
+        code = kept.ended[run.name].exit if run.name in kept.ended else None
+        rows = int(kept.confirmed[run.name]["rows"]) if run.name in kept.confirmed else 0
+        return _state(run, run.log_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
 
     return _at_once(batch.only(only), state)
 
 
-def _state(run: BatchRun, log: Path, code: int | None, environ: Mapping[str, str]) -> RunState:
-    """Read the log of a run. One that cannot be read is told of, and does not hide the other runs."""
+def _state(run: BatchRun, log: Path, before: RunState, environ: Mapping[str, str]) -> RunState:
+    """Read the log of a run. One that cannot be read is told of, and does not hide the other runs.
+
+    before: its state without a log, as far as the log of the batch says.
+    """
     try:
         if is_fresh(log):
-            return RunState(run.name, NOT_BEGUN, exit=code)
+            return before
         progress = read_log(log).progress
         live = None if progress.under_way is None else live_status(log, environ)
         running = live is not None or holder(log, progress) is not None
     except NotAcceptable as error:
-        return RunState(run.name, f"its log cannot be read: {shortened(str(error))}", exit=code)
+        return replace(before, state=f"its log cannot be read: {shortened(str(error))}")
     counts, rows = counts_of(progress), progress.rows
     settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
     state = RUNNING if running else state_of(progress)
-    return RunState(run.name, state, rows, settled, counts, None if running else code, live)
+    return RunState(run.name, state, rows, settled, counts, None if running else before.exit, live)
 
 
 def _state_lines(states: Sequence[RunState]) -> Iterator[str]:
@@ -292,29 +297,42 @@ class ResultsArguments:
 def results(arguments: ResultsArguments) -> int:
     """Write the outcomes of every run to a file of its own. Returns the first exit code that applies."""
     batch = read_batch(arguments.file)
+    logs = {run.name: run.log_in(batch.base) for run in batch.only(arguments.only)}
+    begun: dict[str, Path] = {}
+    codes = []
+    for name, log in logs.items():
+        try:
+            if is_fresh(log):
+                say(f"{name}: has not begun, so it has no results.")
+            else:
+                begun[name] = log
+        except NotAcceptable as error:
+            codes.append(_told(name, error))
+    if not begun and not codes:
+        raise NotAcceptable(f"{arguments.file}: no run has begun, so there are no results. Nothing was written")
     try:
         arguments.out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise FileFailed(f"--out {arguments.out}: {error.strerror}. Nothing was written") from error
-    codes = []
-    for run in batch.only(arguments.only):
-        log = run.log_in(batch.base)
-        if is_fresh(log):
-            say(f"{run.name}: has not begun, so it has no results.")
-            continue
+    for name, log in begun.items():
         try:
             codes.append(
                 print_results(
                     log,
                     only=arguments.outcomes,
                     format_=arguments.format,
-                    out=arguments.out / f"{run.name}.{arguments.format}",
+                    out=arguments.out / f"{name}.{arguments.format}",
                     export=None,
                     hash_ids=arguments.hash_ids,
                 )
             )
         except BulkdelError as error:  # the results of the other runs are written all the same
-            say(f"{run.name}:")
-            say_error(error)
-            codes.append(error.exit_code)
+            codes.append(_told(name, error))
     return first_that_applies(codes)
+
+
+def _told(name: str, error: BulkdelError) -> int:
+    """Say why a run has no results. Returns the exit code."""
+    say(f"{name}:")
+    say_error(error)
+    return error.exit_code
