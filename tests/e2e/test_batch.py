@@ -310,6 +310,7 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         it.write("a", "b", head=head)
         process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
+        assert "the rates that the runs of its batch share still hold" in it.batch("ctl", "rate", 0, "--only", "b").out
         for name in it.pools:
             pid = it.pid_of(name)
             assert pid is not None

@@ -15,6 +15,7 @@ from bulkdel.core.pace import By
 from bulkdel.engine.progress import LIMITS, Snapshot
 from bulkdel.errors import BulkdelError, FileFailed, UsageError
 from bulkdel.format import until_words
+from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import Plan
 
@@ -40,6 +41,7 @@ class Steering:
     def __init__(self, run: Run, plan: Plan) -> None:
         self._run = run
         self._log = str(plan.checkpoint)
+        self._shares_rate = ADDRESS in plan.arguments.environ
 
     async def apply(self, command: str, by: By) -> Answer:
         """Obey a command such as `rate 10`. A command that is refused changes nothing, and the answer says why.
@@ -110,6 +112,8 @@ class Steering:
         self._run.set_rate(rate, by)
         moment = self._snapshot
         said = f"at most {rate:g} requests/s from now on" if rate else "no limit of the rate from now on"
+        if not rate and self._shares_rate:
+            said = "no limit of its own from now on; the rates that the runs of its batch share still hold"
         if moment.binding == Source.SCHEDULE:
             return f"{said}; the schedule allows {moment.limits[Source.SCHEDULE]:g} now"
         if moment.slowed is not None:
