@@ -313,6 +313,9 @@ def test_a_plan_refuses_a_time_that_is_none(tmp_path: Path) -> None:
     file = written(tmp_path, 'not_after = "25:99"\n' + BEGIN)
     with pytest.raises(UsageError, match="--not-after '25:99'"):
         plan(BatchArguments(file, {}))
+    file = written(tmp_path, 'not_after = "2026-01-31T06:00Z"\n' + BEGIN)
+    with pytest.raises(UsageError, match="--not-after '2026-01-31T06:00Z': has passed"):
+        plan(BatchArguments(file, {}))
 
 
 BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'

@@ -118,8 +118,7 @@ class BatchArguments:
 def plan(arguments: BatchArguments) -> int:
     """Plan every run, and show one table. Returns the first exit code of the runs that cannot begin."""
     batch = arguments.batch()
-    if batch.not_after is not None:
-        until_of(batch.not_after, datetime.now(UTC))  # raises UsageError now, not at night
+    _until(batch)  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
         children = Children(engine)
@@ -151,9 +150,7 @@ def plan(arguments: BatchArguments) -> int:
 def run(arguments: BatchArguments) -> int:
     """Run or resume every run of the batch. Returns the exit code: the first that applies to one of the runs."""
     batch = arguments.batch()
-    until = None if batch.not_after is None else until_of(batch.not_after, datetime.now(UTC))
-    if until is not None and until <= datetime.now(UTC):
-        raise UsageError(f"--not-after {batch.not_after!r}: has passed. Nothing was sent. Give a later time")
+    until = _until(batch)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
         night = Night(batch, arguments, until, engine)
         return run_loop(night.run(), signals, night.progress_text, night.drain)
@@ -488,6 +485,17 @@ async def _plan_all(
             return replace(planned, complete=was_complete and planned.values.get("complete", False))
 
     return list(await asyncio.gather(*map(plan_one, batch.runs)))
+
+
+def _until(batch: Batch) -> datetime | None:
+    """Return when the batch has to stop. Raises UsageError for what is no time, and for a time that has passed."""
+    if batch.not_after is None:
+        return None
+    now = datetime.now(UTC)
+    until = until_of(batch.not_after, now)
+    if until <= now:
+        raise UsageError(f"--not-after {batch.not_after!r}: has passed. Nothing was sent. Give a later time")
+    return until
 
 
 def _make(folder: Path) -> None:
