@@ -328,7 +328,10 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + "rat = 2\n", r"number 1: unknown key 'rat'; 'rate'?"),
         (BEGIN + "max_refusd = 1\n", "'max_refused'?"),
         (BEGIN + 'parameters = { ap = "x" }\n', "parameters of delete-users: unknown key 'ap'"),
+        (BEGIN + 'parameters = { ap = "x" }\n', "unknown key 'ap'. It has none$"),
         (BEGIN.replace("delete-users", "kick-users") + 'parameters = { ap = "x" }\n', "'app'?"),
+        (BEGIN + 'backup = "b/{nam}.gz"\n', r"\(a\), backup: \{nam\} stands for nothing. \{name\} stands"),
+        ('[defaults]\nexclude = ["k", "{name}{run_id}"]\n' + BEGIN, r"exclude: \{run_id\} stands for nothing"),
         (BEGIN.replace("delete-users", "delete-user"), "delete-user"),
         (BEGIN + "confirm = 5\n", "confirm: cannot be given for one run; the batch is confirmed as a whole"),
         (BEGIN + "shards = 2\n", "processes already"),
@@ -404,6 +407,9 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
     assert "--on ray" in str(BatchArguments(tmp_path / "night.toml", {}, on="ray").line)
 
 
+APP = 'parameters = { app = ["of {name}", "{id}"] }\n'
+
+
 def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
     head = '[defaults]\nbackup = "b/{name}.gz"\nstore = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
     text = (
@@ -416,6 +422,10 @@ def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
     assert a.options == {"backup": "b/a.gz", "store": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
     assert (b.export, b.credentials_file, str(b.log_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
     assert "--checkpoint" not in a.words("run")
+    more = 'id_pattern = "{x}[0-9]{8}"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "ID_{name}" }\n'
+    (one,) = read_batch(written(tmp_path, BEGIN.replace("delete-users", "kick-users") + more + APP)).runs
+    assert (one.credentials, one.parameters) == ({"GENAUTH_ACCESS_KEY_ID": "ID_a"}, {"app": ["of a", "{id}"]})
+    assert one.options == {"id_pattern": "{x}[0-9]{8}"}
 
 
 def test_which_runs_are_meant(tmp_path: Path) -> None:

@@ -77,6 +77,11 @@ BETWEEN_ITEMS = ";"
 NAME_HERE = "{name}"
 """In a text of a run or of the defaults: the name of the run."""
 
+OWN_BRACES = ("id_pattern", "note", "notify", "on_event")
+"""Options whose texts may have words in braces of their own. So may the texts of a table."""
+
+_IN_BRACES = re.compile(r"\{[A-Za-z_]\w*\}")
+
 APART = ("backup", "archive")
 """Options that name what a run writes. No two runs may have the same."""
 
@@ -366,10 +371,19 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _named(value: Any, name: str) -> Any:
-    """The value with the name of the run in the place of `{name}`."""
+    """The value with the name of the run in the place of `{name}`, also in a list or a table."""
     if isinstance(value, str):
         return value.replace(NAME_HERE, name)
+    if isinstance(value, dict):
+        return {key: _named(item, name) for key, item in value.items()}
     return [_named(item, name) for item in value] if isinstance(value, list) else value
+
+
+def _check_words(value: Any, where: str) -> None:
+    """Refuse another word in braces than `{name}`."""
+    for text in _listed(value):
+        if isinstance(text, str) and (found := _IN_BRACES.search(text.replace(NAME_HERE, ""))) is not None:
+            raise UsageError(f"{where}: {found[0]} stands for nothing. {NAME_HERE} stands for the name of the run")
 
 
 def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
@@ -386,6 +400,9 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
             f"{where}, name {name!r}: is also the name of a folder. Write letters, digits, dots, hyphens and "
             f"underscores, at most {NAME_MAX}, the first a letter or a digit"
         )
+    for key, value in keys.items():
+        if key not in OWN_BRACES:
+            _check_words(value, f"{where} ({name}), {key}")
     where, keys = f"{where} ({name})", {key: _named(value, name) for key, value in keys.items()}
     job = load_job(_text(keys["job"], f"{where}, job"))
     check_type(job)
@@ -435,8 +452,8 @@ def _credentials(where: str, table: Any) -> dict[str, str]:
 def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in table:
         if name not in known:
-            what = _meant(name, known) or (f". It has {', '.join(known)}" if len(known) < len(BATCH_KEYS) else "")
-            raise UsageError(f"{where}: unknown key {name!r}{what}")
+            few = f". It has {', '.join(known) or 'none'}" if len(known) < len(BATCH_KEYS) else ""
+            raise UsageError(f"{where}: unknown key {name!r}{_meant(name, known) or few}")
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
