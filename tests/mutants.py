@@ -529,6 +529,13 @@ MUTANTS = (
         "integration/test_download.py::test_patience",
     ),
     Mutant(
+        "a command that reads asks only this folder for the copy of a pipe",
+        "runner/bulkdel/export/reopen.py",
+        "if in_store(path) and export is None and",
+        "if in_store(path) and export is not None and",
+        "e2e/test_store.py::test_commands_that_read_fetch_the_copy_of_a_pipe",
+    ),
+    Mutant(
         "the signature of an address is shown",
         "runner/bulkdel/core/address.py",
         'return f"{shown}?{HIDDEN}" if address.query else shown',

@@ -379,3 +379,37 @@ def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
         assert (there / "store.input").read_bytes() == it.export.read_bytes()
         assert (there / "store.input").stat().st_mode & 0o777 == 0o600
         assert it.effects(IDS) == [1] * 600
+
+
+def test_commands_that_read_fetch_the_copy_of_a_pipe(tmp_path: Path) -> None:
+    """In another folder: each row has its outcome and its id. No copy is left there, and `forget` fetches none."""
+    url, here, there = f"file://{tmp_path}/store", tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24]) as it:
+        words = [str(word) if word != it.export else "-" for word in it.args]
+        backup = ("--backup", f"file://{tmp_path}/users.jsonl.gz")
+        ran = bulkdel(*words, "--store", url, *backup, input=it.export.read_bytes(), cwd=here)
+        assert ran.code == 0, ran.err
+        results = bulkdel("results", url, cwd=there)
+        assert results.code == 0, results.err
+        assert [row["id"] for row in map(json.loads, results.out.splitlines())] == IDS[:100]
+        verified = bulkdel("verify", url, "--host", it.served.url, "--rate", 0, "--json", cwd=there)
+        assert (verified.code, verified.summary["gone"]) == (0, 100), verified.err
+        reported = bulkdel("report", url, "--title", "Leavers", "--out", "report.json", cwd=there)
+        assert (reported.code, '"Leavers"' in (there / "report.json").read_text()) == (0, True), reported.err
+        forgotten = bulkdel("forget", url, cwd=there)
+        assert (forgotten.code, forgotten.err) == (1, "There is nothing to remove.\n")
+        assert f"left    {url}/input, the copy of the pipe: it is in a store" in forgotten.out
+        assert [path.name for path in there.iterdir()] == ["report.json"]
+        restored = bulkdel("restore", url, "--host", it.served.url, "--passwords", "none", "--plan", cwd=there)
+        assert "100 rows of" in restored.out, restored.err
+        packed = bulkdel("pack", url, "--out", "run.tar.gz", cwd=there)
+        assert packed.code == 0, packed.err
+        unpacked = bulkdel("unpack", "run.tar.gz", "--to", "unpacked", cwd=there)
+        assert unpacked.code == 0, unpacked.err
+        assert (there / "unpacked/store.input").read_bytes() == it.export.read_bytes()
+        (tmp_path / "store/input/000000000001").unlink()
+        lost = bulkdel("results", url, cwd=there)
+        assert (lost.code, f"{here}/-: No such file" in lost.err) == (3, True), lost.err
+        assert bulkdel("results", url, cwd=here).code == 0

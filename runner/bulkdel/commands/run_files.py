@@ -29,8 +29,9 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
 from bulkdel.export.download import Source, source_of
-from bulkdel.export.reopen import Reopened
+from bulkdel.export.reopen import Reopened, stored_parts
 from bulkdel.export.spool import part_of
+from bulkdel.export.stored_copy import FOLDER
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED
@@ -270,6 +271,8 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
         yield Named(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]), resumable)
+    if in_store(log) and next(stored_parts(log), None) is not None:
+        yield Named(log / FOLDER, "the copy of the pipe")
     yield Named(source_of(copy), "what it is a copy of", wanted=resumable)
     part = part_of(copy)
     yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")

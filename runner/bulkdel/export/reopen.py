@@ -1,10 +1,12 @@
 """An earlier run, opened again to be read: its log and its export, which must be the same bytes.
 
-Used by `results` and `verify`. Takes no lock and writes nothing, so a run may be under way.
+Used by `results` and `verify`. Takes no lock and keeps no file, so a run may be under way.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,17 +14,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from bulkdel.checkpoint.index import LogIndex, RowResult
+from bulkdel.checkpoint.reader import unreachable
 from bulkdel.core.id_type import IdType
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.durable import write_all
+from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_rows
 from bulkdel.export.download import Source
 from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import checked_blocks
 from bulkdel.export.lines import whole_lines
+from bulkdel.export.stored_copy import FOLDER
 from bulkdel.job import Job, load_job
 from bulkdel.settings import SPOOLED
-from bulkdel.store_path import beside
+from bulkdel.store.parts import parts_of
+from bulkdel.store_path import StorePath, beside, in_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,16 @@ class RunExport:
     def open(cls, path: Path, progress: Progress, export: str | None, stack: ExitStack) -> Self:
         """Open the export; `stack` closes it. path, progress: of the log. export: its path, if it has moved.
 
-        Raises NotAcceptable when it is not the one that the run had.
+        Raises NotAcceptable when it is not the one that the run had, FileFailed when there is no room for the copy of
+        a pipe.
         """
         pinned = progress.header.pinned
         job = load_job(pinned["job"])
         name = export or _where(path, progress.header.export_path)
         moved = "If the export has moved: --export PATH"
         try:
-            opened = stack.enter_context(open_export(name))
+            stored = _stored_copy(path) if in_store(path) and export is None and not Path(name).is_file() else None
+            opened = stack.enter_context(stored or open_export(name))
         except NotAcceptable as error:
             if export is None and (at := _forgotten(path, progress)) is not None:
                 raise NotAcceptable(
@@ -60,7 +68,7 @@ class RunExport:
         found = fingerprint(opened)
         if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
             raise NotAcceptable(
-                f"{name}: is not the export of this run: its SHA-256 is {found.sha256}, the run read "
+                f"{opened.path}: is not the export of this run: its SHA-256 is {found.sha256}, the run read "
                 f"{pinned['sha256']}. {moved}"
             )
         source: dict[str, Any] = dict(pinned["source"])
@@ -132,6 +140,33 @@ def _where(path: Path, recorded: str) -> str:
         return recorded
     near = copy.with_name(Path(recorded).name)
     return next((str(each) for each in (copy, near) if each.is_file()), recorded)
+
+
+def _stored_copy(log: StorePath) -> Export | None:
+    """The copy of a pipe in the store of a log, fetched into a file without a name; None when the store has none.
+
+    So a command that only reads leaves no personal data behind. The file lies in the current folder, because /tmp may
+    be memory. Raises NotAcceptable for a store that cannot be read, FileFailed when the file cannot be written.
+    """
+    folder = beside(log, "").absolute().parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for part in stored_parts(log):
+                write_all(file.fileno(), part)
+            return Export(os.dup(file.fileno()), str(log / FOLDER)) if os.fstat(file.fileno()).st_size else None
+    except OSError as error:
+        raise FileFailed(
+            f"{folder}: {error.strerror}. The copy of the pipe is fetched there from {log}. Make room, then run this "
+            "again."
+        ) from error
+
+
+def stored_parts(log: StorePath) -> Iterator[bytes]:
+    """The copy of a pipe in the store of a log; nothing when there is none. Raises NotAcceptable."""
+    try:
+        yield from parts_of(log / FOLDER)
+    except OSError as error:
+        raise unreachable(log, error) from error
 
 
 def _forgotten(path: Path, progress: Progress) -> str | None:
