@@ -536,6 +536,13 @@ MUTANTS = (
         "e2e/test_store.py::test_commands_that_read_fetch_the_copy_of_a_pipe",
     ),
     Mutant(
+        "the printed command names an object that cannot be compared with its copy",
+        "runner/bulkdel/safety/run_plan.py",
+        "address.shown != address.text or unknown",
+        "(address.shown != address.text and unknown)",
+        "e2e/test_far_exports.py::test_an_object_without_a_version",
+    ),
+    Mutant(
         "the signature of an address is shown",
         "runner/bulkdel/core/address.py",
         'return f"{shown}?{HIDDEN}" if address.query else shown',

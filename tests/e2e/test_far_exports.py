@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +97,36 @@ def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
         assert place.served.pool.deleted == len(IDS)
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
         assert (header["export_path"], header["export_object"]["bytes"]) == (address, len(rows(IDS)))
+
+
+@pytest.mark.parametrize("form", ["plan", "unconfirmed", "plan file", "store"])
+def test_an_object_without_a_version(tmp_path: Path, form: str) -> None:
+    """It cannot be compared with its copy, so the printed command names the copy. It begins the run and resumes it."""
+    url = f"file://{tmp_path}/store"
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    with far(here, rows(IDS)) as (place, address):
+        place.objects.etags = place.objects.dates = False
+        if form == "unconfirmed":
+            words = [*place.words("run", address, "--limit", 60)]
+            refused = bulkdel(*(word for word in words if word not in {"--confirm", place.ids}), cwd=here)
+            assert (refused.code, "To confirm:\n" in refused.err) == (2, True), refused.err
+            command = shlex.split(refused.err.split("To confirm:\n")[1].splitlines()[0])
+        else:
+            more = {"plan": (), "plan file": ("--out", "plan.json"), "store": ("--store", url)}[form]
+            planned = place.does("plan", address, "--json", "--limit", 60, *more)
+            assert planned.code == 0, planned.err
+            command = json.loads(planned.out)["command"]
+        asked = len(place.objects.asked)
+        command = [word for word in command if word != "--json"]
+        first = bulkdel(*command[1:], "--json", cwd=here)
+        assert first.code == 0, first.err
+        assert first.summary["deleted"] == 60
+        (again,) = (line for line in first.err.splitlines() if line.strip().startswith("bulkdel run"))
+        rest = bulkdel(*shlex.split(again)[1:], cwd=there if form == "store" else here)
+        assert (rest.code, place.served.pool.deleted) == (0, len(IDS)), rest.err
+        assert len(place.objects.asked) == asked
 
 
 def test_a_kill_while_it_is_read(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from bulkdel.format import located, printable
 from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
-from bulkdel.store_path import in_store
+from bulkdel.settings import SPOOLED
+from bulkdel.store_path import beside, in_store
 
 
 def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
@@ -28,9 +29,11 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
     terms = surroundings.terms_of(plan.arguments.settings)
-    spooled, address = export.file.spooled, address_of(plan.arguments.export)
-    if in_store(plan.checkpoint) and spooled is not None and address is None:
-        put_copy(spooled, plan.checkpoint, terms.patience_s, terms.means)
+    copy = beside(plan.checkpoint, SPOOLED)
+    # Where the printed command names the copy, it has to be found from any machine.
+    copied = address_of(plan.export_named) is None and (export.file.spooled is not None or export.file.is_file(copy))
+    if in_store(plan.checkpoint) and copied:
+        put_copy(copy, plan.checkpoint, terms.patience_s, terms.means)
     return surroundings.create_log(plan.checkpoint, header_of(plan, confirmed, surroundings), export.skipped, terms)
 
 

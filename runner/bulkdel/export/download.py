@@ -169,10 +169,15 @@ def _checked(address: Address, copy: Path, fetching: Fetching, *, resumed: bool)
         raise NotAcceptable(
             f"{reason}. So it is not known whether {copy} is still a copy of it. Nothing was sent. {_ways(copy)}"
         ) from None
-    if source.version.differs(now) or not now.known:
-        why = f"has changed since {source.at}, when it was copied" if now.known else "has no version to compare"
+    if not now.known:
         raise ExportChanged(
-            f"{address.shown}: {why} ({copy} holds {source.version}; now it is {now}). Nothing was sent. {_ways(copy)}"
+            f"{address.shown}: has no version (ETag, time of the last change), so it cannot be compared with {copy}, "
+            f"which was read at {source.at}. Nothing was sent. {_ways(copy)}"
+        )
+    if source.version.differs(now):
+        raise ExportChanged(
+            f"{address.shown}: has changed since {source.at}, when it was copied ({copy} holds {source.version}; now "
+            f"it is {now}). Nothing was sent. {_ways(copy)}"
         )
     return source
 

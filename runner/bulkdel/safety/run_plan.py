@@ -302,9 +302,8 @@ class Plan:
     def line(self) -> CommandLine:
         """The command line that resumes this checkpoint.
 
-        It names the copy of an export that was piped or whose address has a secret in it, but the file of which only
-        the rows were copied. It names --not-after with
-        its date, so that it means the same on the next day.
+        It names the export as `export_named` does, and --not-after with its date, so that it means the same on the
+        next day.
         """
         line = self.whole_line
         return line if self.arguments.approved is None else self.arguments.approved.shortened(line)
@@ -327,14 +326,19 @@ class Plan:
 
     @property
     def export_named(self) -> str:
-        """The export as a command names it: that of a pipe, or of an address with a secret, by its copy."""
+        """The export as a command names it: that of a pipe, or of an address with a secret, by its copy.
+
+        So is an object without a version, because it cannot be compared with its copy. The file of which only the rows
+        were copied is named itself.
+        """
         address, copy = address_of(self.arguments.export), self.export.file.spooled
         source = self.export.source
         of_a_table = (
             address is None and self.arguments.export != "-" and source is not None and source.table is not None
         )
-        copied = copy is not None and not of_a_table and (address is None or address.shown != address.text)
-        return str(copy) if copied else self.arguments.export
+        unknown = source is not None and not source.version.known
+        by_copy = address is None or address.shown != address.text or unknown
+        return str(copy) if copy is not None and by_copy and not of_a_table else self.arguments.export
 
     @property
     def confirming_line(self) -> CommandLine:
