@@ -219,3 +219,32 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
         assert (one.pool.deleted, two.pool.deleted) == (120, 100)
         # Read by the first plan. The second plan and the run only ask whether it is the same version.
         assert [asked.path for asked in bucket.asked].count("/exports/users.jsonl") == 3
+
+
+def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -> None:
+    """`batch plan` says so, and `batch run` sends what that plan has confirmed."""
+    with object_server(tls=False) as objects, sandbox(IDS) as served:
+        objects.etags = objects.dates = False
+        address = objects.put("/exports/users.jsonl", rows(IDS))
+        night = tmp_path / "night.toml"
+        credentials = ", ".join(f'{name} = "{name}"' for name in KEYS)
+        night.write_text(
+            f"""[defaults]
+            job = "delete-users"
+            rate = 0
+            credentials = {{{credentials}}}
+            [[run]]
+            name = "far"
+            export = "{address}"
+            host = "{served.url}"
+            """
+        )
+        refused = bulkdel("batch", "plan", night, env=KEYS)
+        assert refused.code == 3, refused.err
+        copy = "night/far/checkpoint.jsonl.input"
+        assert f'export has no version: set it to "{copy}"' in refused.out
+        night.write_text(night.read_text().replace(address, copy))
+        planned = bulkdel("batch", "plan", night, "--json", env=KEYS)
+        assert planned.code == 0, planned.err
+        ran = bulkdel(*json.loads(planned.out)["command"][1:], env=KEYS)
+        assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err

@@ -478,7 +478,8 @@ async def _plan_all(
             words = run.words("plan", {"json": True, "log_format": "json"})
             work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
-            planned = planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
+            wanted = {**run.options, "export": run.export}
+            planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)
             if still is Still.OTHER_EXPORT and planned.trouble:
                 return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")
             # The export of a complete run, such as a workbook, may be compared only by its plan.

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import BatchConfirmed, BatchHeader, BatchRunEnded, Entry, Session, Unreadable
 from bulkdel.core.plan_digest import digest_of_all
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
@@ -88,26 +89,43 @@ def planned_run(
 ) -> PlannedRun:
     """Judge what `plan` has found: whether the run can begin.
 
-    wanted: the options of the run. values: of the plan. exit_code, error: how the process of the plan has ended.
+    wanted: the options of the run, and its export. values: of the plan. exit_code, error: how the process of the plan
+        has ended.
     """
-    kinds = values.get("trouble", ())
-    pool, host = wanted.get("pool"), values.get("confirm_host")
     if exit_code or not values:
         return PlannedRun(
             name, trouble=error or f"its plan ended with exit code {exit_code}", exit=exit_code or EXIT_REMAINING
         )
+    return PlannedRun(name, values, *_trouble(wanted, values))
+
+
+def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, int]:
+    """Why the run of a plan cannot begin, and its exit code; an empty text and 0 when it can."""
+    kinds = values.get("trouble", ())
+    pool, host = wanted.get("pool"), values.get("confirm_host")
+    if _cannot_be_compared(wanted, values):
+        return f'export has no version: set it to "{values["copy"]}"', EXIT_NOT_ACCEPTABLE
     if "not_signed_in" in kinds:
-        return PlannedRun(name, values, "it has no credentials", EXIT_USAGE)
+        return "it has no credentials", EXIT_USAGE
     if pool is not None and not values["complete"] and values["pool"] != pool:
-        return PlannedRun(
-            name, values, f"its credentials are of pool {values['pool']}, not {pool}", EXIT_NOT_ACCEPTABLE
-        )
+        return f"its credentials are of pool {values['pool']}, not {pool}", EXIT_NOT_ACCEPTABLE
     if "sample" in kinds:
-        return PlannedRun(name, values, "too few of its sampled ids exist: wrong pool or column?", EXIT_REMAINING)
+        return "too few of its sampled ids exist: wrong pool or column?", EXIT_REMAINING
     if host is not None and wanted.get("confirm_host") != host:
         text = f'[protect] hosts of its config has {host}. If that is meant, write confirm_host = "{host}"'
-        return PlannedRun(name, values, text, EXIT_USAGE)
-    return PlannedRun(name, values)
+        return text, EXIT_USAGE
+    return "", 0
+
+
+def _cannot_be_compared(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether the export is an object of which another version would not be recognised, and no log pins its bytes."""
+    found = values.get("object")
+    return (
+        address_of(str(wanted.get("export"))) is not None
+        and found is not None
+        and not values["checkpoint_exists"]
+        and not any(found[name] for name in ("etag", "version", "modified"))
+    )
 
 
 class Due(enum.StrEnum):
