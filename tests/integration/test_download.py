@@ -217,6 +217,15 @@ def test_no_room(web: Place) -> None:
     assert web.files == []
 
 
+@pytest.mark.parametrize("length", [300, 240])
+def test_a_name_that_is_too_long(web: Place, length: int) -> None:
+    """240 characters leave no room for the ending of the unfinished copy, or of the file beside it."""
+    folder = web.copy.parent
+    web.copy = folder / ("n" * length + ".input")
+    assert "shorter one: --checkpoint" in web.refused(UsageError)
+    assert list(folder.iterdir()) == []
+
+
 def test_the_copy_is_what_is_sent(web: Place) -> None:
     """A run with a log asks for nothing. Without one, the object has to be the same version still."""
     web.read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import shlex
@@ -26,7 +27,7 @@ from bulkdel.core.address import WEB, Address
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.durable import atomic_file, sync, sync_directory, write_all
-from bulkdel.errors import ExportChanged, FileFailed, Halted, NotAcceptable
+from bulkdel.errors import BulkdelError, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.spool import busy, open_part, part_of
@@ -416,7 +417,12 @@ async def _watched(step: Coroutine[Any, Any, T], on_progress: Step, words: Calla
             await asyncio.wait({task})
 
 
-def _failed(to: Path, address: Address, error: OSError) -> FileFailed:
+def _failed(to: Path, address: Address, error: OSError) -> BulkdelError:
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            f"{address.shown}: its name is too long for the file that it is copied to. Nothing was sent. Give a "
+            "shorter one: --checkpoint PATH"
+        )
     return FileFailed(
         f"{to}: {error.strerror}. {address.shown} is copied there first; nothing was sent. Make room in "
         f"{to.absolute().parent}, or name another --checkpoint, and run the same command again."
