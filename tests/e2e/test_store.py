@@ -413,3 +413,27 @@ def test_commands_that_read_fetch_the_copy_of_a_pipe(tmp_path: Path) -> None:
         lost = bulkdel("results", url, cwd=there)
         assert (lost.code, f"{here}/-: No such file" in lost.err) == (3, True), lost.err
         assert bulkdel("results", url, cwd=here).code == 0
+
+
+def test_a_store_that_cannot_be_written_any_more(tmp_path: Path) -> None:
+    """Another log would begin again from the first row. So a run that has a log is not told to take another one."""
+    store = tmp_path / "store"
+    with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24]) as it:
+        store.mkdir()
+        (store / "probe").touch()  # as a directory that may not be written: that is no obstacle for root
+        new = it.run("--store", f"file://{store}")
+        assert (new.code, "Give --store another store" in new.err) == (3, True), new.err
+        (store / "probe").unlink()
+        assert it.run("--store", f"file://{store}", "--limit", 50).code == 0
+        (store / "probe").rename(tmp_path / "probe")
+        (store / "probe").touch()
+        (store / "verify/1").mkdir(parents=True)
+        (store / "verify/1/probe").touch()
+        verify = ("verify", f"file://{store}", "--host", it.served.url)
+        for command in ((*it.args, "--store", f"file://{store}"), verify):
+            refused = bulkdel(*command)
+            assert (refused.code, "Make it writable as before" in refused.err) == (3, True), refused.err
+            assert "another store" not in refused.err
+        (store / "probe").unlink()
+        ended = it.run("--store", f"file://{store}")
+        assert (ended.code, ended.counts()) == (0, {"deleted": 100}), ended.err

@@ -15,14 +15,14 @@ from contextlib import suppress
 from typing import Any
 
 from bulkdel.checkpoint.licence import Licence, Terms
-from bulkdel.checkpoint.reader import F, LogKind, Reader, writer_of
+from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, writer_of
 from bulkdel.checkpoint.watch import session_of, wait_for_line
 from bulkdel.core.log_entries import Damaged, Entry, Session, Unreadable, decode_line, frame
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.store.certain import Creator, Getter, Taken
 from bulkdel.store.lines import LINES_A_ROLL, StoreLines, line_name, roll_name
-from bulkdel.store.probe import probe
+from bulkdel.store.probe import ANOTHER, AS_BEFORE, probe
 from bulkdel.store_path import StorePath
 
 ROLL_BYTES_MAX = 16 << 20
@@ -55,12 +55,12 @@ class StoreLog:
 
     recovered = None
 
-    def __init__(self, path: StorePath, kind: LogKind[Any], terms: Terms, nonce: str | None) -> None:
-        """Open the store. Raises NotAcceptable for one that cannot keep two runs apart."""
+    def __init__(self, path: StorePath, kind: LogKind[Any], terms: Terms, nonce: str | None, todo: str) -> None:
+        """Open the store. Raises NotAcceptable, with `todo`, for one that cannot keep two runs apart."""
         means = terms.means
         self._objects = means.open(path)
         self._getter = Getter(self._objects, terms.patience_s, means)
-        probe(self._objects, path, means)
+        probe(self._objects, path, means, todo=todo)
         self._kind = kind
         self._terms = terms
         self._creator = Creator(self._objects, terms.patience_s, means)
@@ -83,7 +83,8 @@ class StoreLog:
 
         The list of skipped rows must follow, by `commit`, and then `begin`. Raises NotAcceptable and OSError.
         """
-        log = cls(path, kind, terms, nonce)
+        # A verification belongs to a run in this store, so it cannot have another one.
+        log = cls(path, kind, terms, nonce, ANOTHER if kind is RUN else AS_BEFORE)
         try:
             while not log.seq:
                 if (line := log._lines.line(1)) is None:
@@ -102,7 +103,7 @@ class StoreLog:
 
         Raises NotAcceptable when another process writes it, and OSError.
         """
-        log = cls(path, kind, terms, nonce)
+        log = cls(path, kind, terms, nonce, AS_BEFORE)
         try:
             fold = log._fold = log._reader.replay()
             log._take_over_state()

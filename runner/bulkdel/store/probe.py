@@ -17,11 +17,18 @@ AT_ONCE = 16
 TRIES = 10
 """Probes: of one the decisive answer may be lost."""
 
-HELP = "Give --store another store, or leave it out and keep the log in a file (--checkpoint)"
+ANOTHER = "Give --store another store, or leave it out and keep the log in a file (--checkpoint)"
 
 
-def probe(objects: Objects, path: StorePath, means: Means = MEANS) -> None:
-    """Let 16 writers create one object at once. Raises NotAcceptable for a store that lets more than one do so."""
+AS_BEFORE = "Make it writable as before, then run the same command again"
+"""For a run whose log is there: with another log it would begin again from the first row."""
+
+
+def probe(objects: Objects, path: StorePath, means: Means = MEANS, *, todo: str = ANOTHER) -> None:
+    """Let 16 writers create one object at once. todo: the end of a refusal.
+
+    Raises NotAcceptable for a store that lets more than one do so, or none.
+    """
     why = ""
     for _ in range(TRIES):
         name, texts = f"probe/{secrets.token_hex(8)}", [b"%d\n" % number for number in range(AT_ONCE)]
@@ -32,7 +39,7 @@ def probe(objects: Objects, path: StorePath, means: Means = MEANS) -> None:
         if len(created) > 1:
             raise NotAcceptable(
                 f"{path}: {len(created)} of {AT_ONCE} writers created the same object, so two runs could not be kept "
-                f"apart. {HELP}"
+                f"apart. {todo}"
             )
         try:
             found = Getter(objects, READ_S, means).get(name) if created else None
@@ -42,9 +49,9 @@ def probe(objects: Objects, path: StorePath, means: Means = MEANS) -> None:
             if created and found == created[0]:
                 return
             if found is not None:
-                raise NotAcceptable(f"{path}: an object does not hold what its one writer has written. {HELP}")
+                raise NotAcceptable(f"{path}: an object does not hold what its one writer has written. {todo}")
         why = (failed[0].strerror or str(failed[0])) if failed else "no writer was told that it had created an object"
-    raise NotAcceptable(f"{path}: cannot be written: {why}. Nothing was sent. {HELP}")
+    raise NotAcceptable(f"{path}: cannot be written: {why}. Nothing was sent. {todo}")
 
 
 def _created(attempt: Future[bool]) -> bool:
