@@ -52,7 +52,7 @@ class BucketObject:
         except (errors.PermissionDeniedError, errors.UnauthenticatedError):
             raise NotAcceptable(
                 f"{shown}: the credentials of this environment may not read it. Nothing was sent. Check which are used "
-                "(docs/remote.md), and their permissions."
+                "(docs/far-exports.md), and their permissions."
             ) from None
         except ValueError as error:
             raise UsageError(f"{shown}: cannot be read: {words_of(error)}. Copy it, and name the copy") from None
