@@ -5,6 +5,7 @@ The faults of a test are taken one a request, in order; then the server is sound
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import socket
@@ -51,7 +52,10 @@ class Asked:
 
 
 class ObjectServer(ThreadingHTTPServer):
-    """objects: their bytes by path. ranges, etags, dates, if_match: whether the server has these."""
+    """objects: their bytes by path. ranges, etags, dates, if_match: whether the server has these.
+
+    zips: whether it compresses a whole object while it sends it; a part is that of the object itself.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -62,6 +66,7 @@ class ObjectServer(ThreadingHTTPServer):
         self.faults: deque[Fault] = deque()
         self.asked: list[Asked] = []
         self.ranges = self.etags = self.dates = self.if_match = True
+        self.zips = False
         self.gone = threading.Event()
         self.tls = tls
         if tls:
@@ -118,6 +123,8 @@ class _Answering(BaseHTTPRequestHandler):
                 self._put(416, {"content-range": f"bytes */{len(data)}"}, b"<Error/>")
                 return
             fields["content-range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if served.zips and not start:
+            fields["content-encoding"], data = "gzip", gzip.compress(data)
         self._put(206 if start else 200, fields, data[start:], fault)
 
     def _put(self, status: int, fields: Mapping[str, str], body: bytes, fault: Fault = SOUND) -> None:

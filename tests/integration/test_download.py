@@ -226,6 +226,15 @@ def test_a_name_that_is_too_long(web: Place, length: int) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_server_that_compresses_what_it_sends(web: Place) -> None:
+    """What follows the last byte belongs to the object itself, so the object seems to have changed."""
+    web.served.zips = True
+    said = web.refused(NotAcceptable)
+    assert "Content-Encoding: gzip" in said
+    assert "changed" not in said
+    assert web.files == []
+
+
 def test_the_copy_is_what_is_sent(web: Place) -> None:
     """A run with a log asks for nothing. Without one, the object has to be the same version still."""
     web.read()

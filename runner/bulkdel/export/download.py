@@ -220,8 +220,8 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
         os.close(fd)
         return None
     try:
-        begun = _begun(address, copy, os.fstat(fd).st_size, fetching)
         download = _Download(address, fd, copy, fetching, to_name=True)
+        begun = _begun(address, copy, os.fstat(fd).st_size, fetching)
         asyncio.run(download.whole(*begun))
         assert download.source is not None, "all of it was read"
         try:
@@ -235,6 +235,12 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
             part.unlink()
             source_of(copy).unlink(missing_ok=True)
         os.close(fd)
+        if download.encoding:
+            raise NotAcceptable(
+                f"{address.shown}: the server sends it compressed (Content-Encoding: {printable(download.encoding)}), "
+                "so its length and its end cannot be checked. Nothing was sent, and what was read is removed. Copy it, "
+                "and name the copy."
+            ) from error
         raise NotAcceptable(
             f"{address.shown}: changed while it was read. Nothing was sent, and what was read is removed. When it is "
             "no longer written to, run the same command again."
@@ -268,6 +274,7 @@ class _Download:
         self._address, self._fd, self._to, self._to_name, self._fetching = address, fd, to, to_name, fetching
         self._done = self._furthest = self._synced = 0
         self.source: Source | None = None
+        self.encoding = ""  # of the latest response
 
     async def whole(self, source: Source | None = None, start: int = 0) -> None:
         """Read it. source, start: what an earlier process has read; the rest goes."""
@@ -284,6 +291,7 @@ class _Download:
         async with self._far.open(self._done, version) as opened:
             if version is None:
                 self._begin(opened.version)
+            self.encoding = opened.encoding
             if opened.start != self._done:
                 self._cut(opened.start)
             async for part in opened.parts:

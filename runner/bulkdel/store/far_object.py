@@ -72,12 +72,13 @@ class Version:
 class Opened:
     """The response to one request. start: the first byte of `parts`, which may be before the one that was asked for.
 
-    parts: the bytes, as they come. Raises Broken.
+    parts: the bytes, as they come. Raises Broken. encoding: how the server has encoded them, such as `gzip`.
     """
 
     version: Version
     start: int
     parts: AsyncIterator[bytes]
+    encoding: str = ""
 
 
 class FarObject(Protocol):

@@ -57,7 +57,7 @@ class WebObject:
             found, first = self._found(answered, start)
             if version is not None and version.differs(found):
                 raise Changed(f"{self._address.shown}: changed")
-            yield Opened(found, first, _parts(answered))
+            yield Opened(found, first, _parts(answered), answered.headers.get("content-encoding", ""))
 
     @asynccontextmanager
     async def _answered(self, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
