@@ -96,6 +96,14 @@ def test_no_limit_and_an_open_breaker() -> None:
     assert History(lambda: 0.0).add(status) is not None
 
 
+def test_a_run_that_was_killed_has_no_figures() -> None:
+    killed = {**SUMMARY, "requests": None, "retries": None, "throttled": None, "status": "killed"}
+    summaries = {"a": killed, "b": SUMMARY}
+    runs = [RunStatus(name, "x", running=False, rows=12, live={}, summary=each) for name, each in summaries.items()]
+    status = status_of_batch(HEAD, runs)
+    assert (status["requests"], status["throttled"], status["settled"]) == (9, 3, 20)
+
+
 def test_the_rows_of_a_summary() -> None:
     assert rows_of(SUMMARY) == {"deleted": 7, "absent": 1, "excluded": 1, "invalid": 1, "remaining": 2}
     assert rows_of({"exit_code": 4}) == {}

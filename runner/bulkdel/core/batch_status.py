@@ -81,7 +81,8 @@ def status_of_batch(head: Mapping[str, Any], runs: Sequence[RunStatus]) -> dict[
         "counts": dict(counts),
         "names": names,
         "left_out": sum(run.left_out for run in runs),
-        **{name: sum((run.summary or run.live).get(name, 0) for run in begun) for name in SUMMED},
+        # The log of a run that was killed has no figures: they are None.
+        **{name: sum((run.summary or run.live).get(name) or 0 for run in begun) for name in SUMMED},
         **now,
         "rate": {
             "allowed": sum(allowed) if all(allowed) else 0,
