@@ -233,7 +233,7 @@ def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
 @pytest.mark.campaign
 def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""
-    with night(tmp_path, {"a": 60, "b": 60}) as it:
+    with night(tmp_path, {"a": 150, "b": 150}) as it:
         it.write("a", "b", head=f"rate_over_all = {OVER_ALL}\n" + HEAD + "chunk_size = 1\n")
         options = it.confirmed()
         page = tmp_path / "page"
@@ -241,7 +241,7 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
         wait_until(lambda: all(run["settled"] > 5 for run in shown(page)["runs"]), process)
         status = shown(page)
-        assert (status["job"], status["rows"], status["state"]) == ("batch of 2 runs", 120, "sending")
+        assert (status["job"], status["rows"], status["state"]) == ("batch of 2 runs", 300, "sending")
         assert status["settled"] == sum(run["settled"] for run in status["runs"]) == status["counts"]["deleted"]
         metrics = asyncio.run(pageclient.ask(str(page), "GET", "/metrics")).body.decode()
         assert 'bulkdel_rows{job="batch of 2 runs"' in metrics
@@ -250,7 +250,7 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         refused = it.batch("ctl", "rate", "fast", "--only", "b")
         assert (refused.code, "b  refused: " in refused.out) == (2, True), refused
         running = it.batch("status", "--json").summary["runs"]
-        assert [(run["status"], run["live"]["plan"]["ids"]) for run in running] == [("running", 60), ("running", 60)]
+        assert [(run["status"], run["live"]["plan"]["ids"]) for run in running] == [("running", 150), ("running", 150)]
         second = it.batch("run", *options)
         assert (second.code, "another batch (pid" in second.err) == (3, True), second
         pid = it.pid_of("a")
@@ -261,13 +261,13 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         ran = finish(process)
         assert ran.code == 130, ran
-        assert 5 < sum(it.effects("b")) < 60
+        assert 5 < sum(it.effects("b")) < 150
         again = it.batch("run", *options, "--json")
         assert again.code == 0, again
-        assert it.effects("b") == [1] * 60
+        assert it.effects("b") == [1] * 150
         assert [run["status"] for run in again.summary["runs"]] == ["complete", "complete"]
         assert again.summary["totals"]["remaining"] == 0
-        assert it.effects("a") == [1] * 60
+        assert it.effects("a") == [1] * 150
         times = [at for pool in it.pools.values() for at in pool.ledger.arrivals]
         late = 0.1 * OVER_ALL  # what a busy machine delays arrives with what comes after it
         assert beyond(times, OVER_ALL, 2) <= late, sorted(times)
