@@ -476,6 +476,27 @@ MUTANTS = (
         "e2e/test_shards.py::test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did",
     ),
     Mutant(
+        "a frozen shard keeps the patience of the others",
+        "runner/bulkdel/fleet/shard_states.py",
+        "return self.figures.silent_s + self.told_s",
+        "return self.figures.silent_s",
+        "e2e/test_shards.py::test_a_frozen_shard_does_not_keep_the_patience_of_the_others",
+    ),
+    Mutant(
+        "the hash of a log that a lost process may go on with is noted",
+        "runner/bulkdel/fleet/shard_processes.py",
+        "shard.leave_process(lost=end is ProcessEnd.LOST)",
+        "shard.leave_process(lost=end is ProcessEnd.KILLED)",
+        "integration/test_ray_actor.py::test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session",
+    ),
+    Mutant(
+        "a signal does not end the wait for the processes of an earlier session",
+        "runner/bulkdel/fleet/sharded_session.py",
+        "ended_before(self._drain.begun.wait(), beginning)",
+        "ended_before(asyncio.sleep(9), beginning)",
+        "e2e/test_shards.py::test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session",
+    ),
+    Mutant(
         "--max-refused is that of each shard",
         "runner/bulkdel/fleet/shard.py",
         'ANY_SHARE = "100%"',

@@ -6,6 +6,7 @@ The oracle is the server: its effects per id, and the times of its arrivals.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
 import json
 import os
@@ -23,6 +24,7 @@ import pytest
 
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.licence import Terms
+from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import shard_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
@@ -374,6 +376,53 @@ def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
         assert set(store.written.values()) == {1}, "no object was written twice"
         status = bulkdel("status", url, "--audit", env=store.environ)
         assert (status.code, set(store.get_lies)) == (0, set(PASSING)), status
+
+
+@pytest.mark.campaign
+def test_a_frozen_shard_does_not_keep_the_patience_of_the_others(tmp_path: Path) -> None:
+    """Its last figures say that the server has just answered. They grow old."""
+    ids = user_ids(3_000, seed=67)
+    with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5, "--patience", 3, "--drain-s", 1, shards=2) as it:
+        process = it.start()
+        it.wait_until_deleted(200)
+        frozen, _ = processes_of_shards(process.pid)
+        os.kill(frozen, signal.SIGSTOP)
+        it.switch(share_drop_before=1.0)
+        began = time.monotonic()
+        ran = finish(process)
+        assert (ran.code, "useful response" in ran.err) == (4, True), ran
+        assert_in_time(time.monotonic() - began < 25)
+
+
+def test_a_frozen_shard_is_killed_after_the_patience_and_started_again(tmp_path: Path) -> None:
+    ids = user_ids(2_000, seed=68)
+    with sharded(tmp_path, ids, "--rate", 100, "--chunk-size", 5, "--patience", 3, shards=2) as it:
+        process = it.start()
+        it.wait_until_deleted(200)
+        os.kill(processes_of_shards(process.pid)[0], signal.SIGSTOP)
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 2_000, "duplicate": 200}), ran
+        assert set(it.effects(ids)) == {1}
+
+
+def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path: Path) -> None:
+    ids = user_ids(3_000, seed=69)
+    with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
+        stopped_in_the_middle(it)
+        sent = it.served.ledger.by_path[DELETE_PATH]
+        with shard_log(it.log, 1).open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            process = it.start()
+            wait_until(lambda: it.log.read_bytes().count(b"\n") > 0 and is_locked(it.log), process)
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            ran = finish(process)
+            assert (ran.code, ran.summary["remaining"]) == (130, len(ids) - it.served.pool.deleted), ran
+            assert_in_time(time.monotonic() - began < 4)
+        assert it.served.ledger.by_path[DELETE_PATH] == sent
+        assert bulkdel(*it.args).code == 0
+        assert set(it.effects(ids)) == {1}
 
 
 def stopped_in_the_middle(it: Case) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
@@ -29,6 +30,7 @@ from bulkdel.job import load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
+from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_shards import export_of
 from tests.harness import KEYS, POOL, case, sandbox, user_ids
@@ -244,6 +246,23 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path)
         await exited(cut_off.actor)
         sent = sum(size * count for size, count in served.ledger.chunk_sizes.items())
         assert sent - len(ids) <= 8 * 10
+
+
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tmp_path: Path) -> None:
+    """Its hash is not noted: it lives until it hears nothing for a while, and a commit renews its licence meanwhile."""
+    ids, nodes = user_ids(2_400, seed=59), Nodes()
+    async with sent_on(nodes, tmp_path, ids) as (served, opened):
+        await deleted(served, 200)
+        nodes.calls[0].silent = True
+        opened.drain()
+        async with asyncio.timeout(60):
+            await opened.finished()
+        stop = read_log(store_path(f"file://{tmp_path}/store")).progress.stop
+        assert stop is not None
+        assert len(stop.facts["shards"]) == 1
+        await nodes.calls[0].actor.kill()
+        await exited(nodes.calls[0].actor)
 
 
 @pytest.mark.usefixtures("_keys_on_nodes")

@@ -232,7 +232,7 @@ class Shards:
     """
 
     def __init__(self, path: Path, *, partly: bool, patience_s: float) -> None:
-        """path: of the log of the run. patience_s: see `reading`."""
+        """path: of the log of the run. patience_s: see `reading`; after one that could not be read there is none."""
         self._path = path
         self._partly = partly
         self._patience_s = patience_s
@@ -254,15 +254,15 @@ class Shards:
 
         The logs of all shards are there before the first session of the run.
         """
-        path = shard_log(self._path, number)
-        if is_fresh(path, patience_s=self._patience_s):
+        path, patience_s = shard_log(self._path, number), 0.0 if self.unread else self._patience_s
+        if is_fresh(path, patience_s=patience_s):
             if run.sessions:
                 raise NotAcceptable(
                     f"{path}: is missing or empty. It says what was sent of shard {number}, so without it ids could be "
                     "sent again. Put it back where it was, beside the log of the run; then run the same command again."
                 )
             return
-        with reading(path, RUN, patience_s=self._patience_s) as reader:
+        with reading(path, RUN, patience_s=patience_s) as reader:
             shard: Progress | None = None
             for entries in reader.commits():
                 more = iter(entries)

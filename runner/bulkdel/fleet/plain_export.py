@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 
 from bulkdel.core.address import address_of
 from bulkdel.durable import write_all
-from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.errors import Drained, FileFailed, NotAcceptable
 from bulkdel.export import Fingerprint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.download import Fetching
@@ -43,8 +44,8 @@ class PlainExport:
     elsewhere: Mapping[str, Any] | None = None
 
 
-def plain_export(plan: Plan, stack: ExitStack) -> PlainExport:
-    """The bytes for processes on this machine. Blocks.
+def plain_export(plan: Plan, stack: ExitStack, stopped: threading.Event) -> PlainExport:
+    """The bytes for processes on this machine. Blocks; raises Drained soon after `stopped` was set.
 
     A compressed export is decompressed once, to a file without a name.
     """
@@ -55,6 +56,8 @@ def plain_export(plan: Plan, stack: ExitStack) -> PlainExport:
     try:
         copy = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the stack closes it
         for block in _decompressed(plan):
+            if stopped.is_set():  # before the file is closed
+                raise Drained("the run was drained; nothing was sent")
             write_all(copy.fileno(), block)
     except OSError as error:
         raise FileFailed(
@@ -65,13 +68,13 @@ def plain_export(plan: Plan, stack: ExitStack) -> PlainExport:
     return PlainExport(copy.fileno(), fingerprint(plain))
 
 
-def export_for_all_machines(plan: Plan, stack: ExitStack) -> PlainExport:
+def export_for_all_machines(plan: Plan, stack: ExitStack, stopped: threading.Event) -> PlainExport:
     """The bytes for processes on any machine. Blocks. Raises FileFailed when they cannot be put into the store.
 
     Only what other machines cannot read is put there: a compressed export, and one that lies at a secret address. The
     copy of a pipe is there already.
     """
-    found, store, address = plain_export(plan, stack), plan.checkpoint, address_of(plan.arguments.export)
+    found, store, address = plain_export(plan, stack, stopped), plan.checkpoint, address_of(plan.arguments.export)
     assert isinstance(store, StorePath), "it was checked"
     compressed, file = plan.export.dialect.compression != "none", plan.export.file
     source = plan.export.source

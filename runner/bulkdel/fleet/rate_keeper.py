@@ -45,6 +45,8 @@ class RateKeeper:
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._numbers = count(1)
         self._news = asyncio.Event()  # something was said since the last division
+        self._failed = asyncio.Event()
+        self._failure: Exception | None = None
 
     def address(self, group: str) -> KeeperAddress:
         """What a process of this group has to know."""
@@ -79,7 +81,21 @@ class RateKeeper:
         return self._shares.pause_s(group, self._clock())
 
     async def divide(self) -> None:
-        """Divide again and again, and send the shares that are due, until cancelled."""
+        """Divide again and again, and send the shares that are due, until cancelled. See `watch_failure`."""
+        try:
+            await self._divide()
+        except Exception as error:
+            self._failure = error
+            self._failed.set()
+            raise
+
+    async def watch_failure(self) -> None:
+        """Wait until nothing is divided any more, because of an error in the program, and raise that."""
+        await self._failed.wait()
+        assert self._failure is not None, "it is set first"
+        raise self._failure
+
+    async def _divide(self) -> None:
         while True:
             self._news.clear()
             for share in self._shares.due(self._clock()):

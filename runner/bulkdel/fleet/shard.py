@@ -75,8 +75,10 @@ async def _work(arguments: RunArguments, channel: socket.socket, export: int | N
         try:
             order = message_of(await reader.readline())
             assert isinstance(order, Order), "it is the first line"
-            plan, log = await asyncio.to_thread(_prepared, arguments, order, export, stack)
-            process = _Process(plan, log, order, reader, writer)
+            preparing = asyncio.create_task(asyncio.to_thread(_prepared, arguments, order, export, stack))
+            wanted = await _hear_until(preparing, reader, order.wanted)
+            plan, log = await preparing
+            process = _Process(plan, log, replace(order, wanted=wanted), reader, writer)
             ended = await process.run()
         except BulkdelError as error:
             writer.write(line_of(Failed(error.exit_code, str(error))))
@@ -87,6 +89,28 @@ async def _work(arguments: RunArguments, channel: socket.socket, export: int | N
         writer.close()
         await writer.wait_closed()
     return 0
+
+
+async def _hear_until(
+    preparing: asyncio.Task[tuple[Plan, Checkpoint]], reader: asyncio.StreamReader, wanted: Wanted
+) -> Wanted:
+    """Hear the run until the shard is prepared. Returns what it wants then.
+
+    When the run is gone or drains, this process ends at once: it has sent nothing.
+    """
+    while not preparing.done():
+        reading = asyncio.create_task(reader.readline())
+        await asyncio.wait({preparing, reading}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            reading.cancel()  # what was not read yet stays in the reader
+            break
+        line = reading.result()
+        told = message_of(line) if line.endswith(b"\n") else DrainNow()
+        if isinstance(told, DrainNow):
+            signal.raise_signal(signal.SIGKILL)
+        if isinstance(told, Wanted):
+            wanted = told
+    return wanted
 
 
 class _Process:
@@ -121,7 +145,7 @@ class _Process:
     async def _obey(self) -> None:
         """Do what the run says, until it says nothing more."""
         with suppress(OSError):
-            while line := await self._reader.readline():
+            while (line := await self._reader.readline()).endswith(b"\n"):  # not one torn by the end of the run
                 self._do(message_of(line))
         self._session.drain()
         await asyncio.sleep(ORPHAN_S)

@@ -12,7 +12,7 @@ from bulkdel.checkpoint.reader import Log, is_fresh, read_log, shard_log
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header, shard_numbers
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import Drained, NotAcceptable
 from bulkdel.fleet.channel import Figures
 from bulkdel.fleet.shard_states import ShardState, ShardStates
 from bulkdel.settings import SendingSettings
@@ -37,16 +37,19 @@ class ShardLogs:
         self._logs = {number: shard_log(path, number) for number in shard_numbers(progress.header)}
 
     def begin(self, around: Surroundings, settings: SendingSettings, stopped: threading.Event) -> None:
-        """Make the logs, or check that they are as the last session has left them. Blocks until `stopped` is set.
+        """Make the logs, or check that they are as the last session has left them. Blocks; ends soon when stopped.
 
         All are there before the first session begins, so one that is missing later was lost. Raises NotAcceptable for
-        one that was lost or changed, or whose process is still under way.
+        one that was lost or changed, or whose process is still under way. Raises Drained when it was stopped.
         """
         self._wait_until_free(stopped)
-        if self._progress.sessions:
-            self._check_as_left()
-        else:
-            self._create(around, settings)
+        for number, log in self._logs.items():
+            if stopped.is_set():
+                raise Drained("the run was drained; nothing was sent")
+            if self._progress.sessions:
+                self._check_as_left(number, log)
+            else:
+                self._create(number, log, around, settings)
 
     def _wait_until_free(self, stopped: threading.Event) -> None:
         """Wait for the processes of a session that was killed: they end by themselves."""
@@ -60,24 +63,20 @@ class ShardLogs:
                 if stopped.wait(LOOK_S):
                     return
 
-    def _check_as_left(self) -> None:
-        """Compare with the hashes of the last session, if it has noted them: it was not killed."""
+    def _check_as_left(self, number: int, log: Path) -> None:
+        """Compare with the hash of the last session, if it has noted one: it was not killed."""
         stop = self._progress.stop if self._progress.under_way is None else None
-        noted = {} if stop is None else stop.facts.get("shards", {})
-        for number, log in self._logs.items():
-            wanted = noted.get(str(number))
-            if wanted is not None and self._read(log).sha256 != wanted:
-                raise NotAcceptable(
-                    f"{log}: is not as the last session left it, so ids could be sent again. Nothing was sent. Put the "
-                    "file back that was there; then run the same command again."
-                )
+        wanted = None if stop is None else stop.facts.get("shards", {}).get(str(number))
+        if wanted is not None and self._read(log).sha256 != wanted:
+            raise NotAcceptable(
+                f"{log}: is not as the last session left it, so ids could be sent again. Nothing was sent. Put the "
+                "file back that was there; then run the same command again."
+            )
 
-    def _create(self, around: Surroundings, settings: SendingSettings) -> None:
-        terms = around.terms_of(settings)
-        for number, log in self._logs.items():
-            if is_fresh(log, patience_s=self._patience_s):
-                header, skipped = shard_header(self._progress.header, self._progress.skipped, number)
-                around.create_log(log, header, skipped, terms).close()
+    def _create(self, number: int, log: Path, around: Surroundings, settings: SendingSettings) -> None:
+        if is_fresh(log, patience_s=self._patience_s):
+            header, skipped = shard_header(self._progress.header, self._progress.skipped, number)
+            around.create_log(log, header, skipped, around.terms_of(settings)).close()
 
     def states(self) -> ShardStates:
         """The shards, as their logs have them. Blocks."""

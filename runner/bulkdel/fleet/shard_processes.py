@@ -36,7 +36,7 @@ STARTS_MAX = 5
 START_AGAIN_S = 0.5
 """Seconds before it is started again, times how often it has ended."""
 
-LICENCE_LOOK_S = 0.25
+LICENCE_LOOK_S, SILENT_LOOK_S = 0.25, 1.0
 
 ERRORS = {kind.exit_code: kind for kind in (UsageError, NotAcceptable, FileFailed, Halted)}
 """By its exit code, why a process could not begin."""
@@ -154,20 +154,25 @@ class ShardProcesses:
             self._drain.begin(Stop(str(error), error=error))
             return ProcessEnd.FINISHED
         shard.place(placed)
+        end = ProcessEnd.KILLED
         try:
             placed.tell(line_of(self._control.wanted))  # it may have changed meanwhile
-            async with watching(self._drain.begin, self._drain_process(placed)):
-                return await self._hear(shard, placed)
+            async with watching(self._drain.begin, self._drain_process(placed), self._kill_silent(shard, placed)):
+                end = await self._hear(shard, placed)
         finally:
-            shard.lose_process()
+            shard.leave_process(lost=end is ProcessEnd.LOST)
             await placed.kill()  # it has ended, or this session ends early
+        return end
 
     async def _hear(self, shard: ShardState, placed: Placed) -> ProcessEnd:
         """Take in what a process says, until it has ended."""
-        end = ProcessEnd.KILLED
+        end, begun = ProcessEnd.KILLED, b""
         async for said in placed.poll():
             match said:
-                case Said(Stream.CHANNEL, line) if line.endswith(b"\n"):  # not one torn by the end of the process
+                case Said(Stream.CHANNEL, part) if not part.endswith(b"\n"):  # of a long line, or torn by its end
+                    begun += part
+                case Said(Stream.CHANNEL, part):
+                    line, begun = begun + part, b""
                     if self._take(shard, message_of(line)):
                         end = ProcessEnd.FINISHED
                 case Said(Stream.STDERR, line):
@@ -224,6 +229,16 @@ class ShardProcesses:
         await self._drain.begun.wait()
         placed.tell(line_of(DrainNow()))
         await asyncio.sleep(self._drain_s + KILL_AFTER_S)
+        await placed.kill()
+
+    async def _kill_silent(self, shard: ShardState, placed: Placed) -> None:
+        """Kill a process that has told nothing for --patience, such as one that is frozen. It is started again."""
+        while not (shard.heard and shard.told_s > self._patience_s):  # noqa: ASYNC110 - nothing tells that nothing comes
+            await asyncio.sleep(SILENT_LOOK_S)
+        say(
+            f"The process of shard {shard.number} has said nothing for {span(shard.told_s)}. It is killed.",
+            "shard_silent",
+        )
         await placed.kill()
 
     async def _ended_or_drained(self, step: Coroutine[Any, Any, object]) -> bool:

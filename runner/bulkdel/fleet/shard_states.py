@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ class ShardState:
     """One shard, as its processes have told.
 
     figures: the latest. placed: its process, while there is one. ended: how its session has ended. sends: whether its
-    rows are sent in this session, from the first process on until the last one has ended.
+    rows are sent in this session, from the first process on until the last one has ended. heard: whether its process
+    has told figures. lost: whether its last process was lost with its machine: it may live, and write to its log.
     """
 
     def __init__(self, number: int, figures: Figures) -> None:
@@ -23,7 +25,8 @@ class ShardState:
         self.figures = figures
         self.placed: Placed | None = None
         self.ended: ShardEnded | None = None
-        self.sends = False
+        self.sends = self.heard = self.lost = False
+        self._told_at = time.monotonic()
         self.settled_before = _settled(figures)  # rows with an outcome when the session of the run began
         self._earlier: list[Figures] = []  # of its processes that have ended early
 
@@ -37,23 +40,33 @@ class ShardState:
 
     def place(self, placed: Placed) -> None:
         """It has this process."""
-        self.placed = placed
+        self.placed, self.heard, self.lost = placed, False, False
 
-    def lose_process(self) -> None:
-        """Its process has ended."""
-        self.placed = None
+    def leave_process(self, *, lost: bool) -> None:
+        """Its process has ended, or was lost."""
+        self.placed, self.lost = None, lost
+
+    @property
+    def told_s(self) -> float:
+        """Seconds since its latest figures."""
+        return time.monotonic() - self._told_at
+
+    @property
+    def silent_s(self) -> float:
+        """How long the server has given it no useful response, as far as is known."""
+        return self.figures.silent_s + self.told_s
 
     def take(self, told: Figures | ShardEnded) -> None:
         """Take in what its process has told."""
         if isinstance(told, Figures):
-            self.figures = told
+            self.figures, self.heard, self._told_at = told, True, time.monotonic()
         else:
             self.ended = told
 
     def begin_again(self, found: Figures) -> None:
         """Keep the figures of a process that has ended early: the next one counts from 0. found: what its log has."""
         self._earlier.append(replace(self.figures, remaining=found.remaining, counts=found.counts, in_flight=0))
-        self.figures = Figures(found.remaining, found.counts)
+        self.figures = Figures(found.remaining, found.counts, silent_s=self.figures.silent_s)
 
     def tell(self, line: bytes) -> None:
         """Tell its process something, if there is one."""
@@ -100,7 +113,7 @@ class ShardStates:
 
     @property
     def ended(self) -> list[ShardEnded]:
-        """How the sessions ended of those whose session has ended."""
+        """The last message of each shard that has ended."""
         return [shard.ended for shard in self._shards if shard.ended is not None]
 
     @property
@@ -154,7 +167,12 @@ class ShardStates:
     @property
     def silent_s(self) -> float:
         """How long the server has given no useful response to any of them."""
-        return min((shard.figures.silent_s for shard in self.working), default=0.0)
+        return min((shard.silent_s for shard in self.working), default=0.0)
+
+    @property
+    def lost(self) -> set[int]:
+        """The numbers of those whose last process was lost with its machine."""
+        return {shard.number for shard in self._shards if shard.lost}
 
     def _sum(self, of: Callable[[Figures], int]) -> int:
         return sum(of(figures) for shard in self._shards for figures in shard.of_session)

@@ -73,7 +73,7 @@ class ShardedSession:
         chunk_events: bool = True,
         changes: Changes | None = None,
         engine: Engine | None = None,
-        export_of: Callable[[Plan, ExitStack], PlainExport] = plain_export,
+        export_of: Callable[[Plan, ExitStack, threading.Event], PlainExport] = plain_export,
     ) -> None:
         """Take what `SendingSession` takes.
 
@@ -91,6 +91,7 @@ class ShardedSession:
         self._resumed = log.progress.sessions > 0
         self._shards = ShardStates()
         self._sending: _Sending | None = None  # while the shards send
+        self._started = False  # whether the log has the start of this session
         self._changes = changes or Changes()
 
     async def run(self) -> SessionResult:
@@ -99,8 +100,12 @@ class ShardedSession:
         killed = plan.progress is not None and plan.progress.under_way is not None
         logs = ShardLogs(plan.checkpoint, log.progress, plan.arguments.settings.patience)
         stopped = threading.Event()
-        await in_thread(lambda: logs.begin(around, plan.arguments.settings, stopped), stopped.set)
+        beginning = in_thread(lambda: logs.begin(around, plan.arguments.settings, stopped), stopped.set)
+        if not await ended_before(self._drain.begun.wait(), beginning):
+            self._changes.end()
+            return await self._end(began)
         log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
+        self._started = True
         async with AsyncExitStack() as stack:
             stack.callback(asyncio.create_task(log.keep()).cancel)
             await log.begun()  # before a shard begins
@@ -114,11 +119,11 @@ class ShardedSession:
 
     async def _prepared(self, logs: ShardLogs, stack: ExitStack) -> PlainExport | None:
         """Read the logs of the shards, and make what their processes read; None when the drain begins before."""
-        found = list[PlainExport]()
+        found, stopped = list[PlainExport](), threading.Event()
 
         async def prepare() -> None:
             self._shards = await in_thread(logs.states, lambda: None)
-            found.append(await in_thread(lambda: self._export_of(self._plan, stack), lambda: None))
+            found.append(await in_thread(lambda: self._export_of(self._plan, stack, stopped), stopped.set))
 
         return found[0] if await ended_before(self._drain.begun.wait(), prepare()) else None
 
@@ -150,7 +155,8 @@ class ShardedSession:
             )
             self._sending = _Sending(steered, control)
             self._changes.begin(control)
-            async with watching(drain.begin, self._look(), watch_time(lambda: steered.until, around.wall, drain)):
+            time = watch_time(lambda: steered.until, around.wall, drain)
+            async with watching(drain.begin, self._look(), time, keeper.watch_failure()):
                 await self._rounds(processes)
 
     async def _rounds(self, processes: ShardProcesses) -> None:
@@ -189,7 +195,7 @@ class ShardedSession:
             await asyncio.sleep(LOOK_S)
             silent_s = self._shards.silent_s
             for shard in self._shards.working:
-                if silent_s < shard.figures.silent_s:
+                if silent_s < shard.silent_s:
                     shard.tell(line_of(Heard(silent_s + LOOK_S)))
 
     def drain(self, signum: int | None = None) -> None:
@@ -265,9 +271,11 @@ class ShardedSession:
         now, blind = datetime.fromtimestamp(around.wall(), UTC), any(each.blind for each in ended)
         facts = {
             **stop_facts(plan, progress, ending, until=until, now=now, blind=blind),
-            "shards": {str(number): sha256 for number, sha256 in read.shards.items()},
+            # A process that was lost may live, and write a line more to its log.
+            "shards": {str(number): sha256 for number, sha256 in read.shards.items() if number not in shards.lost},
         }
-        log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
+        if self._started:
+            log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()
         if log.failure is not None:
             ending = replace(ending, file_failed=True)
