@@ -322,6 +322,27 @@ MUTANTS = (
         "unit/test_ray_lines.py::test_every_item_arrives_once_and_in_its_order",
     ),
     Mutant(
+        "nothing reaches a process on a node after a call was lost",
+        "runner/bulkdel/fleet/on_ray/on_node.py",
+        "                    await asyncio.sleep(TELL_AGAIN_S)\n",
+        "                    await asyncio.sleep(TELL_AGAIN_S)\n                    return\n",
+        "integration/test_ray_actor.py::test_what_a_lost_call_has_told_is_told_again",
+    ),
+    Mutant(
+        "a process on a node waits for a keeper that could not be reached",
+        "runner/bulkdel/fleet/on_ray/on_node.py",
+        "                self._add(Kind.RATE_END, key=item.key)\n                return\n",
+        "                return\n",
+        "integration/test_ray_actor.py::test_a_connection_to_a_keeper_that_is_gone_ends",
+    ),
+    Mutant(
+        "a node whose process was killed here is called lost",
+        "runner/bulkdel/fleet/on_ray/on_node.py",
+        "        if self._ended:  # its actor",
+        "        if self._ended and not self._node:  # its actor",
+        "integration/test_ray_actor.py::test_a_node_whose_process_was_killed_here_is_not_lost",
+    ),
+    Mutant(
         "a request to the head of Ray's cluster has no time limit",
         "runner/bulkdel/fleet/on_ray/head.py",
         "async with asyncio.timeout(seconds):",

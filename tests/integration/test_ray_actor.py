@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -18,8 +19,9 @@ import pytest
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
+from bulkdel.fleet.on_ray import on_node
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
-from bulkdel.fleet.on_ray.lines import Kind, Plain
+from bulkdel.fleet.on_ray.lines import Incoming, Item, Kind, Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
 from bulkdel.fleet.plain_export import export_for_all_machines
@@ -173,6 +175,136 @@ async def test_a_node_that_does_not_answer_is_lost() -> None:
     assert (lost, calls.killed) == ([True], True)
     await calls.actor.kill()
     await exited(calls.actor)
+
+
+class Lossy:
+    """The calls of an actor whose process does nothing. It loses some calls.
+
+    losses: for each call of `tell` that is lost, whether it has arrived before. says: the items of its first answer.
+    told: what has arrived. asked: how often it was told something.
+    """
+
+    def __init__(self, losses: Sequence[bool] = (), says: Sequence[Plain] = ()) -> None:
+        self.told = list[Item]()
+        self.asked = 0
+        self._losses = [*losses]
+        self._says = [*says]
+        self._incoming = Incoming()
+        self._killed = asyncio.Event()
+
+    async def start(self, parcel: Parcel) -> Started:
+        return Started(tool=parcel["tool"], failed="")
+
+    async def poll(self, after: int) -> Sequence[Plain]:
+        if after < len(self._says):
+            return self._says
+        await self._killed.wait()
+        raise Lost("the actor was killed")
+
+    async def tell(self, items: Sequence[Plain]) -> None:
+        self.asked += 1
+        arrived = self._losses.pop(0) if self._losses else None
+        if arrived is not False:
+            self.told += self._incoming.fresh(items)
+        if arrived is not None:
+            raise Lost("no answer")
+
+    async def kill(self) -> None:
+        self._killed.set()
+
+    async def heard(self, count: int) -> list[tuple[str, int, bytes]]:
+        """What it was told, after some time in which so many items may arrive."""
+        for _ in range(250):
+            if len(self.told) >= count:
+                break
+            await asyncio.sleep(0.02)
+        return [(item.kind, item.key, item.line) for item in self.told]
+
+
+async def placed_on(calls: Lossy) -> OnNode:
+    found = OnNode(calls, "n1", NOWHERE, lambda _: None)
+    await found.start(parcel_of(work("jobs")))
+    return found
+
+
+async def test_what_a_lost_call_has_told_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call is lost on its way, and of the next one only the answer. Each line arrives once, in its order."""
+    monkeypatch.setattr(on_node, "TELL_AGAIN_S", 0.05)
+    calls = Lossy(losses=[False, True])
+    process = await placed_on(calls)
+    lines = [b"%d\n" % number for number in range(5)]
+    for line in lines:
+        process.tell(line)
+        await asyncio.sleep(0.02)
+    process.signal(signal.SIGTERM)
+    expected = [*((str(Kind.CHANNEL), 0, line) for line in lines), (str(Kind.SIGNAL), int(signal.SIGTERM), b"")]
+    assert await calls.heard(len(expected)) == expected
+    await process.kill()
+
+
+async def test_nothing_is_told_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_node, "TELL_AGAIN_S", 0.01)
+    calls = Lossy(losses=[False] * 1_000)
+    process = await placed_on(calls)
+    process.tell(b"line\n")
+    await asyncio.sleep(0.2)
+    await process.kill()
+    asked = calls.asked
+    assert asked > 1
+    await asyncio.sleep(0.2)
+    assert calls.asked == asked
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_a_node_whose_process_was_killed_here_is_not_lost(
+    ends_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = list[str]()
+    monkeypatch.setattr(on_node, "say", lambda _text, event, **_: events.append(event))
+    calls = Lossy()
+    process = await placed_on(calls)
+
+    async def heard() -> list[Said | Exited]:
+        return [each async for each in said(process)]
+
+    polling = asyncio.create_task(heard())
+    await asyncio.sleep(0.05)
+    await (process if ends_first else calls).kill()
+    assert await polling == [Exited(None)]
+    assert events == ([] if ends_first else ["node.lost"])
+    await process.kill()
+
+
+async def test_a_connection_to_a_keeper_that_is_gone_ends() -> None:
+    """The process connects again by itself."""
+    calls = Lossy(says=[(1, str(Kind.RATE), 7, b"{}\n"), (2, str(Kind.EXITED), 0, b"")])
+    process = await placed_on(calls)
+    assert [each async for each in said(process)] == [Exited(0)]
+    assert await calls.heard(1) == [(str(Kind.RATE_END), 7, b"")]
+    await process.kill()
+
+
+async def test_a_run_on_a_node_outlasts_a_keeper_that_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, failures = asyncio.open_unix_connection, [errno.EMFILE, errno.ECONNREFUSED]
+
+    async def sometimes(path: str, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if failures:
+            raise OSError(failures.pop(), "no connection")
+        return await connect(path, limit=limit)
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", sometimes)
+    ids = user_ids(100, seed=59)
+    with case(tmp_path, ids) as it:
+        async with keeping_rate({"pool": 200.0}) as keeper:
+            order = Work([str(each) for each in it.args], Environment(values=KEYS), keeper.address("pool"), tmp_path)
+            process = await placed(order, Twice())
+            everything = [each async for each in said(process)]
+            await process.kill()
+        exited = everything[-1]
+        assert isinstance(exited, Exited), everything
+        assert (exited.code, failures, it.effects(ids)) == (0, [], [1] * 100), everything
 
 
 class Nodes:

@@ -18,6 +18,9 @@ from bulkdel.fleet.placing import LINE_MAX, Exited, Said, Stream
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import say
 
+TELL_AGAIN_S = 0.5
+"""Seconds before items whose call was lost are sent again."""
+
 
 class Lost(Exception):
     """The actor has died, or does not answer. Its text is the reason."""
@@ -117,6 +120,8 @@ class OnNode:
 
     def _lose(self, error: Lost) -> None:
         self._lost = True
+        if self._ended:  # its actor was killed here
+            return
         say(f"node {self._node} is lost: {error}", "node.lost", level="warning")
 
     def _add(self, kind: Kind, line: bytes = b"", key: int = 0) -> None:
@@ -129,20 +134,30 @@ class OnNode:
         task.add_done_callback(self._tasks.discard)
 
     async def _tell_all(self) -> None:
-        """Send the items one call after the other, so that they arrive in their order."""
+        """Send the items one call after the other, so that they arrive in their order. Ends with `kill`.
+
+        The items of a lost call are sent again: their numbers say which of them have arrived.
+        """
         sent = 0
-        with suppress(Lost):  # `poll` notices it too
-            while True:
-                await self._told.wait()
-                self._told.clear()
-                while items := self._outgoing.after(sent):
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            while items := self._outgoing.after(sent):
+                try:
                     await self._calls.tell(items)
+                except Lost:  # `poll` notices a node that is lost
+                    await asyncio.sleep(TELL_AGAIN_S)
+                else:
                     sent = items[-1][0]
 
     async def _to_keeper(self, item: Item) -> None:
         """Pass a line on to the keeper, over a connection of its own for each connection of the process."""
         if item.key not in self._writers:
-            reader, writer = await asyncio.open_unix_connection(self._keeper.path, limit=LINE_MAX)
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._keeper.path, limit=LINE_MAX)
+            except OSError:  # no file descriptor is left, or the keeper is gone: the process connects again
+                self._add(Kind.RATE_END, key=item.key)
+                return
             self._writers[item.key] = writer
             self._run(self._from_keeper(item.key, reader))
         self._writers[item.key].write(item.line)
