@@ -2768,9 +2768,16 @@ MUTANTS = (
     Mutant(
         "a run of a batch that was lost with its machine is not placed again",
         "runner/bulkdel/fleet/children.py",
-        "if again is None or self._signal is not None",
-        "if again is None or lost or self._signal is not None",
+        "if again is None or lost == LOST_MAX",
+        "if again is None or lost",
         "integration/test_children.py::test_a_process_that_is_lost_with_its_machine_is_placed_again",
+    ),
+    Mutant(
+        "a run of a batch that is lost again and again is placed for ever",
+        "runner/bulkdel/fleet/children.py",
+        'event["settled"] > settled:',
+        'event["settled"] >= settled:',
+        "integration/test_children.py::test_a_process_that_is_lost_too_often_without_progress_is_not_placed_again",
     ),
     Mutant(
         "a secret in the file of a batch travels through Ray",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.fleet import children
 from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
-from bulkdel.fleet.placing import Environment, Exited, Said, Work
+from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
+from bulkdel.http.shared_rate import KeeperAddress
 from tests.harness import environment, user_ids, write_objects
 
 
@@ -91,6 +93,101 @@ def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(
     assert (ended.exit, "was lost" in ended.error, len(engine.words)) == (4, True, 2)
     engine = LosesSome(1)
     assert (planned(tmp_path, engine, again=False).exit, len(engine.words)) == (4, 1)
+
+
+class Unlucky:
+    """A process that reports so many settled rows, and is then lost. None: it ends well."""
+
+    def __init__(self, settled: int | None) -> None:
+        self._settled = settled
+
+    async def poll(self) -> AsyncIterator[Said | Exited]:
+        if self._settled is not None:
+            yield Said(Stream.STDERR, b'{"event":"progress","settled":%d}\n' % self._settled)
+        yield Exited(None if self._settled is not None else 0)
+
+    def tell(self, line: bytes) -> None: ...
+
+    def signal(self, signum: int) -> None: ...
+
+    async def kill(self) -> None: ...
+
+
+class UnluckyNodes(LocalProcesses):
+    """Places a process for each number of settled rows, and after these one that ends well."""
+
+    def __init__(self, *settled: int) -> None:
+        super().__init__({})
+        self.placed = 0
+        self._settled: list[int | None] = [*settled, None]
+
+    async def place(self, work: Work) -> Placed:  # type: ignore[override]  # one that is no process of this machine
+        self.placed += 1
+        return Unlucky(self._settled[self.placed - 1])
+
+
+NOTHING = Work([], Environment(), KeeperAddress("/nowhere", "all"))
+
+
+@pytest.mark.parametrize(
+    ("settled", "placed"),
+    [
+        ([10] * 9, 3),
+        ([0] * 9, 3),
+        ([30, 10, 20, 30, 10, 20], 3),
+        ([10, 20, 30, *[30] * 9], 5),
+        ([10, 10, 20, 20, 30, 30], 7),
+    ],
+)
+async def test_a_process_that_is_lost_too_often_without_progress_is_not_placed_again(
+    settled: list[int], placed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of progress is none when no further row is settled."""
+    monkeypatch.setattr(children, "LOST_MAX", 3)
+    engine = UnluckyNodes(*settled)
+    ended = await Children(engine).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING)
+    assert (engine.placed, ended.exit) == (placed, 0 if placed > len(settled) else 4), ended.error
+
+
+async def test_nothing_waits_for_a_process_that_is_not_placed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither after the last loss, nor when a signal comes in the time before it would be placed again."""
+    monkeypatch.setattr(children, "AGAIN_S", 60.0)
+    monkeypatch.setattr(children, "LOST_MAX", 2)
+    under_way = Children(UnluckyNodes(1))
+    waiting = asyncio.create_task(under_way.run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
+    done, _ = await asyncio.wait({waiting}, timeout=0.5)
+    assert not done, "it is placed again after a time"
+    under_way.drain(signal.SIGTERM, 0.0)
+    done, _ = await asyncio.wait({waiting}, timeout=5)
+    assert done, "it waits for a process that is not placed again"
+    assert waiting.result().exit == 4
+    monkeypatch.setattr(children, "LOST_MAX", 1)
+    last = asyncio.create_task(Children(UnluckyNodes(1)).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
+    done, _ = await asyncio.wait({last}, timeout=5)
+    assert done, "it was lost for the last time"
+
+
+async def test_only_a_process_that_is_not_placed_cannot_be_started(tmp_path: Path) -> None:
+    class Fails(LocalProcesses):
+        async def place(self, work: Work) -> LocalProcess:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    class FailsLater(UnluckyNodes):
+        async def place(self, work: Work) -> Placed:  # type: ignore[override]
+            return OutOfDescriptors(None)
+
+    class OutOfDescriptors(Unlucky):
+        async def poll(self) -> AsyncIterator[Said | Exited]:
+            if self._settled is None:
+                raise OSError(errno.EMFILE, "Too many open files")
+            yield Exited(None)
+
+    ended = await Children(Fails({})).run(NOTHING, tmp_path / "run.log", lambda _: None)
+    assert (ended.exit, ended.error) == (4, "its process cannot be started: Too many open files")
+    with pytest.raises(OSError, match="Too many"):
+        await Children(FailsLater()).run(NOTHING, tmp_path / "run.log", lambda _: None)
 
 
 def test_a_machine_that_is_not_as_it_has_to_be_ends_one_run(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Work
 from bulkdel.format import span
 
 LOST_MAX = 5
-"""A child that is lost with its machine so often, without having reported progress, is not placed again."""
+"""A child that is lost with its machine so often, without having settled a further row, is not placed again."""
 
 AGAIN_S = 1.0
 """Seconds before a lost child is placed again, times how often it was lost."""
@@ -67,38 +67,37 @@ class Children:
 
         Cancelled, it kills the child.
         """
-        lost = 0
+        lost = settled = 0
         errors: list[str] = []
 
         def read(event: Mapping[str, Any]) -> None:
-            nonlocal lost
+            nonlocal lost, settled
             if event.get("level") == "error":
                 errors[:] = [str(event.get("text", ""))]
-            if event.get("event") == "progress":
-                lost = 0
+            if event.get("event") == "progress" and event["settled"] > settled:
+                lost, settled = 0, event["settled"]
             seen(event)
 
         while True:
             late = asyncio.Event()
             try:
-                exited = await self._run_once(work, log, read, late)
+                placed = await self._engine.place(work)
             except OSError as error:  # no machine, memory, process or file descriptor is left
                 return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
             except BulkdelError as error:  # it stops no other run
                 return Ended(error.exit_code, error=str(error))
+            exited = await self._to_its_end(placed, log, read, late)
             if late.is_set() and (exited.code is None or exited.code < 0):
                 slow = f"its process did not end within {span(self._kill_after_s)} of the signal, and was killed"
                 return Ended(EXIT_REMAINING, _object(exited.result), slow)
             if exited.code is not None:
                 return Ended(exit_code_of(exited.code), _object(exited.result), _why(exited.code, "".join(errors)))
             lost += 1
-            await asyncio.sleep(AGAIN_S * lost)
-            if again is None or self._signal is not None or lost == LOST_MAX:
+            if again is None or lost == LOST_MAX or await self._signalled_within(AGAIN_S * lost):
                 return Ended(EXIT_REMAINING, error="its process was lost with the machine that it ran on")
             work = again
 
-    async def _run_once(self, work: Work, log: Path, seen: Seen, late: asyncio.Event) -> Exited:
-        placed = await self._engine.place(work)
+    async def _to_its_end(self, placed: Placed, log: Path, seen: Seen, late: asyncio.Event) -> Exited:
         self._placed.add(placed)
         killing = asyncio.create_task(self._kill_late(placed, late))
         try:
@@ -109,6 +108,13 @@ class Children:
             killing.cancel()
             self._placed.discard(placed)
             await placed.kill()  # it has ended, or this batch ends early
+
+    async def _signalled_within(self, seconds: float) -> bool:
+        """Wait so long for the signal that every child is sent. Returns whether it has come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._signalled.wait()
+        return self._signal is not None
 
     @property
     def _kill_after_s(self) -> float:
@@ -165,7 +171,8 @@ async def _keep(placed: Placed, log: Path, seen: Seen) -> Exited:
                         seen(event)
     finally:
         if fd is not None:
-            os.close(fd)
+            with suppress(OSError):
+                os.close(fd)
     return exited
 
 
