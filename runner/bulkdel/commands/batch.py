@@ -261,7 +261,7 @@ class Night:
 
     async def _plan(self, state: BatchState, keeper: RateKeeper) -> list[PlannedRun]:
         def planning(name: str) -> None:
-            self._progress[name].phase = "planning"
+            self._progress[name].begin("planning")
 
         environ = self._arguments.environ
         planned = await _plan_all(self._batch, state, self._children, keeper=keeper, environ=environ, begin=planning)
@@ -394,7 +394,7 @@ class Night:
             more["not_after"] = until.isoformat()
         environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
         progress = self._progress[run.name]
-        progress.phase = "running"
+        progress.begin("running")
         work = Work(run.words("run", more), environment, keeper, self._batch.base)
         # The log of this run is that of this batch, so what may still write it is the process that was lost.
         again = replace(work, words=run.words("run", {**more, "take_over": True})) if "store" in run.options else None

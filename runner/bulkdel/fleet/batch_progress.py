@@ -45,6 +45,10 @@ class RunProgress:
     live: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
 
+    def begin(self, phase: str) -> None:
+        """Say that its process begins. phase: planning or running."""
+        self.phase = phase
+
     def take_plan(self, planned: PlannedRun) -> None:
         """Take in the plan."""
         self.phase, self.rows = "waiting", int(planned.values.get("rows", 0))
