@@ -2667,6 +2667,27 @@ MUTANTS = (
         "e2e/test_batch.py::test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch",
     ),
     Mutant(
+        "a run of a batch is started after its own time",
+        "runner/bulkdel/commands/batch.py",
+        "state = replace(self._state, until=self._untils.get(run.name))",
+        "state = replace(self._state, until=self._until)",
+        "e2e/test_batch.py::test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began",
+    ),
+    Mutant(
+        "the time of day that has stopped a run of a batch means the next day",
+        "runner/bulkdel/commands/batch.py",
+        "if means_the_next_day(stopped, until, now, within_s=NEXT_DAY_S):",
+        "if means_the_next_day(stopped, until, now, within_s=-1):",
+        "e2e/test_batch.py::test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began",
+    ),
+    Mutant(
+        "a session of a batch in which a run does not begin forgets when it was stopped",
+        "runner/bulkdel/commands/batch.py",
+        "{**stopped_before, **self._stopped_by_their_own()}",
+        "{**dict(list(stopped_before.items())[9:]), **self._stopped_by_their_own()}",
+        "e2e/test_batch.py::test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began",
+    ),
+    Mutant(
         "a frozen run keeps its batch from ending",
         "runner/bulkdel/fleet/children.py",
         "await asyncio.sleep(self._kill_after_s)",

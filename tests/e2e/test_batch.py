@@ -413,6 +413,27 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
         assert (wrong.code, "has passed" in wrong.err, sum(it.effects(user_ids(3)))) == (2, True, 0), wrong
 
 
+@pytest.mark.campaign
+def test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began(tmp_path: Path) -> None:
+    """A run whose turn comes after this time is not started. The same command again does not mean the next day."""
+    with night(tmp_path, {"a": 600, "b": 20}) as it:
+        head = HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\n"
+        it.write("a", "b", head=f"parallel = 1\n{head}")
+        options = it.confirmed()
+        soon = datetime.now(UTC) + timedelta(seconds=12)
+        it.write("a", "b", head=f'parallel = 1\n{head}not_after = "{soon:%H:%M:%SZ}"\n')
+        ran = it.batch("run", *options, "--json")
+        assert [run["exit_code"] for run in ran.summary["runs"]] == [6, 6], ran
+        assert (ran.code, 0 < sum(it.effects("a")) < 600, sum(it.effects("b"))) == (6, True, 0), ran
+        assert not (tmp_path / "night" / "b" / "run.log").exists(), "it was started"
+        before = sum(it.effects("a"))
+        for _ in range(2):
+            again = it.batch("run", "--json")
+            assert [run["exit_code"] for run in again.summary["runs"]] == [2, 2], again
+            assert all("would now mean" in run["why"] for run in again.summary["runs"]), again
+            assert (again.code, sum(it.effects("a")), sum(it.effects("b"))) == (2, before, 0), again
+
+
 SLOW_CLOCK = """
 import os, time
 real = time.time

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -165,6 +166,7 @@ class Night:
         self._until = until
         self._ended: dict[str, Ended] = {}
         self._state = NightState(failures_max=batch.stop_after_failures, until=until)
+        self._untils = _untils(batch, until)
         self._sending = False
         self._overdue = False  # whether the runs were drained because --not-after had passed
         self._drain_s = 0.0  # the largest of the runs that can begin
@@ -214,6 +216,7 @@ class Night:
         try:
             state = log.progress if log is not None else read_state(batch.log, batch.path)
             self._check_day(state)
+            stopped_before = _stopped_in(state)
             # Shares of the keeper before may last, when the batch before was killed.
             restarted = state.under_way is not None
             logs = {run.name: run.log_in(batch.base) for run in batch.runs}
@@ -234,7 +237,8 @@ class Night:
                 await self._settle_all(planned, log, keeper)
             code = first_that_applies([ended.exit for ended in self._ended.values()])
             until = None if self._until is None or code != EXIT_STOPPED else self._until.isoformat()
-            log.enqueue(Session("stop", _now(), "", {"exit": code, "not_after": until}))
+            stopped = {**stopped_before, **self._stopped_by_their_own()}
+            log.enqueue(Session("stop", _now(), "", {"exit": code, "not_after": until, "stopped": stopped}))
             await log.aclose()
             if self._failed is None and log.failure is not None:
                 self._failed = log.failure
@@ -246,6 +250,12 @@ class Night:
             code = EXIT_FILE
         self._print_end(planned, code, time.monotonic() - began)
         return code
+
+    def _stopped_by_their_own(self) -> dict[str, str]:
+        """When each run was stopped that has a not_after of its own, ISO 8601."""
+        stopped = {name for name, ended in self._ended.items() if ended.exit == EXIT_STOPPED}
+        own = [run.name for run in self._batch.runs if "not_after" in run.options]
+        return {name: self._untils[name].isoformat() for name in own if name in stopped}
 
     def _check_day(self, state: BatchState) -> None:
         """Refuse a time of day that has just stopped this batch: now it would mean the next day."""
@@ -340,7 +350,8 @@ class Night:
 
         async def settle(run: PlannedRun) -> None:
             async with places:
-                if (code := self._state.closed(datetime.now(UTC))) is not None:
+                state = replace(self._state, until=self._untils.get(run.name))
+                if (code := state.closed(datetime.now(UTC))) is not None:
                     held_back = Ended(code, error="it was not started")
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
@@ -388,9 +399,7 @@ class Night:
         }
         if not planned.needs_confirmation:
             del more["pool"], more["confirm"]
-        if self._until is not None:
-            own = run.options.get("not_after")
-            until = self._until if own is None else min(self._until, until_of(str(own), datetime.now(UTC)))
+        if (until := self._untils.get(run.name)) is not None:
             more["not_after"] = until.isoformat()
         environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
         progress = self._progress[run.name]
@@ -472,6 +481,8 @@ async def _plan_all(
                 still = await in_thread(lambda: whether_complete(log, export), lambda: None, stop_s=0)
             if still is Still.COMPLETE:
                 return PlannedRun(run.name, state.confirmed[run.name], complete=True)
+            if (trouble := _meant_for_the_day_before(run, state)) is not None:
+                return PlannedRun(run.name, trouble=trouble, exit=NotConfirmed.exit_code)
             begin(run.name)
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
@@ -497,6 +508,45 @@ def _until(batch: Batch) -> datetime | None:
     if until <= now:
         raise UsageError(f"--not-after {batch.not_after!r}: has passed. Nothing was sent. Give a later time")
     return until
+
+
+def _untils(batch: Batch, until: datetime | None) -> dict[str, datetime]:
+    """When each run has to stop: at its own not_after, or with the batch when that is earlier.
+
+    A time of day is read once, when the batch begins: for a run that begins after it, it would mean the next day.
+    until: when the batch has to stop.
+    """
+    now, found = datetime.now(UTC), dict[str, datetime]()
+    for run in batch.runs:
+        times = [] if until is None else [until]
+        if "not_after" in run.options:
+            with suppress(UsageError):  # the plan of this run says why
+                times.append(until_of(str(run.options["not_after"]), now))
+        if times:
+            found[run.name] = min(times)
+    return found
+
+
+def _stopped_in(state: BatchState) -> Mapping[str, str]:
+    """When each run was stopped that has a not_after of its own, ISO 8601. A later session may not have started it."""
+    found: Mapping[str, str] = {} if state.stop is None else state.stop.facts.get("stopped", {})
+    return found
+
+
+def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
+    """Why a run cannot begin: its not_after is the time of day that has just stopped it, and means the next day now."""
+    text, now = str(run.options.get("not_after", "")), datetime.now(UTC)
+    stopped = _stopped_in(state).get(run.name)
+    if stopped is None or not is_time_of_day(text):
+        return None
+    with suppress(UsageError):  # its plan says why
+        until = until_of(text, now)
+        if means_the_next_day(stopped, until, now, within_s=NEXT_DAY_S):
+            return (
+                f"its not_after {text} has just stopped it, and would now mean {until_words(until)}. If that is meant, "
+                f'write not_after = "{until.isoformat()}"'
+            )
+    return None
 
 
 def _make(folder: Path) -> None:
