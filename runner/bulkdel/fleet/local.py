@@ -94,7 +94,6 @@ class LocalProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
-        self.pid = process.pid
 
     async def poll(self) -> AsyncIterator[Said | Exited]:
         """What it says, until it has ended."""
