@@ -42,7 +42,7 @@ Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME", help="
 def plan(
     file: File, /, *, parallel: Parallel = None, rate_over_all: Rate = None, on: On = "local", json: Flag = False
 ) -> int:
-    """Plan every run of a batch, show one table and the command that runs it, and change nothing.
+    """Plan every run of a batch, and show one table and the command that runs it. Send and confirm nothing.
 
     Parameters
     ----------

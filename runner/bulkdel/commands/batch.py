@@ -142,7 +142,7 @@ def plan(arguments: BatchArguments) -> int:
         for line in table_lines(planned, due):
             result(line)
         if due:
-            result(f"Nothing was changed. To run this plan:\n  {command}")
+            result(f"Nothing was sent, and nothing is confirmed. To run this plan:\n  {command}")
         elif any(not run.trouble for run in planned):
             result(f"Every run that can begin is confirmed. To go on:\n  {command}")
     return first_that_applies(run.exit for run in planned if run.trouble)
