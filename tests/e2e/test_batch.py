@@ -420,7 +420,7 @@ def test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began(tmp_path
         head = HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\n"
         it.write("a", "b", head=f"parallel = 1\n{head}")
         options = it.confirmed()
-        soon = datetime.now(UTC) + timedelta(seconds=12)
+        soon = datetime.now(UTC) + timedelta(seconds=20)  # two plans come before
         it.write("a", "b", head=f'parallel = 1\n{head}not_after = "{soon:%H:%M:%SZ}"\n')
         ran = it.batch("run", *options, "--json")
         assert [run["exit_code"] for run in ran.summary["runs"]] == [6, 6], ran
