@@ -478,15 +478,15 @@ MUTANTS = (
     Mutant(
         "a shard goes on from an older log",
         "runner/bulkdel/fleet/shard_logs.py",
-        "if wanted is not None and self._read(log).sha256 != wanted:",
-        "if wanted is not None and not self._read(log).sha256:",
+        "if noted is not None and not begins_as(",
+        "if noted is not None and begins_as(",
         "e2e/test_shards.py::test_the_log_of_a_shard_that_was_lost_refuses_the_run",
     ),
     Mutant(
         "a run without its log begins anew beside the logs of its shards",
         "runner/bulkdel/checkpoint/reader.py",
-        "        there = os.path.lexists(first)\n",
-        "        there = os.path.lexists(first / first.name)\n",
+        "there = any(path.parent.glob(",
+        "there = not any(path.parent.glob(",
         "e2e/test_shards.py::test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards",
     ),
     Mutant(
@@ -504,10 +504,10 @@ MUTANTS = (
         "e2e/test_shards.py::test_a_frozen_shard_does_not_keep_the_patience_of_the_others",
     ),
     Mutant(
-        "the hash of a log that a lost process may go on with is noted",
-        "runner/bulkdel/fleet/shard_processes.py",
-        "shard.leave_process(lost=end is ProcessEnd.LOST)",
-        "shard.leave_process(lost=end is ProcessEnd.KILLED)",
+        "the log of a shard that goes on after the session is refused",
+        "runner/bulkdel/checkpoint/reader.py",
+        "            if reader.seq == lines:  # those before",
+        "            if reader.seq == lines + 1:  # those before",
         "integration/test_ray_actor.py::test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session",
     ),
     Mutant(

@@ -50,6 +50,7 @@ from bulkdel.safety.preparation import (
 )
 from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import SPOOLED, Settings
+from bulkdel.store.certain import READ_S
 from bulkdel.store_path import beside
 
 Rows = Iterable[str] | AsyncIterable[str]
@@ -436,7 +437,7 @@ class Run:
         check_arguments(arguments)
         target = find_target(arguments)
         around = self._surroundings
-        if not is_fresh(arguments.checkpoint):
+        if not is_fresh(arguments.checkpoint, patience_s=min(READ_S, arguments.settings.patience)):
             resumed = around.resume_log(arguments.checkpoint, around.terms_of(arguments.settings))
             try:
                 self._reading.check()

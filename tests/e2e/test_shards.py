@@ -433,22 +433,28 @@ def stopped_in_the_middle(it: Case) -> None:
     assert finish(process).code == 130
 
 
-@pytest.mark.parametrize("lost", ["missing", "older"])
+@pytest.mark.parametrize("lost", ["missing", "older", "older, and the last session was killed"])
 def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: Path) -> None:
     """It says what was sent. When it is put back, the same command goes on."""
     ids = user_ids(3_000, seed=63)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
         stopped_in_the_middle(it)
+        noted = shard_log(it.log, 2).read_bytes().count(b"\n")
+        if lost.endswith("killed"):
+            process = it.start()
+            it.wait_until_deleted(it.served.pool.deleted + 100)
+            kill(process)
+            wait_until(lambda: not is_locked(shard_log(it.log, 2)))
         shard, before = shard_log(it.log, 2), it.served.ledger.by_path[DELETE_PATH]
         whole = shard.read_bytes()
         if lost == "missing":
             shard.unlink()
         else:
-            shard.write_bytes(b"".join(whole.splitlines(keepends=True)[:-4]))
+            shard.write_bytes(b"".join(whole.splitlines(keepends=True)[: noted - 4]))
         ran = bulkdel(*it.args)
         assert (ran.code, str(shard) in ran.err, "Put " in ran.err) == (3, True, True), ran
         assert it.served.ledger.by_path[DELETE_PATH] == before
-        assert bulkdel("status", it.log, "--audit", env={}).code == 3, "the evidence is still there"
+        assert lost.endswith("killed") or bulkdel("status", it.log, "--audit", env={}).code == 3, "there is evidence"
         shard.write_bytes(whole)
         ran = bulkdel(*it.args)
         assert (ran.code, ran.counts()) == (0, {"deleted": 3_000, "duplicate": 300}), ran
@@ -465,6 +471,9 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
             ran = bulkdel(*words)
             assert (ran.code, "the logs of its shards are there" in ran.err) == (3, True), ran
         assert not it.log.exists()
+        it.log.write_bytes(away.read_bytes()[:100])
+        torn = bulkdel(*it.args)
+        assert (torn.code, "the logs of its shards are there" in torn.err) == (3, True), torn
         assert it.served.ledger.by_path[DELETE_PATH] == before
         away.rename(it.log)
         assert bulkdel(*it.args).code == 0

@@ -35,7 +35,7 @@ from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_shards import export_of
-from tests.harness import KEYS, POOL, case, sandbox, user_ids
+from tests.harness import KEYS, POOL, Case, bulkdel, case, sandbox, user_ids
 
 NOWHERE = KeeperAddress("/nowhere", "pool")
 
@@ -382,19 +382,26 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path)
 
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tmp_path: Path) -> None:
-    """Its hash is not noted: it lives until it hears nothing for a while, and a commit renews its licence meanwhile."""
-    ids, nodes = user_ids(2_400, seed=59), Nodes()
+    """It lives until it hears nothing for a while, and renews its licence meanwhile. The run can be resumed."""
+    ids, nodes, url = user_ids(2_400, seed=59), Nodes(), f"file://{tmp_path}/store"
     async with sent_on(nodes, tmp_path, ids) as (served, opened):
         await deleted(served, 200)
         nodes.calls[0].silent = True
         opened.drain()
         async with asyncio.timeout(60):
             await opened.finished()
-        stop = read_log(store_path(f"file://{tmp_path}/store")).progress.stop
+        stop = read_log(store_path(url)).progress.stop
         assert stop is not None
-        assert len(stop.facts["shards"]) == 1
+        noted = {int(number): lines for number, (lines, _) in stop.facts["shards"].items()}
+        async with asyncio.timeout(30):
+            while read_log(store_path(url)).lines == noted:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.2)
         await nodes.calls[0].actor.kill()
         await exited(nodes.calls[0].actor)
+        options = ("--shards", 2, "--store", url, "--take-over", "--limit", 10)
+        case = Case(tmp_path / "export.jsonl", served, len(ids), [*options, "--rate", 0])
+        ran = await asyncio.to_thread(bulkdel, *case.args)
+        assert (ran.code, ran.summary["status"]) == (0, "limit reached"), ran
 
 
 @pytest.mark.usefixtures("_keys_on_nodes")

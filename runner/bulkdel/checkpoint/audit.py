@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import RUN, reading, shard_log
+from bulkdel.checkpoint.reader import RUN, begins_as, reading, shard_log
 from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
@@ -86,9 +86,10 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
 def _audit_shards(found: Audit, path: Path, shards: Mapping[int, str]) -> None:
     """Audit the log of each shard. Its commits count too; the first fault is that of the run."""
     stop = found.sessions[-1].stop if found.sessions else None
-    for number, sha256 in dict(stop.facts.get("shards", {}) if stop else {}).items():
-        if shards.get(int(number)) != sha256 and found.fault is None:
-            found.fault = f"{shard_log(path, int(number))}: is not as the last session left it: its SHA-256 is another"
+    for number, noted in dict(stop.facts.get("shards", {}) if stop else {}).items():
+        log = shard_log(path, int(number))
+        if found.fault is None and (int(number) not in shards or not begins_as(log, noted)):
+            found.fault = f"{log}: does not go on from where the last session left it: its SHA-256 is another"
     for number in shards:
         shard = audit(shard_log(path, number))
         found.commits += shard.commits

@@ -7,6 +7,7 @@ corruption (a durable commit is lost or changed, so the log is refused). Never w
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -107,7 +108,8 @@ class Log:
     """The sound part of the log of a run.
 
     size: bytes of the sound lines. sha256: over those. damaged_tail: bytes after them; while a run is writing they may
-    be half a commit. shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then.
+    be half a commit. shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then. lines: of
+    each of these logs.
     unread: of a run in shards, the failures of the logs that could be read in part only, if that was asked for.
     """
 
@@ -116,6 +118,7 @@ class Log:
     damaged_tail: int
     size: int
     shards: Mapping[int, str] = field(default_factory=dict)
+    lines: Mapping[int, int] = field(default_factory=dict)
     unread: Sequence[NotAcceptable] = ()
 
 
@@ -227,8 +230,8 @@ class FileLines:
 class Shards:
     """The logs of the shards of a run, which are read after its own.
 
-    sha256: of each log that was read, by number. unread: the failures of those that could be read in part only. Without
-    `partly` the first one is raised.
+    sha256, lines: of each log that was read, by number. unread: the failures of those that could be read in part only.
+    Without `partly` the first one is raised.
     """
 
     def __init__(self, path: Path, *, partly: bool, patience_s: float) -> None:
@@ -237,6 +240,7 @@ class Shards:
         self._partly = partly
         self._patience_s = patience_s
         self.sha256: dict[int, str] = {}
+        self.lines: dict[int, int] = {}
         self.unread: list[NotAcceptable] = []
 
     def folding(self, run: Progress) -> Iterator[list[Entry]]:
@@ -277,7 +281,7 @@ class Shards:
                     raise NotAcceptable(f"{path}: line {reader.seq + 1}: {error}") from error
             if shard is not None:
                 run.join(shard)
-            self.sha256[number] = reader.sha.hexdigest()
+            self.sha256[number], self.lines[number] = reader.sha.hexdigest(), reader.seq
 
 
 class Reader(Generic[F]):
@@ -366,6 +370,11 @@ class Reader(Generic[F]):
         return self._shards.sha256
 
     @property
+    def lines_of_shards(self) -> Mapping[int, int]:
+        """See `Shards.lines`."""
+        return self._shards.lines
+
+    @property
     def unread(self) -> list[NotAcceptable]:
         """See `Shards.unread`."""
         return self._shards.unread
@@ -450,6 +459,7 @@ class Reader(Generic[F]):
         return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another file ({option}).")
 
     def _killed_while_created(self) -> Unborn:
+        _refuse_without_run(self._path)
         return Unborn(
             f"{self._path}: a {self._kind.name} is creating this log, or was killed while it did; nothing was sent "
             "under it. Run the same command again."
@@ -517,7 +527,8 @@ def read_log(path: Path, *, partly: bool = False, patience_s: float = READ_S) ->
     """
     with reading(path, RUN, partly=partly, patience_s=patience_s) as reader:
         progress = reader.replay()
-        return Log(progress, reader.sha256, reader.damaged_tail, reader.size, reader.shards, reader.unread)
+        size, shards, lines = reader.size, reader.shards, reader.lines_of_shards
+        return Log(progress, reader.sha256, reader.damaged_tail, size, shards, lines, reader.unread)
 
 
 def read_shards(path: Path, run: Progress, patience_s: float) -> Log:
@@ -529,7 +540,20 @@ def read_shards(path: Path, run: Progress, patience_s: float) -> Log:
     """
     shards = Shards(path, partly=True, patience_s=patience_s)
     deque(shards.folding(run), maxlen=0)
-    return Log(run, "", 0, 0, shards.sha256, shards.unread)
+    return Log(run, "", 0, 0, shards.sha256, shards.lines, shards.unread)
+
+
+def begins_as(path: Path, noted: tuple[int, str], patience_s: float = READ_S) -> bool:
+    """Whether the log of a shard begins as it was noted: so many lines, with this SHA-256.
+
+    Raises NotAcceptable when it cannot be read.
+    """
+    lines, sha256 = noted
+    with reading(path, RUN, patience_s=patience_s) as reader:
+        for _ in reader.commits():
+            if reader.seq == lines:  # those before the line that was just read
+                break
+        return reader.seq == lines and reader.sha.hexdigest() == sha256
 
 
 def _refuse_without_run(path: Path) -> None:
@@ -544,12 +568,12 @@ def _refuse_without_run(path: Path) -> None:
         finally:
             lines.close()
     else:
-        there = os.path.lexists(first)
+        there = any(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*"))
     if there:
         raise NotAcceptable(
-            f"{path}: is missing or empty, and the logs of its shards are there ({first}, …). They say what was sent. "
-            "Put the log of the run back; then run the same command again. Move those of the shards away only to send "
-            "everything from the first row on."
+            f"{path}: is missing or empty, and the logs of its shards are there ({first.name}, …). They say what was "
+            "sent. Put the log of the run back; then run the same command again. Move those of the shards away only to "
+            "send everything from the first row on."
         )
 
 

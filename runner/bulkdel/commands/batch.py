@@ -42,7 +42,7 @@ from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
-from bulkdel.errors import BulkdelError, FileFailed, NotConfirmed, UsageError
+from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
 from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
@@ -62,6 +62,8 @@ from bulkdel.times import is_time_of_day, until_of
 PLAN_LOG = "plan.log"
 RUN_LOG = "run.log"
 """In the folder of a run: what its processes write to stderr."""
+
+OLDER_LOG = "its log is an older copy: the run was complete, and the log has rows left. Put the log back that was there"
 
 PINNED = ("job", "host", "pool", "ids", "rows", "sha256", "digest", "id_reusable")
 """The values of a plan that the log of the batch keeps."""
@@ -483,6 +485,8 @@ async def _plan_all(
                 return PlannedRun(run.name, state.confirmed[run.name], complete=True)
             if (trouble := _meant_for_the_day_before(run, state)) is not None:
                 return PlannedRun(run.name, trouble=trouble, exit=NotConfirmed.exit_code)
+            if still is Still.OTHER_LOG:
+                return PlannedRun(run.name, state.confirmed[run.name], exit=NotAcceptable.exit_code, trouble=OLDER_LOG)
             begin(run.name)
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)

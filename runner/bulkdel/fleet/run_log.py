@@ -56,6 +56,9 @@ class Still(enum.Enum):
     OTHER_EXPORT = enum.auto()
     """Its log is there, and its export has other bytes now."""
 
+    OTHER_LOG = enum.auto()
+    """Its log has rows left, so it is an older copy."""
+
     UNKNOWN = enum.auto()
     """The plan of the run finds out: its log is gone, or something cannot be read or compared here."""
 
@@ -67,7 +70,7 @@ def whether_complete(log: Path, export: Path) -> Still:
             return Still.UNKNOWN
         progress = read_log(log).progress
         if not progress.complete:
-            return Still.UNKNOWN
+            return Still.OTHER_LOG
         if _is_pinned(export, progress.header.pinned):
             return Still.COMPLETE
     except BulkdelError:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from bulkdel.checkpoint.lock import is_locked
-from bulkdel.checkpoint.reader import Log, is_fresh, read_log, shard_log
+from bulkdel.checkpoint.reader import begins_as, is_fresh, read_log, shard_log
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header, shard_numbers
 from bulkdel.engine.surroundings import Surroundings
@@ -64,13 +64,13 @@ class ShardLogs:
                     return
 
     def _check_as_left(self, number: int, log: Path) -> None:
-        """Compare with the hash of the last session, if it has noted one: it was not killed."""
-        stop = self._progress.stop if self._progress.under_way is None else None
-        wanted = None if stop is None else stop.facts.get("shards", {}).get(str(number))
-        if wanted is not None and self._read(log).sha256 != wanted:
+        """Check that the log goes on from what the last session that has stopped noted of it."""
+        stop = self._progress.stop
+        noted = None if stop is None else stop.facts.get("shards", {}).get(str(number))
+        if noted is not None and not begins_as(log, noted, self._patience_s):
             raise NotAcceptable(
-                f"{log}: is not as the last session left it, so ids could be sent again. Nothing was sent. Put the "
-                "file back that was there; then run the same command again."
+                f"{log}: does not go on from where the last session left it, so ids could be sent again. Nothing was "
+                "sent. Put the file back that was there; then run the same command again."
             )
 
     def _create(self, number: int, log: Path, around: Surroundings, settings: SendingSettings) -> None:
@@ -84,8 +84,5 @@ class ShardLogs:
 
     def figures(self, number: int) -> Figures:
         """The rows of a shard, as its log has them. Blocks."""
-        found = self._read(self._logs[number]).progress
+        found = read_log(self._logs[number], patience_s=self._patience_s).progress
         return Figures(found.remaining, dict(found.counts))
-
-    def _read(self, log: Path) -> Log:
-        return read_log(log, patience_s=self._patience_s)

@@ -154,15 +154,13 @@ class ShardProcesses:
             self._drain.begin(Stop(str(error), error=error))
             return ProcessEnd.FINISHED
         shard.place(placed)
-        end = ProcessEnd.KILLED
         try:
             placed.tell(line_of(self._control.wanted))  # it may have changed meanwhile
             async with watching(self._drain.begin, self._drain_process(placed), self._kill_silent(shard, placed)):
-                end = await self._hear(shard, placed)
+                return await self._hear(shard, placed)
         finally:
-            shard.leave_process(lost=end is ProcessEnd.LOST)
+            shard.leave_process()
             await placed.kill()  # it has ended, or this session ends early
-        return end
 
     async def _hear(self, shard: ShardState, placed: Placed) -> ProcessEnd:
         """Take in what a process says, until it has ended."""

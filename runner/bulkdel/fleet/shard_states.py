@@ -17,7 +17,7 @@ class ShardState:
 
     figures: the latest. placed: its process, while there is one. ended: how its session has ended. sends: whether its
     rows are sent in this session, from the first process on until the last one has ended. heard: whether its process
-    has told figures. lost: whether its last process was lost with its machine: it may live, and write to its log.
+    has told figures.
     """
 
     def __init__(self, number: int, figures: Figures) -> None:
@@ -25,7 +25,7 @@ class ShardState:
         self.figures = figures
         self.placed: Placed | None = None
         self.ended: ShardEnded | None = None
-        self.sends = self.heard = self.lost = False
+        self.sends = self.heard = False
         self._told_at = time.monotonic()
         self.settled_before = _settled(figures)  # rows with an outcome when the session of the run began
         self._earlier: list[Figures] = []  # of its processes that have ended early
@@ -40,11 +40,11 @@ class ShardState:
 
     def place(self, placed: Placed) -> None:
         """It has this process."""
-        self.placed, self.heard, self.lost = placed, False, False
+        self.placed, self.heard = placed, False
 
-    def leave_process(self, *, lost: bool) -> None:
+    def leave_process(self) -> None:
         """Its process has ended, or was lost."""
-        self.placed, self.lost = None, lost
+        self.placed = None
 
     @property
     def told_s(self) -> float:
@@ -168,11 +168,6 @@ class ShardStates:
     def silent_s(self) -> float:
         """How long the server has given no useful response to any of them."""
         return min((shard.silent_s for shard in self.working), default=0.0)
-
-    @property
-    def lost(self) -> set[int]:
-        """The numbers of those whose last process was lost with its machine."""
-        return {shard.number for shard in self._shards if shard.lost}
 
     def _sum(self, of: Callable[[Figures], int]) -> int:
         return sum(of(figures) for shard in self._shards for figures in shard.of_session)

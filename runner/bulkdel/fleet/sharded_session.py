@@ -235,6 +235,16 @@ class ShardedSession:
             return "draining: requests on the wire may finish"
         return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
 
+    def _noted(self, read: Log) -> dict[str, Any]:
+        """What the stop entry notes of the logs of the shards: their lines, and the SHA-256 of these.
+
+        A log may go on after that: a process that was lost with its machine may live. Of a log that could not be read
+        it is what the session before has noted.
+        """
+        before = self._log.progress.stop
+        earlier = {} if before is None else before.facts.get("shards", {})
+        return {**earlier, **{str(number): [read.lines[number], sha256] for number, sha256 in read.shards.items()}}
+
     async def _read_at_end(self) -> Log:
         """What the logs have now. Where that of the run cannot be written or read, those of the shards."""
         path, progress, patience_s = self._plan.checkpoint, self._log.progress, self._plan.arguments.settings.patience
@@ -271,8 +281,7 @@ class ShardedSession:
         now, blind = datetime.fromtimestamp(around.wall(), UTC), any(each.blind for each in ended)
         facts = {
             **stop_facts(plan, progress, ending, until=until, now=now, blind=blind),
-            # A process that was lost may live, and write a line more to its log.
-            "shards": {str(number): sha256 for number, sha256 in read.shards.items() if number not in shards.lost},
+            "shards": self._noted(read),
         }
         if self._started:
             log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
