@@ -77,7 +77,7 @@ class RunOptions(TypedDict, total=False):
     proxy: str | None
     sandbox: bool
     rate: float
-    concurrency: int
+    concurrency: int | None
     chunk_size: int | None
     limit: int | None
     drain_s: float

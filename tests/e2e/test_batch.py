@@ -328,6 +328,7 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
 
 
+@pytest.mark.campaign
 def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> None:
     """It is killed 10 seconds after the largest --drain-s of the runs, and summed up from its log."""
     with night(tmp_path, {"frozen": 200, "drains": 200}) as it:

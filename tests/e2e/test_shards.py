@@ -360,7 +360,7 @@ def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> No
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
 
 
-@pytest.mark.campaign
+@pytest.mark.soak
 def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
     """Creations and reads fail while a process of a shard is killed: no id is lost, and none is sent again for it."""
     ids, url = user_ids(1_500, seed=66), "s3://bucket/run"
@@ -394,9 +394,10 @@ def test_a_frozen_shard_does_not_keep_the_patience_of_the_others(tmp_path: Path)
         assert_in_time(time.monotonic() - began < 25)
 
 
+@pytest.mark.soak
 def test_a_frozen_shard_is_killed_after_the_patience_and_started_again(tmp_path: Path) -> None:
     ids = user_ids(2_000, seed=68)
-    with sharded(tmp_path, ids, "--rate", 100, "--chunk-size", 5, "--patience", 3, shards=2) as it:
+    with sharded(tmp_path, ids, "--rate", 100, "--chunk-size", 5, "--patience", 5, shards=2) as it:
         process = it.start()
         it.wait_until_deleted(200)
         os.kill(processes_of_shards(process.pid)[0], signal.SIGSTOP)
@@ -405,6 +406,7 @@ def test_a_frozen_shard_is_killed_after_the_patience_and_started_again(tmp_path:
         assert set(it.effects(ids)) == {1}
 
 
+@pytest.mark.campaign
 def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=69)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
@@ -433,6 +435,7 @@ def stopped_in_the_middle(it: Case) -> None:
     assert finish(process).code == 130
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("lost", ["missing", "older", "older, and the last session was killed"])
 def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: Path) -> None:
     """It says what was sent. When it is put back, the same command goes on."""
@@ -461,6 +464,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
         assert set(it.effects(ids)) == {1}
 
 
+@pytest.mark.campaign
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=64)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
@@ -480,6 +484,7 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
         assert set(it.effects(ids)) == {1}
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("back", [False, True])
 def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: bool, tmp_path: Path) -> None:
     """Until the patience ends, or the store is back."""
@@ -504,6 +509,7 @@ def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: boo
         assert status.counts() == {"deleted": 3_000, "duplicate": 300}, status
 
 
+@pytest.mark.campaign
 def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=61)
     with sharded(tmp_path, ids, "--rate", 30, "--chunk-size", 5) as it:

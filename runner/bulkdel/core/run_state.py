@@ -58,6 +58,7 @@ class Progress:
     note: the latest `run --note`; empty when there is none.
     backup: the path of the last session's backup, and its durable part; None without a backup.
     backups: the same of every backup so far, in the order in which they were begun.
+    shards_left: how the latest session that has stopped left the logs of the shards: lines and SHA-256, by number.
     memberships_to: the path of the copy of the memberships, as the last session that keeps one named it; None without.
     memberships: that copy, once it is complete and durable.
     reasons: how many rows have an outcome for a reason, by outcome and reason.
@@ -77,6 +78,7 @@ class Progress:
     changes: Mapping[Changed, Change] = field(default_factory=dict)
     annotations: tuple[Annotation, ...] = ()
     sessions: int = 0
+    shards_left: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     confirmed_at: str = ""
     confirmed_ahead_s: int | None = None
     asked: Mapping[str, int] = field(default_factory=dict)
@@ -190,6 +192,7 @@ class Progress:
                 self._begin_session(entry)
             case Session():
                 self.stop, self.under_way = entry, None
+                self.shards_left = entry.facts.get("shards", {})
             case Change() | Throttled():
                 self._change(entry)
             case Annotation():

@@ -65,8 +65,7 @@ class ShardLogs:
 
     def _check_as_left(self, number: int, log: Path) -> None:
         """Check that the log goes on from what the last session that has stopped noted of it."""
-        stop = self._progress.stop
-        noted = None if stop is None else stop.facts.get("shards", {}).get(str(number))
+        noted = self._progress.shards_left.get(str(number))
         if noted is not None and not begins_as(log, noted, self._patience_s):
             raise NotAcceptable(
                 f"{log}: does not go on from where the last session left it, so ids could be sent again. Nothing was "

@@ -241,8 +241,7 @@ class ShardedSession:
         A log may go on after that: a process that was lost with its machine may live. Of a log that could not be read
         it is what the session before has noted.
         """
-        before = self._log.progress.stop
-        earlier = {} if before is None else before.facts.get("shards", {})
+        earlier = self._log.progress.shards_left
         return {**earlier, **{str(number): [read.lines[number], sha256] for number, sha256 in read.shards.items()}}
 
     async def _read_at_end(self) -> Log:
