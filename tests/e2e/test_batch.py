@@ -328,7 +328,7 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
 
 
-@pytest.mark.campaign
+@pytest.mark.soak
 def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> None:
     """It is killed 10 seconds after the largest --drain-s of the runs, and summed up from its log."""
     with night(tmp_path, {"frozen": 200, "drains": 200}) as it:
@@ -359,6 +359,7 @@ def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> Non
         assert sum(it.effects("drains")) == runs["drains"]["deleted"]
 
 
+@pytest.mark.campaign
 def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> None:
     """Another export is refused as `run` refuses it, and a log that is gone is confirmed anew. Neither stops others."""
     with night(tmp_path, {"changed": 30, "gone": 20, "removed": 10, "late": 20}) as it:
@@ -414,7 +415,7 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
         assert (wrong.code, "has passed" in wrong.err, sum(it.effects(user_ids(3)))) == (2, True, 0), wrong
 
 
-@pytest.mark.campaign
+@pytest.mark.soak
 def test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began(tmp_path: Path) -> None:
     """A run whose turn comes after this time is not started. The same command again does not mean the next day."""
     with night(tmp_path, {"a": 600, "b": 20}) as it:
@@ -443,7 +444,7 @@ if "_BULKDEL_PARENT" in os.environ:
 """
 
 
-@pytest.mark.campaign
+@pytest.mark.soak
 def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path) -> None:
     """As a node of Ray with a wrong clock."""
     with night(tmp_path, {"a": 400}) as it:

@@ -442,8 +442,8 @@ def test_replies_are_what_they_seem() -> None:
 
 
 async def test_nothing_is_written_without_a_licence() -> None:
-    """The transport asks when the connection is there, and again with the body. Then the request leaves, once."""
-    answers = [False, False, True, False, True, True]
+    """The transport asks when the connection is there, with the body, and before the write. Then the request leaves."""
+    answers = [False, False, True, False, True, True, True]
     asked: list[bool] = []
 
     def valid() -> bool:

@@ -14,7 +14,7 @@ import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -568,7 +568,9 @@ def _refuse_without_run(path: Path) -> None:
         finally:
             lines.close()
     else:
-        there = any(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*"))
+        there = os.path.lexists(first)
+        with suppress(PermissionError):  # a folder may be closed to readers
+            there = any(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*"))
     if there:
         raise NotAcceptable(
             f"{path}: is missing or empty, and the logs of its shards are there ({first.name}, …). They say what was "
