@@ -89,7 +89,7 @@ test-store:
 test-ray:
 	$(MAKE) .venv-ray/.installed VENV=.venv-ray
 	.venv-ray/bin/python -m pip install --quiet 'ray>=2.55,<3' 'moto[s3,server]'
-	.venv-ray/bin/python -m pytest -n 0 -rs tests/e2e/test_ray.py tests/e2e/test_ray_batch.py tests/e2e/test_ray_cut_off.py
+	.venv-ray/bin/python -m pytest -n 0 -rs -m 'not soak' tests/e2e/test_ray.py tests/e2e/test_ray_batch.py tests/e2e/test_ray_cut_off.py
 
 # The manifests by kubernetes-validate, the units by systemd-analyze, the image by buildah on a base of debootstrap, which
 # needs root. Two minutes the first time, then one. What the machine lacks is named and left out.

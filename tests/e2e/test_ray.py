@@ -228,6 +228,7 @@ def test_the_rate_is_kept_and_used(nodes: Cluster, tmp_path: Path) -> None:
     steady(play, tmp_path)
 
 
+@pytest.mark.soak
 def test_a_shard_ends_while_the_head_is_away(tmp_path: Path) -> None:
     """It can be placed nowhere. The run drains, and ends with exit code 4 and the command that goes on, here without
     Ray."""
