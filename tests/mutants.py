@@ -499,7 +499,7 @@ MUTANTS = (
     Mutant(
         "a frozen shard keeps the patience of the others",
         "runner/bulkdel/fleet/shard_states.py",
-        "return self.figures.silent_s + self.told_s",
+        "return self.figures.silent_s + self.age_s",
         "return self.figures.silent_s",
         "e2e/test_shards.py::test_a_frozen_shard_does_not_keep_the_patience_of_the_others",
     ),
@@ -527,8 +527,8 @@ MUTANTS = (
     Mutant(
         "the audit does not miss the log of a shard",
         "runner/bulkdel/checkpoint/audit.py",
-        "(int(number) not in shards or not begins_as(log, noted))",
-        "(int(number) not in shards or not noted)",
+        "(number not in shards or not begins_as(log, noted))",
+        "(number not in shards or not noted)",
         "e2e/test_shards.py::test_the_results_are_those_of_one_process",
     ),
     Mutant(

@@ -60,6 +60,9 @@ class TooLate(BulkdelError):
 class Drained(BulkdelError):
     """A library call drained the run before anything was sent."""
 
+    def __init__(self, text: str = "the run was drained; nothing was sent") -> None:
+        super().__init__(text)
+
 
 class FileFailed(BulkdelError):
     """A file of the run could not be written. After the first failure no request is sent (fail-stop)."""

@@ -273,7 +273,7 @@ class Run:
             except asyncio.CancelledError:
                 if not self._drained:
                     raise
-                raise Drained("the run was drained; nothing was sent") from None
+                raise Drained from None
             finally:
                 self._step = None
             self._doing = f"waiting for the confirmation; nothing was {self._plan.words.done} by this session"

@@ -106,6 +106,16 @@ async def said(process: OnNode) -> AsyncIterator[Said | Exited]:
             yield each
 
 
+async def all_said(it: Case, folder: Path) -> list[Said | Exited]:
+    """All that the process of a run says, which a node runs to its end at 200 requests a second."""
+    async with keeping_rate({"pool": 200.0}) as keeper:
+        order = Work([str(each) for each in it.args], Environment(values=KEYS), keeper.address("pool"), folder)
+        process = await placed(order, Twice())
+        everything = [each async for each in said(process)]
+        await process.kill()
+    return everything
+
+
 async def exited(actor: Actor) -> None:
     """Wait until the actor knows that its process has ended."""
     async with asyncio.timeout(30):
@@ -132,11 +142,7 @@ async def test_a_run_on_a_node_shares_the_rate_and_ends_with_its_result(tmp_path
     """The lines between the process and the keeper pass through the actor, in both directions."""
     ids = user_ids(300, seed=51)
     with case(tmp_path, ids) as it:
-        async with keeping_rate({"pool": 200.0}) as keeper:
-            order = Work([str(each) for each in it.args], Environment(values=KEYS), keeper.address("pool"), tmp_path)
-            process = await placed(order, Twice())
-            everything = [each async for each in said(process)]
-            await process.kill()
+        everything = await all_said(it, tmp_path)
         exited = everything[-1]
         assert isinstance(exited, Exited), everything
         assert (exited.code, json.loads(exited.result)["deleted"]) == (0, 300), everything
@@ -306,11 +312,7 @@ async def test_a_run_on_a_node_outlasts_a_keeper_that_cannot_be_reached(
     monkeypatch.setattr(asyncio, "open_unix_connection", sometimes)
     ids = user_ids(100, seed=59)
     with case(tmp_path, ids) as it:
-        async with keeping_rate({"pool": 200.0}) as keeper:
-            order = Work([str(each) for each in it.args], Environment(values=KEYS), keeper.address("pool"), tmp_path)
-            process = await placed(order, Twice())
-            everything = [each async for each in said(process)]
-            await process.kill()
+        everything = await all_said(it, tmp_path)
         exited = everything[-1]
         assert isinstance(exited, Exited), everything
         assert (exited.code, failures, it.effects(ids)) == (0, [], [1] * 100), everything

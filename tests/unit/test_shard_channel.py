@@ -42,7 +42,7 @@ ORDER = Order(
     wanted=WANTED,
     export={"path": "/e"},
 )
-ENDED = ShardEnded({"why": "", "signal": None}, {"requests": 1}, {"done": 0}, 0, 0, blind=False)
+ENDED = ShardEnded({"why": "", "signal": None}, {"done": 0}, 0, 0, blind=False)
 MESSAGES: list[Message] = [
     ORDER,
     WANTED,

@@ -70,7 +70,7 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
         except NotAcceptable as error:
             found.fault = str(error)
         found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha256, reader.damaged_tail
-        _audit_shards(found, path, reader.shards)
+        _audit_shards(found, path, reader.shards.sha256)
         stopped = bool(found.sessions) and found.sessions[-1].stop is not None and not reader.torn_annotation
     if found.fault is None and found.progress is not None:
         rows, counts = found.progress.rows, counts_of(found.progress)
@@ -85,11 +85,11 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
 
 def _audit_shards(found: Audit, path: Path, shards: Mapping[int, str]) -> None:
     """Audit the log of each shard. Its commits count too; the first fault is that of the run."""
-    stop = found.sessions[-1].stop if found.sessions else None
-    for number, noted in dict(stop.facts.get("shards", {}) if stop else {}).items():
-        log = shard_log(path, int(number))
-        if found.fault is None and (int(number) not in shards or not begins_as(log, noted)):
-            found.fault = f"{log}: does not go on from where the last session left it: its SHA-256 is another"
+    left = {} if found.progress is None else found.progress.shards_left
+    for number, noted in ((int(text), noted) for text, noted in left.items()):
+        log = shard_log(path, number)
+        if found.fault is None and (number not in shards or not begins_as(log, noted)):
+            found.fault = f"{log}: does not go on from where the last session that has stopped left it"
     for number in shards:
         shard = audit(shard_log(path, number))
         found.commits += shard.commits

@@ -289,9 +289,8 @@ class Reader(Generic[F]):
 
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
-    own: whether the entries that `folding` hands out are of this log. shards: by number, the SHA-256 of the log of each
-    shard that was read. unread: the failures of the logs of shards that could be read in part only. Without
-    `partly` the first one is raised. patience_s: see `reading`, for the logs of shards.
+    own: whether the entries that `folding` hands out are of this log. shards: the logs of the shards, when they
+    were read. partly, patience_s: see `Shards`.
     """
 
     def __init__(
@@ -310,7 +309,7 @@ class Reader(Generic[F]):
         self.torn_annotation = False
         self.sha = hashlib.sha256()
         self.own = True
-        self._shards = Shards(path, partly=partly, patience_s=patience_s)
+        self.shards = Shards(path, partly=partly, patience_s=patience_s)
 
     def commits(self) -> Iterator[list[Entry]]:
         """The entries, line by line. Raises NotAcceptable for corruption and for what this version cannot read."""
@@ -341,7 +340,7 @@ class Reader(Generic[F]):
         """The entries, line by line, each line folded into the one state before it is handed out.
 
         After the log of a run in several shards come the entries about rows in the logs of the shards. `own` is False
-        then, and `shards` has the SHA-256 of each log that was read.
+        then, and `shards` has what was read.
 
         Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
         skipped rows is not whole: it is written before the first intent, so nothing was sent.
@@ -361,28 +360,13 @@ class Reader(Generic[F]):
             raise self._killed_while_created()
         if isinstance(fold, Progress):
             self.own = False
-            for entries in self._shards.folding(fold):
+            for entries in self.shards.folding(fold):
                 yield fold, entries
-
-    @property
-    def shards(self) -> Mapping[int, str]:
-        """See `Shards.sha256`."""
-        return self._shards.sha256
-
-    @property
-    def lines_of_shards(self) -> Mapping[int, int]:
-        """See `Shards.lines`."""
-        return self._shards.lines
-
-    @property
-    def unread(self) -> list[NotAcceptable]:
-        """See `Shards.unread`."""
-        return self._shards.unread
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the sound lines, hex. Of a run in shards: over the SHA-256 of this log and of each shard's."""
-        return sha256_of_all(self.sha.hexdigest(), self.shards)
+        return sha256_of_all(self.sha.hexdigest(), self.shards.sha256)
 
     def replay(self) -> F:
         """Fold the whole log. Raises what `folding` raises."""
@@ -527,8 +511,8 @@ def read_log(path: Path, *, partly: bool = False, patience_s: float = READ_S) ->
     """
     with reading(path, RUN, partly=partly, patience_s=patience_s) as reader:
         progress = reader.replay()
-        size, shards, lines = reader.size, reader.shards, reader.lines_of_shards
-        return Log(progress, reader.sha256, reader.damaged_tail, size, shards, lines, reader.unread)
+        size, shards = reader.size, reader.shards
+        return Log(progress, reader.sha256, reader.damaged_tail, size, shards.sha256, shards.lines, shards.unread)
 
 
 def read_shards(path: Path, run: Progress, patience_s: float) -> Log:

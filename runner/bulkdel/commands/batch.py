@@ -47,9 +47,9 @@ from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
-from bulkdel.fleet.children import KILL_AFTER_S, Children, Ended
+from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.joining import LOCAL, engine_on
-from bulkdel.fleet.placing import Engine, Work
+from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import Still, summary_in, whether_complete
 from bulkdel.format import counted, until_words

@@ -25,13 +25,13 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export.reopen import stored_parts
+from bulkdel.export.reopen import has_stored_copy, stored_parts
 from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
-from bulkdel.store_path import StorePath, beside, in_store, is_store_url
+from bulkdel.store_path import StorePath, beside, is_store_url
 from bulkdel.verify.findings import findings_log, findings_path
 
 READ_BYTES = 1 << 20
@@ -149,7 +149,7 @@ class _Found:
         if path is not None:
             return self._add(path, EXPORT, partial(_blocks, path), pinned["sha256"])
         log = self._run.log
-        if in_store(log) and next(stored_parts(log), None) is not None:
+        if has_stored_copy(log):
             return self._add(copy, EXPORT, partial(stored_parts, log), pinned["sha256"])
         recorded = self._progress.header.export_path
         if _goes_on(self._progress):

@@ -29,7 +29,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
 from bulkdel.export.download import Source, source_of
-from bulkdel.export.reopen import Reopened, stored_parts
+from bulkdel.export.reopen import Reopened, has_stored_copy
 from bulkdel.export.spool import part_of
 from bulkdel.export.stored_copy import FOLDER
 from bulkdel.format import printable
@@ -271,7 +271,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
         yield Named(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]), resumable)
-    if in_store(log) and next(stored_parts(log), None) is not None:
+    if has_stored_copy(log):
         yield Named(log / FOLDER, "the copy of the pipe")
     yield Named(source_of(copy), "what it is a copy of", wanted=resumable)
     part = part_of(copy)

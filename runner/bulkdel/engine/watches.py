@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bulkdel.engine.workers import Stop
-from bulkdel.errors import BulkdelError
+from bulkdel.engine.workers import Stop, drain_on_failure
 
 
 @asynccontextmanager
@@ -17,17 +16,7 @@ async def watching(begin_drain: Callable[[Stop], object], *steps: Coroutine[Any,
 
     An unexpected error, which is no BulkdelError, is raised when the block has ended.
     """
-
-    async def drain_on_failure(step: Coroutine[Any, Any, None]) -> None:
-        try:
-            await step
-        except BulkdelError as error:
-            begin_drain(Stop(str(error), error=error))
-        except Exception as error:
-            begin_drain(Stop(f"unexpected: {type(error).__name__}"))
-            raise
-
-    tasks = [asyncio.create_task(drain_on_failure(step)) for step in steps]
+    tasks = [asyncio.create_task(drain_on_failure(begin_drain, step)) for step in steps]
     try:
         yield
     finally:

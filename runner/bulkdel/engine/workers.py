@@ -293,15 +293,23 @@ class Workers:
     async def _drain_on_failure(self, step: Awaitable[Any]) -> None:
         """Begin the drain when `step` raises. An unexpected exception is raised again."""
         try:
-            await step
+            await drain_on_failure(self._drain.begin, step)
         except asyncio.CancelledError:
             if self._drain.stop is None:
                 raise
-        except BulkdelError as error:
-            self._drain.begin(Stop(str(error), error=error))
-        except BaseException as error:
-            self._drain.begin(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
-            raise
+
+
+async def drain_on_failure(begin_drain: Callable[[Stop], object], step: Awaitable[Any]) -> None:
+    """Begin the drain when `step` raises. An unexpected error, which is no BulkdelError, is raised again."""
+    try:
+        await step
+    except asyncio.CancelledError:
+        raise
+    except BulkdelError as error:
+        begin_drain(Stop(str(error), error=error))
+    except BaseException as error:
+        begin_drain(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
+        raise
 
 
 async def watch_time(until: Callable[[], tuple[float, str] | None], wall: Callable[[], float], drain: Drain) -> None:

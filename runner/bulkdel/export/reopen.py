@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from bulkdel.checkpoint.index import LogIndex, RowResult
 from bulkdel.checkpoint.reader import unreachable
@@ -159,6 +159,11 @@ def _stored_copy(log: StorePath) -> Export | None:
             f"{folder}: {error.strerror}. The copy of the pipe is fetched there from {log}. Make room, then run this "
             "again."
         ) from error
+
+
+def has_stored_copy(log: Path) -> TypeGuard[StorePath]:
+    """Whether this log is in a store that has the copy of a pipe. Raises NotAcceptable."""
+    return in_store(log) and next(stored_parts(log), None) is not None
 
 
 def stored_parts(log: StorePath) -> Iterator[bytes]:

@@ -148,7 +148,6 @@ class ShardEnded:
     """The last line of a shard: how its session ended."""
 
     ending: Mapping[str, Any]
-    figures: Mapping[str, Any]
     unrecorded: Mapping[str, int]
     kept: int
     unproven: int
@@ -160,7 +159,7 @@ class ShardEnded:
         stop = result.progress.stop
         blind = stop is not None and bool(stop.facts.get("blind"))
         ending = asdict(result.ending)
-        return cls(ending, dict(result.figures), dict(result.unrecorded), result.kept, result.unproven, blind)
+        return cls(ending, dict(result.unrecorded), result.kept, result.unproven, blind)
 
     @property
     def as_ending(self) -> Ending:

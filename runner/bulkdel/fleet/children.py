@@ -19,7 +19,7 @@ import orjson
 from bulkdel.core.batch import exit_code_of
 from bulkdel.core.summary import EXIT_REMAINING
 from bulkdel.errors import BulkdelError
-from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Work
+from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Exited, Placed, Said, Work
 from bulkdel.format import span
 
 LOST_MAX = 5
@@ -27,9 +27,6 @@ LOST_MAX = 5
 
 AGAIN_S = 1.0
 """Seconds before a lost child is placed again, times how often it was lost."""
-
-KILL_AFTER_S = 10.0
-"""A child that does not end so long after its requests had to be finished is killed."""
 
 SIGNALS = {each.value: each.name for each in signal.Signals}
 """The names of the signals, by their numbers."""

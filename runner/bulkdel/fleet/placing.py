@@ -29,6 +29,9 @@ from bulkdel.variables import BETWEEN
 SHARD = "_BULKDEL_SHARD"
 """The environment variable by which `bulkdel run` knows that it is a shard: descriptors of channel and export."""
 
+KILL_AFTER_S = 10.0
+"""A process that does not end so long after its requests had to be finished is killed."""
+
 LINE_MAX = 64 << 20
 """Bytes of a line over the channel. The order has 43 bytes for each MiB of the export."""
 

@@ -57,7 +57,7 @@ def plain_export(plan: Plan, stack: ExitStack, stopped: threading.Event) -> Plai
         copy = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the stack closes it
         for block in _decompressed(plan):
             if stopped.is_set():  # before the file is closed
-                raise Drained("the run was drained; nothing was sent")
+                raise Drained
             write_all(copy.fileno(), block)
     except OSError as error:
         raise FileFailed(

@@ -45,7 +45,7 @@ class ShardLogs:
         self._wait_until_free(stopped)
         for number, log in self._logs.items():
             if stopped.is_set():
-                raise Drained("the run was drained; nothing was sent")
+                raise Drained
             if self._progress.sessions:
                 self._check_as_left(number, log)
             else:

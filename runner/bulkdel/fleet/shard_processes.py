@@ -18,7 +18,7 @@ from bulkdel.engine.watches import ended_before, watching
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.fleet.channel import ChunkEvent, DrainNow, Failed, Figures, Message, ShardEnded, line_of, message_of
-from bulkdel.fleet.placing import Engine, Exited, Placed, Said, Stream
+from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Exited, Placed, Said, Stream
 from bulkdel.fleet.shard_control import ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
 from bulkdel.fleet.shard_order import ShardWork
@@ -26,9 +26,6 @@ from bulkdel.fleet.shard_states import ShardState, ShardStates
 from bulkdel.format import span
 from bulkdel.output import say
 from bulkdel.times import since_boot
-
-KILL_AFTER_S = 10.0
-"""A shard that does not end so long after its requests had to be finished is killed."""
 
 STARTS_MAX = 5
 """A process that ends this often without having settled a row is not started again."""
@@ -230,11 +227,11 @@ class ShardProcesses:
         await placed.kill()
 
     async def _kill_silent(self, shard: ShardState, placed: Placed) -> None:
-        """Kill a process that has told nothing for --patience, such as one that is frozen. It is started again."""
-        while not (shard.heard and shard.told_s > self._patience_s):  # noqa: ASYNC110 - nothing tells that nothing comes
+        """Kill a process that has sent nothing for --patience, such as one that is frozen. It is started again."""
+        while not (shard.heard and shard.age_s > self._patience_s):  # noqa: ASYNC110 - nothing tells that nothing comes
             await asyncio.sleep(SILENT_LOOK_S)
         say(
-            f"The process of shard {shard.number} has said nothing for {span(shard.told_s)}. It is killed.",
+            f"The process of shard {shard.number} has said nothing for {span(shard.age_s)}. It is killed.",
             "shard_silent",
         )
         await placed.kill()

@@ -13,11 +13,11 @@ from bulkdel.fleet.placing import Placed
 
 
 class ShardState:
-    """One shard, as its processes have told.
+    """One shard, as its processes report.
 
     figures: the latest. placed: its process, while there is one. ended: how its session has ended. sends: whether its
     rows are sent in this session, from the first process on until the last one has ended. heard: whether its process
-    has told figures.
+    has sent figures.
     """
 
     def __init__(self, number: int, figures: Figures) -> None:
@@ -26,7 +26,7 @@ class ShardState:
         self.placed: Placed | None = None
         self.ended: ShardEnded | None = None
         self.sends = self.heard = False
-        self._told_at = time.monotonic()
+        self._figures_at = time.monotonic()
         self.settled_before = _settled(figures)  # rows with an outcome when the session of the run began
         self._earlier: list[Figures] = []  # of its processes that have ended early
 
@@ -47,21 +47,21 @@ class ShardState:
         self.placed = None
 
     @property
-    def told_s(self) -> float:
+    def age_s(self) -> float:
         """Seconds since its latest figures."""
-        return time.monotonic() - self._told_at
+        return time.monotonic() - self._figures_at
 
     @property
     def silent_s(self) -> float:
         """How long the server has given it no useful response, as far as is known."""
-        return self.figures.silent_s + self.told_s
+        return self.figures.silent_s + self.age_s
 
-    def take(self, told: Figures | ShardEnded) -> None:
-        """Take in what its process has told."""
-        if isinstance(told, Figures):
-            self.figures, self.heard, self._told_at = told, True, time.monotonic()
+    def take(self, message: Figures | ShardEnded) -> None:
+        """Take in what its process has sent."""
+        if isinstance(message, Figures):
+            self.figures, self.heard, self._figures_at = message, True, time.monotonic()
         else:
-            self.ended = told
+            self.ended = message
 
     def begin_again(self, found: Figures) -> None:
         """Keep the figures of a process that has ended early: the next one counts from 0. found: what its log has."""
@@ -92,9 +92,6 @@ class ShardStates:
 
     def __iter__(self) -> Iterator[ShardState]:
         return iter(self._shards)
-
-    def __bool__(self) -> bool:
-        return bool(self._shards)
 
     @property
     def working(self) -> list[ShardState]:

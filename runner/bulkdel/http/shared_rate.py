@@ -159,9 +159,7 @@ class SharedRate:
             began = self._asked_at[self._number] = self._ask(writer)
             await writer.drain()
             while not self._news.is_set() and self._clock() < began + RENEW_S:
-                with suppress(
-                    TimeoutError
-                ):  # Python 3.11's wait_for would lose a cancellation that comes with the news
+                with suppress(TimeoutError):  # Python 3.11's wait_for would lose a cancellation that comes with it
                     async with asyncio.timeout(LOOK_S):
                         await self._news.wait()
                 if math.isfinite(self._wants) and math.isinf(self._measured()):

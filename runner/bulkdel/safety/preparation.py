@@ -105,7 +105,7 @@ class ReadingProgress:
     def check(self) -> None:
         """Raise Drained when the reading was stopped."""
         if self._stopped.is_set():
-            raise Drained("the run was drained; nothing was sent")
+            raise Drained
 
 
 def find_target(arguments: RunArguments) -> Target | None:
