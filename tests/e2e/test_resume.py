@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel_jobs.sandbox import LIST_PATH
 from tests.harness import (
     DELETIONS,
     POOL,
@@ -26,8 +27,6 @@ from tests.harness import (
     wait_until_told,
     write_objects,
 )
-
-pytestmark = pytest.mark.campaign
 
 IDS = user_ids(100_000)
 CONCURRENCY = 16
@@ -89,7 +88,7 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         ran = finish(process)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25, "the server answers after 30 s"
         assert ran.code == 130
         it.switch(latency_after_s=0.0)
         ran = it.run()
@@ -105,7 +104,7 @@ def test_drain_ends_in_time(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         ran = finish(process)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25, "the server answers after 30 s"
         assert ran.code == 143
         assert ran.counts() == {"remaining": 2_000}
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == CONCURRENCY * CHUNK
@@ -113,6 +112,19 @@ def test_drain_ends_in_time(tmp_path: Path) -> None:
         ran = it.run()
         assert ran.counts() == {"deleted": 2_000}
         assert sent_again(it, IDS) == 0
+
+
+def test_control_while_the_run_deletes(tmp_path: Path) -> None:
+    """The API lists first what the run deletes next, and slowly: the control holds the deletions back to find some."""
+    with case(tmp_path, IDS[:20_000], latency_after_s=30.0, fault_paths=DELETIONS, options=()) as it:
+        process = it.start("--rate", 0)
+        it.wait_until_deleted(CONCURRENCY * CHUNK)
+        kill(process)
+        it.switch(latency_after_s=0.3, fault_paths=frozenset({LIST_PATH}))
+        # Five workers look 16 chunks up: the last one while the other four delete.
+        ran = it.run("--rate", 200, "--concurrency", 5)
+        assert ran.counts() == {"deleted": 20_000}
+        assert sent_again(it, IDS) == 0, "in doubt and found gone: not sent again"
 
 
 def test_interrupted_while_paused(tmp_path: Path) -> None:

@@ -133,13 +133,14 @@ class ChunkInHand:
         client, around, read = parts.client, parts.surroundings, parts.action.read
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
-        self._sent_at = self._sent_at or self._now_s()
 
         def expired() -> bool:
             self._pass_gate()
             return self._id_may_be_reused() or self._is_stale(step.records.ids)
 
-        decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)
+        async with client.effects.one():
+            self._sent_at = self._sent_at or self._now_s()
+            decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)
         if decision is None:
             if self._id_may_be_reused():
                 self.state.give_up()
