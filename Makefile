@@ -17,7 +17,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
+.PHONY: demo quick test timed traced untraced test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
 	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
 	bench-tables lock lock-image clean
 
@@ -28,31 +28,34 @@ demo: $(STAMP)
 quick: check
 	$(PYTEST) -n 2 --dist worksteal $(QUICK_TESTS)
 
-CAMPAIGNS := tests/campaigns tests/e2e tests/integration tests/simulation
-
-# One coverage report over everything, and one over the core, where every branch must be taken by a test. The tests that
-# measure time leave the processors idle, so the linters run beside them.
+# The tests that measure time leave the processors idle, so the linters run beside them. Then everything else runs at once.
 test: $(STAMP)
-	$(MAKE) --jobs=2 check timed
+	$(MAKE) --jobs=2 --output-sync=line check timed
+	$(MAKE) --jobs=2 --output-sync=line traced untraced
+	$(BIN)/python -m tests.skipped .reports/traced.xml .reports/untraced.xml .reports/timed.xml
+
+timed: $(STAMP)
+	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(REPORT)/timed.xml
+
+# One coverage report over everything, and one over the core, where every branch must be taken by a test.
+traced: $(STAMP)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 4 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not untraced and not alone and not soak' $(REPORT)/traced.xml
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
-	$(PYTEST) -n 6 --dist worksteal -m 'campaign and not alone and not soak' $(CAMPAIGNS) $(REPORT)/campaign.xml
-	$(BIN)/python -m tests.skipped .reports/plain.xml .reports/campaign.xml .reports/alone.xml
 
-timed: $(STAMP)
-	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(CAMPAIGNS) $(REPORT)/alone.xml
+untraced: $(STAMP)
+	$(PYTEST) -n 4 --dist worksteal -m 'untraced and not alone and not soak' $(REPORT)/untraced.xml
 
-# The same tests on every Python of PYTHONS, each in an environment of its own, without coverage and campaigns.
+# The same tests on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:
 	for python in $(PYTHONS); do $(MAKE) test-python PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; done
 
 test-python: $(STAMP)
 	$(BIN)/python --version
-	$(PYTEST) -n 2 --dist worksteal -m 'not campaign and not alone and not soak'
+	$(PYTEST) -n 4 --dist worksteal -m 'not alone and not soak'
 
 # Installs as README.md says, from the tree and from the sdist, with pip, pipx and uv. They download what they need.
 test-install:
@@ -103,7 +106,7 @@ mutants: $(STAMP)
 # The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
 # random campaigns, ten million ids, every mutant, every example of hypothesis. About two hours on two cores.
 soak: $(STAMP)
-	EXAMPLES=all $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not campaign and not alone and not soak' tests/unit
+	EXAMPLES=all $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not alone and not soak' tests/unit
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --ignore=tests/simulation
 
 # A million simulated runs: about eight hours of one core.

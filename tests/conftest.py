@@ -1,5 +1,7 @@
 """What holds for every test. An `async def` test runs as tests/loops.py says.
 
+Tests of the real command, campaigns and simulation are about effects, so they run without the price of coverage.
+
 A value test of Hypothesis has no deadline, because a busy machine is no failure. SIGHUP has its default action, also
 under `nohup make test`: the commands that the tests start would inherit "ignored".
 """
@@ -7,7 +9,9 @@ under `nohup make test`: the commands that the tests start would inherit "ignore
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from tests.examples import examples
@@ -19,3 +23,13 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("tests", deadline=None, max_examples=examples(100))
 settings.load_profile("tests")
+
+UNTRACED = {Path(__file__).with_name(name) for name in ("campaigns", "e2e", "simulation")}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of these folders as untraced."""
+    for item in items:
+        if not UNTRACED.isdisjoint(item.path.parents):
+            item.add_marker(pytest.mark.untraced)

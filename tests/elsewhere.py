@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.harness import Ran, assert_permitted, environment
+from tests.waits import WAIT_MAX_S
 
 OTHER_USER = ("--user", "--map-user=65532", "--map-group=65532")
 """In a namespace of its own: the process is user 65532, and the files of the test stay its own."""
@@ -26,6 +27,6 @@ def elsewhere(folder: Path, *words: object, env: dict[str, str] | None = None) -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        timeout=600,
+        timeout=WAIT_MAX_S,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -34,6 +34,7 @@ from bulkdel_jobs.sandbox import (
     serve_in_thread,
 )
 from tests import forked, second_reader
+from tests.waits import WAIT_MAX_S
 
 POOL = SANDBOX_POOL_ID
 DELETIONS = frozenset({DELETE_PATH})
@@ -85,7 +86,7 @@ def bulkdel(
     *args: object,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 120,
+    timeout: float = WAIT_MAX_S,
     input: bytes | None = None,  # noqa: A002 - as subprocess.run has it
     **popen: Any,
 ) -> Ran:
@@ -115,7 +116,7 @@ def run_on(export: Path | str, served: Sandbox, *options: object, ids: int = 0, 
     return bulkdel(command, "delete-users", export, "--host", served.url, "--rate", 0, *confirmed, *options)
 
 
-def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Ran:
+def finish(process: subprocess.Popen[bytes], timeout: float = WAIT_MAX_S) -> Ran:
     """Wait for a started command."""
     out, err = process.communicate(timeout=timeout)
     return Ran(process.returncode, out.decode(), err.decode())
@@ -139,7 +140,7 @@ def kill(process: subprocess.Popen[bytes]) -> Ran:
 
 
 def wait_until(
-    reached: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, timeout_s: float = 30
+    reached: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, timeout_s: float = WAIT_MAX_S
 ) -> None:
     """Wait for a state; `process` must not end before."""
     until = time.monotonic() + timeout_s
@@ -154,7 +155,7 @@ def told_after(process: subprocess.Popen[bytes], pattern: str, signum: int | Non
     assert process.stderr is not None
     if signum is not None:
         process.send_signal(signum)
-    said, until = "", time.monotonic() + 30
+    said, until = "", time.monotonic() + WAIT_MAX_S
     while (found := re.search(f"(?m)^.*{pattern}.*$", said)) is None:
         assert time.monotonic() < until, said
         if select.select([process.stderr], [], [], 0.1)[0]:
@@ -173,7 +174,7 @@ def wait_until_told(process: subprocess.Popen[bytes], words: str) -> None:
 def wait_for_arrivals(served: Sandbox) -> None:
     """Wait until everything that was sent so far has arrived: the server answers two requests that came after it."""
     for _ in range(2):
-        with urllib.request.urlopen(f"{served.url}/sandbox/switches", timeout=60) as answer:
+        with urllib.request.urlopen(f"{served.url}/sandbox/switches", timeout=WAIT_MAX_S) as answer:
             answer.read()
 
 

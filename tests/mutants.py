@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import forked
+from tests.waits import WAIT_MAX_S
 
 ROOT = Path(__file__).parent.parent
 
@@ -1480,14 +1481,21 @@ MUTANTS = (
         "integration/test_checkpoint.py::test_nothing_is_told_or_counted_before_it_is_durable",
     ),
     Mutant(
+        "a control of accounts that this run deletes meanwhile",
+        "runner/bulkdel/http/lookup.py",
+        "        async with self._client.effects.paused():\n",
+        "        async with asyncio.Lock():\n",
+        "e2e/test_resume.py::test_control_while_the_run_deletes",
+    ),
+    Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
-        "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n",
-        "        self.state.replied(Decision(NextStep.SETTLED), len(requests))\n"
-        "        write_settled(parts, self.state.settled)\n"
-        "        self.state.settled.clear()\n"
-        "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n"
-        "        decision = asked if self.state.halt else None\n",
+        "            decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n",
+        "            self.state.replied(Decision(NextStep.SETTLED), len(requests))\n"
+        "            write_settled(parts, self.state.settled)\n"
+        "            self.state.settled.clear()\n"
+        "            asked = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n"
+        "            decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
@@ -3051,9 +3059,10 @@ def pytest_on(folder: Path, tests: Sequence[str], *options: str) -> subprocess.C
             *("--basetemp", str(folder / "tmp"), *(f"tests/{test}" for test in tests)),
         ],
         cwd=folder,
-        env={**kept, forked.OFF: "1", "EXAMPLES": "all", "PYTHONPATH": path},
+        # A mutant may keep a test waiting for what never comes, so it waits for less.
+        env={**kept, forked.OFF: "1", "EXAMPLES": "all", "PYTHONPATH": path, "TESTS_SLOWNESS": "0.1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_MAX_S,
         check=False,
     )

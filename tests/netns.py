@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.waits import WAIT_MAX_S
+
 READ_BYTES = 1 << 16
 CLONE_NEWNET = 0x4000_0000
 """See setns(2)."""
@@ -95,7 +97,7 @@ def another_machine() -> Iterator[Machine]:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=WAIT_MAX_S)
 
 
 class Relayed:

@@ -21,6 +21,7 @@ from tests.campaigns.playing import LOG
 from tests.campaigns.restore_drawing import DEPARTMENTS, KEYS, SOURCES, Drawn, Row
 from tests.harness import POOL, Ran, finish, start
 from tests.jobs import AT, CREATING, serving
+from tests.waits import WAIT_MAX_S
 
 PARTS = ("departmentIds", "identities")
 
@@ -52,7 +53,7 @@ class Play(Sessions):
                 with urllib.request.urlopen(
                     f"{self.served.sandbox.url}/sandbox/users",
                     json.dumps(body | {"createdAt": "now"}).encode(),
-                    timeout=60,
+                    timeout=WAIT_MAX_S,
                 ) as answer:
                     if json.load(answer)["added"]:
                         number = pool.find(rival.id_type, body["ids"][0])

@@ -68,7 +68,6 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
     return f"{drawn}; {dict(outcomes)}"
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize("seed", seeds(FEW), ids=hex)
 def test_a_campaign(seed: int, tmp_path: Path) -> None:
     print(play(seed, tmp_path, small=True))  # noqa: T201

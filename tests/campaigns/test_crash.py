@@ -38,8 +38,7 @@ from tests.harness import (
     wait_for_arrivals,
     write_objects,
 )
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_200, seed=3)
 CONCURRENCY = 4
@@ -63,7 +62,7 @@ def seeded(name: str) -> random.Random:
     return random.Random(f"{seed} {name}")
 
 
-def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = WAIT_MAX_S) -> None:
     """Wait until it is so, or the process has ended; looked at every half a millisecond."""
     until = time.monotonic() + timeout_s
     while not reached() and process.poll() is None:
@@ -216,7 +215,7 @@ def traced(it: Case, inject: str) -> tuple[Ran, str]:
         env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=120,
+        timeout=WAIT_MAX_S,
         check=False,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode()), trace.read_text()
@@ -326,7 +325,8 @@ def _failing_each_in_turn(call: str, count: int, failed: list[int], folder: Path
         failed.append(count)
 
 
-@pytest.mark.parametrize("call", [pytest.param("write", marks=pytest.mark.soak), "fdatasync"])
+@pytest.mark.soak
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
 def test_every_call_of_a_short_run_fails_in_turn(call: str, tmp_path: Path) -> None:
     """From the header to the word that the run ended, each write, and each sync: exit 5, nothing leaves, it resumes."""
     failed: list[int] = []

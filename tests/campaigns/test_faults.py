@@ -18,8 +18,7 @@ from tests.faultserver import KEYS, REDIRECTS, Fault, FaultServer
 from tests.harness import COMMAND, POOL, Ran, bulkdel, entries, environment, user_ids, write_objects
 from tests.launching import launched, took
 from tests.rawserver import DATA, RawServer, always, answer
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 SEED = os.environ.get("CAMPAIGN_SEED", "3")
 SESSIONS_MAX = 12
@@ -75,7 +74,7 @@ class Campaign:
     async def session(self, report: Path | None = None) -> Ran:
         """Run the command once and check what the log claims by then. report: where to write what it took."""
         if report is None:
-            ran = await asyncio.to_thread(bulkdel, *self.words, env=KEYS, timeout=900)
+            ran = await asyncio.to_thread(bulkdel, *self.words, env=KEYS, timeout=WAIT_MAX_S)
         else:
             words = launched([*COMMAND, *map(str, self.words)], report)
             done = await asyncio.to_thread(

@@ -18,8 +18,6 @@ from tests.httppage import Example, block
 from tests.installed import outcomes
 from tests.restserver import Answer, Asked, served
 
-pytestmark = pytest.mark.campaign
-
 LOOK_UP = '[http.look_up]\npath = "/members/{id}"\nlist = "/members"\nlist_at = "members"\n'
 BEFORE = ("503", "429", "close", "page")
 AFTER = ("503", "close", "page", "strangers")

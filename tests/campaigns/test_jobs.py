@@ -1,6 +1,6 @@
 """Random campaigns of every job against the server's own count of effects, per id and kind.
 
-`make test` plays one of each job, `make soak` another one and 30 that are larger; CAMPAIGNS=N plays N.
+`make test` plays four, `make soak` two of each job and 30 that are larger; CAMPAIGNS=N plays N.
 CAMPAIGN_SEED=… repeats one of the soak.
 """
 
@@ -26,22 +26,21 @@ MANY = int(os.environ.get("CAMPAIGNS", "30"))
 CASES = {**{job.name: job for job in JOBS}, "enable-users-from-backup": RESTORING}
 ALL = [pytest.param(job, id=name) for name, job in CASES.items()]
 
-LOOKED_UP = {"remove-group-members"}
-"""Jobs whose campaign in `make test` looks every id up before it is sent. The other form is played by `make soak`."""
+QUICK = {("delete-users", False), ("kick-users", False), ("remove-group-members", True), ("resign-users", False)}
+"""Campaigns of `make test`: a job, and whether every id is looked up first. `make soak` plays the others."""
 
 EACH = [
     pytest.param(
         job,
         look_first,
         id=f"{name}-{'looked up' if look_first else 'sent'}",
-        marks=[] if look_first is (name in LOOKED_UP) else [pytest.mark.soak],
+        marks=[] if (name, look_first) in QUICK else [pytest.mark.soak],
     )
     for name, job in CASES.items()
     for look_first in (False, True)
 ]
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize(("job", "look_first"), EACH)
 def test_a_campaign(job: JobCase, look_first: bool, tmp_path: Path) -> None:
     drawn = (draw(job, seed, small=True) for seed in count(BASE))

@@ -12,12 +12,9 @@ from _pytest.mark.structures import ParameterSet
 
 from tests.harness import strace
 from tests.kills import REPORT
-from tests.mutants import MUTANTS, ROOT, Mutant, complaints, copied, mutate, mutated, pytest_on
+from tests.mutants import MUTANTS, Mutant, complaints, copied, mutate, pytest_on
 
-pytestmark = pytest.mark.campaign
-
-EVERY = 96
-"""`make test` tries one mutant in so many, `make mutants` and `make soak` try all of them."""
+pytestmark = pytest.mark.soak  # `make test` only checks that each mutant finds its text: unit/test_mutant_texts.py
 
 ALL_TESTS_FAILED = 1
 """pytest's exit code for tests that ran and failed; a broken import or a test that is not there has another one."""
@@ -43,10 +40,9 @@ def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def params() -> Iterator[ParameterSet]:
-    """Every mutant under its name; most of them only run in the soak."""
-    for number, mutant in enumerate(MUTANTS):
-        marks = () if number % EVERY == 0 else (pytest.mark.soak,)
-        yield pytest.param(mutant, id=mutant.name.replace(" ", "-"), marks=marks)
+    """Every mutant under its name."""
+    for mutant in MUTANTS:
+        yield pytest.param(mutant, id=mutant.name.replace(" ", "-"))
 
 
 @pytest.mark.parametrize("mutant", list(params()))
@@ -62,12 +58,6 @@ def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path, checked: di
     report = json.loads((tmp_path / REPORT).read_text())
     assert report["faults"] == [None], done.stdout
     assert mutant.crashes or not report["crashes"], "\n".join(["the program crashed:", *report["crashes"]])
-
-
-def test_every_mutant_finds_its_text_once() -> None:
-    """Also the mutants that only `make mutants` runs: a changed line would leave them behind."""
-    for mutant in MUTANTS:
-        assert mutated(ROOT, mutant)
 
 
 def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:

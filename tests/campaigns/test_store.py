@@ -17,8 +17,6 @@ from tests.campaigns.test_crash import seeded
 from tests.harness import Case, case, finish, kill, user_ids, wait_for_arrivals
 from tests.store_child import ran, started
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(900, seed=16)
 CHUNK, RATE, API_S = 5, 120.0, 0.02
 OPTIONS: dict[str, Any] = {"rate": RATE, "chunk_size": CHUNK}
@@ -66,8 +64,8 @@ def wait_for_more(it: Case, count: int) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_twenty_kills_and_takeovers_lose_nothing(part: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", range(2))
+def test_ten_kills_and_takeovers_lose_nothing(part: int, tmp_path: Path) -> None:
     killed_often(tmp_path, 5, seeded(f"store {part}"))
 
 

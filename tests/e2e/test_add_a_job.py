@@ -23,8 +23,6 @@ from bulkdel.job import TargetOptions
 from bulkdel.parameters import parameters_of
 from tests.harness import Ran, bulkdel, environment
 
-pytestmark = pytest.mark.campaign
-
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-job.md"
 KEY = "k-12345678"

@@ -10,8 +10,6 @@ import pytest
 
 from tests.harness import POOL, Ran, bulkdel, case, entries, sandbox, user_ids, write_objects
 
-pytestmark = pytest.mark.campaign
-
 N = 10_000
 IDS = user_ids(N)
 

@@ -281,7 +281,6 @@ def test_the_sample_has_changed_since(tmp_path: Path) -> None:
         assert "sample: of the ids that were looked up, the plan found 200 of 200, now 1" in ran.err
 
 
-@pytest.mark.campaign
 def test_another_user_is_required(tmp_path: Path) -> None:
     """A run needs a plan, and the user who made it may neither run nor resume. The name of --as is compared in CI."""
     with desk(tmp_path, latency_s=0.05) as it:

@@ -32,8 +32,6 @@ from tests.harness import (
     write_objects,
 )
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(1_000, seed=12)
 NAMES = ["users.jsonl", "users.jsonl.gz", "users.jsonl.zst"]
 

@@ -10,8 +10,6 @@ import pytest
 
 from tests.harness import POOL, bulkdel, run_on, sandbox, user_ids, write_objects
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(2_000)
 MAILS = [f"u{i}@example.com" for i in range(50)]
 

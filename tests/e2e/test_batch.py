@@ -230,7 +230,6 @@ def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
         assert arrivals[-1] - arrivals[0] >= (len(arrivals) - 3) / 2 * 0.98
 
 
-@pytest.mark.campaign
 def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""
     with night(tmp_path, {"a": 150, "b": 150}) as it:
@@ -273,7 +272,6 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         assert beyond(times, OVER_ALL, 2) <= late, sorted(times)
 
 
-@pytest.mark.campaign
 def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
     """It is confirmed on a terminal."""
     with night(tmp_path, {"a": 200}) as it:
@@ -291,7 +289,7 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         os.close(terminal)
-        wait_until(lambda: not is_alive(pid), timeout_s=10)
+        wait_until(lambda: not is_alive(pid))
         done = sum(it.effects("a"))
         assert 5 < done < 200
         # The confirmation is kept; the time of the night stops what is left.
@@ -359,7 +357,7 @@ def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> Non
         assert sum(it.effects("drains")) == runs["drains"]["deleted"]
 
 
-@pytest.mark.campaign
+@pytest.mark.soak
 def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> None:
     """Another export is refused as `run` refuses it, and a log that is gone is confirmed anew. Neither stops others."""
     with night(tmp_path, {"changed": 30, "gone": 20, "removed": 10, "late": 20}) as it:
@@ -460,7 +458,6 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
         assert (ran.code, 0 < deleted < 400) == (6, True), deleted
 
 
-@pytest.mark.campaign
 def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
     """Each of these plans is another one; how fast it is done, and where it is kept, is not part of it."""
     ids = user_ids(20)

@@ -15,8 +15,6 @@ from tests.e2e.test_http_servers import server
 from tests.harness import KEYS, POOL, Ran, bulkdel, sandbox
 from tests.objectserver import Fault, object_server
 
-pytestmark = pytest.mark.campaign
-
 SECRET = "profile-secret-canary-0123456789"
 ADDRESS = "s3://exports/night/users.jsonl"
 

@@ -25,8 +25,6 @@ from bulkdel_jobs.sandbox import Pool
 from tests import harness, recorded
 from tests.harness import DELETIONS, Case, Ran, bulkdel, case, finish, kill, user_ids, wait_for_arrivals, wait_until
 
-pytestmark = pytest.mark.campaign
-
 MAILS = [f"user{i}@example.com" for i in range(60)]
 IDS = user_ids(60)
 OTHERS = [f"bystander{i}@example.com" for i in range(3)]

@@ -31,8 +31,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_000)
 
@@ -227,7 +226,7 @@ def test_a_stream_that_fails(stream: str, how: str, json: bool, tmp_path: Path) 
             env=environment(),
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=WAIT_MAX_S,
         )
         assert done.returncode == 0, (done.stdout, done.stderr)
         assert it.served.pool.deleted == 2_000
@@ -237,7 +236,7 @@ def test_a_pipe_that_is_not_read(tmp_path: Path) -> None:
     """A full stderr pipe holds up nothing: debug events by the hundred, and no reader."""
     with case(tmp_path, user_ids(100_000)) as it:
         process = it.start("--log-level", "debug")
-        wait_until(lambda: it.served.pool.deleted == 100_000, timeout_s=120)
+        wait_until(lambda: it.served.pool.deleted == 100_000)
         ran = finish(process)
         assert ran.code == 0
 
@@ -358,7 +357,7 @@ def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
         reader.start()
         process = it.start(stderr=theirs)
         os.close(theirs)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=WAIT_MAX_S)
         reader.join(10)
         os.close(ours)
         assert process.returncode == 0

@@ -25,8 +25,6 @@ from tests.harness import (
     write_objects,
 )
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(60, seed=11)
 
 

@@ -32,8 +32,7 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(700, seed=14)
 ONE = ("--chunk-size", 1, "--concurrency", 64)
@@ -75,7 +74,7 @@ def holds(it: Case, rate: float, window_s: float) -> None:
 
 def reaches(it: Case, rate: float) -> None:
     """The server sees more than this rate in some half second, soon."""
-    wait_until(lambda: arrived(it, time.monotonic() - 0.5, time.monotonic()) > rate / 2, timeout_s=20)
+    wait_until(lambda: arrived(it, time.monotonic() - 0.5, time.monotonic()) > rate / 2)
 
 
 def changes(it: Case) -> list[tuple[str, Any, str]]:
@@ -168,7 +167,7 @@ def test_keys_on_the_terminal_steer_the_run_and_leave_it_as_it_was(folder: Path)
             os.write(ours, b"xp++")
             wait_until(lambda: b"60 requests a second" in shown, process)
             os.write(ours, b"q")
-            out, _ = process.communicate(timeout=30)
+            out, _ = process.communicate(timeout=WAIT_MAX_S)
         assert process.returncode == 6
         assert json.loads(out)["status"] == "stopped"
         assert subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout == before
@@ -224,7 +223,7 @@ def test_watching_ends_when_its_reader_has_left(folder: Path) -> None:
         ours, theirs = os.pipe()
         os.close(ours)
         try:
-            left = bulkdel("status", "--watch", it.log, stdout=theirs, timeout=20)
+            left = bulkdel("status", "--watch", it.log, stdout=theirs, timeout=WAIT_MAX_S)
         finally:
             os.close(theirs)
         assert left.code == 141, left

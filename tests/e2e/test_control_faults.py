@@ -22,8 +22,6 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.live.ask import ask
 from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids, wait_until
 
-pytestmark = pytest.mark.campaign
-
 MANY = user_ids(1_500, seed=16)
 IDS = MANY[:300]
 ONE = ("--chunk-size", 1, "--concurrency", 64)

@@ -18,8 +18,6 @@ from tests.netns import another_machine, relayed
 from tests.store_child import started
 from tests.storeserver import StoreServer, store_server
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(600, seed=51)
 LICENCE_S = 2.0
 

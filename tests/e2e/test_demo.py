@@ -15,8 +15,7 @@ import pytest
 from bulkdel_jobs.demo import DUPLICATE, HEAD, POISONOUS, UNKNOWN, compare, make_up
 from bulkdel_jobs.sandbox import Pool
 from tests.harness import COUNTS, bulkdel, finish, start
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 USERS = 5_000
 
@@ -87,7 +86,7 @@ def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
     process = start("demo", "--dir", tmp_path, "--rate", 5, start_new_session=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_MAX_S
     while not (tmp_path / "users.jsonl.checkpoint.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

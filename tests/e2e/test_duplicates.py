@@ -21,8 +21,6 @@ from tests import recorded
 from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 from tests.recorded import encode_line, nonce_of
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(1_000, seed=10)
 FAR = 150_000
 """Rows between two that repeat an id: more than any memory of the last ones would have held."""

@@ -41,8 +41,7 @@ from tests.harness import (
     with_time_enough,
     write_objects,
 )
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(500, seed=10)
 EMAILS = [f"user{number}@example.com" for number in range(500)]
@@ -72,7 +71,7 @@ def shell(line: str, folder: Path) -> Ran:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=WAIT_MAX_S,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

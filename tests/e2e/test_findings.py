@@ -24,8 +24,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_000)
 
@@ -105,7 +104,7 @@ def test_closed_streams(closed: str, tmp_path: Path) -> None:
                 env=environment(),
                 capture_output=True,
                 check=False,
-                timeout=60,
+                timeout=WAIT_MAX_S,
             )
             assert done.returncode == 0, (done.stdout, done.stderr)
         assert it.served.pool.deleted == 1_000

@@ -261,7 +261,6 @@ def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
     assert kept.name in after
 
 
-@pytest.mark.campaign
 def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> None:
     """No file is gone before the log says so; and at the end nothing is left, and all is in the log."""
     whole = tmp_path / "whole"

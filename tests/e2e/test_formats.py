@@ -15,7 +15,6 @@ import zstandard
 
 from tests.harness import POOL, bulkdel, sandbox, user_ids
 
-pytestmark = pytest.mark.campaign
 N = 50_000
 IDS = user_ids(N)
 EMAILS = [f"User{i}@example.com" for i in range(N)]

@@ -30,8 +30,6 @@ from tests.harness import (
     write_objects,
 )
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(400, seed=11)
 
 

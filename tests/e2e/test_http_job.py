@@ -15,8 +15,6 @@ from tests.installed import outcomes
 from tests.restserver import served
 from tests.vendors import SECRET, VENDORS, Keycloak
 
-pytestmark = pytest.mark.campaign
-
 IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
 HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "{id}", "{ids}", '"},{"id":"m1']
 BARRED = ["../groups/1", "..", ".", "a//b", "", "a\nb"]

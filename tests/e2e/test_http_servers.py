@@ -26,8 +26,7 @@ import pytest
 from tests.harness import Ran, bulkdel
 from tests.httppage import Example, block, misspelt
 from tests.installed import installed, outcomes
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 TOKEN = "scim-token-canary-0123456789"
 AWS = {"AWS_ACCESS_KEY_ID": "AKIACANARY0000000000", "AWS_SECRET_ACCESS_KEY": "aws-secret-canary-0123456789"}
@@ -47,7 +46,7 @@ def server(program: str, *options: str, target: str = "test-http") -> Iterator[s
         [path, *options, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + WAIT_MAX_S
             while True:
                 with socket.socket() as trial:
                     if trial.connect_ex(("127.0.0.1", port)) == 0:
@@ -62,7 +61,7 @@ def server(program: str, *options: str, target: str = "test-http") -> Iterator[s
 
 def ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
     request = urllib.request.Request(url, body, dict(headers or {}), method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=WAIT_MAX_S) as answer:
         found: bytes = answer.read()
     return found
 

@@ -21,8 +21,6 @@ import pytest
 
 from tests.harness import COMMAND, environment
 
-pytestmark = pytest.mark.campaign
-
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "bulkdel/config.example.toml"
 

@@ -16,8 +16,6 @@ from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import KEYS, POOL, Ran, entries, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(4, seed=71)
 GONE = user_ids(1, seed=72)
 

@@ -14,8 +14,6 @@ from bulkdel.job import job_names, load_job
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
 from tests.jobs import CREATING, EVERY_JOB, HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
 
-pytestmark = pytest.mark.campaign
-
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 
 ALL = pytest.mark.parametrize("job", EVERY_JOB, ids=lambda job: job.name)

@@ -45,6 +45,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(400, seed=31)
 
@@ -202,12 +203,11 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
             await run.confirm(ids=400, pool=POOL)
             events = run.start()
             await anext(events)
-            began = time.monotonic()
             with pytest.raises(bulkdel.UsageError, match="rate -1"):
                 run.set_rate(-1)
             run.set_rate(500)
             assert (await run.finished()).status == "complete"
-            assert time.monotonic() - began < 30
+            assert it.served.ledger.busiest() > 3, "requests in a second"
         assert_all_deleted_once(it, IDS)
 
 
@@ -389,7 +389,7 @@ def test_a_cancelled_plan_leaves_a_pipe_at_once(tmp_path: Path) -> None:
 
         began = time.monotonic()
         asyncio.run(go())  # the end of the loop does not wait for the thread either
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < WAIT_MAX_S / 3
     finally:
         os.close(writer)
 
@@ -456,7 +456,9 @@ def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_p
         assert all(served.pool.deleted < 600 for served in servers), "killed in the middle"
         for served in servers:
             served.switches = Switches()
-        again = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+        again = subprocess.run(
+            words, env=environment(), capture_output=True, text=True, timeout=WAIT_MAX_S, check=False
+        )
         assert again.returncode == 0, again.stderr
         assert json.loads(again.stdout) == ["complete"] * 3
         assert again.stderr == ""

@@ -14,8 +14,6 @@ import pytest
 from bulkdel_jobs.sandbox.users import FOLDS
 from tests.harness import DELETIONS, POOL, Case, Ran, bulkdel, case, write_objects
 
-pytestmark = pytest.mark.campaign
-
 KEPT = "+8613800000004"
 FORMS = ("13800000004", "8613800000004", "013800000004", "008613800000004", "+8613800000004")
 OTHERS = [f"139000000{n:02}" for n in range(20)]

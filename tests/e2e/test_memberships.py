@@ -49,8 +49,6 @@ from bulkdel_jobs.sandbox.access import Kept, Times
 from tests.e2e.test_backup import limited
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(300, seed=13)
 NEW = user_ids(270, seed=14)
 """The new ids of the first users: the others are not restored."""

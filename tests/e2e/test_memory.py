@@ -15,7 +15,6 @@ from tests.harness import COMMAND, POOL, environment
 from tests.launching import launched, took
 from tests.madeup import make_run
 
-pytestmark = pytest.mark.campaign
 SMALL, LARGE = 50_000, 250_000
 GROWTH_MAX_KIB = 4 * 1024
 """Buffers and caches of a fixed size take 3 to 6 MB until some 200,000 rows have passed; then nothing grows."""
@@ -54,8 +53,9 @@ def peaks_kib(export: Path, count: int, repeated: float) -> dict[str, int]:
     return {"run": run, "results": peak_of_results_kib(log, rows)}
 
 
+@pytest.mark.soak
 def test_memory_is_flat(tmp_path: Path) -> None:
-    """At 250,000 ids at most 4 MB over 50,000. Of the rows 30 % repeat an id at random; `make soak` has none too."""
+    """At 250,000 ids at most 4 MB over 50,000. Of the rows 30 % repeat an id at random."""
     small = peaks_kib(tmp_path / "small.jsonl", SMALL, 0.3)
     large = peaks_kib(tmp_path / "large.jsonl", LARGE, 0.3)
     for name, kib in large.items():

@@ -10,8 +10,6 @@ import pytest
 
 from tests.harness import KEYS, POOL, Ran, bulkdel, case, finish, start, user_ids
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(300, seed=13)
 
 JOB = """

@@ -34,6 +34,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.waits import WAIT_MAX_S
 from tests.webhook import TOKEN, Webhook, keeping_command, webhook
 
 IDS = user_ids(120)
@@ -131,7 +132,9 @@ def test_a_silent_name_server_holds_nothing_up(tmp_path: Path) -> None:
         program = (sys.executable, "-m", "tests.silent_names", folder)
         url = f"https://hooks.example.com/{TOKEN}"
         command = [str(word) for word in (*alone, *program, *words, "--notify", url)]
-        ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+        ran = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=False, timeout=WAIT_MAX_S
+        )
         assert ran.returncode == 0, ran
         assert "--notify hooks.example.com: was not told of start, end, because it took too long" in ran.stderr
         took_s = float(ran.stderr.splitlines()[-1])

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import case, environment, strace, user_ids
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(600, seed=8)
 SYNC_S = 0.01
@@ -106,7 +105,7 @@ def traced(folder: Path, script: str, ids: Sequence[str] = IDS, *options: object
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=120,
+            timeout=WAIT_MAX_S,
             check=False,
         )
         said = done.stderr.decode()

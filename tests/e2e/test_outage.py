@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.harness import DELETIONS, bulkdel, case, user_ids
 
-pytestmark = pytest.mark.campaign
 IDS = user_ids(20_000)
 
 

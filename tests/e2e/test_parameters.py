@@ -19,8 +19,6 @@ from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import KEYS, POOL, Ran, entries, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(3, seed=61)
 USERS = [*IDS, *user_ids(2, seed=62)]
 
@@ -259,6 +257,7 @@ def test_they_stand_on_the_command_line_only(bench: Bench) -> None:
     assert (done.code, "BULKDEL_GROUP, which is no option" in done.err) == (2, True), done
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no completion was tried, because bash is not installed")
 def test_a_shell_completes_them(bench: Bench) -> None:
     assert bench.run("--install-completion", "--shell", "bash", env={"HOME": str(bench.folder)}).code == 0

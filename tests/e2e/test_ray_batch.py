@@ -48,7 +48,6 @@ def written(it: Night, head: str = HEAD) -> None:
     it.write("a", "b", head=head.replace("{folder}", str(it.folder)), a=OF_NODE, b=OF_FILE)
 
 
-@pytest.mark.campaign
 def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every user is deleted once, within one rate over all nodes; a lost run is placed again; no key is Ray's.
 
@@ -65,26 +64,26 @@ def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: p
         planned = unconfirmed.summary["to_confirm"]
         options = ["--on", "ray", "--confirm", str(planned["ids"]), "--plan", planned["plan"], "--json"]
         process = start("batch", "run", it.file, *options, env=driver)
-        wait_until(lambda: all(pool.ledger.deleted > 10 for pool in it.pools.values()), process, timeout_s=60)
+        wait_until(lambda: all(pool.ledger.deleted > 10 for pool in it.pools.values()), process)
         one, other = nodes.nodes
         assert (len(processes(one)), len(processes(other))) == (1, 1)
         nodes.kill(one)
-        wait_until(lambda: len(processes(other)) == 2, process, timeout_s=60)
+        wait_until(lambda: len(processes(other)) == 2, process)
         before = {name: pool.ledger.deleted for name, pool in it.pools.items()}
-        wait_until(lambda: all(it.pools[n].ledger.deleted > before[n] + 10 for n in before), process, timeout_s=60)
+        wait_until(lambda: all(it.pools[n].ledger.deleted > before[n] + 10 for n in before), process)
         left = processes(other)
         process.kill()
         process.communicate()
-        wait_until(lambda: not any(is_alive(pid) for pid in left), timeout_s=40)
+        wait_until(lambda: not any(is_alive(pid) for pid in left))
         arrived = [len(pool.ledger.arrivals) for pool in it.pools.values()]
         time.sleep(1)
         assert [len(pool.ledger.arrivals) for pool in it.pools.values()] == arrived
         assert [name for name, text in nodes.text() if SANDBOX_KEY_SECRET.encode() in text] == []
         before = {name: pool.ledger.deleted for name, pool in it.pools.items()}
         process = start("batch", "run", it.file, *options, env=driver)
-        wait_until(lambda: any(it.pools[n].ledger.deleted > before[n] + 5 for n in before), process, timeout_s=90)
+        wait_until(lambda: any(it.pools[n].ledger.deleted > before[n] + 5 for n in before), process)
         process.send_signal(signal.SIGINT)
-        drained = finish(process, timeout=90)
+        drained = finish(process)
         assert (drained.code, set(drained.summary["totals"]) >= {"deleted", "remaining"}) == (130, True), drained
         again = it.batch("run", *options, env=driver)
         assert again.code == 0, again

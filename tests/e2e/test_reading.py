@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.harness import bulkdel, entries, run_on, sandbox, user_ids
-
-pytestmark = pytest.mark.campaign
 
 IDS = user_ids(120)
 MAILS = [f"u{i}@example.com" for i in range(60)]

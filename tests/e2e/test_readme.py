@@ -16,8 +16,6 @@ from tests.harness import COMMAND, bulkdel, environment
 README = Path(__file__).parents[2] / "README.md"
 PORT = "4711"
 
-pytestmark = pytest.mark.campaign
-
 
 def blocks() -> list[str]:
     """The blocks of the section "A run": the sandbox, the export, then a command with its output each."""

@@ -115,7 +115,6 @@ def new_rng() -> random.Random:
 FAULTS = ("500", "502", "503", "html", "drop_before", "drop_after", "500_after", "truncated_after")
 
 
-@pytest.mark.campaign
 @pytest.mark.soak
 @pytest.mark.parametrize("_number", range(20))
 def test_the_round_trip_under_faults(_number: int, tmp_path: Path) -> None:
@@ -161,7 +160,6 @@ IDS: dict[str, Callable[[int], str]] = {
 ALWAYS = ("email", "identity")
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("id_type", "ending"),
     [
@@ -191,7 +189,6 @@ def test_the_derived_export_holds_what_the_run_deleted(id_type: str, ending: str
         ]
 
 
-@pytest.mark.campaign
 def test_killed_while_it_derives(tmp_path: Path) -> None:
     """The file has its name only when it is whole, and nothing else is left of the killed ones."""
     ids, rng = user_ids(3_000), new_rng()
@@ -277,7 +274,6 @@ def next_command(out: str) -> list[str]:
     return shlex.split(lines[at + 1])[1:]
 
 
-@pytest.mark.campaign
 def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> None:
     """Refused, with the command that ends the restore, and the rows for another run. So no row is lost to either."""
     ids = user_ids(60)
@@ -513,7 +509,6 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     assert "users ended with it" in refused.err
 
 
-@pytest.mark.campaign
 def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
     """disable-users is undone by enable-users from its backup, restore-users by delete-users: as it is printed."""
     ids = [f"{n:08d}-1111-2222-3333-444444444444" for n in range(12)]

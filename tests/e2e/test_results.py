@@ -38,8 +38,7 @@ from tests.harness import (
 )
 from tests.madeup import make_run
 from tests.recorded import encode_line, nonce_of
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(9_900)
 BAD_ROWS = ('{"id":"nobody\'s business"}', '{"id":""}', "{}")
@@ -322,7 +321,7 @@ def through_shell(it: Case, rest: str, *options: object) -> subprocess.Completed
         env=environment({}),
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=WAIT_MAX_S,
     )
 
 

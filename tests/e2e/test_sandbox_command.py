@@ -18,8 +18,7 @@ from genauth import ManagementClient
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 
 @contextmanager
@@ -36,7 +35,7 @@ def served(*args: object, cwd: Path | None = None) -> Iterator[tuple[dict[str, A
 
 
 def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=WAIT_MAX_S) as answer:
         return json.loads(answer.read())
 
 
@@ -71,7 +70,7 @@ def test_its_users_are_in_groups_and_have_roles() -> None:
         client.revoke_role_batch(
             [{"targetType": "USER", "targetIdentifier": ids[2]}], [{"code": "admin", "namespace": "shop"}]
         )
-        with urllib.request.urlopen(f"{where['url']}/sandbox/effects", timeout=10) as answer:
+        with urllib.request.urlopen(f"{where['url']}/sandbox/effects", timeout=WAIT_MAX_S) as answer:
             effects = [json.loads(line) for line in answer]
         assert effects == [
             {"kind": "group-removed", "id": f"eng/{ids[0]}", "count": 1, "again": 0},

@@ -29,8 +29,7 @@ from tests import forked
 from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
 from tests.harness import COMMAND, DELETIONS, POOL, Ran, environment, start, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 PROXY_PASSWORD = "c4nary-proxy-password"
 IDS = user_ids(120, seed=13)
@@ -255,7 +254,7 @@ class Play:
 
         async def end() -> Ran:
             shown = asyncio.create_task(asyncio.to_thread(drained, ours)) if ours >= 0 else None
-            out, err = await asyncio.to_thread(process.communicate, timeout=120)
+            out, err = await asyncio.to_thread(process.communicate, timeout=WAIT_MAX_S)
             err = await shown if shown else err
             ran = Ran(process.returncode, out.decode(), err.decode())
             self.told += [ran.out, ran.err.replace("\r\n", "\n")]
@@ -575,7 +574,7 @@ STALLED = {Fault.STALL: 1.0}
 
 async def until_stalled(it: Play) -> None:
     """Wait until a deletion hangs at the server."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_MAX_S):
         while not it.server.met[Fault.STALL]:  # noqa: ASYNC110 - a counter cannot wake us
             await asyncio.sleep(0.01)
 

@@ -126,7 +126,6 @@ def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
     assert bulkdel("status", it.log, "--audit").code == 3
 
 
-@pytest.mark.campaign
 def test_processes_of_shards_and_the_run_are_killed_again_and_again(tmp_path: Path) -> None:
     """No id is lost, and one that is sent again was in flight when a process was killed."""
     kill_some(tmp_path, kills=8, seed=random.randrange(1 << 32))
@@ -169,7 +168,6 @@ def kill_one(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.campaign
 def test_a_signal_drains_all_shards_and_the_same_command_goes_on(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=9)
     with sharded(tmp_path, ids, latency_s=0.1, fault_paths=DELETIONS) as it:
@@ -197,7 +195,6 @@ def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
 
 
-@pytest.mark.campaign
 def test_refusals_are_counted_over_all_shards(tmp_path: Path) -> None:
     """The first shard alone would have too many: 30 of 1,000. Of all 3,000 it is 1 %."""
     ids = user_ids(3_000, seed=17)
@@ -225,7 +222,6 @@ def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) ->
         assert bulkdel("status", it.log, "--audit").code == 0
 
 
-@pytest.mark.campaign
 def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back(tmp_path: Path) -> None:
     ids = user_ids(1_200, seed=20)
     with sharded(tmp_path, ids, "--rate", 50, "--chunk-size", 5) as it:
@@ -321,7 +317,6 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
         assert sum(it.effects(ids)) < len(ids) / 2
 
 
-@pytest.mark.campaign
 def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
     """Its processes live on without it, and keep the logs of their shards. SIGCONT: nothing of the old run arrives."""
     ids, store = user_ids(600, seed=21), tmp_path / "store"
@@ -378,7 +373,6 @@ def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
         assert (status.code, set(store.get_lies)) == (0, set(PASSING)), status
 
 
-@pytest.mark.campaign
 def test_a_frozen_shard_does_not_keep_the_patience_of_the_others(tmp_path: Path) -> None:
     """Its last figures say that the server has just answered. They grow old."""
     ids = user_ids(3_000, seed=67)
@@ -406,7 +400,7 @@ def test_a_frozen_shard_is_killed_after_the_patience_and_started_again(tmp_path:
         assert set(it.effects(ids)) == {1}
 
 
-@pytest.mark.campaign
+@pytest.mark.soak
 def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=69)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
@@ -435,8 +429,13 @@ def stopped_in_the_middle(it: Case) -> None:
     assert finish(process).code == 130
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("lost", ["missing", "older", "older, and the last session was killed"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "missing",
+        *(pytest.param(each, marks=pytest.mark.soak) for each in ("older", "older, and the last session was killed")),
+    ],
+)
 def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: Path) -> None:
     """It says what was sent. When it is put back, the same command goes on."""
     ids = user_ids(3_000, seed=63)
@@ -464,7 +463,6 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
         assert set(it.effects(ids)) == {1}
 
 
-@pytest.mark.campaign
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=64)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
@@ -484,8 +482,7 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
         assert set(it.effects(ids)) == {1}
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("back", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: bool, tmp_path: Path) -> None:
     """Until the patience ends, or the store is back."""
     ids, shared = user_ids(3_000, seed=65), tmp_path / "shared"
@@ -509,7 +506,6 @@ def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: boo
         assert status.counts() == {"deleted": 3_000, "duplicate": 300}, status
 
 
-@pytest.mark.campaign
 def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=61)
     with sharded(tmp_path, ids, "--rate", 30, "--chunk-size", 5) as it:

@@ -32,8 +32,6 @@ from tests.harness import (
     wait_until,
 )
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(2_000, seed=8)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GONE_S = 1.0

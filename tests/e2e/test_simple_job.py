@@ -14,8 +14,6 @@ from tests.harness import Ran, bulkdel
 from tests.installed import installed, outcomes
 from tests.restserver import served
 
-pytestmark = pytest.mark.campaign
-
 LINES_MAX = 40
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-job.md"

@@ -29,8 +29,6 @@ from tests.harness import (
     write_objects,
 )
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(200, seed=21)
 OLD = {"lastLogin": "2020-01-01T00:00:00.000Z", "createdAt": "2019-01-01T00:00:00.000Z"}
 ACTIVE = {"lastLogin": "2025-06-01T00:00:00.000Z"}

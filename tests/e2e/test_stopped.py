@@ -39,8 +39,7 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_000, seed=11)
 PATIENCE_S = 4
@@ -191,7 +190,7 @@ class Shell:
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
-    def wait_for(self, pattern: str, timeout_s: float = 40) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout_s: float = WAIT_MAX_S) -> re.Match[str]:
         """Wait for it in what the terminal shows, after what was waited for before."""
         until = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.said)) is None:

@@ -131,7 +131,6 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         assert bulkdel("status", f"file://{tmp_path}/none", env={}).code == 3
 
 
-@pytest.mark.campaign
 def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> None:
     """A paused run writes too, so a second one sees it, names it, and sends nothing."""
     store = tmp_path / "store"
@@ -168,7 +167,6 @@ def test_killed_and_taken_over(tmp_path: Path) -> None:
         assert summary(ended)["resumed"] is True
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize("take_over", [False, True])
 def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:
     """SIGSTOP, a successor, SIGCONT: of the old process nothing arrives any more. It ends with exit code 5.
@@ -272,7 +270,6 @@ def test_a_store_that_stays_away_is_the_reason_of_the_stop(tmp_path: Path) -> No
         assert "the log cannot be written" in summary(ended)["why"], ended
 
 
-@pytest.mark.campaign
 def test_a_process_that_is_cut_off_from_the_store_sends_nothing_more(tmp_path: Path) -> None:
     """The API can still be reached. The successor goes on; what was cut off falls silent, and ends once it can."""
     with case(tmp_path, IDS, latency_s=0.02) as it, store_server() as store, store_server(beside=store) as other:

@@ -14,8 +14,6 @@ from tests.e2e.test_store import summary
 from tests.harness import KEYS, bulkdel, case, finish, kill, user_ids, wait_for_arrivals
 from tests.store_child import ran, started
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(600, seed=17)
 URL = "s3://runs/night/leavers"
 

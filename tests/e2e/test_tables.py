@@ -32,8 +32,6 @@ from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.harness import POOL, Ran, bulkdel, environment, run_on, sandbox, user_ids
 
-pytestmark = pytest.mark.campaign
-
 VIPS = [f"vip{i}@example.com" for i in range(300)]
 OTHERS = [f"kunde{i}@example.com" for i in range(60)]
 FIXTURES = Path(__file__).parent.parent / "tables"

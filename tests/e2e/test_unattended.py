@@ -34,6 +34,7 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(60)
 
@@ -215,7 +216,7 @@ def test_sigterm_ends_process_1_at_any_time(tmp_path: Path) -> None:
         process, child = first_process(*it.args, variables={})
         it.wait_until_deleted(3)
         os.kill(int(child.read_text()), signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=WAIT_MAX_S)
         assert (process.returncode, b"SIGTERM" in out) == (143, True), out
         assert 3 <= sum(it.effects(IDS)) < len(IDS)
         it.options = ["--rate", 0]

@@ -39,8 +39,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import ROOT
-
-pytestmark = pytest.mark.campaign
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_000, seed=21)
 BYSTANDERS = user_ids(30, seed=22)
@@ -87,7 +86,6 @@ def ids_in(path: Path) -> list[str]:
 # ── what it finds ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.campaign
 def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: Path) -> None:
     """Exit code 0 with 500 ids that never existed, 20 protected and 7 refused ones. Only claimed ids are looked up."""
     ids = user_ids(10_000, seed=1)
@@ -284,7 +282,6 @@ def test_an_outage_longer_than_patience(tmp_path: Path) -> None:
 # ── killed, interrupted, gone on with ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.campaign
 def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> None:
     """SIGKILL after more and more look-ups, the last one behind a control. It goes on and finds all that are there."""
     ids = user_ids(24_000, seed=3)
@@ -325,7 +322,7 @@ def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_pat
         began = time.monotonic()
         process.send_signal(signum)
         done = finish(process)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25, "the server answers after 30 s"
         assert (done.code, done.summary["status"], done.found()) == (128 + signum, "interrupted", (0, 0, 2_000)), done
         assert f"To go on:\n  bulkdel verify {it.log} --rate 0 --json" in done.err
         assert "Traceback" not in done.err
@@ -581,7 +578,7 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
             env={**environment(), "PYTHONPATH": os.pathsep.join(str(copy / root) for root in ("runner", "jobs"))},
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=WAIT_MAX_S,
         )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -16,8 +16,6 @@ from tests import recorded
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
 from tests.launching import launched, took
 
-pytestmark = pytest.mark.campaign
-
 GROWTH_MAX_KIB = 8 * 1024
 SMALL, LARGE = 100_000, 400_000
 

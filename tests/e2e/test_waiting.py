@@ -1,4 +1,4 @@
-"""What takes half a minute of waiting: outages, tokens that end, the bound on the rate. Each through the real command.
+"""What takes long because it waits: outages, tokens that end, the bound on the rate. Each through the real command.
 
 All of it waits side by side, in threads: what is selected starts with the first test, and each test then asks how its
 own went. So the whole takes as long as the longest, and next to no processor.
@@ -19,12 +19,13 @@ import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.harness import DELETIONS, Case, assert_in_time, case, finish, kill, steady, user_ids
+from tests.waits import WAIT_MAX_S
 
 pytestmark = pytest.mark.alone
 
 PROBE_S = 5.0
-DOWN_S = 30.0
-TOKENS_S = 30.0
+DOWN_S = 15.0
+TOKENS_S = 15.0
 SAMPLE = 4
 """Look-ups of a sample of 200."""
 
@@ -115,7 +116,7 @@ def down_for_good(folder: Path) -> None:
 
 
 def a_token_lives_for_3_s(folder: Path) -> None:
-    """Over half a minute no chunk fails, and there is one sign-in an expiry however many requests wait for it."""
+    """Over many lives no chunk fails, and there is one sign-in an expiry however many requests wait for it."""
     ids = user_ids(6_000)
     options = ("--rate", 100, "--chunk-size", 1, "--concurrency", 16)
     # The server checks a token when the request arrives. A busy machine may need 0.6 s until then.
@@ -130,7 +131,7 @@ def a_token_lives_for_3_s(folder: Path) -> None:
         ran = finish(process)
         took_s = ledger.arrivals[-1] - ledger.arrivals[0]
         assert ran.code == 128 + signal.SIGTERM, ran.err
-        assert ran.summary["deleted"] == it.served.pool.deleted == ledger.by_path[DELETE_PATH] > 500
+        assert ran.summary["deleted"] == it.served.pool.deleted == ledger.by_path[DELETE_PATH] > 250
         assert ran.summary["retries"] == 0
         assert ledger.answers.keys() == {"200"}, ledger.answers
         renewals = ledger.by_path[TOKEN_PATH] - 2  # the survey and the sending sign in once each
@@ -140,7 +141,7 @@ def a_token_lives_for_3_s(folder: Path) -> None:
 @tried_again
 def the_rate_across_restarts(folder: Path) -> None:
     """Killed and started again at once, six times: no session bursts on top of the last second of the one before."""
-    rate = 2
+    rate = 4
     ids = user_ids(60)
     with case(folder, ids, options=("--rate", rate, "--chunk-size", 5)) as it:
         ledger = it.served.ledger
@@ -189,7 +190,7 @@ def a_lock_out_is_learned(folder: Path) -> None:
     """150/s with a 3 s lock-out, the ceiling set to 400: fewer than 2 % of 5,000 requests are answered 429."""
     ids = user_ids(60_000)
     with case(folder, ids, options=("--rate", 400, "--chunk-size", 12), rate_per_s=150, lockout_s=3.0) as it:
-        ran = it.run(timeout=200)
+        ran = it.run(timeout=WAIT_MAX_S)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(ids)}
         assert ran.summary["requests"] >= 5_000

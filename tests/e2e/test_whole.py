@@ -6,12 +6,8 @@ import json
 import random
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.test_backup import check_gone_is_saved, records
 from tests.harness import bulkdel, case, user_ids, write_objects
-
-pytestmark = pytest.mark.campaign
 
 
 def test_ten_thousand_with_everything(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded, second_reader
 from tests.checkpoint_child import ANNOTATION_CALLS
 from tests.recorded import AT, NONCE, append, deleted, encode_line, state
+from tests.waits import WAIT_MAX_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,7 +127,7 @@ def test_a_run_under_way_is_named_and_its_log_is_left_alone(path: Path) -> None:
         with pytest.raises(NotAcceptable, match=rf"another run \(pid {process.pid}\) is under way"):
             annotate(path, "undo", BEGUN, AT)
         assert path.read_bytes() == before
-        process.communicate(timeout=60)
+        process.communicate(timeout=WAIT_MAX_S)
     annotate(path, "undo", BEGUN, AT)
     assert annotations_of(path) == [("undo", "begun")]
 
@@ -208,7 +209,7 @@ def test_killed_at_every_call_it_is_written_or_not_and_the_same_again_goes_throu
     command = [sys.executable, "-m", "tests.checkpoint_child", "annotate", str(tmp_path)]
     torn = tmp_path / "torn"
     torn.write_bytes(WHOLE + b'{"seq":45')
-    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=WAIT_MAX_S)
     logs = sorted(tmp_path.glob("log-*.jsonl"))
     assert len(logs) == 2 * ANNOTATION_CALLS
     written = 0

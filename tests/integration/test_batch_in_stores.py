@@ -17,6 +17,7 @@ from bulkdel.commands import batch_after
 from bulkdel.core.log_entries import Session
 from bulkdel.store_path import store_path
 from tests import recorded
+from tests.waits import WAIT_MAX_S
 
 RUNS = 3
 ELSEWHERE = {"pid": 1, "machine": "elsewhere", "user": "ops"}
@@ -43,7 +44,7 @@ def night(tmp_path: Path) -> Path:
 
 def watched(monkeypatch: pytest.MonkeyPatch, line: bytes | None) -> None:
     """Every watch of a log ends with this line, but only when all logs are watched at the same time."""
-    together = threading.Barrier(RUNS, timeout=5)
+    together = threading.Barrier(RUNS, timeout=WAIT_MAX_S)
 
     def wait(*_: object) -> bytes | None:
         with suppress(threading.BrokenBarrierError):

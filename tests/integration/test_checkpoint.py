@@ -38,6 +38,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.harness import assert_permitted, descriptors_of, strace
 from tests.recorded import AT, append, deleted
+from tests.waits import WAIT_MAX_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -616,7 +617,7 @@ def held(path: Path) -> Iterator[int]:
         try:
             yield int(pid)
         finally:
-            process.communicate(timeout=60)
+            process.communicate(timeout=WAIT_MAX_S)
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -643,7 +644,7 @@ def test_of_many_that_start_at_once_one_gets_the_log(path: Path) -> None:
     runs = [child("hold", str(path)) for _ in range(4)]
     told = [out(run).readline() for run in runs]
     for run in runs:
-        run.communicate(timeout=60)
+        run.communicate(timeout=WAIT_MAX_S)
     assert sorted(run.returncode for run in runs) == [0, 3, 3, 3]
     assert sum(line.startswith("held") for line in told) == 1
     assert len(lines_in(path)) == 2  # the header, and the start of one session

@@ -78,7 +78,7 @@ def test_the_second_reader_agrees_on_every_line_and_on_a_torn_tail(path: Path) -
 # --- every way to lose bytes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.campaign
+@pytest.mark.untraced
 def test_every_truncation_is_read_as_the_whole_lines_before_it(path: Path) -> None:
     for length in range(len(WHOLE) + 1):
         path.write_bytes(WHOLE[:length])
@@ -109,7 +109,7 @@ def test_every_truncation_of_a_line_is_saved_and_cut_off_by_a_resume(path: Path,
             saved.unlink()
 
 
-@pytest.mark.campaign
+@pytest.mark.untraced
 @pytest.mark.parametrize("bits", [1, pytest.param(8, marks=pytest.mark.soak)])
 def test_every_flipped_bit_is_refused_or_ignored_and_never_believed(bits: int, path: Path) -> None:
     """bits: how many of each byte are flipped, one at a time; another one of each byte when it is one."""
@@ -511,6 +511,7 @@ async def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(p
     assert state(read_log(path).progress) == STATES[len(LINES)]
 
 
+@pytest.mark.untraced
 async def test_a_log_is_read_while_a_run_writes_it(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header(3000))
 
@@ -534,6 +535,7 @@ def peak_of(use: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.untraced
 def test_memory_does_not_grow_with_the_log(path: Path) -> None:
     peaks = []
     for lines in (500, 10_000):

@@ -20,6 +20,7 @@ from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Wor
 from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.http.shared_rate import KeeperAddress
 from tests.harness import environment, user_ids, write_objects
+from tests.waits import WAIT_MAX_S
 
 
 class OnLostMachine(LocalProcess):
@@ -75,6 +76,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "AGAIN_S", 0.0)
 
 
+@pytest.mark.untraced
 def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path) -> None:
     engine = LosesSome(1)
     events: list[Mapping[str, Any]] = []
@@ -84,6 +86,7 @@ def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path)
     assert len(events) == len((tmp_path / "plan.log").read_text().splitlines())
 
 
+@pytest.mark.untraced
 def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,12 +163,12 @@ async def test_nothing_waits_for_a_process_that_is_not_placed_again(
     done, _ = await asyncio.wait({waiting}, timeout=0.5)
     assert not done, "it is placed again after a time"
     under_way.drain(signal.SIGTERM, 0.0)
-    done, _ = await asyncio.wait({waiting}, timeout=5)
+    done, _ = await asyncio.wait({waiting}, timeout=WAIT_MAX_S)
     assert done, "it waits for a process that is not placed again"
     assert waiting.result().exit == 4
     monkeypatch.setattr(children, "LOST_MAX", 1)
     last = asyncio.create_task(Children(UnluckyNodes(1)).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
-    done, _ = await asyncio.wait({last}, timeout=5)
+    done, _ = await asyncio.wait({last}, timeout=WAIT_MAX_S)
     assert done, "it was lost for the last time"
 
 
@@ -220,6 +223,6 @@ async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> 
         await asyncio.sleep(0)
         assert not children.drain(signal.SIGTERM, 0.0), "there is no child yet"
         engine.may_place.set()
-        done, _ = await asyncio.wait({running}, timeout=20)
+        done, _ = await asyncio.wait({running}, timeout=WAIT_MAX_S)
         assert done, "the sandbox runs until a signal ends it"
         assert "was killed" not in running.result().error, "it did not get the signal"

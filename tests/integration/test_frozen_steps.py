@@ -28,8 +28,9 @@ from bulkdel.store_path import StorePath
 from bulkdel.times import since_boot
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import KEYS, POOL, case, user_ids
+from tests.waits import WAIT_MAX_S
 
-pytestmark = pytest.mark.campaign
+pytestmark = pytest.mark.untraced
 
 LICENCE_S = 2.0
 FROZEN_S = 0.1
@@ -148,11 +149,11 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
             opened.start()
             ending = asyncio.create_task(opened.finished())
             jumped = asyncio.create_task(frozen.jumped.wait())
-            await asyncio.wait({ending, jumped}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+            await asyncio.wait({ending, jumped}, return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_MAX_S)
             if frozen.jumped.is_set():
                 await asyncio.sleep(FROZEN_S)
             frozen.frozen = False  # the store is back, and the next commit is a licence
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WAIT_MAX_S):
                 ended = await ending
             jumped.cancel()
             loop.set_task_factory(None)

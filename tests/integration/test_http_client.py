@@ -37,6 +37,7 @@ from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_success
 from tests.harness import entries
 from tests.rawserver import Peer, RawServer, answer
+from tests.waits import WAIT_MAX_S
 
 CALL = Request("POST", "/delete", body=b"{}")
 CUT_SHORT = answer(b"{", length=9)
@@ -465,6 +466,6 @@ async def test_a_drain_does_not_wait_for_a_licence(state: WorkerState) -> None:
         asking = asyncio.create_task(world.ask(worker))
         await asyncio.sleep(0.02)
         world.client.drain()
-        assert await asyncio.wait_for(asking, 5) is None
+        assert await asyncio.wait_for(asking, WAIT_MAX_S) is None
         assert worker.state is state
         assert "server" not in world.log

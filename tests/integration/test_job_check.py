@@ -459,6 +459,7 @@ def test_a_right_job_with_guards_passes(check: Callable[..., Checked]) -> None:
     assert {f"administrators/{fault}" for fault in FAULTS} <= checked.checks.keys()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("name", "wrong"), WRONG, ids=lambda value: getattr(value, "__name__", value))
 def test_a_wrong_job_is_found(name: str, wrong: type[Right], check: Callable[..., Checked]) -> None:
     checked = check(wrong)
@@ -466,6 +467,7 @@ def test_a_wrong_job_is_found(name: str, wrong: type[Right], check: Callable[...
     assert checked.checks[name]["advice"], "it says what to do"
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_misread_fault_is_found(fault: str, check: Callable[..., Checked]) -> None:
     """One fault, taken for a success by everything of the job that reads a response."""
@@ -709,6 +711,7 @@ def test_no_such_job(check: Callable[..., Checked]) -> None:
         run_check(CheckOptions("nothing"))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("id_type", ID_TYPES)
 def test_delete_users_is_all_right(id_type: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_check(CheckOptions("delete-users", id_type=id_type)) == 0
@@ -721,6 +724,7 @@ NEEDED = {"enable-users": ["status=Activated"]}
 """Parameters without which a job has no look-alike."""
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", sorted({point.name for point in entry_points(group=GROUP)} - {"delete-users", "http"}))
 def test_every_job_of_this_program_is_all_right(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All but `http`, which is what its table says."""

@@ -26,6 +26,7 @@ from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limit
 from bulkdel.engine.reporter import Reporter, bar_text, sentence
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
+from tests.waits import WAIT_MAX_S
 
 FULL = Path("/dev/full")
 
@@ -132,7 +133,7 @@ def test_a_pipe_without_a_reader_delays_no_event(monkeypatch: pytest.MonkeyPatch
                 reporter.event(Event("debug", "chunk.settled", {"requests": 1, "why": "x" * 200}))
             slowest = time.monotonic() - began
         assert slowest < 30, "an event is put down, not written"
-        assert time.monotonic() - began < slowest + 10, "the end waits for a second at most"
+        assert time.monotonic() - began < slowest + WAIT_MAX_S / 5, "the end waits for a second at most"
         assert reporter.ask(), "the writer is stuck, as it was meant to be"
         os.set_blocking(reading, False)
         while reporter.ask():  # now the pipe is read

@@ -29,7 +29,7 @@ from tests.harness import (
     wait_until,
 )
 
-pytestmark = pytest.mark.campaign
+pytestmark = pytest.mark.untraced
 
 IDS = user_ids(200, seed=6)
 

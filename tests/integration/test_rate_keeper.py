@@ -28,6 +28,7 @@ from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.harness import KEYS, sandbox
 from tests.loops import now
+from tests.waits import WAIT_MAX_S
 
 EXPIRED_S = LASTS_S * CLOCKS_APART
 
@@ -93,6 +94,7 @@ async def keeping(rate: float, **more: float) -> AsyncIterator[RateKeeper]:
         yield keeper
 
 
+@pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [2.0, 50.0, 150.0, 1000.0])
 async def test_processes_that_join_and_end_stay_within_the_rate_and_use_it(rate: float) -> None:
@@ -111,6 +113,7 @@ async def test_processes_that_join_and_end_stay_within_the_rate_and_use_it(rate:
     assert len(times) >= 0.98 * rate * 22 - 4 * 3, len(times)
 
 
+@pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [50.0, 150.0, 500.0])
 async def test_what_a_slow_process_leaves_is_used_by_the_others(rate: float) -> None:
@@ -161,6 +164,7 @@ async def test_a_process_with_one_request_in_flight_does_not_crawl(rate: float, 
     assert within(busy.times, 34, 50) + within(tail.times, 34, 50) >= 0.95 * rate * 16
 
 
+@pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize(("rate", "workers"), [(50.0, 1), (150.0, 4), (50.0, 16), (150.0, 16), (500.0, 16)])
 async def test_a_slow_process_whose_responses_take_irregular_times_wastes_little(rate: float, workers: int) -> None:
@@ -349,7 +353,7 @@ async def test_asks_that_come_together_are_answered_together_and_at_once() -> No
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("turns", range(4))
 async def test_a_keeper_ends_at_once_although_something_was_just_said(turns: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_MAX_S):
         async with keeping(100) as keeper:
             await asyncio.sleep(0.05)
             ending = now()
@@ -366,7 +370,7 @@ async def test_a_process_ends_at_once_although_it_has_just_had_a_429(turns: int)
     limiter = RateLimiter(0, clock=clock, share_clock=clock)
     ended = False
     with suppress(TimeoutError):
-        async with keeping(100) as keeper, asyncio.timeout(10):
+        async with keeping(100) as keeper, asyncio.timeout(WAIT_MAX_S):
             async with sharing(keeper.address("pool"), limiter, 0.0, clock) as shared:
                 await asyncio.sleep(1.55)
                 shared.throttled(now())

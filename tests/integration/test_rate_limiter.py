@@ -43,6 +43,7 @@ def make(rate: float) -> RateLimiter:
     return RateLimiter(rate, clock=asyncio.get_running_loop().time)
 
 
+@pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [0.5, 1, 50, 150, 1000])
 @pytest.mark.parametrize("workers", [1, 16, 64])

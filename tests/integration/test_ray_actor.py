@@ -36,6 +36,7 @@ from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_shards import export_of
 from tests.harness import KEYS, POOL, Case, bulkdel, case, sandbox, user_ids
+from tests.waits import WAIT_MAX_S
 
 NOWHERE = KeeperAddress("/nowhere", "pool")
 
@@ -84,7 +85,7 @@ def children() -> list[int]:
 
 async def one_more_than(before: list[int]) -> set[int]:
     """Wait until there is one process more. A process that has just begun has no command line for a moment."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_MAX_S):
         while len(found := {*children()} - {*before}) != 1:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
     return found
@@ -101,7 +102,7 @@ async def placed(work: Work, calls: Twice, lost: list[bool] | None = None) -> On
 
 
 async def said(process: OnNode) -> AsyncIterator[Said | Exited]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_MAX_S):
         async for each in process.poll():
             yield each
 
@@ -118,7 +119,7 @@ async def all_said(it: Case, folder: Path) -> list[Said | Exited]:
 
 async def exited(actor: Actor) -> None:
     """Wait until the actor knows that its process has ended."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_MAX_S):
         while not any(kind == Kind.EXITED for _, kind, _, _ in await actor.poll(0)):  # noqa: ASYNC110 - it keeps them
             await asyncio.sleep(0.02)
 
@@ -354,14 +355,14 @@ async def sent_on(engine: Engine, folder: Path, ids: Sequence[str], **more: Any)
 
 
 async def deleted(served: Sandbox, count: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_MAX_S):
         while served.pool.deleted < count:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
 
 
 async def no_more_than(before: list[int]) -> None:
     """Wait until every process of bulkdel has ended that was started since."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_MAX_S):
         while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
             await asyncio.sleep(0.05)
 
@@ -380,7 +381,7 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path)
         await deleted(served, 200)
         cut_off = nodes.calls[0]
         cut_off.silent = True
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, ended.counts["deleted"]) == (0, len(ids)), ended.why
         assert len(nodes.calls) == 3
@@ -400,12 +401,12 @@ async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tm
         await deleted(served, 200)
         nodes.calls[0].silent = True
         opened.drain()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             await opened.finished()
         stop = read_log(store_path(url)).progress.stop
         assert stop is not None
         noted = {int(number): lines for number, (lines, _) in stop.facts["shards"].items()}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_MAX_S):
             while read_log(store_path(url)).lines == noted:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.2)
         await nodes.calls[0].actor.kill()
@@ -423,7 +424,7 @@ async def test_a_limit_holds_for_the_shard_of_a_node_that_is_cut_off_too(tmp_pat
     async with sent_on(nodes, tmp_path, ids, limit=600) as (served, opened):
         await deleted(served, 100)
         nodes.calls[0].silent = True
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, served.pool.deleted) == (0, 600), ended.why
         assert len(nodes.calls) == 2
@@ -437,7 +438,7 @@ async def test_a_run_halts_with_its_engine(tmp_path: Path) -> None:
     async with sent_on(nodes, tmp_path, ids) as (served, opened):
         await deleted(served, 200)
         nodes.failure.set_result("the head does not answer")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, ended.why) == (4, "the head does not answer")
         assert ended.counts["deleted"] == served.pool.deleted < len(ids)
@@ -464,7 +465,7 @@ async def test_a_pause_holds_for_a_shard_that_is_being_placed(tmp_path: Path) ->
     """It is told once the process is there, so it sends nothing before the pause ends."""
     ids, nodes = user_ids(2_400, seed=56), Slow()
     async with sent_on(nodes, tmp_path, ids) as (served, opened):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_MAX_S):
             while nodes.asked < 2:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         opened.pause()
@@ -474,7 +475,7 @@ async def test_a_pause_holds_for_a_shard_that_is_being_placed(tmp_path: Path) ->
         opened.resume()
         await deleted(served, 20)
         opened.drain()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             await opened.finished()
 
 
@@ -482,11 +483,11 @@ async def test_a_pause_holds_for_a_shard_that_is_being_placed(tmp_path: Path) ->
 async def test_a_drain_does_not_wait_for_a_shard_that_is_being_placed(tmp_path: Path) -> None:
     before, nodes = children(), Slow()
     async with sent_on(nodes, tmp_path, user_ids(2_400, seed=57)) as (served, opened):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_MAX_S):
             while nodes.asked < 2:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         opened.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, served.ledger.deleted, children()) == (4, 0, before), ended.why
 
@@ -507,7 +508,7 @@ class Losing(Nodes):
 async def test_a_run_whose_processes_are_always_lost_has_patience(tmp_path: Path) -> None:
     before, nodes = children(), Losing()
     async with sent_on(nodes, tmp_path, user_ids(2_400, seed=58), patience=1) as (served, opened):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, served.ledger.deleted) == (4, 0), ended.why
         assert "was lost" in ended.why
@@ -526,7 +527,7 @@ async def test_a_process_that_refuses_its_environment_is_not_started_again(tmp_p
 
     engine = Misspelt({**os.environ, **KEYS})
     async with sent_on(engine, tmp_path, user_ids(2_400, seed=54)) as (served, opened):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, served.pool.deleted) == (4, 0), ended.why
         assert "has refused its command line or environment" in ended.why
@@ -555,7 +556,7 @@ async def test_a_process_without_a_poll_is_killed() -> None:
     before, actor = children(), Actor(unheard_s=2.0)
     await actor.start(parcel_of(work("sandbox", "--port", 0)))
     await one_more_than(before)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_MAX_S):
         while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
             await asyncio.sleep(0.05)
     items = await actor.poll(0)

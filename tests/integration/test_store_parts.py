@@ -40,6 +40,7 @@ from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded
 from tests.storeserver import PASSING, SECRET, GetLie, Lie, StoreServer, store_server
+from tests.waits import WAIT_MAX_S
 
 URL = store_path("s3://bucket/run")
 ALL_LIES = dict.fromkeys(Lie, 0.08)
@@ -115,7 +116,7 @@ def test_a_read_that_fails_is_repeated(store: StoreServer) -> None:
         store.switch(get_shares={})
         began = time.monotonic()
         assert lines.line(61) is None
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 15.0, "the patience is 20 s"
 
 
 def test_a_log_is_read_until_the_patience_ends(store: StoreServer) -> None:
@@ -123,7 +124,7 @@ def test_a_log_is_read_until_the_patience_ends(store: StoreServer) -> None:
     began = time.monotonic()
     with pytest.raises(NotAcceptable, match=r"the store cannot be read: .*503"):
         read_log(URL, patience_s=1.0)
-    assert 1.0 <= time.monotonic() - began < 10.0
+    assert 1.0 <= time.monotonic() - began < WAIT_MAX_S / 5
 
 
 def test_a_read_may_take_long_and_must_not_be_silent(store: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +477,7 @@ def filled(path: StorePath, first: int, stop: int, nonce: str = recorded.NONCE) 
 
 
 def wait_for_object(objects: Objects, name: str) -> bytes:
-    until = time.monotonic() + 10
+    until = time.monotonic() + WAIT_MAX_S
     while (found := objects.get(name)) is None:
         assert time.monotonic() < until, name
         time.sleep(0.01)
@@ -600,7 +601,7 @@ def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypa
 
 def wait_for(count: Callable[[], int]) -> int:
     """Wait until there is one."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + WAIT_MAX_S
     while not (found := count()):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -769,8 +770,8 @@ async def test_a_busy_process_is_taken_over(tmp_path: Path) -> None:
 
     writing = asyncio.create_task(write())
     await asyncio.sleep(0.3)
-    taker = await asyncio.wait_for(begun(path, 2, How(terms=far)), 10)
-    await asyncio.wait_for(writing, 10)
+    taker = await asyncio.wait_for(begun(path, 2, How(terms=far)), WAIT_MAX_S)
+    await asyncio.wait_for(writing, WAIT_MAX_S)
     assert isinstance(owner.failure and owner.failure.__cause__, Fenced)
     await asyncio.gather(owner.aclose(), taker.aclose())
 

@@ -22,6 +22,7 @@ from bulkdel.core.decision import NoResponse, Request, Response, Setup
 from bulkdel.errors import UsageError
 from bulkdel.http.transport import HttpTransport, TransportOptions, check_host
 from tests.rawserver import DATA, Peer, RawServer, ReceivedRequest, Script, always, answer, once, tls_context
+from tests.waits import WAIT_MAX_S
 
 GET = Request("GET", "/look/up", (("id", "a"),))
 POST = Request("POST", "/delete", body=b'{"ids":[]}')
@@ -386,7 +387,7 @@ async def test_a_body_dripping_in_ends_at_the_total_time_out() -> None:
     began = asyncio.get_running_loop().time()
     response, _ = await exchange(script, total_s=0.8, read_s=0.7)
     assert response == NoResponse("no whole response within 0.8 s", sent=True)
-    assert asyncio.get_running_loop().time() - began < 3
+    assert asyncio.get_running_loop().time() - began < 30, "the body would take 50 s"
 
 
 async def test_a_reset_in_the_middle_of_a_body() -> None:
@@ -435,7 +436,7 @@ async def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone() -> Non
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_MAX_S):
             await ended.wait()
 
 

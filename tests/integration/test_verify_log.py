@@ -55,6 +55,7 @@ async def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     log.close()
 
 
+@pytest.mark.untraced
 def test_cut_anywhere_it_has_the_findings_of_the_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "s"
     for length in range(len(WHOLE) + 1):

@@ -44,14 +44,13 @@ def play(seed: int, folder: Path) -> World:
     return world
 
 
-@pytest.mark.parametrize("batch", [0, 1, *(pytest.param(each, marks=pytest.mark.campaign) for each in (2, 3))])
+@pytest.mark.parametrize("batch", range(4))
 def test_known_seeds(batch: int, tmp_path: Path) -> None:
     """As `test_no_id_is_lost`, with few seeds, so that it runs with the quick tests."""
     for seed in range(batch * 40, (batch + 1) * 40):
         play(seed, tmp_path)
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize(
     "batch", [pytest.param(n, marks=() if n < FEW else pytest.mark.soak) for n in range(RUNS // BATCH)]
 )
@@ -100,7 +99,6 @@ for seed in range(20):
 """
 
 
-@pytest.mark.campaign
 def test_a_seed_repeats_exactly(tmp_path: Path) -> None:
     """Another process, with another hash of its sets and at another time, has the same trace and the same log."""
     printed = []

@@ -108,6 +108,7 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert {ROOT / link for link in links} == set(DOCS)
 
 
+@pytest.mark.untraced
 def test_the_reference_has_every_option() -> None:
     """And no option that a command does not have."""
     assert len(commands()) >= 8

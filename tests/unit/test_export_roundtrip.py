@@ -112,6 +112,7 @@ def test_bad_rows_keep_their_place(cells: list[str], block: int, as_csv: bool) -
     assert seen.counts["invalid"] == sum(cell != "ok" for cell in cells)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("packed", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("form", ["bare", "objects", "csv", "wide"])
 def test_more_rows_than_a_batch_and_a_block(tmp_path: Path, packed: str, form: str) -> None:

@@ -1,4 +1,4 @@
-"""The list of mutants keeps up with the code: the campaign tries most of them in the soak only."""
+"""The list of mutants keeps up with the code. `make mutants` and `make soak` try them."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from bulkdel.core.log_entries import Skipped
 from bulkdel.core.record import Chunk, Records
 from bulkdel.engine.workers import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
+from tests.waits import WAIT_MAX_S
 
 Item = Chunk | Skipped
 
@@ -66,7 +67,7 @@ async def test_the_next_ones_are_read_while_these_are_sent() -> None:
     recorded = Recorded(feed())
     assert await recorded.prefetch.take() is not None
     for _ in range(2 * AT_ONCE):
-        assert await asyncio.to_thread(read.acquire, timeout=5), "nothing is read before it is wanted"
+        assert await asyncio.to_thread(read.acquire, timeout=WAIT_MAX_S), "nothing is read before it is wanted"
     await asyncio.sleep(0.05)
     assert not read.acquire(blocking=False), "no more than what comes next is kept"
     await recorded.prefetch.aclose()

@@ -15,6 +15,7 @@ import pytest
 from bulkdel.fleet.on_ray import head
 from bulkdel.fleet.placing import Environment, Exited, Work
 from bulkdel.http.shared_rate import KeeperAddress
+from tests.waits import WAIT_MAX_S
 
 ENGINE = "bulkdel.fleet.on_ray.engine"
 WORK = Work(["jobs"], Environment(), KeeperAddress("/nowhere", "pool"))
@@ -119,7 +120,7 @@ async def test_a_head_that_answers_no_request_is_not_waited_for(fake: tuple[Fake
     ray, engine = fake
     ray.frozen.set()
     with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
-        await asyncio.wait_for(engine.RayNodes().place(WORK), 10)
+        await asyncio.wait_for(engine.RayNodes().place(WORK), WAIT_MAX_S)
     assert "does not answer a request within" in str(raised.value.strerror)
 
 
@@ -133,7 +134,7 @@ async def test_an_actor_that_does_not_begin_is_given_up_when_the_head_has_failed
     ray.gone.set()
     ray.frozen.set()
     with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
-        await asyncio.wait_for(placing, 10)
+        await asyncio.wait_for(placing, WAIT_MAX_S)
     assert "has not answered for" in str(raised.value.strerror)
 
 

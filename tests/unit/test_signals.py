@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
+from tests.waits import WAIT_MAX_S
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_outside_every_phase_a_signal_interrupts(signals: Signals) -> None:
 def test_what_is_being_done_is_that_of_the_innermost_phase(signals: Signals, capfd: pytest.CaptureFixture[str]) -> None:
     def told() -> str:
         signal.raise_signal(signal.SIGUSR1)
-        text, until = "", time.monotonic() + 10
+        text, until = "", time.monotonic() + WAIT_MAX_S
         while not text.endswith("\n") and time.monotonic() < until:  # a thread prints it
             text += capfd.readouterr().err
         return text

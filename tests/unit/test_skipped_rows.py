@@ -127,6 +127,7 @@ def test_the_canonical_form_is_one_range_a_line() -> None:
     assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == SkippedRows().digest()
 
 
+@pytest.mark.untraced
 def test_entries_hold_so_many_ranges_and_fit_a_line() -> None:
     far = 10**12
     left_out = recorded.skipped(

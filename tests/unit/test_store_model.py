@@ -297,6 +297,7 @@ def played(seed: int) -> World:
     return world
 
 
+@pytest.mark.untraced
 def test_no_interleaving_breaks_the_invariant() -> None:
     """The seeds are the same in every run, so that a mutant is found or missed always."""
     worlds = [played(seed) for seed in range(SEEDS)]
@@ -304,6 +305,7 @@ def test_no_interleaving_breaks_the_invariant() -> None:
     assert sum(world.fenced for world in worlds) > 100
 
 
+@pytest.mark.untraced
 @given(st.integers(min_value=SEEDS))
 @settings(max_examples=examples(30))
 def test_no_other_one_either(seed: int) -> None:
