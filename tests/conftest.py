@@ -1,6 +1,7 @@
 """What holds for every test. An `async def` test runs as tests/loops.py says.
 
-Tests of the real command, campaigns and simulation are about effects, so they run without the price of coverage.
+Tests of the real command, campaigns and simulation are about effects, so they run without the price of coverage, but
+for those that take lines which no other test takes: `traced`.
 
 A value test of Hypothesis has no deadline, because a busy machine is no failure. SIGHUP has its default action, also
 under `nohup make test`: the commands that the tests start would inherit "ignored".
@@ -29,7 +30,7 @@ UNTRACED = {Path(__file__).with_name(name) for name in ("campaigns", "e2e", "sim
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of these folders as untraced."""
+    """Mark the tests of these folders as untraced, unless one is marked as traced."""
     for item in items:
-        if not UNTRACED.isdisjoint(item.path.parents):
+        if not UNTRACED.isdisjoint(item.path.parents) and item.get_closest_marker("traced") is None:
             item.add_marker(pytest.mark.untraced)

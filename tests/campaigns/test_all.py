@@ -19,7 +19,7 @@ from tests.campaigns.judging import judge, verify
 from tests.campaigns.playing import LOG, Play
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"), 16)
-FEW = 6
+FEW = 3
 MANY = int(os.environ.get("CAMPAIGNS", "300"))
 BASE = 0x5EED0000
 """Seeds of `make test` are always the same; those of the soak are new ones each time."""

@@ -187,6 +187,7 @@ async def test_one_fault(group: str, size: Sequence[Any], tmp_path: Path) -> Non
     await run_singles(tmp_path, GROUPS[group], *(SLOW if (group, size) == ("time", SMALL) else size))
 
 
+@pytest.mark.soak
 @sizes(*MANY)
 async def test_all_faults_mixed(size: Sequence[Any], tmp_path: Path) -> None:
     """All that can be mixed at 2 % each, side by side against both kinds of server."""
@@ -249,6 +250,7 @@ async def test_a_wrong_certificate_halts(tmp_path: Path) -> None:
         assert not it.log.exists()
 
 
+@pytest.mark.soak
 async def test_a_bomb_stays_small(tmp_path: Path) -> None:
     """A fifth of all answers would be 50 MB: the peak is at most 40 MB above that of a run without."""
     peaks = []

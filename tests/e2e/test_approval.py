@@ -82,6 +82,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield it
 
 
+@pytest.mark.traced
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     """Each step prints the next command. Only the export's ids are deleted, and both users are in the log."""
     with desk(tmp_path) as it:
@@ -172,6 +173,7 @@ def rewritten(path: Path, **changes: Any) -> None:
     path.write_text(text_of(sealed({**kept, **changes})))
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize(
     ("words", "env", "said"),
     [
@@ -353,6 +355,7 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
         assert (there / "night.log").exists()
 
 
+@pytest.mark.traced
 def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> None:
     """The rows are converted anew in another folder, and the accounts of the addresses are looked up anew."""
     mails = [f"u{i}@example.com" for i in range(60)]
@@ -427,6 +430,7 @@ def test_a_plan_with_an_end_is_over_then(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize(
     ("words", "env", "code", "said"),
     [

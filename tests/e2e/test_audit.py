@@ -229,6 +229,7 @@ def test_what_an_old_log_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "confirmed  nothing" in out
 
 
+@pytest.mark.traced
 def test_of_nothing(tmp_path: Path) -> None:
     assert audit_of(tmp_path / "none").code == 3
     (tmp_path / "empty").write_bytes(b"")

@@ -125,6 +125,7 @@ def beyond(times: list[float], rate: float, workers: int) -> float:
     return worst - (workers + 0.02 * rate)
 
 
+@pytest.mark.soak
 def test_different_endings_in_one_night(tmp_path: Path) -> None:
     """One run completes, one halts, one has a wrong key. Mended, and with another run, the command does the rest."""
     with night(tmp_path, {"good": 60, "halts": 60, "locked": 10, "late": 20}) as it:
@@ -197,6 +198,7 @@ def assert_afterwards(it: Night) -> None:
     assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
 
 
+@pytest.mark.traced
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     """Its confirmed rows count in the status; it has no results, and no folder is made for them."""
     with night(tmp_path, {"a": 30, "b": 20}) as it:
@@ -301,6 +303,7 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
 
 
+@pytest.mark.soak
 def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> None:
     """As the system kills processes when it is out of memory: they print no summary."""
     with night(tmp_path, {"a": 200, "b": 200}) as it:
@@ -394,6 +397,7 @@ def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> No
         assert (again.code, again.summary["totals"]["deleted"], it.effects("gone")) == (0, 80, [2] * 20), again
 
 
+@pytest.mark.traced
 def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:
     with case(tmp_path, user_ids(3)) as it:
         wrong = bulkdel(*it.args, env={**KEYS, "_BULKDEL_CONFIRMED_PLAN": "0" * 64})
@@ -403,6 +407,7 @@ def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: P
         assert (right.code, it.effects(user_ids(3))) == (0, [1, 1, 1]), right
 
 
+@pytest.mark.traced
 def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
     """It ends as stopped. Anywhere else, a time that has passed is a wrong option."""
     with case(tmp_path, user_ids(3)) as it:

@@ -139,6 +139,7 @@ def test_the_rate_and_a_pause_hold_at_the_server_by_the_socket(folder: Path) -> 
         ]
 
 
+@pytest.mark.traced
 def test_keys_on_the_terminal_steer_the_run_and_leave_it_as_it_was(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 50, *ONE]) as it:
         ours, theirs = os.openpty()
@@ -335,6 +336,7 @@ def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
     assert not list(folder.glob("*.sock"))
 
 
+@pytest.mark.traced
 def test_until_and_stop_end_the_run_as_planned_and_the_next_one_begins_with_its_command_line(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 20, *ONE]) as it:
         with running(it) as process:

@@ -152,6 +152,7 @@ def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
         assert (tmp_path / f"{LOG}.input").read_bytes() == data
 
 
+@pytest.mark.traced
 def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
     """They are read each time, and a resume refuses a list that has changed."""
     with object_server(tls=False) as bucket, far(tmp_path, rows(IDS)) as (place, _):
@@ -172,6 +173,7 @@ def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
         assert place.files == [LOG, f"{LOG}.input", f"{LOG}.input.source"]
 
 
+@pytest.mark.traced
 def test_shards_of_an_export_elsewhere(tmp_path: Path) -> None:
     """The signature of the list of ids to keep reaches them, in no command line."""
     ids = user_ids(2_400, seed=15)
@@ -221,6 +223,7 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
         assert [asked.path for asked in bucket.asked].count("/exports/users.jsonl") == 3
 
 
+@pytest.mark.traced
 def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -> None:
     """`batch plan` says so, and `batch run` sends what that plan has confirmed."""
     with object_server(tls=False) as objects, sandbox(IDS) as served:

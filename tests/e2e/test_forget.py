@@ -170,6 +170,7 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     assert f"  remove  {backup}, " in forget(log).out
 
 
+@pytest.mark.traced
 def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     """Confirmed is the file that was listed, and no other that has its name by then."""
     log = run_of(tmp_path)
@@ -299,6 +300,7 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     assert beside(log) == {""}
 
 
+@pytest.mark.traced
 def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
     """Its exports, its map, in the log of each what was removed of it; and what cannot be done any more says why."""
     pool = full_users(20)
@@ -352,6 +354,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         assert f"its backup {tmp_path / 'backup.zst'} was removed by `bulkdel forget`" in ran.err
 
 
+@pytest.mark.traced
 def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None:
     """Half-written, or whole and not in the log yet: its folder is that of the backup."""
     kept = tmp_path / "kept"
@@ -393,6 +396,7 @@ def test_each_file_is_named_once(tmp_path: Path) -> None:
         assert len(paths) == len(set(paths)), ran.out
 
 
+@pytest.mark.traced
 def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = run_of(tmp_path)
     real: Callable[[Path], None] = os.unlink

@@ -138,6 +138,7 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         assert json.loads(restored.out)["rows"] == 270, "the backup has moved, and has every record"
 
 
+@pytest.mark.traced
 def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Path) -> None:
     store, piped = f"file://{tmp_path}/store", b"".join(b'"%s"\n' % id_.encode() for id_ in IDS)
     with sandbox(IDS) as served:
@@ -160,6 +161,7 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
         assert [served.ledger.effects(id_, "user_id") for id_ in IDS] == [1] * 300
 
 
+@pytest.mark.traced
 def test_no_secret_is_packed(tmp_path: Path) -> None:
     secrets = {
         "BULKDEL_NOTIFY": "http://127.0.0.1:9/SECRET1",
@@ -214,6 +216,7 @@ def test_a_run_that_is_under_way_is_not_packed(tmp_path: Path) -> None:
         assert bulkdel("pack", one.export, "--out", out).code == 0
 
 
+@pytest.mark.traced
 def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path: Path) -> None:
     exclude, out = write_objects(tmp_path / "vips.jsonl", VIPS), tmp_path / "run.tar.zst"
     with case(tmp_path, IDS, options=("--rate", 0, "--exclude", exclude)) as one:
@@ -245,6 +248,7 @@ def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path
         assert one.effects(VIPS) == [0] * 30
 
 
+@pytest.mark.traced
 def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
     secret, backup = tmp_path / "secret", tmp_path / "b.jsonl"
     secret.write_text("SECRET")
@@ -263,6 +267,7 @@ def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
         assert f"{backup}, the backup of the records: it is a symbolic link" in refused.err
 
 
+@pytest.mark.traced
 def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -330,6 +335,7 @@ def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_
         assert bulkdel("status", "--audit", one.log).code == 0
 
 
+@pytest.mark.traced
 def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> None:
     with case(tmp_path, IDS, options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as one:
         assert one.run("--limit", 50).code == 0
@@ -377,6 +383,7 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         assert len(one.served.pool.user_ids()) == 1_200
 
 
+@pytest.mark.traced
 def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -400,6 +407,7 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
         assert [served.ledger.effects(id_, "user_id") for id_ in VIPS] == [0] * 30
 
 
+@pytest.mark.traced
 def test_a_complete_run_is_packed_with_its_verification_and_its_log_stays_as_it_is(tmp_path: Path) -> None:
     with case(tmp_path, IDS, users=[*IDS, *OTHERS]) as one:
         assert one.run().code == 0

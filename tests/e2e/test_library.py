@@ -47,6 +47,8 @@ from tests.harness import (
 )
 from tests.waits import WAIT_MAX_S
 
+pytestmark = pytest.mark.traced  # it runs in this process
+
 IDS = user_ids(400, seed=31)
 
 

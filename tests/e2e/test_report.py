@@ -186,6 +186,7 @@ def test_the_page_is_one_file_without_a_script(done: tuple[Path, Path]) -> None:
     assert not [id_ for id_ in IDS if id_ in page]
 
 
+@pytest.mark.traced
 def test_what_people_type_is_escaped(done: tuple[Path, Path]) -> None:
     page = bulkdel("report", done[1], "--title", "<script>alert(1)</script>", "--ticket", "&<b>", env={}).out
     assert "<script>" not in page
@@ -258,6 +259,7 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert "<pre>bulkdel results ./-p.jsonl.sandbox.checkpoint.jsonl --only" in report_of(practice).out
 
 
+@pytest.mark.traced
 def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None:
     """The page says so, whatever the state of the log. An id in the log's own name is in the export too."""
     slow: dict[str, Any] = {"latency_after_s": 0.5, "fault_paths": DELETIONS}

@@ -232,6 +232,7 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
         assert it.served.pool.users_ever == 120
 
 
+@pytest.mark.traced
 def test_rows_without_a_record(tmp_path: Path) -> None:
     """Deleted by a session without a backup: the plan counts them, the restore brings the others and ends with 1."""
     ids = user_ids(60)
@@ -301,6 +302,7 @@ def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> No
         assert len(it.served.pool) == 60
 
 
+@pytest.mark.traced
 def test_a_run_that_goes_on_before_its_restore_is_confirmed(tmp_path: Path) -> None:
     """While the question stands, the run is resumed. Nothing is created, and the same command shows the new plan."""
     ids = user_ids(60)
@@ -340,6 +342,7 @@ def test_one_config_file_serves_both_ways(tmp_path: Path) -> None:
         assert {it.served.pool.user(number)["email"] for number in it.served.pool.alive()} == set(addresses)
 
 
+@pytest.mark.traced
 def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None:
     """The API does not say whose the end of a role is; the copies have moved since."""
     count = 40
@@ -421,6 +424,7 @@ def test_users_whose_ids_have_any_shape(tmp_path: Path) -> None:
         assert "8 of 8 rows, 0 remaining; 4 of 4 memberships, 0 remaining, see" in bulkdel("status", it.log).out
 
 
+@pytest.mark.traced
 def test_a_user_whose_record_no_restore_could_read_is_kept(tmp_path: Path) -> None:
     """The deletion halts before that user is sent, and names the row; the other users come back."""
     before, pool = Pool(), Pool()
@@ -441,6 +445,7 @@ def test_a_user_whose_record_no_restore_could_read_is_kept(tmp_path: Path) -> No
         assert differences(before, pool) == []
 
 
+@pytest.mark.traced
 def test_accounts_without_memberships(tmp_path: Path) -> None:
     ids = user_ids(20)
     with undo(tmp_path, ids) as it:
@@ -450,6 +455,7 @@ def test_accounts_without_memberships(tmp_path: Path) -> None:
         assert "None of these accounts has a membership to put back" in ran.err
 
 
+@pytest.mark.traced
 def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     ids = user_ids(30)
     with undo(tmp_path, ids) as it:

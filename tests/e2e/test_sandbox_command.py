@@ -39,6 +39,7 @@ def get(url: str) -> Any:
         return json.loads(answer.read())
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_announces_itself_and_stops_on_a_signal(signum: int) -> None:
     with served("--users", 70) as (where, process):
@@ -79,6 +80,7 @@ def test_its_users_are_in_groups_and_have_roles() -> None:
         ]
 
 
+@pytest.mark.traced
 def test_what_it_tells_a_person_works_as_it_stands(tmp_path: Path) -> None:
     """Export of its own ids → the plan it names → the run that the plan names."""
     with served("--users", 120, "--write-ids", "practice.jsonl", "--unknown-ids", "refuse", cwd=tmp_path) as (
@@ -166,6 +168,7 @@ def test_every_switch_is_an_option() -> None:
     assert {name for name in names if f"--{name} " not in help_} == set()
 
 
+@pytest.mark.traced
 def test_refuses_to_start(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.touch()

@@ -90,6 +90,7 @@ def run(it: Case, *more: object) -> Ran:
     return bulkdel(*it.args, *more)
 
 
+@pytest.mark.soak
 def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
     """A compressed export. Some of its ids are absent, some rows are duplicates of rows in another shard."""
     ids = user_ids(2_400, seed=15)
@@ -195,6 +196,7 @@ def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
 
 
+@pytest.mark.soak
 def test_refusals_are_counted_over_all_shards(tmp_path: Path) -> None:
     """The first shard alone would have too many: 30 of 1,000. Of all 3,000 it is 1 %."""
     ids = user_ids(3_000, seed=17)
@@ -482,7 +484,8 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
         assert set(it.effects(ids)) == {1}
 
 
-@pytest.mark.parametrize("back", [pytest.param(False, marks=pytest.mark.soak), True])
+@pytest.mark.soak
+@pytest.mark.parametrize("back", [False, True])
 def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: bool, tmp_path: Path) -> None:
     """Until the patience ends, or the store is back."""
     ids, shared = user_ids(3_000, seed=65), tmp_path / "shared"
@@ -506,6 +509,7 @@ def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: boo
         assert status.counts() == {"deleted": 3_000, "duplicate": 300}, status
 
 
+@pytest.mark.soak
 def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=61)
     with sharded(tmp_path, ids, "--rate", 30, "--chunk-size", 5) as it:

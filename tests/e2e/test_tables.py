@@ -104,6 +104,7 @@ def plan(export: Path, *options: object) -> Ran:
     return bulkdel("plan", "delete-users", export, *options, env={})
 
 
+@pytest.mark.traced
 def test_one_refusal_has_every_option(tmp_path: Path) -> None:
     """The text of Excel's plain CSV: encoding, column, type and bad rows at once; the command it prints works."""
     rows = people([*VIPS, *OTHERS] * 40)
@@ -167,6 +168,7 @@ def test_the_message_for_logs_has_no_text_of_a_row(tmp_path: Path) -> None:
     assert "a@x.de" not in ran.err
 
 
+@pytest.mark.traced
 def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path) -> None:
     """Through a whole run: line n is row n, the bad rows have their reasons, and a resume does without the workbook."""
     rows: list[list[Any]] = [
@@ -327,6 +329,7 @@ def test_whole_records_need_json_lines(tmp_path: Path) -> None:
     assert (ran.code, "Export the records as JSON Lines" in ran.err) == (3, True), ran.err
 
 
+@pytest.mark.traced
 def test_parquet_types(tmp_path: Path) -> None:
     """Integers, dictionaries, UUIDs and members of structs are ids; fractions and nulls are bad rows."""
     uuids = [uuid.UUID(int=i) for i in range(4)]

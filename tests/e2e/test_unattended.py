@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness import (
     COMMAND,
     KEYS,
@@ -139,6 +141,7 @@ def test_each_line_of_both_streams_is_json(tmp_path: Path) -> None:
         assert [one["event"] for one in said if one["event"].startswith("to_")] == ["to_verify", "to_report"]
 
 
+@pytest.mark.traced
 def test_errors_are_json_too(tmp_path: Path) -> None:
     """Of the command line, of the settings, and of the export, without the text of its rows."""
     rows = tmp_path / "rows.csv"
@@ -164,6 +167,7 @@ def test_errors_are_json_too(tmp_path: Path) -> None:
     assert (ran.code, objects(ran.err)[0]["event"]) == (2, "error"), ran
 
 
+@pytest.mark.traced
 def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
     """SIGUSR1 while a pipe is read: the line about the step does not go through the stream."""
     variables = {**KEYS, "BULKDEL_LOG_FORMAT": "json"}

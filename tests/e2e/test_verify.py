@@ -116,6 +116,7 @@ def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: 
         assert it.served.ledger.requests == requests
 
 
+@pytest.mark.traced
 def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -> None:
     assert len(LIARS) == 25
     with ran(tmp_path, liars=frozenset(LIARS)) as it:

@@ -292,6 +292,7 @@ def test_ids_that_are_refused_for_good_can_be_left_out(bench: Bench) -> None:
     assert bench.server.things == set(ids[10:25])
 
 
+@pytest.mark.traced
 def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
     """Nothing can tell whether the first request was applied."""
     ids = [f"t{i}" for i in range(5)]

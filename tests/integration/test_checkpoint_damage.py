@@ -23,6 +23,7 @@ from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Release
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded, second_reader
+from tests.examples import lengths
 from tests.recorded import AT, NONCE, append, deleted, encode_line, settled_by, state
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def test_the_second_reader_agrees_on_every_line_and_on_a_torn_tail(path: Path) -
 
 @pytest.mark.untraced
 def test_every_truncation_is_read_as_the_whole_lines_before_it(path: Path) -> None:
-    for length in range(len(WHOLE) + 1):
+    for length in lengths(len(WHOLE), ENDS):
         path.write_bytes(WHOLE[:length])
         count = sum(end <= length for end in ENDS) - 1
         if count == 0:

@@ -559,5 +559,6 @@ async def test_a_process_without_a_poll_is_killed() -> None:
     async with asyncio.timeout(WAIT_MAX_S):
         while children() != before:  # noqa: ASYNC110 - nothing tells that a process has ended
             await asyncio.sleep(0.05)
+    await exited(actor)
     items = await actor.poll(0)
     assert [(kind, key) for _, kind, key, _ in items if kind == Kind.EXITED] == [(str(Kind.EXITED), -9)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bulkdel.core.verification import Findings
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.verify.session import open_findings_log
 from tests import recorded
+from tests.examples import lengths
 from tests.recorded import AT, append, encode_line
 
 PINNED = {"run_id": "r", "sample": None}
@@ -58,7 +60,7 @@ async def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.untraced
 def test_cut_anywhere_it_has_the_findings_of_the_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    for length in range(len(WHOLE) + 1):
+    for length in lengths(len(WHOLE), list(accumulate(map(len, LINES)))):
         path.write_bytes(WHOLE[:length])
         whole = sum(length >= len(b"".join(LINES[:count])) for count in range(1, len(LINES) + 1))
         expected = [entry for commit in FOUND[: max(0, whole - 2)] for entry in commit if isinstance(entry, Found)]

@@ -44,9 +44,10 @@ def play(seed: int, folder: Path) -> World:
     return world
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("batch", range(4))
 def test_known_seeds(batch: int, tmp_path: Path) -> None:
-    """As `test_no_id_is_lost`, with few seeds, so that it runs with the quick tests."""
+    """As `test_no_id_is_lost`, with few seeds, for the mutants."""
     for seed in range(batch * 40, (batch + 1) * 40):
         play(seed, tmp_path)
 

@@ -156,6 +156,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platfor
 """
 
 
+@pytest.mark.soak
 @pytest.mark.untraced
 def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
     """At 300,000 rows everything that is gathered before it is written is full."""

@@ -313,3 +313,7 @@ def test_an_unknown_change_is_not_interpreted(other: dict[str, str]) -> None:
 def test_a_number_of_responses_is_a_number(responses: object) -> None:
     with pytest.raises(Unreadable, match="throttled entry lacks or garbles a member"):
         from_json({**GOOD["throttled"], "responses": responses})
+
+
+def test_a_number_of_responses_is_read() -> None:
+    assert to_json(from_json({**GOOD["throttled"], "responses": 3}))["responses"] == 3
