@@ -80,7 +80,7 @@ def measured(rate: int, api_s: float, seconds: float) -> tuple[float, int, float
 
 
 def main() -> int:
-    """Print the table; exit 1 when less of a rate is used than the issue asks for."""
+    """Print the table; exit 1 when less of a rate is used than `USED_MIN`."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 12.0
     kept = True
     print(f"{'rate':>6} {'API ms':>7} {'used':>8} {'in doubt':>9} {'reckoned':>9} {'commits/s':>10}")
