@@ -19,7 +19,7 @@ from bulkdel.core.log_entries import decode_line
 from bulkdel.core.run_state import Progress
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import KEYS, POOL, case, finish, start, user_ids
-from tests.storeserver import StoreServer, store_server
+from tests.objectserver import ObjectServer, object_server
 
 RATES = (50, 150, 500, 1_000)
 API_S = (0.02, 0.1, 0.3)
@@ -34,14 +34,14 @@ EDGE = 0.1
 class Following:
     """The state of a run by its log in the store. Each line is read once: the store's server is in this process."""
 
-    def __init__(self, store: StoreServer) -> None:
+    def __init__(self, store: ObjectServer) -> None:
         self._store = store
         self._progress: Progress | None = None
         self._read = 0
 
     def in_doubt(self) -> int:
         """The rows that a kill would leave in doubt now."""
-        for line in self._store.lines("run", after=self._read):
+        for line in self._store.lines("/bucket/run", after=self._read):
             self._read += 1
             for entry in decode_line(line, self._read).entries:
                 if self._progress is None:
@@ -54,7 +54,7 @@ class Following:
 def measured(rate: int, api_s: float, seconds: float) -> tuple[float, int, float]:
     """Run at `rate`: the share of it that was used, most rows in doubt, commits a second."""
     ids = user_ids(int(rate * seconds * CHUNK))
-    with store_server() as store, tempfile.TemporaryDirectory() as folder:
+    with object_server() as store, tempfile.TemporaryDirectory() as folder:
         store.switch(put_s=COMMIT_S, p99_s=COMMIT_P99_S, slow=LATE, slow_s=LATE_S)
         following = Following(store)
         with case(Path(folder), ids, latency_s=api_s, fault_paths=frozenset({DELETE_PATH})) as it:
@@ -76,11 +76,11 @@ def measured(rate: int, api_s: float, seconds: float) -> tuple[float, int, float
             middle = arrivals[cut : len(arrivals) - cut]
             span_s = middle[-1] - middle[0]
             used = (len(middle) - 1) / span_s / rate
-            return used, max(doubts) // CHUNK * WHOLE_CHUNK, len(store.lines("run")) / ran.summary["duration_s"]
+            return used, max(doubts) // CHUNK * WHOLE_CHUNK, len(store.lines("/bucket/run")) / ran.summary["duration_s"]
 
 
 def main() -> int:
-    """Print the table; exit 1 when less of a rate is used than the issue asks for."""
+    """Print the table; exit 1 when less of a rate is used than `USED_MIN`."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 12.0
     kept = True
     print(f"{'rate':>6} {'API ms':>7} {'used':>8} {'in doubt':>9} {'reckoned':>9} {'commits/s':>10}")

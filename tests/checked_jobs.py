@@ -8,15 +8,12 @@ deletes it.
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Request, Response, Verdict
 from bulkdel.core.id_type import IdType
@@ -24,92 +21,59 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
+from tests.restserver import Answer, Api, Asked, served
 
 KEY = "key-of-the-things-1234567"
 TAKES = 6
 """Ids in one request, at most."""
 
 
-class LookAlike(ThreadingHTTPServer):
-    """The API. actions: requests that ask for a deletion. deleted: how often each id was."""
+@dataclass
+class LookAlike(Api):
+    """The API. things: those that are there. actions: requests that ask for a deletion. deleted: how often each was."""
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.things = set(ids)
-        self.actions = 0
-        self.deleted: Counter[str] = Counter()
-        self.tokens = count(1)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+    things: set[str] = field(default_factory=set)
+    actions: int = 0
+    deleted: Counter[str] = field(default_factory=Counter)
+    tokens: Iterator[int] = field(default_factory=lambda: count(1))
 
+    def answer(self, asked: Asked) -> Answer:
+        if asked.path == ("token",):
+            return 200, {"token": f"token-of-the-things-{next(self.tokens):06d}"}
+        if not asked.headers["authorization"].startswith("Bearer token-of-the-things-"):
+            return 401, {}
+        match asked.method, asked.path:
+            case "GET", ("things",):
+                listed = sorted(self.things)[: int(asked.query.get("first", ["0"])[0])]
+                return self.shown(asked.query.get("id", listed))
+            case "GET", (_, *rest):
+                return self.shown(["/".join(rest)])
+        self.actions += 1
+        if asked.method == "DELETE":
+            self.delete(["/".join(asked.path[1:])])
+            return 204, None
+        return self.answer_per_id(asked.json)
 
-class _Handler(BaseHTTPRequestHandler):
-    server: LookAlike
+    def shown(self, ids: Sequence[str]) -> Answer:
+        return 200, {"things": [{"id": id_, "name": f"the thing {id_}"} for id_ in ids if id_ in self.things]}
 
-    def do_GET(self) -> None:
-        if not self._signed():
-            return
-        url = urlsplit(self.path)
-        query = parse_qs(url.query)
-        listed = sorted(self.server.things)[: int(query.get("first", ["0"])[0])]
-        asked = [unquote(url.path.removeprefix("/things/"))] if url.path != "/things" else query.get("id", listed)
-        things = [{"id": id_, "name": f"the thing {id_}"} for id_ in asked if id_ in self.server.things]
-        self._answer(200, {"things": things})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if self.path == "/token":
-            self._answer(200, {"token": f"token-of-the-things-{next(self.server.tokens):06d}"})
-            return
-        if not self._signed():
-            return
-        self.server.actions += 1
+    def answer_per_id(self, body: Mapping[str, Any]) -> Answer:
         ids = body["ids"].split(",") if isinstance(body["ids"], str) else body["ids"]
         if len(ids) > TAKES:
-            self._answer(413, {})
-            return
-        results = [{"id": id_, "status": "deleted" if id_ in self.server.things else "unknown"} for id_ in ids]
+            return 413, {}
+        results = [{"id": id_, "status": "deleted" if id_ in self.things else "unknown"} for id_ in ids]
         if not body.get("rehearsal"):
-            self.server.deleted.update(id_ for id_ in ids if id_ in self.server.things)
-            self.server.things.difference_update(ids)
-        self._answer(200, {"results": results})
+            self.delete(ids)
+        return 200, {"results": results}
 
-    def do_DELETE(self) -> None:
-        if self._signed():
-            id_ = unquote(self.path.removeprefix("/things/"))
-            self.server.actions += 1
-            self.server.deleted[id_] += id_ in self.server.things
-            self.server.things.discard(id_)
-            self._answer(204)
-
-    def _signed(self) -> bool:
-        signed = self.headers["authorization"].startswith("Bearer token-of-the-things-")
-        if not signed:
-            self._answer(401, {})
-        return signed
-
-    def _answer(self, status: int, content: object = None) -> None:
-        body = b"" if content is None else json.dumps(content).encode()
-        self.send_response(status)
-        if body:
-            self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+    def delete(self, ids: Sequence[str]) -> None:
+        self.deleted.update(id_ for id_ in ids if id_ in self.things)
+        self.things.difference_update(ids)
 
 
-@contextmanager
-def look_alike(ids: Iterable[str]) -> Iterator[LookAlike]:
-    """Serve the API on a thread."""
-    with LookAlike(ids) as served:
-        thread = threading.Thread(target=served.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield served
-        finally:
-            served.shutdown()
-            thread.join()
+def look_alike(ids: Iterable[str]) -> AbstractContextManager[LookAlike]:
+    """Serve the API while the block runs."""
+    return served(LookAlike(things=set(ids)))
 
 
 # --- the right job ----------------------------------------------------------------------------------------------------
@@ -258,5 +222,5 @@ class Right(Job):
 
     @contextmanager
     def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> Iterator[Target]:
-        with look_alike(ids) as served:
-            yield Things(served.url, type(self))
+        with look_alike(ids) as api:
+            yield Things(api.url, type(self))

@@ -1,77 +1,128 @@
-"""A server of objects that breaks where a test says: https for exports at an address, and enough of S3 for obstore.
+"""A server of objects that breaks and lies where a test says: enough of S3 for obstore, and files by https.
 
-The faults of a test are taken one a request, in order; then the server is sound. It keeps every request.
+It knows PUT with `If-None-Match: *`, GET with Range and If-Match, the list of a folder and uploads in pieces, and
+nothing else. What it holds is the oracle: `objects`. It keeps every request.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import random
 import re
-import socket
-import struct
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import cast
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, TypeVar
 
-from tests.rawserver import tls_context
+from tests.rawserver import DATA
+from tests.restserver import Answer, Api, Asked, Cut, served
 
+PRIVATE_CA = DATA / "store-ca.crt"
+"""The certificate authority of the certificate `store`, which no system trusts."""
+
+SECRET = "wJalrXUtnFEMIexampleSECRET"
+
+ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+LIST = "<ListBucketResult><IsTruncated>false</IsTruncated>{names}</ListBucketResult>"
+LISTED = "<Contents><Key>{}</Key><LastModified>2026-11-26T08:00:00Z</LastModified><Size>1</Size></Contents>"
+UPLOAD = "<{tag}><Bucket>bucket</Bucket><Key>k</Key><UploadId>1</UploadId><ETag>e</ETag></{tag}>"
 DATE = "Thu, 26 Nov 2026 08:00:00 GMT"
+
+P99_SIGMAS = 2.326
+"""Standard deviations above the mean of a normal distribution that one value in a hundred exceeds."""
+
+
+class Lie(Enum):
+    """What a PUT is answered beside the truth."""
+
+    LOST = "it has its effect, and the answer is lost"
+    CUT = "it has no effect, and no answer"
+    EXISTS = "it has its effect, and is answered 412: as a proxy that has repeated it"
+    CONFLICT = "it has no effect, and is answered 409: another attempt is under way"
+    BUSY = "it has no effect, and is answered 503"
+    BROKEN = "it has its effect, and is answered 500"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one response.
+    """What is wrong with the answer to one GET.
 
     after: bytes of the body that come; then the connection is closed, or with `stall` nothing more comes. status: in
-    the place of the object, with these headers. length: added to the Content-Length. change: called before the
-    request is looked at.
+    the place of the object, with this location. length: added to the Content-Length. late: it comes after `slow_s`.
+    change: called before the request is looked at.
     """
 
     after: int | None = None
     stall: bool = False
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    location: str = ""
     length: int = 0
+    late: bool = False
     change: Callable[[], None] = lambda: None
 
 
-SOUND = Fault()
+DENIED = Fault(status=403)
+PASSING = (Fault(status=503), Fault(after=1), Fault(late=True))
+"""A read that is repeated succeeds after them."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request. headers: names in lower case."""
+class Switches:
+    """What the server does from now on.
 
-    path: str
-    headers: Mapping[str, str]
+    shares: of the PUTs, by lie. get_shares: of the GETs, by fault. put_s: seconds that a PUT takes, the median. p99_s:
+    that one in a hundred takes or more; 0: all take about `put_s`. slow: share of those that take `slow_s` longer.
+    down: every request is answered 503.
 
-
-class ObjectServer(ThreadingHTTPServer):
-    """objects: their bytes by path. ranges, etags, dates, if_match: whether the server has these.
-
-    zips: whether it compresses a whole object while it sends it; a part is that of the object itself.
+    fences, ranges, if_match: whether `If-None-Match`, `Range`, `If-Match` are obeyed. etags, dates: whether an object
+    has one. lists: whether a list is answered, and not 403. zips: whether a whole object is compressed while it is
+    sent; a part is that of the object itself.
     """
 
-    daemon_threads = True
-    block_on_close = False
+    shares: Mapping[Lie, float] = field(default_factory=dict)
+    get_shares: Mapping[Fault, float] = field(default_factory=dict)
+    put_s: float = 0.0
+    p99_s: float = 0.0
+    slow: float = 0.0
+    slow_s: float = 2.0
+    down: bool = False
+    fences: bool = True
+    ranges: bool = True
+    if_match: bool = True
+    etags: bool = True
+    dates: bool = True
+    lists: bool = True
+    zips: bool = False
 
-    def __init__(self, *, tls: bool) -> None:
-        super().__init__(("127.0.0.1", 0), _Answering)
-        self.objects: dict[str, bytes] = {}
-        self.faults: deque[Fault] = deque()
-        self.asked: list[Asked] = []
-        self.ranges = self.etags = self.dates = self.if_match = True
-        self.zips = False
-        self.gone = threading.Event()
-        self.tls = tls
-        if tls:
-            self.socket = tls_context().wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"{'https' if tls else 'http'}://localhost:{self.server_port}"
+
+Some = TypeVar("Some", Lie, Fault)
+
+
+@dataclass
+class ObjectServer(Api):
+    """The objects by path, and what was asked. switches: may be replaced at any time. faults: of the next GETs.
+
+    pieces: of uploads that have not ended. lies, get_lies: drawn so far. written: how often each object was given
+    bytes; more than once only without a fence.
+    """
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    written: Counter[str] = field(default_factory=Counter)
+    chance: random.Random = field(default_factory=random.Random)
+    switches: Switches = field(default_factory=Switches)
+    faults: deque[Fault] = field(default_factory=deque)
+    pieces: defaultdict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    lies: Counter[Lie] = field(default_factory=Counter)
+    get_lies: Counter[Fault] = field(default_factory=Counter)
+
+    def switch(self, **changes: Any) -> None:
+        """Change what the server does."""
+        self.switches = replace(self.switches, **changes)
 
     def put(self, path: str, data: bytes) -> str:
         """Put an object there. Returns its address."""
@@ -79,81 +130,170 @@ class ObjectServer(ThreadingHTTPServer):
         return f"{self.url}{path}"
 
     def meets(self, *faults: Fault) -> None:
-        """The next responses."""
+        """The next GETs."""
         self.faults.extend(faults)
 
     def starts(self) -> list[str]:
         """The ranges that were asked for, in order; "" for the whole."""
         return [asked.headers.get("range", "") for asked in self.asked]
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has left is no error."""
-
-
-class _Answering(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    @property
+    def puts(self) -> Counter[str]:
+        """How often each path was written to."""
+        return Counter(path_of(asked) for asked in self.asked if asked.method == "PUT")
 
     @property
-    def at(self) -> ObjectServer:
-        return cast("ObjectServer", self.server)
+    def environ(self) -> dict[str, str]:
+        """The variables by which obstore finds the server. There is a secret in them that no output may have."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "eu-central-1",
+        }
 
-    def do_GET(self) -> None:
-        served, path = self.at, self.path.partition("?")[0]
-        served.asked.append(Asked(self.path, {name.lower(): value for name, value in self.headers.items()}))
-        fault = served.faults.popleft() if served.faults else SOUND
+    def lines(self, run: str, after: int = 0) -> list[bytes]:
+        """The lines of the log of a run with a number above `after`, up to the first that is missing."""
+        found, number = [], after + 1
+        while (line := self.objects.get(f"{run}/log/{number:012d}")) is not None:
+            found.append(line)
+            number += 1
+        return found
+
+    def answered(self, asked: Asked) -> Answer:
+        """Answer a request; those that take their time do not wait for each other."""
+        with self.turn:
+            self.asked.append(asked)
+        match asked.method:
+            case "GET":
+                return self._got(asked)
+            case "PUT":
+                return self._put(asked)
+        return self._uploaded(asked)
+
+    def _got(self, asked: Asked) -> Answer:
+        switches, path = self.switches, path_of(asked)
+        with self.turn:
+            queued = self.faults.popleft() if self.faults else None
+            fault = queued or self._drawn(switches.get_shares, self.get_lies) or Fault()
         fault.change()
-        self.close_connection = True
+        if fault.late:
+            time.sleep(switches.slow_s)
+        data = self.objects.get(path)
+        if switches.down:
+            return failed(503)
         if fault.status is not None:
-            self._put(fault.status, fault.headers, b"")
-            return
-        data = served.objects.get(path)
+            return fault.status, b"", {"location": fault.location} if fault.location else {}
+        if "prefix" in asked.query:
+            return self._list(asked)
         if data is None:
-            self._put(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
-            return
-        etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-        fields = {"etag": etag} if served.etags else {}
-        fields |= {"last-modified": DATE} if served.dates else {}
-        if served.if_match and self.headers.get("if-match") not in {None, etag}:
-            self._put(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
-            return
-        start, wanted = 0, re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
-        if wanted is not None and served.ranges:
-            start = int(wanted[1])
-            if start >= len(data):
-                self._put(416, {"content-range": f"bytes */{len(data)}"}, b"<Error/>")
-                return
-            fields["content-range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        if served.zips and not start:
-            fields["content-encoding"], data = "gzip", gzip.compress(data)
-        self._put(206 if start else 200, fields, data[start:], fault)
+            return None if fault.after is not None else failed(404, "NoSuchKey")
+        return sent(asked, switches, data, fault)
 
-    def _put(self, status: int, fields: Mapping[str, str], body: bytes, fault: Fault = SOUND) -> None:
-        self.send_response(status)
-        for name, value in {"content-length": str(len(body) + fault.length), **fields}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body if fault.after is None else body[: fault.after])
-        self.wfile.flush()
-        if fault.stall:
-            self.at.gone.wait(60)
-        elif fault.after is not None:
-            with suppress(OSError):  # as a connection that breaks: nothing says that this is the end
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+    def _list(self, asked: Asked) -> Answer:
+        """A page of names below `prefix` behind `start-after`."""
+        bucket, prefix = path_of(asked).rstrip("/") + "/", asked.query["prefix"][0]
+        after = asked.query.get("start-after", [""])[0]
+        names = [path.removeprefix(bucket) for path in sorted(self.objects) if path.startswith(bucket + prefix)]
+        shown = [name for name in names if name > after][:1_000]
+        if not self.switches.lists:
+            return failed(403, "AccessDenied")
+        return 200, LIST.format(names="".join(map(LISTED.format, shown))).encode()
 
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
+    def _put(self, asked: Asked) -> Answer:
+        switches, path = self.switches, path_of(asked)
+        with self.turn:
+            lie, slow = self._drawn(switches.shares, self.lies), self.chance.random() < switches.slow
+        time.sleep(self._duration_s(switches))
+        if switches.down or lie is Lie.BUSY:
+            return failed(503, "SlowDown")
+        if lie is Lie.CUT:
+            return None
+        if "partNumber" in asked.query:
+            with self.turn:
+                self.pieces[path][int(asked.query["partNumber"][0])] = asked.body
+            return done()
+        if lie is Lie.CONFLICT:
+            return failed(409, "ConditionalRequestConflict")
+        with self.turn:
+            created = path not in self.objects or not switches.fences or "if-none-match" not in asked.headers
+            if created:
+                self.objects[path] = asked.body
+                self.written[path] += 1
+        if slow:  # the effect is there, the answer is late
+            time.sleep(switches.slow_s)
+        if lie is Lie.LOST:
+            return None
+        if lie is Lie.BROKEN:
+            return failed(500, "InternalError")
+        return done() if created and lie is not Lie.EXISTS else failed(412, "PreconditionFailed")
+
+    def _uploaded(self, asked: Asked) -> Answer:
+        """The begin and the end of an upload in pieces."""
+        if "uploads" in asked.query:
+            return done(UPLOAD.format(tag="InitiateMultipartUploadResult"))
+        with self.turn:
+            pieces = sorted(self.pieces.pop(path_of(asked)).items())
+            self.objects[path_of(asked)] = b"".join(piece for _, piece in pieces)
+        return done(UPLOAD.format(tag="CompleteMultipartUploadResult"))
+
+    def _drawn(self, shares: Mapping[Some, float], told: Counter[Some]) -> Some | None:
+        """Draw what is wrong with one request, and count it."""
+        draw = self.chance.random()
+        for wrong, share in shares.items():
+            if draw < share:
+                told[wrong] += 1
+                return wrong
+            draw -= share
+        return None
+
+    def _duration_s(self, switches: Switches) -> float:
+        """How long a PUT takes: by a log-normal distribution where `p99_s` is given."""
+        if not switches.p99_s:
+            return switches.put_s * self.chance.uniform(0.85, 1.15)
+        sigma = math.log(switches.p99_s / switches.put_s) / P99_SIGMAS
+        return switches.put_s * self.chance.lognormvariate(0, sigma)
 
 
-@contextmanager
-def object_server(*, tls: bool = True, faults: Iterable[Fault] = ()) -> Iterator[ObjectServer]:
-    """Serve while the block runs."""
-    with ObjectServer(tls=tls) as served:
-        served.meets(*faults)
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield served
-        finally:
-            served.gone.set()
-            served.shutdown()
-            thread.join()
+def path_of(asked: Asked) -> str:
+    return "/" + "/".join(asked.path)
+
+
+def failed(status: int, code: str = "SlowDown") -> Answer:
+    return status, ERROR.format(code=code).encode()
+
+
+def done(text: str = "") -> Answer:
+    return 200, text.encode(), {"etag": '"e"'}
+
+
+def sent(asked: Asked, switches: Switches, data: bytes, fault: Fault) -> Answer:
+    """The object, or the part of it that was asked for, as far as `fault` lets it come."""
+    etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+    fields = {"etag": etag} if switches.etags else {}
+    fields |= {"last-modified": DATE} if switches.dates else {}
+    if switches.if_match and asked.headers.get("if-match") not in {None, etag}:
+        return failed(412, "PreconditionFailed")
+    start, wanted = 0, re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
+    if wanted is not None and switches.ranges:
+        start = int(wanted[1])
+        if start >= len(data):
+            return 416, b"<Error/>", {"content-range": f"bytes */{len(data)}"}
+        fields["content-range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+    if switches.zips and not start:
+        fields["content-encoding"], data = "gzip", gzip.compress(data)
+    body = data[start:]
+    fields["content-length"] = str(len(body) + fault.length)
+    cut = len(body) if fault.after is None and fault.length else fault.after
+    return 206 if start else 200, body if cut is None else Cut(body, cut, fault.stall), fields
+
+
+def object_server(*, tls: str = "", seed: int = 0) -> AbstractContextManager[ObjectServer]:
+    """Serve while the block runs. tls: by https, with the certificate of this name in data/."""
+    return served(ObjectServer(chance=random.Random(seed)), tls=tls)
+
+
+def another_way(to: ObjectServer) -> AbstractContextManager[ObjectServer]:
+    """Serve the same objects at another address. So a process can be cut off from them while another one is not."""
+    return served(ObjectServer(objects=to.objects, written=to.written, turn=to.turn))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
+
+from tests.restserver import HANGS, Answer, Api, Asked, served
 
 TOKEN = "T0KEN-that-is-a-secret"
 """In the path and the query of every URL: it must be shown nowhere."""
@@ -20,35 +18,28 @@ STATUS = {"works": 200, "fails": 500, "refuses": 404, "redirects": 307, "hangs":
 """The first part of the path: the status that is answered; 0 for no answer before the test is over."""
 
 
+class Places(Api):
+    """Answers as the first part of the path says. A redirect leads to the place that works."""
+
+    def answer(self, asked: Asked) -> Answer:
+        status = STATUS[asked.path[0]]
+        location = {"location": f"{self.url}/works/{TOKEN}"} if status == STATUS["redirects"] else {}
+        return (status, None, location) if status else HANGS
+
+
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One request as it arrived, whole. headers: names in lower case."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    at: float
-
-    @property
-    def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
-
-
-@dataclass(slots=True)
 class Webhook:
-    """The server. received: the requests, in order. over: set at the end of the test."""
+    """The server. received: the requests, in order."""
 
-    port: int = 0
-    received: list[Received] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
+    port: int
+    received: list[Asked]
 
     def url(self, does: str = "works") -> str:
         """A URL of which the server does this: a key of STATUS."""
         return f"http://localhost:{self.port}/{does}/{TOKEN}?sig={TOKEN}%2B"
 
-    def of(self, does: str = "works") -> list[Received]:
-        return [each for each in self.received if each.path.startswith(f"/{does}/")]
+    def of(self, does: str = "works") -> list[Asked]:
+        return [each for each in self.received if each.path[0] == does]
 
     def events(self, does: str = "works") -> list[str]:
         return [each.json["event"] for each in self.of(does)]
@@ -57,36 +48,8 @@ class Webhook:
 @contextmanager
 def webhook() -> Iterator[Webhook]:
     """Serve while the block runs."""
-    told = Webhook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            told.received.append(
-                Received(
-                    self.path, {name.lower(): value for name, value in self.headers.items()}, body, time.monotonic()
-                )
-            )
-            status = STATUS[self.path.split("/")[1]]
-            if status == 0:
-                told.over.wait(60)
-                return
-            self.send_response(status)
-            if status == STATUS["redirects"]:
-                self.send_header("location", told.url())
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Write nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield told
-        finally:
-            told.over.set()
-            server.shutdown()
+    with served(Places()) as places:
+        yield Webhook(urlsplit(places.url).port or 0, places.asked)
 
 
 KEEPS = f"""#!{sys.executable}

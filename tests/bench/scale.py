@@ -32,7 +32,7 @@ PREFLIGHT_S = 7.3
 
 COMMITS_PER_S = 18
 """Commits a second of a log in a store, at 150 requests a second: 24,000 for ten million ids, with a PUT of 42 ms
-(median) to 200 ms (p99). Measured on loopback (../shared/commits.md). No cloud store was measured."""
+(median) to 200 ms (p99). Measured on loopback. No cloud store was measured."""
 
 BUSY = 0.8
 """Share of the cores that may be used."""

@@ -71,7 +71,7 @@ def test_an_export_in_s3(tmp_path: Path) -> None:
 
 
 def test_the_key_of_a_profile_signs(tmp_path: Path) -> None:
-    with object_server(tls=False) as bucket, sandbox(IDS) as served:
+    with object_server() as bucket, sandbox(IDS) as served:
         bucket.put("/exports/night/users.jsonl", rows(IDS))
         bucket.meets(Fault(after=500))
         ran = does("run", served.url, tmp_path, variables(bucket.url, tmp_path))

@@ -15,16 +15,16 @@ import pytest
 
 from tests.harness import assert_in_time, case, finish, steady, user_ids, wait_until
 from tests.netns import another_machine, relayed
+from tests.objectserver import ObjectServer, object_server
 from tests.store_child import started
-from tests.storeserver import StoreServer, store_server
 
 IDS = user_ids(600, seed=51)
 LICENCE_S = 2.0
 
 
-def fence(store: StoreServer, pid: int) -> int | None:
+def fence(store: ObjectServer, pid: int) -> int | None:
     """The number of the first line that the process with this pid has written."""
-    for number, line in enumerate(store.lines("run"), 1):
+    for number, line in enumerate(store.lines("/bucket/run"), 1):
         if any(entry.get("event") == "start" and entry["pid"] == pid for entry in json.loads(line)["entries"]):
             return number
     return None
@@ -37,7 +37,7 @@ def test_a_run_without_its_store_sends_nothing_after_it_was_taken_over(take_over
     def scenario(folder: Path) -> None:
         options: dict[str, Any] = {"rate": 100.0, "chunk_size": 1, "licence_s": LICENCE_S, "patience": 60.0}
         url = "s3://bucket/run"
-        with case(folder, IDS, latency_s=0.05) as it, store_server() as store, another_machine() as machine:
+        with case(folder, IDS, latency_s=0.05) as it, object_server() as store, another_machine() as machine:
             with relayed(machine, it.served.url) as api, relayed(machine, store.url) as far:
                 call = (url, it.export, it.served.url, 600)
                 with started(*call, environ=store.environ, prefix=machine.prefix, **options) as old:

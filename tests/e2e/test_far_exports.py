@@ -55,7 +55,7 @@ class Far:
 @contextmanager
 def far(folder: Path, data: bytes) -> Iterator[tuple[Far, str]]:
     """Both servers. Gives the place and the address of the object."""
-    with object_server() as objects, sandbox(IDS) as served:
+    with object_server(tls="localhost") as objects, sandbox(IDS) as served:
         yield Far(objects, served, folder), objects.put("/exports/users.jsonl", data)
 
 
@@ -107,7 +107,7 @@ def test_an_object_without_a_version(tmp_path: Path, form: str) -> None:
     here.mkdir()
     there.mkdir()
     with far(here, rows(IDS)) as (place, address):
-        place.objects.etags = place.objects.dates = False
+        place.objects.switch(etags=False, dates=False)
         if form == "unconfirmed":
             words = [*place.words("run", address, "--limit", 60)]
             refused = bulkdel(*(word for word in words if word not in {"--confirm", place.ids}), cwd=here)
@@ -155,7 +155,7 @@ def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
 @pytest.mark.traced
 def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
     """They are read each time, and a resume refuses a list that has changed."""
-    with object_server(tls=False) as bucket, far(tmp_path, rows(IDS)) as (place, _):
+    with object_server() as bucket, far(tmp_path, rows(IDS)) as (place, _):
         bucket.put("/exports/night/users.jsonl", rows(IDS))
         bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
         bucket.meets(Fault(after=200))
@@ -177,7 +177,7 @@ def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
 def test_shards_of_an_export_elsewhere(tmp_path: Path) -> None:
     """The signature of the list of ids to keep reaches them, in no command line."""
     ids = user_ids(2_400, seed=15)
-    with object_server() as objects, sandbox(ids) as served:
+    with object_server(tls="localhost") as objects, sandbox(ids) as served:
         export = objects.put("/exports/users.jsonl", rows(ids)) + SIGNED
         keep = objects.put("/exports/keep.jsonl", rows(ids[:100])) + SIGNED
         place = Far(objects, served, tmp_path)
@@ -189,7 +189,7 @@ def test_shards_of_an_export_elsewhere(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
-    with object_server() as objects, object_server(tls=False) as bucket, sandbox(IDS) as one, sandbox(IDS) as two:
+    with object_server(tls="localhost") as objects, object_server() as bucket, sandbox(IDS) as one, sandbox(IDS) as two:
         signed = objects.put("/exports/users.jsonl", rows(IDS)) + SIGNED
         bucket.put("/exports/users.jsonl", rows(IDS))
         bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
@@ -220,14 +220,14 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
         assert "topsecret" not in planned.out + planned.err + ran.out + ran.err
         assert (one.pool.deleted, two.pool.deleted) == (120, 100)
         # Read by the first plan. The second plan and the run only ask whether it is the same version.
-        assert [asked.path for asked in bucket.asked].count("/exports/users.jsonl") == 3
+        assert [asked.target for asked in bucket.asked].count("/exports/users.jsonl") == 3
 
 
 @pytest.mark.traced
 def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -> None:
     """`batch plan` says so, and `batch run` sends what that plan has confirmed."""
-    with object_server(tls=False) as objects, sandbox(IDS) as served:
-        objects.etags = objects.dates = False
+    with object_server() as objects, sandbox(IDS) as served:
+        objects.switch(etags=False, dates=False)
         address = objects.put("/exports/users.jsonl", rows(IDS))
         night = tmp_path / "night.toml"
         credentials = ", ".join(f'{name} = "{name}"' for name in KEYS)

@@ -1,4 +1,4 @@
-"""What outside testers found, each as it was found: the loss or the dead end that must not come back."""
+"""Rare states, each through the real command: none of them loses an id or is a dead end."""
 
 from __future__ import annotations
 

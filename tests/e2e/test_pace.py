@@ -19,7 +19,7 @@ IDS = user_ids(2_500, seed=10)
 
 
 def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) -> None:
-    """Finding B1: the first of 50 deletions is answered 429. The other 49 and it take seconds, not minutes."""
+    """The first of 50 deletions is answered 429. The other 49 and it take seconds, not minutes."""
     with case(tmp_path, IDS, options=("--rate", 0)) as it:
         it.served.script("429")
         ran = it.run()
@@ -32,7 +32,7 @@ def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("ahead_s", "undated"), [(-60.0, False), (3_600.0, False), (-3_600.0, True)])
 def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, undated: bool, tmp_path: Path) -> None:
-    """Finding B2: our clock ahead met 429 after 429, behind it waited for the difference, an hour behind it halted.
+    """Our clock is ahead or behind: no 429 follows 429, the difference is not waited for, and nothing halts.
 
     The server refuses the first sign-in, and locks out for a second from the sixteenth request within one on.
     """
@@ -74,7 +74,7 @@ async def run_against(export: Path, server: RawServer, *options: object) -> Ran:
 async def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
     certificate: str, named: str, tmp_path: Path
 ) -> None:
-    """Finding C4: it was "no response in 4 attempts; check --host"."""
+    """The message is about the certificate, and not about attempts or --host."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     async with RawServer(always(answer()), tls_context(certificate)).running() as server:
         trusted = () if certificate == "localhost" else ("--ca-file", DATA / f"{certificate}.crt")
@@ -86,7 +86,7 @@ async def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
 
 @pytest.mark.parametrize("status", [None, 407, 403])
 async def test_a_proxy_that_makes_no_connection_is_named_at_the_first_try(status: int | None, tmp_path: Path) -> None:
-    """Finding C4: nothing listens there, it wants a password, it does not connect to that host."""
+    """Nothing listens there, it wants a password, it does not connect to that host."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     proxy = RawServer(always(answer(status=status or 200)))
     async with proxy.running():
@@ -126,7 +126,7 @@ def limited(files: int, *args: object) -> Ran:
 
 @pytest.mark.parametrize("files", [8, 17, 47])
 def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path) -> None:
-    """Finding D2: a traceback, or EMFILE taken for a failing server."""
+    """Otherwise EMFILE would be taken for a failing server."""
     with case(tmp_path, IDS[:100]) as it:
         ran = limited(files, *it.args)
         assert ran.code == 2, ran.err

@@ -49,8 +49,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.objectserver import PASSING, Lie, object_server
 from tests.store_child import ran, started
-from tests.storeserver import PASSING, Lie, store_server
 
 PAD = "x" * 900
 """With rows of a kilobyte, an export of some thousand rows can be cut."""
@@ -362,7 +362,7 @@ def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
     """Creations and reads fail while a process of a shard is killed: no id is lost, and none is sent again for it."""
     ids, url = user_ids(1_500, seed=66), "s3://bucket/run"
     options = ("--rate", 100, "--chunk-size", 5, "--store", url)
-    with sharded(tmp_path, ids, *options, shards=2) as it, store_server(seed=9) as store:
+    with sharded(tmp_path, ids, *options, shards=2) as it, object_server(seed=9) as store:
         process = it.start(env={**KEYS, **store.environ})
         it.wait_until_deleted(200)
         store.switch(shares=dict.fromkeys(Lie, 0.03), get_shares=dict.fromkeys(PASSING, 0.05), slow_s=0.1)

@@ -77,7 +77,7 @@ def assert_whole(it: Case, ran: Ran) -> None:
 
 
 def test_while_requests_are_on_the_wire(tmp_path: Path) -> None:
-    """Finding C5: it halted with "no useful response". The lock is held, and the rate is kept afterwards."""
+    """The server is not blamed for the silence. The lock is held, and the rate is kept afterwards."""
 
     def scenario(folder: Path) -> None:
         with case(folder, IDS, latency_s=0.6, options=("--rate", 20, "--chunk-size", 10)) as it:
@@ -262,7 +262,7 @@ def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path:
 def test_sigusr1_tells_how_it_goes_and_the_run_goes_on(
     state: Callable[[Path], AbstractContextManager[Running]], told: str, tmp_path: Path
 ) -> None:
-    """It used to end the run with 138. A second one is answered as well."""
+    """A second one is answered as well."""
     with state(tmp_path) as running:
         for _ in range(2):
             told_after(running.process, told)
@@ -279,7 +279,7 @@ def test_sigusr1_while_it_drains(tmp_path: Path) -> None:
 
 
 def test_sigusr1_tells_what_limits_an_unlimited_run(tmp_path: Path) -> None:
-    """Finding B1: slow after a 429, and not a word about why."""
+    """It is slow after a 429, and says why."""
     with case(
         tmp_path, IDS[:400], options=("--rate", 0, "--chunk-size", 1), retry_after="seconds", retry_after_s=0
     ) as it:
@@ -336,7 +336,7 @@ def test_sigusr1_above_the_bar(shell: Shell, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--limit", 50)])
 def test_a_signal_after_the_last_request_changes_nothing(options: tuple[object, ...], tmp_path: Path) -> None:
-    """Finding D5: it said `complete` and "Stopped: SIGTERM"."""
+    """Everything is settled, so the run ends as it would have without the signal."""
     ids = IDS[: 100 if options else 50]
     with case(tmp_path, ids, latency_after_s=2.0, fault_paths=DELETIONS) as it:
         process = it.start(*options)

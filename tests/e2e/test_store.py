@@ -36,8 +36,8 @@ from tests.harness import (
     wait_for_arrivals,
     wait_until,
 )
+from tests.objectserver import DENIED, PASSING, PRIVATE_CA, SECRET, Lie, another_way, object_server
 from tests.store_child import LICENCE_S, ran, started
-from tests.storeserver import PASSING, PRIVATE_CA, SECRET, GetLie, Lie, store_server
 
 IDS = user_ids(600, seed=15)
 
@@ -94,7 +94,7 @@ def test_every_command_takes_the_url(tmp_path: Path) -> None:
 
 
 def test_a_private_certificate_authority_is_trusted_by_every_command(tmp_path: Path) -> None:
-    with case(tmp_path, IDS[:100]) as it, store_server(tls=True) as store:
+    with case(tmp_path, IDS[:100]) as it, object_server(tls="store") as store:
         url, environ = "s3://bucket/run", {**store.environ, "SSL_CERT_FILE": str(PRIVATE_CA)}
         args = [*it.args, "--store", url, "--patience", 2]
         refused = bulkdel(*args, env={**KEYS, **store.environ})
@@ -106,11 +106,11 @@ def test_a_private_certificate_authority_is_trusted_by_every_command(tmp_path: P
 
 
 def test_a_store_that_refuses_the_credentials_is_asked_once(tmp_path: Path) -> None:
-    with store_server() as store:
-        store.switch(get_shares={GetLie.DENIED: 1.0})
+    with object_server() as store:
+        store.switch(get_shares={DENIED: 1.0})
         refused = bulkdel("status", "s3://bucket/run", env=store.environ, cwd=tmp_path)
         assert (refused.code, "the store cannot be read" in refused.err) == (3, True), refused.err
-        assert store.get_lies[GetLie.DENIED] <= 16, "one for each line that is read ahead"
+        assert store.get_lies[DENIED] <= 16, "one for each line that is read ahead"
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
     Reads fail as often.
     """
     url = "s3://bucket/run"
-    with case(tmp_path, IDS, latency_s=0.02) as it, store_server(seed=7) as store:
+    with case(tmp_path, IDS, latency_s=0.02) as it, object_server(seed=7) as store:
         reads = dict.fromkeys(PASSING, 0.06)
         store.switch(shares=dict.fromkeys(Lie, 0.06), get_shares=reads, put_s=0.005, slow=0.05, slow_s=0.4)
         options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
@@ -233,7 +233,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
         assert set(store.written.values()) == {1}, "no object was written twice"
         assert store.lies.keys() == set(Lie)
         assert store.get_lies.keys() == set(PASSING)
-        whole = b"".join(store.lines("run"))
+        whole = b"".join(store.lines("/bucket/run"))
         assert summary(ended)["log_sha256"] == hashlib.sha256(whole).hexdigest()
         assert SECRET.encode() not in whole
         assert SECRET not in ended.out + ended.err
@@ -243,7 +243,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
 
 def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
     """While the store is away nothing is sent for longer than the licence; then the run goes on by itself."""
-    with case(tmp_path, IDS) as it, store_server() as store:
+    with case(tmp_path, IDS) as it, object_server() as store:
         options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
         with started("s3://bucket/run", it.export, it.served.url, 600, **options) as process:
             it.wait_until_deleted(100)
@@ -260,7 +260,7 @@ def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
 
 def test_a_store_that_stays_away_is_the_reason_of_the_stop(tmp_path: Path) -> None:
     """Nothing is sent without it, so --patience with the server ends at the same time; that is not the reason."""
-    with case(tmp_path, IDS) as it, store_server() as store:
+    with case(tmp_path, IDS) as it, object_server() as store:
         options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5, "patience": 2.0}
         with started("s3://bucket/run", it.export, it.served.url, 600, **options) as process:
             it.wait_until_deleted(100)
@@ -272,14 +272,14 @@ def test_a_store_that_stays_away_is_the_reason_of_the_stop(tmp_path: Path) -> No
 
 def test_a_process_that_is_cut_off_from_the_store_sends_nothing_more(tmp_path: Path) -> None:
     """The API can still be reached. The successor goes on; what was cut off falls silent, and ends once it can."""
-    with case(tmp_path, IDS, latency_s=0.02) as it, store_server() as store, store_server(beside=store) as other:
+    with case(tmp_path, IDS, latency_s=0.02) as it, object_server() as store, another_way(store) as other:
         options: dict[str, Any] = {"rate": 100.0, "chunk_size": 2}
         with started("s3://bucket/run", it.export, it.served.url, 600, environ=other.environ, **options) as old:
             it.wait_until_deleted(60)
             other.switch(down=True)
-            cut_at, number = time.monotonic(), len(store.lines("run"))
+            cut_at, number = time.monotonic(), len(store.lines("/bucket/run"))
             with started("s3://bucket/run", it.export, it.served.url, 600, environ=store.environ, **options) as new:
-                wait_until(lambda: len(store.lines("run")) > number, new)
+                wait_until(lambda: len(store.lines("/bucket/run")) > number, new)
                 fenced_at = time.monotonic()
                 ended = finish(new)
             assert ended.code == 0, ended

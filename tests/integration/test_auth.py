@@ -166,7 +166,7 @@ async def test_a_token_is_refreshed_a_minute_or_a_fifth_of_its_life_ahead(life: 
 @pytest.mark.untraced
 @pytest.mark.fake_clock
 async def test_a_short_lived_token_costs_one_refresh_an_expiry() -> None:
-    """Issue 3: 3 s of life over 60 s, however many wait. 2.4 s of use and 0.05 s of signing in make 25 sign-ins."""
+    """3 s of life over 60 s, however many wait. 2.4 s of use and 0.05 s of signing in make 25 sign-ins."""
 
     desk = Desk(life_s=3, takes_s=0.05)
     tokens = keep(desk)

@@ -685,10 +685,10 @@ def test_the_last_of_the_named_ids_does_not_exist(check: Callable[..., Checked],
     assert served.deleted == Counter(named[:3])
 
 
-def test_a_host_that_does_not_answer(check: Callable[..., Checked], served: LookAlike) -> None:
-    served.shutdown()
-    served.server_close()
-    assert check(Right, host=served.url).wrong == {"sign-in/works"}
+def test_a_host_that_does_not_answer(check: Callable[..., Checked]) -> None:
+    with look_alike([]) as ended:
+        pass
+    assert check(Right, host=ended.url).wrong == {"sign-in/works"}
 
 
 @pytest.mark.parametrize(

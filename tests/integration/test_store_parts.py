@@ -39,16 +39,16 @@ from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded
-from tests.storeserver import PASSING, SECRET, GetLie, Lie, StoreServer, store_server
+from tests.objectserver import PASSING, SECRET, Fault, Lie, ObjectServer, object_server
 from tests.waits import WAIT_MAX_S
 
-URL = store_path("s3://bucket/run")
+URL, RUN = store_path("s3://bucket/run"), "/bucket/run"
 ALL_LIES = dict.fromkeys(Lie, 0.08)
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServer]:
-    with store_server(seed=15) as served:
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
+    with object_server(seed=15) as served:
         for name, value in served.environ.items():
             monkeypatch.setenv(name, value)
         yield served
@@ -62,27 +62,27 @@ def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Creator]:
         creator.close()
 
 
-def test_a_store_that_lies_gets_each_object_once(store: StoreServer) -> None:
+def test_a_store_that_lies_gets_each_object_once(store: ObjectServer) -> None:
     """Lost answers, 412 after a success, 409, 500, 503: each object is there, with our bytes, created once."""
     store.switch(shares=ALL_LIES)
     for creator in created(open_objects(URL)):
         for number in range(60):
             creator.create(line_name(number), b"line %d" % number)
-    assert store.objects == {f"run/{line_name(number)}": b"line %d" % number for number in range(60)}
+    assert store.objects == {f"{RUN}/{line_name(number)}": b"line %d" % number for number in range(60)}
     assert set(store.written.values()) == {1}
     assert store.lies.keys() == set(Lie)
 
 
-def test_an_object_of_another_writer_is_found_out(store: StoreServer) -> None:
-    store.objects[f"run/{line_name(7)}"] = b"theirs"
+def test_an_object_of_another_writer_is_found_out(store: ObjectServer) -> None:
+    store.objects[f"{RUN}/{line_name(7)}"] = b"theirs"
     store.switch(shares={Lie.CONFLICT: 0.3, Lie.CUT: 0.3})
     for creator in created(open_objects(URL)):
         with pytest.raises(Taken):
             creator.create(line_name(7), b"ours")
-    assert store.objects[f"run/{line_name(7)}"] == b"theirs"
+    assert store.objects[f"{RUN}/{line_name(7)}"] == b"theirs"
 
 
-def test_a_slow_answer_is_overtaken(store: StoreServer) -> None:
+def test_a_slow_answer_is_overtaken(store: ObjectServer) -> None:
     """A second attempt with the same bytes finds the effect of the first, whose answer is two seconds late."""
     for creator in created(open_objects(URL)):
         creator.create("log/1", b"a")
@@ -91,10 +91,10 @@ def test_a_slow_answer_is_overtaken(store: StoreServer) -> None:
         began = time.monotonic()
         creator.create("log/2", b"b")
         assert time.monotonic() - began < store.switches.slow_s
-        assert store.puts["run/log/2"] == 2
+        assert store.puts[f"{RUN}/log/2"] == 2
 
 
-def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: StoreServer) -> None:
+def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: ObjectServer) -> None:
     store.switch(down=True)
     for creator in created(open_objects(URL), patience_s=1.0):
         with pytest.raises(OSError, match="503"):
@@ -103,11 +103,11 @@ def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: StoreServe
         creator.create("log/1", b"a")
 
 
-def test_a_read_that_fails_is_repeated(store: StoreServer) -> None:
+def test_a_read_that_fails_is_repeated(store: ObjectServer) -> None:
     """503, half an object, and an answer that is late: the lines and the parts are whole. "None" is an answer."""
     whole = [b"line %d\n" % number for number in range(1, 61)]
     for number, line in enumerate(whole, 1):
-        store.objects[f"run/{line_name(number)}"] = store.objects[f"run/input/{part_name(number)}"] = line
+        store.objects[f"{RUN}/{line_name(number)}"] = store.objects[f"{RUN}/input/{part_name(number)}"] = line
     store.switch(get_shares=dict.fromkeys(PASSING, 0.1), slow_s=0.05)
     with contextlib.closing(StoreLines(URL, patience_s=20.0)) as lines:
         assert list(lines) == whole
@@ -119,7 +119,7 @@ def test_a_read_that_fails_is_repeated(store: StoreServer) -> None:
         assert time.monotonic() - began < 15.0, "the patience is 20 s"
 
 
-def test_a_log_is_read_until_the_patience_ends(store: StoreServer) -> None:
+def test_a_log_is_read_until_the_patience_ends(store: ObjectServer) -> None:
     store.switch(down=True)
     began = time.monotonic()
     with pytest.raises(NotAcceptable, match=r"the store cannot be read: .*503"):
@@ -127,27 +127,28 @@ def test_a_log_is_read_until_the_patience_ends(store: StoreServer) -> None:
     assert 1.0 <= time.monotonic() - began < WAIT_MAX_S / 5
 
 
-def test_a_read_may_take_long_and_must_not_be_silent(store: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_may_take_long_and_must_not_be_silent(store: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A roll of 16 MB takes more than three seconds on most lines."""
     monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
-    store.objects["run/roll"] = bytes(100_000)
-    store.switch(bytes_s=100_000)
+    store.objects[f"{RUN}/roll"] = bytes(100_000)
+    store.bytes_s = 100_000
     objects = open_objects(URL)
     assert objects.get("roll") == bytes(100_000)
-    store.switch(bytes_s=0, get_shares={GetLie.LATE: 1.0}, slow_s=2.0)
+    store.bytes_s = 0
+    store.switch(get_shares={Fault(late=True): 1.0}, slow_s=2.0)
     with pytest.raises(OSError):
         objects.get("roll")
 
 
-def test_parts_go_over_a_slow_line(store: StoreServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A part takes two seconds, four times the limit of a commit, and is sent once."""
     monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
     monkeypatch.setattr("bulkdel.export.stored_copy.PART_BYTES", 400_000)
-    store.switch(bytes_s=200_000)
+    store.bytes_s = 200_000
     copy = tmp_path / "copy"
     copy.write_bytes(os.urandom(800_000))
     assert words_of_failure(lambda: put_copy(copy, URL, 10.0)) == ""
-    assert store.puts == {f"run/input/{part_name(number)}": 1 for number in (1, 2)}
+    assert store.puts == {f"{RUN}/input/{part_name(number)}": 1 for number in (1, 2)}
     assert b"".join(parts_of(URL / "input")) == copy.read_bytes()
 
 
@@ -160,7 +161,7 @@ def words_of_failure(step: Callable[[], None]) -> str:
     return ""
 
 
-def test_a_large_file_is_uploaded_in_pieces(store: StoreServer, tmp_path: Path) -> None:
+def test_a_large_file_is_uploaded_in_pieces(store: ObjectServer, tmp_path: Path) -> None:
     """So it is never whole in memory. An answer that is lost or bad begins the upload again."""
     large, small, none = tmp_path / "large", tmp_path / "small", tmp_path / "none"
     large.write_bytes(os.urandom(20 << 20))
@@ -170,9 +171,9 @@ def test_a_large_file_is_uploaded_in_pieces(store: StoreServer, tmp_path: Path) 
     for path in (large, small, none):
         repeated(partial(open_objects(URL).upload, f"archive/{path.name}", path), 20.0)
         repeated(partial(Directory(tmp_path / "store").upload, f"archive/{path.name}", path), 20.0)
-        assert store.objects[f"run/archive/{path.name}"] == path.read_bytes(), path
+        assert store.objects[f"{RUN}/archive/{path.name}"] == path.read_bytes(), path
         assert (tmp_path / "store/archive" / path.name).read_bytes() == path.read_bytes()
-    assert store.puts["run/archive/large"] >= 3
+    assert store.puts[f"{RUN}/archive/large"] >= 3
 
 
 @dataclass
@@ -327,7 +328,7 @@ def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> No
     assert "has taken it over" in said
 
 
-def test_no_error_shows_a_secret(store: StoreServer) -> None:
+def test_no_error_shows_a_secret(store: ObjectServer) -> None:
     store.switch(down=True)
     objects = open_objects(URL)
     for ask in (lambda: objects.get("log/1"), lambda: objects.create("log/1", b"")):
@@ -339,18 +340,18 @@ def test_no_error_shows_a_secret(store: StoreServer) -> None:
 
 
 @pytest.mark.parametrize("shares", [{}, {Lie.LOST: 0.3}, {Lie.EXISTS: 0.2}, {Lie.CONFLICT: 0.5}])
-def test_the_probe_accepts_a_store_that_fences(shares: dict[Lie, float], store: StoreServer) -> None:
+def test_the_probe_accepts_a_store_that_fences(shares: dict[Lie, float], store: ObjectServer) -> None:
     store.switch(shares=shares)
     probe(open_objects(URL), URL)
 
 
-def test_the_probe_refuses_a_store_that_does_not_fence(store: StoreServer) -> None:
+def test_the_probe_refuses_a_store_that_does_not_fence(store: ObjectServer) -> None:
     store.switch(fences=False)
     with pytest.raises(NotAcceptable, match="could not be kept apart"):
         probe(open_objects(URL), URL)
 
 
-def test_a_log_in_a_store_that_lies(store: StoreServer) -> None:
+def test_a_log_in_a_store_that_lies(store: ObjectServer) -> None:
     """It is created, written, read and resumed; joined it is the log, byte for byte."""
     store.switch(shares=ALL_LIES)
     how = How(terms=Terms(licence_s=0.5))
@@ -371,12 +372,12 @@ def test_a_log_in_a_store_that_lies(store: StoreServer) -> None:
         return log.sha256
 
     sha256 = asyncio.run(sessions())
-    assert sha256 == hashlib.sha256(b"".join(store.lines("run"))).hexdigest()
+    assert sha256 == hashlib.sha256(b"".join(store.lines(RUN))).hexdigest()
     read = read_log(URL)
     assert (read.progress.settled.size, read.progress.sessions, read.sha256) == (10, 2, sha256)
 
 
-def test_a_failing_store_ends_the_run_and_not_before_the_patience(store: StoreServer) -> None:
+def test_a_failing_store_ends_the_run_and_not_before_the_patience(store: ObjectServer) -> None:
     async def session() -> None:
         log = Checkpoint.create(URL, recorded.header(20), how=How(terms=Terms(patience_s=1.0)))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
@@ -646,19 +647,19 @@ def test_a_roll_shows_that_lines_were_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lists", [True, False])
-def test_a_hole_in_an_object_store(lists: bool, store: StoreServer, tmp_path: Path) -> None:
+def test_a_hole_in_an_object_store(lists: bool, store: ObjectServer, tmp_path: Path) -> None:
     """Credentials that may not list do no harm. Then fewer holes are seen."""
     store.switch(lists=lists)
     for seq, line in enumerate(filled(store_path(f"file://{tmp_path}"), 1, 201), 1):
-        store.objects[f"run/{line_name(seq)}"] = line
-    store.objects["run/log/000000000200.copy"] = b""
+        store.objects[f"{RUN}/{line_name(seq)}"] = line
+    store.objects[f"{RUN}/log/000000000200.copy"] = b""
     assert read_log(URL).progress.settled.size == 198
     for seq in range(50, 151):
-        del store.objects[f"run/{line_name(seq)}"]
+        del store.objects[f"{RUN}/{line_name(seq)}"]
     with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000\d\d\d is there"):
         read_log(URL)
     for seq in range(161, 201):
-        del store.objects[f"run/{line_name(seq)}"]
+        del store.objects[f"{RUN}/{line_name(seq)}"]
     if lists:
         with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000151 is there"):
             read_log(URL)

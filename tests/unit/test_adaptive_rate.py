@@ -104,7 +104,7 @@ def test_an_unlimited_run_finds_its_way_up_without_a_ceiling() -> None:
 
 
 def test_one_429_at_the_first_deletion_costs_seconds() -> None:
-    """Finding B1: this run stayed at 1.5 a second for good."""
+    """The rate does not stay low for good."""
     adaptive_rate, now, sent = AdaptiveRate(0.0), 0.0, 1
     adaptive_rate.sent(now)
     adaptive_rate.throttled(now)

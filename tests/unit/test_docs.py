@@ -200,6 +200,25 @@ def test_the_layers_are_those_that_are_checked() -> None:
     ]
 
 
+def test_the_page_of_the_tests_has_every_shared_module() -> None:
+    """With what it gives and an example. Benchmarks and what pytest looks for are not shared."""
+    table = sections(ROOT / "tests" / "README.md")["Shared modules"]
+    named = re.findall(r"`(\w+)`", "".join(first_cells(table)))
+    there = {path.stem for path in (ROOT / "tests").glob("*.py") if not path.stem.startswith(("_", "bench_"))}
+    assert sorted(named) == sorted(there - {"conftest"})
+    assert all(row.count("`") >= 4 for row in table.splitlines() if row.startswith("| `"))
+
+
+def test_no_page_and_no_comment_is_a_diary() -> None:
+    """What was found, by which issue and in which session is no fact of the program. Figures have a date."""
+    sources = [path for folder in ("runner", "jobs", "tests") for path in (ROOT / folder).rglob("*.py")]
+    for path in {*PAGES, ROOT / "Makefile", *sources} - {Path(__file__)}:
+        found = re.findall(r"\b[Ii]ssue #?\d+|\b[Ff]indings? [A-Z]\d+", path.read_text())
+        assert not found, f"{path}: {found}"
+    for page in {*PAGES} - {ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md"}:
+        assert not re.findall(r"\b\d{1,2} [A-Z][a-z]+ 20\d\d\b", prose(page)), page.name
+
+
 def test_a_page_calls_no_thing_a_person() -> None:
     """The rule of CONTRIBUTING.md for the words that the pages broke most often."""
     for page in [README, *DOCS]:

@@ -160,6 +160,8 @@ async def keeping_rate(
         finally:
             dividing.cancel()
             server.close()
+            for _ in range(3):  # turns of the event loop: a connection that was just accepted begins, and is closed too
+                await asyncio.sleep(0)
             keeper.close()
             with suppress(asyncio.CancelledError):
                 await dividing
