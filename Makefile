@@ -161,7 +161,7 @@ NAME_IT := Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.
 $(PROGRAM): pyproject.toml requirements.lock
 	@$(PYTHON) -c '' $(call OR_SAY,$(PYTHON) is missing. $(GET))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		$(call OR_SAY,$$($(PYTHON) --version) is too old: bulkdel needs 3.11 or newer. $(NAME_IT))
+		$(call OR_SAY,$$($(PYTHON) --version 2>&1) is too old: bulkdel needs 3.11 or newer. $(NAME_IT))
 	@$(PYTHON) -c 'import ensurepip, venv' $(call OR_SAY,venv is missing in $(PYTHON). $(GET))
 	@echo "Creating $(VENV), a virtual environment of $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
