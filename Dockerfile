@@ -3,14 +3,15 @@
 #   docker build --tag bulkdel .
 #   docker run --rm --volume "$PWD:/data" --user "$(id -u):$(id -g)" bulkdel plan delete-users users.csv
 #
-# requirements-image.lock has every package with its hash. `make test-deploy` builds the image on another base.
+# requirements.lock and, for the extras, requirements-image.lock have every package with its hash. `make test-deploy` builds the image on another base.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
 WORKDIR /src
 RUN python3 -m venv /opt/bulkdel
-COPY requirements-image.lock ./
-RUN /opt/bulkdel/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-image.lock
+COPY requirements.lock requirements-image.lock ./
+RUN /opt/bulkdel/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: \
+    -r requirements.lock -r requirements-image.lock
 COPY pyproject.toml README.md LICENSE config.example.toml ./
 COPY runner runner
 COPY jobs jobs

@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+
+# PROGRAM is made when the program is installed, STAMP when what the tests need is there too.
+PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
 
 # Settings of a pip configuration that would break an install into a virtual environment are overridden.
@@ -19,10 +22,11 @@ PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed traced untraced test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
 	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
-	bench-tables lock lock-image clean
+	bench-tables lock clean
 
-demo: $(STAMP)
-	$(BIN)/bulkdel demo
+demo: $(PROGRAM)
+	@echo 'Starting the demo: $(BIN)/bulkdel demo'
+	@$(BIN)/bulkdel demo
 
 # While you write: lint, types, and the tests of the core, the options and the command line. Under a minute.
 quick: check
@@ -30,8 +34,8 @@ quick: check
 
 # The tests that measure time leave the processors idle, so the linters run beside them. Then everything else runs at once.
 test: $(STAMP)
-	$(MAKE) --jobs=2 --output-sync=line check timed
-	$(MAKE) --jobs=2 --output-sync=line traced untraced
+	$(MAKE) --jobs=2 check timed
+	$(MAKE) --jobs=2 traced untraced
 	$(BIN)/python -m tests.skipped .reports/traced.xml .reports/untraced.xml .reports/timed.xml
 
 timed: $(STAMP)
@@ -150,30 +154,61 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(STAMP): pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bulkdel needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) --require-hashes -r requirements.lock
-	$(PIP) --no-index --no-deps --no-build-isolation -e .
-	touch $@
+# A command that fails says what is missing, and how each system gets it.
+OR_SAY = >/dev/null 2>&1 || { echo "$(1)" >&2; exit 1; }
+GET := On Debian and Ubuntu: apt install python3-venv make git. On Fedora: dnf install python3 make git. \
+	On macOS: xcode-select --install, and brew install python.
+NAME_IT := Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.11
+
+# Nothing is compiled here: Python compiles what the demo imports, which takes a third of the time.
+$(PROGRAM): pyproject.toml requirements.lock
+	@$(PYTHON) -c '' $(call OR_SAY,$(PYTHON) is missing. $(GET))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		$(call OR_SAY,$$($(PYTHON) --version 2>&1) is too old: bulkdel needs 3.11 or newer. $(NAME_IT))
+	@$(PYTHON) -c 'import ensurepip, venv' $(call OR_SAY,venv is missing in $(PYTHON). $(GET))
+	@echo "Creating $(VENV), a virtual environment of $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV)"
+	@$(PIP) --no-compile --require-hashes -r requirements.lock
+	@echo 'Installing bulkdel into $(VENV)'
+	@$(PIP) --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Everything is compiled: tests count and break the writes of a command, and a write of byte code is none of them.
+$(STAMP): $(PROGRAM) requirements-test.lock
+	@echo "Installing the $$(grep -c == requirements-test.lock) packages of requirements-test.lock into $(VENV), for the tests"
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-test.lock
+	@$(BIN)/python -m compileall -qq $(VENV)/lib || true
+	@touch $@
 
 # Resolved on the oldest Python, whose markers are a superset. A lock names packages and hashes only: the user's pip
 # configuration, servers and folders are kept out of it.
+UPGRADE ?= --upgrade
 COMPILE := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make lock PYTHON=python3.11' \
 	.lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --all-build-deps
 
-lock: .lock
-	$(COMPILE) --upgrade --extra test --output-file requirements.lock pyproject.toml
-	! grep -nE '://|^-|(^| )/' requirements.lock
-	$(MAKE) lock-image
-	rm -rf .lock
+# The extras of the image: all but Ray.
+IMAGE := --extra aws --extra excel --extra metrics --extra notify --extra parquet --extra remote
 
-# The lock of the image: the same versions, with the extras and without what only the tests need.
-lock-image: .lock
-	cp requirements.lock requirements-image.lock
-	$(COMPILE) --extra aws --extra excel --extra metrics --extra notify --extra parquet --extra remote --output-file requirements-image.lock pyproject.toml
-	! grep -nE '://|^-|(^| )/' requirements-image.lock
+# $(call ADDED,NAME,EXTRAS): requirements-NAME.lock has what the extras add to requirements.lock, in the same versions.
+define ADDED
+	cp .lock/all .lock/$(1)
+	$(COMPILE) $(2) --output-file .lock/$(1) pyproject.toml
+	echo '# What `$(2)` adds to requirements.lock. Made by: make lock PYTHON=python3.11' >requirements-$(1).lock
+	awk 'NR == FNR { program[$$1]; next } /^[^ ]/ { drop = $$1 in program } NF && !drop' requirements.lock .lock/$(1) >>requirements-$(1).lock
+endef
+
+# Newer versions of everything; `make lock UPGRADE=` keeps those that are there.
+lock: .lock
+	cat requirements*.lock >.lock/all
+	$(COMPILE) $(UPGRADE) --extra test $(IMAGE) --output-file .lock/all pyproject.toml
+	cp .lock/all requirements.lock
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(call ADDED,test,--extra test)
+	$(call ADDED,image,$(IMAGE))
+	! grep -nE '://|^-|(^| )/' requirements*.lock
+	rm -rf .lock
 
 .lock:
 	$(PYTHON) -m venv .lock

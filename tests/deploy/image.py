@@ -221,14 +221,15 @@ def _base_of(folder: Path) -> Path:
 
 
 def _wheels_of(root: Path, folder: Path) -> Path:
-    """The wheels of requirements-image.lock, for the Python of the base: so the build needs no network."""
+    """The wheels of the two locks of the image, for the Python of the base: so the build needs no network."""
     wheels = folder / "wheels"
     listing = subprocess.run(["tar", "-tf", folder / "base.tar"], capture_output=True, text=True, check=True).stdout
     version = max(line.removeprefix("./usr/bin/python3.") for line in listing.splitlines() if _is_python(line))
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"),
-            *(f"--python-version=3.{version}", "--dest", wheels, "--requirement", root / "requirements-image.lock"),
+            *(f"--python-version=3.{version}", "--dest", wheels),
+            *("--requirement", root / "requirements.lock", "--requirement", root / "requirements-image.lock"),
         ],
         check=True,
     )

@@ -94,13 +94,16 @@ def pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9_.-]+)==([^ ;\\]+)", (ROOT / name).read_text(), re.MULTILINE))
 
 
-def test_the_image_has_the_versions_that_are_tested() -> None:
-    tested, image = pins("requirements.lock"), pins("requirements-image.lock")
+def test_the_locks() -> None:
+    """A package of the program is in its lock only. The image has the versions that are tested."""
+    program, tests, image = (pins(f"requirements{name}.lock") for name in ("", "-test", "-image"))
+    assert {"aiohttp", "setuptools"} <= program.keys()
+    assert not program.keys() & (tests.keys() | image.keys())
     extras = {"botocore", "jmespath", "python-dateutil", "six"}  # of `aws`, which the tests do without
-    assert image.keys() - tested.keys() == extras
-    assert {name: tested.get(name, version) for name, version in image.items()} == image
-    assert not {"pytest", "ruff", "mypy", "genauth", "hypothesis"} & image.keys()
-    assert {"aiohttp", "prometheus-client", "apprise", "botocore", "obstore"} <= image.keys()
+    assert image.keys() - tests.keys() == extras
+    assert {name: tests.get(name, version) for name, version in image.items()} == image
+    assert {"prometheus-client", "apprise", "botocore", "obstore"} <= image.keys()
+    assert not {"pytest", "ruff", "mypy", "genauth", "hypothesis"} & (program.keys() | image.keys())
 
 
 def test_the_image_is_built_from_files_that_are_there() -> None:
