@@ -2456,11 +2456,11 @@ MUTANTS = (
         "unit/test_chunk_state.py::test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again",
     ),
     Mutant(
-        "absent counts as proven although the look-up may have lagged",
+        "absent counts as proven although the refused request may have had effect",
         "runner/bulkdel/core/chunk_state.py",
-        "        if gone and sub_chunk.shared and sub_chunk.seen:\n",
-        "        if gone and sub_chunk.shared and sub_chunk.seen and not sub_chunk.maybe_applied:\n",
-        "unit/test_chunk_state.py::test_absent_is_unproven_when_ids_that_were_found_with_it_are_gone_after_a_lost_response",
+        '        return "unproven" if self.shared else None\n',
+        '        return "unproven" if self.shared and len(self.records) == 1 else None\n',
+        "unit/test_chunk_state.py::test_an_id_that_is_gone_after_a_refusal_of_several_is_absent_and_unproven[there0]",
     ),
     Mutant(
         "an empty second page is believed",
@@ -2641,9 +2641,9 @@ MUTANTS = (
     Mutant(
         "what a refused request may have done is told as done before",
         "runner/bulkdel/core/chunk_state.py",
-        '"already", sub_chunk, reached, reason="unproven" if unproven else None)',
-        '"already", sub_chunk, reached, reason=None if unproven else "unproven")',
-        "unit/test_answers_per_id.py::test_a_refused_chunk_without_an_account_left_to_send_may_have_been_applied",
+        '"already", sub_chunk, reached, reason=sub_chunk.unproven)',
+        '"already", sub_chunk, reached, reason=sub_chunk.without)',
+        "unit/test_answers_per_id.py::test_a_refused_chunk_may_have_been_applied_to_some",
     ),
     Mutant(
         "the digest of a plan ignores its guards",

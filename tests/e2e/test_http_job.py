@@ -211,6 +211,84 @@ def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, exampl
         it.text = block("forum").replace(right, wrong, 1)
         it.folder.joinpath("ids.jsonl").unlink(missing_ok=True)
         ran = it.run("run", "m1", options=("--exclude", it.folder / "not-there.csv"))
+def test_what_a_response_means_is_confirmed_anew(forum: Forum, example: Callable[[str], Example]) -> None:
+    """A plan has it, and so has its digest, by which a batch begins its runs."""
+    forum.members, it = set(IDS), example("batch")
+    other = it.text.replace("settled = [204]\nabsent = [404]", "settled = [404]\nabsent = [204]")
+    assert other != it.text
+    texts = [other, it.text.replace("settled = [200]", "settled = [200, 202]"), it.text]
+    digests = set[str]()
+    for it.text in texts:
+        digests.add(it.run("plan", *IDS, options=("--json",)).summary["digest"])
+    assert len(digests) == len(texts)
+    approved = it.folder / "approved.json"
+    assert it.run("plan", *IDS, options=("--out", approved)).code == 0
+    it.text = other
+    words = it.words("plan", *IDS)[3:]  # config and host
+    ran = bulkdel("run", "--plan", approved, *words, "--json", env=it.env)
+    assert ran.code == 2, ran
+    assert "table [http] answers 1 settled 1: the plan has 204, now 404" in ran.err
+    it.text = texts[-1]
+    assert it.run("run", *IDS, options=("--limit", 5, "--chunk-size", 5)).code == 0
+    it.text = other
+    words = it.words("plan", *IDS)[1:]
+    ran = bulkdel("run", *words, "--json", "--limit", 5, env=it.env)
+    assert ran.code == 2, ran
+    assert "says something else of the responses than in the last session: [http] answers" in ran.err
+    assert sum(forum.effects.values()) == 5, "nothing was sent by any of these"
+
+
+class Stubborn(Api):
+    """Deletes the ids of a request in order, and stops at the first one that it does not know."""
+
+    def __init__(self, members: Iterable[str]) -> None:
+        super().__init__()
+        self.members = set(members)
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "GET":
+            (_, *id_) = asked.path
+            if not id_:
+                return 200, [{"id": one} for one in sorted(self.members)[:10]]
+            return (200, {"id": id_[0]}) if id_[0] in self.members else (404, None)
+        for one in asked.json["ids"]:
+            if one not in self.members:
+                return 404, {"message": "an id is unknown"}
+            self.members.remove(one)
+            self.effects["users", one] += 1
+        return 200, None
+
+
+STUBBORN = """
+[http]
+host = "https://api.example.com"
+method = "POST"
+path = "/users"
+body = { ids = "{ids}" }
+chunk_size = 14
+answers = []
+statuses = { settled = [200] }
+[http.look_up]
+path = "/users/{id}"
+list = "/users"
+"""
+
+
+def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp_path: Path) -> None:
+    """Of 14 ids the tenth is unknown: nine are gone by this run, four are still there."""
+    ids = [f"u{n:02}" for n in range(14)]
+    with served(Stubborn({*ids, "kept"} - {"u09"})) as api:
+        it = Example(tmp_path, STUBBORN, api.url, {})
+        ran = it.run("run", *ids)
+        assert api.effects == {("users", id_): 1 for id_ in ids if id_ != "u09"}, ran
+        log = tmp_path / "ids.jsonl.checkpoint.jsonl"
+        rows = [json.loads(line) for line in bulkdel("results", log).out.splitlines()]
+        assert [(row["outcome"], row.get("reason")) for row in rows] == [
+            *[("absent", "unproven")] * 10,
+            *[("done", None)] * 4,
+        ]
+
+
         assert ran.code == 2, ran
         assert key in ran.err
         assert "swordfish" not in ran.err + ran.out
