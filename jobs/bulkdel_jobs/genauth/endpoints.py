@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 import orjson
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, read_list, read_listed, read_success
@@ -250,7 +250,7 @@ class _LookedUpIds:
             whole, *shortened = self._id_type.forms_of(id_)
             for ids in (self._whole[whole], self._shortened[whole], *(self._whole[form] for form in shortened)):
                 matching.update(dict.fromkeys(ids))
-        one_account = all(IdSet(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
+        one_account = all(one_by_forms(self._id_type, one, other) for one, other in combinations(matching, 2))
         return list(matching) if one_account else []
 
 

@@ -24,8 +24,8 @@ BODY_NAME = IdType("body_name", shape_text="may be given out again", reusable=Tr
 BODY_NUMBER = IdType(
     "body_number",
     shape_text="a whole number, never given out again",
-    never=re.compile(r"(?!-?(?:0|[1-9][0-9]{0,17})\Z).*", re.DOTALL),
-    never_text="a whole number without leading zeros",
+    never=re.compile(r"(?!(?:0|-?[1-9][0-9]{0,17})\Z).*", re.DOTALL),
+    never_text="a whole number without leading zeros, and not -0",
 )
 
 IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
