@@ -1769,8 +1769,8 @@ MUTANTS = (
     Mutant(
         "the job http looks only at the first page",
         "jobs/bulkdel_jobs/parts/look_ups.py",
-        "if self.pages is None or request == self.administrator_list:",
-        "if self.pages is None or found or request == self.administrator_list:",
+        "if self.pages is None or (request == self.administrator_list and found):",
+        "if self.pages is None or found:",
         "e2e/test_http_job.py::test_look_ups_by_a_list_call_in_pages",
     ),
     Mutant(
@@ -1953,8 +1953,8 @@ MUTANTS = (
     Mutant(
         "a protected pool not checked",
         "runner/bulkdel/safety/checks.py",
-        "if plan.pool is not None and _pool(plan.pool) in _protected(",
-        "if plan.pool is None and _pool(plan.checkpoint.name) in _protected(",
+        "if plan.pool is not None and _pool(plan.pool) in protected:",
+        "if plan.pool is not None and _pool(plan.checkpoint.name) in protected:",
         "e2e/test_guards.py::test_a_protected_pool_is_not_touched",
     ),
     Mutant(

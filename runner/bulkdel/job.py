@@ -121,6 +121,10 @@ class LookUps(Protocol):
         """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
         return ()
 
+    def says_ids(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the ids of most records are what was asked
+        """Whether a raw record says which ids of the id type it has, be it none. If not, no guard can go by it."""
+        return True
+
     def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:  # noqa: ARG002 - an id says it
         """The look-ups of these records, for a job whose rows are whole records: their payloads say what to ask for.
 
@@ -153,7 +157,10 @@ class LookUps(Protocol):
         """The request for the account of the credentials; `user` is one of `Auth.users`."""
 
     def read_owner(self, response: Response) -> Decision:
-        """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
+        """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account.
+
+        None among them stands for a record that does not say its ids: nothing is sent then.
+        """
 
     def administrators(self) -> Request | None:
         """The request that lists the administrators of the pool; None when the API has no such call.
@@ -163,7 +170,10 @@ class LookUps(Protocol):
         return None
 
     def read_administrators(self, response: Response) -> Decision:  # noqa: ARG002
-        """Decide on its response: SETTLED with `data` = ids (of the id type) of administrators."""
+        """Decide on its response: SETTLED with `data` = ids (of the id type) of administrators.
+
+        None among them stands for one whose id cannot be read: nothing is sent then.
+        """
         return Decision(NextStep.HALT, reason="the job lists no administrators")
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:  # noqa: ARG002

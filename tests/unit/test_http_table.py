@@ -403,7 +403,7 @@ def test_look_ups_by_a_list_call_without_pages() -> None:
 
 @pytest.mark.parametrize("text", [ONE + LOOK_UP, ONE + BY_LIST])
 def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
-    """Of the administrators one page is read, also where the look-ups have more."""
+    """Of the administrators one page with one of them is read, also where the look-ups have more."""
     administrators = {"path": "/groups/1/members", "query": {"role": "admin"}, "list_at": "staff"}
     paths = {"look_up__created_at": "made", "look_up__last_seen_at": "seen.at", "look_up__status": "active"}
     following = {"look_up__next": {"page": "p", "total": "total"}} if text == ONE + BY_LIST else {}
@@ -416,9 +416,24 @@ def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
     listing = look_ups.administrators()
     assert listing == Request("GET", "/v1/groups/1/members", (("role", "admin"),))
     response = Response(200, b'{"staff":[{"id":"b"},{"id":"a"},{"name":"no id"}]}')
-    assert look_ups.read_administrators(response) == Decision(NextStep.SETTLED, data=["b", "a"])
-    assert look_ups.next_page(listing, response, 2) is None
-    assert look_ups.read_administrators(Response(200, b"{}")).next_step is NextStep.HALT
+    assert look_ups.read_administrators(response) == Decision(NextStep.SETTLED, data=["b", "a", None])
+    assert look_ups.next_page(listing, response, 3) is None
+    for body in (b"{}", b'{"staff":null}', b'{"staff":["a"]}', b'{"staff":{"id":"a"}}'):
+        assert look_ups.read_administrators(Response(200, body)).next_step is NextStep.HALT
+    assert look_ups.read_administrators(Response(200, b'{"staff":[]}')) == Decision(NextStep.SETTLED, data=[])
+
+
+def test_an_empty_page_of_administrators_with_more_behind_it_is_not_the_whole_list() -> None:
+    administrators = {"path": "/groups/1/members", "list_at": "items"}
+    following = {"cursor": "after", "at": "next"}
+    job = HttpJob().configured(table(ONE + BY_LIST, look_up__next=following, administrators=administrators))
+    look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
+    assert look_ups is not None
+    listing = look_ups.administrators()
+    assert listing is not None
+    page = look_ups.next_page(listing, Response(200, b'{"items":[],"next":"c"}'), 0)
+    assert page == listing._replace(query=(("after", "c"),))
+    assert look_ups.next_page(page, Response(200, b'{"items":[],"next":null}'), 0) is None
 
 
 def test_a_table_without_them_has_none() -> None:

@@ -203,7 +203,8 @@ class UserLookUps(LookUps):
         decision = read_list(response)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        return decision._replace(data=[own for user in decision.data for own in self._ids_of(user)])
+        owns = (self._ids_of(user) if self.says_ids(user) else [None] for user in decision.data)
+        return decision._replace(data=list(chain.from_iterable(owns)))
 
     def state_calls(self, account: Account) -> Sequence[Request]:
         """The requests that tell whether the account is in the target state. It is when all of its records are."""
@@ -228,6 +229,16 @@ class UserLookUps(LookUps):
     def ids_of(self, record: Mapping[str, Any]) -> list[str]:
         """The ids of a user, in full."""
         return _full_phones(record) if self._id_type.name == "phone" else self._ids_of(record)
+
+    def says_ids(self, record: Mapping[str, Any]) -> bool:
+        """See `bulkdel.job.LookUps`. The API leaves out a text that is empty, and no other field."""
+        field = _FIELD_OF[self._id_type.name]
+        if not _strings(record.get("userId")):
+            return False
+        if field == _IDENTITIES:
+            listed = record.get(field)
+            return isinstance(listed, list) and all(isinstance(identity, dict) for identity in listed)
+        return isinstance(record.get(field), str | None)
 
 
 class _LookedUpIds:
@@ -311,7 +322,7 @@ def _full_phones(user: Mapping[str, Any]) -> list[str]:
 
 
 def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
-    identities = user.get("identities")
+    identities = user.get(_IDENTITIES)
     return [
         f"{provider}:{own}"
         for identity in (identities if isinstance(identities, list) else ())
@@ -334,3 +345,16 @@ _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "sync_relation": lambda user: _identities(user, "provider", "type"),
 }
 """The ids of one type that a user record has."""
+
+_IDENTITIES = "identities"
+
+_FIELD_OF: Mapping[str, str] = {
+    "user_id": "userId",
+    "phone": "phone",
+    "email": "email",
+    "username": "username",
+    "external_id": "externalId",
+    "identity": _IDENTITIES,
+    "sync_relation": _IDENTITIES,
+}
+"""The field of a user record in which they stand."""

@@ -83,8 +83,16 @@ class OneByOneLookUps(LookUps):
         return self.listing
 
     def read_control(self, response: Response) -> Decision:
-        """See `bulkdel.job.LookUps`."""
-        return self._listed(response, self.list_at)
+        """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer.
+
+        An id that cannot be in a path cannot be looked up.
+        """
+        decision = self._listed(response, self.list_at)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        if None in decision.data:
+            return Decision(NextStep.HALT, reason=_without_id(self.id_field))
+        return decision._replace(data=[id_ for id_ in decision.data if not UNUSABLE.fullmatch(id_)])
 
     def owner(self, user: str) -> Request:
         """See `bulkdel.job.LookUps`."""
@@ -106,13 +114,11 @@ class OneByOneLookUps(LookUps):
         return self._listed(response, self.administrators_at)
 
     def _listed(self, response: Response, list_at: str) -> Decision:
-        """Decide on a list of accounts: SETTLED with their ids."""
+        """Decide on a list of accounts: SETTLED with their ids, None for a record without one."""
         decision = _records(response, list_at)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        ids = (id_at(each, self.id_field) for each in decision.data)
-        # An id that cannot be in a path cannot be looked up.
-        return decision._replace(data=[id_ for id_ in ids if id_ is not None and not UNUSABLE.fullmatch(id_)])
+        return decision._replace(data=[id_at(each, self.id_field) for each in decision.data])
 
     def _account(self, id_: str, record: Mapping[str, Any]) -> Account:
         created_at = None if self.created_at is None else epoch_s(value_at(record, self.created_at))
@@ -154,12 +160,12 @@ class ListLookUps(OneByOneLookUps):
         """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer."""
         decision = _records(response, self.list_at)
         if decision.next_step is NextStep.SETTLED and any(id_at(each, self.id_field) is None for each in decision.data):
-            return Decision(NextStep.HALT, reason=f"the list call returned a record without an id at {self.id_field!r}")
+            return Decision(NextStep.HALT, reason=_without_id(self.id_field))
         return decision
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
-        """See `bulkdel.job.LookUps`. Of the administrators the first page suffices."""
-        if self.pages is None or request == self.administrator_list:
+        """See `bulkdel.job.LookUps`. Of the administrators the first page with one of them suffices."""
+        if self.pages is None or (request == self.administrator_list and found):
             return None
         return self.pages.next_page(self.host, request, response, found)
 
@@ -188,6 +194,10 @@ def grouped(ids: Sequence[str], name: str, at_once: int, query_max: int = URL_MA
         length += cost
     if group:
         yield group
+
+
+def _without_id(path: str) -> str:
+    return f"the list call returned a record without an id at {path!r}"
 
 
 def _records(response: Response, list_at: str) -> Decision:
