@@ -409,6 +409,7 @@ class Job(Protocol):
     parameters: a frozen dataclass. Each field is an option of `plan` and `run`. Its value is pinned in the header.
     undo: the job that undoes it; None when nothing does. fires: the webhooks and mails that a bulk run fires.
     pinned: what its table of the config says of the requests; it must be the same on a resume.
+    verdicts: what its table says of the responses. A plan has it, and a resume with other verdicts is confirmed anew.
     takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
     look_up_requests: how many requests look up one chunk, for the plan.
     in_common: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
@@ -429,6 +430,7 @@ class Job(Protocol):
     undo: str | None = None
     fires: str = ""
     pinned: Mapping[str, Any] = MappingProxyType({})
+    verdicts: Mapping[str, Any] = MappingProxyType({})
     takes_records: bool = False
     look_up_requests: int = 1
     in_common: Callable[[Record], object] | None = None

@@ -142,6 +142,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (ONE, {"path": None}, "path", "missing"),
     (ONE, {"path": 3}, "path", "not a text"),
     (ONE, {"path": "/users/%2e%2e/{id}"}, "path", "no segment"),
+    (ONE, {"headers": {"x-user": "{id}"}}, "headers.x-user", "in the path or in the body"),
     (ONE, {"done": "absent"}, "done", "another outcome"),
     (ONE, {"done": "remaining"}, "done", "another outcome"),
     (ONE, {"statuses": {"settled": []}}, "statuses.settled", "missing"),

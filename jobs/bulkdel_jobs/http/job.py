@@ -78,6 +78,7 @@ class HttpJob(Job):
         if not table:
             raise UsageError(f"the job http needs a table [http] in the config file that --config names; {PAGE}")
         return HttpJob(describe(table))
+        self.verdicts = description.verdicts
 
     def target(self, options: TargetOptions) -> Target:
         """See `bulkdel.job.Job`. The table was read by `configured`."""

@@ -382,6 +382,7 @@ class Plan:
                 "excluded": sorted(file.key for file in self.excluded),
                 "guards": self.guards.to_json(),
                 "parameters": dict(self.parameters),
+                "verdicts": dict(self.arguments.job.verdicts),
                 "limit": settings.limit,
                 "backup": settings.backup is not None,
                 "memberships": settings.backup_memberships,
