@@ -22,6 +22,13 @@ IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
 HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "{id}", "{ids}", '"},{"id":"m1']
 BARRED = ["../groups/1", "..", ".", "a//b", "", "a\nb"]
 
+LOOK_UP = """
+[http.look_up]
+path = "/members/{id}"
+list = "/members"
+list_at = "members"
+"""
+
 
 @pytest.fixture
 def forum() -> Iterator[Forum]:
@@ -115,14 +122,16 @@ def test_a_hostile_id_stays_one_value(
 
 
 @pytest.mark.parametrize("pattern", [(), ("--id-pattern", "(?s).*")])
+@pytest.mark.parametrize("name", ["forum", "batch"])
 def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
     forum: Forum, example: Callable[[str], Example], name: str, pattern: tuple[str, ...]
 ) -> None:
-    it = example("forum")
+    """Also where the request has the ids in its body, and only a look-up has one in its path."""
+    it = example(name)
+    it.text += LOOK_UP if name == "batch" else ""
     for id_ in BARRED:
         ran = it.run("run", "m1", id_, options=pattern)
         assert ran.code == 3, (id_, ran)
-@pytest.mark.parametrize("name", ["forum", "batch"])
     assert not forum.asked
 
 
@@ -280,15 +289,6 @@ def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp
         ]
 
 
-        assert ran.code == 2, ran
-        assert key in ran.err
-        assert "swordfish" not in ran.err + ran.out
-    ran = it.run("run", "m1", options=("--sandbox",))
-    assert ran.code == 2
-    assert not forum.asked
-
-
-@pytest.mark.parametrize("name", VENDORS)
 def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, example: Callable[[str], Example]) -> None:
     it = example("forum")
     for right, wrong, key in [
@@ -300,6 +300,15 @@ def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, exampl
         it.text = block("forum").replace(right, wrong, 1)
         it.folder.joinpath("ids.jsonl").unlink(missing_ok=True)
         ran = it.run("run", "m1", options=("--exclude", it.folder / "not-there.csv"))
+        assert ran.code == 2, ran
+        assert key in ran.err
+        assert "swordfish" not in ran.err + ran.out
+    ran = it.run("run", "m1", options=("--sandbox",))
+    assert ran.code == 2
+    assert not forum.asked
+
+
+@pytest.mark.parametrize("name", VENDORS)
 def test_the_example_of_a_vendor(name: str, tmp_path: Path) -> None:
     made, variable = VENDORS[name]
     with served(made()) as vendor:
