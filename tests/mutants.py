@@ -2830,10 +2830,17 @@ MUTANTS = (
     ),
     Mutant(
         "the runs of a killed batch go on",
-        "runner/bulkdel/engine/parent.py",
+        "runner/bulkdel/parent.py",
         "while os.getppid() == pid:",
         "while os.getppid() != -pid:",
         "e2e/test_batch.py::test_a_killed_batch_leaves_no_run_behind",
+    ),
+    Mutant(
+        "what only looks outlives its batch",
+        "runner/bulkdel/cli/main.py",
+        'end_with_parent(drains=words[:1] == ["run"])',
+        'if words[:1] == ["run"]:\n        end_with_parent(drains=True)',
+        "e2e/test_batch.py::test_what_a_killed_batch_has_started_ends_with_it[plan]",
     ),
     Mutant(
         "Ctrl-C leaves the processes of a batch running",

@@ -31,6 +31,7 @@ from tests.harness import (
     case,
     entries,
     finish,
+    processes_of,
     sandbox,
     start,
     told_after,
@@ -301,6 +302,27 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert set(it.effects("a")) <= {0, 1}
         ends = [entry["not_after"] for entry in entries(log) if entry.get("event") == "stop"]
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("command", ["plan", "verify"])
+def test_what_a_killed_batch_has_started_ends_with_it(command: str, tmp_path: Path) -> None:
+    """Each process waits for a server that does not answer. It has no lock and sends nothing when it has ended."""
+    with night(tmp_path, {"a": 20, "b": 20}) as it:
+        it.write("a", "b", head=HEAD)
+        if command == "verify":
+            assert it.batch("run", *it.confirmed()).code == 0
+        for pool in it.pools.values():
+            pool.switches = pool.switches.changed({"latency_s": 60.0})
+        before = {name: pool.ledger.requests for name, pool in it.pools.items()}
+        process = start("batch", command, it.file, env={})
+        wait_until(lambda: all(pool.ledger.requests > before[name] for name, pool in it.pools.items()), process)
+        children = processes_of(process.pid)
+        assert len(children) == len(it.pools)
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not any(map(is_alive, children)), timeout_s=10)
+        assert [pool.ledger.requests - before[name] for name, pool in it.pools.items()] == [1, 1]
 
 
 def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> None:
