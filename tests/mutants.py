@@ -1895,6 +1895,20 @@ MUTANTS = (
         "e2e/test_http_job.py::test_a_failing_list_of_administrators_halts_the_run",
     ),
     Mutant(
+        "a control without the ids where they are read lists no account",
+        "jobs/bulkdel_jobs/parts/look_ups.py",
+        "        if None in decision.data:\n",
+        "        if None in decision.data[:1]:\n",
+        "unit/test_parts.py::test_the_list_call_is_read_where_its_list_stands",
+    ),
+    Mutant(
+        "the plan does not read the control",
+        "runner/bulkdel/safety/preparation.py",
+        "        if sample and plan.arguments.job.pinned:",
+        "        if not sample and plan.arguments.job.pinned:",
+        "e2e/test_http_job.py::test_a_control_that_cannot_be_read_is_refused_by_the_plan",
+    ),
+    Mutant(
         "an empty page of administrators is the whole list",
         "jobs/bulkdel_jobs/parts/look_ups.py",
         "if self.pages is None or (request == self.administrator_list and found):",

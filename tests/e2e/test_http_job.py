@@ -238,6 +238,59 @@ def test_what_a_response_means_is_confirmed_anew(forum: Forum, example: Callable
     assert sum(forum.effects.values()) == 5, "nothing was sent by any of these"
 
 
+class Wrapped(Api):
+    """One record comes as `{"user": {…}}`, and a list of them as `{"users": [{…}]}`."""
+
+    def __init__(self, members: Iterable[str]) -> None:
+        super().__init__()
+        self.members = set(members)
+
+    def answer(self, asked: Asked) -> Answer:
+        match asked.method, asked.path:
+            case "GET", ("users",):
+                return 200, {"users": [{"id": one} for one in sorted(self.members)[:10]]}
+            case "GET", ("users", id_) if id_ in self.members:
+                return 200, {"user": {"id": id_}}
+            case "DELETE", ("users", id_) if id_ in self.members:
+                self.members.remove(id_)
+                self.effects["users", id_] += 1
+                return 204, None
+        return 404, None
+
+
+WRAPPED = """
+[http]
+host = "https://api.example.com"
+method = "DELETE"
+path = "/users/{id}"
+statuses = { settled = [204] }
+[http.look_up]
+path = "/users/{id}"
+id = "user.id"
+list = "/users"
+list_at = "users"
+"""
+
+
+def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) -> None:
+    """What it would hide: that look-ups prove nothing, which only `verify` would notice, when every account is gone."""
+    ids = [f"u{n}" for n in range(6)]
+    with served(Wrapped([*ids, "kept"])) as api:
+        it = Example(tmp_path, WRAPPED, api.url, {})
+        for command in ("plan", "run"):
+            ran = it.run(command, *ids)
+            assert (ran.code, api.effects.total()) == (4, 0), ran
+            assert "the list call returned a record without an id at 'user.id'" in ran.err
+        right = WRAPPED + 'list_id = "id"\n'
+        it.text = right.replace('list = "/users"', 'list = "/persons"')  # there is nothing
+        assert it.run("run", *ids).code == 0
+        assert api.effects == {("users", id_): 1 for id_ in ids}
+        assert (it.verify().code, it.verify().summary["gone"]) == (4, 0), "nothing proves it"
+        (tmp_path / "config.toml").write_text(right)
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"]) == (0, 6), "what only looks may be corrected"
+
+
 class Stubborn(Api):
     """Deletes the ids of a request in order, and stops at the first one that it does not know."""
 

@@ -242,7 +242,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (ONE + LOOK_UP, {"administrators": {"path": "/admins/{id}"}}, "[http.administrators] path", "no id"),
     (ONE + LOOK_UP, {"administrators": {"path": "/admins", "query": {"id": "{id}"}}}, "path", "no id"),
     (ONE + LOOK_UP, {"administrators": {"list_at": "x"}}, "[http.administrators] path", "missing"),
-    (ONE + LOOK_UP, {"administrators": {"path": "/admins", "id": "x"}}, "id", "not known"),
+    (ONE + LOOK_UP, {"administrators": {"path": "/admins", "name": "x"}}, "name", "not known"),
     (ONE, {"administrators": {"path": "/admins"}}, "[http.administrators] path", "needs [http.look_up]"),
 ]
 
@@ -503,3 +503,8 @@ def test_what_is_looked_up_is_pinned() -> None:
     """A guard compares what a look-up returns: with another field it would spare other accounts."""
     job = HttpJob().configured(table(ONE + LOOK_UP, look_up__last_seen_at="seen"))
     assert job.pinned["[http] look_up"]["last_seen_at"] == "seen"
+    control = {"list": "/users", "list_query": {"limit": "10"}, "list_at": "items"}
+    assert job.verdicts["[http] control"] == control, "it may be corrected, and is confirmed anew"
+    assert not control.keys() & job.pinned["[http] look_up"].keys()
+    by_list = HttpJob().configured(table(ONE + BY_LIST))
+    assert by_list.pinned["[http] look_up"]["list_at"] == "items", "the look-ups have their list there too"

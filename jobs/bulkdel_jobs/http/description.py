@@ -12,7 +12,7 @@ from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
 from bulkdel_jobs.http.body import ID, Places, filled_body, places_of
 from bulkdel_jobs.http.credentials import Credentials, read_auth
-from bulkdel_jobs.http.look_up import read_look_ups
+from bulkdel_jobs.http.look_up import control_keys, read_look_ups
 from bulkdel_jobs.http.reading import Table
 from bulkdel_jobs.parts.answers import AnswerList, read_answers
 from bulkdel_jobs.parts.json_values import is_one_of
@@ -125,10 +125,12 @@ def describe(value: Any) -> Description:
     look_up, administrators = table.table("look_up"), table.table("administrators")
     if administrators is not None and look_up is None:
         raise administrators.fault("path", "needs [http.look_up], which says where the id stands in a record")
-    look_ups = None
+    look_ups, looked = None, dict[str, Any]()
     if look_up is not None:
         deletes = verb == DELETE
         look_ups = read_look_ups(look_up, base, IDS_MAX, deletes=deletes, administrators=administrators)
+        looked = look_up.taken
+    of_control = frozenset() if look_ups is None else control_keys(look_ups)
     table.end(KEYS)
     named = {
         "method": request.method,
@@ -138,14 +140,16 @@ def describe(value: Any) -> Description:
         "body": body,
         "verb": verb,
         # What a look-up shows decides which accounts are spared (guards) and what became of rows in doubt.
-        **{name: taken for name, taken in table.taken.items() if name in {"look_up", "administrators"}},
+        **({"look_up": {name: each for name, each in looked.items() if name not in of_control}} if looked else {}),
+        **({} if administrators is None else {"administrators": administrators.taken}),
     }
-    # What counts as done, absent or refused. The pace (pause_s) and the credentials (auth) may change at any time.
+    # What counts as done, absent or refused, and as a proof. Pace (pause_s) and credentials (auth) may always change.
     verdicts = {
         "statuses": table.taken["statuses"],
         "answers": [each.taken for each in answer_tables],
         "chunk_size": chunk_size,
         "done": done,
+        **({"control": {name: each for name, each in looked.items() if name in of_control}} if looked else {}),
     }
     return Description(
         host=host,

@@ -190,6 +190,14 @@ class AccountLookup:
                 self.lost = not self.proven
         return self.proven
 
+    async def check_control(self, worker: WorkerStatus) -> None:
+        """Read the control once. Raises Halted when its list is not where the job reads it.
+
+        Without a response, or when the key may not list accounts, nothing is known: then look-ups have no control.
+        """
+        if self.possible:
+            await self._list_controls(worker, refused=Listed([]))
+
     async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to.
 

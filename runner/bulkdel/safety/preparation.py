@@ -465,6 +465,8 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
+        if sample and plan.arguments.job.pinned:  # a table may describe it wrongly, and only `verify` would notice
+            await lookup.check_control(WorkerStatus())
         looked_up = None
         if plan.to_look_up and not plan.complete:
             types = plan.arguments.job.id_types
