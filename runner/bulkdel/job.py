@@ -110,6 +110,14 @@ class LookUps(Protocol):
         return MappingProxyType({})
 
     @property
+    def parts(self) -> Sequence[str]:
+        """The API's names of the parts that a record has only when it is asked for in full (--backup).
+
+        An API that does not know such a request leaves them out without a word.
+        """
+        return ()
+
+    @property
     def splits_commas(self) -> bool:
         """Whether a server may take an id with a comma for several ids: it may where a query can hold several."""
         return True

@@ -32,6 +32,9 @@ IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
 """Parts of a record that get-user-batch leaves out by default."""
 
+PARTS = {"withCustomData": "customData", "withIdentities": "identities", "withDepartmentIds": "departmentIds"}
+"""The field of a record that each of them asks for."""
+
 FIELDS: Mapping[str, str] = {"last_seen_at": "lastLogin", "created_at": "createdAt", "status": "status"}
 """The fields of a record that the guards compare: `bulkdel.job.LookUps.fields`."""
 
@@ -139,6 +142,11 @@ class UserLookUps(LookUps):
     def fields(self) -> Mapping[str, str]:
         """See `bulkdel.job.LookUps`."""
         return FIELDS
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """See `bulkdel.job.LookUps`."""
+        return [PARTS[name] for name, _ in self._paths.full]
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.

@@ -439,7 +439,9 @@ async def with_sample_check(
     async with connect(target, plan.arguments.settings, pool=None) as client:
         auth = client.auth
         await auth.ensure()
-        lookup = AccountLookup(client, target.look_ups(plan.id_type), chance)
+        # As complete as the copies will be: what the API leaves out of them is seen before anything is deleted.
+        full = plan.arguments.settings.backup is not None
+        lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance)
         for user in auth.users:
             known = await lookup.owner(user, WorkerStatus())
             if known is None:
