@@ -196,7 +196,7 @@ def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Disabled, then deleted, each with a backup, at a server that does not know withDepartmentIds."""
-    monkeypatch.setitem(BULKY, "departmentIds", "withDepartments")  # type: ignore[index]
+    monkeypatch.setitem(BULKY, "departmentIds", "withDepartments")
     ids = user_ids(60)
     with undo(tmp_path, ids) as it:
         words = it.deletion()
