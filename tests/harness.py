@@ -124,11 +124,16 @@ def finish(process: subprocess.Popen[bytes], timeout: float = WAIT_MAX_S) -> Ran
 
 def processes_of_shards(pid: int) -> list[int]:
     """The processes of the shards of a run. pid: of the run."""
+    return processes_of(pid, b"_BULKDEL_SHARD=")
+
+
+def processes_of(pid: int, variable: bytes = b"_BULKDEL_PARENT=") -> list[int]:
+    """The processes of this program that a process has started. variable: in their environment."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             parent = (each / "stat").read_text().rpartition(")")[2].split()[1]
-            if int(parent) == pid and b"_BULKDEL_SHARD=" in (each / "environ").read_bytes():
+            if int(parent) == pid and variable in (each / "environ").read_bytes():
                 found.append(int(each.name))
     return found
 

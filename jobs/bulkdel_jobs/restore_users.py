@@ -97,6 +97,7 @@ class RestoreUsers(GenAuthJob):
             *(("is lost", f"{name}: {why}") for name, why in NOT_BACK),
             ("passwords", PASSWORDS[parameters.passwords][1]),
             ("mails", "the API is asked to send none"),
+            ("cannot be told", f"once a response is lost: whether a user without {' and '.join(KEYS)} was created"),
             ("is kept", f"a user that has the same {' or '.join(KEYS.values())} now: the row is refused"),
         ]
 

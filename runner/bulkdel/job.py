@@ -110,6 +110,14 @@ class LookUps(Protocol):
         return MappingProxyType({})
 
     @property
+    def parts(self) -> Sequence[str]:
+        """The API's names of the parts that a record has only when it is asked for in full (--backup).
+
+        An API that does not know such a request leaves them out without a word.
+        """
+        return ()
+
+    @property
     def splits_commas(self) -> bool:
         """Whether a server may take an id with a comma for several ids: it may where a query can hold several."""
         return True
@@ -120,6 +128,10 @@ class LookUps(Protocol):
     def ids_of(self, record: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 - a job without an undo needs none
         """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
         return ()
+
+    def says_ids(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the ids of most records are what was asked
+        """Whether a raw record says which ids of the id type it has, be it none. If not, no guard can go by it."""
+        return True
 
     def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:  # noqa: ARG002 - an id says it
         """The look-ups of these records, for a job whose rows are whole records: their payloads say what to ask for.
@@ -153,7 +165,10 @@ class LookUps(Protocol):
         """The request for the account of the credentials; `user` is one of `Auth.users`."""
 
     def read_owner(self, response: Response) -> Decision:
-        """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
+        """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account.
+
+        None among them stands for a record that does not say its ids: nothing is sent then.
+        """
 
     def administrators(self) -> Request | None:
         """The request that lists the administrators of the pool; None when the API has no such call.
@@ -163,7 +178,10 @@ class LookUps(Protocol):
         return None
 
     def read_administrators(self, response: Response) -> Decision:  # noqa: ARG002
-        """Decide on its response: SETTLED with `data` = ids (of the id type) of administrators."""
+        """Decide on its response: SETTLED with `data` = ids (of the id type) of administrators.
+
+        None among them stands for one whose id cannot be read: nothing is sent then.
+        """
         return Decision(NextStep.HALT, reason="the job lists no administrators")
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:  # noqa: ARG002
@@ -399,6 +417,7 @@ class Job(Protocol):
     parameters: a frozen dataclass. Each field is an option of `plan` and `run`. Its value is pinned in the header.
     undo: the job that undoes it; None when nothing does. fires: the webhooks and mails that a bulk run fires.
     pinned: what its table of the config says of the requests; it must be the same on a resume.
+    verdicts: what its table says of the responses. A plan has it, and a resume with other verdicts is confirmed anew.
     takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
     look_up_requests: how many requests look up one chunk, for the plan.
     in_common: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
@@ -419,6 +438,7 @@ class Job(Protocol):
     undo: str | None = None
     fires: str = ""
     pinned: Mapping[str, Any] = MappingProxyType({})
+    verdicts: Mapping[str, Any] = MappingProxyType({})
     takes_records: bool = False
     look_up_requests: int = 1
     in_common: Callable[[Record], object] | None = None

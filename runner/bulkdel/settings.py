@@ -598,6 +598,10 @@ class RestoreSettings(SendingSettings):
     from_backup: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
     """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. Repeatable."""
 
+    records_of: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
+    """The checkpoint of an earlier run on the same accounts, such as the disabling before the deletion. The records of
+    its backup take the place of those that were copied before the deletion. Repeatable; the last one counts."""
+
     without_memberships: Annotated[bool, Parameter(group=UNDOING), Flag] = False
     """Bring back the accounts only, not their groups and roles: for a run whose copy of them is lost."""
 

@@ -31,6 +31,7 @@ from tests.harness import (
     case,
     entries,
     finish,
+    processes_of,
     sandbox,
     start,
     told_after,
@@ -155,12 +156,16 @@ def test_different_endings_in_one_night(tmp_path: Path) -> None:
         header = entries(it.log("good"))[0]
         assert header["confirmed"]["how"] == "batch"
 
-        # The cause is mended, and a run is added: only what was not confirmed is asked for.
+        # The cause is mended, and a run is added: what was confirmed goes on, and only the rest is asked for.
         it.pools["halts"].switches = it.pools["halts"].switches.changed({"forbidden": False})
         it.write("good", "halts", "locked", "late", head=head, good=key, halts=key, locked=key, late=key)
         again = it.batch("run", *options)
-        assert (again.code, "2 runs are new" in again.err) == (2, True), again
-        assert sum(it.effects("halts")) + it.pools["locked"].ledger.deleted + it.pools["late"].ledger.deleted == 0
+        assert (again.code, "Not confirmed, so not begun: locked (new), late (new)" in again.err) == (2, True), again
+        assert (it.effects("halts"), it.pools["locked"].ledger.deleted, it.pools["late"].ledger.deleted) == (
+            [1] * 60,
+            0,
+            0,
+        )
         more = asked(again)
         assert more[1] == "30"
         done = it.batch("run", "--json", *more)
@@ -301,6 +306,47 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert set(it.effects("a")) <= {0, 1}
         ends = [entry["not_after"] for entry in entries(log) if entry.get("event") == "stop"]
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
+
+
+def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_path: Path) -> None:
+    """After the plan one export changes, and one key loses its permission. Mended, the same command does the rest."""
+    with night(tmp_path, {"a": 20, "b": 20, "c": 20}) as it:
+        it.write("a", "b", "c", head=HEAD)
+        options, export = it.confirmed(), tmp_path / "b.jsonl"
+        assert options[1] == "60"
+        before = export.read_text()
+        export.write_text(before + before.splitlines()[0].replace('"id": "', '"id": "f')[:-3] + '"}\n')
+        it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": True})
+        ran = it.batch("run", "--json", *options)
+        ended = {run["name"]: run["exit_code"] for run in ran.summary["runs"]}
+        assert (ended, "b (new)" in ran.err) == ({"a": 0, "b": 2, "c": 4}, True), ran
+        assert [sum(it.effects(name)) for name in "abc"] == [20, 0, 0]
+        unknown = it.batch("run", "--json", "--confirm", 60, "--plan", "0" * 64)
+        assert (unknown.code, [sum(it.effects(name)) for name in "abc"]) == (2, [20, 0, 0]), unknown
+        export.write_text(before)
+        it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": False})
+        ran = it.batch("run", "--json", *options)
+        assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 20] * 3), ran
+
+
+@pytest.mark.parametrize("command", ["plan", "verify"])
+def test_what_a_killed_batch_has_started_ends_with_it(command: str, tmp_path: Path) -> None:
+    """Each process waits for a server that does not answer. It has no lock and sends nothing when it has ended."""
+    with night(tmp_path, {"a": 20, "b": 20}) as it:
+        it.write("a", "b", head=HEAD)
+        if command == "verify":
+            assert it.batch("run", *it.confirmed()).code == 0
+        for pool in it.pools.values():
+            pool.switches = pool.switches.changed({"latency_s": 60.0})
+        before = {name: pool.ledger.requests for name, pool in it.pools.items()}
+        process = start("batch", command, it.file, env={})
+        wait_until(lambda: all(pool.ledger.requests > before[name] for name, pool in it.pools.items()), process)
+        children = processes_of(process.pid)
+        assert len(children) == len(it.pools)
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not any(map(is_alive, children)))
+        assert [pool.ledger.requests - before[name] for name, pool in it.pools.items()] == [1, 1]
 
 
 @pytest.mark.soak

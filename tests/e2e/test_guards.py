@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
 import os
 import pty
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from bulkdel.safety.checks import host_word
 from bulkdel_jobs.sandbox import DELETE_PATH
@@ -98,6 +102,30 @@ def test_a_doubtful_exclude_file_stops_everything(text: str, told: str, tmp_path
         ran = it.run("--exclude", keep, "--on-invalid", "skip")
         assert (ran.code, told in ran.err, str(keep) in ran.err) == (3, True, True), ran.err
         assert it.served.ledger.requests == 0
+
+
+@pytest.mark.parametrize("name", ["keep.jsonl.gz", "keep.jsonl.zst", "keep.jsonl", "keep.parquet"])
+def test_an_exclude_file_that_ends_early_is_refused(name: str, tmp_path: Path) -> None:
+    """Half of its bytes are there. Before the cut it protects the first half of the export."""
+    text = "".join(f'{{"id": "{id_}"}}\n' for id_ in IDS[:200]).encode()
+    pack = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress, ".parquet": parquet_of}
+    whole = pack.get(Path(name).suffix, bytes)(text)
+    keep = tmp_path / name
+    with case(tmp_path, IDS) as it:
+        keep.write_bytes(whole)
+        it.ids -= 200
+        assert it.run("--exclude", keep, "--limit", 10).code == 0
+        it.log.unlink()
+        keep.write_bytes(whole[: len(whole) // 2 + 3])  # no end of a line
+        ran = it.run("--exclude", keep)
+        assert (ran.code, it.served.ledger.deleted) == (3, 10), ran.err
+
+
+def parquet_of(text: bytes) -> bytes:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    out = io.BytesIO()
+    pq.write_table(pa.table({"id": [json.loads(line)["id"] for line in text.splitlines()]}), out)
+    return out.getvalue()
 
 
 def test_an_exclude_file_is_read_like_the_export_or_as_bare_ids(tmp_path: Path) -> None:
@@ -219,7 +247,17 @@ def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
         assert plan.code == 3
 
 
-@pytest.mark.parametrize("text", ["[protect]\npool = ['x']\n", "[protect]\npools = 'x'\n", "[protect]\nhosts = [1]\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[protect]\npool = ['x']\n",
+        "[protect]\npools = 'x'\n",
+        "[protect]\nhosts = [1]\n",
+        "[protect]\npools = [' ']\n",
+        "[protect]\nhosts = ['https://']\n",
+        "[protect]\npools = ['x',\n",
+    ],
+)
 def test_a_protection_that_is_not_understood_stops(text: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         assert it.run("--config", config(tmp_path, text)).code == 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
 from tests.httppage import Example, block, misspelt
 from tests.installed import outcomes
-from tests.restserver import served
+from tests.restserver import Answer, Api, Asked, served
 from tests.vendors import SECRET, VENDORS, Keycloak
 
 IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
 HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "{id}", "{ids}", '"},{"id":"m1']
 BARRED = ["../groups/1", "..", ".", "a//b", "", "a\nb"]
+
+LOOK_UP = """
+[http.look_up]
+path = "/members/{id}"
+list = "/members"
+list_at = "members"
+"""
 
 
 @pytest.fixture
@@ -112,10 +120,13 @@ def test_a_hostile_id_stays_one_value(
 
 
 @pytest.mark.parametrize("pattern", [(), ("--id-pattern", "(?s).*")])
+@pytest.mark.parametrize("name", ["forum", "batch"])
 def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
-    forum: Forum, example: Callable[[str], Example], pattern: tuple[str, ...]
+    forum: Forum, example: Callable[[str], Example], name: str, pattern: tuple[str, ...]
 ) -> None:
-    it = example("forum")
+    """Also where the request has the ids in its body, and only a look-up has one in its path."""
+    it = example(name)
+    it.text += LOOK_UP if name == "batch" else ""
     for id_ in BARRED:
         ran = it.run("run", "m1", id_, options=pattern)
         assert ran.code == 3, (id_, ran)
@@ -156,9 +167,9 @@ def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callab
 
 
 def test_a_failing_list_of_administrators_halts_the_run(forum: Forum, example: Callable[[str], Example]) -> None:
-    """So does one of which look-ups find none: then the key may not see them."""
+    """So does one of which look-ups find none, or with an administrator whose id does not stand where it is read."""
     forum.members, it = set(IDS), example("guards")
-    for staff in (None, ["root"]):
+    for staff in (None, ["root"], [{"member": {"id": id_}} for id_ in IDS], [IDS[3], {"name": "x"}]):
         forum.staff = staff
         for command in ("plan", "run"):
             ran = it.run(command, *IDS)
@@ -193,9 +204,140 @@ def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], E
     assert ran.code == 3
     assert "[http] path: the checkpoint has '/api/v1/members/{id}', this run '/api/v1/groups/{id}'" in ran.err
     assert it.verify().code == 3
-    it.text = text.replace("settled = [204]", "settled = [200, 204]\nrefused = [423]")
+    it.text = text
     assert it.run("run", *IDS).code == 0
     assert forum.effects == {("members", id_): 1 for id_ in IDS}
+
+
+def test_what_a_response_means_is_confirmed_anew(forum: Forum, example: Callable[[str], Example]) -> None:
+    """A plan has it, and so has its digest, by which a batch begins its runs."""
+    forum.members, it = set(IDS), example("batch")
+    other = it.text.replace("settled = [204]\nabsent = [404]", "settled = [404]\nabsent = [204]")
+    assert other != it.text
+    texts = [other, it.text.replace("settled = [200]", "settled = [200, 202]"), it.text]
+    digests = set[str]()
+    for it.text in texts:
+        digests.add(it.run("plan", *IDS, options=("--json",)).summary["digest"])
+    assert len(digests) == len(texts)
+    approved = it.folder / "approved.json"
+    assert it.run("plan", *IDS, options=("--out", approved)).code == 0
+    it.text = other
+    words = it.words("plan", *IDS)[3:]  # config and host
+    ran = bulkdel("run", "--plan", approved, *words, "--json", env=it.env)
+    assert ran.code == 2, ran
+    assert "table [http] answers 1 settled 1: the plan has 204, now 404" in ran.err
+    it.text = texts[-1]
+    assert it.run("run", *IDS, options=("--limit", 5, "--chunk-size", 5)).code == 0
+    it.text = other
+    words = it.words("plan", *IDS)[1:]
+    ran = bulkdel("run", *words, "--json", "--limit", 5, env=it.env)
+    assert ran.code == 2, ran
+    assert "says something else of the responses than in the last session: [http] answers" in ran.err
+    assert sum(forum.effects.values()) == 5, "nothing was sent by any of these"
+
+
+class Wrapped(Api):
+    """One record comes as `{"user": {…}}`, and a list of them as `{"users": [{…}]}`."""
+
+    def __init__(self, members: Iterable[str]) -> None:
+        super().__init__()
+        self.members = set(members)
+
+    def answer(self, asked: Asked) -> Answer:
+        match asked.method, asked.path:
+            case "GET", ("users",):
+                return 200, {"users": [{"id": one} for one in sorted(self.members)[:10]]}
+            case "GET", ("users", id_) if id_ in self.members:
+                return 200, {"user": {"id": id_}}
+            case "DELETE", ("users", id_) if id_ in self.members:
+                self.members.remove(id_)
+                self.effects["users", id_] += 1
+                return 204, None
+        return 404, None
+
+
+WRAPPED = """
+[http]
+host = "https://api.example.com"
+method = "DELETE"
+path = "/users/{id}"
+statuses = { settled = [204] }
+[http.look_up]
+path = "/users/{id}"
+id = "user.id"
+list = "/users"
+list_at = "users"
+"""
+
+
+def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) -> None:
+    """What it would hide: that look-ups prove nothing, which only `verify` would notice, when every account is gone."""
+    ids = [f"u{n}" for n in range(6)]
+    with served(Wrapped([*ids, "kept"])) as api:
+        it = Example(tmp_path, WRAPPED, api.url, {})
+        for command in ("plan", "run"):
+            ran = it.run(command, *ids)
+            assert (ran.code, api.effects.total()) == (4, 0), ran
+            assert "the list call returned a record without an id at 'user.id'" in ran.err
+        right = WRAPPED + 'list_id = "id"\n'
+        it.text = right.replace('list = "/users"', 'list = "/persons"')  # there is nothing
+        assert it.run("run", *ids).code == 0
+        assert api.effects == {("users", id_): 1 for id_ in ids}
+        assert (it.verify().code, it.verify().summary["gone"]) == (4, 0), "nothing proves it"
+        (tmp_path / "config.toml").write_text(right)
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"]) == (0, 6), "what only looks may be corrected"
+
+
+class Stubborn(Api):
+    """Deletes the ids of a request in order, and stops at the first one that it does not know."""
+
+    def __init__(self, members: Iterable[str]) -> None:
+        super().__init__()
+        self.members = set(members)
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "GET":
+            (_, *id_) = asked.path
+            if not id_:
+                return 200, [{"id": one} for one in sorted(self.members)[:10]]
+            return (200, {"id": id_[0]}) if id_[0] in self.members else (404, None)
+        for one in asked.json["ids"]:
+            if one not in self.members:
+                return 404, {"message": "an id is unknown"}
+            self.members.remove(one)
+            self.effects["users", one] += 1
+        return 200, None
+
+
+STUBBORN = """
+[http]
+host = "https://api.example.com"
+method = "POST"
+path = "/users"
+body = { ids = "{ids}" }
+chunk_size = 14
+answers = []
+statuses = { settled = [200] }
+[http.look_up]
+path = "/users/{id}"
+list = "/users"
+"""
+
+
+def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp_path: Path) -> None:
+    """Of 14 ids the tenth is unknown: nine are gone by this run, four are still there."""
+    ids = [f"u{n:02}" for n in range(14)]
+    with served(Stubborn({*ids, "kept"} - {"u09"})) as api:
+        it = Example(tmp_path, STUBBORN, api.url, {})
+        ran = it.run("run", *ids)
+        assert api.effects == {("users", id_): 1 for id_ in ids if id_ != "u09"}, ran
+        log = tmp_path / "ids.jsonl.checkpoint.jsonl"
+        rows = [json.loads(line) for line in bulkdel("results", log).out.splitlines()]
+        assert [(row["outcome"], row.get("reason")) for row in rows] == [
+            *[("absent", "unproven")] * 10,
+            *[("done", None)] * 4,
+        ]
 
 
 def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, example: Callable[[str], Example]) -> None:

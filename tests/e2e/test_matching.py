@@ -5,6 +5,7 @@ The oracle is what the sandbox really deleted.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,21 +88,37 @@ def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
 def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that takes usernames without case: the row `boss` means the user `Boss`, which must stay."""
-    monkeypatch.setitem(FOLDS, "username", str.lower)
-    keep = write_objects(tmp_path / "keep.jsonl", ["Boss"])
+    """A server that takes usernames without their dots: the row `bo.ss` means the user `boss`, which must stay."""
+    monkeypatch.setitem(FOLDS, "username", lambda name: name.replace(".", ""))
+    keep = write_objects(tmp_path / "keep.jsonl", ["boss"])
     more = (how, tmp_path / "users.jsonl") if how == "--backup" else (how,)
     names = [f"user{n}" for n in range(60)]
-    export, options = [*names[:5], "boss", *names[5:]], ("--rate", 0, "--id-type", "username")
-    with case(tmp_path, export, users=["Boss", *names], id_type="username", options=options) as it:
+    export, options = [*names[:5], "bo.ss", *names[5:]], ("--rate", 0, "--id-type", "username")
+    with case(tmp_path, export, users=["boss", *names], id_type="username", options=options) as it:
         done = run(it, len(export), "--exclude", keep, *more)
         assert (done.code, done.counts()) == (0, {"deleted": len(names), "excluded": 1}), done
         assert "1 row was kept and counts as excluded" in done.err
-        assert it.effects(["Boss", *names], "username") == [0] + [1] * len(names)
-        assert it.served.ledger.sent("Boss", "username") == 0
+        assert it.effects(["boss", *names], "username") == [0] + [1] * len(names)
+        assert it.served.ledger.sent("boss", "username") == 0
         # It is final: the same command does not send it either.
         assert run(it, len(export), "--exclude", keep, *more).code == 0
-        assert it.served.ledger.sent("Boss", "username") == 0
+        assert it.served.ledger.sent("boss", "username") == 0
+
+
+def test_a_protected_name_is_kept_however_a_loose_server_compares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes names without case, in any Unicode form and width. None of its protected users is sent."""
+    monkeypatch.setitem(FOLDS, "username", lambda name: unicodedata.normalize("NFKC", name).casefold())
+    pairs = {"alice1": "Alice1", "j\u00e9r": "je\u0301r", "bob": "\uff22ob", "stra\u00dfe": "STRASSE"}
+    names = [f"user{n}" for n in range(20)]
+    keep = write_objects(tmp_path / "keep.jsonl", list(pairs.values()))
+    options = ("--rate", 0, "--id-type", "username")
+    with case(tmp_path, [*pairs, *names], id_type="username", options=options) as it:
+        done = run(it, len(names), "--exclude", keep)
+        assert "4 of them only because they may be the same username" in " ".join(done.err.split())
+        assert (done.code, done.counts()) == (0, {"deleted": len(names), "excluded": len(pairs)}), done
+        assert it.effects([*pairs, *names], "username") == [0] * len(pairs) + [1] * len(names)
 
 
 def test_the_keys_own_user_is_kept_by_phone_too(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from bulkdel.export.lines import LINE_MAX
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
-from bulkdel_jobs.sandbox.users import ids_of
+from bulkdel_jobs.sandbox.users import BULKY, ids_of
 from tests.full_users import differences, full_user, full_users
 from tests.harness import (
     DELETIONS,
@@ -187,6 +187,31 @@ def test_the_derived_export_holds_what_the_run_deleted(id_type: str, ending: str
         assert [json.loads(line) for line in it.derived.read_text().splitlines()] == [
             pool.user(number) for number in gone if number is not None
         ]
+
+
+def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disabled, then deleted, each with a backup, at a server that does not know withDepartmentIds."""
+    monkeypatch.setitem(BULKY, "departmentIds", "withDepartments")
+    ids = user_ids(60)
+    with undo(tmp_path, ids) as it:
+        words = it.deletion()
+        words[1], words[words.index("--backup") + 1] = "disable-users", tmp_path / "before.jsonl"
+        assert bulkdel(*words, "--checkpoint", tmp_path / "disabling.jsonl").code == 0
+        planned = bulkdel("plan", *it.deletion()[1:5], "--backup", tmp_path / "x.jsonl")
+        assert "no sampled record has departmentIds, although it was asked for" in planned.out
+        it.delete()
+        planned = it.plan()
+        assert "with the status of their record: 60 Suspended" in planned.out
+        assert "60 of these records have no departmentIds in the backup, so it does not come back" in planned.out
+        earlier = ("--records-of", tmp_path / "disabling.jsonl")
+        assert "with the status of their record: 60 Activated" in it.plan(*earlier).out
+        ran = it.restore(None, *earlier)
+        assert (ran.code, ran.summary["done"]) == (0, 60), ran
+        assert "60 records of the backup had no departmentIds" in ran.err
+        pool = it.served.pool
+        assert [pool.user(number)["status"] for number in pool.alive()] == ["Activated"] * 60
 
 
 def test_killed_while_it_derives(tmp_path: Path) -> None:

@@ -132,3 +132,24 @@ def test_a_wrong_key_is_neither_used_twice_nor_shown(bench: Bench) -> None:
     plan = bench.run("plan", "m1", key=None)
     assert (plan.code, "not signed in" in plan.out) == (0, True)
     assert bench.run("plan", "m1", options=("--sandbox",)).code == 2
+
+
+NO_POOL = """
+    def target(self, options):
+        from dataclasses import replace
+        from bulkdel_jobs.parts.target import always
+        found = super().target(options)
+        auth = found.make_auth(None, None, patience_s=1.0, clock=None)
+        return replace(found, make_auth=always(replace(auth, pool=None)))
+"""
+
+
+def test_a_sign_in_that_names_no_pool_is_compared_with_none(bench: Bench) -> None:
+    """The config protects a pool, and nothing tells whether it is that of the key."""
+    bench.source, bench.forum.members = SOURCE.rstrip() + "\n" + NO_POOL, {"m1", "kept"}
+    config = bench.folder / "config.toml"
+    config.write_text('[protect]\npools = ["another"]\n')
+    for command in ("plan", "run"):
+        ran = bench.run(command, "m1", options=("--config", config))
+        assert (ran.code, bench.forum.effects.total()) == (3, 0), ran
+        assert "names no pool" in ran.err

@@ -445,6 +445,22 @@ def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
         assert "not known which accounts" in ran.err
 
 
+def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) -> None:
+    """One of five addresses to keep belongs to a user whose record has no user id where it is read."""
+    kept = tmp_path / "vips.csv"
+    kept.write_text("Mail\n" + "\n".join(VIPS[:5]) + "\n")
+    with sandbox([*VIPS[:5], *OTHERS], "email") as served:
+        export = tmp_path / "e.txt"
+        export.write_text("".join(f"{id_}\n" for id_ in served.pool.user_ids("user_id")))
+        number = served.pool.find_alive("email", VIPS[0])
+        assert number is not None
+        served.pool.change(number, {"userId": {"value": "hidden"}}, "2025-06-01T00:00:00.000Z")
+        for command in ("plan", "run"):
+            ran = run_on(export, served, "--exclude", f"{kept}:Mail:email", ids=60, command=command)
+            assert (ran.code, served.pool.deleted) == (4, 0), ran.err
+            assert "1 of 5 records that the server returned have no id where it is read (user_id)" in ran.err
+
+
 @pytest.mark.parametrize("ending", ["xlsx", "parquet", "csv.gz"])
 def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending: str, tmp_path: Path) -> None:
     """Also an id that a spreadsheet would run, or with the mark of CSV before it. Only what was refused goes again."""

@@ -306,6 +306,31 @@ def test_two_accounts_under_one_id_are_both_copied_and_the_younger_decides() -> 
         )
 
 
+@pytest.mark.parametrize(
+    ("id_type", "user", "says"),
+    [
+        ("user_id", {"userId": "a"}, True),
+        ("user_id", {"email": "a@x.org"}, False),
+        ("user_id", {"userId": 5}, False),
+        ("email", {"userId": "a", "email": "a@x.org"}, True),
+        ("email", {"userId": "a"}, True),  # the API leaves an empty field out
+        ("email", {"userId": "a", "email": None}, True),
+        ("email", {"userId": "a", "email": {"value": "a@x.org"}}, False),
+        ("email", {"user": {"userId": "a", "email": "a@x.org"}}, False),
+        ("identity", {"userId": "a", "identities": []}, True),
+        ("identity", {"userId": "a"}, False),  # asked for with them, and without
+        ("sync_relation", {"userId": "a", "identities": ["lark:1"]}, False),
+    ],
+)
+def test_a_record_that_does_not_say_its_ids_is_told_from_one_without_any(
+    id_type: str, user: dict[str, Any], says: bool
+) -> None:
+    look_ups = UserLookUps(ID_TYPES[id_type])
+    assert look_ups.says_ids(user) is says
+    owner = look_ups.read_owner(Response(200, json.dumps({"statusCode": 200, "data": [user]}).encode())).data
+    assert (None in owner) is not says
+
+
 def test_a_record_without_the_id_that_was_asked_for_is_not_certain() -> None:
     look_ups = UserLookUps(ID_TYPES["email"])
     accounts, _ = look_ups.match(["u@x.org"], [{"userId": "a", "email": "boss@x.org"}])

@@ -607,8 +607,16 @@ async def test_a_control_needs_no_page_but_the_first_with_an_account() -> None:
     assert asked == [("list", ""), ("list", "2"), ("a", "")]
 
 
-@pytest.mark.parametrize(("last", "ids"), [(Page("a"), ["a", "a"]), (Page(status=403), None)])
+@pytest.mark.parametrize(("last", "ids"), [(Page("a"), ["a", "a"]), (Page(status=404), None)])
 async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page, ids: list[str] | None) -> None:
     pages = {"": Page("a", "2"), "2": Page((), "3"), "3": last}
     async with in_pages(pages.__getitem__) as (lookup, _):
         assert await lookup.owner("a", WorkerStatus()) == ids
+
+
+@pytest.mark.parametrize(("status", "halts"), [(403, True), (404, False), (400, False)])
+async def test_a_key_that_may_not_look_up_its_own_account_halts(status: int, halts: bool) -> None:
+    """A refusal of this id says that it is no account. A refusal of the key says nothing of it."""
+    async with in_pages(lambda _: Page(status=status)) as (lookup, _):
+        with pytest.raises(Halted) if halts else contextlib.nullcontext():
+            assert await lookup.owner("a", WorkerStatus()) == []

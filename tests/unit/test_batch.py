@@ -25,7 +25,16 @@ from bulkdel.core.batch import (
     planned_run,
     twins,
 )
-from bulkdel.core.log_entries import BatchConfirmed, BatchHeader, BatchRunEnded, Found, Session, Unreadable, stamp
+from bulkdel.core.log_entries import (
+    BatchConfirmed,
+    BatchHeader,
+    BatchPlanned,
+    BatchRunEnded,
+    Found,
+    Session,
+    Unreadable,
+    stamp,
+)
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_file import read_batch
@@ -112,6 +121,23 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.due([run("a"), run("b")], NOW) == {}
     both = ToConfirm.of([run("a"), run("b", digest="other")])
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
+
+
+def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
+    listed = {name: {"digest": "d", "ids": 5} for name in "abg"}
+    state = state_of(
+        BatchPlanned(stamp(NOW), 15, "list", listed),
+        confirmed(g="before"),
+        BatchRunEnded("T", "g", 4, {"rows": 6, "status": "halted"}),
+    )
+    runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", checkpoint_exists=False)]
+    due = state.due(runs, NOW)
+    assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
+    assert state.covered((15, "list"), runs, due, NOW + 86_400) == {"a"}
+    assert state.covered((15, "list"), runs, due, NOW + 86_401) == frozenset(), "after a day"
+    assert state.covered((14, "list"), runs, due, NOW) == frozenset(), "another number"
+    state.apply(confirmed(a="d"))
+    assert state.covered((15, "list"), runs, state.due(runs, NOW), NOW) == frozenset(), "it is confirmed already"
 
 
 def test_a_run_is_complete_until_the_file_describes_another() -> None:

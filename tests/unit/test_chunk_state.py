@@ -199,7 +199,7 @@ def test_an_unknown_id_costs_two_requests_and_nothing_else(maybe_applied: bool) 
     assert chunk_state.next_step() == Send(records(4)[1::2], 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [
-        ("done" if maybe_applied else "absent", ["u0", "u2"], None),
+        ("done", ["u0", "u2"], None) if maybe_applied else ("absent", ["u0", "u2"], "unproven"),
         ("done", ["u1", "u3"], None),
     ]
 
@@ -290,7 +290,7 @@ def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     chunk_state = ChunkState(chunk(3))
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up(found("u1", "u2"), proven=True)
-    assert told(chunk_state) == [("absent", ["u0"], None)]
+    assert told(chunk_state) == [("absent", ["u0"], "unproven")]
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u1", "u2")
     for id_ in ("u1", "u2"):
@@ -302,15 +302,21 @@ def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     assert left(chunk_state) == ([], [1, 2])
 
 
-def test_absent_is_unproven_when_ids_that_were_found_with_it_are_gone_after_a_lost_response() -> None:
-    """Was u1 deleted by the second request, or by the first one, so that the look-up lagged? Then u0 was, too."""
-    chunk_state = ChunkState(chunk(2))
+@pytest.mark.parametrize("there", [(), ("u1",), ("u1", "u2")])
+def test_an_id_that_is_gone_after_a_refusal_of_several_is_absent_and_unproven(there: tuple[str, ...]) -> None:
+    """The API may go through the ids in order, or delete some of them, whatever is still there."""
+    chunk_state = ChunkState(chunk(3))
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u1"), proven=True)
-    chunk_state.replied(LOST)
-    chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("done", ["u1"], None)]
+    chunk_state.looked_up(found(*there), proven=True)
+    gone = [id_ for id_ in ("u0", "u1", "u2") if id_ not in there]
+    assert told(chunk_state) == [("absent", gone, "unproven")]
+    alone = ChunkState(chunk(1))
+    alone.replied(NOT_FOUND)
+    alone.looked_up({}, proven=True)
+    assert told(alone) == [("absent", ["u0"], None)], "a request for one id that is refused has no effect"
+    first = ChunkState(chunk(3), look_first=True)
+    first.looked_up(found(*there), proven=True)
+    assert told(first) == [("absent", gone, None)], "seen before any request"
 
 
 def test_sent_alone_and_refused_as_unknown_it_is_refused_at_once() -> None:
@@ -473,7 +479,7 @@ def test_a_look_up_that_shows_half_a_deletion_proves_none_absent() -> None:
     chunk_state = ChunkState(chunk(3))
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up(found("u1"), proven=True)
-    assert told(chunk_state) == [("absent", ["u0", "u2"], None)]
+    assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven")]
     assert sent(chunk_state) == ["u1"]
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True)
@@ -550,7 +556,7 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
     assert told(chunk_state)[0] == (
         "absent" if why in {LookUpReason.UNKNOWN_ID, LookUpReason.FIRST} else "done",
         ["u1"],
-        None,
+        "unproven" if why is LookUpReason.UNKNOWN_ID else None,
     )
     steps = []
     while (step := chunk_state.next_step()) is not None:
@@ -641,7 +647,7 @@ def test_a_protected_record_is_never_sent(look_first: bool) -> None:
         chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({"u0": OLD, "u1": PROTECTED}, proven=True)
     assert chunk_state.spared == [records(3)[1]]
-    assert told(chunk_state) == [("absent", ["u2"], None)]
+    assert told(chunk_state) == [("absent", ["u2"], None if look_first else "unproven")]
     assert sent(chunk_state) == ["u0"]
     chunk_state.replied(OK)
     assert (chunk_state.next_step(), left(chunk_state)) == (None, ([], []))
@@ -660,6 +666,9 @@ def test_all_refused_but_the_protected_is_no_reason_to_halt() -> None:
 
 FAULTS = ("lost_before", "lost_unread", "lost_after", "500_after", "unsuccessful", "half_done", "html")
 CODES = ((400, 1), (499, None), (603, 7), (404, 2004))
+POLICIES = ("accept", "refuse", "partial", "in order")
+PARTLY = ("partial", "in order")
+"""Policies by which a request that is refused because of an unknown id has deleted known ones."""
 
 
 @dataclass(frozen=True)
@@ -728,6 +737,8 @@ class Server:
             return OK
         if policy == "partial":
             self._do(ids)
+        if policy == "in order":
+            self._do(ids[: next(at for at, i in enumerate(ids) if i not in self.alive)])
         return NOT_FOUND
 
     def send(self, ids: Sequence[int]) -> Decision:
@@ -822,7 +833,7 @@ def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
                 gone = i not in server.alive
                 assert i in server.confirmed or recreated or gone, "deleted: it is gone"
                 # A look-up that lagged may have seen an id that a refused request had deleted.
-                partly = scenario.policy == "partial" and scenario.lag > 0 and i in server.deleted
+                partly = scenario.policy in PARTLY and scenario.lag > 0 and i in server.deleted
                 assert i in server.confirmed or i in server.uncertain or partly, "deleted, and not absent"
                 assert i in server.deleted or i in server.uncertain or scenario.policy == "accept"
             case "absent":
@@ -854,7 +865,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         size,
         unknown,
         poisonous,
-        draw(st.sampled_from(("accept", "refuse", "partial"))),
+        draw(st.sampled_from(POLICIES)),
         draw(st.lists(st.sampled_from((None, *FAULTS)), max_size=12)),
         draw(st.lists(st.booleans(), max_size=4)),
         draw(st.booleans()),
@@ -885,6 +896,7 @@ def plausible(scenario: Scenario) -> Scenario:
 EXHAUSTED_WITHOUT_TAINT = Scenario(2, frozenset({0}), {1: (400, 1)}, "refuse", (None, *("lost_before",) * 4))
 UNKNOWN_AFTER_LOST = Scenario(5, frozenset({2}), {}, "refuse", ("lost_after",))
 PARTIAL = Scenario(5, frozenset({2}), {}, "partial")
+IN_ORDER = Scenario(5, frozenset({2}), {}, "in order")
 CULPRIT_NOT_FOUND = Scenario(9, frozenset(), {3: (404, 2004)}, "refuse")
 HALF_DONE = Scenario(8, frozenset(), {}, "refuse", ("half_done",))
 LAGGING = Scenario(4, frozenset({1}), {}, "partial", lag=200)
@@ -901,6 +913,7 @@ IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NE
 @example(EXHAUSTED_WITHOUT_TAINT)
 @example(UNKNOWN_AFTER_LOST)
 @example(PARTIAL)
+@example(IN_ORDER)
 @example(CULPRIT_NOT_FOUND)
 @example(HALF_DONE)
 @example(LAGGING)
@@ -938,7 +951,7 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
             assert kinds[i] == "absent" or accepted
         else:
             # One response that deletes some ids and refuses others: a deleted one looks as if it had never existed.
-            assert kinds[i] == "done" or (kinds[i] == "absent" and quiet.policy == "partial" and quiet.unknown)
+            assert kinds[i] == "done" or (kinds[i] == "absent" and quiet.policy in PARTLY and quiet.unknown)
 
 
 @pytest.mark.parametrize("culprits", [(17,), (0, 49), (0, 25, 49), (7, 8, 9)])
@@ -949,7 +962,7 @@ def test_culprits_cost_at_most_twenty_requests_each(culprits: tuple[int, ...], c
     assert sum(len(one.records) for one in chunk_state.settled if one.kind == "done") == 50 - len(culprits)
 
 
-@given(st.frozensets(st.integers(0, 49), min_size=1), st.sampled_from(("refuse", "partial")))
+@given(st.frozensets(st.integers(0, 49), min_size=1), st.sampled_from(("refuse", *PARTLY)))
 @settings(max_examples=examples(100), deadline=None)
 def test_unknown_ids_cost_at_most_two_requests(unknown: frozenset[int], policy: str) -> None:
     chunk_state, server = play(Scenario(50, unknown, policy=policy))
@@ -971,8 +984,8 @@ class NeverTainted(ChunkState):
 class AlwaysTainted(ChunkState):
     """Claims whatever is gone as deleted."""
 
-    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Records, *, all_gone: bool) -> None:
-        super()._gone(sub_chunk._replace(maybe_applied=True), why, gone, all_gone=all_gone)
+    def _gone(self, sub_chunk: SubChunk, gone: Records) -> None:
+        super()._gone(sub_chunk._replace(maybe_applied=True), gone)
 
 
 class ForgetsUnproven(ChunkState):
@@ -992,8 +1005,8 @@ class ForgetsCommas(ChunkState):
 class KeepsQuietAboutUnproven(ChunkState):
     """Says `absent` of what the API may have deleted before it refused the rest."""
 
-    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Records, *, all_gone: bool) -> None:
-        super()._gone(sub_chunk, why, gone, all_gone=False)
+    def _gone(self, sub_chunk: SubChunk, gone: Records) -> None:
+        super()._gone(sub_chunk._replace(shared=False), gone)
 
 
 class NeverSplitsAgain(ChunkState):

@@ -67,6 +67,26 @@ def test_a_record_is_created_when_the_answer_has_one_account_for_it(
     assert accepted(in_hand(ANN, BOB), rows(ANN, BOB), created) == made
 
 
+SOCIAL = {"identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("user", "created", "made"),
+    [
+        (SOCIAL, [SOCIAL | {"userId": "1"}], {"old 0": "1"}),
+        (SOCIAL, [{"userId": "1"}], {"old 0": "1"}),
+        (ANN, [{"userId": "1"}], {"old 0": "1"}),
+        pytest.param(SOCIAL, [{"userId": "1"}, {"userId": "2"}], {}, id="two accounts"),
+        pytest.param(SOCIAL, [{"userId": "old 0"}], {}, id="the old id"),
+        pytest.param(ANN, [EVE | {"userId": "3"}], {}, id="another user"),
+    ],
+)
+def test_the_answer_to_a_request_of_one_record_is_about_that_record(
+    user: User, created: Sequence[User], made: Mapping[str, str]
+) -> None:
+    assert accepted(in_hand(user), rows(user), created) == made
+
+
 def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_it() -> None:
     tally = Tally(IdSet(), succeeded=False)
     gone, kept = (ANN | {"departmentIds": [name, "there"]} for name in ("gone", "kept"))
@@ -122,3 +142,10 @@ def test_records_that_share_a_key_are_in_different_groups() -> None:
     chunk = in_hand(ANN, BOB, ANN | {"username": "another"}, {"username": "BOB "})
     groups = chunk.state.groups  # type: ignore[attr-defined]
     assert [list(group.ids) for group in groups] == [["old 0", "old 1"], ["old 2", "old 3"]]
+
+
+def test_records_without_a_key_are_sent_one_by_one() -> None:
+    """Users with a social sign-in alone: only the answer says which new user is which."""
+    chunk = in_hand(SOCIAL, ANN, SOCIAL, BOB)
+    groups = chunk.state.groups  # type: ignore[attr-defined]
+    assert [list(group.ids) for group in groups] == [["old 0"], ["old 1", "old 3"], ["old 2"]]

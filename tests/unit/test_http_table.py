@@ -127,9 +127,8 @@ def test_an_id_may_be_a_number_in_the_body() -> None:
     (request,) = job.target(TargetOptions()).action(number).calls(records("7", "-9007199254740993"))
     assert json.loads(request.body or b"")["ids"] == [7, -9007199254740993]
     check = ReadOptions(number, job.id_types, id_pattern=".*").id_check()
-    assert [check.check(id_) == id_ for id_ in ("0", "7", "07", "1e3", "7.0", "", "x", "9" * 19)] == [True, True] + [
-        False
-    ] * 6
+    good, bad = ("0", "7", "-7"), ("-0", "07", "1e3", "7.0", "", "x", "9" * 19)
+    assert [check.check(id_) == id_ for id_ in (*good, *bad)] == [True] * len(good) + [False] * len(bad)
 
 
 def test_a_body_beside_an_id_in_the_path() -> None:
@@ -143,6 +142,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (ONE, {"path": None}, "path", "missing"),
     (ONE, {"path": 3}, "path", "not a text"),
     (ONE, {"path": "/users/%2e%2e/{id}"}, "path", "no segment"),
+    (ONE, {"headers": {"x-user": "{id}"}}, "headers.x-user", "in the path or in the body"),
     (ONE, {"done": "absent"}, "done", "another outcome"),
     (ONE, {"done": "remaining"}, "done", "another outcome"),
     (ONE, {"statuses": {"settled": []}}, "statuses.settled", "missing"),
@@ -242,7 +242,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (ONE + LOOK_UP, {"administrators": {"path": "/admins/{id}"}}, "[http.administrators] path", "no id"),
     (ONE + LOOK_UP, {"administrators": {"path": "/admins", "query": {"id": "{id}"}}}, "path", "no id"),
     (ONE + LOOK_UP, {"administrators": {"list_at": "x"}}, "[http.administrators] path", "missing"),
-    (ONE + LOOK_UP, {"administrators": {"path": "/admins", "id": "x"}}, "id", "not known"),
+    (ONE + LOOK_UP, {"administrators": {"path": "/admins", "name": "x"}}, "name", "not known"),
     (ONE, {"administrators": {"path": "/admins"}}, "[http.administrators] path", "needs [http.look_up]"),
 ]
 
@@ -404,7 +404,7 @@ def test_look_ups_by_a_list_call_without_pages() -> None:
 
 @pytest.mark.parametrize("text", [ONE + LOOK_UP, ONE + BY_LIST])
 def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
-    """Of the administrators one page is read, also where the look-ups have more."""
+    """Of the administrators one page with one of them is read, also where the look-ups have more."""
     administrators = {"path": "/groups/1/members", "query": {"role": "admin"}, "list_at": "staff"}
     paths = {"look_up__created_at": "made", "look_up__last_seen_at": "seen.at", "look_up__status": "active"}
     following = {"look_up__next": {"page": "p", "total": "total"}} if text == ONE + BY_LIST else {}
@@ -417,9 +417,24 @@ def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
     listing = look_ups.administrators()
     assert listing == Request("GET", "/v1/groups/1/members", (("role", "admin"),))
     response = Response(200, b'{"staff":[{"id":"b"},{"id":"a"},{"name":"no id"}]}')
-    assert look_ups.read_administrators(response) == Decision(NextStep.SETTLED, data=["b", "a"])
-    assert look_ups.next_page(listing, response, 2) is None
-    assert look_ups.read_administrators(Response(200, b"{}")).next_step is NextStep.HALT
+    assert look_ups.read_administrators(response) == Decision(NextStep.SETTLED, data=["b", "a", None])
+    assert look_ups.next_page(listing, response, 3) is None
+    for body in (b"{}", b'{"staff":null}', b'{"staff":["a"]}', b'{"staff":{"id":"a"}}'):
+        assert look_ups.read_administrators(Response(200, body)).next_step is NextStep.HALT
+    assert look_ups.read_administrators(Response(200, b'{"staff":[]}')) == Decision(NextStep.SETTLED, data=[])
+
+
+def test_an_empty_page_of_administrators_with_more_behind_it_is_not_the_whole_list() -> None:
+    administrators = {"path": "/groups/1/members", "list_at": "items"}
+    following = {"cursor": "after", "at": "next"}
+    job = HttpJob().configured(table(ONE + BY_LIST, look_up__next=following, administrators=administrators))
+    look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
+    assert look_ups is not None
+    listing = look_ups.administrators()
+    assert listing is not None
+    page = look_ups.next_page(listing, Response(200, b'{"items":[],"next":"c"}'), 0)
+    assert page == listing._replace(query=(("after", "c"),))
+    assert look_ups.next_page(page, Response(200, b'{"items":[],"next":null}'), 0) is None
 
 
 def test_a_table_without_them_has_none() -> None:
@@ -488,3 +503,8 @@ def test_what_is_looked_up_is_pinned() -> None:
     """A guard compares what a look-up returns: with another field it would spare other accounts."""
     job = HttpJob().configured(table(ONE + LOOK_UP, look_up__last_seen_at="seen"))
     assert job.pinned["[http] look_up"]["last_seen_at"] == "seen"
+    control = {"list": "/users", "list_query": {"limit": "10"}, "list_at": "items"}
+    assert job.verdicts["[http] control"] == control, "it may be corrected, and is confirmed anew"
+    assert not control.keys() & job.pinned["[http] look_up"].keys()
+    by_list = HttpJob().configured(table(ONE + BY_LIST))
+    assert by_list.pinned["[http] look_up"]["list_at"] == "items", "the look-ups have their list there too"

@@ -18,6 +18,7 @@ from bulkdel.core.log_entries import (
     Annotation,
     BatchConfirmed,
     BatchHeader,
+    BatchPlanned,
     BatchRunEnded,
     Change,
     Changed,
@@ -98,6 +99,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
     st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
     st.builds(BatchHeader, TEXT, TEXT, TEXT),
+    st.builds(BatchPlanned, TEXT, COUNT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
     st.builds(BatchConfirmed, TEXT, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
     st.builds(BatchRunEnded, TEXT, TEXT, COUNT, OBJECT),
     HEADERS,
@@ -198,6 +200,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
     "found": to_json(Found("T", "gone", ((0, 5),))),
     "batch": to_json(BatchHeader("t", "T", "night.toml")),
+    "planned": to_json(BatchPlanned("T", 5, "d", {"a": {"digest": "x", "ids": 5}})),
     "confirmed": to_json(BatchConfirmed("T", 5, "d", "typed", "me", {"a": {"ids": 5}})),
     "run_ended": to_json(BatchRunEnded("T", "a", 0, {"status": "complete"})),
 }

@@ -342,7 +342,8 @@ def test_a_record_matches_the_id_that_stands_in_it() -> None:
 @pytest.mark.parametrize(
     ("body", "step"),
     [
-        (b'{"Resources":[{"id":"1"},{"id":2},{"name":"x"}]}', NextStep.SETTLED),
+        (b'{"Resources":[{"id":"1"},{"id":2},{"id":".."}]}', NextStep.SETTLED),
+        (b'{"Resources":[{"id":"1"},{"user":{"id":2}}]}', NextStep.HALT),
         (b"{}", NextStep.HALT),
         (b"[]", NextStep.HALT),
     ],

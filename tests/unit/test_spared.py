@@ -16,6 +16,7 @@ from bulkdel.core.guards import (
     Guards,
     Judged,
     Spared,
+    untold,
 )
 from bulkdel.job import NEVER, Account
 
@@ -50,6 +51,21 @@ def test_a_missing_field_is_no_answer(fact: str, guard: Guard) -> None:
     for records in ([lacks], [lacks, OLD], [Facts(100.0, 201.0, "x"), lacks]):
         assert ALL.judge(records) == Judged(missing=guard)
         assert ALL.only(guard).judge(records) == Judged(missing=guard)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ([], None),  # an honest empty list
+        (["a", ""], None),
+        (["a", None], "1 of 2 records that the server returned have no id where it is read"),
+        ([None], "1 of 1 records that the server returned have no id where it is read"),
+    ],
+)
+def test_a_list_with_a_record_that_does_not_say_what_is_compared_is_no_list(
+    told: list[str | None], why: str | None
+) -> None:
+    assert untold(told) == why
 
 
 def test_an_account_is_spared_when_one_of_its_records_is() -> None:

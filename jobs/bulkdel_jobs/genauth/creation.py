@@ -17,7 +17,7 @@ from typing import Any
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, LookUps
@@ -268,7 +268,8 @@ class KeyLookUps(UserLookUps):
 
     def _shares(self, id_: str, name: str, own: Sequence[str]) -> bool:
         """Whether the key of this kind may be one of `own`."""
-        return IdSet(KEY_TYPES[name], self._keys[id_].get(name, ())).meets_any(own)
+        keys = self._keys[id_].get(name, ())
+        return any(one_by_forms(KEY_TYPES[name], key, other) for key in keys for other in own)
 
     def _account(self, id_: str, user: User, *, certain: bool) -> Account:
         shared, lacking, keys, user_id = list[str](), list[str](), Keys.ALL, user.get("userId")

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 import orjson
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, read_list, read_listed, read_success
@@ -31,6 +31,9 @@ LIST_MAX = 50
 IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
 """Parts of a record that get-user-batch leaves out by default."""
+
+PARTS = {"withCustomData": "customData", "withIdentities": "identities", "withDepartmentIds": "departmentIds"}
+"""The field of a record that each of them asks for."""
 
 FIELDS: Mapping[str, str] = {"last_seen_at": "lastLogin", "created_at": "createdAt", "status": "status"}
 """The fields of a record that the guards compare: `bulkdel.job.LookUps.fields`."""
@@ -140,6 +143,11 @@ class UserLookUps(LookUps):
         """See `bulkdel.job.LookUps`."""
         return FIELDS
 
+    @property
+    def parts(self) -> Sequence[str]:
+        """See `bulkdel.job.LookUps`."""
+        return [PARTS[name] for name, _ in self._paths.full]
+
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.
 
@@ -203,7 +211,8 @@ class UserLookUps(LookUps):
         decision = read_list(response)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        return decision._replace(data=[own for user in decision.data for own in self._ids_of(user)])
+        owns = (self._ids_of(user) if self.says_ids(user) else [None] for user in decision.data)
+        return decision._replace(data=list(chain.from_iterable(owns)))
 
     def state_calls(self, account: Account) -> Sequence[Request]:
         """The requests that tell whether the account is in the target state. It is when all of its records are."""
@@ -229,6 +238,16 @@ class UserLookUps(LookUps):
         """The ids of a user, in full."""
         return _full_phones(record) if self._id_type.name == "phone" else self._ids_of(record)
 
+    def says_ids(self, record: Mapping[str, Any]) -> bool:
+        """See `bulkdel.job.LookUps`. The API leaves out a text that is empty, and no other field."""
+        field = _FIELD_OF[self._id_type.name]
+        if not _strings(record.get("userId")):
+            return False
+        if field == _IDENTITIES:
+            listed = record.get(field)
+            return isinstance(listed, list) and all(isinstance(identity, dict) for identity in listed)
+        return isinstance(record.get(field), str | None)
+
 
 class _LookedUpIds:
     """The ids of one look-up, found by the forms of what may be the same (`IdType.forms`)."""
@@ -250,7 +269,7 @@ class _LookedUpIds:
             whole, *shortened = self._id_type.forms_of(id_)
             for ids in (self._whole[whole], self._shortened[whole], *(self._whole[form] for form in shortened)):
                 matching.update(dict.fromkeys(ids))
-        one_account = all(IdSet(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
+        one_account = all(one_by_forms(self._id_type, one, other) for one, other in combinations(matching, 2))
         return list(matching) if one_account else []
 
 
@@ -311,7 +330,7 @@ def _full_phones(user: Mapping[str, Any]) -> list[str]:
 
 
 def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
-    identities = user.get("identities")
+    identities = user.get(_IDENTITIES)
     return [
         f"{provider}:{own}"
         for identity in (identities if isinstance(identities, list) else ())
@@ -334,3 +353,16 @@ _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "sync_relation": lambda user: _identities(user, "provider", "type"),
 }
 """The ids of one type that a user record has."""
+
+_IDENTITIES = "identities"
+
+_FIELD_OF: Mapping[str, str] = {
+    "user_id": "userId",
+    "phone": "phone",
+    "email": "email",
+    "username": "username",
+    "external_id": "externalId",
+    "identity": _IDENTITIES,
+    "sync_relation": _IDENTITIES,
+}
+"""The field of a user record in which they stand."""

@@ -6,27 +6,10 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+from bulkdel.core.alike import phone_forms
 from bulkdel.core.id_type import IdType
 
 _HEX24 = r"[0-9a-f]{24}"
-
-_NO_DIGIT = re.compile(r"[^0-9]+")
-
-COUNTRY_CODE_MAX = 3
-"""Digits of a country code, at most (ITU-T E.164)."""
-
-
-def phone_forms(id_: str) -> tuple[str, ...]:
-    """The digits of a number, then what is left of them without a country code of 1, 2 or 3 digits.
-
-    The plus, an international prefix `00` and a trunk prefix `0` come off first. So `+8613800000004`, `8613800000004`
-    and `13800000004` may be one number; `+8613800000004` and `+113800000004` differ in their country codes. Zeros after
-    the country code come off too: some countries keep one, so `+2250712345678` and `0712345678` may be one number.
-    Spaces and hyphens do not count; only an `--id-pattern` lets them in.
-    """
-    digits = _NO_DIGIT.sub("", id_).lstrip("0")
-    shortened = (digits[cut:].lstrip("0") for cut in range(1, COUNTRY_CODE_MAX + 1))
-    return (digits, *filter(None, shortened))
 
 
 def email_forms(id_: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
 from bulkdel_jobs.http.body import ID, Places, filled_body, places_of
 from bulkdel_jobs.http.credentials import Credentials, read_auth
-from bulkdel_jobs.http.look_up import read_look_ups
+from bulkdel_jobs.http.look_up import control_keys, read_look_ups
 from bulkdel_jobs.http.reading import Table
 from bulkdel_jobs.parts.answers import AnswerList, read_answers
 from bulkdel_jobs.parts.json_values import is_one_of
@@ -71,7 +71,7 @@ class Description:
 
     host: None when only --host names it. base: the path below it that all requests share, and a part of the pool.
     in_path: whether the id stands in the path. chunk_size: ids in one request, at most. verb, done: the job's words.
-    pinned: what is sent and what is looked up, by the names of the table.
+    pinned: what is sent and what is looked up, by the names of the table. verdicts: what the responses mean.
     """
 
     host: str | None
@@ -85,6 +85,7 @@ class Description:
     action: TableAction
     look_ups: OneByOneLookUps | None
     pinned: Mapping[str, Any]
+    verdicts: Mapping[str, Any]
 
 
 def describe(value: Any) -> Description:
@@ -115,7 +116,8 @@ def describe(value: Any) -> Description:
     if "answers" not in table and chunk_size > 1:
         why = "where the body says what happened to each id; [] when a success is one for all ids of the request"
         raise table.fault("answers", f"is missing: {why}")
-    answers = tuple(map(_answers, table.tables("answers")))
+    answer_tables = table.tables("answers")
+    answers = tuple(map(_answers, answer_tables))
     if answers and in_path:
         raise table.fault("answers", "are for requests of several ids")
     if verb == DELETE and any(Verdict.ALREADY in {*one.verdicts, one.otherwise} for one in answers):
@@ -123,10 +125,12 @@ def describe(value: Any) -> Description:
     look_up, administrators = table.table("look_up"), table.table("administrators")
     if administrators is not None and look_up is None:
         raise administrators.fault("path", "needs [http.look_up], which says where the id stands in a record")
-    look_ups = None
+    look_ups, looked = None, dict[str, Any]()
     if look_up is not None:
         deletes = verb == DELETE
         look_ups = read_look_ups(look_up, base, IDS_MAX, deletes=deletes, administrators=administrators)
+        looked = look_up.taken
+    of_control = frozenset() if look_ups is None else control_keys(look_ups)
     table.end(KEYS)
     named = {
         "method": request.method,
@@ -136,7 +140,16 @@ def describe(value: Any) -> Description:
         "body": body,
         "verb": verb,
         # What a look-up shows decides which accounts are spared (guards) and what became of rows in doubt.
-        **{name: taken for name, taken in table.taken.items() if name in {"look_up", "administrators"}},
+        **({"look_up": {name: each for name, each in looked.items() if name not in of_control}} if looked else {}),
+        **({} if administrators is None else {"administrators": administrators.taken}),
+    }
+    # What counts as done, absent or refused, and as a proof. Pace (pause_s) and credentials (auth) may always change.
+    verdicts = {
+        "statuses": table.taken["statuses"],
+        "answers": [each.taken for each in answer_tables],
+        "chunk_size": chunk_size,
+        "done": done,
+        **({"control": {name: each for name, each in looked.items() if name in of_control}} if looked else {}),
     }
     return Description(
         host=host,
@@ -150,6 +163,7 @@ def describe(value: Any) -> Description:
         action=TableAction(request, body, statuses, answers),
         look_ups=look_ups,
         pinned={f"[http] {name}": each for name, each in named.items()},
+        verdicts={f"[http] {name}": each for name, each in verdicts.items()},
     )
 
 
@@ -160,7 +174,9 @@ def _request(table: Table, base: str) -> Request:
     for name, value in query:
         if PLACEHOLDER in name or PLACEHOLDER in value:
             raise table.fault(f"query.{name}", "an id stands in the path or in the body")
-    for name, _ in headers:
+    for name, value in headers:
+        if PLACEHOLDER in name or PLACEHOLDER in value:
+            raise table.fault(f"headers.{name}", "an id stands in the path or in the body")
         if name.lower() in {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}:
             raise table.fault(f"headers.{name}", "is set by the program")
     return Request(method, f"{base}{path}", query, None, headers)

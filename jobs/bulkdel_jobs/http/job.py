@@ -16,7 +16,7 @@ from bulkdel.http.transport import check_host
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, TableAction, describe
 from bulkdel_jobs.parts.look_ups import ListLookUps
-from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME
+from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, PLACEHOLDER, SEGMENT, UNUSABLE
 from bulkdel_jobs.parts.target import ApiTarget, pool_of
 
 BODY_ID = IdType("body_id", shape_text="never given out again")
@@ -24,12 +24,17 @@ BODY_NAME = IdType("body_name", shape_text="may be given out again", reusable=Tr
 BODY_NUMBER = IdType(
     "body_number",
     shape_text="a whole number, never given out again",
-    never=re.compile(r"(?!-?(?:0|[1-9][0-9]{0,17})\Z).*", re.DOTALL),
-    never_text="a whole number without leading zeros",
+    never=re.compile(r"(?!(?:0|-?[1-9][0-9]{0,17})\Z).*", re.DOTALL),
+    never_text="a whole number without leading zeros, and not -0",
 )
 
 IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
 IN_BODY = {id_type.name: id_type for id_type in (BODY_ID, BODY_NAME, BODY_NUMBER)}
+LOOKED_UP_BY_PATH = {
+    name: replace(id_type, never=id_type.never or UNUSABLE, never_text=id_type.never_text or SEGMENT)
+    for name, id_type in IN_BODY.items()
+}
+"""Ids of a body whose look-ups have them in the path. A whole number can always be a segment."""
 
 PAGE = "docs/http-job.md describes it"
 
@@ -67,11 +72,13 @@ class HttpJob(Job):
         self.summary = f"{description.action.request.method} {description.action.request.path}"
         self.chunk_max = description.chunk_size
         self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb, noun=ACCOUNT)
-        self.id_types = IN_PATH if description.in_path else IN_BODY
+        by_path = description.look_ups is not None and PLACEHOLDER in description.look_ups.one.path
+        self.id_types = IN_PATH if description.in_path else LOOKED_UP_BY_PATH if by_path else IN_BODY
         self.id_type_default = next(iter(self.id_types))
         if verb != DELETE:
             self.target_state = TargetState(reached=done, not_reached=f"not {done}", absence_reaches=False)
         self.pinned = description.pinned
+        self.verdicts = description.verdicts
 
     def configured(self, table: Mapping[str, Any]) -> Job:
         """See `bulkdel.job.Job`."""

@@ -10,7 +10,13 @@ from bulkdel_jobs.parts.look_ups import ListLookUps, OneByOneLookUps
 from bulkdel_jobs.parts.pages import ByCursor, ByLink, ByNumber, Pages
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
 
-KEYS = "path, query, chunk_size, next, id, list, list_query, list_at, state, reached, created_at, last_seen_at, status"
+KEYS = (
+    "path, query, chunk_size, next, id, list, list_query, list_at, list_id, state, reached, created_at, last_seen_at, "
+    "status"
+)
+
+CONTROL = frozenset({"list", "list_query", "list_id"})
+"""The keys of the control. It proves what look-ups can see, and decides of no id what becomes of it."""
 
 
 def read_look_ups(
@@ -50,6 +56,7 @@ def read_look_ups(
         "listing": Request("GET", f"{base}{listing}", listing_query),
         "id_field": table.text("id", "id") or "id",
         "list_at": list_at,
+        "list_id": table.text("list_id"),
         "state": state,
         "reached": tuple(reached or ()),
         "created_at": table.text("created_at"),
@@ -62,15 +69,24 @@ def read_look_ups(
     return ListLookUps(**found, at_once=at_once or 1, pages=pages) if in_query else OneByOneLookUps(**found)
 
 
+def control_keys(look_ups: OneByOneLookUps) -> frozenset[str]:
+    """The keys of the table that only the control has. The list call of look-ups has its list at `list_at` too."""
+    return CONTROL if isinstance(look_ups, ListLookUps) else CONTROL | {"list_at"}
+
+
 def _administrators(table: Table, base: str) -> dict[str, Any]:
-    """The request that lists administrators, and the place of the list in its response."""
+    """The request that lists administrators, and the places of the list in its response and of the id in a record."""
     path = table.checked("path", check_path, table.needed("path"))
     query = table.texts("query")
     if PLACEHOLDER in path or any(PLACEHOLDER in text for pair in query for text in pair):
         raise table.fault("path", "has no id in it: it lists the administrators")
-    list_at = table.text("list_at", "") or ""
-    table.end("path, query and list_at")
-    return {"administrator_list": Request("GET", f"{base}{path}", query), "administrators_at": list_at}
+    list_at, id_field = table.text("list_at", "") or "", table.text("id")
+    table.end("path, query, list_at and id")
+    return {
+        "administrator_list": Request("GET", f"{base}{path}", query),
+        "administrators_at": list_at,
+        "administrator_id": id_field,
+    }
 
 
 def _pages(table: Table, list_at: str, taken: set[str]) -> Pages:

@@ -70,8 +70,9 @@ async def check_administrators(lab: Lab, look_ups: LookUps) -> None:
     if (request := look_ups.administrators()) is None:
         return
     with lab.findings.watch("guards/administrators"):
-        listed: list[str] = list(await lab.read(request, look_ups.read_administrators))[:CONTROLS]
-        found = await lab.find(listed) if listed else {}
+        listed: list[str | None] = list(await lab.read(request, look_ups.read_administrators))[:CONTROLS]
+        named = [id_ for id_ in listed if id_ is not None]
+        found = await lab.find(named) if named else {}
         seen = f"{len(listed)} listed, {len(found)} of them found by a look-up"
         advice = "read_administrators() returns the ids of administrators as a look-up takes them"
         lab.findings.add("guards/administrators", ok=bool(found) or not listed, seen=seen, advice=advice)

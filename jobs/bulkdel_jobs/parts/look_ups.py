@@ -25,11 +25,13 @@ class OneByOneLookUps(LookUps):
     """`bulkdel.job.LookUps` by a path with the id in it.
 
     one: the request for one id, with `{id}` in its path. listing: the request that lists some accounts.
-    id_field: path of the id in a record. list_at: path of the list in the response to `listing`.
+    id_field: path of the id in a record. list_at: path of the list in the response to `listing`. list_id: path of the
+    id in a record of that list; None when it is `id_field`.
     state: path of the state in a record, and reached: its values in the target state; without it every record that
     exists is not in the target state. created_at, last_seen_at: paths of the times at which the account was made, and
-    of its last sign-in. status: path of its status. administrator_list: the request that lists administrators, and
-    administrators_at: path of the list in its response.
+    of its last sign-in. status: path of its status. administrator_list: the request that lists administrators,
+    administrators_at: path of the list in its response, and administrator_id: path of the id in a record of that list;
+    None when it is that of `listing`.
     statuses: what the statuses of `one` mean; absent: there is no such account.
     """
 
@@ -37,6 +39,7 @@ class OneByOneLookUps(LookUps):
     listing: Request
     id_field: str = "id"
     list_at: str = ""
+    list_id: str | None = None
     state: str | None = None
     reached: tuple[str | int | bool, ...] = ()
     created_at: str | None = None
@@ -44,6 +47,7 @@ class OneByOneLookUps(LookUps):
     status: str | None = None
     administrator_list: Request | None = None
     administrators_at: str = ""
+    administrator_id: str | None = None
     statuses: Statuses = FOUND
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
@@ -83,8 +87,17 @@ class OneByOneLookUps(LookUps):
         return self.listing
 
     def read_control(self, response: Response) -> Decision:
-        """See `bulkdel.job.LookUps`."""
-        return self._listed(response, self.list_at)
+        """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer.
+
+        An id that cannot be in a path cannot be looked up.
+        """
+        field = self.list_id or self.id_field
+        decision = _ids(response, self.list_at, field)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        if None in decision.data:
+            return Decision(NextStep.HALT, reason=_without_id(field))
+        return decision._replace(data=[id_ for id_ in decision.data if not UNUSABLE.fullmatch(id_)])
 
     def owner(self, user: str) -> Request:
         """See `bulkdel.job.LookUps`."""
@@ -103,16 +116,7 @@ class OneByOneLookUps(LookUps):
 
     def read_administrators(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`."""
-        return self._listed(response, self.administrators_at)
-
-    def _listed(self, response: Response, list_at: str) -> Decision:
-        """Decide on a list of accounts: SETTLED with their ids."""
-        decision = _records(response, list_at)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        ids = (id_at(each, self.id_field) for each in decision.data)
-        # An id that cannot be in a path cannot be looked up.
-        return decision._replace(data=[id_ for id_ in ids if id_ is not None and not UNUSABLE.fullmatch(id_)])
+        return _ids(response, self.administrators_at, self.administrator_id or self.list_id or self.id_field)
 
     def _account(self, id_: str, record: Mapping[str, Any]) -> Account:
         created_at = None if self.created_at is None else epoch_s(value_at(record, self.created_at))
@@ -154,12 +158,12 @@ class ListLookUps(OneByOneLookUps):
         """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer."""
         decision = _records(response, self.list_at)
         if decision.next_step is NextStep.SETTLED and any(id_at(each, self.id_field) is None for each in decision.data):
-            return Decision(NextStep.HALT, reason=f"the list call returned a record without an id at {self.id_field!r}")
+            return Decision(NextStep.HALT, reason=_without_id(self.id_field))
         return decision
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
-        """See `bulkdel.job.LookUps`. Of the administrators the first page suffices."""
-        if self.pages is None or request == self.administrator_list:
+        """See `bulkdel.job.LookUps`. Of the administrators the first page with one of them suffices."""
+        if self.pages is None or (request == self.administrator_list and found):
             return None
         return self.pages.next_page(self.host, request, response, found)
 
@@ -188,6 +192,18 @@ def grouped(ids: Sequence[str], name: str, at_once: int, query_max: int = URL_MA
         length += cost
     if group:
         yield group
+
+
+def _without_id(path: str) -> str:
+    return f"the list call returned a record without an id at {path!r}"
+
+
+def _ids(response: Response, list_at: str, id_field: str) -> Decision:
+    """Decide on a list of accounts: SETTLED with their ids, None for a record without one."""
+    decision = _records(response, list_at)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    return decision._replace(data=[id_at(each, id_field) for each in decision.data])
 
 
 def _records(response: Response, list_at: str) -> Decision:

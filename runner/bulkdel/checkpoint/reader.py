@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from bulkdel.core.log_entries import (
     LINE_START,
     Annotation,
+    BatchPlanned,
     Damaged,
     Entry,
     Header,
@@ -396,7 +397,9 @@ class Reader(Generic[F]):
         if Annotation in types and not annotates:
             raise Unreadable("an annotation shares its line with another entry")
         if nonce != self._nonce or annotates is not self._annotates:
-            begins = annotates or (bool(entries) and isinstance(entries[0], Session) and entries[0].event == "start")
+            first = entries[0] if entries else None
+            begins = annotates or isinstance(first, BatchPlanned)
+            begins = begins or (isinstance(first, Session) and first.event == "start")
             if self.seq and (nonce in self._nonces or not begins):
                 raise Damaged("it belongs to another session than the line before it")
             self._nonces.add(nonce)

@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from bulkdel.parent import end_with_parent
+
 INTERRUPTED = 130
 
 GARBAGE_MIN = 10_000
@@ -20,6 +22,10 @@ A run makes a hundred objects a chunk and hardly a cycle. With the default, the 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
+    as_usual = signal.getsignal(signal.SIGINT)
+    if as_usual is signal.default_int_handler:
+        # An exception during an import may come out as another one, and the exit code would be 1.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     # `run` and `verify` print progress at this signal. By default it ends a process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # A process inherits which signals are blocked, and Ray blocks SIGINT: a run on its node would not drain.
@@ -28,10 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(GARBAGE_MIN)
     _forbid_core_dumps()
     _fill_streams()
-    try:
-        from bulkdel.cli.app import run_app  # a signal may come during the import
+    words = list(sys.argv[1:] if argv is None else argv)
+    end_with_parent(drains=words[:1] == ["run"])
+    from bulkdel.cli.app import run_app  # it takes its time, so a signal may come
 
-        code = run_app(list(sys.argv[1:] if argv is None else argv))
+    try:
+        signal.signal(signal.SIGINT, as_usual)
+        code = run_app(words)
     except KeyboardInterrupt:
         return INTERRUPTED
     _ignore_signals()

@@ -37,7 +37,7 @@ from bulkdel.core.batch import (
     planned_run,
     twins,
 )
-from bulkdel.core.log_entries import BatchConfirmed, BatchRunEnded, Session, stamp
+from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunEnded, Session, stamp
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
@@ -138,6 +138,8 @@ def plan(arguments: BatchArguments) -> int:
     to_confirm = ToConfirm.of([run for run in planned if run.name in due])
     shown = replace(arguments, json=False)
     command = _confirming(shown, to_confirm) if due else shown.line
+    if due:
+        _keep_plan(batch, planned, to_confirm)
     if arguments.json:
         result(json.dumps(plan_values(planned, due, to_confirm, command)))
     else:
@@ -148,6 +150,23 @@ def plan(arguments: BatchArguments) -> int:
         elif any(not run.trouble for run in planned):
             result(f"Every run that can begin is confirmed. To go on:\n  {command}")
     return first_that_applies(run.exit for run in planned if run.trouble)
+
+
+def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> None:
+    """Write the list of plans to the log of the batch, so that each of them can be confirmed by itself."""
+    runs = {run.name: {"digest": run.digest, "ids": run.ids} for run in planned if run.name in to_confirm.runs}
+    entry = BatchPlanned(_now(), to_confirm.ids, to_confirm.digest, runs)
+
+    async def keep() -> None:
+        log = open_batch_log(batch.log, batch.path, _now())
+        log.enqueue(entry)
+        await log.flush()
+        await log.aclose()
+
+    try:
+        asyncio.run(keep())
+    except (FileFailed, NotAcceptable) as error:  # a batch is under way, or nothing can be written here
+        say(f"This plan is not kept, so it confirms all of these runs or none: {error}", "batch.plan_not_kept")
 
 
 def run(arguments: BatchArguments) -> int:
@@ -228,7 +247,8 @@ class Night:
                 on_batch_page(self._address, seen),
             ):
                 planned = await self._plan(state, keeper)
-                confirmed = await self._confirm(planned, state)
+                confirmed, left = await self._confirm(planned, state)
+                planned = [_not_confirmed(run, left[run.name]) if run.name in left else run for run in planned]
                 if log is None:
                     log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
                 log.enqueue(Session("start", _now(), "", {**process_facts(os.getpid()), "runs": len(batch.runs)}))
@@ -288,8 +308,14 @@ class Night:
         )
         return planned
 
-    async def _confirm(self, planned: Sequence[PlannedRun], state: BatchState) -> BatchConfirmed | None:
-        """Compare the options with the plan, or ask on the terminal; None when nothing is due. Raises NotConfirmed."""
+    async def _confirm(
+        self, planned: Sequence[PlannedRun], state: BatchState
+    ) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
+        """Compare the options with the plan, or ask on the terminal.
+
+        Returns the confirmation, None when nothing was confirmed, and the runs that are left unconfirmed. Raises
+        NotConfirmed when no run can begin.
+        """
         arguments, due = self._arguments, state.due(planned, time.time())
         to_confirm, given = _to_confirm(planned, due), (arguments.confirm, arguments.plan)
         line = _confirming(arguments, to_confirm)
@@ -299,16 +325,20 @@ class Night:
             raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
         if not due:
             everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation])
-            if arguments.plan is not None and given not in {*state.given, (everything.ids, everything.digest)}:
+            known = {*state.given, *state.planned, (everything.ids, everything.digest)}
+            if arguments.plan is not None and given not in known:
                 raise NotConfirmed(
                     "not confirmed: --confirm and --plan are not those of a plan of this batch, and every run that can "
                     f"begin is confirmed already. Nothing was sent. Without them:\n  {arguments.line}"
                 )
-            return None
-        how = How.OPTIONS
-        if arguments.plan is None:
-            if sys.stdin is None or not sys.stdin.isatty():
+            return None, {}
+        how, covered = How.OPTIONS, frozenset(due)
+        confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
+        if arguments.plan is None and (sys.stdin is None or not sys.stdin.isatty()):
+            if not confirmed_before:
                 raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
+            covered = frozenset()
+        elif arguments.plan is None:
             total = f"{counted(to_confirm.ids, 'id')} of {counted(len(due), 'run')}"
             say(f"\n{total} will be sent: {due_words(due)}.", "question")
             if (typed := await line_typed("number of ids", str(to_confirm.ids))) != str(to_confirm.ids):
@@ -318,18 +348,33 @@ class Night:
                 )
             how = How.TYPED
         elif given != (to_confirm.ids, to_confirm.digest):
-            raise NotConfirmed(
-                f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
-                f"{due_words(due)}. Nothing was sent. If this plan is what you want:\n  {line}"
+            assert arguments.confirm is not None  # both are given
+            listed = arguments.confirm, arguments.plan
+            covered = state.covered(listed, planned, due, time.time())
+            if listed not in {*state.given, *state.planned} or not (covered or confirmed_before):
+                raise NotConfirmed(
+                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
+                    f"{due_words(due)}. Nothing was sent. If this plan is what you want:\n  {line}"
+                )
+        left = {name: why for name, why in due.items() if name not in covered}
+        if left:
+            others = _confirming(replace(arguments, json=False), _to_confirm(planned, left))
+            names = ", ".join(f"{name} ({why})" for name, why in left.items())
+            say(
+                f"Not confirmed, so not begun: {names}. The other runs go on. To confirm these:\n  {others}",
+                "batch.left",
             )
+        if not covered:
+            return None, left
         specs = {run.name: run.spec for run in self._batch.runs}
         runs = {
             run.name: {**{name: run.values[name] for name in PINNED}, "spec": specs[run.name]}
             for run in planned
-            if run.name in due
+            if run.name in covered
         }
         user = process_facts(os.getpid())["user"]
-        return BatchConfirmed(_now(), to_confirm.ids, to_confirm.digest, how.value, user, runs)
+        ids, digest = sum(run["ids"] for run in runs.values()), arguments.plan or to_confirm.digest
+        return BatchConfirmed(_now(), ids, digest, how.value, user, runs), left
 
     async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
         """Run every run that can begin, so many at once. A run that halts stops no other."""
@@ -551,6 +596,11 @@ def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
                 f'write not_after = "{until.isoformat()}"'
             )
     return None
+
+
+def _not_confirmed(run: PlannedRun, why: Due) -> PlannedRun:
+    """A run that cannot begin, because its plan was not confirmed."""
+    return replace(run, trouble=f"it is not confirmed: {why}", exit=NotConfirmed.exit_code)
 
 
 def _make(folder: Path) -> None:

@@ -441,6 +441,7 @@ def _notes(plan: Plan) -> list[Note]:
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
         *(() if plan.has_look_ups else _unknowable(plan)),
         *_guard_notes(plan),
+        *_backup_notes(plan),
         *_clock_notes(plan),
         *(_undone_notes(undoes) if undoes is not None and not undoes.confirmed else ()),
     ]
@@ -452,6 +453,16 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         yield Note("no_memberships", "the run kept no copy of groups and roles (--backup-memberships)")
     elif undoes.put_back_by is None:
         yield Note("memberships_left_out", "groups and roles are not put back (--without-memberships)")
+    if undoes.coming.statuses:
+        statuses = ", ".join(f"{count:,} {printable(status)}" for status, count in undoes.coming.statuses)
+        text = (
+            f"they come back with the status of their record: {statuses}. A record that was copied after an earlier "
+            "step, such as a resignation, has the status after it: --records-of its checkpoint takes the copies of it"
+        )
+        yield Note("come_back_as", text, {"statuses": dict(undoes.coming.statuses)})
+    for part, count in undoes.coming.lacking:
+        text = f"{count:,} of these records have no {part} in the backup, so it does not come back"
+        yield Note("come_back_without", text, {"part": part, "rows": count})
     if lost := undoes.not_restorable:
         text = f"{counted(lost, 'row', 'has', 'have')} no record in a backup, and cannot be restored"
         yield Note("without_record", text, {"rows": lost})
@@ -471,6 +482,18 @@ def _guard_notes(plan: Plan) -> Iterator[Note]:
     lists = look_ups is not None and look_ups.administrators() is not None
     if lists and plan.pool is not None and not plan.server.administrator:
         yield Note("no_administrator", "the API lists no administrator, so none is kept")
+
+
+def _backup_notes(plan: Plan) -> Iterator[Note]:
+    """Yield what the copies of the backup will lack."""
+    look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
+    if plan.arguments.settings.backup is None or look_ups is None or not found:
+        return
+    records = [record for account in found.values() for record in account.records]
+    for part in look_ups.parts:
+        if not any(part in record for record in records):
+            text = f"no sampled record has {part}, although it was asked for: no copy will have it, and no restore"
+            yield Note("part_missing", text, {"part": part})
 
 
 def _unknowable(plan: Plan) -> Iterator[Note]:

@@ -26,7 +26,7 @@ from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.engine.backup import copies_in, is_backup
-from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
+from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, write_derived
 from bulkdel.engine.derived_memberships import write_memberships
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.id_map import write_map
@@ -39,7 +39,7 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
-from bulkdel.safety.run_plan import RunArguments, Undone
+from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
 from bulkdel.store_path import beside
 
@@ -164,6 +164,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         in_doubt=progress.in_doubt.size,
         memberships=None if kept is None else kept.members,
         put_back_by=_put_back_by(job, arguments) if copy is not None else None,
+        coming=_coming_back(arguments, job, progress, to),
     )
     restoring = RunArguments(
         undo,
@@ -341,9 +342,39 @@ def _derive(arguments: RestoreArguments, job: Job, undo: Job, to: Path, signals:
             if kept is None or not is_backup(path, Saved(kept.size, kept.crc))  # used later
         ]
         backups = backups_of(progress, given, _say_missing)
-        copies = (copies_in(*backup) for backup in backups)
+        # Of several copies of an account the last one counts.
+        copies = (copies_in(*backup) for backup in (*backups, *_earlier_backups(arguments, progress)))
         index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
         return write_derived(reopened, index, to, written)
+
+
+def _coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: Path) -> Coming:
+    """What the records of the derived export hold."""
+    header = progress.header
+    parameters = from_pinned(job, header.parameters, arguments.log)
+    table = arguments.config.get(job.config_table, {})
+    target = job.target(TargetOptions(header.pinned["host"], table, arguments.environ, parameters))
+    look_ups = target.look_ups(job.id_types[header.pinned["id_type"]], full=True)
+    assert look_ups is not None  # a run with a backup has look-ups
+    return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
+
+
+def _earlier_backups(arguments: RestoreArguments, progress: Progress) -> list[tuple[Path, Saved]]:
+    """The backups of --records-of. Raises NotAcceptable for a run on another pool, or one without a backup."""
+    found: list[tuple[Path, Saved]] = []
+    for path in arguments.settings.records_of or ():
+        other = read_log(path).progress
+        for name in ("host", "pool"):
+            if other.header.pinned[name] != (own := progress.header.pinned[name]):
+                raise NotAcceptable(
+                    f"--records-of {path}: was written for the {name} {other.header.pinned[name]}, and this run for "
+                    f"{own}. Nothing was created. Name a run on the same accounts."
+                )
+        backups = backups_of(other, (), _say_missing)
+        if not backups:
+            raise NotAcceptable(f"--records-of {path}: no backup of this run is still there. Nothing was created.")
+        found += backups
+    return found
 
 
 def _say_missing(name: str) -> None:
@@ -373,6 +404,9 @@ def _write_map(found: _Found, ended: Summary) -> None:
                 f"The log has no new id of {counted(lacking, f'{words.done} {words.noun}')}, so their memberships are "
                 f"not put back. They are the rows without a new id of:\n  {rows}"
             )
+    undoes = restoring.undoes
+    for part, count in undoes.coming.lacking if undoes is not None else ():
+        say(f"{counted(count, 'record')} of the backup had no {part}, so it has not come back.")
     if found.derived.missing:
         say(
             f"{counted(found.derived.missing, 'row', 'has', 'have')} no record in a backup and cannot be {words.done}. "

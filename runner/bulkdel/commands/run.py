@@ -22,7 +22,6 @@ from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
-from bulkdel.engine.parent import draining_with_parent
 from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
@@ -102,8 +101,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
 async def _run(
     opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, keyboard: Keyboard | None
 ) -> Summary:
-    parent = draining_with_parent(arguments.environ, opened.drain)
-    async with opened, parent, on_page(opened, arguments) as page:
+    async with opened, on_page(opened, arguments) as page:
         try:
             async with showing(lambda: opened.doing, arguments.settings):
                 plan = await opened.plan()

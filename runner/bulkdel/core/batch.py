@@ -10,7 +10,15 @@ from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.address import address_of
-from bulkdel.core.log_entries import BatchConfirmed, BatchHeader, BatchRunEnded, Entry, Session, Unreadable
+from bulkdel.core.log_entries import (
+    BatchConfirmed,
+    BatchHeader,
+    BatchPlanned,
+    BatchRunEnded,
+    Entry,
+    Session,
+    Unreadable,
+)
 from bulkdel.core.plan_digest import digest_of_all
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
 
@@ -141,7 +149,8 @@ class BatchState:
     """The state that the log of a batch describes. It is the fold of that log.
 
     confirmed: of each run that was confirmed, its values of the latest confirmation, and `at`, when that was.
-    given: the numbers of ids and digests that were confirmed. ended: of each run that has ended, the latest end.
+    given: the numbers of ids and digests that were confirmed. planned: the lists of plans that can be confirmed, by the
+    same. ended: of each run that has ended, the latest end.
     start, stop: the latest session entries. under_way: the latest session; None when it has stopped.
     """
 
@@ -150,6 +159,7 @@ class BatchState:
         self.born = True
         self.confirmed: dict[str, Mapping[str, Any]] = {}
         self.given: set[tuple[int, str]] = set()
+        self.planned: dict[tuple[int, str], BatchPlanned] = {}
         self.ended: dict[str, BatchRunEnded] = {}
         self.start: Session | None = None
         self.stop: Session | None = None
@@ -163,6 +173,8 @@ class BatchState:
                 for name, run in runs.items():
                     self.confirmed[name] = {**run, "at": at}
                     self.ended.pop(name, None)  # an end counts for the plan that was confirmed before it
+            case BatchPlanned():
+                self.planned[entry.ids, entry.digest] = entry
             case BatchRunEnded():
                 self.ended[entry.name] = entry
             case Session(event="start"):
@@ -186,6 +198,24 @@ class BatchState:
     def _had_log(self, name: str) -> bool:
         """Whether a process of this run has ended with a summary, and so had a log."""
         return name in self.ended and "rows" in self.ended[name].facts
+
+    def covered(
+        self, given: tuple[int, str], planned: Sequence[PlannedRun], due: Mapping[str, Due], now: float
+    ) -> frozenset[str]:
+        """Which of the runs that are due a list of plans confirms: each that is in it as it is now. now: epoch seconds.
+
+        A list counts for a day. A run whose log is gone is confirmed by a plan that knows it.
+
+        given: the number of ids and the digest of the list.
+        """
+        listed = self.planned.get(given)
+        if listed is None or now - datetime.fromisoformat(listed.at).timestamp() > REUSE_AFTER_S:
+            return frozenset()
+        return frozenset(
+            run.name
+            for run in planned
+            if due.get(run.name) not in {None, Due.GONE} and listed.runs.get(run.name, {}).get("digest") == run.digest
+        )
 
     def due(self, planned: Sequence[PlannedRun], now: float) -> dict[str, Due]:
         """The runs that have to be confirmed, each with the reason. now: epoch seconds."""

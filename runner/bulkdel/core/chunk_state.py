@@ -110,6 +110,15 @@ class SubChunk(NamedTuple):
         return self.maybe_applied or self.seen
 
     @property
+    def unproven(self) -> str | None:
+        """The reason of an outcome that says that this run did not bring these there.
+
+        After a refusal of several ids because of one, the request may have had effect on any of the others: on some of
+        them, if the server stops at the first unknown one, or on all.
+        """
+        return "unproven" if self.shared else None
+
+    @property
     def without(self) -> str | None:
         """What was left out of the record, as the reason of its outcome."""
         return None if self.left_out is None else f"without {self.left_out.lost}"
@@ -182,7 +191,6 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
-    _absent: list[int] = field(default_factory=list)  # indexes of `settled`: absent ids of refused chunks
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -273,8 +281,8 @@ class ChunkState:
             else:
                 (unsure if blind or record.id in unproven else gone).append(record)
         rest = sub_chunk._replace(records=Records.of(unsure), attempts=0)
-        self._gone(sub_chunk, why, Records.of(gone), all_gone=not found)
-        self._reached(sub_chunk, Records.of(reached), unproven=why is LookUpReason.UNKNOWN_ID and not there)
+        self._gone(sub_chunk, Records.of(gone))
+        self._reached(sub_chunk, Records.of(reached))
         self._spare(sub_chunk, kept)
         if there:
             # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
@@ -425,32 +433,21 @@ class ChunkState:
         else:
             self._split(sub_chunk)
 
-    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Records, *, all_gone: bool) -> None:
-        if gone and sub_chunk.shared and sub_chunk.seen:
-            # Perhaps the earlier look-up found these only because it lagged. Then it did not prove the others `absent`.
-            for at in self._absent:
-                self.settled[at] = self.settled[at]._replace(reason="unproven")
-            self._absent.clear()
+    def _gone(self, sub_chunk: SubChunk, gone: Records) -> None:
+        """Settle ids without an account."""
         if not self.absence_reaches:
             self._settle("absent", sub_chunk, gone)
         elif sub_chunk.may_be_ours:
             self._settle("done", sub_chunk, gone)
         else:
-            # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
-            unproven = why is LookUpReason.UNKNOWN_ID and all_gone and sub_chunk.shared
-            if why is LookUpReason.UNKNOWN_ID and gone and not all_gone:
-                self._absent.append(len(self.settled))
-            self._settle("absent", sub_chunk, gone, reason="unproven" if unproven else None)
+            self._settle("absent", sub_chunk, gone, reason=sub_chunk.unproven)
 
-    def _reached(self, sub_chunk: SubChunk, reached: Records, *, unproven: bool) -> None:
-        """Settle ids in the target state.
-
-        unproven: the API refused the chunk because of an unknown id, and may have brought the others there itself.
-        """
+    def _reached(self, sub_chunk: SubChunk, reached: Records) -> None:
+        """Settle ids in the target state."""
         if sub_chunk.may_be_ours:
             self._settle("done", sub_chunk, reached, reason=sub_chunk.without)
         else:
-            self._settle("already", sub_chunk, reached, reason="unproven" if unproven else None)
+            self._settle("already", sub_chunk, reached, reason=sub_chunk.unproven)
 
     def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
         match why:

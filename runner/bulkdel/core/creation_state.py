@@ -118,7 +118,7 @@ class CreationState(ChunkState):
         by_presence: dict[Presence | None, list[Record]] = {presence: [] for presence in (None, *Presence)}
         for record in sub_chunk.records:
             by_presence[found.get(record.id)].append(record)
-        self._reached(sub_chunk, Records.of(by_presence[Presence.REACHED]), unproven=False)
+        self._reached(sub_chunk._replace(shared=False), Records.of(by_presence[Presence.REACHED]))
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
         if undated := Records.of(by_presence[Presence.UNDATED]):
             self._undated(sub_chunk._replace(records=undated))

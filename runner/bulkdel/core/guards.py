@@ -7,7 +7,7 @@ reads them from the options; the engine asks them before an id is sent.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
@@ -152,6 +152,17 @@ class Guards:
 
 
 NO_GUARDS = Guards()
+
+
+def untold(told: Collection[object]) -> str | None:
+    """Why a guard cannot go by a list: some of its records do not say what is compared. None when all of them do.
+
+    told: what each record says; None where it does not say it. An empty list says that there is nothing to keep.
+    """
+    missing = sum(each is None for each in told)
+    if not missing:
+        return None
+    return f"{missing:,} of {len(told):,} records that the server returned have no id where it is read"
 
 
 def _changes(before: Guards, now: Guards) -> list[Change]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from bulkdel.core.alike import all_folded, folded, normal, spellings
 from bulkdel.core.bad_rows import Unusable, Why, with_article
 
 SPREADSHEET = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
@@ -32,8 +33,8 @@ class IdType:
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
     forms: first the whole form, the id without the parts that never distinguish two accounts (a phone's plus); then
-        that form without each part that may be missing (its country code). Two ids may be one account when the whole
-        form of one is among the forms of the other (`IdSet`). None: only ids with one key may be one account.
+        that form without each part that may be missing (its country code). A look-up of one id finds the account of
+        another when the whole form of one is among the forms of the other. None: only ids with one key.
     """
 
     name: str
@@ -49,6 +50,13 @@ class IdType:
     def forms_of(self, id_: str) -> tuple[str, ...]:
         """The whole form of `id_`, then the shortened ones, for any type."""
         return (self.key(id_),) if self.forms is None else self.forms(id_)
+
+    def alike(self, id_: str) -> tuple[str, ...]:
+        """As `forms_of`, of all ids that a server may take for `id_` (`core.alike`).
+
+        Two ids may be one account when the whole form of one is among the forms of the other (`IdSet`).
+        """
+        return spellings(id_) if self.forms is None else tuple(map(folded, self.forms(normal(id_))))
 
 
 PLAIN = IdType("id")
@@ -129,7 +137,7 @@ class IdSet:
     """A set of ids of one type, `id_type`. It answers whether another id is, or may be, one of them.
 
     Two ids are certainly the same account when they have one key (`IdType.key`). They may be the same account when the
-    whole form of one is among the forms of the other (`IdType.forms`). This relation is not transitive: a phone number
+    whole form of one is among the forms of the other (`IdType.alike`). This relation is not transitive: a phone number
     without a country code may be the same as two numbers with different codes.
 
     A question costs a few look-ups in sets. A user id costs about 40 bytes of memory, an email 100, a phone number 120.
@@ -140,7 +148,7 @@ class IdSet:
     def __init__(self, id_type: IdType = PLAIN, ids: Iterable[str] = ()) -> None:
         self.id_type = id_type
         self._keys = TextSet()
-        self._whole = TextSet()  # this one and the next stay empty for a type without forms
+        self._whole = TextSet()  # those that are not the key of their id
         self._shortened = TextSet()
         self.update(ids)
 
@@ -155,12 +163,13 @@ class IdSet:
     def update(self, ids: Iterable[str]) -> None:
         """Add `ids`."""
         for id_ in ids:
-            self._keys.add(self.id_type.key(id_))
-            if self.id_type.forms is not None:
-                whole, *shortened = self.id_type.forms(id_)
+            key = self.id_type.key(id_)
+            whole, *shortened = self.id_type.alike(id_)
+            self._keys.add(key)
+            if whole != key:
                 self._whole.add(whole)
-                for form in shortened:
-                    self._shortened.add(form)
+            for form in shortened:
+                self._shortened.add(form)
 
     def plus(self, ids: Iterable[str]) -> IdSet:
         """A set of these and of `ids`; this one itself when it has all of them."""
@@ -178,23 +187,29 @@ class IdSet:
 
     def meets(self, id_: str) -> bool:
         """Whether `id_` may be one of them."""
-        if self.id_type.forms is None:
-            return self.holds(id_)
-        whole, *shortened = self.id_type.forms(id_)
-        return whole in self._whole or whole in self._shortened or any(form in self._whole for form in shortened)
+        whole, *shortened = self.id_type.alike(id_)
+        return self._has(whole) or whole in self._shortened or any(map(self._has, shortened))
 
-    def meets_any(self, ids: Iterable[str]) -> bool:
+    def meets_any(self, ids: Sequence[str]) -> bool:
         """Whether any of `ids` may be one of them."""
         if not self._keys.size:
             return False
-        if self.id_type.forms is None:
-            return any(map(self._keys.__contains__, map(self.id_type.key, ids)))
-        return any(map(self.meets, ids))
+        plain = all_folded(ids) if self.id_type.forms is None and not self._shortened.size else None
+        return any(map(self.meets, ids)) if plain is None else any(map(self._has, plain))
+
+    def _has(self, whole: str) -> bool:
+        """Whether one of them has this whole spelling. One that is the key of its id is not kept a second time."""
+        return whole in self._keys or whole in self._whole
+
+
+def one_by_forms(id_type: IdType, one: str, other: str) -> bool:
+    """Whether a look-up of one id finds the account of the other: by `IdType.forms`."""
+    first, second = id_type.forms_of(one), id_type.forms_of(other)
+    return first[0] in second or second[0] in first
 
 
 def surely_apart(id_type: IdType, ids: Sequence[str]) -> bool:
     """Whether all of `ids` certainly mean different accounts. False means only: compare them one by one."""
-    if id_type.forms is None:
-        return len(set(ids if id_type.key is str else map(id_type.key, ids))) == len(ids)
-    forms = list(chain.from_iterable(map(id_type.forms, ids)))
-    return len(set(forms)) == len(forms)
+    plain = all_folded(ids) if id_type.forms is None else None
+    found = list(chain.from_iterable(map(id_type.alike, ids))) if plain is None else plain
+    return len(set(found)) == len(found)

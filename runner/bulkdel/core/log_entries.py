@@ -328,6 +328,19 @@ class BatchConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchPlanned:
+    """These runs of a batch were planned, and can be confirmed by the digest of all their plans.
+
+    ids: of all of them. digest: of their plans. runs: by name; of each the digest of its plan, and its ids.
+    """
+
+    at: str
+    ids: int
+    digest: str
+    runs: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRunEnded:
     """The process of one run of a batch has ended. facts: the summary of that run, as far as there is one."""
 
@@ -351,6 +364,7 @@ Entry = (
     | VerifyHeader
     | Found
     | BatchHeader
+    | BatchPlanned
     | BatchConfirmed
     | BatchRunEnded
 )
@@ -367,6 +381,7 @@ _TYPES = {
     VerifyHeader: "verify",
     Found: "found",
     BatchHeader: "batch",
+    BatchPlanned: "planned",
     BatchConfirmed: "confirmed",
     BatchRunEnded: "run_ended",
 }
@@ -587,6 +602,11 @@ def _batch_header(data: Mapping[str, Any]) -> BatchHeader:
     return BatchHeader(data["tool"], data["at"], data["file"])
 
 
+def _planned(data: Mapping[str, Any]) -> BatchPlanned:
+    runs = {str(name): dict(run) for name, run in data["runs"].items()}
+    return BatchPlanned(data["at"], int(data["ids"]), data["digest"], runs)
+
+
 def _confirmed(data: Mapping[str, Any]) -> BatchConfirmed:
     runs = {str(name): dict(run) for name, run in data["runs"].items()}
     return BatchConfirmed(data["at"], int(data["ids"]), data["digest"], data["how"], data["user"], runs)
@@ -607,6 +627,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "found": _found,
     "batch": _batch_header,
     "confirmed": _confirmed,
+    "planned": _planned,
     "run_ended": lambda data: BatchRunEnded(data["at"], data["name"], int(data["exit"]), dict(data["facts"])),
 }
 

@@ -96,13 +96,15 @@ class CreationInHand(ChunkInHand):
     def accepted(self, step: Send, decision: Decision) -> Decision:
         """Read which of the records were created: an answer about each id.
 
-        An account that has the keys of two records, or a record with two accounts, is no answer about them.
+        An account that has the keys of two records, or a record with two accounts, is no answer about them. The one
+        account in the answer to a request of one record is its account, also where it shows none of its keys.
         """
+        alone = len(step.records) == len(decision.data) == 1
         claims = [
             (id_, account)
             for created in decision.data
             for id_, account in self._all_keys.match(step.records.ids, [created])[0].items()
-            if account.certain
+            if (account.certain or alone)
             and account.made is not None
             and not account.never_gone
             and account.keys is not Keys.OTHER
@@ -185,11 +187,16 @@ class CreationInHand(ChunkInHand):
 
 
 def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
-    """Cut records into groups, so that no two in one group may share a key."""
+    """Cut records into groups, so that no two in one group may share a key.
+
+    A record without a key is alone: nothing but the answer tells which account is its own.
+    """
     groups: list[tuple[list[Record], set[str]]] = []
     for record in records:
         keys = set(look_ups.keys_of(record.id))
-        for group, met in groups:
+        for group, met in groups if keys else ():
+            if not met:
+                continue
             if met.isdisjoint(keys):
                 group.append(record)
                 met.update(keys)

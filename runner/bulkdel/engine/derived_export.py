@@ -8,6 +8,7 @@ the job, as in a look-up. The records wait in a temporary sqlite3 database, so m
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
+from bulkdel.safety.run_plan import Coming
 from bulkdel.store_path import in_store, log_path
 
 SCHEMA = """
@@ -195,6 +197,21 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
             f"{reopened.source.export.path}: was changed while it was read. Run the same command again."
         ) from error
     return Derived(done, missing, rows)
+
+
+def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:
+    """Count what the records of a derived export hold. Blocks.
+
+    status: the field of their status; None when they have none. parts: their parts.
+    """
+    statuses, lacking = Counter[str](), Counter[str]()
+    with path.open("rb") as file:
+        for line in file:
+            record = Copy.of(line.rstrip(b"\n")).record
+            if status is not None:
+                statuses[str(record.get(status) or "none")] += 1
+            lacking.update(part for part in parts if part not in record)
+    return Coming(tuple(statuses.most_common()), tuple(lacking.most_common()))
 
 
 def _done_ids(reopened: Reopened, on_progress: Callable[[int], None]) -> Iterator[str]:

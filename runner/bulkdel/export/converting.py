@@ -33,6 +33,7 @@ from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import busy, open_part, part_of
+from bulkdel.parent import for_child
 from bulkdel.store.far_object import Version
 
 ZIP, OLE, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
@@ -254,7 +255,7 @@ def _convert(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         pass_fds=(export.descriptor, out),
-        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", **for_child()},
     )
     with child:
         try:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import orjson
 
 from bulkdel.core.table_cells import EMPTY_CELL, cell_of, heading_of, is_blank
+from bulkdel.parent import end_with_parent
 
 MEMORY_MAX = 4 << 30
 """Bytes of address space that the process may have."""
@@ -290,6 +291,7 @@ def _values(pa: Any, batch: Any, path: Sequence[str]) -> list[Any]:
 
 def main() -> None:
     """Do the task of the first argument."""
+    end_with_parent(drains=False)
     task = Task(**orjson.loads(sys.argv[1]))
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))

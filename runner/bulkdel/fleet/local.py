@@ -10,9 +10,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
-from bulkdel.engine.parent import PARENT
 from bulkdel.fleet.placing import LINE_MAX, SHARD, Exited, Said, Stream, Work
 from bulkdel.http.shared_rate import ADDRESS
+from bulkdel.parent import for_child
 
 PROGRAM = (sys.executable, "-m", "bulkdel")
 
@@ -38,9 +38,9 @@ class LocalProcesses:
 
     async def place(self, work: Work) -> LocalProcess:
         """Start a process, in a session of its own: a Ctrl-C on the terminal is for this process."""
-        environ = {**work.environment.made(self._environ), ADDRESS: work.keeper.text}
+        environ = {**work.environment.made(self._environ), ADDRESS: work.keeper.text, **for_child()}
         if work.order is None:
-            return LocalProcess(await self._start(work, {**environ, PARENT: str(os.getpid())}))
+            return LocalProcess(await self._start(work, environ))
         ours, theirs = socket.socketpair()
         try:
             numbers = [theirs.fileno(), *([] if work.export is None else [work.export])]

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
-from bulkdel.core.decision import Verdict
+from bulkdel.core.decision import Decision, NextStep, Response, Verdict
+from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.pages import Listed, Reader
@@ -185,16 +186,37 @@ class AccountLookup:
                 self.lost = not self.proven
         return self.proven
 
-    async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
-        """Return the ids (of this id type) of the account that the credentials belong to; None without a response.
+    async def check_control(self, worker: WorkerStatus) -> None:
+        """Read the control once. Raises Halted when its list is not where the job reads it.
 
-        The API may refuse the look-up when `user` is no account. Then it has no ids.
+        Without a response, or when the key may not list accounts, nothing is known: then look-ups have no control.
+        """
+        if self.possible:
+            await self._list_controls(worker, refused=Listed([]))
+
+    async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
+        """Return the ids (of this id type) of the account that the credentials belong to.
+
+        None without a response, and when a record does not say its ids. The API may refuse the look-up when `user` is
+        no account. Then it has no ids. Raises Halted when the key may not look it up.
         """
         if not self.possible:
             return []
-        request, read = self._look_ups.owner(user), self._look_ups.read_owner
-        found = await self._reader.items(request, read, worker, [user], refused=Listed([]))
-        return None if found is None else found.items
+        request = self._look_ups.owner(user)
+        found = await self._reader.items(request, self._read_owner, worker, [user], refused=Listed([]))
+        return None if found is None else self._told(found.items)
+
+    def _read_owner(self, response: Response) -> Decision:
+        """As the job does, but a key without the permission is no account without ids."""
+        decision = self._look_ups.read_owner(response)
+        return decision._replace(next_step=NextStep.HALT) if decision.next_step is NextStep.FORBIDDEN else decision
+
+    def _told(self, ids: Sequence[str | None]) -> list[str] | None:
+        """The ids by which a guard compares; None when one of the records does not say its ids."""
+        if (why := untold(ids)) is not None:
+            self._reader.failed = why
+            return None
+        return list(filter(None, ids))
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -202,7 +224,7 @@ class AccountLookup:
         return self._look_ups.fields if self.possible else {}
 
     async def administrator(self, worker: WorkerStatus) -> list[str] | None:
-        """Return the ids of the first administrator that exists; None when a call failed.
+        """Return the ids of the first administrator that exists; None when a call failed, or the list cannot be read.
 
         Empty when the API lists none, and when it has no such call.
         """
@@ -210,9 +232,10 @@ class AccountLookup:
         if request is None:
             return []
         listed = await self._reader.items(request, self._look_ups.read_administrators, worker, some=True)
-        if listed is None:
+        told = None if listed is None else self._told(listed.items)
+        if told is None:
             return None
-        ids = list(dict.fromkeys(listed.items))
+        ids = list(dict.fromkeys(told))
         for start in range(0, len(ids), IDS_AT_ONCE):
             found = await self.find(ids[start : start + IDS_AT_ONCE], worker, with_states=False)
             if found is None:

@@ -25,7 +25,7 @@ MEANINGS = {
 """One line for each outcome, by the engine's word."""
 
 REASONS = {
-    "unproven": "only the response of the server says so; no look-up confirmed it",
+    "unproven": "nothing proves that it was so before this run: only a response of the server says so",
     "re-created": "the {noun} that was meant is gone, and a newer one has the id",
     "perhaps re-created": "a {noun} is there, and nothing tells whether it is the one that was meant",
     "excluded after it was sent": "it was excluded after a request that may have had effect",

@@ -29,7 +29,7 @@ def approved_values(plan: Plan) -> dict[str, Any]:
     return {
         **_asked_for(plan.arguments),
         "parameters": {name: _parameter(value) for name, value in plan.parameters.items()},
-        "table": pinned.get("table", {}),
+        "table": {**pinned.get("table", {}), **plan.arguments.job.verdicts},
         "host": pinned["host"],
         "confirm_host": plan.host_word,
         "pool": plan.pool,

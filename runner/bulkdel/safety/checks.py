@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -440,8 +441,8 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], str
             lists = f"{' and '.join(PROTECTED)}, each a list of strings"
             others = f"{RATE_MAX}, a number, and {OTHER_USER}, true or false"
             raise UsageError(f"config, [{PROTECT}] {name}: has {lists}; {others}")
-        if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
-            raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings")
+        if not (isinstance(value, list) and all(isinstance(item, str) and _pool(item) for item in value)):
+            raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty")
     return set(map(fold, table.get(listed, ())))
 
 
@@ -520,8 +521,8 @@ def host_word(config: Mapping[str, Any], host: str) -> str | None:
 
 
 def _pool(pool: str) -> str:
-    """Fold a pool id. Ids that differ only in case or spaces are one pool."""
-    return pool.strip().casefold()
+    """Fold a pool id. Ids that differ only in case, width or spaces are one pool, and so are two spellings of a URL."""
+    return unicodedata.normalize("NFKC", pool).strip().casefold().rpartition("://")[2].rstrip("/")
 
 
 def _host(url: str) -> str:
@@ -536,8 +537,17 @@ def same_host(one: str, other: str) -> bool:
 
 
 def check_pool(plan: Plan) -> None:
-    """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable."""
-    if plan.pool is not None and _pool(plan.pool) in _protected(plan.arguments.config, "pools", _pool):
+    """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable.
+
+    Signed in to no pool that can be compared, a run is refused where any pool is protected.
+    """
+    protected = _protected(plan.arguments.config, "pools", _pool)
+    if plan.pool is None and protected:
+        raise NotAcceptable(
+            f"config, [{PROTECT}] pools: the sign-in of {plan.arguments.job.name} names no pool, so it cannot be "
+            f"compared with the protected ones. {plan.words.nothing}."
+        )
+    if plan.pool is not None and _pool(plan.pool) in protected:
         raise NotAcceptable(
             f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). {plan.words.nothing}; use another key."
         )

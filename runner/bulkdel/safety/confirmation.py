@@ -132,6 +132,8 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
         return _why_at_all(plan.arguments.job)
     before = log.start.facts.get("limit")
     before_by = Person.of(log.start.facts)
+    verdicts, now_verdicts = log.start.facts.get("verdicts", {}), plan.arguments.job.verdicts
+    other = [name for name in {**verdicts, **now_verdicts} if verdicts.get(name) != now_verdicts.get(name)]
     due = None
     if before_by is not None and before_by != plan.person:
         due = f"the last session was that of {before_by}, and you are {plan.person}"
@@ -139,6 +141,8 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
         due = "exclude files were added"
     elif plan.more_guards:
         due = "guards were added or tightened"
+    elif other:
+        due = f"the config says something else of the responses than in the last session: {', '.join(other)}"
     elif log.stop is not None and (until := log.stop.facts.get("not_after")):
         due = f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
     elif before is not None and limit is None:

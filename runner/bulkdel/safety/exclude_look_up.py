@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bulkdel.core.guards import untold
 from bulkdel.core.id_type import IdSet
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
@@ -55,9 +56,11 @@ async def look_up_excluded(
                 raise _halted(id_type, f"failed ({lookup.failed})")
             if found.unproven:
                 raise _halted(id_type, "prove nothing of an id with a comma")
+            records = [record for account in found.accounts.values() for record in account.records]
+            if of_run is not None and (why := untold([of_run.says_ids(record) or None for record in records])):
+                raise _halted(id_type, f"find accounts, but {why} ({name})")
             for account in found.accounts.values():
-                records = account.records if of_run is not None else ()
-                own = [id_ for record in records for id_ in (of_run.ids_of(record) if of_run is not None else ())]
+                own = [id_ for record in account.records for id_ in (() if of_run is None else of_run.ids_of(record))]
                 ids.update(dict.fromkeys(own))
                 accounts += 1
                 without += not own

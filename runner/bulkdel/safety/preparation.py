@@ -439,7 +439,9 @@ async def with_sample_check(
     async with connect(target, plan.arguments.settings, pool=None) as client:
         auth = client.auth
         await auth.ensure()
-        lookup = AccountLookup(client, target.look_ups(plan.id_type), chance)
+        # As complete as the copies will be: what the API leaves out of them is seen before anything is deleted.
+        full = plan.arguments.settings.backup is not None
+        lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance)
         for user in auth.users:
             known = await lookup.owner(user, WorkerStatus())
             if known is None:
@@ -465,6 +467,8 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
+        if sample and plan.arguments.job.pinned:  # a table may describe it wrongly, and only `verify` would notice
+            await lookup.check_control(WorkerStatus())
         looked_up = None
         if plan.to_look_up and not plan.complete:
             types = plan.arguments.job.id_types

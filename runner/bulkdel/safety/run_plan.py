@@ -40,6 +40,17 @@ from bulkdel.times import is_time_of_day, until_of
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """What the records of a derived export hold.
+
+    statuses: how many have which status, the most frequent first. lacking: by its name, how many lack a part.
+    """
+
+    statuses: tuple[tuple[str, int], ...] = ()
+    lacking: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Undone:
     """The run that a `restore` undoes. Its export is derived from that run's log and backup.
 
@@ -50,6 +61,7 @@ class Undone:
     memberships: how many the copy of them holds, of all users; None without a copy.
     put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: whether the restore was confirmed already: when memberships follow the accounts.
+    coming: what its records hold.
     """
 
     log: Path
@@ -62,6 +74,7 @@ class Undone:
     memberships: int | None = None
     put_back_by: Job | None = None
     confirmed: bool = False
+    coming: Coming = Coming()
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +395,7 @@ class Plan:
                 "excluded": sorted(file.key for file in self.excluded),
                 "guards": self.guards.to_json(),
                 "parameters": dict(self.parameters),
+                "verdicts": dict(self.arguments.job.verdicts),
                 "limit": settings.limit,
                 "backup": settings.backup is not None,
                 "memberships": settings.backup_memberships,

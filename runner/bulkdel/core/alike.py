@@ -1,0 +1,84 @@
+"""Which ids a server may take for one another. Owns the fold for exclude lists, guards and requests.
+
+A server may compare ids without case, in another Unicode form or width, without characters that cannot be seen, and the
+domain of an address by its ASCII form. This fold does all of that, so two ids with different folds are two accounts for
+such a server. It is never used to look up, restore or create an account: see `IdType.forms`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+COUNTRY_CODE_MAX = 3
+"""Digits of a country code, at most (ITU-T E.164)."""
+
+_NO_DIGIT = re.compile(r"[^0-9]+")
+
+_INTERNATIONAL = re.compile(r"\+[0-9][0-9 ().-]{5,}")
+"""A phone number with its country code, whatever the type of the id."""
+
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+"""Characters that cannot be seen, besides those of the category Cf."""
+
+_ODD = ("xn--", "+", ".\n", "-0\n")
+"""Parts of ASCII texts, each with a line feed after it, of which the fold is more than the lower case."""
+
+
+def folded(id_: str) -> str:
+    """Fold an id: the same text for all ids that a server may take for this one, but for country codes."""
+    text = id_.lower() if id_.isascii() else _without_form(id_)
+    local, at, domain = text.rpartition("@")
+    if at:
+        labels = domain.replace("\u3002", ".").rstrip(".").split(".")
+        text = f"{local}@{'.'.join(map(_label, labels))}"
+    return "0" if text == "-0" else text
+
+
+def all_folded(ids: Sequence[str]) -> Sequence[str] | None:
+    """The folds of many ids, in little time; None when one of them has to be folded by itself."""
+    text = "\n".join(ids).lower() + "\n"
+    if not text.isascii() or any(odd in text for odd in _ODD):
+        return None
+    found = text[:-1].split("\n")
+    return found if len(found) == len(ids) else None
+
+
+def spellings(id_: str) -> tuple[str, ...]:
+    """The fold of an id of any type; for an international phone number, its forms (`phone_forms`)."""
+    text = folded(id_)
+    return phone_forms(text) if _INTERNATIONAL.fullmatch(text) else (text,)
+
+
+def normal(id_: str) -> str:
+    """The id with each character in its usual width."""
+    return id_ if id_.isascii() else unicodedata.normalize("NFKC", id_)
+
+
+def phone_forms(id_: str) -> tuple[str, ...]:
+    """The digits of a number, then what is left of them without a country code of 1, 2 or 3 digits.
+
+    The plus, an international prefix `00` and a trunk prefix `0` come off first. So `+8613800000004`, `8613800000004`
+    and `13800000004` may be one number; `+8613800000004` and `+113800000004` differ in their country codes. Zeros after
+    the country code come off too: some countries keep one, so `+2250712345678` and `0712345678` may be one number.
+    Spaces and hyphens do not count; only an `--id-pattern` lets them in.
+    """
+    digits = _NO_DIGIT.sub("", id_).lstrip("0")
+    shortened = (digits[cut:].lstrip("0") for cut in range(1, COUNTRY_CODE_MAX + 1))
+    return (digits, *filter(None, shortened))
+
+
+def _without_form(text: str) -> str:
+    seen = "".join(char for char in _UNSEEN.sub("", text) if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+
+
+def _label(label: str) -> str:
+    """One label of a domain, an ASCII form (`xn--…`) as the text that it stands for."""
+    if not label.startswith("xn--"):
+        return label
+    try:
+        return _without_form(label[4:].encode("ascii").decode("punycode"))
+    except (UnicodeError, OverflowError):
+        return label
