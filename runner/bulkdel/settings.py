@@ -276,7 +276,7 @@ class CommonSettings(NotifySettings):
     @property
     def connection(self) -> dict[str, Path | str | None]:
         """The options that another command needs too, to sign in to the same server."""
-        return {"--config": self.config, "--ca-file": self.ca_file, "--proxy": self.proxy}
+        return {"--host": self.host, "--config": self.config, "--ca-file": self.ca_file, "--proxy": self.proxy}
 
 
 @dataclass(frozen=True, kw_only=True)
