@@ -468,11 +468,16 @@ def renamed(members: Members, name: str) -> Members:
     return [there[0], members[1], member(name, data), *members[3:]]
 
 
-def with_config(members: Members, text: bytes) -> Members:
-    """A config file, in the manifest and in the archive."""
+def with_config(members: Members, text: bytes, config: str | None = "c.toml") -> Members:
+    """A file c.toml, in the manifest, in the archive and in the command. config: what the manifest calls its config."""
     file = {"name": "c.toml", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
-    there = with_manifest(members, lambda found: found.update(config="c.toml", files=[*found["files"], file]))
-    return [*there, member("c.toml", text)]
+
+    def change(found: dict[str, Any]) -> None:
+        found["config"] = config
+        found["files"].append(file)
+        found["going_on"]["options"]["--config"] = ["c.toml"]
+
+    return [*with_manifest(members, change), member("c.toml", text)]
 
 
 def with_plan(members: Members, options: dict[str, list[str]]) -> Members:
@@ -547,12 +552,7 @@ HOSTILE: dict[str, Hostile] = {
     ),
     "a config with a command": lambda members: written(with_config(members, b"[run]\non_event = 'true'\n")),
     "a config with a secret": lambda members: written(with_config(members, b"[genauth]\ncredentials_file = '/x'\n")),
-    "a config that was not checked": lambda members: written(
-        with_manifest(
-            with_config(members, b"[run]\non_event = 'true'\n"),
-            lambda found: (found.update(config=None), found["going_on"]["options"].update({"--config": ["c.toml"]})),
-        )
-    ),
+    "a config that was not checked": lambda members: written(with_config(members, b"[run]\non_event = 'x'\n", None)),
     "a config with a table of another job": lambda members: written(with_config(members, b"[http]\nhost = 'x'\n")),
     "a plan with a command": lambda members: written(with_plan(members, {"--on-event": ["true"]})),
     "a file of another folder": lambda members: written(
