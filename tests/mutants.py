@@ -134,6 +134,13 @@ MUTANTS = (
         "e2e/test_verify.py::test_no_key_goes_to_a_host_that_only_the_log_names",
     ),
     Mutant(
+        "the repr of a plan has the environment",
+        "runner/bulkdel/safety/run_plan.py",
+        'return f"{type(self).__name__}({self.command}, {self.job.name})"',
+        'return f"{type(self).__name__}({self.command}, {self.job.name}, {self.environ})"',
+        "e2e/test_library.py::test_a_whole_run",
+    ),
+    Mutant(
         "an archive sets an option of the machine",
         "runner/bulkdel/core/handover.py",
         "{*map(_option, FROM_ARCHIVE), *of_job}",

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class BatchArguments:
     """
 
     file: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     parallel: int | None = None
     rate_over_all: float | None = None
     not_after: str | None = None

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -203,7 +203,7 @@ class VerifyArguments:
     """The arguments of one `batch verify`. Those that are None are as the file of the batch says. hosts: see run."""
 
     file: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     only: Sequence[str] = ()
     sample: int | None = None
     again: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ class VerifyArguments:
 
     checkpoint: Path
     settings: VerifySettings
-    config: Mapping[str, Any]
-    environ: Mapping[str, str]
+    config: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
 
     @property
     def line(self) -> CommandLine:

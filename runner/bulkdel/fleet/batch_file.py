@@ -120,10 +120,10 @@ class BatchRun:
 
     name: str
     job: str
-    export: str
+    export: str = field(repr=False)
     folder: Path
     table: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     credentials_file: str | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
