@@ -53,4 +53,6 @@ class Example:
 
     def verify(self) -> Ran:
         log = self.folder / "ids.jsonl.checkpoint.jsonl"
-        return bulkdel("verify", log, "--config", self.folder / "config.toml", "--json", env=self.env)
+        return bulkdel(
+            "verify", log, "--host", self.url, "--config", self.folder / "config.toml", "--json", env=self.env
+        )

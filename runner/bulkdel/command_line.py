@@ -11,14 +11,18 @@ from typing import Any, Self
 
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Annotation
+from bulkdel.core.option_origin import NOT_FROM_LOG
 from bulkdel.core.run_state import Progress
-from bulkdel.format import counted, printable
+from bulkdel.format import counted, printable, shown
 from bulkdel.variables import BETWEEN
 
 ENV_PREFIX = "BULKDEL_"
 
 ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
 """Options with which only ids are sent that a look-up has found."""
+
+GOING_ON = frozenset({"run", "plan", "restore"})
+"""The commands that go on with a run."""
 
 CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 """Options that confirm a plan. A command that is printed for a later session leaves them out."""
@@ -193,14 +197,32 @@ def how_to_resume(progress: Progress, log: Path, moved: tuple[Sequence[str], str
         so = "" if progress.complete else ", so the run is not resumed"
         return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, log)}"
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
-    if not (words := stop.get("to_go_on") or start.get("to_go_on")):
+    words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", "its folder"))
+    try:
+        line, left_out = line_of_log(words)
+    except ValueError:
         return "To go on, run the command of this run again."
-    words, folder = moved or (words, start.get("cwd", "its folder"))
-    where = f", in {folder}"
+    where = f", in {shown(folder)}"
     if blind(progress):
-        return how_to_settle_doubts(progress, words, where)
+        return how_to_settle_doubts(progress, line.words, where) + left_out
     again = ", with a new confirmation" if stop.get("not_after") else ""
-    return f"To go on{again}{where}:\n  {shlex.join(words)}"
+    return f"To go on{again}{where}:\n  {line}{left_out}"
+
+
+def line_of_log(words: object) -> tuple[CommandLine, str]:
+    """A command that a log holds, without what belongs to one machine; and a line that names what it lacks.
+
+    Another person may have written the log. Raises ValueError for words that are no command which goes on.
+    """
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise ValueError("no words")
+    line = CommandLine.read(words)
+    if line.command not in GOING_ON:
+        raise ValueError("no command that goes on")
+    left_out = [option for option in line.options if option in map(option_of, NOT_FROM_LOG)]
+    kept = replace(line.without(*left_out), variables={})
+    lacks = ", ".join([*line.variables, *left_out])
+    return kept, f"\nLeft out, because it belongs to the machine of that session: {shown(lacks)}" if lacks else ""
 
 
 def how_to_take_back(packed: Annotation, log: Path) -> str:
@@ -221,9 +243,12 @@ def how_to_restore(progress: Progress, undo: Annotation, log: Path) -> str:
     """
     lines = []
     if not is_restored(undo):
-        words = undo.facts.get("to_go_on") or CommandLine("restore", (str(log),)).words
-        where = f", in {undo.facts['cwd']}" if "cwd" in undo.facts else ""
-        lines.append(f"To go on with the restore{where}:\n  {shlex.join(words)}")
+        where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
+        try:
+            line, left_out = line_of_log(undo.facts.get("to_go_on"))
+        except ValueError:
+            line, left_out = CommandLine("restore", (str(log),)), ""
+        lines.append(f"To go on with the restore{where}:\n  {line}{left_out}")
     if not progress.complete:
         rows = CommandLine("results", (str(log),)).plus("--only", "remaining")
         lines.append(f"For the rows that remain, begin another run, with the ids of:\n  {rows}")

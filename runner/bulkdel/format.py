@@ -57,6 +57,25 @@ def located(name: str) -> str:
     return printable(Path(name).absolute()) if address_of(name) is None else shown_address(name)
 
 
+def shown(text: object) -> str:
+    """A text that another person or a server may have written, fit for any terminal and for one line.
+
+    What cannot be printed, such as a line break or the beginning of a terminal's command, becomes its escape.
+    """
+    return _escaped(printable(str(text)), "")
+
+
+def lines_shown(text: str) -> str:
+    """The same for a whole output of several lines: no text in it steers the terminal. `bulkdel.output` uses it."""
+    return text if text.isprintable() else _escaped(text, "\n")
+
+
+def _escaped(text: str, kept: str) -> str:
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def printable(path: Path | str) -> str:
-    """A path fit for JSON and for any terminal: bytes that are not UTF-8 become question marks."""
+    """A path fit for JSON: bytes that are not UTF-8 become question marks. On a terminal it is `shown`."""
     return os.fsencode(path).decode(errors="replace")

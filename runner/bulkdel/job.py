@@ -401,8 +401,8 @@ class TargetOptions:
     """
 
     host: str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     parameters: Any = None
 
 

@@ -3,6 +3,8 @@
 What a command says on stderr goes through `say`, `say_error`, `note` and the reporter of the progress. They write to
 the `Log` of the command, which stands in for `sys.stderr` from `open_log` on. That is the one value of the process that
 they share: so text of Python itself and of any library has the format of --log-format too.
+
+A text may quote a log, a server, a file name or a heading, so what steers a terminal becomes its escape here.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any, Literal
 
 from bulkdel.errors import BulkdelError, FileFailed
+from bulkdel.format import lines_shown
 
 LogFormat = Literal["json", "text"]
 
@@ -139,7 +142,7 @@ def say(text: str = "", event: str = "note", *, level: str = "info", private: bo
     if out.json:
         out.put(level, event, **({} if private else {"text": text.strip("\n")}), **fields)
     else:
-        out.write(text + "\n")
+        out.write(lines_shown(text) + "\n")
 
 
 def say_values(event: str, values: Mapping[str, object]) -> None:
@@ -155,25 +158,25 @@ def say_error(error: BulkdelError) -> None:
     if out.json:
         out.put("error", "error", text=error.public, exit_code=error.exit_code)
     else:
-        out.write(f"bulkdel: {error}\n")
+        out.write(lines_shown(f"bulkdel: {error}\n"))
 
 
 def note(text: str) -> None:
     """Write a line to stderr from any thread. The stream may be in the middle of a write, so it is not used."""
     out = stderr_log()
-    line = out.rendered("info", "note", text=text) if out.json else f"bulkdel: {text}"
+    line = out.rendered("info", "note", text=text) if out.json else lines_shown(f"bulkdel: {text}")
     with contextlib.suppress(OSError):
         os.write(2, (line + "\n").encode(errors="backslashreplace"))
 
 
 def result(text: str) -> None:
     """Write a line of the result to stdout. Raises FileFailed."""
-    Stdout().write(text + "\n")
+    Stdout().write(lines_shown(text) + "\n")
 
 
 def summary(text: str) -> None:
     """Write a line of a run's summary to stdout, or drop it: the same is in the log and in the exit code."""
-    SafeStream(sys.stdout).write(text + "\n")
+    SafeStream(sys.stdout).write(lines_shown(text) + "\n")
 
 
 def has_terminal() -> bool:

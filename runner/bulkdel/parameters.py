@@ -59,6 +59,18 @@ def default_of(one: Field[Any]) -> Any:
     return one.default if one.default_factory is MISSING else one.default_factory()
 
 
+def options_of(job: Job) -> dict[str, bool]:
+    """The options of a job as they are typed, each with whether its value is the path of a file."""
+    options: dict[str, bool] = {}
+    hints = get_type_hints(job.parameters) if job.parameters is not None else {}
+    for name, hint in hints.items():
+        kind, _ = _split(hint)
+        options[option_of(name)] = kind is Path
+        if kind is bool:
+            options[f"--no-{option_of(name)[2:]}"] = False
+    return options
+
+
 def parameters_of(job: Job, values: Mapping[str, Any]) -> Any:
     """Make the parameters of a job from values by name; None for a job without any. Raises UsageError."""
     kind = job.parameters

@@ -11,7 +11,7 @@ import re
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
@@ -169,14 +169,16 @@ class NotifySettings:
     ca_file: Annotated[Path | None, Parameter(group=SERVER)] = None
     """PEM file with a certificate authority to trust besides the system's."""
 
-    proxy: Annotated[str | None, Parameter(group=SERVER)] = None
+    proxy: Annotated[str | None, Parameter(group=SERVER)] = field(default=None, repr=False)
     """Proxy URL. Proxies named in the environment are not used."""
 
-    notify: Annotated[list[str] | None, Parameter(group=NOTIFYING, negative="", metavar="URL")] = None
+    notify: Annotated[list[str] | None, Parameter(group=NOTIFYING, negative="", metavar="URL")] = field(
+        default=None, repr=False
+    )
     """Post to this URL at the start and the end, at a halt, a planned stop and a long outage. Slack and Teams get their
     own form. Other services by apprise (mailto://…). Repeatable; better in BULKDEL_NOTIFY, because it is a secret."""
 
-    on_event: Annotated[str | None, Parameter(group=NOTIFYING, metavar="COMMAND")] = None
+    on_event: Annotated[str | None, Parameter(group=NOTIFYING, metavar="COMMAND")] = field(default=None, repr=False)
     """Run this command at the same events, without a shell, with BULKDEL_EVENT and more in its environment."""
 
     def check(self) -> None:
@@ -276,7 +278,7 @@ class CommonSettings(NotifySettings):
     @property
     def connection(self) -> dict[str, Path | str | None]:
         """The options that another command needs too, to sign in to the same server."""
-        return {"--config": self.config, "--ca-file": self.ca_file, "--proxy": self.proxy}
+        return {"--host": self.host, "--config": self.config, "--ca-file": self.ca_file, "--proxy": self.proxy}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +309,7 @@ class SendingSettings(CommonSettings):
     schedule: Annotated[str | None, Parameter(group=SENDING)] = None
     """Lower limits of the rate by time of day (local): "Mon-Fri 08:00-18:00=10, else=50"."""
 
-    slow_while: Annotated[str | None, Parameter(group=SENDING, metavar="URL")] = None
+    slow_while: Annotated[str | None, Parameter(group=SENDING, metavar="URL")] = field(default=None, repr=False)
     """Ask this URL every 5 s. While its answer is not 200, or takes over a second, the rate is halved, and climbs back
     afterwards. For a page that your users sign in at."""
 
@@ -411,7 +413,7 @@ class Settings(SendingSettings):
 
     exclude: Annotated[
         list[str | Path] | None, Parameter(group=SAFETY, negative="", env_var_split=names_in_variable)
-    ] = None
+    ] = field(default=None, repr=False)
     """File of ids that must not be sent, or its address; the formats of an export. FILE:COLUMN names its column, and
     FILE:COLUMN:TYPE an id type of its own, whose accounts are looked up. Repeatable; a resume may add more."""
 

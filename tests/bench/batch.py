@@ -120,8 +120,9 @@ def main() -> None:
             f'from = "pools.csv"\nparallel = {PARALLEL}\n[defaults]\njob = "delete-users"\nrate = {RATE}\n'
             'credentials_file = "key.env"\n'
         )
+        where = [word for sandbox in served for word in ("--host", sandbox.url)]
         print(f"{pools} pools of {count:,} users, {PARALLEL} at once, {RATE} requests a second each")
-        plan = json.loads(measured(["batch", "plan", str(file), "--json"]))
+        plan = json.loads(measured(["batch", "plan", str(file), *where, "--json"]))
         words = shlex.split(shlex.join(plan["command"]))[1:]
         summary = json.loads(measured([*words, "--json"]).splitlines()[-1])
         effects = {

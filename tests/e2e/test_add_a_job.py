@@ -179,7 +179,7 @@ def test_the_shortest_job_runs(bench: Bench) -> None:
     assert (ran.code, ran.counts()) == (1, {"done": 41, "refused": 1, "invalid": 1}), ran
     assert server.things == {"bad", "kept", "../m1"}
     assert sorted(server.deletions) == sorted([id_] for id_ in ids[:41])
-    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
+    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 41), verified
 
 
@@ -202,7 +202,7 @@ def test_the_example_runs(bench: Bench) -> None:
     assert (ran.code, ran.counts()) == (1, {"done": 249, "refused": 1}), ran
     assert server.things == {"bad", "kept"}
     assert sorted(len(each) for each in server.deletions) == [50, 100, 100]
-    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
+    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 249), verified
     assert server.controls >= 3, "one as the run went on, two for verify"
     refused = bench.run("results", "export.csv.checkpoint.jsonl", "--only", "refused").out
@@ -214,7 +214,7 @@ def test_verify_finds_what_is_still_there(bench: Bench) -> None:
     args = bench.args("t1", "t2")
     assert bench.run("run", *args, "--confirm", 2, "--pool", bench.pool).code == 0
     bench.server.things.add("t2")
-    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
+    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"], verified.summary["still_there"]) == (1, 1, 1), verified
 
 
@@ -423,7 +423,7 @@ def test_a_fault_inside_a_job_while_it_verifies(faulty: Bench) -> None:
     args, log = faulty_args(faulty), "export.csv.checkpoint.jsonl"
     assert faulty.run(*args).code == 1
     for where in ("match", "control"):
-        ran = faulty.run("verify", log, fault=where)
+        ran = faulty.run("verify", log, "--host", faulty.server.url, fault=where)
         assert ran.code == 4, ran
         check_blamed(ran.err)
-    assert faulty.run("verify", log).code == 0
+    assert faulty.run("verify", log, "--host", faulty.server.url).code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shlex
 import signal
 import stat
@@ -43,7 +44,8 @@ class Desk:
         (folder / "keep.txt").write_text("".join(f"{each}\n" for each in KEPT))
 
     def __call__(self, *words: object, env: Mapping[str, str] | None = None) -> Ran:
-        return bulkdel(*words, cwd=self.folder, env={**KEYS, **(env or {})})
+        here = {**KEYS, "BULKDEL_HOST": self.served.url}
+        return bulkdel(*words, cwd=self.folder, env={**here, **(env or {})})
 
     def plan(self, *options: object, out: str = "plan.json", env: Mapping[str, str] | None = None) -> Ran:
         words = ("plan", "delete-users", "users.jsonl", "--host", self.served.url, "--exclude", "keep.txt", "--rate", 0)
@@ -92,7 +94,8 @@ def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
         text = it.file.read_text()
         assert not [each for each in IDS if each in text]
         commands = [line.strip() for line in ran.out.splitlines() if line.startswith("  bulkdel ")]
-        assert commands == ["bulkdel show plan.json", "bulkdel run --plan plan.json"]
+        by_plan = f"bulkdel run --plan plan.json --host {it.served.url}"
+        assert commands == ["bulkdel show plan.json", by_plan]
         shown = it("show", "plan.json")
         assert shown.code == 0, shown.err
         for part in (
@@ -101,10 +104,12 @@ def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
             "as anna (claimed)",
             "20 ids in `keep.txt`, SHA-256 ",
             "200 of 200 looked up exist",
-            "\n    bulkdel run --plan plan.json\n",
+            f"\n    {by_plan}\n",
+            "- it sets:",
+            "`--rate 0`, `--exclude keep.txt`\n",
         ):
             assert part in shown.out, part
-        ran = it("run", "--plan", "plan.json", "--as", "ben", "--rate", "5000", "--json")
+        ran = bulkdel(*shlex.split(by_plan)[1:], "--as", "ben", "--rate", "5000", "--json", cwd=tmp_path)
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
         assert "Type the number" not in ran.err
         assert it.served.pool.deleted == 580
@@ -131,12 +136,12 @@ def test_the_same_command_resumes_long_after(tmp_path: Path) -> None:
     """A stopped run prints the command that goes on. The age of the plan counts until the log has begun by it."""
     with desk(tmp_path, latency_s=0.05) as it:
         assert it.plan("--concurrency", 1).code == 0
-        process = start("run", "--plan", "plan.json", cwd=tmp_path)
+        process = start("run", "--plan", "plan.json", "--host", it.served.url, cwd=tmp_path)
         wait_until(lambda: it.served.pool.deleted > 0, process)
         process.send_signal(signal.SIGTERM)
         ran = finish(process)
         assert ran.code == 143, ran.err
-        assert "To go on:\n  bulkdel run --plan plan.json\n" in ran.err
+        assert f"To go on:\n  bulkdel run --plan plan.json --host {it.served.url}\n" in ran.err
         assert 0 < it.served.pool.deleted < 580
         it.log.rename(tmp_path / "log")
         assert "was valid until" in later(it)
@@ -253,6 +258,40 @@ def test_a_forged_number_is_compared_all_the_same(planned: Desk) -> None:
     planned.refused(planned("run", "--plan", forged), "pool: the plan has another, now ")
 
 
+def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
+    """A plan with a command, made with its seal, is refused by `run` and by `show`, and the command is not run."""
+    forged, proof = planned.folder / "forged.json", planned.folder / "proof"
+    forged.write_text(planned.file.read_text())
+    command = json.loads(forged.read_text())["command"]
+    rewritten(forged, command={**command, "options": {**command["options"], "--on-event": [f"touch {proof}"]}})
+    planned.refused(planned("run", "--plan", forged), "sets --on-event. No plan may")
+    shown = planned("show", forged)
+    assert (shown.code, "sets --on-event. No plan may" in shown.err) == (2, True), shown.out
+    assert not proof.exists()
+
+
+def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
+    """The other server counts no request. The refusal names the host, and its command goes there."""
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    with sandbox(IDS) as other:
+        rewritten(forged, host=other.url)
+        ran = bulkdel("run", "--plan", forged, cwd=planned.folder)
+        planned.refused(ran, f"names the host {other.url}, ", f"\n  bulkdel run --plan {forged} --host {other.url}\n")
+        assert other.ledger.requests == 0
+
+
+def test_a_file_is_read_only_if_the_plan_has_it(planned: Desk) -> None:
+    """An exclude file with other bytes is not parsed, so that nothing of it is shown; nor is a pipe opened."""
+    (planned.folder / "secret.txt").write_text("a secret\n")
+    ran = planned("run", "--plan", "plan.json", "--exclude", "secret.txt")
+    planned.refused(ran, "exclude secret.txt: the plan does not have it")
+    assert "a secret" not in ran.err
+    os.mkfifo(planned.folder / "pipe")
+    planned.refused(planned("run", "--plan", "plan.json", "--exclude", "pipe"), "pipe: is not a regular file")
+    planned.refused(planned("run", "--plan", "plan.json", "delete-users", "pipe"), "pipe: is not a regular file")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -295,7 +334,7 @@ def test_another_user_is_required(tmp_path: Path) -> None:
         ran = it("plan", "delete-users", "users.jsonl", "--host", it.served.url, *config)
         assert "To have this plan approved by another user:\n" in ran.out
         assert it.plan(*config, "--as", "Anna", "--concurrency", 1).code == 0
-        run = ("run", "--plan", "plan.json")
+        run = ("run", "--plan", "plan.json", "--host", it.served.url)
         # The same user of the system, and no name. The environment makes no other user.
         it.refused(it(*run, *config, env={"LOGNAME": "ben", "USER": "ben"}), "and you are ")
         it.refused(it(*run, *config, "--as", "anna"), "as Anna (claimed), and you are", "as anna (claimed)")
@@ -304,7 +343,8 @@ def test_another_user_is_required(tmp_path: Path) -> None:
         wait_until(lambda: it.served.pool.deleted > 0, process)
         process.send_signal(signal.SIGTERM)
         ran = finish(process)
-        assert "To go on:\n  bulkdel run --plan plan.json --config bulkdel.toml --as ben\n" in ran.err
+        going = f"bulkdel run --plan plan.json --config bulkdel.toml --host {it.served.url} --as ben"
+        assert f"To go on:\n  {going}\n" in ran.err
         deleted = it.served.pool.deleted
         ran = it(*run, *config, "--as", "ANNA")
         assert (ran.code, it.served.pool.deleted) == (2, deleted), ran.err
@@ -348,7 +388,11 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
         there.mkdir()
         for name, new in (("plan.json", "plan.json"), ("night.log.input", "users"), ("keep.txt", "vips")):
             (tmp_path / name).rename(there / new)
-        moved = ("delete-users", "users", "--exclude", "vips", "--backup", "new.jsonl", "--rate", 0, "--json")
+        assert f"run --plan plan.json --host {it.served.url} --checkpoint night.log --backup old.jsonl\n" in ran.out
+        ran = bulkdel("run", "--plan", "plan.json", "--host", it.served.url, "delete-users", "users", cwd=there)
+        it.refused(ran, "backup: the plan has yes, now none")
+        where = ("--checkpoint", "night.log", "--backup", "new.jsonl", "--host", it.served.url)
+        moved = ("delete-users", "users", "--exclude", "vips", *where, "--rate", 0, "--json")
         ran = bulkdel("run", "--plan", "plan.json", *moved, cwd=there)
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
         assert len((there / "new.jsonl").read_bytes().splitlines()) == 580
@@ -381,10 +425,11 @@ def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> No
         for name in ("plan.json", "users.xlsx", "keep.csv"):
             (tmp_path / name).rename(there / name)
         (there / "fewer.csv").write_text("".join(f"{mail}\n" for mail in ["Mail", *mails[:6]]))
-        ran = bulkdel("run", "--plan", "plan.json", "--exclude", "fewer.csv:Mail:email", cwd=there)
+        by_plan = ("run", "--plan", "plan.json", "--host", served.url)
+        ran = bulkdel(*by_plan, "--exclude", "fewer.csv:Mail:email", cwd=there)
         assert (ran.code, served.pool.deleted) == (2, 0), ran.err
         assert "exclude keep.csv: the plan has it with SHA-256 " in ran.err
-        ran = bulkdel("run", "--plan", "plan.json", "--json", cwd=there)
+        ran = bulkdel(*by_plan, "--json", cwd=there)
         assert (ran.code, ran.counts()) == (0, {"deleted": 53, "excluded": 7}), ran.err
         assert served.pool.deleted == 53
 
@@ -400,8 +445,8 @@ def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_
                 options = ("--limit", 50, "--out", "plan.json")
                 ran = bulkdel("plan", "delete-users", "users.xlsx", "--host", served.url, *options, cwd=tmp_path)
                 assert ran.code == 0, ran.err
-                assert bulkdel("run", "--plan", "plan.json", cwd=tmp_path).code == 0
-        ran = bulkdel("run", "--plan", "plan.json", cwd=tmp_path)
+                assert bulkdel("run", "--plan", "plan.json", "--host", served.url, cwd=tmp_path).code == 0
+        ran = bulkdel("run", "--plan", "plan.json", "--host", served.url, cwd=tmp_path)
         assert (ran.code, served.pool.deleted) == (2, 50), ran.err
         assert "export: users.xlsx: has changed since " in ran.err
         assert "make the plan anew" in ran.err

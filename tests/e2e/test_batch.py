@@ -64,7 +64,13 @@ class Night:
         self.file.write_text("\n".join(lines))
 
     def batch(self, command: str, *options: object, env: Mapping[str, str] | None = None) -> Ran:
-        return bulkdel("batch", command, self.file, *options, env=env or {})
+        where = self.where if command in {"plan", "run", "verify"} else []
+        return bulkdel("batch", command, self.file, *where, *options, env=env or {})
+
+    @property
+    def where(self) -> list[str]:
+        """The options that name the host of each pool."""
+        return [word for each in self.pools.values() for word in ("--host", each.url)]
 
     def confirmed(self) -> list[str]:
         """The options that `batch plan` shows."""
@@ -243,7 +249,9 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         it.write("a", "b", head=f"rate_over_all = {OVER_ALL}\n" + HEAD + "chunk_size = 1\n")
         options = it.confirmed()
         page = tmp_path / "page"
-        process = start("batch", "run", it.file, *options, "--listen", f"unix:{page}", env={}, start_new_session=True)
+        process = start(
+            "batch", "run", it.file, *it.where, *options, "--listen", f"unix:{page}", env={}, start_new_session=True
+        )
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
         wait_until(lambda: all(run["settled"] > 5 for run in shown(page)["runs"]), process)
         status = shown(page)
@@ -284,7 +292,7 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 200}) as it:
         it.write("a", head=HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\n")
         terminal, theirs = pty.openpty()
-        process = start("batch", "run", it.file, env={}, stdin=theirs)
+        process = start("batch", "run", it.file, *it.where, env={}, stdin=theirs)
         os.close(theirs)
         told_after(process, "Type the number of ids", signum=None)
         os.write(terminal, b"200\n")
@@ -355,7 +363,7 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
     with night(tmp_path, {"a": 200, "b": 200}) as it:
         head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\n"
         it.write("a", "b", head=head)
-        process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
+        process = start("batch", "run", it.file, *it.where, *it.confirmed(), "--json", env={})
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
         assert "the rates that the runs of its batch share still hold" in it.batch("ctl", "rate", 0, "--only", "b").out
         for name in it.pools:
@@ -381,7 +389,7 @@ def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> Non
     with night(tmp_path, {"frozen": 200, "drains": 200}) as it:
         head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 1\n"
         it.write("frozen", "drains", head=head, drains='drain_s = "4s"')
-        process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
+        process = start("batch", "run", it.file, *it.where, *it.confirmed(), "--json", env={})
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
         pid = it.pid_of("frozen")
         assert pid is not None

@@ -112,7 +112,7 @@ def test_an_account_created_after_the_request_is_kept_and_the_old_one_counts_as_
         assert (ran.code, ran.counts()) == (0, {"deleted": 60}), ran.err
         assert all(alive(it, id_) and effects(it, id_) == 1 for id_ in again)
         assert noted(ran) == ""
-        done = bulkdel("verify", it.log, "--json", "--rate", 0)
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--json", "--rate", 0)
         assert (done.code, done.summary["gone"], done.summary["recreated"]) == (0, 60, 2), done
 
 
@@ -140,7 +140,7 @@ def test_a_user_id_that_is_there_is_sent_again_whatever_its_date(tmp_path: Path)
             for entry in list(recorded.read_entries(it.log))
         ]
         it.log.write_bytes(b"".join(recorded.lines_of(lines)))
-        done = bulkdel("verify", it.log, "--json", "--rate", 0)
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--json", "--rate", 0)
         assert (done.code, done.summary["gone"], done.summary["still_there"]) == (1, 58, 2), done
 
 
@@ -211,7 +211,10 @@ def test_the_pool_is_empty_and_emails_are_in_doubt(tmp_path: Path) -> None:
             it.served.pool.delete(it.served.pool.find("email", other) or 0)
         ran = it.run()
         assert (ran.code, ran.counts()) == (4, {"remaining": 60})
-        status, done = bulkdel("status", it.log), bulkdel("verify", it.log, "--json", "--rate", 0)
+        status, done = (
+            bulkdel("status", it.log),
+            bulkdel("verify", it.log, "--host", it.served.url, "--json", "--rate", 0),
+        )
         assert (done.code, done.summary["in_doubt"], done.summary["status"]) == (4, 60, "incomplete"), done
         for text in (ran.err, status.out, done.err):
             assert "60 ids are in doubt" in text, text

@@ -144,7 +144,7 @@ def test_the_log_of_an_export(tmp_path: Path) -> None:
         assert ran.summary["deleted"] == 5
         assert it.run().code == 0
         it.served.pool.add_ids(user_ids(1, seed=12))
-        for words in (["status"], ["status", "--audit"], ["results"], ["verify"]):
+        for words in (["status"], ["status", "--audit"], ["results"], ["verify", "--host", it.served.url]):
             ran = bulkdel(*words, it.export)
             assert ran.code == 0, ran.err
             assert f"The checkpoint of {it.export} is {it.log} (there is also " in ran.err
@@ -158,7 +158,12 @@ def test_a_result_that_cannot_be_printed(tmp_path: Path) -> None:
         assert it.run().code == 0
         it.served.pool.add_ids(user_ids(1, seed=12))
         plan = ("plan", "delete-users", it.export, "--host", it.served.url)
-        reading = (("status", it.log), ("status", "--audit", it.log), ("results", it.log), ("verify", it.log))
+        reading = (
+            ("status", it.log),
+            ("status", "--audit", it.log),
+            ("results", it.log),
+            ("verify", it.log, "--host", it.served.url),
+        )
         commands: list[tuple[object, ...]] = [*reading, plan, ("jobs",), ("--version",)]
         for words in commands:
             with Path("/dev/full").open("w") as full:

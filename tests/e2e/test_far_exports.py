@@ -212,10 +212,11 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
             """
         )
         env = {**KEYS, **s3_variables(bucket)}
-        planned = bulkdel("batch", "plan", night, "--json", env=env)
+        where = ("--host", one.url, "--host", two.url)
+        planned = bulkdel("batch", "plan", night, *where, "--json", env=env)
         assert planned.code == 0, planned.err
         digest = json.loads(planned.out)["to_confirm"]["plan"]
-        ran = bulkdel("batch", "run", night, "--confirm", 220, "--plan", digest, env=env)
+        ran = bulkdel("batch", "run", night, *where, "--confirm", 220, "--plan", digest, env=env)
         assert ran.code == 0, ran.err
         assert "topsecret" not in planned.out + planned.err + ran.out + ran.err
         assert (one.pool.deleted, two.pool.deleted) == (120, 100)
@@ -242,12 +243,12 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
             host = "{served.url}"
             """
         )
-        refused = bulkdel("batch", "plan", night, env=KEYS)
+        refused = bulkdel("batch", "plan", night, "--host", served.url, env=KEYS)
         assert refused.code == 3, refused.err
         copy = "night/far/checkpoint.jsonl.input"
         assert f'export has no version: set it to "{copy}"' in refused.out
         night.write_text(night.read_text().replace(address, copy))
-        planned = bulkdel("batch", "plan", night, "--json", env=KEYS)
+        planned = bulkdel("batch", "plan", night, "--host", served.url, "--json", env=KEYS)
         assert planned.code == 0, planned.err
         ran = bulkdel(*json.loads(planned.out)["command"][1:], env=KEYS)
         assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err

@@ -310,7 +310,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
     with serve_in_thread(pool, Switches(assignment_targets=True)) as served:
         backup = ("--backup", tmp_path / "backup.zst", "--backup-memberships")
         assert bulkdel("run", "delete-users", export, "--host", served.url, *where, *backup).code == 0
-        restore = ("restore", log, "--passwords", "none", *where)
+        restore = ("restore", log, "--host", served.url, "--passwords", "none", *where)
         assert bulkdel(*restore, "--limit", 5, "--chunk-size", 5).code == 0
         ran = forget(log)
         assert ran.code == 3
@@ -385,7 +385,8 @@ def test_each_file_is_named_once(tmp_path: Path) -> None:
     with serve_in_thread(Pool.from_ids(ids)) as served:
         deletion = ("run", "delete-users", export.name, "--host", served.url, "--backup", "backup.jsonl", *where)
         assert bulkdel(*deletion, cwd=tmp_path).code == 0
-        assert bulkdel("restore", export.name, "--passwords", "none", *where, cwd=tmp_path).code == 0
+        restore = ("restore", export.name, "--host", served.url, "--passwords", "none", *where)
+        assert bulkdel(*restore, cwd=tmp_path).code == 0
     run_of(tmp_path, name="piped.jsonl")
     for name, left in ((export.name, ["export.jsonl"]), ("piped.jsonl", [])):
         ran = bulkdel("forget", name, env={}, cwd=tmp_path)

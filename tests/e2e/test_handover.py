@@ -21,6 +21,7 @@ import zstandard
 
 from bulkdel.commands.unpack import check
 from bulkdel.core.handover import MANIFEST
+from bulkdel.core.plan_file import sealed, text_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.handover.reading import unpack
 from tests.elsewhere import elsewhere
@@ -38,6 +39,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.unit.test_plan_file import VALUES
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(300)
@@ -128,12 +130,14 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         assert ran.counts() == {"deleted": 270, "excluded": 30}
         assert one.effects(IDS[30:]) == [1] * 270
         assert one.effects(VIPS) == [0] * 30
-        verified = elsewhere(second, "verify", "run/export.jsonl", "--rate", 0, "--json")
+        verified = elsewhere(second, "verify", "run/export.jsonl", "--host", one.served.url, "--rate", 0, "--json")
         assert verified.code == 0, verified.err
         assert verified.found() == (270, 0, 0)
         report = elsewhere(second, "report", "run/export.jsonl", "--out", "report.json")
         assert report.code == 0, report.err
-        restored = elsewhere(second, "restore", "run/export.jsonl", "--plan", "--passwords", "none", "--json")
+        restored = elsewhere(
+            second, "restore", "run/export.jsonl", "--host", one.served.url, "--plan", "--passwords", "none", "--json"
+        )
         assert restored.code == 0, restored.err
         assert json.loads(restored.out)["rows"] == 270, "the backup has moved, and has every record"
 
@@ -194,7 +198,7 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
     for name in ("[genauth] credentials_file", "--proxy", "--notify", "BULKDEL_GENAUTH__CREDENTIALS_FILE"):
         assert f"A secret that has to be here: {name}\n" in unpacked.err
     left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
-    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive-key"}
+    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive", "--archive-key"}
     line = " ".join(command_in(unpacked.err))
     assert "SECRET" not in line
     assert "hidden" not in line
@@ -370,7 +374,20 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 1_200}
         log = tmp_path / "second" / one.log.name
-        restore = ("restore", log, "--passwords", "none", "--rate", 0, "--confirm", 1_200, "--pool", POOL)
+        restore = (
+            "restore",
+            log,
+            "--host",
+            one.served.url,
+            "--passwords",
+            "none",
+            "--rate",
+            0,
+            "--confirm",
+            1_200,
+            "--pool",
+            POOL,
+        )
         begun = bulkdel(*restore, "--limit", 50)
         assert begun.code == 0, begun.err
         words = handed_over(log, tmp_path / "third")
@@ -392,7 +409,7 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
     with sandbox(IDS) as served:
         given = ("--host", served.url, "--rate", 0, "--exclude", "vips.jsonl", "--out", "plan.json")
         assert bulkdel("plan", "delete-users", "users.jsonl", *given, cwd=first).code == 0
-        process = start("run", "--plan", "plan.json", "--rate", 4, "--chunk-size", 10, cwd=first)
+        process = start("run", "--plan", "plan.json", "--host", served.url, "--rate", 4, "--chunk-size", 10, cwd=first)
         wait_until(lambda: served.pool.deleted >= 10, process)
         assert bulkdel("ctl", "users.jsonl", "stop", cwd=first).code == 0
         assert finish(process).code == 6
@@ -411,7 +428,7 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
 def test_a_complete_run_is_packed_with_its_verification_and_its_log_stays_as_it_is(tmp_path: Path) -> None:
     with case(tmp_path, IDS, users=[*IDS, *OTHERS]) as one:
         assert one.run().code == 0
-        assert bulkdel("verify", one.export, "--rate", 0).code == 0
+        assert bulkdel("verify", one.export, "--host", one.served.url, "--rate", 0).code == 0
         log = one.log.read_bytes()
         packed = bulkdel("pack", one.export, "--out", tmp_path / "run.tar.zst")
         assert packed.code == 0, packed.err
@@ -419,7 +436,7 @@ def test_a_complete_run_is_packed_with_its_verification_and_its_log_stays_as_it_
         unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
         assert "Nothing remains to be sent" in unpacked.err
         one.export.unlink()
-        again = bulkdel("verify", tmp_path / "new" / "export.jsonl", "--rate", 0, "--json")
+        again = bulkdel("verify", tmp_path / "new" / "export.jsonl", "--host", one.served.url, "--rate", 0, "--json")
         assert again.code == 0, again.err
         assert again.summary["requests"] == 0, "its findings came along"
 
@@ -459,11 +476,29 @@ def renamed(members: Members, name: str) -> Members:
     return [there[0], members[1], member(name, data), *members[3:]]
 
 
-def with_config(members: Members, text: bytes) -> Members:
-    """A config file, in the manifest and in the archive."""
+def with_config(members: Members, text: bytes, config: str | None = "c.toml") -> Members:
+    """A file c.toml, in the manifest, in the archive and in the command. config: what the manifest calls its config."""
     file = {"name": "c.toml", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
-    there = with_manifest(members, lambda found: found.update(config="c.toml", files=[*found["files"], file]))
-    return [*there, member("c.toml", text)]
+
+    def change(found: dict[str, Any]) -> None:
+        found["config"] = config
+        found["files"].append(file)
+        found["going_on"]["options"]["--config"] = ["c.toml"]
+
+    return [*with_manifest(members, change), member("c.toml", text)]
+
+
+def with_plan(members: Members, options: dict[str, list[str]]) -> Members:
+    """An approved plan with these options, in the manifest and in the archive."""
+    command = {"names": ["delete-users", "export.jsonl"], "options": options}
+    text = text_of(sealed({**VALUES, "command": command})).encode()
+    file = {"name": "plan.json", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+
+    def change(found: dict[str, Any]) -> None:
+        found["files"].append(file)
+        found["going_on"]["options"]["--plan"] = ["plan.json"]
+
+    return [*with_manifest(members, change), member("plan.json", text)]
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -525,6 +560,12 @@ HOSTILE: dict[str, Hostile] = {
     ),
     "a config with a command": lambda members: written(with_config(members, b"[run]\non_event = 'true'\n")),
     "a config with a secret": lambda members: written(with_config(members, b"[genauth]\ncredentials_file = '/x'\n")),
+    "a config that was not checked": lambda members: written(with_config(members, b"[run]\non_event = 'x'\n", None)),
+    "a config with a table of another job": lambda members: written(with_config(members, b"[http]\nhost = 'x'\n")),
+    "a plan with a command": lambda members: written(with_plan(members, {"--on-event": ["true"]})),
+    "a file of another folder": lambda members: written(
+        with_manifest(members, lambda found: found["going_on"].update(names=["delete-users", "/etc/passwd"], paths=[]))
+    ),
     "rubbish": lambda _: b"\0" * 512 + os.urandom(512),
     "nothing": lambda _: b"",
 }
@@ -551,6 +592,12 @@ def test_an_archive_that_another_tar_has_written_is_the_same(packed_run: Members
     archive.write_bytes(zstandard.compress(written(packed_run)))
     assert unpacked(archive).manifest.job == "delete-users"
     assert set(bytes_in(tmp_path / "new")) == {info.name for info, _ in packed_run}
+
+
+def test_a_plan_with_the_options_of_its_list_is_accepted(packed_run: Members, tmp_path: Path) -> None:
+    archive = tmp_path / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(written(with_plan(packed_run, {"--rate": ["5"]}))))
+    assert unpacked(archive).manifest.job == "delete-users"
 
 
 def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:

@@ -69,6 +69,22 @@ def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str],
     assert (verified.code, verified.summary["still_there"]) == (1, 20), verified
 
 
+def test_an_unpacked_run_says_which_variable_goes_to_which_host(
+    forum: Forum, example: Callable[[str], Example]
+) -> None:
+    """The table of the archive names it: it could name any variable of this machine, whether it is set or not."""
+    forum.members = {*IDS[:20], "kept"}
+    it = example("forum")
+    assert it.run("run", *IDS, options=("--limit", 5)).code == 0
+    archive = it.folder / "run.tar.gz"
+    assert bulkdel("pack", it.folder / "ids.jsonl", "--out", archive).code == 0
+    unset = bulkdel("unpack", archive, "--to", it.folder / "one", env={})
+    assert (unset.code, f"the credentials for {forum.url}: set FORUM_TOKEN\n" in unset.err) == (0, True), unset
+    set_ = bulkdel("unpack", archive, "--to", it.folder / "two", env=it.env)
+    told = f"The command sends these credentials to {forum.url}: FORUM_TOKEN\n"
+    assert (set_.code, told in set_.err) == (0, True), set_
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "code", "says"),
     [

@@ -119,7 +119,7 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     assert "  disabled                     4\n  not there                    1\n" in first.out
     assert "To verify the result:" in first.err
     assert "  disabled                     4\n" in bench.run("status", bench.log).out
-    verified = bench.run("verify", bench.log, "--rate", 0)
+    verified = bench.run("verify", bench.log, "--host", bench.served.url, "--rate", 0)
     assert verified.code == 0, verified
     lines = verified.out.splitlines()
     assert lines[0].endswith("of 5 ids that the run says are disabled or absent"), "one of them has no account"

@@ -42,8 +42,8 @@ def by_name(name: str) -> JobCase:
     return next(job for job in JOBS if job.name == name)
 
 
-def verified(log: Path) -> Ran:
-    return bulkdel("verify", log, "--rate", 0, "--json")
+def verified(log: Path, host: str) -> Ran:
+    return bulkdel("verify", log, "--host", host, "--rate", 0, "--json")
 
 
 def test_every_installed_job_is_in_the_table() -> None:
@@ -83,7 +83,7 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
         assert outcomes(log) == dict.fromkeys(meant, done) | dict.fromkeys(already, "already") | dict.fromkeys(
             absent, "absent"
         )
-        found = verified(log)
+        found = verified(log, served.sandbox.url)
         assert found.code == 0, found
         assert served.effects() == job.expected(meant)
 
@@ -151,7 +151,7 @@ def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> 
         assert ran.code == 0, ran
         assert served.effects() == job.expected(HOSTILE)
         assert not served.repeats()
-        gone, there, open_ = verified(log).found()
+        gone, there, open_ = verified(log, served.sandbox.url).found()
         # That a code or user id with a comma is gone cannot be proven: the server may have split it.
         assert (gone, there, open_) in {(len(HOSTILE), 0, 0), (len(HOSTILE) - 1, 0, 1)}
         assert not open_ or job.settle is None or job.creates
@@ -219,7 +219,7 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
         assert ran.code == 0, ran
         assert status_of(served, ids) == statuses
         assert status_of(served, [off_before]) == {off_before: "Suspended"}
-        assert verified(tmp_path / "on").code == 0
+        assert verified(tmp_path / "on", served.sandbox.url).code == 0
 
         # A user that the backup does not have: it is not sent, nor is its chunk.
         before = served.effects() + served.repeats()

@@ -82,6 +82,8 @@ async def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
             plan = await run.plan()
             assert (plan.ids, plan.pool, plan.requests) == (400, POOL, 20)
             assert await run.plan() is plan
+            assert repr(plan) == f"Plan(delete-users, ids=400, pool={POOL!r})"
+            assert repr(plan.arguments) == "RunArguments(run, delete-users)"
             assert it.served.pool.deleted == 0
             await run.confirm(ids=400, pool=POOL)
             events = [event async for event in run.start()]

@@ -149,7 +149,7 @@ def test_two_ids_that_may_be_the_same_are_both_sent_and_never_together(tmp_path:
         # `verify` asks for them apart as well.
         sizes = it.served.ledger.lookup_sizes.copy()
         it.served.pool.add_ids(["+8613900000000"], "phone")
-        assert bulkdel("verify", it.log, "--rate", 0).code == 0
+        assert bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0).code == 0
         assert max(it.served.ledger.lookup_sizes - sizes) <= 10
 
 
@@ -217,12 +217,12 @@ def test_verify_could_not_tell(size: int, tmp_path: Path) -> None:
     chunk = ("--chunk-size", 1) if size == 1 else ()
     with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], *chunk, liars=frozenset(COMMA), split_commas=True) as it:
         assert run(it, len(ids)).counts() == {"deleted": len(ids)}
-        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.found()) == (4, (len(PLAIN), 0, size)), done
         assert f"Could not tell {size} id{'s' * (size > 1)}. Their ids have a comma" in done.err
         # A server that does not split says the truth.
         it.switch(split_commas=False)
-        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.found()) == (1, (len(PLAIN), size, 0)), done
 
 
@@ -231,11 +231,11 @@ def test_verify_takes_a_control_with_a_comma(size: int, tmp_path: Path) -> None:
     ids = COMMA[:size]
     with names(tmp_path, ids, [*ids, BYSTANDER]) as it:
         assert run(it, size).counts() == {"deleted": size}
-        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.found()) == (4, (0, 0, size)), done
         # The way out that was named.
         it.served.pool.add_ids([CONTROL], "username")
-        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.found()) == (0, (size, 0, 0)), done
 
 

@@ -420,7 +420,7 @@ def test_the_memberships_of_restored_users_are_put_back(tmp_path: Path) -> None:
         effects = pool.effects_of("group-added") + pool.effects_of("role-assigned")
         assert effects == Counter("/".join(filter(None, membership[1:])) for membership in expected)
         assert ran.counts() == {"done": len(expected), "absent": 3}
-        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--json", "--rate", 0)
+        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--host", it.served.url, "--json", "--rate", 0)
         assert verified.found() == (len(had), 0, 0), verified.err
 
 
@@ -513,7 +513,9 @@ def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) ->
         assert it.run().code == 0
         pool.access.groups.remove("all")
         confirmed = ("--confirm", 300, "--pool", POOL)
-        ran = bulkdel("restore", it.log, "--passwords", "none", "--rate", 0, "--json", *confirmed)
+        ran = bulkdel(
+            "restore", it.log, "--host", it.served.url, "--passwords", "none", "--rate", 0, "--json", *confirmed
+        )
         assert ran.code == 0, ran.err
         gone = before.pop(("group", "", "all"))
         assert ran.counts() == {"done": before.total(), "absent": gone}
@@ -544,7 +546,7 @@ def test_any_groups_and_roles_come_back(seed: int, tmp_path: Path) -> None:
         play(it, [*it.args, *options], rng)
         confirmed = ("--passwords", "none", "--rate", 0, "--json", "--confirm", len(ids), "--pool", POOL)
         it.switch(share_429=0.01, retry_after="seconds", retry_after_s=0)
-        play(it, ["restore", it.log, *confirmed], rng)
+        play(it, ["restore", it.log, "--host", it.served.url, *confirmed], rng)
         map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
         new_of = {row["old"]: row["new"] for row in map_}
         assert set(new_of) == set(ids)

@@ -206,7 +206,7 @@ def test_a_halt_and_a_stop_have_their_events(tmp_path: Path) -> None:
 def test_restore_and_verify_tell_too(tmp_path: Path) -> None:
     with webhook() as told, undo(tmp_path, IDS[:5]) as it:
         it.delete()
-        verified = bulkdel("verify", it.log, "--rate", 0, "--notify", told.url())
+        verified = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--notify", told.url())
         plan = it.plan("--notify", told.url())
         restored = it.restore(5, "--notify", told.url())
         assert (verified.code, plan.code, restored.code) == (4, 0, 0), (verified, plan, restored)

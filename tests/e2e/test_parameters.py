@@ -321,7 +321,7 @@ def test_verify_gives_the_job_the_parameters_of_the_run(bench: Bench) -> None:
         {"liars": IDS[:1]}
     )  # the server says deleted, and deletes not
     assert bench.confirmed("--group", "a b", "--template", "mail.txt", "--no-polite").code == 0
-    done = bench.run("verify", bench.log, "--rate", 0)
+    done = bench.run("verify", bench.log, "--host", bench.served.url, "--rate", 0)
     assert done.code == 1, done
     wanted = DEFAULTS | {"group": "a b", "polite": False, "template": str(bench.folder / "mail.txt")}
     assert bench.seen[-1] == wanted
@@ -330,10 +330,10 @@ def test_verify_gives_the_job_the_parameters_of_the_run(bench: Bench) -> None:
     assert plan.code == 0, plan
     assert bench.seen[-1] == wanted
     (bench.folder / "mail.txt").write_text("Dear all")
-    done = bench.run("verify", bench.log, "--again")
+    done = bench.run("verify", bench.log, "--host", bench.served.url, "--again")
     assert (done.code, "is not the file that the run had as --template" in done.err) == (3, True), done
     install(bench.site, JOBS + NEWER)
-    done = bench.run("verify", bench.log, "--again")
+    done = bench.run("verify", bench.log, "--host", bench.served.url, "--again")
     assert (done.code, "with other parameters (" in done.err) == (3, True), done
 
 

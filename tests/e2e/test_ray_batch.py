@@ -63,7 +63,7 @@ def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: p
         assert "--on" in unconfirmed.summary["command"]
         planned = unconfirmed.summary["to_confirm"]
         options = ["--on", "ray", "--confirm", str(planned["ids"]), "--plan", planned["plan"], "--json"]
-        process = start("batch", "run", it.file, *options, env=driver)
+        process = start("batch", "run", it.file, *it.where, *options, env=driver)
         wait_until(lambda: all(pool.ledger.deleted > 10 for pool in it.pools.values()), process)
         one, other = nodes.nodes
         assert (len(processes(one)), len(processes(other))) == (1, 1)
@@ -80,7 +80,7 @@ def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: p
         assert [len(pool.ledger.arrivals) for pool in it.pools.values()] == arrived
         assert [name for name, text in nodes.text() if SANDBOX_KEY_SECRET.encode() in text] == []
         before = {name: pool.ledger.deleted for name, pool in it.pools.items()}
-        process = start("batch", "run", it.file, *options, env=driver)
+        process = start("batch", "run", it.file, *it.where, *options, env=driver)
         wait_until(lambda: any(it.pools[n].ledger.deleted > before[n] + 5 for n in before), process)
         process.send_signal(signal.SIGINT)
         drained = finish(process)

@@ -79,7 +79,7 @@ def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
         ran = run_on(export, served, *named, "--format", "lines", ids=55)
         assert ran.counts() == {"deleted": 55, "excluded": 5}, ran.err
         assert served.ledger.deleted == 55
-        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--rate", 0)
+        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--host", served.url, "--rate", 0)
         assert verified.code == 0, verified.err
     both = bulkdel("plan", "delete-users", export, "--format", "lines", "--id-field", "id", env={})
     assert (both.code, "--id-field" in both.err) == (2, True), both.err

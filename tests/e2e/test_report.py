@@ -124,7 +124,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         assert served.pool.deleted == 479
         log = Path(f"{export}.checkpoint.jsonl")
         before = facts(folder, log)
-        assert bulkdel("verify", log, "--rate", 0).code == 0
+        assert bulkdel("verify", log, "--host", served.url, "--rate", 0).code == 0
         after = facts(folder, log, title="Leavers", ticket="CHG-1234")
     (folder / "before").write_text(json.dumps(before))
     (folder / "after").write_text(json.dumps(after))

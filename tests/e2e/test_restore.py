@@ -78,14 +78,26 @@ class Undo:
         return ran
 
     def restoring(self, rows: int, *more: object) -> list[object]:
-        return ["restore", self.log, *NONE, "--json", "--confirm", rows, "--pool", POOL, *more]
+        return [
+            "restore",
+            self.log,
+            "--host",
+            self.served.url,
+            *NONE,
+            "--json",
+            "--confirm",
+            rows,
+            "--pool",
+            POOL,
+            *more,
+        ]
 
     def restore(self, rows: int | None = None, *more: object) -> Ran:
         return bulkdel(*self.restoring(len(self.ids) if rows is None else rows, *more))
 
     def plan(self, *more: object, **kwargs: Any) -> Ran:
         """Name the export: its log is found beside it."""
-        return bulkdel("restore", self.export, *NONE, "--plan", *more, **kwargs)
+        return bulkdel("restore", self.export, "--host", self.served.url, *NONE, "--plan", *more, **kwargs)
 
 
 @contextmanager
@@ -221,7 +233,7 @@ def test_killed_while_it_derives(tmp_path: Path) -> None:
         it.delete()
         whole = None
         for _ in range(4):
-            process = start("restore", it.log, *NONE, "--plan")
+            process = start("restore", it.log, "--host", it.served.url, *NONE, "--plan")
             time.sleep(rng.uniform(0.05, 0.35))
             kill(process)
             if it.derived.exists():
@@ -362,7 +374,7 @@ def test_one_config_file_serves_both_ways(tmp_path: Path) -> None:
         config.write_text("\n".join(["[run]", *lines, f'host = "{it.served.url}"', ""]))
         confirmed = ("--confirm", 25, "--pool", POOL, "--json", "--config", config)
         assert bulkdel("run", "delete-users", it.export, *confirmed).counts() == {"deleted": 25, "excluded": 5}
-        ran = bulkdel("restore", it.log, "--passwords", "generate", *confirmed)
+        ran = bulkdel("restore", it.log, "--host", it.served.url, "--passwords", "generate", *confirmed)
         assert (ran.code, ran.counts()) == (0, {"done": 25}), ran
         assert {it.served.pool.user(number)["email"] for number in it.served.pool.alive()} == set(addresses)
 

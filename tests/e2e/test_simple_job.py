@@ -62,7 +62,8 @@ def test_it_deletes_what_is_there_and_nothing_else(bench: Bench) -> None:
     ran = bench.run("run", *ids)
     assert (ran.code, outcomes(ran)) == (0, {"done": 25, "absent": 5}), ran
     assert bench.forum.effects == {("members", id_): 1 for id_ in ids[:25]}
-    verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": TOKEN})
+    where = ("--host", f"{bench.forum.url}/api/v1")
+    verified = bulkdel("verify", bench.folder / "members.csv", *where, "--json", env={**bench.env, "FORUM_KEY": TOKEN})
     assert (verified.code, verified.summary["gone"]) == (0, 30), verified
 
 
@@ -101,7 +102,10 @@ def test_a_misspelt_path_deletes_nothing_and_halts(bench: Bench, name: str, valu
     ran = bench.run("run", *ids)
     if name.startswith("list"):
         assert (ran.code, outcomes(ran)) == (0, {"done": 30}), ran
-        verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": TOKEN})
+        where = ("--host", f"{bench.forum.url}/api/v1")
+        verified = bulkdel(
+            "verify", bench.folder / "members.csv", *where, "--json", env={**bench.env, "FORUM_KEY": TOKEN}
+        )
         assert verified.code == 4, verified
     else:
         assert (ran.code, bench.forum.effects.total()) == (4, 0), ran

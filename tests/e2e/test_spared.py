@@ -99,7 +99,7 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
                 assert ran.summary["spared"] == {why: 50}
                 assert reasons(it) == {why: 50}
                 assert "to delete   up to 200 ids" in ran.err
-                assert bulkdel("verify", it.log, "--json").found() == (150, 0, 0)
+                assert bulkdel("verify", it.log, "--host", it.served.url, "--json").found() == (150, 0, 0)
                 status = bulkdel("status", it.log).out
                 assert f"    {why}" in status
                 assert f"  guard      {guard[0]}" in status

@@ -307,7 +307,20 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert len(objects) >= 2
         other = bulkdel(*it.deletion("--store", f"{url}2", "--backup", backup, "--allow-absent", backup=False))
         assert (other.code, "is there already" in other.err) == (3, True), other.err
-        words = ["restore", url, *NONE, "--json", "--confirm", 60, "--pool", POOL, "--store", f"{url}.back"]
+        words = [
+            "restore",
+            url,
+            "--host",
+            it.served.url,
+            *NONE,
+            "--json",
+            "--confirm",
+            60,
+            "--pool",
+            POOL,
+            "--store",
+            f"{url}.back",
+        ]
         back = bulkdel(*words, cwd=tmp_path)
         assert back.code == 0, back.err
         lost = [each for each in differences(before, pool) if each.field not in {"groups", "roles"}]
@@ -319,7 +332,7 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert f"left    {backup}, the backup of the records: it is in a store" in forgotten.out, forgotten
         assert f"missing {backup}" not in forgotten.out
         objects[1].rename(tmp_path / "away")
-        refused = bulkdel("restore", url, *NONE, "--plan", cwd=tmp_path / "store")
+        refused = bulkdel("restore", url, "--host", it.served.url, *NONE, "--plan", cwd=tmp_path / "store")
         assert (refused.code, "are not those that the run wrote" in refused.err) == (3, True), refused.err
 
 
@@ -338,7 +351,9 @@ def test_the_archive_of_each_stop(tmp_path: Path) -> None:
         whole = it.run(*options, "--archive-no-ids")
         assert (whole.code, whole.counts()) == (1, {"deleted": 99, "refused": 1}), whole.err
         assert IDS[3].encode() in it.log.read_bytes()
-        verified = bulkdel("verify", it.log, "--host", it.served.url, "--archive", f"file://{archive}")
+        verified = bulkdel(
+            "verify", it.log, "--host", it.served.url, "--host", it.served.url, "--archive", f"file://{archive}"
+        )
         assert verified.code == 0, verified.err
         stops = sorted(archive.iterdir(), key=lambda path: path.stat().st_mtime)
         assert len(stops) == 3

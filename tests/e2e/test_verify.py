@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests import recorded, second_reader
 from tests.harness import (
+    KEYS,
     POOL,
     Case,
     Ran,
@@ -63,7 +65,8 @@ def ran(
 
 def verify(it: Case, *more: object, **kwargs: Any) -> Ran:
     """Read it back, as fast as it goes. The second reader must agree with the summary."""
-    done = bulkdel("verify", it.log, "--rate", 0, "--json", *more, **kwargs)
+    where = () if "--host" in more else ("--host", it.served.url)
+    done = bulkdel("verify", it.log, *where, "--rate", 0, "--json", *more, **kwargs)
     if done.out:
         rows = second_reader.read(state_of(it)).found
         there = len(rows["there"])
@@ -142,15 +145,33 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
         assert ids_in(still_there(it)) == LIARS  # an older list is left alone
 
 
+def test_no_key_goes_to_a_host_that_only_the_log_names(tmp_path: Path) -> None:
+    """`verify` and `restore` refuse it before the first request. The command that they print names it, and works."""
+    with case(tmp_path, IDS[:20], options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as it:
+        assert it.run().code == 0
+        it.served.pool.add_ids(user_ids(1, seed=9))
+        before = it.served.ledger.requests
+        for words in (["verify", it.log], ["restore", it.log, "--passwords", "none", "--plan"]):
+            refused = bulkdel(*words)
+            assert (refused.code, it.served.ledger.requests) == (2, before), refused
+            assert f"names the host {it.served.url}, " in refused.err
+            printed = shlex.split(refused.err.splitlines()[-1])
+            assert printed[-2:] == ["--host", it.served.url]
+            assert bulkdel(*printed[1:]).code == 0
+            assert it.served.ledger.requests > before
+            before = it.served.ledger.requests
+        assert bulkdel("verify", it.log, "--again", env={**KEYS, "BULKDEL_HOST": it.served.url}).code == 0
+
+
 def test_the_report_for_people(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:2]), poisonous={IDS[50]: (422, None)}, code=1) as it:
-        done = bulkdel("verify", it.log)
+        done = bulkdel("verify", it.log, "--host", it.served.url)
         assert done.code == 1, done
         assert "complete: of 99 ids that the run says are gone" in done.out
         assert "gone                      97" in done.out
         assert "still there                2" in done.out
         assert "not claimed to be gone, so not looked up: 1 refused" in done.out
-        again = bulkdel("verify", it.log)
+        again = bulkdel("verify", it.log, "--host", it.served.url)
         assert (again.code, "Everything was read back already" in again.err) == (1, True), again
         assert "this session: 0 requests in " in again.out
 
@@ -198,7 +219,7 @@ def test_a_key_that_goes_blind_on_the_way_proves_nothing(tmp_path: Path) -> None
         lists = it.served.ledger.by_path[LIST_PATH]
         it.switch(retry_after="seconds", retry_after_s=3)
         it.served.script(None, None, "429", path=LOOKUP_PATH)  # control, IDS[0], the next one has to wait
-        process = start("verify", it.log, "--rate", 0, "--concurrency", 1, "--json")
+        process = start("verify", it.log, "--host", it.served.url, "--rate", 0, "--concurrency", 1, "--json")
         wait_until(lambda: it.served.ledger.answers["429"] == 1, process)
         assert it.served.ledger.by_path[LIST_PATH] == lists + 1
         it.switch(blind=True)
@@ -294,7 +315,7 @@ def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> N
             it.served.script(
                 *[None] * requests, "429", path=LOOKUP_PATH
             )  # no more than those on the wire come after it
-            process = start("verify", it.log, "--rate", 0, "--concurrency", 4, "--json")
+            process = start("verify", it.log, "--host", it.served.url, "--rate", 0, "--concurrency", 4, "--json")
 
             def told_to_wait(kills: int = kills) -> bool:
                 return it.served.ledger.answers["429"] == kills
@@ -318,7 +339,7 @@ def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_pat
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
         it.switch(latency_after_s=30.0, fault_paths=LOOKUPS)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
-        process = start("verify", it.log, "--rate", 0, "--json")
+        process = start("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
         began = time.monotonic()
         process.send_signal(signum)
@@ -362,7 +383,7 @@ def test_a_run_that_goes_on_meanwhile(tmp_path: Path) -> None:
         assert it.run("--limit", 500).code == 0
         it.switch(latency_after_s=5.0, fault_paths=LOOKUPS)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
-        process = start("verify", it.log, "--rate", 0, "--json")
+        process = start("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
         it.switch(latency_after_s=0)
         assert it.run("--limit", 100).code == 0
@@ -375,7 +396,7 @@ def test_two_at_a_time(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100]) as it:
         it.switch(latency_after_s=30.0, fault_paths=LOOKUPS)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
-        process = start("verify", it.log)
+        process = start("verify", it.log, "--host", it.served.url)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
         done = verify(it)
         assert (done.code, f"another verification (pid {process.pid}) is under way" in done.err) == (3, True), done
@@ -413,7 +434,7 @@ def test_an_email_that_was_created_again_is_a_newer_account(tmp_path: Path) -> N
         done = verify(it, "--again")
         assert (done.code, done.found(), done.summary["recreated"]) == (4, (96, 2, 2), 3), done
         assert "Could not tell 2 ids: an account is there" in done.err
-        text = bulkdel("verify", it.log, "--rate", 0).out
+        text = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0).out
         assert "re-created" in text
 
 
@@ -526,13 +547,22 @@ def test_the_config_of_a_run_does_for_verify_too(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     with ran(tmp_path, IDS[:500]) as it:
         config.write_text('[run]\nchunk_size = 10\nallow_absent = true\ncheckpoint = "x"\nrate = 0\nsample = 7\n')
-        done = bulkdel("verify", it.log, "--json", "--config", config)
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--json", "--config", config)
         assert (done.code, done.summary["checked"]) == (0, 7), done
         more = {**environment(), "BULKDEL_SAMPLE": "9"}
-        done = bulkdel("verify", it.log, "--json", "--config", config, env={**more, "BULKDEL_CHUNK_SIZE": "3"})
+        done = bulkdel(
+            "verify",
+            it.log,
+            "--host",
+            it.served.url,
+            "--json",
+            "--config",
+            config,
+            env={**more, "BULKDEL_CHUNK_SIZE": "3"},
+        )
         assert (done.code, done.summary["checked"]) == (0, 9), done
         config.write_text("[run]\nraet = 5\n")
-        done = bulkdel("verify", it.log, "--config", config)
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--config", config)
         assert (done.code, "raet" in done.err) == (2, True), done
 
 
@@ -548,7 +578,7 @@ def test_an_export_that_moved_and_one_that_came_through_a_pipe(tmp_path: Path) -
             input=moved.read_bytes(),
         )
         assert done.code == 0, done
-        assert bulkdel("verify", log, "--rate", 0).code == 0
+        assert bulkdel("verify", log, "--host", it.served.url, "--rate", 0).code == 0
 
 
 def test_nothing_claimed(tmp_path: Path) -> None:
@@ -585,7 +615,7 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
 
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
         before = it.served.ledger.by_path[DELETE_PATH]
-        done = in_copy("verify", it.log, "--rate", 0, "--json")
+        done = in_copy("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.found()) == (1, (1_975, 25, 0)), done
         assert it.served.ledger.by_path[DELETE_PATH] == before
         it.log.unlink()

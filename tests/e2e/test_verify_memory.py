@@ -48,7 +48,7 @@ def peak_kib(folder: Path, count: int) -> int:
         header = replace(header, pinned=pinned, counts={**header.counts, "rows": count, "ids": count})
         log.write_bytes(b"".join(recorded.lines_of(commits(header, count))))
         done = subprocess.run(
-            launched([*COMMAND, "verify", str(log), "--rate", "0"], folder / "took"),
+            launched([*COMMAND, "verify", str(log), "--host", served.url, "--rate", "0"], folder / "took"),
             env=environment(),
             capture_output=True,
             check=False,

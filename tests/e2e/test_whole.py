@@ -55,7 +55,7 @@ def test_ten_thousand_with_everything(tmp_path: Path) -> None:
         assert {row["id"]: row["outcome"] for row in rows} == expected
         assert all(row["statusCode"] == 422 for row in rows if row["outcome"] == "refused")
 
-        verified = bulkdel("verify", it.log, "--rate", 0, "--json")
+        verified = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert verified.code == 0, verified.err
         assert verified.summary["gone"] == 9_973
 

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_the_commands_name_a_program_that_is_not_in_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert f"{sys.executable} -m bulkdel job check delete-members" in list(next_commands("delete-members"))
+    assert f"{sys.executable} -P -m bulkdel job check delete-members" in list(next_commands("delete-members"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert "bulkdel job check delete-members" in list(next_commands("delete-members"))
     check_name("delete-members")

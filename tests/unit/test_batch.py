@@ -415,9 +415,9 @@ ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
 def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, said: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(UsageError, match=said) as refused:
-        BatchArguments(file, {}, on="ray").batch()
+        BatchArguments(file, {}, on="ray").batch("plan")
     assert "s3cr3t" not in str(refused.value)
-    assert BatchArguments(file, {}).batch().runs
+    assert BatchArguments(file, {}).batch("plan").runs
 
 
 def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
         'backup = "s3://b/{name}.gz"\nproxy = "http://proxy:3128"\ncredentials_file = "own.env"\n'
         'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "OF_NODE" }\n'
     )
-    (one,) = BatchArguments(written(tmp_path, text), {}, on="ray").batch().runs
+    (one,) = BatchArguments(written(tmp_path, text), {}, on="ray").batch("plan").runs
     here = {"BULKDEL_PROTECT__POOLS": "p9", "BULKDEL_GENAUTH__CREDENTIALS_FILE": "another.env", "HOME": "/here"}
     there = {"BULKDEL_PROTECT__POOLS": "p1", "OF_NODE": "/keys/id", "HOME": "/there", "AWS_REGION": "r"}
     assert one.environment(here).made(there) == {

@@ -25,6 +25,7 @@ from bulkdel.core.handover import (
     toml_of,
     without_files,
 )
+from bulkdel.core.option_origin import OF_THE_COMMAND, OF_THE_MACHINE
 
 SHA256 = "0" * 64
 LOG = PackedFile("users.csv.checkpoint.jsonl", "the log", 12, SHA256)
@@ -33,7 +34,6 @@ GOING_ON = GoingOn(
     ("delete-users", "users.csv"),
     {"--trim": (), "--exclude": ("a.csv", "s3://bucket/b.csv")},
     {"BULKDEL_GENAUTH__BRAND": "authing"},
-    ("--exclude",),
     ("--listen",),
     ("--notify",),
 )
@@ -106,13 +106,9 @@ NOT_OURS = "is not one that bulkdel wrote"
         (changed("going_on", "names", to=["j", 5]), "does not have"),
         (changed("going_on", "names", to=[]), "does not have"),
         (changed("going_on", "command", to="restore"), "does not have"),
-        (changed("going_on", "names", to=["delete-users", "/etc/passwd"]), "a file in another folder"),
-        (changed("going_on", "options", "--exclude", to=["a/../../b"]), "a file in another folder"),
-        (changed("going_on", "options", to={"--on-event": ["touch x"]}), "--on-event, which bulkdel does not pack"),
-        (changed("going_on", "options", to={"--confirm": ["3"], "--pool": ["pool"]}), "with --confirm"),
         (changed("going_on", "options", to={"; rm": []}), "does not have"),
         (changed("going_on", "options", to={"--rate": ["\x1b"]}), "does not have"),
-        (changed("going_on", "paths", to=["-x"]), "does not have"),
+        (changed("going_on", "left_out", to=["run: curl x|sh"]), "does not have"),
         (changed("going_on", "variables", to={"LD_PRELOAD": "x"}), "does not have"),
         (changed("going_on", "variables", to={"BULKDEL_GENAUTH__CREDENTIALS_FILE": "x"}), "does not have"),
     ],
@@ -121,6 +117,82 @@ def test_a_manifest_that_is_not_trusted_is_refused(data: bytes, said: str) -> No
     with pytest.raises(Unfit, match=r"^[^\x1b]*$") as refused:
         Manifest.of(data)
     assert said in str(refused.value)
+
+
+OF_JOB = {"--app": False, "--list": True}
+"""The options of a job. The second names a file."""
+
+PACKED = replace(
+    ONE,
+    config="c.toml",
+    files=(*ONE.files, *(PackedFile(name, "", 0, SHA256) for name in ("c.toml", "d.toml", "a.csv", "plan.json"))),
+)
+
+
+def with_options(**options: str) -> Manifest:
+    given = {f"--{name.replace('_', '-')}": (value,) for name, value in options.items()}
+    return replace(PACKED, going_on=replace(GOING_ON, options=given))
+
+
+HARMLESS = {"config", "plan", "checkpoint", "out", "json", "log_level", "log_format", "progress_every", "note"}
+"""What an archive may set of these: files in it, and how a command shows itself."""
+
+
+@pytest.mark.parametrize("name", sorted((OF_THE_MACHINE | OF_THE_COMMAND) - HARMLESS))
+def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
+    with pytest.raises(Unfit, match=f"holds a command with --{name.replace('_', '-')}"):
+        with_options(**{name: "x"}).check_going_on(OF_JOB, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"rate": "5", "app": "a1", "host": "https://x", "on_invalid": "skip"}, None),
+        ({"config": "c.toml", "plan": "plan.json", "exclude": "a.csv:Mail:email", "list": "a.csv"}, None),
+        ({"exclude": "s3://bucket/a.csv", "backup": "new.jsonl", "checkpoint": "log"}, None),
+        ({"config": "d.toml"}, "--config d.toml"),  # a packed file that was not checked as a config
+        ({"config": "/tmp/c.toml"}, "--config /tmp/c.toml"),
+        ({"plan": "../plan.json"}, "--plan ../plan.json"),
+        ({"exclude": "/etc/passwd"}, "--exclude /etc/passwd"),
+        ({"exclude": "a.csv/../b"}, "--exclude a.csv/../b"),
+        ({"list": "/etc/passwd"}, "--list /etc/passwd"),
+        ({"backup": "/home/x"}, "'/home/x', which is not the name"),
+        ({"backup": "s3://bucket/x"}, "'s3://bucket/x', which is not the name"),
+        ({"checkpoint": "../x"}, "'../x', which is not the name"),
+        ({"host": "https://y"}, "another host"),
+        ({"unheard_of": "x"}, "--unheard-of"),
+    ],
+)
+def test_an_archive_sets_the_options_of_its_list_and_names_its_own_files(
+    options: dict[str, str], refused: str | None
+) -> None:
+    made = with_options(**options)
+    if refused is None:
+        made.check_going_on(OF_JOB, {}, ())
+        return
+    with pytest.raises(Unfit) as raised:
+        made.check_going_on(OF_JOB, {}, ())
+    assert refused in str(raised.value)
+
+
+ONE_TABLE = replace(ONE, going_on=None)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [{"run": {"on_event": "x"}}, {"other": {}}, {"genauth": 5}, {"genauth": {"credentials_file": "/k"}}],
+)
+def test_an_archive_has_the_tables_of_its_run_alone(tables: dict[str, Any]) -> None:
+    ONE_TABLE.check_going_on({}, {"genauth": {"brand": "authing"}}, {"genauth", "protect"})
+    with pytest.raises(Unfit, match="has a config"):
+        ONE_TABLE.check_going_on({}, tables, {"genauth", "protect"})
+
+
+@pytest.mark.parametrize("names", [("delete-users", "/etc/passwd"), ("kick-users", "users.csv")])
+def test_an_archive_goes_on_with_its_own_job_and_export(names: tuple[str, str]) -> None:
+    made = replace(PACKED, going_on=replace(GOING_ON, names=names, options={}))
+    with pytest.raises(Unfit, match=r"none of its files|another job"):
+        made.check_going_on({}, {}, ())
 
 
 @pytest.mark.parametrize(

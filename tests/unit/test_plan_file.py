@@ -7,12 +7,23 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkdel.command_line import option_of
+from bulkdel.core.option_origin import (
+    COMPARED,
+    DECIDES,
+    DECIDES_BY_MEANING,
+    FROM_PLAN,
+    OF_THE_COMMAND,
+    OF_THE_MACHINE,
+    PACE,
+)
 from bulkdel.core.plan_file import (
     AHEAD_S,
     LINES,
@@ -30,7 +41,8 @@ from bulkdel.core.plan_file import (
     valid_until,
     values_of,
 )
-from bulkdel.safety.plan_file import COMPARED_BY_MEANING, OWN, PACE
+from bulkdel.errors import UsageError
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import PlanSettings, RunSettings
 
 AT = "2026-01-31T12:00:00.000Z"
@@ -241,7 +253,7 @@ def test_the_same_user(planner: tuple[Any, ...], runner: tuple[Any, ...], same: 
 
 # ── the differences ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-COMPARED = {
+MADE_ANEW = {
     name: VALUES[name]
     for name in (
         *("job", "id_type", "guards", "options", "backup", "parameters", "table", "host", "confirm_host", "pool"),
@@ -293,12 +305,12 @@ COMPARED = {
     ],
 )
 def test_each_difference_has_a_line(path: str, value: Any, said: str | None) -> None:
-    found = differences(VALUES, changed(put(path, value), COMPARED))
+    found = differences(VALUES, changed(put(path, value), MADE_ANEW))
     assert found == ([] if said is None else [said])
 
 
 def test_every_difference_at_once() -> None:
-    now = changed(lambda values: (put("numbers.rows", 1)(values), put("pool", "p2")(values)), COMPARED)
+    now = changed(lambda values: (put("numbers.rows", 1)(values), put("pool", "p2")(values)), MADE_ANEW)
     assert len(differences(VALUES, now)) == 2
     assert differences(VALUES, {"pool": "p1"}) == [], "what is not known yet is not compared"
 
@@ -340,10 +352,31 @@ def test_the_sample_may_differ_by_a_fifth(
     assert (sample_difference(one, other) is not None) is differs
 
 
+LISTS = (DECIDES, DECIDES_BY_MEANING, PACE, COMPARED, OF_THE_MACHINE, OF_THE_COMMAND)
+
+
 def test_every_option_has_its_place() -> None:
-    """An option that is in no set may not differ from the plan. The sets have no name that is no option."""
-    names = {one.name for settings in (RunSettings, PlanSettings) for one in fields(settings)}
-    places = [*COMPARED_BY_MEANING, *PACE, *OWN]
-    assert len(places) == len(set(places))
-    assert names.issuperset(places)
-    assert names.difference(places) >= {"limit", "allow_absent", "in_doubt", "trim", "on_invalid"}
+    """Each option of `run` and `plan` is in one list. The lists have no name that is no option."""
+    names = sorted({one.name for settings in (RunSettings, PlanSettings) for one in fields(settings)})
+    assert sorted(name for each in LISTS for name in each) == names
+
+
+@pytest.mark.parametrize("name", sorted(COMPARED | OF_THE_MACHINE | OF_THE_COMMAND | {"unheard_of", "\x1b[2J"}))
+def test_a_plan_with_an_option_of_no_list_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "plan.json"
+    options = {**VALUES["command"]["options"], option_of(name): ["x"]}
+    file.write_text(text_of(sealed(changed(put("command.options", options)))))
+    with pytest.raises(UsageError, match="No plan may") as raised:
+        PlanFile.read(file)
+    assert "\x1b" not in str(raised.value)
+
+
+def test_a_plan_sets_the_options_of_its_list_and_of_its_job(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    options = {**{option_of(name): ["x"] for name in FROM_PLAN}, "--app": ["a1"]}
+    values = changed(put("command", {"names": ["kick-users", "users.csv"], "options": options}))
+    file.write_text(text_of(sealed(values)))
+    assert PlanFile.read(file).options.keys() == options.keys()
+    file.write_text(text_of(sealed(changed(put("command.options", {"--app": ["a1"]})))))
+    with pytest.raises(UsageError, match="sets --app"):
+        PlanFile.read(file)

@@ -47,9 +47,9 @@ def brand_named(name: str) -> Brand:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key. The secret is in no repr."""
+    """An access key. Neither half of it is in a repr."""
 
-    key_id: str
+    key_id: str = field(repr=False)
     secret: str = field(repr=False)
 
     @property

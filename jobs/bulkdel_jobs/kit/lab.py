@@ -53,7 +53,7 @@ class Lab:
     findings: Findings
     api: HttpTransport | None = None
     auth: Auth | None = None
-    secrets: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set, repr=False)
 
     @property
     def look_ups(self) -> LookUps | None:

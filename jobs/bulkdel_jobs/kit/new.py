@@ -79,7 +79,7 @@ def next_commands(name: str) -> Iterator[str]:
     """The commands that install and try the job, for this interpreter, whether or not its folder is in PATH."""
     python = _typed("python", sys.executable)
     beside = Path(sys.executable).with_name("bulkdel")
-    program = "bulkdel" if _typed("bulkdel", str(beside)) == "bulkdel" else f"{python} -m bulkdel"
+    program = "bulkdel" if _typed("bulkdel", str(beside)) == "bulkdel" else f"{python} -P -m bulkdel"
     ready = all(find_spec(module) for module in ("setuptools", "pytest", "mypy"))
     yield f"cd {name}"
     yield f"{python} -m pip install " + ("--no-build-isolation --no-deps -e ." if ready else "-e '.[test]'")

@@ -24,7 +24,7 @@ KEY_ID, KEY_SECRET, SESSION_TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 class AwsKey:
     """An access key of AWS. session_token: of temporary credentials."""
 
-    key_id: str
+    key_id: str = field(repr=False)
     secret: Secret
     session_token: Secret | None = None
 

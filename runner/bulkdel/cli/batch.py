@@ -36,11 +36,27 @@ On = Annotated[
     Literal["local", "ray"],
     Parameter(help="Where the processes of the runs are: on this machine, or on the nodes of a Ray cluster."),
 ]
+Hosts = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        metavar="URL",
+        help="A host that the file names and that is not the job's own: no key goes to one that only a file names. "
+        "Repeatable.",
+    ),
+]
 Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME", help="The name of a run. Repeatable.")]
 
 
 def plan(
-    file: File, /, *, parallel: Parallel = None, rate_over_all: Rate = None, on: On = "local", json: Flag = False
+    file: File,
+    /,
+    *,
+    host: Hosts = None,
+    parallel: Parallel = None,
+    rate_over_all: Rate = None,
+    on: On = "local",
+    json: Flag = False,
 ) -> int:
     """Plan every run of a batch, and show one table and the command that runs it. Send and confirm nothing.
 
@@ -53,7 +69,9 @@ def plan(
 
     check_environment(os.environ)
     return command.plan(
-        command.BatchArguments(file, os.environ, parallel=parallel, rate_over_all=rate_over_all, on=on, json=json)
+        command.BatchArguments(
+            file, os.environ, parallel=parallel, rate_over_all=rate_over_all, on=on, json=json, hosts=host or ()
+        )
     )
 
 
@@ -63,6 +81,7 @@ def run(
     *,
     confirm: Annotated[int | None, count(0)] = None,
     plan: Annotated[str | None, Parameter(metavar="DIGEST")] = None,
+    host: Hosts = None,
     parallel: Parallel = None,
     rate_over_all: Rate = None,
     not_after: str | None = None,
@@ -116,6 +135,7 @@ def run(
             progress_every=progress_every,
             listen=listen,
             on=on,
+            hosts=host or (),
         )
     )
 
@@ -163,6 +183,7 @@ def verify(
     /,
     *,
     only: Only = None,
+    host: Hosts = None,
     sample: Annotated[int | None, count(1)] = None,
     again: Flag = False,
     parallel: Parallel = None,
@@ -193,6 +214,7 @@ def verify(
             parallel=parallel,
             rate_over_all=rate_over_all,
             json=json,
+            hosts=host or (),
         )
     )
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from cyclopts import App, ArgumentCollection, Token
 
 from bulkdel.cli.config import value_of
+from bulkdel.command_line import CommandLine
 from bulkdel.errors import UsageError
-from bulkdel.format import printable
+from bulkdel.format import shown
 from bulkdel.safety.plan_file import PlanFile
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def check_job(plan: PlanFile | None, job: Job | None) -> None:
     if plan is not None and job is not None and job.name != plan.names[0]:
         raise UsageError(
             f"{plan.path}: this run is not the one that was planned. Nothing was sent.\n  job: the plan has "
-            f"{printable(plan.names[0])}, now {job.name}\nLeave the job out, or make another plan: `bulkdel plan "
+            f"{shown(plan.names[0])}, now {job.name}\nLeave the job out, or make another plan: `bulkdel plan "
             f"{job.name} … --out FILE`"
         )
 
@@ -47,7 +48,8 @@ def check_job(plan: PlanFile | None, job: Job | None) -> None:
 def source_of(plan: PlanFile | None) -> Source:
     """A source of values for cyclopts: what is neither typed nor set here is as in the plan.
 
-    What is set here and must not differ from the plan is compared with it later, and refused.
+    What is set here and must not differ from the plan is compared with it later, and refused. An export at an address
+    is not given: no address is asked that only a file names. Raises UsageError then.
     """
 
     def give(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -57,6 +59,12 @@ def source_of(plan: PlanFile | None) -> Source:
         for one in arguments:
             if one.tokens:
                 continue
+            if one.name == EXPORT and plan.export_elsewhere:
+                line = CommandLine("run", plan.names).plus("--plan", plan.path)
+                raise UsageError(
+                    f"{plan.path}: its export is at the address {shown(plan.names[1])}. Nothing was asked there. If it "
+                    f"is meant, type it:\n  {line}"
+                )
             off = f"--no-{one.name.removeprefix('--')}"
             for option, word in ((one.name, "true"), (off, "false")):
                 for number, value in enumerate(given.get(option, ()) or ((word,) if option in given else ())):

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,12 @@ class BatchArguments:
     """The arguments of the caller. Those that are None are as the file of the batch says.
 
     confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
-    listen: the address of the live page. on: where the processes of the runs are, local or ray.
+    listen: the address of the live page. on: where the processes of the runs are, local or ray. hosts: those that the
+    file may name, besides that of each job.
     """
 
     file: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     parallel: int | None = None
     rate_over_all: float | None = None
     not_after: str | None = None
@@ -90,15 +91,17 @@ class BatchArguments:
     progress_every: float = 5.0
     listen: str | None = None
     on: str = LOCAL
+    hosts: Sequence[str] = ()
 
-    def batch(self) -> Batch:
-        """Read the file. Raises UsageError."""
+    def batch(self, command: str) -> Batch:
+        """Read the file. Raises UsageError. command: `plan` or `run`."""
         given = {
             name: value
             for name in ("parallel", "rate_over_all", "not_after", "stop_after_failures")
             if (value := getattr(self, name)) is not None
         }
         batch = replace(read_batch(self.file), **given)
+        batch.check_hosts(self.hosts, self.environ, replace(self.line, names=(command, str(self.file))))
         if self.on != LOCAL:
             batch.check_for_nodes()
         return batch
@@ -115,12 +118,13 @@ class BatchArguments:
             "--on": None if self.on == LOCAL else self.on,
         }
         line = CommandLine("batch", ("run", str(self.file))).plus_given(given)
+        line = line.plus("--host", *self.hosts) if self.hosts else line
         return line.plus("--json") if self.json else line
 
 
 def plan(arguments: BatchArguments) -> int:
     """Plan every run, and show one table. Returns the first exit code of the runs that cannot begin."""
-    batch = arguments.batch()
+    batch = arguments.batch("plan")
     _until(batch)  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
@@ -171,7 +175,7 @@ def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfir
 
 def run(arguments: BatchArguments) -> int:
     """Run or resume every run of the batch. Returns the exit code: the first that applies to one of the runs."""
-    batch = arguments.batch()
+    batch = arguments.batch("run")
     until = _until(batch)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
         night = Night(batch, arguments, until, engine)
@@ -492,6 +496,7 @@ class Night:
         file = str(self._arguments.file)
         if values["status"] == "complete":
             verify, report = (CommandLine("batch", (name, file)) for name in ("verify", "report"))
+            verify = verify.plus("--host", *self._arguments.hosts) if self._arguments.hosts else verify
             say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
         else:
             say(f"To go on with the runs that are not complete:\n  {self._arguments.line}", "to_go_on")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -200,21 +200,23 @@ def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool
 
 @dataclass(frozen=True, slots=True)
 class VerifyArguments:
-    """The arguments of one `batch verify`. Those that are None are as the file of the batch says."""
+    """The arguments of one `batch verify`. Those that are None are as the file of the batch says. hosts: see run."""
 
     file: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     only: Sequence[str] = ()
     sample: int | None = None
     again: bool = False
     parallel: int | None = None
     rate_over_all: float | None = None
     json: bool = False
+    hosts: Sequence[str] = ()
 
 
 def verify(arguments: VerifyArguments) -> int:
     """Verify every run in a process of its own. Returns the first exit code that applies."""
     batch = read_batch(arguments.file)
+    batch.check_hosts(arguments.hosts, arguments.environ, CommandLine("batch", ("verify", str(arguments.file))))
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
     engine, runs = LocalProcesses(arguments.environ), batch.only(arguments.only)
     children = Children(engine)

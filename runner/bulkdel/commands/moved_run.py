@@ -13,16 +13,45 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, CommandLine, how_to_resume
+from bulkdel.command_line import CONFIRMING, ENV_PREFIX, CommandLine, how_to_resume
 from bulkdel.core.address import address_of
-from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit
+from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.run_state import Progress
+from bulkdel.errors import UsageError
 from bulkdel.format import printable
+from bulkdel.job import Job, load_job
+from bulkdel.parameters import options_of
+from bulkdel.safety.checks import PROTECT
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store_path import StorePath, beside
+from bulkdel.variables import merged, table_of
 
 FILES = ("--exclude", "--config", "--ca-file", "--backup", "--plan")
 """The options of `run` that name a file."""
+
+
+def job_of(name: str, command: str) -> Job:
+    """The job whose options a command that goes on has: that of the run, or its undo. Raises UsageError."""
+    job = load_job(name)
+    return job if command != "restore" or job.undo is None else load_job(job.undo)
+
+
+def tables_of(job: Job) -> frozenset[str]:
+    """The tables of a config file that a run of this job, and its restore, read. Raises UsageError."""
+    return frozenset({PROTECT, job.config_table, *([] if job.undo is None else [load_job(job.undo).config_table])})
+
+
+def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse a hand-over with what no archive may set. config: its config file. Returns the tables that it has.
+
+    Raises Unfit, and UsageError for a job that is not installed, or cannot be described so.
+    """
+    going_on = manifest.going_on
+    job = load_job(manifest.job)
+    tables = config if going_on is None else merged(config, table_of(going_on.variables, ENV_PREFIX))
+    of_job = {} if going_on is None else options_of(job_of(manifest.job, going_on.command))
+    manifest.check_going_on(of_job, tables, tables_of(job))
+    return tables
 
 
 def how_to_go_on(progress: Progress, log: Path) -> str:
@@ -30,8 +59,8 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
     start, undo = progress.start, progress.undo
     if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
         return how_to_resume(progress, log)
-    if (unpacked := _unpacked(log)) is not None:
-        line, _ = line_in(Path(), unpacked, datetime.now(UTC))
+    if (unpacked := _unpacked(log)) is not None and (going_on := unpacked.going_on) is not None:
+        line, _ = line_in(Path(), unpacked.job, going_on, datetime.now(UTC))
         return f"To go on, in {printable(log.absolute().parent)}:\n  {line}"
     if undo is not None:
         return how_to_resume(progress, log)
@@ -52,10 +81,14 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
     return text
 
 
-def line_in(folder: Path, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
-    """The command with the files where they are now, and the --not-after that was left out because it has passed."""
+def line_in(folder: Path, job: str, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
+    """The command with the files where they are now, and the --not-after that was left out because it has passed.
+
+    job: of the run.
+    """
+    paths = paths_of(going_on.options, options_of(job_of(job, going_on.command)))
     options = {
-        option: tuple(_in(folder, value) if option in going_on.paths else value for value in values)
+        option: tuple(_in(folder, value) if option in paths else value for value in values)
         for option, values in going_on.options.items()
     }
     names = (*going_on.names[:-1], _in(folder, going_on.names[-1]))
@@ -77,8 +110,8 @@ def _has_passed(until: str, now: datetime) -> bool:
         return False
 
 
-def _unpacked(log: Path) -> GoingOn | None:
-    """How a run goes on that was unpacked in the folder of this log, and has not gone on yet; None for any other."""
+def _unpacked(log: Path) -> Manifest | None:
+    """The hand-over of a run that was unpacked in the folder of this log, and has not gone on; None for any other."""
     try:
         found = log.with_name(MANIFEST).read_bytes()[: MANIFEST_MAX + 1]
         manifest = Manifest.of(found)
@@ -87,9 +120,10 @@ def _unpacked(log: Path) -> GoingOn | None:
             return None
         with log.open("rb") as file:
             same = hashlib.file_digest(file, "sha256").hexdigest() == packed.sha256
-    except (OSError, Unfit):
+        check_going_on(manifest, {})
+    except (OSError, Unfit, UsageError):
         return None
-    return manifest.going_on if same else None
+    return manifest if same else None
 
 
 def _log_of(line: CommandLine, facts: Mapping[str, Any]) -> Path:

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
-from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of
+from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of, variable_of
+from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import BACKUP, MEMBERSHIPS, RESTORES, UNFINISHED, Known, RunFiles, digest_of
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
-from bulkdel.core.handover import MANIFEST, OF_A_FILE, OF_THE_MACHINE, GoingOn, free_name, toml_of, without_files
+from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
+from bulkdel.core.option_origin import FROM_ARCHIVE
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
@@ -28,10 +30,13 @@ from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import has_stored_copy, stored_parts
 from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
+from bulkdel.job import load_job
+from bulkdel.parameters import options_of
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import StorePath, beside, is_store_url
+from bulkdel.variables import BETWEEN
 from bulkdel.verify.findings import findings_log, findings_path
 
 READ_BYTES = 1 << 20
@@ -73,11 +78,10 @@ def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | 
     export = found.add_export()
     excluded = found.add_excluded()
     parameters = found.add_parameters()
-    ca_file = found.add_ca_file()
     found.add_plan()
     secrets = found.add_config(config)
     found.refuse_missing()
-    going_on = found.going_on(export, excluded, {**parameters, **ca_file}, secrets)
+    going_on = found.going_on(export, excluded, parameters, secrets)
     return Contents(tuple(found.sources), found.config, going_on, tuple(found.notes))
 
 
@@ -189,18 +193,8 @@ class _Found:
                 self._missing.append(f"{value['path']}, the file of {option}: is not there, or has changed")
         return names
 
-    def add_ca_file(self) -> dict[str, str]:
-        """Add the certificate authority that the run trusts. Returns its name by option."""
-        if (given := self._options.get("ca_file")) is None:
-            return {}
-        path = self._cwd / str(given)
-        if not path.is_file():
-            self.notes.append(f"{path}, the file of --ca-file, is left out: it is not there")
-            return {}
-        return {"--ca-file": self._add(path, "the file of --ca-file", partial(_blocks, path))}
-
     def add_plan(self) -> None:
-        """Add the plan that the run goes by, found by its seal. Raises NotAcceptable for one with --store."""
+        """Add the plan that the run goes by, found by its seal."""
         approved = self._progress.plan
         if self._line is None or approved is None or "--plan" not in self._line.options:
             return
@@ -216,14 +210,9 @@ class _Found:
                 break
         if self._plan is None:
             self._missing.append(f"{recorded}, the plan: is not there, or has changed")
-        elif "--store" in self._plan[1].options:
-            raise NotAcceptable(
-                f"{self._run.log}: the plan of this run has --store, so its log cannot become a file. Nothing was "
-                f"packed. The run goes on from any machine that has the export and {recorded}:\n  {self._line}"
-            )
 
     def add_config(self, given: Path | None) -> list[str]:
-        """Add the tables of the config file, but for its options, which are in the command, and for its secrets.
+        """Add those tables of the config file that a run of this job has, without its secrets.
 
         Returns the keys that were left out because they name a file with a secret.
         """
@@ -237,7 +226,8 @@ class _Found:
             why = error.strerror if isinstance(error, OSError) else "is no TOML"
             self._missing.append(f"{path}, the config file: {why}. Where it is now: --config FILE")
             return []
-        kept, secrets = without_files({name: table for name, table in tables.items() if name != "run"})
+        known = tables_of(load_job(self._progress.header.pinned["job"]))
+        kept, secrets = without_files({name: table for name, table in tables.items() if name in known})
         data = toml_of(kept).encode()
         self.config = self._add(Path(path.name), "the tables of the config file", lambda: iter([data]))
         return [f"[{name.rpartition('.')[0]}] {name.rpartition('.')[2]}" for name in secrets]
@@ -269,33 +259,39 @@ class _Found:
             return None
         line = self._line
         assert line is not None, "it goes on"
+        pinned = self._progress.header.pinned
+        own, of_job = job_of(pinned["job"], line.command), load_job(pinned["job"])
+        allowed = {*map(option_of, FROM_ARCHIVE), *options_of(own)}
         options: dict[str, tuple[str, ...]] = {}
         left_out, hidden = [], list(secrets)
         for option, values in line.options.items():
-            if option in OF_THE_MACHINE:
-                left_out.append(option)
-            elif any(HIDDEN in value for value in values) and option != "--exclude":
+            if option in OF_THE_SESSION:
+                continue
+            if any(HIDDEN in value for value in values) and option != "--exclude":
                 hidden.append(option)
-            elif option not in OF_THE_SESSION:
-                options[option] = values
+            elif option not in allowed or (option == "--backup" and any(map(is_store_url, values))):
+                left_out.append(option)
+            else:
+                options[option] = (pinned["host"],) if option == "--host" else values
         if self._options.get("notify"):
             hidden.append("--notify")
         names = self._placed(options, excluded, files)
-        job = line.names[0] if line.names else self._progress.header.pinned["job"]
+        job = line.names[0] if line.names else pinned["job"]
         default = f"{export}{SANDBOX_LOG if self._options.get('sandbox') else LOG}"
         if restoring:
             names |= {"--export": (export,) if export is not None else (), "--from-backup": self._backups()}
-        elif log != default or (self._plan is not None and "--checkpoint" in self._plan[1].options):
+        elif log != default:
             names["--checkpoint"] = (log,)
         options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
         variables = {name: value for name, value in line.variables.items() if not name.endswith(OF_A_FILE)}
         hidden += [name for name in line.variables if name not in variables]
+        known = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
+        variables = {name: value for name, value in variables.items() if name.startswith(known)}
         return GoingOn(
             line.command,
             (log,) if restoring else (job, str(export)),
             options,
             variables,
-            tuple(names),
             tuple(left_out),
             tuple(hidden),
         )
@@ -310,15 +306,12 @@ class _Found:
             options = {**self._plan[1].options, **options}
         for value in options.get("--out", ()):  # of `plan`
             names["--out"] = (_plain(Path(value).name),)
-        if "--ca-file" in options:
-            names.setdefault("--ca-file", ())
         if "--exclude" in options:
             names["--exclude"] = tuple(excluded)
         if self.config is not None:
             names["--config"] = (self.config,)
         for value in options.get("--backup", ()):
-            known = self._names.get(_absolute(self._cwd / value))
-            names["--backup"] = (value if is_store_url(value) else known or _plain(Path(value).name),)
+            names["--backup"] = (self._names.get(_absolute(self._cwd / value)) or _plain(Path(value).name),)
         return names
 
     def _backups(self) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import CONFIRMING, CommandLine
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.plan_file import FORMAT, FORMAT_MEMBER, SHA256, sealed, text_of, valid_until
 from bulkdel.durable import atomic_file
@@ -103,7 +103,7 @@ def write_plan(plan: Plan, path: Path, shown: Mapping[str, Any]) -> Written:
             "estimate": {name: shown[name] for name in ("requests", "rate", "estimated_s")},
             **{name: shown[name] for name in SHOWN},
             "config": None if config is None else printable(config),
-            "command": {"names": [printable(name) for name in line.names], "options": given_words(line)},
+            "command": {"names": [printable(name) for name in line.names], "options": given_words(line, arguments.job)},
         }
     )
     try:
@@ -113,5 +113,5 @@ def write_plan(plan: Plan, path: Path, shown: Mapping[str, Any]) -> Written:
         raise UsageError(f"--out {path}: is there already. Name a new file") from None
     except OSError as error:
         raise FileFailed(f"{path}: the plan cannot be written: {error.strerror}. Nothing was sent") from error
-    run = CommandLine("run").plus("--plan", path).plus_variables(arguments.environ)
-    return Written(PlanFile.read(path), run.plus_given(arguments.settings.connection))
+    written = PlanFile.read(path)
+    return Written(written, written.shortened(replace(line, command="run").without(*CONFIRMING, "--json")))

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
+from bulkdel.safety.named_host import check_named_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
 from bulkdel.store_path import beside
@@ -56,8 +57,8 @@ class RestoreArguments:
 
     log: Path
     settings: RestoreSettings
-    config: Mapping[str, Any]
-    environ: Mapping[str, str]
+    config: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
     parameters: Any
 
     @property
@@ -281,6 +282,10 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
             f"--host {host}: the run was against {pinned['host']}, and its {job.words.noun}s come back there. Leave "
             "--host out."
         )
+    if host is None:
+        table = arguments.config.get(undo.config_table, {})
+        options = TargetOptions(pinned["host"], table, arguments.environ, arguments.parameters)
+        check_named_host(undo, options, log, arguments.line.plus("--plan") if settings.plan else arguments.line)
     if not progress.backups:
         raise NotAcceptable(
             f"{log}: this run kept no backup (--backup), so no record of its {job.words.noun}s is left. "

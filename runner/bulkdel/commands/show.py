@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bulkdel.command_line import CommandLine, option_of
+from bulkdel.core.address import address_of
+from bulkdel.core.exclude_name import ExcludeName
 from bulkdel.core.plan_file import age_fault, valid_until
-from bulkdel.format import amount, counted, printable, span
+from bulkdel.errors import UsageError
+from bulkdel.format import amount, counted, printable, shown, span
 from bulkdel.output import result
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
 
@@ -17,8 +21,14 @@ from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
 def show(path: Path) -> int:
     """Print the plan. Raises UsageError when it is none, or was changed."""
     plan = PlanFile.read(path)
-    for line in shown_lines(plan, time.time()):
-        result(line)
+    try:
+        lines = list(shown_lines(plan, time.time()))
+    except (AttributeError, KeyError, TypeError, ValueError):  # it was forged with its seal, and lacks a member
+        raise UsageError(
+            f"{path}: is no plan that `bulkdel plan` wrote: a member is missing or of another type"
+        ) from None
+    for line in lines:
+        result(shown(line))
     return 0
 
 
@@ -48,10 +58,25 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     if old is not None:
         yield "The plan cannot be run any more. Make it anew with `bulkdel plan`, and have it approved."
         return
-    line = CommandLine("run").plus("--plan", plan.path).plus_given({"--config": values["config"]})
     yield "To run it, where the export and the exclude files are the same:"
     yield ""
-    yield f"    {line}"
+    yield f"    {_line(plan)}"
+    if values["config"] is not None:
+        yield ""
+        yield f"It was planned with the config file {_code(values['config'])}. Where the run needs one: --config FILE"
+
+
+def _line(plan: PlanFile) -> CommandLine:
+    """The command that runs it, with what no plan gives to a run: addresses, and where a backup is written."""
+    values, line = plan.values, CommandLine("run", plan.names if plan.export_elsewhere else ())
+    line = line.plus("--plan", plan.path).plus("--host", values["host"])
+    if any(address_of(file["name"]) is not None for file in values["exclude"]):
+        line = line.plus("--exclude", *map(_exclude_name, values["exclude"]))
+    return line.plus("--backup", "FILE") if values["backup"] else line
+
+
+def _exclude_name(file: Mapping[str, Any]) -> ExcludeName:
+    return ExcludeName(file["name"], file["column"], file["id_type"] if file["looked_up"] else None)
 
 
 def _facts(*facts: tuple[str, str]) -> Iterator[str]:
@@ -82,7 +107,7 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "read as", f"{_plain(values['id_type'])}: {', '.join(_how_it_is_read(export))}"
     for name, value in values["parameters"].items():
         if value not in (None, []):
-            yield "parameter", f"{option_of(name)} {_code(value)}"
+            yield "parameter", f"{_plain(option_of(name))} {_code(value)}"
     for file in values["exclude"]:
         ids = f"{counted(file['ids'], 'id')} in " if isinstance(file.get("ids"), int) else ""
         named = (("sheet", "sheet_read"), ("column", "column"), ("hidden and not read:", "sheets_hidden"))
@@ -90,12 +115,14 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         which += f", each {_plain(file['id_type'])} looked up" if file.get("looked_up") else ""
         yield "never sent", f"{ids}{_code(file['name'])}{which}, SHA-256 {file['sha256']}"
     for name, value in values["guards"].items():
-        yield "spared", f"accounts by {option_of(name)} {_code(value)}"
-    options = {option_of(name): value for name, value in values["options"].items() if value is not False}
+        yield "spared", f"accounts by {_plain(option_of(name))} {_code(value)}"
+    options = {_plain(option_of(name)): value for name, value in values["options"].items() if value is not False}
     yield "options", ", ".join(name if value is True else f"{name} {_code(value)}" for name, value in options.items())
     yield "backup", "a copy of every record is kept" if values["backup"] else "none"
     if values["not_after"] is not None:
         yield "not after", str(values["not_after"])
+    given = (shlex.join([option, *each]) for option, each in values["command"]["options"].items())
+    yield "it sets", ", ".join(map(_code, given)) or "no option"
 
 
 def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:

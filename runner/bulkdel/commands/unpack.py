@@ -13,19 +13,21 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.moved_run import line_in
+from bulkdel.commands.moved_run import check_going_on, line_in
 from bulkdel.commands.steps import showing
 from bulkdel.core.address import address_of
-from bulkdel.core.handover import Manifest, without_files
+from bulkdel.core.handover import Manifest, Unfit
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.format import amount, counted
+from bulkdel.format import amount, counted, shown
 from bulkdel.handover.reading import Unpacked
 from bulkdel.handover.reading import unpack as unpack_archive
 from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.output import result, say
+from bulkdel.parameters import parameters_of
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
 
@@ -64,16 +66,15 @@ def check(manifest: Manifest, folder: Path) -> None:
         *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
     ):
         raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
-    tables = _tables(manifest, folder)
-    if without_files(tables)[1]:
-        raise NotAcceptable(
-            f"{manifest.config}: names a file of this machine. Nothing was unpacked. Get the archive again."
-        )
-    if "run" in tables:  # an option there could be a command: on_event
-        raise NotAcceptable(
-            f"{manifest.config}: has options, which `bulkdel pack` leaves out. Nothing was unpacked. Get the archive "
-            "again."
-        )
+    try:
+        tables = check_going_on(manifest, _tables(manifest, folder))
+        job = load_job(manifest.job)
+        if job.config_table in tables:
+            job.configured(tables[job.config_table])
+        for name in () if manifest.going_on is None else manifest.going_on.options.get("--plan", ()):
+            PlanFile.read(folder / name)
+    except (Unfit, UsageError) as error:
+        raise NotAcceptable(f"the archive {shown(error)}. Nothing was unpacked. Get the archive again.") from error
 
 
 def _tables(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
@@ -96,19 +97,15 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     if going_on is None:
         say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(log),))}")
         return
-    line, passed = line_in(folder, going_on, datetime.now(UTC))
+    line, passed = line_in(folder, manifest.job, going_on, datetime.now(UTC))
     say("Another user or machine than that of the last session confirms the run anew, and so does a run without the")
     say("--limit or --not-after that it had.")
-    for name in (*going_on.secrets, *_credentials(manifest, _tables(manifest, folder), environ)):
+    for name in going_on.secrets:
         say(f"A secret that has to be here: {name}")
+    for text in _credentials(manifest, check_going_on(manifest, _tables(manifest, folder)), environ, folder):
+        say(text)
     for address in _elsewhere(line):
         say(f"It lies elsewhere, and its credentials have to be here: {address}")
-    for option, meaning in (
-        ("--proxy", "Requests, with the key, go through"),
-        ("--ca-file", "The server is trusted by"),
-    ):
-        for value in line.options.get(option, ()):
-            say(f"{meaning} {value} ({option})")
     if going_on.left_out:
         say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
     if passed is not None:
@@ -121,15 +118,20 @@ def _elsewhere(line: CommandLine) -> list[str]:
     return [value for value in values if address_of(value) is not None]
 
 
-def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping[str, str]) -> list[str]:
-    """What the sign-in needs and this environment does not have."""
+def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> list[str]:
+    """What the sign-in sends, and where it comes from: the archive may name any variable of this machine."""
     if manifest.host == SANDBOX:
         return []
     try:
         job = load_job(manifest.job)
         table = tables.get(job.config_table, {})
-        job = job.configured(table)
-        target = job.target(TargetOptions(manifest.host, table, environ, None))
+        values = read_log(folder / manifest.log).progress.header.parameters
+        parameters = parameters_of(
+            job, {name: Path(value["path"]) if isinstance(value, dict) else value for name, value in values.items()}
+        )
+        target = job.configured(table).target(TargetOptions(manifest.host, table, environ, parameters))
     except UsageError as error:
         return [str(error)]
-    return [] if target.key is not None else [f"the credentials for {manifest.host}: {target.key_hint}"]
+    if target.key is None:
+        return [f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"]
+    return [f"The command sends these credentials to {manifest.host}: {target.key}"]

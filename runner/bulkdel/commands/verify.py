@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
+from bulkdel.safety.named_host import check_named_host
 from bulkdel.settings import VerifySettings
 from bulkdel.store_path import beside
 from bulkdel.verify.findings import findings_path
@@ -52,8 +53,8 @@ class VerifyArguments:
 
     checkpoint: Path
     settings: VerifySettings
-    config: Mapping[str, Any]
-    environ: Mapping[str, str]
+    config: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
 
     @property
     def line(self) -> CommandLine:
@@ -143,8 +144,10 @@ def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopen
     job = reopened.job.configured(table)
     refuse_differences({"table": header.pinned.get("table", {})}, {"table": job.pinned}, path)
     parameters = from_pinned(job, header.parameters, path)
-    host = arguments.settings.host or header.pinned["host"]
-    target = job.target(TargetOptions(host, table, arguments.environ, parameters))
+    options = TargetOptions(arguments.settings.host or header.pinned["host"], table, arguments.environ, parameters)
+    if arguments.settings.host is None:
+        check_named_host(job, options, path, arguments.line)
+    target = job.target(options)
     return replace(reopened, job=job), parameters, target
 
 
@@ -258,9 +261,9 @@ def _print_what_next(
         pinned = progress.header.pinned
         given = {
             "--id-type": pinned["id_type"],
+            **settings.connection,
             "--host": settings.host or pinned["host"],
             "--id-pattern": pinned["source"]["id_pattern"],
-            **settings.connection,
         }
         line_for = CommandLine("plan", (pinned["job"], str(still_there))).plus_variables(line.variables)
         plan = line_for.plus_parameters(parameters).plus_given(given)

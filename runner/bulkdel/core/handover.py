@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Self
 
+from bulkdel.core.address import address_of
+from bulkdel.core.option_origin import FILES_OF_ARCHIVE, FROM_ARCHIVE, NEW_FILES_OF_ARCHIVE, foreign
+
 FORMAT = 1
 """Grows when an older version could misread the archive."""
 
@@ -34,12 +37,6 @@ _VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
 
 NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
 """The commands that go on, and how many names each has: job and export, or the log."""
-
-OF_THE_MACHINE = ("--listen", "--listen-control", "--on-event", "--pause-file", "--archive-key")
-"""Options that name something of the machine, or a secret of it. No run needs them to go on."""
-
-NOT_PACKED = frozenset({*OF_THE_MACHINE, "--notify", "--confirm", "--pool", "--confirm-host", "--as", "--take-over"})
-"""Options that no archive has: those of the machine, a secret, and what each user says anew."""
 
 OF_A_FILE = "_FILE"
 """The end of the name of a variable, and in small letters of a key, that names a file with a secret."""
@@ -65,15 +62,14 @@ class GoingOn:
     """The command that goes on with the run, with names of files as they are in the new folder.
 
     command: `run` or `restore`; `plan` where an approved plan is over. names, options, variables: as in `CommandLine`;
-    the last of the names is a file. paths: the options that name a file. left_out: options that belong to the first
-    machine. secrets: options whose value is a secret, and the keys of the config that named a file with one.
+    the last of the names is a file. left_out: options that belong to the first machine. secrets: options whose value is
+    a secret, and the keys of the config that named a file with one.
     """
 
     command: str
     names: tuple[str, ...]
     options: Mapping[str, tuple[str, ...]]
     variables: Mapping[str, str] = field(default_factory=dict)
-    paths: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
 
@@ -151,9 +147,59 @@ class Manifest:
         if not {self.log, self.config} <= {None, *(file.name for file in self.files)}:
             raise Unfit("names a log or a config file that is none of its files")
 
+    def check_going_on(self, of_job: Mapping[str, bool], tables: Mapping[str, Any], known: Collection[str]) -> None:
+        """Raise Unfit for a command with an option of no list, or with a file that is not in the archive.
+
+        of_job: the options of the job, each with whether it names a file. tables: of the config file, and those that
+        the variables make. known: the tables that it may have.
+        """
+        for name, table in tables.items():
+            if name not in known or not isinstance(table, Mapping):
+                raise Unfit(f"has a config with {name!r}, which is no table of a run of {self.job}")
+        if without_files(tables)[1]:
+            raise Unfit("has a config that names a file with a secret")
+        if self.going_on is not None:
+            self._check_command(self.going_on, of_job)
+
+    def _check_command(self, going_on: GoingOn, of_job: Mapping[str, bool]) -> None:
+        if going_on.command != "restore" and going_on.names[0] != self.job:
+            raise Unfit("holds a command of another job")
+        if others := foreign(going_on.options, {*map(_option, FROM_ARCHIVE), *of_job}):
+            raise Unfit(f"holds a command with {others[0]}, which no archive may have")
+        if going_on.options.get("--host", (self.host,)) != (self.host,):
+            raise Unfit("holds a command with another host than that of the run")
+        named = [(option, value) for option in paths_of(going_on.options, of_job) for value in going_on.options[option]]
+        for option, value in [("", going_on.names[-1]), *named]:
+            if option in NEW_FILES:
+                check_name(value)
+            elif not self._has(option, value):
+                raise Unfit(f"holds a command with {f'{option} {value}'.strip()!r}, which is none of its files")
+
+    def _has(self, option: str, value: str) -> bool:
+        """Whether an option names a file of the archive. An exclude file may have a column and an id type after it."""
+        if option == "--config":
+            return value == self.config
+        files = {file.name for file in self.files}
+        if option == "--exclude":
+            return address_of(value) is not None or any(f"{value}:".startswith(f"{file}:") for file in files)
+        return value in files
+
+
+def paths_of(options: Collection[str], of_job: Mapping[str, bool]) -> list[str]:
+    """Those of the options that name a file in the folder of the archive."""
+    return [option for option in options if option in FILES or option in NEW_FILES or of_job.get(option)]
+
 
 class Unfit(ValueError):
     """A manifest that is not accepted; its text follows the name of the archive."""
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+FILES = frozenset(map(_option, FILES_OF_ARCHIVE))
+NEW_FILES = frozenset(map(_option, NEW_FILES_OF_ARCHIVE))
 
 
 def check_name(name: Any) -> None:
@@ -175,33 +221,27 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _going_on(found: Mapping[str, Any]) -> GoingOn:
-    """Read the command. Raises Unfit for one that `bulkdel` could not have, or whose files lie in another folder."""
+    """Read the command. Raises Unfit for one that `bulkdel` could not have. `check_going_on` checks its options."""
     made = GoingOn(
         str(found["command"]),
         tuple(found["names"]),
         {str(option): tuple(values) for option, values in found["options"].items()},
         {str(name): value for name, value in found["variables"].items()},
-        tuple(found["paths"]),
         tuple(found["left_out"]),
         tuple(found["secrets"]),
     )
     words: Sequence[Any] = (
-        *(*made.names, *made.paths, *made.left_out, *made.secrets),
+        *(*made.names, *made.left_out, *made.secrets),
         *(value for values in made.options.values() for value in values),
         *made.variables.values(),
     )
     if (
         len(made.names) != NAMES_OF.get(made.command)
         or not all(isinstance(word, str) and word.isprintable() for word in words)
-        or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.paths))
+        or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.left_out))
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
     ):
         raise Unfit("holds a command that bulkdel does not have")
-    files = [made.names[-1], *(value for option in made.paths for value in made.options.get(option, ()))]
-    if any(file.startswith("/") or ".." in file.split("/") for file in files):
-        raise Unfit("holds a command with a file in another folder")
-    if kept_out := sorted(NOT_PACKED & made.options.keys()):
-        raise Unfit(f"holds a command with {kept_out[0]}, which bulkdel does not pack")
     return made
 
 

@@ -18,16 +18,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from bulkdel.command_line import SECRET, CommandLine, option_of, table_variables, variable_of
+from bulkdel.command_line import ENV_PREFIX, SECRET, CommandLine, option_of, table_variables, variable_of
 from bulkdel.core.address import BUCKETS, holds_secret
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
 from bulkdel.fleet.placing import Environment
-from bulkdel.job import Job, load_job
-from bulkdel.parameters import check_type
+from bulkdel.format import shown
+from bulkdel.http.transport import check_host
+from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.parameters import check_type, parameters_of
+from bulkdel.safety.named_host import is_own_host
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import is_store_url, store_path
-from bulkdel.variables import BETWEEN
+from bulkdel.variables import BETWEEN, table_of
 
 BATCH_KEYS = (
     *("defaults", "run", "from", "folder", "parallel", "rate_over_all", "rate_groups"),
@@ -117,10 +120,10 @@ class BatchRun:
 
     name: str
     job: str
-    export: str
+    export: str = field(repr=False)
     folder: Path
     table: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     credentials_file: str | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
@@ -261,6 +264,26 @@ class Batch:
                     f"{where}: a secret stands in the file for {hidden[0]}, and no secret travels through Ray. Set a "
                     f'variable on every node, and name it: credentials = {{ {hidden[0]} = "VARIABLE" }}'
                 )
+
+    def check_hosts(self, typed: Sequence[str], environ: Mapping[str, str], line: CommandLine) -> None:
+        """Refuse a host that only this file names, before any key goes there. Raises UsageError.
+
+        typed: the hosts that the user names too. environ: of this process. line: the command, with these.
+        """
+        known, tables = set(map(check_host, typed)), table_of(table_variables(environ), ENV_PREFIX)
+        others: dict[str, None] = {}
+        for run in self.runs:
+            if (host := run.options.get("host")) is None or check_host(str(host)) in known:
+                continue
+            job = load_job(run.job)
+            table = tables.get(job.config_table, {})
+            if not is_own_host(job, TargetOptions(host, table, environ, parameters_of(job, run.parameters))):
+                others[str(host)] = None
+        if others:
+            raise UsageError(
+                f"{self.path}: names {', '.join(map(shown, others))}. No key goes to a host that only a file names. "
+                f"Nothing was sent. If it is meant, type it:\n  {line.plus('--host', *typed, *others)}"
+            )
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:
         """The runs with these names; all without names. Raises UsageError for a name that no run has."""

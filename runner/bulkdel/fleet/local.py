@@ -14,7 +14,8 @@ from bulkdel.fleet.placing import LINE_MAX, SHARD, Exited, Said, Stream, Work
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.parent import for_child
 
-PROGRAM = (sys.executable, "-m", "bulkdel")
+PROGRAM = (sys.executable, "-P", "-m", "bulkdel")
+"""`-P`: the folder of the export, in which a process begins, is no place of Python modules."""
 
 READ_BYTES = 1 << 16
 

@@ -50,7 +50,7 @@ class Environment:
     beginnings: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     dropped: Collection[str] = ()
 
     def plus(self, values: Mapping[str, str]) -> Self:

@@ -16,7 +16,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -81,7 +81,7 @@ class TransportOptions:
 
     host: str
     ca_file: Path | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     total_s: float = 60.0
     connect_s: float = 10.0
     read_s: float = 30.0

@@ -6,6 +6,7 @@ approved that is not compared.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.core.guards import Guard
+from bulkdel.core.option_origin import COMPARED, DECIDES_BY_MEANING, MAY_DIFFER
 from bulkdel.core.plan_file import differences, sample_difference
 from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
 from bulkdel.format import printable
-from bulkdel.job import Target
-from bulkdel.safety.plan_file import COMPARED_BY_MEANING, OWN, PACE, PlanFile
+from bulkdel.job import Target, TargetOptions
+from bulkdel.safety.exclude import exclude_path
+from bulkdel.safety.named_host import check_named_host
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
@@ -68,7 +72,7 @@ def _asked_for(arguments: RunArguments) -> dict[str, Any]:
         "options": {
             one.name: value
             for one in fields(settings)
-            if one.name not in COMPARED_BY_MEANING | PACE | OWN
+            if one.name not in DECIDES_BY_MEANING | COMPARED | MAY_DIFFER
             and (value := _as_json(getattr(settings, one.name))) is not None
         },
         "backup": settings.backup is not None,
@@ -90,6 +94,48 @@ def _parameter(value: Any) -> Any:
 
 def _as_json(value: Any) -> Any:
     return printable(value) if isinstance(value, Path) else value
+
+
+def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
+    """Refuse a plan of another host than that of this run, when none was typed. Raises UsageError."""
+    approved, settings = arguments.approved, arguments.settings
+    if approved is None or settings.host is not None or target is None:
+        return
+    table = arguments.config.get(arguments.job.config_table, {})
+    options = TargetOptions(approved.values["host"], table, arguments.environ, arguments.parameters)
+    check_named_host(arguments.job, options, approved.path, arguments.line)
+
+
+def check_files(arguments: RunArguments, target: Target | None) -> None:
+    """Refuse a file that the plan does not have before anything of it is read. Raises NotConfirmed.
+
+    What is not there, or lies elsewhere, is refused later, when it is opened.
+    """
+    approved, settings = arguments.approved, arguments.settings
+    if approved is None:
+        return
+    found: list[str] = []
+    if Path(arguments.export).exists() and not Path(arguments.export).is_file():
+        found.append(f"export {arguments.export}: is not a regular file")
+    planned = list(approved.values["exclude"])
+    now: list[Mapping[str, Any]] = []
+    for name in settings.exclude or ():
+        path = Path(exclude_path(name, arguments.job.id_types))
+        if not path.is_file():
+            if path.exists():
+                found.append(f"exclude {path}: is not a regular file")
+            continue
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        same = next((file for file in planned if file["sha256"] == sha256), None)
+        now.append({"name": printable(path), "sha256": sha256} if same is None else same)
+        if same is not None:
+            planned.remove(same)
+    if len(now) < len(settings.exclude or ()):
+        now += planned
+    found += differences(approved.values, {"exclude": now})
+    if found:
+        _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, target))])
 
 
 def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from bulkdel.command_line import CommandLine, option_of
-from bulkdel.core.address import holds_secret
+from bulkdel.core.address import address_of, holds_secret
+from bulkdel.core.option_origin import FROM_PLAN, foreign
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed, UsageError
-from bulkdel.format import printable
+from bulkdel.format import shown
+from bulkdel.job import Job, load_job
+from bulkdel.parameters import options_of
 from bulkdel.person import this_person
 
 OTHER_USER = "require_other_user"
@@ -23,69 +26,6 @@ OTHER_USER = "require_other_user"
 
 BYTES_MAX = 1 << 20
 """A plan of a thousand exclude files is smaller."""
-
-
-COMPARED_BY_MEANING = frozenset(
-    {
-        "host",
-        "id_type",
-        "exclude",
-        "spare_active_since",
-        "spare_created_after",
-        "only_status",
-        "backup",
-        "not_after",
-    }
-)
-"""Options of which not the text is compared, but what it says: the bytes of a file, an instant, a name in full."""
-
-PACE = frozenset(
-    {
-        "rate",
-        "concurrency",
-        "chunk_size",
-        "shards",
-        "on",
-        "drain_s",
-        "patience",
-        "timeout_s",
-        "schedule",
-        "slow_while",
-        "checkpoint",
-        "store",
-    }
-)
-"""Options that may differ from the plan: the pace, and where the processes and the log are. The plan's hold where none
-is given."""
-
-OWN = frozenset(
-    {
-        "config",
-        "ca_file",
-        "proxy",
-        "notify",
-        "on_event",
-        "archive",
-        "archive_key",
-        "archive_no_ids",
-        "json",
-        "log_level",
-        "log_format",
-        "progress_every",
-        "take_over",
-        "note",
-        "listen",
-        "listen_control",
-        "pause_file",
-        "confirm",
-        "pool",
-        "confirm_host",
-        "out",
-        "plan",
-        "as_",
-    }
-)
-"""Options of one machine, or of one command: no plan has them. An option in none of these sets may not differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +47,22 @@ class PlanFile:
         if len(found) > BYTES_MAX:
             raise UsageError(f"{path}: is no plan: it has more than {BYTES_MAX:,} bytes. {anew}")
         try:
-            return cls(path, values_of(found.decode()))
+            plan = cls(path, values_of(found.decode()))
         except UnicodeDecodeError:
             raise UsageError(f"{path}: is no plan: it is not UTF-8. {anew}") from None
         except Edited as error:
-            lines = "\n".join(map(printable, str(error).split("\n")))
+            lines = "\n".join(map(shown, str(error).split("\n")))
             raise UsageError(
                 f"{path}: was changed after `plan` wrote it. These lines differ:\n{lines}\n{anew}"
             ) from None
         except NoPlanFile as error:
-            raise UsageError(f"{path}: {printable(str(error))}. {anew}") from None
+            raise UsageError(f"{path}: {shown(error)}. {anew}") from None
+        if found_foreign := foreign(plan.options, _allowed(load_job(plan.names[0]))):
+            raise UsageError(
+                f"{path}: sets {', '.join(map(shown, found_foreign))}. No plan may: such options come from the "
+                f"user who runs it. {anew}"
+            )
+        return plan
 
     @property
     def sha256(self) -> str:
@@ -134,6 +80,11 @@ class PlanFile:
         return {option: tuple(values) for option, values in self.values["command"]["options"].items()}
 
     @property
+    def export_elsewhere(self) -> bool:
+        """Whether its export is at an address. No address is asked that only a file names."""
+        return address_of(self.names[1]) is not None
+
+    @property
     def ids(self) -> int:
         """The number of ids that it confirms."""
         return int(self.values["numbers"]["ids"])
@@ -141,7 +92,7 @@ class PlanFile:
     def shortened(self, line: CommandLine) -> CommandLine:
         """The command line of a run by this plan, without what the plan gives."""
         own = {option: values for option, values in line.options.items() if self.options.get(option) != values}
-        names = () if line.names == self.names else line.names
+        names = () if line.names == self.names and not self.export_elsewhere else line.names
         return replace(line, names=names, options={"--plan": (str(self.path),), **own})
 
     def to_log(self) -> dict[str, Any]:
@@ -163,8 +114,8 @@ def this_user(claimed: str | None) -> dict[str, str | None]:
 
 def user_words(user: Mapping[str, Any]) -> str:
     """A user of a plan for people."""
-    words = f"{printable(str(user.get('user') or '?'))} on {printable(str(user.get('machine') or '?'))}"
-    return words if user.get("as") is None else f"{words}, as {printable(str(user['as']))} (claimed)"
+    words = f"{shown(user.get('user') or '?')} on {shown(user.get('machine') or '?')}"
+    return words if user.get("as") is None else f"{words}, as {shown(user['as'])} (claimed)"
 
 
 def is_recorded(progress: Progress | None, plan: PlanFile) -> bool:
@@ -201,11 +152,21 @@ def check_user(plan: PlanFile, claimed: str | None) -> None:
         )
 
 
-def given_words(line: CommandLine) -> dict[str, list[str]]:
-    """The options of a command line that a plan keeps: no secret, and nothing of the machine or of one command."""
-    own = set(map(option_of, OWN))
+def given_words(line: CommandLine, job: Job) -> dict[str, list[str]]:
+    """The options of a command line that a plan keeps: those of its list without a secret, and those of the job."""
+    allowed = _allowed(job)
     return {
         option: list(values)
         for option, values in line.options.items()
-        if option not in own and not any(map(holds_secret, values))
+        if option in allowed and not any(map(holds_secret, values)) and not _elsewhere(option, values)
     }
+
+
+def _allowed(job: Job) -> set[str]:
+    """The options that a plan of this job may set."""
+    return {*map(option_of, FROM_PLAN), *options_of(job)}
+
+
+def _elsewhere(option: str, values: Sequence[str]) -> bool:
+    """Whether an exclude file is at an address. Like that of an export, it is typed."""
+    return option == option_of("exclude") and any(address_of(value) is not None for value in values)

@@ -38,7 +38,13 @@ from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.parameters import pinned
-from bulkdel.safety.as_planned import check_as_planned, check_export, naming_differences
+from bulkdel.safety.as_planned import (
+    check_as_planned,
+    check_export,
+    check_files,
+    check_planned_host,
+    naming_differences,
+)
 from bulkdel.safety.checks import (
     OTHERWISE,
     check_backup,
@@ -189,6 +195,8 @@ def _check_first(arguments: RunArguments, target: Target | None, log: Progress |
         check_log_user(arguments, log, path)
     if arguments.approved is not None and not complete:
         check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
+        check_planned_host(arguments, target)
+        check_files(arguments, target)
     if target is not None:
         check_look_ups(arguments, target, id_type)
     return id_type

@@ -77,9 +77,9 @@ class Undone:
     coming: Coming = Coming()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunArguments:
-    """The arguments of the caller.
+    """The arguments of the caller. Its repr has none of them that may be a secret.
 
     config: all tables of the config file. environ: the environment, with settings and credentials.
     command: `run`, `plan` or `restore`. parameters: an instance of the job's `parameters`; None for a job without any.
@@ -97,6 +97,9 @@ class RunArguments:
     undoes: Undone | None = None
     approved: PlanFile | None = None
     claimed: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.command}, {self.job.name})"
 
     @property
     def checkpoint(self) -> Path:
@@ -199,9 +202,9 @@ class SampleCheck:
 NOT_SIGNED_IN = SampleCheck()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """Everything that is known before the confirmation.
+    """Everything that is known before the confirmation. Its repr has what is confirmed, and neither ids nor secrets.
 
     progress: of the log; None for a new run.
     chunk_size: ids in one request, at most. look_first: whether every id is looked up before it is sent.
@@ -242,6 +245,9 @@ class Plan:
     person: Person = field(default_factory=this_person)
     to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
     looked_up: LookedUp | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.arguments.job.name}, ids={self.ids}, pool={self.pool!r})"
 
     @property
     def checkpoint(self) -> Path:

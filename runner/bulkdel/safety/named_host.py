@@ -1,0 +1,35 @@
+"""The host that a log or a plan names: no key goes there unless the job has it too, or the user types it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bulkdel.command_line import CommandLine
+from bulkdel.errors import UsageError
+from bulkdel.format import shown
+from bulkdel.job import Job, TargetOptions
+
+
+def check_named_host(job: Job, options: TargetOptions, file: Path, line: CommandLine) -> None:
+    """Refuse, before the first sign-in, a host that only a file names. Raises UsageError with the command that has it.
+
+    options: with the host of the file. Its table and its environment are this machine's. line: without --host.
+    """
+    if options.host is None or is_own_host(job, options):
+        return
+    raise UsageError(
+        f"{file}: names the host {shown(options.host)}, which is neither that of {job.name} nor in your config. Your "
+        f"key would go there. Nothing was sent. If this host is meant, type it:\n"
+        f"  {line.plus('--host', options.host)}"
+    )
+
+
+def is_own_host(job: Job, options: TargetOptions) -> bool:
+    """Whether the job has this host without the file that names it."""
+    try:
+        job = job.configured(options.config)
+        own = job.target(replace(options, host=None))
+    except UsageError:  # it has no host of its own
+        return False
+    return own.pinned_host == job.target(options).pinned_host

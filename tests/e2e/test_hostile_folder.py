@@ -1,0 +1,62 @@
+"""A folder with an export and hostile modules beside it: no process that a command starts imports one of them.
+
+The oracle is a file that every such module would write.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import xlsxwriter
+
+from tests.harness import KEYS, POOL, bulkdel, sandbox, user_ids
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(1_500)
+PAD = "x" * 1_000
+"""So that the export can be cut."""
+
+
+def hostile(folder: Path, proof: Path) -> None:
+    """Put a module into the folder for everything that is installed, and for the standard library."""
+    names = {name for name in {*packages_distributions(), *sys.stdlib_module_names} if name.isidentifier()}
+    assert {"orjson", "aiohttp", "bulkdel", "bulkdel_jobs", "json"} <= names
+    for name in names:
+        (folder / f"{name}.py").write_text(f"open({str(proof)!r}, 'a').write(__name__ + '\\n')\nraise SystemExit(9)\n")
+
+
+def test_no_process_of_a_command_imports_a_module_of_its_folder(tmp_path: Path) -> None:
+    """Shards, the conversion of a table, the runs of a batch and their verification, and the demo."""
+    folder, proof = tmp_path / "exports", tmp_path / "proof"
+    folder.mkdir()
+    (folder / "users.jsonl").write_text("".join(f"{json.dumps({'id': id_, 'pad': PAD})}\n" for id_ in IDS))
+    (folder / "more.jsonl").write_text("".join(f'"{id_}"\n' for id_ in IDS[:50]))
+    book = xlsxwriter.Workbook(str(folder / "keep.xlsx"))
+    book.add_worksheet().write_column(0, 0, ["id", *IDS[:50]])
+    book.close()
+    key = folder / "key.env"
+    key.write_text("".join(f"{name}={value}\n" for name, value in KEYS.items()))
+    key.chmod(0o600)
+    hostile(folder, proof)
+    with sandbox([*IDS, *user_ids(1, seed=9)]) as served:
+        where = ("--host", served.url, "--rate", 0, "--confirm", 1_450, "--pool", POOL)
+        ran = bulkdel("run", "delete-users", "users.jsonl", "--shards", 2, "--exclude", "keep.xlsx", *where, cwd=folder)
+        assert (ran.code, served.pool.deleted) == (0, 1_450), ran.err
+        (folder / "night.toml").write_text(
+            f'[[run]]\nname = "a"\njob = "delete-users"\nexport = "more.jsonl"\nhost = "{served.url}"\n'
+            'credentials_file = "key.env"\n'
+        )
+        here = ("night.toml", "--host", served.url)
+        planned = bulkdel("batch", "plan", *here, "--json", cwd=folder, env={})
+        found = json.loads(planned.out)["to_confirm"]
+        confirmed = ("--confirm", found["ids"], "--plan", found["plan"])
+        assert bulkdel("batch", "run", *here, *confirmed, cwd=folder, env={}).code == 0
+        assert served.pool.deleted == 1_500
+        assert bulkdel("batch", "verify", *here, cwd=folder, env={}).code == 0
+    assert bulkdel("demo", cwd=folder, env={}).code == 0
+    assert not proof.exists(), proof.read_text()
