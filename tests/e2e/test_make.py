@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.campaign
 
 GET = (
     "On Debian and Ubuntu: apt install python3-venv make git. On Fedora: dnf install python3 make git. "
