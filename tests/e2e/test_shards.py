@@ -208,6 +208,7 @@ def test_refusals_are_counted_over_all_shards(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (1, {"deleted": 2_970, "refused": 30, "duplicate": 300}), ran
 
 
+@pytest.mark.soak
 def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) -> None:
     ids = user_ids(2_400, seed=18)
     with sharded(tmp_path, ids) as it:
@@ -224,6 +225,7 @@ def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) ->
         assert bulkdel("status", it.log, "--audit").code == 0
 
 
+@pytest.mark.soak
 def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back(tmp_path: Path) -> None:
     ids = user_ids(1_200, seed=20)
     with sharded(tmp_path, ids, "--rate", 50, "--chunk-size", 5) as it:
@@ -299,6 +301,7 @@ def beyond(times: Sequence[float], rate: float, shards: int) -> float:
     return worst - (shards + 0.02 * rate)
 
 
+@pytest.mark.soak
 def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) -> None:
     """Another process has the next line of the log of the run, not of the shards: these end with the run."""
     ids = user_ids(1_200, seed=19)
@@ -319,6 +322,7 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
         assert sum(it.effects(ids)) < len(ids) / 2
 
 
+@pytest.mark.soak
 def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
     """Its processes live on without it, and keep the logs of their shards. SIGCONT: nothing of the old run arrives."""
     ids, store = user_ids(600, seed=21), tmp_path / "store"
