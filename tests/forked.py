@@ -29,7 +29,7 @@ LOADED = (
     *("tests.forked", "bulkdel.cli.app", "bulkdel.commands.run", "bulkdel.commands.verify"),
     *("bulkdel.commands.status", "bulkdel.commands.results", "bulkdel.commands.report", "bulkdel.commands.restore"),
     *("bulkdel.commands.forget", "bulkdel.commands.pack", "bulkdel.commands.unpack", "bulkdel.commands.batch"),
-    *("bulkdel_jobs.delete_users", "bulkdel_jobs.sandbox", "structlog"),
+    *("bulkdel_jobs.delete_users", "bulkdel_jobs.sandbox", "structlog", "tests.warm"),
 )
 OFF = "TESTS_EXEC"
 """In the environment: every command is started by `exec`. The program refuses unknown variables of its own."""
@@ -200,6 +200,7 @@ def _save_own_coverage() -> None:
 def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, streams: list[_Fd]) -> None:
     """Become the command, in the forked process."""
     from bulkdel.cli.main import main
+    from bulkdel.job import installed
 
     _save_own_coverage()
     os.environ.clear()
@@ -214,6 +215,8 @@ def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, strea
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False, buffering=1 if os.isatty(1) else -1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
-    sys.path[:0] = [folder for folder in _folders(env) if folder not in sys.path]
+    if added := [folder for folder in _folders(env) if folder not in sys.path]:
+        sys.path[:0] = added
+        installed.cache_clear()
     sys.argv = ["bulkdel", *words]
     sys.exit(main())

@@ -127,6 +127,7 @@ def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
     assert bulkdel("status", it.log, "--audit").code == 3
 
 
+@pytest.mark.soak
 def test_processes_of_shards_and_the_run_are_killed_again_and_again(tmp_path: Path) -> None:
     """No id is lost, and one that is sent again was in flight when a process was killed."""
     kill_some(tmp_path, kills=8, seed=random.randrange(1 << 32))
@@ -473,6 +474,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
         assert set(it.effects(ids)) == {1}
 
 
+@pytest.mark.soak
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=64)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:
