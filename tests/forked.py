@@ -200,7 +200,6 @@ def _save_own_coverage() -> None:
 def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, streams: list[_Fd]) -> None:
     """Become the command, in the forked process."""
     from bulkdel.cli.main import main
-    from bulkdel.job import installed
 
     _save_own_coverage()
     os.environ.clear()
@@ -215,8 +214,6 @@ def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, strea
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False, buffering=1 if os.isatty(1) else -1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
-    if added := [folder for folder in _folders(env) if folder not in sys.path]:
-        sys.path[:0] = added
-        installed.cache_clear()
+    sys.path[:0] = [folder for folder in _folders(env) if folder not in sys.path]
     sys.argv = ["bulkdel", *words]
     sys.exit(main())

@@ -8,6 +8,7 @@ rate limiter that it is given, so that a token call is counted and paced like an
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -461,9 +462,14 @@ class Job(Protocol):
         """
 
 
-@cache
 def installed(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points of every installed package in a group. Read once a process: it opens a file of each package."""
+    """The entry points of every installed package in a group. Read once a process, unless the import path changes."""
+    return _installed(group, tuple(sys.path))
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001 - the path is the key
+    """Opens a file of each package, which takes as long as many a command."""
     return tuple(entry_points(group=group))
 
 

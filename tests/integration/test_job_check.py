@@ -25,7 +25,7 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.transport import is_loopback
-from bulkdel.job import GROUP, NEVER, Account, installed
+from bulkdel.job import GROUP, NEVER, Account
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in
 from bulkdel_jobs.kit.check import CheckOptions, run_check
@@ -424,7 +424,6 @@ def check(
     (info / "entry_points.txt").write_text("[bulkdel.jobs]\nright = checked_now:Job\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    installed.cache_clear()
 
     def run(chosen: type, **options: Any) -> Checked:
         monkeypatch.setitem(sys.modules, "checked_now", types.SimpleNamespace(Job=chosen))
@@ -437,7 +436,6 @@ def check(
 
     yield run
     sys.modules.pop("checked_now", None)
-    installed.cache_clear()
 
 
 def test_a_right_job_passes(check: Callable[..., Checked]) -> None:

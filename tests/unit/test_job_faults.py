@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bulkdel.errors import Halted, JobFailed
-from bulkdel.job import installed, job_failed, job_faults
+from bulkdel.job import job_failed, job_faults
 
 SOURCE = """
 import json
@@ -38,12 +38,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.Mo
     (info / "entry_points.txt").write_text("[bulkdel.jobs]\none = elsewhere:One\ntwo = elsewhere:Two\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    installed.cache_clear()
     import elsewhere  # type: ignore[import-not-found]
 
     yield elsewhere
     del sys.modules["elsewhere"]
-    installed.cache_clear()
 
 
 def raised(function: Callable[..., Any], *args: Any) -> Exception:
