@@ -38,8 +38,11 @@ test: $(STAMP)
 	$(MAKE) --jobs=2 traced untraced
 	$(BIN)/python -m tests.skipped .reports/traced.xml .reports/untraced.xml .reports/timed.xml
 
+# Every file with a test that is marked as `alone`: to look for them in all files would take as long as they do.
+TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2e/test_page e2e/test_shards integration/test_rate_limiter))
+
 timed: $(STAMP)
-	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(REPORT)/timed.xml
+	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(TIMED) $(REPORT)/timed.xml
 
 # One coverage report over everything, and one over the core, where every branch must be taken by a test.
 traced: $(STAMP)
@@ -51,7 +54,7 @@ traced: $(STAMP)
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
 
 untraced: $(STAMP)
-	$(PYTEST) -n 4 --dist worksteal -m 'untraced and not alone and not soak' $(REPORT)/untraced.xml
+	$(PYTEST) -n 3 --dist worksteal -m 'untraced and not alone and not soak' $(REPORT)/untraced.xml
 
 # The same tests on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:
@@ -154,19 +157,20 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A command that fails says what is missing, and how each system gets it.
-OR_SAY = >/dev/null 2>&1 || { echo "$(1)" >&2; exit 1; }
+# What is said where $(PYTHON) cannot be used.
 GET := On Debian and Ubuntu: apt install python3-venv make git. On Fedora: dnf install python3 make git. \
 	On macOS: xcode-select --install, and brew install python.
 NAME_IT := Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.11
+USABLE := import sys; \
+	sys.version_info < (3, 11) and sys.exit("Python %d.%d is too old: bulkdel needs 3.11 or newer. $(NAME_IT)" % sys.version_info[:2]); \
+	import importlib.util; \
+	importlib.util.find_spec("ensurepip") or sys.exit("venv is missing in $(PYTHON). $(GET)")
 
 # Nothing is compiled here: Python compiles what the demo imports, which takes a third of the time.
 $(PROGRAM): pyproject.toml requirements.lock
-	@$(PYTHON) -c '' $(call OR_SAY,$(PYTHON) is missing. $(GET))
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		$(call OR_SAY,$$($(PYTHON) --version 2>&1) is too old: bulkdel needs 3.11 or newer. $(NAME_IT))
-	@$(PYTHON) -c 'import ensurepip, venv' $(call OR_SAY,venv is missing in $(PYTHON). $(GET))
-	@echo "Creating $(VENV), a virtual environment of $$($(PYTHON) --version)"
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is missing. $(GET)' >&2; exit 1; }
+	@$(PYTHON) -c '$(USABLE)'
+	@echo 'Creating $(VENV) with $(PYTHON)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV)"
 	@$(PIP) --no-compile --require-hashes -r requirements.lock

@@ -8,11 +8,13 @@ rate limiter that it is given, so that a token call is counted and paced like an
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -480,14 +482,25 @@ class Job(Protocol):
         """
 
 
+def installed(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of every installed package in a group. Read once a process, unless the import path changes."""
+    return _installed(group, tuple(sys.path))
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001 - the path is the key
+    """Opens a file of each package, which takes as long as many a command."""
+    return tuple(entry_points(group=group))
+
+
 def job_names() -> list[str]:
     """Names of every installed job."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return sorted({point.name for point in installed(GROUP)})
 
 
 def load_job(name: str) -> Job:
     """Find an installed job by name. Raises UsageError when there is none, or when it cannot be loaded."""
-    for point in entry_points(group=GROUP, name=name):
+    for point in (point for point in installed(GROUP) if point.name == name):
         try:
             made = point.load()
         except Exception as error:
@@ -537,7 +550,7 @@ def job_failed(error: BaseException) -> JobFailed | None:
     if isinstance(error, BulkdelError):
         return None
     jobs: dict[str, list[str]] = {DISTRIBUTION: []}  # names of the jobs by package; none for one of this program
-    for point in entry_points(group=GROUP):
+    for point in installed(GROUP):
         names = jobs.setdefault(point.module.partition(".")[0], [])
         if point.dist is None or point.dist.name != DISTRIBUTION:
             names.append(point.name)

@@ -196,6 +196,7 @@ async def test_all_faults_mixed(size: Sequence[Any], tmp_path: Path) -> None:
             group.create_task(run_to_its_end(tmp_path / unknown, MIXED_SHARES, *size, unknown=unknown))
 
 
+@pytest.mark.soak
 @sizes(*CALM)
 async def test_success_false_and_nothing_done(size: Sequence[Any], tmp_path: Path) -> None:
     """`success: false` without effect: the server still has what is refused in the end, and nothing else."""

@@ -23,7 +23,8 @@ BASES = {"partial": 0x5EED1789, "refuse": 0x5EED02E6}
 MANY = int(os.environ.get("CAMPAIGNS", "30"))
 
 
-@pytest.mark.parametrize("clashes", ["partial", pytest.param("refuse", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("clashes", ["partial", "refuse"])
 def test_a_campaign(clashes: str, tmp_path: Path) -> None:
     drawn = (draw(seed, small=True) for seed in count(BASES[clashes]))
     print(play(next(one for one in drawn if one.telling and one.lasting["clashes"] == clashes), tmp_path))  # noqa: T201

@@ -84,7 +84,6 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield it
 
 
-@pytest.mark.traced
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     """Each step prints the next command. Only the export's ids are deleted, and both users are in the log."""
     with desk(tmp_path) as it:

@@ -289,7 +289,7 @@ def test_fifo(tmp_path: Path) -> None:
 def test_bomb_stays_small(tmp_path: Path) -> None:
     """Row 20: stopped early, in seconds; the memory bound is in the source's own tests."""
     export = tmp_path / "bomb.jsonl.gz"
-    export.write_bytes(gzip.compress(jsonl(A) * 1 + b" " * (512 * MIB), 9))
+    export.write_bytes(gzip.compress(jsonl(A) * 1 + b" " * (128 * MIB), 9))
     began = time.monotonic()
     ran = bulkdel("plan", "delete-users", export, env={})
     assert ran.code == 3, ran.err

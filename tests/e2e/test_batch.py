@@ -209,7 +209,6 @@ def assert_afterwards(it: Night) -> None:
     assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
 
 
-@pytest.mark.traced
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     """Its confirmed rows count in the status; it has no results, and no folder is made for them."""
     with night(tmp_path, {"a": 30, "b": 20}) as it:
@@ -243,6 +242,7 @@ def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
         assert arrivals[-1] - arrivals[0] >= (len(arrivals) - 3) / 2 * 0.98
 
 
+@pytest.mark.soak
 def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""
     with night(tmp_path, {"a": 150, "b": 150}) as it:

@@ -300,7 +300,6 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     assert beside(log) == {""}
 
 
-@pytest.mark.traced
 def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
     """Its exports, its map, in the log of each what was removed of it; and what cannot be done any more says why."""
     pool = full_users(20)

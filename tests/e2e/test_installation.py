@@ -91,6 +91,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         assert f"Classifier: Programming Language :: Python :: 3.{minor}\n" in metadata
 
 
+@pytest.mark.soak
 def test_it_runs_beside_folders_of_the_user_with_the_names_of_the_source_roots(installed: Path, tmp_path: Path) -> None:
     """A project of the user has packages `jobs` and `runner`, first on the path."""
     for name in ("jobs", "runner"):

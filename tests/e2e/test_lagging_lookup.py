@@ -42,10 +42,11 @@ def test_a_long_lag_leaves_them_in_doubt_for_the_next_run(stop: bool, tmp_path: 
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.01)
             process.send_signal(signal.SIGTERM)
+            before = looked[LOOKUP_PATH]
         ran = finish(process)
         assert (ran.code, ran.counts()) == (143 if stop else 4, {"absent": 1, "remaining": 3}), ran.err
         if stop:
-            assert looked[LOOKUP_PATH] == 5, "the wait woke up, and nothing was looked up again"
+            assert looked[LOOKUP_PATH] <= before + 1, "the wait woke up: else there are 10 more"
         else:
             assert "refused 3 ids as unknown that look-ups find" in ran.err, ran.err
         assert it.served.ledger.deleted == 3

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
 from tests.httppage import Example, block
@@ -25,7 +23,6 @@ class Blinding(Forum):
         return super().answer(asked)
 
 
-@pytest.mark.traced
 def test_a_key_that_loses_its_permission_proves_nothing_absent(tmp_path: Path) -> None:
     """Both the deletion and the look-up answer 404 then. With the permission back, the same command goes on."""
     ids = [f"m{n:03d}" for n in range(60)]

@@ -239,7 +239,10 @@ def test_verify_takes_a_control_with_a_comma(size: int, tmp_path: Path) -> None:
         assert (done.code, done.found()) == (0, (size, 0, 0)), done
 
 
-@pytest.mark.parametrize(("fault", "split"), [("drop_before", True), ("unsuccessful", True), ("unsuccessful", False)])
+@pytest.mark.parametrize(
+    ("fault", "split"),
+    [("drop_before", True), ("unsuccessful", True), pytest.param("unsuccessful", False, marks=pytest.mark.soak)],
+)
 def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, tmp_path: Path) -> None:
     """Every deletion is lost, or not true, before it had effect; plain ids and ids with a comma share a request."""
     ids = [*COMMA[:1], *PLAIN[:1]]

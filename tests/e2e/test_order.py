@@ -125,7 +125,11 @@ def test_intents_are_durable_before_their_requests(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--rate", 0, "--concurrency", 64), ("--rate", 150, "--chunk-size", 25)], ids=["unlimited", "paced"]
+    "options",
+    [
+        pytest.param(("--rate", 0, "--concurrency", 64), id="unlimited"),
+        pytest.param(("--rate", 150, "--chunk-size", 25), id="paced", marks=pytest.mark.soak),
+    ],
 )
 def test_nor_with_many_in_flight_or_intents_that_wait_for_company(options: tuple[object, ...], tmp_path: Path) -> None:
     ids = user_ids(10_040, seed=9)

@@ -243,6 +243,7 @@ def test_the_rate_of_the_run_while_its_page_is_attacked(tmp_path: Path) -> None:
     steady(scenario, tmp_path)
 
 
+@pytest.mark.soak
 def test_the_page_leaves_the_run_its_descriptors(tmp_path: Path) -> None:
     """With the lowest limit of open files that is accepted, and every connection of the page held open."""
     with case(tmp_path, user_ids(2_000), options=["--rate", 40, "--chunk-size", 10], latency_s=0.05) as it:

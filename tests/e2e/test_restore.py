@@ -492,7 +492,6 @@ def test_accounts_without_memberships(tmp_path: Path) -> None:
         assert "None of these accounts has a membership to put back" in ran.err
 
 
-@pytest.mark.traced
 def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     ids = user_ids(30)
     with undo(tmp_path, ids) as it:

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from bulkdel_jobs.sandbox.users import ids_of
-from tests.e2e.test_restore import new_rng, undo
+from tests.e2e.test_restore import Undo, new_rng, undo
 from tests.full_users import differences, full_users
 from tests.harness import bulkdel, entries, kill, start, wait_until
 
@@ -21,13 +21,15 @@ OTHERS = 10
 KILLS = 2
 
 
-def killed_midway(words: Sequence[object], reached: Callable[[], int], whole: int, rng: Random) -> None:
+def killed_midway(it: Undo, words: Sequence[object], reached: Callable[[], int], whole: int, rng: Random) -> None:
     """Start the command and kill it at a random moment, KILLS times. reached: how much of `whole` the server has."""
+    it.served.switches = it.served.switches.changed({"latency_after_s": 0.3})  # it is not over before it is killed
     for moment in sorted(rng.sample(range(1, whole // 2), KILLS)):
-        process = start(*words)
+        process = start(*words, "--concurrency", 2)
         wait_until(partial(_has_come, process, reached, moment))
         kill(process)
     assert 0 < reached() < whole, "it was not killed in the middle"
+    it.served.switches = it.served.switches.changed({"latency_after_s": 0.003})
 
 
 def _has_come(process: subprocess.Popen[bytes], reached: Callable[[], int], moment: int) -> bool:
@@ -47,14 +49,14 @@ def test_every_field_of_thousands_of_users_comes_back(ending: str, count: int, t
     with undo(tmp_path, ids, pool=pool, assignment_targets=True, latency_after_s=0.003) as it:
         it.backup = f"users.jsonl{ending}"
         deletion, restore = it.deletion("--backup-memberships"), it.restoring(count)
-        killed_midway(deletion, lambda: pool.deleted, count, rng)
+        killed_midway(it, deletion, lambda: pool.deleted, count, rng)
         assert it.delete("--backup-memberships").counts() == {"deleted": count}
         assert len(pool) == OTHERS
 
         def created() -> int:
             return pool.users_ever - count - OTHERS
 
-        killed_midway(restore, created, count, rng)
+        killed_midway(it, restore, created, count, rng)
         ran = bulkdel(*restore)
         assert ran.code == 0, ran
         users, memberships = map(json.loads, ran.out.splitlines())

