@@ -2908,6 +2908,27 @@ MUTANTS = (
         "e2e/test_batch.py::test_a_killed_batch_leaves_no_run_behind",
     ),
     Mutant(
+        "a list of plans confirms a run that has changed",
+        "runner/bulkdel/core/batch.py",
+        'listed.runs.get(run.name, {}).get("digest") == run.digest',
+        'listed.runs.get(run.name, {}).get("digest") is not None',
+        "e2e/test_batch.py::test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running",
+    ),
+    Mutant(
+        "a run begins although its batch was stopped",
+        "runner/bulkdel/core/batch.py",
+        "EXIT_STOPPED if self.stopped or (",
+        "EXIT_STOPPED if self.stopped and (",
+        "e2e/test_batch.py::test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits",
+    ),
+    Mutant(
+        "a user without a key is created together with others",
+        "runner/bulkdel/engine/creation.py",
+        "for group, met in groups if keys else ():",
+        "for group, met in groups:",
+        "unit/test_creation_in_hand.py::test_records_without_a_key_are_sent_one_by_one",
+    ),
+    Mutant(
         "what only looks outlives its batch",
         "runner/bulkdel/cli/main.py",
         'end_with_parent(drains=words[:1] == ["run"])',

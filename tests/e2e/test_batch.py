@@ -316,6 +316,36 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
 
 
+def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Path) -> None:
+    with night(tmp_path, {"a": 60, "b": 60, "c": 20}) as it:
+        it.write("a", "b", "c", head=f"parallel = 1\n{HEAD.replace('rate = 0', 'rate = 20')}chunk_size = 1\n")
+        process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
+        deleted = {name: lambda name=name: it.pools[name].ledger.deleted for name in "abc"}
+
+        def held(name: str, share: float) -> None:
+            """The server answers 429 until the test has acted."""
+            it.pools[name].switches = it.pools[name].switches.changed({"share_429": share})
+
+        wait_until(lambda: deleted["a"]() > 5, process)
+        held("a", 1.0)
+        paused = it.batch("ctl", "pause")
+        assert (paused.code, "1 run under way and 2 waiting" in paused.out) == (0, True), paused
+        wait_until(lambda: '"state": "paused"' in bulkdel("ctl", it.log("a"), "--json").out, process)
+        held("a", 0.0)
+        assert (deleted["a"]() < 60, deleted["b"]()) == (True, 0)
+        assert it.batch("ctl", "resume").code == 0
+        wait_until(lambda: deleted["b"]() > 5, process)
+        held("b", 1.0)
+        stopped = it.batch("ctl", "stop", "--json")
+        assert (stopped.code, stopped.summary["batch"]["ok"]) == (0, True), stopped
+        held("b", 0.0)
+        ran = finish(process)
+        assert (ran.code, deleted["a"](), deleted["c"]()) == (6, 60, 0), ran
+        assert 5 < deleted["b"]() < 60
+        done = it.batch("run", "--json")
+        assert (done.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 60, [1] * 60, [1] * 20]), done
+
+
 def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_path: Path) -> None:
     """After the plan one export changes, and one key loses its permission. Mended, the same command does the rest."""
     with night(tmp_path, {"a": 20, "b": 20, "c": 20}) as it:

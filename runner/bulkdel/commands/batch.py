@@ -47,6 +47,7 @@ from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
+from bulkdel.fleet.batch_steering import BatchSteering
 from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.joining import LOCAL, engine_on
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
@@ -54,6 +55,8 @@ from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import Still, summary_in, whether_complete
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.live.control_socket import serving_socket
+from bulkdel.live.socket_path import id_of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How
@@ -62,6 +65,8 @@ from bulkdel.times import is_time_of_day, until_of
 PLAN_LOG = "plan.log"
 RUN_LOG = "run.log"
 """In the folder of a run: what its processes write to stderr."""
+
+HELD_LOOK_S = 0.2
 
 OLDER_LOG = "its log is an older copy: the run was complete, and the log has rows left. Put the log back that was there"
 
@@ -193,7 +198,7 @@ class Night:
         self._state = NightState(failures_max=batch.stop_after_failures, until=until)
         self._untils = _untils(batch, until)
         self._sending = False
-        self._overdue = False  # whether the runs were drained because --not-after had passed
+        self._overdue = False  # whether the runs were drained as planned: --not-after had passed, or by `ctl stop`
         self._drain_s = 0.0  # the largest of the runs that can begin
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
@@ -203,6 +208,19 @@ class Night:
         self._address = page_address(arguments.listen)
         self._engine = engine
         self._children = Children(engine)
+        self._under_way: dict[str, Path] = {}  # by the name of a run with a process, its log
+        self._waiting = 0
+        self._steering = BatchSteering(
+            under_way=lambda: list(self._under_way.values()),
+            waiting=lambda: self._waiting,
+            stop=self._stop,
+            drain=lambda: self._children.drain(signal.SIGTERM, self._drain_s),
+            environ=arguments.environ,
+        )
+
+    def _stop(self) -> None:
+        """Begin no other run, as planned."""
+        self._state, self._overdue = replace(self._state, stopped=True), True
 
     def _head(self) -> dict[str, Any]:
         """What the page shows and is no sum of the runs."""
@@ -399,8 +417,13 @@ class Night:
                 self._end(run.name, Ended(before.exit, before.facts))
         places = asyncio.Semaphore(batch.parallel)
 
+        self._waiting = len(able)
+
         async def settle(run: PlannedRun) -> None:
             async with places:
+                while self._steering.held and self._state.closed(datetime.now(UTC)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(HELD_LOOK_S)  # a signal or the end of the window ends a pause, too
+                self._waiting -= 1
                 state = replace(self._state, until=self._untils.get(run.name))
                 if (code := state.closed(datetime.now(UTC))) is not None:
                     held_back = Ended(code, error="it was not started")
@@ -414,10 +437,15 @@ class Night:
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
         watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
+        id_ = id_of_batch(batch.log)
         try:
-            async with self._reporter.running():
+            async with (
+                self._reporter.running(),
+                serving_socket(batch.log, id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ),
+            ):
                 await asyncio.gather(*map(settle, able))
         finally:
+            self._steering.close()
             for watch in watches:
                 watch.cancel()
 
@@ -455,10 +483,14 @@ class Night:
         environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
         progress = self._progress[run.name]
         progress.begin("running")
+        self._under_way[run.name] = run.log_in(self._batch.base)
         work = Work(run.words("run", more), environment, keeper, self._batch.base)
         # The log of this run is that of this batch, so what may still write it is the process that was lost.
         again = replace(work, words=run.words("run", {**more, "take_over": True})) if "store" in run.options else None
-        return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
+        try:
+            return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
+        finally:
+            del self._under_way[run.name]
 
     async def _summed_up(self, run: BatchRun, ended: Ended, *, started: bool) -> Ended:
         """Sum a run up from its log when its process has printed no summary, as one that was killed."""

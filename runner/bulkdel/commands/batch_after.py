@@ -34,7 +34,7 @@ from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import counted
-from bulkdel.live.ask import ask
+from bulkdel.live.ask import ask, ask_batch
 from bulkdel.output import Stdout, result, say, say_error
 from bulkdel.verify.session import DRAIN_S
 
@@ -166,13 +166,20 @@ def _totals(states: Sequence[RunState]) -> dict[str, int]:
     return dict(totals)
 
 
+OF_BATCH = frozenset({"stop", "pause", "resume"})
+"""Commands that the process of the batch obeys, for all of its runs."""
+
+
 def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool, environ: Mapping[str, str]) -> int:
     """Send a command to every run that is under way. Returns 2 when one refused it.
 
-    Raises NotAcceptable when none is under way.
+    The batch itself obeys what holds for runs that start or wait too. Raises NotAcceptable when none is under way.
     """
     batch = read_batch(file)
     runs = batch.only(only)
+    if " ".join(words) in OF_BATCH and not only and (told := ask_batch(batch.log, words[0], environ)) is not None:
+        result(json.dumps({"batch": told}) if json_too else f"  batch  {told['text']}")
+        return 0 if told["ok"] else UsageError.exit_code
 
     def answer_of(run: BatchRun) -> Mapping[str, Any] | None:
         log = run.log_in(batch.base)

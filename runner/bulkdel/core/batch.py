@@ -269,7 +269,7 @@ class NightState:
 
     failures: runs that have failed. failures_max: --stop-after-failures; None for never. signal: the number of the one
     that came. file_failed: whether the log of the batch could not be written. engine_failed: whether no process can be
-    placed any more. until: --not-after.
+    placed any more. stopped: whether it was stopped as planned (`ctl stop`). until: --not-after.
     """
 
     failures: int = 0
@@ -277,6 +277,7 @@ class NightState:
     signal: int | None = None
     file_failed: bool = False
     engine_failed: bool = False
+    stopped: bool = False
     until: datetime | None = None
 
     def closed(self, now: datetime) -> int | None:
@@ -287,7 +288,7 @@ class NightState:
             return EXIT_SIGNAL + self.signal
         if self.engine_failed or (self.failures_max is not None and self.failures >= self.failures_max):
             return EXIT_REMAINING
-        return EXIT_STOPPED if self.until is not None and now >= self.until else None
+        return EXIT_STOPPED if self.stopped or (self.until is not None and now >= self.until) else None
 
 
 def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, within_s: float) -> bool:

@@ -16,7 +16,7 @@ from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import NotAcceptable
-from bulkdel.live.socket_path import beside, folders, in_folder, is_socket_of
+from bulkdel.live.socket_path import beside, folders, id_of_batch, in_folder, is_socket_of
 from bulkdel.store_path import StorePath, in_store
 
 ANSWER_S = 10.0
@@ -40,14 +40,23 @@ def ask(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
     if not is_locked(log):
         state = CommandLine("status", (str(log),))
         raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
-    owner = log.stat().st_uid
-    places = (beside(log), *(in_folder(folder, run_id) for folder in folders(owner, environ)))
-    if (answer := _answer(places, {owner, os.geteuid(), 0}, run_id, command)) is not None:
+    if (answer := _answer_beside(log, run_id, command, environ)) is not None:
         return answer
     raise NotAcceptable(
         f"{log}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
         "machine and in the container where it runs, to its own user and to root"
     )
+
+
+def ask_batch(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """Send a command to the batch with this log; None when none is under way."""
+    return _answer_beside(log, id_of_batch(log), command, environ) if log.exists() else None
+
+
+def _answer_beside(log: Path, id_: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+    owner = log.stat().st_uid
+    places = (beside(log), *(in_folder(folder, id_) for folder in folders(owner, environ)))
+    return _answer(places, {owner, os.geteuid(), 0}, id_, command)
 
 
 def _ask_of_store(log: StorePath, run_id: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -22,7 +22,7 @@ from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
 from bulkdel.live.connections import Connections, listen_at
 from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder, is_socket_of
-from bulkdel.live.steering import Answer, Steering
+from bulkdel.live.steering import Answer
 from bulkdel.output import say
 from bulkdel.store_path import in_store
 
@@ -38,9 +38,17 @@ PEER = struct.Struct("iII")
 """What Linux says about the other end: pid, uid, gid."""
 
 
+class Steered(Protocol):
+    """What obeys the commands: a run, or a batch."""
+
+    async def apply(self, command: str, by: By) -> Answer:
+        """Obey a command, or say why not."""
+        ...
+
+
 @contextlib.asynccontextmanager
 async def serving_socket(
-    log: Path, run_id: str, steering: Steering, look: Callable[[], Mapping[str, Any]], environ: Mapping[str, str]
+    log: Path, run_id: str, steering: Steered, look: Callable[[], Mapping[str, Any]], environ: Mapping[str, str]
 ) -> AsyncIterator[None]:
     """Serve the control socket until the block ends. When none can be made, the run goes on, and a note says so.
 
@@ -100,7 +108,7 @@ def _listen(path: Path, uid: int) -> socket.socket:
 class _Conversation(asyncio.Protocol):
     """One request and its answer."""
 
-    def __init__(self, steering: Steering, look: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, steering: Steered, look: Callable[[], Mapping[str, Any]]) -> None:
         self._steering = steering
         self._look = look
         self._line = b""

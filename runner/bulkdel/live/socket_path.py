@@ -5,6 +5,7 @@ Beside the log, where the path is short enough for a Unix socket. Else in a fold
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,11 @@ def folders(uid: int, environ: Mapping[str, str]) -> Iterator[Path]:
 def in_folder(folder: Path, run_id: str) -> Path:
     """The socket of a run in such a folder."""
     return folder / f"{run_id}{ENDING}"
+
+
+def id_of_batch(log: Path) -> str:
+    """What names the socket of a batch in such a folder, and what it answers as its id. log: of the batch."""
+    return f"batch-{hashlib.sha256(os.fsencode(log.resolve())).hexdigest()[:16]}"
 
 
 def is_own_folder(folder: Path, uid: int) -> bool:

@@ -1,0 +1,99 @@
+"""`bulkdel batch ctl` at the batch itself: stop, pause and resume hold for runs that start and that wait, too.
+
+A run that sends obeys over its own control socket. A run that is starting has none yet: it is asked again until it
+obeys, and at a stop it gets the signal that drains it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from bulkdel.core.pace import By
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import BulkdelError
+from bulkdel.format import counted
+from bulkdel.live.ask import ask
+from bulkdel.live.steering import Answer
+
+AGAIN_S = 0.5
+"""Seconds until a run that is starting is asked again."""
+
+
+class BatchSteering:
+    """Steers one batch. It knows the runs by the paths of their logs."""
+
+    def __init__(
+        self,
+        *,
+        under_way: Callable[[], Sequence[Path]],
+        waiting: Callable[[], int],
+        stop: Callable[[], object],
+        drain: Callable[[], object],
+        environ: Mapping[str, str],
+    ) -> None:
+        """under_way: the logs of the runs that have a process. waiting: how many have none yet. stop: begin no other.
+
+        drain: drain every process by a signal.
+        """
+        self._under_way = under_way
+        self._waiting = waiting
+        self._stop = stop
+        self._drain = drain
+        self._environ = environ
+        self._holding: asyncio.Task[None] | None = None
+        self.held = False  # whether no run may begin now
+
+    async def apply(self, command: str, by: By) -> Answer:  # noqa: ARG002 - each run notes who has asked
+        """Obey stop, pause or resume, for every run."""
+        if command == "stop":
+            return await self._do_stop()
+        if command == "pause":
+            if not self.held:
+                self.held = True
+                self._holding = asyncio.create_task(self._hold())
+            return Answer(ok=True, text=f"paused, with {self._words()}")
+        if command == "resume":
+            self.held = False
+            if self._holding is not None:
+                await self._holding  # no pause of it arrives later
+            await self._ask("resume", self._under_way())
+            return Answer(ok=True, text=f"resumed, with {self._words()}")
+        return Answer(ok=False, text="a batch obeys stop, pause and resume")
+
+    def close(self) -> None:
+        """Ask no run any more."""
+        if self._holding is not None:
+            self._holding.cancel()
+
+    async def _do_stop(self) -> Answer:
+        words = self._words()
+        self._stop()
+        logs = self._under_way()
+        if len(await self._ask("stop", logs)) < len(logs):
+            self._drain()
+        return Answer(ok=True, text=f"stopping, with {words}: requests on the wire may finish, and no other run begins")
+
+    async def _hold(self) -> None:
+        """Pause each run that is under way, also one that begins to send only later."""
+        paused = set[Path]()
+        while self.held:
+            paused |= await self._ask("pause", [log for log in self._under_way() if log not in paused])
+            await asyncio.sleep(AGAIN_S)
+
+    async def _ask(self, command: str, logs: Sequence[Path]) -> set[Path]:
+        """Send a command to runs at once. Returns those that have obeyed."""
+
+        def obeys(log: Path) -> bool:
+            try:
+                return bool(ask(log, command, self._environ)["ok"])
+            except (BulkdelError, OSError):  # it has no log yet, or has ended
+                return False
+
+        obeyed = await asyncio.gather(*(in_thread(partial(obeys, log), lambda: None) for log in logs))
+        return {log for log, ok in zip(logs, obeyed, strict=True) if ok}
+
+    def _words(self) -> str:
+        return f"{counted(len(self._under_way()), 'run')} under way and {self._waiting():,} waiting"
