@@ -134,6 +134,27 @@ MUTANTS = (
         "e2e/test_verify.py::test_no_key_goes_to_a_host_that_only_the_log_names",
     ),
     Mutant(
+        "a file of another folder that a log names is packed and removed",
+        "runner/bulkdel/commands/run_files.py",
+        'return path.parent.resolve().is_relative_to(beside(log, "").parent.resolve())',
+        'return path.parent.exists() or path.parent.resolve().is_relative_to(beside(log, "").parent)',
+        "e2e/test_handover.py::test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed",
+    ),
+    Mutant(
+        "the words of a log are printed as a command",
+        "runner/bulkdel/command_line.py",
+        "    if line.command not in GOING_ON:\n",
+        "    if not line.command:\n",
+        "unit/test_forged_log.py::test_what_is_no_command_that_goes_on_is_not_printed",
+    ),
+    Mutant(
+        "a line break of a log makes a line of its own",
+        "runner/bulkdel/format.py",
+        'return _escaped(printable(str(text)), "")\n',
+        'return _escaped(printable(str(text)), "\\n")\n',
+        "unit/test_forged_log.py::test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line",
+    ),
+    Mutant(
         "the repr of a plan has the environment",
         "runner/bulkdel/safety/run_plan.py",
         'return f"{type(self).__name__}({self.command}, {self.job.name})"',
