@@ -155,6 +155,20 @@ MUTANTS = (
         "unit/test_forged_log.py::test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line",
     ),
     Mutant(
+        "a roll with another last line replaces the lines",
+        "runner/bulkdel/store/lines.py",
+        "if len(rolled) == LINES_A_ROLL and rolled[-1] == self.line(first + LINES_A_ROLL - 1):",
+        "if len(rolled) == LINES_A_ROLL and self.line(first + LINES_A_ROLL - 1) is not None:",
+        "integration/test_store_parts.py::test_a_roll_of_another_writer_replaces_no_line",
+    ),
+    Mutant(
+        "an audit does not compare the hash that was kept apart",
+        "runner/bulkdel/commands/status.py",
+        "expect is not None and expect.strip().lower() != found.sha256:",
+        "expect is not None and expect.strip().lower() in found.sha256:",
+        "e2e/test_audit.py::test_a_changed_last_session_differs_in_the_hash_that_was_kept_apart",
+    ),
+    Mutant(
         "the repr of a plan has the environment",
         "runner/bulkdel/safety/run_plan.py",
         'return f"{type(self).__name__}({self.command}, {self.job.name})"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -212,10 +213,15 @@ def _print_guards(guards: Guards) -> None:
         result_line(f"  guard      {guard.option} {', '.join(guards.typed(guard))}")
 
 
-def print_audit(path: Path, *, json: bool) -> int:
-    """Print the audit, then raise NotAcceptable when a check has failed."""
+def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:
+    """Print the audit, then raise NotAcceptable when a check has failed. expect: the SHA-256 that the log has to have.
+
+    The log has no key: who can write it can write all of it anew. What was kept apart from it shows that.
+    """
     path = find_log(path)
     found = audit(path)
+    if found.fault is None and expect is not None and expect.strip().lower() != found.sha256:
+        found = replace(found, fault=f"{path}: is not the log that was expected: its SHA-256 is {found.sha256}")
     pid = holder(path, found.progress) if found.progress is not None else None
     sessions = [_session_values(session) for session in found.sessions]
     for values in sessions:
