@@ -227,10 +227,10 @@ def line_of_log(words: object) -> tuple[CommandLine, str]:
 
 def how_to_take_back(packed: Annotation, log: Path) -> str:
     """Where a run goes on that was handed over. packed: the annotation. log: where it is."""
-    archive = printable(str(packed.facts.get("archive", "the archive")))
+    archive, at = shown(packed.facts.get("archive", "the archive")), shown(packed.at)
     again = CommandLine("pack", (str(log),)).plus("--again").plus("--out", "NEW.tar.zst")
     return (
-        f"The run was handed over on {packed.at}, and goes on where {archive} was unpacked: on one machine, and only "
+        f"The run was handed over on {at}, and goes on where {archive} was unpacked: on one machine, and only "
         f"there. To take it back, when it has not gone on elsewhere:\n  {CommandLine('unpack', (archive,))}\n"
         f"If the archive is lost:\n  {again}"
     )
@@ -268,15 +268,16 @@ def blind(progress: Progress) -> bool:
 
 def how_to_settle_doubts(progress: Progress, words: Sequence[str], where: str = "") -> str:
     """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
-    pinned, noun = progress.header.pinned, progress.header.noun
+    pinned, noun = progress.header.pinned, shown(progress.header.noun)
+    pool, id_type = shown(pinned["pool"]), shown(pinned["id_type"])
     options = progress.start.facts.get("options", {}) if progress.start else {}
     text = (
         f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no response came. Now look-ups find "
-        f"no {noun} at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the {noun}s "
-        f"in it.\nTo go on{where}, create one {noun} in that pool that can be looked up by {pinned['id_type']}, as a "
-        f"control. Then run the same command:\n  {shlex.join(words)}"
+        f"no {noun} at all in pool {pool}. Either the pool is empty, or this key cannot see the {noun}s "
+        f"in it.\nTo go on{where}, create one {noun} in that pool that can be looked up by {id_type}, as a "
+        f"control. Then run the same command:\n  {shown(shlex.join(words))}"
     )
     if any(map(options.get, ONLY_FOUND)) or options.get("in_doubt") == "resend":
         return text  # the command has the last one already
     resend = shlex.join([*words, "--in-doubt", "resend"])
-    return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new {noun} meanwhile:\n  {resend}"
+    return f"{text}\nOr send them again, if no {id_type} was given to a new {noun} meanwhile:\n  {resend}"

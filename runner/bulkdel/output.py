@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any, Literal
 
 from bulkdel.errors import BulkdelError, FileFailed
-from bulkdel.format import lines_shown
+from bulkdel.format import lines_shown, shown
 
 LogFormat = Literal["json", "text"]
 
@@ -172,6 +172,11 @@ def note(text: str) -> None:
 def result(text: str) -> None:
     """Write a line of the result to stdout. Raises FileFailed."""
     Stdout().write(lines_shown(text) + "\n")
+
+
+def result_line(text: str) -> None:
+    """Write one line of the result: a line break in a text that it quotes becomes its escape. Raises FileFailed."""
+    Stdout().write(shown(text) + "\n")
 
 
 def summary(text: str) -> None:

@@ -161,6 +161,27 @@ def test_an_edited_log_does_not_pass(forge: Callable[[list[bytes]], list[bytes]]
     assert "deleted" not in told
 
 
+def test_a_changed_last_session_differs_in_the_hash_that_was_kept_apart(tmp_path: Path) -> None:
+    """No hash in the log covers its last lines. `--expect` compares all of it with what the summary printed."""
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--limit", 400)
+        told = ran.summary["log_sha256"]
+        assert audit_of(it.log, "--expect", told.upper()).code == 0
+        *lines, _ = with_another_request_id(lines_of(it.log))
+        last = json.loads(lines_of(it.log)[-1])
+        (stop,) = last["entries"]
+        stop["log_sha256"] = hashlib.sha256(b"".join(lines)).hexdigest()
+        it.log.write_bytes(b"".join([*lines, framed(last)]))
+        assert audit_of(it.log).code == 0
+        changed = audit_of(it.log, "--expect", told)
+        assert changed.code == 3
+        assert (
+            f"is not the log that was expected: its SHA-256 is {hashlib.sha256(it.log.read_bytes()).hexdigest()}"
+            in (changed.err)
+        )
+        assert bulkdel("status", it.log, "--expect", told, env={}).code == 2
+
+
 def test_what_was_put_behind_the_last_session_does_not_pass(tmp_path: Path) -> None:
     """No hash of a session covers it, but no session can have written it."""
     with case(tmp_path, IDS) as it:

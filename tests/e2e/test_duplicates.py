@@ -61,7 +61,7 @@ def test_verify_asks_once_for_an_id_and_lists_it_once(tmp_path: Path) -> None:
     with case(tmp_path, rows, users=[*ids, *IDS[900:]], liars=liars) as it:
         ran = it.run()
         assert ran.summary["duplicate"] == 300, ran
-        done = bulkdel("verify", it.log, "--host", it.served.url, "--host", it.served.url, "--rate", 0, "--json")
+        done = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.summary["gone"], done.summary["still_there"]) == (1, 290, 10), done
         listed = Path(f"{it.log}.still-there.jsonl").read_text().splitlines()
         assert [json.loads(line)["id"] for line in listed] == ids[100:110]
@@ -140,7 +140,7 @@ def test_killed_and_resumed_with_duplicates_everywhere(tmp_path: Path) -> None:
         for id_, outcome in zip(rows, outcomes(it), strict=True):
             assert outcome == ("duplicate" if id_ in seen else "deleted")
             seen.add(id_)
-        checked = bulkdel("verify", it.log, "--host", it.served.url, "--host", it.served.url, "--rate", 0, "--json")
+        checked = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (checked.code, checked.summary["gone"], checked.summary["still_there"]) == (0, len(ids), 0), checked
         assert bulkdel("status", it.log, "--audit").code == 0
 

@@ -448,8 +448,9 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a loss of power no file may be back of which the log says that it is gone."""
-    log = run_of(tmp_path / "run", backup="../backup")
-    removed = [path for path in (*log.parent.iterdir(), tmp_path / "backup") if path != log]
+    (tmp_path / "run" / "kept").mkdir(parents=True)
+    log = run_of(tmp_path / "run", backup="kept/backup")
+    removed = [path for path in log.parent.rglob("*") if path.is_file() and path != log]
     if killed:
         files = [{"path": str(path), "bytes": path.stat().st_size} for path in removed]
         annotate(log, "forget", {"state": "begun", "files": files}, stamp(0))
@@ -475,7 +476,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     assert command.forget(log, confirm=len(removed), abandon=False) == 0
     # The folder of the log is synced when the log is opened too.
     begun = done.index(str(log.parent)) if killed else len(done) - 1 - done[::-1].index("unlinked")
-    assert sorted(done[begun + 1 : done.index("ended")]) == sorted([str(log.parent), str(tmp_path)])
+    assert sorted(done[begun + 1 : done.index("ended")]) == sorted([str(log.parent), str(log.parent / "kept")])
     assert done.count("unlinked") == (0 if killed else len(removed))
 
 
@@ -538,11 +539,12 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
     )
     shutil.copytree(log.parent, tmp_path / "third")
     log.unlink()  # then both backups hold the bytes of this run
-    ran = forget(tmp_path / "third" / log.name, "--confirm", 5)
-    assert ran.code == 0, ran.err
-    assert {path.name for path in log.parent.iterdir()} == {f"{log.name}{end}" for end in FILES - {".backup.gz"}}
-    assert forget(elsewhere, "--confirm", 4).code == 0
-    assert not kept.exists()
+    ran = forget(tmp_path / "third" / log.name, "--confirm", 4)
+    assert ran.code == 1, ran.err
+    assert f"{log.name}.backup.gz, the backup of the records: it is in another folder than the log" in ran.out
+    assert {path.name for path in log.parent.iterdir()} == {f"{log.name}{end}" for end in FILES}
+    assert forget(elsewhere, "--confirm", 3).code == 1
+    assert kept.exists()
 
 
 def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_path: Path) -> None:

@@ -252,6 +252,33 @@ def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path
         assert one.effects(VIPS) == [0] * 30
 
 
+def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_path: Path) -> None:
+    """Another person may have written the log. The user names each file, and then it is packed."""
+    other, folder, out = tmp_path / "other", tmp_path / "run", tmp_path / "run.tar.zst"
+    for path in (other, folder):
+        path.mkdir()
+    write_objects(other / "vips.jsonl", VIPS)
+    (other / "c.toml").write_text("[protect]\nrate_max = 5000\n")
+    options = ("--exclude", other / "vips.jsonl", "--backup", other / "b.jsonl", "--config", other / "c.toml")
+    with case(other, IDS, options=("--rate", 0, "--checkpoint", folder / "log", *options)) as one:
+        one.ids -= len(VIPS)
+        assert one.run("--limit", 50).code == 0
+        refused = bulkdel("pack", folder / "log", "--out", out)
+        assert (refused.code, out.exists()) == (3, False)
+        for name in ("export.jsonl", "vips.jsonl", "b.jsonl", "c.toml"):
+            (line,) = (line for line in refused.err.splitlines() if line.startswith(f"  {other / name}, "))
+            assert "is in another folder than the log" in line
+        forgot = bulkdel("forget", folder / "log", "--abandon")
+        assert f"left    {other / 'b.jsonl'}, the backup of the records: it is in another folder" in forgot.out
+        assert (other / "b.jsonl").exists()
+        moved = [word for name in ("export", "vips", "b") for word in ("--moved", other / f"{name}.jsonl")]
+        packed = bulkdel("pack", folder / "log", "--out", out, *moved, "--config", other / "c.toml")
+        assert packed.code == 0, packed.err
+        unpacked = bulkdel("unpack", out, "--to", tmp_path / "new")
+        ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
+        assert (ran.code, one.effects(VIPS)) == (0, [0] * 30), ran.err
+
+
 @pytest.mark.traced
 def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
     secret, backup = tmp_path / "secret", tmp_path / "b.jsonl"

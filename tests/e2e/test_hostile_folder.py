@@ -10,12 +10,9 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import pytest
 import xlsxwriter
 
 from tests.harness import KEYS, POOL, bulkdel, sandbox, user_ids
-
-pytestmark = pytest.mark.campaign
 
 IDS = user_ids(1_500)
 PAD = "x" * 1_000

@@ -78,26 +78,16 @@ class Undo:
         return ran
 
     def restoring(self, rows: int, *more: object) -> list[object]:
-        return [
-            "restore",
-            self.log,
-            "--host",
-            self.served.url,
-            *NONE,
-            "--json",
-            "--confirm",
-            rows,
-            "--pool",
-            POOL,
-            *more,
-        ]
+        where = () if "--host" in more else ("--host", self.served.url)
+        return ["restore", self.log, *where, *NONE, "--json", "--confirm", rows, "--pool", POOL, *more]
 
     def restore(self, rows: int | None = None, *more: object) -> Ran:
         return bulkdel(*self.restoring(len(self.ids) if rows is None else rows, *more))
 
     def plan(self, *more: object, **kwargs: Any) -> Ran:
         """Name the export: its log is found beside it."""
-        return bulkdel("restore", self.export, "--host", self.served.url, *NONE, "--plan", *more, **kwargs)
+        where = () if "--host" in more else ("--host", self.served.url)
+        return bulkdel("restore", self.export, *where, *NONE, "--plan", *more, **kwargs)
 
 
 @contextmanager
@@ -406,7 +396,7 @@ def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:
         config = tmp_path / "b.toml"
         config.write_text("")
         words = "To restore what was deleted, as far as that is possible:"
-        ending = f"{words}\n  bulkdel restore {it.log} --config {config}\n"
+        ending = f"{words}\n  bulkdel restore {it.log} --host {it.served.url} --config {config}\n"
         assert words not in it.delete("--limit", 5, backup=False).err
         for more in (("--limit", 5), ()):
             assert ending in it.delete(*more, "--config", config).err

@@ -106,9 +106,7 @@ def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
         assert len(entries(it.log)[0]["shards"]) == 2
         assert [shard_log(it.log, number).exists() for number in (1, 2, 3, 4)] == [True, True, True, False]
         assert max(it.effects(ids)) == 1
-        assert bulkdel(
-            "verify", it.log, "--host", it.served.url, "--host", served.url, "--rate", 0, "--json"
-        ).found() == (2_400, 0, 0)
+        assert bulkdel("verify", it.log, "--host", served.url, "--rate", 0, "--json").found() == (2_400, 0, 0)
     with sandbox(users, unknown_ids="refuse") as served:
         log = tmp_path / "one.jsonl"
         alone = bulkdel(*Case(export, served, len(ids)).args, "--checkpoint", log)

@@ -164,7 +164,7 @@ def test_while_verify_asks(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:400], users=IDS) as it:
         assert it.run().code == 0
         it.switch(latency_s=1.0)
-        args = ("verify", it.log, "--host", it.served.url, "--host", it.served.url, "--json", "--concurrency", 1)
+        args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         before = it.served.ledger.by_path[LOOKUP_PATH]
         process = start(*args, "--patience", f"{PATIENCE_S}s", "--timeout-s", 2)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > before, process)
@@ -298,7 +298,7 @@ def test_sigusr1_while_verify_asks(tmp_path: Path) -> None:
         assert it.run().code == 0
         it.switch(latency_s=1.5)
         before = it.served.ledger.by_path[LOOKUP_PATH]
-        args = ("verify", it.log, "--host", it.served.url, "--host", it.served.url, "--json", "--concurrency", 1)
+        args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         process = start(*args)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > before, process)
         told_after(process, '"settled": .*"event": "progress"')

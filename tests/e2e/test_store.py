@@ -351,9 +351,7 @@ def test_the_archive_of_each_stop(tmp_path: Path) -> None:
         whole = it.run(*options, "--archive-no-ids")
         assert (whole.code, whole.counts()) == (1, {"deleted": 99, "refused": 1}), whole.err
         assert IDS[3].encode() in it.log.read_bytes()
-        verified = bulkdel(
-            "verify", it.log, "--host", it.served.url, "--host", it.served.url, "--archive", f"file://{archive}"
-        )
+        verified = bulkdel("verify", it.log, "--host", it.served.url, "--archive", f"file://{archive}")
         assert verified.code == 0, verified.err
         stops = sorted(archive.iterdir(), key=lambda path: path.stat().st_mtime)
         assert len(stops) == 3

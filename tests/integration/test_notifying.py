@@ -267,10 +267,12 @@ async def test_a_long_outage_of_a_real_run_is_told_once_and_its_end(tmp_path: Pa
                     exit_code=ended.exit_code,
                     requests=ended.requests,
                     duration_s=ended.duration_s,
+                    log_sha256=ended.log_sha256,
                 )
     assert told.events() == ["outage", "outage-over", "stop"]
     outage, over, stop = (each.json for each in told.received)
     assert outage["silent_s"] >= 0.3
+    assert (outage["log_sha256"], stop["log_sha256"]) == (None, ended.log_sha256)
     assert "gets no useful response for" in outage["text"]
     assert over["silent_s"] is None
     assert outage["counts"]["deleted"] + outage["counts"]["remaining"] == 400

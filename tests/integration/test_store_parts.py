@@ -20,6 +20,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from bulkdel.checkpoint.audit import audit
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.licence import Licence, Terms
 from bulkdel.checkpoint.reader import is_fresh, read_log
@@ -524,6 +525,23 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
     assert read() == whole
     assert len(asked) < 200
     assert read_log(path).progress.settled.size == 2_050
+
+
+def test_a_roll_of_another_writer_replaces_no_line(tmp_path: Path) -> None:
+    """One with another last line does not count. The audit reads the lines alone, also where the last line is right."""
+    path = store_path(f"file://{tmp_path}/store")
+    lines = filled(path, 1, 1_203)
+    objects, sha256 = Directory(path.directory), read_log(path).sha256
+
+    def with_another(seq: int) -> list[bytes]:
+        entry = recorded.deleted(seq - 3, seq - 2)._replace(at="2026-03-01T13Z")
+        return [*lines[: seq - 1], recorded.encode_line(seq, [entry]), *lines[seq:1_000]]
+
+    for forged, read_too in ((with_another(1_000), True), (with_another(500), False), (lines[999:1_000], True)):
+        objects.create(roll_name(1_000), b"".join(forged))
+        assert audit(path).sha256 == sha256
+        assert (read_log(path).sha256 == sha256) is read_too
+        (path.directory / roll_name(1_000)).unlink()
 
 
 def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:

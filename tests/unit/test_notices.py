@@ -48,7 +48,7 @@ def test_no_field_for_what_must_not_be_sent() -> None:
     """A new field has to be looked at: it must hold no id, path, row, message or secret."""
     assert {one.name for one in fields(Notice)} == {
         *("what", "at", "machine", "command", "job", "pool", "host", "run_id", "rows", "counts", "status"),
-        *("exit_code", "cause", "requests", "duration_s", "silent_s"),
+        *("exit_code", "cause", "requests", "duration_s", "silent_s", "log_sha256"),
     }
 
 

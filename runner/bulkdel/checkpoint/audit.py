@@ -54,7 +54,7 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
     each: called with the entries of every line that was read, up to the first fault.
     """
     found = Audit()
-    with reading(path, RUN) as reader:
+    with reading(path, RUN, by_rolls=False) as reader:
         try:
             for progress, entries in reader.folding():
                 found.progress = progress

@@ -468,14 +468,16 @@ def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
 
 
 @contextmanager
-def reading(path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S) -> Iterator[Reader[F]]:
+def reading(
+    path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S, by_rolls: bool = True
+) -> Iterator[Reader[F]]:
     """Open a log for one pass over it, without its lock: also while a process writes it. partly: see `Reader`.
 
-    patience_s: a store that cannot be read is asked again for so long. Raises NotAcceptable after that, and when the
-    log cannot be opened.
+    patience_s: a store that cannot be read is asked again for so long. by_rolls: see `StoreLines`. Raises NotAcceptable
+    after that, and when the log cannot be opened.
     """
     if in_store(path):
-        lines = StoreLines(path, patience_s=patience_s)
+        lines = StoreLines(path, patience_s=patience_s, by_rolls=by_rolls)
         try:
             yield Reader(lines, path, kind, partly=partly, patience_s=patience_s)
         except OSError as error:

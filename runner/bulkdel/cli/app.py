@@ -245,7 +245,15 @@ def _arguments(
     )
 
 
-def status(checkpoint: CheckpointPath, /, *, json: Flag = False, audit: Flag = False, watch: Flag = False) -> int:
+def status(
+    checkpoint: CheckpointPath,
+    /,
+    *,
+    json: Flag = False,
+    audit: Flag = False,
+    expect: Annotated[str | None, Parameter(metavar="SHA256")] = None,
+    watch: Flag = False,
+) -> int:
     """Show the progress of a run from its checkpoint, also while it is under way.
 
     Parameters
@@ -258,6 +266,8 @@ def status(checkpoint: CheckpointPath, /, *, json: Flag = False, audit: Flag = F
     audit: bool
         Check every line, the hash that each session took of the log before it, and that the counts add up; show the
         user, the command and the confirmation of each session. Exit code 3 when a check fails.
+    expect: str
+        With --audit: the SHA-256 of the log, as a summary, a report or a notification had it. Another one fails.
     watch: bool
         Show it again and again until the run ends.
     """
@@ -266,9 +276,13 @@ def status(checkpoint: CheckpointPath, /, *, json: Flag = False, audit: Flag = F
 
     if watch and (audit or json):
         raise UsageError("--watch shows lines until the run ends. Leave --audit and --json out, or --watch")
+    if expect is not None and not audit:
+        raise UsageError("--expect: needs --audit, which takes the SHA-256 of the log")
     if watch:
         return watch_run(checkpoint, os.environ)
-    return print_audit(checkpoint, json=json) if audit else print_status(checkpoint, json=json, environ=os.environ)
+    if audit:
+        return print_audit(checkpoint, json=json, expect=expect)
+    return print_status(checkpoint, json=json, environ=os.environ)
 
 
 def ctl(

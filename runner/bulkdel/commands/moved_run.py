@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, ENV_PREFIX, CommandLine, how_to_resume
+from bulkdel.command_line import CONFIRMING, ENV_PREFIX, CommandLine, how_to_resume, line_of_log
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import UsageError
-from bulkdel.format import printable
+from bulkdel.format import printable, shown
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import options_of
 from bulkdel.safety.checks import PROTECT
@@ -66,7 +66,7 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
         return how_to_resume(progress, log)
     facts = progress.stop.facts if progress.stop is not None else {}
     try:
-        line = CommandLine.read(facts.get("to_go_on") or start.facts.get("to_go_on") or ())
+        line, left_out = line_of_log(facts.get("to_go_on") or start.facts.get("to_go_on"))
     except ValueError:
         return how_to_resume(progress, log)
     if not line.names:  # an approved plan has them
@@ -75,9 +75,9 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
         return how_to_resume(progress, log)
     folder = log.absolute().parent
     line, missing = _in_folder(line, log, folder)
-    text = how_to_resume(progress, log, (line.words, printable(folder)))
+    text = how_to_resume(progress, log, (line.words, printable(folder))) + left_out
     if missing:
-        text += f"\nNot in that folder, and needed there: {', '.join(missing)}"
+        text += f"\nNot in that folder, and needed there: {', '.join(map(shown, missing))}"
     return text
 
 

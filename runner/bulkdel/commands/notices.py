@@ -95,7 +95,15 @@ class Notices:
         return self.notifier.watching(look, notice_of, warn, outage_s=outage_s, look_s=look_s)
 
     def ended(
-        self, progress: Progress, ending: Ending, *, status: str, exit_code: int, requests: int, duration_s: float
+        self,
+        progress: Progress,
+        ending: Ending,
+        *,
+        status: str,
+        exit_code: int,
+        requests: int,
+        duration_s: float,
+        log_sha256: str,
     ) -> None:
         """Tell how a run has ended. requests, duration_s: of this session.
 
@@ -109,6 +117,7 @@ class Notices:
             cause=cause_of(ending, complete=progress.complete, asked=Changed.STOP in progress.changes),
             requests=requests,
             duration_s=duration_s,
+            log_sha256=log_sha256,
         )
 
     def reopened(self, progress: Progress) -> None:

@@ -18,7 +18,17 @@ from typing import Any
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
 from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of, variable_of
 from bulkdel.commands.moved_run import job_of, tables_of
-from bulkdel.commands.run_files import BACKUP, MEMBERSHIPS, RESTORES, UNFINISHED, Known, RunFiles, digest_of
+from bulkdel.commands.run_files import (
+    BACKUP,
+    MEMBERSHIPS,
+    OUTSIDE,
+    RESTORES,
+    UNFINISHED,
+    Known,
+    RunFiles,
+    digest_of,
+    is_within,
+)
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
@@ -124,10 +134,16 @@ class _Found:
                 continue
             if not file.kept:
                 self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
+            elif file.known is not None and (now := self._take_moved(file.known)) is not None:
+                self._add(now, file.what, partial(_blocks, now), known_as=file.path)
             elif file.what in NEEDED and _goes_on(run.progress):
                 self._missing.append(f"{file.path}, {file.what}: it {file.kept}")
             else:
                 self.notes.append(f"{file.path}, {file.what}, is left out: it {file.kept}")
+        self._add_missing(run)
+
+    def _add_missing(self, run: RunFiles) -> None:
+        """Note what the log knows and is not there; add it where --moved says where it is."""
         removed = {Path(name).name for name in run.progress.forgotten} - {file.path.name for file in run.files}
         for name in [name for name, _ in run.progress.backups] if _goes_on(run.progress) else ():
             if Path(name).name in removed:
@@ -149,7 +165,9 @@ class _Found:
         if (name := self._names.get(_absolute(copy))) is not None:
             return name
         known = Known(pinned["bytes"], pinned["sha256"])
-        path = self._take_moved(known) or self._run.export
+        path, own = self._take_moved(known), self._run.export
+        if path is None and own is not None and is_within(own, self._run.log):
+            path = own
         if path is not None:
             return self._add(path, EXPORT, partial(_blocks, path), pinned["sha256"])
         log = self._run.log
@@ -157,9 +175,9 @@ class _Found:
             return self._add(copy, EXPORT, partial(stored_parts, log), pinned["sha256"])
         recorded = self._progress.header.export_path
         if _goes_on(self._progress):
-            self._missing.append(f"{recorded}, {EXPORT}: is not there")
+            self._missing.append(f"{recorded}, {EXPORT}: {self._why(Path(recorded))}")
         else:
-            self.notes.append(f"{recorded}, {EXPORT}, is left out: it is not there")
+            self.notes.append(f"{recorded}, {EXPORT}, is left out: it {self._why(Path(recorded))}")
         return None
 
     def add_excluded(self) -> list[str]:
@@ -176,7 +194,8 @@ class _Found:
                 names.append(str(ExcludeName(recorded, key.column, key.id_type)))
                 self.notes.append(f"{recorded}, {EXCLUDED}, stays there")
             elif _goes_on(self._progress):
-                self._missing.append(f"{recorded}, {EXCLUDED}: is not there, or has changed (its SHA-256 was {sha256})")
+                why = f"{self._why(Path(recorded))}, or has changed (its SHA-256 was {sha256})"
+                self._missing.append(f"{recorded}, {EXCLUDED}: {why}")
         return names
 
     def add_parameters(self) -> dict[str, str]:
@@ -190,7 +209,8 @@ class _Found:
             if path is not None:
                 names[option] = self._add(path, f"the file of {option}", partial(_blocks, path), value["sha256"])
             else:
-                self._missing.append(f"{value['path']}, the file of {option}: is not there, or has changed")
+                why = self._why(Path(value["path"]))
+                self._missing.append(f"{value['path']}, the file of {option}: {why}, or has changed")
         return names
 
     def add_plan(self) -> None:
@@ -199,7 +219,8 @@ class _Found:
         if self._line is None or approved is None or "--plan" not in self._line.options:
             return
         recorded = self._cwd / self._line.options["--plan"][0]
-        for path in (*self._moved, recorded):
+        near = (recorded,) if is_within(recorded, self._run.log) else ()
+        for path in (*self._moved, *near):
             try:
                 plan = PlanFile.read(path)
             except UsageError:
@@ -220,6 +241,9 @@ class _Found:
         if given is None and recorded is None:
             return []
         path = given or self._cwd / str(recorded)
+        if given is None and not is_within(path, self._run.log):
+            self._missing.append(f"{path}, the config file: {OUTSIDE}. Where it is now: --config FILE")
+            return []
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -340,7 +364,12 @@ class _Found:
         if address_of(recorded) is not None:
             return None
         near = beside(self._run.log, "").parent / Path(recorded).name
-        return next((path for path in (Path(recorded), near) if _fits(path, known)), None)
+        paths = (path for path in (Path(recorded), near) if is_within(path, self._run.log))
+        return next((path for path in paths if _fits(path, known)), None)
+
+    def _why(self, path: Path) -> str:
+        """Why a file that the log names is not taken."""
+        return OUTSIDE if path.exists() and not is_within(path, self._run.log) else "is not there"
 
 
 def _last_line(run: RunFiles) -> CommandLine:

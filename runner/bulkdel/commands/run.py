@@ -131,6 +131,7 @@ async def _run(
             exit_code=ended.exit_code,
             requests=ended.requests,
             duration_s=ended.duration_s,
+            log_sha256=ended.log_sha256,
         )
         _print_end(plan, ended)
         return ended

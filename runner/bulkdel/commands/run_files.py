@@ -46,6 +46,9 @@ MEMBERSHIPS = "the backup of the memberships"
 
 UNFINISHED = "what a killed command has left half-written"
 
+OUTSIDE = "is in another folder than the log"
+"""Another person may have written the log: what it names elsewhere is neither packed nor removed."""
+
 READ_BYTES = 1 << 20
 
 Identity = tuple[int, ...]
@@ -78,7 +81,7 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PersonalFile:
-    """A file that is there. kept: why it must not be removed; empty when it may be."""
+    """A file that is there. known: its bytes in the log. kept: why it must not be removed; empty when it may be."""
 
     path: Path
     what: str
@@ -86,6 +89,7 @@ class PersonalFile:
     sha256: str
     identity: Identity
     wanted: bool
+    known: Known | None = None
     kept: str = ""
 
 
@@ -209,12 +213,19 @@ def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
     elsewhere = now == named.path and not _is_same(now.parent, folder)
     if elsewhere and original is not None:
         yield named._replace(left=f"belongs to the run of {original}, of which this log is a copy")
+    elif not is_within(now, log):
+        yield named._replace(left=named.left or OUTSIDE)
     else:
         yield named._replace(path=now)
     if elsewhere and original is None and named.known is not None and os.path.lexists(now):
         copy = _look(other)
         if copy is not None and not copy.kept:
             yield other
+
+
+def is_within(path: Path, log: Path) -> bool:
+    """Whether a file is in the folder of the log, or below it. Links of its folder are followed."""
+    return path.parent.resolve().is_relative_to(beside(log, "").parent.resolve())
 
 
 def _is_restoring(progress: Progress) -> bool:
@@ -402,7 +413,8 @@ def _look(named: Named) -> PersonalFile | None:
             "move it away; then run the same command again."
         ) from error
     wanted = named.wanted and not kept
-    return PersonalFile(named.path, named.what, found.st_size, sha256, identity_of(found), wanted, kept)
+    identity = identity_of(found)
+    return PersonalFile(named.path, named.what, found.st_size, sha256, identity, wanted, named.known, kept)
 
 
 def _kept_by_kind(found: os.stat_result) -> str:

@@ -13,8 +13,8 @@ from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeName
 from bulkdel.core.plan_file import age_fault, valid_until
 from bulkdel.errors import UsageError
-from bulkdel.format import amount, counted, printable, shown, span
-from bulkdel.output import result
+from bulkdel.format import amount, counted, printable, span
+from bulkdel.output import result_line
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
 
 
@@ -28,7 +28,7 @@ def show(path: Path) -> int:
             f"{path}: is no plan that `bulkdel plan` wrote: a member is missing or of another type"
         ) from None
     for line in lines:
-        result(shown(line))
+        result_line(line)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
 from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import now_lines
-from bulkdel.output import result
+from bulkdel.output import result, result_line
 from bulkdel.parameters import by_option
 from bulkdel.safety.plan_file import user_words
 
@@ -77,14 +78,14 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         }
         result(dumps(summary | more))
         return 0
-    result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
+    result_line(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     _print_run(progress)
     for line in count_lines(progress):
-        result(line)
+        result_line(line)
     for annotation in standing(progress.annotations):
-        result(f"  {annotation.event:<10} {annotation_words(annotation)}")
+        result_line(f"  {annotation.event:<10} {annotation_words(annotation)}")
         if annotation.event == "forget" and annotation.facts.get("state") != "ended":
-            result(f"  to end it: {CommandLine('forget', (str(path),))}")
+            result_line(f"  to end it: {CommandLine('forget', (str(path),))}")
     if live is not None:
         result("\n".join(now_lines(live)))
     if pid is not None:
@@ -92,9 +93,9 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if progress.in_doubt.size:
         were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
         remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without a response"
-        result(f"  {remaining}" + (": not restored" if progress.undo else f": the next run looks {them} up"))
+        result_line(f"  {remaining}" + (": not restored" if progress.undo else f": the next run looks {them} up"))
     if log.damaged_tail:
-        result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
+        result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
         _print_how_to_go_on(progress, path)
     return 0
@@ -113,14 +114,16 @@ def plan_lines(progress: Progress) -> list[str]:
 
 def _print_run(progress: Progress) -> None:
     _print_job(progress.header)
-    result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
+    result_line(
+        f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}"
+    )
     if shards := shard_numbers(progress.header):
-        result(f"  shards     {len(shards)}, each with a log of its own")
+        result_line(f"  shards     {len(shards)}, each with a log of its own")
     _print_guards(progress.guards)
     for line in plan_lines(progress):
-        result(line)
+        result_line(line)
     if progress.note:
-        result(f"  note       {printable(progress.note)}")
+        result_line(f"  note       {printable(progress.note)}")
 
 
 def _print_how_to_go_on(progress: Progress, path: Path) -> None:
@@ -200,20 +203,25 @@ def _annotation_values(annotation: Annotation) -> dict[str, Any]:
 def _print_job(header: Header) -> None:
     pinned = header.pinned
     pool = "not signed in" if pinned["pool"] is None else f"pool {pinned['pool']}"
-    result(f"  job        {pinned['job']} on {pinned['host']}, {pool}, by {pinned['id_type']}")
+    result_line(f"  job        {pinned['job']} on {pinned['host']}, {pool}, by {pinned['id_type']}")
     for option, value in by_option(header.parameters):
-        result(f"  {'option':<10} {option} {value}")
+        result_line(f"  {'option':<10} {option} {value}")
 
 
 def _print_guards(guards: Guards) -> None:
     for guard in guards.given:
-        result(f"  guard      {guard.option} {', '.join(guards.typed(guard))}")
+        result_line(f"  guard      {guard.option} {', '.join(guards.typed(guard))}")
 
 
-def print_audit(path: Path, *, json: bool) -> int:
-    """Print the audit, then raise NotAcceptable when a check has failed."""
+def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:
+    """Print the audit, then raise NotAcceptable when a check has failed. expect: the SHA-256 that the log has to have.
+
+    The log has no key: who can write it can write all of it anew. What was kept apart from it shows that.
+    """
     path = find_log(path)
     found = audit(path)
+    if found.fault is None and expect is not None and expect.strip().lower() != found.sha256:
+        found = replace(found, fault=f"{path}: is not the log that was expected: its SHA-256 is {found.sha256}")
     pid = holder(path, found.progress) if found.progress is not None else None
     sessions = [_session_values(session) for session in found.sessions]
     for values in sessions:
@@ -282,22 +290,22 @@ def _audit_values(found: Audit, path: Path, pid: int | None, sessions: list[dict
 def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[str, Any]]) -> None:
     if found.progress is not None:
         header, rows = found.progress.header, counted(found.progress.rows, "row")
-        result(f"{path}: run {header.run_id}, begun {header.at} by {header.tool}")
+        result_line(f"{path}: run {header.run_id}, begun {header.at} by {header.tool}")
         _print_job(header)
-        result(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
-        result(f"  confirmed  {_confirmed(header.confirmed)}")
+        result_line(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
+        result_line(f"  confirmed  {_confirmed(header.confirmed)}")
     _print_sessions(sessions)
     for line, annotation in found.annotations:
-        result(f"annotation, line {line}: {annotation_words(annotation)}")
-        result(f"  log before {annotation.log_sha256}")
+        result_line(f"annotation, line {line}: {annotation_words(annotation)}")
+        result_line(f"  log before {annotation.log_sha256}")
     if found.damaged_tail and pid is None:
-        result(f"{counted(found.damaged_tail, 'torn byte')} at the end: unused, and cut off by the next run")
+        result_line(f"{counted(found.damaged_tail, 'torn byte')} at the end: unused, and cut off by the next run")
     commits = counted(found.commits, "commit")
     if found.fault is not None:
-        result(f"audit: FAILED after {commits}: {found.fault}")
+        result_line(f"audit: FAILED after {commits}: {found.fault}")
     elif found.progress is not None:
         facts = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
-        result(f"audit: {facts}, the counts add up to {counted(found.progress.rows, 'row')}")
+        result_line(f"audit: {facts}, the counts add up to {counted(found.progress.rows, 'row')}")
 
 
 def _print_sessions(sessions: list[dict[str, Any]]) -> None:
@@ -309,24 +317,24 @@ def _print_session(number: int, session: Mapping[str, Any]) -> None:
     stop = session["stop"] or "no stop entry: the run was killed, or the machine went down"
     if session["pid"] is not None:
         stop = f"now, under way (pid {session['pid']})"
-    result(f"session {number}, line {session['line']}: {session['start']} to {stop}")
-    result(f"  by         {user_words(session)}, {session['tool'] or '?'}")
-    result(f"  command    {session['command'] or '?'}")
+    result_line(f"session {number}, line {session['line']}: {session['start']} to {stop}")
+    result_line(f"  by         {user_words(session)}, {session['tool'] or '?'}")
+    result_line(f"  command    {session['command'] or '?'}")
     if session["note"]:
-        result(f"  note       {printable(session['note'])}")
+        result_line(f"  note       {printable(session['note'])}")
     if session["confirmed"]:
-        result(f"  confirmed  {_confirmed(session['confirmed'])}")
+        result_line(f"  confirmed  {_confirmed(session['confirmed'])}")
     for sha256, name in (session["excluded"] or {}).items():
-        result(f"  excluded   the ids of {name}, sha256 {sha256}")
+        result_line(f"  excluded   the ids of {name}, sha256 {sha256}")
     _print_guards(Guards.from_json(session["guards"] or {}))
     for change in session["changes"]:
         user = f" by {printable(change['user'])}" if change["user"] else ""
-        result(f"  changed    {change['at']}{user}, {SOURCES[Source(change['source'])]}: {change['words']}")
+        result_line(f"  changed    {change['at']}{user}, {SOURCES[Source(change['source'])]}: {change['words']}")
     if session["stop"]:
-        result(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
-    result(f"  log before {session['log_sha256']} at its start")
+        result_line(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
+    result_line(f"  log before {session['log_sha256']} at its start")
     if session["stop"]:
-        result(f"             {session['log_sha256_at_stop']} at its stop")
+        result_line(f"             {session['log_sha256_at_stop']} at its stop")
 
 
 def _confirmed(confirmed: Mapping[str, Any]) -> str:

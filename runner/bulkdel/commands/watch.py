@@ -14,6 +14,7 @@ from bulkdel.checkpoint.reader import find_log, read_log
 from bulkdel.commands.results import UNREAD
 from bulkdel.commands.status import live_status, print_status
 from bulkdel.core.summary import count_lines
+from bulkdel.format import lines_shown
 from bulkdel.live.status_lines import status_lines
 from bulkdel.output import Stdout, result
 
@@ -49,7 +50,7 @@ def _redraw(log: Path, environ: Mapping[str, str]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as shown:
-        _each(log, environ, EVERY_S, lambda text: shown.update(Text(text), refresh=True))
+        _each(log, environ, EVERY_S, lambda text: shown.update(Text(lines_shown(text)), refresh=True))
 
 
 def _each(log: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from bulkdel.core.batch import PlannedRun
 from bulkdel.core.batch_status import RunStatus
 from bulkdel.fleet.run_log import NOT_STARTED, RUNNING
-from bulkdel.format import span
+from bulkdel.format import lines_shown, span
 from bulkdel.output import LogFormat, SafeStream, stderr_log
 
 FRAME_S = 0.5
@@ -118,7 +118,8 @@ class BatchReporter:
             await asyncio.sleep(self._interval_s)
             values = progress_values(self._runs)
             if self._as_text:
-                self._log.write("\n".join([f"{time.strftime('%H:%M:%S')} {_head(values)}", *self._lines()]) + "\n")
+                lines = [f"{time.strftime('%H:%M:%S')} {_head(values)}", *self._lines()]
+                self._log.write(lines_shown("\n".join(lines) + "\n"))
             else:
                 self._log.put("info", "batch.progress", **values)
 
@@ -132,7 +133,7 @@ class BatchReporter:
         with Live(console=console, auto_refresh=False, transient=True) as shown:
             while True:
                 lines = [_head(progress_values(self._runs)), *self._lines()[: max(1, console.height - 3)]]
-                shown.update(Text("\n".join(lines), overflow="ellipsis", no_wrap=True), refresh=True)
+                shown.update(Text(lines_shown("\n".join(lines)), overflow="ellipsis", no_wrap=True), refresh=True)
                 await asyncio.sleep(FRAME_S)
 
     def _lines(self) -> list[str]:

@@ -104,6 +104,7 @@ class Notice:
     job, pool, host, run_id: as in the log. rows: of the export. counts: rows by outcome, or the counts of `verify`.
     status: as in the summary; `refused` for a run that was refused before its first request. exit_code: of the command.
     requests, duration_s: of this session. silent_s: how long the server has given no useful response.
+    log_sha256: of the log at the end of this session: kept apart from the log, it shows whether that was changed since.
     """
 
     what: What
@@ -122,6 +123,7 @@ class Notice:
     requests: int | None = None
     duration_s: float | None = None
     silent_s: float | None = None
+    log_sha256: str | None = None
 
     @property
     def title(self) -> str:
@@ -147,6 +149,7 @@ class Notice:
             "requests": None if self.requests is None else f"{self.requests:,}",
             "duration": None if self.duration_s is None else span(self.duration_s),
             "exit code": None if self.exit_code is None else str(self.exit_code),
+            "log sha256": self.log_sha256,
             "at": self.at,
             "next": NEXT[self.what],
         }

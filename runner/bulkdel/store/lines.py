@@ -1,7 +1,8 @@
 """The lines of a log in a store, in their order: line 17 is the object `log/000000000017`.
 
 The log is the lines 1 to g, where g + 1 is the first number that does not exist. Readers and writers know no other
-rule. Rolls, which hold a thousand lines each, only spare requests.
+rule. Rolls, which hold a thousand lines each, only spare requests: one counts while its last line is that of the line's
+own object, so that a roll which another writer has put there replaces nothing. An audit reads the lines alone.
 A log of which a line was deleted is refused: its number must not be created a second time. A list of the names behind
 the end shows that. A list may lack what exists, so it can only add to the reasons for refusing.
 """
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import count, islice
+from itertools import count, islice, repeat
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.store.certain import PAUSE_S, READ_S, Getter
@@ -50,20 +51,28 @@ def roll_name(last: int) -> str:
 class StoreLines:
     """The lines of a log in a store: `checkpoint.reader.Lines`. Use it in one thread, and close it."""
 
-    def __init__(self, path: StorePath, means: Means = MEANS, patience_s: float = READ_S) -> None:
-        """Open the store at this URL. patience_s: a line that cannot be read for so long is given up."""
+    def __init__(
+        self, path: StorePath, means: Means = MEANS, patience_s: float = READ_S, *, by_rolls: bool = True
+    ) -> None:
+        """Open the store at this URL.
+
+        patience_s: a line that cannot be read for so long is given up. by_rolls: whether rolls spare requests.
+        """
         self._path = path
         self._objects = means.open(path)
         self._getter = Getter(self._objects, patience_s, means)
         self._threads = means.threads(AT_ONCE)
         self._sleep = means.sleep
+        self._by_rolls = by_rolls
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the lines that there are. Raises OSError when the store fails, NotAcceptable when one was deleted."""
-        rolls = self._ahead(roll_name, range(LINES_A_ROLL, 10**12, LINES_A_ROLL), ROLLS_AT_ONCE)
+        names = range(LINES_A_ROLL, 10**12, LINES_A_ROLL)
+        rolls = self._ahead(roll_name, names, ROLLS_AT_ONCE) if self._by_rolls else repeat(None)
         for first, roll in zip(count(1, LINES_A_ROLL), rolls, strict=False):
-            if roll is not None:
-                yield from roll.splitlines(keepends=True)
+            rolled = [] if roll is None else roll.splitlines(keepends=True)
+            if len(rolled) == LINES_A_ROLL and rolled[-1] == self.line(first + LINES_A_ROLL - 1):
+                yield from rolled
                 continue
             number = 0
             for number, line in enumerate(self.lines(range(first, first + LINES_A_ROLL)), 1):  # noqa: B007 - it is used
