@@ -454,7 +454,7 @@ def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) ->
         export.write_text("".join(f"{id_}\n" for id_ in served.pool.user_ids("user_id")))
         number = served.pool.find_alive("email", VIPS[0])
         assert number is not None
-        served.pool.change(number, {"userId": {"value": "hidden"}}, "2025-06-01T00:00:00.000Z")
+        served.pool.change(number, {"userId": 7}, "2025-06-01T00:00:00.000Z")
         for command in ("plan", "run"):
             ran = run_on(export, served, "--exclude", f"{kept}:Mail:email", ids=60, command=command)
             assert (ran.code, served.pool.deleted) == (4, 0), ran.err

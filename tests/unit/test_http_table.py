@@ -452,6 +452,13 @@ def test_a_job_that_deletes_nothing_has_its_own_words() -> None:
     assert job.target_state == TargetState("disabled", "not disabled", absence_reaches=False)
 
 
+def test_the_plan_says_that_the_status_alone_decides() -> None:
+    text = "the HTTP status alone decides: 204 counts as deleted, whatever the body says"
+    assert HttpJob().configured(table(ONE)).plan_lines(None) == [("responses", text)]
+    assert HttpJob().configured(table(MANY)).plan_lines(None) == ()
+    assert HttpJob().plan_lines(None) == ()
+
+
 def test_what_is_sent_is_pinned_and_no_secret() -> None:
     auth = {"kind": "bearer", "token_env": "THE_TOKEN"}
     pinned = HttpJob().configured(table(ONE, auth=auth, query={"a": "b"}, body={"x": 1}, method="PATCH")).pinned

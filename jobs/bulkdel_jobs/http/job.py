@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
@@ -85,6 +85,15 @@ class HttpJob(Job):
         if not table:
             raise UsageError(f"the job http needs a table [http] in the config file that --config names; {PAGE}")
         return HttpJob(describe(table))
+
+    def plan_lines(self, parameters: Any) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - it has none
+        """See `bulkdel.job.Job`. Without [[http.answers]] no body is read."""
+        description = self._description
+        if description is None or description.action.answers:
+            return ()
+        settled = [str(status) for status, means in description.action.statuses.named.items() if means == "settled"]
+        done = f"{', '.join(settled)} counts as {description.done}, whatever the body says"
+        return [("responses", f"the HTTP status alone decides: {done}")]
 
     def target(self, options: TargetOptions) -> Target:
         """See `bulkdel.job.Job`. The table was read by `configured`."""
