@@ -3,8 +3,8 @@
 Tests of the real command, campaigns and simulation are about effects, so they run without the price of coverage, but
 for those that take lines which no other test takes: `traced`.
 
-A value test of Hypothesis has no deadline, because a busy machine is no failure. SIGHUP has its default action, also
-under `nohup make test`: the commands that the tests start would inherit "ignored".
+A value test of Hypothesis has no deadline, because a busy machine is no failure. SIGHUP and SIGINT have their usual
+action, also under `nohup make test &`: the commands that the tests start would inherit "ignored".
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.loops import pytest_pyfunc_call
 __all__ = ["pytest_pyfunc_call"]
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("tests", deadline=None, max_examples=examples(100))
 settings.load_profile("tests")

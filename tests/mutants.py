@@ -1573,6 +1573,13 @@ MUTANTS = (
         "e2e/test_resume.py::test_control_while_the_run_deletes",
     ),
     Mutant(
+        "an interrupt is an exception while modules are loaded",
+        "runner/bulkdel/cli/main.py",
+        "        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))\n",
+        "        signal.signal(signal.SIGINT, as_usual)\n",
+        "e2e/test_findings.py::test_interrupted_while_orjson_is_loaded",
+    ),
+    Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
         "            decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n",

@@ -167,6 +167,27 @@ def test_interrupted_at_once(tmp_path: Path) -> None:
             assert "Traceback" not in ran.err
 
 
+INTERRUPTS = """
+import builtins, os, signal, sys
+as_usual = builtins.__import__
+def imported(name, *args, **kwargs):
+    if "orjson.orjson" in sys.modules:  # it is being loaded, and imports something
+        builtins.__import__ = as_usual
+        os.kill(os.getpid(), signal.SIGINT)
+    return as_usual(name, *args, **kwargs)
+builtins.__import__ = imported
+"""
+
+
+def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:
+    """An exception in the middle of that ends the interpreter with SIGSEGV."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    done = subprocess.run(
+        [*COMMAND, "jobs"], env=environment({"PYTHONPATH": str(tmp_path)}), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_piped_and_gone_on(tmp_path: Path) -> None:
     """After `-` the command to go on names the copy, and works."""
     with sandbox(IDS) as served:
