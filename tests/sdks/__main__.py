@@ -2,8 +2,11 @@
 
     python -m tests.sdks
 
-Installs the SDKs from their registries into `.sdks`. An SDK that cannot be had is named and left out. Fails when an SDK
-that can be had does not get through, when the sandbox has counted something else, and when there is no SDK at all.
+Installs the SDKs from their registries into `.sdks`, each package by its version and its hash: `requirements.txt` and
+`package-lock.json`. A name that the vendor has not registered is not installed: another could register it.
+
+An SDK that cannot be had is named and left out. Fails when an SDK that can be had does not get through, when the
+sandbox has counted something else, and when there is no SDK at all.
 """
 
 from __future__ import annotations
@@ -29,32 +32,33 @@ PIP = {"PIP_USER": "0", "PIP_REQUIRE_HASHES": "0", "PIP_DISABLE_PIP_VERSION_CHEC
 
 
 class Package(NamedTuple):
-    """One SDK: its name, what is installed for it, and the methods that it is known not to have."""
+    """One SDK: its name, its registry, and the methods that it is known not to have."""
 
     name: str
     registry: str
-    install: tuple[str, ...]
     missing: frozenset[str] = frozenset()
 
 
 PACKAGES = (
-    Package("genauth", "pip", ("genauth>=5.1,<6", "websockets")),  # they import websockets without declaring it
-    Package("authing", "pip", ("authing>=5.1,<6", "websockets")),
-    Package("authing-node-sdk", "npm", ("authing-node-sdk@4",)),
-    Package("genauth-node-sdk", "npm", ("genauth-node-sdk@1",), frozenset({"resignUserBatch"})),
+    Package("genauth", "pip"),
+    Package("authing", "pip"),
+    Package("authing-node-sdk", "npm"),
 )
 
 
 def installed(package: Package) -> str | None:
-    """Install one SDK; return None, or why it cannot be had."""
+    """Install the SDKs of a registry; return None, or why this one cannot be had."""
     if package.registry == "npm":
         if missing := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
             return f"{' and '.join(missing)} not on this machine"
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name, FOLDER)
         quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-        return failure(["npm", "install", "--prefix", str(FOLDER), *quiet, *package.install])
+        return failure(["npm", "ci", "--prefix", str(FOLDER), *quiet])
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", PYTHON.parent.parent], check=True)
-    return failure([str(PYTHON), "-m", "pip", "install", "--quiet", *package.install])
+    pinned = ("--require-hashes", "-r", str(HERE / "requirements.txt"))
+    return failure([str(PYTHON), "-m", "pip", "install", "--quiet", *pinned])
 
 
 def failure(words: Sequence[str]) -> str | None:
@@ -95,6 +99,7 @@ def difference(found: Effects, expected: Effects) -> str | None:
 def main() -> int:
     """Install and walk; return the exit code."""
     walks: list[bool] = []
+    FOLDER.mkdir(exist_ok=True)
     for package in PACKAGES:
         if why_not := installed(package):
             print(f"NOT WALKED  {package.name}: it could not be had from {package.registry}: {why_not}")
