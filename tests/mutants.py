@@ -1568,7 +1568,7 @@ MUTANTS = (
     Mutant(
         "a control of accounts that this run deletes meanwhile",
         "runner/bulkdel/http/lookup.py",
-        "        async with self._client.effects.paused():\n",
+        "        async with self._client.account_changes.paused():\n",
         "        async with asyncio.Lock():\n",
         "e2e/test_resume.py::test_control_while_the_run_deletes",
     ),

@@ -452,7 +452,7 @@ class AccountLookup:
 
     async def _control_passes_at_rest(self, worker: WorkerStatus) -> bool:
         """As `_control_passes`, while this run deletes nothing: before, it may have deleted each listed account."""
-        async with self._client.effects.paused():
+        async with self._client.account_changes.paused():
             for _ in range(CONTROL_TRIES - 1):  # another process of the run may delete them still
                 if await self._control_passes(worker):
                     return True

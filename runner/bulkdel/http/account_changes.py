@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Effects:
+class AccountChanges:
     """The requests of this process that change accounts. For one event loop.
 
     Many of them may be under way at once, or one pause. A pause waits for those that are under way, and new ones wait
