@@ -319,7 +319,7 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
 def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 60, "b": 60, "c": 20}) as it:
         it.write("a", "b", "c", head=f"parallel = 1\n{HEAD.replace('rate = 0', 'rate = 20')}chunk_size = 1\n")
-        process = start("batch", "run", it.file, *it.confirmed(), "--json", env={})
+        process = start("batch", "run", it.file, *it.where, *it.confirmed(), "--json", env={})
         deleted = {name: lambda name=name: it.pools[name].ledger.deleted for name in "abc"}
 
         def held(name: str, share: float) -> None:
@@ -377,7 +377,7 @@ def test_what_a_killed_batch_has_started_ends_with_it(command: str, tmp_path: Pa
         for pool in it.pools.values():
             pool.switches = pool.switches.changed({"latency_s": 60.0})
         before = {name: pool.ledger.requests for name, pool in it.pools.items()}
-        process = start("batch", command, it.file, env={})
+        process = start("batch", command, it.file, *it.where, env={})
         wait_until(lambda: all(pool.ledger.requests > before[name] for name, pool in it.pools.items()), process)
         children = processes_of(process.pid)
         assert len(children) == len(it.pools)

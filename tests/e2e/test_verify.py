@@ -346,7 +346,7 @@ def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_pat
         done = finish(process)
         assert time.monotonic() - began < 25, "the server answers after 30 s"
         assert (done.code, done.summary["status"], done.found()) == (128 + signum, "interrupted", (0, 0, 2_000)), done
-        assert f"To go on:\n  bulkdel verify {it.log} --rate 0 --json" in done.err
+        assert f"To go on:\n  bulkdel verify {it.log} --host {it.served.url} --rate 0 --json" in done.err
         assert "Traceback" not in done.err
         it.switch(latency_after_s=0)
         again = verify(it)

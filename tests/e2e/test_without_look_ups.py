@@ -181,13 +181,12 @@ class Bench:
         self, job: str, *ids: str, path: str = "things", more: tuple[object, ...] = (), confirm: int | None = None
     ) -> Ran:
         (self.folder / "export.jsonl").write_text("".join(json.dumps({"id": id_}) + "\n" for id_ in ids))
-        host = f"http://127.0.0.1:{self.server.server_port}"
         words = (
             "run",
             job,
             "export.jsonl",
             "--host",
-            host,
+            self.host,
             "--rate",
             0,
             "--pool",
@@ -196,6 +195,10 @@ class Bench:
             confirm or len(set(ids)),
         )
         return self.command(*words, "--json", *more, path=path)
+
+    @property
+    def host(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
 
     def command(self, *words: object, path: str = "things") -> Ran:
         paths = os.pathsep.join([str(self.folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -231,7 +234,7 @@ def test_one_id_a_request(bench: Bench) -> None:
     assert bench.server.asked == Counter(ids)
     results = [json.loads(line) for line in bench.command("results", LOG).out.splitlines()]
     assert {row["id"] for row in results if row.get("reason") == "unproven"} == {f"missing{i}" for i in range(10)}
-    verified = bench.command("verify", LOG)
+    verified = bench.command("verify", LOG, "--host", bench.host)
     assert (verified.code, "cannot be verified" in verified.err) == (4, True), verified
 
 
