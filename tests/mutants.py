@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         "a file of another folder that a log names is packed and removed",
         "runner/bulkdel/commands/run_files.py",
-        'return path.parent.resolve().is_relative_to(beside(log, "").parent.resolve())',
-        'return path.parent.exists() or path.parent.resolve().is_relative_to(beside(log, "").parent)',
+        "return Path(os.path.realpath(path.parent)).is_relative_to(",
+        "return path.parent.exists() or Path(os.path.realpath(path.parent)).is_relative_to(",
         "e2e/test_handover.py::test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed",
     ),
     Mutant(
@@ -168,6 +168,27 @@ MUTANTS = (
         "expect is not None and expect.strip().lower() != found.sha256:",
         "expect is not None and expect.strip().lower() in found.sha256:",
         "e2e/test_audit.py::test_a_changed_last_session_differs_in_the_hash_that_was_kept_apart",
+    ),
+    Mutant(
+        "a Ray cluster counts as guarded when `ray status` fails for any reason",
+        "runner/bulkdel/fleet/on_ray/cluster.py",
+        "if not _is_answered(command, os.environ):",
+        "if not _is_answered(command, os.environ) and not address:",
+        "e2e/test_small_doors.py::test_a_cluster_counts_as_guarded_only_if_the_token_opens_it",
+    ),
+    Mutant(
+        "a config with a command that others may write is obeyed",
+        "runner/bulkdel/cli/config.py",
+        "Path(path).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):",
+        "Path(path).stat().st_mode & stat.S_ISUID:",
+        "e2e/test_small_doors.py::test_a_config_with_a_command_that_others_may_write_is_refused",
+    ),
+    Mutant(
+        "the keys of a TLS session are written to SSLKEYLOGFILE",
+        "runner/bulkdel/cli/main.py",
+        'os.environ.pop("SSLKEYLOGFILE", None)',
+        'os.environ.get("SSLKEYLOGFILE", None)',
+        "e2e/test_small_doors.py::test_the_keys_of_a_tls_session_are_written_nowhere",
     ),
     Mutant(
         "the repr of a plan has the environment",

@@ -30,7 +30,7 @@ CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 SECRET = frozenset({"notify"})
 """Options whose whole value is a secret. A printed command leaves them out, and the log has a word in their place."""
 
-ADDRESSES = frozenset({"exclude"})
+ADDRESSES = frozenset({"exclude", "slow_while"})
 """Options that may be an address with a signature in its query, which is a secret."""
 
 _USER = re.compile(r"(?<=://)[^/\s]*@")

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
+from tests.e2e.test_hostile_folder import hostile
 from tests.e2e.test_shards import beyond, export_of
 from tests.forked import OFF
 from tests.harness import (
@@ -106,7 +107,10 @@ def test_what_the_nodes_cannot_read_is_put_into_the_store(nodes: Cluster, tmp_pa
     with on_ray(tmp_path, ids) as it:
         it.export.unlink()
         words = ["-" if each == it.export else each for each in it.args]
-        ran = bulkdel(*words, env=env(nodes), cwd=tmp_path, input=text)
+        hostile(tmp_path, tmp_path / "proof")
+        safe = {**env(nodes), "PYTHONSAFEPATH": "1"}  # of this process; the nodes have an environment of their own
+        ran = bulkdel(*words, env=safe, cwd=tmp_path, input=text)
+        assert not (tmp_path / "proof").exists(), (tmp_path / "proof").read_text()
         assert (ran.code, ran.counts()) == (0, {"deleted": 3_000, "duplicate": 300}), ran
         assert (tmp_path / "store/plain/000000000001").exists()
         assert set(it.effects(ids)) == {1}

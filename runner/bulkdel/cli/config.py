@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, variable_of
+from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, quoted, variable_of
 from bulkdel.core.address import address_of
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
@@ -63,6 +64,10 @@ class ConfigFile:
         if not path:  # an unset variable of a script
             raise UsageError("--config is empty: name a file, or leave it out")
         self.tables = tables_of(path)
+        if "on_event" in self.run and Path(path).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UsageError(
+                f"--config {path}: names a command (on_event), and others may write it. Fix: chmod go-w {quoted(path)}"
+            )
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
         if own := sorted(known & self.run.keys() - OPTIONS):
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
@@ -141,7 +146,7 @@ def with_all_excluded(settings: S, environ: Mapping[str, str], table: Mapping[st
 
 def _which(name: str | Path) -> str | Path:
     """What is the same for two names of one file."""
-    return str(name) if address_of(str(name)) else Path(name).resolve()
+    return str(name) if address_of(str(name)) else Path(os.path.realpath(name))
 
 
 def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:

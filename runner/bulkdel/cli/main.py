@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     _heed_signals_as_first_process()
     gc.set_threshold(GARBAGE_MIN)
+    # Every library for TLS would write the keys of its sessions there, into a file that others may read.
+    os.environ.pop("SSLKEYLOGFILE", None)
     _forbid_core_dumps()
     _fill_streams()
     words = list(sys.argv[1:] if argv is None else argv)

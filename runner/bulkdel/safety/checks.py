@@ -103,11 +103,11 @@ def _check_records(arguments: RunArguments) -> None:
 
 def _check_copy(arguments: RunArguments) -> None:
     """Refuse the copy of a pipe under another checkpoint than its own: deleted ids would be sent again."""
-    copy = Path(arguments.export).resolve()
+    copy = Path(os.path.realpath(arguments.export))  # a link to itself is refused when it is opened
     if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):
         return
     log, done = copy.with_name(copy.name.removesuffix(SPOOLED)), arguments.job.words.done
-    if log.is_file() and not is_fresh(log) and log != arguments.checkpoint.resolve():
+    if log.is_file() and not is_fresh(log) and log != Path(os.path.realpath(arguments.checkpoint)):
         shown = Path(arguments.export.removesuffix(SPOOLED)) if arguments.export.endswith(SPOOLED) else log
         line = arguments.line.plus("--checkpoint", shown)
         raise NotAcceptable(

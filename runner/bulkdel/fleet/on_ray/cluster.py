@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -56,15 +56,21 @@ def joined() -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     at_sigterm = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault(RECONNECT, str(RECONNECT_S))
+    if path := os.environ.get(TOKEN[1]):
+        os.environ[TOKEN[1]] = os.path.realpath(path)
+    here = os.open(".", os.O_RDONLY)
     try:
+        os.chdir("/")  # Ray adds the folder of its driver to where every actor looks for modules
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UsageError(f"--on ray: cannot join a Ray cluster: {first_line(error)}. {_how_to_start()}") from None
     finally:
+        os.fchdir(here)
+        os.close(here)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
     try:
-        _check_token_asked(head_address())
+        check_token_asked(head_address())
         with redirect_stdout(cast("TextIO", _OfMainThread(sys.stdout))):
             yield
     finally:
@@ -161,27 +167,37 @@ def _check_reached(address: str) -> None:
             raise UsageError(f"--on ray: cannot join a Ray cluster: {address}: {reason}. {_how_to_start()}") from None
 
 
-def _check_token_asked(address: str) -> None:
-    """Ask the cluster for its state without a token. Raises UsageError when it answers."""
+def check_token_asked(address: str) -> None:
+    """Ask the cluster for its state with the token and without. Raises UsageError unless only the first is answered."""
     program = shutil.which("ray", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if program is None:
         raise UsageError("--on ray: the program `ray` is not there. Install it: pip install 'bulkdel[ray]'")
-    environ = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
     command = [program, "status", "--address", address]
+    without = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
+    if _is_answered(command, {**without, AUTH_MODE: "disabled"}):
+        raise UsageError(
+            "--on ray: this cluster takes requests without a token, so anything that reaches it can run code where the "
+            f"credentials are. Start every node with {AUTH_MODE}=token ({TOKENS})"
+        )
+    if not _is_answered(command, os.environ):  # the refusal without a token may have had another cause
+        raise UsageError(
+            "--on ray: the cluster does not answer `ray status` with the token either, so it is not known whether it "
+            f"asks for one. See what it says, then run the same command again:\n  ray status --address {address}"
+        )
+
+
+def _is_answered(command: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether the cluster gives its state. Raises UsageError when it does not answer in time."""
     try:
         asked = subprocess.run(  # noqa: S603 - its own program
-            command, env={**environ, AUTH_MODE: "disabled"}, capture_output=True, timeout=PROBE_S, check=False
+            command, env=environ, capture_output=True, timeout=PROBE_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise UsageError(
             f"--on ray: the cluster does not answer `ray status` within {PROBE_S:.0f} s, so it is not known whether it "
             "asks for a token. Run the same command again when it does"
         ) from None
-    if asked.returncode == 0:
-        raise UsageError(
-            "--on ray: this cluster takes requests without a token, so anything that reaches it can run code where the "
-            f"credentials are. Start every node with {AUTH_MODE}=token ({TOKENS})"
-        )
+    return asked.returncode == 0
 
 
 def _how_to_start() -> str:

@@ -1,0 +1,78 @@
+"""Ways by which a secret leaves, or others come in, that no option names."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from bulkdel.command_line import CommandLine
+from bulkdel.errors import UsageError
+from bulkdel.fleet.on_ray.cluster import check_token_asked
+from bulkdel.settings import Settings
+from tests.harness import KEYS, bulkdel, user_ids, write_objects
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(3)
+
+
+def test_the_keys_of_a_tls_session_are_written_nowhere(tmp_path: Path) -> None:
+    """Python's own TLS and other libraries would append them to the file that this variable names."""
+    export, keys = write_objects(tmp_path / "e.jsonl", IDS), tmp_path / "keys"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        host = f"https://localhost:{closed.getsockname()[1]}"
+        ran = bulkdel(
+            "plan", "delete-users", export, "--host", host, "--patience", "1s", env={**KEYS, "SSLKEYLOGFILE": str(keys)}
+        )
+    assert ran.code == 4, ran.err
+    assert not keys.exists()
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o666, 2), (0o660, 2), (0o644, 0), (0o600, 0)])
+def test_a_config_with_a_command_that_others_may_write_is_refused(mode: int, code: int, tmp_path: Path) -> None:
+    export, config, proof = write_objects(tmp_path / "e.jsonl", IDS), tmp_path / "c.toml", tmp_path / "proof"
+    config.write_text(f'[run]\non_event = "touch {proof}"\n')
+    config.chmod(mode)
+    ran = bulkdel("run", "delete-users", export, "--sandbox", "--config", config)
+    assert (ran.code, f"Fix: chmod go-w {config}" in ran.err) == (code, code == 2), ran.err
+    assert proof.exists() is (code == 0)
+
+
+def test_an_export_that_is_a_link_to_itself_is_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "e.jsonl").symlink_to("e.jsonl")
+    ran = bulkdel("plan", "delete-users", "e.jsonl", cwd=tmp_path)
+    assert (ran.code, "symbolic links" in ran.err, "bug" in ran.err) == (3, True, False), ran.err
+
+
+def test_the_query_of_slow_while_is_in_no_command() -> None:
+    settings = Settings(slow_while="https://example.com/health?token=s3cr3t")
+    line = CommandLine("run").plus_settings(settings, environ={}, config={})
+    assert str(line) == "bulkdel run --slow-while 'https://example.com/health?[hidden]'"
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ('[ "$RAY_AUTH_MODE" = token ]', None),
+        ("true", "takes requests without a token"),
+        ("false", "does not answer `ray status` with the token either"),
+    ],
+)
+def test_a_cluster_counts_as_guarded_only_if_the_token_opens_it(
+    answers: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ray status` may fail for another reason than a token that is missing."""
+    program = tmp_path / "ray"
+    program.write_text(f"#!/bin/sh\n{answers}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    if said is None:
+        check_token_asked("127.0.0.1:1")
+        return
+    with pytest.raises(UsageError, match=said):
+        check_token_asked("127.0.0.1:1")
