@@ -13,8 +13,6 @@ from bulkdel.fleet.on_ray.cluster import check_token_asked
 from bulkdel.settings import Settings
 from tests.harness import KEYS, bulkdel, user_ids, write_objects
 
-pytestmark = pytest.mark.campaign
-
 IDS = user_ids(3)
 
 
