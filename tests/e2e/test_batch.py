@@ -111,6 +111,17 @@ def night(folder: Path, counts: Mapping[str, int], **switches: Any) -> Iterator[
 HEAD = '[defaults]\njob = "delete-users"\ncredentials_file = "key.env"\nrate = 0\n'
 
 
+def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
+    """The plan, the run and the verification are refused; the refusal prints the command with every host."""
+    with night(tmp_path, {"one": 5, "two": 5}) as it:
+        it.write("one", "two", head=HEAD)
+        for command in ("plan", "run", "verify"):
+            refused = bulkdel("batch", command, it.file, env={})
+            assert refused.code == 2, refused
+            assert shlex.split(refused.err.splitlines()[-1]) == ["bulkdel", "batch", command, str(it.file), *it.where]
+        assert [served.ledger.requests for served in it.pools.values()] == [0, 0]
+
+
 def asked(refused: Ran) -> list[str]:
     """The options of the command that an unconfirmed batch prints."""
     words = shlex.split(next(line for line in refused.err.splitlines() if line.startswith("  bulkdel ")))
