@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -182,8 +183,9 @@ builtins.__import__ = imported
 def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:
     """An exception in the middle of that ends the interpreter with SIGSEGV."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    folders = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [*COMMAND, "jobs"], env=environment({"PYTHONPATH": str(tmp_path)}), capture_output=True, text=True, check=False
+        [*COMMAND, "jobs"], env=environment({"PYTHONPATH": folders}), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
