@@ -214,7 +214,7 @@ def line_of_log(words: object) -> tuple[CommandLine, str]:
 
     Another person may have written the log. Raises ValueError for words that are no command which goes on.
     """
-    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+    if not (isinstance(words, list) and all(isinstance(word, str) and word.isprintable() for word in words)):
         raise ValueError("no words")
     line = CommandLine.read(words)
     if line.command not in GOING_ON:

@@ -64,6 +64,8 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
         (NAME, "\uff21nn", "ann", PERHAPS),
         (NAME, "a\u200dn\u00adn", "ann", PERHAPS),
         (NAME, "an\u3164n\ufe0f", "ann", PERHAPS),
+        (NAME, "d\u0131rk", "dirk", PERHAPS),
+        (NAME, "l\u0130sa", "LISA", PERHAPS),
         (NAME, "m\u00fcller", "muller", APART),
         (NAME, "-0", "0", PERHAPS),
         (NAME, "+86 138-0000-0004", "13800000004", PERHAPS),

@@ -71,7 +71,9 @@ def phone_forms(id_: str) -> tuple[str, ...]:
 
 def _without_form(text: str) -> str:
     seen = "".join(char for char in _UNSEEN.sub("", text) if unicodedata.category(char) != "Cf")
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+    # The upper case first: it is the same for a dotless and a dotted i, of which one has no lower case of its own.
+    small = unicodedata.normalize("NFKC", seen).upper().casefold().replace("i\u0307", "i")
+    return unicodedata.normalize("NFKC", small)
 
 
 def _label(label: str) -> str:

@@ -19,7 +19,7 @@ from bulkdel.core.plan_file import differences, sample_difference
 from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
-from bulkdel.format import printable
+from bulkdel.format import printable, shown
 from bulkdel.job import Target, TargetOptions
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
@@ -195,7 +195,7 @@ def check_as_planned(plan: Plan, *, rows_known: bool = True) -> None:
 
 def _refuse(arguments: RunArguments, approved: PlanFile, found: list[str]) -> None:
     if found:
-        lines = "\n".join(f"  {printable(line)}" for line in found)
+        lines = "\n".join(f"  {shown(line)}" for line in found)
         raise NotConfirmed(
             f"{approved.path}: this run is not the one that was planned. {arguments.job.words.nothing}.\n{lines}\n"
             f"Run what was planned, or make the plan anew and have it approved:\n  {arguments.planning_line}"
