@@ -62,9 +62,9 @@ def seeded(name: str) -> random.Random:
     return random.Random(f"{seed} {name}")
 
 
-def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = WAIT_MAX_S) -> None:
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     """Wait until it is so, or the process has ended; looked at every half a millisecond."""
-    until = time.monotonic() + timeout_s
+    until = time.monotonic() + WAIT_MAX_S
     while not reached() and process.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.0005)

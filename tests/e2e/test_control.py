@@ -224,7 +224,7 @@ def test_watching_ends_when_its_reader_has_left(folder: Path) -> None:
         ours, theirs = os.pipe()
         os.close(ours)
         try:
-            left = bulkdel("status", "--watch", it.log, stdout=theirs, timeout=WAIT_MAX_S)
+            left = bulkdel("status", "--watch", it.log, stdout=theirs)
         finally:
             os.close(theirs)
         assert left.code == 141, left

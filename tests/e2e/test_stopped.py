@@ -192,9 +192,9 @@ class Shell:
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
-    def wait_for(self, pattern: str, timeout_s: float = WAIT_MAX_S) -> re.Match[str]:
+    def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait for it in what the terminal shows, after what was waited for before."""
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + WAIT_MAX_S
         while (found := re.search(pattern, self.said)) is None:
             assert time.monotonic() < until, self.said
             if select.select([self._terminal], [], [], 0.1)[0]:

@@ -15,7 +15,6 @@ import xlsxwriter
 
 from tests.elsewhere import elsewhere
 from tests.harness import POOL, Ran, bulkdel, sandbox
-from tests.waits import WAIT_MAX_S
 
 BAD = ("", "n/a", "two words@example.com", "a@example.com,b@example.com", "name at example.com")
 KEPT = 300
@@ -48,7 +47,7 @@ def test_every_step_ends_with_the_next_command(rows: int, tmp_path: Path) -> Non
     going, kept = write_walk(tmp_path, rows)
 
     def does(words: list[str], *more: object) -> Ran:
-        return bulkdel(*words, *more, cwd=tmp_path, timeout=WAIT_MAX_S)
+        return bulkdel(*words, *more, cwd=tmp_path)
 
     with sandbox([*going, *kept], "email") as served:
         begin = ["plan", "delete-users", "crm.csv", "--exclude", "vips.xlsx", "--host", served.url, "--rate", "0"]
