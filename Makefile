@@ -1,4 +1,4 @@
-# Everything from a fresh clone. It needs python3 (3.11 or newer) with venv, make and git.
+# Everything from a fresh clone. It needs python3 (3.11 or newer) with venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,20 +17,20 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := --junit-xml=.reports
 QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 
-# The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
+# The oldest and the newest Python that are tested. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed traced untraced test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
-	check mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
+	check messages mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
 	bench-tables lock clean
 
 demo: $(PROGRAM)
 	@echo 'Starting the demo: $(BIN)/bulkdel demo'
 	@$(BIN)/bulkdel demo
 
-# While you write: lint, types, and the tests of the core, the options and the command line. Under a minute.
+# While you write: linters, types, and the unit tests but those of reading exports. About a minute.
 quick: check
-	$(PYTEST) -n 2 --dist worksteal $(QUICK_TESTS)
+	$(PYTEST) -n 2 --dist worksteal -m 'not soak' $(QUICK_TESTS)
 
 # The tests that measure time leave the processors idle, so the linters run beside them. Then everything else runs at once.
 test: $(STAMP)
@@ -44,7 +44,7 @@ TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2
 timed: $(STAMP)
 	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(TIMED) $(REPORT)/timed.xml
 
-# One coverage report over everything, and one over the core, where every branch must be taken by a test.
+# Coverage: at least 90 % of the program, and every line and branch of the core.
 traced: $(STAMP)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not untraced and not alone and not soak' $(REPORT)/traced.xml
@@ -56,7 +56,7 @@ traced: $(STAMP)
 untraced: $(STAMP)
 	$(PYTEST) -n 3 --dist worksteal -m 'untraced and not alone and not soak' $(REPORT)/untraced.xml
 
-# The same tests on every Python of PYTHONS, each in an environment of its own, without coverage.
+# All tests but `alone` and `soak` on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:
 	for python in $(PYTHONS); do $(MAKE) test-python PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; done
 
@@ -84,20 +84,20 @@ test-page: $(STAMP)
 
 # The examples of docs/http-job.md against independent servers: scim2-server, and moto for S3. They come from pip.
 test-http:
-	$(MAKE) .venv-http/.installed VENV=.venv-http
+	$(MAKE) .venv-http/.installed VENV=.venv-http GOAL=$@
 	.venv-http/bin/python -m pip install --quiet botocore 'moto[s3,server]' scim2-server
 	.venv-http/bin/python -m pytest -n 0 tests/e2e/test_http_servers.py tests/integration/test_parts_auth.py
 
 # Exports and logs in stores against moto, another implementation of S3. It comes from pip, and so does botocore.
 test-store:
-	$(MAKE) .venv-store/.installed VENV=.venv-store
+	$(MAKE) .venv-store/.installed VENV=.venv-store GOAL=$@
 	.venv-store/bin/python -m pip install --quiet botocore 'moto[s3,server]'
 	.venv-store/bin/python -m pytest -n 0 tests/e2e/test_buckets.py tests/e2e/test_store_moto.py
 
 # Shards on a Ray cluster of several nodes on this machine, which are killed, frozen and, by root, cut off: about ten
 # minutes. Ray and moto come from pip.
 test-ray:
-	$(MAKE) .venv-ray/.installed VENV=.venv-ray
+	$(MAKE) .venv-ray/.installed VENV=.venv-ray GOAL=$@
 	.venv-ray/bin/python -m pip install --quiet 'ray>=2.55,<3' 'moto[s3,server]'
 	.venv-ray/bin/python -m pytest -n 0 -rs -m 'not soak' tests/e2e/test_ray.py tests/e2e/test_ray_batch.py tests/e2e/test_ray_cut_off.py
 
@@ -106,6 +106,12 @@ test-ray:
 test-deploy: $(STAMP)
 	$(BIN)/python -m tests.deploy
 
+# Every distinct line that the commands of the e2e tests print, in .reports/messages.txt, for a person to read. Five minutes.
+messages: $(STAMP)
+	rm -rf .reports/messages && mkdir -p .reports/messages
+	TESTS_MESSAGES=$(CURDIR)/.reports/messages $(PYTEST) -n 3 --dist worksteal -m 'not alone and not soak' tests/e2e
+	$(BIN)/python -m tests.messages .reports/messages .reports/messages.txt
+
 # Every mutant: programs that break one promise each, and the test that must fail. Some minutes on two cores.
 mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
@@ -113,8 +119,9 @@ mutants: $(STAMP)
 # The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
 # random campaigns, ten million ids, every mutant, every example of hypothesis. About two hours on two cores.
 soak: $(STAMP)
-	EXAMPLES=all $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not alone and not soak' tests/unit
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --ignore=tests/simulation
+	EXAMPLES=all $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not alone and not soak' tests/unit tests/integration
+	EXAMPLES=all $(BIN)/python -m pytest -n 4 --dist worksteal -m 'soak and not alone' --ignore=tests/simulation
+	$(BIN)/python -m pytest -n 0 -m 'soak and alone' tests/e2e
 
 # A million simulated runs: about eight hours of one core.
 soak-simulation: $(STAMP)
@@ -158,15 +165,16 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 # What is said where $(PYTHON) cannot be used.
-GET := On Debian and Ubuntu: apt install python3-venv make git. On Fedora: dnf install python3 make git. \
-	On macOS: xcode-select --install, and brew install python.
-NAME_IT := Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.11
+GOAL ?= $(or $(MAKECMDGOALS),demo)
+GET := On Debian and Ubuntu: apt install python3-venv. On Fedora: dnf install python3. On macOS: brew install python.
+GET_NEWER := On Debian and Ubuntu: apt install python3.11-venv. On Fedora: dnf install python3.11. \
+	On macOS: brew install python@3.11. Then: make $(GOAL) PYTHON=python3.11
 USABLE := import sys; \
-	sys.version_info < (3, 11) and sys.exit("Python %d.%d is too old: bulkdel needs 3.11 or newer. $(NAME_IT)" % sys.version_info[:2]); \
+	sys.version_info < (3, 11) and sys.exit("Python %d.%d is too old: bulkdel needs 3.11 or newer. $(GET_NEWER)" % sys.version_info[:2]); \
 	import importlib.util; \
-	importlib.util.find_spec("ensurepip") or sys.exit("venv is missing in $(PYTHON). $(GET)")
+	importlib.util.find_spec("ensurepip") or sys.exit("venv is missing in $(PYTHON). $(subst python3-venv,$(notdir $(PYTHON))-venv,$(GET))")
 
-# Nothing is compiled here: Python compiles what the demo imports, which takes a third of the time.
+# --no-compile: to compile every package takes longer than the demo. Python compiles what is imported.
 $(PROGRAM): pyproject.toml requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is missing. $(GET)' >&2; exit 1; }
 	@$(PYTHON) -c '$(USABLE)'
@@ -219,6 +227,6 @@ lock: .lock
 	PIP_CONFIG_FILE=/dev/null .lock/bin/python -m pip install --quiet pip-tools
 
 clean:
-	rm -rf $(VENV) .venv-* .lock .deploy .install .sdks .page .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
+	rm -rf $(VENV) .venv-* .lock .bench .deploy .install .sdks .page .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
 		.pytest_cache .hypothesis .import_linter_cache
 	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Jobs for `bulkdel job check`: a right one with its look-alike, and for each check one that is wrong in just that.
+"""A right job for `bulkdel job check`, with the look-alike of its API. The tests make the wrong jobs from it.
 
 The API: POST /token with a key gives a token. POST /things/delete `{"ids": […]}` answers per id, and refuses more than
 TAKES ids. GET /things?id=… looks up; with `first` it lists. GET /things/ID is one thing, DELETE

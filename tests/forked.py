@@ -32,26 +32,26 @@ LOADED = (
     *("bulkdel_jobs.delete_users", "bulkdel_jobs.sandbox", "structlog", "tests.warm"),
 )
 OFF = "TESTS_EXEC"
-"""In the environment: every command is started by `exec`. The program refuses unknown variables of its own."""
+"""In the environment: each command is started by `exec`. The program refuses a BULKDEL_… that it does not know."""
 
 READ_AT_THE_START = ("PYTHON", "COVERAGE", "LD_", "LC_", "LANG", "MALLOC")
 """Beginnings of the names that Python and the system read when a program starts."""
 
 FOLDERS = "PYTHONPATH"
-"""Of these, the one that a forked process can follow: it adds the folders that are new."""
+"""The exception: a forked process puts its new folders first in sys.path."""
 
 PIPED = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 STREAMS = tuple(PIPED)
 
 _TURN = Lock()
-"""Of the exit codes: `multiprocessing` reads each from a pipe, once, and looks at all of them at every start."""
+"""Held while a process starts or an exit code is read: `multiprocessing` reads each code once, in any thread."""
 
 
 def usable(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
     """Whether a forked process would do the same as one that is started by `exec` with these arguments of Popen."""
     known = popen.keys() <= {*STREAMS, "cwd", "umask"} and popen["stderr"] != subprocess.STDOUT
-    added = set(_folders(env)) >= set(_folders(os.environ))
-    return known and OFF not in os.environ and added and _of_start(env) == _of_start(os.environ)
+    keeps = set(_folders(env)) >= set(_folders(os.environ))
+    return known and OFF not in os.environ and keeps and _of_start(env) == _of_start(os.environ)
 
 
 class Forked:
@@ -102,7 +102,7 @@ class Forked:
             return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The same."""
+        """As `returncode`."""
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:

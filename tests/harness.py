@@ -33,7 +33,7 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve_in_thread,
 )
-from tests import forked, second_reader
+from tests import forked, messages, second_reader
 from tests.waits import WAIT_MAX_S
 
 POOL = SANDBOX_POOL_ID
@@ -42,6 +42,7 @@ DELETIONS = frozenset({DELETE_PATH})
 
 PROGRAM = (sys.executable, "-m", "bulkdel")
 COMMAND = [*PROGRAM]
+"""What `start` runs. A test that changes a limit of the program puts its own command in this place."""
 KEYS = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}
 COUNTS = ("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining")
 
@@ -53,6 +54,9 @@ class Ran:
     code: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        messages.keep(self.out, self.err)
 
     @property
     def summary(self) -> dict[str, Any]:

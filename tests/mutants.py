@@ -174,21 +174,21 @@ MUTANTS = (
         "runner/bulkdel/fleet/on_ray/cluster.py",
         "if not _is_answered(command, os.environ):",
         "if not _is_answered(command, os.environ) and not address:",
-        "e2e/test_small_doors.py::test_a_cluster_counts_as_guarded_only_if_the_token_opens_it",
+        "e2e/test_leaks.py::test_a_cluster_counts_as_guarded_only_if_the_token_opens_it",
     ),
     Mutant(
         "a config with a command that others may write is obeyed",
         "runner/bulkdel/cli/config.py",
         "Path(path).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):",
         "Path(path).stat().st_mode & stat.S_ISUID:",
-        "e2e/test_small_doors.py::test_a_config_with_a_command_that_others_may_write_is_refused",
+        "e2e/test_leaks.py::test_a_config_with_a_command_that_others_may_write_is_refused",
     ),
     Mutant(
         "the keys of a TLS session are written to SSLKEYLOGFILE",
         "runner/bulkdel/cli/main.py",
         'os.environ.pop("SSLKEYLOGFILE", None)',
         'os.environ.get("SSLKEYLOGFILE", None)',
-        "e2e/test_small_doors.py::test_the_keys_of_a_tls_session_are_written_nowhere",
+        "e2e/test_leaks.py::test_the_keys_of_a_tls_session_are_written_nowhere",
     ),
     Mutant(
         "the repr of a plan has the environment",
@@ -1589,7 +1589,7 @@ MUTANTS = (
     Mutant(
         "a control of accounts that this run deletes meanwhile",
         "runner/bulkdel/http/lookup.py",
-        "        async with self._client.account_changes.paused():\n",
+        "        async with self._client.action_requests.paused():\n",
         "        async with asyncio.Lock():\n",
         "e2e/test_resume.py::test_control_while_the_run_deletes",
     ),
@@ -1598,7 +1598,7 @@ MUTANTS = (
         "runner/bulkdel/cli/main.py",
         "        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))\n",
         "        signal.signal(signal.SIGINT, as_usual)\n",
-        "e2e/test_findings.py::test_interrupted_while_orjson_is_loaded",
+        "e2e/test_rare_states.py::test_interrupted_while_orjson_is_loaded",
     ),
     Mutant(
         "outcome before reply",

@@ -21,6 +21,7 @@ import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
 from tests.harness import environment, wait_until
+from tests.waits import WAIT_MAX_S
 
 TOKEN = "ray-token-of-the-tests-" + "0" * 32
 START_S = 45
@@ -121,7 +122,7 @@ class Cluster:
         """The nodes of the cluster, with the head. One that has just died is among them."""
         words = [program(), "status", "--address", self.address]
         done = subprocess.run(
-            words, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=60
+            words, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=WAIT_MAX_S
         )
         return set(re.findall(r"node_\w+", done.stdout.partition("Active:")[2].partition("Pending:")[0]))
 

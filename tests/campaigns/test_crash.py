@@ -180,10 +180,7 @@ def test_ten_thousand_kills_lose_nothing(policy: str, part: int, tmp_path: Path)
 
 
 def test_killed_between_the_last_outcome_and_the_end(tmp_path: Path) -> None:
-    """Every row has its outcome, only the word that the run ended is missing: the same command says so, sends nothing.
-
-    Found by the campaign: the run went on to ask for a confirmation, of a pool it had not signed in to.
-    """
+    """Every row has its outcome, and the log lacks the end of the run: the same command writes it, sends nothing."""
     with case(tmp_path, IDS[:200], options=OPTIONS) as it:
         assert it.run().code == 0
         lines = it.log.read_bytes().splitlines(keepends=True)

@@ -1,6 +1,6 @@
 """Random campaigns of a restore against the server's own records: users that are created again, once each.
 
-`make test` plays one, `make soak` another form of it and 30 that are larger; CAMPAIGNS=N plays N.
+`make soak` plays two that are always the same and 30 that are larger; CAMPAIGNS=N plays N.
 CAMPAIGN_SEED=… repeats one of the soak.
 """
 

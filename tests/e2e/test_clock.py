@@ -127,7 +127,7 @@ def test_a_whole_request_whose_accounts_are_there_and_younger_is_not_called_dele
 
 
 def test_a_user_id_that_is_there_is_sent_again_whatever_its_date(tmp_path: Path) -> None:
-    """A2: it was `deleted` as re-created, and nothing was deleted. `verify` asks first whether an id is reusable."""
+    """An id of a type that is never reused is no other user's. `verify` asks first whether an id is reusable."""
     with in_doubt(tmp_path, IDS, effect=False) as it:
         date_back(it.log, 2)
         redate(it, IDS, iso(-1))
@@ -205,7 +205,7 @@ def test_without_a_date_nothing_is_called_re_created(tmp_path: Path) -> None:
 
 
 def test_the_pool_is_empty_and_emails_are_in_doubt(tmp_path: Path) -> None:
-    """C2: both ways out are named with their commands, by `run`, `status` and `verify`, and both work."""
+    """Both ways out are named with their commands, by `run`, `status` and `verify`, and both work."""
     with in_doubt(tmp_path, MAILS, effect=True) as it:
         for other in OTHERS:
             it.served.pool.delete(it.served.pool.find("email", other) or 0)

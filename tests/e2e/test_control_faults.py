@@ -148,7 +148,7 @@ def test_a_long_pause_outlives_patience_token_and_a_stopped_process_and_a_signal
             wait_until(lambda: it.served.pool.deleted > deleted + 20, process)
             assert asked(it, "pause")["ok"]
             process.send_signal(signal.SIGTERM)
-            assert finish(process, 10).code == 128 + signal.SIGTERM
+            assert finish(process).code == 128 + signal.SIGTERM
         it.switch(token_lifetime_s=7200.0)
         it.options[1] = 0
         all_deleted_once(it, it.run())
@@ -174,7 +174,7 @@ def test_the_end_of_the_time_comes_while_it_is_paused(folder: Path) -> None:
         assert asked(it, "pause")["ok"]
         soon = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(time.time() + 2))
         assert asked(it, f"until {soon}")["ok"]
-        ran = finish(process, 20)
+        ran = finish(process)
         assert (ran.code, ran.summary["status"]) == (6, "stopped")
 
 

@@ -41,6 +41,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(60)
 ROOT = Path(__file__).parents[2]
@@ -268,7 +269,11 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
     log = run_of(whole)
     (whole / f"{log.name}.backup.gz").unlink()  # the log has its path in `whole`
     played = subprocess.run(
-        [sys.executable, "-m", "tests.forget_child", whole, "3"], cwd=ROOT, check=True, capture_output=True, timeout=120
+        [sys.executable, "-m", "tests.forget_child", whole, "3"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=WAIT_MAX_S,
     )
     effects = int(played.stdout.split()[-1])
     assert effects > 10

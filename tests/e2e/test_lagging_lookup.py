@@ -22,7 +22,7 @@ OPTIONS = ("--rate", 0, "--chunk-size", 20)
 
 
 def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None:
-    """C1: deleted without an answer, sent again, unknown, and still found by look-ups. They were `refused`."""
+    """Deleted without an answer, sent again, unknown, and still found by look-ups: looked up again."""
     with case(tmp_path, IDS, users=[*IDS, *OTHERS], options=OPTIONS, unknown_ids="refuse", lag_s=1.5) as it:
         it.served.script("drop_after", "drop_after")
         ran = it.run()

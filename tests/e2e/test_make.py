@@ -12,11 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-GET = (
-    "On Debian and Ubuntu: apt install python3-venv make git. On Fedora: dnf install python3 make git. "
-    "On macOS: xcode-select --install, and brew install python."
+GET = "On Debian and Ubuntu: apt install python3-venv. On Fedora: dnf install python3. On macOS: brew install python."
+GET_NEWER = (
+    "On Debian and Ubuntu: apt install python3.11-venv. On Fedora: dnf install python3.11. "
+    "On macOS: brew install python@3.11. Then: make GOAL PYTHON=python3.11"
 )
-NAME_IT = "Install a newer one and name it: make GOAL PYTHON=python3.11"
 OLD = """
 exec "$REAL" -c 'import sys; sys.version_info = (3, 9, 18, "final", 0); exec(sys.argv[1])' "$2"
 """
@@ -57,7 +57,7 @@ def make(folder: Path, goal: str, script: str) -> subprocess.CompletedProcess[st
     ("script", "said"),
     [
         ("", f"python3 is missing. {GET}"),
-        (OLD, f"Python 3.9 is too old: bulkdel needs 3.11 or newer. {NAME_IT}"),
+        (OLD, f"Python 3.9 is too old: bulkdel needs 3.11 or newer. {GET_NEWER}"),
         (WITHOUT_VENV, f"venv is missing in python3. {GET}"),
     ],
     ids=["missing", "old", "without-venv"],

@@ -14,6 +14,7 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH, TOKEN_PATH
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, always, answer, tls_context
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_500, seed=10)
 
@@ -119,7 +120,13 @@ def limited(files: int, *args: object) -> Ran:
     """Run the command with so many files allowed."""
     command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *COMMAND, *map(str, args)]
     done = subprocess.run(
-        command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_MAX_S,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -216,7 +216,7 @@ while time.monotonic() < until:
     time.sleep(0.001)
 print(number)
 """
-"""Hundreds of connections a second, of every wrong kind; most of them are held open."""
+"""More than a hundred connections a second, of every wrong kind; most of them are held open."""
 
 
 @pytest.mark.alone

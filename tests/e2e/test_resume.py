@@ -41,11 +41,8 @@ def sent_again(it: Case, ids: list[str]) -> int:
 @pytest.mark.parametrize("policy", ["accept", "refuse"])
 def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
     """Ids that were gone at the kill, unseen, are `deleted`, whatever the API says about unknown ids."""
-    # Other users come first in the list of users. A control of users that are being deleted may find none of them, and
-    # then ids that are not proven gone are sent again.
-    users = [*user_ids(10, seed=99), *IDS[:2_000]]
     switches: dict[str, Any] = {"unknown_ids": policy, "latency_after_s": 30.0, "fault_paths": DELETIONS}
-    with case(tmp_path, IDS[:2_000], users=users, **switches) as it:
+    with case(tmp_path, IDS[:2_000], **switches) as it:
         process = it.start()
         it.wait_until_deleted(CONCURRENCY * CHUNK)
         kill(process)

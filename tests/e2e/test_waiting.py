@@ -71,7 +71,7 @@ def down_and_back(folder: Path, down_s: float, **down: object) -> None:
         time.sleep(down_s - 2.0)
         probes = ledger.arrivals[first:]
         it.switch(**dict.fromkeys(down.keys() - {"fault_style"}, 0.0))
-        ran = finish(process, 90)
+        ran = finish(process)
         assert down_s / PROBE_S - 2 <= len(probes) <= down_s / PROBE_S
         assert all(later - earlier >= PROBE_S - 0.5 for earlier, later in pairwise(probes)), probes
         assert ran.code == 0, ran.err

@@ -199,6 +199,15 @@ def test_the_tests_of_the_promises_exist() -> None:
         assert not case or case in text, f"{test}[{case}]"
 
 
+def test_a_promise_that_only_the_soak_holds_says_so() -> None:
+    """A test with the mark of the soak has `make soak` behind its name."""
+    page = (ROOT / "docs" / "promises.md").read_text()
+    for file, test, after in re.findall(r"`(tests/[^`:]*\.py)::(\w+)`(.{0,13})", page):
+        marked = rf"^@pytest\.mark\.soak\n(?:@.*\n)*(?:async )?def {test}\b"
+        in_soak = re.search(marked, (ROOT / file).read_text(), re.MULTILINE) is not None
+        assert in_soak == (after == " (`make soak`"), test
+
+
 def test_the_layers_are_those_that_are_checked() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (checked,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["bulkdel"])
@@ -221,7 +230,7 @@ def test_no_page_and_no_comment_is_a_diary() -> None:
     """What was found, by which issue and in which session is no fact of the program. Figures have a date."""
     sources = [path for folder in ("runner", "jobs", "tests") for path in (ROOT / folder).rglob("*.py")]
     for path in {*PAGES, ROOT / "Makefile", *sources} - {Path(__file__)}:
-        found = re.findall(r"\b[Ii]ssue #?\d+|\b[Ff]indings? [A-Z]\d+", path.read_text())
+        found = re.findall(r'\b[Ii]ssue #?\d+|\b[Ff]indings? [A-Z]\d+|"""[A-Z]\d+: |Found by the ', path.read_text())
         assert not found, f"{path}: {found}"
     for page in {*PAGES} - {ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md"}:
         assert not re.findall(r"\b\d{1,2} [A-Z][a-z]+ 20\d\d\b", prose(page)), page.name

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
     as_usual = signal.getsignal(signal.SIGINT)
     if as_usual is signal.default_int_handler:
-        # An exception during an import may come out as another one, and the exit code would be 1. In the middle of the
-        # import of orjson it ends the interpreter with SIGSEGV, because native code there takes no import to fail.
+        # An exception during an import may come out as another one, and the exit code would be 1. During the
+        # import of orjson it ends the interpreter with SIGSEGV: its native code does not expect an import to fail.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     # `run` and `verify` print progress at this signal. By default it ends a process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

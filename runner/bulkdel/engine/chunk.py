@@ -138,7 +138,7 @@ class ChunkInHand:
             self._pass_gate()
             return self._id_may_be_reused() or self._is_stale(step.records.ids)
 
-        async with client.account_changes.one():
+        async with client.action_requests.sending():
             self._sent_at = self._sent_at or self._now_s()
             decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)
         if decision is None:

@@ -24,7 +24,7 @@ from bulkdel.core.latency import Latency
 from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import CircuitBreaker, backoff_s
 from bulkdel.errors import Halted
-from bulkdel.http.account_changes import AccountChanges
+from bulkdel.http.action_requests import ActionRequests
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import ADDRESS, KeeperAddress, sharing
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
@@ -138,7 +138,7 @@ class Client:
     clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock; 0 is
         when the clock was made.
     latency: of the responses.
-    account_changes: the requests that change accounts. Their caller says which are.
+    action_requests: those of the job's action that are under way; the sender of a chunk enters them here.
     may_send: whether this process has the licence to send. The transport asks once more, last.
     """
 
@@ -156,7 +156,7 @@ class Client:
     clock: Uptime = field(default_factory=Uptime)
     answered_at: float = 0.0
     latency: Latency = field(default_factory=Latency)
-    account_changes: AccountChanges = field(default_factory=AccountChanges)
+    action_requests: ActionRequests = field(default_factory=ActionRequests)
     may_send: Callable[[], bool] = lambda: True
     _held_at: float | None = field(default=None, init=False)
 

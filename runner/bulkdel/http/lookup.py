@@ -25,6 +25,7 @@ from bulkdel.job import Account, LookUps
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
 CONTROLS_MAX = 10  # accounts looked up as a control, all in one request; one that is found suffices
 CONTROL_TRIES = 3  # an empty pool, or a key that may not list, is not asked again and again
+PAUSED_TRIES = 2  # controls while this process sends no chunk
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices
 PAGE_MIN = 10  # accounts that any API returns in one response, if there are so many
 
@@ -181,7 +182,7 @@ class AccountLookup:
         async with self._control:
             if max(self._found_at, self._checked_at) < since:
                 began = self._client.clock()
-                self.proven = await self._control_passes(worker) or await self._control_passes_at_rest(worker)
+                self.proven = await self._control_passes(worker) or await self._control_passes_while_paused(worker)
                 self._checked_at = began
                 self.lost = not self.proven
         return self.proven
@@ -450,10 +451,13 @@ class AccountLookup:
             passes = await self._control_passes(worker)
         return passes
 
-    async def _control_passes_at_rest(self, worker: WorkerStatus) -> bool:
-        """As `_control_passes`, while this run deletes nothing: before, it may have deleted each listed account."""
-        async with self._client.account_changes.paused():
-            for _ in range(CONTROL_TRIES - 1):  # another process of the run may delete them still
+    async def _control_passes_while_paused(self, worker: WorkerStatus) -> bool:
+        """As `_control_passes`, a few times, while this process sends no chunk.
+
+        Until the pause it may have deleted every account that was listed. Other processes of the run still may.
+        """
+        async with self._client.action_requests.paused():
+            for _ in range(PAUSED_TRIES):
                 if await self._control_passes(worker):
                     return True
         return False

@@ -1,4 +1,4 @@
-"""Keeps requests that change accounts back while a control needs accounts that stay.
+"""Pauses the requests of the job's action while a control needs accounts that stay.
 
 A control lists accounts and looks them up. A run often deletes in the order in which the API lists, so by the time of
 the look-up it may have deleted all that were listed.
@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class AccountChanges:
-    """The requests of this process that change accounts. For one event loop.
+class ActionRequests:
+    """The requests of the job's action that are under way in this process. For one event loop.
 
     Many of them may be under way at once, or one pause. A pause waits for those that are under way, and new ones wait
     for the end of the pause.
@@ -20,26 +20,26 @@ class AccountChanges:
 
     def __init__(self) -> None:
         self._under_way = 0
-        self._pause = asyncio.Lock()
-        self._none = asyncio.Event()
-        self._none.set()
+        self._turn = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Send one request that changes accounts in this context: from before its admission until its response."""
-        async with self._pause:
+    async def sending(self) -> AsyncIterator[None]:
+        """Send one request in this context, from before it is admitted until its response."""
+        async with self._turn:
             self._under_way += 1
-            self._none.clear()
+            self._idle.clear()
         try:
             yield
         finally:
             self._under_way -= 1
             if not self._under_way:
-                self._none.set()
+                self._idle.set()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """No request of this process changes an account in this context."""
-        async with self._pause:
-            await self._none.wait()
+        """No request of the action is under way in this context. Other processes of the run go on."""
+        async with self._turn:
+            await self._idle.wait()
             yield
