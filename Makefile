@@ -54,7 +54,7 @@ traced: $(STAMP)
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
 
 untraced: $(STAMP)
-	$(PYTEST) -n 3 --dist worksteal -m 'untraced and not alone and not soak' $(REPORT)/untraced.xml
+	$(PYTEST) -n 4 --dist worksteal -m 'untraced and not alone and not soak' $(REPORT)/untraced.xml
 
 # All tests but `alone` and `soak` on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:

@@ -1,15 +1,18 @@
-"""How many examples are tried: in `make test` one in four, with EXAMPLES=all (`make soak`, mutants) all."""
+"""How much is tried in `make test` of what the soak tries whole: examples of hypothesis, lengths of a file, cases."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+
+import pytest
+from _pytest.mark.structures import ParameterSet
 
 ALL = os.environ.get("EXAMPLES") == "all"
 
 
 def examples(count: int) -> int:
-    """The number to try of `count`."""
+    """The number of examples to try of `count`: one in four, with EXAMPLES=all (`make soak`, mutants) all."""
     return count if ALL else max(1, count // 4)
 
 
@@ -17,3 +20,11 @@ def lengths(whole: int, ends: Collection[int] = ()) -> list[int]:
     """The lengths to which a file is cut, from 0 to `whole`: one in four and those beside `ends` of lines, or all."""
     beside = {end + by for end in ends for by in (-1, 0, 1)}
     return [length for length in range(whole + 1) if ALL or length % 4 == 0 or length in beside]
+
+
+def one_in(every: int, cases: Iterable[object]) -> list[ParameterSet]:
+    """The cases of a test: the first and each `every` later one for `make test`, the others for the soak."""
+    return [
+        pytest.param(*(case if type(case) is tuple else (case,)), marks=() if n % every == 0 else pytest.mark.soak)
+        for n, case in enumerate(cases)
+    ]

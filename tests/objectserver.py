@@ -239,14 +239,12 @@ class ObjectServer(Api):
         return done(UPLOAD.format(tag="CompleteMultipartUploadResult"))
 
     def _drawn(self, shares: Mapping[Some, float], told: Counter[Some]) -> Some | None:
-        """Draw what is wrong with one request, and count it."""
-        draw = self.chance.random()
-        for wrong, share in shares.items():
-            if draw < share:
-                told[wrong] += 1
-                return wrong
-            draw -= share
-        return None
+        """Draw whether one request goes wrong, and count it: as the one that is furthest behind its share."""
+        if self.chance.random() >= sum(shares.values()):
+            return None
+        wrong = min(filter(shares.get, shares), key=lambda each: told[each] / shares[each])
+        told[wrong] += 1
+        return wrong
 
     def _duration_s(self, switches: Switches) -> float:
         """How long a PUT takes: by a log-normal distribution where `p99_s` is given."""

@@ -28,6 +28,7 @@ from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.sandbox import Sandbox
+from tests.examples import one_in
 from tests.harness import (
     KEYS,
     POOL,
@@ -193,27 +194,30 @@ def rewritten(path: Path, **changes: Any) -> None:
 @pytest.mark.traced
 @pytest.mark.parametrize(
     ("words", "env", "said"),
-    [
-        (["--limit", "400"], {}, "--limit: the plan has 500, now 400"),
-        (["--allow-absent"], {}, "--allow-absent: the plan has none, now yes"),
-        ([], {"BULKDEL_LIMIT": "400"}, "--limit: the plan has 500, now 400"),
-        ([], {"BULKDEL_HOST": "http://127.0.0.1:9"}, "host: the plan has "),
-        ([], {"BULKDEL_TRIM": "true"}, "--trim: the plan has none, now yes"),
-        (["--only-status", "Suspended"], {}, "--only-status: the plan has none, now Suspended"),
-        (["--backup", "copies.jsonl"], {}, "backup: the plan has none, now yes"),
-        (["--exclude", "fewer.txt"], {}, "exclude keep.txt: the plan has it with SHA-256 "),
-        (["--exclude", "fewer.txt"], {}, "exclude fewer.txt: the plan does not have it"),
-        ([], {"BULKDEL_EXCLUDE": "fewer.txt"}, "exclude fewer.txt: the plan does not have it"),
-        (["--config", "more.toml"], {}, "exclude fewer.txt: the plan does not have it"),
-        (["--config", "protected.toml"], {}, "confirm_host: the plan has none, now 127.0.0.1"),
-        (["delete-users", "other.jsonl"], {}, "bytes: the plan has 21,000, now 20,9"),
-        (["other.jsonl"], {}, "sha256: the plan has "),
-        (["bad.jsonl"], {}, "sha256: the plan has "),
-        (["kick-users", "users.jsonl"], {}, "job: the plan has delete-users, now kick-users"),
-        (["--id-type", "email"], {}, "id_type: the plan has user_id, now email"),
-        (["--confirm", "579", "--pool", POOL], {}, "--confirm 579"),
-        (["--pool", "another"], {}, "--pool another"),
-    ],
+    one_in(
+        2,
+        [
+            (["--limit", "400"], {}, "--limit: the plan has 500, now 400"),
+            (["--allow-absent"], {}, "--allow-absent: the plan has none, now yes"),
+            ([], {"BULKDEL_LIMIT": "400"}, "--limit: the plan has 500, now 400"),
+            ([], {"BULKDEL_HOST": "http://127.0.0.1:9"}, "host: the plan has "),
+            ([], {"BULKDEL_TRIM": "true"}, "--trim: the plan has none, now yes"),
+            (["--only-status", "Suspended"], {}, "--only-status: the plan has none, now Suspended"),
+            (["--backup", "copies.jsonl"], {}, "backup: the plan has none, now yes"),
+            (["--exclude", "fewer.txt"], {}, "exclude keep.txt: the plan has it with SHA-256 "),
+            (["--exclude", "fewer.txt"], {}, "exclude fewer.txt: the plan does not have it"),
+            ([], {"BULKDEL_EXCLUDE": "fewer.txt"}, "exclude fewer.txt: the plan does not have it"),
+            (["--config", "more.toml"], {}, "exclude fewer.txt: the plan does not have it"),
+            (["--config", "protected.toml"], {}, "confirm_host: the plan has none, now 127.0.0.1"),
+            (["delete-users", "other.jsonl"], {}, "bytes: the plan has 21,000, now 20,9"),
+            (["other.jsonl"], {}, "sha256: the plan has "),
+            (["bad.jsonl"], {}, "sha256: the plan has "),
+            (["kick-users", "users.jsonl"], {}, "job: the plan has delete-users, now kick-users"),
+            (["--id-type", "email"], {}, "id_type: the plan has user_id, now email"),
+            (["--confirm", "579", "--pool", POOL], {}, "--confirm 579"),
+            (["--pool", "another"], {}, "--pool another"),
+        ],
+    ),
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_each_difference_is_refused(planned: Desk, words: list[str], env: dict[str, str], said: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples import one_in
 from tests.harness import POOL, bulkdel, environment, finish, run_on, sandbox, start, user_ids
 from tests.waits import WAIT_MAX_S
 
@@ -81,7 +82,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("bad", REFUSED, ids=lambda bad: bad.name)
+@pytest.mark.parametrize("bad", one_in(3, REFUSED), ids=lambda bad: bad.name)
 def test_refused(bad: Bad, tmp_path: Path) -> None:
     """Exit 3 before any request, naming the file, where, and why."""
     export = tmp_path / bad.name
@@ -124,7 +125,7 @@ ACCEPTED: dict[str, tuple[bytes, tuple[object, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("name", one_in(3, ACCEPTED))
 def test_accepted(name: str, tmp_path: Path) -> None:
     """Every id is deleted once, and the server has seen it without spaces, BOM or line ends."""
     data, options = ACCEPTED[name]

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.examples import one_in
 from tests.harness import (
     COMMAND,
     DELETIONS,
@@ -262,7 +263,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("state", FAULTS)
+@pytest.mark.parametrize("state", one_in(2, FAULTS))
 def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
     """Unlimited, in the pause of a 429, with the breaker open, and while it drains."""
     with case(folder, IDS, options=["--rate", 0, "--chunk-size", 10], fault_paths=DELETIONS, **FAULTS[state]) as it:

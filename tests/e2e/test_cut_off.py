@@ -30,7 +30,8 @@ def fence(store: ObjectServer, pid: int) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("take_over", [pytest.param(False, marks=pytest.mark.soak), True])
+@pytest.mark.soak
+@pytest.mark.parametrize("take_over", [False, True])
 def test_a_run_without_its_store_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:
     """When the link is mended, the old process ends with exit code 5, and names its successor."""
 

@@ -22,14 +22,12 @@ from bulkdel_jobs.sandbox import DELETE_PATH, Sandbox, Switches
 from tests import faultserver
 from tests.faultserver import Fault, FaultServer
 from tests.harness import (
-    COMMAND,
     DELETIONS,
     KEYS,
     POOL,
     Ran,
     bulkdel,
     case,
-    environment,
     finish,
     sandbox,
     start,
@@ -41,7 +39,6 @@ from tests.harness import (
     with_time_enough,
     write_objects,
 )
-from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(500, seed=10)
 EMAILS = [f"user{number}@example.com" for number in range(500)]
@@ -55,24 +52,12 @@ def printed(ran: Ran) -> str:
     return lines[-1]
 
 
-def shell(line: str, folder: Path) -> Ran:
-    """Type a line into a shell that finds `bulkdel`."""
-    tools = folder / "bin"
-    tools.mkdir(exist_ok=True)
-    script = tools / "bulkdel"
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
-    script.chmod(0o755)
-    env = environment()
-    done = subprocess.run(
-        ["sh", "-c", line],
-        env={**env, "PATH": f"{tools}:{env['PATH']}"},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WAIT_MAX_S,
-    )
+def run_as_printed(line: str, folder: Path) -> Ran:
+    """Run a printed command as a shell would, without a shell."""
+    program, *words = shlex.split(line)
+    if program == "bulkdel":
+        return bulkdel(*words, cwd=folder)
+    done = subprocess.run([program, *words], cwd=folder, capture_output=True, text=True, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
@@ -112,7 +97,7 @@ def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
         assert printed(status) == printed(ran)
         gone = [email for email in EMAILS if served.ledger.effects(email, "email")]
         assert served.pool.add_ids(gone, "email") == len(gone)
-        again = shell(printed(ran), tmp_path)
+        again = run_as_printed(printed(ran), tmp_path)
         assert again.code == 0, again.err
         assert all(served.pool.find_alive("email", email) is not None for email in gone)
         assert served.ledger.deleted == len(EMAILS)
@@ -132,7 +117,7 @@ def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
             assert "belongs to the checkpoint 10.checkpoint.jsonl" in ran.err
         assert bulkdel("plan", *args, cwd=tmp_path).code == 3
         assert served.ledger.deleted == before
-        again = shell(printed(ran), tmp_path)
+        again = run_as_printed(printed(ran), tmp_path)
         assert again.code == 0, again.err
         assert served.ledger.sent_times() == {1: len(EMAILS)}
 
@@ -148,7 +133,7 @@ def test_the_copy_of_a_refused_pipe_can_be_replaced(tmp_path: Path) -> None:
         assert refused.code == 3, refused
         assert "No run has begun with that copy" in refused.err
         (remove,) = (line.strip() for line in refused.err.splitlines() if line.startswith("  rm "))
-        assert shell(remove, tmp_path).code == 0
+        assert run_as_printed(remove, tmp_path).code == 0
         done = bulkdel(*args, *confirmed, cwd=tmp_path, input=rows)
         assert done.code == 0, done.err
         assert served.ledger.sent_times() == {1: 30}
@@ -162,13 +147,13 @@ def test_a_name_with_a_leading_dash(typed: tuple[str, ...], tmp_path: Path) -> N
         options = ("--host", served.url, "--rate", 0, "--limit", 10)
         plan = bulkdel("plan", *options, "delete-users", *typed, cwd=tmp_path)
         assert plan.code == 0, plan.err
-        first = shell(printed(plan), tmp_path)
+        first = run_as_printed(printed(plan), tmp_path)
         assert first.code == 0, first.err
-        last = shell(printed(first), tmp_path)
+        last = run_as_printed(printed(first), tmp_path)
         assert last.code == 0, last.err
         assert served.ledger.sent_times() == {1: 30}
         served.pool.add_ids(IDS[40:41])
-        verified = shell(printed(last), tmp_path)
+        verified = run_as_printed(printed(last), tmp_path)
         assert verified.code == 0, verified.err
 
 
@@ -187,7 +172,7 @@ def test_what_the_environment_sets_is_in_the_command(tmp_path: Path) -> None:
         ran = it.run(env={**KEYS, **env})
         assert ran.code == 0, ran.err
         assert f"--checkpoint {tmp_path / 'log'}" in printed(ran)
-        again = shell(printed(ran), tmp_path)
+        again = run_as_printed(printed(ran), tmp_path)
         assert again.code == 0, again.err
         assert it.served.ledger.sent_times() == {1: len(IDS)}
         assert set(it.served.ledger.chunk_sizes) == {10}
@@ -206,7 +191,7 @@ def test_a_killed_run_is_gone_on_by_the_command_of_status(tmp_path: Path) -> Non
         finish(process)
         status = bulkdel("status", it.log)
         assert re.search(rf"--not-after \d{{4}}-\d\d-\d\dT{until}:00\+00:00", printed(status))
-        again = shell(printed(status), tmp_path)
+        again = run_as_printed(printed(status), tmp_path)
         assert again.code == 0, again.err
         assert it.served.ledger.deleted == len(IDS)
 
@@ -226,13 +211,13 @@ def test_stopped_at_a_time_of_day(tmp_path: Path) -> None:
         tomorrow = f"--not-after {at + timedelta(days=1):%Y-%m-%dT%H:%M:%S}+00:00"
         assert tomorrow in printed(ran)
         same = it.run("--not-after", f"{at:%H:%M:%S}Z")
-        shown = shell(printed(ran), tmp_path)
+        shown = run_as_printed(printed(ran), tmp_path)
         for again in (same, shown):
             assert again.code == 2, again.err
             assert "--not-after" in again.err
             assert tomorrow in printed(again)
         assert it.served.ledger.deleted == before
-        confirmed = shell(printed(shown).replace("--rate 10", "--rate 0"), tmp_path)
+        confirmed = run_as_printed(printed(shown).replace("--rate 10", "--rate 0"), tmp_path)
         assert confirmed.code == 0, confirmed.err
         assert it.served.ledger.deleted == len(IDS)
 
@@ -243,11 +228,11 @@ def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
         assert ran.code == 6, ran.err
         before = it.served.ledger.deleted
         assert "--not-after" not in printed(ran)
-        again = shell(printed(ran), tmp_path)
+        again = run_as_printed(printed(ran), tmp_path)
         assert again.code == 2, again.err
         assert "the run was stopped by its --not-after" in again.err
         assert it.served.ledger.deleted == before
-        assert shell(printed(again).replace("--rate 10", "--rate 0"), tmp_path).code == 0
+        assert run_as_printed(printed(again).replace("--rate 10", "--rate 0"), tmp_path).code == 0
 
 
 def test_a_signal_outranks_a_planned_stop(tmp_path: Path) -> None:
@@ -307,7 +292,7 @@ def test_half_a_confirmation(given: tuple[Any, ...], missing: str, tmp_path: Pat
         assert ran.code == 2
         assert f"not confirmed: {missing} missing" in ran.err
         assert served.ledger.deleted == 0
-        assert shell(printed(ran), tmp_path).code == 0
+        assert run_as_printed(printed(ran), tmp_path).code == 0
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ import pytest
 
 from bulkdel.export.download import SYNC_BYTES
 from bulkdel_jobs.sandbox import Sandbox
+from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
 from tests.integration.test_download import s3_variables
 from tests.objectserver import Fault, ObjectServer, object_server
@@ -99,7 +100,7 @@ def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
         assert (header["export_path"], header["export_object"]["bytes"]) == (address, len(rows(IDS)))
 
 
-@pytest.mark.parametrize("form", ["plan", "unconfirmed", "plan file", "store"])
+@pytest.mark.parametrize("form", one_in(3, ["plan", "unconfirmed", "plan file", "store"]))
 def test_an_object_without_a_version(tmp_path: Path, form: str) -> None:
     """It cannot be compared with its copy, so the printed command names the copy. It begins the run and resumes it."""
     url = f"file://{tmp_path}/store"

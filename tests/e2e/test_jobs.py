@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from bulkdel.job import job_names, load_job
+from tests.examples import one_in
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
 from tests.jobs import CREATING, EVERY_JOB, HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 
 ALL = pytest.mark.parametrize("job", EVERY_JOB, ids=lambda job: job.name)
+FEW = pytest.mark.parametrize("job", one_in(3, EVERY_JOB), ids=lambda job: job.name)
 
 
 STATE_PATHS = {f"/api/v3/{name}" for name in ("check-session-status", "get-user-roles", "get-user-groups")}
@@ -105,7 +107,7 @@ def test_what_was_sent_is_not_called_excluded(tmp_path: Path) -> None:
         assert {id_ for id_, outcome in outcomes(log).items() if outcome == "excluded"} == set(ids[-3:])
 
 
-@ALL
+@FEW
 def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
     """SIGKILL while some requests have had their effect and got no answer: each id has it exactly once in the end."""
     ids = job.ids(job.rows)
@@ -129,7 +131,7 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
         assert served.sandbox.ledger.requests == before
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+@pytest.mark.parametrize("job", one_in(3, JOBS), ids=lambda job: job.name)
 def test_the_user_of_the_key_is_spared(job: JobCase, tmp_path: Path) -> None:
     """Its id is in the export. Where the ids are codes, none of them means a user."""
     ids = job.ids(7)
@@ -142,7 +144,7 @@ def test_the_user_of_the_key_is_spared(job: JobCase, tmp_path: Path) -> None:
         assert ran.summary["excluded"] == (0 if job.codes else 1)
 
 
-@ALL
+@FEW
 def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> None:
     export, log = job.export(tmp_path / "e.jsonl", HOSTILE), tmp_path / "log"
     with serving(job, [*HOSTILE, *VICTIMS]) as served:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, TOKEN_PATH
+from tests.examples import one_in
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, always, answer, tls_context
 from tests.waits import WAIT_MAX_S
@@ -131,7 +132,7 @@ def limited(files: int, *args: object) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("files", [8, 17, 47])
+@pytest.mark.parametrize("files", one_in(3, [8, 17, 47]))
 def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path) -> None:
     """Otherwise EMFILE would be taken for a failing server."""
     with case(tmp_path, IDS[:100]) as it:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import LIST_PATH
+from tests.examples import one_in
 from tests.harness import (
     DELETIONS,
     POOL,
@@ -54,7 +55,7 @@ def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
         assert sent_again(it, IDS[:2_000]) == 0, "in doubt and found gone: not sent again"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", one_in(3, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
 def test_first_signal_drains(signum: signal.Signals, tmp_path: Path) -> None:
     """Requests on the wire finish, nothing new leaves, the summary says how to go on; the same command does."""
     with case(tmp_path, IDS[:20_000], latency_after_s=0.3, fault_paths=DELETIONS) as it:

