@@ -24,7 +24,10 @@ def lengths(whole: int, ends: Collection[int] = ()) -> list[int]:
 
 def one_in(every: int, cases: Iterable[object]) -> list[ParameterSet]:
     """The cases of a test: the first and each `every` later one for `make test`, the others for the soak."""
-    return [
-        pytest.param(*(case if type(case) is tuple else (case,)), marks=() if n % every == 0 else pytest.mark.soak)
-        for n, case in enumerate(cases)
-    ]
+    return [_case(case, *(() if number % every == 0 else (pytest.mark.soak,))) for number, case in enumerate(cases)]
+
+
+def _case(case: object, *marks: pytest.MarkDecorator) -> ParameterSet:
+    if isinstance(case, ParameterSet):
+        return pytest.param(*case.values, marks=(*case.marks, *marks), id=case.id)
+    return pytest.param(*(case if type(case) is tuple else (case,)), marks=marks)

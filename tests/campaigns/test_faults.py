@@ -161,11 +161,11 @@ async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *option
         raise BaseExceptionGroup("campaigns", failures)
 
 
-SMALL = (800, "--chunk-size", 10, "--timeout-s", 1)
+SMALL = (1_200, "--chunk-size", 10, "--timeout-s", 1)
 MANY = (2_000, *SMALL[1:])
 """Enough requests that each of twenty faults of 2 % is met."""
 
-SLOW = (800, "--chunk-size", 25, "--timeout-s", 1)
+SLOW = (1_200, "--chunk-size", 25, "--timeout-s", 1)
 """Fewer requests: many time-outs at once open the breaker, five seconds each time."""
 
 LARGE = (100_000, "--timeout-s", 2)
