@@ -20,6 +20,7 @@ from cyclopts.config import Dict
 from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, quoted, variable_of
 from bulkdel.core.address import address_of
 from bulkdel.errors import UsageError
+from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
 from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings, names_in_variable
@@ -123,7 +124,7 @@ def tables_of(path: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: not TOML: {error}") from error
+        raise UsageError(f"--config {path}: not TOML: {shown(error)}") from error
     if not isinstance(tables.get("run", {}), dict):
         raise UsageError(f"--config {path}: 'run' is not a table. Write [run], and below it a line for each option")
     return tables
