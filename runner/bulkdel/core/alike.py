@@ -22,7 +22,7 @@ _PREFIXED = r"00[1-9][0-9 ().-]{8,}|86[ -]?0*1[3-9](?:[ -]?[0-9]){9}"
 _INTERNATIONAL = re.compile(rf"\(?\+[0-9][0-9 ().-]{{5,}}|{_PREFIXED}")
 """A phone number with its country code, whatever the type of the id."""
 
-_PREFIXED_LINE = re.compile(rf"^(?:{_PREFIXED})$", re.MULTILINE)
+_PREFIXED_LINE = re.compile(rf"\n(?:{_PREFIXED})\n")
 
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -45,10 +45,10 @@ def folded(id_: str) -> str:
 
 def all_folded(ids: Sequence[str]) -> Sequence[str] | None:
     """The folds of many ids, in little time; None when one of them has to be folded by itself."""
-    text = "\n".join(ids).lower() + "\n"
+    text = "\n{}\n".format("\n".join(ids).lower())
     if not text.isascii() or any(odd in text for odd in _ODD) or _PREFIXED_LINE.search(text):
         return None
-    found = text[:-1].split("\n")
+    found = text[1:-1].split("\n")
     return found if len(found) == len(ids) else None
 
 
@@ -84,7 +84,7 @@ def without_trunk_zero(digits: str) -> tuple[str, ...]:
 
     So `+8601380000004` and `+861380000004` may be one number. Only here: a look-up does not compare so.
     """
-    if not digits.isdecimal():
+    if "0" not in digits[1 : COUNTRY_CODE_MAX + 1] or not digits.isdecimal():
         return ()
     cuts = (cut for cut in range(1, COUNTRY_CODE_MAX + 1) if digits[cut : cut + 1] == "0")
     parts = ((digits[:cut], digits[cut:].lstrip("0")) for cut in cuts)
