@@ -149,11 +149,11 @@ MUTANTS = (
         "unit/test_forged_log.py::test_what_is_no_command_that_goes_on_is_not_printed",
     ),
     Mutant(
-        "a line break of a log makes a line of its own",
+        "a line break of a text makes a line of its own",
         "runner/bulkdel/format.py",
         'return _escaped(printable(str(text)), "")\n',
         'return _escaped(printable(str(text)), "\\n")\n',
-        "unit/test_forged_log.py::test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line",
+        "e2e/test_texts_of_others.py::test_a_heading_and_a_server",
     ),
     Mutant(
         "a line break of a log reaches a refusal",
@@ -2138,8 +2138,8 @@ MUTANTS = (
     Mutant(
         "a trunk zero makes another number",
         "runner/bulkdel/core/alike.py",
-        "    return (*forms, *without_trunk_zero(forms[0]))\n",
-        "    return forms\n",
+        'if digits[cut : cut + 1] == "0")',
+        'if digits[cut : cut + 1] == "1")',
         "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
     ),
     Mutant(

@@ -73,7 +73,7 @@ def test_a_log(tmp_path: Path) -> None:
     ]
     log = tmp_path / "log"
     log.write_bytes(b"".join(recorded.lines_of(commits)))
-    restoring = ("restore", log, "--passwords", "none")
+    restoring = ("restore", log, "--passwords", "none", "--host", "http://127.0.0.1:9")
     for words in (("results", log), ("verify", log), restoring, ("status", log, "--audit")):
         ran = bulkdel(*words, cwd=tmp_path, env=KEYS)
         assert harmless(ran.out, ran.err), ran
