@@ -32,7 +32,7 @@ class ResignUserBatch:
         return [post(RESIGN_PATH, {"userIds": checked_ids(RESIGN_PATH, records), "userIdType": self._id_type})]
 
     def read(self, response: Response) -> Decision:
-        """Decide as `read_success`. GenAuth's own SDK has no such call, so its cloud may not know the path."""
+        """Decide as `read_success`. GenAuth's SDK for Node lacks this call, the one for Python has it."""
         decision = read_success(response)
         if decision.next_step is NextStep.HALT and response.status == NO_SUCH_PATH:
             return decision._replace(reason=f"{decision.reason}, or a cloud without resign-user-batch")

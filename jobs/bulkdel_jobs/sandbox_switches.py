@@ -91,7 +91,7 @@ class Switches:
     """A request with a user that has resigned: harmless, or refused whole with 422."""
 
     resign_keeps_access: Annotated[bool, _FLAG, OPEN] = False
-    """A resignation leaves the user in groups and roles. Default: it takes the user out of all."""
+    """A resignation leaves the user in departments, groups and roles. Default: it takes the user out of all."""
 
     sessions_outlive: Annotated[bool, _FLAG, OPEN] = False
     """A suspension, resignation or deletion ends no session. Default: it ends all sessions of the user."""
@@ -99,11 +99,12 @@ class Switches:
     encrypted_passwords: Annotated[Literal["object", "list"], OPEN] = "object"
     """What a look-up of stored passwords returns: one object, as its model says, or a list, as its name says."""
 
-    success_message: Annotated[Literal["documented", "empty"], OPEN] = "documented"
-    """The message of a success: the one of the documentation, or none, as the vendor's tests expect of some calls."""
+    success_message: Annotated[Literal["documented", "empty"] | None, OPEN] = None
+    """The message of a success: the one of the documentation, or none. Default: none with --brand authing, as the
+    tests of Authing's SDK expect; the documented one with genauth."""
 
     brand: Annotated[Literal["authing", "genauth"], OPEN] = "authing"
-    """Only the calls of this brand. GenAuth's own SDK has no call for a resignation, so its cloud may have none."""
+    """As this brand answers, and only with its calls: GenAuth's own SDKs have none for the departments of a user."""
 
     retry_after: Annotated[Literal["seconds", "date"] | None, OPEN] = None
     """In which form a 429 carries Retry-After. Default: it has none."""
@@ -229,6 +230,11 @@ class Switches:
     def strikes(self, path: str) -> bool:
         """Whether requests to `path` meet faults."""
         return not self.fault_paths or path in self.fault_paths
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the message of a success is empty."""
+        return (self.success_message or ("empty" if self.brand == "authing" else "documented")) == "empty"
 
     def shares(self) -> dict[str, float]:
         """Share per fault, of those that are not 0."""

@@ -27,8 +27,8 @@ GOING_ON = frozenset({"run", "plan", "restore"})
 CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 """Options that confirm a plan. A command that is printed for a later session leaves them out."""
 
-SECRET = frozenset({"notify"})
-"""Options whose whole value is a secret. A printed command leaves them out, and the log has a word in their place."""
+SECRET = frozenset({"notify", "on_event"})
+"""Options whose value may be a secret. A printed command leaves them out, and the log has a word in their place."""
 
 ADDRESSES = frozenset({"exclude", "slow_while"})
 """Options that may be an address with a signature in its query, which is a secret."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -55,6 +56,14 @@ def until_words(at: datetime) -> str:
 def located(name: str) -> str:
     """Where a file is, as the log has it: its whole path, or its address without what may be a secret."""
     return printable(Path(name).absolute()) if address_of(name) is None else shown_address(name)
+
+
+_STEERING = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def steers(text: str) -> bool:
+    """Whether a text ends a line, steers a terminal or turns the order of what it shows. A tab does not."""
+    return _STEERING.search(text) is not None
 
 
 def shown(text: object) -> str:

@@ -27,7 +27,7 @@ from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.retry import number_or_share
 from bulkdel.core.shards import SHARDS_MAX
 from bulkdel.errors import UsageError
-from bulkdel.format import span
+from bulkdel.format import shown, span
 from bulkdel.output import LogFormat
 from bulkdel.store_path import in_store, log_path, store_path
 from bulkdel.times import date_of, schedule_at, seconds_of, until_of
@@ -506,7 +506,7 @@ class Settings(SendingSettings):
             try:
                 re.compile(self.id_pattern)
             except re.error as error:
-                raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
+                raise UsageError(f"--id-pattern {self.id_pattern!r}: {shown(error)}") from error
 
     def _check_store(self) -> None:
         if self.store is not None:

@@ -2,8 +2,8 @@
 
     python -m tests.browser
 
-Installs playwright-core with npm into `.page`, and Debian's Chromium with apt-get where it is missing and that is
-allowed. Then runs the tests that `make test` skips.
+Installs playwright-core with npm into `.page`, by version and hash, and Debian's Chromium with apt-get where it is
+missing and that is allowed. Then runs the tests that `make test` skips.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.browser.driving import BROWSER, FOLDER, PLAYWRIGHT, chromium
+from tests.browser.driving import BROWSER, FOLDER, chromium
 
-QUIET = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+HERE = Path(__file__).parent
+QUIET = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
 
 
 def main() -> int:
@@ -23,8 +25,9 @@ def main() -> int:
     if missing := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
         return _cannot(f"{' and '.join(missing)} not on this machine; install Node 20 or newer")
     FOLDER.mkdir(exist_ok=True)
-    if not PLAYWRIGHT.exists():
-        subprocess.run(["npm", "install", "--prefix", str(FOLDER), *QUIET, "playwright-core@1"], check=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, FOLDER)
+    subprocess.run(["npm", "ci", "--prefix", str(FOLDER), *QUIET], check=True)
     if chromium() is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             return _cannot("no Chromium on this machine: apt-get install chromium")

@@ -172,18 +172,19 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
         assert served.pool.find_alive("email", MAILS[0]) is not None
 
 
-@pytest.mark.parametrize("first", ["", "another\n"])
-def test_an_id_to_keep_with_an_invisible_character_refuses_the_file(tmp_path: Path, first: str) -> None:
+@pytest.mark.parametrize(("first", "char"), [("", "\u200b"), ("another\n", "\u3164")])
+def test_an_id_to_keep_with_an_invisible_character_refuses_the_file(tmp_path: Path, first: str, char: str) -> None:
     """It would protect no account, and looks as if it did. The export may have such an id."""
-    people = ["anna", "ben", "an\u200bna"]
+    people = ["anna", "ben", f"an{char}na"]
     export = write_objects(tmp_path / "e.jsonl", people, "username")
     keep = tmp_path / "keep.txt"
-    keep.write_text(f"{first}an\u200bna\n")
+    keep.write_text(f"{first}an{char}na\n")
     options = ("--id-type", "username", "--id-field", "username")
     with sandbox(people, "username") as served:
         ran = run_on(export, served, *options, "--exclude", keep, ids=3)
         assert (ran.code, served.ledger.requests) == (3, 0), ran.err
-        assert "the invisible character U+200B in the id" in ran.err
+        assert (str(keep) in ran.err, f"line {1 + len(first.splitlines())}: " in ran.err) == (True, True), ran.err
+        assert f"the invisible character U+{ord(char):04X} in the id" in ran.err
         ran = run_on(export, served, *options, ids=3)
         assert (ran.code, served.ledger.deleted) == (0, 3), ran.err
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from bulkdel.export.download import SYNC_BYTES
 from bulkdel_jobs.sandbox import Sandbox
+from tests.e2e.test_pace import on_a_full_disk
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
 from tests.integration.test_download import s3_variables
@@ -252,3 +255,55 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         assert planned.code == 0, planned.err
         ran = bulkdel(*json.loads(planned.out)["command"][1:], env=KEYS)
         assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err
+
+
+def test_a_redirect_of_a_store_takes_no_token_to_another_host(tmp_path: Path) -> None:
+    """obstore would follow it, and send the session token along."""
+    with object_server() as store, object_server() as elsewhere, sandbox(IDS) as served:
+        store.put("/exports/users.jsonl", rows(IDS))
+        moved = elsewhere.put("/exports/users.jsonl", rows(IDS)).replace("127.0.0.1", "localhost")
+        words = ("plan", "delete-users", "s3://exports/users.jsonl", "--host", served.url)
+        env = {**KEYS, **store.environ, "AWS_SESSION_TOKEN": "session-token-canary"}
+        store.meets(*[Fault(status=307, location=moved)] * 9)
+        ran = bulkdel(*words, cwd=tmp_path, env=env)
+        assert (ran.code, elsewhere.asked) == (4, []), ran
+        assert store.asked[0].headers["x-amz-security-token"] == "session-token-canary"
+        store.faults.clear()
+        assert bulkdel(*words, cwd=tmp_path, env=env).code == 0
+
+
+def test_an_export_without_a_length_is_bounded(tmp_path: Path) -> None:
+    """By half of what is free, on a small disk. What was read is removed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with endless() as url, sandbox(IDS) as served:
+        words = ("plan", "delete-users", f"{url}/users.jsonl", "--host", served.url)
+        ran, left = on_a_full_disk(disk, *words, "--checkpoint", disk / LOG)
+        assert (ran.code, left) == (3, []), ran
+        assert "the server does not say its length, and it has more than" in ran.err
+        assert served.ledger.requests == 0
+
+
+@contextmanager
+def endless() -> Iterator[str]:
+    """A server whose objects have no length and no end. Gives its address."""
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(rows(IDS))
+
+        def log_message(self, *_: object) -> None:  # it would write to stderr
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -158,6 +158,20 @@ def test_a_command_that_outlives_a_killed_run_holds_nothing_of_it(tmp_path: Path
         assert (ran.code, ran.counts()) == (0, {"deleted": 120}), ran
 
 
+def test_the_words_of_a_command_are_in_no_file_and_no_output(tmp_path: Path) -> None:
+    """A person may write a secret into it. What is printed to go on leaves it out."""
+    with told_case(tmp_path) as (_, it):
+        ran = it.run("--on-event", f"true {TOKEN}", "--limit", 50)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 50, "remaining": 70}), ran
+        assert "--on-event" not in ran.err
+        check_kept_secret(ran, tmp_path)
+        assert '"on_event":"ON_EVENT"' in it.log.read_text()
+        audit = bulkdel("status", it.log, "--audit")
+        assert (audit.code, TOKEN in audit.out) == (0, False), audit
+        planned = bulkdel("plan", *it.args[1:], "--on-event", f"true {TOKEN}", env={**KEYS})
+        check_kept_secret(planned, tmp_path)
+
+
 @pytest.mark.soak
 def test_a_server_that_hangs_delays_the_end_by_ten_seconds(tmp_path: Path) -> None:
     with told_case(tmp_path) as (told, it):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkdel.live.page.server import OPEN_MAX
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
 from tests.e2e.test_restore import undo
 from tests.harness import (
@@ -145,6 +146,10 @@ def test_the_page_before_the_first_request(tmp_path: Path) -> None:
         assert [answer.status for answer in answers.values()] == [200, 503, 200, 200, 200]
         status = answers["/status.json"].json()
         assert (status["state"], status["doing"]) == ("starting", "opening the export")
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(OPEN_MAX)]  # they ask nothing
+        assert asked(port, "GET", "/healthz").status == 200
+        for each in silent:
+            each.close()
         out, err = process.communicate("".join(f'"{id_}"\n' for id_ in ids).encode(), 60)
         assert (process.returncode, server.pool.deleted) == (0, 20), (out, err)
 

@@ -228,7 +228,7 @@ def test_the_help_describes_them(words: tuple[str, ...], bench: Bench) -> None:
     [
         ([], "--group"),
         (["--group", ""], "practise, --group is empty"),
-        (["--group", "a\nb"], "practise, --group 'a\\nb': write it as one line of printable characters"),
+        (["--group", "a\nb"], "bulkdel: 'a\\nb': write it as one line of printable characters"),
         (["--group", "a\x1b[31m"], "write it as one line"),
         (["--group", "a", "--role", ""], "practise, --role is empty"),
         (["--group", "a", "--group", "b"], "--group specified multiple times"),

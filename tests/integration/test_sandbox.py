@@ -223,6 +223,20 @@ async def test_signed_deletion(brand: str, key: str, passed: Any, status: int) -
         assert client.sandbox.pool.deleted == (status == 200)
 
 
+async def test_half_a_surrogate_pair_in_a_signed_body() -> None:
+    """Node signs U+FFFD in its place. It may stand in a text of the body, and in a nested one, which has its escape."""
+    async with signed_in(users()) as client:
+        for brand, right in (("\ud800", "\ufffd"), ("a\udfffb", "a\ufffdb")):
+            body = {"userIds": IDS[:1], "note": brand, "options": {"userIdType": "user_id", "x": brand}}
+            headers = dict(SIGNED_POST)
+            text = string_to_sign("POST", DELETE_PATH, headers, body | {"note": right})
+            for signature, status in ((sign(SANDBOX_KEY_SECRET, text), 200), ("x\xff", 401)):
+                headers["authorization"] = f"GenAuth {SANDBOX_KEY_ID}:{signature}"
+                sent = json.dumps(body).encode()
+                _, answer, _ = await client.call("POST", DELETE_PATH, data=sent, headers=headers)
+                assert answer["statusCode"] == status
+
+
 @pytest.mark.parametrize(
     ("sent", "passed"),
     [

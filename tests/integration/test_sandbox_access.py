@@ -129,6 +129,9 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("create-resources-batch", {"list": [{"code": "doc", "type": "DATA"}]}, 409, "资源标识符已存在"),
     ("get-resources-batch", {"codeList": []}, 400, malformed("codeList")),
     ("get-resources-batch", {"codeList": ["doc"], "namespace": "none"}, 404, NO_NAMESPACE),
+    ("delete-resource", {}, 400, malformed("code")),
+    ("delete-resource", {"code": LONG}, 400, malformed("code")),
+    ("delete-resource", {"code": "doc", "namespace": "none"}, 404, NO_NAMESPACE),
     ("delete-resources-batch", {}, 400, malformed("codeList")),
     ("delete-resources-batch", {"ids": ["x"]}, 501, "不支持的操作"),
     ("list-resources", {"type": "DAT"}, 400, malformed("type")),
@@ -165,6 +168,7 @@ async def test_what_the_api_refuses_it_refuses_whole() -> None:
 
 NO_ERROR: list[tuple[str, dict[str, Any]]] = [
     ("delete-groups-batch", {"codeList": ["none", LONG]}),
+    *(("delete-resource", {"code": code}) for code in ("none", "", " ", "额!")),
     ("delete-resources-batch", {"codeList": ["none", "", " ", LONG]}),
     ("delete-namespaces-batch", {"codeList": ["none", "", " ", LONG]}),
     ("remove-group-members", {"code": "eng", "userIds": ["none"]}),
@@ -282,10 +286,12 @@ async def test_resources_lie_in_their_namespace() -> None:
         assert [one["code"] for one in listed["list"]] == ["default", "shop"]
         assert (await ask(client, "delete-namespace", {"code": "shop"}))["data"] == {"success": True}
         assert (await ask(client, "delete-namespaces-batch", {"codeList": ["shop"]}))["data"] == {"success": True}
+        assert (await ask(client, "delete-resource", {"code": "form"}))["data"] == {"success": True}
+        assert (await ask(client, "get-resources-batch", {"codeList": ["form"]}))["data"] == []
         asked: dict[str, Any] = {"codeList": ["form"], "namespace": "shop"}
         assert (await ask(client, "get-resources-batch", asked))["statusCode"] == 404
         assert (await ask(client, "get-namespace", {"code": "default"}))["data"]["code"] == "default"
-    assert pool.effects_of("resource-deleted") == {"shop/doc": 1}
+    assert pool.effects_of("resource-deleted") == {"shop/doc": 1, "default/form": 1}
     assert pool.effects_of("namespace-deleted") == {"shop": 1}
     assert pool.repeats_of("namespace-deleted") == {"shop": 1}
 

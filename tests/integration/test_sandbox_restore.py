@@ -327,6 +327,20 @@ async def test_departments_of_a_user_are_set_and_listed() -> None:
         assert (answer["statusCode"], answer["message"]) == (404, "用户不存在")
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_a_resignation_takes_departments_away(keeps: bool) -> None:
+    pool = full_users(3)
+    async with signed_in(pool, Switches(resign_keeps_access=keeps)) as client:
+        ids = [pool.user(number)["userId"] for number in range(2)]
+        before = [pool.user(number)["departmentIds"] for number in range(3)]
+        assert all(before)
+        assert (await ask(client, "resign-user-batch", {"userIds": ids}))["data"] == {"success": True}
+        after = [pool.user(number)["departmentIds"] for number in range(3)]
+        assert after == (before if keeps else [[], [], before[2]])
+        assert bool(pool.user(0).get("mainDepartmentId")) is keeps
+    assert pool.effects_of("resigned") == dict.fromkeys(ids, 1)
+
+
 async def test_an_identity_is_linked_once() -> None:
     pool = full_users(3)
     async with signed_in(pool) as client:

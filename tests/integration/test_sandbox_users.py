@@ -93,6 +93,10 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("delete-public-accounts-batch", {"userIds": []}, 400, malformed("userIds")),
     ("get-public-account-batch", {"userIds": [""]}, 400, malformed("userIds")),
     ("create-public-accounts-batch", {"list": [{}]}, 400, NO_SIGN_IN),
+    ("is-user-exists", {}, 400, malformed("username, email, phone, externalId")),
+    ("is-user-exists", {"username": 7}, 400, malformed("username, email, phone, externalId")),
+    ("get-user-identities", {"userId": ""}, 400, malformed("userId")),
+    ("get-user-identities", {"userId": "none"}, 404, NO_USER),
     ("batch-get-user-encrypt-password", {"userIds": []}, 400, malformed("userIds")),
     ("batch-get-user-encrypt-password", {"userIds": ["none"]}, 404, NO_USER),
     ("set-custom-fields", {"list": []}, 400, malformed("list")),
@@ -336,20 +340,45 @@ async def test_custom_fields_are_returned_as_they_were_sent() -> None:
         assert (await ask(client, "set-custom-fields", {"list": fields}))["data"] == fields
 
 
-async def test_a_success_has_the_documented_message_or_none() -> None:
-    async with signed_in(users()) as client:
-        assert (await client.delete(IDS[:1]))["message"] == "操作成功"
-        client.sandbox.switches = Switches(success_message="empty")
-        assert (await client.delete(IDS[:1]))["message"] == ""
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({}, ""),
+        ({"brand": "genauth"}, "操作成功"),
+        ({"success_message": "documented"}, "操作成功"),
+        ({"brand": "genauth", "success_message": "empty"}, ""),
+    ],
+)
+async def test_a_success_has_the_documented_message_or_none(switches: dict[str, Any], message: str) -> None:
+    async with signed_in(users(), Switches(**switches)) as client:
+        assert (await client.delete(IDS[:1]))["message"] == message
         assert (await client.delete([]))["message"] == malformed("userIds")
 
 
-async def test_genauth_may_have_no_resignations() -> None:
+async def test_genauth_has_no_calls_for_the_departments_of_a_user() -> None:
     async with signed_in(users(), Switches(brand="genauth")) as client:
-        for call in ("resign-user", "resign-user-batch"):
-            status, body, _ = await client.call("POST", f"/api/v3/{call}", json={"userIds": IDS[:1]})
+        for method, call in (("POST", "set-user-departments"), ("GET", "get-user-departments")):
+            status, body, _ = await client.call(method, f"/api/v3/{call}")
             assert (status, b"404" in body) == (404, True)
+        assert (await ask(client, "resign-user-batch", {"userIds": IDS[:1]}))["data"] == {"success": True}
         assert (await client.delete(IDS[:1]))["statusCode"] == 200
+
+
+async def test_whether_a_user_is_there_and_what_ties_it() -> None:
+    async with signed_in(users(3)) as client:
+        for asked, there in (
+            ({"username": "user1"}, True),
+            ({"email": "USER2@sandbox.example"}, True),
+            ({"phone": "10000000002"}, True),
+            ({"externalId": "ext-9"}, False),
+            ({"username": "none", "externalId": "ext-0"}, True),
+        ):
+            assert (await ask(client, "is-user-exists", asked))["data"] == {"exists": there}, asked
+        ties = (await ask(client, "get-user-identities", {"userId": "user1", "userIdType": "username"}))["data"]
+        assert [(each["provider"], each["userIdInIdp"]) for each in ties] == [("lark", "ou_1")]
+        client.sandbox.switches = Switches(blind=True)
+        assert (await ask(client, "is-user-exists", {"username": "user1"}))["data"] == {"exists": False}
+        assert (await ask(client, "get-user-identities", {"userId": IDS[1]}))["statusCode"] == 404
 
 
 async def test_a_call_that_is_not_played_says_so_and_any_other_path_is_not_found() -> None:

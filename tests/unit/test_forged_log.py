@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from bulkdel.command_line import line_of_log
 from bulkdel.commands.status import print_audit, print_status
+from bulkdel.core import log_entries
 from bulkdel.core.log_entries import Entry, Session
 from bulkdel.core.option_origin import NOT_FROM_LOG
 from tests import recorded
@@ -84,20 +87,110 @@ def test_a_command_with_a_job_of_its_own_keeps_its_options() -> None:
     assert left_out == ""
 
 
-WRITES = re.compile(
-    r"console\.print\(|\bText\(|_log\.write\(|description=|sys\.(stdout|stderr)(\.buffer)?\.write\(|\bprint\("
-)
-"""What writes to a terminal beside `bulkdel.output`, which escapes every text."""
+def test_no_text_of_a_log_has_a_line_break() -> None:
+    """Its reader gets the escape. What is only compared stays as it is."""
+    text, at = "a\nb", {"at": "a\nb", "log_sha256": "a\nb"}
+    exact = {"table": {"body": text}, "source": {"delimiter": text}}
+    header = replace(recorded.header(100), export_path=text, excluded={text: text}, noun=text)
+    header = replace(header, pinned={"host": text, **exact}, confirmed={"as": [text]})
+    facts: dict[str, Any] = {"why": text, "to_go_on": ["bulkdel", text], "options": {text: [{"a": text}]}}
+    entries = [
+        log_entries.to_json(header),
+        {"type": "session", "event": "start", **at, **facts},
+        {"type": "annotation", "event": "undo", **at, **facts},
+        {"type": "change", "at": text, "what": "stop", "value": True, "source": "ctl", "user": text},
+        {"type": "batch", "format": 2, "tool": text, "at": text, "file": text},
+        {"type": "run_ended", "at": text, "name": text, "exit": 0, "facts": facts},
+    ]
+    for entry in entries:
+        read = log_entries.from_json(entry)
+        shown = repr(read).replace(repr(exact)[1:-1], "")
+        assert r"a\\nb" in shown
+        assert repr(text)[1:-1] not in shown.replace(r"a\\nb", ""), read
+    assert exact.items() <= log_entries.from_json(entries[0]).pinned.items()  # type: ignore[union-attr]
 
 
-def test_only_what_escapes_every_text_writes_to_a_terminal() -> None:
-    folders = [Path(__file__).parents[2] / name for name in ("runner/bulkdel", "jobs/bulkdel_jobs")]
-    found = {
-        f"{path.name}:{number}"
-        for folder in folders
-        for path in folder.rglob("*.py")
-        if path.name not in {"output.py", "tables.py", "client.py"}
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if WRITES.search(line) and "lines_shown(" not in line
-    }
-    assert found == set()
+FOLDERS = [Path(__file__).parents[2] / name for name in ("runner/bulkdel", "jobs/bulkdel_jobs")]
+TREES = {path: ast.parse(path.read_text()) for folder in FOLDERS for path in folder.rglob("*.py")}
+SHOWN = {"shown", "lines_shown"}
+"""What every text of others passes on its way to a terminal."""
+
+OURS = {"runner/bulkdel/output.py", "runner/bulkdel/export/tables.py", "jobs/bulkdel_jobs/genauth/client.py"}
+"""The module that writes; a child whose output its parent reads; and an example in a docstring."""
+
+PLAIN = {"ValueError", "TypeError", "AttributeError", "LookupError", "OSError", "BaseException", "UnicodeDecodeError"}
+"""Errors whose words are this program's, or the system's."""
+
+
+def places(found: Iterator[tuple[Path, ast.AST]]) -> set[str]:
+    return {f"{path.name}:{getattr(node, 'lineno', 0)}" for path, node in found}
+
+
+def is_shown(value: ast.AST) -> bool:
+    """Whether a text consists of constants, and of what `shown` returns."""
+    match value:
+        case ast.Constant():
+            return True
+        case ast.JoinedStr(values):
+            return all(map(is_shown, values))
+        case ast.FormattedValue(inner):
+            return is_shown(inner)
+        case ast.Call(func=ast.Name(name)) if name in SHOWN:
+            return True
+        case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[ast.Call(args=[ast.Name(name), _])]):
+            return name in SHOWN
+        case ast.Name("CLEAR" | "before" | "text"):  # checked where they are set
+            return True
+    return False
+
+
+def written_to_a_terminal(tree: ast.AST) -> Iterator[ast.AST]:
+    """What a module writes to a terminal itself."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        to = ast.unparse(node.func)
+        if to in {"print", "Text", "console.print", "out.write", "self._log.write"} or to.startswith("sys.std"):
+            yield from node.args[:1] if to.endswith((".write", "print", "Text")) else ()
+        yield from (each.value for each in node.keywords if each.arg == "description")
+
+
+def test_every_text_of_others_is_escaped_where_a_module_writes_to_a_terminal() -> None:
+    found = (
+        (path, node)
+        for path, tree in TREES.items()
+        if not any(map(path.match, OURS))
+        for node in written_to_a_terminal(tree)
+        if not is_shown(node)
+    )
+    assert places(found) == set()
+
+
+def test_the_words_of_a_library_are_escaped_in_a_message() -> None:
+    """A library may quote a server or a file in its exception."""
+    own = {node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    found = (
+        (path, node)
+        for path, tree in TREES.items()
+        if not any(map(path.match, OURS))
+        for handler in ast.walk(tree)
+        if isinstance(handler, ast.ExceptHandler) and handler.name is not None
+        if not {each.split(".")[-1] for each in kinds_of(handler.type)} <= own | PLAIN
+        for node in ast.walk(handler)
+        if isinstance(node, ast.FormattedValue) and node.conversion != ord("r")
+        if ast.unparse(node.value) in {handler.name, f"str({handler.name})"}
+    )
+    assert places(found) == set()
+
+
+def kinds_of(type_: ast.expr | None) -> list[str]:
+    return list(map(ast.unparse, type_.elts)) if isinstance(type_, ast.Tuple) else [ast.unparse(type_)] if type_ else []
+
+
+def test_only_numbers_and_our_own_words_are_markup() -> None:
+    """A report escapes every value by itself."""
+    found = [path.name for path, tree in TREES.items() if "Markup(" in ast.unparse(tree)]
+    assert found == ["html.py"]
+    templates = [path.read_text() for folder in FOLDERS for path in folder.rglob("*.j2")]
+    assert templates
+    assert not any(re.search(r"\|\s*safe\b|\{%\s*autoescape", template) for template in templates)

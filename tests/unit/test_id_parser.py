@@ -39,7 +39,14 @@ def reason(found: str | Unusable) -> str:
     return found.words
 
 
-@pytest.mark.parametrize("char", ["\u200b", "\u00ad", "\u2060", "\u200e", "\u202a", "\u2066"])
+UNSEEN = [
+    *("\u200b", "\u00ad", "\u2060", "\u200e", "\u202a", "\u2066"),
+    *("\u3164", "\uffa0", "\u115f", "\u034f", "\u2800", "\ufe0f", "\ufe00", "\U000e0100", "\U000e0041", "\u180e"),
+    *("\u200c", "\u200d"),  # no letter of a script with joiners is beside it
+]
+
+
+@pytest.mark.parametrize("char", UNSEEN)
 def test_an_id_of_an_exclude_file_has_no_invisible_character(char: str) -> None:
     """A person does not see why it protects no account. In an export it may be the id of an account."""
     visible = IdCheck(TYPES["external_id"], TYPES, visible=True)
@@ -50,7 +57,16 @@ def test_an_id_of_an_exclude_file_has_no_invisible_character(char: str) -> None:
 
 @pytest.mark.parametrize("id_", ["\u0645\u06cc\u200c\u062e", "\u0d9a\u0dca\u200d\u0dc2", "José", "a b"])
 def test_joiners_are_letters_that_a_person_sees(id_: str) -> None:
-    assert IdCheck(TYPES["external_id"], TYPES, visible=True).check(id_) == id_
+    visible = IdCheck(TYPES["external_id"], TYPES, visible=True)
+    assert visible.check(id_) == id_
+    for joiner in {"\u200c", "\u200d"} & set(id_):
+        for moved in (
+            id_.replace(joiner, "") + joiner,
+            joiner + id_,
+            id_.replace(joiner, joiner * 2),
+            f"{id_}a{joiner}b",
+        ):
+            assert reason(visible.check(moved)) == f"the invisible character U+{ord(joiner):04X} in the id"
 
 
 @pytest.mark.parametrize(

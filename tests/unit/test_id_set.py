@@ -33,6 +33,12 @@ PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]
         ("+8613800000004", "+8613800000005", False, False),
         ("13800000004", "3800000004", False, True),
         ("123413800000004", "13800000004", False, False),  # four digits are no country code
+        ("+8601380000004", "+861380000004", False, True),  # a trunk zero after the country code
+        ("+8601380000004", "861380000004", False, True),
+        ("008601380000004", "+861380000004", False, True),
+        ("+22507123456", "+2257123456", False, True),
+        ("+8601380000004", "+8601380000005", False, False),
+        ("+860138", "+86", False, False),
         ("0000", "1234", False, False),
         ("0000", "00000", False, True),
     ],
@@ -70,7 +76,18 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
         (NAME, "-0", "0", PERHAPS),
         (NAME, "+86 138-0000-0004", "13800000004", PERHAPS),
         (NAME, "+8613800000004", "+113800000004", APART),
-        (NAME, "8613800000004", "13800000004", APART),  # numbers that are no phone numbers
+        (NAME, "+86013800000004", "+8613800000004", PERHAPS),
+        (NAME, "+86013800000004", "8613800000004", PERHAPS),
+        (NAME, "008613800000004", "13800000004", PERHAPS),
+        (NAME, "0086013800000004", "+8613800000004", PERHAPS),
+        (NAME, "(+86)13800000004", "+86 138 0000 0004", PERHAPS),
+        (NAME, "\uff08\uff0b86\uff0913800000004", "13800000004", PERHAPS),
+        (NAME, "8613800000004", "13800000004", PERHAPS),
+        (NAME, "86 138-0000-0004", "013800000004", APART),  # no country code, so its zero may be a part of the name
+        (NAME, "+44 (0)20 7946 0000", "+442079460000", PERHAPS),
+        (NAME, "8613800000004", "8613800000005", APART),
+        (NAME, "9913800000004", "13800000004", APART),  # numbers that are no phone numbers
+        (NAME, "00123456", "123456", APART),  # a short number with zeros before it
         (IDENTITY, f"{'a' * 24}:OU_1", f"{'a' * 24}:ou_1", PERHAPS),
         (RELATION, "lark:Ann", "Lark:ann", PERHAPS),
         (PHONE, "\uff0b8613800000004", "13800000004", PERHAPS),
@@ -104,10 +121,15 @@ def test_an_address_with_an_accent_written_in_two_ways() -> None:
 
 
 def may_be_the_same(one: str, other: str) -> bool:
-    """The rule in words: after plus and leading zeros, they are equal, or one is at most 3 digits and zeros longer."""
+    """The rule in words: after plus and leading zeros, they are equal, or one is at most 3 digits and zeros longer; or
+    one is the other without the zeros after its first 1, 2 or 3 digits.
+    """
     short, long = sorted((one.lstrip("+0"), other.lstrip("+0")), key=len)
     before = long.removesuffix(short)
-    return long == short or (short != "" and long.endswith(short) and before[3:].strip("0") == "")
+    if long == short or (short != "" and long.endswith(short) and before[3:].strip("0") == ""):
+        return True
+    cut = {long[:digits] + long[digits:].lstrip("0") for digits in (1, 2, 3) if long[digits:].strip("0")}
+    return short in cut
 
 
 NUMBERS = st.from_regex(r"\A\+?[01]{4,9}\Z")

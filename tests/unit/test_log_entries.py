@@ -47,7 +47,8 @@ from bulkdel.core.ranges import ranges_of
 from tests import recorded
 from tests.recorded import NONCE, encode_line
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # orjson refuses lone surrogates, as JSON does
+# orjson refuses lone surrogates, as JSON does. The reader gives the escape of a line feed: test_forged_log.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12)
 COUNT = st.integers(0, 2**53)
 JSON = st.recursive(st.none() | st.booleans() | COUNT | TEXT, lambda of: st.lists(of) | st.dictionaries(TEXT, of))
 OBJECT = st.dictionaries(TEXT, JSON, max_size=3)

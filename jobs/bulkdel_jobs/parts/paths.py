@@ -1,8 +1,8 @@
 """An id as one segment of a path. Owns how it is encoded, and which ids cannot be a segment.
 
 Some servers and proxies decode a path before they resolve its dots and double slashes. For them `..%2FGroups%2F1` below
-`/Users/` is `/Groups/1`, and `1%2F` is `1`. So an id that changes when a path is resolved is refused, however it is
-encoded.
+`/Users/` is `/Groups/1`, and `1%2F` is `1`. A proxy and a server may decode it one after the other. So an id that
+changes when a path is resolved is refused, and one that would change when it is decoded once more.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from bulkdel.core.id_type import IdType
 
 PLACEHOLDER = "{id}"
 
-UNUSABLE = re.compile(r"(?:.*[/\\])?\.{0,2}(?:[/\\].*)?", re.DOTALL)
-"""An id of which a part between slashes (or backslashes) is empty, `.` or `..`."""
+_SLASH, _DOT = r"(?:[/\\]|%(?:25)*(?:2f|5c))", r"(?:\.|%(?:25)*2e)"
+
+UNUSABLE = re.compile(rf"(?:.*{_SLASH})?{_DOT}{{0,2}}(?:{_SLASH}.*)?", re.DOTALL | re.IGNORECASE)
+"""An id of which a part between slashes (or backslashes) is empty, `.` or `..`, each as it is or encoded."""
 
 SEGMENT = "one segment of a path: not empty, and without an empty part, `.` or `..` between slashes"
 

@@ -40,7 +40,7 @@ class Endpoint:
     named: reads the ids that a request names, for the ledger; Refused where they are malformed. None: not counted.
     changes: whether it changes something. Then `Switches.forbidden` strikes it, and its ids count as sent, not as
     looked up. creates: whether it names users that do not exist yet. public: whether it is about the public accounts.
-    authing_only: whether GenAuth's SDK lacks it.
+    authing_only: whether each of GenAuth's SDKs lacks it.
     """
 
     answer: Callable[[Call], Answer]
@@ -62,6 +62,7 @@ def _changes(answer: Callable[[Call], Answer], named: Callable[[Call], Named] | 
 _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "get-user"): _reads(user_endpoints.get_one, calls.user_id_in_query),
     ("GET", "get-user-batch"): _reads(user_endpoints.get_batch, calls.user_ids_in_query),
+    ("POST", "is-user-exists"): _reads(user_endpoints.is_there),
     ("POST", "list-users"): _reads(user_endpoints.list_all),
     ("GET", "list-archived-users"): _reads(user_endpoints.list_archived),
     ("POST", "create-user"): _changes(user_creation.create, calls.new_user, creates=True),
@@ -72,10 +73,11 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "set-user-departments"): _changes(
         directory_endpoints.set_user_departments, calls.user_id, authing_only=True
     ),
+    ("GET", "get-user-identities"): _reads(directory_endpoints.get_user_identities, calls.user_id_in_query),
     ("GET", "get-user-departments"): _reads(directory_endpoints.get_user_departments, authing_only=True),
     ("POST", "link-identity"): _changes(directory_endpoints.link_identity, calls.plain_user_id),
-    ("POST", "resign-user"): _changes(user_changes.resign, calls.user_id_beside_type, authing_only=True),
-    ("POST", "resign-user-batch"): _changes(user_changes.resign_batch, calls.user_ids_beside_type, authing_only=True),
+    ("POST", "resign-user"): _changes(user_changes.resign, calls.user_id_beside_type),
+    ("POST", "resign-user-batch"): _changes(user_changes.resign_batch, calls.user_ids_beside_type),
     ("POST", "batch-get-user-encrypt-password"): _reads(user_endpoints.encrypted_passwords, calls.plain_user_ids),
     ("POST", "set-custom-fields"): _changes(user_endpoints.set_custom_fields),
     ("POST", "kick-users"): _changes(session_endpoints.kick, calls.user_id),
@@ -109,6 +111,7 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "list-role-assignments"): _reads(role_endpoints.list_role_assignments),
     ("GET", "get-user-roles"): _reads(role_endpoints.get_user_roles),
     ("POST", "create-resources-batch"): _changes(resource_endpoints.create_resources_batch),
+    ("POST", "delete-resource"): _changes(resource_endpoints.delete_resource, resource_endpoints.one_code),
     ("POST", "delete-resources-batch"): _changes(resource_endpoints.delete_resources_batch, codes.code_list),
     ("GET", "get-resources-batch"): _reads(resource_endpoints.get_resources_batch, codes.code_list_in_query),
     ("GET", "list-resources"): _reads(resource_endpoints.list_resources),

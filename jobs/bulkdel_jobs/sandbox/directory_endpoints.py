@@ -56,6 +56,11 @@ def get_user_departments(call: Call) -> Answer:
     return codes.listed(call, call.pool.user(number, lag_s=call.switches.lag_s)["departmentIds"], show)
 
 
+def get_user_identities(call: Call) -> Answer:
+    """List what ties one user to accounts elsewhere."""
+    return Answer(200, call.pool.user(codes.looked_up_user(call), lag_s=call.switches.lag_s)["identities"])
+
+
 def link_identity(call: Call) -> Answer:
     """Tie one user to an account elsewhere."""
     named, pool = plain_user_id(call), call.pool

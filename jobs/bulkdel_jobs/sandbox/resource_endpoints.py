@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bulkdel_jobs.sandbox import codes
 from bulkdel_jobs.sandbox.answers import Answer, Refused, malformed
-from bulkdel_jobs.sandbox.calls import Call
+from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.changing import succeeded
 
 TYPES = ("DATA", "API", "MENU", "BUTTON", "UI")
@@ -30,11 +30,28 @@ def create_resources_batch(call: Call) -> Answer:
     return succeeded(call)
 
 
+def one_code(call: Call) -> Named:
+    """`code` in the body. The API takes one that no resource can have, such as an empty one."""
+    found = call.body.get("code")
+    if not isinstance(found, str) or len(found) > codes.CODE_MAX:
+        raise malformed("code")
+    return Named("code", [found], "code")
+
+
+def delete_resource(call: Call) -> Answer:
+    """Delete one resource. A code that no resource has is no error."""
+    return _deleted(call, one_code(call))
+
+
 def delete_resources_batch(call: Call) -> Answer:
     """Delete resources of one namespace. A code that no resource has is no error."""
     if call.body.get("codeList") is None and call.body.get("ids") is not None:
         raise Refused(Answer(501))  # no answer of the API shows the id of a resource
-    named, space = codes.code_list(call), codes.namespace(call)
+    return _deleted(call, codes.code_list(call))
+
+
+def _deleted(call: Call, named: Named) -> Answer:
+    space = codes.namespace(call)
     within = f"{space.code}/"
     return codes.delete_each(call, named, space.resources, "resource-deleted", within=within, absent=NO_RESOURCE)
 

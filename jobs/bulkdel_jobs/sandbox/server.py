@@ -294,7 +294,7 @@ class Sandbox:
     def _finish(self, call: Call, answer: Answer, fault: str | None = None) -> web.Response:
         """Count an answer and put it into bytes."""
         self.ledger.answers[fault or str(answer.status_code)] += 1
-        if answer.status_code == _OK and call.switches.success_message == "empty":
+        if answer.status_code == _OK and call.switches.says_nothing:
             answer = replace(answer, message=("", ""))
         english = call.header("lang").lower().startswith("en")
         date = "" if call.switches.no_date else formatdate(time.time() + call.switches.date_offset_s, usegmt=True)

@@ -94,7 +94,8 @@ class SignIn:
             return False
         possible = _readings(call.query) if call.method == "GET" else [call.body]
         texts = (string_to_sign(call.method, call.path, call.headers, each, brand=brand) for each in possible)
-        return any(hmac.compare_digest(sign(secret, text).encode(), signature.encode()) for text in texts)
+        given = _utf_8(signature)
+        return any(hmac.compare_digest(sign(secret, text).encode(), given) for text in texts)
 
 
 _LISTS = ("userIds", "codeList")
@@ -136,4 +137,9 @@ def string_to_sign(
 
 def sign(secret: str, text: str) -> str:
     """base64(HMAC-SHA1(secret, text))."""
-    return base64.b64encode(hmac.new(secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
+    return base64.b64encode(hmac.new(secret.encode(), _utf_8(text), hashlib.sha1).digest()).decode()
+
+
+def _utf_8(text: str) -> bytes:
+    """A text as Node writes it: U+FFFD in the place of half a surrogate pair, which a body and a header may have."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

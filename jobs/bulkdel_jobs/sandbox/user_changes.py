@@ -99,8 +99,9 @@ def _resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = 
 
     def change(number: int) -> None:
         set_status(call, number, RESIGNED)
-        if not call.switches.resign_keeps_access:
+        if not call.switches.resign_keeps_access:  # the API's text: grants, departments, roles, groups and posts
             pool.access.forget(number)
+            pool.change(number, {"departmentIds": [], "mainDepartmentId": None}, call.created_at)
 
     change_each(call, named, numbers.get, change, unknown=unknown)
     return succeeded(call)

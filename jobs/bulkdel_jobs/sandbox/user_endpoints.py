@@ -58,6 +58,21 @@ def get_one(call: Call) -> Answer:
     return Answer(200, shown([pool.user(number, lag_s=switches.lag_s)], parts_in_query(call))[0])
 
 
+def is_there(call: Call) -> Answer:
+    """Say whether a user has one of the ids that are named."""
+    asked = {id_type: call.body[name] for name, id_type in _ASKED.items() if call.body.get(name)}
+    if not asked or not all(isinstance(id_, str) for id_ in asked.values()):
+        raise malformed(", ".join(_ASKED))
+    lag_s = call.switches.lag_s
+    found = (call.pool.find_alive(id_type, id_, lag_s=lag_s) is not None for id_type, id_ in asked.items())
+    return Answer(200, {"exists": not call.switches.blind and any(found)})
+
+
+_ASKED = {"username": "username", "email": "email", "phone": "phone", "externalId": "external_id"}
+"""What is-user-exists may name, in the order of its refusal, each with its id type. What it does with several is not
+documented."""
+
+
 def list_all(call: Call) -> Answer:
     """List existing users, oldest first, page by page; all, or those that a filter lets through (`user_filters`)."""
     options = call.options()

@@ -28,7 +28,7 @@ from bulkdel.cli.job_options import described, find_job, for_completion, is_of, 
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
-from bulkdel.format import printable
+from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.settings import (
@@ -609,8 +609,17 @@ def _add_job_commands(app: App, *, listed: bool) -> None:
 
 
 def _check_text(words: Sequence[str]) -> None:
-    """Refuse a name that is not UTF-8: it cannot be written to the log or printed in a command to type."""
+    """Refuse a name that cannot be written to the log, or printed in a command to type.
+
+    The environment is set by a person, and a name may come from a folder of others.
+    """
     options = [value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)]
+    for word in words:
+        if steers(word):
+            raise UsageError(
+                f"{printable(word)!r}: write it as one line of printable characters. A file with such a name: rename "
+                "it, or make a link to it (ln -s) and name that"
+            )
     for word in (*words, *options):
         try:
             word.encode()
@@ -627,12 +636,10 @@ def _check_folder() -> None:
         folder = os.fsencode(Path.cwd())
     except OSError as error:
         raise UsageError(f"the current folder: {error.strerror}. Change to a folder that exists") from error
-    try:
-        folder.decode()
-    except UnicodeDecodeError:
-        raise UsageError(
-            f"{folder.decode(errors='replace')}: the name of the current folder is not UTF-8. Start from another folder"
-        ) from None
+    name = folder.decode(errors="replace")
+    if name.encode() != folder or steers(name):
+        why = "is not one line of printable characters" if steers(name) else "is not UTF-8"
+        raise UsageError(f"{shown(name)}: the name of the current folder {why}. Start from another folder")
 
 
 def run_app(words: list[str]) -> int:

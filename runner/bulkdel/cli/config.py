@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, quoted, variable_of
+from bulkdel.command_line import ENV_PREFIX, file_variable_of, option_of, quoted, variable_of
 from bulkdel.core.address import address_of
 from bulkdel.errors import UsageError
+from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
 from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings, names_in_variable
@@ -33,6 +34,9 @@ OPTIONS = frozenset(
     for one in fields(settings)
 )
 """Every option of `run`, `plan`, `restore` and `verify`."""
+
+IN_FILES = ("notify",)
+"""Secret options that may be in a file: BULKDEL_NOTIFY_FILE."""
 
 JOB = variable_of("job")
 ARGUMENTS = frozenset({JOB, variable_of("export")})
@@ -83,13 +87,13 @@ class ConfigFile:
 
 
 def secrets_in_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give the command those secret options that are in a file: BULKDEL_NOTIFY_FILE, as containers mount secrets.
+    """Give the command those secret options that are in a file (`IN_FILES`), as containers mount secrets.
 
     It is a source of values for cyclopts, like `ConfigFile`. The system that mounts such a file decides on its mode.
     Raises UsageError; no message quotes the file.
     """
     known = {one.name for one in arguments}
-    for name in sorted(SECRET):
+    for name in IN_FILES:
         variable, path = file_variable_of(name), os.environ.get(file_variable_of(name))
         if path is None or option_of(name) not in known:
             continue
@@ -123,7 +127,7 @@ def tables_of(path: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: not TOML: {error}") from error
+        raise UsageError(f"--config {path}: not TOML: {shown(error)}") from error
     if not isinstance(tables.get("run", {}), dict):
         raise UsageError(f"--config {path}: 'run' is not a table. Write [run], and below it a line for each option")
     return tables
@@ -156,7 +160,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     that no option and no table reads, because a misspelt guard guards nothing.
     """
     own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX) and not _of_event(name)}
-    options = {*map(variable_of, OPTIONS), *map(file_variable_of, SECRET), *ARGUMENTS}
+    options = {*map(variable_of, OPTIONS), *map(file_variable_of, IN_FILES), *ARGUMENTS}
     if not own.keys() - options:
         return tables
     # Only here: it loads every job.

@@ -28,7 +28,7 @@ from bulkdel.export.encoding import UTF_8
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
-from bulkdel.output import has_terminal, result
+from bulkdel.output import has_terminal, result, result_line
 from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
 from bulkdel.safety.preparation import (
@@ -94,7 +94,7 @@ def plan(arguments: RunArguments) -> int:
             result(json.dumps(values if written is None else {**values, **written.to_json()}))
         elif written is not None:
             for line in (*plan_lines(found), *written.lines()):
-                result(line)
+                result_line(line)
         else:
             _show(found)
         if fault is not None:
@@ -109,7 +109,7 @@ async def _shown(step: Callable[[], Plan], reading: ReadingProgress, settings: S
 
 def _show(found: Plan) -> None:
     for line in plan_lines(found):
-        result(line)
+        result_line(line)
     if found.ids == 0:
         result(f"There is nothing to {found.words.verb}.")
     elif found.complete:

@@ -31,7 +31,7 @@ from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Parsed
 from bulkdel.export.reopen import Reopened
-from bulkdel.format import counted
+from bulkdel.format import counted, shown
 from bulkdel.output import say
 
 STDOUT = 1
@@ -101,17 +101,33 @@ def hashing(key: bytes, id_type: IdType) -> Hash:
 
 
 def write_rows(
-    reopened: Reopened, wanted: Mapping[str, str], write: Write, *, csv: bool = False, key: bytes | None = None
+    reopened: Reopened,
+    wanted: Mapping[str, str],
+    write: Write,
+    *,
+    csv: bool = False,
+    key: bytes | None = None,
+    on_terminal: bool = False,
 ) -> Counter[str]:
     """Write a line for every row whose outcome is `wanted` (`kinds_of`); returns how many of each.
 
     csv: as CSV, with a header. key: hash the ids with it, and leave out texts that may quote an id.
+    on_terminal: with escapes in the place of what steers a terminal; a file and a pipe get each text as it is.
     """
     columns = columns_of(reopened, key)
     if csv:
         write(f"{','.join(columns)}\n".encode())
     line = partial(csv_line, columns=columns) if csv else json_line
-    return write_records(reopened, wanted, lambda records: write(b"".join(map(line, records))), key=key)
+
+    def put(records: Iterable[Mapping[str, Any]]) -> None:
+        write(b"".join(map(line, _escaped(records) if on_terminal else records)))
+
+    return write_records(reopened, wanted, put, key=key)
+
+
+def _escaped(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for record in records:
+        yield {name: shown(value) if isinstance(value, str) else value for name, value in record.items()}
 
 
 def columns_of(reopened: Reopened, key: bytes | None) -> list[str]:
@@ -250,7 +266,11 @@ def print_results(
                 tally = write_records(reopened, wanted, table.write, key=key)
             else:
                 output = _packed(out) if out is not None and found == "csv.gz" else _output(out)
-                tally = write_rows(reopened, wanted, stack.enter_context(output), csv=found != "jsonl", key=key)
+                write, seen = (
+                    stack.enter_context(output),
+                    out is None and sys.stdout is not None and sys.stdout.isatty(),
+                )
+                tally = write_rows(reopened, wanted, write, csv=found != "jsonl", key=key, on_terminal=seen)
     except BrokenPipeError:
         return UNREAD
     written = ", ".join(f"{count:,} {name}" for name, count in tally.items() if count)

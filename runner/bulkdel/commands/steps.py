@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from bulkdel.format import shown
 from bulkdel.output import say, stderr_log
 from bulkdel.settings import CommonSettings
 
@@ -43,7 +44,7 @@ async def _rewritten(doing: Callable[[], str]) -> None:
     try:
         while True:
             await asyncio.sleep(FRAME_S)
-            before = doing()[: shutil.get_terminal_size().columns - 1]
+            before = shown(doing())[: shutil.get_terminal_size().columns - 1]
             out.write(f"{CLEAR}{before}")
     finally:
         if before:

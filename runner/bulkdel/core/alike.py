@@ -16,10 +16,17 @@ COUNTRY_CODE_MAX = 3
 
 _NO_DIGIT = re.compile(r"[^0-9]+")
 
-_INTERNATIONAL = re.compile(r"\+[0-9][0-9 ().-]{5,}")
+_PREFIXED = r"00[1-9][0-9 ().-]{8,}|86[ -]?0*1[3-9](?:[ -]?[0-9]){9}"
+"""A phone number with an international prefix in place of the plus, or one of mainland China without it."""
+
+_INTERNATIONAL = re.compile(rf"\(?\+[0-9][0-9 ().-]{{5,}}|{_PREFIXED}")
 """A phone number with its country code, whatever the type of the id."""
 
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+_PREFIXED_LINE = re.compile(rf"\n(?:{_PREFIXED})\n")
+
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 """Characters that cannot be seen, besides those of the category Cf."""
 
 _ODD = ("xn--", "+", ".\n", "-0\n")
@@ -38,17 +45,20 @@ def folded(id_: str) -> str:
 
 def all_folded(ids: Sequence[str]) -> Sequence[str] | None:
     """The folds of many ids, in little time; None when one of them has to be folded by itself."""
-    text = "\n".join(ids).lower() + "\n"
-    if not text.isascii() or any(odd in text for odd in _ODD):
+    text = "\n{}\n".format("\n".join(ids).lower())
+    if not text.isascii() or any(odd in text for odd in _ODD) or _PREFIXED_LINE.search(text):
         return None
-    found = text[:-1].split("\n")
+    found = text[1:-1].split("\n")
     return found if len(found) == len(ids) else None
 
 
 def spellings(id_: str) -> tuple[str, ...]:
-    """The fold of an id of any type; for an international phone number, its forms (`phone_forms`)."""
+    """The fold of an id of any type; for an international phone number, its forms, and those without a trunk zero."""
     text = folded(id_)
-    return phone_forms(text) if _INTERNATIONAL.fullmatch(text) else (text,)
+    if not _INTERNATIONAL.fullmatch(text):
+        return (text,)
+    forms = phone_forms(text)
+    return (*forms, *without_trunk_zero(forms[0]))
 
 
 def normal(id_: str) -> str:
@@ -69,8 +79,25 @@ def phone_forms(id_: str) -> tuple[str, ...]:
     return (digits, *filter(None, shortened))
 
 
+def without_trunk_zero(digits: str) -> tuple[str, ...]:
+    """A number without the zeros after a country code of 1, 2 or 3 digits; nothing for a text that is no number.
+
+    So `+8601380000004` and `+861380000004` may be one number. Only here: a look-up does not compare so.
+    """
+    if "0" not in digits[1 : COUNTRY_CODE_MAX + 1] or not digits.isdecimal():
+        return ()
+    cuts = (cut for cut in range(1, COUNTRY_CODE_MAX + 1) if digits[cut : cut + 1] == "0")
+    parts = ((digits[:cut], digits[cut:].lstrip("0")) for cut in cuts)
+    return tuple(code + rest for code, rest in parts if rest)
+
+
+def is_unseen(char: str) -> bool:
+    """Whether a character cannot be seen: a mark of the format, a selector of a variant, a filler, a blank pattern."""
+    return unicodedata.category(char) == "Cf" or _UNSEEN.match(char) is not None
+
+
 def _without_form(text: str) -> str:
-    seen = "".join(char for char in _UNSEEN.sub("", text) if unicodedata.category(char) != "Cf")
+    seen = "".join(char for char in text if not is_unseen(char))
     # The upper case first: it is the same for a dotless and a dotted i, of which one has no lower case of its own.
     small = unicodedata.normalize("NFKC", seen).upper().casefold().replace("i\u0307", "i")
     return unicodedata.normalize("NFKC", small)

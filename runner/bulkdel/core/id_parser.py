@@ -7,6 +7,7 @@ another matter: see `core.chunk_state`.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import orjson
 
+from bulkdel.core.alike import is_unseen
 from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_type import IdType, misshapen
 from bulkdel.core.table_cells import NOT_TEXT, why_not
@@ -30,6 +32,12 @@ _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 _JOINERS = frozenset({"\u200c", "\u200d"})
 """Format characters (Cf) that change how the letters beside them look. Persian and Indic names have them."""
+
+_JOINED = re.compile(
+    "(?:ARABIC|SYRIAC|NKO|MANDAIC|DEVANAGARI|BENGALI|GURMUKHI|GUJARATI|ORIYA|TAMIL|TELUGU|KANNADA|MALAYALAM|SINHALA"
+    "|KHMER|MYANMAR|BALINESE|JAVANESE|MONGOLIAN) "
+)
+"""The scripts of these letters, as the names of characters begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +65,13 @@ class IdCheck:
         if self.trim:
             id_ = bare
         # Printable text has no forbidden character.
-        if not id_.isprintable() and (unseen := why_not(id_) or self._forbidden(id_)) is not None:
+        if not id_.isprintable() and (wrong := why_not(id_) or _forbidden(id_)) is not None:
+            return wrong
+        if self.visible and not id_.isascii() and (unseen := _unseen(id_)) is not None:
             return unseen
         if id_ != bare:
             return Unusable(Why.SPACES)
         return misshapen(id_, self.id_type, self.others) or id_
-
-    def _forbidden(self, id_: str) -> Unusable | None:
-        """The first character that an id must not contain; None without one."""
-        for char in id_:
-            category = unicodedata.category(char)
-            if char == "\ufeff" or category in _FORBIDDEN:
-                return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
-            if self.visible and category == "Cf" and char not in _JOINERS:
-                return Unusable(Why.INVISIBLE, f"U+{ord(char):04X}")
-        return None
 
     def check_all(self, ids: list[str]) -> list[str | Unusable]:
         """Return what `check` returns for each of `ids`. Raises TypeError when one of them is no string."""
@@ -83,6 +83,27 @@ class IdCheck:
             if in_place and text.translate(None, letters) == ends:
                 return cast("list[str | Unusable]", ids)
         return [self.check(id_) for id_ in ids]
+
+
+def _forbidden(id_: str) -> Unusable | None:
+    """The first character that an id must not contain; None without one."""
+    for char in id_:
+        if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
+            return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
+    return None
+
+
+def _unseen(id_: str) -> Unusable | None:
+    """The first character that cannot be seen; None without one. A joiner counts unless it is between its letters."""
+    for at, char in enumerate(id_):
+        between = char in _JOINERS and 0 < at < len(id_) - 1 and _is_joined(id_[at - 1]) and _is_joined(id_[at + 1])
+        if is_unseen(char) and not between:
+            return Unusable(Why.INVISIBLE, f"U+{ord(char):04X}")
+    return None
+
+
+def _is_joined(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LM" and _JOINED.match(unicodedata.name(char, "")) is not None
 
 
 def shortened(text: str | bytes) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from bulkdel.core.alike import all_folded, folded, normal, spellings
+from bulkdel.core.alike import all_folded, folded, normal, spellings, without_trunk_zero
 from bulkdel.core.bad_rows import Unusable, Why, with_article
 
 SPREADSHEET = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
@@ -56,7 +56,10 @@ class IdType:
 
         Two ids may be one account when the whole form of one is among the forms of the other (`IdSet`).
         """
-        return spellings(id_) if self.forms is None else tuple(map(folded, self.forms(normal(id_))))
+        if self.forms is None:
+            return spellings(id_)
+        found = tuple(map(folded, self.forms(normal(id_))))
+        return (*found, *without_trunk_zero(found[0]))
 
 
 PLAIN = IdType("id")

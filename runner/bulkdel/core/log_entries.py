@@ -457,6 +457,26 @@ def to_json(entry: Entry) -> dict[str, Any]:
             return {"type": _TYPES[type(entry)], **{name: value for name, value in members if value is not None}}
 
 
+_OF_ROWS = frozenset({"skipped", "intent", "outcome", "released", "found"})
+"""Entries about rows. They are many, and only their reports show a text of them."""
+
+_EXACT = frozenset({"table", "source"})
+"""Pinned members that a config file or an option describes: they are compared, and shown with escapes."""
+
+
+def _on_one_line(value: Any) -> Any:
+    """The value with the escape of a line feed in place of each, in all its texts."""
+    match value:
+        case str():
+            return value.replace("\n", "\\n")
+        case list():
+            return [*map(_on_one_line, value)]
+        case dict():
+            return {_on_one_line(name): each if name in _EXACT else _on_one_line(each) for name, each in value.items()}
+        case _:
+            return value
+
+
 def _check_format(data: Mapping[str, Any]) -> None:
     if data["format"] == UNRELEASED:
         raise Unreadable(
@@ -633,13 +653,18 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
 
 
 def from_json(data: Any) -> Entry:
-    """Inverse of `to_json`. Raises Unreadable for an entry that this version does not know completely."""
+    """Inverse of `to_json`. Raises Unreadable for an entry that this version does not know completely.
+
+    Another person may have written the log. So no text of it has a line break, which could fake a line of an output;
+    but the ids and messages of rows are as they were, and so is what a config file describes.
+    """
     try:
-        reader = _READERS[data["type"]]
+        kind = data["type"]
+        reader = _READERS[kind]
     except (KeyError, TypeError) as error:
         raise Unreadable(f"unknown entry {str(data)[:80]!r}: written by a newer bulkdel?") from error
     try:
-        return reader(data)
+        return reader(data if kind in _OF_ROWS else {name: _on_one_line(value) for name, value in data.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
 

@@ -20,7 +20,7 @@ from typing import Any
 from bulkdel.core.change_words import with_origin
 from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.engine.progress import LEVELS, LIMITS, QUEUE_MAX, Event, Level, Snapshot, Speed, limited_by
-from bulkdel.format import lines_shown, span
+from bulkdel.format import shown, span
 from bulkdel.output import LogFormat, stderr_log
 
 INTERVAL_S = 5.0
@@ -123,7 +123,7 @@ class Reporter:
             running = not self._done.wait(FRAME_S)
             for event in self._waiting():
                 if self._has_text:
-                    self._log.write(lines_shown(f"{_now()} {sentence(event)}\n"))
+                    self._log.write(f"{shown(f'{_now()} {sentence(event)}')}\n")
                 else:
                     self._log.put(event.level, event.name, **event.fields)
             if (moment := self._look()) is None:
@@ -135,7 +135,7 @@ class Reporter:
                 due = time.monotonic() + self._interval_s  # one line after a stop of the process, not one an interval
                 if self._has_text:
                     text = progress_text(moment, per_s, left_s, requests_s, self._names)
-                    self._log.write(lines_shown(f"{_now()} {text}\n"))
+                    self._log.write(f"{shown(f'{_now()} {text}')}\n")
                 else:
                     self._log.put("info", "progress", **progress_values(moment, per_s, left_s, requests_s))
 
@@ -152,15 +152,15 @@ class Reporter:
             while running:
                 running = not self._done.wait(FRAME_S)
                 for event in self._waiting():
-                    console.print(lines_shown(sentence(event)), markup=False, highlight=False)
+                    console.print(shown(sentence(event)), markup=False, highlight=False)
                 if (moment := self._look()) is not None:
                     speeds = self._speed.take(moment)
                     if self._asked.is_set():
                         self._asked.clear()
                         text = progress_text(moment, *speeds, self._names)
-                        console.print(lines_shown(text), markup=False, highlight=False)
+                        console.print(shown(text), markup=False, highlight=False)
                     text = bar_text(moment, *speeds, self._names, width=console.width - bar_width - BESIDE_BAR)
-                    progress.update(task, total=moment.rows, completed=moment.settled, description=lines_shown(text))
+                    progress.update(task, total=moment.rows, completed=moment.settled, description=shown(text))
                 progress.refresh()
 
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 
 from bulkdel.checkpoint.index import sqlite_folder
 from bulkdel.errors import FileFailed
+from bulkdel.format import shown
 
 
 @contextmanager
@@ -23,6 +24,6 @@ def temporary_database(schema: str, content: str) -> Iterator[sqlite3.Connection
             yield rows
     except sqlite3.Error as error:
         raise FileFailed(
-            f"{content} cannot be sorted: {error}. Make room in {sqlite_folder()}, or name another folder in "
+            f"{content} cannot be sorted: {shown(error)}. Make room in {sqlite_folder()}, or name another folder in "
             "SQLITE_TMPDIR; then run the same command again."
         ) from error

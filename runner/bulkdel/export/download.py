@@ -229,12 +229,14 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
             sync_directory(copy)
         except OSError as error:
             raise _failed(copy, address, error) from error
-    except Changed as error:
+    except (Changed, Endless) as error:
         # The same command begins anew, with the object as it is then.
         with contextlib.suppress(OSError):
             part.unlink()
             source_of(copy).unlink(missing_ok=True)
         os.close(fd)
+        if isinstance(error, Endless):
+            raise
         if download.encoding:
             raise NotAcceptable(
                 f"{address.shown}: the server sends it compressed (Content-Encoding: {printable(download.encoding)}), "
@@ -263,6 +265,10 @@ def _begun(address: Address, copy: Path, size: int, fetching: Fetching) -> tuple
     return (None, 0) if source.version.differs(_version(address, fetching)) else (source, start)
 
 
+class Endless(NotAcceptable):
+    """An object that does not say its length is longer than there is room for."""
+
+
 class _Download:
     """Reads one object to its end into the file `fd`.
 
@@ -273,6 +279,7 @@ class _Download:
         self._far: FarObject = far_object(address, fetching.reach)
         self._address, self._fd, self._to, self._to_name, self._fetching = address, fd, to, to_name, fetching
         self._done = self._furthest = self._synced = 0
+        self._most = 0  # bytes of an object that does not say its length
         self.source: Source | None = None
         self.encoding = ""  # of the latest response
 
@@ -280,6 +287,7 @@ class _Download:
         """Read it. source, start: what an earlier process has read; the rest goes."""
         self.source = source
         self._cut(start)
+        self._most = start + self._free() // 2
         await asking(self._address, self._fetching, self._rest, lambda: self._furthest, self._words)
         self._sync()
 
@@ -328,14 +336,12 @@ class _Download:
         """Note which version it is, before the first byte is kept."""
         self.source = Source.of(self._address, version)
         try:
-            if version.size is not None:
-                free = shutil.disk_usage(self._to.absolute().parent).free
-                if free < version.size:
-                    raise FileFailed(
-                        f"{self._to}: {self._address.shown} has {amount(version.size)}, and {amount(free)} are free. "
-                        f"It is copied there first; nothing was sent. Make room in {self._to.absolute().parent}, or "
-                        "name another --checkpoint, and run the same command again."
-                    )
+            if version.size is not None and (free := self._free()) < version.size:
+                raise FileFailed(
+                    f"{self._to}: {self._address.shown} has {amount(version.size)}, and {amount(free)} are free. "
+                    f"It is copied there first; nothing was sent. Make room in {self._to.absolute().parent}, or "
+                    "name another --checkpoint, and run the same command again."
+                )
             if self._to_name:
                 self.source.write(self._to)
         except OSError as error:
@@ -345,6 +351,12 @@ class _Download:
         size = self.source.version.size if self.source else None
         if size is not None and self._done + len(part) > size:
             raise self._is_longer()
+        if size is None and self._done + len(part) > self._most:
+            raise Endless(
+                f"{self._address.shown}: the server does not say its length, and it has more than "
+                f"{amount(self._most)}, half of what was free in {self._to.absolute().parent}. Nothing was sent, and "
+                "what was read is removed. Is it the right address? Make room, or copy it yourself and name the copy."
+            )
         try:
             write_all(self._fd, part)
         except OSError as error:
@@ -360,6 +372,12 @@ class _Download:
         except OSError as error:
             raise _failed(self._to, self._address, error) from error
         self._synced = self._done
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._to.absolute().parent).free
+        except OSError as error:
+            raise _failed(self._to, self._address, error) from error
 
     def _cut(self, size: int) -> None:
         """Keep the first `size` bytes of the file."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bulkdel.core.bad_rows import BadGroup, BadRow, MaxInvalid, Why, looks_like
 from bulkdel.core.id_parser import shortened
 from bulkdel.errors import NotAcceptable
+from bulkdel.format import shown
 
 AS_UTF_8 = "Export it as UTF-8, or name its encoding with --encoding."
 
@@ -83,14 +84,15 @@ def refusal(
     line: 1-based, of the decompressed text. byte: 0-based, of the file as stored. text: of the row. private: more of
     the reason, with texts of rows.
     """
-    where = path
+    where = shown(path)
     if line is not None:
         where += f", line {line}"
     if byte is not None:
         where += f", byte {byte}"
-    shown = "" if text is None else f"{shortened(text)!r}: "
+    reason, quoted = shown(reason), "" if text is None else f"{shortened(text)!r}: "
     public = f"{where}: {reason}. {todo}"
-    return ExportRefused(f"{where}: {shown}{reason}{private}. {todo}", public=public, line=line or 0, fault=fault)
+    message = f"{where}: {quoted}{reason}{shown(private)}. {todo}"
+    return ExportRefused(message, public=public, line=line or 0, fault=fault)
 
 
 def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
@@ -130,8 +132,8 @@ def bad_rows_refusal(
     if bad == 1 < rows and on_invalid != "skip":
         end = f"Nothing was sent. {_todo(groups, rows, allowed, on_invalid, protects=protects)}"
         return ExportRefused(
-            f"{path}, {shown(groups[0].first)}. {end}",
-            public=f"{path}, {shown(groups[0].first, public=True)}. {end}",
+            f"{path}, {row_shown(groups[0].first)}. {end}",
+            public=f"{path}, {row_shown(groups[0].first, public=True)}. {end}",
             line=first,
             usable=rows - bad,
             fault=Fault.BAD_ROWS,
@@ -153,7 +155,7 @@ def bad_rows_refusal(
     )
 
 
-def shown(bad: BadRow, *, public: bool = False) -> str:
+def row_shown(bad: BadRow, *, public: bool = False) -> str:
     """One bad row in words: its line, its text (unless it is `public`) and the reason."""
     text = "" if public else f"{bad.text!r}: "
     return f"line {bad.line}: {text}{bad.why.words}"
@@ -163,7 +165,7 @@ def bad_rows_table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
     """The bad rows as a table: how many have each reason, and the first of them."""
     width = max(4, *(len(f"{group.count:,}") for group in groups))
     lines = [f"  {'rows':>{width}}  the first of them"]
-    lines += [f"  {group.count:>{width},}  {shown(group.first, public=public)}" for group in groups]
+    lines += [f"  {group.count:>{width},}  {row_shown(group.first, public=public)}" for group in groups]
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from bulkdel.errors import UsageError
 from bulkdel.export.encoding import UTF_8
 from bulkdel.export.lines import Lines
 from bulkdel.export.refusal import refuse_at_once
+from bulkdel.format import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class ReadOptions:
             try:
                 shape = re.compile(pattern)
             except re.error as error:
-                raise UsageError(f"--id-pattern {pattern}: not a regular expression: {error}. Correct it.") from error
+                raise UsageError(
+                    f"--id-pattern {pattern}: not a regular expression: {shown(error)}. Correct it."
+                ) from error
             id_type = replace(id_type, shape=shape, uniform=None, shape_text=f"--id-pattern {pattern}")
         return IdCheck(id_type, self.id_types, trim=self.trim, visible=self.protects)
 

@@ -26,6 +26,7 @@ from bulkdel.export.file import Export, Hashing
 from bulkdel.export.lines import Lines, decoded, peek, whole_lines
 from bulkdel.export.refusal import Fault, refusal
 from bulkdel.export.rows import Dialect, ReadOptions
+from bulkdel.format import shown
 
 CANDIDATES = ("id", "userId", "user_id")
 """Names that are taken for the id without --id-field, in any case, if exactly one of them is present."""
@@ -181,7 +182,7 @@ class _Place:
     def option(self, column: str = "") -> str:
         """With which the user names the column."""
         if self.protects:
-            return "--exclude " + shlex.quote(f"{self.path}:{column or 'COLUMN'}")
+            return "--exclude " + shown(shlex.quote(f"{self.path}:{column or 'COLUMN'}"))
         return f"--id-field {column}".rstrip()
 
 
@@ -222,8 +223,8 @@ def _guess(names: list[str], place: _Place, what: str, todo: str = "") -> str:
 
 def _no_column(place: _Place, reason: str, names: list[str], todo: str = "", *, twice: str = "") -> NotAcceptable:
     """The refusal for want of a column. Without a header, the names are the texts of a row."""
-    shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
-    private = f"{twice}; there are: {shown}"
+    there = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
+    private = f"{twice}; there are: {there}"
     todo = f"Name one with {place.option()}.{todo}"
     return refusal(place.path, reason, todo, line=place.line, private=private, fault=Fault.COLUMN)
 

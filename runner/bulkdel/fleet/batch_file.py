@@ -302,7 +302,7 @@ def read_batch(path: Path) -> Batch:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. Name the file of the batch, such as night.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from error
+        raise UsageError(f"{path}: not TOML: {shown(error)}") from error
     _check_keys(f"{path}", tables, BATCH_KEYS)
     defaults = _table(tables.get("defaults", {}), f"{path}, [defaults]")
     for name in NOT_DEFAULT:
@@ -365,7 +365,7 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. The key 'from' names it") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: not CSV: {error}") from error
+        raise UsageError(f"{path}: not CSV: {shown(error)}") from error
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from bulkdel.core.batch import PlannedRun
 from bulkdel.core.batch_status import RunStatus
 from bulkdel.fleet.run_log import NOT_STARTED, RUNNING
-from bulkdel.format import lines_shown, span
+from bulkdel.format import shown, span
 from bulkdel.output import LogFormat, SafeStream, stderr_log
 
 FRAME_S = 0.5
@@ -118,8 +118,8 @@ class BatchReporter:
             await asyncio.sleep(self._interval_s)
             values = progress_values(self._runs)
             if self._as_text:
-                lines = [f"{time.strftime('%H:%M:%S')} {_head(values)}", *self._lines()]
-                self._log.write(lines_shown("\n".join(lines) + "\n"))
+                for line in (f"{time.strftime('%H:%M:%S')} {_head(values)}", *self._lines()):
+                    self._log.write(f"{shown(line)}\n")
             else:
                 self._log.put("info", "batch.progress", **values)
 
@@ -130,10 +130,11 @@ class BatchReporter:
 
         file: SafeStream = self._log
         console = Console(file=file, force_terminal=True)  # type: ignore[arg-type]  # a TextIOBase is a file
-        with Live(console=console, auto_refresh=False, transient=True) as shown:
+        with Live(console=console, auto_refresh=False, transient=True) as table:
             while True:
                 lines = [_head(progress_values(self._runs)), *self._lines()[: max(1, console.height - 3)]]
-                shown.update(Text(lines_shown("\n".join(lines)), overflow="ellipsis", no_wrap=True), refresh=True)
+                text = Text("\n".join(map(shown, lines)), overflow="ellipsis", no_wrap=True)
+                table.update(text, refresh=True)
                 await asyncio.sleep(FRAME_S)
 
     def _lines(self) -> list[str]:

@@ -127,22 +127,26 @@ def _remove_left_over(path: Path) -> None:
 
 @dataclass(slots=True)
 class _Open:
-    """One open connection. deadline: ends it."""
+    """One open connection. deadline: ends it. asked: whether its request is there."""
 
     socket: socket.socket
     deadline: asyncio.TimerHandle | None = None
+    asked: bool = False
 
 
 class Connections:
     """Takes the connections of a listening socket, each for one request.
 
     most: how many are open at once. `settings` counts their descriptors. busy: the answer to the next one.
+    give_way: before that, the oldest one ends of which the request is not there yet. So a probe is answered while
+    others open connections and ask nothing. It takes `asked` for each request.
     """
 
-    def __init__(self, listening: socket.socket, *, most: int, busy: bytes) -> None:
+    def __init__(self, listening: socket.socket, *, most: int, busy: bytes, give_way: bool = False) -> None:
         self._listening = listening
         self._most = most
         self._busy = busy
+        self._give_way = give_way
         self._open: dict[asyncio.Transport, _Open] = {}
 
     async def take(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
@@ -159,12 +163,28 @@ class Connections:
                 continue
             # The transport closes the socket once the last byte has left, or when it is aborted.
             self._open = {transport: each for transport, each in self._open.items() if each.socket.fileno() != -1}
-            if len(self._open) >= self._most:
+            if len(self._open) >= self._most and not self._has_ended_one():
                 _answer_busy(taken, self._busy)
                 continue
             transport, _ = await loop.connect_accepted_socket(make, taken)
             self._open[transport] = _Open(taken)
             self.limit(transport, REQUEST_S)
+
+    def _has_ended_one(self) -> bool:
+        silent = (transport for transport, each in self._open.items() if not each.asked) if self._give_way else iter(())
+        oldest = next(silent, None)
+        if oldest is None:
+            return False
+        self.limit(oldest, None)
+        oldest.abort()
+        del self._open[oldest]
+        return True
+
+    def asked(self, transport: asyncio.BaseTransport | None, answer_s: float) -> None:
+        """The request of a connection is there. answer_s: until its answer has to be taken."""
+        if (found := self._open.get(cast("asyncio.Transport", transport))) is not None:
+            found.asked = True
+        self.limit(transport, answer_s)
 
     def limit(self, transport: asyncio.BaseTransport | None, seconds: float | None) -> None:
         """End a connection after so many seconds from now, instead of the earlier limit. None: no limit."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from bulkdel.errors import UsageError
 
@@ -19,8 +20,18 @@ _QUERY = re.compile(r"(?<=\w)\?\S*")
 ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 """obstore reads these variables only while it is given no options of the client."""
 
-NO_PROXY = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": "*,0.0.0.0/0,::/0"}
-"""Without --proxy: obstore would use one that the environment names, and has no other way to say no."""
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that is not there. Without --proxy, obstore would use one that the environment names."""
+
+ANY_HOST = "*,0.0.0.0/0,::/0"
+"""The hosts that are reached without the proxy: all of them."""
+
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+OF_CREDENTIALS = ("AWS_ENDPOINT_URL_STS", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_METADATA_ENDPOINT")
+"""The variables that say where a store is which speaks like S3, and where credentials come from."""
+
+INSTANCE = ("169.254.0.0/16", "fd00:ec2::/32", "sts.amazonaws.com")
+"""Where a machine and a container of Amazon get credentials, besides the service of their region."""
 
 FOUND_BY_OBSTORE = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE")
 """With one of these, botocore is not asked."""
@@ -50,7 +61,7 @@ def open_bucket(
     client: Any = {
         **limits,
         "allow_http": os.environ.get(ALLOW_HTTP[scheme], "").lower() in {"1", "true"},
-        **({"proxy_url": proxy} if proxy is not None else NO_PROXY),
+        **({"proxy_url": proxy} if proxy is not None else _only(_hosts(scheme, os.environ))),
         **({} if pem is None else {"root_certificate": pem}),
     }
     once = cast("Any", {"max_retries": 0, "retry_timeout": limits["connect_timeout"]})
@@ -58,6 +69,23 @@ def open_bucket(
         return from_url(url, client_options=client, retry_config=once, **(_by_botocore() if scheme == "s3" else {}))
     except (BaseError, ValueError) as error:
         raise UsageError(f"{url}: cannot be used: {words_of(error)}") from None
+
+
+def _only(hosts: str) -> dict[str, str]:
+    return {"proxy_url": NOWHERE, "proxy_excludes": hosts}
+
+
+def _hosts(scheme: str, environ: Mapping[str, str]) -> str:
+    """The hosts that obstore may reach. It follows redirects, and sends a session token of S3 to any host.
+
+    A store of one's own has one host, and no reason to send a request to another. Amazon sends it to another region.
+    """
+    own = [environ[name] for name in ENDPOINTS if environ.get(name)]
+    if scheme != "s3" or not own:
+        return ANY_HOST
+    named = [urlsplit(url).hostname for url in (*own, *(environ.get(name, "") for name in OF_CREDENTIALS))]
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return ",".join([*filter(None, named), *INSTANCE, f"sts.{region}.amazonaws.com"])
 
 
 def words_of(error: Exception) -> str:

@@ -51,10 +51,10 @@ COMMAND_MAX = 200
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 OPEN_MAX = 32
-"""Connections that are open at once. The next one is answered 503."""
+"""Connections that are open at once. For the next one the oldest ends that has not asked yet."""
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-"""The answer when too many connections are open."""
+"""The answer when all of them have asked."""
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -99,7 +99,7 @@ async def serving_page(address: ListenAddress, token: str | None, run: SeenRun) 
     """
     listener = listen(address)
     try:
-        connections = Connections(listener.socket, most=OPEN_MAX, busy=BUSY)
+        connections = Connections(listener.socket, most=OPEN_MAX, busy=BUSY, give_way=True)
         page = _Page(listener.address, token, run, connections)
         runner = web.AppRunner(page.app, access_log=None, logger=_silent_logger(), **LIMITS)
         await runner.setup()
@@ -155,7 +155,7 @@ class _Page:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse a request or answer it, in bounded time. A connection carries one request."""
-        self._connections.limit(request.transport, ANSWER_S)
+        self._connections.asked(request.transport, ANSWER_S)
         try:
             signed_in = await self._sign_ins.proof(
                 request.headers.get("Authorization", ""), request.cookies.get(self._cookie, "")

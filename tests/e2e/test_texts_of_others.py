@@ -1,0 +1,97 @@
+"""Texts that others wrote, through the real command: none of them steers the terminal, and none fakes a line."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bulkdel.core.log_entries import Entry, Session
+from tests import recorded
+from tests.harness import bulkdel, case, finish, start
+from tests.restserver import Answer, Api, Asked, served
+
+FAKE = "  To go on:\n  bulkdel batch run evil.toml"
+HOSTILE = f"a\x1b[2J\r\n{FAKE}\u2028\x85\u202e\x9b"
+KEYS = {"GENAUTH_ACCESS_KEY_ID": "k", "GENAUTH_ACCESS_KEY_SECRET": "s" * 32}
+
+
+def harmless(*texts: str) -> bool:
+    """Whether nothing in an output steers a terminal, and no line of it is the faked one."""
+    text = "".join(texts)
+    plain = all(char.isprintable() or char == "\n" for char in text)
+    return plain and "evil" in text and not any(line in FAKE.splitlines() for line in text.splitlines())
+
+
+@dataclass
+class Refusing(Api):
+    """A server that refuses every sign-in, in words of its own."""
+
+    def answer(self, asked: Asked) -> Answer:
+        return 200, {"statusCode": 403, "message": f"{HOSTILE}{asked.path}", "requestId": HOSTILE}
+
+
+def test_a_name_that_is_no_line_is_refused(tmp_path: Path) -> None:
+    """It could not be typed again. A folder may be full of such names, and a shell completes them."""
+    named, folder = tmp_path / f"{HOSTILE.replace('/', '')}.jsonl", tmp_path / f"{HOSTILE}folder"
+    named.write_text('"1"\n')
+    folder.mkdir()
+    ran = bulkdel("plan", "delete-users", named.name, cwd=tmp_path, env={})
+    assert (ran.code, "write it as one line of printable characters" in ran.err) == (2, True), ran
+    assert harmless(ran.out, ran.err), ran
+    ran = bulkdel("plan", "delete-users", named, cwd=folder, env={})
+    assert ran.code == 2
+    (tmp_path / "plain.jsonl").write_text('"1"\n')
+    ran = bulkdel("plan", "delete-users", "../plain.jsonl", cwd=folder, env={})
+    assert (ran.code, "the name of the current folder" in ran.err) == (2, True), ran
+    assert harmless(ran.out, ran.err), ran
+
+
+def test_a_heading_and_a_server(tmp_path: Path) -> None:
+    quoted = f'"{HOSTILE}"'
+    (tmp_path / "twice.csv").write_text(f"{quoted},{quoted},userId\n1,2,3\n", newline="")
+    ran = bulkdel("plan", "delete-users", "twice.csv", "--id-field", "userId", cwd=tmp_path, env={})
+    assert (ran.code, "the same header twice" in ran.err) == (3, True), ran
+    assert harmless(ran.out, ran.err), ran
+    (tmp_path / "ids.jsonl").write_text(f'"{"a" * 24}"\n')
+    with served(Refusing()) as server:
+        ran = bulkdel("plan", "delete-users", "ids.jsonl", "--host", server.url, cwd=tmp_path, env=KEYS)
+    assert ran.code == 4, ran
+    assert harmless(ran.out, ran.err), ran
+
+
+def test_a_log(tmp_path: Path) -> None:
+    header = recorded.header(100)
+    pinned = {"job": "delete-users", "host": HOSTILE, "pool": HOSTILE, "id_type": "user_id", "sha256": HOSTILE}
+    header = replace(header, export_path=HOSTILE, pinned=pinned, noun=HOSTILE, excluded={"0" * 64: HOSTILE})
+    facts = {"cwd": HOSTILE, "note": HOSTILE, "user": HOSTILE, "machine": HOSTILE, "command": HOSTILE}
+    stop = {"why": HOSTILE, "exit": 4, "backup": HOSTILE, "memberships": HOSTILE}
+    commits: list[list[Entry]] = [
+        [header],
+        [Session("start", recorded.AT, "", facts | stop)],
+        [Session("stop", recorded.AT, "", stop)],
+    ]
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(recorded.lines_of(commits)))
+    restoring = ("restore", log, "--passwords", "none", "--host", "http://127.0.0.1:9")
+    for words in (("results", log), ("verify", log), restoring, ("status", log, "--audit")):
+        ran = bulkdel(*words, cwd=tmp_path, env=KEYS)
+        assert harmless(ran.out, ran.err), ran
+        assert "Traceback" not in ran.err
+
+
+def test_results_on_a_terminal(tmp_path: Path) -> None:
+    """A file gets each id as it is; a terminal gets the escape."""
+    names = [f"user{number}" for number in range(5)] + ["u\u202eser"]
+    with case(tmp_path, names, id_type="username", options=("--rate", 0, "--id-type", "username")) as it:
+        assert it.run().code == 0
+        words = ("results", it.log)
+        assert "u\u202eser" in bulkdel(*words).out
+        ours, theirs = os.openpty()
+        for more in ((), ("--format", "csv")):
+            process = start(*words, *more, stdout=theirs)
+            assert finish(process).code == 0
+            seen = os.read(ours, 1 << 16).decode()
+            assert ("user4" in seen, "\u202e" in seen, "u202eser" in seen) == (True, False, True), seen
+        os.close(theirs)
+        os.close(ours)
