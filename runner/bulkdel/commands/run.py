@@ -35,7 +35,6 @@ from bulkdel.format import counted, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
-from bulkdel.live.keys import Keyboard
 from bulkdel.live.page.run_on_page import on_page
 from bulkdel.live.sources import steerable
 from bulkdel.live.status import LiveStatus
@@ -85,10 +84,9 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
             opened.drain(signum)
         return opened.sending
 
-    keyboard = Keyboard.of_stdin()
-    with Signals(keyboard.restore if keyboard is not None else None) as signals:
+    with Signals() as signals:
         ended = run_loop(
-            _run(opened, arguments, reporter, notices, keyboard),
+            _run(opened, arguments, reporter, notices),
             signals,
             lambda: None if reporter.ask() else opened.doing,
             drain,
@@ -98,9 +96,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
         return ended
 
 
-async def _run(
-    opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, keyboard: Keyboard | None
-) -> Summary:
+async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices) -> Summary:
     async with opened, on_page(opened, arguments) as page:
         try:
             async with showing(lambda: opened.doing, arguments.settings):
@@ -119,7 +115,7 @@ async def _run(
             await _confirm(opened, plan)
         status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
         page.planned(status, steering)
-        async with steerable(opened, plan, status, steering, keyboard):
+        async with steerable(opened, plan, status, steering):
             with reporter.running(), notices.watching(opened.snapshot, reporter.event):
                 async for event in opened.start():
                     reporter.event(event)
