@@ -42,7 +42,7 @@ from bulkdel.live.steering import Steering
 from bulkdel.output import say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
-from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due
+from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
@@ -162,13 +162,14 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     check_sample(plan)
     where = "from" if plan.arguments.job.target_state.absence_reaches else "in"
     up_to = "Up to " if plan.guards else ""
-    say(f"\n{up_to}{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
-    asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
+    ids = counted(plan.remaining, "id") + ("" if plan.remaining == plan.ids else f", which remain of {plan.ids:,},")
+    say(f"\n{up_to}{ids} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
+    asked = {"number of ids": str(plan.remaining), "name of the host, which the config protects": word}
     for noun, wanted in asked.items():
         if wanted is not None and (typed := await line_typed(noun, wanted)) != wanted:
             raise NotConfirmed(
-                f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question:\n"
-                f"  {plan.confirming_line}"
+                f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question"
+                f"{of_all_ids(plan)}:\n  {plan.confirming_line}"
             )
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
 

@@ -605,6 +605,7 @@ def sample_trouble(plan: Plan) -> str | None:
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
-        f"{commas}Is it the right pool, id type and column? {plan.words.nothing}. If they are meant to be gone "
-        f"already, go on with:\n  {plan.line.plus('--allow-absent')}"
+        f"{commas}{plan.words.nothing}. Check first: the export, its column (--id-field), the id type (--id-type), "
+        "and whether the key is one of the pool that you mean. Look for one of these ids in that pool. Only when they "
+        "are meant to be gone already, add --allow-absent"
     )
