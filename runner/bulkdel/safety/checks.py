@@ -1,13 +1,15 @@
 """The checks of a run before anything is sent.
 
 Two refusals are elsewhere: of the content of an export (`export.refusal`) and for want of a confirmation
-(`safety.confirmation`). Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4.
+(`safety.confirmation`). Nothing here sends, or leaves a file. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4,
+FileFailed exit 5.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,7 +28,7 @@ from bulkdel.core.pace import Wish
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
-from bulkdel.errors import Halted, NotAcceptable, TooLate, UsageError
+from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.format import counted, located, printable, until_words
@@ -74,11 +76,11 @@ def check_arguments(arguments: RunArguments) -> None:
     if arguments.settings.encoding is not None:
         encoding_named(arguments.settings.encoding)
     _check_records(arguments)
-    _check_folder(arguments.checkpoint)
+    check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
     if arguments.settings.archive is not None:
-        _check_folder(store_path(arguments.settings.archive), "--archive")
-    if in_store(arguments.settings.backup):
-        _check_folder(arguments.settings.backup, "--backup")
+        check_folder(store_path(arguments.settings.archive), "--archive")
+    if arguments.settings.backup is not None:
+        check_folder(arguments.settings.backup, "--backup")
     _check_copy(arguments)
 
 
@@ -117,16 +119,25 @@ def _check_copy(arguments: RunArguments) -> None:
         )
 
 
-def _check_folder(log: Path, store_option: str = "--store") -> None:
-    """Refuse a folder that does not exist. A share that is not mounted must not become a folder of this machine."""
-    folder, option = log.absolute().parent, "--checkpoint"
-    if in_store(log):
-        if log.scheme != "file":
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a file or store of the run whose folder does not exist, or takes no file. It is tried, and nothing is left.
+
+    A share that is not mounted must not become a folder of this machine. An object store is not tried: nothing that is
+    written to it is removed. Raises UsageError, and FileFailed.
+    """
+    folder = path.absolute().parent
+    if in_store(path):
+        if path.scheme != "file":
             return
-        folder, option = log.directory.parent, store_option
-    with suppress(PermissionError):  # opening the file gives the reason
+        folder = path.directory.parent
+    with suppress(PermissionError):  # the try gives the reason
         if not folder.is_dir():
-            raise UsageError(f"{option} {log}: the folder {folder} does not exist; make it first")
+            raise UsageError(f"{option} {path}: the folder {folder} does not exist; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileFailed(f"{option} {path}: the folder {folder} takes no file: {error.strerror}. Nothing was sent") from error
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:

@@ -49,6 +49,7 @@ from bulkdel.safety.checks import (
     OTHERWISE,
     check_backup,
     check_excluded,
+    check_folder,
     check_guards,
     check_log_user,
     check_look_ups,
@@ -156,6 +157,8 @@ def prepare(
             arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, again=again
         )
         check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
+        if export.preflight is not None and export.invalid_to is not None:
+            check_folder(export.invalid_to, "--on-invalid skip")
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
             check_look_ups(arguments, target, id_type)
