@@ -32,12 +32,12 @@ from bulkdel.output import has_terminal, result
 from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
 from bulkdel.safety.preparation import (
+    Asking,
     ReadingProgress,
     find_target,
     prepare,
     read_again,
     reads_again,
-    signing_in,
     with_sample_check,
 )
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
@@ -82,9 +82,8 @@ def plan(arguments: RunArguments) -> int:
             step = partial(prepare, arguments, target, log, stack, reading, now=now, rng=rng)
             found = run_loop(_shown(step, reading, arguments.settings), signals)
         if found.target.key is not None and found.ids and not found.complete:
-            found = run_loop(
-                with_sample_check(found, connect=connect_in(arguments.environ)), signals, lambda: signing_in(found)
-            )
+            asking = Asking(found)
+            found = run_loop(_asked(found, asking, arguments), signals, lambda: asking.text)
             if reads_again(found):
                 found = run_loop(_shown(partial(read_again, found, reading), reading, arguments.settings), signals)
         values = plan_values(found)
@@ -100,6 +99,11 @@ def plan(arguments: RunArguments) -> int:
         if fault is not None:
             raise fault
         return 0
+
+
+async def _asked(found: Plan, asking: Asking, arguments: RunArguments) -> Plan:
+    async with showing(lambda: asking.text, arguments.settings):
+        return await with_sample_check(found, asking, connect=connect_in(arguments.environ))
 
 
 async def _shown(step: Callable[[], Plan], reading: ReadingProgress, settings: Settings) -> Plan:

@@ -33,7 +33,7 @@ from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import recognise
 from bulkdel.export.stored_copy import fetch_copy
-from bulkdel.http.client import Connect, WorkerStatus, connect
+from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
@@ -425,13 +425,27 @@ def _command(why: str, line: CommandLine) -> Words:
     return Words(f"{why}\n  {line}", "")
 
 
-def signing_in(plan: Plan) -> str:
-    """The step of `with_sample_check` in words."""
-    return f"signing in and looking up {len(plan.sample):,} of the ids as a sample"
+class Asking:
+    """The progress of `with_sample_check`. Another thread may read it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._step = f"signing in and looking up {len(plan.sample):,} of the ids as a sample"
+        self._client: Client | None = None
+
+    def begin(self, client: Client) -> None:
+        """Take the way to the server, once it is open."""
+        self._client = client
+
+    @property
+    def text(self) -> str:
+        """The current step in words, and whether it waits for the API."""
+        unanswered = self._client.unanswered if self._client is not None else ""
+        return f"{self._step}; {unanswered}" if unanswered else self._step
 
 
 async def with_sample_check(
     plan: Plan,
+    asking: Asking,
     *,
     connect: Connect = connect,
     wall: Callable[[], float] = time.time,
@@ -440,19 +454,21 @@ async def with_sample_check(
     """Sign in, look up the sample, and add the result.
 
     From now on the ids of the key's own user are protected, and those of an administrator that the pool keeps.
-    A resume has no sample: it was looked up before the first id was sent. Raises Halted when the sign-in or a look-up
-    fails, and NotAcceptable for a protected pool or another pool than that of the log.
+    A resume has no sample: it was looked up before the first id was sent. An API that does not respond is asked again
+    for --patience. Raises Halted after that, and when a sign-in or a look-up is refused; NotAcceptable for a protected
+    pool or another pool than that of the log.
     """
     target, done = plan.target, plan.words.done
     found: dict[str, Account] = {}
     owner: list[str] = []
     unproven = 0
     async with connect(target, plan.arguments.settings, pool=None) as client:
+        asking.begin(client)
         auth = client.auth
         await auth.ensure()
         # As complete as the copies will be: what the API leaves out of them is seen before anything is deleted.
         full = plan.arguments.settings.backup is not None
-        lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance)
+        lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance, patient=True)
         for user in auth.users:
             known = await lookup.owner(user, WorkerStatus())
             if known is None:
