@@ -5,6 +5,7 @@ Every message names the fault, its place (file and line) and the next step.
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 
@@ -68,6 +69,22 @@ class FileFailed(BulkdelError):
     """A file of the run could not be written. After the first failure no request is sent (fail-stop)."""
 
     exit_code = 5
+
+
+SHORT_OF_MEMORY = (
+    "the system gives this process no more memory, or a library of it cannot be loaded. What was sent is in the "
+    "checkpoint. Allow more memory, then run the same command again"
+)
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what has led to it, is a want of memory. A library that cannot be mapped is an ImportError."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MemoryError | ImportError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def trace_of(error: BaseException) -> str:

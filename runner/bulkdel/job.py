@@ -425,6 +425,7 @@ class Job(Protocol):
     in_common: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
         the export that have it in common are sent together.
     memberships: the requests that read groups and roles with their members; None when the API has none of its users.
+    request: its request in words, and where a user may have written it wrongly; empty when no user writes it.
     """
 
     contract: int
@@ -445,6 +446,7 @@ class Job(Protocol):
     look_up_requests: int = 1
     in_common: Callable[[Record], object] | None = None
     memberships: Memberships | None = None
+    request: str = ""
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table
         """The job as its table of the config file describes it. Raises UsageError. Called before anything else."""

@@ -435,7 +435,9 @@ def refuse_differences(
 
 
 def _compared(parameter: Any) -> Any:
-    """What must be the same of a parameter. Of a file it is the content: its path is only a hint."""
+    """What must be the same of a parameter. Of a file it is the content: its path is only a hint. A list is a set."""
+    if isinstance(parameter, list):
+        return sorted(set(parameter))
     return f"a file with SHA-256 {parameter['sha256']}" if isinstance(parameter, dict) else parameter
 
 

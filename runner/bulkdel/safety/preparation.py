@@ -33,6 +33,7 @@ from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import recognise
 from bulkdel.export.stored_copy import fetch_copy
+from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
@@ -68,7 +69,7 @@ from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
-from bulkdel.settings import SPOOLED, Settings
+from bulkdel.settings import LOG, SPOOLED, Settings
 from bulkdel.store.far_object import Reach
 from bulkdel.store_path import beside, in_store
 
@@ -220,7 +221,7 @@ def _check_pinned(plan: Plan, log: Progress) -> None:
     arguments = plan.arguments
     before = {**log.header.pinned, "parameters": log.header.parameters}
     now_pinned = {**plan.pinned(), "parameters": plan.parameters}
-    otherwise = OTHERWISE if arguments.undoes is None else _begun_otherwise(arguments.undoes)
+    otherwise = _begun_otherwise(arguments.undoes) if arguments.undoes is not None else _anew(plan, log)
     refuse_differences(before, now_pinned, arguments.checkpoint, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)
 
@@ -288,6 +289,18 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
         encoding=None if settings.encoding is None else encoding_named(settings.encoding),
         sheet=settings.sheet,
     )
+
+
+def _anew(plan: Plan, log: Progress) -> str:
+    """What to do about a run that differs from that of the log. Without any outcome it may be begun anew."""
+    path = plan.checkpoint
+    if log.outcomes or in_store(path):
+        return OTHERWISE
+    names = (path.with_name(f"{path.name.removesuffix(LOG)}.anew{number}{LOG}") for number in ("", *range(2, 100)))
+    line = plan.line.plus("--checkpoint", next((name for name in names if not os.path.lexists(name)), path))
+    doubts = log.in_doubt.size
+    sent = f" {counted(doubts, 'id was', 'ids were')} sent without an outcome; a new run does not know them." if doubts else ""
+    return f"{OTHERWISE} No row of that run has an outcome, so it may be begun anew, with a log of its own:\n  {line}{sent}"
 
 
 def _begun_otherwise(undoes: Undone) -> str:

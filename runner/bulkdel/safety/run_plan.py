@@ -419,6 +419,13 @@ class Plan:
             }
         )
 
+    @property
+    def to_check(self) -> str:
+        """What to check when the API refuses ids one after the other: the request, and why not the ids."""
+        found, asked = len(self.server.found), self.server.asked
+        there = f"Look-ups have found {found:,} of {asked:,} sampled ids. " if found else ""
+        return f"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}"
+
     def excluded_files(self) -> dict[str, str]:
         """The path of each exclude file by its key, as the log keeps it."""
         return {file.key: located(file.path) for file in self.excluded}
