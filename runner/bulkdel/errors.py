@@ -78,7 +78,7 @@ SHORT_OF_MEMORY = (
 
 
 def is_short_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what has led to it, is a want of memory. A library that cannot be mapped is an ImportError."""
+    """Whether an error, or what has led to it, is a want of memory. An ImportError may be: a library was not mapped."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, MemoryError | ImportError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):

@@ -76,7 +76,9 @@ def test_wrong_pool(tmp_path: Path) -> None:
     """None of the sampled ids exist: exit 4, and no deletion was even tried. No command is printed that goes on."""
     with case(tmp_path, IDS, users=user_ids(500, seed=99)) as it:
         confirmed = it.run()
-        planned = bulkdel("plan", *(arg for arg in it.args[1:] if arg not in {"--json", "--confirm", it.ids, "--pool", POOL}))
+        planned = bulkdel(
+            "plan", *(arg for arg in it.args[1:] if arg not in {"--json", "--confirm", it.ids, "--pool", POOL})
+        )
         for ran in (confirmed, planned):
             assert ran.code == 4
             assert "0 of 200 sampled ids exist" in ran.err

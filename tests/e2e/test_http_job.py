@@ -421,7 +421,9 @@ def test_a_misspelt_path_is_named_and_the_run_begins_anew_with_the_right_one(
     right, it.text = it.text, misspelt(it.text)
     halted = it.run("run", *IDS)
     assert (halted.code, forum.effects.total()) == (4, 0), halted
-    assert "Look-ups have found 24 of 24 sampled ids. Check the request first: DELETE /api/v1/member/{id} (" in halted.err
+    assert (
+        "Look-ups have found 24 of 24 sampled ids. Check the request first: DELETE /api/v1/member/{id} (" in halted.err
+    )
     assert "base and path of [http] in the config file)" in halted.err
     it.text = right
     refused = it.run("run", *IDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_a_retry_after_beyond_patience(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [TOKEN_PATH, LOOKUP_PATH])
 def test_an_api_that_is_down_when_a_run_begins_is_waited_for(path: str, tmp_path: Path) -> None:
     """At the sign-in, and at the first look-ups: the same patience as later, and the run says what it waits for."""
-    down = {"share_503": 1.0, "fault_style": "http", "fault_paths": frozenset({path})}
+    down: dict[str, Any] = {"share_503": 1.0, "fault_style": "http", "fault_paths": frozenset({path})}
     with case(tmp_path, IDS[:100], **down) as it:
         process = it.start("--progress-every", "1s")
         told = told_after(process, "the API does not respond .HTTP 503.; waiting for it, for", signum=None)
@@ -41,7 +42,7 @@ def test_an_api_that_stays_down_when_a_run_begins_halts_it(tmp_path: Path) -> No
     with case(tmp_path, IDS[:100], share_503=1.0, fault_style="http", fault_paths=frozenset({LOOKUP_PATH})) as it:
         ran = it.run("--patience", "2s")
         assert (ran.code, it.served.pool.deleted, it.log.exists()) == (4, 0, False)
-        assert "no useful response for 2 s (--patience); the last failure: HTTP 503" in ran.err
+        assert "signed in, but looking up a sample of the ids failed (HTTP 503" in ran.err
 
 
 def test_too_many_refused(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class SignIn:
     `secrets` a response may quote, and what the user should `check` when the server refuses.
 
     It ends after patience_s, from the first one on: the API may be down when a run begins. Answers that are neither a
-    token nor a failure of the server most likely mean a wrong address: the first sign-in ends after ATTEMPTS_MAX of them.
+    token nor a failure of the server most likely mean a wrong address: ATTEMPTS_MAX of them end the first sign-in.
     clock: monotonic. now: epoch seconds. chance: 0 to 1.
     """
 
@@ -144,7 +144,8 @@ class SignIn:
             if waited_s + wait_s > self.patience_s:
                 raise Halted(
                     f"sign-in: no response for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
-                    f"{wait_s:.0f} s is beyond --patience {self.patience_s:.0f} s. Check --host, or run again later"
+                    f"{wait_s:.0f} s is beyond the patience of {self.patience_s:.0f} s (--patience). Check --host, or "
+                    "run again later"
                 )
             if decision.next_step is NextStep.THROTTLED:
                 self.rate_limiter.pause(wait_s)  # all requests; the next acquire waits for it

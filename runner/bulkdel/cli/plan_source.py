@@ -39,8 +39,8 @@ def check_job(plan: PlanFile | None, job: Job | None, environ: Mapping[str, str]
     """Refuse another job than that of the plan: it has other options. Raises UsageError."""
     if plan is not None and (named := environ.get(JOB, plan.names[0])) != plan.names[0]:
         raise UsageError(
-            f"{plan.path}: its job is {shown(plan.names[0])}, and {JOB} is {shown(named)}. Nothing was sent. Unset {JOB}, "
-            "or name the plan of that job"
+            f"{plan.path}: its job is {shown(plan.names[0])}, and {JOB} is {shown(named)}. Nothing was sent. Unset "
+            f"{JOB}, or name the plan of that job"
         )
     if plan is not None and job is not None and job.name != plan.names[0]:
         raise UsageError(

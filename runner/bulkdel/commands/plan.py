@@ -315,7 +315,9 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "sample": _sample_values(plan) if server.asked else None,
         "notes": [{"note": note.name, **note.facts} for note in _notes(plan)],
         "trouble": [name for name, is_so in trouble.items() if is_so],
-        "command": None if plan.ids == 0 or plan.complete or settings.sandbox or refused else plan.confirming_line.words,
+        "command": None
+        if plan.ids == 0 or plan.complete or settings.sandbox or refused
+        else plan.confirming_line.words,
     }
 
 

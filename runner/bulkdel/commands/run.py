@@ -261,13 +261,6 @@ def _print_next_commands(plan: Plan, ended: Summary) -> None:
     if complete:
         report = CommandLine("report", path)
         say(f"To write a report:\n  {report}", "to_report", command=report.words)
-    if _can_be_restored(plan, ended):
-        undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
-        say(
-            f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}",
-            "to_restore",
-            command=undo.words,
-        )
     if not complete:
         now = datetime.now(UTC)
         stop = ended.progress.stop
@@ -281,6 +274,14 @@ def _print_next_commands(plan: Plan, ended: Summary) -> None:
             command=going.words,
         )
         _say_left_out(plan.arguments)
+    if _can_be_restored(plan, ended):
+        undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
+        undo = undo.plus_given(dict(plan.arguments.job.undo_options(None))).plus("--plan")
+        say(
+            f"To see what a restore brings back of what was {plan.words.done}, and how to begin it:\n  {undo}",
+            "to_restore",
+            command=undo.words,
+        )
 
 
 def _say_left_out(arguments: RunArguments) -> None:

@@ -105,9 +105,7 @@ def planned_run(
     wanted: the options of the run, and its export. values: of the plan. exit_code, error: how the process of the plan
         has ended.
     """
-    ended = PlannedRun(
-        name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING
-    )
+    ended = PlannedRun(name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING)
     if not values:
         return ended
     found = PlannedRun(name, values, *_trouble(wanted, values))

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from bulkdel.core.outcome import NOTHING_SAID, Detail
 
-
 SERVER_FAILS = 500
 """From this HTTP status on it is the server that fails."""
 
@@ -115,7 +114,8 @@ def is_outage(fault: str, decision: Decision) -> bool:
 
     fault: of the response, as `fault_of` says. An API may say a status such as 503 in its body.
     """
-    return bool(fault) or (decision.detail.code is not None and decision.detail.code >= SERVER_FAILS)
+    code = decision.detail.code
+    return bool(fault) or (isinstance(code, int) and code >= SERVER_FAILS)
 
 
 class Verdict(enum.Enum):

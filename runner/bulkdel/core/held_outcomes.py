@@ -25,9 +25,7 @@ WRONG_REQUEST = "Is it the right host, path, id type and column? If these ids re
 class HeldOutcomes:
     """The outcomes of a run that are held back. halt: why the run must halt; None while it may go on."""
 
-    def __init__(
-        self, *, absent_counts: bool = True, done: int = 0, absent: int = 0, to_check: str = TO_CHECK
-    ) -> None:
+    def __init__(self, *, absent_counts: bool = True, done: int = 0, absent: int = 0, to_check: str = TO_CHECK) -> None:
         """absent_counts: absent ids need no proof: they were looked up, or --allow-absent was given.
 
         done: ids that earlier sessions of the run have brought into the target state. absent: ids without an account.

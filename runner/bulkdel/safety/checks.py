@@ -1,8 +1,8 @@
 """The checks of a run before anything is sent.
 
 Two refusals are elsewhere: of the content of an export (`export.refusal`) and for want of a confirmation
-(`safety.confirmation`). Nothing here sends, or leaves a file. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4,
-FileFailed exit 5.
+(`safety.confirmation`). Nothing here sends, or leaves a file. UsageError is exit 2, NotAcceptable 3, Halted 4,
+FileFailed 5.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.format import counted, located, printable, until_words
+from bulkdel.format import counted, did_you_mean, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
@@ -88,7 +88,9 @@ def checked_id_type(job: Job, settings: Settings) -> IdType:
     """Return the id type that was asked for. Raises UsageError for one that the job does not know."""
     name = settings.id_type or job.id_type_default
     if name not in job.id_types:
-        raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
+        raise UsageError(
+            f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}.{did_you_mean(name, job.id_types)}"
+        )
     return job.id_types[name]
 
 
@@ -120,7 +122,7 @@ def _check_copy(arguments: RunArguments) -> None:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Refuse a file or store of the run whose folder does not exist, or takes no file. It is tried, and nothing is left.
+    """Refuse a file or store of the run whose folder does not exist, or takes no file. That is tried; nothing is left.
 
     A share that is not mounted must not become a folder of this machine. An object store is not tried: nothing that is
     written to it is removed. Raises UsageError, and FileFailed.
@@ -137,7 +139,9 @@ def check_folder(path: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise FileFailed(f"{option} {path}: the folder {folder} takes no file: {error.strerror}. Nothing was sent") from error
+        raise FileFailed(
+            f"{option} {path}: the folder {folder} takes no file: {error.strerror}. Nothing was sent"
+        ) from error
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:
@@ -523,7 +527,7 @@ def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
             raise UsageError(f"rate: {asked}, and [{PROTECT}] {RATE_MAX} of the config allows {highest:g}")
     elif wish.what is Changed.CONCURRENCY:
         replace(settings, concurrency=cast("int", value)).check()
-    elif wish.what is Changed.UNTIL and until_of(cast("str", value), now) <= now:
+    elif wish.what is Changed.UNTIL and until_of(cast("str", value), now, "until") <= now:
         raise UsageError(f"until {value}: is in the past. `stop` ends the run now")
 
 

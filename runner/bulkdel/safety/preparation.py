@@ -299,8 +299,9 @@ def _anew(plan: Plan, log: Progress) -> str:
     names = (path.with_name(f"{path.name.removesuffix(LOG)}.anew{number}{LOG}") for number in ("", *range(2, 100)))
     line = plan.line.plus("--checkpoint", next((name for name in names if not os.path.lexists(name)), path))
     doubts = log.in_doubt.size
-    sent = f" {counted(doubts, 'id was', 'ids were')} sent without an outcome; a new run does not know them." if doubts else ""
-    return f"{OTHERWISE} No row of that run has an outcome, so it may be begun anew, with a log of its own:\n  {line}{sent}"
+    sent = f" ({counted(doubts, 'row', 'is', 'are')} in doubt there, which a new run does not know)" if doubts else ""
+    anew = f"No row of that run has an outcome{sent}, so it may be begun anew, with a log of its own:\n  {line}"
+    return f"{OTHERWISE} {anew}"
 
 
 def _begun_otherwise(undoes: Undone) -> str:

@@ -424,7 +424,9 @@ class Plan:
         """What to check when the API refuses ids one after the other: the request, and why not the ids."""
         found, asked = len(self.server.found), self.server.asked
         there = f"Look-ups have found {found:,} of {asked:,} sampled ids. " if found else ""
-        return f"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}"
+        return (
+            f"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}"
+        )
 
     def excluded_files(self) -> dict[str, str]:
         """The path of each exclude file by its key, as the log keeps it."""
