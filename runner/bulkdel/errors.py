@@ -6,7 +6,9 @@ Every message names the fault, its place (file and line) and the next step.
 from __future__ import annotations
 
 import errno
+import threading
 import traceback
+from types import CodeType
 
 
 class BulkdelError(Exception):
@@ -83,8 +85,18 @@ def is_short_of_memory(error: BaseException) -> bool:
     while link is not None:
         if isinstance(link, MemoryError | ImportError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
             return True
+        if isinstance(link, RuntimeError) and _last_code(link) is threading.Thread.start.__code__:
+            return True  # no memory for its stack, or no more threads are allowed
         link = link.__cause__ or link.__context__
     return False
+
+
+def _last_code(error: BaseException) -> CodeType | None:
+    """The code that has raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame.f_code
 
 
 def trace_of(error: BaseException) -> str:
