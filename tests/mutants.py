@@ -3193,7 +3193,7 @@ MUTANTS = (
         "a time-out ends while the process is stopped",
         "runner/bulkdel/engine/steady_loop.py",
         "            self._stopped_s += gap_s - TICK_S\n",
-        "            self._stopped_s += 0.0\n",
+        "            self._stopped_s += 0.0 * gap_s\n",
         "e2e/test_stopped.py::test_while_requests_are_on_the_wire",
     ),
     Mutant(
@@ -3201,7 +3201,7 @@ MUTANTS = (
         "runner/bulkdel/fleet/rate_keeper.py",
         "            if left and (folder / SOCKET).is_socket() and not _is_heard(",
         "            if left and not _is_heard(",
-        "e2e/test_texts.py::test_a_run_leaves_the_folder_of_no_keeper_behind",
+        "integration/test_rate_keeper.py::test_only_folders_of_keepers_that_were_killed_are_removed",
     ),
     Mutant(
         "a plan does not try the folders of the run",
