@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bulkdel.core.outcome import OutcomeWords
@@ -26,6 +27,10 @@ class DeleteUsers(GenAuthJob):
     undo = "restore-users"
     fires = "the webhook `user:deleted`, in which GenAuth lists the deleted users"
     memberships = UserMemberships()
+
+    def undo_options(self, backup: str | None) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - it takes records
+        """No passwords. GenAuth has none to give back, and the other ways change what users are asked for."""
+        return [("--passwords", "none")]
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""

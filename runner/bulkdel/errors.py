@@ -5,7 +5,10 @@ Every message names the fault, its place (file and line) and the next step.
 
 from __future__ import annotations
 
+import errno
+import threading
 import traceback
+from types import CodeType
 
 
 class BulkdelError(Exception):
@@ -68,6 +71,32 @@ class FileFailed(BulkdelError):
     """A file of the run could not be written. After the first failure no request is sent (fail-stop)."""
 
     exit_code = 5
+
+
+SHORT_OF_MEMORY = (
+    "the system gives this process no more memory, or a library of it cannot be loaded. What was sent is in the "
+    "checkpoint. Allow more memory, then run the same command again"
+)
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what has led to it, is a want of memory. An ImportError may be: a library was not mapped."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MemoryError | ImportError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
+            return True
+        if isinstance(link, RuntimeError) and _last_code(link) is threading.Thread.start.__code__:
+            return True  # no memory for its stack, or no more threads are allowed
+        link = link.__cause__ or link.__context__
+    return False
+
+
+def _last_code(error: BaseException) -> CodeType | None:
+    """The code that has raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame.f_code
 
 
 def trace_of(error: BaseException) -> str:

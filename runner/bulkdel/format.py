@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,14 @@ def session_lines(summary: Mapping[str, Any]) -> list[str]:
 def until_words(at: datetime) -> str:
     """A time of --not-after with its zone."""
     return f"{at:%Y-%m-%d %H:%M} {at:%Z} ({at:%z})"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The word of the known ones that is most like this one, as a question; empty when none is like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a refusal needs it
+
+    alike = get_close_matches(word, list(known), 1)
+    return f" Did you mean {shown(alike[0])}?" if alike else ""
 
 
 def located(name: str) -> str:

@@ -8,6 +8,7 @@ rate limiter that it is given, so that a token call is counted and paced like an
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import NoDecision
 from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.errors import BulkdelError, JobFailed, UsageError
+from bulkdel.format import did_you_mean
 
 if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network stack
     from bulkdel.http.rate_limiter import RateLimiter
@@ -425,6 +427,7 @@ class Job(Protocol):
     in_common: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
         the export that have it in common are sent together.
     memberships: the requests that read groups and roles with their members; None when the API has none of its users.
+    request: its request in words, and where a user may have written it wrongly; empty when no user writes it.
     """
 
     contract: int
@@ -445,6 +448,7 @@ class Job(Protocol):
     look_up_requests: int = 1
     in_common: Callable[[Record], object] | None = None
     memberships: Memberships | None = None
+    request: str = ""
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table
         """The job as its table of the config file describes it. Raises UsageError. Called before anything else."""
@@ -462,9 +466,10 @@ class Job(Protocol):
         return ()
 
     def undo_options(self, backup: str | None) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - none, for most undos
-        """The job's own options that its undo needs, each with its value, when the undo takes ids.
+        """The job's own options that its undo needs, each with a value that changes the least.
 
-        backup: the path of what --backup of the run has written; None without it.
+        They stand in the commands that are printed. backup: the path of what --backup of the run has written, for an
+        undo that takes ids; None without it.
         """
         return ()
 
@@ -517,7 +522,9 @@ def load_job(name: str) -> Job:
             )
         return job
     known = ", ".join(job_names()) or "none; is bulkdel installed?"
-    raise UsageError(f"no job {name!r}. Jobs: {known}")
+    if os.path.lexists(name):
+        raise UsageError(f"{name!r} is a file, and no job. The job stands before the export. Jobs: {known}")
+    raise UsageError(f"no job {name!r}.{did_you_mean(name, job_names())} Jobs: {known}")
 
 
 def loadable_jobs() -> Iterator[Job]:

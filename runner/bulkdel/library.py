@@ -40,12 +40,12 @@ from bulkdel.parameters import check_type, parameters_of
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.preparation import (
+    Asking,
     ReadingProgress,
     find_target,
     prepare,
     read_again,
     reads_again,
-    signing_in,
     with_sample_check,
 )
 from bulkdel.safety.run_plan import Plan, RunArguments
@@ -237,6 +237,7 @@ class Run:
         self._sending: asyncio.Task[Summary] | None = None
         self._begun = asyncio.Event()
         self._changes = Changes()
+        self._asking: Asking | None = None
         self._doing = ""
 
     async def __aenter__(self) -> Self:
@@ -383,7 +384,8 @@ class Run:
     @property
     def doing(self) -> str:
         """The current step in words."""
-        return self._doing or self._reading.text
+        asking = self._asking.text if self._asking is not None else self._reading.text
+        return self._doing or asking
 
     @property
     def sending(self) -> bool:
@@ -424,9 +426,10 @@ class Run:
             await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
         plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:
-            self._doing = signing_in(plan)
-            around = self._surroundings
-            plan = await with_sample_check(plan, connect=around.connect, wall=around.wall, chance=around.chance)
+            self._asking, around = Asking(plan), self._surroundings
+            plan = await with_sample_check(
+                plan, self._asking, connect=around.connect, wall=around.wall, chance=around.chance
+            )
             if reads_again(plan):
                 plan = await around.in_thread(partial(read_again, plan, self._reading), self._reading.stop)
         return plan

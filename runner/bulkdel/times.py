@@ -56,22 +56,23 @@ def is_time_of_day(text: str) -> bool:
     return _CLOCK.fullmatch(text.strip()) is not None
 
 
-def until_of(text: str, now: datetime) -> datetime:
-    """Read --not-after: a time of day (its next occurrence after `now`), or a date with a time, perhaps in the past.
+def until_of(text: str, now: datetime, option: str = "--not-after") -> datetime:
+    """Read --not-after, or another `option` like it: a time of day, or a date with a time, perhaps in the past.
 
-    A time without a zone is in the time zone of this machine. Raises UsageError for text that is no time, for a time
-    that a change of the clocks makes ambiguous, and for a date more than a year ahead.
+    A time of day is its next occurrence after `now`. A time without a zone is in the time zone of this machine. Raises
+    UsageError for text that is no time, for a time that a change of the clocks makes ambiguous, and for a date more
+    than a year ahead.
     """
     clock = _CLOCK.fullmatch(text.strip())
     try:
         readings = _readings_of_date(text.strip(), now) if clock is None else _readings_of_clock(clock, now)
     except (ValueError, OverflowError):
-        raise UsageError(f"--not-after {text!r}: write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00") from None
+        raise UsageError(f"{option} {text!r}: write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00") from None
     if len(readings) > 1:
         either = " or ".join(at.isoformat(timespec="seconds") for at in readings)
-        raise UsageError(f"--not-after {text!r}: the clocks change about then. Write which time is meant: {either}")
+        raise UsageError(f"{option} {text!r}: the clocks change about then. Write which time is meant: {either}")
     if not readings:
-        raise UsageError(f"--not-after {text!r}: more than a year ahead. Correct the date, or leave --not-after out")
+        raise UsageError(f"{option} {text!r}: more than a year ahead. Correct the date, or leave {option} out")
     return readings[0]
 
 

@@ -73,12 +73,19 @@ def test_unknown_ids_accepted(tmp_path: Path) -> None:
 
 
 def test_wrong_pool(tmp_path: Path) -> None:
-    """None of the sampled ids exist: exit 4, and no deletion was even tried."""
+    """None of the sampled ids exist: exit 4, and no deletion was even tried. No command is printed that goes on."""
     with case(tmp_path, IDS, users=user_ids(500, seed=99)) as it:
-        ran = it.run()
-        assert ran.code == 4
-        assert "0 of 200 sampled ids exist" in ran.err
-        assert "--allow-absent" in ran.err
+        confirmed = it.run()
+        planned = bulkdel(
+            "plan", *(arg for arg in it.args[1:] if arg not in {"--json", "--confirm", it.ids, "--pool", POOL})
+        )
+        for ran in (confirmed, planned):
+            assert ran.code == 4
+            assert "0 of 200 sampled ids exist" in ran.err
+            assert "Check first: the export, its column (--id-field)" in ran.err
+            assert "add --allow-absent" in ran.err
+            assert "--confirm" not in ran.out + ran.err
+            assert "bulkdel run" not in ran.out + ran.err
         assert it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0
         assert not it.log.exists()
 

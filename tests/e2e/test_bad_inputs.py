@@ -6,6 +6,7 @@ import gzip
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,10 +229,11 @@ def test_no_permission(tmp_path: Path) -> None:
     # `nobody` may not even read the checkout, so root gives up its rights after a run that has imported everything.
     script = (
         "import os, sys; from bulkdel.cli.main import main; plan = ['plan', 'delete-users']; "
-        "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, sys.argv[2]]))"
+        "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, *sys.argv[2:]]))"
     )
+    log = f"{tempfile.gettempdir()}/{tmp_path.name}.log"  # where it may write; nothing is written
     done = subprocess.run(
-        [sys.executable, "-c", script, str(fine), str(export)],
+        [sys.executable, "-c", script, str(fine), str(export), "--checkpoint", log],
         env=environment({}),
         capture_output=True,
         check=False,

@@ -187,10 +187,11 @@ def test_wrong_key(tmp_path: Path) -> None:
 
 
 def test_a_port_without_a_server(tmp_path: Path) -> None:
-    """Exit 4 with the reason, within seconds, nothing left behind."""
+    """Exit 4 with the reason, within the patience, nothing left behind."""
     export = write_objects(tmp_path / "e.jsonl", IDS)
     ran = bulkdel(
-        *("run", "delete-users", export, "--host", "http://127.0.0.1:9", "--confirm", len(IDS), "--pool", POOL)
+        *("run", "delete-users", export, "--host", "http://127.0.0.1:9", "--confirm", len(IDS), "--pool", POOL),
+        *("--patience", "1s"),
     )
     assert ran.code == 4
     assert "sign-in" in ran.err

@@ -1,8 +1,7 @@
-"""A running job is steered: by its socket, by keys, by a file. The server's arrivals are the oracle."""
+"""A running job is steered: by its socket, by a file. The server's arrivals are the oracle."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -33,17 +32,9 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
-from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(700, seed=14)
 ONE = ("--chunk-size", 1, "--concurrency", 64)
-IN_FRONT = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-"""Makes the terminal of standard input that of this session, as a shell does for a command in the foreground."""
-
 WITHIN_S = 1.0
 """A change holds at the server after so many seconds."""
 
@@ -138,75 +129,6 @@ def test_the_rate_and_a_pause_hold_at_the_server_by_the_socket(folder: Path) -> 
             ("rate", 100.0, "ctl"),
             ("paused", False, "ctl"),
         ]
-
-
-@pytest.mark.traced
-def test_keys_on_the_terminal_steer_the_run_and_leave_it_as_it_was(folder: Path) -> None:
-    with case(folder, IDS, options=["--rate", 50, *ONE]) as it:
-        ours, theirs = os.openpty()
-        env = {**environment(), "TERM": "xterm"}
-        before = subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout
-        process = subprocess.Popen(
-            [COMMAND[0], "-c", IN_FRONT, *COMMAND[1:], *map(str, it.args)],
-            env=env,
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        shown = bytearray()
-        with reading(ours, shown):
-            it.wait_until_deleted(1)
-            wait_until(lambda: b"Keys: p pause" in shown, process)
-            for key, text in ((b"?", b"Keys: p"), (b"-", b"42 requests a second, by"), (b"p", b"Paused, by")):
-                del shown[:]
-                os.write(ours, key)
-                wait_until(lambda text=text: text in shown, process)  # type: ignore[misc]
-            time.sleep(0.3)
-            last = it.served.ledger.arrivals[-1]
-            time.sleep(0.7)
-            assert it.served.ledger.arrivals[-1] == last
-            os.write(ours, b"xp++")
-            wait_until(lambda: b"60 requests a second" in shown, process)
-            os.write(ours, b"q")
-            out, _ = process.communicate(timeout=WAIT_MAX_S)
-        assert process.returncode == 6
-        assert json.loads(out)["status"] == "stopped"
-        assert subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout == before
-        os.close(ours)
-        os.close(theirs)
-        assert [what for what, _, _ in changes(it)] == ["rate", "paused", "paused", "rate", "rate", "stop"]
-        it.options[1] = 0
-        assert it.run().counts() == {"deleted": it.ids}
-        assert it.effects(IDS) == [1] * len(IDS)
-
-
-@contextmanager
-def reading(fd: int, into: bytearray) -> Iterator[None]:
-    """Keep reading the terminal, as a person's screen does."""
-    import threading
-
-    stop = threading.Event()
-
-    def read() -> None:
-        import select
-
-        while not stop.is_set():
-            if select.select([fd], [], [], 0.05)[0]:
-                try:
-                    into.extend(os.read(fd, 65_536))
-                except OSError as error:
-                    if error.errno == errno.EIO:
-                        return
-                    raise
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 @pytest.mark.soak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,29 @@ def test_the_example_of_a_vendor_with_a_misspelt_path(name: str, look_up: str, t
         assert (ran.code, vendor.effects.total()) == (4, 0), ran
         assert "done" not in outcomes(ran)
         assert "code 404" in ran.err, ran
+
+
+def test_a_misspelt_path_is_named_and_the_run_begins_anew_with_the_right_one(
+    forum: Forum, example: Callable[[str], Example]
+) -> None:
+    """Look-ups find every id, so the halt names the request. With the corrected table the printed command runs."""
+    forum.members = {*IDS, "kept"}
+    it = example("forum")
+    right, it.text = it.text, misspelt(it.text)
+    halted = it.run("run", *IDS)
+    assert (halted.code, forum.effects.total()) == (4, 0), halted
+    assert (
+        "Look-ups have found 24 of 24 sampled ids. Check the request first: DELETE /api/v1/member/{id} (" in halted.err
+    )
+    assert "base and path of [http] in the config file)" in halted.err
+    it.text = right
+    refused = it.run("run", *IDS)
+    assert (refused.code, forum.effects.total()) == (3, 0), refused
+    assert "No row of that run has an outcome" in refused.err
+    command = refused.err.split("may be begun anew, with a log of its own:\n")[1].strip().splitlines()[0]
+    ran = bulkdel(*shlex.split(command)[1:], env=it.env)
+    assert (ran.code, outcomes(ran)) == (0, {"done": 24}), ran
+    assert forum.effects == {("members", id_): 1 for id_ in IDS}
 
 
 def test_a_token_that_ends_is_fetched_again(tmp_path: Path) -> None:

@@ -109,8 +109,7 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     assert "Nothing was disabled. To run this plan" in plan.out
     refused = bench.to_it("run")
     assert refused.code == 2, refused
-    assert "not confirmed: --confirm and --pool" not in refused.err
-    assert "not confirmed: only a run of enable undoes it. Nothing was disabled." in refused.err
+    assert "missing; only a run of enable undoes it. Nothing was disabled. To confirm:" in refused.err
     assert (
         "asks to disable 5 ids, more than --max-delete 1" in bench.to_it("run", *bench.confirmed, "--max-delete", 1).err
     )

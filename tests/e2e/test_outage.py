@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from tests.harness import DELETIONS, bulkdel, case, user_ids
+import pytest
+
+from bulkdel_jobs.sandbox import LOOKUP_PATH, TOKEN_PATH
+from tests.harness import DELETIONS, bulkdel, case, finish, told_after, user_ids, wait_until
 
 IDS = user_ids(20_000)
 
@@ -19,13 +23,35 @@ def test_a_retry_after_beyond_patience(tmp_path: Path) -> None:
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 0
 
 
+@pytest.mark.parametrize("path", [TOKEN_PATH, LOOKUP_PATH])
+def test_an_api_that_is_down_when_a_run_begins_is_waited_for(path: str, tmp_path: Path) -> None:
+    """At the sign-in, and at the first look-ups: the same patience as later, and the run says what it waits for."""
+    down: dict[str, Any] = {"share_503": 1.0, "fault_style": "http", "fault_paths": frozenset({path})}
+    with case(tmp_path, IDS[:100], **down) as it:
+        process = it.start("--progress-every", "1s")
+        told = told_after(process, "the API does not respond .HTTP 503.; waiting for it, for", signum=None)
+        assert "at most 15 min (--patience)" in told
+        wait_until(lambda: it.served.ledger.by_path[path] > 5, process)
+        it.switch(share_503=0.0)
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 100}), ran.err
+        assert it.effects(IDS[:100]) == [1] * 100
+
+
+def test_an_api_that_stays_down_when_a_run_begins_halts_it(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:100], share_503=1.0, fault_style="http", fault_paths=frozenset({LOOKUP_PATH})) as it:
+        ran = it.run("--patience", "2s")
+        assert (ran.code, it.served.pool.deleted, it.log.exists()) == (4, 0, False)
+        assert "signed in, but looking up a sample of the ids failed (HTTP 503" in ran.err
+
+
 def test_too_many_refused(tmp_path: Path) -> None:
     """2 % refused: halts at the default of 1 %, with the numbers; a higher bound goes on."""
     bad = IDS[:4_000:50]
     with case(tmp_path, IDS[:4_000], poisonous=dict.fromkeys(bad, (409, None))) as it:
         ran = it.run("--concurrency", 4)
         assert ran.code == 4, ran.err
-        assert "--max-refused" in ran.err
+        assert "were refused, and --max-refused allows 1 %. Look at the reasons first; then leave these ids" in ran.err
         assert ran.summary["status"] == "halted"
         assert 1_000 <= ran.summary["deleted"] + ran.summary["refused"] < 2_000
         ran = it.run("--max-refused", "3%")

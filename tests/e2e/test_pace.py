@@ -109,9 +109,13 @@ async def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) 
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     async with RawServer(always(answer())).running() as server:
         pass
-    ran = bulkdel("run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p")
+    ran = bulkdel(
+        "run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p", "--patience", "2s"
+    )
     assert ran.code == 4
-    assert "sign-in: no response in 4 attempts (no connection: Connection refused); check --host" in ran.err
+    assert "sign-in: no response for " in ran.err
+    assert "(no connection: Connection refused), and the next attempt in " in ran.err
+    assert "is beyond the patience of 2 s (--patience). Check --host, or run again later" in ran.err
 
 
 # Too few files may be open

@@ -391,20 +391,22 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
 
 
 def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:
-    """With what signs in to the same server. Typed as it is, the command asks for the choice that nothing can guess."""
+    """With what signs in to the same server. Typed as it is, the command shows the plan, and its command restores."""
     with undo(tmp_path, user_ids(20)) as it:
         config = tmp_path / "b.toml"
         config.write_text("")
-        words = "To restore what was deleted, as far as that is possible:"
-        ending = f"{words}\n  bulkdel restore {it.log} --host {it.served.url} --config {config}\n"
+        words = "To see what a restore brings back of what was deleted, and how to begin it:"
+        options = f"--host {it.served.url} --config {config} --passwords none --plan"
+        ending = f"{words}\n  bulkdel restore {it.log} {options}\n"
         assert words not in it.delete("--limit", 5, backup=False).err
         for more in (("--limit", 5), ()):
             assert ending in it.delete(*more, "--config", config).err
         typed_as_it_is = bulkdel(*shlex.split(ending.splitlines()[1])[1:])
-        assert typed_as_it_is.code == 2
-        assert "restore-users needs it: none, generate, reset-on-first-login; `bulkdel restore" in typed_as_it_is.err
-        ran = it.restore(15)
-        assert (ran.counts(), "To restore what" in ran.err) == ({"done": 15}, False), ran
+        assert (typed_as_it_is.code, len(it.served.pool)) == (0, 0), typed_as_it_is
+        command = typed_as_it_is.out.split("To run this plan:\n")[1].strip()
+        ran = bulkdel(*shlex.split(command)[1:], "--json")
+        assert (ran.counts(), words in ran.err) == ({"done": 15}, False), ran
+        assert "--passwords" in bulkdel("restore", "--help", env={}).out
 
 
 def test_a_copy_of_the_memberships_that_is_lost(tmp_path: Path) -> None:
@@ -551,7 +553,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         log = tmp_path / "off.jsonl"
         backup = ("--backup", tmp_path / "off.backup.jsonl", "--checkpoint", log)
         disabled = bulkdel("run", "disable-users", it.export, *where, *backup)
-        assert (disabled.code, "To restore what" in disabled.err) == (0, False), disabled
+        assert (disabled.code, "restore brings back" in disabled.err) == (0, False), disabled
         typed(bulkdel("restore", log), 12)
         assert [it.served.pool.user(number)["status"] for number in range(12)] == statuses
         plain = tmp_path / "plain.jsonl"

@@ -370,6 +370,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             log=checkpoint,
             id_type=id_type,
             refused_max=0,
+            to_check="",
             administrator=IdSet(id_type),
             tally=Tally(IdSet(id_type), succeeded=False),
             held=HeldOutcomes(),

@@ -109,8 +109,8 @@ async def test_an_oauth2_client_fetches_one_token(in_body: bool) -> None:
         (answer(b'{"error":"invalid_client","error_description":"no s3cr:t/+ here"}', 401), "no .hidden. here"),
         (answer(b"", 404), "404"),
         (answer(b"", 302, {"location": "/sign-in"}), "redirects"),
-        (answer(b"<html>", 200), "no response in 4 attempts"),
-        (answer(b'{"access_token":"a b"}'), "no response in 4 attempts"),
+        (answer(b"<html>", 200), "no token in 4 answers"),
+        (answer(b'{"access_token":"a b"}'), "no token in 4 answers"),
         (answer(b"[]"), "no token in the response"),
     ],
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -19,7 +21,7 @@ import pytest
 
 from bulkdel.core.decision import NoResponse, Request
 from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S
-from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate, remove_folders_of_killed
 from bulkdel.http.client import connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import KeeperAddress, SharedRate, sharing
@@ -406,3 +408,23 @@ async def test_nothing_is_written_without_a_share_although_the_limiter_let_it_th
             response = await client.transport.send(Request("GET", "/"), {})
         assert isinstance(response, NoResponse)
         assert (response.sent, response.withheld, served.ledger.requests) == (False, True, 0)
+
+
+def test_only_folders_of_keepers_that_were_killed_are_removed(tmp_path: Path) -> None:
+    """Not one with another file, one that was made just now, or one in which a keeper listens."""
+    names = ("killed", "other", "young", "heard", "empty")
+    folders = {name: tmp_path / f"bulkdel-{name:_<8}" for name in names}
+    with ExitStack() as stack:
+        for name, folder in folders.items():
+            folder.mkdir()
+            if name == "other":
+                (folder / "rate").write_text("mine")
+            elif name != "empty":
+                end = stack.enter_context(socket.socket(socket.AF_UNIX))
+                end.bind(str(folder / "rate"))
+                if name == "heard":
+                    end.listen()
+            os.utime(folder, (1e6, 1e6) if name != "young" else (2e6, 2e6))
+        remove_folders_of_killed(tmp_path, 2e6 + 1)
+    assert {name for name, folder in folders.items() if not folder.exists()} == {"killed"}
+    assert (folders["other"] / "rate").read_text() == "mine"

@@ -185,6 +185,7 @@ class Away:
     arrives: float = 0.0
     now: float = 0.0
     hedged: bool = False
+    rounds: int = 1
 
     def create(self, name: str, data: bytes) -> bool:
         return False
@@ -218,6 +219,7 @@ class Sleeping:
     """A store on a machine that sleeps for 16 minutes during the first creation. answer: what that gets then, later."""
 
     hedged = True
+    rounds = 1
 
     def __init__(self, answer: bool | OSError) -> None:
         self._answer = answer
@@ -344,6 +346,40 @@ def test_no_error_shows_a_secret(store: ObjectServer) -> None:
 def test_the_probe_accepts_a_store_that_fences(shares: dict[Lie, float], store: ObjectServer) -> None:
     store.switch(shares=shares)
     probe(open_objects(URL), URL)
+
+
+class Racy:
+    """A store that lets a second writer create an object in one round of three."""
+
+    hedged = True
+    rounds = 8
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.twice = 0
+        self._lock = threading.Lock()
+
+    def create(self, name: str, data: bytes) -> bool:
+        with self._lock:
+            again = name in self.objects and len(self.objects) % 3 == 0 and self.twice == 0
+            if name in self.objects and not again:
+                return False
+            self.twice += again
+            self.objects[name] = data
+            return True
+
+    def get(self, name: str) -> bytes | None:
+        return self.objects.get(name)
+
+    def listed(self, after: str) -> list[str]:
+        return []
+
+
+def test_the_probe_plays_several_rounds_against_a_store_that_rarely_lets_two_create() -> None:
+    store = Racy()
+    with pytest.raises(NotAcceptable, match="2 of 16 writers created the same object"):
+        probe(store, URL)
+    assert len(store.objects) == 3
 
 
 def test_the_probe_refuses_a_store_that_does_not_fence(store: ObjectServer) -> None:
@@ -752,6 +788,7 @@ class Far:
     """A store far away: each request takes 20 ms."""
 
     hedged = False
+    rounds = 1
 
     def __init__(self, path: StorePath) -> None:
         self._objects = open_objects(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from bulkdel.core.decision import NoResponse, Request, Response
+from bulkdel.core.decision import NoResponse, Request, Response, fault_of
 from bulkdel.core.retry import http_date_s
 from tests.simulation.server import Server
 
@@ -119,6 +119,7 @@ class Connection:
         self._timeout_s = timeout_s
         self.requests = 0
         self.ahead_s: int | None = None
+        self.fault = ""
 
     async def send(self, request: Request, headers: Mapping[str, str]) -> Response | NoResponse:
         """See `Transport`."""
@@ -128,4 +129,5 @@ class Connection:
         if isinstance(response, Response) and (at := http_date_s(response.date or "")) is not None:
             self.ahead_s = round(at - self._wall())
         self._watch.answered(request, response)
+        self.fault = fault_of(response)
         return response

@@ -85,7 +85,7 @@ def test_joiners_are_letters_that_a_person_sees(id_: str) -> None:
         ("external_id", " a", "spaces around the id (--trim takes them off)"),
         ("external_id", "a ", "spaces around the id (--trim takes them off)"),
         ("external_id", "a\u00a0", "spaces around the id (--trim takes them off)"),
-        ("external_id", "   ", "spaces around the id (--trim takes them off)"),
+        ("external_id", "   ", "an empty id"),
         ("user_id", "6319A1504F3AAAAAF214DD5B", "not a user_id (24 lower-case hex digits)"),
         ("user_id", "7.3928E+23", "not a user_id (24 lower-case hex digits); looks like a spreadsheet rewrote it"),
         ("user_id", "a@b.c", "not a user_id (24 lower-case hex digits); looks like email"),

@@ -96,6 +96,7 @@ class World:
     # The store: `Objects`
 
     hedged = False
+    rounds = 1
 
     def create(self, name: str, data: bytes) -> bool:
         """A creation with a fate. At its begin and at its end other processes may go on."""

@@ -70,6 +70,7 @@ class HttpJob(Job):
         verb, done = description.verb, description.done
         already = {} if verb == DELETE else {"already": f"already {done}"}
         self.summary = f"{description.action.request.method} {description.action.request.path}"
+        self.request = f"{self.summary} (method, base and path of [http] in the config file)"
         self.chunk_max = description.chunk_size
         self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb, noun=ACCOUNT)
         by_path = description.look_ups is not None and PLACEHOLDER in description.look_ups.one.path

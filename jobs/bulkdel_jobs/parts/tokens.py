@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, fault_of, is_outage
 from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.errors import Halted
@@ -78,8 +78,8 @@ class SignIn:
     A subclass says what is asked (`request`, `headers`), how the response is read (`read`, `signed_in`), which
     `secrets` a response may quote, and what the user should `check` when the server refuses.
 
-    The first sign-in ends after ATTEMPTS_MAX attempts: no response most likely means a wrong address. Every later one
-    ends after patience_s: an outage must not end a run that was going well.
+    It ends after patience_s, from the first one on: the API may be down when a run begins. Answers that are neither a
+    token nor a failure of the server most likely mean a wrong address: ATTEMPTS_MAX of them end the first sign-in.
     clock: monotonic. now: epoch seconds. chance: 0 to 1.
     """
 
@@ -120,7 +120,7 @@ class SignIn:
     async def __call__(self) -> SignedIn:
         """Sign in. Raises Halted when the server refuses, or gives no response for too long."""
         request, headers, secrets = self.request(), self.headers(), pattern_of(*self.secrets)
-        began, held_s, attempts = self.clock(), self.rate_limiter.held_s, 0
+        began, held_s, attempts, strange = self.clock(), self.rate_limiter.held_s, 0, 0
         while True:
             await self.rate_limiter.acquire()
             response = await self.send(request, headers)
@@ -132,26 +132,25 @@ class SignIn:
                 wait_s = PAUSE_S if decision.after_s is None else decision.after_s
             elif decision.next_step is NextStep.RETRY:
                 attempts += 1
+                strange += not is_outage(fault_of(response), decision)
+                if strange >= ATTEMPTS_MAX and not self._worked:
+                    raise Halted(f"sign-in: no token in {strange} answers ({_reason(decision)}); check --host")
                 wait_s = max(decision.after_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self.chance()))
             elif isinstance(response, NoResponse):
                 raise Halted(f"sign-in: {decision.reason}")
             else:
                 raise Halted(f"sign-in refused: {_reason(decision)}; {self.check}")
             waited_s = self.clock() - began - (self.rate_limiter.held_s - held_s)  # a hold is not the server's silence
-            self._check_patience(decision, attempts, waited_s, wait_s)
+            if waited_s + wait_s > self.patience_s:
+                raise Halted(
+                    f"sign-in: no response for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
+                    f"{wait_s:.0f} s is beyond the patience of {self.patience_s:.0f} s (--patience). Check --host, or "
+                    "run again later"
+                )
             if decision.next_step is NextStep.THROTTLED:
                 self.rate_limiter.pause(wait_s)  # all requests; the next acquire waits for it
             else:
                 await asyncio.sleep(wait_s)
-
-    def _check_patience(self, decision: Decision, attempts: int, waited_s: float, wait_s: float) -> None:
-        if waited_s + wait_s > self.patience_s:
-            raise Halted(
-                f"sign-in: no response for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
-                f"{wait_s:.0f} s is beyond the patience of {self.patience_s:.0f} s; run again later"
-            )
-        if attempts >= ATTEMPTS_MAX and not self._worked:
-            raise Halted(f"sign-in: no response in {attempts} attempts ({_reason(decision)}); check --host")
 
 
 def _reason(decision: Decision) -> str:

@@ -131,6 +131,10 @@ def shard_log(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.shard-{number:05}")
 
 
+LOGS_MAX = 5
+"""Logs that are named where a folder was given."""
+
+
 def find_log(path: Path) -> Path:
     """Return the log that `path` means: this file, or the log beside the export `path`, whose name is then printed.
 
@@ -145,6 +149,10 @@ def find_log(path: Path) -> Path:
         return beside[0]
     if not os.path.lexists(path):
         raise NotAcceptable(f"{path}: no such file, and no checkpoint {path}{LOG} beside it")
+    if path.is_dir():
+        logs = sorted(map(str, path.glob(f"*{LOG}")))
+        todo = f"Name a log in it: {', '.join(logs[:LOGS_MAX])}" if logs else f"No file in it ends in {LOG}"
+        raise NotAcceptable(f"{path}: is a folder, and a log is a file. {todo}")
     return path
 
 

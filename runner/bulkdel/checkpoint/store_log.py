@@ -145,7 +145,7 @@ class StoreLog:
         self._creator.close()
         self._getter.close()
         self._lines.close()
-        self._rolls.shutdown(wait=False)
+        self._rolls.shutdown(wait=False, cancel_futures=True)
 
     def _append(self, parts: Sequence[bytes]) -> None:
         """Create the next line. The same number always has the same bytes, however often it is tried. Raises Taken."""

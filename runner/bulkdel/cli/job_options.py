@@ -20,6 +20,7 @@ from bulkdel.store_path import log_path
 
 COMMANDS = frozenset({"run", "plan"})
 RESTORE = "restore"
+HELP = frozenset({"--help", "-h"})
 
 
 def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None:
@@ -32,7 +33,8 @@ def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None
     command, *others = [word for word in words if not word.startswith("-")] or [""]
     if command == RESTORE:
         after = [word for before, word in pairwise(words) if word in others and not before.startswith("-")]
-        return _undo_of_any(after or others, words)
+        found = _undo_of_any(after or others, words)
+        return _only_undo() if found is None and HELP & set(words) else found
     if command not in COMMANDS:
         return None
     installed = set(job_names())
@@ -79,6 +81,13 @@ def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
     for word in words[:1]:
         read_log(find_log(log_path(word)))  # raises NotAcceptable: it is no log
     return None
+
+
+def _only_undo() -> Job | None:
+    """The undo that takes records, for the help of a `restore` that names no log; None where there are several."""
+    jobs = list(usable_jobs())
+    undos = [job for job in jobs if job.takes_records and job.name in {each.undo for each in jobs}]
+    return undos[0] if len(undos) == 1 else None
 
 
 def _is_of_another(job: Job, words: Sequence[str], app: App) -> bool:

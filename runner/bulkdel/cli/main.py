@@ -39,13 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     _fill_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     end_with_parent(drains=words[:1] == ["run"])
-    from bulkdel.cli.app import run_app  # it takes its time, so a signal may come
-
     try:
+        from bulkdel.cli.app import run_app  # it takes its time, so a signal may come
+
         signal.signal(signal.SIGINT, as_usual)
         code = run_app(words)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except (MemoryError, ImportError):
+        from bulkdel.errors import SHORT_OF_MEMORY, BulkdelError
+
+        os.write(2, f"bulkdel: {SHORT_OF_MEMORY}\n".encode())
+        return BulkdelError.exit_code
     _ignore_signals()
     return code
 

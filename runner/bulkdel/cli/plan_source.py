@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, ArgumentCollection, Token
 
-from bulkdel.cli.config import value_of
+from bulkdel.cli.config import JOB, value_of
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
@@ -35,8 +35,13 @@ def plan_named(words: Sequence[str], environ: Mapping[str, str]) -> PlanFile | N
     return PlanFile.read(Path(path))
 
 
-def check_job(plan: PlanFile | None, job: Job | None) -> None:
+def check_job(plan: PlanFile | None, job: Job | None, environ: Mapping[str, str]) -> None:
     """Refuse another job than that of the plan: it has other options. Raises UsageError."""
+    if plan is not None and (named := environ.get(JOB, plan.names[0])) != plan.names[0]:
+        raise UsageError(
+            f"{plan.path}: its job is {shown(plan.names[0])}, and {JOB} is {shown(named)}. Nothing was sent. Unset "
+            f"{JOB}, or name the plan of that job"
+        )
     if plan is not None and job is not None and job.name != plan.names[0]:
         raise UsageError(
             f"{plan.path}: this run is not the one that was planned. Nothing was sent.\n  job: the plan has "

@@ -361,11 +361,13 @@ class Night:
                 raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
             covered = frozenset()
         elif arguments.plan is None:
-            total = f"{counted(to_confirm.ids, 'id')} of {counted(len(due), 'run')}"
+            left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
+            rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
+            total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
             say(f"\n{total} will be sent: {due_words(due)}.", "question")
-            if (typed := await line_typed("number of ids", str(to_confirm.ids))) != str(to_confirm.ids):
+            if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
                 raise NotConfirmed(
-                    f"not confirmed: {typed!r} is not {to_confirm.ids}. Nothing was sent. To confirm without a "
+                    f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
                     f"question:\n  {line}"
                 )
             how = How.TYPED

@@ -16,7 +16,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.plan_out import check_out, why_not_written, write_plan
+from bulkdel.commands.plan_out import check_out, why_not_written, why_refused, write_plan
 from bulkdel.commands.steps import showing
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
@@ -32,12 +32,12 @@ from bulkdel.output import has_terminal, result, result_line
 from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
 from bulkdel.safety.preparation import (
+    Asking,
     ReadingProgress,
     find_target,
     prepare,
     read_again,
     reads_again,
-    signing_in,
     with_sample_check,
 )
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
@@ -82,13 +82,12 @@ def plan(arguments: RunArguments) -> int:
             step = partial(prepare, arguments, target, log, stack, reading, now=now, rng=rng)
             found = run_loop(_shown(step, reading, arguments.settings), signals)
         if found.target.key is not None and found.ids and not found.complete:
-            found = run_loop(
-                with_sample_check(found, connect=connect_in(arguments.environ)), signals, lambda: signing_in(found)
-            )
+            asking = Asking(found)
+            found = run_loop(_asked(found, asking, arguments), signals, lambda: asking.text)
             if reads_again(found):
                 found = run_loop(_shown(partial(read_again, found, reading), reading, arguments.settings), signals)
         values = plan_values(found)
-        fault = None if out is None else why_not_written(found, out)
+        fault = why_refused(found) if out is None else why_not_written(found, out)
         written = None if out is None or fault is not None else write_plan(found, out, values)
         if arguments.settings.json:
             result(json.dumps(values if written is None else {**values, **written.to_json()}))
@@ -100,6 +99,11 @@ def plan(arguments: RunArguments) -> int:
         if fault is not None:
             raise fault
         return 0
+
+
+async def _asked(found: Plan, asking: Asking, arguments: RunArguments) -> Plan:
+    async with showing(lambda: asking.text, arguments.settings):
+        return await with_sample_check(found, asking, connect=connect_in(arguments.environ))
 
 
 async def _shown(step: Callable[[], Plan], reading: ReadingProgress, settings: Settings) -> Plan:
@@ -121,9 +125,7 @@ def _show(found: Plan) -> None:
     elif found.progress is not None:
         status = CommandLine("status", (str(found.checkpoint),))
         result(f"A checkpoint is there already, so `run` goes on with it: {status}")
-    elif trouble := sample_trouble(found):
-        result(f"This plan will be refused: {trouble}")
-    if not found.ids or found.arguments.settings.sandbox:
+    if not found.ids or found.arguments.settings.sandbox or sample_trouble(found) is not None:
         return
     if requires_other_user(found.arguments.config):
         result(f"{found.words.nothing}. To have this plan approved by another user:\n  {found.arguments.planning_line}")
@@ -190,7 +192,8 @@ def _size_of_the_work(plan: Plan) -> str:
     first = " (each id is looked up first)" if plan.look_first else ""
     pace = f"at {rate:g} requests/s" if rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / rate))}" if rate else ""
-    return f"{up_to}{counted(plan.ids, 'id')} in {counted(requests, 'request')}{first} {pace}{lasts}"
+    all_ids = "" if plan.remaining == plan.ids else f" that remain of {plan.ids:,},"
+    return f"{up_to}{counted(plan.remaining, 'id')}{all_ids} in {counted(requests, 'request')}{first} {pace}{lasts}"
 
 
 def _shards_line(plan: Plan) -> list[tuple[str, str]]:
@@ -246,11 +249,12 @@ def plan_values(plan: Plan) -> dict[str, Any]:
     export, settings, server = plan.export, plan.arguments.settings, plan.server
     dialect, found = export.dialect, export.preflight
     copy, backup, exists = export.file.spooled, settings.backup, plan.progress is not None
+    refused = sample_trouble(plan) is not None
     trouble = {
         "nothing_to_delete": plan.ids == 0,
         "not_signed_in": plan.pool is None and not plan.complete,
         "checkpoint_exists": exists,
-        "sample": sample_trouble(plan) is not None,
+        "sample": refused,
     }
     return {
         "job": plan.arguments.job.name,
@@ -271,6 +275,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "id_type": plan.id_type.name,
         "id_reusable": plan.id_type.reusable,
         **{name: export.counts[name] for name in ("rows", "ids", "duplicate", "excluded", "invalid")},
+        "remaining": plan.remaining,
         "look_first": plan.look_first,
         "requests": plan.requests,
         "rate": settings.rate,
@@ -310,7 +315,9 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "sample": _sample_values(plan) if server.asked else None,
         "notes": [{"note": note.name, **note.facts} for note in _notes(plan)],
         "trouble": [name for name, is_so in trouble.items() if is_so],
-        "command": None if plan.ids == 0 or plan.complete or settings.sandbox else plan.confirming_line.words,
+        "command": None
+        if plan.ids == 0 or plan.complete or settings.sandbox or refused
+        else plan.confirming_line.words,
     }
 
 

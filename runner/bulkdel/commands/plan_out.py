@@ -14,7 +14,7 @@ from bulkdel.command_line import CONFIRMING, CommandLine
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.plan_file import FORMAT, FORMAT_MEMBER, SHA256, sealed, text_of, valid_until
 from bulkdel.durable import atomic_file
-from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
+from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.safety.as_planned import approved_values
 from bulkdel.safety.checks import requires_other_user, sample_trouble
@@ -70,6 +70,12 @@ def check_out(path: Path, arguments: RunArguments) -> None:
         raise UsageError(f"--out {path}: the folder {path.absolute().parent} does not exist; make it first")
 
 
+def why_refused(plan: Plan) -> BulkdelError | None:
+    """The error with which a run of this plan would end before its confirmation; None for one that can begin."""
+    trouble = sample_trouble(plan)
+    return None if trouble is None else Halted(trouble)
+
+
 def why_not_written(plan: Plan, path: Path) -> BulkdelError | None:
     """The error for a plan that could not be run, so it is not written either; None for one that can."""
     said = f"{path}: this plan could not be run, so it was not written: "
@@ -81,7 +87,7 @@ def why_not_written(plan: Plan, path: Path) -> BulkdelError | None:
     if plan.pool is None:
         return UsageError(f"{said}the pool is known only after a sign-in. For credentials: {plan.target.key_hint}")
     trouble = sample_trouble(plan)
-    return None if trouble is None else NotAcceptable(f"{said}{trouble}")
+    return None if trouble is None else Halted(f"{said}{trouble}")
 
 
 def write_plan(plan: Plan, path: Path, shown: Mapping[str, Any]) -> Written:

@@ -60,16 +60,16 @@ Write = Callable[[bytes], None]
 def kinds_of(only: str | None, words: OutcomeWords) -> Mapping[str, str]:
     """The outcomes that are wanted, by the engine's word, with the word for scripts of each.
 
-    only: such as `refused,unknown`, in the words for scripts. Raises UsageError for a word that is no outcome.
+    only: such as `refused,unknown`, in the words for scripts or in the engine's. Raises UsageError for another word.
     """
     names = {kind: words.keys.get(kind, kind) for kind in (*COUNTED, REMAINING)}
     if only is None:
         return names
     names = {kind: name for kind, name in names.items() if kind not in JOBS_OWN or kind in words.names}
     wanted = {word.strip() for word in only.split(",")}
-    if wrong := sorted(wanted - set(names.values())):
+    if wrong := sorted(wanted - set(names.values()) - names.keys()):
         raise UsageError(f"--only {only}: no outcome is called {wrong[0]!r}. There are: {', '.join(names.values())}")
-    return {kind: name for kind, name in names.items() if name in wanted}
+    return {kind: name for kind, name in names.items() if wanted & {kind, name}}
 
 
 def read_key(path: Path) -> bytes:

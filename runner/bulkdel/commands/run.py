@@ -35,7 +35,6 @@ from bulkdel.format import counted, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
-from bulkdel.live.keys import Keyboard
 from bulkdel.live.page.run_on_page import on_page
 from bulkdel.live.sources import steerable
 from bulkdel.live.status import LiveStatus
@@ -43,7 +42,7 @@ from bulkdel.live.steering import Steering
 from bulkdel.output import say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
-from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due
+from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
@@ -85,10 +84,9 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
             opened.drain(signum)
         return opened.sending
 
-    keyboard = Keyboard.of_stdin()
-    with Signals(keyboard.restore if keyboard is not None else None) as signals:
+    with Signals() as signals:
         ended = run_loop(
-            _run(opened, arguments, reporter, notices, keyboard),
+            _run(opened, arguments, reporter, notices),
             signals,
             lambda: None if reporter.ask() else opened.doing,
             drain,
@@ -98,9 +96,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
         return ended
 
 
-async def _run(
-    opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, keyboard: Keyboard | None
-) -> Summary:
+async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices) -> Summary:
     async with opened, on_page(opened, arguments) as page:
         try:
             async with showing(lambda: opened.doing, arguments.settings):
@@ -119,7 +115,7 @@ async def _run(
             await _confirm(opened, plan)
         status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
         page.planned(status, steering)
-        async with steerable(opened, plan, status, steering, keyboard):
+        async with steerable(opened, plan, status, steering):
             with reporter.running(), notices.watching(opened.snapshot, reporter.event):
                 async for event in opened.start():
                     reporter.event(event)
@@ -166,13 +162,14 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     check_sample(plan)
     where = "from" if plan.arguments.job.target_state.absence_reaches else "in"
     up_to = "Up to " if plan.guards else ""
-    say(f"\n{up_to}{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
-    asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
+    ids = counted(plan.remaining, "id") + ("" if plan.remaining == plan.ids else f", which remain of {plan.ids:,},")
+    say(f"\n{up_to}{ids} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
+    asked = {"number of ids": str(plan.remaining), "name of the host, which the config protects": word}
     for noun, wanted in asked.items():
         if wanted is not None and (typed := await line_typed(noun, wanted)) != wanted:
             raise NotConfirmed(
-                f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question:\n"
-                f"  {plan.confirming_line}"
+                f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question"
+                f"{of_all_ids(plan)}:\n  {plan.confirming_line}"
             )
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
 
@@ -264,13 +261,6 @@ def _print_next_commands(plan: Plan, ended: Summary) -> None:
     if complete:
         report = CommandLine("report", path)
         say(f"To write a report:\n  {report}", "to_report", command=report.words)
-    if _can_be_restored(plan, ended):
-        undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
-        say(
-            f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}",
-            "to_restore",
-            command=undo.words,
-        )
     if not complete:
         now = datetime.now(UTC)
         stop = ended.progress.stop
@@ -284,6 +274,14 @@ def _print_next_commands(plan: Plan, ended: Summary) -> None:
             command=going.words,
         )
         _say_left_out(plan.arguments)
+    if _can_be_restored(plan, ended):
+        undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
+        undo = undo.plus_given(dict(plan.arguments.job.undo_options(None))).plus("--plan")
+        say(
+            f"To see what a restore brings back of what was {plan.words.done}, and how to begin it:\n  {undo}",
+            "to_restore",
+            command=undo.words,
+        )
 
 
 def _say_left_out(arguments: RunArguments) -> None:

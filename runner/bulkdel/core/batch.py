@@ -72,6 +72,11 @@ class PlannedRun:
         return int(self.values.get("ids", 0))
 
     @property
+    def remaining(self) -> int:
+        """How many of these ids have no outcome yet."""
+        return 0 if self.complete else int(self.values.get("remaining", self.ids))
+
+    @property
     def digest(self) -> str:
         """The digest of the plan."""
         return str(self.values["digest"])
@@ -100,11 +105,11 @@ def planned_run(
     wanted: the options of the run, and its export. values: of the plan. exit_code, error: how the process of the plan
         has ended.
     """
-    if exit_code or not values:
-        return PlannedRun(
-            name, trouble=error or f"its plan ended with exit code {exit_code}", exit=exit_code or EXIT_REMAINING
-        )
-    return PlannedRun(name, values, *_trouble(wanted, values))
+    ended = PlannedRun(name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING)
+    if not values:
+        return ended
+    found = PlannedRun(name, values, *_trouble(wanted, values))
+    return found if found.trouble or not exit_code else ended
 
 
 def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, int]:

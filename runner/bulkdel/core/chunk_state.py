@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 from bulkdel.core.account_match import Presence
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
-from bulkdel.core.held_outcomes import all_refused, size
+from bulkdel.core.held_outcomes import TO_CHECK, all_refused, size
 from bulkdel.core.outcome import NOTHING_SAID, TAKEN, Detail, Kind, Reduction, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
@@ -169,7 +169,7 @@ class ChunkState:
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
     contradicted: how many ids in `left` the API refuses as unknown although look-ups find them.
-    halt: why the run must halt.
+    halt: why the run must halt. to_check: as of `all_refused`.
     after_s: how many seconds the server asked to wait before the next attempt.
     """
 
@@ -183,6 +183,7 @@ class ChunkState:
     absence_reaches: bool = True
     lag_over: bool = False
     attempts_max: int = ATTEMPTS_MAX
+    to_check: str = TO_CHECK
     requests: int = 0
     settled: list[Settled] = field(default_factory=list)
     spared: list[Record] = field(default_factory=list)
@@ -526,7 +527,7 @@ class ChunkState:
             if part.kind == "refused":
                 row.append(part)
             if size(row) >= ALL_REFUSED_MIN and self.halt is None:
-                self.halt = all_refused(row)
+                self.halt = all_refused(row, self.to_check)
         if self.halt is not None:
             refused = [part for part in self.settled if part.by_the_api]
             self.settled = [part for part in self.settled if not part.by_the_api]

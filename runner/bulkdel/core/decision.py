@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 from bulkdel.core.outcome import NOTHING_SAID, Detail
 
+SERVER_FAILS = 500
+"""From this HTTP status on it is the server that fails."""
+
 
 class Request(NamedTuple):
     """One HTTP request, without host and credentials.
@@ -106,6 +109,15 @@ class Decision(NamedTuple):
         return self.next_step is NextStep.SETTLED
 
 
+def is_outage(fault: str, decision: Decision) -> bool:
+    """Whether a request has failed because the server does not work, and not because its answer is another one.
+
+    fault: of the response, as `fault_of` says. An API may say a status such as 503 in its body.
+    """
+    code = decision.detail.code
+    return bool(fault) or (isinstance(code, int) and code >= SERVER_FAILS)
+
+
 class Verdict(enum.Enum):
     """What an answer says of one id."""
 
@@ -141,6 +153,13 @@ def decision_per_id(ids: Collection[str], decision: Decision) -> Decision:
     again = sum(answer.verdict in {Verdict.AGAIN, Verdict.MAYBE_APPLIED} for answer in (*answers, *missing))
     reason = f"an answer did not settle {again:,} of its ids" if again else ""
     return decision._replace(data=[*answers, *missing], reason=reason)
+
+
+def fault_of(response: Response | NoResponse) -> str:
+    """Why this is no response of a server that works; empty when it is one, or when nothing was asked."""
+    if isinstance(response, NoResponse):
+        return "" if response.withheld else response.reason
+    return f"HTTP {response.status}" if response.status >= SERVER_FAILS else ""
 
 
 def decision_on_no_response(missing: NoResponse) -> Decision:

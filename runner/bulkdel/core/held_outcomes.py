@@ -17,17 +17,21 @@ from collections.abc import Sequence
 from bulkdel.core.outcome import TAKEN, Settled
 from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 
+TO_CHECK = "Check the request first"
+
 WRONG_REQUEST = "Is it the right host, path, id type and column? If these ids really do not exist, give --allow-absent"
 
 
 class HeldOutcomes:
     """The outcomes of a run that are held back. halt: why the run must halt; None while it may go on."""
 
-    def __init__(self, *, absent_counts: bool = True, done: int = 0, absent: int = 0) -> None:
+    def __init__(self, *, absent_counts: bool = True, done: int = 0, absent: int = 0, to_check: str = TO_CHECK) -> None:
         """absent_counts: absent ids need no proof: they were looked up, or --allow-absent was given.
 
         done: ids that earlier sessions of the run have brought into the target state. absent: ids without an account.
+        to_check: see `all_refused`.
         """
+        self._to_check = to_check
         self._absent_counts = absent_counts
         self._done = done
         self._absent = absent
@@ -70,7 +74,7 @@ class HeldOutcomes:
             ready = self._let_go(self._refused_parts)
         self._refused_parts.append(part)
         if size(self._refused_parts) >= ALL_REFUSED_MIN:
-            self.halt = self.halt or all_refused(self._refused_parts)
+            self.halt = self.halt or all_refused(self._refused_parts, self._to_check)
         return ready
 
     def _unproven(self, part: Settled) -> list[Settled]:
@@ -108,11 +112,14 @@ def size(parts: Sequence[Settled]) -> int:
     return sum(len(part.records) for part in parts)
 
 
-def all_refused(parts: Sequence[Settled]) -> str:
-    """Why a run halts after these refusals in a row. It names rows and not ids: the log of a run holds it."""
+def all_refused(parts: Sequence[Settled], to_check: str = TO_CHECK) -> str:
+    """Why a run halts after these refusals in a row. It names rows and not ids: the log of a run holds it.
+
+    to_check: what is more likely wrong than the ids, and what speaks for that.
+    """
     positions = [position for part in parts for position in part.records.positions]
     return (
         f"{len(positions)} ids in a row were refused with one code ({parts[-1].detail}), and none was accepted between "
         f"them. They are rows {min(positions):,} to {max(positions):,} of the export, counted from 0. That is rarely "
-        "because of the ids. If it is, leave them out with --exclude"
+        f"because of the ids. {to_check}. Leave ids out (--exclude) only when the fault is theirs"
     )

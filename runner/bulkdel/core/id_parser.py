@@ -60,7 +60,7 @@ class IdCheck:
         if "\n" in id_ or "\r" in id_:
             return Unusable(Why.NEWLINE)
         bare = id_.strip()
-        if not bare and (self.trim or not id_):
+        if not bare:
             return Unusable(Why.EMPTY_ID)
         if self.trim:
             id_ = bare

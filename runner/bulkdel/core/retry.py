@@ -74,6 +74,15 @@ def too_many_refused(most: int | Fraction, refused: int, settled: int) -> bool:
     return settled >= SETTLED_MIN and refused > most * settled
 
 
+def refused_words(most: int | Fraction, refused: int, settled: int) -> str:
+    """Why a session halts for --max-refused, and what to do. Arguments: as of `too_many_refused`."""
+    limit = f"{most:,}" if isinstance(most, int) else f"{float(most * 100):g} %"
+    return (
+        f"of the {settled:,} ids that this session has done, {refused:,} were refused, and --max-refused allows "
+        f"{limit}. Look at the reasons first; then leave these ids out (--exclude), or allow more (--max-refused)"
+    )
+
+
 def backoff_s(attempt: int, chance: float) -> float:
     """Seconds to wait before attempt number `attempt` + 1. `chance` is uniform in [0, 1)."""
     return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))

@@ -308,6 +308,7 @@ class ChunkInHand:
             can_look_up=parts.lookup.possible,
             absence_reaches=parts.job.target_state.absence_reaches,
             lag_over=lag_over,
+            to_check=parts.to_check,
         )
 
     @property

@@ -18,7 +18,7 @@ from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Outcome, Released, stamp
 from bulkdel.core.outcome import Settled
-from bulkdel.core.retry import too_many_refused
+from bulkdel.core.retry import refused_words, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.progress import Event
@@ -110,7 +110,8 @@ class Parts:
     job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: what is done to the ids of a chunk.
     log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
-    refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
+    refused_max: --max-refused. to_check: see `Plan.to_check`. in_doubt_resend: --in-doubt resend.
+    look_first: look every id up before it is sent.
     several_requests: whether a chunk takes several requests.
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
     gate: where a chunk waits before its intent.
@@ -131,6 +132,7 @@ class Parts:
     tally: Tally
     held: HeldOutcomes
     refused_max: int | Fraction
+    to_check: str
     backup: Backup | None = None
     in_doubt_resend: bool = False
     look_first: bool = False
@@ -168,7 +170,7 @@ def write_settled(
     tally.settled += sum(counts.values())
     tally.refused += counts.get("refused", 0)
     if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
-        why = f"of the {tally.settled:,} ids that this session has done, {tally.refused:,} were refused (--max-refused)"
+        why = refused_words(parts.refused_max, tally.refused, tally.settled)
         parts.drain.begin(Stop(why, error=Halted(why)))
 
 

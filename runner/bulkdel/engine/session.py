@@ -178,6 +178,7 @@ class SendingSession:
                 tally=self._tally,
                 held=self._held(lookup),
                 refused_max=self._refused_max,
+                to_check=plan.to_check,
                 backup=backup,
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=plan.look_first,
@@ -268,7 +269,10 @@ class SendingSession:
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent
         return HeldOutcomes(
-            absent_counts=lookup.possible or allowed, done=counts["done"] + counts["already"], absent=counts["absent"]
+            absent_counts=lookup.possible or allowed,
+            done=counts["done"] + counts["already"],
+            absent=counts["absent"],
+            to_check=self._plan.to_check,
         )
 
     def _left(self) -> int | None:

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
+from bulkdel.engine.steady_loop import SteadyLoop
 from bulkdel.errors import BulkdelError, trace_of
 from bulkdel.output import note, say
 
@@ -61,7 +62,7 @@ class Signals:
     """Installs the handlers while it is entered. received: the number of the first signal that stops the command.
 
     The current step is looked up and printed in a thread: a `Doing` may be called at any moment.
-    leave: called before the second signal ends the program: it puts the terminal back.
+    leave: called before the second signal ends the program.
     """
 
     def __init__(self, leave: Callable[[], None] | None = None) -> None:
@@ -124,7 +125,7 @@ def run_loop(
 
     doing: the current step. drain: called at the first signal instead; if it returns False, the coroutine is cancelled.
     """
-    runner = asyncio.Runner()
+    runner = asyncio.Runner(loop_factory=SteadyLoop)
     loop = runner.get_loop()
     loop.set_exception_handler(_report)
     task = loop.create_task(main)

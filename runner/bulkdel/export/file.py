@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from bulkdel.core.address import address_of
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.refusal import refusal
 from bulkdel.export.spool import Copied, spool
+from bulkdel.format import did_you_mean
 
 BLOCK = 1 << 20
 """Bytes read and checked at a time: 32 bytes of digest per MiB are 32 kB for a gigabyte."""
@@ -144,7 +146,11 @@ def _check_kind(path: str, kind: int, spool_to: Path | None) -> None:
 def _cannot_open(path: str, error: OSError) -> NotAcceptable:
     if isinstance(error, FileNotFoundError) and os.path.islink(path):  # noqa: PTH114 - a path as the user gave it
         return refusal(path, f"a link to {os.readlink(path)}, which does not exist", "Correct the link.")  # noqa: PTH115
-    return refusal(path, error.strerror or str(error), "Check the name and its permissions.")
+    alike = ""
+    if isinstance(error, FileNotFoundError):
+        with suppress(OSError):
+            alike = did_you_mean(os.path.basename(path), os.listdir(os.path.dirname(path) or "."))  # noqa: PTH119, PTH120, PTH208
+    return refusal(path, error.strerror or str(error), f"Check the name and its permissions.{alike}")
 
 
 class Hashing:

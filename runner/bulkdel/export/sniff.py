@@ -160,14 +160,21 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
     number, line = lines[0]
     why = id_of_line(line, None)
     assert isinstance(why, Unusable)
-    raise refusal(path, why.words, "Write one id or one object a line.", line=number, text=line)
+    todo = RECORDS if options.whole else "Write one id or one object a line."
+    raise refusal(path, why.words, todo, line=number, text=line)
+
+
+RECORDS = (
+    "Write one JSON object a line, each a whole record, as --backup keeps them. `bulkdel restore CHECKPOINT --plan` "
+    "makes such a file of a run."
+)
 
 
 def _resolve_records(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
     """Recognise an export of whole records. Raises NotAcceptable for anything but one JSON object a line."""
     found = _resolve_jsonl(head, options, path, compression)
     if found.id_field is None:
-        raise refusal(path, "ids, and this job needs whole records", "Write one JSON object a line.", line=1)
+        raise refusal(path, "ids, and this job needs whole records", RECORDS, line=1)
     return found
 
 

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -26,6 +29,12 @@ from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import LASTS_S, Ask, RateShares, Share
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.times import since_boot
+
+FOLDER, SOCKET = "bulkdel-", "rate"
+"""The beginning of the name of a keeper's temporary folder, and the name of the socket in it."""
+
+LEFT_S = 60.0
+"""A folder of a keeper that was made so long ago, and in which no process listens, was left by a kill."""
 
 LOOK_S = 0.1
 """Without news the rates are divided again after so long: a share may have expired, or a rate climbed."""
@@ -132,6 +141,33 @@ class RateKeeper:
             writer.close()
 
 
+def remove_folders_of_killed(within: Path, now: float) -> None:
+    """Remove the folders that keepers have left which were killed. Whatever else is in them stays.
+
+    One that was made just now may belong to a keeper that does not listen yet, so only older ones are looked at.
+    """
+    for folder in within.glob(f"{FOLDER}????????"):
+        with suppress(OSError):
+            found = folder.lstat()
+            left = found.st_uid == os.geteuid() and found.st_mtime < now - LEFT_S
+            if left and (folder / SOCKET).is_socket() and not _is_heard(folder / SOCKET):
+                (folder / SOCKET).unlink()
+                folder.rmdir()
+
+
+def _is_heard(path: Path) -> bool:
+    """Whether a process listens on this socket. Raises OSError when that cannot be told."""
+    with socket.socket(socket.AF_UNIX) as end:
+        end.settimeout(0)
+        try:
+            end.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # it is busy
+            pass
+        return True
+
+
 @asynccontextmanager
 async def keeping_rate(
     rates: Mapping[str, float],
@@ -150,10 +186,11 @@ async def keeping_rate(
     shares = RateShares(over_all, now=now, restarted=restarted, lasts_s=lasts_s)
     for group, rate in rates.items():
         shares.set_rate(group, rate, now)
-    folder = Path(tempfile.mkdtemp(prefix="bulkdel-"))  # mode 0700, and a short path: a socket has room for few bytes
-    keeper = RateKeeper(shares, folder / "rate", clock)
+    remove_folders_of_killed(Path(tempfile.gettempdir()), time.time())
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # mode 0700, and a short path: a socket has room for few bytes
+    keeper = RateKeeper(shares, folder / SOCKET, clock)
     try:
-        server = await asyncio.start_unix_server(keeper.serve, folder / "rate")
+        server = await asyncio.start_unix_server(keeper.serve, folder / SOCKET)
         dividing = asyncio.create_task(keeper.divide())
         try:
             yield keeper

@@ -24,6 +24,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.first_entries import start_facts
 from bulkdel.engine.progress import Event
 from bulkdel.engine.session import SendingSession
+from bulkdel.engine.steady_loop import SteadyLoop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.watches import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
@@ -65,7 +66,7 @@ ANY_SHARE = "100%"
 def work(arguments: RunArguments, descriptors: str) -> int:
     """Do a shard. descriptors: of the channel and of the export, as `SHARD` has them. Returns the exit code."""
     channel, *export = map(int, descriptors.split())
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=SteadyLoop) as runner:
         return runner.run(_work(arguments, socket.socket(fileno=channel), *export))
 
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from bulkdel.checkpoint.licence import Licence
-from bulkdel.core.retry import number_or_share, too_many_refused
+from bulkdel.core.retry import number_or_share, refused_words, too_many_refused
 from bulkdel.core.summary import Ending
 from bulkdel.engine.progress import Event
 from bulkdel.engine.watches import ended_before, watching
@@ -214,7 +214,7 @@ class ShardProcesses:
         """--max-refused, over what all shards have settled in this session."""
         settled, refused = self._shards.settled, sum(self._shards.refused.values())
         if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
-            self._halt(f"of the {settled:,} ids that this session has done, {refused:,} were refused (--max-refused)")
+            self._halt(refused_words(self._refused_max, refused, settled))
 
     def _halt(self, why: str) -> None:
         self._drain.begin(Stop(why, error=Halted(why)))

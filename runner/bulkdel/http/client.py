@@ -24,6 +24,7 @@ from bulkdel.core.latency import Latency
 from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import CircuitBreaker, backoff_s
 from bulkdel.errors import Halted
+from bulkdel.format import span
 from bulkdel.http.action_requests import ActionRequests
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import ADDRESS, KeeperAddress, sharing
@@ -258,7 +259,8 @@ class Client:
             return "waiting for a share of the rate, which other processes use too"
         if self.breaker.open:
             return f"the server fails, next probe in {self.breaker.wait_s(self.clock()):.1f} s"
-        return self.auth.waiting
+        signing_in, fault = self.auth.waiting, self.transport.fault
+        return signing_in if signing_in is None or not fault else f"{signing_in}: {fault}"
 
     @property
     def silent_s(self) -> float:
@@ -317,6 +319,19 @@ class Client:
             await asyncio.sleep(min(left_s, TICK_S))
         failure = self.last_failure or "none"
         raise Halted(f"no useful response for {self.patience_s:g} s (--patience); the last failure: {failure}")
+
+    @property
+    def patient(self) -> bool:
+        """Whether the server has been silent for less than --patience."""
+        return self.silent_s < self.patience_s
+
+    @property
+    def unanswered(self) -> str:
+        """That the API does not respond, and how long that is waited for, in words; empty while it does."""
+        if not (fault := self.transport.fault):
+            return ""
+        waited, most = span(self.silent_s), span(self.patience_s)
+        return f"the API does not respond ({fault}); waiting for it, for {waited} so far, at most {most} (--patience)"
 
     async def _admission(self, request: Request) -> tuple[Mapping[str, str], int, float]:
         """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait.

@@ -69,8 +69,9 @@ class AccountLookup:
         proven_before: bool = False,
         fullest: int = 0,
         creates: bool = False,
+        patient: bool = False,
     ) -> None:
-        """proven_before: whether look-ups found accounts in an earlier session of the run.
+        """proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `Reader`.
 
         creates: the run creates accounts, so a pool that is empty now is asked for a control again later.
         """
@@ -78,7 +79,7 @@ class AccountLookup:
         self.possible = look_ups is not None
         if look_ups is not None:
             self._look_ups = look_ups
-            self._reader = Reader(client, look_ups, chance)
+            self._reader = Reader(client, look_ups, chance, patient=patient)
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
         self._exhausted = not self.possible

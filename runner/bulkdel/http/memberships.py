@@ -116,7 +116,7 @@ class MembershipReader:
 
     def __init__(self, client: Client, memberships: Memberships, chance: Callable[[], float]) -> None:
         self._memberships = memberships
-        self._client = RetryingClient(client, chance, OPTION)
+        self._client = RetryingClient(client, chance, OPTION, patient=True)
 
     async def outline(self, worker: WorkerStatus) -> Outline:
         """List every group and every role."""

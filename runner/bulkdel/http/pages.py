@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.decision import Decision, NextStep, Request, Response, is_outage
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
@@ -44,9 +44,11 @@ class RetryingClient:
     what: the requests in words, for the reason of a halt. failed: the reason of the latest failure.
     """
 
-    def __init__(self, client: Client, chance: Callable[[], float], what: str) -> None:
+    def __init__(self, client: Client, chance: Callable[[], float], what: str, *, patient: bool = False) -> None:
+        """patient: in an outage each is repeated for --patience, and not ATTEMPTS_MAX times: before any id is sent."""
         self._client = client
         self._chance = chance
+        self._patient = patient
         self.what = what
         self.failed = ""
 
@@ -66,7 +68,8 @@ class RetryingClient:
             if decision.next_step is not NextStep.RETRY:
                 return decision
             attempts += not decision.free
-            if self._client.draining or attempts >= ATTEMPTS_MAX:
+            waits = self._patient and self._client.patient and is_outage(self._client.transport.fault, decision)
+            if self._client.draining or (attempts >= ATTEMPTS_MAX and not waits):
                 return None
             await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())
 
@@ -74,8 +77,10 @@ class RetryingClient:
 class Reader(RetryingClient):
     """Reads values, and lists with all their pages. Every method may raise Halted, as `Client.ask` does."""
 
-    def __init__(self, client: Client, look_ups: LookUps, chance: Callable[[], float]) -> None:
-        super().__init__(client, chance, "a look-up")
+    def __init__(
+        self, client: Client, look_ups: LookUps, chance: Callable[[], float], *, patient: bool = False
+    ) -> None:
+        super().__init__(client, chance, "a look-up", patient=patient)
         self._look_ups = look_ups
 
     async def value(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str]) -> Any:

@@ -26,7 +26,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from bulkdel.core.decision import NoResponse, Request, Response, Setup
+from bulkdel.core.decision import NoResponse, Request, Response, Setup, fault_of
 from bulkdel.core.retry import http_date_s
 from bulkdel.errors import UsageError
 
@@ -50,7 +50,13 @@ class Transport(Protocol):
 
     requests: attempts made so far.
     ahead_s: how far the server's clock was ahead of ours at the latest response with a Date (negative: behind).
+    fault: what was wrong with the latest response, or why there was none; see `fault_of`.
     """
+
+    @property
+    def fault(self) -> str:
+        """In words; empty when the server responds."""
+        ...
 
     @property
     def requests(self) -> int:
@@ -295,6 +301,7 @@ class HttpTransport:
         self._date_s: float | None = None
         self.requests = 0
         self.ahead_s: int | None = None
+        self.fault = ""
 
     async def __aenter__(self) -> Self:
         options = self._options
@@ -320,6 +327,11 @@ class HttpTransport:
 
     async def send(self, request: Request, headers: Mapping[str, str]) -> Response | NoResponse:
         """See `Transport`. Raises ValueError for headers or a path that cannot be sent as they are."""
+        response = await self._attempt(request, headers)
+        self.fault = fault_of(response)
+        return response
+
+    async def _attempt(self, request: Request, headers: Mapping[str, str]) -> Response | NoResponse:
         if self._session is None:
             raise RuntimeError("the transport was not entered")
         fields = _checked_fields(request, headers)

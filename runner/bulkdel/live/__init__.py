@@ -1,1 +1,1 @@
-"""A running job as others see and steer it: control socket, keys, pause file, live page, metrics."""
+"""A running job as others see and steer it: control socket, pause file, live page, metrics."""

@@ -1,4 +1,4 @@
-"""Everything that can steer a run while it sends, opened and closed together: socket, keys, file, schedule, URL."""
+"""Everything that can steer a run while it sends, opened and closed together: socket, file, schedule, URL."""
 
 from __future__ import annotations
 
@@ -12,23 +12,19 @@ from typing import Any
 from bulkdel.errors import trace_of
 from bulkdel.library import Run
 from bulkdel.live.control_socket import serving_socket
-from bulkdel.live.keys import Keyboard, reading_keys
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.live.watches import PauseFile, RateSchedule, watch_url
 from bulkdel.output import say
-from bulkdel.person import this_person
 from bulkdel.safety.run_plan import Plan
 from bulkdel.times import schedule_at
 
 
 @contextlib.asynccontextmanager
-async def steerable(
-    run: Run, plan: Plan, status: LiveStatus, steering: Steering, keyboard: Keyboard | None
-) -> AsyncIterator[None]:
+async def steerable(run: Run, plan: Plan, status: LiveStatus, steering: Steering) -> AsyncIterator[None]:
     """Let the run be steered until the block ends. Enter it before the sending begins.
 
-    Pause file and schedule hold from the first request on. Socket and keys come once the run has its log.
+    Pause file and schedule hold from the first request on. The socket comes once the run has its log.
     """
     settings = plan.arguments.settings
     watches: list[Coroutine[Any, Any, None]] = []
@@ -41,7 +37,7 @@ async def steerable(
         schedule = RateSchedule(run, schedule_at("--schedule", settings.schedule, now), time.time)
         schedule.look()
         watches.append(schedule.watch())
-    steering_it = asyncio.create_task(_steer(run, plan, status, steering, keyboard))
+    steering_it = asyncio.create_task(_steer(run, plan, status, steering))
     tasks = [steering_it, *map(asyncio.create_task, (status.tick(), *watches))]
     try:
         yield
@@ -55,23 +51,16 @@ async def steerable(
                 say(text, "bug", level="error")
 
 
-async def _steer(run: Run, plan: Plan, status: LiveStatus, steering: Steering, keyboard: Keyboard | None) -> None:
-    """Serve the socket, read the keys and ask the URL, once the run has the lock of its log, until cancelled."""
+async def _steer(run: Run, plan: Plan, status: LiveStatus, steering: Steering) -> None:
+    """Serve the socket and ask the URL, once the run has the lock of its log, until cancelled."""
     await run.begun()
     run_id, settings, environ = run.run_id, plan.arguments.settings, plan.arguments.environ
     assert run_id is not None, "the log is there"
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(serving_socket(plan.checkpoint, run_id, steering, status.to_json, environ))
-        if keyboard is not None:
-            await stack.enter_async_context(reading_keys(keyboard, steering, this_person().user, lambda: _paused(run)))
         if settings.slow_while is not None:
             from bulkdel.live.slow_url import asking  # noqa: PLC0415 - only this option needs it
 
             is_fast = await stack.enter_async_context(asking(settings.slow_while, settings.ca_file))
             await watch_url(run, is_fast)
         await asyncio.Event().wait()
-
-
-def _paused(run: Run) -> bool:
-    moment = run.snapshot()
-    return moment is not None and moment.pause is not None

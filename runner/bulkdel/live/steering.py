@@ -1,6 +1,6 @@
 """Steering: one line of text becomes a change of the running session, the same from every source.
 
-Owns the commands and their answers. Socket, page and keys only carry the text.
+Owns the commands and their answers. Socket and page only carry the text.
 """
 
 from __future__ import annotations
@@ -20,12 +20,6 @@ from bulkdel.library import Run
 from bulkdel.safety.run_plan import Plan
 
 COMMANDS = "status, pause, resume, rate N, concurrency N, until 18:00, stop"
-
-STEP = 1.2
-"""`faster` and `slower` change the rate by this factor."""
-
-RATE_LEAST = 0.1
-"""Requests a second that `slower` does not go below."""
 
 
 class Answer(NamedTuple):
@@ -69,8 +63,6 @@ class Steering:
             "pause": self._pause,
             "resume": self._resume,
             "rate": self._rate,
-            "faster": lambda words, by: self._step(words, STEP, by),
-            "slower": lambda words, by: self._step(words, 1 / STEP, by),
             "concurrency": self._concurrency,
             "until": self._until,
             "stop": self._stop,
@@ -98,17 +90,7 @@ class Steering:
 
     def _rate(self, words: Sequence[str], by: By) -> str:
         (text,) = _one(words, "rate", "10, in requests a second; 0 is unlimited")
-        return self._change_rate(_number("rate", text), by)
-
-    def _step(self, words: Sequence[str], factor: float, by: By) -> str:
-        _none(words, "faster and slower")
-        limits = self._snapshot.limits
-        rate = next((rate for name, rate in limits.items() if name != Source.SCHEDULE), 0.0)
-        if not rate:
-            raise UsageError("the rate is unlimited. Give a rate first: rate 50")
-        return self._change_rate(max(RATE_LEAST, round(rate * factor, 1 if rate < 10 else 0)), by)  # noqa: PLR2004
-
-    def _change_rate(self, rate: float, by: By) -> str:
+        rate = _number("rate", text)
         self._run.set_rate(rate, by)
         moment = self._snapshot
         said = f"at most {rate:g} requests/s from now on" if rate else "no limit of the rate from now on"

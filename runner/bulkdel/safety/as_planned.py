@@ -143,11 +143,13 @@ def check_export(arguments: RunArguments, target: Target | None, read: Fingerpri
     approved = arguments.approved
     if approved is None:
         return
-    export = approved.values["export"]
-    known = {**approved.values, "export": {"sha256": export["sha256"], "bytes": export["bytes"]}}
-    now = {"sha256": read.sha256, "bytes": read.size}
-    if now != known["export"]:
-        _refuse(arguments, approved, differences(known, {**_known_first(arguments, target), "export": now}))
+    planned = approved.values["export"]
+    if (read.sha256, read.size) != (planned["sha256"], planned["bytes"]):
+        changed = (
+            f"export {arguments.export}: was changed since. Its SHA-256 was {planned['sha256']} ({planned['bytes']:,} "
+            f"bytes) and is {read.sha256} ({read.size:,} bytes) now"
+        )
+        _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
 
 
 @contextmanager

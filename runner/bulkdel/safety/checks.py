@@ -1,13 +1,15 @@
 """The checks of a run before anything is sent.
 
 Two refusals are elsewhere: of the content of an export (`export.refusal`) and for want of a confirmation
-(`safety.confirmation`). Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4.
+(`safety.confirmation`). Nothing here sends, or leaves a file. UsageError is exit 2, NotAcceptable 3, Halted 4,
+FileFailed 5.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,10 +28,10 @@ from bulkdel.core.pace import Wish
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
-from bulkdel.errors import Halted, NotAcceptable, TooLate, UsageError
+from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.format import counted, located, printable, until_words
+from bulkdel.format import counted, did_you_mean, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
@@ -74,11 +76,11 @@ def check_arguments(arguments: RunArguments) -> None:
     if arguments.settings.encoding is not None:
         encoding_named(arguments.settings.encoding)
     _check_records(arguments)
-    _check_folder(arguments.checkpoint)
+    check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
     if arguments.settings.archive is not None:
-        _check_folder(store_path(arguments.settings.archive), "--archive")
-    if in_store(arguments.settings.backup):
-        _check_folder(arguments.settings.backup, "--backup")
+        check_folder(store_path(arguments.settings.archive), "--archive")
+    if arguments.settings.backup is not None:
+        check_folder(arguments.settings.backup, "--backup")
     _check_copy(arguments)
 
 
@@ -86,7 +88,9 @@ def checked_id_type(job: Job, settings: Settings) -> IdType:
     """Return the id type that was asked for. Raises UsageError for one that the job does not know."""
     name = settings.id_type or job.id_type_default
     if name not in job.id_types:
-        raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
+        raise UsageError(
+            f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}.{did_you_mean(name, job.id_types)}"
+        )
     return job.id_types[name]
 
 
@@ -117,16 +121,27 @@ def _check_copy(arguments: RunArguments) -> None:
         )
 
 
-def _check_folder(log: Path, store_option: str = "--store") -> None:
-    """Refuse a folder that does not exist. A share that is not mounted must not become a folder of this machine."""
-    folder, option = log.absolute().parent, "--checkpoint"
-    if in_store(log):
-        if log.scheme != "file":
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a file or store of the run whose folder does not exist, or takes no file. That is tried; nothing is left.
+
+    A share that is not mounted must not become a folder of this machine. An object store is not tried: nothing that is
+    written to it is removed. Raises UsageError, and FileFailed.
+    """
+    folder = path.absolute().parent
+    if in_store(path):
+        if path.scheme != "file":
             return
-        folder, option = log.directory.parent, store_option
-    with suppress(PermissionError):  # opening the file gives the reason
+        folder = path.directory.parent
+    with suppress(PermissionError):  # the try gives the reason
         if not folder.is_dir():
-            raise UsageError(f"{option} {log}: the folder {folder} does not exist; make it first")
+            raise UsageError(f"{option} {path}: the folder {folder} does not exist; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileFailed(
+            f"{option} {path}: the folder {folder} takes no file: {error.strerror}. Nothing was sent"
+        ) from error
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:
@@ -424,7 +439,9 @@ def refuse_differences(
 
 
 def _compared(parameter: Any) -> Any:
-    """What must be the same of a parameter. Of a file it is the content: its path is only a hint."""
+    """What must be the same of a parameter. Of a file it is the content: its path is only a hint. A list is a set."""
+    if isinstance(parameter, list):
+        return sorted(set(parameter))
     return f"a file with SHA-256 {parameter['sha256']}" if isinstance(parameter, dict) else parameter
 
 
@@ -510,7 +527,7 @@ def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
             raise UsageError(f"rate: {asked}, and [{PROTECT}] {RATE_MAX} of the config allows {highest:g}")
     elif wish.what is Changed.CONCURRENCY:
         replace(settings, concurrency=cast("int", value)).check()
-    elif wish.what is Changed.UNTIL and until_of(cast("str", value), now) <= now:
+    elif wish.what is Changed.UNTIL and until_of(cast("str", value), now, "until") <= now:
         raise UsageError(f"until {value}: is in the past. `stop` ends the run now")
 
 
@@ -605,6 +622,7 @@ def sample_trouble(plan: Plan) -> str | None:
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
-        f"{commas}Is it the right pool, id type and column? {plan.words.nothing}. If they are meant to be gone "
-        f"already, go on with:\n  {plan.line.plus('--allow-absent')}"
+        f"{commas}{plan.words.nothing}. Check first: the export, its column (--id-field), the id type (--id-type), "
+        "and whether the key is one of the pool that you mean. Look for one of these ids in that pool. Only when they "
+        "are meant to be gone already, add --allow-absent"
     )

@@ -82,14 +82,15 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"{plan.words.nothing}. To confirm:\n  {plan.confirming_line}"
+            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
-            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
+            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}:\n"
+            f"  {plan.confirming_line}"
         )
     moment = plan.server.moment
     approved = plan.arguments.approved if how is How.PLAN else None
@@ -119,8 +120,18 @@ def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
         return Confirmed(0, plan.pool, How.NOTHING)
     check_sample(plan)
     if (due := confirmation_due(plan, now)) is not None:
-        raise NotConfirmed(f"not confirmed: {due}. {plan.words.nothing}. To confirm:\n  {plan.confirming_line}")
+        raise NotConfirmed(
+            f"not confirmed: --confirm and --pool are missing; {due}. {plan.words.nothing}. To confirm"
+            f"{of_all_ids(plan)}:\n  {plan.confirming_line}"
+        )
     return None
+
+
+def of_all_ids(plan: Plan) -> str:
+    """Which number --confirm takes, where some of the ids have their outcome already."""
+    if plan.remaining == plan.ids:
+        return ""
+    return f" ({plan.remaining:,} ids remain; --confirm takes the number of the whole export, {plan.ids:,})"
 
 
 def confirmation_due(plan: Plan, now: float) -> str | None:

@@ -26,6 +26,7 @@ from bulkdel.export.converting import all_columns, csv_options, table_of
 from bulkdel.export.download import Fetching, fetch_unnamed
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
+from bulkdel.format import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,23 @@ def _local(name: str | Path, id_types: Mapping[str, IdType]) -> ExcludeName:
     return next((way for way in ways if os.path.lexists(way.path)), ways[0])
 
 
+def _check_type(found: ExcludeName, id_types: Mapping[str, IdType]) -> None:
+    """Refuse a name of which the file is there, and the last part is no id type. Raises UsageError."""
+    rest, _, name = str(found).rpartition(":")
+    path, _, column = rest.rpartition(":")
+    if not os.path.lexists(found.path) and column and os.path.lexists(path):
+        raise UsageError(
+            f"--exclude {found}: {name!r} is no id type; they are {', '.join(id_types)}.{did_you_mean(name, id_types)}"
+        )
+
+
 def _open(
     name: str | Path, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
 ) -> tuple[ExcludeName, Export]:
     """Open the file or the object. The parts after a colon count only if the rest names one."""
     if address_of(str(name)) is None:
         found = _local(name, options.id_types)
+        _check_type(found, options.id_types)
         return found, stack.enter_context(open_export(found.path))
     refused: NotAcceptable | None = None
     for way in names_in(str(name), options.id_types):

@@ -48,7 +48,7 @@ async def look_up_excluded(
     of_run = look_ups(name)
     ids, nobody, accounts, without = dict[str, None](), list[str](), 0, 0
     for id_type, asked in wanted.items():
-        lookup = AccountLookup(client, look_ups(id_type), chance)
+        lookup = AccountLookup(client, look_ups(id_type), chance, patient=True)
         for start in range(0, len(asked), IDS_AT_ONCE):
             some = asked[start : start + IDS_AT_ONCE]
             found = await lookup.find_all(some, WorkerStatus())

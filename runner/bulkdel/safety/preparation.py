@@ -33,7 +33,8 @@ from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import recognise
 from bulkdel.export.stored_copy import fetch_copy
-from bulkdel.http.client import Connect, WorkerStatus, connect
+from bulkdel.format import counted
+from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
@@ -49,6 +50,7 @@ from bulkdel.safety.checks import (
     OTHERWISE,
     check_backup,
     check_excluded,
+    check_folder,
     check_guards,
     check_log_user,
     check_look_ups,
@@ -67,7 +69,7 @@ from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
-from bulkdel.settings import SPOOLED, Settings
+from bulkdel.settings import LOG, SPOOLED, Settings
 from bulkdel.store.far_object import Reach
 from bulkdel.store_path import beside, in_store
 
@@ -156,6 +158,8 @@ def prepare(
             arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, again=again
         )
         check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
+        if export.preflight is not None and export.invalid_to is not None:
+            check_folder(export.invalid_to, "--on-invalid skip")
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
             check_look_ups(arguments, target, id_type)
@@ -217,7 +221,7 @@ def _check_pinned(plan: Plan, log: Progress) -> None:
     arguments = plan.arguments
     before = {**log.header.pinned, "parameters": log.header.parameters}
     now_pinned = {**plan.pinned(), "parameters": plan.parameters}
-    otherwise = OTHERWISE if arguments.undoes is None else _begun_otherwise(arguments.undoes)
+    otherwise = _begun_otherwise(arguments.undoes) if arguments.undoes is not None else _anew(plan, log)
     refuse_differences(before, now_pinned, arguments.checkpoint, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)
 
@@ -285,6 +289,19 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
         encoding=None if settings.encoding is None else encoding_named(settings.encoding),
         sheet=settings.sheet,
     )
+
+
+def _anew(plan: Plan, log: Progress) -> str:
+    """What to do about a run that differs from that of the log. Without any outcome it may be begun anew."""
+    path = plan.checkpoint
+    if log.outcomes or in_store(path):
+        return OTHERWISE
+    names = (path.with_name(f"{path.name.removesuffix(LOG)}.anew{number}{LOG}") for number in ("", *range(2, 100)))
+    line = plan.line.plus("--checkpoint", next((name for name in names if not os.path.lexists(name)), path))
+    doubts = log.in_doubt.size
+    sent = f" ({counted(doubts, 'row', 'is', 'are')} in doubt there, which a new run does not know)" if doubts else ""
+    anew = f"No row of that run has an outcome{sent}, so it may be begun anew, with a log of its own:\n  {line}"
+    return f"{OTHERWISE} {anew}"
 
 
 def _begun_otherwise(undoes: Undone) -> str:
@@ -422,13 +439,27 @@ def _command(why: str, line: CommandLine) -> Words:
     return Words(f"{why}\n  {line}", "")
 
 
-def signing_in(plan: Plan) -> str:
-    """The step of `with_sample_check` in words."""
-    return f"signing in and looking up {len(plan.sample):,} of the ids as a sample"
+class Asking:
+    """The progress of `with_sample_check`. Another thread may read it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._step = f"signing in and looking up {len(plan.sample):,} of the ids as a sample"
+        self._client: Client | None = None
+
+    def begin(self, client: Client) -> None:
+        """Take the way to the server, once it is open."""
+        self._client = client
+
+    @property
+    def text(self) -> str:
+        """The current step in words, and whether it waits for the API."""
+        unanswered = self._client.unanswered if self._client is not None else ""
+        return f"{self._step}; {unanswered}" if unanswered else self._step
 
 
 async def with_sample_check(
     plan: Plan,
+    asking: Asking,
     *,
     connect: Connect = connect,
     wall: Callable[[], float] = time.time,
@@ -437,19 +468,21 @@ async def with_sample_check(
     """Sign in, look up the sample, and add the result.
 
     From now on the ids of the key's own user are protected, and those of an administrator that the pool keeps.
-    A resume has no sample: it was looked up before the first id was sent. Raises Halted when the sign-in or a look-up
-    fails, and NotAcceptable for a protected pool or another pool than that of the log.
+    A resume has no sample: it was looked up before the first id was sent. An API that does not respond is asked again
+    for --patience. Raises Halted after that, and when a sign-in or a look-up is refused; NotAcceptable for a protected
+    pool or another pool than that of the log.
     """
     target, done = plan.target, plan.words.done
     found: dict[str, Account] = {}
     owner: list[str] = []
     unproven = 0
     async with connect(target, plan.arguments.settings, pool=None) as client:
+        asking.begin(client)
         auth = client.auth
         await auth.ensure()
         # As complete as the copies will be: what the API leaves out of them is seen before anything is deleted.
         full = plan.arguments.settings.backup is not None
-        lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance)
+        lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance, patient=True)
         for user in auth.users:
             known = await lookup.owner(user, WorkerStatus())
             if known is None:

@@ -265,6 +265,14 @@ class Plan:
         return self.export.counts["ids"]
 
     @property
+    def remaining(self) -> int:
+        """How many of these ids have no outcome yet."""
+        if (log := self.progress) is None:
+            return self.ids
+        found = self.export.preflight if self.more_excluded else None  # their rows are not in the log yet
+        return log.remaining - (log.untouched(found.skipped.by_reason["excluded"]).size if found is not None else 0)
+
+    @property
     def pool(self) -> str | None:
         """The user pool of the ids: the other value to confirm. None when not signed in."""
         return self.server.pool
@@ -312,10 +320,10 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """How many requests the whole export takes, without retries, splits and `LookUps.state_calls`."""
+        """How many requests the rest takes, without retries, splits and `LookUps.state_calls`."""
         job = self.arguments.job
         a_chunk = job.chunk_requests(self.arguments.parameters) + (job.look_up_requests if self.look_first else 0)
-        return -(-self.ids // self.chunk_size) * a_chunk
+        return -(-self.remaining // self.chunk_size) * a_chunk
 
     @property
     def line(self) -> CommandLine:
@@ -409,6 +417,15 @@ class Plan:
                 "in_doubt": settings.in_doubt,
                 "allow_absent": settings.allow_absent,
             }
+        )
+
+    @property
+    def to_check(self) -> str:
+        """What to check when the API refuses ids one after the other: the request, and why not the ids."""
+        found, asked = len(self.server.found), self.server.asked
+        there = f"Look-ups have found {found:,} of {asked:,} sampled ids. " if found else ""
+        return (
+            f"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}"
         )
 
     def excluded_files(self) -> dict[str, str]:

@@ -161,8 +161,11 @@ class Creator:
                 raise failure
 
     def close(self) -> None:
-        """End the threads. An attempt that is under way may still have its effect: it has the same bytes."""
-        self._threads.shutdown(wait=False)
+        """End the threads. An attempt that is under way may still have its effect: it has the same bytes.
+
+        Those that wait for a thread are not begun: a program that ends waits for its threads.
+        """
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _attempt(self, name: str, data: bytes) -> float | Taken:
         """Try once. Returns how long it took, or that it is taken. Raises OSError while neither is known."""

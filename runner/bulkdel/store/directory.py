@@ -27,6 +27,9 @@ MODE = 0o600
 class Directory:
     """The files below one directory: `Objects`. Hard links decide which of two writers creates a file."""
 
+    rounds = 1
+    """The system decides about a link. One round shows whether this file system has links."""
+
     hedged = False
     """A second write to a slow disk only makes it slower."""
 

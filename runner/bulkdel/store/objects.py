@@ -19,7 +19,13 @@ class Objects(Protocol):
     """The objects below one URL.
 
     hedged: whether a second attempt beside a slow one is likely to be faster.
+    rounds: how often a probe plays, to find out whether one of several writers creates an object.
     """
+
+    @property
+    def rounds(self) -> int:
+        """How often a probe plays."""
+        ...
 
     @property
     def hedged(self) -> bool:
