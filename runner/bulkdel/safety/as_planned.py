@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.core.guards import Guard
 from bulkdel.core.option_origin import COMPARED, DECIDES_BY_MEANING, MAY_DIFFER
-from bulkdel.core.plan_file import differences, sample_difference
+from bulkdel.core.plan_file import differences, leaves, sample_difference
 from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
@@ -138,15 +138,23 @@ def check_files(arguments: RunArguments, target: Target | None) -> None:
         _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, target))])
 
 
-def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:
-    """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed."""
+def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint, *, is_table: bool = False) -> None:
+    """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed.
+
+    is_table: whether it is a workbook or a Parquet file, of which the plan has the bytes of the copy, and the SHA-256.
+    """
     approved = arguments.approved
     if approved is None:
         return
     export = approved.values["export"]
-    known = {**approved.values, "export": {"sha256": export["sha256"], "bytes": export["bytes"]}}
-    now = {"sha256": read.sha256, "bytes": read.size}
-    if now != known["export"]:
+    if is_table:
+        planned: dict[str, Any] = {"sha256": dict(leaves(export)).get("object.table.sha256")}
+        now: dict[str, Any] = {"sha256": read.sha256}
+    else:
+        planned = {"sha256": export["sha256"], "bytes": export["bytes"]}
+        now = {"sha256": read.sha256, "bytes": read.size}
+    if now != planned:
+        known = {**approved.values, "export": planned}
         _refuse(arguments, approved, differences(known, {**_known_first(arguments, target), "export": now}))
 
 
