@@ -212,6 +212,13 @@ MUTANTS = (
         "e2e/test_approval.py::test_no_workbook_is_converted_that_the_plan_does_not_have",
     ),
     Mutant(
+        "the audit hook sees a command that a plan names",
+        "runner/bulkdel/core/option_origin.py",
+        "FROM_PLAN = DECIDES | DECIDES_BY_MEANING | PACE\n",
+        'FROM_PLAN = DECIDES | DECIDES_BY_MEANING | PACE | {"on_event"}\n',
+        "campaigns/test_hostile_files.py::test_hostile_plans",
+    ),
+    Mutant(
         "a file of another folder that a log names is packed and removed",
         "runner/bulkdel/commands/run_files.py",
         "return Path(os.path.realpath(path.parent)).is_relative_to(",

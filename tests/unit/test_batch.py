@@ -375,6 +375,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + 'backup = "b/{nam}.gz"\n', r"\(a\), backup: \{nam\} stands for nothing. \{name\} stands"),
         ('[defaults]\nexclude = ["k", "{name}{run_id}"]\n' + BEGIN, r"exclude: \{run_id\} stands for nothing"),
         (BEGIN.replace("delete-users", "delete-user"), "delete-user"),
+        (BEGIN + 'archive = "/tmp/a"\n', "archive '/tmp/a': is not the URL of a store"),
         (BEGIN + "confirm = 5\n", "confirm: cannot be given for one run; the batch is confirmed as a whole"),
         (BEGIN + "shards = 2\n", "processes already"),
         (BEGIN + 'listen = "127.0.0.1:9400"\n', "listen: cannot be given"),
@@ -437,6 +438,7 @@ def test_no_file_sets_an_option_of_the_machine(tmp_path: Path, name: str, place:
         'backup = ["b", "/tmp/b"]',
         'backup = "link/b"',
         'checkpoint = "/tmp/c"',
+        'checkpoint = "file:///tmp/c"',
         'checkpoint = "x/../../c"',
         'credentials_file = "~/key.env"',
         'credentials_file = "/etc/key.env"',
@@ -457,10 +459,18 @@ def test_what_is_written_or_sent_is_in_the_folder_of_the_file(tmp_path: Path, li
         read_batch(written(folder, text))
 
 
+@pytest.mark.parametrize("place", ["../x", "/tmp/x", "file:///tmp/x"])
 @pytest.mark.parametrize("key", ["folder", "from"])
-def test_nothing_of_a_batch_is_outside_its_folder(tmp_path: Path, key: str) -> None:
+def test_nothing_of_a_batch_is_outside_its_folder(tmp_path: Path, key: str, place: str) -> None:
     with pytest.raises(UsageError, match=f"{key}: .* is not in the folder"):
-        read_batch(written(tmp_path, f'{key} = "../x"\n' + BEGIN))
+        read_batch(written(tmp_path, f'{key} = "{place}"\n' + BEGIN))
+
+
+def test_the_folder_of_a_run_is_no_link_to_another_one(tmp_path: Path) -> None:
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "a").symlink_to("/tmp")
+    with pytest.raises(UsageError, match="folder: night/a is not in the folder"):
+        read_batch(written(tmp_path, BEGIN))
 
 
 @pytest.mark.parametrize(

@@ -331,8 +331,9 @@ def read_batch(path: Path) -> Batch:
     for name in NOT_DEFAULT:
         if name in defaults:
             raise UsageError(f"{path}, [defaults] {name}: every run has its own. Write it into each [[run]]")
-    base, folder = path.absolute().parent, Path(_text(tables.get("folder", path.stem), f"{path}, folder"))
-    check_inside(base, str(folder), f"{path}, folder")
+    base, named = path.absolute().parent, _text(tables.get("folder", path.stem), f"{path}, folder")
+    check_inside(base, named, f"{path}, folder")
+    folder = Path(named)
     rows = [(f"{path}, [[run]] number {number}", run) for number, run in enumerate(_runs(path, tables), 1)]
     if "from" in tables:
         more = _text(tables["from"], f"{path}, from")
@@ -488,6 +489,8 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
     files |= {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
     if is_store_url(str(files.get("backup"))):
         del files["backup"]
+    if (archive := run.options.get("archive")) is not None:
+        store_path(str(archive), f"{where}, archive")  # refuses what is no URL of a store
     of_job = options_of(job)
     files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
     files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}

@@ -59,7 +59,7 @@ def check_options(where: str, names: Iterable[str]) -> None:
 def check_inside(base: Path, name: str, where: str) -> None:
     """Refuse a file that is not in the folder of the batch. Raises UsageError. base: that folder."""
     inside = Path(os.path.realpath(base / name)).is_relative_to(os.path.realpath(base))
-    if not inside or Path(name).is_absolute() or name.startswith("~"):
+    if not inside or Path(name).is_absolute() or name.startswith("~") or address_of(name) is not None:
         raise UsageError(
             f"{where}: {shown(name)} is not in the folder of this file. Name a file in it, by a path without .. and ~"
         )
