@@ -65,7 +65,7 @@ class Forked:
         theirs = [self._stream(name, popen[name]) for name in STREAMS]
         place = popen.get("cwd") or Path.cwd(), popen.get("umask", -1)
         arguments = (list(words), dict(env), *place, [_Fd(fd) for fd in theirs])
-        self._process = _context().Process(target=_command, args=arguments)
+        self._process = context().Process(target=_command, args=arguments)
         with _TURN:
             self._process.start()
         for fd in theirs:
@@ -166,7 +166,7 @@ def _received(duplicate: Any) -> _Fd:
 
 
 @cache
-def _context() -> ForkServerContext:
+def context() -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(list(LOADED))
     return context

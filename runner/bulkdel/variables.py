@@ -55,6 +55,21 @@ class Variable(str):
         raise ValueError(self.variable)
 
 
+def holds_table(text: str) -> bool:
+    """Whether a key that may be a table, or a list of tables, reads one from this text of a variable."""
+    try:
+        value = tomllib.loads(f"value = {text}")
+    except ValueError:
+        return False
+    left: list[Any] = list(value.values())
+    while left:
+        item = left.pop()
+        if isinstance(item, Mapping):
+            return True
+        left += item if isinstance(item, list) else []
+    return False
+
+
 def table_of(variables: Mapping[str, str], prefix: str) -> dict[str, Any]:
     """The tables that these variables make. prefix: the beginning of their names, up to the name of a table.
 

@@ -468,6 +468,25 @@ def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_
         assert "make the plan anew" in ran.err
 
 
+def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> None:
+    """Its conversion is a process of its own, which reads every cell. The refusal says nothing of the file."""
+    book = planned.folder / "other.xlsx"
+    with xlsxwriter.Workbook(str(book)) as made:
+        made.add_worksheet("Secrets").write_column(0, 0, ["id", *IDS])
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    names = {"names": ["delete-users", "other.xlsx"]}
+    rewritten(forged, command={**json.loads(forged.read_text())["command"], **names})
+    ran = planned("run", "--plan", forged)
+    sha256 = hashlib.sha256(book.read_bytes()).hexdigest()
+    planned.refused(ran, f"sha256: the plan has none, now {sha256}")
+    assert not [path.name for path in planned.folder.iterdir() if ".input" in path.name]
+    torn = planned.folder / "torn.xlsx"
+    torn.write_bytes(book.read_bytes()[:2_000])
+    rewritten(forged, command={**json.loads(forged.read_text())["command"], "names": ["delete-users", "torn.xlsx"]})
+    planned.refused(planned("run", "--plan", forged), "sha256: the plan has none, now ")
+
+
 def test_a_plan_with_an_end_is_over_then(tmp_path: Path) -> None:
     """The stopped session prints the command that makes the next plan. With that one the run goes on."""
 

@@ -123,6 +123,24 @@ def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
         assert [served.ledger.requests for served in it.pools.values()] == [0, 0]
 
 
+def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: Path) -> None:
+    """The command of an event is run only where a config has it that is typed. Its host needs no --host then."""
+    with night(tmp_path, {"one": 5}) as it:
+        proof, own = tmp_path / "proof", tmp_path / "own.toml"
+        line = f'on_event = "touch {proof}"\n'
+        it.write("one", head=HEAD + line)
+        refused = it.batch("plan")
+        assert (refused.code, "on_event: no file of a batch may set it" in refused.err) == (2, True), refused
+        it.write("one", head=HEAD)
+        own.write_text(f'[run]\nhost = "{it.pools["one"].url}"\n{line}')
+        planned = bulkdel("batch", "plan", it.file, "--config", own, "--json", env={})
+        assert (planned.code, proof.exists()) == (0, False), planned
+        words = json.loads(planned.out)["command"]
+        ran = bulkdel(*words[1:], env={})
+        assert (ran.code, it.effects("one"), proof.exists()) == (0, [1] * 5, True), ran
+        assert f"batch verify {it.file} --config {own}" in ran.err
+
+
 def asked(refused: Ran) -> list[str]:
     """The options of the command that an unconfirmed batch prints."""
     words = shlex.split(next(line for line in refused.err.splitlines() if line.startswith("  bulkdel ")))

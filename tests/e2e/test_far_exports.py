@@ -207,7 +207,6 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
             name = "signed"
             export = "{signed}"
             host = "{one.url}"
-            ca_file = "{DATA / "localhost.crt"}"
             [[run]]
             name = "bucket"
             export = "s3://exports/users.jsonl"
@@ -215,8 +214,11 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
             host = "{two.url}"
             """
         )
+        own = tmp_path / "own.toml"
+        own.write_text(f'[run]\nca_file = "{DATA / "localhost.crt"}"\n')
         env = {**KEYS, **s3_variables(bucket)}
-        where = ("--host", one.url, "--host", two.url)
+        places = ("--address", signed.rpartition("/")[0], "--address", "s3://exports")
+        where = ("--host", one.url, "--host", two.url, *places, "--config", own)
         planned = bulkdel("batch", "plan", night, *where, "--json", env=env)
         assert planned.code == 0, planned.err
         digest = json.loads(planned.out)["to_confirm"]["plan"]
@@ -247,6 +249,10 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
             """
         )
         refused = bulkdel("batch", "plan", night, "--host", served.url, env=KEYS)
+        assert (refused.code, objects.asked) == (2, []), refused.err
+        line = shlex.split(refused.err.splitlines()[-1])
+        assert line[-2:] == ["--address", address.rpartition("/")[0]]
+        refused = bulkdel(*line[1:], env=KEYS)
         assert refused.code == 3, refused.err
         copy = "night/far/checkpoint.jsonl.input"
         assert f'export has no version: set it to "{copy}"' in refused.out

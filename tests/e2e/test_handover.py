@@ -515,10 +515,21 @@ def with_config(members: Members, text: bytes, config: str | None = "c.toml") ->
     return [*with_manifest(members, change), member("c.toml", text)]
 
 
-def with_plan(members: Members, options: dict[str, list[str]]) -> Members:
-    """An approved plan with these options, in the manifest and in the archive."""
+def with_option(members: Members, option: str, *values: str) -> Members:
+    """An option of the command that goes on."""
+    return with_manifest(members, lambda found: found["going_on"]["options"].update({option: list(values)}))
+
+
+def with_variable(members: Members, name: str, value: str) -> Members:
+    """A variable of the command that goes on."""
+    return with_manifest(members, lambda found: found["going_on"]["variables"].update({name: value}))
+
+
+def with_plan(members: Members, options: dict[str, list[str]], host: str | None = None) -> Members:
+    """An approved plan with these options, in the manifest and in the archive. host: by default that of the run."""
     command = {"names": ["delete-users", "export.jsonl"], "options": options}
-    text = text_of(sealed({**VALUES, "command": command})).encode()
+    host = host or json.loads(members[0][1])["host"]
+    text = text_of(sealed({**VALUES, "command": command, "host": host})).encode()
     file = {"name": "plan.json", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
 
     def change(found: dict[str, Any]) -> None:
@@ -589,6 +600,23 @@ HOSTILE: dict[str, Hostile] = {
     "a config with a secret": lambda members: written(with_config(members, b"[genauth]\ncredentials_file = '/x'\n")),
     "a config that was not checked": lambda members: written(with_config(members, b"[run]\non_event = 'x'\n", None)),
     "a config with a table of another job": lambda members: written(with_config(members, b"[http]\nhost = 'x'\n")),
+    "a config with a host": lambda members: written(with_config(members, b"[genauth]\nhost = 'https://x.example'\n")),
+    "a config with a list of files": lambda members: written(
+        with_config(members, b"[genauth]\nmore = [{token_file = '/x'}]\n")
+    ),
+    "a host in a variable": lambda members: written(
+        with_variable(members, "BULKDEL_GENAUTH__HOST", "https://x.example")
+    ),
+    "a table in a variable": lambda members: written(
+        with_variable(members, "BULKDEL_GENAUTH__AUTH", '{kind="bearer",token_file="/x"}')
+    ),
+    "a list of tables in a variable": lambda members: written(
+        with_variable(members, "BULKDEL_GENAUTH__AUTH", '[["a"], [{token_file="/x"}]]')
+    ),
+    "an exclude list at an address": lambda members: written(with_option(members, "--exclude", "https://x.example/y")),
+    "another log": lambda members: written(with_option(members, "--checkpoint", "new.jsonl")),
+    "a sandbox that it is not": lambda members: written(with_option(members, "--sandbox")),
+    "a plan of another host": lambda members: written(with_plan(members, {"--rate": ["5"]}, host="https://x.example")),
     "a plan with a command": lambda members: written(with_plan(members, {"--on-event": ["true"]})),
     "a file of another folder": lambda members: written(
         with_manifest(members, lambda found: found["going_on"].update(names=["delete-users", "/etc/passwd"], paths=[]))

@@ -84,6 +84,8 @@ def test_an_unpacked_run_says_which_variable_goes_to_which_host(
     set_ = bulkdel("unpack", archive, "--to", it.folder / "two", env=it.env)
     told = f"The command sends these credentials to {forum.url}: FORUM_TOKEN\n"
     assert (set_.code, told in set_.err) == (0, True), set_
+    assert f" --host {forum.url} " in f"{set_.err.splitlines()[-1]} "
+    assert "host" not in (it.folder / "two" / "config.toml").read_text()
 
 
 @pytest.mark.parametrize(

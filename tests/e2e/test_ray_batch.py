@@ -43,6 +43,10 @@ def processes(node: Node) -> list[int]:
     return found
 
 
+def place(it: Night) -> list[str]:
+    return ["--address", f"file://{it.folder}/stores"]
+
+
 def written(it: Night, head: str = HEAD) -> None:
     (it.folder / "stores").mkdir(exist_ok=True)
     it.write("a", "b", head=head.replace("{folder}", str(it.folder)), a=OF_NODE, b=OF_FILE)
@@ -58,12 +62,12 @@ def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: p
     with cluster(2, port=26_391) as nodes, night(tmp_path, counts) as it:
         written(it)
         driver = nodes.environ
-        unconfirmed = it.batch("plan", "--on", "ray", "--json", env=driver)
+        unconfirmed = it.batch("plan", *place(it), "--on", "ray", "--json", env=driver)
         assert unconfirmed.code == 0, unconfirmed
         assert "--on" in unconfirmed.summary["command"]
         planned = unconfirmed.summary["to_confirm"]
         options = ["--on", "ray", "--confirm", str(planned["ids"]), "--plan", planned["plan"], "--json"]
-        process = start("batch", "run", it.file, *it.where, *options, env=driver)
+        process = start("batch", "run", it.file, *it.where, *place(it), *options, env=driver)
         wait_until(lambda: all(pool.ledger.deleted > 10 for pool in it.pools.values()), process)
         one, other = nodes.nodes
         assert (len(processes(one)), len(processes(other))) == (1, 1)
@@ -80,16 +84,16 @@ def test_a_batch_whose_node_and_driver_are_killed(tmp_path: Path, monkeypatch: p
         assert [len(pool.ledger.arrivals) for pool in it.pools.values()] == arrived
         assert [name for name, text in nodes.text() if SANDBOX_KEY_SECRET.encode() in text] == []
         before = {name: pool.ledger.deleted for name, pool in it.pools.items()}
-        process = start("batch", "run", it.file, *it.where, *options, env=driver)
+        process = start("batch", "run", it.file, *it.where, *place(it), *options, env=driver)
         wait_until(lambda: any(it.pools[n].ledger.deleted > before[n] + 5 for n in before), process)
         process.send_signal(signal.SIGINT)
         drained = finish(process)
         assert (drained.code, set(drained.summary["totals"]) >= {"deleted", "remaining"}) == (130, True), drained
-        again = it.batch("run", *options, env=driver)
+        again = it.batch("run", *place(it), *options, env=driver)
         assert again.code == 0, again
         assert [run["status"] for run in again.summary["runs"]] == ["complete", "complete"]
         assert [effects for name in it.ids for effects in it.effects(name)] == [1] * sum(counts.values())
         times = [at for pool in it.pools.values() for at in pool.ledger.arrivals]
         assert beyond(times, OVER_ALL, 3) <= 0.1 * OVER_ALL, sorted(times)
-        shown = it.batch("status", "--json", env={})
+        shown = it.batch("status", *place(it), "--json", env={})
         assert {run["name"]: run["deleted"] for run in shown.summary["runs"]} == counts

@@ -42,6 +42,10 @@ def night(tmp_path: Path) -> Path:
     return file
 
 
+def named(night: Path) -> batch_after.Named:
+    return batch_after.Named(night, addresses=[f"file://{night.parent}"])
+
+
 def watched(monkeypatch: pytest.MonkeyPatch, line: bytes | None) -> None:
     """Every watch of a log ends with this line, but only when all logs are watched at the same time."""
     together = threading.Barrier(RUNS, timeout=WAIT_MAX_S)
@@ -64,7 +68,7 @@ def test_the_logs_of_all_runs_are_watched_at_once(
     state: str,
 ) -> None:
     watched(monkeypatch, line)
-    assert batch_after.status(night, (), json_too=True, watch=False, environ={}) == 0
+    assert batch_after.status(named(night), json_too=True, watch=False, environ={}) == 0
     shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["runs"]
     assert [(run["status"], run["settled"]) for run in shown] == [(state, 5)] * RUNS + [("not begun", 0)]
 
@@ -73,7 +77,7 @@ def test_a_run_elsewhere_is_told_apart_from_one_that_is_not_under_way(
     night: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     watched(monkeypatch, b"a line")
-    assert batch_after.ctl(night, ["pause"], (), json_too=False, environ={}) == 2
+    assert batch_after.ctl(named(night), ["pause"], json_too=False, environ={}) == 2
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  r")]
     assert [line.split()[0] for line in told] == ["r0", "r1", "r2"]
     assert all("refused:" in line and "elsewhere" in line for line in told)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import permutations, product
 from pathlib import Path
@@ -35,9 +37,11 @@ from bulkdel.core.log_entries import (
     Unreadable,
     stamp,
 )
+from bulkdel.core.option_origin import FROM_BATCH
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_file import read_batch
+from bulkdel.settings import Settings
 
 NOW = datetime(2026, 1, 31, 6, tzinfo=UTC).timestamp()
 VALUES: Mapping[str, Any] = {
@@ -274,7 +278,6 @@ export = "one.jsonl"
 look-first = true
 trim = false
 exclude = ["more.jsonl"]
-notify = ["https://hooks.example/secret"]
 credentials = { GENAUTH_ACCESS_KEY_SECRET = "SECRET_OF_ONE" }
 rate_group = "eu"
 [[run]]
@@ -315,8 +318,14 @@ def test_the_file(tmp_path: Path) -> None:
         "LC_ALL": "C",
     }
     shared = {"PATH": "p", "BULKDEL_PROTECT__POOLS": "p9", "LC_ALL": "C", "GENAUTH_ACCESS_KEY_ID": "id"}
-    secret = {"GENAUTH_ACCESS_KEY_SECRET": "s1", "BULKDEL_NOTIFY": "https://hooks.example/secret"}
-    assert one.environment().made(environ) == {**shared, **secret}
+    assert one.environment().made(environ) == {**shared, "GENAUTH_ACCESS_KEY_SECRET": "s1"}
+    of_machine = {"BULKDEL_NOTIFY": "https://hooks.example/secret", "BULKDEL_PROXY": "http://proxy"}
+    assert one.environment({"BULKDEL_CONFIG": "/c.toml"}).made({**environ, **of_machine}) == {
+        **shared,
+        **of_machine,
+        "GENAUTH_ACCESS_KEY_SECRET": "s1",
+        "BULKDEL_CONFIG": "/c.toml",
+    }
     assert two.environment().made(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
     with pytest.raises(UsageError, match="SECRET_OF_ONE is not set"):
         one.environment().made({"ID": "id"})
@@ -366,6 +375,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + 'backup = "b/{nam}.gz"\n', r"\(a\), backup: \{nam\} stands for nothing. \{name\} stands"),
         ('[defaults]\nexclude = ["k", "{name}{run_id}"]\n' + BEGIN, r"exclude: \{run_id\} stands for nothing"),
         (BEGIN.replace("delete-users", "delete-user"), "delete-user"),
+        (BEGIN + 'archive = "/tmp/a"\n', "archive '/tmp/a': is not the URL of a store"),
         (BEGIN + "confirm = 5\n", "confirm: cannot be given for one run; the batch is confirmed as a whole"),
         (BEGIN + "shards = 2\n", "processes already"),
         (BEGIN + 'listen = "127.0.0.1:9400"\n', "listen: cannot be given"),
@@ -399,6 +409,122 @@ def test_what_the_file_may_not_say(tmp_path: Path, text: str, said: str) -> None
     assert "s3cr3t" not in str(refused.value)
 
 
+TYPED = [
+    "config",
+    "ca_file",
+    "proxy",
+    "notify",
+    "on_event",
+    "archive_key",
+    "slow_while",
+    "pause_file",
+    "listen_control",
+]
+
+
+@pytest.mark.parametrize("place", ["[defaults]\n{}" + BEGIN, BEGIN + "{}"])
+@pytest.mark.parametrize("name", sorted({one.name for one in fields(Settings)} - FROM_BATCH))
+def test_no_file_sets_an_option_of_the_machine(tmp_path: Path, name: str, place: str) -> None:
+    assert set(TYPED) <= {one.name for one in fields(Settings)} - FROM_BATCH
+    with pytest.raises(UsageError, match=f"{name}: (no file of a batch may set it|cannot be given for one run)"):
+        read_batch(written(tmp_path, place.format(f'{name} = "x"\n')))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'backup = "/tmp/b"',
+        'backup = "../b"',
+        'backup = ["b", "/tmp/b"]',
+        'backup = "link/b"',
+        'checkpoint = "/tmp/c"',
+        'checkpoint = "file:///tmp/c"',
+        'checkpoint = "x/../../c"',
+        'credentials_file = "~/key.env"',
+        'credentials_file = "/etc/key.env"',
+        'credentials_file = "{name}/../../key.env"',
+        'export = "/tmp/e"\non_invalid = "skip"',
+        'job = "enable-users"\nparameters = { from_backup = "/tmp/b" }',
+        'job = "enable-users"\nparameters = { from_backup = ["b", "/tmp/b"] }',
+    ],
+)
+def test_what_is_written_or_sent_is_in_the_folder_of_the_file(tmp_path: Path, line: str) -> None:
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    keys = {"name": '"a"', "job": '"delete-users"', "export": '"a.jsonl"'}
+    keys |= dict(each.split(" = ", 1) for each in line.split("\n"))
+    text = "[[run]]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    with pytest.raises(UsageError, match=r"is not in the folder of this file|write a text"):
+        read_batch(written(folder, text))
+
+
+@pytest.mark.parametrize("place", ["../x", "/tmp/x", "file:///tmp/x"])
+@pytest.mark.parametrize("key", ["folder", "from"])
+def test_nothing_of_a_batch_is_outside_its_folder(tmp_path: Path, key: str, place: str) -> None:
+    with pytest.raises(UsageError, match=f"{key}: .* is not in the folder"):
+        read_batch(written(tmp_path, f'{key} = "{place}"\n' + BEGIN))
+
+
+def test_the_folder_of_a_run_is_no_link_to_another_one(tmp_path: Path) -> None:
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "a").symlink_to("/tmp")
+    with pytest.raises(UsageError, match="folder: night/a is not in the folder"):
+        read_batch(written(tmp_path, BEGIN))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "HOME", "LD_PRELOAD", "PYTHONPATH", "PYTHONUSERBASE", "GCONV_PATH", "SSLKEYLOGFILE", "OPENSSL_CONF"),
+        *("BULKDEL_ON_EVENT", "BULKDEL_HTTP__AUTH__TOKEN_ENV", "_BULKDEL_SECRET", "USER", "key"),
+    ],
+)
+def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"credentials.{name}: is not the name of a credential"):
+        read_batch(written(tmp_path, BEGIN + f'credentials = {{ {name} = "HERE" }}\n'))
+
+
+@pytest.mark.parametrize(
+    ("line", "typed", "told"),
+    [
+        ('store = "s3://b/night/{name}"', ["s3://b/night"], None),
+        ('store = "s3://b/night/{name}"', ["s3://b/nig"], "s3://b/night"),
+        ('store = "s3://b/night/{name}"', ["s3://c"], "s3://b/night"),
+        ('backup = "s3://b/night/../{name}"', ["s3://b/night"], "s3://b/night/.."),
+        ('backup = "s3://b/night/%2e%2e/{name}"', ["s3://b/night"], "s3://b/night/%2e%2e"),
+        ('backup = "file:///tmp/{name}"', [], "file:///tmp"),
+        ('backup = "file:///tmp/{name}"', ["file:///tmp"], None),
+        ('archive = "az://c/{name}"', [], "az://c"),
+        ('exclude = ["k", "https://h.example/k?sig=s3cr3t"]', [], "https://h.example"),
+        ('exclude = ["k", "https://h.example/k?sig=s3cr3t"]', ["https://h"], "https://h.example"),
+        ('exclude = ["k", "https://h.example/k?sig=s3cr3t:Mail"]', ["https://h.example"], None),
+    ],
+)
+def test_an_address_is_typed(tmp_path: Path, line: str, typed: list[str], told: str | None) -> None:
+    arguments = BatchArguments(written(tmp_path, f"{BEGIN}{line}\n"), {}, addresses=typed)
+    if told is None:
+        assert arguments.batch("plan").runs
+        return
+    with pytest.raises(UsageError, match="No address is asked that only a file names") as refused:
+        arguments.batch("plan")
+    assert shlex.split(str(refused.value).splitlines()[-1])[-1] == told
+    assert "s3cr3t" not in str(refused.value)
+    with pytest.raises(UsageError, match=r"--address .x.: is not an address"):
+        BatchArguments(arguments.file, {}, addresses=["x"]).batch("plan")
+
+
+def test_a_host_of_the_own_config_is_not_typed(tmp_path: Path) -> None:
+    """Nor is one that its table of the job has. Any other is, and the refusal says which key would go there."""
+    other = 'host = "https://a.example"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "HERE" }\n'
+    file = written(tmp_path, BEGIN + other)
+    assert BatchArguments(file, {}, config={"run": {"host": "https://a.example/"}}).batch("plan").runs
+    with pytest.raises(UsageError, match=r"https://a\.example \(HERE\)"):
+        BatchArguments(file, {}, config={"run": {"host": "https://b.example"}}).batch("plan")
+    assert BatchArguments(file, {}, hosts=["https://a.example"]).batch("plan").runs
+
+
+STORES = ("s3://b", "https://h")
 ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
 
 
@@ -407,26 +533,24 @@ ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
     [
         (BEGIN, "log in a file would be lost"),
         (ON_NODES + 'backup = "b.gz"\n', "backup in a file would be lost"),
-        (ON_NODES + 'notify = "https://hooks.example/s3cr3t"\n', 'credentials = { BULKDEL_NOTIFY = "VARIABLE" }'),
-        (ON_NODES + 'proxy = "http://ops:s3cr3t@proxy:3128"\n', "BULKDEL_PROXY"),
-        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', "BULKDEL_EXCLUDE"),
+        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', 'credentials = { BULKDEL_EXCLUDE = "VARIABLE" }'),
     ],
 )
 def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, said: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(UsageError, match=said) as refused:
-        BatchArguments(file, {}, on="ray").batch("plan")
+        BatchArguments(file, {}, on="ray", addresses=STORES).batch("plan")
     assert "s3cr3t" not in str(refused.value)
-    assert BatchArguments(file, {}).batch("plan").runs
+    assert BatchArguments(file, {}, addresses=STORES).batch("plan").runs
 
 
 def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path) -> None:
-    """Its own settings count first. A proxy without a password is no secret."""
+    """Its own settings count first."""
     text = ON_NODES + (
-        'backup = "s3://b/{name}.gz"\nproxy = "http://proxy:3128"\ncredentials_file = "own.env"\n'
+        'backup = "s3://b/{name}.gz"\ncredentials_file = "own.env"\n'
         'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "OF_NODE" }\n'
     )
-    (one,) = BatchArguments(written(tmp_path, text), {}, on="ray").batch("plan").runs
+    (one,) = BatchArguments(written(tmp_path, text), {}, on="ray", addresses=STORES).batch("plan").runs
     here = {"BULKDEL_PROTECT__POOLS": "p9", "BULKDEL_GENAUTH__CREDENTIALS_FILE": "another.env", "HOME": "/here"}
     there = {"BULKDEL_PROTECT__POOLS": "p1", "OF_NODE": "/keys/id", "HOME": "/there", "AWS_REGION": "r"}
     assert one.environment(here).made(there) == {
@@ -434,7 +558,6 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
         "AWS_REGION": "r",
         "BULKDEL_PROTECT__POOLS": "p9",
         "BULKDEL_GENAUTH__CREDENTIALS_FILE": "own.env",
-        "BULKDEL_PROXY": "http://proxy:3128",
         "GENAUTH_ACCESS_KEY_ID_FILE": "/keys/id",
     }
     assert "--on ray" in str(BatchArguments(tmp_path / "night.toml", {}, on="ray").line)

@@ -32,7 +32,7 @@ LOG = PackedFile("users.csv.checkpoint.jsonl", "the log", 12, SHA256)
 GOING_ON = GoingOn(
     "run",
     ("delete-users", "users.csv"),
-    {"--trim": (), "--exclude": ("a.csv", "s3://bucket/b.csv")},
+    {"--trim": (), "--exclude": ("a.csv", "b.csv")},
     {"BULKDEL_GENAUTH__BRAND": "authing"},
     ("--listen",),
     ("--notify",),
@@ -149,7 +149,9 @@ def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
     [
         ({"rate": "5", "app": "a1", "host": "https://x", "on_invalid": "skip"}, None),
         ({"config": "c.toml", "plan": "plan.json", "exclude": "a.csv:Mail:email", "list": "a.csv"}, None),
-        ({"exclude": "s3://bucket/a.csv", "backup": "new.jsonl", "checkpoint": "log"}, None),
+        ({"backup": "new.jsonl", "checkpoint": LOG.name}, None),
+        ({"checkpoint": "new.jsonl"}, "another log than its own"),
+        ({"exclude": "s3://bucket/a.csv"}, "--exclude s3://bucket/a.csv"),
         ({"config": "d.toml"}, "--config d.toml"),  # a packed file that was not checked as a config
         ({"config": "/tmp/c.toml"}, "--config /tmp/c.toml"),
         ({"plan": "../plan.json"}, "--plan ../plan.json"),
@@ -158,7 +160,7 @@ def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
         ({"list": "/etc/passwd"}, "--list /etc/passwd"),
         ({"backup": "/home/x"}, "'/home/x', which is not the name"),
         ({"backup": "s3://bucket/x"}, "'s3://bucket/x', which is not the name"),
-        ({"checkpoint": "../x"}, "'../x', which is not the name"),
+        ({"checkpoint": "../x"}, "another log than its own"),
         ({"host": "https://y"}, "another host"),
         ({"unheard_of": "x"}, "--unheard-of"),
     ],
@@ -180,7 +182,11 @@ ONE_TABLE = replace(ONE, going_on=None)
 
 @pytest.mark.parametrize(
     "tables",
-    [{"run": {"on_event": "x"}}, {"other": {}}, {"genauth": 5}, {"genauth": {"credentials_file": "/k"}}],
+    [{"run": {"on_event": "x"}}, {"other": {}}, {"genauth": 5}]
+    + [
+        {"genauth": each}
+        for each in ({"credentials_file": "/k"}, {"host": "x"}, {"list": [{"deep": [{"key_file": "/k"}]}]})
+    ],
 )
 def test_an_archive_has_the_tables_of_its_run_alone(tables: dict[str, Any]) -> None:
     ONE_TABLE.check_going_on({}, {"genauth": {"brand": "authing"}}, {"genauth", "protect"})

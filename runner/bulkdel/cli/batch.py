@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from bulkdel.cli.config import ARGUMENTS, OPTIONS, no_source, tables_with
+from bulkdel.cli.config import ARGUMENTS, OPTIONS, no_source, tables_of, tables_with
 from bulkdel.command_line import ENV_PREFIX, variable_of
+from bulkdel.core.option_origin import FROM_BATCH
 from bulkdel.errors import UsageError
 from bulkdel.output import LogFormat
 from bulkdel.settings import RATES, count, per_second, seconds
@@ -45,6 +46,21 @@ Hosts = Annotated[
         "Repeatable.",
     ),
 ]
+Addresses = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        metavar="URL",
+        help="An address that the file names, such as s3://bucket/night, or where it begins: none is asked that only a "
+        "file names. Repeatable.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    Parameter(
+        help="TOML file with what belongs to this machine, for every run: on_event, ca_file and the like in [run]."
+    ),
+]
 Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME", help="The name of a run. Repeatable.")]
 
 
@@ -53,6 +69,8 @@ def plan(
     /,
     *,
     host: Hosts = None,
+    address: Addresses = None,
+    config: Config = None,
     parallel: Parallel = None,
     rate_over_all: Rate = None,
     on: On = "local",
@@ -67,10 +85,18 @@ def plan(
     """
     from bulkdel.commands import batch as command
 
-    check_environment(os.environ)
+    environ, tables = of_this_machine(config, os.environ)
     return command.plan(
         command.BatchArguments(
-            file, os.environ, parallel=parallel, rate_over_all=rate_over_all, on=on, json=json, hosts=host or ()
+            file,
+            environ,
+            parallel=parallel,
+            rate_over_all=rate_over_all,
+            on=on,
+            json=json,
+            hosts=host or (),
+            addresses=address or (),
+            config=tables,
         )
     )
 
@@ -82,6 +108,8 @@ def run(
     confirm: Annotated[int | None, count(0)] = None,
     plan: Annotated[str | None, Parameter(metavar="DIGEST")] = None,
     host: Hosts = None,
+    address: Addresses = None,
+    config: Config = None,
     parallel: Parallel = None,
     rate_over_all: Rate = None,
     not_after: str | None = None,
@@ -119,11 +147,11 @@ def run(
     """
     from bulkdel.commands import batch as command
 
-    check_environment(os.environ)
+    environ, tables = of_this_machine(config, os.environ)
     return command.run(
         command.BatchArguments(
             file,
-            os.environ,
+            environ,
             parallel=parallel,
             rate_over_all=rate_over_all,
             not_after=not_after,
@@ -136,11 +164,15 @@ def run(
             listen=listen,
             on=on,
             hosts=host or (),
+            addresses=address or (),
+            config=tables,
         )
     )
 
 
-def status(file: File, /, *, only: Only = None, json: Flag = False, watch: Flag = False) -> int:
+def status(
+    file: File, /, *, only: Only = None, address: Addresses = None, json: Flag = False, watch: Flag = False
+) -> int:
     """Show the state of every run of a batch, also while it is under way.
 
     Parameters
@@ -154,7 +186,8 @@ def status(file: File, /, *, only: Only = None, json: Flag = False, watch: Flag 
 
     if watch and json:
         raise UsageError("--watch shows lines until no run is under way. Leave --json out, or --watch")
-    return command.status(file, only or (), json_too=json, watch=watch, environ=os.environ)
+    named = command.Named(file, only or (), address or ())
+    return command.status(named, json_too=json, watch=watch, environ=os.environ)
 
 
 def ctl(
@@ -162,6 +195,7 @@ def ctl(
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     only: Only = None,
+    address: Addresses = None,
     json: Flag = False,
 ) -> int:
     """Control every run that is under way: status, pause, resume, rate N, concurrency N, until 18:00, stop.
@@ -175,7 +209,8 @@ def ctl(
     """
     from bulkdel.commands import batch_after
 
-    return batch_after.ctl(file, list(command) or ["status"], only or (), json_too=json, environ=os.environ)
+    named = batch_after.Named(file, only or (), address or ())
+    return batch_after.ctl(named, list(command) or ["status"], json_too=json, environ=os.environ)
 
 
 def verify(
@@ -184,6 +219,8 @@ def verify(
     *,
     only: Only = None,
     host: Hosts = None,
+    address: Addresses = None,
+    config: Config = None,
     sample: Annotated[int | None, count(1)] = None,
     again: Flag = False,
     parallel: Parallel = None,
@@ -203,18 +240,18 @@ def verify(
     """
     from bulkdel.commands import batch_after as command
 
-    check_environment(os.environ)
+    environ, tables = of_this_machine(config, os.environ)
     return command.verify(
         command.VerifyArguments(
-            file,
-            os.environ,
-            only or (),
+            command.Named(file, only or (), address or ()),
+            environ,
             sample=sample,
             again=again,
             parallel=parallel,
             rate_over_all=rate_over_all,
             json=json,
             hosts=host or (),
+            config=tables,
         )
     )
 
@@ -224,6 +261,7 @@ def report(
     /,
     *,
     only: Only = None,
+    address: Addresses = None,
     out: Path | None = None,
     title: str | None = None,
     ticket: str | None = None,
@@ -246,7 +284,8 @@ def report(
     from bulkdel.commands import batch_after
     from bulkdel.commands.report import ReportArguments
 
-    return batch_after.report(file, only or (), ReportArguments((), out, title, ticket, no_names))
+    named = batch_after.Named(file, only or (), address or ())
+    return batch_after.report(named, ReportArguments((), out, title, ticket, no_names))
 
 
 def results(
@@ -255,6 +294,7 @@ def results(
     *,
     out: Path,
     only: Only = None,
+    address: Addresses = None,
     outcomes: str | None = None,
     format: Literal["jsonl", "csv"] = "jsonl",  # noqa: A002 - the option's name
     hash_ids: Path | None = None,
@@ -274,17 +314,27 @@ def results(
     """
     from bulkdel.commands import batch_after as command
 
-    return command.results(command.ResultsArguments(file, out, only or (), outcomes, format, hash_ids))
+    named = command.Named(file, only or (), address or ())
+    return command.results(command.ResultsArguments(named, out, outcomes, format, hash_ids))
 
 
-def check_environment(environ: Mapping[str, str]) -> None:
-    """Refuse a variable that sets an option: the runs of a batch have theirs in its file. Raises UsageError."""
-    tables_with({}, environ)  # refuses a misspelt one
+def of_this_machine(config: Path | None, environ: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    """The environment for the runs, which names the config by its whole path, and the tables of both.
+
+    Refuses a variable that sets another option: the runs of a batch have theirs in its file. Raises UsageError.
+    """
+    from bulkdel.fleet.batch_file import CONFIG, OF_THIS_MACHINE
+
     options = {variable_of(name): name for name in OPTIONS}
-    for name in sorted(name for name in environ if name.startswith(ENV_PREFIX)):
+    for name in sorted({name for name in environ if name.startswith(ENV_PREFIX)} - {CONFIG, *OF_THIS_MACHINE}):
         if name in ARGUMENTS or name in options or name.removesuffix("_FILE") in options:
-            where = f"write {options.get(name, 'it')} into [defaults] of the file" if name in options else "unset it"
-            raise UsageError(f"the environment sets {name}, which a batch does not read: {where}")
+            table = "[defaults] of the file" if options.get(name) in FROM_BATCH else "[run] of the file of --config"
+            todo = f"write {options[name]} into {table}" if name in options else "unset it"
+            raise UsageError(f"the environment sets {name}, which a batch does not read: {todo}")
+    named = environ.get(CONFIG) if config is None else str(config)
+    if named is None:
+        return environ, tables_with({}, environ)
+    return {**environ, CONFIG: str(Path(named).absolute())}, tables_with(tables_of(named), environ)
 
 
 def make_batch(name: str = "batch") -> App:

@@ -43,7 +43,7 @@ from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
-from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
+from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
@@ -79,8 +79,9 @@ class BatchArguments:
     """The arguments of the caller. Those that are None are as the file of the batch says.
 
     confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
-    listen: the address of the live page. on: where the processes of the runs are, local or ray. hosts: those that the
-    file may name, besides that of each job.
+    listen: the address of the live page. on: where the processes of the runs are, local or ray. hosts, addresses: those
+    that the file may name, besides the host of each job. config: the tables of the config of this machine, which
+    `environ` names.
     """
 
     file: Path
@@ -97,6 +98,8 @@ class BatchArguments:
     listen: str | None = None
     on: str = LOCAL
     hosts: Sequence[str] = ()
+    addresses: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def batch(self, command: str) -> Batch:
         """Read the file. Raises UsageError. command: `plan` or `run`."""
@@ -106,7 +109,8 @@ class BatchArguments:
             if (value := getattr(self, name)) is not None
         }
         batch = replace(read_batch(self.file), **given)
-        batch.check_hosts(self.hosts, self.environ, replace(self.line, names=(command, str(self.file))))
+        line = replace(self.line, names=(command, str(self.file))).without("--host", "--address")
+        batch.check_typed(self.hosts, self.addresses, self.config, self.environ, line)
         if self.on != LOCAL:
             batch.check_for_nodes()
         return batch
@@ -121,9 +125,11 @@ class BatchArguments:
             "--stop-after-failures": self.stop_after_failures,
             "--listen": self.listen,
             "--on": None if self.on == LOCAL else self.on,
+            "--config": self.environ.get(CONFIG),
         }
         line = CommandLine("batch", ("run", str(self.file))).plus_given(given)
-        line = line.plus("--host", *self.hosts) if self.hosts else line
+        for option, values in (("--host", self.hosts), ("--address", self.addresses)):
+            line = line.plus(option, *values) if values else line
         return line.plus("--json") if self.json else line
 
 
@@ -527,13 +533,16 @@ class Night:
         else:
             say_summary("\n".join(summary_lines(values)))
         say_values("batch.ended", values)
-        file = str(self._arguments.file)
+        file, line = str(self._arguments.file), self._arguments.line
+        typed = {name: each for name, each in line.options.items() if name in {"--config", "--host", "--address"}}
         if values["status"] == "complete":
-            verify, report = (CommandLine("batch", (name, file)) for name in ("verify", "report"))
-            verify = verify.plus("--host", *self._arguments.hosts) if self._arguments.hosts else verify
+            verify, report = (
+                replace(CommandLine("batch", (name, file)), options={option: typed[option] for option in options})
+                for name, options in (("verify", typed), ("report", typed.keys() & {"--address"}))
+            )
             say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
         else:
-            say(f"To go on with the runs that are not complete:\n  {self._arguments.line}", "to_go_on")
+            say(f"To go on with the runs that are not complete:\n  {line}", "to_go_on")
 
 
 async def _plan_all(

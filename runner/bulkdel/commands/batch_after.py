@@ -26,7 +26,7 @@ from bulkdel.core.summary import counts_of, state_of
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
-from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
+from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import read_state
 from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.local import LocalProcesses
@@ -82,12 +82,30 @@ class RunState:
         }
 
 
-def status(file: Path, only: Sequence[str], *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which runs are meant. file: of the batch. only: the names of some runs; none for all.
+
+    addresses: those that the file may name.
+    """
+
+    file: Path
+    only: Sequence[str] = ()
+    addresses: Sequence[str] = ()
+
+    def read(self, command: str) -> tuple[Batch, Sequence[BatchRun]]:
+        """The batch, and the runs that are meant. Raises UsageError, also for an address that only the file names."""
+        batch = read_batch(self.file)
+        batch.check_addresses(self.addresses, CommandLine("batch", (command, str(self.file))))
+        return batch, batch.only(self.only)
+
+
+def status(named: Named, *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
     """Show the state of every run. With `watch`, again and again until none is under way, or nothing reads it."""
-    batch = read_batch(file)
+    batch, runs = named.read("status")
     redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
     while True:
-        states = _states(batch, only, environ)
+        states = _states(batch, runs, environ)
         if json_too:
             result(json.dumps({"runs": [state.to_json() for state in states], "totals": _totals(states)}))
             return 0
@@ -114,7 +132,7 @@ def _at_once(runs: Sequence[BatchRun], look: Callable[[BatchRun], T]) -> list[T]
     return asyncio.run(look_at_all())
 
 
-def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> list[RunState]:
+def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) -> list[RunState]:
     """Where the runs are."""
     kept = read_state(batch.log, batch.path)
 
@@ -123,7 +141,7 @@ def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> li
         rows = int(kept.confirmed[run.name]["rows"]) if run.name in kept.confirmed else 0
         return _state(run, run.log_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
 
-    return _at_once(batch.only(only), state)
+    return _at_once(runs, state)
 
 
 def _state(run: BatchRun, log: Path, before: RunState, environ: Mapping[str, str]) -> RunState:
@@ -170,13 +188,12 @@ OF_BATCH = frozenset({"stop", "pause", "resume"})
 """Commands that the process of the batch obeys, for all of its runs."""
 
 
-def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool, environ: Mapping[str, str]) -> int:
+def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[str, str]) -> int:
     """Send a command to every run that is under way. Returns 2 when one refused it.
 
     The batch itself obeys what holds for runs that start or wait too. Raises NotAcceptable when none is under way.
     """
-    batch = read_batch(file)
-    runs = batch.only(only)
+    (batch, runs), only = named.read("ctl"), named.only
     if " ".join(words) in OF_BATCH and not only and (told := ask_batch(batch.log, words[0], environ)) is not None:
         result(json.dumps({"batch": told}) if json_too else f"  batch  {told['text']}")
         return 0 if told["ok"] else UsageError.exit_code
@@ -194,8 +211,8 @@ def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool
     found = zip(runs, _at_once(runs, answer_of), strict=True)
     answers = {run.name: answer for run, answer in found if answer is not None}
     if not answers:
-        shown = CommandLine("batch", ("status", str(file)))
-        raise NotAcceptable(f"{file}: no run is under way. To see how the runs ended:\n  {shown}")
+        shown = CommandLine("batch", ("status", str(named.file)))
+        raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {shown}")
     if json_too:
         result(json.dumps(answers))
     width = max(map(len, answers))
@@ -207,25 +224,30 @@ def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool
 
 @dataclass(frozen=True, slots=True)
 class VerifyArguments:
-    """The arguments of one `batch verify`. Those that are None are as the file of the batch says. hosts: see run."""
+    """The arguments of one `batch verify`. Those that are None are as the file of the batch says.
 
-    file: Path
+    hosts, config: as of `batch run`.
+    """
+
+    named: Named
     environ: Mapping[str, str] = field(repr=False)
-    only: Sequence[str] = ()
     sample: int | None = None
     again: bool = False
     parallel: int | None = None
     rate_over_all: float | None = None
     json: bool = False
     hosts: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def verify(arguments: VerifyArguments) -> int:
     """Verify every run in a process of its own. Returns the first exit code that applies."""
-    batch = read_batch(arguments.file)
-    batch.check_hosts(arguments.hosts, arguments.environ, CommandLine("batch", ("verify", str(arguments.file))))
+    named, environ = arguments.named, arguments.environ
+    batch = read_batch(named.file)
+    line = CommandLine("batch", ("verify", str(named.file))).plus_given({"--config": environ.get(CONFIG)})
+    batch.check_typed(arguments.hosts, named.addresses, arguments.config, environ, line)
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
-    engine, runs = LocalProcesses(arguments.environ), batch.only(arguments.only)
+    engine, runs = LocalProcesses(environ), batch.only(named.only)
     children = Children(engine)
     places = asyncio.Semaphore(arguments.parallel or batch.parallel)
     more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]
@@ -239,7 +261,7 @@ def verify(arguments: VerifyArguments) -> int:
             if sending:
                 return Ended(128 + sending[0], error="it was not started")
             words = [*run.verify_words(), "--json", "--log-format", "json", *more]
-            work = Work(words, run.environment(arguments.environ), keeper.address(groups[run.name]), batch.base)
+            work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
             return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[Ended]:
@@ -275,13 +297,13 @@ def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
     return PlannedRun(name, confirmed[name]).group if name in confirmed else name
 
 
-def report(file: Path, only: Sequence[str], arguments: ReportArguments) -> int:
+def report(named: Named, arguments: ReportArguments) -> int:
     """Write one report of the runs that have begun. arguments: without logs."""
-    batch = read_batch(file)
-    logs = [log for run in batch.only(only) if not is_fresh(log := run.log_in(batch.base))]
+    (batch, runs), file = named.read("report"), named.file
+    logs = [log for run in runs if not is_fresh(log := run.log_in(batch.base))]
     if not logs:
         raise NotAcceptable(f"{file}: no run has begun, so there is nothing to report")
-    if missing := len(batch.only(only)) - len(logs):
+    if missing := len(runs) - len(logs):
         say(f"{counted(missing, 'run', 'has', 'have')} not begun, and so no part in the report.")
     if arguments.out is None and sys.stdout is not None and sys.stdout.isatty():
         arguments = ReportArguments(
@@ -295,9 +317,8 @@ def report(file: Path, only: Sequence[str], arguments: ReportArguments) -> int:
 class ResultsArguments:
     """The arguments of one `batch results`. outcomes, format, hash_ids: as `only` and the others of `results`."""
 
-    file: Path
+    named: Named
     out: Path
-    only: Sequence[str] = ()
     outcomes: str | None = None
     format: str = "jsonl"
     hash_ids: Path | None = None
@@ -305,8 +326,8 @@ class ResultsArguments:
 
 def results(arguments: ResultsArguments) -> int:
     """Write the outcomes of every run to a file of its own. Returns the first exit code that applies."""
-    batch = read_batch(arguments.file)
-    logs = {run.name: run.log_in(batch.base) for run in batch.only(arguments.only)}
+    batch, runs = arguments.named.read("results")
+    logs = {run.name: run.log_in(batch.base) for run in runs}
     begun: dict[str, Path] = {}
     codes = []
     for name, log in logs.items():
@@ -318,7 +339,7 @@ def results(arguments: ResultsArguments) -> int:
         except NotAcceptable as error:
             codes.append(_told(name, error))
     if not begun and not codes:
-        raise NotAcceptable(f"{arguments.file}: no run has begun, so there are no results. Nothing was written")
+        raise NotAcceptable(f"{arguments.named.file}: no run has begun, so there are no results. Nothing was written")
     try:
         arguments.out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

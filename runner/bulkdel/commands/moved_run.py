@@ -19,12 +19,12 @@ from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unf
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import UsageError
 from bulkdel.format import printable, shown
-from bulkdel.job import Job, load_job
+from bulkdel.job import SANDBOX, Job, load_job
 from bulkdel.parameters import options_of
 from bulkdel.safety.checks import PROTECT
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store_path import StorePath, beside
-from bulkdel.variables import merged, table_of
+from bulkdel.variables import holds_table, merged, table_of
 
 FILES = ("--exclude", "--config", "--ca-file", "--backup", "--plan")
 """The options of `run` that name a file."""
@@ -48,7 +48,15 @@ def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str
     """
     going_on = manifest.going_on
     job = load_job(manifest.job)
-    tables = config if going_on is None else merged(config, table_of(going_on.variables, ENV_PREFIX))
+    variables = {} if going_on is None else going_on.variables
+    for name, value in variables.items():
+        if holds_table(value):
+            raise Unfit(f"sets {name} to a table, which no archive may do")
+    if going_on is not None and going_on.command != "restore" and "--plan" not in going_on.options:
+        practised = "--sandbox" in going_on.options
+        if practised is not (manifest.host == SANDBOX):
+            raise Unfit("holds a command with another host than that of the run")
+    tables = merged(config, table_of(variables, ENV_PREFIX))
     of_job = {} if going_on is None else options_of(job_of(manifest.job, going_on.command))
     manifest.check_going_on(of_job, tables, tables_of(job))
     return tables
@@ -60,7 +68,7 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
     if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
         return how_to_resume(progress, log)
     if (unpacked := _unpacked(log)) is not None and (going_on := unpacked.going_on) is not None:
-        line, _ = line_in(Path(), unpacked.job, going_on, datetime.now(UTC))
+        line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         return f"To go on, in {printable(log.absolute().parent)}:\n  {line}"
     if undo is not None:
         return how_to_resume(progress, log)
@@ -81,26 +89,23 @@ def how_to_go_on(progress: Progress, log: Path) -> str:
     return text
 
 
-def line_in(folder: Path, job: str, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
+def line_in(folder: Path, manifest: Manifest, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:
     """The command with the files where they are now, and the --not-after that was left out because it has passed.
 
-    job: of the run.
+    It names the host of the run, whatever the config and the environment say.
     """
-    paths = paths_of(going_on.options, options_of(job_of(job, going_on.command)))
+    paths = paths_of(going_on.options, options_of(job_of(manifest.job, going_on.command)))
     options = {
-        option: tuple(_in(folder, value) if option in paths else value for value in values)
+        option: tuple(str(folder / value) if option in paths else value for value in values)
         for option, values in going_on.options.items()
     }
-    names = (*going_on.names[:-1], _in(folder, going_on.names[-1]))
+    names = (*going_on.names[:-1], str(folder / going_on.names[-1]))
     line = CommandLine(going_on.command, names, options, going_on.variables)
+    line = line if manifest.host == SANDBOX else line.plus("--host", manifest.host)
     until = next(iter(going_on.options.get("--not-after", ())), None)
     if until is None or not _has_passed(until, now):
         return line, None
     return line.without("--not-after"), until
-
-
-def _in(folder: Path, name: str) -> str:
-    return name if address_of(name) is not None else str(folder / name)
 
 
 def _has_passed(until: str, now: datetime) -> bool:

@@ -32,7 +32,7 @@ from bulkdel.commands.run_files import (
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
-from bulkdel.core.option_origin import FROM_ARCHIVE
+from bulkdel.core.option_origin import FROM_ARCHIVE, HOST
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
@@ -46,7 +46,7 @@ from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import StorePath, beside, is_store_url
-from bulkdel.variables import BETWEEN
+from bulkdel.variables import BETWEEN, holds_table
 from bulkdel.verify.findings import findings_log, findings_path
 
 READ_BYTES = 1 << 20
@@ -181,7 +181,7 @@ class _Found:
         return None
 
     def add_excluded(self) -> list[str]:
-        """Add every exclude file, by its SHA-256. Returns their names, and the addresses of those that stay."""
+        """Add every exclude file, by its SHA-256. Returns their names."""
         names = []
         for text, recorded in self._progress.excluded.items():
             key = ExcludeKey.read(text)
@@ -190,11 +190,10 @@ class _Found:
             if path is not None:
                 name = self._add(path, EXCLUDED, partial(_blocks, path), sha256)
                 names.append(str(ExcludeName(name, key.column, key.id_type)))
-            elif address_of(recorded) is not None and HIDDEN not in recorded:
-                names.append(str(ExcludeName(recorded, key.column, key.id_type)))
-                self.notes.append(f"{recorded}, {EXCLUDED}, stays there")
             elif _goes_on(self._progress):
                 why = f"{self._why(Path(recorded))}, or has changed (its SHA-256 was {sha256})"
+                if address_of(recorded) is not None:
+                    why = "lies elsewhere, and no archive names an address. Copy it to this machine"
                 self._missing.append(f"{recorded}, {EXCLUDED}: {why}")
         return names
 
@@ -251,7 +250,7 @@ class _Found:
             self._missing.append(f"{path}, the config file: {why}. Where it is now: --config FILE")
             return []
         known = tables_of(load_job(self._progress.header.pinned["job"]))
-        kept, secrets = without_files({name: table for name, table in tables.items() if name in known})
+        kept, secrets = without_files({name: _without_host(table) for name, table in tables.items() if name in known})
         data = toml_of(kept).encode()
         self.config = self._add(Path(path.name), "the tables of the config file", lambda: iter([data]))
         return [f"[{name.rpartition('.')[0]}] {name.rpartition('.')[2]}" for name in secrets]
@@ -307,10 +306,15 @@ class _Found:
         elif log != default:
             names["--checkpoint"] = (log,)
         options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
-        variables = {name: value for name, value in line.variables.items() if not name.endswith(OF_A_FILE)}
-        hidden += [name for name in line.variables if name not in variables]
-        known = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
-        variables = {name: value for name, value in variables.items() if name.startswith(known)}
+        of_tables = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
+        hosts = {f"{start}{HOST.upper()}" for start in of_tables}
+        known = {name: value for name, value in line.variables.items() if name.startswith(of_tables)}
+        variables = {
+            name: value
+            for name, value in known.items()
+            if not (name in hosts or name.endswith(OF_A_FILE) or holds_table(value))
+        }
+        hidden += [name for name in line.variables if name in known.keys() - variables.keys() - hosts]
         return GoingOn(
             line.command,
             (log,) if restoring else (job, str(export)),
@@ -416,6 +420,11 @@ def _until_handover(lines: Iterable[bytes]) -> Iterator[bytes]:
         if HANDED_OVER in line[:100]:
             return
         yield line
+
+
+def _without_host(table: Any) -> Any:
+    """The host of the run stands in its command. Whatever is no table is refused where it is unpacked."""
+    return {name: value for name, value in table.items() if name != HOST} if isinstance(table, dict) else table
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ check the archive → write its files to a new folder → check the log → name
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import check_going_on, line_in
 from bulkdel.commands.steps import showing
-from bulkdel.core.address import address_of
-from bulkdel.core.handover import Manifest, Unfit
+from bulkdel.core.handover import OF_A_FILE, Manifest, Unfit
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable, UsageError
@@ -72,9 +71,14 @@ def check(manifest: Manifest, folder: Path) -> None:
         if job.config_table in tables:
             job.configured(tables[job.config_table])
         for name in () if manifest.going_on is None else manifest.going_on.options.get("--plan", ()):
-            PlanFile.read(folder / name)
+            _check_plan(folder / name, manifest)
     except (Unfit, UsageError) as error:
         raise NotAcceptable(f"the archive {shown(error)}. Nothing was unpacked. Get the archive again.") from error
+
+
+def _check_plan(path: Path, manifest: Manifest) -> None:
+    if PlanFile.read(path).values["host"] != manifest.host:
+        raise Unfit("holds a plan of another host than that of the run")
 
 
 def _tables(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
@@ -97,15 +101,14 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     if going_on is None:
         say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(log),))}")
         return
-    line, passed = line_in(folder, manifest.job, going_on, datetime.now(UTC))
+    line, passed = line_in(folder, manifest, going_on, datetime.now(UTC))
     say("Another user or machine than that of the last session confirms the run anew, and so does a run without the")
     say("--limit or --not-after that it had.")
     for name in going_on.secrets:
         say(f"A secret that has to be here: {name}")
-    for text in _credentials(manifest, check_going_on(manifest, _tables(manifest, folder)), environ, folder):
+    tables = check_going_on(manifest, _tables(manifest, folder))
+    for text in _credentials(manifest, tables, environ, folder):
         say(text)
-    for address in _elsewhere(line):
-        say(f"It lies elsewhere, and its credentials have to be here: {address}")
     if going_on.left_out:
         say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
     if passed is not None:
@@ -113,15 +116,14 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     say(f"To go on:\n  {line}", "to_go_on", command=line.words)
 
 
-def _elsewhere(line: CommandLine) -> list[str]:
-    values = (value for option, values in line.options.items() if option != "--host" for value in values)
-    return [value for value in values if address_of(value) is not None]
-
-
 def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> list[str]:
-    """What the sign-in sends, and where it comes from: the archive may name any variable of this machine."""
+    """What the sign-in sends, and where it comes from: the archive may name any variable of this machine.
+
+    No value of a variable is read, and no file that one names.
+    """
     if manifest.host == SANDBOX:
         return []
+    named = _Names(environ)
     try:
         job = load_job(manifest.job)
         table = tables.get(job.config_table, {})
@@ -129,9 +131,29 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
         parameters = parameters_of(
             job, {name: Path(value["path"]) if isinstance(value, dict) else value for name, value in values.items()}
         )
-        target = job.configured(table).target(TargetOptions(manifest.host, table, environ, parameters))
+        target = job.configured(table).target(TargetOptions(manifest.host, table, named, parameters))
     except UsageError as error:
         return [str(error)]
     if target.key is None:
         return [f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"]
-    return [f"The command sends these credentials to {manifest.host}: {target.key}"]
+    return [f"The command sends these credentials to {manifest.host}: {', '.join(named.asked) or shown(target.key)}"]
+
+
+class _Names(Mapping[str, str]):
+    """The names of the variables of this machine. asked: those that a job has asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._names = {name.removesuffix(OF_A_FILE) for name, value in environ.items() if value}
+        self.asked: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._names:
+            raise KeyError(name)
+        self.asked[name] = None
+        return "set"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

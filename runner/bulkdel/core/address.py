@@ -75,6 +75,22 @@ def address_of(text: str) -> Address | None:
     return Address(text, scheme, found[2], found[3], found[4])
 
 
+def beginning_of(address: Address) -> str:
+    """The place in which an object lies: `s3://bucket/night` of s3://bucket/night/a. No secret is in it."""
+    place, folder = address.place.rpartition("@")[2], address.key.strip("/").rpartition("/")[0]
+    return f"{address.scheme}://{place}{'/' if folder or not place else ''}{folder}"
+
+
+def is_below(address: Address, beginning: Address) -> bool:
+    """Whether an address lies where another one begins. One with a step upwards in it lies nowhere."""
+    if (address.scheme, address.place) != (beginning.scheme, beginning.place):
+        return False
+    steps, first = (
+        [step for step in unquote(each.key).split("/") if step not in {"", "."}] for each in (address, beginning)
+    )
+    return ".." not in steps and steps[: len(first)] == first
+
+
 def shown_address(text: str) -> str:
     """The text, and of an address only what is no secret: no password, and no query, which may be a signature."""
     address = address_of(text)

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Self
 
-from bulkdel.core.address import address_of
-from bulkdel.core.option_origin import FILES_OF_ARCHIVE, FROM_ARCHIVE, NEW_FILES_OF_ARCHIVE, foreign
+from bulkdel.core.option_origin import FILES_OF_ARCHIVE, FROM_ARCHIVE, HOST, NEW_FILES_OF_ARCHIVE, foreign
 
 FORMAT = 1
 """Grows when an older version could misread the archive."""
@@ -156,6 +155,8 @@ class Manifest:
         for name, table in tables.items():
             if name not in known or not isinstance(table, Mapping):
                 raise Unfit(f"has a config with {name!r}, which is no table of a run of {self.job}")
+            if HOST in table:
+                raise Unfit(f"has a config with the host of [{name}], which no archive may have")
         if without_files(tables)[1]:
             raise Unfit("has a config that names a file with a secret")
         if self.going_on is not None:
@@ -170,6 +171,8 @@ class Manifest:
             raise Unfit("holds a command with another host than that of the run")
         named = [(option, value) for option in paths_of(going_on.options, of_job) for value in going_on.options[option]]
         for option, value in [("", going_on.names[-1]), *named]:
+            if option == "--checkpoint" and value != self.log:
+                raise Unfit(f"holds a command with another log than its own, {value!r}")
             if option in NEW_FILES:
                 check_name(value)
             elif not self._has(option, value):
@@ -181,7 +184,7 @@ class Manifest:
             return value == self.config
         files = {file.name for file in self.files}
         if option == "--exclude":
-            return address_of(value) is not None or any(f"{value}:".startswith(f"{file}:") for file in files)
+            return any(f"{value}:".startswith(f"{file}:") for file in files)
         return value in files
 
 
@@ -252,12 +255,19 @@ def without_files(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for key, value in table.items():
         if key.upper().endswith(OF_A_FILE):
             gone.append(key)
-        elif isinstance(value, Mapping):
-            kept[key], more = without_files(value)
-            gone += [f"{key}.{name}" for name in more]
         else:
-            kept[key] = value
+            kept[key], more = _value_without_files(value)
+            gone += [f"{key}.{name}" for name in more]
     return kept, gone
+
+
+def _value_without_files(value: Any) -> tuple[Any, list[str]]:
+    if isinstance(value, Mapping):
+        return without_files(value)
+    if not isinstance(value, list):
+        return value, []
+    items = [_value_without_files(item) for item in value]
+    return [item for item, _ in items], [name for _, names in items for name in names]
 
 
 def toml_of(tables: Mapping[str, Mapping[str, Any]]) -> str:

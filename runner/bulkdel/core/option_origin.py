@@ -1,8 +1,9 @@
 """Where an option may come from: a closed list for each kind of file that another person could have written.
 
-Such a file is data: a plan, an archive, the log of a run. It may set the options of its list, and is refused with any
-other. What is in no list, such as a new option, comes from the person who runs the command: it is typed, in the
-environment, or in the config file. Owns the lists; reads no file. docs/approval.md and docs/handover.md show them.
+Such a file is data: a plan, an archive, the log of a run, the file of a batch. It may set the options of its list, and
+is refused with any other. What is in no list, such as a new option, comes from the person who runs the command: it is
+typed, in the environment, or in the config file. Owns the lists; reads no file. docs/approval.md, docs/handover.md and
+docs/batch.md show them.
 """
 
 from __future__ import annotations
@@ -61,6 +62,28 @@ FROM_ARCHIVE = frozenset(
     }
 )
 """What the command in an archive may have. It is printed, and the user types it: so it has the host too."""
+
+HOST = "host"
+"""The key with the host in the table of a job. No archive has it: the command that `unpack` prints names the host."""
+
+FROM_BATCH = frozenset(
+    {
+        *(*FROM_PLAN, "host", "pool", "confirm_host", "backup", "checkpoint", "store", "archive", "archive_no_ids"),
+        *("log_level", "progress_every", "note"),
+    }
+)
+"""What the file of a batch may set of a run. Hosts and addresses in it are typed too; its files lie in its folder."""
+
+WRITTEN_BY_BATCH = frozenset({"backup", "checkpoint"})
+"""Options of a run in that file which name what is written."""
+
+WORDS_OF_SECRETS = frozenset(
+    {
+        *("ACCOUNT", "APIKEY", "AUTH", "CLIENT", "CREDENTIAL", "CREDENTIALS", "ID", "KEY", "LOGIN", "PASS"),
+        *("PASSWORD", "SECRET", "TOKEN", "USER", "USERNAME"),
+    }
+)
+"""Of these words, one is in the name of a variable that the file of a batch may give to a process."""
 
 NOT_FROM_LOG = OF_THE_MACHINE - {"checkpoint", "store", "on", "out"}
 """What a command that a log holds is printed without. Where the log is, the user has said."""

@@ -1,6 +1,7 @@
 """The file of a batch, night.toml: which runs there are. Owns its keys; plans and starts nothing.
 
-Every path in it is relative to its folder, which is also the working folder of each run.
+Every path in it is relative to its folder, which is also the working folder of each run. `fleet.batch_origin` says what
+it may name.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from bulkdel.command_line import ENV_PREFIX, SECRET, CommandLine, option_of, table_variables, variable_of
-from bulkdel.core.address import BUCKETS, holds_secret
+from bulkdel.command_line import CommandLine, file_variable_of, option_of, table_variables, variable_of
+from bulkdel.core.address import BUCKETS, address_of, holds_secret
+from bulkdel.core.option_origin import WRITTEN_BY_BATCH
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
+from bulkdel.fleet.batch_origin import RUN_KEYS, check_addresses, check_inside, check_options, check_variable
 from bulkdel.fleet.placing import Environment
 from bulkdel.format import shown
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
-from bulkdel.parameters import check_type, parameters_of
+from bulkdel.parameters import check_type, options_of, parameters_of
 from bulkdel.safety.named_host import is_own_host
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import is_store_url, store_path
-from bulkdel.variables import BETWEEN, table_of
+from bulkdel.variables import BETWEEN
 
 BATCH_KEYS = (
     *("defaults", "run", "from", "folder", "parallel", "rate_over_all", "rate_groups"),
@@ -47,29 +50,24 @@ TABLES = ("credentials", "parameters")
 OWN_KEYS = (*NOT_DEFAULT, "job", "credentials_file", "rate_group", *TABLES)
 """The keys of a run that are no options of `run`."""
 
-OF_THE_BATCH = {
-    "confirm": "the batch is confirmed as a whole",
-    "json": "`bulkdel batch … --json` has it",
-    "log_format": "the log of each run is JSON",
-    "listen": "`bulkdel batch run --listen` serves one page for all runs",
-    "shards": "the runs of a batch are processes already",
-    "on": "`bulkdel batch run --on` says it for all runs",
-    "listen_control": "`bulkdel batch ctl` steers the runs",
-}
-"""Options of `run` that a batch sets itself, and what to use instead."""
-
-IN_ENVIRONMENT = (*SECRET, "proxy")
-"""Options that may hold a secret. A child process gets them in its environment."""
-
 OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
 """The beginnings of the variables with which object stores are read. A run has them only if it names such a store."""
 
-KEPT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
+OF_THIS_MACHINE = (variable_of("proxy"), variable_of("notify"), file_variable_of("notify"))
+"""Variables of options that may hold a secret. Each child process gets them from where it starts."""
+
+KEPT = (
+    *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
+    *OF_THIS_MACHINE,
+)
 KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR")
 """The variables that each child process gets, besides its credentials and those that set a table of the config.
 
 No other, because a job reads its credentials from any variable that its author or the config names.
 """
+
+CONFIG = variable_of("config")
+"""The variable that names the config of this machine for the processes of a batch."""
 
 LOG = "checkpoint.jsonl"
 """The name of the log of a run in its folder."""
@@ -80,7 +78,7 @@ BETWEEN_ITEMS = ";"
 NAME_HERE = "{name}"
 """In a text of a run or of the defaults: the name of the run."""
 
-OWN_BRACES = ("id_pattern", "note", "notify", "on_event")
+OWN_BRACES = ("id_pattern", "note")
 """Options whose texts may have words in braces of their own. So may the texts of a table."""
 
 _IN_BRACES = re.compile(r"\{[A-Za-z_]\w*\}")
@@ -97,14 +95,13 @@ PARALLEL = 4
 NAME_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 
-SETTINGS = frozenset(one.name for one in fields(Settings))
 COMMON = frozenset(one.name for one in fields(CommonSettings))
-"""The options of `run`; those that `verify` has too."""
+"""The options that `verify` has too."""
 
 RATE = Settings().rate
 
 _FLAGS = frozenset(name for name, hint in get_type_hints(Settings).items() if hint is bool)
-_LISTS = frozenset({"exclude", "only_status", "notify"})
+_LISTS = frozenset({"exclude", "only_status"})
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -151,10 +148,10 @@ class BatchRun:
         """
         if self.rate_group is not None:
             return [self.rate_group]
-        host = (self.options.get("host"), self.options.get("config"))
+        host = self.options.get("host")
         pools = {self.options.get("pool"), pool} - {None}
         key = (self.table, self.credentials_file, frozenset(self.credentials.items()))
-        return [(*host, *key), *((*host, each) for each in pools)]
+        return [(host, *key), *((host, each) for each in pools)]
 
     @property
     def spec(self) -> str:
@@ -168,7 +165,7 @@ class BatchRun:
         line = CommandLine(command, (self.job, *(() if "export" in hidden else (self.export,))))
         own = {} if "store" in self.options else {"checkpoint": self.log}
         for name, value in {**self.options, **own, **more}.items():
-            if name not in IN_ENVIRONMENT and name not in hidden:
+            if name not in hidden:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         for name, value in self.parameters.items():
             line = _plus(line, name, value, flag=False)
@@ -178,38 +175,40 @@ class BatchRun:
         """The command line of `verify`."""
         line = CommandLine("verify", (self.log,))
         for name, value in self.options.items():
-            if name in COMMON and name not in IN_ENVIRONMENT:
+            if name in COMMON:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         return line.words[1:]
 
     def environment(self, environ: Mapping[str, str] = NOTHING) -> Environment:
         """The environment of its processes: with its own credentials, and none of another run.
 
-        environ: of this process. What it sets in a table of the config holds wherever the processes start.
+        environ: of this process. Its config, and what it sets in a table of the config, hold wherever the processes
+        start.
         """
-        in_buckets = any(place.partition("://")[0] in BUCKETS for place in self._places)
+        in_buckets = any(place.partition("://")[0] in BUCKETS for place in self.places)
         values = table_variables(environ)
+        values |= {CONFIG: environ[CONFIG]} if CONFIG in environ else {}
         secrets = {variable_of(name): value for name, value in self._hidden.items()}
         if self.credentials_file is not None:
             values[f"{variable_of(self.table)}{BETWEEN}CREDENTIALS_FILE"] = self.credentials_file
-        for name in IN_ENVIRONMENT:
-            if (value := self.options.get(name)) is not None:
-                into = values if name == "proxy" and "@" not in str(value) else secrets
-                into[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
         return Environment(
             KEPT, (*KEPT_BEGINNINGS, *(OF_BUCKETS if in_buckets else ())), values, self.credentials, secrets
         )
 
     @property
-    def _places(self) -> list[str]:
-        """The addresses of its export, its exclude files and its store."""
-        named = [self.options.get(name) for name in ("store", "archive")]
-        return [self.export, *self.options.get("exclude", ()), *(str(name) for name in named if name is not None)]
+    def places(self) -> list[str]:
+        """Its export, its exclude files, its store, its archive and its backup: paths and addresses."""
+        named = [self.options.get(name) for name in ("store", "archive", "backup")]
+        return [
+            self.export,
+            *map(str, self.options.get("exclude", ())),
+            *(str(name) for name in named if name is not None),
+        ]
 
     @property
     def _hidden(self) -> dict[str, str]:
         """Arguments with a signature in them. A child process gets them in its environment too."""
-        given = {"export": [self.export], "exclude": list(self.options.get("exclude", ()))}
+        given = {"export": [self.export], "exclude": list(map(str, self.options.get("exclude", ())))}
         secret = {name: values for name, values in given.items() if any(map(holds_secret, values))}
         return {name: os.pathsep.join(values) for name, values in secret.items()}
 
@@ -265,24 +264,48 @@ class Batch:
                     f'variable on every node, and name it: credentials = {{ {hidden[0]} = "VARIABLE" }}'
                 )
 
-    def check_hosts(self, typed: Sequence[str], environ: Mapping[str, str], line: CommandLine) -> None:
-        """Refuse a host that only this file names, before any key goes there. Raises UsageError.
+    def check_typed(
+        self,
+        hosts: Sequence[str],
+        addresses: Sequence[str],
+        own: Mapping[str, Any],
+        environ: Mapping[str, str],
+        line: CommandLine,
+    ) -> None:
+        """Refuse hosts and addresses that only this file names, before any is asked. Raises UsageError.
 
-        typed: the hosts that the user names too. environ: of this process. line: the command, with these.
+        hosts, addresses: those that the user names too. own: the tables of the config of this machine, with those that
+        `environ` sets. line: the command, without them.
         """
-        known, tables = set(map(check_host, typed)), table_of(table_variables(environ), ENV_PREFIX)
-        others: dict[str, None] = {}
+        line = line.plus("--address", *addresses) if addresses else line
+        self._check_hosts(hosts, own, environ, line)
+        self.check_addresses(addresses, line.plus("--host", *hosts) if hosts else line)
+
+    def check_addresses(self, typed: Sequence[str], line: CommandLine) -> None:
+        """Refuse addresses that only this file names, before any is asked. Raises UsageError."""
+        check_addresses(self.path, (place for run in self.runs for place in run.places), typed, line)
+
+    def _check_hosts(
+        self, typed: Sequence[str], own: Mapping[str, Any], environ: Mapping[str, str], line: CommandLine
+    ) -> None:
+        host_of_config = own.get("run", {}).get("host")
+        known = {check_host(host) for host in typed} | ({check_host(host_of_config)} if host_of_config else set())
+        others: dict[str, dict[str, None]] = {}
         for run in self.runs:
             if (host := run.options.get("host")) is None or check_host(str(host)) in known:
                 continue
             job = load_job(run.job)
-            table = tables.get(job.config_table, {})
-            if not is_own_host(job, TargetOptions(host, table, environ, parameters_of(job, run.parameters))):
-                others[str(host)] = None
+            options = TargetOptions(
+                str(host), own.get(job.config_table, {}), environ, parameters_of(job, run.parameters)
+            )
+            if not is_own_host(job, options):
+                keys = [*run.credentials.values(), *([run.credentials_file] if run.credentials_file else [])]
+                others.setdefault(str(host), {}).update(dict.fromkeys(keys))
         if others:
+            told = ", ".join(f"{shown(host)} ({shown(', '.join(keys)) or 'no key'})" for host, keys in others.items())
             raise UsageError(
-                f"{self.path}: names {', '.join(map(shown, others))}. No key goes to a host that only a file names. "
-                f"Nothing was sent. If it is meant, type it:\n  {line.plus('--host', *typed, *others)}"
+                f"{self.path}: names hosts, and the keys that go there: {told}. No key goes to a host that only a file "
+                f"names. Nothing was sent. If they are meant, type them:\n  {line.plus('--host', *typed, *others)}"
             )
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:
@@ -308,13 +331,17 @@ def read_batch(path: Path) -> Batch:
     for name in NOT_DEFAULT:
         if name in defaults:
             raise UsageError(f"{path}, [defaults] {name}: every run has its own. Write it into each [[run]]")
-    folder = Path(_text(tables.get("folder", path.stem), f"{path}, folder"))
+    base, named = path.absolute().parent, _text(tables.get("folder", path.stem), f"{path}, folder")
+    check_inside(base, named, f"{path}, folder")
+    folder = Path(named)
     rows = [(f"{path}, [[run]] number {number}", run) for number, run in enumerate(_runs(path, tables), 1)]
     if "from" in tables:
-        rows += _rows(path.absolute().parent / _text(tables["from"], f"{path}, from"))
+        more = _text(tables["from"], f"{path}, from")
+        check_inside(base, more, f"{path}, from")
+        rows += _rows(base / more)
     if not rows:
         raise UsageError(f'{path}: has no run. Write a table [[run]] for each, or name a CSV file: from = "pools.csv"')
-    runs = tuple(_run(where, _merged(defaults, run), folder) for where, run in rows)
+    runs = tuple(_run(where, _merged(defaults, run), folder, base) for where, run in rows)
     if len(rows) > RUNS_MAX:
         raise UsageError(f"{path}: has {len(rows):,} runs; a batch takes {RUNS_MAX:,}. Make two of it")
     _check_apart(path, runs)
@@ -409,11 +436,9 @@ def _check_words(value: Any, where: str) -> None:
             raise UsageError(f"{where}: {found[0]} stands for nothing. {NAME_HERE} stands for the name of the run")
 
 
-def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
-    for name in keys:
-        if name in OF_THE_BATCH:
-            raise UsageError(f"{where}, {name}: cannot be given for one run; {OF_THE_BATCH[name]}. Leave it out")
-    _check_keys(where, keys, (*OWN_KEYS, *sorted(SETTINGS - OF_THE_BATCH.keys())))
+def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> BatchRun:
+    check_options(where, keys)
+    _check_keys(where, keys, (*OWN_KEYS, *RUN_KEYS))
     for name in ("name", "job", "export"):
         if name not in keys:
             raise UsageError(f'{where}: has no {name}. Write {name} = "…"')
@@ -432,13 +457,17 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
     export = _text(keys["export"], f"{where}, export")
     if export == "-":
         raise UsageError(f"{where}, export: a batch has no standard input. Name a file")
-    options = {name: _option(value, f"{where}, {name}") for name, value in keys.items() if name in SETTINGS}
+    options = {
+        name: _option(value, f"{where}, {name}", is_list=name in _LISTS)
+        for name, value in keys.items()
+        if name in RUN_KEYS
+    }
     if "exclude" in options:
         options["exclude"] = _listed(options["exclude"])
     if "rate" in options:
         options["rate"] = _rate(options["rate"], f"{where}, rate")
     file, group = keys.get("credentials_file"), keys.get("rate_group")
-    return BatchRun(
+    made = BatchRun(
         name,
         job.name,
         export,
@@ -450,6 +479,26 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
         _credentials(where, keys.get("credentials", {})),
         None if group is None else _text(group, f"{where}, rate_group"),
     )
+    _check_files(where, made, job, base)
+    return made
+
+
+def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
+    """Refuse what is written, or sent to a server, outside the folder of the file. Raises UsageError."""
+    files: dict[str, Any] = {"folder": run.folder}
+    files |= {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
+    if is_store_url(str(files.get("backup"))):
+        del files["backup"]
+    if (archive := run.options.get("archive")) is not None:
+        store_path(str(archive), f"{where}, archive")  # refuses what is no URL of a store
+    of_job = options_of(job)
+    files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
+    files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}
+    if run.options.get("on_invalid") == "skip" and address_of(run.export) is None:
+        files["export"] = run.export  # the rows that are left out are written beside it
+    for name, value in files.items():
+        for item in _listed(value):
+            check_inside(base, str(item), f"{where}, {name}")
 
 
 def _parameters(where: str, job: Job, table: Any) -> dict[str, Any]:
@@ -457,13 +506,14 @@ def _parameters(where: str, job: Job, table: Any) -> dict[str, Any]:
     known = {one.name for one in fields(job.parameters)} if job.parameters is not None else set[str]()
     found = {name.replace("-", "_"): value for name, value in table.items()}
     _check_keys(f"{where}, parameters of {job.name}", found, sorted(known))
-    return {name: _option(value, f"{where}, parameters.{name}") for name, value in found.items()}
+    return {name: _option(value, f"{where}, parameters.{name}", is_list=True) for name, value in found.items()}
 
 
 def _credentials(where: str, table: Any) -> dict[str, str]:
     """By the variable that the job reads, the variable that has the value here. No secret stands in the file."""
     found = {name: _text(value, f"{where}, credentials.{name}") for name, value in _table(table, where).items()}
     for name, source in found.items():
+        check_variable(name, f"{where}, credentials.{shown(name)}", KEPT, KEPT_BEGINNINGS)
         if not source.isidentifier():  # not shown: it may be the secret itself
             raise UsageError(
                 f"{where}, credentials.{name}: is not the name of an environment variable. Write the name of the "
@@ -517,8 +567,8 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _option(value: Any, where: str) -> Any:
-    items = value if isinstance(value, list) else [value]
+def _option(value: Any, where: str, *, is_list: bool) -> Any:
+    items = value if isinstance(value, list) and is_list else [value]
     for item in items:
         if not isinstance(item, str | int | float) or (isinstance(item, str) and not item.isprintable()):
             raise UsageError(f"{where}: write a text, a number, true or false, or a list of texts")

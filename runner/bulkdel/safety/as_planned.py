@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.core.guards import Guard
 from bulkdel.core.option_origin import COMPARED, DECIDES_BY_MEANING, MAY_DIFFER
-from bulkdel.core.plan_file import differences, sample_difference
+from bulkdel.core.plan_file import differences, leaves, sample_difference
 from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
@@ -138,18 +138,26 @@ def check_files(arguments: RunArguments, target: Target | None) -> None:
         _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, target))])
 
 
-def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:
-    """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed."""
+def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint, *, is_table: bool = False) -> None:
+    """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed.
+
+    is_table: whether it is a workbook or a Parquet file, of which the plan has the bytes of the copy, and the SHA-256.
+    """
     approved = arguments.approved
     if approved is None:
         return
-    planned = approved.values["export"]
-    if (read.sha256, read.size) != (planned["sha256"], planned["bytes"]):
-        changed = (
-            f"export {arguments.export}: was changed since. Its SHA-256 was {planned['sha256']} ({planned['bytes']:,} "
-            f"bytes) and is {read.sha256} ({read.size:,} bytes) now"
-        )
-        _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
+    export = approved.values["export"]
+    if is_table:
+        planned, size = dict(leaves(export)).get("object.table.sha256"), None
+    else:
+        planned, size = export["sha256"], export["bytes"]
+    if read.sha256 == planned and size in {None, read.size}:
+        return
+    was, now = (
+        (f"{planned} ({size:,} bytes)", f"{read.sha256} ({read.size:,} bytes)") if size is not None else (planned, read.sha256)
+    )
+    changed = f"export {arguments.export}: was changed since. Its SHA-256 was {was} and is {now} now"
+    _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
 
 
 @contextmanager

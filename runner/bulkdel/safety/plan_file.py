@@ -62,6 +62,11 @@ class PlanFile:
                 f"{path}: sets {', '.join(map(shown, found_foreign))}. No plan may: such options come from the "
                 f"user who runs it. {anew}"
             )
+        if found_elsewhere := [option for option, values in plan.options.items() if _elsewhere(option, values)]:
+            raise UsageError(
+                f"{path}: has an address for {', '.join(found_elsewhere)}. No plan may: no address is asked that only "
+                f"a file names. {anew}"
+            )
         return plan
 
     @property

@@ -236,7 +236,7 @@ def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: Readi
     try:
         return read_excluded(names, options, fetching, folder)
     except ExportRefused as error:
-        if not (new and os.path.isfile(arguments.export)):  # noqa: PTH113 - a path as the user gave it
+        if not (new and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
             raise
         of_export = _export_refusal(arguments, options, reading)
         if of_export is None:
@@ -372,6 +372,8 @@ def _read_export(
         if source is not None and source.table is not None:
             rows = kept_rows(original.path, options, copy)
         elif (table := table_of(original, options, reading.fetched)) is not None:
+            if arguments.approved is not None and (log is None or not os.path.lexists(copy)):  # it is converted now
+                check_export(arguments, target, fingerprint(original, reading.read), is_table=True)
             rows = _rows_of_table(arguments, table, copy, source, reading, resumed=log is not None)
     else:
         original, source = rows.file, rows.source

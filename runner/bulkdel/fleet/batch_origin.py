@@ -1,0 +1,101 @@
+"""What the file of a batch may name. Another person may have written it, so it is data. Reads nothing of it.
+
+Its options are those of a closed list. What is written or sent lies in the folder of the file. No host and no address
+is asked that only the file names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from bulkdel.command_line import ENV_PREFIX, CommandLine, variable_of
+from bulkdel.core.address import Address, address_of, beginning_of, is_below
+from bulkdel.core.option_origin import FROM_BATCH, WORDS_OF_SECRETS
+from bulkdel.errors import UsageError
+from bulkdel.format import shown
+from bulkdel.settings import Settings
+
+SETTINGS = frozenset(one.name for one in fields(Settings))
+"""The options of `run`."""
+
+OF_THE_BATCH = {
+    "confirm": "the batch is confirmed as a whole",
+    "json": "`bulkdel batch … --json` has it",
+    "log_format": "the log of each run is JSON",
+    "listen": "`bulkdel batch run --listen` serves one page for all runs",
+    "shards": "the runs of a batch are processes already",
+    "on": "`bulkdel batch run --on` says it for all runs",
+    "listen_control": "`bulkdel batch ctl` steers the runs",
+    "take_over": "the batch says it where it places a run again",
+    "config": "`bulkdel batch … --config` names one for all runs",
+}
+"""Options of `run` that a batch sets itself, and what to use instead."""
+
+RUN_KEYS = sorted((SETTINGS & FROM_BATCH) - OF_THE_BATCH.keys())
+"""The options of `run` that the file may set."""
+
+BY_VARIABLE = frozenset(map(variable_of, ("export", "exclude")))
+"""Variables of this program that `credentials` may give to a process: an address with a signature in it."""
+
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+
+
+def check_options(where: str, names: Iterable[str]) -> None:
+    """Refuse an option of `run` that the file may not set. Raises UsageError that says where it belongs."""
+    for name in names:
+        if name in OF_THE_BATCH:
+            raise UsageError(f"{where}, {name}: cannot be given for one run; {OF_THE_BATCH[name]}. Leave it out")
+        if name in SETTINGS and name not in FROM_BATCH:
+            raise UsageError(
+                f"{where}, {name}: no file of a batch may set it, because another person may have written the file. "
+                f"Write it into [run] of a config of your own, and type --config FILE. Leave it out here"
+            )
+
+
+def check_inside(base: Path, name: str, where: str) -> None:
+    """Refuse a file that is not in the folder of the batch. Raises UsageError. base: that folder."""
+    inside = Path(os.path.realpath(base / name)).is_relative_to(os.path.realpath(base))
+    if not inside or Path(name).is_absolute() or name.startswith("~") or address_of(name) is not None:
+        raise UsageError(
+            f"{where}: {shown(name)} is not in the folder of this file. Name a file in it, by a path without .. and ~"
+        )
+
+
+def check_variable(name: str, where: str, kept: Collection[str], beginnings: tuple[str, ...]) -> None:
+    """Refuse a variable that is no credential, such as one that Python reads. Raises UsageError.
+
+    kept, beginnings: variables that each process has from this machine. Those of this program may be an address.
+    """
+    own = name.startswith((ENV_PREFIX, f"_{ENV_PREFIX}"))
+    credential = _NAME.fullmatch(name) and not WORDS_OF_SECRETS.isdisjoint(name.split("_"))
+    if name in BY_VARIABLE or (credential and not own and name not in kept and not name.startswith(beginnings)):
+        return
+    raise UsageError(
+        f"{where}: is not the name of a credential. Its name has one of the words {', '.join(sorted(WORDS_OF_SECRETS))}"
+    )
+
+
+def check_addresses(path: Path, places: Iterable[str], typed: Sequence[str], line: CommandLine) -> None:
+    """Refuse an address that only the file of a batch names, before it is asked. Raises UsageError.
+
+    places: the paths and addresses in the file. typed: the addresses that the user names too, or where they begin.
+    line: the command, with these.
+    """
+    known = [_address(text) for text in typed]
+    found = (address for place in places if (address := address_of(place)) is not None)
+    others = {beginning_of(address): None for address in found if not any(is_below(address, one) for one in known)}
+    if others:
+        raise UsageError(
+            f"{path}: names {', '.join(map(shown, others))}. No address is asked that only a file names. Nothing was "
+            f"sent. If it is meant, type it:\n  {line.plus('--address', *typed, *others)}"
+        )
+
+
+def _address(text: str) -> Address:
+    if (address := address_of(text)) is None:
+        raise UsageError(f"--address {text!r}: is not an address, such as s3://bucket/night")
+    return address
