@@ -479,12 +479,14 @@ def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> 
     rewritten(forged, command={**json.loads(forged.read_text())["command"], **names})
     ran = planned("run", "--plan", forged)
     sha256 = hashlib.sha256(book.read_bytes()).hexdigest()
-    planned.refused(ran, f"sha256: the plan has none, now {sha256}")
+    planned.refused(ran, f"export other.xlsx: was changed since. Its SHA-256 was none and is {sha256} now")
     assert not [path.name for path in planned.folder.iterdir() if ".input" in path.name]
     torn = planned.folder / "torn.xlsx"
     torn.write_bytes(book.read_bytes()[:2_000])
     rewritten(forged, command={**json.loads(forged.read_text())["command"], "names": ["delete-users", "torn.xlsx"]})
-    planned.refused(planned("run", "--plan", forged), "sha256: the plan has none, now ")
+    planned.refused(
+        planned("run", "--plan", forged), "export torn.xlsx: was changed since. Its SHA-256 was none and is "
+    )
 
 
 def test_a_plan_with_an_end_is_over_then(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import signal
 import subprocess
@@ -185,7 +186,9 @@ def test_every_target_of_make_exists() -> None:
 @pytest.mark.parametrize(("target", "mark"), [("timed", "alone"), ("untraced", "untraced")])
 def test_every_marked_test_is_run_by_make(target: str, mark: str) -> None:
     """The targets name folders and files, because to look for marked tests in all of them takes long."""
-    line = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    words = ["make", "-n", "--no-print-directory", target]
+    line = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
     named = [ROOT / word for word in line.splitlines()[-1].split() if word.startswith("tests/")]
     assert named
     marked = [file for file in (ROOT / "tests").rglob("test_*.py") if f"mark.{mark}" in file.read_text()]

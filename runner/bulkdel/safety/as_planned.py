@@ -153,9 +153,9 @@ def check_export(arguments: RunArguments, target: Target | None, read: Fingerpri
         planned, size = export["sha256"], export["bytes"]
     if read.sha256 == planned and size in {None, read.size}:
         return
-    was, now = (
-        (f"{planned} ({size:,} bytes)", f"{read.sha256} ({read.size:,} bytes)") if size is not None else (planned, read.sha256)
-    )
+    was, now = planned or "none", read.sha256
+    if size is not None:
+        was, now = f"{was} ({size:,} bytes)", f"{now} ({read.size:,} bytes)"
     changed = f"export {arguments.export}: was changed since. Its SHA-256 was {was} and is {now} now"
     _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
 
