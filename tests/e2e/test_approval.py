@@ -28,6 +28,7 @@ from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.sandbox import Sandbox
+from tests.e2e.test_texts_of_others import HOSTILE, harmless
 from tests.examples import one_in
 from tests.harness import (
     KEYS,
@@ -272,6 +273,16 @@ def test_a_forged_number_is_compared_all_the_same(planned: Desk) -> None:
     forged.write_text(planned.file.read_text())
     rewritten(forged, pool="another")
     planned.refused(planned("run", "--plan", forged), "pool: the plan has another, now ")
+
+
+def test_no_text_of_a_plan_makes_a_line_of_its_own(planned: Desk) -> None:
+    """Its summary, its pool and its key are the words of the one who wrote it."""
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    rewritten(forged, summary=HOSTILE, pool=HOSTILE, key=HOSTILE)
+    for ran in (planned("show", forged), planned("run", "--plan", forged)):
+        assert harmless(ran.out, ran.err), ran
+    assert planned.served.pool.deleted == 0
 
 
 def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
