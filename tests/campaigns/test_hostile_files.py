@@ -19,8 +19,9 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -43,6 +44,9 @@ SEED = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
 
 IDS = user_ids(60)
 LOG = "users.jsonl.checkpoint.jsonl"
+
+RUN_AND_TYPED = 15
+"""A number with which an example is run too, and with the host typed."""
 
 COUNTS = [pytest.param(1, id="500"), pytest.param(20, id="10000", marks=pytest.mark.soak)]
 """How often the examples of `make test` are tried."""
@@ -128,9 +132,10 @@ class Stage:
         return not any(lure in words for lure in lures if lure not in {"--checkpoint'", "--backup'"})
 
     def check(self) -> None:
-        """No other server was asked, and nothing outside was changed."""
+        """No other server was asked, and nothing outside was changed. Users that were deleted are there again."""
         assert self.asked == []
         assert bytes_of(self.lures.outside) == self.was_outside
+        self.served.pool.add_ids(IDS)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -162,7 +167,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with sandbox([*IDS, *user_ids(5, seed=1)]) as served, counting() as (url, asked):
         lures = Lures(outside, url)
         lures.named.parent.mkdir()
-        write_objects(lures.named, IDS)
+        write_objects(lures.named, IDS[::-1])
         secret = outside / "secret.env"
         secret.write_text("".join(f"{name}={value}\n" for name, value in KEYS.items()))
         secret.chmod(0o600)
@@ -184,6 +189,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         done = bulkdel("pack", "users.jsonl", "--out", folder / "run.tar.gz", cwd=begun)
         assert done.code == 0, done.err
         shutil.rmtree(begun)
+        served.pool.add_ids(IDS)
         with tarfile.open(folder / "run.tar.gz") as archive:
             members = [(info, archive.extractfile(info).read()) for info in archive]  # type: ignore[union-attr]
         lines = [orjson.loads(line) for line in (folder / "begun" / LOG).read_bytes().splitlines()]
@@ -235,10 +241,20 @@ def elsewhere(value: Any, rng: Random, lures: Lures) -> None:
         at[key] = rng.choice(lures.values)
 
 
-def option_in(options: dict[str, Any], rng: Random, lures: Lures) -> None:
-    """Set an option of the machine in the options of a command."""
-    name = rng.choice(list(lures.options))
+def set_option(name: str, value: Any, _: Random, lures: Lures) -> None:
+    """Set an option of the machine in the command of a plan or of an archive."""
+    command = value["command"] if "command" in value else value["going_on"]
+    options = command["options"]
     options[f"--{name}"] = [lures.options[name]] if lures.options[name] else []
+
+
+def set_any(value: Any, rng: Random, lures: Lures) -> None:
+    set_option(rng.choice(list(lures.options)), value, rng, lures)
+
+
+def set_in_batch(name: str, batch: Any, rng: Random, lures: Lures) -> None:
+    """Set it in a run of a batch, or for all."""
+    rng.choice([batch["defaults"], *batch["run"]])[rng.choice([name, name.replace("-", "_")])] = lures.options[name]
 
 
 Mutation = Callable[[Any, Random, Lures], None]
@@ -253,8 +269,8 @@ def other_host(values: Any, rng: Random, lures: Lures) -> None:
 
 
 OF_PLAN: Sequence[Mutation] = (
-    lambda plan, rng, lures: option_in(plan["command"]["options"], rng, lures),
-    lambda plan, rng, lures: option_in(plan["command"]["options"], rng, lures),
+    set_any,
+    set_any,
     other_export,
     other_host,
     lambda plan, rng, lures: plan["command"]["options"].update(
@@ -262,10 +278,6 @@ OF_PLAN: Sequence[Mutation] = (
     ),
     elsewhere,
 )
-
-
-def of_going_on(manifest: Any, rng: Random, lures: Lures) -> None:
-    option_in(manifest["going_on"]["options"], rng, lures)
 
 
 def of_variables(manifest: Any, rng: Random, lures: Lures) -> None:
@@ -291,7 +303,7 @@ def of_excluded(manifest: Any, rng: Random, lures: Lures) -> None:
 
 
 OF_ARCHIVE: Sequence[Mutation] = (
-    *(of_going_on, of_going_on, of_variables, of_variables, of_names, of_excluded, other_host, elsewhere),
+    *(set_any, set_any, of_variables, of_variables, of_names, of_excluded, other_host, elsewhere),
     lambda manifest, rng, lures: manifest["going_on"].update(command=rng.choice(["restore", "plan", "batch", "demo"])),
 )
 
@@ -361,9 +373,7 @@ OF_LOG: Sequence[Mutation] = (
 
 
 def of_run(batch: Any, rng: Random, lures: Lures) -> None:
-    name = rng.choice(list(lures.options))
-    at = rng.choice([batch["defaults"], *batch["run"]])
-    at[rng.choice([name, name.replace("-", "_")])] = lures.options[name]
+    set_in_batch(rng.choice(list(lures.options)), batch, rng, lures)
 
 
 def of_credentials(batch: Any, rng: Random, lures: Lures) -> None:
@@ -391,17 +401,19 @@ def mutations(of: Sequence[Mutation]) -> st.SearchStrategy[list[tuple[Mutation, 
 
 
 def mutated(value: Any, steps: Sequence[tuple[Mutation, int]], lures: Lures) -> Any:
-    """A copy with these mutations. One that finds nothing to change any more leaves it."""
-    value = copy.deepcopy(value)
-    for step, number in steps:
-        try:
+    """A copy with these mutations. A later one may find nothing to change any more; the first one must."""
+    value, (first, *others) = copy.deepcopy(value), steps
+    first[0](value, Random(first[1]), lures)
+    for step, number in others:
+        with suppress(AttributeError, IndexError, KeyError, TypeError):
             step(value, Random(number), lures)
-        except (AttributeError, IndexError, KeyError, TypeError):
-            continue
     return value
 
 
-def many(count: int, of: Sequence[Mutation], check: Callable[[list[tuple[Mutation, int]]], None]) -> None:
+Check = Callable[[list[tuple[Mutation, int]]], None]
+
+
+def many(count: int, of: Sequence[Mutation], check: Check) -> None:
     """Try so many mutations."""
     quiet = settings(max_examples=count, database=None, suppress_health_check=list(HealthCheck))
     quiet(seed(int(SEED, 16))(given(mutations(of))(check)))()
@@ -426,6 +438,8 @@ def test_hostile_plans(stage: Stage, times: int) -> None:
             stage.run(place, *(("show", "plan.json") if steps[0][1] % 3 else run))
         stage.check()
 
+    for name in stage.lures.options:
+        check([(partial(set_option, name), RUN_AND_TYPED)])
     many(100 * times, OF_PLAN, check)
 
 
@@ -457,7 +471,9 @@ def test_hostile_archives(stage: Stage, times: int) -> None:
             shutil.rmtree(place)
         stage.check()
 
-    many(100 * times, OF_ARCHIVE, check)
+    for name in stage.lures.options:
+        check([(partial(set_option, name), RUN_AND_TYPED)])
+    many(80 * times, OF_ARCHIVE, check)
 
 
 @pytest.mark.parametrize("times", COUNTS)
@@ -536,7 +552,9 @@ def test_hostile_batches(stage: Stage, times: int) -> None:
             stage.run(place, *commands[steps[0][1] % len(commands)], env={})
         stage.check()
 
-    many(150 * times, OF_BATCH, check)
+    for name in stage.lures.options:
+        check([(partial(set_in_batch, name), 0)])
+    many(120 * times, OF_BATCH, check)
 
 
 def batch_text(tables: Mapping[str, Any]) -> str:

@@ -477,7 +477,7 @@ def test_the_folder_of_a_run_is_no_link_to_another_one(tmp_path: Path) -> None:
     "name",
     [
         *("PATH", "HOME", "LD_PRELOAD", "PYTHONPATH", "PYTHONUSERBASE", "GCONV_PATH", "SSLKEYLOGFILE", "OPENSSL_CONF"),
-        *("BULKDEL_ON_EVENT", "BULKDEL_HTTP__AUTH__TOKEN_ENV", "_BULKDEL_SECRET", "USER", "key"),
+        *("BULKDEL_ON_EVENT", "BULKDEL_HTTP__AUTH__TOKEN_ENV", "_BULKDEL_SECRET", "USER", "LD_KEY", "key"),
     ],
 )
 def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
