@@ -66,11 +66,11 @@ def test_the_environment_stands_above_the_file(environ: dict[str, str], tables: 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("BULKDEL_RATT", "BULKDEL_RATT, which is no option; BULKDEL_RATE?"),
-        ("BULKDEL_GENAUTH_BRAND", "; BULKDEL_GENAUTH__BRAND?"),
-        ("BULKDEL_GENAUHT__BRAND", "; BULKDEL_GENAUTH__BRAND?"),
-        ("BULKDEL_PROTECT__POOL", "; BULKDEL_PROTECT__POOLS?"),
-        ("BULKDEL_RUN__RATE", "; BULKDEL_RATE?"),
+        ("BULKDEL_RATT", "BULKDEL_RATT, which is no option. Did you mean BULKDEL_RATE?"),
+        ("BULKDEL_GENAUTH_BRAND", ". Did you mean BULKDEL_GENAUTH__BRAND?"),
+        ("BULKDEL_GENAUHT__BRAND", ". Did you mean BULKDEL_GENAUTH__BRAND?"),
+        ("BULKDEL_PROTECT__POOL", ". Did you mean BULKDEL_PROTECT__POOLS?"),
+        ("BULKDEL_RUN__RATE", ". Did you mean BULKDEL_RATE?"),
         ("BULKDEL_PROTECT__RATE_MAX", "BULKDEL_PROTECT__RATE_MAX: write a number"),
         ("BULKDEL_RATE__X", "which is no option"),
         ("BULKDEL_HTTP__", "write BULKDEL_TABLE__KEY"),
