@@ -415,6 +415,7 @@ def test_a_job_that_cannot_be_loaded_keeps_no_other_job_from_running(faulty: Ben
     ran = faulty.run("plan", *faulty.args("t1", job="delete-gone"))
     assert (ran.code, "cannot be loaded" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
     (faulty.folder / "config.toml").write_text("[run]\nrate = 100\n")
+    faulty.server.things = {"t1"}
     ran = faulty.run("plan", *faulty.args("t1", job="delete-faulty"), "--config", "config.toml")
     assert ran.code == 0, ran
 
