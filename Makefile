@@ -1,5 +1,6 @@
 # Everything from a fresh clone. It needs python3 (3.11 or newer) with venv.
 PYTHON ?= python3
+override PYTHON := $(or $(strip $(PYTHON)),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -8,10 +9,12 @@ PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
 
 # Settings of a pip configuration that would break an install into a virtual environment are overridden.
-PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
+PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet \
+	--target '' --prefix '' --root ''
 
-# The tests start Python thousands of times. Each would compile the whole program where this variable is set.
-unexport PYTHONDONTWRITEBYTECODE
+# The tests start Python thousands of times. Each would compile the whole program where the first variable is set. The
+# others would bring modules of the user into the set-up.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 PYTEST := $(BIN)/python -m pytest
 REPORT := --junit-xml=.reports
@@ -176,7 +179,10 @@ GET_NEWER := On Debian and Ubuntu: apt install python3.11-venv. On Fedora: dnf i
 USABLE := import sys; \
 	sys.version_info < (3, 11) and sys.exit("Python %d.%d is too old: bulkdel needs 3.11 or newer. $(GET_NEWER)" % sys.version_info[:2]); \
 	import importlib.util; \
-	importlib.util.find_spec("ensurepip") or sys.exit("venv is missing in $(PYTHON). $(subst python3-venv,$(notdir $(PYTHON))-venv,$(GET))")
+	importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip") or sys.exit("venv is missing in $(PYTHON). $(subst python3-venv,$(notdir $(PYTHON))-venv,$(GET))")
+
+# A package whose installation was interrupted has no RECORD. pip would take it for installed.
+WHOLE = find $(VENV) -name '*.dist-info' ! -exec test -e '{}/RECORD' ';' -prune -exec rm -rf '{}' +
 
 # --no-compile: to compile every package takes longer than the demo. Python compiles what is imported.
 $(PROGRAM): pyproject.toml requirements.lock
@@ -185,6 +191,7 @@ $(PROGRAM): pyproject.toml requirements.lock
 	@echo 'Creating $(VENV) with $(PYTHON)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV)"
+	@$(WHOLE)
 	@$(PIP) --no-compile --require-hashes -r requirements.lock
 	@echo 'Installing bulkdel into $(VENV)'
 	@$(PIP) --no-index --no-deps --no-build-isolation -e .
@@ -193,6 +200,7 @@ $(PROGRAM): pyproject.toml requirements.lock
 # Everything is compiled: tests count and break the writes of a command, and a write of byte code is none of them.
 $(STAMP): $(PROGRAM) requirements-test.lock
 	@echo "Installing the $$(grep -c == requirements-test.lock) packages of requirements-test.lock into $(VENV), for the tests"
+	@$(WHOLE)
 	@$(PIP) --require-hashes -r requirements.lock -r requirements-test.lock
 	@$(BIN)/python -m compileall -qq $(VENV)/lib || true
 	@touch $@

@@ -61,7 +61,9 @@ class Ran:
     @property
     def summary(self) -> dict[str, Any]:
         """The summary of `--json`: the last line of stdout."""
-        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        lines = self.out.splitlines()
+        assert lines, self
+        found: dict[str, Any] = json.loads(lines[-1])
         return found
 
     def counts(self) -> dict[str, int]:

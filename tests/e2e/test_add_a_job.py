@@ -108,7 +108,12 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-PIP = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+PIP = {
+    "PIP_USER": "0",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+}
 
 
 @pytest.fixture(scope="module")

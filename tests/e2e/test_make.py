@@ -36,7 +36,7 @@ def make(folder: Path, goal: str, script: str) -> subprocess.CompletedProcess[st
     assert program, "install make"
     tools = folder / "bin"
     tools.mkdir(exist_ok=True)
-    for name in ("chmod", "cp", "echo", "grep", "mkdir", "touch"):
+    for name in ("chmod", "cp", "echo", "find", "grep", "mkdir", "rm", "test", "touch"):
         if not (tools / name).exists():
             (tools / name).symlink_to(str(shutil.which(name)))
     if script:
@@ -75,7 +75,7 @@ def test_one_line_says_what_is_missing(tmp_path: Path, script: str, said: str) -
 def test_the_demo_installs_the_program_and_the_tests_add_the_rest(tmp_path: Path) -> None:
     """The line of each step comes before the step."""
     venv = tmp_path / "venv"
-    pip = "python -m pip install --quiet"
+    pip = "python -m pip install --quiet --target  --prefix  --root "
     program, tests = ((ROOT / f"requirements{name}.lock").read_text().count("==") for name in ("", "-test"))
     demo = [f"Starting the demo: {venv}/bin/bulkdel demo", "bulkdel demo"]
     assert make(tmp_path, "demo", NOTING).stdout.splitlines() == [
@@ -86,9 +86,15 @@ def test_the_demo_installs_the_program_and_the_tests_add_the_rest(tmp_path: Path
         f"{pip} --no-index --no-deps --no-build-isolation -e .",
         *demo,
     ]
+    whole, torn = (venv / "lib" / f"{name}.dist-info" for name in ("whole", "torn"))
+    for package in (whole, torn):
+        package.mkdir(parents=True)
+        (package / "METADATA").touch()
+    (whole / "RECORD").touch()
     assert make(tmp_path, str(venv / ".installed"), NOTING).stdout.splitlines() == [
         f"Installing the {tests} packages of requirements-test.lock into {venv}, for the tests",
         f"{pip} --require-hashes -r requirements.lock -r requirements-test.lock",
         f"python -m compileall -qq {venv}/lib",
     ]
+    assert (whole.exists(), torn.exists()) == (True, False), "pip installs again what was interrupted"
     assert make(tmp_path, "demo", NOTING).stdout.splitlines() == demo

@@ -80,7 +80,7 @@ async def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     async with RawServer(always(answer()), tls_context(certificate)).running() as server:
         trusted = () if certificate == "localhost" else ("--ca-file", DATA / f"{certificate}.crt")
-        ran = await run_against(export, server, *trusted)
+        ran = await run_against(export, server, *trusted, "--patience", 3)
         assert f"sign-in: certificate not accepted: {named}" in ran.err
         assert ("--ca-file" in ran.err) is (certificate == "localhost")
         assert not server.requests

@@ -23,7 +23,7 @@ import bulkdel.engine.reporter as reporter_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
 from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limited_by
-from bulkdel.engine.reporter import Reporter, bar_text, sentence
+from bulkdel.engine.reporter import Reporter, bar_text, fitted, sentence
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
 from tests.waits import WAIT_MAX_S
@@ -429,3 +429,8 @@ def test_what_limits(  # noqa: PLR0917 - a table
     text = bar_text(moment, 9.0, None, requests_s)
     assert ("limited by" in text) == (expected is not None and not waiting)
     assert words is None or f"limited by {words}" in text
+
+
+@pytest.mark.parametrize(("width", "shown"), [(None, "abc · de"), (8, "abc · de"), (7, "abc"), (3, "abc"), (2, "a…")])
+def test_the_parts_of_a_bar_fit_into_its_width(width: int | None, shown: str) -> None:
+    assert fitted(["abc", "de"], width) == shown

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -71,7 +73,7 @@ def test_a_key_that_no_request_can_carry(name: str, char: str) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o777])
 def test_others_must_not_be_able_to_read_it(tmp_path: Path, mode: int) -> None:
     file = written(tmp_path, f"{KEY_ID}={ID}\n{KEY_SECRET}={SECRET}\n", mode)
-    with pytest.raises(UsageError, match=f"chmod 600 {file}"):
+    with pytest.raises(UsageError, match=re.escape(f"chmod 600 {quote(file)}")):
         find_credentials({}, file)
 
 

@@ -35,7 +35,9 @@ def test_chinese_and_mac_line_by_line(tmp_path: Path) -> None:
 def test_a_file_that_is_utf_8_stays_so(tmp_path: Path) -> None:
     """One option serves an export and exclude files that differ."""
     for data in (TEXT.encode(), b"\xef\xbb\xbf" + TEXT.encode()):
-        assert ids(write(tmp_path / "x.csv", data), options(encoding="cp1252")) == IDS
+        export = write(tmp_path / "x.csv", data)
+        assert ids(export, options(encoding="cp1252")) == IDS
+        assert "encoding" not in look(export, options(encoding="cp1252")).dialect.to_json(), "the log has it so"
 
 
 def test_a_resume_point_counts_the_bytes_of_utf_8(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -128,3 +129,12 @@ def test_a_hold_is_told_and_kept_for_a_process_that_comes_later() -> None:
     assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(True, 1), True, False)
     control.release()
     assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(False, 1), False, True)
+
+
+def test_the_figures_of_a_shard_that_is_frozen_grow_old() -> None:
+    """They say that the server has just answered. That is no answer since."""
+    shard = ShardState(1, Figures(10, {}))
+    shard.take(Figures(10, {}, silent_s=2.0))
+    at = time.monotonic()
+    time.sleep(0.01)
+    assert shard.silent_s >= 2.0 + (time.monotonic() - at) / 2
