@@ -2165,9 +2165,9 @@ MUTANTS = (
     Mutant(
         "a control without the ids where they are read lists no account",
         "jobs/bulkdel_jobs/parts/look_ups.py",
-        "        if None in decision.data:\n",
+        "        if not all(decision.data):\n",
         "        decision = decision._replace(data=[*filter(None, decision.data)])\n"
-        "        if None in decision.data:\n",
+        "        if not all(decision.data):\n",
         "unit/test_parts.py::test_the_list_call_is_read_where_its_list_stands",
     ),
     Mutant(
@@ -2189,7 +2189,42 @@ MUTANTS = (
         "runner/bulkdel/http/lookup.py",
         "if decision.next_step is NextStep.FORBIDDEN else decision",
         "if decision.next_step is NextStep.HALT else decision",
-        "integration/test_lookup.py::test_a_key_that_may_not_look_up_its_own_account_halts[403-True]",
+        "integration/test_lookup.py::test_a_key_that_may_not_look_up_its_own_account_halts[403-True-None]",
+    ),
+    Mutant(
+        "any refusal says that the key's own user is no account",
+        "runner/bulkdel/http/pages.py",
+        "said = absent if unknown and absent is not None else refused",
+        "said = absent if not unknown and absent is not None else refused",
+        "integration/test_lookup.py::test_a_key_that_may_not_look_up_its_own_account_halts[400-False-None]",
+    ),
+    Mutant(
+        "a user of the key is called protected by an id that the run does not compare",
+        "runner/bulkdel/safety/preparation.py",
+        "            bool(owner),\n",
+        "            bool(auth.users),\n",
+        "e2e/test_guards.py::test_a_user_of_the_key_without_a_known_email_is_not_called_protected",
+    ),
+    Mutant(
+        "an administrator with an empty id says its id",
+        "runner/bulkdel/core/guards.py",
+        "missing = sum(not each for each in told)",
+        "missing = sum(each is None for each in told)",
+        "unit/test_spared.py::test_a_list_with_a_record_that_does_not_say_what_is_compared_is_no_list",
+    ),
+    Mutant(
+        "a control with nothing but unusable ids is an empty list",
+        "jobs/bulkdel_jobs/parts/look_ups.py",
+        "if decision.data and not usable:",
+        "if None in decision.data and not usable:",
+        "unit/test_parts.py::test_the_list_call_is_read_where_its_list_stands",
+    ),
+    Mutant(
+        "a key that may not list any more keeps the proof of its look-ups",
+        "runner/bulkdel/http/lookup.py",
+        "allowed = None if self.lists else refused",
+        "allowed = refused",
+        "integration/test_lookup.py::test_a_key_that_may_not_list_any_more_has_lost_its_proof[True]",
     ),
     Mutant(
         "a user whose record does not say its ids has none",
@@ -2307,8 +2342,8 @@ MUTANTS = (
     Mutant(
         "the run goes on although the look-up of the key's own user failed",
         "runner/bulkdel/safety/preparation.py",
-        "            if known is None:\n",
-        "            known = known or []\n            if user in known[:0]:\n",
+        "        if known is None:\n",
+        "        known = known or []\n        if user in known[:0]:\n",
         "simulation/test_simulation.py::test_no_id_is_lost",
     ),
     Mutant(

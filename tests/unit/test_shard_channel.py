@@ -34,6 +34,7 @@ ORDER = Order(
     pool="p",
     proven=True,
     fullest=3,
+    lists=True,
     administrator=["x"],
     excluded=["k"],
     settled_max=None,
