@@ -375,8 +375,15 @@ MUTANTS = (
     Mutant(
         "another machine goes on with a run without a confirmation of its own",
         "runner/bulkdel/safety/confirmation.py",
-        "before_by is not None and before_by != plan.person",
-        "before_by is not None and before_by.user != plan.person.user",
+        "    if before_by != plan.person:\n",
+        "    if before_by is None or before_by.user != plan.person.user:\n",
+        "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
+    ),
+    Mutant(
+        "a session that names no user counts as that of everyone",
+        "runner/bulkdel/safety/confirmation.py",
+        "    if before_by != plan.person:\n",
+        "    if before_by is not None and before_by != plan.person:\n",
         "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
     ),
     Mutant(

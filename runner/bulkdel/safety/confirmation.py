@@ -146,8 +146,9 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     verdicts, now_verdicts = log.start.facts.get("verdicts", {}), plan.arguments.job.verdicts
     other = [name for name in {**verdicts, **now_verdicts} if verdicts.get(name) != now_verdicts.get(name)]
     due = None
-    if before_by is not None and before_by != plan.person:
-        due = f"the last session was that of {before_by}, and you are {plan.person}"
+    if before_by != plan.person:
+        last = "names no user" if before_by is None else f"was that of {before_by}"
+        due = f"the last session {last}, and you are {plan.person}"
     elif plan.more_excluded:
         due = "exclude files were added"
     elif plan.more_guards:
