@@ -380,6 +380,27 @@ MUTANTS = (
         "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
     ),
     Mutant(
+        "a pause of a batch does not wait for the resume before it",
+        "runner/bulkdel/fleet/batch_steering.py",
+        "        async with self._applying:\n",
+        "        async with asyncio.Lock():\n",
+        "unit/test_batch_steering.py::test_a_pause_during_a_resume_holds_when_both_are_done",
+    ),
+    Mutant(
+        "a refused confirmation prints the new number ready to paste",
+        "runner/bulkdel/safety/confirmation.py",
+        "    if ids in {None, plan.ids}:\n",
+        "    if ids != 0:\n",
+        "e2e/test_command.py::test_unconfirmed[wrong count]",
+    ),
+    Mutant(
+        "the undo that takes ids is printed with a host that only the log names",
+        "runner/bulkdel/commands/restore.py",
+        "    if own:\n        line = line",
+        "    if own or undo.name:\n        line = line",
+        "e2e/test_restore.py::test_an_undo_that_takes_ids_is_a_command_to_type",
+    ),
+    Mutant(
         "a session that names no user counts as that of everyone",
         "runner/bulkdel/safety/confirmation.py",
         "    if before_by != plan.person:\n",

@@ -82,19 +82,27 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
+            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}{_to_confirm(plan, ids)}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
-            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}:\n"
-            f"  {plan.confirming_line}"
+            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}"
+            f"{_to_confirm(plan, ids)}"
         )
     moment = plan.server.moment
     approved = plan.arguments.approved if how is How.PLAN else None
     return Confirmed(plan.ids, plan.pool, how, word, None if moment is None else moment.ahead_s, approved)
+
+
+def _to_confirm(plan: Plan, ids: int | None) -> str:
+    """The command that confirms. It lacks the number where another one was given: that has to be looked at first."""
+    if ids in {None, plan.ids}:
+        return f":\n  {plan.confirming_line}"
+    line = plan.confirming_line.without("--confirm")
+    return f", look at why the number differs, and add --confirm with it to:\n  {line}"
 
 
 def check_digest(plan: Plan, digest: str) -> None:
