@@ -375,8 +375,36 @@ MUTANTS = (
     Mutant(
         "another machine goes on with a run without a confirmation of its own",
         "runner/bulkdel/safety/confirmation.py",
-        "before_by is not None and before_by != plan.person",
-        "before_by is not None and before_by.user != plan.person.user",
+        "    if before_by != plan.person:\n",
+        "    if before_by is None or before_by.user != plan.person.user:\n",
+        "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
+    ),
+    Mutant(
+        "a pause of a batch does not wait for the resume before it",
+        "runner/bulkdel/fleet/batch_steering.py",
+        "        async with self._applying:\n",
+        "        async with asyncio.Lock():\n",
+        "unit/test_batch_steering.py::test_a_pause_during_a_resume_holds_when_both_are_done",
+    ),
+    Mutant(
+        "a refused confirmation prints the new number ready to paste",
+        "runner/bulkdel/safety/confirmation.py",
+        "    if ids in {None, plan.ids}:\n",
+        "    if ids != 0:\n",
+        "e2e/test_command.py::test_unconfirmed[wrong count]",
+    ),
+    Mutant(
+        "the undo that takes ids is printed with a host that only the log names",
+        "runner/bulkdel/commands/restore.py",
+        "    if own:\n        line = line",
+        "    if own or undo.name:\n        line = line",
+        "e2e/test_restore.py::test_an_undo_that_takes_ids_is_a_command_to_type",
+    ),
+    Mutant(
+        "a session that names no user counts as that of everyone",
+        "runner/bulkdel/safety/confirmation.py",
+        "    if before_by != plan.person:\n",
+        "    if before_by is not None and before_by != plan.person:\n",
         "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
     ),
     Mutant(
@@ -2165,9 +2193,9 @@ MUTANTS = (
     Mutant(
         "a control without the ids where they are read lists no account",
         "jobs/bulkdel_jobs/parts/look_ups.py",
-        "        if None in decision.data:\n",
+        "        if not all(decision.data):\n",
         "        decision = decision._replace(data=[*filter(None, decision.data)])\n"
-        "        if None in decision.data:\n",
+        "        if not all(decision.data):\n",
         "unit/test_parts.py::test_the_list_call_is_read_where_its_list_stands",
     ),
     Mutant(
@@ -2189,7 +2217,42 @@ MUTANTS = (
         "runner/bulkdel/http/lookup.py",
         "if decision.next_step is NextStep.FORBIDDEN else decision",
         "if decision.next_step is NextStep.HALT else decision",
-        "integration/test_lookup.py::test_a_key_that_may_not_look_up_its_own_account_halts[403-True]",
+        "integration/test_lookup.py::test_a_key_that_may_not_look_up_its_own_account_halts[403-True-None]",
+    ),
+    Mutant(
+        "any refusal says that the key's own user is no account",
+        "runner/bulkdel/http/pages.py",
+        "said = absent if unknown and absent is not None else refused",
+        "said = absent if not unknown and absent is not None else refused",
+        "integration/test_lookup.py::test_a_key_that_may_not_look_up_its_own_account_halts[400-False-None]",
+    ),
+    Mutant(
+        "a user of the key is called protected by an id that the run does not compare",
+        "runner/bulkdel/safety/preparation.py",
+        "            bool(owner),\n",
+        "            bool(auth.users),\n",
+        "e2e/test_guards.py::test_a_user_of_the_key_without_a_known_email_is_not_called_protected",
+    ),
+    Mutant(
+        "an administrator with an empty id says its id",
+        "runner/bulkdel/core/guards.py",
+        "missing = sum(not each for each in told)",
+        "missing = sum(each is None for each in told)",
+        "unit/test_spared.py::test_a_list_with_a_record_that_does_not_say_what_is_compared_is_no_list",
+    ),
+    Mutant(
+        "a control with nothing but unusable ids is an empty list",
+        "jobs/bulkdel_jobs/parts/look_ups.py",
+        "if decision.data and not usable:",
+        "if None in decision.data and not usable:",
+        "unit/test_parts.py::test_the_list_call_is_read_where_its_list_stands",
+    ),
+    Mutant(
+        "a key that may not list any more keeps the proof of its look-ups",
+        "runner/bulkdel/http/lookup.py",
+        "allowed = None if self.lists else refused",
+        "allowed = refused",
+        "integration/test_lookup.py::test_a_key_that_may_not_list_any_more_has_lost_its_proof[True]",
     ),
     Mutant(
         "a user whose record does not say its ids has none",
@@ -2307,8 +2370,8 @@ MUTANTS = (
     Mutant(
         "the run goes on although the look-up of the key's own user failed",
         "runner/bulkdel/safety/preparation.py",
-        "            if known is None:\n",
-        "            known = known or []\n            if user in known[:0]:\n",
+        "        if known is None:\n",
+        "        known = known or []\n        if user in known[:0]:\n",
         "simulation/test_simulation.py::test_no_id_is_lost",
     ),
     Mutant(

@@ -171,7 +171,8 @@ class LookUps(Protocol):
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account.
 
-        None among them stands for a record that does not say its ids: nothing is sent then.
+        LOOK_UP says that there is no such account; after any other refusal nothing is sent. None among the ids stands
+        for a record that does not say its ids: nothing is sent then.
         """
 
     def administrators(self) -> Request | None:

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from bulkdel.safety.checks import host_word
-from bulkdel_jobs.sandbox import DELETE_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.harness import (
     DELETIONS,
     POOL,
@@ -308,6 +308,21 @@ def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
         assert it.served.pool.find_alive(id_type, ids[17]) == ordinal
         assert it.served.ledger.deleted == 59
         assert "the key's own user" in ran.err
+
+
+@pytest.mark.parametrize(("refusal", "code"), [(None, 0), ("400", 4)])
+def test_a_user_of_the_key_without_a_known_email_is_not_called_protected(
+    refusal: str | None, code: int, tmp_path: Path
+) -> None:
+    """An honest "no such user" is said in the plan. A refusal says nothing of the user, so nothing is sent."""
+    with case(tmp_path, [f"u{i}@example.com" for i in range(20)], id_type="email") as it:
+        it.switch(token_user="f" * 24)
+        it.served.script(refusal, path=LOOKUP_PATH)
+        ran = it.run("--id-type", "email")
+        assert (ran.code, it.served.ledger.deleted) == (code, 0 if refusal else 20), ran.err
+        assert ("the look-up of the key's own user failed" in ran.err) is (refusal is not None)
+        assert ("no look-up shows an email of the key's own user" in ran.err) is (refusal is None)
+        assert "the key's own user, should it be in the export" not in ran.err
 
 
 # ── time and number ──────────────────────────────────────────────────────────────────────────────────────────────────

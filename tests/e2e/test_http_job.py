@@ -188,7 +188,7 @@ def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callab
 def test_a_failing_list_of_administrators_halts_the_run(forum: Forum, example: Callable[[str], Example]) -> None:
     """So does one of which look-ups find none, or with an administrator whose id does not stand where it is read."""
     forum.members, it = set(IDS), example("guards")
-    for staff in (None, ["root"], [{"member": {"id": id_}} for id_ in IDS], [IDS[3], {"name": "x"}]):
+    for staff in (None, ["root"], [{"member": {"id": id_}} for id_ in IDS], [IDS[3], {"name": "x"}], [{"id": ""}]):
         forum.staff = staff
         for command in ("plan", "run"):
             ran = it.run(command, *IDS)

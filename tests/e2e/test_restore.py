@@ -554,22 +554,22 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         backup = ("--backup", tmp_path / "off.backup.jsonl", "--checkpoint", log)
         disabled = bulkdel("run", "disable-users", it.export, *where, *backup)
         assert (disabled.code, "restore brings back" in disabled.err) == (0, False), disabled
-        typed(bulkdel("restore", log), 12)
+        typed(bulkdel("restore", log), 12, it.served.url)
         assert [it.served.pool.user(number)["status"] for number in range(12)] == statuses
         plain = tmp_path / "plain.jsonl"
         assert bulkdel("run", "disable-users", it.export, *where, "--checkpoint", plain).code == 0
-        typed(bulkdel("restore", plain), 12)
+        typed(bulkdel("restore", plain), 12, it.served.url)
         assert {it.served.pool.user(number)["status"] for number in range(12)} == {"Activated"}
         it.delete(*pattern)
         assert it.restore().code == 0
-        typed(bulkdel("restore", f"{it.derived}.checkpoint.jsonl"), 12)
+        typed(bulkdel("restore", f"{it.derived}.checkpoint.jsonl"), 12, it.served.url)
         assert not it.served.pool
         log = Path(f"{it.derived}.checkpoint.jsonl.done.jsonl.checkpoint.jsonl")
         assert bulkdel("status", log, "--json").summary["deleted"] == 12
     assert bulkdel("restore", tmp_path / "typo", *NONE).code == 3
 
 
-def typed(ran: Ran, ids: int) -> None:
+def typed(ran: Ran, ids: int, host: str) -> None:
     """Type the two commands that a refusal prints. `jq` may not be installed, so the test does its work."""
     assert ran.code == 2, ran
     first, second = (shlex.split(line)[1:] for line in ran.err.splitlines()[-2:])
@@ -579,5 +579,7 @@ def typed(ran: Ran, ids: int) -> None:
     told = bulkdel(*first[:pipe])
     assert told.code == 0, told
     Path(path).write_text("".join(f"{json.dumps(json.loads(row)[member[1:]])}\n" for row in told.out.splitlines()))
-    done = bulkdel(*second, "--confirm", ids, "--pool", POOL)
+    # No key goes to a host that only the log names: it is typed.
+    assert ("--host" in second, f"The run was against {host}, " in ran.err) == (False, True), ran
+    done = bulkdel(*second, "--host", host, "--confirm", ids, "--pool", POOL)
     assert done.code == 0, done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -614,9 +615,25 @@ async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page
         assert await lookup.owner("a", WorkerStatus()) == ids
 
 
-@pytest.mark.parametrize(("status", "halts"), [(403, True), (404, False), (400, False)])
-async def test_a_key_that_may_not_look_up_its_own_account_halts(status: int, halts: bool) -> None:
-    """A refusal of this id says that it is no account. A refusal of the key says nothing of it."""
+@pytest.mark.parametrize(("status", "halts", "ids"), [(403, True, None), (404, False, []), (400, False, None)])
+async def test_a_key_that_may_not_look_up_its_own_account_halts(
+    status: int, halts: bool, ids: list[str] | None
+) -> None:
+    """Only the code for an unknown user says that there is no such account. Any other refusal says nothing of it."""
     async with in_pages(lambda _: Page(status=status)) as (lookup, _):
         with pytest.raises(Halted) if halts else contextlib.nullcontext():
-            assert await lookup.owner("a", WorkerStatus()) == []
+            assert await lookup.owner("a", WorkerStatus()) == ids
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) -> None:
+    """A key that was never allowed to list keeps the proof of its look-ups."""
+    lost: list[bool] = []
+    async with in_pages(
+        lambda _: Page("" if lost else "a"), listed=lambda _: Page(status=403) if lost or not lists else Page("a")
+    ) as (lookup, _):
+        await lookup.check_control(WorkerStatus())
+        assert await lookup.find("a", WorkerStatus())
+        lost.append(True)
+        assert await lookup.prove_since(math.inf, WorkerStatus()) is not lists
+        assert (lookup.lists, lookup.lost) == (lists, lists)

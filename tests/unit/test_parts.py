@@ -356,6 +356,8 @@ def test_a_record_matches_the_id_that_stands_in_it() -> None:
     [
         (b'{"Resources":[{"id":"1"},{"id":2},{"id":".."}]}', NextStep.SETTLED),
         (b'{"Resources":[{"id":"1"},{"user":{"id":2}}]}', NextStep.HALT),
+        (b'{"Resources":[{"id":"1"},{"id":""}]}', NextStep.HALT),
+        (b'{"Resources":[{"id":".."},{"id":"a/../b"}]}', NextStep.HALT),
         (b"{}", NextStep.HALT),
         (b"[]", NextStep.HALT),
     ],

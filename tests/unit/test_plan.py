@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -22,7 +22,7 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.summary import count_lines
 from bulkdel.job import Account, load_job
-from bulkdel.person import Person
+from bulkdel.person import Person, this_person
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
@@ -214,7 +214,7 @@ def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool =
     )
     stack.callback(checkpoint.close)
     if started:
-        checkpoint.progress.apply(Session("start", AT, "", {"limit": limit}))
+        checkpoint.progress.apply(Session("start", AT, "", {"limit": limit, **asdict(this_person())}))
     return checkpoint
 
 
@@ -276,7 +276,8 @@ def test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server(
 ) -> None:
     """No clock of another machine is compared with ours."""
     log = logged(stack, tmp_path, None, started=True).progress
-    log.apply(Session("start", AT, "", {"confirmed": {"ids": 3, "ahead_s": ahead_s[0]}}))
+    confirmed = {"ids": 3, "ahead_s": ahead_s[0]}
+    log.apply(Session("start", AT, "", {"confirmed": confirmed, **asdict(this_person())}))
     server = SampleCheck("p", moment=Instant(AT, ahead_s[1]))
     plan = planned(stack, tmp_path, EMAILS, id_type="email", store=f"file://{tmp_path}/store", server=server)
     said = confirmation_due(replace(plan, progress=log), AT_EPOCH + now_h * HOUR)
@@ -289,11 +290,12 @@ def test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server(
         ("anna", "m1", None),
         ("ben", "m1", "the last session was that of ben on m1, and you are anna on m1"),
         ("anna", "m2", "the last session was that of anna on m2, and you are anna on m1"),
-        (None, "m2", None),  # that session says nothing of its user
+        (None, "m1", "the last session names no user, and you are anna on m1"),
+        ("anna", None, "the last session names no user, and you are anna on m1"),
     ],
 )
 def test_another_user_or_machine_confirms_for_itself(
-    stack: ExitStack, tmp_path: Path, user: str | None, machine: str, due: str | None
+    stack: ExitStack, tmp_path: Path, user: str | None, machine: str | None, due: str | None
 ) -> None:
     log = logged(stack, tmp_path, None, started=True).progress
     log.apply(Session("start", AT, "", {"user": user, "machine": machine}))

@@ -35,6 +35,7 @@ ORDER = Order(
     pool="p",
     proven=True,
     fullest=3,
+    lists=True,
     administrator=["x"],
     excluded=["k"],
     settled_max=None,

@@ -30,6 +30,33 @@ STOPS = "a bad row refuses it"
 )
 def test_how_the_export_is_read(changes: dict[str, Any], words: str) -> None:
     estimate = {"requests": 3996, "rate": 50}
-    values = {**VALUES, "estimate": estimate, "export": {**VALUES["export"], **changes}}
+    values = {**VALUES, "sha256": "ee", "estimate": estimate, "export": {**VALUES["export"], **changes}}
     lines = list(shown_lines(PlanFile(Path("plan.json"), values), 0.0))
     assert f"email: {words}" in [line.partition("read as:")[2].strip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({}, ["- this file: SHA-256 `ee`, digest `dd`"]),
+        (
+            {"table": {"request": {"method": "POST", "path": "/x/{id}"}, "responses": {"settled": [200, 204]}}},
+            [
+                "table: request.method `POST`",
+                "table: request.path `/x/{id}`",
+                "table: responses.settled.1 `200`",
+                "table: responses.settled.2 `204`",
+            ],
+        ),
+        (
+            {},
+            ["the key: goes to `https://api.example.com`, which is not the host of delete-users: only this file names"],
+        ),
+        ({"host": "https://api.genauth.ai"}, []),
+    ],
+)
+def test_what_is_compared_and_where_the_key_goes(changes: dict[str, Any], lines: list[str]) -> None:
+    values = {**VALUES, "sha256": "ee", "estimate": {"requests": 3996, "rate": 50}, **changes}
+    found = [" ".join(line.split()) for line in shown_lines(PlanFile(Path("plan.json"), values), 0.0)]
+    assert [line for line in lines if not any(line in each for each in found)] == []
+    assert any("- the key:" in each for each in found) is ("host" not in changes)

@@ -57,7 +57,9 @@ def test_a_missing_field_is_no_answer(fact: str, guard: Guard) -> None:
     ("told", "why"),
     [
         ([], None),  # an honest empty list
-        (["a", ""], None),
+        (["a", ""], "1 of 2 records that the server returned have no id where it is read"),
+        ([""], "1 of 1 records that the server returned have no id where it is read"),
+        (["a", "b"], None),
         (["a", None], "1 of 2 records that the server returned have no id where it is read"),
         ([None], "1 of 1 records that the server returned have no id where it is read"),
     ],

@@ -89,15 +89,18 @@ class OneByOneLookUps(LookUps):
     def read_control(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer.
 
-        An id that cannot be in a path cannot be looked up.
+        An id that cannot be in a path cannot be looked up. A list of nothing else is no empty one, so it is no answer.
         """
         field = self.list_id or self.id_field
         decision = _ids(response, self.list_at, field)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        if None in decision.data:
+        if not all(decision.data):
             return Decision(NextStep.HALT, reason=_without_id(field))
-        return decision._replace(data=[id_ for id_ in decision.data if not UNUSABLE.fullmatch(id_)])
+        usable = [id_ for id_ in decision.data if not UNUSABLE.fullmatch(id_)]
+        if decision.data and not usable:
+            return Decision(NextStep.HALT, reason=f"no id that the list call returned at {field!r} can be looked up")
+        return decision._replace(data=usable)
 
     def owner(self, user: str) -> Request:
         """See `bulkdel.job.LookUps`."""

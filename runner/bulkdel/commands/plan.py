@@ -447,6 +447,7 @@ def _notes(plan: Plan) -> list[Note]:
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
         *(() if plan.has_look_ups else _unknowable(plan)),
+        *_owner_notes(plan),
         *_guard_notes(plan),
         *_backup_notes(plan),
         *_clock_notes(plan),
@@ -477,6 +478,16 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         status, which = CommandLine("status", (str(undoes.log),)), counted(doubts, "row", "is", "are")
         text = f"{which} in doubt in that run, and not restored; how to settle them: {status}"
         yield Note("in_doubt_there", text, {"rows": doubts})
+
+
+def _owner_notes(plan: Plan) -> Iterator[Note]:
+    """Yield what of the key's own user is not known."""
+    if plan.server.owner_unknown:
+        text = (
+            f"no look-up shows {with_article(plan.id_type.name)} of the key's own user, so only the id by which the "
+            "sign-in names it is kept"
+        )
+        yield Note("own_user_unknown", text)
 
 
 def _guard_notes(plan: Plan) -> Iterator[Note]:

@@ -33,13 +33,13 @@ from bulkdel.engine.id_map import write_map
 from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
-from bulkdel.format import counted, printable
+from bulkdel.format import counted, printable, shown
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
-from bulkdel.safety.named_host import check_named_host
+from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
 from bulkdel.store_path import beside
@@ -306,15 +306,26 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
     if job.target_state.created:  # its accounts have new ids
         member = next((name for name, source in job.words.columns.items() if source == MADE), MADE)
     results = CommandLine("results", (str(log),)).plus("--only", job.words.named_keys["done"])
-    line = CommandLine("run", (undo.name, ids)).plus("--host", pinned["host"])
+    line = CommandLine("run", (undo.name, ids))
+    own = pinned["host"] != SANDBOX and is_own_host(
+        undo, TargetOptions(pinned["host"], parameters=parameters_of(undo, {}))
+    )
+    if own:
+        line = line.plus("--host", pinned["host"])
     if pinned["id_type"] != undo.id_type_default:
         line = line.plus("--id-type", pinned["id_type"])
     line = line.plus_given({"--id-pattern": pinned["source"]["id_pattern"]})
     for option, value in job.undo_options(progress.backup[0] if progress.backup is not None else None):
         line = line.plus(option, value)
+    where = ""
+    if not own:
+        where = (
+            f" The run was against {shown(pinned['host'])}, which is not the host of {undo.name}: the command does not "
+            "have it. If your key may go there, add it with --host."
+        )
     return (
-        f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records. To undo the run:\n"
-        f"  {results} | jq .{member} > {quoted(ids)}\n  {line}"
+        f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "
+        f"run:\n  {results} | jq .{member} > {quoted(ids)}\n  {line}"
     )
 
 

@@ -11,10 +11,13 @@ from typing import Any
 from bulkdel.command_line import CommandLine, option_of
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeName
-from bulkdel.core.plan_file import age_fault, valid_until
+from bulkdel.core.plan_file import age_fault, leaves, valid_until
 from bulkdel.errors import UsageError
 from bulkdel.format import amount, counted, printable, span
+from bulkdel.job import TargetOptions, load_job
 from bulkdel.output import result_line
+from bulkdel.parameters import parameters_of
+from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
 
 
@@ -45,6 +48,8 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
         ("planned by", f"{_plain(user_words(values['planned_by']))}, at {values['planned_at']}"),
         ("run by", "another user only" if values[OTHER_USER] else "any user"),
         ("valid", f"until {valid_until(values)}" if old is None else f"no longer: {old}"),
+        ("this file", f"SHA-256 {_code(plan.sha256)}, digest {_code(values['digest'])}"),
+        *_foreign_host(plan),
     )
     yield ""
     yield "## What is approved"
@@ -93,6 +98,20 @@ def _protected(values: Mapping[str, Any]) -> str:
     return "" if values["confirm_host"] is None else ", which the config protects: this plan confirms it by name"
 
 
+def _foreign_host(plan: PlanFile) -> Iterator[tuple[str, str]]:
+    """Yield a warning where the job does not have the host of the plan."""
+    host, job = str(plan.values["host"]), load_job(plan.names[0])
+    try:
+        own = is_own_host(job, TargetOptions(host, parameters=parameters_of(job, {})))
+    except UsageError:  # what it names is no host, or the job needs parameters
+        own = False
+    if not own:
+        text = (
+            f"goes to {_code(host)}, which is not the host of {_plain(job.name)}: only this file names it, unless your"
+        )
+        yield "the key", f"{text} config does too"
+
+
 def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield everything that a run must have too."""
     export = values["export"]
@@ -108,6 +127,8 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in values["parameters"].items():
         if value not in (None, []):
             yield "parameter", f"{_plain(option_of(name))} {_code(value)}"
+    for name, value in leaves(values["table"]) if values.get("table") else ():
+        yield "table", f"{_plain(name)} {_code(value)}"
     for file in values["exclude"]:
         ids = f"{counted(file['ids'], 'id')} in " if isinstance(file.get("ids"), int) else ""
         named = (("sheet", "sheet_read"), ("column", "column"), ("hidden and not read:", "sheets_hidden"))

@@ -157,9 +157,10 @@ NO_GUARDS = Guards()
 def untold(told: Collection[object]) -> str | None:
     """Why a guard cannot go by a list: some of its records do not say what is compared. None when all of them do.
 
-    told: what each record says; None where it does not say it. An empty list says that there is nothing to keep.
+    told: what each record says; None, or an empty text, where it does not say it. An empty list says that there is
+    nothing to keep.
     """
-    missing = sum(each is None for each in told)
+    missing = sum(not each for each in told)
     if not missing:
         return None
     return f"{missing:,} of {len(told):,} records that the server returned have no id where it is read"

@@ -160,6 +160,7 @@ class SendingSession:
                 proven=proven,
                 proven_before=bool((log.progress.header.sample or {}).get("found")),
                 fullest=fullest,
+                lists=plan.server.lists,
                 creates=plan.arguments.job.target_state.created,
             )
             parts = Parts(
@@ -310,7 +311,10 @@ def _last_failure(parts: Parts, noun: str) -> str:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
     if lookup.lost:
-        return "look-ups find none of the accounts that the API lists, so an empty response proves nothing"
+        why = "look-ups find none of the accounts that the API lists"
+        if not lookup.listed and lookup.failed:
+            why = f"the control failed: {lookup.failed}"
+        return f"{why}, so an empty response proves nothing"
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
     return f"look-ups find no {noun} at all, so an empty response proves nothing"

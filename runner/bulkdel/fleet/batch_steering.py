@@ -44,29 +44,35 @@ class BatchSteering:
         self._drain = drain
         self._environ = environ
         self._holding: asyncio.Task[None] | None = None
+        self._applying = asyncio.Lock()
         self.held = False  # whether no run may begin now
 
     async def apply(self, command: str, by: By) -> Answer:  # noqa: ARG002 - each run notes who has asked
-        """Obey stop, pause or resume, for every run."""
+        """Obey stop, pause or resume, for every run. A pause or a resume waits until the one before it is done."""
         if command == "stop":
             return await self._do_stop()
-        if command == "pause":
-            if not self.held:
-                self.held = True
-                self._holding = asyncio.create_task(self._hold())
-            return Answer(ok=True, text=f"paused, with {self._words()}")
-        if command == "resume":
-            self.held = False
-            if self._holding is not None:
-                await self._holding  # no pause of it arrives later
-            await self._ask("resume", self._under_way())
-            return Answer(ok=True, text=f"resumed, with {self._words()}")
-        return Answer(ok=False, text="a batch obeys stop, pause and resume")
+        if command not in {"pause", "resume"}:
+            return Answer(ok=False, text="a batch obeys stop, pause and resume")
+        async with self._applying:
+            return self._do_pause() if command == "pause" else await self._do_resume()
 
     def close(self) -> None:
         """Ask no run any more."""
         if self._holding is not None:
             self._holding.cancel()
+
+    def _do_pause(self) -> Answer:
+        if not self.held:
+            self.held = True
+            self._holding = asyncio.create_task(self._hold())
+        return Answer(ok=True, text=f"paused, with {self._words()}")
+
+    async def _do_resume(self) -> Answer:
+        self.held = False
+        if self._holding is not None:
+            await self._holding  # no pause of it arrives later
+        await self._ask("resume", self._under_way())
+        return Answer(ok=True, text=f"resumed, with {self._words()}")
 
     async def _do_stop(self) -> Answer:
         words = self._words()

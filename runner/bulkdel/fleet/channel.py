@@ -66,6 +66,8 @@ class Order:
     """Whether the run has found an account."""
     fullest: int
     """The most accounts that a look-up has returned."""
+    lists: bool
+    """Whether the API has listed accounts for this key."""
     administrator: list[str]
     """Ids of the account that the pool keeps."""
     excluded: list[str]

@@ -254,7 +254,11 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
         backup_known=check_backup(own, log.progress),
         parameters=pinned(arguments.parameters),
         server=SampleCheck(
-            order.pool, fullest=order.fullest, administrator=order.administrator, found_before=order.proven
+            order.pool,
+            fullest=order.fullest,
+            administrator=order.administrator,
+            found_before=order.proven,
+            lists=order.lists,
         ),
     )
     return plan, log

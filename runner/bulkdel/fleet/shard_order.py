@@ -53,6 +53,7 @@ class ShardWork:
             pool=plan.pool,
             proven=server.proven,
             fullest=server.fullest,
+            lists=server.lists,
             administrator=list(server.administrator),
             excluded=[file.key for file in plan.excluded],
             settled_max=settled_max,

@@ -56,6 +56,7 @@ class AccountLookup:
     lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
+    lists: whether the API has listed accounts for this key since the command was started.
     fullest: the most accounts that one look-up of this session held, in all its pages.
     """
 
@@ -68,6 +69,7 @@ class AccountLookup:
         proven: bool = False,
         proven_before: bool = False,
         fullest: int = 0,
+        lists: bool = False,
         creates: bool = False,
         patient: bool = False,
     ) -> None:
@@ -94,6 +96,7 @@ class AccountLookup:
         self.lost = False
         self.listed = 0
         self.none_listed = False
+        self.lists = lists
         self.fullest = fullest
 
     @property
@@ -176,7 +179,8 @@ class AccountLookup:
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
         look-up that began later has to find an account: any look-up, or a control that serves all that wait. Where no
-        account is listed, or none may be listed, the earlier proof stays: the pool may be empty by now.
+        account is listed, the earlier proof stays: the pool may be empty by now. It stays too where this key was never
+        allowed to list any. A key that has listed accounts and may not any more has lost a right, and perhaps both.
         """
         if not self.proven:
             return await self.prove(worker)
@@ -199,13 +203,14 @@ class AccountLookup:
     async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to.
 
-        None without a response, and when a record does not say its ids. The API may refuse the look-up when `user` is
-        no account. Then it has no ids. Raises Halted when the key may not look it up.
+        Empty when the API says that there is no such account, or that it has no id of the type. None without a
+        response, after any other refusal, and when a record does not say its ids. Raises Halted when the key may not
+        look it up.
         """
         if not self.possible:
             return []
         request = self._look_ups.owner(user)
-        found = await self._reader.items(request, self._read_owner, worker, [user], refused=Listed([]))
+        found = await self._reader.items(request, self._read_owner, worker, [user], absent=Listed([]))
         return None if found is None else self._told(found.items)
 
     def _read_owner(self, response: Response) -> Decision:
@@ -218,7 +223,7 @@ class AccountLookup:
         if (why := untold(ids)) is not None:
             self._reader.failed = why
             return None
-        return list(filter(None, ids))
+        return [id_ for id_ in ids if id_ is not None]
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -480,7 +485,11 @@ class AccountLookup:
         return result is not None and bool(result.accounts)
 
     async def _list_controls(self, worker: WorkerStatus, *, refused: Listed | None = None) -> list[str] | None:
-        """The ids of some existing accounts; those of `refused` when the API refuses to list any."""
+        """The ids of some existing accounts; those of `refused` when the API has always refused to list any."""
         request, read = self._look_ups.control(), self._look_ups.read_control
-        listed = await self._reader.items(request, read, worker, refused=refused, some=True)
-        return None if listed is None else listed.items
+        allowed = None if self.lists else refused
+        listed = await self._reader.items(request, read, worker, refused=allowed, some=True)
+        if listed is None:
+            return None
+        self.lists = self.lists or listed is not allowed
+        return listed.items

@@ -96,12 +96,14 @@ class Reader(RetryingClient):
         ids: Sequence[str] = (),
         *,
         refused: Listed | None = None,
+        absent: Listed | None = None,
         some: bool = False,
     ) -> Listed | None:
         """Ask for a list and all its pages. some: only until a page has an item in it.
 
-        Returns `refused` when the API refuses the first page, and None when there is no response to one of the pages.
-        Raises Halted when the pages do not end.
+        Returns `absent`, if it is given, when the API says that what is asked for does not exist, and `refused` when it
+        refuses the first page otherwise; None when there is no response to one of the pages. Raises Halted when the
+        pages do not end.
         """
         asked: list[Request] = []
         items: list[Any] = []
@@ -116,7 +118,9 @@ class Reader(RetryingClient):
             if decision is None:
                 return None
             if decision.next_step is not NextStep.SETTLED:
-                return refused if len(asked) == 1 else None
+                unknown = decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied
+                said = absent if unknown and absent is not None else refused
+                return said if len(asked) == 1 else None
             if page.items and page.items == decision.data.items:
                 raise Halted(REPEATED)
             page = decision.data

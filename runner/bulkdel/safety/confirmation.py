@@ -82,19 +82,27 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
+            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}{_to_confirm(plan, ids)}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
-            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}:\n"
-            f"  {plan.confirming_line}"
+            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}"
+            f"{_to_confirm(plan, ids)}"
         )
     moment = plan.server.moment
     approved = plan.arguments.approved if how is How.PLAN else None
     return Confirmed(plan.ids, plan.pool, how, word, None if moment is None else moment.ahead_s, approved)
+
+
+def _to_confirm(plan: Plan, ids: int | None) -> str:
+    """The command that confirms. It lacks the number where another one was given: that has to be looked at first."""
+    if ids in {None, plan.ids}:
+        return f":\n  {plan.confirming_line}"
+    line = plan.confirming_line.without("--confirm")
+    return f", look at why the number differs, and add --confirm with it to:\n  {line}"
 
 
 def check_digest(plan: Plan, digest: str) -> None:
@@ -146,8 +154,9 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     verdicts, now_verdicts = log.start.facts.get("verdicts", {}), plan.arguments.job.verdicts
     other = [name for name in {**verdicts, **now_verdicts} if verdicts.get(name) != now_verdicts.get(name)]
     due = None
-    if before_by is not None and before_by != plan.person:
-        due = f"the last session was that of {before_by}, and you are {plan.person}"
+    if before_by != plan.person:
+        last = "names no user" if before_by is None else f"was that of {before_by}"
+        due = f"the last session {last}, and you are {plan.person}"
     elif plan.more_excluded:
         due = "exclude files were added"
     elif plan.more_guards:

@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -66,7 +66,7 @@ from bulkdel.safety.checks import (
     refuse_differences,
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
-from bulkdel.safety.exclude_look_up import look_up_excluded
+from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
 from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import LOG, SPOOLED, Settings
@@ -474,9 +474,8 @@ async def with_sample_check(
     for --patience. Raises Halted after that, and when a sign-in or a look-up is refused; NotAcceptable for a protected
     pool or another pool than that of the log.
     """
-    target, done = plan.target, plan.words.done
+    target = plan.target
     found: dict[str, Account] = {}
-    owner: list[str] = []
     unproven = 0
     async with connect(target, plan.arguments.settings, pool=None) as client:
         asking.begin(client)
@@ -485,20 +484,8 @@ async def with_sample_check(
         # As complete as the copies will be: what the API leaves out of them is seen before anything is deleted.
         full = plan.arguments.settings.backup is not None
         lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance, patient=True)
-        for user in auth.users:
-            known = await lookup.owner(user, WorkerStatus())
-            if known is None:
-                raise Halted(
-                    f"{target.pinned_host}: signed in, but the look-up of the key's own user failed ({lookup.failed}). "
-                    f"That user must not be {done}. Nothing was {done}. Run the same command again."
-                )
-            owner += [user, *known]
-        administrator = await lookup.administrator(WorkerStatus())
-        if administrator is None:
-            raise Halted(
-                f"{target.pinned_host}: signed in, but the look-up of an administrator failed ({lookup.failed}). One "
-                f"administrator must not be {done}. Nothing was {done}. Run the same command again."
-            )
+        owner = await _ids_of_owner(plan, lookup, auth.users)
+        administrator = await _ids_of_administrator(plan, lookup)
         sample = plan.sample if lookup.possible else []
         for start in range(0, len(sample), IDS_AT_ONCE):
             some = sample[start : start + IDS_AT_ONCE]
@@ -506,21 +493,13 @@ async def with_sample_check(
             if looked is None:
                 raise Halted(
                     f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
-                    f"Does the key have the permission to read {plan.words.noun}s? Nothing was {done}."
+                    f"Does the key have the permission to read {plan.words.noun}s? Nothing was {plan.words.done}."
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
         if sample and plan.arguments.job.pinned:  # a table may describe it wrongly, and only `verify` would notice
             await lookup.check_control(WorkerStatus())
-        looked_up = None
-        if plan.to_look_up and not plan.complete:
-            types = plan.arguments.job.id_types
-
-            def look_ups(name: str) -> LookUps | None:
-                # In full: a record may hold the ids of some types, such as identities, only when it is asked for them.
-                return target.look_ups(types[name], full=True)
-
-            looked_up = await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
+        looked_up = await _looked_up_excluded(plan, client, chance)
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
@@ -540,13 +519,54 @@ async def with_sample_check(
             cost,
             administrator,
             found_before=lookup.proven,
+            owner_unknown=bool(auth.users) and not owner,
+            lists=lookup.lists,
         )
-    own_ids = (*owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
+    own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)
     plan = replace(plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up)
     check_pool(plan)
     check_as_planned(plan, rows_known=not reads_again(plan))
     return plan
+
+
+async def _ids_of_owner(plan: Plan, lookup: AccountLookup, users: Sequence[str]) -> list[str]:
+    """The ids of the run's type of the key's own user. users: the accounts that the sign-in names. Raises Halted."""
+    owner: list[str] = []
+    for user in users:
+        known = await lookup.owner(user, WorkerStatus())
+        if known is None:
+            raise Halted(
+                f"{plan.target.pinned_host}: signed in, but the look-up of the key's own user failed "
+                f"({lookup.failed}). That user must not be {plan.words.done}. {plan.words.nothing}. Run the same "
+                "command again."
+            )
+        owner += known
+    return owner
+
+
+async def _ids_of_administrator(plan: Plan, lookup: AccountLookup) -> list[str]:
+    """The ids of the administrator that the pool keeps; none where the API lists none. Raises Halted."""
+    administrator = await lookup.administrator(WorkerStatus())
+    if administrator is None:
+        raise Halted(
+            f"{plan.target.pinned_host}: signed in, but the look-up of an administrator failed ({lookup.failed}). One "
+            f"administrator must not be {plan.words.done}. {plan.words.nothing}. Run the same command again."
+        )
+    return administrator
+
+
+async def _looked_up_excluded(plan: Plan, client: Client, chance: Callable[[], float]) -> LookedUp | None:
+    """Look up the ids of exclude files of another id type; None where there are none. Raises as `look_up_excluded`."""
+    if not plan.to_look_up or plan.complete:
+        return None
+    target, types = plan.target, plan.arguments.job.id_types
+
+    def look_ups(name: str) -> LookUps | None:
+        # In full: a record may hold the ids of some types, such as identities, only when it is asked for them.
+        return target.look_ups(types[name], full=True)
+
+    return await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
 
 
 def reads_again(plan: Plan) -> bool:

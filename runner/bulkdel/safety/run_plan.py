@@ -166,13 +166,15 @@ class SampleCheck:
     """The result of the sample check.
 
     pool: from the token; None when not signed in. asked, found: ids of the sample. requests: how many it took.
-    owner: whether the account that the credentials belong to was named, and so is protected.
+    owner: whether an id of the run's type is known of the account that the credentials belong to, so that it is kept.
+    owner_unknown: whether such an account was named, and no look-up shows an id of the run's type of it.
     unproven: how many of the others are not proven absent (ids with a comma). fullest: the most accounts in one
     response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
     memberships: what their copy takes; None when none is to be made.
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
     found_before: whether another look-up than that of the sample has found an account, in this process or in the one
     that started it.
+    lists: whether the API has listed accounts for this key.
     """
 
     pool: str | None = None
@@ -187,6 +189,8 @@ class SampleCheck:
     memberships: MembershipCost | None = None
     administrator: Sequence[str] = ()
     found_before: bool = False
+    owner_unknown: bool = False
+    lists: bool = False
 
     @property
     def proven(self) -> bool:

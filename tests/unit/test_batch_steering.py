@@ -1,0 +1,26 @@
+"""`batch ctl` at the batch itself: commands that arrive while another one is obeyed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bulkdel.core.log_entries import Source
+from bulkdel.core.pace import By
+from bulkdel.fleet.batch_steering import AGAIN_S, BatchSteering
+
+BY = By(Source.CTL, "anna")
+
+
+@pytest.mark.fake_clock
+async def test_a_pause_during_a_resume_holds_when_both_are_done() -> None:
+    steering = BatchSteering(under_way=list, waiting=lambda: 2, stop=lambda: None, drain=lambda: None, environ={})
+    await steering.apply("pause", BY)
+    both = [asyncio.create_task(steering.apply(command, BY)) for command in ("resume", "pause")]
+    done, _ = await asyncio.wait(both, timeout=10 * AGAIN_S)
+    assert [task in done and task.result().ok for task in both] == [True, True]
+    assert steering.held
+    assert (await steering.apply("resume", BY)).ok
+    assert not steering.held
+    steering.close()
