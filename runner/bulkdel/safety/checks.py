@@ -76,12 +76,18 @@ def check_arguments(arguments: RunArguments) -> None:
     if arguments.settings.encoding is not None:
         encoding_named(arguments.settings.encoding)
     _check_records(arguments)
+    if arguments.approved is None:  # else the plan may name the folder: `prepare` compares the export first
+        check_folders(arguments)
+    _check_copy(arguments)
+
+
+def check_folders(arguments: RunArguments) -> None:
+    """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
     check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
     if arguments.settings.archive is not None:
         check_folder(store_path(arguments.settings.archive), "--archive")
     if arguments.settings.backup is not None:
         check_folder(arguments.settings.backup, "--backup")
-    _check_copy(arguments)
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
