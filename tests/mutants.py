@@ -233,6 +233,13 @@ MUTANTS = (
         "unit/test_forged_log.py::test_what_is_no_command_that_goes_on_is_not_printed",
     ),
     Mutant(
+        "a file is tried in a folder that only a plan names",
+        "runner/bulkdel/safety/checks.py",
+        "    if arguments.approved is None:  # else",
+        "    if arguments.line:  # else",
+        "campaigns/test_hostile_files.py::test_hostile_plans",
+    ),
+    Mutant(
         "a line break of a text makes a line of its own",
         "runner/bulkdel/format.py",
         'return _escaped(printable(str(text)), "")\n',

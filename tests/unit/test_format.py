@@ -6,7 +6,7 @@ import pytest
 
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import Halted, trace_of
-from bulkdel.format import counted
+from bulkdel.format import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,17 @@ def test_a_failure_is_told_by_type_and_place(how: str, kinds: int) -> None:
 )
 def test_a_count_agrees_with_its_noun(count: int, words: tuple[str, ...], told: str) -> None:
     assert counted(count, *words) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "fit"),
+    [
+        ("a\u00e9\U0001f600", "a\u00e9\U0001f600"),
+        ("a\ud800b", "a\ufffdb"),  # of JSON
+        ("\udbff\udc7f\udd00\udfff", "\ufffd" * 4),
+        ("x\udc80y", "x\ufffdy"),  # the byte 80 in the name of a file
+        ("\udcc3\udca9", "\u00e9"),
+    ],
+)
+def test_a_text_is_fit_for_json(text: str, fit: str) -> None:
+    assert printable(text) == fit
