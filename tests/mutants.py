@@ -3127,6 +3127,13 @@ MUTANTS = (
         "e2e/test_batch.py::test_a_kill_a_drain_and_one_rate_over_all",
     ),
     Mutant(
+        "what a killed demo has started goes on",
+        "jobs/bulkdel_jobs/demo.py",
+        "env={**environ, **KEYS, **for_child()}",
+        "env={**environ, **KEYS} if for_child() else None",
+        "e2e/test_demo.py::test_what_a_killed_demo_has_started_ends_with_it",
+    ),
+    Mutant(
         "the runs of a killed batch go on",
         "runner/bulkdel/parent.py",
         "while os.getppid() == pid:",
