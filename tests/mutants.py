@@ -2227,6 +2227,13 @@ MUTANTS = (
         "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
     ),
     Mutant(
+        "an accent makes another name",
+        "runner/bulkdel/core/alike.py",
+        'if unicodedata.category(char) != "Mn" and',
+        'if unicodedata.category(char) != "Me" and',
+        "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
+    ),
+    Mutant(
         "a trunk zero makes another number",
         "runner/bulkdel/core/alike.py",
         'if digits[cut : cut + 1] == "0")',
@@ -3129,8 +3136,8 @@ MUTANTS = (
     Mutant(
         "what a killed demo has started goes on",
         "jobs/bulkdel_jobs/demo.py",
-        "env={**environ, **KEYS, **for_child()}",
-        "env={**environ, **KEYS} if for_child() else None",
+        "**KEYS, **for_child()}, stdin=subprocess.DEVNULL,",
+        "**KEYS} if for_child() else None,",
         "e2e/test_demo.py::test_what_a_killed_demo_has_started_ends_with_it",
     ),
     Mutant(
