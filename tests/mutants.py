@@ -177,10 +177,17 @@ MUTANTS = (
         "unit/test_batch.py::test_what_is_written_or_sent_is_in_the_folder_of_the_file",
     ),
     Mutant(
+        "a batch says where the key of a store is",
+        "runner/bulkdel/fleet/batch_origin.py",
+        "and not own and not elsewhere",
+        "and not own or elsewhere",
+        "unit/test_batch.py::test_credentials_set_no_other_variable",
+    ),
+    Mutant(
         "a batch sets a variable that Python reads",
         "runner/bulkdel/fleet/batch_origin.py",
-        "name not in kept and not name.startswith(beginnings)",
-        "name not in kept and name not in beginnings",
+        "or name in kept or name.startswith(beginnings)\n",
+        "or name in kept or name in beginnings\n",
         "unit/test_batch.py::test_credentials_set_no_other_variable",
     ),
     Mutant(
@@ -219,10 +226,17 @@ MUTANTS = (
         "campaigns/test_hostile_files.py::test_hostile_plans",
     ),
     Mutant(
+        "a link beside a log leads a file of the reader into the archive",
+        "runner/bulkdel/commands/run_files.py",
+        "return Path(os.path.realpath(path)).is_relative_to(",
+        "return Path(os.path.realpath(path.parent)).is_relative_to(",
+        "e2e/test_handover.py::test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed",
+    ),
+    Mutant(
         "a file of another folder that a log names is packed and removed",
         "runner/bulkdel/commands/run_files.py",
-        "return Path(os.path.realpath(path.parent)).is_relative_to(",
-        "return path.parent.exists() or Path(os.path.realpath(path.parent)).is_relative_to(",
+        "return Path(os.path.realpath(path)).is_relative_to(",
+        "return path.parent.exists() or Path(os.path.realpath(path)).is_relative_to(",
         "e2e/test_handover.py::test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed",
     ),
     Mutant(
