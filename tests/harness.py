@@ -144,6 +144,12 @@ def processes_of(pid: int, variable: bytes = b"_BULKDEL_PARENT=") -> list[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    told = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return told.stdout[:1] not in {"", "Z"}
+
+
 def kill(process: subprocess.Popen[bytes]) -> Ran:
     """SIGKILL, and wait."""
     process.send_signal(signal.SIGKILL)

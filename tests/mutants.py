@@ -177,10 +177,17 @@ MUTANTS = (
         "unit/test_batch.py::test_what_is_written_or_sent_is_in_the_folder_of_the_file",
     ),
     Mutant(
+        "a batch says where the key of a store is",
+        "runner/bulkdel/fleet/batch_origin.py",
+        "and not own and not elsewhere",
+        "and not own or elsewhere",
+        "unit/test_batch.py::test_credentials_set_no_other_variable",
+    ),
+    Mutant(
         "a batch sets a variable that Python reads",
         "runner/bulkdel/fleet/batch_origin.py",
-        "name not in kept and not name.startswith(beginnings)",
-        "name not in kept and name not in beginnings",
+        "or name in kept or name.startswith(beginnings)\n",
+        "or name in kept or name in beginnings\n",
         "unit/test_batch.py::test_credentials_set_no_other_variable",
     ),
     Mutant(
@@ -219,10 +226,17 @@ MUTANTS = (
         "campaigns/test_hostile_files.py::test_hostile_plans",
     ),
     Mutant(
+        "a link beside a log leads a file of the reader into the archive",
+        "runner/bulkdel/commands/run_files.py",
+        "return Path(os.path.realpath(path)).is_relative_to(",
+        "return Path(os.path.realpath(path.parent)).is_relative_to(",
+        "e2e/test_handover.py::test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed",
+    ),
+    Mutant(
         "a file of another folder that a log names is packed and removed",
         "runner/bulkdel/commands/run_files.py",
-        "return Path(os.path.realpath(path.parent)).is_relative_to(",
-        "return path.exists() or Path(os.path.realpath(path.parent)).is_relative_to(",
+        "return Path(os.path.realpath(path)).is_relative_to(",
+        "return path.exists() or Path(os.path.realpath(path)).is_relative_to(",
         "e2e/test_handover.py::test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed",
     ),
     Mutant(
@@ -231,6 +245,13 @@ MUTANTS = (
         "    if line.command not in GOING_ON:\n",
         "    if not line.command:\n",
         "unit/test_forged_log.py::test_what_is_no_command_that_goes_on_is_not_printed",
+    ),
+    Mutant(
+        "a file is tried in a folder that only a plan names",
+        "runner/bulkdel/safety/checks.py",
+        "    if arguments.approved is None:  # else",
+        "    if arguments.line:  # else",
+        "campaigns/test_hostile_files.py::test_hostile_plans",
     ),
     Mutant(
         "a line break of a text makes a line of its own",
@@ -2283,6 +2304,13 @@ MUTANTS = (
         "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
     ),
     Mutant(
+        "an accent makes another name",
+        "runner/bulkdel/core/alike.py",
+        'if unicodedata.category(char) != "Mn" and',
+        'if unicodedata.category(char) != "Me" and',
+        "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
+    ),
+    Mutant(
         "a trunk zero makes another number",
         "runner/bulkdel/core/alike.py",
         'if digits[cut : cut + 1] == "0")',
@@ -3181,6 +3209,13 @@ MUTANTS = (
         "keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted)",
         "keeping_rate({}, restarted=restarted)",
         "e2e/test_batch.py::test_a_kill_a_drain_and_one_rate_over_all",
+    ),
+    Mutant(
+        "what a killed demo has started goes on",
+        "jobs/bulkdel_jobs/demo.py",
+        "**KEYS, **for_child()}, stdin=subprocess.DEVNULL,",
+        "**KEYS} if for_child() else None,",
+        "e2e/test_demo.py::test_what_a_killed_demo_has_started_ends_with_it",
     ),
     Mutant(
         "the runs of a killed batch go on",

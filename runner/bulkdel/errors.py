@@ -74,16 +74,33 @@ class FileFailed(BulkdelError):
 
 
 SHORT_OF_MEMORY = (
-    "the system gives this process no more memory, or a library of it cannot be loaded. What was sent is in the "
-    "checkpoint. Allow more memory, then run the same command again"
+    "the system gives this process no more memory. What was sent is in the checkpoint. Allow more memory, then run the "
+    "same command again"
 )
 
+_NOT_MAPPED = ("cannot allocate", "failed to map")
+"""What the system's loader says of a library for which there is no memory. Nothing else tells it from a missing one."""
 
-def is_short_of_memory(error: BaseException) -> bool:
+
+def of_the_machine(error: BaseException) -> BulkdelError | None:
+    """What stops the program when memory is short, or a module cannot be loaded; None for an error of another kind."""
+    if _is_short_of_memory(error):
+        return BulkdelError(SHORT_OF_MEMORY)
+    if isinstance(error, ImportError):
+        return BulkdelError(
+            f"the module {error.name or '?'} cannot be loaded. What was sent is in the checkpoint. Install bulkdel "
+            "anew, then run the same command again"
+        )
+    return None
+
+
+def _is_short_of_memory(error: BaseException) -> bool:
     """Whether an error, or what has led to it, is a want of memory. An ImportError may be: a library was not mapped."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, MemoryError | ImportError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
+        if isinstance(link, MemoryError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
+            return True
+        if isinstance(link, ImportError) and any(words in str(link).lower() for words in _NOT_MAPPED):
             return True
         if isinstance(link, RuntimeError) and _last_code(link) is threading.Thread.start.__code__:
             return True  # no memory for its stack, or no more threads are allowed

@@ -68,6 +68,9 @@ def located(name: str) -> str:
 
 _STEERING = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""A half of a character, which JSON may have, but those that stand for a byte in the name of a file (PEP 383)."""
+
 
 def steers(text: str) -> bool:
     """Whether a text ends a line, steers a terminal or turns the order of what it shows. A tab does not."""
@@ -94,5 +97,8 @@ def _escaped(text: str, kept: str) -> str:
 
 
 def printable(path: Path | str) -> str:
-    """A path fit for JSON: bytes that are not UTF-8 become question marks. On a terminal it is `shown`."""
-    return os.fsencode(path).decode(errors="replace")
+    """A path or a text, fit for JSON: a byte that is not UTF-8 and a lone surrogate become U+FFFD.
+
+    On a terminal it is `shown`.
+    """
+    return os.fsencode(_LONE_SURROGATE.sub("\ufffd", str(path))).decode(errors="replace")

@@ -30,12 +30,14 @@ def end_with_parent(*, drains: bool) -> None:
 
     It gets a SIGTERM, as from a person. drains: it finishes the requests that are under way, in a time of its own.
     """
-    if (pid := os.environ.pop(PARENT, None)) is not None:  # it is not the parent of what this process starts
+    pid = os.environ.pop(PARENT, "")  # it is not the parent of what this process starts
+    if pid.isdecimal():  # another program may have set the variable
         threading.Thread(target=_watch, args=(int(pid), drains), name="parent", daemon=True).start()
 
 
 def _watch(pid: int, drains: bool) -> None:  # noqa: FBT001 - positional, for the thread
-    while os.getppid() == pid:  # nothing tells a process that its parent has ended
+    # Asked again and again: the signal of Linux (PR_SET_PDEATHSIG) follows the thread that forked.
+    while os.getppid() == pid:
         time.sleep(LOOK_S)
     os.kill(os.getpid(), signal.SIGTERM)
     if not drains:

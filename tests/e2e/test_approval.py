@@ -249,6 +249,7 @@ def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) ->
         ('"ids": 580', '"ids": 58', "numbers.ids: 58 is not what was written"),
         ('"limit": 500', '"limit": 5000', "options.limit: 5,000 is not what was written"),
         ('"numbers": {', '"numbers": {\n    "ids": 5,', "ids: is there twice"),
+        ('"job": "delete-users"', '"job": "\\ud800"', "job: \ufffd is not what was written"),
     ],
 )
 def test_an_edited_file_is_refused_before_anything_is_read(planned: Desk, old: str, new: str, said: str) -> None:

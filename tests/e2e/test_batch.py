@@ -32,6 +32,7 @@ from tests.harness import (
     case,
     entries,
     finish,
+    is_alive,
     processes_of,
     sandbox,
     start,
@@ -609,8 +610,3 @@ def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
     others = [*exports, *guards, *excluded, *more, *policy, *jobs, *places]
     assert same == [plain]
     assert len({plain, *others}) == 1 + len(others)
-
-
-def is_alive(pid: int) -> bool:
-    told = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return told.stdout[:1] not in {"", "Z"}

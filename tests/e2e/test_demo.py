@@ -14,7 +14,7 @@ import pytest
 
 from bulkdel_jobs.demo import DUPLICATE, HEAD, POISONOUS, UNKNOWN, compare, make_up
 from bulkdel_jobs.sandbox import Pool
-from tests.harness import COUNTS, bulkdel, finish, start
+from tests.harness import COUNTS, bulkdel, finish, is_alive, processes_of, start, wait_until
 from tests.waits import WAIT_MAX_S
 
 USERS = 5_000
@@ -94,3 +94,13 @@ def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
     ran = finish(process)
     assert ran.code == 130
     assert f"What it wrote is in {tmp_path}" in ran.out
+
+
+def test_what_a_killed_demo_has_started_ends_with_it(tmp_path: Path) -> None:
+    """Killed while it plans. A run would drain first: for half a minute, because its sandbox is gone."""
+    process = start("demo", "--dir", tmp_path, "--users", 1_000, "--rate", 1)
+    wait_until(lambda: processes_of(process.pid) != [], process)
+    (child,) = processes_of(process.pid)
+    process.kill()
+    wait_until(lambda: not is_alive(child))
+    process.communicate()

@@ -279,6 +279,26 @@ def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_pa
         assert (ran.code, one.effects(VIPS)) == (0, [0] * 30), ran.err
 
 
+def test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed(tmp_path: Path) -> None:
+    """Another person may have written the log and the folder. The config of the reader stays where it is."""
+    folder, out = tmp_path / "run", tmp_path / "run.tar.zst"
+    folder.mkdir()
+    config, own = folder / "c.toml", tmp_path / "own.toml"
+    for path in (config, own):
+        path.write_text("[protect]\nrate_max = 5000\n")
+    with case(folder, IDS[:2], options=("--rate", 0, "--config", config)) as one:
+        assert one.run("--limit", 1, "--chunk-size", 1).code == 0
+    config.unlink()
+    config.symlink_to(own)
+    refused = bulkdel("pack", one.log, "--out", out)
+    assert (refused.code, f"{config}, the config file: is in another folder" in refused.err) == (3, True), refused
+    config.unlink()
+    os.mkfifo(config)
+    refused = bulkdel("pack", one.log, "--out", out)
+    assert (refused.code, f"{config}, the config file: is not a regular file" in refused.err) == (3, True), refused
+    assert not out.exists()
+
+
 @pytest.mark.traced
 def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
     secret, backup = tmp_path / "secret", tmp_path / "b.jsonl"

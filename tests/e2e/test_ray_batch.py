@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
-from tests.e2e.test_batch import Night, beyond, is_alive, night
+from tests.e2e.test_batch import Night, beyond, night
 from tests.forked import OFF
-from tests.harness import finish, start, wait_until
+from tests.harness import finish, is_alive, start, wait_until
 from tests.raycluster import Node, cluster
 
 OVER_ALL = 30.0

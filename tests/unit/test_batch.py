@@ -478,10 +478,11 @@ def test_the_folder_of_a_run_is_no_link_to_another_one(tmp_path: Path) -> None:
     [
         *("PATH", "HOME", "LD_PRELOAD", "PYTHONPATH", "PYTHONUSERBASE", "GCONV_PATH", "SSLKEYLOGFILE", "OPENSSL_CONF"),
         *("BULKDEL_ON_EVENT", "BULKDEL_HTTP__AUTH__TOKEN_ENV", "_BULKDEL_SECRET", "USER", "LD_KEY", "key"),
+        *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_WEB_IDENTITY_TOKEN_FILE", "AZURE_AUTH_URL"),
     ],
 )
 def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=f"credentials.{name}: is not the name of a credential"):
+    with pytest.raises(UsageError, match=f"credentials.{name}: a batch may set credentials only"):
         read_batch(written(tmp_path, BEGIN + f'credentials = {{ {name} = "HERE" }}\n'))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from bulkdel.command_line import CommandLine
-from bulkdel.errors import Halted, trace_of
-from bulkdel.format import counted
+from bulkdel.errors import Halted, of_the_machine, trace_of
+from bulkdel.format import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,35 @@ def test_a_failure_is_told_by_type_and_place(how: str, kinds: int) -> None:
 )
 def test_a_count_agrees_with_its_noun(count: int, words: tuple[str, ...], told: str) -> None:
     assert counted(count, *words) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "fit"),
+    [
+        ("a\u00e9\U0001f600", "a\u00e9\U0001f600"),
+        ("a\ud800b", "a\ufffdb"),  # of JSON
+        ("\udbff\udc7f\udd00\udfff", "\ufffd" * 4),
+        ("x\udc80y", "x\ufffdy"),  # the byte 80 in the name of a file
+        ("\udcc3\udca9", "\u00e9"),
+    ],
+)
+def test_a_text_is_fit_for_json(text: str, fit: str) -> None:
+    assert printable(text) == fit
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "no more memory"),
+        (OSError(errno.ENOMEM, ""), "no more memory"),
+        (ImportError("libx.so: cannot allocate memory in static TLS block"), "no more memory"),
+        (ImportError("x.so: failed to map segment from shared object: Cannot allocate memory"), "no more memory"),
+        (ModuleNotFoundError("No module named 'orjson'", name="orjson"), "the module orjson cannot be loaded"),
+        (ImportError("libm.so.6: version `GLIBC_2.38' not found", name="pyarrow"), "the module pyarrow cannot be"),
+        (ImportError("cannot import name 'x'"), "the module ? cannot be loaded"),
+        (OSError(errno.ENOENT, ""), None),
+        (KeyError("cannot allocate"), None),
+    ],
+)
+def test_an_error_of_the_machine(error: Exception, words: str | None) -> None:
+    assert (words or "None") in str(of_the_machine(error))

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 import pytest
 
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
+from bulkdel.parent import PARENT, end_with_parent
 from tests.waits import WAIT_MAX_S
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "1 "])
+def test_a_variable_that_names_no_parent_is_left(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PARENT, value)
+    end_with_parent(drains=False)
+    assert PARENT not in os.environ
+    assert [thread.name for thread in threading.enumerate() if thread.name == "parent"] == []
 
 
 @pytest.fixture

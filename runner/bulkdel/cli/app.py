@@ -27,7 +27,7 @@ from bulkdel.cli.config import (
 from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import ENV_PREFIX, is_option
-from bulkdel.errors import SHORT_OF_MEMORY, BulkdelError, FileFailed, UsageError, is_short_of_memory, trace_of
+from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
@@ -679,10 +679,8 @@ def run_app(words: list[str]) -> int:
         from bulkdel.job import job_failed
 
         code = BulkdelError.exit_code
-        if failed := job_failed(error):
+        if failed := job_failed(error) or of_the_machine(error):
             say_error(failed)
-        elif is_short_of_memory(error):
-            say_error(BulkdelError(SHORT_OF_MEMORY))
         else:
             say(
                 f"{trace_of(error)}\nbulkdel: this is a bug in this program; please report it. The checkpoint is "

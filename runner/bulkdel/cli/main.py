@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run_app(words)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (MemoryError, ImportError):
-        from bulkdel.errors import SHORT_OF_MEMORY, BulkdelError
+    except (MemoryError, ImportError) as error:
+        from bulkdel.errors import BulkdelError, of_the_machine
 
-        os.write(2, f"bulkdel: {SHORT_OF_MEMORY}\n".encode())
+        os.write(2, f"bulkdel: {of_the_machine(error)}\n".encode())
         return BulkdelError.exit_code
     _ignore_signals()
     return code

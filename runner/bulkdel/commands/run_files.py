@@ -224,8 +224,8 @@ def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
 
 
 def is_within(path: Path, log: Path) -> bool:
-    """Whether a file is in the folder of the log, or below it. Links of its folder are followed."""
-    return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(beside(log, "").parent))
+    """Whether a file is in the folder of the log, or below it. Links are followed: one may lead anywhere."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))
 
 
 def _is_restoring(progress: Progress) -> bool:

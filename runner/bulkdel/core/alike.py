@@ -1,8 +1,10 @@
 """Which ids a server may take for one another. Owns the fold for exclude lists, guards and requests.
 
-A server may compare ids without case, in another Unicode form or width, without characters that cannot be seen, and the
-domain of an address by its ASCII form. This fold does all of that, so two ids with different folds are two accounts for
-such a server. It is never used to look up, restore or create an account: see `IdType.forms`.
+A server may compare ids without case and accents, in another Unicode form or width, without characters that cannot be
+seen, and the domain of an address by its ASCII form. This fold does all of that, so two ids with different folds are
+two accounts for such a server. Where marks are vowels (Thai, Hindi), it takes more ids for one another than a server
+does: that protects more. Spaces inside an id count. It is never used to look up, restore or create an account: see
+`IdType.forms`.
 """
 
 from __future__ import annotations
@@ -29,8 +31,13 @@ _UNSEEN = re.compile(
 )
 """Characters that cannot be seen, besides those of the category Cf."""
 
+_BASES = {"\u00e6": "ae", "\u0153": "oe", "\u00f0": "d", "\u00fe": "th", "\u0131": "i", "\u0237": "j", "\u014b": "n"}
+_BASE = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
+"""Letters without a decomposition that a comparison without accents takes for others; the name of the rest says which:
+LATIN SMALL LETTER O WITH STROKE."""
+
 _ODD = ("xn--", "+", ".\n", "-0\n")
-"""Parts of ASCII texts, each with a line feed after it, of which the fold is more than the lower case."""
+"""An ASCII text, followed by a line feed, that has none of these folds to its lower case."""
 
 
 def folded(id_: str) -> str:
@@ -97,10 +104,22 @@ def is_unseen(char: str) -> bool:
 
 
 def _without_form(text: str) -> str:
-    seen = "".join(char for char in text if not is_unseen(char))
     # The upper case first: it is the same for a dotless and a dotted i, of which one has no lower case of its own.
-    small = unicodedata.normalize("NFKC", seen).upper().casefold().replace("i\u0307", "i")
-    return unicodedata.normalize("NFKC", small)
+    small = _without_marks(_without_marks(text).upper().casefold())
+    return unicodedata.normalize("NFKC", "".join(map(_base, small)))
+
+
+def _without_marks(text: str) -> str:
+    """The text without accents and other combining marks, and without what cannot be seen."""
+    apart = unicodedata.normalize("NFKD", text)
+    return "".join(char for char in apart if unicodedata.category(char) != "Mn" and not is_unseen(char))
+
+
+def _base(char: str) -> str:
+    if char.isascii():
+        return char
+    named = _BASE.match(unicodedata.name(char, ""))
+    return named[1].lower() if named else _BASES.get(char, char)
 
 
 def _label(label: str) -> str:

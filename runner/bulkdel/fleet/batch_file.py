@@ -24,7 +24,14 @@ from bulkdel.core.address import BUCKETS, address_of, holds_secret
 from bulkdel.core.option_origin import WRITTEN_BY_BATCH
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
-from bulkdel.fleet.batch_origin import RUN_KEYS, check_addresses, check_inside, check_options, check_variable
+from bulkdel.fleet.batch_origin import (
+    OF_BUCKETS,
+    RUN_KEYS,
+    check_addresses,
+    check_inside,
+    check_options,
+    check_variable,
+)
 from bulkdel.fleet.placing import Environment
 from bulkdel.format import shown
 from bulkdel.http.transport import check_host
@@ -49,9 +56,6 @@ TABLES = ("credentials", "parameters")
 
 OWN_KEYS = (*NOT_DEFAULT, "job", "credentials_file", "rate_group", *TABLES)
 """The keys of a run that are no options of `run`."""
-
-OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
-"""The beginnings of the variables with which object stores are read. A run has them only if it names such a store."""
 
 OF_THIS_MACHINE = (variable_of("proxy"), variable_of("notify"), file_variable_of("notify"))
 """Variables of options that may hold a secret. Each child process gets them from where it starts."""

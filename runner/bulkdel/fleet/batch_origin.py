@@ -1,7 +1,7 @@
 """What the file of a batch may name. Another person may have written it, so it is data. Reads nothing of it.
 
-Its options are those of a closed list. What is written or sent lies in the folder of the file. No host and no address
-is asked that only the file names.
+Its options are those of a closed list. What is written, and each file whose content is sent as it is, lies in the
+folder of the file. No host and no address is asked that only the file names.
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ RUN_KEYS = sorted((SETTINGS & FROM_BATCH) - OF_THE_BATCH.keys())
 BY_VARIABLE = frozenset(map(variable_of, ("export", "exclude")))
 """Variables of this program that `credentials` may give to a process: an address with a signature in it."""
 
+OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
+"""The beginnings of the variables with which object stores are read. A run has them only if it names such a store."""
+
+_ELSEWHERE = ("_FILE", "_URI", "_URL")
+"""The endings of those of them that say where a credential is."""
+
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -70,12 +76,14 @@ def check_variable(name: str, where: str, kept: Collection[str], beginnings: tup
 
     kept, beginnings: variables that each process has from this machine. Those of this program may be an address.
     """
-    own = name.startswith((ENV_PREFIX, f"_{ENV_PREFIX}"))
+    own = name.startswith((ENV_PREFIX, f"_{ENV_PREFIX}")) or name in kept or name.startswith(beginnings)
+    elsewhere = name.startswith(OF_BUCKETS) and name.endswith(_ELSEWHERE)
     credential = _NAME.fullmatch(name) and not WORDS_OF_SECRETS.isdisjoint(name.split("_"))
-    if name in BY_VARIABLE or (credential and not own and name not in kept and not name.startswith(beginnings)):
+    if name in BY_VARIABLE or (credential and not own and not elsewhere):
         return
     raise UsageError(
-        f"{where}: is not the name of a credential. Its name has one of the words {', '.join(sorted(WORDS_OF_SECRETS))}"
+        f"{where}: a batch may set credentials only. Their names have one of these words: "
+        f"{', '.join(sorted(WORDS_OF_SECRETS))}. None of a store ends with {', '.join(_ELSEWHERE)}"
     )
 
 

@@ -76,13 +76,18 @@ def check_arguments(arguments: RunArguments) -> None:
     if arguments.settings.encoding is not None:
         encoding_named(arguments.settings.encoding)
     _check_records(arguments)
-    tried = arguments.approved is None  # the export of a plan is compared before a file is made beside it
-    check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint", tried=tried)
-    if arguments.settings.archive is not None:
-        check_folder(store_path(arguments.settings.archive), "--archive", tried=tried)
-    if arguments.settings.backup is not None:
-        check_folder(arguments.settings.backup, "--backup", tried=tried)
+    if arguments.approved is None:  # else the plan may name the folder: `prepare` compares the export first
+        check_folders(arguments)
     _check_copy(arguments)
+
+
+def check_folders(arguments: RunArguments) -> None:
+    """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
+    check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
+    if arguments.settings.archive is not None:
+        check_folder(store_path(arguments.settings.archive), "--archive")
+    if arguments.settings.backup is not None:
+        check_folder(arguments.settings.backup, "--backup")
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
@@ -122,11 +127,11 @@ def _check_copy(arguments: RunArguments) -> None:
         )
 
 
-def check_folder(path: Path, option: str, *, tried: bool = True) -> None:
-    """Refuse a file or store of the run whose folder does not exist, or, where it is tried, takes no file.
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a file or store of the run whose folder does not exist, or takes no file. That is tried; nothing is left.
 
-    Nothing is left of the try. A share that is not mounted must not become a folder of this machine. An object store
-    is not tried: nothing that is written to it is removed. Raises UsageError, and FileFailed.
+    A share that is not mounted must not become a folder of this machine. An object store is not tried: nothing that is
+    written to it is removed. Raises UsageError, and FileFailed.
     """
     folder = path.absolute().parent
     if in_store(path):
@@ -136,8 +141,6 @@ def check_folder(path: Path, option: str, *, tried: bool = True) -> None:
     with suppress(PermissionError):  # the try gives the reason
         if not folder.is_dir():
             raise UsageError(f"{option} {path}: the folder {folder} does not exist; make it first")
-    if not tried:
-        return
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -51,6 +51,7 @@ from bulkdel.safety.checks import (
     check_backup,
     check_excluded,
     check_folder,
+    check_folders,
     check_guards,
     check_log_user,
     check_look_ups,
@@ -157,6 +158,8 @@ def prepare(
         export = _read_export(
             arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, again=again
         )
+        if arguments.approved is not None:
+            check_folders(arguments)
         check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
         if export.preflight is not None and export.invalid_to is not None:
             check_folder(export.invalid_to, "--on-invalid skip")
