@@ -173,7 +173,9 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
     for name in sorted(own.keys() - options - nested.keys()):
         close = _close(name, options | known, {PROTECT, *jobs})
-        raise UsageError(f"the environment sets {name}, which is no option." + (f" Did you mean {close}?" if close else ""))
+        raise UsageError(
+            f"the environment sets {name}, which is no option." + (f" Did you mean {close}?" if close else "")
+        )
     found = table_of(nested, ENV_PREFIX)
     for key, value in found.get(PROTECT, {}).items():
         read = _names if key in PROTECTED else _number if key == RATE_MAX else _flag

@@ -368,9 +368,16 @@ class Plan:
         return str(copy) if copy is not None and by_copy and not of_a_table else self.arguments.export
 
     @property
+    def other_person(self) -> Person | None:
+        """The user of the last session, where it is not the one at this process; None for a new run."""
+        log = self.progress
+        before = None if log is None or log.start is None else Person.of(log.start.facts)
+        return None if before == self.person else before
+
+    @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
-        if self.arguments.approved is not None:
+        if self.arguments.approved is not None and self.other_person is None:
             return self.line.without(*CONFIRMING)
         command = "run" if self.arguments.undoes is None else self.line.command
         line = replace(self.line, command=command).without(*CONFIRMING)
