@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.commands.moved_run import how_to_go_on
+from bulkdel.commands.moved_run import how_to_go_on, line_in
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, PackedFile
 from bulkdel.core.log_entries import Session
 from tests import recorded
@@ -90,6 +91,16 @@ def test_the_manifest_of_an_unpacked_run_has_its_command_and_the_host_is_typed(t
     command = "bulkdel run delete-users users.jsonl --config c.toml --rate 5"
     lacks = f"Left out, because only a file names it. Add what is meant: --host {HOST}"
     assert told(tmp_path) == f"To go on, in {tmp_path}:\n  {command}\n{lacks}"
+
+
+@pytest.mark.parametrize("options", [{}, {"--host": (HOST,)}])
+def test_the_command_of_unpack_names_the_host(tmp_path: Path, options: dict[str, tuple[str, ...]]) -> None:
+    """Whatever the config and the variables of the user say."""
+    unpacked(tmp_path)
+    manifest = Manifest.of((tmp_path / MANIFEST).read_bytes())
+    going_on = GoingOn("run", ("delete-users", "users.jsonl"), options)
+    line, passed = line_in(Path("new"), manifest, going_on, datetime(2026, 1, 1, tzinfo=UTC))
+    assert (str(line), passed) == (f"bulkdel run delete-users new/users.jsonl --host {HOST}", None)
 
 
 FORGED: dict[str, Callable[[Path], object]] = {
