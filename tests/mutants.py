@@ -159,7 +159,7 @@ MUTANTS = (
         "an address is asked that only the file of a batch names",
         "runner/bulkdel/fleet/batch_origin.py",
         "if not any(is_below(address, one) for one in known)",
-        "if not any(is_below(one, one) for one in known)",
+        "if not any(map(is_below, known, known))",
         "unit/test_batch.py::test_an_address_is_typed",
     ),
     Mutant(
@@ -195,7 +195,7 @@ MUTANTS = (
         "runner/bulkdel/commands/moved_run.py",
         "line if manifest.host == SANDBOX else line.plus(",
         "line if manifest.host != SANDBOX else line.plus(",
-        "e2e/test_http_job.py::test_an_unpacked_run_says_which_variable_goes_to_which_host",
+        "unit/test_moved_run.py::test_the_command_of_unpack_names_the_host",
     ),
     Mutant(
         "a variable of an archive is a table",
@@ -238,6 +238,34 @@ MUTANTS = (
         "return Path(os.path.realpath(path)).is_relative_to(",
         "return path.exists() or Path(os.path.realpath(path)).is_relative_to(",
         "e2e/test_handover.py::test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed",
+    ),
+    Mutant(
+        "a log confirms the command that is printed from it",
+        "runner/bulkdel/core/option_origin.py",
+        '*(*FROM_PLAN, "plan", "checkpoint", "store", "on", "export",',
+        '*(*FROM_PLAN, *OF_THE_COMMAND, "checkpoint", "store", "on", "export",',
+        "unit/test_forged_log.py::test_a_command_is_printed_without_what_belongs_to_one_machine",
+    ),
+    Mutant(
+        "an option of a log is spelt in another way",
+        "runner/bulkdel/command_line.py",
+        "if not _OPTION.fullmatch(option):",
+        'if not _OPTION.fullmatch(option.replace("_", "-")):',
+        "unit/test_forged_log.py::test_what_is_no_command_that_goes_on_is_not_printed",
+    ),
+    Mutant(
+        "status takes a manifest whose files were not compared",
+        "runner/bulkdel/commands/moved_run.py",
+        'if hashlib.file_digest(file, "sha256").hexdigest() != packed.sha256:',
+        'if len(hashlib.file_digest(file, "sha256").hexdigest()) != len(packed.sha256):',
+        "unit/test_moved_run.py::test_a_manifest_that_no_unpack_has_made_is_not_used",
+    ),
+    Mutant(
+        "the command of an archive has another log",
+        "runner/bulkdel/commands/moved_run.py",
+        "        if log != manifest.log:\n",
+        "        if not log:\n",
+        "e2e/test_handover.py::test_a_hostile_archive_is_refused_and_leaves_nothing",
     ),
     Mutant(
         "the words of a log are printed as a command",
@@ -394,10 +422,17 @@ MUTANTS = (
         "e2e/test_approval.py::test_the_sample_has_changed_since",
     ),
     Mutant(
+        "a plan confirms a run that another person has begun",
+        "runner/bulkdel/commands/run.py",
+        "if approved is not None and plan.by_another is None:",
+        "if approved is not None and plan.person is not None:",
+        "e2e/test_handover.py::test_a_run_by_an_approved_plan_goes_on_by_it",
+    ),
+    Mutant(
         "another machine goes on with a run without a confirmation of its own",
-        "runner/bulkdel/safety/confirmation.py",
-        "    if before_by != plan.person:\n",
-        "    if before_by is None or before_by.user != plan.person.user:\n",
+        "runner/bulkdel/safety/run_plan.py",
+        "        if before == self.person:\n",
+        "        if before is not None and before.user == self.person.user:\n",
         "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
     ),
     Mutant(
@@ -423,9 +458,9 @@ MUTANTS = (
     ),
     Mutant(
         "a session that names no user counts as that of everyone",
-        "runner/bulkdel/safety/confirmation.py",
-        "    if before_by != plan.person:\n",
-        "    if before_by is not None and before_by != plan.person:\n",
+        "runner/bulkdel/safety/run_plan.py",
+        "        if before == self.person:\n",
+        "        if before in {None, self.person}:\n",
         "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
     ),
     Mutant(

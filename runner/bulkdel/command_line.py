@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.core.address import shown_address
+from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.log_entries import Annotation
-from bulkdel.core.option_origin import NOT_FROM_LOG
+from bulkdel.core.option_origin import COMPARED, FROM_LOG
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable, shown
 from bulkdel.variables import BETWEEN
@@ -32,6 +32,9 @@ SECRET = frozenset({"notify", "on_event"})
 
 ADDRESSES = frozenset({"exclude", "slow_while"})
 """Options that may be an address with a signature in its query, which is a secret."""
+
+_OPTION = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
+"""An option as this program prints it. What parses a command also takes `--on_event`, which no list has."""
 
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 """User and password in a URL."""
@@ -70,6 +73,8 @@ class CommandLine:
         options: dict[str, tuple[str, ...]] = {}
         while left:
             option, equals, value = left.pop(0).partition("=")
+            if not _OPTION.fullmatch(option):
+                raise ValueError("not a command of bulkdel: it has a word that is no option")
             values = [value] if equals else [left.pop(0)] if left and not left[0].startswith("-") else []
             options[option] = (*options.get(option, ()), *values)
         return cls(command, tuple(names), options, variables)
@@ -185,21 +190,24 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(argument(path))
 
 
-def how_to_resume(progress: Progress, log: Path, moved: tuple[Sequence[str], str] | None = None) -> str:
+def how_to_resume(
+    progress: Progress, log: Path, of_job: Collection[str], moved: tuple[Sequence[str], str] | None = None
+) -> str:
     """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt.
 
-    log: where it is. moved: the command and the folder, where its files are no longer those of the last session.
-    A run of which a restore has begun is not resumed: then it is what `how_to_restore` says.
+    log: where it is. of_job: the options of its job and of the undo. moved: the command and the folder, where its files
+    are no longer those of the last session. A run of which a restore has begun is not resumed: then it is what
+    `how_to_restore` says.
     """
     if (packed := progress.handed_over) is not None:
         return f"It is not resumed from this log. {how_to_take_back(packed, log)}"
     if (undo := progress.undo) is not None:
         so = "" if progress.complete else ", so the run is not resumed"
-        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, log)}"
+        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, log, of_job)}"
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", "its folder"))
     try:
-        line, left_out = line_of_log(words)
+        line, left_out = line_of_log(words, log, of_job)
     except ValueError:
         return "To go on, run the command of this run again."
     where = f", in {shown(folder)}"
@@ -209,20 +217,32 @@ def how_to_resume(progress: Progress, log: Path, moved: tuple[Sequence[str], str
     return f"To go on{again}{where}:\n  {line}{left_out}"
 
 
-def line_of_log(words: object) -> tuple[CommandLine, str]:
-    """A command that a log holds, without what belongs to one machine; and a line that names what it lacks.
+def line_of_log(words: object, log: Path, of_job: Collection[str]) -> tuple[CommandLine, str]:
+    """A command that a log holds, with the options of its list; and a line that names what it lacks.
 
-    Another person may have written the log. Raises ValueError for words that are no command which goes on.
+    Another person may have written the log: it confirms nothing, and no key goes to a host that only a file names. log:
+    where it is, as the user has said. of_job: as in `how_to_resume`. Raises ValueError for words that are no command
+    which goes on.
     """
     if not (isinstance(words, list) and all(isinstance(word, str) and word.isprintable() for word in words)):
         raise ValueError("no words")
     line = CommandLine.read(words)
     if line.command not in GOING_ON:
         raise ValueError("no command that goes on")
-    left_out = [option for option in line.options if option in map(option_of, NOT_FROM_LOG)]
+    allowed = {*map(option_of, FROM_LOG), *of_job}
+    stored = address_of(str(log)) is not None
+    left_out = [each for each in line.options if each not in allowed or (each == "--store" and not stored)]
     kept = replace(line.without(*left_out), variables={})
-    lacks = ", ".join([*line.variables, *left_out])
-    return kept, f"\nLeft out, because it belongs to the machine of that session: {shown(lacks)}" if lacks else ""
+    if "--store" in kept.options:
+        kept = kept.plus("--store", log)
+    typed = {*map(option_of, COMPARED)}
+    named = [shlex.join([each, *line.options[each]]) if each in typed else each for each in left_out]
+    return kept, without_words(*line.variables, *named)
+
+
+def without_words(*words: str) -> str:
+    """The line that names what a printed command lacks; empty when it lacks nothing."""
+    return f"\nLeft out, because only a file names it. Add what is meant: {shown(', '.join(words))}" if words else ""
 
 
 def how_to_take_back(packed: Annotation, log: Path) -> str:
@@ -236,16 +256,16 @@ def how_to_take_back(packed: Annotation, log: Path) -> str:
     )
 
 
-def how_to_restore(progress: Progress, undo: Annotation, log: Path) -> str:
+def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Collection[str]) -> str:
     """The commands for a run of which a restore has begun: the rest of the restore, and the rows that remain.
 
-    undo: the latest annotation of the restore.
+    undo: the latest annotation of the restore. of_job: as in `how_to_resume`.
     """
     lines = []
     if not is_restored(undo):
         where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
         try:
-            line, left_out = line_of_log(undo.facts.get("to_go_on"))
+            line, left_out = line_of_log(undo.facts.get("to_go_on"), log, of_job)
         except ValueError:
             line, left_out = CommandLine("restore", (str(log),)), ""
         lines.append(f"To go on with the restore{where}:\n  {line}{left_out}")

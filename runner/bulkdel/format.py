@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -101,4 +100,4 @@ def printable(path: Path | str) -> str:
 
     On a terminal it is `shown`.
     """
-    return os.fsencode(_LONE_SURROGATE.sub("\ufffd", str(path))).decode(errors="replace")
+    return _LONE_SURROGATE.sub("\ufffd", str(path)).encode("utf-8", "surrogateescape").decode(errors="replace")

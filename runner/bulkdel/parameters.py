@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from bulkdel.command_line import option_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
-from bulkdel.job import Job
+from bulkdel.job import Job, load_job
 from bulkdel.settings import PlanSettings, RunSettings
 
 TAKEN = frozenset(
@@ -69,6 +69,15 @@ def options_of(job: Job) -> dict[str, bool]:
         if kind is bool:
             options[f"--no-{option_of(name)[2:]}"] = False
     return options
+
+
+def options_of_run(name: str) -> frozenset[str]:
+    """The options of this job and of its undo, as they are typed; none of a job that is not installed."""
+    try:
+        job = load_job(name)
+        return frozenset(options_of(job)).union(() if job.undo is None else options_of(load_job(job.undo)))
+    except UsageError:
+        return frozenset()
 
 
 def parameters_of(job: Job, values: Mapping[str, Any]) -> Any:

@@ -340,7 +340,10 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         words = shlex.split(told.split("To go on, in ")[1].splitlines()[1])
         assert not {"--confirm", "--pool"} & set(words)
         shutil.rmtree(first)
-        ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL, cwd=second)
+        confirmed = ("--confirm", one.ids, "--pool", POOL)
+        foreign = bulkdel(*words[1:], *confirmed, cwd=second)
+        assert (foreign.code, one.served.pool.deleted) == (3, 50), foreign.err
+        ran = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 270, "excluded": 30}
 
@@ -465,7 +468,13 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
         assert words[:4] == ["bulkdel", "run", "delete-users", str(second / "users.jsonl")]
         assert words[words.index("--plan") + 1] == str(second / "plan.json")
         words[words.index("--rate") + 1] = "0"
-        ran = bulkdel(*words[1:], "--json", cwd=tmp_path)
+        deleted = served.pool.deleted
+        asked = elsewhere(tmp_path, *words[1:], "--json")
+        assert (asked.code, served.pool.deleted) == (2, deleted), asked.err
+        assert "and you are 65532 on colleague" in asked.err
+        confirming = shlex.split(asked.err.split("To confirm")[1].split("\n  ")[1].splitlines()[0])
+        assert confirming[-4:] == ["--confirm", "270", "--pool", POOL]
+        ran = elsewhere(tmp_path, *confirming[1:])
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 270, "excluded": 30}
         assert [served.ledger.effects(id_, "user_id") for id_ in VIPS] == [0] * 30
@@ -559,6 +568,18 @@ def with_plan(members: Members, options: dict[str, list[str]], host: str | None 
     return [*with_manifest(members, change), member("plan.json", text)]
 
 
+def with_log_of(members: Members, change: Callable[[dict[str, Any]], None]) -> Members:
+    """A packed copy of the log, under another name; and a change of the command."""
+    data = members[1][1]
+    file = {"name": "other.jsonl", "what": "", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def both(found: dict[str, Any]) -> None:
+        found["files"].append(file)
+        change(found)
+
+    return [*with_manifest(members, both), member("other.jsonl", data)]
+
+
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
@@ -635,6 +656,12 @@ HOSTILE: dict[str, Hostile] = {
     ),
     "an exclude list at an address": lambda members: written(with_option(members, "--exclude", "https://x.example/y")),
     "another log": lambda members: written(with_option(members, "--checkpoint", "new.jsonl")),
+    "the log of another run by default": lambda members: written(
+        with_log_of(members, lambda found: found["going_on"].update(names=["delete-users", "other.jsonl"]))
+    ),
+    "a restore of another log": lambda members: written(
+        with_log_of(members, lambda found: found["going_on"].update(command="restore", names=["other.jsonl"]))
+    ),
     "a sandbox that it is not": lambda members: written(with_option(members, "--sandbox")),
     "a plan of another host": lambda members: written(with_plan(members, {"--rate": ["5"]}, host="https://x.example")),
     "a plan with a command": lambda members: written(with_plan(members, {"--on-event": ["true"]})),

@@ -317,7 +317,7 @@ def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> No
         told = bulkdel("status", it.log).out
         assert "restore stopped on" in told
         assert "10 of 40 rows, 30 remaining" in told
-        ran = bulkdel(*next_command(told))
+        ran = bulkdel(*next_command(told), "--host", it.served.url, "--confirm", 40, "--pool", POOL)
         assert (ran.code, ran.counts()) == (0, {"done": 40}), ran
         assert len(it.map.read_text().splitlines()) == 40
         told = bulkdel("status", it.log).out

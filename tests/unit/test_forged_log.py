@@ -16,8 +16,14 @@ from bulkdel.command_line import line_of_log
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core import log_entries
 from bulkdel.core.log_entries import Entry, Session
-from bulkdel.core.option_origin import NOT_FROM_LOG
+from bulkdel.core.option_origin import OF_THE_COMMAND, OF_THE_MACHINE
+from bulkdel.parameters import options_of_run
+from bulkdel.store_path import store_path
 from tests import recorded
+
+KEPT = {"plan", "checkpoint", "store", "on", "json", "log_level", "log_format", "progress_every", "note"}
+ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup"}) - KEPT
+"""What no command has that is printed from a log."""
 
 AT = "2026-01-01T00:00:00.000Z"
 HOSTILE = "note\n  To go on:\n  sh -c evil\x1b[2J\u202e\x9b"
@@ -45,6 +51,14 @@ def log_with(folder: Path, **facts: Any) -> Path:
         "bulkdel run",
         ["bulkdel", 5],
         {"a": 1},
+        *(
+            ["bulkdel", "run", "delete-users", "x", *more]
+            for more in (
+                *(["--on_event", "touch x"], ["--on_event=touch x"], ["--On-Event", "touch x"], ["--on-event.x", "y"]),
+                *(["-o", "touch x"], ["-otouch x"], ["--", "touch x"], ["--rate", "5", "touch x"], ["--ca_file", "x"]),
+                *(["--_on-event", "touch x"], ["---on-event", "touch x"], ["--on--event", "touch x"], ["--=touch x"]),
+            )
+        ),
     ],
 )
 def test_what_is_no_command_that_goes_on_is_not_printed(
@@ -59,14 +73,22 @@ def test_what_is_no_command_that_goes_on_is_not_printed(
 def test_a_command_is_printed_without_what_belongs_to_one_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = [word for name in sorted(NOT_FROM_LOG) for word in (f"--{name.replace('_', '-')}", "evil")]
+    others = [f"--{name.rstrip('_').replace('_', '-')}" for name in sorted(ABSENT)]
+    others += ["--onevent", "--no-on-event", "--empty-exclude", "--nonsense"]
+    more = [word for number, other in enumerate(others) for word in ((other, "evil"), (f"{other}=evil",))[number % 2]]
     words = ["env", "BULKDEL_HTTP__AUTH__TOKEN_ENV=evil", "bulkdel", "run", "j", "x", "--rate", "5", *more]
     assert print_status(log_with(tmp_path, to_go_on=words), json=False, environ={}) == 0
     out = capsys.readouterr().out
     assert "\n  bulkdel run j x --rate 5 --checkpoint log\n" in out
-    assert "evil" not in out.replace(shlex.quote(HOSTILE), "").replace("sh -c evil", "")
-    for name in NOT_FROM_LOG:
-        assert f"--{name.replace('_', '-')}" in out.partition("belongs to the machine of that session: ")[2]
+    rest = out.replace("--host evil", "").replace("--backup evil", "")
+    assert "evil" not in rest.replace(shlex.quote(HOSTILE), "").replace("sh -c evil", "")
+    (left_out,) = (line for line in out.splitlines() if line.startswith("Left out, "))
+    assert left_out.partition("Add what is meant: ")[2].replace(" evil", "").split(", ") == [
+        "BULKDEL_HTTP__AUTH__TOKEN_ENV",
+        *others,
+    ]
+    assert "--backup evil, " in left_out
+    assert "--host evil, " in left_out
 
 
 def test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line(
@@ -82,9 +104,18 @@ def test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line(
 
 
 def test_a_command_with_a_job_of_its_own_keeps_its_options() -> None:
-    line, left_out = line_of_log(["bulkdel", "run", "kick-users", "x", "--app", "a1", "--store", "s3://b/x"])
-    assert str(line) == "bulkdel run kick-users x --app a1 --store s3://b/x"
-    assert left_out == ""
+    words = ["bulkdel", "run", "kick-users", "x", "--app", "a1", "--store", "s3://b/other"]
+    line, left_out = line_of_log(words, store_path("s3://b/x"), options_of_run("kick-users"))
+    assert (str(line), left_out) == ("bulkdel run kick-users x --app a1 --store s3://b/x", "")
+    line, left_out = line_of_log(words, Path("log"), options_of_run("delete-users"))
+    assert str(line) == "bulkdel run kick-users x"
+    assert left_out.endswith("Add what is meant: --app, --store")
+
+
+@pytest.mark.parametrize(("job", "own"), [("kick-users", "--app"), ("delete-users", "--passwords"), ("none", None)])
+def test_the_options_of_a_job_are_its_own_and_those_of_its_undo(job: str, own: str | None) -> None:
+    assert own is None or own in options_of_run(job)
+    assert bool(options_of_run(job)) is (own is not None)
 
 
 def test_no_text_of_a_log_has_a_line_break() -> None:

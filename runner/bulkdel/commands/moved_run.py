@@ -7,21 +7,27 @@ those of another place, perhaps of another machine.
 from __future__ import annotations
 
 import hashlib
+import io
+import os
+import stat
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, ENV_PREFIX, CommandLine, how_to_resume, line_of_log
+from bulkdel.command_line import CONFIRMING, ENV_PREFIX, CommandLine, how_to_resume, line_of_log, without_words
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
+from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import UsageError
+from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import printable, shown
 from bulkdel.job import SANDBOX, Job, load_job
-from bulkdel.parameters import options_of
+from bulkdel.parameters import options_of, options_of_run
 from bulkdel.safety.checks import PROTECT
+from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store_path import StorePath, beside
 from bulkdel.variables import holds_table, merged, table_of
@@ -56,34 +62,76 @@ def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str
         practised = "--sandbox" in going_on.options
         if practised is not (manifest.host == SANDBOX):
             raise Unfit("holds a command with another host than that of the run")
+    if going_on is not None and going_on.command != "restore":
+        log = _log_named(going_on.names[-1], going_on.options, practised=manifest.host == SANDBOX)
+        if log != manifest.log:
+            raise Unfit(f"holds a command with another log than its own, {log!r}")
     tables = merged(config, table_of(variables, ENV_PREFIX))
     of_job = {} if going_on is None else options_of(job_of(manifest.job, going_on.command))
     manifest.check_going_on(of_job, tables, tables_of(job))
     return tables
 
 
+def check_unpacked(manifest: Manifest, folder: Path, header: Header) -> Mapping[str, Any]:
+    """Refuse a hand-over whose log, config or plan is not that of its run. Returns the tables that it has.
+
+    folder: with its files. header: of the log there. Raises NotAcceptable.
+    """
+    pinned = header.pinned
+    if (header.run_id, pinned["job"], pinned["host"], pinned["pool"]) != (
+        *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
+    ):
+        raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
+    try:
+        tables = check_going_on(manifest, tables_in(manifest, folder))
+        job = load_job(manifest.job)
+        if job.config_table in tables:
+            job.configured(tables[job.config_table])
+        for name in () if manifest.going_on is None else manifest.going_on.options.get("--plan", ()):
+            _check_plan(folder / name, manifest)
+    except (Unfit, UsageError) as error:
+        raise NotAcceptable(f"the archive {shown(error)}. Nothing was unpacked. Get the archive again.") from error
+    return tables
+
+
+def _check_plan(path: Path, manifest: Manifest) -> None:
+    if PlanFile.read(path).values["host"] != manifest.host:
+        raise Unfit("holds a plan of another host than that of the run")
+
+
+def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
+    """The tables of the config file of a hand-over. Raises NotAcceptable."""
+    if manifest.config is None:
+        return {}
+    try:
+        return tomllib.loads((folder / manifest.config).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
+
+
 def how_to_go_on(progress: Progress, log: Path) -> str:
     """The command that resumes the run, in the folder of its log; see `how_to_resume`. log: where it is."""
-    start, undo = progress.start, progress.undo
+    start, undo, of_job = progress.start, progress.undo, options_of_run(progress.header.pinned["job"])
     if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
-        return how_to_resume(progress, log)
-    if (unpacked := _unpacked(log)) is not None and (going_on := unpacked.going_on) is not None:
+        return how_to_resume(progress, log, of_job)
+    if (unpacked := _unpacked(log, progress.header)) is not None and (going_on := unpacked.going_on) is not None:
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
-        return f"To go on, in {printable(log.absolute().parent)}:\n  {line}"
+        left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
+        return f"To go on, in {printable(log.absolute().parent)}:\n  {line.without('--host')}{left_out}"
     if undo is not None:
-        return how_to_resume(progress, log)
+        return how_to_resume(progress, log, of_job)
     facts = progress.stop.facts if progress.stop is not None else {}
     try:
-        line, left_out = line_of_log(facts.get("to_go_on") or start.facts.get("to_go_on"))
+        line, left_out = line_of_log(facts.get("to_go_on") or start.facts.get("to_go_on"), log, of_job)
     except ValueError:
-        return how_to_resume(progress, log)
+        return how_to_resume(progress, log, of_job)
     if not line.names:  # an approved plan has them
         line = replace(line, names=(progress.header.pinned["job"], progress.header.export_path))
     if line.command != "run" or _is_file(_log_of(line, start.facts), log):
-        return how_to_resume(progress, log)
+        return how_to_resume(progress, log, of_job)
     folder = log.absolute().parent
     line, missing = _in_folder(line, log, folder)
-    text = how_to_resume(progress, log, (line.words, printable(folder))) + left_out
+    text = how_to_resume(progress, log, of_job, (line.words, printable(folder))) + left_out
     if missing:
         text += f"\nNot in that folder, and needed there: {', '.join(map(shown, missing))}"
     return text
@@ -115,26 +163,54 @@ def _has_passed(until: str, now: datetime) -> bool:
         return False
 
 
-def _unpacked(log: Path) -> Manifest | None:
-    """The hand-over of a run that was unpacked in the folder of this log, and has not gone on; None for any other."""
+def _unpacked(log: Path, header: Header) -> Manifest | None:
+    """The hand-over of a run that was unpacked in the folder of this log, and has not gone on; None for any other.
+
+    Another person may have written the manifest: it passes every check that `unpack` makes.
+    """
+    folder = log.parent
     try:
-        found = log.with_name(MANIFEST).read_bytes()[: MANIFEST_MAX + 1]
+        with _opened(folder / MANIFEST) as file:
+            found = file.read(MANIFEST_MAX + 1)
         manifest = Manifest.of(found)
-        packed = next((file for file in manifest.files if file.name == log.name), None)
-        if packed is None or packed.size != log.stat().st_size:
+        if len(found) > MANIFEST_MAX or manifest.log != log.name or not _are_packed(manifest, folder):
             return None
-        with log.open("rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == packed.sha256
-        check_going_on(manifest, {})
-    except (OSError, Unfit, UsageError):
+        check_unpacked(manifest, folder, header)
+    except (OSError, Unfit, BulkdelError):
         return None
-    return manifest if same else None
+    return manifest
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    """Open a regular file; a pipe does not make the command wait. Raises OSError, also for any other file."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path}: is no regular file")
+    return file
+
+
+def _are_packed(manifest: Manifest, folder: Path) -> bool:
+    """Whether the folder has every file of the manifest, with its bytes. The log comes first: it grows."""
+    for packed in sorted(manifest.files, key=lambda each: each.name != manifest.log):
+        with _opened(folder / packed.name) as file:
+            if os.fstat(file.fileno()).st_size != packed.size:
+                return False
+            if hashlib.file_digest(file, "sha256").hexdigest() != packed.sha256:
+                return False
+    return True
 
 
 def _log_of(line: CommandLine, facts: Mapping[str, Any]) -> Path:
     """Where the log of the last session was."""
-    default = f"{line.names[-1]}{SANDBOX_LOG if '--sandbox' in line.options else LOG}"
-    return Path(str(facts.get("cwd", "")), next(iter(line.options.get("--checkpoint", ())), default))
+    practised = "--sandbox" in line.options
+    return Path(str(facts.get("cwd", "")), _log_named(line.names[-1], line.options, practised=practised))
+
+
+def _log_named(export: str, options: Mapping[str, tuple[str, ...]], *, practised: bool) -> str:
+    """The log that a command names, or that it has by default. practised: in the sandbox."""
+    default = f"{export}{SANDBOX_LOG if practised else LOG}"
+    return next(iter(options.get("--checkpoint", ())), default)
 
 
 def _is_file(path: Path, log: Path) -> bool:
@@ -163,5 +239,5 @@ def _in_folder(line: CommandLine, log: Path, folder: Path) -> tuple[CommandLine,
         for option, values in line.without(*CONFIRMING, "--checkpoint").options.items()
     }
     line = replace(line, names=(*line.names[:-1], export), options=options)
-    default = f"{export}{SANDBOX_LOG if '--sandbox' in options else LOG}"
+    default = _log_named(export, {}, practised="--sandbox" in options)
     return line if log.name == default else line.plus("--checkpoint", log.name), missing

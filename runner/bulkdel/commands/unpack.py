@@ -5,7 +5,6 @@ check the archive → write its files to a new folder → check the log → name
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.moved_run import check_going_on, line_in
+from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
 from bulkdel.commands.steps import showing
-from bulkdel.core.handover import OF_A_FILE, Manifest, Unfit
+from bulkdel.core.handover import OF_A_FILE, Manifest
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
-from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.errors import UsageError
 from bulkdel.format import amount, counted, shown
 from bulkdel.handover.reading import Unpacked
 from bulkdel.handover.reading import unpack as unpack_archive
@@ -26,7 +25,6 @@ from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.output import result, say
 from bulkdel.parameters import parameters_of
-from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
 
@@ -59,35 +57,7 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 def check(manifest: Manifest, folder: Path) -> None:
     """Refuse an archive whose log is not that of its run, and a config that names a secret. Raises NotAcceptable."""
-    log = read_log(folder / manifest.log)
-    header = log.progress.header
-    if (header.run_id, header.pinned["job"], header.pinned["host"], header.pinned["pool"]) != (
-        *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
-    ):
-        raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
-    try:
-        tables = check_going_on(manifest, _tables(manifest, folder))
-        job = load_job(manifest.job)
-        if job.config_table in tables:
-            job.configured(tables[job.config_table])
-        for name in () if manifest.going_on is None else manifest.going_on.options.get("--plan", ()):
-            _check_plan(folder / name, manifest)
-    except (Unfit, UsageError) as error:
-        raise NotAcceptable(f"the archive {shown(error)}. Nothing was unpacked. Get the archive again.") from error
-
-
-def _check_plan(path: Path, manifest: Manifest) -> None:
-    if PlanFile.read(path).values["host"] != manifest.host:
-        raise Unfit("holds a plan of another host than that of the run")
-
-
-def _tables(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
-    if manifest.config is None:
-        return {}
-    try:
-        return tomllib.loads((folder / manifest.config).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
+    check_unpacked(manifest, folder, read_log(folder / manifest.log).progress.header)
 
 
 def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> None:
@@ -106,7 +76,7 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     say("--limit or --not-after that it had.")
     for name in going_on.secrets:
         say(f"A secret that has to be here: {name}")
-    tables = check_going_on(manifest, _tables(manifest, folder))
+    tables = check_going_on(manifest, tables_in(manifest, folder))
     for text in _credentials(manifest, tables, environ, folder):
         say(text)
     if going_on.left_out:

@@ -169,10 +169,12 @@ class Manifest:
             raise Unfit(f"holds a command with {others[0]}, which no archive may have")
         if going_on.options.get("--host", (self.host,)) != (self.host,):
             raise Unfit("holds a command with another host than that of the run")
+        logs = going_on.names if going_on.command == "restore" else going_on.options.get("--checkpoint", ())
+        for log in logs:
+            if log != self.log:
+                raise Unfit(f"holds a command with another log than its own, {log!r}")
         named = [(option, value) for option in paths_of(going_on.options, of_job) for value in going_on.options[option]]
         for option, value in [("", going_on.names[-1]), *named]:
-            if option == "--checkpoint" and value != self.log:
-                raise Unfit(f"holds a command with another log than its own, {value!r}")
             if option in NEW_FILES:
                 check_name(value)
             elif not self._has(option, value):

@@ -85,8 +85,13 @@ WORDS_OF_SECRETS = frozenset(
 )
 """Of these words, one is in the name of a variable that the file of a batch may give to a process."""
 
-NOT_FROM_LOG = OF_THE_MACHINE - {"checkpoint", "store", "on", "out"}
-"""What a command that a log holds is printed without. Where the log is, the user has said."""
+FROM_LOG = frozenset(
+    {
+        *(*FROM_PLAN, "plan", "checkpoint", "store", "on", "export", "from_backup", "without_memberships"),
+        *("json", "log_level", "log_format", "progress_every", "note"),
+    }
+)
+"""What a command that a log holds is printed with. A plan is checked itself. Where the log is, the user has said."""
 
 MAY_DIFFER = PACE | OF_THE_MACHINE | OF_THE_COMMAND
 """What a run may have other than its plan. An option in no list may not differ."""

@@ -34,7 +34,7 @@ from bulkdel.export.encoding import encoding_named
 from bulkdel.format import counted, did_you_mean, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, Target, loadable_jobs
-from bulkdel.parameters import check_values
+from bulkdel.parameters import check_values, options_of_run
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
@@ -200,9 +200,10 @@ def check_not_undone(log: Progress | None, path: Path) -> None:
     Raises NotAcceptable.
     """
     if log is not None and not log.complete and (undo := log.undo) is not None:
+        of_job = options_of_run(log.header.pinned["job"])
         raise NotAcceptable(
             f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
-            f"{how_to_restore(log, undo, path)}"
+            f"{how_to_restore(log, undo, path, of_job)}"
         )
 
 

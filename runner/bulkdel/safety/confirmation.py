@@ -13,7 +13,6 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
-from bulkdel.person import Person
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import Plan
@@ -93,8 +92,8 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
             f"{_to_confirm(plan, ids)}"
         )
     moment = plan.server.moment
-    approved = plan.arguments.approved if how is How.PLAN else None
-    return Confirmed(plan.ids, plan.pool, how, word, None if moment is None else moment.ahead_s, approved)
+    ahead_s = None if moment is None else moment.ahead_s
+    return Confirmed(plan.ids, plan.pool, how, word, ahead_s, plan.arguments.approved)
 
 
 def _to_confirm(plan: Plan, ids: int | None) -> str:
@@ -150,13 +149,11 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     if log is None or log.start is None:
         return _why_at_all(plan.arguments.job)
     before = log.start.facts.get("limit")
-    before_by = Person.of(log.start.facts)
     verdicts, now_verdicts = log.start.facts.get("verdicts", {}), plan.arguments.job.verdicts
     other = [name for name in {**verdicts, **now_verdicts} if verdicts.get(name) != now_verdicts.get(name)]
     due = None
-    if before_by != plan.person:
-        last = "names no user" if before_by is None else f"was that of {before_by}"
-        due = f"the last session {last}, and you are {plan.person}"
+    if plan.by_another is not None:
+        due = f"the last session {plan.by_another}, and you are {plan.person}"
     elif plan.more_excluded:
         due = "exclude files were added"
     elif plan.more_guards:

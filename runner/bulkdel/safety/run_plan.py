@@ -372,9 +372,20 @@ class Plan:
         return str(copy) if copy is not None and by_copy and not of_a_table else self.arguments.export
 
     @property
+    def by_another(self) -> str | None:
+        """Whose the last session was, in words, unless it was this user's on this machine; None for a new run."""
+        log = self.progress
+        if log is None or log.start is None:
+            return None
+        before = Person.of(log.start.facts)
+        if before == self.person:
+            return None
+        return "names no user" if before is None else f"was that of {before}"
+
+    @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
-        if self.arguments.approved is not None:
+        if self.arguments.approved is not None and self.by_another is None:
             return self.line.without(*CONFIRMING)
         command = "run" if self.arguments.undoes is None else self.line.command
         line = replace(self.line, command=command).without(*CONFIRMING)
