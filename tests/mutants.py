@@ -436,6 +436,13 @@ MUTANTS = (
         "unit/test_plan.py::test_another_user_or_machine_confirms_for_itself",
     ),
     Mutant(
+        "an answer to a request of one record counts only by its keys",
+        "runner/bulkdel/engine/creation.py",
+        "if (account.certain or alone)\n",
+        "if (account.certain and alone)\n",
+        "e2e/test_restore.py::test_users_with_nothing_but_an_identity_come_back_one_by_one",
+    ),
+    Mutant(
         "a pause of a batch does not wait for the resume before it",
         "runner/bulkdel/fleet/batch_steering.py",
         "        async with self._applying:\n",
@@ -448,6 +455,13 @@ MUTANTS = (
         "    if ids in {None, plan.ids}:\n",
         "    if ids != 0:\n",
         "e2e/test_command.py::test_unconfirmed[wrong count]",
+    ),
+    Mutant(
+        "a batch with another number prints the new one ready to paste",
+        "runner/bulkdel/commands/batch.py",
+        "    if given in {None, to_confirm.ids}:\n",
+        "    if given != 0:\n",
+        "e2e/test_batch.py::test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running",
     ),
     Mutant(
         "the undo that takes ids is printed with a host that only the log names",

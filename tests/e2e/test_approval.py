@@ -350,6 +350,20 @@ def test_the_sample_has_changed_since(tmp_path: Path) -> None:
         assert "sample: of the ids that were looked up, the plan found 200 of 200, now 1" in ran.err
 
 
+def test_a_plan_runs_once_more_with_another_checkpoint(tmp_path: Path) -> None:
+    """Within its 24 hours it begins a run of its own. The sample refuses it as long as its users are gone."""
+    with desk(tmp_path) as it:
+        assert it.plan().code == 0
+        gone, again = ("run", "--plan", "plan.json"), ("run", "--plan", "plan.json", "--checkpoint", "again.jsonl")
+        assert it(*gone).code == 0
+        refused = it(*again)
+        assert (refused.code, it.served.pool.deleted, (tmp_path / "again.jsonl").exists()) == (2, 580, False), refused
+        it.served.pool.add_ids(IDS)
+        ran = it(*again)
+        assert (ran.code, it.served.ledger.deleted) == (0, 2 * 580), ran
+        assert {it.served.ledger.effects(id_) for id_ in IDS} == {0, 2}
+
+
 def test_another_user_is_required(tmp_path: Path) -> None:
     """A run needs a plan, and the user who made it may neither run nor resume. The name of --as is compared in CI."""
     with desk(tmp_path, latency_s=0.05) as it:

@@ -392,6 +392,8 @@ def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_pat
         assert [sum(it.effects(name)) for name in "abc"] == [20, 0, 0]
         unknown = it.batch("run", "--json", "--confirm", 60, "--plan", "0" * 64)
         assert (unknown.code, [sum(it.effects(name)) for name in "abc"]) == (2, [20, 0, 0]), unknown
+        printed = next(line for line in unknown.err.splitlines() if line.startswith("  bulkdel "))
+        assert ("--plan" in printed, "--confirm" in printed) == (True, False), "another number is looked at first"
         export.write_text(before)
         it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": False})
         ran = it.batch("run", "--json", *options)

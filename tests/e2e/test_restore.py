@@ -19,7 +19,8 @@ import pytest
 
 from bulkdel.export.lines import LINE_MAX
 from bulkdel_jobs.genauth.creation import CREATE_PATH
-from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, calls, serve_in_thread
+from bulkdel_jobs.sandbox.user_fields import check_values
 from bulkdel_jobs.sandbox.users import BULKY, ids_of
 from tests.full_users import differences, full_user, full_users
 from tests.harness import (
@@ -189,6 +190,28 @@ def test_the_derived_export_holds_what_the_run_deleted(id_type: str, ending: str
         assert [json.loads(line) for line in it.derived.read_text().splitlines()] == [
             pool.user(number) for number in gone if number is not None
         ]
+
+
+def test_users_with_nothing_but_an_identity_come_back_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No look-up finds them by a key, so each gets the id that the answer to its own request shows.
+
+    The server creates users that have nothing to sign in with.
+    """
+    monkeypatch.setattr(calls, "check_new", check_values)
+    monkeypatch.setattr(calls, "keys_of", lambda user: [user["name"]])
+    identity = {"extIdpId": f"{7:024x}", "provider": "wechat", "type": "openid"}
+    users = [{"name": f"User {n}", "identities": [{**identity, "userIdInIdp": f"ou_{n}"}]} for n in range(12)]
+    pool = Pool()
+    ids = [user["userId"] for user in pool.create(users, "2026-01-01T00:00:00.000Z")]
+    with undo(tmp_path, ids, pool=pool) as it:
+        it.delete()
+        ran = it.restore()
+        assert (ran.code, ran.counts(), pool.users_ever) == (0, {"done": 12}, 24), ran.err
+        back = {str(user["userId"]): user["identities"][0]["userIdInIdp"] for user in map(pool.user, pool.alive())}
+        pairs = [json.loads(line) for line in it.map.read_text().splitlines()]
+        assert [(pair["old"], back[pair["new"]]) for pair in pairs] == [(id_, f"ou_{n}") for n, id_ in enumerate(ids)]
 
 
 def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(

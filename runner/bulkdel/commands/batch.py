@@ -360,33 +360,7 @@ class Night:
                     f"begin is confirmed already. Nothing was sent. Without them:\n  {arguments.line}"
                 )
             return None, {}
-        how, covered = How.OPTIONS, frozenset(due)
-        confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
-        if arguments.plan is None and (sys.stdin is None or not sys.stdin.isatty()):
-            if not confirmed_before:
-                raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
-            covered = frozenset()
-        elif arguments.plan is None:
-            left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
-            rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
-            total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
-            say(f"\n{total} will be sent: {due_words(due)}.", "question")
-            if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
-                raise NotConfirmed(
-                    f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
-                    f"question:\n  {line}"
-                )
-            how = How.TYPED
-        elif given != (to_confirm.ids, to_confirm.digest):
-            assert arguments.confirm is not None  # both are given
-            listed = arguments.confirm, arguments.plan
-            covered = state.covered(listed, planned, due, time.time())
-            if listed not in {*state.given, *state.planned} or not (covered or confirmed_before):
-                raise NotConfirmed(
-                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
-                    f"{due_words(due)}. Nothing was sent. If this plan is what you want"
-                    f"{_again(line, arguments.confirm, to_confirm)}"
-                )
+        how, covered = await self._covered(planned, state, due, line)
         left = {name: why for name, why in due.items() if name not in covered}
         if left:
             others = _confirming(replace(arguments, json=False), _to_confirm(planned, left))
@@ -406,6 +380,43 @@ class Night:
         user = process_facts(os.getpid())["user"]
         ids, digest = sum(run["ids"] for run in runs.values()), arguments.plan or to_confirm.digest
         return BatchConfirmed(_now(), ids, digest, how.value, user, runs), left
+
+    async def _covered(
+        self, planned: Sequence[PlannedRun], state: BatchState, due: Mapping[str, Due], line: CommandLine
+    ) -> tuple[How, frozenset[str]]:
+        """How the runs of `due` are confirmed, and which of them are: by the options, or on the terminal.
+
+        line: the command that confirms all of them. Raises NotConfirmed when none is, and no other run can begin.
+        """
+        arguments, to_confirm = self._arguments, _to_confirm(planned, due)
+        how, covered = How.OPTIONS, frozenset(due)
+        confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
+        if arguments.plan is None and (sys.stdin is None or not sys.stdin.isatty()):
+            if not confirmed_before:
+                raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
+            covered = frozenset()
+        elif arguments.plan is None:
+            left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
+            rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
+            total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
+            say(f"\n{total} will be sent: {due_words(due)}.", "question")
+            if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
+                raise NotConfirmed(
+                    f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
+                    f"question:\n  {line}"
+                )
+            how = How.TYPED
+        elif (arguments.confirm, arguments.plan) != (to_confirm.ids, to_confirm.digest):
+            assert arguments.confirm is not None  # both are given
+            listed = arguments.confirm, arguments.plan
+            covered = state.covered(listed, planned, due, time.time())
+            if listed not in {*state.given, *state.planned} or not (covered or confirmed_before):
+                raise NotConfirmed(
+                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
+                    f"{due_words(due)}. Nothing was sent. If this plan is what you want"
+                    f"{_again(line, arguments.confirm, to_confirm)}"
+                )
+        return how, covered
 
     async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
         """Run every run that can begin, so many at once. A run that halts stops no other."""
