@@ -58,7 +58,7 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 
 def check(manifest: Manifest, folder: Path) -> None:
-    """Refuse an archive whose log is not that of its run, and a config that names a secret. Raises NotAcceptable."""
+    """Refuse an archive whose log, command, config or plan is not what an archive may have. Raises NotAcceptable."""
     log = read_log(folder / manifest.log)
     header = log.progress.header
     if (header.run_id, header.pinned["job"], header.pinned["host"], header.pinned["pool"]) != (
