@@ -179,8 +179,8 @@ MUTANTS = (
     Mutant(
         "a batch says where the key of a store is",
         "runner/bulkdel/fleet/batch_origin.py",
-        "and not own and not elsewhere",
-        "and not own or elsewhere",
+        "name.startswith(OF_BUCKETS) and",
+        "name in OF_BUCKETS and",
         "unit/test_batch.py::test_credentials_set_no_other_variable",
     ),
     Mutant(
@@ -3258,6 +3258,14 @@ MUTANTS = (
         "keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted)",
         "keeping_rate({}, restarted=restarted)",
         "e2e/test_batch.py::test_a_kill_a_drain_and_one_rate_over_all",
+    ),
+    Mutant(
+        "a run with a slow store ends after all attempts that wait",
+        "runner/bulkdel/store/certain.py",
+        "self._threads.shutdown(wait=False, cancel_futures=True)",
+        "self._threads.shutdown(wait=False)",
+        "integration/test_store_parts.py::"
+        "test_a_store_that_is_too_slow_is_named_and_ends_after_the_attempts_on_the_wire",
     ),
     Mutant(
         "what a killed demo has started goes on",

@@ -153,6 +153,9 @@ class _Hook:
             return True
         if name in ASKS:
             return self._see_address(name, arguments)
+        if name == "socket.bind" and isinstance(arguments[1], tuple):
+            self.beyond.append(Event(name, repr(arguments[1])))
+            return True
         if name == "open":
             path, _, flags = arguments
             return self._see_path(name, path, writes=bool((flags or 0) & WRITING))
@@ -161,7 +164,7 @@ class _Hook:
         if name in CHANGES:
             paths = arguments[:2] if name in {"os.rename", "os.link", "os.symlink"} else arguments[:1]
             if name == "socket.bind":
-                paths = arguments[1:2] if isinstance(arguments[1], str | bytes) else ()
+                paths = arguments[1:2]
             refused = [self._see_path(name, path, writes=True) for path in paths]
             return any(refused)
         return False
@@ -180,6 +183,7 @@ class _Hook:
         return not fits
 
     def _see_path(self, name: str, path: Any, *, writes: bool) -> bool:
+        """The event of a name that is opened with `dir_fd` has no folder: it is taken as one in the working folder."""
         if not isinstance(path, str | bytes | os.PathLike):
             return False  # a descriptor
         real = os.path.realpath(os.fsdecode(path))

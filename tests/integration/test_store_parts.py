@@ -31,10 +31,11 @@ from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.stored_copy import put_copy
+from bulkdel.store import remote
 from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken, repeated
 from bulkdel.store.directory import Directory
 from bulkdel.store.lines import StoreLines, line_name, roll_name
-from bulkdel.store.means import Means
+from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects, open_objects
 from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store.probe import probe
@@ -102,6 +103,22 @@ def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: ObjectServ
             creator.create("log/1", b"a")
         store.switch(down=False)
         creator.create("log/1", b"a")
+
+
+def test_a_store_that_is_too_slow_is_named_and_ends_after_the_attempts_on_the_wire(
+    store: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts that wait for a thread are not begun: a program that ends waits for its threads."""
+    monkeypatch.setattr(remote, "REQUEST_S", 0.4)
+    store.switch(put_s=4.0)
+    thread = ThreadPoolExecutor(1)
+    creator = Creator(open_objects(URL), 1.3, replace(MEANS, threads=lambda _: thread))
+    with pytest.raises(OSError, match=r"no answer within 0\.4 s, so the store is too slow"):
+        creator.create("log/1", b"a")
+    creator.close()
+    began = store.puts[f"{RUN}/log/1"]
+    thread.shutdown()
+    assert store.puts[f"{RUN}/log/1"] <= began + 1
 
 
 def test_a_read_that_fails_is_repeated(store: ObjectServer) -> None:

@@ -611,7 +611,8 @@ def _add_job_commands(app: App, *, listed: bool) -> None:
 def _check_text(words: Sequence[str]) -> None:
     """Refuse a name that cannot be written to the log, or printed in a command to type.
 
-    The environment is set by a person, and a name may come from a folder of others.
+    Only typed words are checked for what steers a terminal: a name may come from a folder of others, a variable does
+    not.
     """
     options = [value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)]
     for word in words:

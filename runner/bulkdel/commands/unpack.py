@@ -56,7 +56,7 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 
 def check(manifest: Manifest, folder: Path) -> None:
-    """Refuse an archive whose log is not that of its run, and a config that names a secret. Raises NotAcceptable."""
+    """Refuse an archive whose log, command, config or plan is not what an archive may have. Raises NotAcceptable."""
     check_unpacked(manifest, folder, read_log(folder / manifest.log).progress.header)
 
 

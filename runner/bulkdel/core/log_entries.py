@@ -655,8 +655,9 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
 def from_json(data: Any) -> Entry:
     """Inverse of `to_json`. Raises Unreadable for an entry that this version does not know completely.
 
-    Another person may have written the log. So no text of it has a line break, which could fake a line of an output;
-    but the ids and messages of rows are as they were, and so is what a config file describes.
+    Another person may have written the log. So no text of it has a line feed, which could fake a line of an output;
+    `output` escapes the others. But the ids and messages of rows are as they were, and so is what a config file
+    describes.
     """
     try:
         kind = data["type"]

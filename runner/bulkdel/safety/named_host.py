@@ -1,4 +1,7 @@
-"""The host that a log or a plan names: no key goes there unless the job has it too, or the user types it."""
+"""The host that a log or a plan names.
+
+No key goes there unless the job, or the config or environment of this machine, has it, or it is typed.
+"""
 
 from __future__ import annotations
 
