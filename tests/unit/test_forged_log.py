@@ -123,7 +123,7 @@ def test_no_text_of_a_log_has_a_line_break() -> None:
     text, at = "a\nb", {"at": "a\nb", "log_sha256": "a\nb"}
     exact = {"table": {"body": text}, "source": {"delimiter": text}}
     header = replace(recorded.header(100), export_path=text, excluded={text: text}, noun=text)
-    header = replace(header, pinned={"host": text, **exact}, confirmed={"as": [text]})
+    header = replace(header, pinned={**header.pinned, "host": text, **exact}, confirmed={"as": [text]})
     facts: dict[str, Any] = {"why": text, "to_go_on": ["bulkdel", text], "options": {text: [{"a": text}]}}
     entries = [
         log_entries.to_json(header),

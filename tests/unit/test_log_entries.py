@@ -56,6 +56,9 @@ RANGES = st.sets(st.integers(0, 400), min_size=1, max_size=40).map(lambda found:
 FACTS = st.dictionaries(TEXT.filter(lambda name: name not in {"type", "event", "at", "log_sha256"}), JSON, max_size=3)
 COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
 NAMES = st.dictionaries(TEXT, TEXT, max_size=3)
+PINNED = st.fixed_dictionaries(
+    {**dict.fromkeys(("job", "host", "id_type", "sha256"), TEXT), "pool": TEXT | st.none()}, optional={"more": JSON}
+)
 RATE = st.floats(0, 100_000)
 CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
     Changed.RATE: RATE,
@@ -67,7 +70,7 @@ CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
     Changed.SLOWED: RATE,
 }
 HEADERS = st.builds(
-    *(Header, TEXT, TEXT, TEXT, OBJECT, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
+    *(Header, TEXT, TEXT, TEXT, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
     names=NAMES,
     parameters=OBJECT,
     keys=NAMES,
@@ -321,3 +324,31 @@ def test_a_number_of_responses_is_a_number(responses: object) -> None:
 
 def test_a_number_of_responses_is_read() -> None:
     assert to_json(from_json({**GOOD["throttled"], "responses": 3}))["responses"] == 3
+
+
+@pytest.mark.parametrize("name", ["job", "host", "id_type", "sha256", "pool"])
+@pytest.mark.parametrize("value", [5, ["x"], {"x": "y"}, KeyError])
+def test_what_is_pinned_is_a_text(name: str, value: Any) -> None:
+    """Another person may have written the log."""
+    entry = to_json(recorded.header())
+    entry["pinned"] = {key: each for key, each in {**entry["pinned"], name: value}.items() if each is not KeyError}
+    with pytest.raises(Unreadable, match="lacks or garbles a member"):
+        from_json(entry)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *({"names": {"done": 5}}, {"keys": {"done": []}}, {"noun": 5}, {"export_path": None}, {"confirmed": []}),
+        *({"confirmed": {"ids": "many"}}, {"pinned": None}, {"pinned": [["job", "x"]]}),
+    ],
+)
+def test_a_header_with_another_type_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(Unreadable, match="lacks or garbles a member"):
+        from_json({**to_json(recorded.header()), **more})
+
+
+def test_an_exception_of_a_row_is_an_object() -> None:
+    entry = {**to_json(recorded.deleted(0, 1)), "exceptions": ["reason"]}
+    with pytest.raises(Unreadable, match="lacks or garbles a member"):
+        from_json(entry)

@@ -357,9 +357,9 @@ class Reader(Generic[F]):
         fold: F | None = None
         for entries in self.commits():
             more = iter(entries)
-            if fold is None:
-                fold = self._kind.fold(next(more), SkippedRows())
             try:
+                if fold is None:
+                    fold = self._kind.fold(next(more), SkippedRows())
                 for entry in more:
                     fold.apply(entry)
             except Unreadable as error:

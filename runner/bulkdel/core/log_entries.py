@@ -493,23 +493,55 @@ def _header(data: Mapping[str, Any]) -> Header:
         tool=data["tool"],
         run_id=data["run_id"],
         at=data["at"],
-        pinned=data["pinned"],
-        export_path=data["export_path"],
+        pinned=_pinned(data["pinned"]),
+        export_path=_text(data["export_path"]),
         excluded=dict(data["excluded"]),
         counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
         sample=data["sample"],
-        confirmed=data["confirmed"],
-        names=dict(data["names"]),
+        confirmed=_confirmation(data["confirmed"]),
+        names=_texts(data["names"]),
         parameters=dict(data["parameters"]),
         resume_points=resume_points_of(data.get("marks", ())),
         skipped_sha256=data["skipped_sha256"],
-        keys=dict(data.get("keys", {})),
-        noun=data.get("noun", USER),
+        keys=_texts(data.get("keys", {})),
+        noun=_text(data.get("noun", USER)),
         guards=Guards.from_json(data.get("guards", {})),
         export_object=dict(data.get("export_object", {})),
         shards=resume_points_of(data.get("shards", ())),
         shard=_shard(data.get("shard")),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not a text: {value!r}")
+    return value
+
+
+def _texts(value: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _text(each) for name, each in value.items()}
+
+
+def _pinned(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What no session may change. A run that has not signed in has no pool."""
+    for name in ("job", "host", "id_type", "sha256"):
+        _text(value[name])
+    if value["pool"] is not None:
+        _text(value["pool"])
+    return value
+
+
+def _confirmation(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if type(value.get("ids", 0)) is not int:
+        raise TypeError(f"not a number of ids: {value!r}")
+    return value
+
+
+def _exceptions(value: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """What is said of single rows."""
+    if not all(isinstance(each, dict) for each in value):
+        raise TypeError("an exception that is no object")
+    return tuple(value)
 
 
 def _shard(value: Any) -> Shard | None:
@@ -547,7 +579,7 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
         _ranges(data["ranges"]),
         data.get("request_id"),
         data.get("reason"),
-        tuple(data.get("exceptions", ())),
+        _exceptions(data.get("exceptions", ())),
         _ahead_s(data),
     )
 
