@@ -9,8 +9,7 @@ PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
 
 # Settings of a pip configuration that would break an install into a virtual environment are overridden.
-PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet \
-	--target '' --prefix '' --root ''
+PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
 # The tests start Python thousands of times. Each would compile the whole program where the first variable is set. The
 # others would bring modules of the user into the set-up.

@@ -75,7 +75,7 @@ def test_one_line_says_what_is_missing(tmp_path: Path, script: str, said: str) -
 def test_the_demo_installs_the_program_and_the_tests_add_the_rest(tmp_path: Path) -> None:
     """The line of each step comes before the step."""
     venv = tmp_path / "venv"
-    pip = "python -m pip install --quiet --target  --prefix  --root "
+    pip = "python -m pip install --quiet"
     program, tests = ((ROOT / f"requirements{name}.lock").read_text().count("==") for name in ("", "-test"))
     demo = [f"Starting the demo: {venv}/bin/bulkdel demo", "bulkdel demo"]
     assert make(tmp_path, "demo", NOTING).stdout.splitlines() == [

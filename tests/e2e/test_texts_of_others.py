@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bulkdel.core.log_entries import Entry, Session
+import orjson
+
+from bulkdel.core.log_entries import Entry, Session, frame
 from tests import recorded
 from tests.harness import bulkdel, case, finish, start
 from tests.restserver import Answer, Api, Asked, served
@@ -78,6 +81,19 @@ def test_a_log(tmp_path: Path) -> None:
         ran = bulkdel(*words, cwd=tmp_path, env=KEYS)
         assert harmless(ran.out, ran.err), ran
         assert "Traceback" not in ran.err
+
+
+def test_a_note_in_a_report(tmp_path: Path) -> None:
+    """HTML has no escape for a control character: the page is also read in a terminal."""
+    (tmp_path / "ids.jsonl").write_text(f'"{"a" * 24}"\n')
+    assert bulkdel("run", "delete-users", "ids.jsonl", "--sandbox", "--note", "mild", cwd=tmp_path, env={}).code == 0
+    log = tmp_path / "ids.jsonl.sandbox.checkpoint.jsonl"
+    lines = [json.loads(line) for line in log.read_text().replace('"mild"', '"evil\\u001b[2J"').splitlines()]
+    forged = [frame(line["seq"], [orjson.dumps(each) for each in line["entries"]], line["nonce"]) for line in lines]
+    log.write_bytes(b"".join(forged))
+    ran = bulkdel("report", log, cwd=tmp_path, env={})
+    page = ran.out
+    assert (r"evil\x1b[2J" in page, "\x1b" in page) == (True, False), ran.err
 
 
 def test_results_on_a_terminal(tmp_path: Path) -> None:

@@ -115,13 +115,13 @@ def _foreign_host(plan: PlanFile) -> Iterator[tuple[str, str]]:
 def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield everything that a run must have too."""
     export = values["export"]
-    bytes_ = f"{amount(export['bytes'])}, SHA-256 {export['sha256']}"
+    bytes_ = f"{amount(export['bytes'])}, SHA-256 {_plain(export['sha256'])}"
     if (table := export.get("object", {}).get("table")) is None:
         yield "export", f"{_code(export['name'])}, {bytes_}"
     else:
         sheet = "" if table["sheet"] is None else f", sheet {_code(table['sheet'])}"
         hidden = f", hidden and not read: {_code(table['hidden'])}" if table["hidden"] else ""
-        yield "export", f"{_code(export['name'])}{sheet}{hidden}, SHA-256 {table['sha256']}"
+        yield "export", f"{_code(export['name'])}{sheet}{hidden}, SHA-256 {_plain(table['sha256'])}"
         yield "its rows", f"copied as CSV: {bytes_}"
     yield "read as", f"{_plain(values['id_type'])}: {', '.join(_how_it_is_read(export))}"
     for name, value in values["parameters"].items():
@@ -134,7 +134,7 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         named = (("sheet", "sheet_read"), ("column", "column"), ("hidden and not read:", "sheets_hidden"))
         which = "".join(f", {word} {_code(file[name])}" for word, name in named if file.get(name) is not None)
         which += f", each {_plain(file['id_type'])} looked up" if file.get("looked_up") else ""
-        yield "never sent", f"{ids}{_code(file['name'])}{which}, SHA-256 {file['sha256']}"
+        yield "never sent", f"{ids}{_code(file['name'])}{which}, SHA-256 {_plain(file['sha256'])}"
     for name, value in values["guards"].items():
         yield "spared", f"accounts by {_plain(option_of(name))} {_code(value)}"
     options = {_plain(option_of(name)): value for name, value in values["options"].items() if value is not False}
@@ -178,7 +178,7 @@ def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         words = f"{sample['found']:,} of {sample['asked']:,} looked up exist"
         statuses = ", ".join(f"{count} {_plain(status)}" for status, count in sample.get("statuses", {}).items())
         latest = sample.get("latest_sign_in")
-        seen = f"; the latest sign-in was {latest[:10]}" if latest else ""
+        seen = f"; the latest sign-in was {_plain(latest[:10])}" if latest else ""
         yield "sample", words + (f" ({statuses})" if statuses else "") + seen
     else:
         yield "sample", "none"
@@ -189,8 +189,8 @@ def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for each in values.get("explained", ()):
         yield _plain(each["name"]), _plain(each["text"])
     for each in values.get("notes", ()):
-        facts = ", ".join(f"{name} {_code(value)}" for name, value in each.items() if name != "note")
-        yield "note", each["note"].replace("_", " ") + (f": {facts}" if facts else "")
+        facts = ", ".join(f"{_plain(name)} {_code(value)}" for name, value in each.items() if name != "note")
+        yield "note", _plain(each["note"].replace("_", " ")) + (f": {facts}" if facts else "")
 
 
 def _plain(text: object) -> str:

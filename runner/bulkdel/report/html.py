@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from bulkdel.command_line import quoted
-from bulkdel.format import counted, span
+from bulkdel.format import counted, lines_shown, span
 from bulkdel.report.charts import parts, throughput_svg
 from bulkdel.report.facts import PLACEHOLDERS, Report
 from bulkdel.report.words import by, time_words
@@ -19,7 +19,12 @@ def page(report: Report) -> str:
     import jinja2  # noqa: PLC0415 - only a report needs it
     from markupsafe import Markup  # noqa: PLC0415
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else lines_shown(value),
+    )
     environment.filters |= {"number": _number, "time": time_words, "log_name": _log_name, "span": span}
     environment.globals |= {
         "parts": parts,
