@@ -2765,7 +2765,7 @@ MUTANTS = (
         "runner/bulkdel/http/client.py",
         "                self.stopped_s += gap_s - TICK_S\n",
         "                self.stopped_s += 0 * gap_s\n",
-        "e2e/test_stopped.py::test_while_requests_are_on_the_wire",
+        "unit/test_uptime.py::test_time_between_looks_far_apart_does_not_count",
     ),
     Mutant(
         "a signal that came too late is told as the reason to stop",
