@@ -3522,8 +3522,8 @@ MUTANTS = (
     Mutant(
         "a run with outcomes may be begun anew",
         "runner/bulkdel/safety/preparation.py",
-        "    if log.outcomes or in_store(path):\n",
-        "    if not log.outcomes or in_store(path):\n",
+        "    if log.outcomes or (doubts and",
+        "    if not log.outcomes or (doubts and",
         "e2e/test_http_job.py::test_a_misspelt_path_is_named_and_the_run_begins_anew_with_the_right_one",
     ),
     Mutant(

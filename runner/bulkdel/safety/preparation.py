@@ -295,13 +295,15 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
 
 
 def _anew(plan: Plan, log: Progress) -> str:
-    """What to do about a run that differs from that of the log. Without any outcome it may be begun anew."""
-    path = plan.checkpoint
-    if log.outcomes or in_store(path):
+    """What to do about a run that differs from that of the log. Without any outcome it may be begun anew.
+
+    But not where a row in doubt may be gone, and another account may have its id by now.
+    """
+    path, doubts = plan.checkpoint, log.in_doubt.size
+    if log.outcomes or (doubts and plan.id_type.reusable) or in_store(path):
         return OTHERWISE
     names = (path.with_name(f"{path.name.removesuffix(LOG)}.anew{number}{LOG}") for number in ("", *range(2, 100)))
     line = plan.line.plus("--checkpoint", next((name for name in names if not os.path.lexists(name)), path))
-    doubts = log.in_doubt.size
     sent = f" ({counted(doubts, 'row', 'is', 'are')} in doubt there, which a new run does not know)" if doubts else ""
     anew = f"No row of that run has an outcome{sent}, so it may be begun anew, with a log of its own:\n  {line}"
     return f"{OTHERWISE} {anew}"
