@@ -33,7 +33,7 @@ LOOK_S = 0.2
 
 def run_sandbox(options: Options, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
-    with Signals():
+    with Signals() as signals:
         pool, public = (
             _pool(options, source, any_shape=not switches.check_id_shape)
             for source in (options.users, options.public_accounts)
@@ -50,7 +50,9 @@ def run_sandbox(options: Options, switches: Switches) -> int:
                 suppress(Interrupted),
             ):
                 _announce(sandbox, options)
-                while True:  # the system may give the signal to the thread that serves: then a pause would not end
+                # Looked at again and again. The system may give the signal to the thread that serves: then a pause would
+                # not end. And an exception is lost where Python calls back, as when it destroys an object.
+                while signals.received is None:
                     time.sleep(LOOK_S)
         except OSError as error:
             raise UsageError(f"--port {options.port}: {error.strerror}") from error
