@@ -50,8 +50,8 @@ def run_sandbox(options: Options, switches: Switches) -> int:
                 suppress(Interrupted),
             ):
                 _announce(sandbox, options)
-                # Looked at again and again. The system may give the signal to the thread that serves: then a pause would
-                # not end. And an exception is lost where Python calls back, as when it destroys an object.
+                # The system may give the signal to the thread that serves: then a pause would not end. And an
+                # exception is lost where Python calls back, as when it destroys an object.
                 while signals.received is None:
                     time.sleep(LOOK_S)
         except OSError as error:
