@@ -614,3 +614,9 @@ def test_the_places_of_a_run(tmp_path: Path) -> None:
     assert bucket.environment().made(given) == {"HOME": "/root", "AWS_ACCESS_KEY_ID": "key"}
     assert local.environment().made(given) == {"HOME": "/root"}
     assert "y" in local.words("run")
+
+
+def test_what_remains_of_a_planned_run() -> None:
+    values = {"ids": 30, "remaining": 20}
+    found = [PlannedRun("a", values), PlannedRun("a", {"ids": 30}), PlannedRun("a", values, complete=True)]
+    assert [run.remaining for run in found] == [20, 30, 0]

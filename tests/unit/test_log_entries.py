@@ -352,3 +352,11 @@ def test_an_exception_of_a_row_is_an_object() -> None:
     entry = {**to_json(recorded.deleted(0, 1)), "exceptions": ["reason"]}
     with pytest.raises(Unreadable, match="lacks or garbles a member"):
         from_json(entry)
+
+
+def test_a_run_that_has_not_signed_in_has_no_pool() -> None:
+    pinned = {"job": "delete-users", "host": "sandbox", "pool": None, "id_type": "user_id", "sha256": "0" * 64}
+    header = Header(
+        "run", "tool", "at", pinned, "ids.jsonl", {}, dict.fromkeys(("rows", "ids", *SKIPS), 0), None, {}, {}
+    )
+    assert from_json(to_json(header)) == header

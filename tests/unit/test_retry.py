@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from bulkdel.core.retry import (
     backoff_s,
     look_again_s,
     number_or_share,
+    refused_words,
     retry_after_s,
     sample_suffices,
     too_many_refused,
@@ -130,3 +132,8 @@ def test_refused_limit(text: str, refused: int, settled: int, exceeded: bool) ->
 def test_what_is_no_limit(text: str) -> None:
     with pytest.raises(ValueError):
         number_or_share(text)
+
+
+@pytest.mark.parametrize(("most", "limit"), [(1_000, "allows 1,000."), (Fraction(1, 40), "allows 2.5 %.")])
+def test_the_words_of_max_refused_name_the_limit(most: int | Fraction, limit: str) -> None:
+    assert limit in refused_words(most, 1_001, 2_000)
