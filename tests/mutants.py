@@ -3501,8 +3501,8 @@ MUTANTS = (
     Mutant(
         "a time-out ends while the process is stopped",
         "runner/bulkdel/engine/steady_loop.py",
-        "            self._stopped_s += gap_s - TICK_S\n",
-        "            self._stopped_s += 0.0 * gap_s\n",
+        "        return self._uptime()\n",
+        "        return self._uptime() + self._uptime.stopped_s\n",
         "e2e/test_stopped.py::test_while_requests_are_on_the_wire",
     ),
     Mutant(

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import time
-from collections.abc import Callable
 
-from bulkdel.http.client import GAP_S, TICK_S
+from bulkdel.http.client import TICK_S, Uptime
 
 
 class SteadyLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop, whose clock leaves out the time in which the process was stopped. See `client.Uptime`."""
+    """asyncio's own loop, with a clock that leaves out the time in which the process was stopped."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._steady = clock
-        self._read_at = clock()
-        self._stopped_s = 0.0
+    def __init__(self) -> None:
+        self._uptime = Uptime()
         super().__init__(_Ticking())
 
     def time(self) -> float:
         """Read the clock of the loop. It is read in each turn, so at least every TICK_S."""
-        now = self._steady()
-        if (gap_s := now - self._read_at) > GAP_S:
-            self._stopped_s += gap_s - TICK_S
-        self._read_at = now
-        return now - self._stopped_s
+        return self._uptime()
 
 
 class _Ticking(selectors.DefaultSelector):
