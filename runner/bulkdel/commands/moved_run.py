@@ -6,6 +6,7 @@ those of another place, perhaps of another machine.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -170,7 +171,7 @@ def _unpacked(log: Path, header: Header) -> Manifest | None:
     """
     folder = log.parent
     try:
-        with _opened(folder / MANIFEST) as file:
+        with opened(folder / MANIFEST) as file:
             found = file.read(MANIFEST_MAX + 1)
         manifest = Manifest.of(found)
         if len(found) > MANIFEST_MAX or manifest.log != log.name or not _are_packed(manifest, folder):
@@ -181,19 +182,19 @@ def _unpacked(log: Path, header: Header) -> Manifest | None:
     return manifest
 
 
-def _opened(path: Path) -> io.BufferedReader:
-    """Open a regular file; a pipe does not make the command wait. Raises OSError, also for any other file."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(f"{path}: is no regular file")
-    return file
+def opened(path: Path | str) -> io.BufferedReader:
+    """Open a regular file to read. No link in its place is followed, and no pipe is waited for. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is not a regular file")
+    return os.fdopen(fd, "rb")
 
 
 def _are_packed(manifest: Manifest, folder: Path) -> bool:
     """Whether the folder has every file of the manifest, with its bytes. The log comes first: it grows."""
     for packed in sorted(manifest.files, key=lambda each: each.name != manifest.log):
-        with _opened(folder / packed.name) as file:
+        with opened(folder / packed.name) as file:
             if os.fstat(file.fileno()).st_size != packed.size:
                 return False
             if hashlib.file_digest(file, "sha256").hexdigest() != packed.sha256:

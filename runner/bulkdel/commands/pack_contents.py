@@ -6,20 +6,18 @@ says, and only with the bytes that the log knows. What the program wrote itself 
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
 from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of, variable_of
-from bulkdel.commands.moved_run import job_of, tables_of
+from bulkdel.commands.moved_run import job_of, opened, tables_of
 from bulkdel.commands.run_files import (
     BACKUP,
     MEMBERSHIPS,
@@ -246,7 +244,7 @@ class _Found:
             self._missing.append(f"{path}, the config file: {OUTSIDE}. Where it is now: --config FILE")
             return []
         try:
-            with _opened(path) as file:
+            with opened(os.path.realpath(path)) as file:
                 tables = tomllib.load(file)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no TOML"
@@ -430,20 +428,8 @@ def _without_host(table: Any) -> Any:
     return {name: value for name, value in table.items() if name != HOST} if isinstance(table, dict) else table
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open a regular file to read. No link that is put there meanwhile is followed, no pipe is waited for.
-
-    Raises OSError.
-    """
-    fd = os.open(os.path.realpath(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "is not a regular file")
-    return os.fdopen(fd, "rb")
-
-
 def _blocks(path: Path) -> Iterator[bytes]:
-    with _opened(path) as file:
+    with opened(os.path.realpath(path)) as file:
         while block := file.read(READ_BYTES):
             yield block
 
@@ -451,7 +437,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def _fits(path: Path, known: Known) -> bool:
     """Whether there is a file with these bytes."""
     try:
-        with _opened(path) as file:
+        with opened(os.path.realpath(path)) as file:
             return digest_of(file, known)[1]
     except OSError:
         return False
