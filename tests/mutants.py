@@ -452,14 +452,14 @@ MUTANTS = (
     Mutant(
         "a refused confirmation prints the new number ready to paste",
         "runner/bulkdel/safety/confirmation.py",
-        "    if ids in {None, plan.ids}:\n",
-        "    if ids != 0:\n",
+        "    if given in {None, number}:\n",
+        "    if given != 0:\n",
         "e2e/test_command.py::test_unconfirmed[wrong count]",
     ),
     Mutant(
         "a batch with another number prints the new one ready to paste",
-        "runner/bulkdel/commands/batch.py",
-        "    if given in {None, to_confirm.ids}:\n",
+        "runner/bulkdel/safety/confirmation.py",
+        "    if given in {None, number}:\n",
         "    if given != 0:\n",
         "e2e/test_batch.py::test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running",
     ),

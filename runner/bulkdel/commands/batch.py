@@ -59,7 +59,7 @@ from bulkdel.live.control_socket import serving_socket
 from bulkdel.live.socket_path import id_of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
 from bulkdel.output import summary as say_summary
-from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How
+from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How, words_to_confirm
 from bulkdel.times import is_time_of_day, until_of
 
 PLAN_LOG = "plan.log"
@@ -349,7 +349,7 @@ class Night:
         line = _confirming(arguments, to_confirm)
         if (arguments.confirm is None) is not (arguments.plan is None):
             missing = "--confirm" if arguments.confirm is None else "--plan"
-            again = f" To confirm{_again(line, arguments.confirm, to_confirm)}" if due else ""
+            again = f" To confirm{words_to_confirm(line, arguments.confirm, to_confirm.ids)}" if due else ""
             raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
         if not due:
             everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation])
@@ -414,7 +414,7 @@ class Night:
                 raise NotConfirmed(
                     f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
                     f"{due_words(due)}. Nothing was sent. If this plan is what you want"
-                    f"{_again(line, arguments.confirm, to_confirm)}"
+                    f"{words_to_confirm(line, arguments.confirm, to_confirm.ids)}"
                 )
         return how, covered
 
@@ -680,14 +680,6 @@ def _check_twins(planned: Sequence[PlannedRun]) -> None:
 
 def _to_confirm(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:
     return ToConfirm.of([run for run in planned if run.name in due])
-
-
-def _again(line: CommandLine, given: int | None, to_confirm: ToConfirm) -> str:
-    """The command that confirms. It lacks the number where another one was given: that has to be looked at first."""
-    if given in {None, to_confirm.ids}:
-        return f":\n  {line}"
-    why = f"look at why the number is {to_confirm.ids} now, and add --confirm with it to"
-    return f", {why}:\n  {line.without('--confirm')}"
 
 
 def _confirming(arguments: BatchArguments, to_confirm: ToConfirm) -> CommandLine:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, Instant, known_age_s
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
@@ -81,7 +82,7 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}{_to_confirm(plan, ids)}"
+            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}{words_to_confirm(plan.confirming_line, ids, plan.ids)}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
@@ -89,19 +90,19 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
             f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}"
-            f"{_to_confirm(plan, ids)}"
+            f"{words_to_confirm(plan.confirming_line, ids, plan.ids)}"
         )
     moment = plan.server.moment
     ahead_s = None if moment is None else moment.ahead_s
     return Confirmed(plan.ids, plan.pool, how, word, ahead_s, plan.arguments.approved)
 
 
-def _to_confirm(plan: Plan, ids: int | None) -> str:
+def words_to_confirm(line: CommandLine, given: int | None, number: int) -> str:
     """The command that confirms. It lacks the number where another one was given: that has to be looked at first."""
-    if ids in {None, plan.ids}:
-        return f":\n  {plan.confirming_line}"
-    line = plan.confirming_line.without("--confirm")
-    return f", look at why the number differs, and add --confirm with it to:\n  {line}"
+    if given in {None, number}:
+        return f":\n  {line}"
+    why = f"look at why the number is {number} now, and add --confirm with it to"
+    return f", {why}:\n  {line.without('--confirm')}"
 
 
 def check_digest(plan: Plan, digest: str) -> None:
