@@ -116,6 +116,17 @@ def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> 
     return subprocess.Popen([*COMMAND, *words], env=whole, **popen)
 
 
+def run_with_streams(redirected: str, *args: object) -> subprocess.CompletedProcess[bytes]:
+    """Run the real command by a shell that closes or redirects some of its streams, such as `<&- 2>/dev/full`."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", *COMMAND, *map(str, args)],
+        env=environment(),
+        capture_output=True,
+        check=False,
+        timeout=WAIT_MAX_S,
+    )
+
+
 def run_on(export: Path | str, served: Sandbox, *options: object, ids: int = 0, command: str = "run") -> Ran:
     """Run or plan the deletion of an export. ids: the confirmed number."""
     confirmed = ("--json", "--confirm", ids, "--pool", POOL) if command == "run" else ()

@@ -6,7 +6,6 @@ import os
 import pty
 import resource
 import shlex
-import subprocess
 import threading
 from itertools import product
 from pathlib import Path
@@ -17,15 +16,14 @@ import pytest
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
 from tests.examples import one_in
 from tests.harness import (
-    COMMAND,
     DELETIONS,
     KEYS,
     POOL,
     assert_in_time,
     bulkdel,
     case,
-    environment,
     finish,
+    run_with_streams,
     sandbox,
     start,
     steady,
@@ -228,13 +226,7 @@ def test_a_stream_that_fails(stream: str, how: str, json: bool, tmp_path: Path) 
         args = [str(arg) for arg in it.args if json or arg != "--json"]
         fd = {"stdout": 1, "stderr": 2}[stream]
         redirect = f"{fd}>&-" if how == "closed" else f"{fd}>/dev/full"
-        done = subprocess.run(
-            ["sh", "-c", f'exec "$@" {redirect}', "sh", *COMMAND, *args],
-            env=environment(),
-            capture_output=True,
-            check=False,
-            timeout=WAIT_MAX_S,
-        )
+        done = run_with_streams(redirect, *args)
         assert done.returncode == 0, (done.stdout, done.stderr)
         assert it.served.pool.deleted == 2_000
 

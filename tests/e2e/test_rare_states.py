@@ -21,12 +21,12 @@ from tests.harness import (
     entries,
     environment,
     finish,
+    run_with_streams,
     sandbox,
     user_ids,
     wait_until,
     write_objects,
 )
-from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_000)
 
@@ -101,13 +101,7 @@ def test_closed_streams(closed: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         for more in (["--limit", "100"], []):
             args = [*map(str, it.args), *more]
-            done = subprocess.run(
-                ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *args],
-                env=environment(),
-                capture_output=True,
-                check=False,
-                timeout=WAIT_MAX_S,
-            )
+            done = run_with_streams(closed, *args)
             assert done.returncode == 0, (done.stdout, done.stderr)
         assert it.served.pool.deleted == 1_000
         assert bulkdel("status", it.log, "--json").summary["deleted"] == 1_000
@@ -116,12 +110,7 @@ def test_closed_streams(closed: str, tmp_path: Path) -> None:
 def test_stdin_closed_and_unconfirmed(tmp_path: Path) -> None:
     """No terminal, no options: exit 2, not a traceback."""
     with case(tmp_path, IDS) as it:
-        done = subprocess.run(
-            ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, *map(str, it.args[:5])],
-            env=environment(),
-            capture_output=True,
-            check=False,
-        )
+        done = run_with_streams("<&-", *it.args[:5])
         assert done.returncode == 2, done.stderr
         assert b"Traceback" not in done.stderr
 
