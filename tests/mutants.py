@@ -3517,7 +3517,7 @@ MUTANTS = (
         "runner/bulkdel/safety/checks.py",
         "        with tempfile.TemporaryFile(dir=folder):\n",
         "        with tempfile.TemporaryFile():\n",
-        "e2e/test_texts.py::test_a_plan_tries_what_the_run_writes_and_leaves_nothing",
+        "e2e/test_messages.py::test_a_plan_tries_what_the_run_writes_and_leaves_nothing",
     ),
     Mutant(
         "a run with outcomes may be begun anew",
