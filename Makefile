@@ -60,7 +60,7 @@ UNTRACED := $(addprefix tests/,campaigns e2e integration simulation $(addprefix 
 	docs export_preflight export_roundtrip skipped_rows store_model)))
 
 untraced: $(STAMP)
-	$(PYTEST) -n 4 --dist worksteal -m 'untraced and not alone and not soak' $(UNTRACED) $(REPORT)/untraced.xml
+	$(PYTEST) -n 6 --dist worksteal -m 'untraced and not alone and not soak' $(UNTRACED) $(REPORT)/untraced.xml
 
 # All tests but `alone` and `soak` on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:

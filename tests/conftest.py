@@ -5,10 +5,14 @@ for those that take lines which no other test takes: `traced`.
 
 A value test of Hypothesis has no deadline, because a busy machine is no failure. SIGHUP and SIGINT have their usual
 action, also under `nohup make test &`: the commands that the tests start would inherit "ignored".
+
+Python looks for cycles neither while the tests are collected nor, later, among what was collected: thousands of objects
+that all stay.
 """
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 
@@ -23,6 +27,8 @@ __all__ = ["pytest_pyfunc_call"]
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+gc.disable()
+
 settings.register_profile("tests", deadline=None, max_examples=examples(100))
 settings.load_profile("tests")
 
@@ -35,3 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not UNTRACED.isdisjoint(item.path.parents) and item.get_closest_marker("traced") is None:
             item.add_marker(pytest.mark.untraced)
+
+
+def pytest_collection_finish() -> None:
+    """Look for cycles from now on, among the objects of the tests."""
+    gc.freeze()
+    gc.enable()

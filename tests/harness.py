@@ -168,14 +168,17 @@ def kill(process: subprocess.Popen[bytes]) -> Ran:
 
 
 def wait_until(
-    reached: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, timeout_s: float = WAIT_MAX_S
+    reached: Callable[[], bool],
+    process: subprocess.Popen[bytes] | None = None,
+    timeout_s: float = WAIT_MAX_S,
+    every_s: float = 0.003,
 ) -> None:
-    """Wait for a state; `process` must not end before."""
+    """Wait for a state; `process` must not end before. every_s: how often `reached` is asked."""
     until = time.monotonic() + timeout_s
     while not reached():
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < until
-        time.sleep(0.001)
+        time.sleep(every_s)
 
 
 def told_after(process: subprocess.Popen[bytes], pattern: str, signum: int | None = signal.SIGUSR1) -> str:

@@ -361,7 +361,7 @@ def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Pa
         held("a", 1.0)
         paused = it.batch("ctl", "pause")
         assert (paused.code, "1 run under way and 2 waiting" in paused.out) == (0, True), paused
-        wait_until(lambda: '"state": "paused"' in bulkdel("ctl", it.log("a"), "--json").out, process)
+        wait_until(lambda: '"state": "paused"' in bulkdel("ctl", it.log("a"), "--json").out, process, every_s=0.1)
         held("a", 0.0)
         assert (deleted["a"]() < 60, deleted["b"]()) == (True, 0)
         assert it.batch("ctl", "resume").code == 0

@@ -199,11 +199,11 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
             wait_until(lambda: it.served.ledger.answers["429"] > 0, process)
         if state == "breaker":
             it.switch(share_503=1.0)
-            wait_until(lambda: "server fails" in bulkdel("ctl", it.log, "status").out, process)
+            wait_until(lambda: "server fails" in bulkdel("ctl", it.log, "status").out, process, every_s=0.1)
         if state == "draining":
             time.sleep(0.5)  # the next requests are on the wire
             process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "draining" in bulkdel("ctl", it.log, "status").out, process)
+            wait_until(lambda: "draining" in bulkdel("ctl", it.log, "status").out, process, every_s=0.1)
         ctl(it, "rate", 20)
         ctl(it, "pause")
         ctl(it, "concurrency", 3)
@@ -371,7 +371,7 @@ def test_a_socket_that_a_killed_run_has_left_is_replaced_and_a_second_run_does_n
             assert Path(f"{it.log}.sock").exists()
             assert bulkdel("ctl", it.log, "status").code == 3
         with running(it) as process:
-            wait_until(lambda: bulkdel("ctl", it.log, "status").code == 0, process)
+            wait_until(lambda: bulkdel("ctl", it.log, "status").code == 0, process, every_s=0.1)
             assert it.run().code == 3, "the log is locked"
             ctl(it, "rate", 0)
             assert finish(process).code == 0

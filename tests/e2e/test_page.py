@@ -79,7 +79,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         case(tmp_path, ids, users=ids[:-100], options=["--rate", 20, "--chunk-size", 10]) as it,
         served(it, "--listen-control", token_file(tmp_path)) as (process, port),
     ):
-        wait_until(lambda: asked(port, "GET", "/readyz").status == 200, process)
+        wait_until(lambda: asked(port, "GET", "/readyz").status == 200, process, every_s=0.1)
         it.wait_until_deleted(100)
         answers = [asked(port, "GET", path) for path in READ]
         assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 200, 404]
@@ -110,7 +110,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         assert asked(port, "POST", "/control", {"command": "resume", "name": "cron"}, **bearer).json()["ok"]
         assert asked(port, "POST", "/control", {"command": "rate 5", "name": "cron"}, **bearer).json()["ok"]
         assert not asked(port, "POST", "/control", {"command": "rate -5"}, **bearer).json()["ok"]
-        wait_until(lambda: asked(port, "GET", "/status.json").json()["rate"]["allowed"] == 5, process)
+        wait_until(lambda: asked(port, "GET", "/status.json").json()["rate"]["allowed"] == 5, process, every_s=0.1)
         assert asked(port, "POST", "/control", {"command": "stop", "name": "cron"}, **bearer).json()["ok"]
         assert finish(process).code == 6
         changes = [each for each in entries(it.log) if each["type"] == "change"]
@@ -242,7 +242,7 @@ def test_the_rate_of_the_run_while_its_page_is_attacked(tmp_path: Path) -> None:
             assert int(done.stdout) > 200
             assert_in_time(rates[1] >= 0.95 * rates[0], rates)
             assert_in_time(rates[1] <= 1.05 * rates[0], rates)
-            wait_until(lambda: asked(port, "GET", "/healthz").status == 200, process)
+            wait_until(lambda: asked(port, "GET", "/healthz").status == 200, process, every_s=0.1)
             assert [each for each in entries(it.log) if each["type"] == "change"] == []
 
     steady(scenario, tmp_path)
