@@ -572,7 +572,10 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
         (tmp_path / "sitecustomize.py").write_text(SLOW_CLOCK)
         options, until = it.confirmed(), datetime.now(UTC) + timedelta(seconds=8)
         env = {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
-        ran = it.batch("run", *options, "--not-after", until.isoformat(), "--json", env=env)
+        words = ("batch", "run", it.file, *it.where, *options, "--not-after", until.isoformat(), "--json")
+        process = start(*words, env=env)
+        wait_until(lambda: process.poll() is not None)
+        ran = finish(process)
         assert datetime.now(UTC) - until >= timedelta(seconds=10)
         assert [(run["status"], run["exit_code"]) for run in ran.summary["runs"]] == [("interrupted", 6)], ran
         deleted = it.pools["a"].ledger.deleted

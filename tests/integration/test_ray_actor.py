@@ -84,10 +84,11 @@ def children() -> list[int]:
 
 
 async def one_more_than(before: list[int]) -> set[int]:
-    """Wait until there is one process more. A process that has just begun has no command line for a moment."""
+    """Wait until one process more is there. One that has just begun has no command line for a moment."""
     async with asyncio.timeout(WAIT_MAX_S):
-        while len(found := {*children()} - {*before}) != 1:  # noqa: ASYNC110 - nothing tells
+        while not (found := {*children()} - {*before}):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
+    assert len(found) == 1, found
     return found
 
 
