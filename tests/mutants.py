@@ -387,6 +387,13 @@ MUTANTS = (
         "e2e/test_leaks.py::test_the_keys_of_a_tls_session_are_written_nowhere",
     ),
     Mutant(
+        "the keys of a TLS session of the library are written to SSLKEYLOGFILE",
+        "runner/bulkdel/tls.py",
+        "    context.keylog_filename = None  # type: ignore[assignment]  # the type lacks what the documentation has\n",
+        "",
+        "integration/test_transport.py::test_the_keys_of_a_session_are_not_written_in_the_process_of_a_caller",
+    ),
+    Mutant(
         "the repr of a plan has the environment",
         "runner/bulkdel/safety/run_plan.py",
         'return f"{type(self).__name__}({self.command}, {self.job.name})"',

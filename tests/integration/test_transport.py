@@ -13,6 +13,7 @@ import struct
 import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -473,6 +474,18 @@ async def test_a_self_signed_certificate() -> None:
         assert response == SELF_SIGNED
         assert await send(server, ca_file=DATA / "localhost.crt") == Response(200, b"{}")
         assert len(server.requests) == 1
+
+
+async def test_the_keys_of_a_session_are_not_written_in_the_process_of_a_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command removes the variable; a program that uses the library has its own environment."""
+    keys = tmp_path / "keys"
+    server = RawServer(always(answer()), tls_context())
+    async with server.running():
+        monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+        assert await send(server, ca_file=DATA / "localhost.crt") == Response(200, b"{}")
+    assert not keys.exists() or all(line.startswith("#") for line in keys.read_text().splitlines())
 
 
 async def test_a_certificate_for_another_host() -> None:

@@ -29,6 +29,7 @@ from yarl import URL
 from bulkdel.core.decision import NoResponse, Request, Response, Setup, fault_of
 from bulkdel.core.retry import http_date_s
 from bulkdel.errors import UsageError
+from bulkdel.tls import trust
 
 # Node's servers close an idle connection after 5 s. A request that crosses such a close is lost, so ours are closed
 # before that.
@@ -134,19 +135,6 @@ def _check_proxy(proxy: str) -> str:
     if not usable:
         raise UsageError("--proxy is not an http:// URL: give one like http://proxy.example.com:3128")
     return proxy
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    """The system's trust store and `ca_file`. There is no way to switch the checks off."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            reason = error.strerror if not isinstance(error, ssl.SSLError) else "no PEM certificate in it"
-            raise UsageError(f"--ca-file {ca_file}: {reason}") from error
-    return context
 
 
 class _UnaskedResponse(aiohttp.ClientConnectionError):
@@ -291,7 +279,7 @@ class HttpTransport:
         self._host = check_host(options.host)
         self._proxy = None if options.proxy is None else _check_proxy(options.proxy)
         # Loading the system's trust store takes 20 ms, and plain HTTP does not need it.
-        self._tls = _tls(options.ca_file) if self._host.startswith("https:") or options.ca_file else True
+        self._tls = trust(options.ca_file) if self._host.startswith("https:") or options.ca_file else True
         self._now = now
         self._may_send = may_send
         self._connector: _Connector

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bulkdel.engine.threads import in_thread
 from bulkdel.live.watches import SLOW_S
+from bulkdel.tls import trust
 
 HTTP_OK = 200
 
@@ -48,12 +48,9 @@ class _Names(AbstractResolver):
 @contextlib.asynccontextmanager
 async def asking(url: str, ca_file: Path | None) -> AsyncIterator[Callable[[], Coroutine[Any, Any, bool]]]:
     """Open the session. Gives a function that asks once and returns whether the answer was 200, within SLOW_S."""
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=SLOW_S),
-        connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=True, resolver=_Names()),
+        connector=aiohttp.TCPConnector(ssl=trust(ca_file), limit=1, force_close=True, resolver=_Names()),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

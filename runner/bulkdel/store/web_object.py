@@ -20,6 +20,7 @@ from yarl import URL
 from bulkdel.core.address import Address
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.store.far_object import Broken, Changed, Opened, Reach, Version
+from bulkdel.tls import trust
 
 CONNECT_S = 10.0
 
@@ -37,13 +38,7 @@ class WebObject:
         self._proxy = None if address.scheme == "http" else reach.proxy  # the loopback of the proxy is another machine
         if self._proxy is not None and not (self._proxy.startswith("http://") and URL(self._proxy).host):
             raise UsageError("--proxy is not an http:// URL: give one like http://proxy.example.com:3128")
-        self._tls = ssl.create_default_context()
-        if reach.ca_file is not None:
-            try:
-                self._tls.load_verify_locations(cafile=reach.ca_file)
-            except OSError as error:  # ssl.SSLError is one
-                reason = error.strerror if not isinstance(error, ssl.SSLError) else "no PEM certificate in it"
-                raise UsageError(f"--ca-file {reach.ca_file}: {reason}") from error
+        self._tls = trust(reach.ca_file)
 
     @asynccontextmanager
     async def open(self, start: int, version: Version | None) -> AsyncIterator[Opened]:
