@@ -22,7 +22,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest and the newest Python that are tested. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed traced untraced test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
+.PHONY: demo quick test timed traced traced-unit traced-others untraced test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
 	check messages mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
 	bench-tables lock clean
 
@@ -37,8 +37,8 @@ quick: check
 # The tests that measure time leave the processors idle, so the linters run beside them. Then everything else runs at once.
 test: $(STAMP)
 	$(MAKE) --jobs=2 check timed
-	$(MAKE) --jobs=2 traced untraced
-	$(BIN)/python -m tests.skipped .reports/traced.xml .reports/untraced.xml .reports/timed.xml
+	$(MAKE) --jobs=3 traced untraced
+	$(BIN)/python -m tests.skipped .reports/traced-unit.xml .reports/traced-others.xml .reports/untraced.xml .reports/timed.xml
 
 # Every file with a test that is marked as `alone`: to look for them in all files would take as long as they do.
 TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2e/test_page e2e/test_shards integration/test_rate_limiter))
@@ -46,14 +46,23 @@ TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2
 timed: $(STAMP)
 	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(TIMED) $(REPORT)/timed.xml
 
-# Coverage: at least 90 % of the program, and every line and branch of the core.
+# Coverage: at least 90 % of the program, and every line and branch of the core. To hand each of 5,000 short tests to a
+# worker would cost a third of their time, so pytest runs twice, each time in one process.
+TRACED := $(BIN)/coverage run -m pytest -m 'not untraced and not alone and not soak'
+
 traced: $(STAMP)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not untraced and not alone and not soak' $(REPORT)/traced.xml
+	$(MAKE) traced-unit traced-others
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
+
+traced-unit: $(STAMP)
+	$(TRACED) tests/unit $(REPORT)/traced-unit.xml
+
+traced-others: $(STAMP)
+	$(TRACED) tests/integration tests/e2e $(REPORT)/traced-others.xml
 
 # Of unit/, only the files with a test that is marked as `untraced`: to collect the others would take as long.
 UNTRACED := $(addprefix tests/,campaigns e2e integration simulation $(addprefix unit/test_,$(addsuffix .py, \

@@ -140,7 +140,7 @@ def a_token_lives_for_3_s(folder: Path) -> None:
 @tried_again
 def the_rate_across_restarts(folder: Path) -> None:
     """Killed and started again at once, six times: no session bursts on top of the last second of the one before."""
-    rate = 4
+    rate = 6
     ids = user_ids(60)
     with case(folder, ids, options=("--rate", rate, "--chunk-size", 5)) as it:
         ledger = it.served.ledger

@@ -183,7 +183,9 @@ def test_every_target_of_make_exists() -> None:
         assert set(named) <= targets, page.name
 
 
-@pytest.mark.parametrize(("target", "mark"), [("timed", "alone"), ("untraced", "untraced")])
+@pytest.mark.parametrize(
+    ("target", "mark"), [("timed", "alone"), ("untraced", "untraced"), ("traced-others", "traced")]
+)
 def test_every_marked_test_is_run_by_make(target: str, mark: str) -> None:
     """The targets name folders and files, because to look for marked tests in all of them takes long."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
