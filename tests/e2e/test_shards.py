@@ -275,6 +275,23 @@ def freeze_and_kill(folder: Path) -> None:
 
 
 @pytest.mark.soak
+def test_a_frozen_shard_sends_nothing_again_that_was_answered_meanwhile(tmp_path: Path) -> None:
+    """It is frozen for longer than its requests may take, and their answers have come when it wakes."""
+    ids = user_ids(900, seed=12)
+    with sharded(tmp_path, ids, "--rate", 20, "--chunk-size", 10, "--timeout-s", 2, latency_s=0.6) as it:
+        process = it.start()
+        wait_until(lambda: len(processes_of_shards(process.pid)) == 3 and it.served.pool.deleted > 100, process)
+        frozen = processes_of_shards(process.pid)[0]
+        os.kill(frozen, signal.SIGSTOP)
+        time.sleep(6)
+        os.kill(frozen, signal.SIGCONT)
+        ran = finish(process)
+        assert (ran.code, set(it.effects(ids))) == (0, {1}), ran
+        sent = sum(size * count for size, count in it.served.ledger.chunk_sizes.items())
+        assert sent == len(ids), "each id was sent once"
+
+
+@pytest.mark.soak
 def test_the_tail_of_a_run_that_was_killed_does_not_crawl(tmp_path: Path) -> None:
     """Each process has one request in flight. tests/integration/test_rate_keeper.py has the same in simulated time."""
     steady(tail, tmp_path)
