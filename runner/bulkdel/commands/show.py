@@ -39,11 +39,14 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     """Yield the lines: first what, how many, where, by whom and until when; then everything else; then the command."""
     values = plan.values
     old = age_fault(values, now)
-    yield f"# {_plain(values['job'])}: {counted(plan.ids, 'id')} in pool {_plain(values['pool'])}"
+    number = counted(plan.ids, "id")
+    if (going_on := values.get("going_on")) is not None:
+        number = f"{going_on['remaining']:,} remaining of {number}"
+    yield f"# {_plain(values['job'])}: {number} in pool {_plain(values['pool'])}"
     yield ""
     yield from _facts(
         ("what", _plain(str(values.get("summary", "")))),
-        ("how many", f"{counted(plan.ids, 'id')} of {_rows(values['numbers'])}"),
+        ("how many", f"{number} of {_rows(values['numbers'])}"),
         ("where", f"pool {_code(values['pool'])} on {_code(values['host'])}{_protected(values)}"),
         ("planned by", f"{_plain(user_words(values['planned_by']))}, at {values['planned_at']}"),
         ("run by", "another user only" if values[OTHER_USER] else "any user"),
