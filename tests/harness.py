@@ -113,6 +113,8 @@ def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> 
     words, whole, popen = [str(each) for each in args], environment(env), {**forked.PIPED, **popen}
     if tuple(COMMAND) == PROGRAM and forked.usable(whole, popen):
         return cast("subprocess.Popen[bytes]", forked.Forked(words, whole, popen))
+    if "preexec_fn" in popen:  # with a limit on files, Python would cut the modules that it compiles
+        whole["PYTHONDONTWRITEBYTECODE"] = "1"
     return subprocess.Popen([*COMMAND, *words], env=whole, **popen)
 
 

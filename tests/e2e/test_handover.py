@@ -357,7 +357,9 @@ def test_a_full_disk_leaves_no_archive_and_no_folder_and_the_run_where_it_was(tm
         names = set(bytes_in(tmp_path))
 
         def limited(*words: object) -> subprocess.CompletedProcess[bytes]:
-            line = f'ulimit -f 40; exec {sys.executable} -m bulkdel "$@"'  # blocks of 512 bytes
+            line = (
+                f'ulimit -f 40; PYTHONDONTWRITEBYTECODE=1 exec {sys.executable} -m bulkdel "$@"'  # blocks of 512 bytes
+            )
             given = ["sh", "-c", line, "sh", *map(str, words)]
             return subprocess.run(given, capture_output=True, env=environment({}), check=False, timeout=WAIT_MAX_S)
 

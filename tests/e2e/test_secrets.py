@@ -610,6 +610,7 @@ SMALL_FILES = """
 import os, resource, sys
 length = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (length, length))
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 os.execv(sys.argv[2], sys.argv[2:])
 """
 

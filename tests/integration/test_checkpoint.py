@@ -532,7 +532,7 @@ def assert_latched(process: subprocess.Popen[str], path: Path, words: str) -> No
 
 @pytest.mark.parametrize("blocks", [4, 9, 40])
 def test_a_file_size_limit_latches_and_the_log_resumes(path: Path, blocks: int) -> None:
-    limited = ("bash", "-c", f'ulimit -f {blocks} && exec "$@"', "bash")
+    limited = ("bash", "-c", f'ulimit -f {blocks} && PYTHONDONTWRITEBYTECODE=1 exec "$@"', "bash")
     with child("fill", str(path), before=limited) as process:
         assert_latched(process, path, "File too large")
     assert list(path.parent.glob("*.torn-*")) != []  # the limit cut a line in two

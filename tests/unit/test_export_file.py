@@ -177,6 +177,7 @@ def test_a_copy_that_cannot_be_written(tmp_path: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
+sys.dont_write_bytecode = True
 sys.path[:0] = sys.argv[2:]
 from bulkdel.errors import BulkdelError
 from bulkdel.export import open_export
