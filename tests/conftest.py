@@ -9,6 +9,7 @@ action, also under `nohup make test &`: the commands that the tests start would 
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -25,6 +26,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("tests", deadline=None, max_examples=examples(100))
 settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_tests() -> None:
+    """A run in the process of a test writes nothing into the developer's home either."""
+    from tests.harness import state_home
+
+    os.environ["XDG_STATE_HOME"] = state_home()
+
 
 UNTRACED = {Path(__file__).with_name(name) for name in ("campaigns", "e2e", "simulation")}
 
