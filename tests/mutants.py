@@ -120,6 +120,13 @@ MUTANTS = (
         "e2e/test_approval.py::test_a_file_is_read_only_if_the_plan_has_it",
     ),
     Mutant(
+        "a restore asks the store that only the log names",
+        "runner/bulkdel/commands/restore.py",
+        "    named = {arguments.log: [] if own else _in_stores(progress)}\n",
+        "    named = {arguments.log: [] if not own else _in_stores(progress)}\n",
+        "e2e/test_restore.py::test_no_store_is_asked_that_only_a_log_names",
+    ),
+    Mutant(
         "a log that names this user and this machine confirms a run",
         "runner/bulkdel/safety/confirmation.py",
         "    elif not plan.is_own_log:\n",
