@@ -13,6 +13,7 @@ that all stay.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from pathlib import Path
 
@@ -31,6 +32,15 @@ gc.disable()
 
 settings.register_profile("tests", deadline=None, max_examples=examples(100))
 settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_tests() -> None:
+    """A run in the process of a test writes nothing into the developer's home either."""
+    from tests.harness import state_home
+
+    os.environ["XDG_STATE_HOME"] = state_home()
+
 
 UNTRACED = {Path(__file__).with_name(name) for name in ("campaigns", "e2e", "simulation")}
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -85,7 +86,17 @@ class Ran:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The test's environment with nothing of the user's settings, and `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
-    return {**kept, **(KEYS if extra is None else extra)}
+    return {**kept, "XDG_STATE_HOME": state_home(), **(KEYS if extra is None else extra)}
+
+
+@cache
+def _state_home() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="bulkdel-state-")
+
+
+def state_home() -> str:
+    """Where the commands of this process keep the key of this user: not in the developer's home."""
+    return _state_home().name
 
 
 def bulkdel(

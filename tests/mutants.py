@@ -120,6 +120,20 @@ MUTANTS = (
         "e2e/test_approval.py::test_a_file_is_read_only_if_the_plan_has_it",
     ),
     Mutant(
+        "a restore asks the store that only the log names",
+        "runner/bulkdel/commands/restore.py",
+        "    named = {arguments.log: [] if own else _in_stores(progress)}\n",
+        "    named = {arguments.log: [] if not own else _in_stores(progress)}\n",
+        "e2e/test_restore.py::test_no_store_is_asked_that_only_a_log_names",
+    ),
+    Mutant(
+        "a log that names this user and this machine confirms a run",
+        "runner/bulkdel/safety/confirmation.py",
+        "    elif not plan.is_own_log:\n",
+        "    elif plan.own_key is None:\n",
+        "e2e/test_own_log.py::test_a_forged_log_is_refused",
+    ),
+    Mutant(
         "a process of a run imports modules from the folder of the export",
         "runner/bulkdel/fleet/local.py",
         'PROGRAM = (sys.executable, "-P", "-m", "bulkdel")',
@@ -3468,14 +3482,14 @@ MUTANTS = (
         "runner/bulkdel/engine/control.py",
         "        if since is None or not id_type.reusable or self._plan.arguments.settings.sandbox:\n",
         "        if since is None or id_type.reusable or self._plan.arguments.settings.sandbox:\n",
-        "e2e/test_long_pause.py::test_after_a_day_the_rest_is_confirmed_by_number_and_pool_and_then_holds_for_a_day",
+        "e2e/test_long_pause.py::test_after_a_day_the_rest_is_confirmed_by_number_and_pool_for_the_session",
     ),
     Mutant(
         "a long pause ends with any number",
         "runner/bulkdel/engine/control.py",
         "            if wish.confirmed != (wanted.ids, wanted.pool, wanted.host):\n",
         "            if wish.confirmed[1:] != (wanted.pool, wanted.host):\n",
-        "e2e/test_long_pause.py::test_after_a_day_the_rest_is_confirmed_by_number_and_pool_and_then_holds_for_a_day",
+        "e2e/test_long_pause.py::test_after_a_day_the_rest_is_confirmed_by_number_and_pool_for_the_session",
     ),
     Mutant(
         "a pause file whose folder cannot be read has gone",

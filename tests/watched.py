@@ -187,7 +187,8 @@ class _Hook:
         if not isinstance(path, str | bytes | os.PathLike):
             return False  # a descriptor
         real = os.path.realpath(os.fsdecode(path))
-        allowed = (self._within,) if writes else (self._within, *self._named, *OF_PYTHON)
+        own = (self._within, os.path.realpath(os.environ["XDG_STATE_HOME"]))  # with the key of this user
+        allowed = own if writes else (*own, *self._named, *OF_PYTHON)
         if real == os.devnull or any(real == place or real.startswith(f"{place}{os.sep}") for place in allowed):
             return False
         self.beyond.append(Event(name, real, writes))

@@ -21,6 +21,9 @@ ENV_PREFIX = "BULKDEL_"
 ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
 """Options with which only ids are sent that a look-up has found."""
 
+BACKUPS = "--from-backup"
+"""Where the backups of a run are. A store among them is typed."""
+
 GOING_ON = frozenset({"run", "plan", "restore"})
 """The commands that go on with a run."""
 
@@ -231,11 +234,13 @@ def line_of_log(words: object, log: Path, of_job: Collection[str]) -> tuple[Comm
         raise ValueError("no command that goes on")
     allowed = {*map(option_of, FROM_LOG), *of_job}
     stored = address_of(str(log)) is not None
+    typed = {*map(option_of, COMPARED)}
+    if any(map(address_of, line.options.get(BACKUPS, ()))):
+        allowed, typed = allowed - {BACKUPS}, typed | {BACKUPS}
     left_out = [each for each in line.options if each not in allowed or (each == "--store" and not stored)]
     kept = replace(line.without(*left_out), variables={})
     if "--store" in kept.options:
         kept = kept.plus("--store", log)
-    typed = {*map(option_of, COMPARED)}
     named = [shlex.join([each, *line.options[each]]) if each in typed else each for each in left_out]
     return kept, without_words(*line.variables, *named)
 

@@ -36,6 +36,7 @@ from bulkdel.errors import Drained, NotAcceptable, UsageError
 from bulkdel.export.spool import spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
+from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
@@ -464,6 +465,8 @@ class Run:
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
+            if not plan.arguments.settings.sandbox:
+                self._log.key = await around.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
             self._begun.set()
             if self._before_sending is not None:
                 await around.in_thread(self._before_sending, lambda: None)

@@ -125,6 +125,10 @@ def path_or_store(_type: object, tokens: Sequence[Token]) -> Path:
     return log_path(tokens[0].value)
 
 
+PathOrStore = Annotated[Path, Parameter(converter=path_or_store)]
+"""An item of a list."""
+
+
 def duration(_type: object, tokens: Sequence[Token]) -> float:
     """Read a duration as seconds."""
     return seconds_of(tokens[0].value)
@@ -597,8 +601,9 @@ class RestoreSettings(SendingSettings):
     export: Annotated[str | None, Parameter(group=UNDOING)] = None
     """Where the export of the run is now, if it has moved."""
 
-    from_backup: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
-    """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. Repeatable."""
+    from_backup: Annotated[list[PathOrStore] | None, Parameter(group=UNDOING, negative="")] = None
+    """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. A backup in a store
+    is always named. Repeatable."""
 
     records_of: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
     """The checkpoint of an earlier run on the same accounts, such as the disabling before the deletion. The records of

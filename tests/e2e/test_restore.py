@@ -25,6 +25,7 @@ from bulkdel_jobs.sandbox.users import BULKY, ids_of
 from tests.full_users import differences, full_user, full_users
 from tests.harness import (
     DELETIONS,
+    KEYS,
     POOL,
     Ran,
     bulkdel,
@@ -36,6 +37,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.objectserver import ObjectServer, object_server
 
 NONE = ("--passwords", "none", "--rate", 0)
 IDENTITY = "{:024x}"
@@ -606,3 +608,50 @@ def typed(ran: Ran, ids: int, host: str) -> None:
     assert ("--host" in second, f"The run was against {host}, " in ran.err) == (False, True), ran
     done = bulkdel(*second, "--host", host, "--confirm", ids, "--pool", POOL)
     assert done.code == 0, done
+
+
+def test_no_store_is_asked_that_only_a_log_names(tmp_path: Path) -> None:
+    """Before the address is typed neither the store nor the API hears of it. The run itself has it from the person."""
+    with object_server() as store, undo(tmp_path, user_ids(10)) as it:
+        env, backup = {**KEYS, **store.environ}, "s3://runs/users.jsonl.gz"
+        ran = bulkdel(*it.deletion("--backup", backup, backup=False), env=env)
+        assert (ran.code, len(it.served.pool)) == (0, 0), ran
+        printed = next(line for line in ran.err.splitlines() if line.startswith("  bulkdel restore"))
+        assert f"--from-backup {backup} --plan" in printed
+        words = ("restore", it.log, "--host", it.served.url, *NONE)
+        with unheard(store, it):
+            for more in (("--plan",), ("--confirm", 10, "--pool", POOL)):
+                refused = bulkdel(*words, *more, env=env)
+                assert (refused.code, f"in a store: {backup}. " in refused.err) == (2, True), refused
+                line = refused.err.splitlines()[-1]
+                assert (line.startswith("  bulkdel restore"), "s3://" in line) == (True, False), line
+        before = len(store.asked)
+        planned = bulkdel(*shlex.split(printed)[1:], env=env)
+        assert (planned.code, len(store.asked) > before) == (0, True), planned
+        back = bulkdel(*words, "--confirm", 10, "--pool", POOL, "--from-backup", backup, "--json", env=env)
+        assert back.counts() == {"done": 10}, back
+
+
+def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: Path) -> None:
+    with object_server() as store, undo(tmp_path, user_ids(10)) as it:
+        env, backup, first = {**KEYS, **store.environ}, "s3://runs/disabled.jsonl.gz", tmp_path / "first"
+        words = ("disable-users", it.export, "--host", it.served.url, "--rate", 0, "--confirm", 10, "--pool", POOL)
+        disabled = bulkdel("run", *words, "--backup", backup, "--checkpoint", first, env=env)
+        assert disabled.code == 0, disabled
+        it.delete()
+        with unheard(store, it):
+            refused = it.plan("--records-of", first, env=env)
+            assert (refused.code, f"{first}: names 1 backup in a store: {backup}. " in refused.err) == (2, True), (
+                refused
+            )
+        before = len(store.asked)
+        typed = it.plan("--records-of", first, "--from-backup", backup, env=env)
+        assert (typed.code, len(store.asked) > before) == (0, True), typed
+
+
+@contextmanager
+def unheard(store: ObjectServer, it: Undo) -> Iterator[None]:
+    """Neither the store nor the API is asked for anything."""
+    before = len(store.asked), len(it.served.ledger.arrivals)
+    yield
+    assert (len(store.asked), len(it.served.ledger.arrivals)) == before

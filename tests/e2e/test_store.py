@@ -322,6 +322,9 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
             "--store",
             f"{url}.back",
         ]
+        unnamed = bulkdel(*words, cwd=tmp_path)
+        assert (unnamed.code, len(pool), f"in a store: {backup}. " in unnamed.err) == (2, 0, True), unnamed.err
+        words += ["--from-backup", backup]
         back = bulkdel(*words, cwd=tmp_path)
         assert back.code == 0, back.err
         lost = [each for each in differences(before, pool) if each.field not in {"groups", "roles"}]
@@ -333,8 +336,11 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert f"left    {backup}, the backup of the records: it is in a store" in forgotten.out, forgotten
         assert f"missing {backup}" not in forgotten.out
         objects[1].rename(tmp_path / "away")
-        refused = bulkdel("restore", url, "--host", it.served.url, *NONE, "--plan", cwd=tmp_path / "store")
-        assert (refused.code, "are not those that the run wrote" in refused.err) == (3, True), refused.err
+        named = ("--from-backup", backup, "--plan")
+        refused = bulkdel("restore", url, "--host", it.served.url, *NONE, *named, cwd=tmp_path / "store")
+        assert (refused.code, "its first bytes are others. Nothing was created" in refused.err) == (3, True), (
+            refused.err
+        )
 
 
 def test_the_archive_of_each_stop(tmp_path: Path) -> None:
@@ -399,8 +405,8 @@ def test_commands_that_read_fetch_the_copy_of_a_pipe(tmp_path: Path) -> None:
     there.mkdir()
     with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24]) as it:
         words = [str(word) if word != it.export else "-" for word in it.args]
-        backup = ("--backup", f"file://{tmp_path}/users.jsonl.gz")
-        ran = bulkdel(*words, "--store", url, *backup, input=it.export.read_bytes(), cwd=here)
+        backup = f"file://{tmp_path}/users.jsonl.gz"
+        ran = bulkdel(*words, "--store", url, "--backup", backup, input=it.export.read_bytes(), cwd=here)
         assert ran.code == 0, ran.err
         results = bulkdel("results", url, cwd=there)
         assert results.code == 0, results.err
@@ -413,7 +419,8 @@ def test_commands_that_read_fetch_the_copy_of_a_pipe(tmp_path: Path) -> None:
         assert (forgotten.code, forgotten.err) == (1, "There is nothing to remove.\n")
         assert f"left    {url}/input, the copy of the pipe: it is in a store" in forgotten.out
         assert [path.name for path in there.iterdir()] == ["report.json"]
-        restored = bulkdel("restore", url, "--host", it.served.url, "--passwords", "none", "--plan", cwd=there)
+        where = ("--host", it.served.url, "--from-backup", backup)
+        restored = bulkdel("restore", url, *where, "--passwords", "none", "--plan", cwd=there)
         assert "100 rows of" in restored.out, restored.err
         packed = bulkdel("pack", url, "--out", "run.tar.gz", cwd=there)
         assert packed.code == 0, packed.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations, product
 from pathlib import Path
@@ -37,12 +37,14 @@ from bulkdel.core.log_entries import (
     Unreadable,
     stamp,
 )
+from bulkdel.core.mac import with_mac
 from bulkdel.core.option_origin import FROM_BATCH
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_file import read_batch
 from bulkdel.settings import Settings
 
+KEY = bytes(range(32))
 NOW = datetime(2026, 1, 31, 6, tzinfo=UTC).timestamp()
 VALUES: Mapping[str, Any] = {
     "job": "delete-users",
@@ -94,11 +96,12 @@ def test_the_digest_covers_every_value_and_no_order() -> None:
 def confirmed(at: float = NOW, **runs: str) -> BatchConfirmed:
     """A confirmation of these runs, each with its digest."""
     named = {name: {**VALUES, "digest": digest, "spec": f"spec of {name}"} for name, digest in runs.items()}
-    return BatchConfirmed(stamp(at), 5, "whole", "typed", "me", named)
+    return with_mac(BatchConfirmed(stamp(at), 5, "whole", "typed", "me", named), KEY)
 
 
 def state_of(*entries: Any) -> BatchState:
     state = BatchState(BatchHeader("t", stamp(NOW), "night.toml"))
+    state.own_key = KEY
     for entry in entries:
         state.apply(entry)
     return state
@@ -127,21 +130,43 @@ def test_what_has_to_be_confirmed() -> None:
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
 
 
+def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
+    """That of another log says the same of the runs: what counts is the plan, and who has confirmed it."""
+    real, runs = confirmed(a="d"), [run("a")]
+    runs_of_real = {"a": {**real.runs["a"], "digest": "other"}}
+    for forged in (
+        replace(real, mac=None),
+        with_mac(real, bytes(32)),
+        replace(real, at=stamp(NOW + 1)),
+        replace(real, runs={"a": {**real.runs["a"], "more": 1}}),
+    ):
+        state = state_of(forged)
+        assert state.due(runs, NOW) == {"a": Due.OTHERS}, forged
+        state.apply(real)
+        assert state.due(runs, NOW) == {}
+        state.own_key = None
+        assert state.due(runs, NOW) == {"a": Due.OTHERS}, "without a key nothing is proven"
+    assert state_of(replace(real, runs=runs_of_real)).due(runs, NOW) == {"a": Due.CHANGED}
+
+
 def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
     listed = {name: {"digest": "d", "ids": 5} for name in "abg"}
+    whole = digest_of_all([("a", "d"), ("b", "d"), ("g", "d")])
     state = state_of(
-        BatchPlanned(stamp(NOW), 15, "list", listed),
+        BatchPlanned(stamp(NOW), 15, whole, listed),
+        BatchPlanned(stamp(NOW), 15, "forged", listed),
         confirmed(g="before"),
         BatchRunEnded("T", "g", 4, {"rows": 6, "status": "halted"}),
     )
     runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", checkpoint_exists=False)]
     due = state.due(runs, NOW)
     assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
-    assert state.covered((15, "list"), runs, due, NOW + 86_400) == {"a"}
-    assert state.covered((15, "list"), runs, due, NOW + 86_401) == frozenset(), "after a day"
-    assert state.covered((14, "list"), runs, due, NOW) == frozenset(), "another number"
+    assert state.covered((15, whole), runs, due, NOW + 86_400) == {"a"}
+    assert state.covered((15, whole), runs, due, NOW + 86_401) == frozenset(), "after a day"
+    assert state.covered((14, whole), runs, due, NOW) == frozenset(), "another number"
+    assert state.covered((15, "forged"), runs, due, NOW) == frozenset(), "it is not the digest of these runs"
     state.apply(confirmed(a="d"))
-    assert state.covered((15, "list"), runs, state.due(runs, NOW), NOW) == frozenset(), "it is confirmed already"
+    assert state.covered((15, whole), runs, state.due(runs, NOW), NOW) == frozenset(), "it is confirmed already"
 
 
 def test_a_run_is_complete_until_the_file_describes_another() -> None:

@@ -103,6 +103,17 @@ def test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line(
     assert not [line for line in out.splitlines() if line.startswith("  sh -c")]
 
 
+def test_a_printed_restore_names_no_store_that_only_the_log_names() -> None:
+    words = ["bulkdel", "restore", "log", "--passwords", "none"]
+    for more, left_out in (
+        (["--from-backup", "b.gz"], ""),
+        (["--from-backup", "b.gz", "--from-backup", "s3://evil/b"], "x"),
+    ):
+        line, said = line_of_log([*words, *more], Path("log"), options_of_run("delete-users"))
+        assert str(line) == " ".join([*words, *more] if not left_out else words)
+        assert said.endswith("Add what is meant: --from-backup b.gz s3://evil/b") is bool(left_out), said
+
+
 def test_a_command_with_a_job_of_its_own_keeps_its_options() -> None:
     words = ["bulkdel", "run", "kick-users", "x", "--app", "a1", "--store", "s3://b/other"]
     line, left_out = line_of_log(words, store_path("s3://b/x"), options_of_run("kick-users"))

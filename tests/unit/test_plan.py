@@ -20,6 +20,7 @@ from bulkdel.command_line import CommandLine, is_option
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Header, Outcome, Session
+from bulkdel.core.mac import with_mac
 from bulkdel.core.summary import count_lines
 from bulkdel.job import Account, load_job
 from bulkdel.person import Person, this_person
@@ -32,6 +33,7 @@ from bulkdel.settings import Settings
 AT = "2026-01-01T00:00:00.000Z"
 AT_EPOCH = 1_767_225_600.0
 HOUR = 3600.0
+KEY = bytes(range(32))
 
 IDS = [f"{i:024x}" for i in range(120)]
 EMAILS = [f"u{i}@x.example" for i in range(3)]
@@ -57,6 +59,7 @@ def planned(
     arguments = RunArguments(load_job("delete-users"), str(export), Settings(**options), {}, {})
     now, rng = datetime.fromtimestamp(AT_EPOCH, UTC), Random(0)
     plan = prepare(arguments, find_target(arguments), None, stack, ReadingProgress(), now=now, rng=rng)
+    plan = replace(plan, own_key=KEY)
     return plan if server is None else replace(plan, server=server)
 
 
@@ -209,13 +212,19 @@ def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
 def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool = False) -> Checkpoint:
     """A checkpoint with one session in it, or none yet."""
     counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
+    folder.mkdir(exist_ok=True)
     checkpoint = Checkpoint.create(
         folder / "log", Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"})
     )
     stack.callback(checkpoint.close)
     if started:
-        checkpoint.progress.apply(Session("start", AT, "", {"limit": limit, **asdict(this_person())}))
+        checkpoint.progress.apply(begun(limit=limit, **asdict(this_person())))
     return checkpoint
+
+
+def begun(**facts: Any) -> Session:
+    """The start of a session that the user of KEY has written."""
+    return with_mac(Session("start", AT, "", facts), KEY)
 
 
 Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
@@ -277,7 +286,7 @@ def test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server(
     """No clock of another machine is compared with ours."""
     log = logged(stack, tmp_path, None, started=True).progress
     confirmed = {"ids": 3, "ahead_s": ahead_s[0]}
-    log.apply(Session("start", AT, "", {"confirmed": confirmed, **asdict(this_person())}))
+    log.apply(begun(confirmed=confirmed, **asdict(this_person())))
     server = SampleCheck("p", moment=Instant(AT, ahead_s[1]))
     plan = planned(stack, tmp_path, EMAILS, id_type="email", store=f"file://{tmp_path}/store", server=server)
     said = confirmation_due(replace(plan, progress=log), AT_EPOCH + now_h * HOUR)
@@ -298,8 +307,32 @@ def test_another_user_or_machine_confirms_for_itself(
     stack: ExitStack, tmp_path: Path, user: str | None, machine: str | None, due: str | None
 ) -> None:
     log = logged(stack, tmp_path, None, started=True).progress
-    log.apply(Session("start", AT, "", {"user": user, "machine": machine}))
+    log.apply(begun(user=user, machine=machine))
     plan = replace(planned(stack, tmp_path), progress=log, person=Person("anna", "m1"))
     assert confirmation_due(plan, AT_EPOCH) == due
-    log.apply(Session("start", AT, "", {"user": "anna", "machine": "m1"}))
+    log.apply(begun(user="anna", machine="m1"))
     assert confirmation_due(plan, AT_EPOCH) is None, "once, and not in each session"
+
+
+def test_a_log_that_only_says_whose_it_is_is_confirmed(stack: ExitStack, tmp_path: Path) -> None:
+    """The name of the user and of the machine is a word of the log; the MAC is the proof."""
+    here: dict[str, Any] = asdict(this_person())
+    real = begun(limit=5, **here)
+    forged = {
+        "without a MAC": Session("start", AT, "", {"limit": 5, **here}),
+        "with that of another key": with_mac(Session("start", AT, "", {"limit": 5, **here}), bytes(32)),
+        "with that of another session": replace(real, at="2026-01-02T00:00:00.000Z"),
+        "with that of another log": replace(real, log_sha256="a" * 64),
+        "with another limit": replace(real, facts={**real.facts, "limit": None}),
+        "with a number": Session("start", AT, "", {"limit": 5, "mac": 5, **here}),
+        "with a text": Session("start", AT, "", {"limit": 5, "mac": "\N{SNOWMAN}", **here}),
+    }
+    for name, start in forged.items():
+        log = logged(stack, tmp_path / name, None).progress
+        log.apply(start)
+        plan = replace(planned(stack, tmp_path, limit=5), progress=log)
+        due = confirmation_due(plan, AT_EPOCH)
+        assert due == "the log has no confirmation that this user has written on this machine", name
+        log.apply(real)
+        assert confirmation_due(plan, AT_EPOCH) is None, name
+        assert confirmation_due(replace(plan, own_key=None), AT_EPOCH) == due, "without a key nothing is proven"

@@ -24,6 +24,7 @@ from bulkdel.checkpoint.opening import OpenLog, create_log, resume_log
 from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
 from bulkdel.checkpoint.store_log import Fenced, Overtaken
 from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, Skipped, VerifyHeader, to_json
+from bulkdel.core.mac import with_mac
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
@@ -31,8 +32,8 @@ from bulkdel.errors import FileFailed, NotAcceptable
 COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
 
-ENTRY_EXTRA = 65
-"""A comma, and the SHA-256 that is filled into a session entry."""
+ENTRY_EXTRA = 138
+"""A comma, and the SHA-256 and the MAC that are filled into a session entry."""
 
 ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 """Bytes of the longest entry. Even in a line that is almost full it fits LINE_MAX, with the frame of the line."""
@@ -52,6 +53,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
 
     progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
     failure, lost: see `GroupCommit`; the items are entries, each with its bytes.
+    key: by which the start of a session gets its MAC; None for none.
     """
 
     def __init__(self, file: OpenLog, progress: F, how: How) -> None:
@@ -60,6 +62,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         super().__init__(COMMIT_BYTES, thread, progress.apply)
         self._file = file
         self._closed = False
+        self.key: bytes | None = None
         self.progress = progress
         self.path = file.path
         self.recovered = file.recovered
@@ -187,6 +190,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         for entry, part in items:
             if isinstance(entry, Session):
                 entry = replace(entry, log_sha256=self._file.sha.hexdigest())  # noqa: PLW2901 - the entry as it is written
+                entry = with_mac(entry, self.key if entry.event == "start" else None)  # noqa: PLW2901
                 part = _encode(entry)  # noqa: PLW2901
             entries.append(entry)
             parts.append(part)

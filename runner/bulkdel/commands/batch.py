@@ -38,6 +38,7 @@ from bulkdel.core.batch import (
     twins,
 )
 from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunEnded, Session, stamp
+from bulkdel.core.mac import with_mac
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
@@ -59,6 +60,7 @@ from bulkdel.live.control_socket import serving_socket
 from bulkdel.live.socket_path import id_of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
 from bulkdel.output import summary as say_summary
+from bulkdel.own_key import make_key, read_key
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How, words_to_confirm
 from bulkdel.times import is_time_of_day, until_of
 
@@ -138,6 +140,7 @@ def plan(arguments: BatchArguments) -> int:
     batch = arguments.batch("plan")
     _until(batch)  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
+    state.own_key = read_key(arguments.environ)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
         children = Children(engine)
 
@@ -264,6 +267,7 @@ class Night:
             log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
         try:
             state = log.progress if log is not None else read_state(batch.log, batch.path)
+            state.own_key = read_key(self._arguments.environ)
             self._check_day(state)
             stopped_before = _stopped_in(state)
             # Shares of the keeper before may last, when the batch before was killed.
@@ -379,7 +383,8 @@ class Night:
         }
         user = process_facts(os.getpid())["user"]
         ids, digest = sum(run["ids"] for run in runs.values()), arguments.plan or to_confirm.digest
-        return BatchConfirmed(_now(), ids, digest, how.value, user, runs), left
+        confirmed = BatchConfirmed(_now(), ids, digest, how.value, user, runs)
+        return with_mac(confirmed, make_key(arguments.environ)), left
 
     async def _covered(
         self, planned: Sequence[PlannedRun], state: BatchState, due: Mapping[str, Due], line: CommandLine

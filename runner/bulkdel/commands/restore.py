@@ -42,7 +42,7 @@ from bulkdel.safety.checks import check_not_handed_over, refuse_differences, sam
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
-from bulkdel.store_path import beside
+from bulkdel.store_path import beside, is_store_url
 
 MEMBERSHIPS_STORE = ".memberships"
 """The ending, after --store, of the store with the log of the run that puts the memberships back."""
@@ -153,7 +153,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     if begun is not None:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     if begun is None or not to.exists():
-        derived = _derive(arguments, job, undo, to, signals)
+        derived = _derive(arguments, progress, job, undo, signals)
     pinned = progress.header.pinned
     undoes = Undone(
         log,
@@ -329,13 +329,15 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
     )
 
 
-def _derive(arguments: RestoreArguments, job: Job, undo: Job, to: Path, signals: Signals) -> Derived:
+def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, signals: Signals) -> Derived:
     """Make the derived export."""
     log, settings, step = arguments.log, arguments.settings, "reading the export of the run"
+    to = beside(log, RESTORED)
+    earlier = {path: read_log(path).progress for path in settings.records_of or ()}
     with ExitStack() as stack:
         stack.enter_context(signals.phase(lambda: step))
+        given = _own_backups(arguments, progress, earlier)
         reopened = Reopened.open(log, settings.export, stack)
-        progress = reopened.log_index.progress
         parameters = from_pinned(job, progress.header.parameters, log)
         table = arguments.config.get(job.config_table, {})
         target = job.target(TargetOptions(progress.header.pinned["host"], table, arguments.environ, parameters))
@@ -351,15 +353,9 @@ def _derive(arguments: RestoreArguments, job: Job, undo: Job, to: Path, signals:
             nonlocal step
             step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
 
-        kept = progress.memberships
-        given = [
-            path
-            for path in settings.from_backup or ()
-            if kept is None or not is_backup(path, Saved(kept.size, kept.crc))  # used later
-        ]
         backups = backups_of(progress, given, _say_missing)
         # Of several copies of an account the last one counts.
-        copies = (copies_in(*backup) for backup in (*backups, *_earlier_backups(arguments, progress)))
+        copies = (copies_in(*backup) for backup in (*backups, *_earlier_backups(progress, earlier)))
         index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
         return write_derived(reopened, index, to, written)
 
@@ -375,11 +371,36 @@ def _coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: 
     return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
 
 
-def _earlier_backups(arguments: RestoreArguments, progress: Progress) -> list[tuple[Path, Saved]]:
+def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mapping[Path, Progress]) -> Sequence[Path]:
+    """The files and stores of --from-backup that are backups of this run; empty for those that its log names.
+
+    earlier: the runs of --records-of. No store is asked that only a log names. Raises UsageError for one.
+    """
+    given, kept = arguments.settings.from_backup or (), progress.memberships
+    typed, of_earlier = {*map(str, given)}, {name for other in earlier.values() for name in _in_stores(other)}
+    own = [path for path in given if str(path) not in of_earlier]
+    named = {arguments.log: [] if own else _in_stores(progress)}
+    named |= {path: [name for name in _in_stores(other) if name not in typed] for path, other in earlier.items()}
+    for log, names in named.items():
+        if names:
+            line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
+            raise UsageError(
+                f"{log}: names {counted(len(names), 'backup')} in a store: {shown(', '.join(names))}. Your credentials "
+                "for stores would go there, and only the log names it. Nothing was sent. If that is where you keep it, "
+                f"add --from-backup with it, and with each other backup of this run, to:\n  {line}"
+            )
+    return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
+
+
+def _in_stores(progress: Progress) -> list[str]:
+    """The backups of a run that its log says are in a store."""
+    return [name for name, known in progress.backups if known.size and is_store_url(name)]
+
+
+def _earlier_backups(progress: Progress, earlier: Mapping[Path, Progress]) -> list[tuple[Path, Saved]]:
     """The backups of --records-of. Raises NotAcceptable for a run on another pool, or one without a backup."""
     found: list[tuple[Path, Saved]] = []
-    for path in arguments.settings.records_of or ():
-        other = read_log(path).progress
+    for path, other in earlier.items():
         for name in ("host", "pool"):
             if other.header.pinned[name] != (own := progress.header.pinned[name]):
                 raise NotAcceptable(

@@ -20,6 +20,7 @@ from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.commands.steps import showing
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
+from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.reporter import Reporter
@@ -29,7 +30,7 @@ from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
 from bulkdel.fleet.joining import joined_engine
 from bulkdel.fleet.placing import SHARD
-from bulkdel.fleet.shard import work
+from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
 from bulkdel.http.client import connect_in
@@ -44,6 +45,7 @@ from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
 from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.store_path import in_store
 
 
 def run(arguments: RunArguments) -> int:
@@ -213,6 +215,18 @@ def _can_be_restored(plan: Plan, ended: Summary) -> bool:
     return any(job.name == undo and job.takes_records for job in loadable_jobs())
 
 
+def _own_stores(plan: Plan, progress: Progress) -> list[str]:
+    """The backups of the run, where this command has named all of them and they are in a store: a restore wants each.
+
+    Empty for files, which the log names, and where an earlier session has named another place: the person types it.
+    """
+    backup, shards = plan.arguments.settings.backup, range(1, len(plan.shards) + 2)
+    begun = [name for name, known in progress.backups if known.size]
+    if not in_store(backup) or not {*begun} <= {str(backup), *(str(shard_file(backup, number)) for number in shards)}:
+        return []
+    return begun
+
+
 def _print_end(plan: Plan, ended: Summary) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
@@ -277,7 +291,10 @@ def _print_next_commands(plan: Plan, ended: Summary) -> None:
         _say_left_out(plan.arguments)
     if _can_be_restored(plan, ended):
         undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
-        undo = undo.plus_given(dict(plan.arguments.job.undo_options(None))).plus("--plan")
+        undo = undo.plus_given(dict(plan.arguments.job.undo_options(None)))
+        if stores := _own_stores(plan, ended.progress):
+            undo = undo.plus("--from-backup", *stores)
+        undo = undo.plus("--plan")
         say(
             f"To see what a restore brings back of what was {plan.words.done}, and how to begin it:\n  {undo}",
             "to_restore",

@@ -19,6 +19,7 @@ from bulkdel.core.log_entries import (
     Session,
     Unreadable,
 )
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.plan_digest import digest_of_all
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
 
@@ -146,6 +147,7 @@ class Due(enum.StrEnum):
 
     NEW = "new"
     CHANGED = "changed"
+    OTHERS = "not confirmed by this user on this machine"
     OLD = "confirmed over a day ago"
     GONE = "without the log that it had"
 
@@ -154,6 +156,7 @@ class BatchState:
     """The state that the log of a batch describes. It is the fold of that log.
 
     confirmed: of each run that was confirmed, its values of the latest confirmation, and `at`, when that was.
+    own_key: of this user on this machine. Without it, no run counts as confirmed before.
     given: the numbers of ids and digests that were confirmed. planned: the lists of plans that can be confirmed, by the
     same. ended: of each run that has ended, the latest end.
     start, stop: the latest session entries. under_way: the latest session; None when it has stopped.
@@ -161,8 +164,10 @@ class BatchState:
 
     def __init__(self, header: BatchHeader) -> None:
         self.header = header
+        self.own_key: bytes | None = None
         self.born = True
         self.confirmed: dict[str, Mapping[str, Any]] = {}
+        self._confirmed_by: dict[str, BatchConfirmed] = {}
         self.given: set[tuple[int, str]] = set()
         self.planned: dict[tuple[int, str], BatchPlanned] = {}
         self.ended: dict[str, BatchRunEnded] = {}
@@ -177,6 +182,7 @@ class BatchState:
                 self.given.add((ids, digest))
                 for name, run in runs.items():
                     self.confirmed[name] = {**run, "at": at}
+                    self._confirmed_by[name] = entry
                     self.ended.pop(name, None)  # an end counts for the plan that was confirmed before it
             case BatchPlanned():
                 self.planned[entry.ids, entry.digest] = entry
@@ -209,12 +215,15 @@ class BatchState:
     ) -> frozenset[str]:
         """Which of the runs that are due a list of plans confirms: each that is in it as it is now. now: epoch seconds.
 
-        A list counts for a day. A run whose log is gone is confirmed by a plan that knows it.
+        A list counts for a day, and only if the digest is that of its runs: another person may have written the log. A
+        run whose log is gone is confirmed by a plan that knows it.
 
         given: the number of ids and the digest of the list.
         """
         listed = self.planned.get(given)
         if listed is None or now - datetime.fromisoformat(listed.at).timestamp() > REUSE_AFTER_S:
+            return frozenset()
+        if given[1] != digest_of_all((name, str(run.get("digest"))) for name, run in listed.runs.items()):
             return frozenset()
         return frozenset(
             run.name
@@ -237,6 +246,8 @@ class BatchState:
                 found[run.name] = Due.OLD
             elif self._had_log(run.name) and not run.values["checkpoint_exists"]:
                 found[run.name] = Due.GONE
+            elif not mac_holds(self._confirmed_by[run.name], self.own_key):
+                found[run.name] = Due.OTHERS
         return found
 
 

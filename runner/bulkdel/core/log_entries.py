@@ -316,7 +316,7 @@ class BatchConfirmed:
     """These runs of a batch were confirmed, all at once.
 
     ids: of all of them. digest: of their plans. how: as of a run. user: of the system.
-    runs: by name; of each the digest of its plan, its ids, job, host, pool and checkpoint.
+    runs: by name; of each the digest of its plan, its ids, job, host, pool and checkpoint. mac: see `core.mac`.
     """
 
     at: str
@@ -325,6 +325,7 @@ class BatchConfirmed:
     how: str
     user: str
     runs: Mapping[str, Mapping[str, Any]]
+    mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -661,7 +662,8 @@ def _planned(data: Mapping[str, Any]) -> BatchPlanned:
 
 def _confirmed(data: Mapping[str, Any]) -> BatchConfirmed:
     runs = {str(name): dict(run) for name, run in data["runs"].items()}
-    return BatchConfirmed(data["at"], int(data["ids"]), data["digest"], data["how"], data["user"], runs)
+    how, user, mac = data["how"], data["user"], data.get("mac")
+    return BatchConfirmed(data["at"], int(data["ids"]), data["digest"], how, user, runs, mac)
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {

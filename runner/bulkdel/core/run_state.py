@@ -50,7 +50,8 @@ class Progress:
     under_way: the latest session unless something shows that it is over: its stop, or an annotation after it.
     changes: the latest change of each kind in the latest session.
     annotations: what was done about the run outside of its sessions, in order.
-    sessions: how many have started. confirmed_at: when the run was confirmed last. confirmed_ahead_s: how far the
+    sessions: how many have started. confirmed_at: when the run was confirmed last, as its beginning or the start of a
+    session says: a change holds for its session. confirmed_ahead_s: how far the
     server's clock was ahead of ours then; None when it is not known.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     resume_points: the resume points of that export.
@@ -260,7 +261,6 @@ class Progress:
         if isinstance(entry, Throttled):
             return
         self.changes = {**self.changes, entry.what: entry}
-        self.confirmed_at = entry.at if entry.confirmed else self.confirmed_at
 
     def _keep_memberships(self, entry: MembershipsSaved) -> None:
         if self.sent or self.memberships is not None:

@@ -64,7 +64,7 @@ KEPT = (
     *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
     *OF_THIS_MACHINE,
 )
-KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR")
+KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
 """The variables that each child process gets, besides its credentials and those that set a table of the config.
 
 No other, because a job reads its credentials from any variable that its author or the config names.

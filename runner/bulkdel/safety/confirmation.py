@@ -155,6 +155,8 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     due = None
     if plan.by_another is not None:
         due = f"the last session {plan.by_another}, and you are {plan.person}"
+    elif not plan.is_own_log:
+        due = "the log has no confirmation that this user has written on this machine"
     elif plan.more_excluded:
         due = "exclude files were added"
     elif plan.more_guards:

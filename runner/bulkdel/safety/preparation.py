@@ -38,6 +38,7 @@ from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
+from bulkdel.own_key import read_key
 from bulkdel.parameters import pinned
 from bulkdel.safety.as_planned import (
     check_as_planned,
@@ -185,6 +186,7 @@ def prepare(
             until=until,
             parameters=pinned(arguments.parameters),
             to_look_up=read.to_look_up,
+            own_key=None if log is None or settings.sandbox else read_key(arguments.environ),
         )
         if log is not None:
             _check_pinned(plan, log)

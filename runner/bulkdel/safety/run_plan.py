@@ -18,6 +18,7 @@ from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.guards import NO_GUARDS, Guards
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.core.record import ResumePoint
@@ -224,7 +225,7 @@ class Plan:
     to_look_up: protected ids of other types, by type. looked_up: what look-ups of them have found; None before.
     server: the result of the sample check. own_ids: of `protected`, those that only the server knows: of the key's own
     user, and of an administrator that the pool keeps.
-    person: at this process.
+    person: at this process. own_key: of that person, if there is one.
     """
 
     arguments: RunArguments
@@ -247,6 +248,7 @@ class Plan:
     server: SampleCheck = NOT_SIGNED_IN
     own_ids: Sequence[str] = ()
     person: Person = field(default_factory=this_person)
+    own_key: bytes | None = None
     to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
     looked_up: LookedUp | None = None
 
@@ -381,6 +383,11 @@ class Plan:
         if before == self.person:
             return None
         return "names no user" if before is None else f"was that of {before}"
+
+    @property
+    def is_own_log(self) -> bool:
+        """Whether this user on this machine has begun the last session, by the MAC of its start and not by its word."""
+        return self.progress is not None and mac_holds(self.progress.start, self.own_key)
 
     @property
     def confirming_line(self) -> CommandLine:

@@ -1,0 +1,42 @@
+"""The MAC of an entry that confirms: only who has the key can have written the entry. Knows no file."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import replace
+from typing import TypeVar
+
+import orjson
+
+from bulkdel.core.log_entries import BatchConfirmed, Session, from_json, to_json
+
+MAC = "mac"
+"""The member of the entry that holds it: 64 lower-case hexadecimal digits."""
+
+E = TypeVar("E", Session, BatchConfirmed)
+
+
+def with_mac(entry: E, key: bytes | None) -> E:
+    """The entry with its MAC; as it is without a key.
+
+    Of a session it binds the whole log before it too, by `log_sha256`, which has to be filled in.
+    """
+    if key is None:
+        return entry
+    mac = _mac_of(entry, key)
+    return replace(entry, facts={**entry.facts, MAC: mac}) if isinstance(entry, Session) else replace(entry, mac=mac)
+
+
+def mac_holds(entry: Session | BatchConfirmed | None, key: bytes | None) -> bool:
+    """Whether the entry has the MAC that it has with this key. False without a key, an entry or a MAC."""
+    if key is None or entry is None:
+        return False
+    mac = entry.facts.get(MAC) if isinstance(entry, Session) else entry.mac
+    return isinstance(mac, str) and hmac.compare_digest(mac.encode(), _mac_of(entry, key).encode())
+
+
+def _mac_of(entry: Session | BatchConfirmed, key: bytes) -> str:
+    """HMAC-SHA256 over the entry as a reader has it: sorted, without white space, and without the MAC."""
+    data = to_json(from_json(orjson.loads(orjson.dumps(to_json(entry)))))
+    data.pop(MAC, None)
+    return hmac.new(key, orjson.dumps(data, option=orjson.OPT_SORT_KEYS), "sha256").hexdigest()

@@ -1,0 +1,167 @@
+"""A log goes on without a confirmation only where this user has written it on this machine: its MAC is the proof."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bulkdel.core.log_entries import frame
+from bulkdel.own_key import make_key
+from tests.harness import KEYS, POOL, Case, Ran, bulkdel, case, entries, state_home, user_ids
+
+IDS = user_ids(60)
+BEGUN = ("--limit", 20, "--chunk-size", 10)
+SENT = 20
+DUE = "the log has no confirmation that this user has written on this machine"
+
+
+@contextmanager
+def begun(folder: Path, *more: object, state: Path | None = None) -> Iterator[Case]:
+    """A run that has sent a part. state: where the key of its user is, if that is another."""
+    folder.mkdir(exist_ok=True)
+    with case(folder, IDS) as it:
+        env = None if state is None else {**KEYS, "XDG_STATE_HOME": str(state)}
+        assert it.run(*BEGUN, *more, env=env).code == 0
+        assert it.served.ledger.deleted == SENT
+        yield it
+
+
+def resumed(it: Case, *more: object, env: dict[str, str] | None = None) -> Ran:
+    """The same command without a confirmation."""
+    where = ("--host", it.served.url, "--rate", 0, *BEGUN, "--json")
+    return bulkdel("run", "delete-users", it.export, *where, *more, env=None if env is None else {**KEYS, **env})
+
+
+def rewrite(log: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change entries of a log; it stays valid: every hash and checksum is made anew."""
+    whole = b""
+    for line in map(json.loads, log.read_bytes().splitlines()):
+        changed = [change(entry) for entry in line["entries"]]
+        sha256 = hashlib.sha256(whole).hexdigest()
+        parts = [{**entry, **({"log_sha256": sha256} if "log_sha256" in entry else {})} for entry in changed]
+        whole += frame(line["seq"], [orjson.dumps(entry) for entry in parts], line["nonce"])
+    log.write_bytes(whole)
+
+
+def start_of(log: Path) -> dict[str, Any]:
+    return next(entry for entry in entries(log) if entry.get("event") == "start")
+
+
+def assert_refused(it: Case, env: dict[str, str] | None = None) -> None:
+    """Refused before anything is sent, with the command that confirms; it does go on."""
+    ran = resumed(it, env=env)
+    assert (ran.code, DUE in ran.err, it.served.ledger.deleted) == (2, True, SENT), ran
+    assert "--confirm 60 --pool" in ran.err
+    again = resumed(it, "--confirm", len(IDS), "--pool", POOL, env=env)
+    assert (again.code, it.served.ledger.deleted) == (0, 2 * SENT), again
+
+
+def by_the_page(entry: dict[str, Any]) -> str:
+    """The MAC, as docs/log-format.md has it."""
+    text = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    key = Path(state_home(), "bulkdel", "key").read_bytes()
+    return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+
+def test_ones_own_run_goes_on_without_a_question(tmp_path: Path) -> None:
+    with begun(tmp_path / "a", "--note", "a night") as it:
+        start = start_of(it.log)
+        assert start.pop("mac") == by_the_page(start)
+        assert resumed(it).code == 0
+        it.log.rename(tmp_path / "moved")
+        done = resumed(it, "--checkpoint", tmp_path / "moved")
+        assert (done.code, it.served.ledger.deleted, it.effects(IDS)) == (0, len(IDS), [1] * len(IDS)), done
+        assert bulkdel("status", tmp_path / "moved", "--audit").code == 0
+    with begun(tmp_path / "b", "--shards", 2) as it:
+        again = resumed(it)
+        assert (again.code, it.served.ledger.deleted) == (0, 2 * SENT), again
+    with begun(tmp_path / "c", "--checkpoint", tmp_path / "c/log") as it:
+        (tmp_path / "c/log").rename(it.log)
+        assert resumed(it).code == 0, "the path is no part of it"
+
+
+def test_a_forged_log_is_refused(tmp_path: Path) -> None:
+    """Valid in every other way, with my user and my machine."""
+    with begun(tmp_path / "mine") as it:
+        mine = start_of(it.log)
+    forgeries: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "with the MAC of the key of another": lambda entry: entry,
+        "without a MAC": lambda entry: {name: value for name, value in entry.items() if name != "mac"},
+        "with the start of another run of mine": lambda entry: mine if entry.get("event") == "start" else entry,
+    }
+    for name, change in forgeries.items():
+        with begun(tmp_path / name, state=tmp_path / "other") as it:
+            rewrite(it.log, change)
+            assert (start_of(it.log)["user"], start_of(it.log)["machine"]) == (mine["user"], mine["machine"])
+            assert bulkdel("status", it.log, "--audit").code == 0
+            assert_refused(it)
+
+
+def test_a_log_of_mine_with_another_limit_header_or_verdict_is_refused(tmp_path: Path) -> None:
+    changes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "limit": lambda entry: {**entry, "limit": None} if entry.get("event") == "start" else entry,
+        "header": lambda entry: {**entry, "at": "2026-01-01T00:00:00.000Z"} if entry["type"] == "header" else entry,
+        "time": lambda entry: {**entry, "at": "2099-01-01T00:00:00.000Z"} if entry.get("event") == "start" else entry,
+    }
+    for name, change in changes.items():
+        with begun(tmp_path / name) as it:
+            rewrite(it.log, lambda entry: entry)
+            assert resumed(it).code == 0, "it is what was rewritten that counts"
+        with begun(tmp_path / f"{name} changed") as it:
+            rewrite(it.log, change)
+            assert_refused(it)
+
+
+@pytest.mark.parametrize("name", ["others read it", "a link", "no home", "a home that is no folder"])
+def test_without_a_key_of_ones_own_a_resume_is_confirmed_and_nothing_else_differs(tmp_path: Path, name: str) -> None:
+    state = tmp_path / "state"
+    env = {"XDG_STATE_HOME": str(state)}
+    key = state / "bulkdel" / "key"
+    if name == "no home":
+        env = {"XDG_STATE_HOME": "", "HOME": ""}
+    elif name == "a home that is no folder":
+        state.write_text("")
+    else:
+        assert make_key(env) is not None
+    with case(tmp_path, IDS) as it:
+        first = it.run(*BEGUN, env={**KEYS, **env})
+        assert first.code == 0
+        if name == "others read it":
+            key.chmod(0o644)
+        elif name == "a link":
+            key.rename(state / "real")
+            key.symlink_to(state / "real")
+        else:
+            assert "mac" not in start_of(it.log)
+        assert not [word for word in (str(state), "XDG", "HOME", "warning") if word in first.err], first
+        assert_refused(it, env)
+
+
+def test_a_batch_that_another_has_confirmed_is_confirmed(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        file = tmp_path / "night.toml"
+        where = f'export = "{it.export.name}"\nhost = "{it.served.url}"\ncredentials_file = "key.env"'
+        file.write_text(f'[[run]]\nname = "a"\njob = "delete-users"\n{where}\nlimit = 20\n')
+        (key := tmp_path / "key.env").write_text("".join(f"{name}={value}\n" for name, value in KEYS.items()))
+        key.chmod(0o600)
+        words = (file, "--host", it.served.url, "--json")
+        shown = bulkdel("batch", "plan", *words)
+        assert shown.code == 0, shown
+        planned = json.loads(shown.out)["to_confirm"]
+        confirm = ("--confirm", planned["ids"], "--plan", planned["plan"])
+        other = {**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}
+        begun = bulkdel("batch", "run", *words, *confirm, env=other)
+        assert (begun.code, it.served.ledger.deleted) == (0, SENT), begun
+        refused = bulkdel("batch", "run", *words)
+        assert (refused.code, it.served.ledger.deleted) == (2, SENT), refused
+        assert "not confirmed by this user on this machine" in refused.err
+        assert bulkdel("batch", "run", *words, env=other).code == 0, "it has confirmed the run"
+        assert it.served.ledger.deleted == 2 * SENT
