@@ -1902,7 +1902,7 @@ MUTANTS = (
     Mutant(
         "an answer without success taken for a refusal",
         "jobs/bulkdel_jobs/genauth/responses.py",
-        'return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the response has no data.success")',
+        'return unreadable(decision, "statusCode 200, but the response has no data.success")',
         "return decision._replace(next_step=NextStep.LOOK_UP, maybe_applied=True)",
         "e2e/test_endings.py::test_an_answer_without_data_refuses_nothing",
     ),
@@ -2323,6 +2323,20 @@ MUTANTS = (
         "allowed = None if self.lists else refused",
         "allowed = refused",
         "integration/test_lookup.py::test_a_key_that_may_not_list_any_more_has_lost_its_proof[True]",
+    ),
+    Mutant(
+        "a control without a list is an empty one",
+        "jobs/bulkdel_jobs/genauth/responses.py",
+        "    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):\n",
+        "    listed = listed or []\n    if not all(isinstance(item, dict) for item in listed):\n",
+        "integration/test_endpoints.py::test_a_control_without_a_list_of_users_is_no_answer[None]",
+    ),
+    Mutant(
+        "a control takes a user that does not say its ids for none",
+        "jobs/bulkdel_jobs/genauth/endpoints.py",
+        "        if not all(map(self.says_ids, decision.data)):\n",
+        "        if decision.data and not any(map(self.says_ids, decision.data)):\n",
+        "integration/test_endpoints.py::test_a_control_without_a_list_of_users_is_no_answer[data9]",
     ),
     Mutant(
         "a user whose record does not say its ids has none",

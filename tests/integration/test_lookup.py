@@ -214,7 +214,8 @@ async def in_odd_server(
                 refused = fail_from is not None and len(asked) > fail_from
                 told = {"statusCode": 403} if refused else {"statusCode": 200, "data": found}
             elif request.target == LIST_PATH:
-                told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": list(listed)}}
+                named = [{"userId": "one", **user} for user in listed]
+                told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": named}}
             await peer.send(answer(json.dumps(told).encode()))
 
     async with RawServer(script).running() as server, looking_up(server.url, id_type) as (lookup, _):
@@ -269,7 +270,7 @@ async def test_asking_one_by_one_may_fail_too() -> None:
 
 @pytest.mark.parametrize(
     ("listed", "expected"),
-    [([], []), ([{"email": "a@x.example"}, None], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
+    [([], []), ([{"email": "a@x.example"}], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
 )
 async def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], expected: list[list[str]]) -> None:
     async with in_odd_server({}, listed=listed) as (lookup, asked):
