@@ -2325,6 +2325,13 @@ MUTANTS = (
         "integration/test_lookup.py::test_a_key_that_may_not_list_any_more_has_lost_its_proof[True]",
     ),
     Mutant(
+        "a control that has no answer goes unsaid before a run",
+        "runner/bulkdel/http/lookup.py",
+        "            if await self._list_controls(worker, refused=Listed([])) is None:\n                return False\n",
+        "            if await self._list_controls(worker, refused=Listed([])) is None:\n                return True\n",
+        "e2e/test_answers.py::test_the_plan_reads_the_control",
+    ),
+    Mutant(
         "a control without a list is an empty one",
         "jobs/bulkdel_jobs/genauth/responses.py",
         "    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):\n",

@@ -447,6 +447,7 @@ def _notes(plan: Plan) -> list[Note]:
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
         *(() if plan.has_look_ups else _unknowable(plan)),
+        *_look_up_notes(plan),
         *_owner_notes(plan),
         *_guard_notes(plan),
         *_backup_notes(plan),
@@ -478,6 +479,16 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         status, which = CommandLine("status", (str(undoes.log),)), counted(doubts, "row", "is", "are")
         text = f"{which} in doubt in that run, and not restored; how to settle them: {status}"
         yield Note("in_doubt_there", text, {"rows": doubts})
+
+
+def _look_up_notes(plan: Plan) -> Iterator[Note]:
+    """Yield that look-ups prove nothing."""
+    if blind := plan.server.blind:
+        text = (
+            f"look-ups find none of {counted(blind, plan.words.noun)} that the API lists, so an empty response proves "
+            "nothing: may the key read them, and is it the right id type?"
+        )
+        yield Note("look_ups_find_none", text, {"listed": blind})
 
 
 def _owner_notes(plan: Plan) -> Iterator[Note]:

@@ -502,8 +502,11 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
-        if sample and plan.arguments.job.pinned:  # a table may describe it wrongly, and only `verify` would notice
-            await lookup.check_control(WorkerStatus())
+        if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would be the first to tell
+            raise Halted(
+                f"{target.pinned_host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see "
+                f"could not be read ({lookup.failed}). {plan.words.nothing}. Run the same command again."
+            )
         looked_up = await _looked_up_excluded(plan, client, chance)
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
@@ -526,6 +529,7 @@ async def with_sample_check(
             found_before=lookup.proven,
             owner_unknown=bool(auth.users) and not owner,
             lists=lookup.lists,
+            blind=0 if lookup.proven else lookup.listed,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)
