@@ -2381,6 +2381,13 @@ MUTANTS = (
         "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
     ),
     Mutant(
+        "an iota below a letter is lost in lower case only",
+        "runner/bulkdel/core/alike.py",
+        'unicodedata.normalize("NFKC", _IOTAS.sub("", "".join(map(_base, small))))',
+        'unicodedata.normalize("NFKC", _IOTAS.sub("\\u03b9", "".join(map(_base, small))))',
+        "unit/test_id_set.py::test_a_letter_in_another_case_folds_to_the_same_text",
+    ),
+    Mutant(
         "a trunk zero makes another number",
         "runner/bulkdel/core/alike.py",
         'if digits[cut : cut + 1] == "0")',
