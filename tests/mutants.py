@@ -2325,6 +2325,13 @@ MUTANTS = (
         "integration/test_lookup.py::test_a_key_that_may_not_list_any_more_has_lost_its_proof[True]",
     ),
     Mutant(
+        "the host that only a log names stands in the command to paste",
+        "runner/bulkdel/safety/named_host.py",
+        "{line.plus('--host', TO_TYPE)}",
+        "{line.plus('--host', options.host)}",
+        "e2e/test_verify.py::test_no_key_goes_to_a_host_that_only_the_log_names",
+    ),
+    Mutant(
         "a control that has no answer goes unsaid before a run",
         "runner/bulkdel/http/lookup.py",
         "            if await self._list_controls(worker, refused=Listed([])) is None:\n                return False\n",

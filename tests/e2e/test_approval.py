@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import xlsxwriter
 
+from bulkdel.command_line import TO_TYPE
 from bulkdel.core.plan_file import LINES, SHA256, VALID_S, sealed, text_of
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
@@ -299,13 +300,15 @@ def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
 
 
 def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
-    """The other server counts no request. The refusal names the host, and its command goes there."""
+    """The other server counts no request. The refusal names the host; its command goes nowhere until it is typed."""
     forged = planned.folder / "forged.json"
     forged.write_text(planned.file.read_text())
     with sandbox(IDS) as other:
         rewritten(forged, host=other.url)
         ran = bulkdel("run", "--plan", forged, cwd=planned.folder)
-        planned.refused(ran, f"names the host {other.url}, ", f"\n  bulkdel run --plan {forged} --host {other.url}\n")
+        planned.refused(ran, f"names the host {other.url}, ", f"\n  bulkdel run --plan {forged} --host {TO_TYPE}\n")
+        pasted = bulkdel(*shlex.split(ran.err.splitlines()[-1])[1:], cwd=planned.folder)
+        planned.refused(pasted, TO_TYPE)
         assert other.ledger.requests == 0
 
 
