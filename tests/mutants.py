@@ -3555,6 +3555,13 @@ MUTANTS = (
         "e2e/test_messages.py::test_a_plan_tries_what_the_run_writes_and_leaves_nothing",
     ),
     Mutant(
+        "a new run is all that is offered where rows are in doubt",
+        "runner/bulkdel/safety/preparation.py",
+        "    if not doubts:\n",
+        "    if doubts >= 0:\n",
+        "e2e/test_resume.py::test_with_rows_in_doubt_the_resume_comes_before_a_new_run",
+    ),
+    Mutant(
         "a run with outcomes may be begun anew",
         "runner/bulkdel/safety/preparation.py",
         "    if log.outcomes or (doubts and",
