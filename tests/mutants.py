@@ -57,6 +57,13 @@ MUTANTS = (
         "e2e/test_approval.py::test_a_forged_number_is_compared_all_the_same",
     ),
     Mutant(
+        "a complete run takes any plan of its export",
+        "runner/bulkdel/safety/as_planned.py",
+        "    if log is None or how is None:\n        return\n",
+        "    if log is None or how is not None:\n        return\n",
+        "e2e/test_approval.py::test_a_complete_run_says_by_which_plan_it_was_run",
+    ),
+    Mutant(
         "a plan of the day before yesterday begins a run",
         "runner/bulkdel/core/plan_file.py",
         "if now - at > VALID_S:",

@@ -367,6 +367,34 @@ def test_a_plan_runs_once_more_with_another_checkpoint(tmp_path: Path) -> None:
         assert {it.served.ledger.effects(id_) for id_ in IDS} == {0, 2}
 
 
+def test_a_complete_run_says_by_which_plan_it_was_run(tmp_path: Path) -> None:
+    """Its own plan: as ever. Another plan of the same: one line. A plan of something else is refused."""
+    with desk(tmp_path) as it:
+        assert (it.plan().code, it.plan(out="same.json").code) == (0, 0)
+        (tmp_path / "more.txt").write_text("".join(f"{each}\n" for each in IDS[:30]))
+        (tmp_path / "other.txt").write_text("".join(f"{each}\n" for each in IDS[20:40]))
+        changes = (
+            ("more", ["--exclude", "more.txt"], "ids: the plan has 570, now 580"),
+            ("other", ["--exclude", "other.txt"], "exclude other.txt: the run did not have it"),
+            ("guard", ["--spare-active-since", "2000-01-01"], "--spare-active-since: the plan has "),
+        )
+        for name, options, _ in changes:
+            assert it.plan(*options, out=f"{name}.json").code == 0
+        assert it("run", "--plan", "plan.json").code == 0
+        own = it("run", "--plan", "plan.json")
+        assert (own.code, "It was run" in own.err) == (0, False), own
+        same = it("run", "--plan", "same.json")
+        assert (same.code, "complete already; nothing was sent. It was run by another plan, of 2" in same.err) == (
+            0,
+            True,
+        )
+        for name, _, said in changes:
+            refused = it("run", "--plan", f"{name}.json")
+            assert (refused.code, said in refused.err) == (2, True), refused
+            assert "complete. It was run by another plan, of 2" in refused.err
+        assert it.served.ledger.deleted == 580
+
+
 def test_another_user_is_required(tmp_path: Path) -> None:
     """A run needs a plan, and the user who made it may neither run nor resume. The name of --as is compared in CI."""
     with desk(tmp_path, latency_s=0.05) as it:
