@@ -2278,8 +2278,8 @@ MUTANTS = (
     Mutant(
         "the plan does not read the control",
         "runner/bulkdel/safety/preparation.py",
-        "        if sample and plan.arguments.job.pinned:",
-        "        if not sample and plan.arguments.job.pinned:",
+        "        if sample and not await lookup.check_control(",
+        "        if not sample and not await lookup.check_control(",
         "e2e/test_http_job.py::test_a_control_that_cannot_be_read_is_refused_by_the_plan",
     ),
     Mutant(

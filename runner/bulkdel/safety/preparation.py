@@ -509,7 +509,7 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
-        if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would be the first to tell
+        if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would tell
             raise Halted(
                 f"{target.pinned_host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see "
                 f"could not be read ({lookup.failed}). {plan.words.nothing}. Run the same command again."
