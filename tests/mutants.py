@@ -57,6 +57,13 @@ MUTANTS = (
         "e2e/test_approval.py::test_a_forged_number_is_compared_all_the_same",
     ),
     Mutant(
+        "a complete run takes any plan of its export",
+        "runner/bulkdel/safety/as_planned.py",
+        "    if log is None or how is None:\n        return\n",
+        "    if log is None or how is not None:\n        return\n",
+        "e2e/test_approval.py::test_a_complete_run_says_by_which_plan_it_was_run",
+    ),
+    Mutant(
         "a plan of the day before yesterday begins a run",
         "runner/bulkdel/core/plan_file.py",
         "if now - at > VALID_S:",
@@ -1923,7 +1930,7 @@ MUTANTS = (
     Mutant(
         "an answer without success taken for a refusal",
         "jobs/bulkdel_jobs/genauth/responses.py",
-        'return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the response has no data.success")',
+        'return unreadable(decision, "statusCode 200, but the response has no data.success")',
         "return decision._replace(next_step=NextStep.LOOK_UP, maybe_applied=True)",
         "e2e/test_endings.py::test_an_answer_without_data_refuses_nothing",
     ),
@@ -2292,8 +2299,8 @@ MUTANTS = (
     Mutant(
         "the plan does not read the control",
         "runner/bulkdel/safety/preparation.py",
-        "        if sample and plan.arguments.job.pinned:",
-        "        if not sample and plan.arguments.job.pinned:",
+        "        if sample and not await lookup.check_control(",
+        "        if not sample and not await lookup.check_control(",
         "e2e/test_http_job.py::test_a_control_that_cannot_be_read_is_refused_by_the_plan",
     ),
     Mutant(
@@ -2346,6 +2353,34 @@ MUTANTS = (
         "integration/test_lookup.py::test_a_key_that_may_not_list_any_more_has_lost_its_proof[True]",
     ),
     Mutant(
+        "the host that only a log names stands in the command to paste",
+        "runner/bulkdel/safety/named_host.py",
+        "{line.plus('--host', TO_TYPE)}",
+        "{line.plus('--host', options.host)}",
+        "e2e/test_verify.py::test_no_key_goes_to_a_host_that_only_the_log_names",
+    ),
+    Mutant(
+        "a control that has no answer goes unsaid before a run",
+        "runner/bulkdel/http/lookup.py",
+        "            if await self._list_controls(worker, refused=Listed([])) is None:\n                return False\n",
+        "            if await self._list_controls(worker, refused=Listed([])) is None:\n                return True\n",
+        "e2e/test_answers.py::test_the_plan_reads_the_control",
+    ),
+    Mutant(
+        "a control without a list is an empty one",
+        "jobs/bulkdel_jobs/genauth/responses.py",
+        "    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):\n",
+        "    listed = listed or []\n    if not all(isinstance(item, dict) for item in listed):\n",
+        "integration/test_endpoints.py::test_a_control_without_a_list_of_users_is_no_answer[None]",
+    ),
+    Mutant(
+        "a control takes a user that does not say its ids for none",
+        "jobs/bulkdel_jobs/genauth/endpoints.py",
+        "        if not all(map(self.says_ids, decision.data)):\n",
+        "        if decision.data and not any(map(self.says_ids, decision.data)):\n",
+        "integration/test_endpoints.py::test_a_control_without_a_list_of_users_is_no_answer[data9]",
+    ),
+    Mutant(
         "a user whose record does not say its ids has none",
         "jobs/bulkdel_jobs/genauth/endpoints.py",
         "(self._ids_of(user) if self.says_ids(user) else [None] for user in decision.data)",
@@ -2379,6 +2414,13 @@ MUTANTS = (
         'if unicodedata.category(char) != "Mn" and',
         'if unicodedata.category(char) != "Me" and',
         "e2e/test_matching.py::test_a_protected_name_is_kept_however_a_loose_server_compares",
+    ),
+    Mutant(
+        "an iota below a letter is lost in lower case only",
+        "runner/bulkdel/core/alike.py",
+        'unicodedata.normalize("NFKC", _IOTAS.sub("", "".join(map(_base, small))))',
+        'unicodedata.normalize("NFKC", _IOTAS.sub("\\u03b9", "".join(map(_base, small))))',
+        "unit/test_id_set.py::test_a_letter_in_another_case_folds_to_the_same_text",
     ),
     Mutant(
         "a trunk zero makes another number",
@@ -3539,6 +3581,13 @@ MUTANTS = (
         "        with tempfile.TemporaryFile(dir=folder):\n",
         "        with tempfile.TemporaryFile():\n",
         "e2e/test_messages.py::test_a_plan_tries_what_the_run_writes_and_leaves_nothing",
+    ),
+    Mutant(
+        "a new run is all that is offered where rows are in doubt",
+        "runner/bulkdel/safety/preparation.py",
+        "    if not doubts:\n",
+        "    if doubts >= 0:\n",
+        "e2e/test_resume.py::test_with_rows_in_doubt_the_resume_comes_before_a_new_run",
     ),
     Mutant(
         "a run with outcomes may be begun anew",

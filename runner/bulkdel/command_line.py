@@ -30,6 +30,9 @@ GOING_ON = frozenset({"run", "plan", "restore"})
 CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 """Options that confirm a plan. A command that is printed for a later session leaves them out."""
 
+TO_TYPE = "ADDRESS"
+"""Stands in a printed command for a host or an address that only a file names. A person types that in its place."""
+
 SECRET = frozenset({"notify", "on_event"})
 """Options whose value may be a secret. A printed command leaves them out, and the log has a word in their place."""
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import xlsxwriter
 
+from bulkdel.command_line import TO_TYPE
 from bulkdel.core.plan_file import LINES, SHA256, VALID_S, sealed, text_of
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
@@ -299,13 +300,15 @@ def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
 
 
 def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
-    """The other server counts no request. The refusal names the host, and its command goes there."""
+    """The other server counts no request. The refusal names the host; its command goes nowhere until it is typed."""
     forged = planned.folder / "forged.json"
     forged.write_text(planned.file.read_text())
     with sandbox(IDS) as other:
         rewritten(forged, host=other.url)
         ran = bulkdel("run", "--plan", forged, cwd=planned.folder)
-        planned.refused(ran, f"names the host {other.url}, ", f"\n  bulkdel run --plan {forged} --host {other.url}\n")
+        planned.refused(ran, f"names the host {other.url}, ", f"\n  bulkdel run --plan {forged} --host {TO_TYPE}\n")
+        pasted = bulkdel(*shlex.split(ran.err.splitlines()[-1])[1:], cwd=planned.folder)
+        planned.refused(pasted, TO_TYPE)
         assert other.ledger.requests == 0
 
 
@@ -362,6 +365,34 @@ def test_a_plan_runs_once_more_with_another_checkpoint(tmp_path: Path) -> None:
         ran = it(*again)
         assert (ran.code, it.served.ledger.deleted) == (0, 2 * 580), ran
         assert {it.served.ledger.effects(id_) for id_ in IDS} == {0, 2}
+
+
+def test_a_complete_run_says_by_which_plan_it_was_run(tmp_path: Path) -> None:
+    """Its own plan: as ever. Another plan of the same: one line. A plan of something else is refused."""
+    with desk(tmp_path) as it:
+        assert (it.plan().code, it.plan(out="same.json").code) == (0, 0)
+        (tmp_path / "more.txt").write_text("".join(f"{each}\n" for each in IDS[:30]))
+        (tmp_path / "other.txt").write_text("".join(f"{each}\n" for each in IDS[20:40]))
+        changes = (
+            ("more", ["--exclude", "more.txt"], "ids: the plan has 570, now 580"),
+            ("other", ["--exclude", "other.txt"], "exclude other.txt: the run did not have it"),
+            ("guard", ["--spare-active-since", "2000-01-01"], "--spare-active-since: the plan has "),
+        )
+        for name, options, _ in changes:
+            assert it.plan(*options, out=f"{name}.json").code == 0
+        assert it("run", "--plan", "plan.json").code == 0
+        own = it("run", "--plan", "plan.json")
+        assert (own.code, "It was run" in own.err) == (0, False), own
+        same = it("run", "--plan", "same.json")
+        assert (same.code, "complete already; nothing was sent. It was run by another plan, of 2" in same.err) == (
+            0,
+            True,
+        )
+        for name, _, said in changes:
+            refused = it("run", "--plan", f"{name}.json")
+            assert (refused.code, said in refused.err) == (2, True), refused
+            assert "complete. It was run by another plan, of 2" in refused.err
+        assert it.served.ledger.deleted == 580
 
 
 def test_another_user_is_required(tmp_path: Path) -> None:

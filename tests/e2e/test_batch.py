@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel.command_line import TO_TYPE
 from bulkdel_jobs.sandbox import Sandbox
 from tests import pageclient
 from tests.examples import one_in
@@ -114,13 +115,16 @@ HEAD = '[defaults]\njob = "delete-users"\ncredentials_file = "key.env"\nrate = 0
 
 
 def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
-    """The plan, the run and the verification are refused; the refusal prints the command with every host."""
+    """The plan, the run and the verification are refused; the refusal prints the command, where each host is typed."""
     with night(tmp_path, {"one": 5, "two": 5}) as it:
         it.write("one", "two", head=HEAD)
         for command in ("plan", "run", "verify"):
             refused = bulkdel("batch", command, it.file, env={})
             assert refused.code == 2, refused
-            assert shlex.split(refused.err.splitlines()[-1]) == ["bulkdel", "batch", command, str(it.file), *it.where]
+            assert all(served.url in refused.err for served in it.pools.values())
+            typed = ["--host", TO_TYPE] * 2
+            assert shlex.split(refused.err.splitlines()[-1]) == ["bulkdel", "batch", command, str(it.file), *typed]
+            assert bulkdel("batch", command, it.file, *typed, env={}).code == 2
         assert [served.ledger.requests for served in it.pools.values()] == [0, 0]
 
 

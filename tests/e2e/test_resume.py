@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -92,6 +93,22 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 20_000}
+
+
+def test_with_rows_in_doubt_the_resume_comes_before_a_new_run(tmp_path: Path) -> None:
+    """A run that differs is refused. A new one would send again what the first one may have deleted."""
+    with case(tmp_path, IDS[:100], latency_after_s=60.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        it.wait_until_deleted(100)
+        kill(process)
+        it.switch(latency_after_s=0.0)
+        refused = it.run("--trim")
+        assert (refused.code, it.effects(IDS[:100])) == (3, [1] * 100), refused
+        assert "100 rows are in doubt there: sent, and no response came" in refused.err
+        resume, anew = (line.strip() for line in refused.err.splitlines() if line.startswith("  bulkdel run"))
+        assert ("--trim" in resume, "--trim" in anew) == (False, True), refused.err
+        ran = bulkdel(*shlex.split(resume)[1:], "--host", it.served.url)
+        assert (ran.code, ran.counts(), it.effects(IDS[:100])) == (0, {"deleted": 100}, [1] * 100), ran
 
 
 def test_drain_ends_in_time(tmp_path: Path) -> None:

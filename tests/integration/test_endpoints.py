@@ -274,15 +274,29 @@ def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
     half = "half of an emoji: \ud83d"  # JSON can have it, and no request: JavaScript leaves it where it cuts a text
     identity = {"extIdpId": half, "provider": half, "userIdInIdp": half}
     unnameable = dict.fromkeys(user, half) | {"identities": [identity]}
-    answer = {"statusCode": 200, "data": {"totalCount": 3, "list": [{}, None, unnameable, user | {"name": half}]}}
+    answer = {"statusCode": 200, "data": {"totalCount": 2, "list": [unnameable, user | {"name": half}]}}
     decision = look_ups.read_control(Response(200, json.dumps(answer).encode()))
     assert (decision.next_step, decision.data) == (NextStep.SETTLED, [expected])
 
 
-@pytest.mark.parametrize("data", [None, [], {}, {"list": None}, {"list": []}, {"list": 5}, {"list": "u"}, {"list": {}}])
-def test_a_control_that_lists_no_user(data: Any) -> None:
+NO_LISTS: list[Any] = [None, [], {}, {"list": None}, {"list": 5}, {"list": "u"}, {"list": {}}]
+
+
+@pytest.mark.parametrize(
+    "data", [*NO_LISTS, {"list": [None]}, {"list": [{}]}, {"list": [{"userId": "u"}, {"id": "v"}]}]
+)
+def test_a_control_without_a_list_of_users_is_no_answer(data: Any) -> None:
+    """An empty list would say that the pool has no user, and so that an empty look-up may be believed."""
     look_ups = UserLookUps(ID_TYPES["user_id"])
     decision = look_ups.read_control(Response(200, json.dumps({"statusCode": 200, "data": data}).encode()))
+    assert decision.next_step is NextStep.RETRY
+
+
+@pytest.mark.parametrize(("id_type", "listed"), [("user_id", []), ("email", [{"userId": "u"}])])
+def test_a_control_that_lists_no_user_of_the_type(id_type: str, listed: list[Any]) -> None:
+    look_ups = UserLookUps(ID_TYPES[id_type])
+    answer = {"statusCode": 200, "data": {"list": listed}}
+    decision = look_ups.read_control(Response(200, json.dumps(answer).encode()))
     assert (decision.next_step, decision.data) == (NextStep.SETTLED, [])
 
 

@@ -401,9 +401,10 @@ def test_codes_match_exactly_and_in_their_namespace() -> None:
     ]
     accounts, strays = look_ups.match(["a", "b", "c", "d"], records)
     assert (set(accounts), strays) == ({"a", "b"}, 2)
-    assert look_ups.read_control(envelope({"list": [{"code": "a"}, {"code": ""}, {}, {"code": "\ud83d"}]})).data == [
-        "a"
-    ]
+    assert look_ups.read_control(envelope({"list": [{"code": "a"}, {"code": ""}, {"code": "\ud83d"}]})).data == ["a"]
+    unreadable: dict[str, Any]
+    for unreadable in ({}, {"list": {}}, {"list": [{"code": "a"}, {}]}):
+        assert look_ups.read_control(envelope(unreadable)).next_step is NextStep.RETRY
     assert look_ups.read_owner(envelope({"list": [{"code": "a"}]})).data == []
 
 

@@ -214,7 +214,8 @@ async def in_odd_server(
                 refused = fail_from is not None and len(asked) > fail_from
                 told = {"statusCode": 403} if refused else {"statusCode": 200, "data": found}
             elif request.target == LIST_PATH:
-                told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": list(listed)}}
+                named = [{"userId": "one", **user} for user in listed]
+                told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": named}}
             await peer.send(answer(json.dumps(told).encode()))
 
     async with RawServer(script).running() as server, looking_up(server.url, id_type) as (lookup, _):
@@ -269,7 +270,7 @@ async def test_asking_one_by_one_may_fail_too() -> None:
 
 @pytest.mark.parametrize(
     ("listed", "expected"),
-    [([], []), ([{"email": "a@x.example"}, None], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
+    [([], []), ([{"email": "a@x.example"}], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
 )
 async def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], expected: list[list[str]]) -> None:
     async with in_odd_server({}, listed=listed) as (lookup, asked):
@@ -625,6 +626,23 @@ async def test_a_key_that_may_not_look_up_its_own_account_halts(
             assert await lookup.owner("a", WorkerStatus()) == ids
 
 
+@pytest.mark.parametrize(
+    ("listed", "found", "read", "proven"),
+    [
+        (Page("a"), Page("a"), True, True),
+        (Page("a"), Page(), True, False),
+        (Page(), Page(), True, False),
+        (Page(status=403), Page(), True, False),
+        (Page(status=500), Page("a"), False, False),
+    ],
+)
+async def test_the_control_is_read_before_anything_is_sent(listed: Page, found: Page, read: bool, proven: bool) -> None:
+    async with in_pages(lambda _: found, listed=lambda _: listed) as (lookup, _):
+        assert await lookup.check_control(WorkerStatus()) is read
+        assert lookup.proven is proven
+        assert (lookup.listed > 0) is (bool(listed.ids) and read)
+
+
 @pytest.mark.parametrize("lists", [True, False])
 async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) -> None:
     """A key that was never allowed to list keeps the proof of its look-ups."""
@@ -632,7 +650,7 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
     async with in_pages(
         lambda _: Page("" if lost else "a"), listed=lambda _: Page(status=403) if lost or not lists else Page("a")
     ) as (lookup, _):
-        await lookup.check_control(WorkerStatus())
+        assert await lookup.check_control(WorkerStatus())
         assert await lookup.find("a", WorkerStatus())
         lost.append(True)
         assert await lookup.prove_since(math.inf, WorkerStatus()) is not lists

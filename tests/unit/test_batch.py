@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel.command_line import TO_TYPE
 from bulkdel.commands.batch import BatchArguments, plan
 from bulkdel.core.batch import (
     BatchState,
@@ -534,7 +535,9 @@ def test_an_address_is_typed(tmp_path: Path, line: str, typed: list[str], told: 
         return
     with pytest.raises(UsageError, match="No address is asked that only a file names") as refused:
         arguments.batch("plan")
-    assert shlex.split(str(refused.value).splitlines()[-1])[-1] == told
+    said, command = str(refused.value).splitlines()
+    assert f"names {told}. No" in said
+    assert shlex.split(command)[-2:] == ["--address", TO_TYPE]
     assert "s3cr3t" not in str(refused.value)
     with pytest.raises(UsageError, match=r"--address .x.: is not an address"):
         BatchArguments(arguments.file, {}, addresses=["x"]).batch("plan")

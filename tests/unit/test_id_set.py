@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 import pytest
@@ -128,6 +129,21 @@ def test_many_ids_are_folded_like_each_of_them(ids: list[str]) -> None:
     assert not ids or found is None or list(found) == list(map(folded, ids))
     assert surely_apart(PLAIN, ids) is (len(set(map(folded, ids))) == len(ids))
     assert list(map(folded, map(folded, ids))) == list(map(folded, ids))
+
+
+def test_a_letter_in_another_case_folds_to_the_same_text() -> None:
+    """Every letter of Unicode that has another case, on a line of its own.
+
+    An iota below a Greek letter has an upper case behind it.
+    """
+    cases = (str.upper, str.lower, str.title, str.casefold, str.swapcase)
+    every = [char for char in map(chr, range(sys.maxunicode + 1)) if char.isalpha()]
+    letters = "\n".join(char for char in every if any(case(char) != char for case in cases))
+    expected = folded(letters).split("\n")
+    assert len(expected) > 2_800
+    assert folded("\n".join(expected)).split("\n") == expected
+    for case in cases:
+        assert folded(case(letters)).split("\n") == expected, case
 
 
 def test_an_address_with_an_accent_written_in_two_ways() -> None:

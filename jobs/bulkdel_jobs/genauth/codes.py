@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, LIST_MAX, checked_ids, post
-from bulkdel_jobs.genauth.responses import can_be_named, read_list, read_listed, read_one, read_success
+from bulkdel_jobs.genauth.responses import read_list, read_listed_codes, read_one, read_success
 from bulkdel_jobs.parts.json_values import epoch_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
@@ -109,11 +109,7 @@ class CodeLookUps(LookUps):
 
     def read_control(self, response: Response) -> Decision:
         """Read the codes on the page."""
-        decision = read_listed(response)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        codes = (record.get("code") for record in decision.data)
-        return decision._replace(data=[code for code in codes if can_be_named(code)])
+        return read_listed_codes(response)
 
     def owner(self, user: str) -> Request:  # noqa: ARG002 - no user has a code
         """Ask what the control asks: a key belongs to a user, and no group, role or resource is one."""

@@ -18,7 +18,14 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, read_list, read_listed, read_success
+from bulkdel_jobs.genauth.responses import (
+    can_be_named,
+    read_envelope,
+    read_list,
+    read_listed,
+    read_success,
+    unreadable,
+)
 from bulkdel_jobs.parts.json_values import epoch_s, last_seen_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
@@ -192,13 +199,16 @@ class UserLookUps(LookUps):
         return post(self._paths.list, {"options": options})
 
     def read_control(self, response: Response) -> Decision:
-        """Read the ids of the users on the page, of the job's id type. One that no request can name is left out."""
-        decision = read_envelope(response, exact=True)
+        """Read the ids of the users on the page, of the job's id type. One that no request can name is left out.
+
+        A page with a user that does not say its ids is no answer.
+        """
+        decision = read_listed(response)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        users = decision.data.get("list") if isinstance(decision.data, dict) else None
-        listed = users if isinstance(users, list) else ()
-        ids = [own for user in listed if isinstance(user, dict) for own in self._ids_of(user)]
+        if not all(map(self.says_ids, decision.data)):
+            return unreadable(decision, "the response lists a user that does not say its ids")
+        ids = chain.from_iterable(map(self._ids_of, decision.data))
         return decision._replace(data=list(filter(can_be_named, ids)))
 
     def owner(self, user: str) -> Request:

@@ -132,6 +132,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _list(value: object) -> list[Any]:
+    """A list of the response. Raises TypeError for anything else: an empty object would seem to be an empty list."""
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
+
+
 def _read_page(request: Request, response: Response, items: Callable[[Mapping[str, Any]], Sequence[Any]]) -> Decision:
     """Decide on a page of any of these lists. items: what an item of the response stands for."""
     decision = read_envelope(response, exact=True)  # a name, which nothing reads here, may have a lone surrogate
@@ -140,7 +147,7 @@ def _read_page(request: Request, response: Response, items: Callable[[Mapping[st
     try:
         data = decision.data
         listed, total = data["data"] if request.path == ASSIGNMENTS_PATH else data["list"], int(data["totalCount"])
-        found = list(map(items, listed))
+        found = list(map(items, _list(listed)))
     except (KeyError, TypeError, ValueError, AttributeError):
         reason = "the response holds no page of a list with its totalCount"
         return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason=reason)

@@ -23,9 +23,9 @@ from bulkdel_jobs.genauth.memberships import GROUPS_PATH, SEPARATOR, TIMES, id_o
 from bulkdel_jobs.genauth.responses import (
     API_CODE,
     USER_NOT_FOUND,
-    can_be_named,
     is_complete,
     read_listed,
+    read_listed_codes,
     read_one,
     read_success,
 )
@@ -133,12 +133,10 @@ class MembershipLookUps(LookUps):
 
     def read_control(self, response: Response) -> Decision:
         """Read ids that a look-up finds: of some user in each group on the page."""
-        decision = read_listed(response)
+        decision = read_listed_codes(response)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        codes = (record.get("code") for record in decision.data)
-        groups = [GroupOrRole("group", code) for code in codes if can_be_named(code)]
-        return decision._replace(data=[id_of(of, "user") for of in groups])
+        return decision._replace(data=[id_of(GroupOrRole("group", code), "user") for code in decision.data])
 
     def owner(self, user: str) -> Request:  # noqa: ARG002 - the key's own user may be put back like any other
         """Ask what the control asks."""

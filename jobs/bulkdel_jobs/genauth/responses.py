@@ -101,7 +101,7 @@ def read_success(response: Response) -> Decision:
     if decision.next_step is not NextStep.SETTLED:
         return decision
     if not isinstance(decision.data, dict) or "success" not in decision.data:
-        return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the response has no data.success")
+        return unreadable(decision, "statusCode 200, but the response has no data.success")
     if decision.data["success"] is True:
         return decision
     return decision._replace(
@@ -115,7 +115,7 @@ def read_list(response: Response) -> Decision:
     if decision.next_step is NextStep.SETTLED and not (
         isinstance(decision.data, list) and all(isinstance(item, dict) for item in decision.data)
     ):
-        return _LOST._replace(detail=decision.detail, reason="the response holds no list of records")
+        return unreadable(decision, "the response holds no list of records")
     return decision
 
 
@@ -128,7 +128,7 @@ def read_one(response: Response) -> Decision:
     if decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied:
         return decision._replace(next_step=NextStep.SETTLED, data=[])
     if decision.next_step is NextStep.SETTLED and not isinstance(decision.data, dict):
-        return _LOST._replace(detail=decision.detail, reason="the response holds no record")
+        return unreadable(decision, "the response holds no record")
     return decision._replace(data=[decision.data])
 
 
@@ -142,8 +142,27 @@ def read_listed(response: Response) -> Decision:
         return decision
     listed = decision.data.get("list") if isinstance(decision.data, dict) else None
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
-        return _LOST._replace(detail=decision.detail, reason="the response holds no page of records")
+        return unreadable(decision, "the response holds no page of records")
     return decision._replace(data=listed)
+
+
+def read_listed_codes(response: Response) -> Decision:
+    """As `read_listed`, with the code of each record that a request can name as `data`.
+
+    A page with a record that has no code is no answer.
+    """
+    decision = read_listed(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    codes = [record.get("code") for record in decision.data]
+    if not all(isinstance(code, str) for code in codes):
+        return unreadable(decision, "the response lists a record without a code")
+    return decision._replace(data=list(filter(can_be_named, codes)))
+
+
+def unreadable(decision: Decision, reason: str) -> Decision:
+    """What a success without what was asked for means: no answer, like a lost response."""
+    return _LOST._replace(detail=decision.detail, reason=reason)
 
 
 def is_complete(response: Response, listed: Sequence[object]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, ArgumentCollection, Token
 
 from bulkdel.cli.config import JOB, value_of
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import TO_TYPE, CommandLine
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.safety.plan_file import PlanFile
@@ -65,10 +65,10 @@ def source_of(plan: PlanFile | None) -> Source:
             if one.tokens:
                 continue
             if one.name == EXPORT and plan.export_elsewhere:
-                line = CommandLine("run", plan.names).plus("--plan", plan.path)
+                line = CommandLine("run", (plan.names[0], TO_TYPE)).plus("--plan", plan.path)
                 raise UsageError(
                     f"{plan.path}: its export is at the address {shown(plan.names[1])}. Nothing was asked there. If it "
-                    f"is meant, type it:\n  {line}"
+                    f"is meant, type it for {TO_TYPE}:\n  {line}"
                 )
             off = f"--no-{one.name.removeprefix('--')}"
             for option, word in ((one.name, "true"), (off, "false")):

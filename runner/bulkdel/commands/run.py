@@ -42,6 +42,7 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.output import say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
+from bulkdel.safety.as_planned import run_otherwise
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
 from bulkdel.safety.run_plan import Plan, RunArguments
@@ -108,7 +109,9 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
                 say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.", "log_recovered")
         notices.planned(plan)
         if plan.complete and plan.progress is not None and plan.progress.stop is not None:
-            say("This run is complete already; nothing was sent.", "complete_already")
+            how = run_otherwise(plan)
+            text = "" if how is None else f" It was run {how}; what the log has of it is as in the plan given now."
+            say(f"This run is complete already; nothing was sent.{text}", "complete_already")
         else:
             if not plan.complete:
                 say("\n".join(plan_lines(plan)), "plan", private=True, plan=plan_values(plan))

@@ -2,9 +2,9 @@
 
 A server may compare ids without case and accents, in another Unicode form or width, without characters that cannot be
 seen, and the domain of an address by its ASCII form. This fold does all of that, so two ids with different folds are
-two accounts for such a server. Where marks are vowels (Thai, Hindi), it takes more ids for one another than a server
-does: that protects more. Spaces inside an id count. It is never used to look up, restore or create an account: see
-`IdType.forms`.
+two accounts for such a server. Where marks are vowels (Thai, Hindi), and for a Greek iota after a long vowel, it
+takes more ids for one another than a server does: that protects more. Spaces inside an id count. It is never used to
+look up, restore or create an account: see `IdType.forms`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _BASES = {"\u00e6": "ae", "\u0153": "oe", "\u00f0": "d", "\u00fe": "th", "\u0131
 _BASE = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
 """Letters without a decomposition that a comparison without accents takes for others; the name of the rest says which:
 LATIN SMALL LETTER O WITH STROKE."""
+
+_IOTAS = re.compile("(?<=[\u03b1\u03b7\u03c9])\u03b9+")
+"""An iota after alpha, eta or omega. Below the letter it is a mark, and its upper case stands behind the letter."""
 
 _ODD = ("xn--", "+", ".\n", "-0\n")
 """An ASCII text, followed by a line feed, that has none of these folds to its lower case."""
@@ -106,7 +109,7 @@ def is_unseen(char: str) -> bool:
 def _without_form(text: str) -> str:
     # The upper case first: it is the same for a dotless and a dotted i, of which one has no lower case of its own.
     small = _without_marks(_without_marks(text).upper().casefold())
-    return unicodedata.normalize("NFKC", "".join(map(_base, small)))
+    return unicodedata.normalize("NFKC", _IOTAS.sub("", "".join(map(_base, small))))
 
 
 def _without_marks(text: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from bulkdel.command_line import CommandLine, file_variable_of, option_of, table_variables, variable_of
+from bulkdel.command_line import TO_TYPE, CommandLine, file_variable_of, option_of, table_variables, variable_of
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
 from bulkdel.core.option_origin import WRITTEN_BY_BATCH
 from bulkdel.core.plan_digest import digest_of
@@ -309,7 +309,8 @@ class Batch:
             told = ", ".join(f"{shown(host)} ({shown(', '.join(keys)) or 'no key'})" for host, keys in others.items())
             raise UsageError(
                 f"{self.path}: names hosts, and the keys that go there: {told}. No key goes to a host that only a file "
-                f"names. Nothing was sent. If they are meant, type them:\n  {line.plus('--host', *typed, *others)}"
+                f"names. Nothing was sent. If they are meant, type each for {TO_TYPE}:\n"
+                f"  {line.plus('--host', *typed, *[TO_TYPE] * len(others))}"
             )
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from bulkdel.command_line import ENV_PREFIX, CommandLine, variable_of
+from bulkdel.command_line import ENV_PREFIX, TO_TYPE, CommandLine, variable_of
 from bulkdel.core.address import Address, address_of, beginning_of, is_below
 from bulkdel.core.option_origin import FROM_BATCH, WORDS_OF_SECRETS
 from bulkdel.errors import UsageError
@@ -97,9 +97,10 @@ def check_addresses(path: Path, places: Iterable[str], typed: Sequence[str], lin
     found = (address for place in places if (address := address_of(place)) is not None)
     others = {beginning_of(address): None for address in found if not any(is_below(address, one) for one in known)}
     if others:
+        line = line.plus("--address", *typed, *[TO_TYPE] * len(others))
         raise UsageError(
             f"{path}: names {', '.join(map(shown, others))}. No address is asked that only a file names. Nothing was "
-            f"sent. If it is meant, type it:\n  {line.plus('--address', *typed, *others)}"
+            f"sent. If it is meant, type it for {TO_TYPE}:\n  {line}"
         )
 
 

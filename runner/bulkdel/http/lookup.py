@@ -192,13 +192,17 @@ class AccountLookup:
                 self.lost = not self.proven
         return self.proven
 
-    async def check_control(self, worker: WorkerStatus) -> None:
-        """Read the control once. Raises Halted when its list is not where the job reads it.
+    async def check_control(self, worker: WorkerStatus) -> bool:
+        """Read the control once, and look its accounts up unless a look-up has found one. False when it has no answer.
 
-        Without a response, or when the key may not list accounts, nothing is known: then look-ups have no control.
+        When the key may not list accounts, nothing is known: then look-ups have no control. Raises Halted when the list
+        is not where the job reads it.
         """
         if self.possible:
-            await self._list_controls(worker, refused=Listed([]))
+            if await self._list_controls(worker, refused=Listed([])) is None:
+                return False
+            await self.prove(worker)
+        return True
 
     async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to.

@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.guards import Guard
 from bulkdel.core.option_origin import COMPARED, DECIDES_BY_MEANING, MAY_DIFFER
 from bulkdel.core.plan_file import differences, leaves, sample_difference
@@ -23,7 +24,7 @@ from bulkdel.format import printable, shown
 from bulkdel.job import Target, TargetOptions
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_file import PlanFile, is_recorded
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
@@ -185,7 +186,10 @@ def check_as_planned(plan: Plan, *, rows_known: bool = True) -> None:
     protected accounts are known; some are found by look-ups.
     """
     approved = plan.arguments.approved
-    if approved is None or plan.complete:
+    if approved is None:
+        return
+    if plan.complete:
+        _check_complete(plan, approved)
         return
     before, now = dict(approved.values), approved_values(plan)
     if plan.pool is None or not rows_known:
@@ -201,6 +205,49 @@ def check_as_planned(plan: Plan, *, rows_known: bool = True) -> None:
     if plan.server.asked and (shifted := sample_difference(approved.values["sample"], plan.server.to_json())):
         found.append(shifted)
     _refuse(plan.arguments, approved, found)
+
+
+def run_otherwise(plan: Plan) -> str | None:
+    """How a complete run was confirmed, in words, when it was not by the plan that is given now."""
+    approved, log = plan.arguments.approved, plan.progress
+    if approved is None or log is None or not log.complete or is_recorded(log, approved):
+        return None
+    before = log.plan
+    return "without a plan" if before is None else f"by another plan, of {shown(before.get('planned_at'))}"
+
+
+def _check_complete(plan: Plan, approved: PlanFile) -> None:
+    """Refuse a plan of another run than the complete one, by what its log has. Raises NotConfirmed.
+
+    Export, host, job and parameters were compared with the log before. Nothing is read again.
+    """
+    log, how = plan.progress, run_otherwise(plan)
+    if log is None or how is None:
+        return
+    now = {
+        "pool": log.header.pinned["pool"],
+        "numbers": {name: log.asked[name] for name in approved.values["numbers"]},
+        "guards": {_field(guard): list(log.guards.typed(guard)) for guard in log.guards.given},
+    }
+    planned = {_key(file): file["name"] for file in approved.values["exclude"]}
+    found = [
+        *differences({name: approved.values[name] for name in now}, now),
+        *(f"exclude {name}: the run did not have it" for key, name in planned.items() if key not in log.excluded),
+        *(f"exclude {name}: the plan does not have it" for key, name in log.excluded.items() if key not in planned),
+    ]
+    if found:
+        lines = "\n".join(f"  {shown(line)}" for line in found)
+        raise NotConfirmed(
+            f"{approved.path}: the run of {shown(plan.checkpoint)} is complete. It was run {how}, and not as planned "
+            f"here. Nothing was sent.\n{lines}\nTo begin a run of its own by this plan, give another --checkpoint."
+        )
+
+
+def _key(file: Mapping[str, Any]) -> str:
+    """What a log keeps of an exclude file, from a plan."""
+    return str(
+        ExcludeKey(file["sha256"], file["column"], file["sheet"], file["id_type"] if file["looked_up"] else None)
+    )
 
 
 def _refuse(arguments: RunArguments, approved: PlanFile, found: list[str]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import TO_TYPE, CommandLine
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.job import Job, TargetOptions
 
 
 def check_named_host(job: Job, options: TargetOptions, file: Path, line: CommandLine) -> None:
-    """Refuse, before the first sign-in, a host that only a file names. Raises UsageError with the command that has it.
+    """Refuse, before the first sign-in, a host that only a file names. Raises UsageError with the command to complete.
 
     options: with the host of the file. Its table and its environment are this machine's. line: without --host.
     """
@@ -23,8 +23,8 @@ def check_named_host(job: Job, options: TargetOptions, file: Path, line: Command
         return
     raise UsageError(
         f"{file}: names the host {shown(options.host)}, which is neither that of {job.name} nor in your config. Your "
-        f"key would go there. Nothing was sent. If this host is meant, type it:\n"
-        f"  {line.plus('--host', options.host)}"
+        f"key would go there. Nothing was sent. If this host is meant, type it for {TO_TYPE}:\n"
+        f"  {line.plus('--host', TO_TYPE)}"
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from bulkdel.command_line import CommandLine, quoted
+from bulkdel.command_line import CommandLine, how_to_resume, quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
@@ -39,7 +39,7 @@ from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
-from bulkdel.parameters import pinned
+from bulkdel.parameters import options_of_run, pinned
 from bulkdel.safety.as_planned import (
     check_as_planned,
     check_export,
@@ -299,16 +299,23 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
 def _anew(plan: Plan, log: Progress) -> str:
     """What to do about a run that differs from that of the log. Without any outcome it may be begun anew.
 
-    But not where a row in doubt may be gone, and another account may have its id by now.
+    But not where a row in doubt may be gone, and another account may have its id by now. With any other row in doubt
+    the resume comes first.
     """
     path, doubts = plan.checkpoint, log.in_doubt.size
     if log.outcomes or (doubts and plan.id_type.reusable) or in_store(path):
         return OTHERWISE
     names = (path.with_name(f"{path.name.removesuffix(LOG)}.anew{number}{LOG}") for number in ("", *range(2, 100)))
     line = plan.line.plus("--checkpoint", next((name for name in names if not os.path.lexists(name)), path))
-    sent = f" ({counted(doubts, 'row', 'is', 'are')} in doubt there, which a new run does not know)" if doubts else ""
-    anew = f"No row of that run has an outcome{sent}, so it may be begun anew, with a log of its own:\n  {line}"
-    return f"{OTHERWISE} {anew}"
+    anew = f"may be begun anew, with a log of its own:\n  {line}"
+    if not doubts:
+        return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
+    resume = how_to_resume(log, path, options_of_run(log.header.pinned["job"]))
+    return (
+        f"{counted(doubts, 'row', 'is', 'are')} in doubt there: sent, and no response came. A resume of "
+        "that run, with its options and its config, looks them up first. A new run knows nothing of them, and may call "
+        f"absent what that run has {plan.words.done}.\n{resume}\nOnly where its request was wrong, it {anew}"
+    )
 
 
 def _begun_otherwise(undoes: Undone) -> str:
@@ -504,8 +511,11 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
-        if sample and plan.arguments.job.pinned:  # a table may describe it wrongly, and only `verify` would notice
-            await lookup.check_control(WorkerStatus())
+        if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would tell
+            raise Halted(
+                f"{target.pinned_host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see "
+                f"could not be read ({lookup.failed}). {plan.words.nothing}. Run the same command again."
+            )
         looked_up = await _looked_up_excluded(plan, client, chance)
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
@@ -528,6 +538,7 @@ async def with_sample_check(
             found_before=lookup.proven,
             owner_unknown=bool(auth.users) and not owner,
             lists=lookup.lists,
+            blind=0 if lookup.proven else lookup.listed,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)

@@ -176,6 +176,7 @@ class SampleCheck:
     found_before: whether another look-up than that of the sample has found an account, in this process or in the one
     that started it.
     lists: whether the API has listed accounts for this key.
+    blind: how many accounts the API lists of which look-ups find none; 0 when any look-up has found an account.
     """
 
     pool: str | None = None
@@ -192,6 +193,7 @@ class SampleCheck:
     found_before: bool = False
     owner_unknown: bool = False
     lists: bool = False
+    blind: int = 0
 
     @property
     def proven(self) -> bool:
