@@ -2,7 +2,8 @@
 
 python -m tests.silent_names FOLDER ARGUMENTS OF BULKDEL…
 
-While it sends its last notifications it gets a SIGTERM. stderr ends with the seconds that it took to end then.
+While it sends its last notifications it gets a SIGTERM. stderr ends with the seconds that it took to end then. The exit
+code is LATE where it has ended before that was seen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 SIOCSIFFLAGS, UP_AND_RUNNING = 0x8914, 0x41
 SENDING = b"sending notifications"
+LATE = 75
 
 
 def main(folder: str, *words: str) -> int:
@@ -30,10 +32,12 @@ def main(folder: str, *words: str) -> int:
         process = subprocess.Popen([sys.executable, "-m", "bulkdel", *words], stderr=subprocess.PIPE)
         assert process.stderr is not None
         said = process.stderr.readline()  # from now on it knows SIGUSR1
-        while SENDING not in said:
+        while said and SENDING not in said:
             time.sleep(0.02)
             process.send_signal(signal.SIGUSR1)
             said = process.stderr.readline()
+        if not said:
+            return process.wait() or LATE
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         rest = process.communicate()[1]

@@ -190,7 +190,7 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
     """Unlimited, in the pause of a 429, with the breaker open, and while it drains."""
     with case(folder, IDS, options=["--rate", 0, "--chunk-size", 10], fault_paths=DELETIONS, **FAULTS[state]) as it:
         if state == "unlimited":
-            it.switch(latency_s=0.05)
+            it.switch(latency_s=0.5)
         process = it.start()
         wait_until(lambda: it.log.with_name(f"{it.log.name}.sock").exists(), process)
         it.wait_until_deleted(1)

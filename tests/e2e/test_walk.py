@@ -54,7 +54,7 @@ def test_every_step_ends_with_the_next_command(rows: int, tmp_path: Path) -> Non
         refused = does(begin)
         assert (refused.code, served.ledger.requests) == (3, 0), refused.err
         assert f"Then {len(BAD)} of {rows + len(BAD):,} rows are bad:" in refused.err
-        assert "vips.xlsx:" not in refused.err, "the spreadsheet is read with the same options"
+        assert "bulkdel: vips.xlsx" not in refused.err, "the spreadsheet is read with the same options"
 
         planned = does(commands_in(refused.err)[-1])  # the one plan that was needed
         assert planned.code == 0, planned.err

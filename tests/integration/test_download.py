@@ -19,6 +19,7 @@ from bulkdel.export.spool import part_of
 from bulkdel.store.far_object import Reach
 from tests.objectserver import SECRET, Fault, ObjectServer, object_server
 from tests.rawserver import DATA
+from tests.waits import WAIT_MAX_S
 
 ONE = bytes(range(256)) * 4_000
 OTHER = ONE[::-1]
@@ -183,6 +184,7 @@ def test_patience(both: Place) -> None:
         part.seek(SYNC_BYTES)
         part.write(b"\0" * 100_000)
     both.served.asked.clear()
+    both.fetching = replace(both.fetching, patience_s=WAIT_MAX_S)
     assert both.read() == sha256_of(data)
     assert f"bytes={SYNC_BYTES}-" in both.served.starts()
 

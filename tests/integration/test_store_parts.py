@@ -93,7 +93,7 @@ def test_a_slow_answer_is_overtaken(store: ObjectServer) -> None:
         began = time.monotonic()
         creator.create("log/2", b"b")
         assert time.monotonic() - began < store.switches.slow_s
-        assert store.puts[f"{RUN}/log/2"] == 2
+        assert store.puts[f"{RUN}/log/2"] >= 2
 
 
 def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: ObjectServer) -> None:
