@@ -251,8 +251,8 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         refused = bulkdel("batch", "plan", night, "--host", served.url, env=KEYS)
         assert (refused.code, objects.asked) == (2, []), refused.err
         line = shlex.split(refused.err.splitlines()[-1])
-        assert line[-2:] == ["--address", address.rpartition("/")[0]]
-        refused = bulkdel(*line[1:], env=KEYS)
+        assert line[-2:] == ["--address", "ADDRESS"]
+        refused = bulkdel(*line[1:-1], address.rpartition("/")[0], env=KEYS)
         assert refused.code == 3, refused.err
         copy = "night/far/checkpoint.jsonl.input"
         assert f'export has no version: set it to "{copy}"' in refused.out

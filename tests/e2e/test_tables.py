@@ -450,7 +450,7 @@ def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) ->
     """One of five addresses to keep belongs to a user whose record has no user id where it is read."""
     kept = tmp_path / "vips.csv"
     kept.write_text("Mail\n" + "\n".join(VIPS[:5]) + "\n")
-    with sandbox([*VIPS[:5], *OTHERS], "email") as served:
+    with sandbox([*OTHERS, *VIPS[:5]], "email") as served:
         export = tmp_path / "e.txt"
         export.write_text("".join(f"{id_}\n" for id_ in served.pool.user_ids("user_id")))
         number = served.pool.find_alive("email", VIPS[0])

@@ -446,7 +446,6 @@ def _notes(plan: Plan) -> list[Note]:
     export, undoes = plan.export.preflight, plan.arguments.undoes
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
-        *_alike_notes(plan),
         *(() if plan.has_look_ups else _unknowable(plan)),
         *_look_up_notes(plan),
         *_owner_notes(plan),
@@ -480,16 +479,6 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         status, which = CommandLine("status", (str(undoes.log),)), counted(doubts, "row", "is", "are")
         text = f"{which} in doubt in that run, and not restored; how to settle them: {status}"
         yield Note("in_doubt_there", text, {"rows": doubts})
-
-
-def _alike_notes(plan: Plan) -> Iterator[Note]:
-    """Yield that two rows may be one account. How many there are would take a second search for duplicates."""
-    if plan.id_type.uniform is None and not plan.arguments.job.takes_records and not plan.complete:
-        text = (
-            "ids that may be one account, by another spelling or country code, are no duplicates: each is sent, and "
-            f"each counts as {plan.words.done} by the response to it alone"
-        )
-        yield Note("alike_rows", text)
 
 
 def _look_up_notes(plan: Plan) -> Iterator[Note]:
