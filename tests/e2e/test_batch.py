@@ -403,6 +403,26 @@ def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_pat
         assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 20] * 3), ran
 
 
+@pytest.mark.soak
+def test_a_killed_batch_goes_on_when_one_of_its_keys_is_repaired(tmp_path: Path) -> None:
+    """One key has no permission any more, then the batch is killed. Mended, the same command does the rest of each."""
+    with night(tmp_path, {"a": 40, "b": 40, "c": 40}) as it:
+        it.write("a", "b", "c", head=HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\n")
+        options = it.confirmed()
+        it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": True})
+        process = start("batch", "run", it.file, *it.where, *options, "--json", env={})
+        wait_until(lambda: min(sum(it.effects(name)) for name in "ab") > 3, process)
+        children = processes_of(process.pid)
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not any(map(is_alive, children)))
+        assert (max(sum(it.effects(name)) for name in "ab") < 40, sum(it.effects("c"))) == (True, 0)
+        it.write("a", "b", "c", head=HEAD)
+        it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": False})
+        ran = it.batch("run", "--json", *options)
+        assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 40] * 3), ran
+
+
 @pytest.mark.parametrize(
     ("table", "right", "wrong"),
     [
