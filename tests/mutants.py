@@ -3741,6 +3741,28 @@ MUTANTS = (
         "        if not id_:\n            return Unusable(Why.EMPTY_ID)",
         "e2e/test_messages.py::test_a_refusal_says_what_is_wrong_and_what_to_do[only spaces]",
     ),
+    Mutant(
+        "a refusal to begin does not say which options are missing",
+        "runner/bulkdel/safety/confirmation.py",
+        "not confirmed: --confirm and --pool are missing; {due}.",
+        "not confirmed: {due}.",
+        "e2e/test_restore.py::test_rows_without_a_record",
+    ),
+    Mutant(
+        "a verification that finds accounts again ends without its summary",
+        "runner/bulkdel/commands/verify.py",
+        "        _print_summary(progress, counts, summary, reopened.job.target_state, as_json=settings.json)",
+        "        if not resumed:\n"
+        "            _print_summary(progress, counts, summary, reopened.job.target_state, as_json=settings.json)",
+        "e2e/test_endings.py::test_exit_code_1_always_comes_with_a_summary",
+    ),
+    Mutant(
+        "a server at whose port nothing listens yet is a wrong setting",
+        "runner/bulkdel/http/transport.py",
+        "        case aiohttp.ClientProxyConnectionError():\n",
+        "        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientConnectorError():\n",
+        "e2e/test_outage.py::test_a_server_that_is_started_after_the_run_is_waited_for",
+    ),
 )
 
 
