@@ -3763,6 +3763,13 @@ MUTANTS = (
         "        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientConnectorError():\n",
         "e2e/test_outage.py::test_a_server_that_is_started_after_the_run_is_waited_for",
     ),
+    Mutant(
+        "an unpacked run does not say that its first machine ran a command",
+        "runner/bulkdel/commands/pack_contents.py",
+        '        if self._options.get("on_event"):',
+        '        if self._options.get("on-event"):',
+        "e2e/test_handover.py::test_no_secret_is_packed",
+    ),
 )
 
 

@@ -183,9 +183,9 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
         proxy = one.served.url.replace("http://", "http://user:SECRET3@")
         config.write_text(f'[run]\nproxy = "{proxy}"\n[genauth]\nlang = "de"\ncredentials_file = "{key}"\n')
         more = ("--listen", f"unix:{tmp_path}/s", "--listen-control", token, "--archive-key", key)
-        more += ("--slow-while", f"{one.served.url}/sandbox/switches?token=SECRET6", "--on-event", "true SECRET7")
+        hooks = ("--slow-while", f"{one.served.url}/sandbox/switches?token=SECRET6", "--on-event", "true SECRET7")
         store = ("--archive", f"file://{tmp_path}/a")
-        ran = one.run("--limit", 50, "--config", config, *more, *store, env=secrets)
+        ran = one.run("--limit", 50, "--config", config, *more, *hooks, *store, env=secrets)
         assert ran.code == 0, ran.err
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst", env=secrets)
         assert packed.code == 0, packed.err
@@ -204,7 +204,7 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
     for name in ("[genauth] credentials_file", "--proxy", "--notify", "--slow-while", variable):
         assert f"A secret that has to be here: {name}\n" in unpacked.err
     left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
-    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive", "--archive-key"}
+    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive", "--archive-key", "--on-event"}
     line = " ".join(command_in(unpacked.err))
     assert "SECRET" not in line
     assert "hidden" not in line
