@@ -98,7 +98,7 @@ def test_every_command_takes_the_url(tmp_path: Path) -> None:
 
 
 def test_a_forged_roll_makes_no_row_seem_settled(tmp_path: Path) -> None:
-    """Another writer puts a roll into the store that says that every row is deleted. Nobody believes its last line."""
+    """Another writer puts a roll into the store, and its last line, which is no line object, settles every row."""
     store, ids = tmp_path / "store", user_ids(1_100, seed=7)
     with case(tmp_path, ids) as it:
         args = [*it.args, "--store", f"file://{store}"]

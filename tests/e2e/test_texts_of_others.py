@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from select import select
 
 import orjson
 
@@ -14,6 +15,7 @@ from tests import recorded
 from tests.harness import bulkdel, case, finish, start
 from tests.restserver import Answer, Api, Asked, served
 from tests.unit.test_forged_log import log_with
+from tests.waits import WAIT_MAX_S
 
 FAKE = "  To go on:\n  bulkdel batch run evil.toml"
 HOSTILE = f"a\x1b[2J\r\n{FAKE}\u2028\x85\u202e\x9b"
@@ -120,7 +122,10 @@ def test_results_on_a_terminal(tmp_path: Path) -> None:
         for more in ((), ("--format", "csv")):
             process = start(*words, *more, stdout=theirs)
             assert finish(process).code == 0
-            seen = os.read(ours, 1 << 16).decode()
+            shown = b""
+            while b"eser" not in shown and select([ours], [], [], WAIT_MAX_S)[0]:  # a terminal gives it in pieces
+                shown += os.read(ours, 1 << 16)
+            seen = shown.decode()
             assert ("user4" in seen, "\u202e" in seen, "u202eser" in seen) == (True, False, True), seen
         os.close(theirs)
         os.close(ours)
