@@ -21,7 +21,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
-from bulkdel.core.address import address_of, split_names
+from bulkdel.core.address import HIDDEN, address_of, split_names
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.retry import number_or_share
@@ -96,9 +96,17 @@ def check_slow_while(text: str) -> None:
     except ValueError:
         host = None
     if not host or url.scheme not in {"http", "https"} or not text.isprintable() or " " in text:
-        raise UsageError(f"--slow-while {text!r}: is not a URL. Give one like https://sign-in.example.com/health")
+        told = shown(_without_secrets(text))
+        raise UsageError(f"--slow-while {told}: is not a URL. Give one like https://sign-in.example.com/health")
     if url.username is not None or url.password is not None:
         raise UsageError("--slow-while: has a user or a password in it, and the log would keep them. Leave them out")
+
+
+def _without_secrets(text: str) -> str:
+    """What stands before a query, without a user and a password, of a text that may be no URL."""
+    plain, *query = re.split("[?#]", text, maxsplit=1)
+    user, _, place = plain.rpartition("@")
+    return f"{f'{HIDDEN}@' if user else ''}{place}{f'?{HIDDEN}' if query else ''}"
 
 
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:

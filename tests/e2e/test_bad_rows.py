@@ -172,7 +172,13 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
         assert served.pool.find_alive("email", MAILS[0]) is not None
 
 
-@pytest.mark.parametrize(("first", "char"), [("", "\u200b"), ("another\n", "\u3164")])
+@pytest.mark.parametrize(
+    ("first", "char"),
+    [
+        *(("", "\u200b"), ("another\n", "\u3164"), ("", "\ufe0f")),
+        *(("", "\u034f"), ("", "\u2800"), ("", "\u200d")),
+    ],
+)
 def test_an_id_to_keep_with_an_invisible_character_refuses_the_file(tmp_path: Path, first: str, char: str) -> None:
     """It would protect no account, and looks as if it did. The export may have such an id."""
     people = ["anna", "ben", f"an{char}na"]

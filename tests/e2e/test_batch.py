@@ -26,6 +26,7 @@ from bulkdel.command_line import TO_TYPE
 from bulkdel_jobs.sandbox import Sandbox
 from tests import pageclient
 from tests.examples import one_in
+from tests.forum import TOKEN, Forum
 from tests.harness import (
     KEYS,
     Ran,
@@ -42,6 +43,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.httppage import block
+from tests.restserver import served
 
 OVER_ALL = 30.0
 
@@ -402,6 +405,59 @@ def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_pat
         it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": False})
         ran = it.batch("run", "--json", *options)
         assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 20] * 3), ran
+
+
+@pytest.mark.soak
+def test_a_killed_batch_goes_on_when_one_of_its_keys_is_repaired(tmp_path: Path) -> None:
+    """One key has no permission any more, then the batch is killed. Mended, the same command does the rest of each."""
+    with night(tmp_path, {"a": 40, "b": 40, "c": 40}) as it:
+        it.write("a", "b", "c", head=HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\n")
+        options = it.confirmed()
+        it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": True})
+        process = start("batch", "run", it.file, *it.where, *options, "--json", env={})
+        wait_until(lambda: min(sum(it.effects(name)) for name in "ab") > 3, process)
+        children = processes_of(process.pid)
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not any(map(is_alive, children)))
+        assert (max(sum(it.effects(name)) for name in "ab") < 40, sum(it.effects("c"))) == (True, 0)
+        it.write("a", "b", "c", head=HEAD)
+        it.pools["c"].switches = it.pools["c"].switches.changed({"forbidden": False})
+        ran = it.batch("run", "--json", *options)
+        assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 40] * 3), ran
+
+
+@pytest.mark.parametrize(
+    ("table", "right", "wrong"),
+    [
+        ("batch", "settled = [204]\nabsent = [404]", "settled = [404]\nabsent = [204]"),
+        pytest.param("forum", "settled = [204]", "settled = [200, 204]", marks=pytest.mark.soak),
+    ],
+)
+def test_a_run_whose_responses_mean_something_else_is_not_the_one_that_was_planned(
+    table: str, right: str, wrong: str, tmp_path: Path
+) -> None:
+    """`[[http.answers]]` or `[http.statuses]` change after the plan. With the right table the same command does it."""
+    ids = [f"m{n}" for n in range(12)]
+    with served(Forum(members={*ids, "kept"})) as forum:
+        config, file, text = tmp_path / "own.toml", tmp_path / "night.toml", block(table)
+        assert right in text
+        text = text.replace("https://forum.example.com", forum.url)
+        write_objects(tmp_path / "a.jsonl", ids)
+        head = '[defaults]\njob = "http"\nrate = 0\ncredentials = { FORUM_TOKEN = "FORUM_TOKEN" }\n'
+        file.write_text(f'{head}[[run]]\nname = "a"\nexport = "a.jsonl"\n')
+        config.write_text(text)
+        words, env = (file, "--config", config, "--json"), {"FORUM_TOKEN": TOKEN}
+        planned = bulkdel("batch", "plan", *words, env=env)
+        assert planned.code == 0, planned
+        confirmed = ("--confirm", len(ids), "--plan", json.loads(planned.out)["to_confirm"]["plan"])
+        config.write_text(text.replace(right, wrong))
+        ran = bulkdel("batch", "run", *words, *confirmed, env=env)
+        assert (ran.code, "1 run is new. Nothing was sent" in ran.err) == (2, True), ran
+        assert forum.effects.total() == 0
+        config.write_text(text)
+        ran = bulkdel("batch", "run", *words, *confirmed, env=env)
+        assert (ran.code, forum.effects) == (0, {("members", id_): 1 for id_ in ids}), ran
 
 
 @pytest.mark.parametrize("command", one_in(2, ["plan", "verify"]))

@@ -319,3 +319,26 @@ async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(ids)}
         assert served.effects == dict.fromkeys(ids, 1)
+
+
+def test_exit_code_1_always_comes_with_a_summary(tmp_path: Path) -> None:
+    """Every command that ends with it: Python itself ends with 1, too, when it could not begin."""
+    ids = IDS[:20]
+    first, keep = ("--limit", 5, "--chunk-size", 5), ("--backup", tmp_path / "users.jsonl")
+    with case(tmp_path, ids, users=[*ids, IDS[-1]], poisonous={ids[9]: (409, None)}, liars=frozenset(ids[10:12])) as it:
+        assert it.run(*first).code == 0  # of these there is no record
+        where = ("--host", it.served.url, "--rate", 0)
+        undo = ("restore", it.log, *where, "--passwords", "none", "--confirm", 14, "--pool", POOL)
+        commands = {
+            "run": ["run", "delete-users", it.export, *where, "--confirm", 20, "--pool", POOL, *keep],
+            "run again": ["run", "delete-users", it.export, *where, "--confirm", 20, "--pool", POOL, *keep],
+            "verify": ["verify", it.log, *where],
+            "verify again": ["verify", it.log, *where],
+            "restore": list(undo),
+            "restore again": list(undo),
+        }
+        for name, words in commands.items():
+            ran = bulkdel(*words, *(("--json",) if name.endswith("again") else ()))
+            state = ran.summary["status"] if name.endswith("again") else ran.out.partition(":")[0]
+            assert (ran.code, state) == (1, "complete"), (name, ran)
+        assert it.effects(ids) == [*[1] * 9, 0, 0, 0, *[1] * 8]

@@ -183,22 +183,28 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
         proxy = one.served.url.replace("http://", "http://user:SECRET3@")
         config.write_text(f'[run]\nproxy = "{proxy}"\n[genauth]\nlang = "de"\ncredentials_file = "{key}"\n')
         more = ("--listen", f"unix:{tmp_path}/s", "--listen-control", token, "--archive-key", key)
+        hooks = ("--slow-while", f"{one.served.url}/sandbox/switches?token=SECRET6", "--on-event", "true SECRET7")
         store = ("--archive", f"file://{tmp_path}/a")
-        ran = one.run("--limit", 50, "--config", config, *more, *store, env=secrets)
+        ran = one.run("--limit", 50, "--config", config, *more, *hooks, *store, env=secrets)
         assert ran.code == 0, ran.err
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst", env=secrets)
         assert packed.code == 0, packed.err
+        told = [each for ran in (ran, packed, bulkdel("status", one.log, "--audit")) for each in (ran.out, ran.err)]
+        written_down = "".join(told).encode() + one.log.read_bytes()
     content = content_of(tmp_path / "run.tar.zst")
-    for secret in (b"SECRET1", b"SECRET3", b"SECRETVALUE", *(value.encode() for value in KEYS.values())):
+    values = [value.encode() for value in KEYS.values()]
+    for secret in (b"SECRET1", b"SECRET3", b"SECRET6", b"SECRET7", b"SECRETVALUE", *values):
         assert secret not in content, secret
+        assert secret not in written_down, secret
     assert b"de" in content
     unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new", env={})
     assert unpacked.code == 0, unpacked.err
     assert "credentials_file" not in (tmp_path / "new" / "c.toml").read_text()
-    for name in ("[genauth] credentials_file", "--proxy", "--notify", "BULKDEL_GENAUTH__CREDENTIALS_FILE"):
+    variable = "BULKDEL_GENAUTH__CREDENTIALS_FILE"
+    for name in ("[genauth] credentials_file", "--proxy", "--notify", "--slow-while", variable):
         assert f"A secret that has to be here: {name}\n" in unpacked.err
     left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
-    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive", "--archive-key"}
+    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive", "--archive-key", "--on-event"}
     line = " ".join(command_in(unpacked.err))
     assert "SECRET" not in line
     assert "hidden" not in line
@@ -721,6 +727,20 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(packed_run: Members, tm
     assert "\x1b" not in str(refused.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()] == [archive]
     assert [path.name for path in home.iterdir()] == [archive.name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a path", "a symbolic link", "a changed byte of a file", "a command of its own", "a config with a command"),
+        *("a config that was not checked", "a config with a host", "a host in a variable", "a plan with a command"),
+    ],
+)
+def test_the_command_refuses_a_hostile_archive(packed_run: Members, tmp_path: Path, name: str) -> None:
+    archive = tmp_path / "run.tar.zst"
+    archive.write_bytes(zstandard.compress(HOSTILE[name](packed_run)))
+    ran = bulkdel("unpack", archive, "--to", tmp_path / "new", env={})
+    assert (ran.code, "To go on" in ran.out + ran.err, list(tmp_path.iterdir())) == (3, False, [archive]), ran
 
 
 @pytest.mark.parametrize("at", [10, 2_000, -40, -6])

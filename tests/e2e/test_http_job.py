@@ -309,11 +309,14 @@ def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) ->
 
 
 class Stubborn(Api):
-    """Deletes the ids of a request in order, and stops at the first one that it does not know."""
+    """Deletes the ids of a request in order, and stops at the first one that it does not know.
 
-    def __init__(self, members: Iterable[str]) -> None:
+    sparing: it deletes those that it knows, all but this one, and refuses the request all the same.
+    """
+
+    def __init__(self, members: Iterable[str], sparing: str | None = None) -> None:
         super().__init__()
-        self.members = set(members)
+        self.members, self.sparing = set(members), sparing
 
     def answer(self, asked: Asked) -> Answer:
         if asked.method == "GET":
@@ -321,12 +324,15 @@ class Stubborn(Api):
             if not id_:
                 return 200, [{"id": one} for one in sorted(self.members)[:10]]
             return (200, {"id": id_[0]}) if id_[0] in self.members else (404, None)
+        unknown = False
         for one in asked.json["ids"]:
-            if one not in self.members:
-                return 404, {"message": "an id is unknown"}
-            self.members.remove(one)
-            self.effects["users", one] += 1
-        return 200, None
+            unknown |= one not in self.members
+            if unknown and self.sparing is None:
+                break
+            if one in self.members and (one != self.sparing or len(asked.json["ids"]) == 1):
+                self.members.remove(one)
+                self.effects["users", one] += 1
+        return (404, {"message": "an id is unknown"}) if unknown else (200, None)
 
 
 STUBBORN = """
@@ -359,12 +365,44 @@ def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp
         ]
 
 
+def test_what_a_refused_request_has_deleted_but_one_is_not_called_absent_before(tmp_path: Path) -> None:
+    """Of 14 ids three are unknown: ten are gone by this run, and one is still there."""
+    ids = [f"u{n:02}" for n in range(14)]
+    there = {*ids} - {"u03", "u07", "u11"}
+    with served(Stubborn({*there, "kept"}, sparing="u05")) as api:
+        it = Example(tmp_path, STUBBORN, api.url, {})
+        ran = it.run("run", *ids)
+        assert api.effects == {("users", id_): 1 for id_ in there}, ran
+        assert (ran.code, outcomes(ran)) == (0, {"absent": 13, "done": 1}), ran
+        rows = [
+            json.loads(line) for line in bulkdel("results", tmp_path / "ids.jsonl.checkpoint.jsonl").out.splitlines()
+        ]
+        assert {(row["id"], row["outcome"], row.get("reason")) for row in rows} == {
+            *((id_, "absent", "unproven") for id_ in ids if id_ != "u05"),
+            ("u05", "done", None),
+        }
+
+
+def test_the_plan_says_that_the_status_alone_decides(forum: Forum, example: Callable[[str], Example]) -> None:
+    """Where the table says something of the answers of single ids, or of their codes, it does not."""
+    said = "the HTTP status alone decides: 204 counts as deleted, whatever the body says"
+    forum.members = {*IDS}
+    assert said in " ".join(example("forum").run("plan", *IDS).out.split())
+    assert "the HTTP status alone" not in example("batch").run("plan", *IDS).out
+    assert forum.effects.total() == 0
+
+
 def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, example: Callable[[str], Example]) -> None:
     it = example("forum")
     for right, wrong, key in [
         ('path = "/members/{id}"', 'path = "/members"', "[http] path"),
         ('method = "DELETE"', 'methud = "DELETE"', "[http] method"),
         ("[204]", '"204"', "[http.statuses] settled"),
+        (
+            "[http.statuses]",
+            '[http.headers]\nx-user = "{id}"\n[http.statuses]',
+            "[http] headers.x-user: an id stands in the",
+        ),
         ('token_env = "FORUM_TOKEN"', 'token = "swordfish"', "[http.auth] token"),
     ]:
         it.text = block("forum").replace(right, wrong, 1)

@@ -45,6 +45,17 @@ def test_an_export_that_is_a_link_to_itself_is_no_bug(tmp_path: Path) -> None:
     assert (ran.code, "symbolic links" in ran.err, "bug" in ran.err) == (3, True, False), ran.err
 
 
+@pytest.mark.parametrize(
+    "text", ["sign-in.example.com/?s3cr3t", "ftp://me:s3cr3t@x/y", "https:///x#s3cr3t", "a b?s3cr3t"]
+)
+def test_a_slow_while_that_is_no_url_shows_no_secret(text: str, tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    for words, env in ((("--slow-while", text), {}), ((), {"BULKDEL_SLOW_WHILE": text})):
+        ran = bulkdel("run", "delete-users", export, *words, cwd=tmp_path, env={**KEYS, **env})
+        assert (ran.code, "is not a URL. Give one like" in ran.err, "[hidden]" in ran.err) == (2, True, True), ran
+        assert "s3cr3t" not in ran.out + ran.err
+
+
 def test_the_query_of_slow_while_is_in_no_command() -> None:
     settings = Settings(slow_while="https://example.com/health?token=s3cr3t")
     line = CommandLine("run").plus_settings(settings, environ={}, config={})

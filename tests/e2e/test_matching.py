@@ -19,6 +19,8 @@ KEPT = "+8613800000004"
 FORMS = ("13800000004", "8613800000004", "013800000004", "008613800000004", "+8613800000004")
 OTHERS = [f"139000000{n:02}" for n in range(20)]
 PHONES = ("--rate", 0, "--id-type", "phone")
+NAMES_OF = {"username": "", "external_id": "", "identity": f"{'a' * 24}:", "sync_relation": "wechat:"}
+"""The id types whose text a user or a customer chooses, and what stands before it."""
 
 
 def run(it: Case, ids: int, *more: object) -> Ran:
@@ -128,6 +130,48 @@ def test_a_protected_name_is_kept_however_a_loose_server_compares(
         assert "7 of them only because they may be the same username" in " ".join(done.err.split())
         assert (done.code, done.counts()) == (0, {"deleted": len(names), "excluded": len(pairs)}), done
         assert it.effects([*pairs, *names], "username") == [0] * len(pairs) + [1] * len(names)
+
+
+@pytest.mark.parametrize("kind", NAMES_OF)
+def test_two_names_that_a_loose_server_takes_for_one_are_kept_and_never_share_a_request(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that compares without case, in any Unicode form, and refuses a request that names one user twice.
+
+    The program expects no server to compare external ids so: a look-up that shows it halts the run.
+    """
+    monkeypatch.setitem(FOLDS, kind, lambda name: unicodedata.normalize("NFC", name).casefold())
+    kept, *others = [f"{NAMES_OF[kind]}{name}" for name in ("alice1", *(f"j\u00e9r{n}" for n in range(10)))]
+    again = [NAMES_OF[kind] + unicodedata.normalize("NFD", id_.removeprefix(NAMES_OF[kind]).upper()) for id_ in others]
+    keep = write_objects(tmp_path / "keep.jsonl", [f"{NAMES_OF[kind]}Alice1"])
+    export, options = [kept, *others, *again], ("--rate", 0, "--id-type", kind, "--exclude", keep)
+    with case(tmp_path, export, users=[kept, *others], id_type=kind, options=options) as it:
+        it.switch(duplicates_in_chunk="refuse")
+        done, times = run(it, 20), 2
+        if kind == "external_id":
+            assert (done.code, "returned another account" in done.err, it.served.ledger.deleted) == (4, True, 0), done
+            write_objects(it.export, [kept, *others])
+            done, times = run(it, 10), 1
+        assert (done.code, done.summary["excluded"], done.summary["duplicate"]) == (0, 1, 0), done
+        assert it.effects([kept, *others], kind) == [0] + [1] * 10
+        assert it.served.ledger.sent(kept, kind) == 0
+        assert [it.served.ledger.sent(id_, kind) for id_ in others] == [times] * 10
+        assert set(it.served.ledger.answers) == {"200"}
+
+
+def test_minus_zero_is_kept_as_zero(tmp_path: Path) -> None:
+    """A server may read the text as a number. The number -0 in an export is no id."""
+    names = ["-0", *(f"user{n}" for n in range(20))]
+    keep = write_objects(tmp_path / "keep.jsonl", ["0"])
+    with case(tmp_path, names, id_type="username", options=("--rate", 0, "--id-type", "username")) as it:
+        done = run(it, 20, "--exclude", keep)
+        assert (done.code, done.counts()) == (0, {"deleted": 20, "excluded": 1}), done
+        assert (it.served.ledger.sent("-0", "username"), it.effects(names, "username")) == (0, [0] + [1] * 20)
+        requests = it.served.ledger.requests
+        it.export.write_text('{"id":-0}\n')
+        refused = run(it, 1, "--checkpoint", tmp_path / "other")
+        assert (refused.code, it.served.ledger.requests) == (3, requests), refused
+        assert "line 1: " in refused.err
 
 
 def test_the_keys_own_user_is_kept_by_phone_too(tmp_path: Path) -> None:

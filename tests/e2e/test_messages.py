@@ -32,6 +32,7 @@ def place(tmp_path: Path) -> Path:
     """A folder with an export, exclude files and a run that is complete."""
     write_objects(tmp_path / "users.jsonl", IDS)
     (tmp_path / "vips.csv").write_text(f"Name,E-Mail\nx,{IDS[0]}\n")
+    (tmp_path / "vips.xlsx").write_bytes(b"PK")
     (tmp_path / "ids.txt").write_text("".join(f"{each}\n" for each in IDS))
     (tmp_path / "blank.csv").write_text('id\n"   "\n' + "".join(f"{each}\n" for each in IDS))
     return tmp_path
@@ -42,6 +43,12 @@ TEXTS: dict[str, tuple[Any, ...]] = {
         ["plan", "delete-users", "users.jsonl", "--exclude", "vips.csv:E-Mail:mail"],
         2,
         "--exclude vips.csv:E-Mail:mail: 'mail' is no id type; they are ",
+        "Did you mean email?",
+    ),
+    "an exclude workbook with a wrong type": (
+        ["plan", "delete-users", "users.jsonl", "--exclude", "vips.xlsx:E-Mail:mail"],
+        2,
+        "--exclude vips.xlsx:E-Mail:mail: 'mail' is no id type; they are ",
         "Did you mean email?",
     ),
     "an id type": (["plan", "delete-users", "users.jsonl", "--id-type", "userid"], 2, "Did you mean user_id?"),

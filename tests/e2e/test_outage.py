@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox import LOOKUP_PATH, TOKEN_PATH
-from tests.harness import DELETIONS, bulkdel, case, finish, told_after, user_ids, wait_until
+from bulkdel_jobs.sandbox import LOOKUP_PATH, TOKEN_PATH, Pool, serve_in_thread
+from tests.harness import DELETIONS, Case, bulkdel, case, finish, told_after, user_ids, wait_until, write_objects
 
 IDS = user_ids(20_000)
 
@@ -33,6 +34,21 @@ def test_an_api_that_is_down_when_a_run_begins_is_waited_for(path: str, tmp_path
         assert "at most 15 min (--patience)" in told
         wait_until(lambda: it.served.ledger.by_path[path] > 5, process)
         it.switch(share_503=0.0)
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 100}), ran.err
+        assert it.effects(IDS[:100]) == [1] * 100
+
+
+def test_a_server_that_is_started_after_the_run_is_waited_for(tmp_path: Path) -> None:
+    """Nothing listens at its port, so each connection is refused."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serve_in_thread(Pool.from_ids(IDS[:100]), port=port) as known:
+        it = Case(write_objects(tmp_path / "export.jsonl", IDS[:100]), known, 100)
+    process = it.start("--progress-every", "1s")
+    told_after(process, "the API does not respond .*; waiting for it, for", signum=None)
+    with serve_in_thread(Pool.from_ids(IDS[:100]), port=port) as it.served:
         ran = finish(process)
         assert (ran.code, ran.counts()) == (0, {"deleted": 100}), ran.err
         assert it.effects(IDS[:100]) == [1] * 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_000)
 
@@ -168,6 +170,43 @@ def imported(name, *args, **kwargs):
     return as_usual(name, *args, **kwargs)
 builtins.__import__ = imported
 """
+
+
+SWALLOWS = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "LATE":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException:
+                pass
+sys.meta_path.insert(0, Finder())
+"""
+"""As what Python calls when the import system frees an object: an exception in it is swallowed, and the lock of all
+imports may stay held."""
+
+IN_SIGNALS = "from bulkdel.engine.signals import Signals\nwith Signals():\n    import csv, LATE"
+
+
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        ("bulkdel.commands.plan", ["-m", "bulkdel", "plan", "delete-users", "EXPORT"]),
+        ("bulkdel.commands.run", ["-m", "bulkdel", "run", "delete-users", "EXPORT", "--sandbox"]),
+        ("colorsys", ["-c", IN_SIGNALS.replace("LATE", "colorsys")]),
+    ],
+    ids=["plan", "run", "before the loop of a run"],
+)
+def test_interrupted_while_a_command_loads_its_modules(late: str, words: list[str], tmp_path: Path) -> None:
+    """An exception in the middle of that may leave the lock of all imports held: then the command never ends."""
+    export = write_objects(tmp_path / "e.jsonl", IDS[:3])
+    (tmp_path / "sitecustomize.py").write_text(SWALLOWS.replace("LATE", late))
+    folders = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    given = [sys.executable, *(str(export) if word == "EXPORT" else word for word in words)]
+    env = environment({"PYTHONPATH": folders})
+    done = subprocess.run(given, env=env, capture_output=True, text=True, check=False, timeout=WAIT_MAX_S)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), done
 
 
 def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:

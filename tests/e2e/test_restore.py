@@ -209,6 +209,8 @@ def test_users_with_nothing_but_an_identity_come_back_one_by_one(
     ids = [user["userId"] for user in pool.create(users, "2026-01-01T00:00:00.000Z")]
     with undo(tmp_path, ids, pool=pool) as it:
         it.delete()
+        planned = " ".join(it.plan().out.split())
+        assert "cannot be told once a response is lost: whether a user without email and phone and" in planned
         ran = it.restore()
         assert (ran.code, ran.counts(), pool.users_ever) == (0, {"done": 12}, 24), ran.err
         back = {str(user["userId"]): user["identities"][0]["userIdInIdp"] for user in map(pool.user, pool.alive())}
@@ -219,20 +221,23 @@ def test_users_with_nothing_but_an_identity_come_back_one_by_one(
 def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Disabled, then deleted, each with a backup, at a server that does not know withDepartmentIds."""
+    """Disabled, resigned, then deleted, each with a backup, at a server that does not know withDepartmentIds."""
     monkeypatch.setitem(BULKY, "departmentIds", "withDepartments")
     ids = user_ids(60)
     with undo(tmp_path, ids) as it:
-        words = it.deletion()
-        words[1], words[words.index("--backup") + 1] = "disable-users", tmp_path / "before.jsonl"
-        assert bulkdel(*words, "--checkpoint", tmp_path / "disabling.jsonl").code == 0
+        for job in ("disable-users", "resign-users"):
+            words = it.deletion()
+            words[1], words[words.index("--backup") + 1] = job, tmp_path / f"before-{job}.jsonl"
+            assert bulkdel(*words, "--checkpoint", tmp_path / f"{job}.jsonl").code == 0
         planned = bulkdel("plan", *it.deletion()[1:5], "--backup", tmp_path / "x.jsonl")
         assert "no sampled record has departmentIds, although it was asked for" in planned.out
         it.delete()
         planned = it.plan()
-        assert "with the status of their record: 60 Suspended" in planned.out
+        assert "with the status of their record: 60 Resigned" in planned.out
+        resigning = it.plan("--records-of", tmp_path / "resign-users.jsonl")
+        assert "with the status of their record: 60 Suspended" in resigning.out
         assert "60 of these records have no departmentIds in the backup, so it does not come back" in planned.out
-        earlier = ("--records-of", tmp_path / "disabling.jsonl")
+        earlier = ("--records-of", tmp_path / "disable-users.jsonl")
         assert "with the status of their record: 60 Activated" in it.plan(*earlier).out
         ran = it.restore(None, *earlier)
         assert (ran.code, ran.summary["done"]) == (0, 60), ran
@@ -295,6 +300,10 @@ def test_rows_without_a_record(tmp_path: Path) -> None:
         assert "kept no backup" in refused.err
         it.delete()
         assert "20 rows have no record in a backup, and cannot be restored" in it.plan().out
+        unasked = bulkdel("restore", it.log, "--host", it.served.url, *NONE)
+        assert unasked.code == 2, unasked
+        assert "--confirm and --pool are missing; only a run of delete-users undoes it" in unasked.err
+        assert not len(it.served.pool)
         ran = it.restore(40)
         assert (ran.code, ran.counts(), ran.summary["exit_code"]) == (1, {"done": 40}, 1), ran
         assert "20 rows have no record in a backup and cannot be restored" in ran.err

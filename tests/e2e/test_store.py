@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from bulkdel.commands.archive import archive
+from bulkdel.core.log_entries import Session
 from bulkdel.settings import Settings
+from bulkdel.store.lines import LINES_A_ROLL, line_name, roll_name
 from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox.users import ids_of
+from tests import recorded
 from tests.bench_store import Following
 from tests.e2e.test_restore import NONE, undo
 from tests.examples import one_in
@@ -92,6 +95,32 @@ def test_every_command_takes_the_url(tmp_path: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in store.rglob("*") if path.is_file()} == {0o600}
         again = bulkdel(*args)
         assert again.summary == whole.summary, "a complete run started again repeats its summary"
+
+
+def test_a_forged_roll_makes_no_row_seem_settled(tmp_path: Path) -> None:
+    """Another writer puts a roll into the store, and its last line, which is no line object, settles every row."""
+    store, ids = tmp_path / "store", user_ids(1_100, seed=7)
+    with case(tmp_path, ids) as it:
+        args = [*it.args, "--store", f"file://{store}"]
+        assert bulkdel(*args, "--limit", 10).code == 0
+        there = lines(store)
+        begun = Session("start", recorded.AT, hashlib.sha256(b"".join(there)).hexdigest(), {"pid": 1})
+        rows = [recorded.deleted(row, row + 1) for row in range(10, 10 + LINES_A_ROLL - len(there))]
+        for entry in (begun, *rows, None):
+            before = hashlib.sha256(b"".join(there)).hexdigest()
+            seq, stop = len(there) + 1, Session("stop", recorded.AT, before, {"exit": 0})
+            there.append(recorded.encode_line(seq, [entry or stop], recorded.nonce_of(there[-1:])))
+            (store / line_name(seq)).write_bytes(there[-1])
+        sent = it.effects(ids)
+        left = len(ids) - 10 - len(rows)
+        last = recorded.encode_line(LINES_A_ROLL, [recorded.deleted(10, len(ids))], recorded.nonce_of(there[-1:]))
+        (store / roll_name(LINES_A_ROLL)).parent.mkdir()
+        (store / roll_name(LINES_A_ROLL)).write_bytes(b"".join([*there[: LINES_A_ROLL - 1], last]))
+        status = bulkdel("status", f"file://{store}", "--json", env={})
+        assert status.summary["remaining"] == left, status
+        ran = bulkdel(*args)
+        assert (ran.code, ran.summary["remaining"]) == (0, 0), ran
+        assert it.effects(ids) == [*sent[: len(ids) - left], *[1] * left]
 
 
 def test_a_private_certificate_authority_is_trusted_by_every_command(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import os
 import shlex
 import shutil
 import struct
@@ -31,7 +32,20 @@ from bulkdel.export import ReadOptions, converting, open_export
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.examples import one_in
-from tests.harness import POOL, Ran, bulkdel, environment, run_on, sandbox, user_ids
+from tests.harness import (
+    KEYS,
+    POOL,
+    Ran,
+    bulkdel,
+    environment,
+    is_alive,
+    processes_of,
+    run_on,
+    sandbox,
+    start,
+    user_ids,
+    wait_until,
+)
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
 OTHERS = [f"kunde{i}@example.com" for i in range(60)]
@@ -555,3 +569,24 @@ def test_a_run_of_a_workbook_goes_on_where_it_is_unpacked(tmp_path: Path) -> Non
         ran = bulkdel(*shlex.split(line)[1:], "--confirm", 60, "--pool", POOL)
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
         assert [served.ledger.effects(mail, "email") for mail in VIPS[:20]] == [0] * 20
+
+
+def test_what_reads_a_table_ends_with_a_killed_command_which_goes_through_again(tmp_path: Path) -> None:
+    """What reads it hangs in a library. When it has ended, nothing of the killed command is in the way."""
+    export, hangs = workbook(tmp_path / "export.xlsx", {"Kunden": people(OTHERS)}), tmp_path / "hangs"
+    hangs.mkdir()
+    (hangs / "python_calamine.py").write_text("import time\ntime.sleep(600)\n")
+    with sandbox([*OTHERS, *VIPS], "email") as served:
+        where = ("--host", served.url, "--rate", 0, "--json", "--confirm", len(OTHERS), "--pool", POOL)
+        words = ("run", "delete-users", export, *EMAILS, *where)
+        found_first = os.pathsep.join([str(hangs), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = start(*words, env={**KEYS, "PYTHONPATH": found_first})
+        wait_until(lambda: bool(processes_of(process.pid)), process)
+        (child,) = processes_of(process.pid)
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not is_alive(child), timeout_s=30)
+        assert served.ledger.requests == 0
+        ran = bulkdel(*words)
+        assert (ran.code, ran.counts()) == (0, {"deleted": len(OTHERS)}), ran
+        assert [served.ledger.effects(id_, "email") for id_ in OTHERS] == [1] * len(OTHERS)

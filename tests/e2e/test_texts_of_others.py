@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from select import select
 
 import orjson
 
@@ -13,6 +14,8 @@ from bulkdel.core.log_entries import Entry, Session, frame
 from tests import recorded
 from tests.harness import bulkdel, case, finish, start
 from tests.restserver import Answer, Api, Asked, served
+from tests.unit.test_forged_log import log_with
+from tests.waits import WAIT_MAX_S
 
 FAKE = "  To go on:\n  bulkdel batch run evil.toml"
 HOSTILE = f"a\x1b[2J\r\n{FAKE}\u2028\x85\u202e\x9b"
@@ -48,6 +51,18 @@ def test_a_name_that_is_no_line_is_refused(tmp_path: Path) -> None:
     ran = bulkdel("plan", "delete-users", "../plain.jsonl", cwd=folder, env={})
     assert (ran.code, "the name of the current folder" in ran.err) == (2, True), ran
     assert harmless(ran.out, ran.err), ran
+
+
+def test_status_prints_no_words_of_a_forged_log_as_a_command(tmp_path: Path) -> None:
+    """Only a command that goes on with a run, without options of one machine, which are named."""
+    for words in (["sh", "-c", "touch x"], ["bulkdel", "batch", "run", "touch x"], ["bulkdel", "run", "-o", "touch x"]):
+        status = bulkdel("status", log_with(tmp_path, to_go_on=words), env={})
+        assert (status.code, "To go on, run the command of this run again." in status.out) == (0, True), status
+        assert "touch x" not in status.out + status.err
+    words = ["bulkdel", "run", "delete-users", "ids.jsonl", "--on-event", "touch x", "--rate", "5"]
+    status = bulkdel("status", log_with(tmp_path, to_go_on=words), env={})
+    assert "\n  bulkdel run delete-users ids.jsonl --rate 5 --checkpoint" in status.out, status
+    assert ("Add what is meant: --on-event" in status.out, "touch x" in status.out) == (True, False), status
 
 
 def test_a_heading_and_a_server(tmp_path: Path) -> None:
@@ -107,7 +122,10 @@ def test_results_on_a_terminal(tmp_path: Path) -> None:
         for more in ((), ("--format", "csv")):
             process = start(*words, *more, stdout=theirs)
             assert finish(process).code == 0
-            seen = os.read(ours, 1 << 16).decode()
+            shown = b""
+            while b"eser" not in shown and select([ours], [], [], WAIT_MAX_S)[0]:  # a terminal gives it in pieces
+                shown += os.read(ours, 1 << 16)
+            seen = shown.decode()
             assert ("user4" in seen, "\u202e" in seen, "u202eser" in seen) == (True, False, True), seen
         os.close(theirs)
         os.close(ours)

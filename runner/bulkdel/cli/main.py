@@ -8,7 +8,9 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
+from bulkdel.loading import is_loading
 from bulkdel.parent import end_with_parent
 
 INTERRUPTED = 130
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from bulkdel.cli.app import run_app  # it takes its time, so a signal may come
 
-        signal.signal(signal.SIGINT, as_usual)
+        signal.signal(signal.SIGINT, _interrupt if as_usual is signal.default_int_handler else as_usual)
         code = run_app(words)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -53,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BulkdelError.exit_code
     _ignore_signals()
     return code
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; where a command loads a module, end the process."""
+    if is_loading(frame):
+        os._exit(INTERRUPTED)
+    raise KeyboardInterrupt
 
 
 def _heed_signals_as_first_process() -> None:

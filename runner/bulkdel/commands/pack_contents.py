@@ -299,6 +299,8 @@ class _Found:
                 options[option] = (pinned["host"],) if option == "--host" else values
         if self._options.get("notify"):
             hidden.append("--notify")
+        if self._options.get("on_event"):  # it is not among the options of the line
+            left_out.append("--on-event")
         names = self._placed(options, excluded, files)
         job = line.names[0] if line.names else pinned["job"]
         default = f"{export}{SANDBOX_LOG if self._options.get('sandbox') else LOG}"

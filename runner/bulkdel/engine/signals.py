@@ -25,6 +25,7 @@ from typing import Any, Self, TypeVar
 
 from bulkdel.engine.steady_loop import SteadyLoop
 from bulkdel.errors import BulkdelError, trace_of
+from bulkdel.loading import is_loading
 from bulkdel.output import note, say
 
 T = TypeVar("T")
@@ -105,8 +106,8 @@ class Signals:
             if (text := self._doing()) is not None:
                 note(text)
 
-    def _handle(self, signum: int, _frame: FrameType | None) -> None:
-        if self.received is not None:
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None or (self._on_first is interrupt and is_loading(frame)):
             # As safe as a SIGKILL: only durable outcomes were counted. No clean-up may delay it.
             if self._leave is not None:
                 self._leave()
