@@ -64,12 +64,13 @@ traced-unit: $(STAMP)
 traced-others: $(STAMP)
 	$(TRACED) tests/integration tests/e2e $(REPORT)/traced-others.xml
 
-# Of unit/, only the files with a test that is marked as `untraced`: to collect the others would take as long.
+# Of unit/, only the files with a test that is marked as `untraced`: to collect the others would take as long. They leave
+# the processors to the traced tests, which are two processes beside six.
 UNTRACED := $(addprefix tests/,campaigns e2e integration simulation $(addprefix unit/test_,$(addsuffix .py, \
 	docs export_preflight export_roundtrip skipped_rows store_model)))
 
 untraced: $(STAMP)
-	$(PYTEST) -n 6 --dist worksteal -m 'untraced and not alone and not soak' $(UNTRACED) $(REPORT)/untraced.xml
+	nice $(PYTEST) -n 6 --dist worksteal -m 'untraced and not alone and not soak' $(UNTRACED) $(REPORT)/untraced.xml
 
 # All tests but `alone` and `soak` on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:
