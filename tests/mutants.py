@@ -1876,15 +1876,15 @@ MUTANTS = (
     Mutant(
         "an interrupt is an exception while a command loads its modules",
         "runner/bulkdel/cli/main.py",
-        "    if is_loading(frame):\n        os._exit(INTERRUPTED)\n    raise",
-        "    is_loading(frame)\n    raise",
+        "    if is_importing(frame):\n        os._exit(INTERRUPTED)\n    raise",
+        "    is_importing(frame)\n    raise",
         "e2e/test_rare_states.py::test_interrupted_while_a_command_loads_its_modules",
     ),
     Mutant(
         "a signal before the loop is an exception while a module is loaded",
         "runner/bulkdel/engine/signals.py",
-        "(self._on_first is interrupt and is_loading(frame)):",
-        "(self._on_first is ignore and is_loading(frame)):",
+        "(self._on_first is interrupt and is_importing(frame)):",
+        "(self._on_first is ignore and is_importing(frame)):",
         "e2e/test_rare_states.py::test_interrupted_while_a_command_loads_its_modules",
     ),
     Mutant(

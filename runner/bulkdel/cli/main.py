@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from bulkdel.loading import is_loading
+from bulkdel.imports import is_importing
 from bulkdel.parent import end_with_parent
 
 INTERRUPTED = 130
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt; where a command loads a module, end the process."""
-    if is_loading(frame):
+    if is_importing(frame):
         os._exit(INTERRUPTED)
     raise KeyboardInterrupt
 

@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 
 from bulkdel.engine.steady_loop import SteadyLoop
 from bulkdel.errors import BulkdelError, trace_of
-from bulkdel.loading import is_loading
+from bulkdel.imports import is_importing
 from bulkdel.output import note, say
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Signals:
                 note(text)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None or (self._on_first is interrupt and is_loading(frame)):
+        if self.received is not None or (self._on_first is interrupt and is_importing(frame)):
             # As safe as a SIGKILL: only durable outcomes were counted. No clean-up may delay it.
             if self._leave is not None:
                 self._leave()

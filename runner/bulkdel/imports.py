@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import FrameType
 
 
-def is_loading(frame: FrameType | None) -> bool:
+def is_importing(frame: FrameType | None) -> bool:
     """Whether Python's import system is at work in this frame, or in one that has called it.
 
     An exception that a handler raises there may leave the lock of all imports held, so that every later import waits
