@@ -468,7 +468,7 @@ MUTANTS = (
         "runner/bulkdel/engine/creation.py",
         "if (account.certain or alone)\n",
         "if (account.certain and alone)\n",
-        "e2e/test_restore.py::test_users_with_nothing_but_an_identity_come_back_one_by_one",
+        "unit/test_creation_in_hand.py::test_the_answer_to_a_request_of_one_record_is_about_that_record",
     ),
     Mutant(
         "a pause of a batch does not wait for the resume before it",
@@ -2404,8 +2404,8 @@ MUTANTS = (
     Mutant(
         "an account that was looked up for an exclude file and does not say its ids",
         "runner/bulkdel/safety/exclude_look_up.py",
-        "untold([of_run.says_ids(record) or None for record in records])",
         "untold([of_run.says_ids(record) for record in records])",
+        "untold([bool(record) for record in records])",
         "e2e/test_tables.py::test_an_account_that_does_not_say_its_ids_refuses_the_run",
     ),
     Mutant(
@@ -2526,7 +2526,7 @@ MUTANTS = (
         "runner/bulkdel/safety/preparation.py",
         "        if known is None:\n",
         "        known = known or []\n        if user in known[:0]:\n",
-        "simulation/test_simulation.py::test_no_id_is_lost",
+        "e2e/test_guards.py::test_a_user_of_the_key_without_a_known_email_is_not_called_protected",
     ),
     Mutant(
         "a restore brings back accounts that the run did not delete",

@@ -57,7 +57,7 @@ async def look_up_excluded(
             if found.unproven:
                 raise _halted(id_type, "prove nothing of an id with a comma")
             records = [record for account in found.accounts.values() for record in account.records]
-            if of_run is not None and (why := untold([of_run.says_ids(record) or None for record in records])):
+            if of_run is not None and (why := untold([of_run.says_ids(record) for record in records])):
                 raise _halted(id_type, f"find accounts, but {why} ({name})")
             for account in found.accounts.values():
                 own = [id_ for record in account.records for id_ in (() if of_run is None else of_run.ids_of(record))]
