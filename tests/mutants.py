@@ -1686,8 +1686,8 @@ MUTANTS = (
     Mutant(
         "a resume takes another column of an exclude file",
         "runner/bulkdel/safety/exclude.py",
-        "ExcludeKey(self.sha256, self.column,",
-        "ExcludeKey(self.sha256, None,",
+        "ExcludeKey.of(self.sha256, self.column,",
+        "ExcludeKey.of(self.sha256, None,",
         "unit/test_columns.py::test_an_exclude_file_is_another_one_with_another_column_sheet_or_type",
     ),
     Mutant(

@@ -102,7 +102,6 @@ def confirmed(at: float = NOW, **runs: str) -> BatchConfirmed:
 
 def state_of(*entries: Any) -> BatchState:
     state = BatchState(BatchHeader("t", stamp(NOW), "night.toml"))
-    state.own_key = KEY
     for entry in entries:
         state.apply(entry)
     return state
@@ -116,17 +115,17 @@ def test_what_has_to_be_confirmed() -> None:
     state = state_of(confirmed(a="d", b="d"), confirmed(NOW + 1, c="d2"))
     runs = [run("a"), run("b", digest="other"), run("c"), run("d"), run("e", ids=0), run("f", host="sandbox")]
     refused = PlannedRun("g", trouble="no", exit=3)
-    assert state.due([*runs, refused], NOW + 2) == {"b": Due.CHANGED, "c": Due.CHANGED, "d": Due.NEW}
-    assert state.due([PlannedRun("d", VALUES, complete=True)], NOW) == {}
+    assert state.due([*runs, refused], NOW + 2, KEY) == {"b": Due.CHANGED, "c": Due.CHANGED, "d": Due.NEW}
+    assert state.due([PlannedRun("d", VALUES, complete=True)], NOW, KEY) == {}
     old = [run("a", id_reusable=True)]
-    assert state.due(old, NOW + 86_400) == {}
-    assert state.due(old, NOW + 86_401) == {"a": Due.OLD}
+    assert state.due(old, NOW + 86_400, KEY) == {}
+    assert state.due(old, NOW + 86_401, KEY) == {"a": Due.OLD}
     assert state.given == {(5, "whole")}
     halted = BatchRunEnded("T", "a", 4, {"rows": 6, "status": "halted"})
     state = state_of(confirmed(a="d", b="d"), halted, BatchRunEnded("T", "b", 4, {}))
     fresh = [run("a", checkpoint_exists=False), run("b", checkpoint_exists=False)]
-    assert state.due(fresh, NOW) == {"a": Due.GONE}
-    assert state.due([run("a"), run("b")], NOW) == {}
+    assert state.due(fresh, NOW, KEY) == {"a": Due.GONE}
+    assert state.due([run("a"), run("b")], NOW, KEY) == {}
     both = ToConfirm.of([run("a"), run("b", digest="other")])
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
 
@@ -142,12 +141,11 @@ def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
         replace(real, runs={"a": {**real.runs["a"], "more": 1}}),
     ):
         state = state_of(forged)
-        assert state.due(runs, NOW) == {"a": Due.OTHERS}, forged
+        assert state.due(runs, NOW, KEY) == {"a": Due.OTHERS}, forged
         state.apply(real)
-        assert state.due(runs, NOW) == {}
-        state.own_key = None
-        assert state.due(runs, NOW) == {"a": Due.OTHERS}, "without a key nothing is proven"
-    assert state_of(replace(real, runs=runs_of_real)).due(runs, NOW) == {"a": Due.CHANGED}
+        assert state.due(runs, NOW, KEY) == {}
+        assert state.due(runs, NOW, None) == {"a": Due.OTHERS}, "without a key nothing is proven"
+    assert state_of(replace(real, runs=runs_of_real)).due(runs, NOW, KEY) == {"a": Due.CHANGED}
 
 
 def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
@@ -160,14 +158,14 @@ def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
         BatchRunEnded("T", "g", 4, {"rows": 6, "status": "halted"}),
     )
     runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", checkpoint_exists=False)]
-    due = state.due(runs, NOW)
+    due = state.due(runs, NOW, KEY)
     assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
     assert state.covered((15, whole), runs, due, NOW + 86_400) == {"a"}
     assert state.covered((15, whole), runs, due, NOW + 86_401) == frozenset(), "after a day"
     assert state.covered((14, whole), runs, due, NOW) == frozenset(), "another number"
     assert state.covered((15, "forged"), runs, due, NOW) == frozenset(), "it is not the digest of these runs"
     state.apply(confirmed(a="d"))
-    assert state.covered((15, whole), runs, state.due(runs, NOW), NOW) == frozenset(), "it is confirmed already"
+    assert state.covered((15, whole), runs, state.due(runs, NOW, KEY), NOW) == frozenset(), "it is confirmed already"
 
 
 def test_a_run_is_complete_until_the_file_describes_another() -> None:

@@ -16,7 +16,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import LIST_MAX
-from bulkdel_jobs.genauth.responses import can_be_named, read_envelope
+from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, unreadable
 
 GROUPS_PATH = "/api/v3/list-groups"
 NAMESPACES_PATH = "/api/v3/list-namespaces"
@@ -149,8 +149,7 @@ def _read_page(request: Request, response: Response, items: Callable[[Mapping[st
         listed, total = data["data"] if request.path == ASSIGNMENTS_PATH else data["list"], int(data["totalCount"])
         found = list(map(items, _list(listed)))
     except (KeyError, TypeError, ValueError, AttributeError):
-        reason = "the response holds no page of a list with its totalCount"
-        return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason=reason)
+        return unreadable(decision, "the response holds no page of a list with its totalCount")
     query = dict(request.query)
     number = int(query["page"])
     more = listed and number * LIST_MAX < total

@@ -140,7 +140,6 @@ def plan(arguments: BatchArguments) -> int:
     batch = arguments.batch("plan")
     _until(batch)  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
-    state.own_key = read_key(arguments.environ)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
         children = Children(engine)
 
@@ -152,7 +151,7 @@ def plan(arguments: BatchArguments) -> int:
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
-    due = state.due(planned, time.time())
+    due = state.due(planned, time.time(), read_key(arguments.environ))
     to_confirm = ToConfirm.of([run for run in planned if run.name in due])
     shown = replace(arguments, json=False)
     command = _confirming(shown, to_confirm) if due else shown.line
@@ -267,7 +266,6 @@ class Night:
             log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
         try:
             state = log.progress if log is not None else read_state(batch.log, batch.path)
-            state.own_key = read_key(self._arguments.environ)
             self._check_day(state)
             stopped_before = _stopped_in(state)
             # Shares of the keeper before may last, when the batch before was killed.
@@ -332,7 +330,7 @@ class Night:
         for run in planned:
             self._progress[run.name].take_plan(run)
         _check_twins(planned)
-        due = state.due(planned, time.time())
+        due = state.due(planned, time.time(), read_key(environ))
         say(
             "\n".join(table_lines(planned, due)),
             "batch.plan",
@@ -348,7 +346,8 @@ class Night:
         Returns the confirmation, None when nothing was confirmed, and the runs that are left unconfirmed. Raises
         NotConfirmed when no run can begin.
         """
-        arguments, due = self._arguments, state.due(planned, time.time())
+        arguments = self._arguments
+        due = state.due(planned, time.time(), read_key(arguments.environ))
         to_confirm, given = _to_confirm(planned, due), (arguments.confirm, arguments.plan)
         line = _confirming(arguments, to_confirm)
         if (arguments.confirm is None) is not (arguments.plan is None):

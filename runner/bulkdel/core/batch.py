@@ -156,7 +156,6 @@ class BatchState:
     """The state that the log of a batch describes. It is the fold of that log.
 
     confirmed: of each run that was confirmed, its values of the latest confirmation, and `at`, when that was.
-    own_key: of this user on this machine. Without it, no run counts as confirmed before.
     given: the numbers of ids and digests that were confirmed. planned: the lists of plans that can be confirmed, by the
     same. ended: of each run that has ended, the latest end.
     start, stop: the latest session entries. under_way: the latest session; None when it has stopped.
@@ -164,7 +163,6 @@ class BatchState:
 
     def __init__(self, header: BatchHeader) -> None:
         self.header = header
-        self.own_key: bytes | None = None
         self.born = True
         self.confirmed: dict[str, Mapping[str, Any]] = {}
         self._confirmed_by: dict[str, BatchConfirmed] = {}
@@ -231,8 +229,11 @@ class BatchState:
             if due.get(run.name) not in {None, Due.GONE} and listed.runs.get(run.name, {}).get("digest") == run.digest
         )
 
-    def due(self, planned: Sequence[PlannedRun], now: float) -> dict[str, Due]:
-        """The runs that have to be confirmed, each with the reason. now: epoch seconds."""
+    def due(self, planned: Sequence[PlannedRun], now: float, own_key: bytes | None) -> dict[str, Due]:
+        """The runs that have to be confirmed, each with the reason. now: epoch seconds.
+
+        own_key: of this user on this machine. Without it, no run counts as confirmed before.
+        """
         found = {}
         for run in planned:
             if run.complete or not run.needs_confirmation:
@@ -246,7 +247,7 @@ class BatchState:
                 found[run.name] = Due.OLD
             elif self._had_log(run.name) and not run.values["checkpoint_exists"]:
                 found[run.name] = Due.GONE
-            elif not mac_holds(self._confirmed_by[run.name], self.own_key):
+            elif not mac_holds(self._confirmed_by[run.name], own_key):
                 found[run.name] = Due.OTHERS
         return found
 

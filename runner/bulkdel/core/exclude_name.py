@@ -35,6 +35,11 @@ class ExcludeKey(NamedTuple):
         return " ".join([self.sha256, *words])
 
     @classmethod
+    def of(cls, sha256: str, column: str | None, sheet: str | None, id_type: str, *, looked_up: bool) -> Self:
+        """The key of a file. Its id type counts where look-ups find its accounts."""
+        return cls(sha256, column, sheet, id_type if looked_up else None)
+
+    @classmethod
     def read(cls, text: str) -> Self:
         """Read what `str` has written."""
         sha256, *words = text.split(" ")

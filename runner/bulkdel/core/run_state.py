@@ -51,8 +51,8 @@ class Progress:
     changes: the latest change of each kind in the latest session.
     annotations: what was done about the run outside of its sessions, in order.
     sessions: how many have started. confirmed_at: when the run was confirmed last, as its beginning or the start of a
-    session says: a change holds for its session. confirmed_ahead_s: how far the
-    server's clock was ahead of ours then; None when it is not known.
+    session says: a change holds for its session. confirmed_ahead_s: how far the server's clock was ahead of ours then;
+    None when it is not known.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     resume_points: the resume points of that export.
     excluded: every exclude file so far, as in the header. guards: those of the latest session.

@@ -245,9 +245,8 @@ def _check_complete(plan: Plan, approved: PlanFile) -> None:
 
 def _key(file: Mapping[str, Any]) -> str:
     """What a log keeps of an exclude file, from a plan."""
-    return str(
-        ExcludeKey(file["sha256"], file["column"], file["sheet"], file["id_type"] if file["looked_up"] else None)
-    )
+    parts = (file[name] for name in ("sha256", "column", "sheet", "id_type"))
+    return str(ExcludeKey.of(*parts, looked_up=file["looked_up"]))
 
 
 def _refuse(arguments: RunArguments, approved: PlanFile, found: list[str]) -> None:

@@ -52,7 +52,7 @@ class ExcludeFile:
     @property
     def key(self) -> str:
         """What has to be the same on a resume: the bytes, and what was taken from them. The log has it."""
-        return str(ExcludeKey(self.sha256, self.column, self.sheet, self.id_type if self.looked_up else None))
+        return str(ExcludeKey.of(self.sha256, self.column, self.sheet, self.id_type, looked_up=self.looked_up))
 
 
 @dataclass(frozen=True, slots=True)
