@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,6 @@ def test_every_id_refused_with_one_code_halts(tmp_path: Path) -> None:
         pytest.param({"share_drop_before": 0.1}, marks=pytest.mark.soak),
         {"share_drop_after": 0.1},
         {"share_500_after": 0.1},
-        {"share_unsuccessful": 0.1, "unsuccessful_effect": "half"},
         {"token_lifetime_s": 1.0, "latency_s": 0.2},
     ],
     ids=lambda switches: next(iter(switches)),
@@ -217,3 +217,17 @@ def test_faults(switches: dict[str, Any], unknown: str, tmp_path: Path) -> None:
         assert ran.counts() == {"deleted": 4_000}
         assert it.served.pool.deleted == 4_000
         assert len(it.served.pool) == 0
+
+
+@pytest.mark.parametrize("unknown", ["accept", pytest.param("refuse", marks=pytest.mark.soak)])
+def test_some_requests_do_half_of_their_work(unknown: str, tmp_path: Path) -> None:
+    """An id is refused only after a request for it alone that did nothing; all others are deleted."""
+    ids = IDS[:4_000]
+    with case(tmp_path, ids, unknown_ids=unknown, share_unsuccessful=0.1, unsuccessful_effect="half") as it:
+        ran = it.run()
+        refused = [e["id"] for entry in entries(it.log) for e in entry.get("exceptions", ())]
+        assert len(refused) <= it.served.ledger.chunk_sizes[1]
+        assert ran.code == (1 if refused else 0), ran.err
+        assert ran.counts() == Counter({"deleted": 4_000 - len(refused), "refused": len(refused)}) + Counter()
+        assert {id_ for id_ in ids if it.served.ledger.effects(id_) == 0} == set(refused)
+        assert it.served.pool.deleted == 4_000 - len(refused)
