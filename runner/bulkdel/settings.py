@@ -2,9 +2,9 @@
 
 Owns the values that an option may have, not their effect. A value comes from the command line, the environment or the
 config file, in this order. Secrets are no options: a job reads them from the environment or from a 0600 file.
-"""
 
-from __future__ import annotations
+The annotations are evaluated when the module is loaded: cyclopts would evaluate texts five times a command.
+"""
 
 import os
 import re
