@@ -429,6 +429,7 @@ def test_a_folder_that_becomes_read_only_changes_nothing(tmp_path: Path) -> None
             folder.chmod(0o700)
 
 
+@pytest.mark.soak
 def test_an_export_renamed_over_is_read_to_its_end(tmp_path: Path) -> None:
     """The run goes on with the file that it opened; nothing of the new one is sent, and a resume refuses it."""
     ids = user_ids(60_000, seed=4)

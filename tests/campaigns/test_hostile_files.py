@@ -465,7 +465,7 @@ def test_hostile_plans(stage: Stage, times: int) -> None:
     for name in stage.lures.options:
         check([(partial(set_option, name), RUN_AND_TYPED)])
     check([(export_outside, RUN_AND_TYPED)])
-    many(100 * times, OF_PLAN, check)
+    many(140 * times, OF_PLAN, check)
 
 
 def unpacked(stage: Stage, place: Path, members: Members, *, run: bool) -> None:
@@ -555,7 +555,7 @@ def test_hostile_logs(stage: Stage, times: int) -> None:
             stage.run(place, *commands[steps[0][1] % len(commands)], forged=True)
         stage.check()
 
-    many(100 * times, OF_LOG, check)
+    many(140 * times, OF_LOG, check)
 
 
 @pytest.mark.parametrize("times", COUNTS)
@@ -582,7 +582,7 @@ def test_hostile_batches(stage: Stage, times: int) -> None:
 
     for name in stage.lures.options:
         check([(partial(set_in_batch, name), 0)])
-    many(120 * times, OF_BATCH, check)
+    many(40 * times, OF_BATCH, check)
 
 
 def batch_text(tables: Mapping[str, Any]) -> str:

@@ -247,6 +247,7 @@ def assert_afterwards(it: Night) -> None:
     assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
 
 
+@pytest.mark.soak
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     """Its confirmed rows count in the status; it has no results, and no folder is made for them."""
     with night(tmp_path, {"a": 30, "b": 20}) as it:
@@ -354,6 +355,7 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
 
 
+@pytest.mark.soak
 def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 60, "b": 60, "c": 20}) as it:
         it.write("a", "b", "c", head=f"parallel = 1\n{HEAD.replace('rate = 0', 'rate = 20')}chunk_size = 1\n")
@@ -384,6 +386,7 @@ def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Pa
         assert (done.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 60, [1] * 60, [1] * 20]), done
 
 
+@pytest.mark.soak
 def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_path: Path) -> None:
     """After the plan one export changes, and one key loses its permission. Mended, the same command does the rest."""
     with night(tmp_path, {"a": 20, "b": 20, "c": 20}) as it:
@@ -427,6 +430,7 @@ def test_a_killed_batch_goes_on_when_one_of_its_keys_is_repaired(tmp_path: Path)
         assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 40] * 3), ran
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("table", "right", "wrong"),
     [

@@ -349,6 +349,7 @@ def test_a_link_in_the_place_of_the_socket_is_not_followed(folder: Path) -> None
         assert not list((runtime / "bulkdel").iterdir())
 
 
+@pytest.mark.soak
 def test_a_log_with_a_long_path_has_its_socket_elsewhere(folder: Path) -> None:
     deep = folder / ("d" * 120)
     deep.mkdir()
@@ -393,6 +394,7 @@ def conversation(path: Path, *parts: bytes, wait_s: float = 5.0) -> bytes:
         return received
 
 
+@pytest.mark.soak
 def test_garbage_on_the_socket_changes_nothing_and_does_not_slow_the_run_down(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 40, *ONE]) as it, running(it) as process:
         path = Path(f"{it.log}.sock")

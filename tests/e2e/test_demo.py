@@ -84,6 +84,7 @@ def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
     assert bulkdel("demo", "--users", 10).code == 2
 
 
+@pytest.mark.soak
 def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
     process = start("demo", "--dir", tmp_path, "--rate", 5, start_new_session=True)
     deadline = time.monotonic() + WAIT_MAX_S

@@ -18,6 +18,7 @@ import pytest
 from bulkdel.core.log_entries import Header, Session, Skipped
 from bulkdel.core.ranges import ranges_of
 from tests import recorded
+from tests.examples import one_in
 from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 from tests.recorded import encode_line, nonce_of
 
@@ -112,6 +113,7 @@ def test_emails_that_differ_in_case_are_one_account(tmp_path: Path) -> None:
         assert it.served.pool.deleted == 500
 
 
+@pytest.mark.soak
 def test_killed_and_resumed_with_duplicates_everywhere(tmp_path: Path) -> None:
     """30 % of the rows repeat one before them. Killed twice; the counts and every row agree with the server."""
     rng = random.Random(3)
@@ -170,7 +172,7 @@ def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) ->
 # ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("cut", ["after the header", "within the list"])
+@pytest.mark.parametrize("cut", one_in(2, ["within the list", "after the header"]))
 def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: Path) -> None:
     """Killed between the header and the last part of the list: nothing was sent, and the same command begins anew."""
     rows = [id_ for pair in zip(IDS, IDS[1:] + IDS[:1], strict=True) for id_ in pair]
@@ -229,7 +231,7 @@ def long_export(path: Path, count: int = 80_000) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("command", one_in(2, ["run", "plan"]))
 def test_a_full_disk_is_told_and_nothing_is_sent(command: str, tmp_path: Path) -> None:
     """Exit 5, the folder, how much it takes, and what to do; nothing is left behind."""
     with case(tmp_path, []) as it:

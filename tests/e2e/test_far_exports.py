@@ -230,6 +230,7 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
         assert [asked.target for asked in bucket.asked].count("/exports/users.jsonl") == 3
 
 
+@pytest.mark.soak
 def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -> None:
     """`batch plan` says so, and `batch run` sends what that plan has confirmed."""
     with object_server() as objects, sandbox(IDS) as served:

@@ -73,6 +73,7 @@ def content_of(archive: Path) -> bytes:
         return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
 
 
+@pytest.mark.soak
 def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -354,6 +355,7 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         assert ran.counts() == {"deleted": 270, "excluded": 30}
 
 
+@pytest.mark.soak
 def test_a_full_disk_leaves_no_archive_and_no_folder_and_the_run_where_it_was(tmp_path: Path) -> None:
 
     ids = user_ids(4_000)

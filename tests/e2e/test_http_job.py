@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.examples import one_in
 from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
 from tests.httppage import Example, block, misspelt
@@ -138,8 +140,7 @@ def test_a_hostile_id_stays_one_value(
     assert forum.groups == {"1"}
 
 
-@pytest.mark.parametrize("pattern", [(), ("--id-pattern", "(?s).*")])
-@pytest.mark.parametrize("name", ["forum", "batch"])
+@pytest.mark.parametrize(("name", "pattern"), one_in(3, product(["forum", "batch"], [(), ("--id-pattern", "(?s).*")])))
 def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
     forum: Forum, example: Callable[[str], Example], name: str, pattern: tuple[str, ...]
 ) -> None:
@@ -437,8 +438,7 @@ def test_the_example_of_a_vendor(name: str, tmp_path: Path) -> None:
         assert SECRET not in ran.out + ran.err + (tmp_path / "ids.jsonl.checkpoint.jsonl").read_text()
 
 
-@pytest.mark.parametrize("look_up", ["with", "without"])
-@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize(("name", "look_up"), one_in(3, product(VENDORS, ["with", "without"])))
 def test_the_example_of_a_vendor_with_a_misspelt_path(name: str, look_up: str, tmp_path: Path) -> None:
     made, variable = VENDORS[name]
     with served(made()) as vendor:

@@ -75,6 +75,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
+@pytest.mark.soak
 def test_what_is_in_the_wheel(wheel: Path) -> None:
     """The two packages and nothing else; the example of a config file as a file, not as a link."""
     with zipfile.ZipFile(wheel) as file:

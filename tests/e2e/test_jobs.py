@@ -54,7 +54,7 @@ def test_every_installed_job_is_in_the_table() -> None:
     assert set(job_names()) - {"http"} - with_records == {job.name for job in EVERY_JOB}
 
 
-@ALL
+@FEW
 def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: Path) -> None:
     """Some ids are absent, some in the target state already; the server changes the others, once each."""
     there, absent, bystanders = job.ids(job.rows), job.ids(0 if job.creates else 5, 200), job.ids(20, 300)
@@ -171,7 +171,7 @@ def test_ids_that_cannot_be_sent_are_refused_before(job: JobCase, tmp_path: Path
         assert not served.sandbox.ledger.requests
 
 
-@ALL
+@FEW
 def test_the_sandbox_needs_nothing(job: JobCase, tmp_path: Path) -> None:
     export = job.export(tmp_path / "e.jsonl", job.ids(7))
     ran = bulkdel("run", job.name, export, *job.options, "--sandbox", "--rate", 0, "--json", env={})

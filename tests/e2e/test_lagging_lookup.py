@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import LOOKUP_PATH
+from tests.examples import one_in
 from tests.harness import bulkdel, case, finish, user_ids
 
 IDS = user_ids(40)
@@ -30,7 +31,7 @@ def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None
         assert it.served.ledger.deleted == 40
 
 
-@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("stop", one_in(2, [False, True]))
 def test_a_long_lag_leaves_them_in_doubt_for_the_next_run(stop: bool, tmp_path: Path) -> None:
     """An id that does not exist, and a server that deletes the others and says 404. Every wait wakes up on a signal."""
     ids = [*IDS[:3], *ABSENT]

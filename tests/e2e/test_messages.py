@@ -199,6 +199,7 @@ def test_a_start_without_enough_memory_is_no_bug(megabytes: int, place: Path) ->
         assert done.returncode == 4
 
 
+@pytest.mark.soak
 def test_a_run_leaves_the_folder_of_no_keeper_behind(tmp_path: Path) -> None:
     """A keeper that was killed leaves its folder; the next run removes it."""
     temporary = tmp_path / "tmp"

@@ -145,6 +145,7 @@ def test_without_a_key_of_ones_own_a_resume_is_confirmed_and_nothing_else_differ
         assert_refused(it, env)
 
 
+@pytest.mark.soak
 def test_a_batch_that_another_has_confirmed_is_confirmed(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         file = tmp_path / "night.toml"

@@ -150,6 +150,7 @@ def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path)
         assert not it.log.exists()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("files", "options"), [pytest.param(48, (), marks=pytest.mark.soak), (33, ("--concurrency", 1))]
 )

@@ -97,7 +97,7 @@ def test_complete_needs_no_credentials(tmp_path: Path) -> None:
         assert again.summary == first.summary
 
 
-@pytest.mark.parametrize("closed", one_in(3, ["<&- >&- 2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&-"]))
+@pytest.mark.parametrize("closed", one_in(5, ["<&- >&- 2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&-"]))
 def test_closed_streams(closed: str, tmp_path: Path) -> None:
     """Also on a resume, where the checkpoint is the first file to be opened."""
     with case(tmp_path, IDS) as it:

@@ -326,6 +326,7 @@ def through_shell(it: Case, rest: str, *options: object) -> subprocess.Completed
     )
 
 
+@pytest.mark.soak
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     """A report that is cut short exits with an error, and --out then leaves no file."""
     with case(tmp_path, IDS[:5_000]) as it:

@@ -320,7 +320,7 @@ def test_the_log_says_which_user_ran_it_and_how(tmp_path: Path) -> None:
     assert json.dumps(session["options"]).count("null") > 3
 
 
-@pytest.mark.parametrize("policy", ["accept", "refuse"])
+@pytest.mark.parametrize("policy", one_in(2, ["accept", "refuse"]))
 def test_killed_at_the_very_end(policy: str, tmp_path: Path) -> None:
     """The pool is empty when the run goes on, so no look-up can prove anything: still every id is accounted for."""
     with case(tmp_path, IDS[:400], unknown_ids=policy, latency_after_s=30.0, fault_paths=DELETIONS) as it:

@@ -398,6 +398,7 @@ def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
         assert (status.code, set(store.get_lies)) == (0, set(PASSING)), status
 
 
+@pytest.mark.soak
 def test_a_frozen_shard_does_not_keep_the_patience_of_the_others(tmp_path: Path) -> None:
     """Its last figures say that the server has just answered. They grow old."""
 
@@ -458,6 +459,7 @@ def stopped_in_the_middle(it: Case) -> None:
     assert finish(process).code == 130
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "lost",
     [
@@ -551,6 +553,7 @@ def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
         assert bulkdel("status", it.log, "--json", env={}).summary["in_doubt"] == 0
 
 
+@pytest.mark.soak
 def test_a_resume_proves_that_look_ups_find_accounts_before_its_shards_begin(tmp_path: Path) -> None:
     """A shard that does it itself may list accounts which another one deletes before they are looked up."""
     ids = user_ids(2_400, seed=17)

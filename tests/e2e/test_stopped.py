@@ -216,6 +216,7 @@ def shell() -> Iterator[Shell]:
     opened.close()
 
 
+@pytest.mark.soak
 def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path: Path) -> None:
     """Typed on a terminal. The token ends meanwhile and is renewed; a second run is refused all the while."""
     switches: dict[str, Any] = {"latency_after_s": 0.5, "fault_paths": DELETIONS, "token_lifetime_s": 2.0}

@@ -161,6 +161,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         assert bulkdel("status", f"file://{tmp_path}/none", env={}).code == 3
 
 
+@pytest.mark.soak
 def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> None:
     """A paused run writes too, so a second one sees it, names it, and sends nothing."""
     store = tmp_path / "store"
@@ -323,6 +324,7 @@ def test_a_process_that_is_cut_off_from_the_store_sends_nothing_more(tmp_path: P
         assert it.effects(IDS) == [1] * 600
 
 
+@pytest.mark.soak
 def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
     """Each write of the backup is an object. A resume goes on with it; `restore` reads it, and has its own store."""
     before, pool = full_users(60), full_users(60)
@@ -427,6 +429,7 @@ def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
         assert it.effects(IDS) == [1] * 600
 
 
+@pytest.mark.soak
 def test_commands_that_read_fetch_the_copy_of_a_pipe(tmp_path: Path) -> None:
     """In another folder: each row has its outcome and its id. No copy is left there, and `forget` fetches none."""
     url, here, there = f"file://{tmp_path}/store", tmp_path / "here", tmp_path / "there"

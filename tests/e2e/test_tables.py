@@ -93,7 +93,7 @@ SEVEN: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
 """The files that a spreadsheet makes of one list: how each is written, the option and the name that it needs."""
 
 
-@pytest.mark.parametrize("name", [*SEVEN, "vips.xls", "vips.ods"])
+@pytest.mark.parametrize("name", one_in(3, [*SEVEN, "vips.xls", "vips.ods"]))
 def test_each_file_of_a_spreadsheet_protects_all_300(name: str, tmp_path: Path) -> None:
     export, kept = crm(tmp_path / "crm.csv"), tmp_path / name
     options: tuple[str, ...] = ()
@@ -299,7 +299,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(2, REFUSED))
+@pytest.mark.parametrize("name", one_in(4, REFUSED))
 def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
     export = tmp_path / name
     write, says = REFUSED[name]
@@ -310,6 +310,7 @@ def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name], "nothing is left behind"
 
 
+@pytest.mark.soak
 def test_the_sheet_of_the_export_may_be_another_than_that_of_an_exclude_file(tmp_path: Path) -> None:
     """The plan names the sheet of each exclude file, and its hidden ones. A named sheet is taken where there is one."""
     ids = user_ids(4)
@@ -476,6 +477,7 @@ def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) ->
             assert "1 of 5 records that the server returned have no id where it is read (user_id)" in ran.err
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("ending", one_in(3, ["xlsx", "parquet", "csv.gz"]))
 def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending: str, tmp_path: Path) -> None:
     """Also an id that a spreadsheet would run, or with the mark of CSV before it. Only what was refused goes again."""
@@ -538,7 +540,7 @@ def test_a_workbook_of_results_has_as_many_sheets_as_its_rows_need(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["r.xlsx"]
 
 
-@pytest.mark.parametrize(("ending", "extra"), [("xlsx", "excel"), ("parquet", "parquet")])
+@pytest.mark.parametrize(("ending", "extra"), one_in(2, [("xlsx", "excel"), ("parquet", "parquet")]))
 def test_without_the_extra_the_message_says_what_to_install(ending: str, extra: str, tmp_path: Path) -> None:
     for name in ("python_calamine", "xlsxwriter", "pyarrow"):
         (tmp_path / "lib" / name).mkdir(parents=True)
@@ -552,6 +554,7 @@ def test_without_the_extra_the_message_says_what_to_install(ending: str, extra: 
     assert (ran.returncode, f"pip install 'bulkdel[{extra}]'" in ran.stderr.decode()) == (2, True), ran.stderr
 
 
+@pytest.mark.soak
 def test_a_run_of_a_workbook_goes_on_where_it_is_unpacked(tmp_path: Path) -> None:
     """With the column of the exclude file, and a column of the export by its number. The workbook stays behind."""
     export = workbook(tmp_path / "e.xlsx", {"T": people([*VIPS[:20], *OTHERS])})

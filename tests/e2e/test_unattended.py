@@ -268,6 +268,7 @@ def on_terminal(folder: Path, columns: int, *more: object, **variables: str) -> 
     return Terminal(seen.decode())
 
 
+@pytest.mark.soak
 def test_the_bar_at_80_and_60_columns_and_lines_on_a_dumb_terminal(tmp_path: Path) -> None:
     """The percentage and the time left are whole at any width; nothing is wider than the terminal."""
     with ThreadPoolExecutor(4) as pool:

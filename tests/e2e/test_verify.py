@@ -25,6 +25,7 @@ from bulkdel.core.skipped_rows import EMPTY_DIGEST
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests import recorded, second_reader
+from tests.examples import one_in
 from tests.harness import (
     KEYS,
     POOL,
@@ -337,7 +338,7 @@ def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> N
         )  # proven ids are not looked up again; a chunk with a user that is there is looked up twice
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", one_in(3, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
 def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_path: Path) -> None:
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
         it.switch(latency_after_s=30.0, fault_paths=LOOKUPS)

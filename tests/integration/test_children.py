@@ -86,6 +86,7 @@ def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path)
     assert len(events) == len((tmp_path / "plan.log").read_text().splitlines())
 
 
+@pytest.mark.soak
 @pytest.mark.untraced
 def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
