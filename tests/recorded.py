@@ -25,7 +25,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from bulkdel.checkpoint.writer import LogWriter
@@ -133,3 +133,14 @@ def read_entries(path: Path) -> Iterator[Entry]:
     with reading(path, RUN) as reader:
         for entries in reader.commits():
             yield from entries
+
+
+def rewrite(log: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change entries of a log; it stays valid: every hash and checksum is made anew."""
+    whole = b""
+    for line in map(orjson.loads, log.read_bytes().splitlines()):
+        changed = [change(entry) for entry in line["entries"]]
+        sha256 = hashlib.sha256(whole).hexdigest()
+        parts = [{**entry, **({"log_sha256": sha256} if "log_sha256" in entry else {})} for entry in changed]
+        whole += frame(line["seq"], [orjson.dumps(entry) for entry in parts], line["nonce"])
+    log.write_bytes(whole)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from bulkdel.safety.checks import host_word
+from bulkdel.errors import UsageError
+from bulkdel.safety.checks import host_word, same_host
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.examples import one_in
 from tests.harness import (
@@ -431,7 +432,31 @@ def test_a_limit_that_is_none_is_confirmed_again(tmp_path: Path) -> None:
         ("api.genauth.ai:8443", "https://api.genauth.ai:8443", "api.genauth.ai:8443"),
         ("api.genauth.ai:8443", "https://api.genauth.ai", None),
         ("genauth.ai", "https://api.genauth.ai", None),
+        ("api.genauth.ai:443", "https://api.genauth.ai", "api.genauth.ai"),
+        ("https://api.genauth.ai:443/x", "https://api.genauth.ai:443/a://b", "api.genauth.ai:443"),
+        ("münchen.example", "https://xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
+        ("xn--mnchen-3ya.example", "https://MÜNCHEN.example", "xn--mnchen-3ya.example"),
+        ("[::1]", "http://[::1]:8443", "[::1]:8443"),
+        ("[::1]:8444", "http://[::1]:8443", None),
     ],
 )
 def test_which_host_is_protected(listed: str, host: str, word: str | None) -> None:
     assert host_word({"protect": {"hosts": [listed]}}, host) == word
+
+
+def test_a_protected_host_that_names_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="names no host"):
+        host_word({"protect": {"hosts": ["https:///x"]}}, "https://api.genauth.ai")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://api.genauth.ai/", "https://API.genauth.ai.:443", True),
+        ("https://api.genauth.ai", "https://evil.example/x://api.genauth.ai", False),
+        ("https://api.genauth.ai", "https://api.genauth.ai:8443", False),
+        ("https://api.genauth.ai", "https://[", False),
+    ],
+)
+def test_which_hosts_are_one(one: str, other: str, same: bool) -> None:
+    assert same_host(one, other) == same

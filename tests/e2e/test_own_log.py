@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
@@ -10,12 +9,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from bulkdel.core.log_entries import frame
 from bulkdel.own_key import make_key
-from tests.harness import KEYS, POOL, Case, Ran, bulkdel, case, entries, state_home, user_ids
+from tests.harness import (
+    KEYS,
+    POOL,
+    Case,
+    Ran,
+    bulkdel,
+    case,
+    entries,
+    kill,
+    sandbox,
+    start,
+    state_home,
+    user_ids,
+    wait_for_arrivals,
+    wait_until,
+)
+from tests.recorded import rewrite
 
 IDS = user_ids(60)
 BEGUN = ("--limit", 20, "--chunk-size", 10)
@@ -38,17 +51,6 @@ def resumed(it: Case, *more: object, env: dict[str, str] | None = None) -> Ran:
     """The same command without a confirmation."""
     where = ("--host", it.served.url, "--rate", 0, *BEGUN, "--json")
     return bulkdel("run", "delete-users", it.export, *where, *more, env=None if env is None else {**KEYS, **env})
-
-
-def rewrite(log: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Change entries of a log; it stays valid: every hash and checksum is made anew."""
-    whole = b""
-    for line in map(json.loads, log.read_bytes().splitlines()):
-        changed = [change(entry) for entry in line["entries"]]
-        sha256 = hashlib.sha256(whole).hexdigest()
-        parts = [{**entry, **({"log_sha256": sha256} if "log_sha256" in entry else {})} for entry in changed]
-        whole += frame(line["seq"], [orjson.dumps(entry) for entry in parts], line["nonce"])
-    log.write_bytes(whole)
 
 
 def start_of(log: Path) -> dict[str, Any]:
@@ -118,6 +120,67 @@ def test_a_log_of_mine_with_another_limit_header_or_verdict_is_refused(tmp_path:
         with begun(tmp_path / f"{name} changed") as it:
             rewrite(it.log, change)
             assert_refused(it)
+
+
+def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:
+    """Its resume point lies within the row `xxalice2`, and both accounts exist. The person confirms the run."""
+    names = [f"{prefix}alice{number}" for prefix in ("xx", "") for number in range(40)]
+    export, other = tmp_path / "users.csv", {**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}
+    export.write_text("".join(f"{name}\n" for name in ("username", *names[:40])))
+    within = export.read_text().index("xxalice2\n") + len("xx")
+    with sandbox(names, "username") as served:
+        run = ("run", "delete-users", export, "--id-type", "username", "--id-field", "username", "--host", served.url)
+        confirmed = ("--confirm", 40, "--pool", POOL)
+        assert bulkdel(*run, *confirmed, "--limit", 1, env=other).code == 0
+        log = Path(f"{export}.checkpoint.jsonl")
+        rewrite(log, lambda entry: {**entry, "marks": [[1, 3, within]]} if entry["type"] == "header" else entry)
+        ran = bulkdel(*run, *confirmed)
+        assert [served.ledger.effects(name, "username") for name in names] == [1, *[0] * 79], ran
+        assert (ran.code, "what it says of the rows of the export is not so" in ran.err) == (3, True), ran
+
+
+def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_log(tmp_path: Path) -> None:
+    with begun(tmp_path / "a", state=tmp_path / "other") as it:
+
+        def small(entry: dict[str, Any]) -> dict[str, Any]:
+            return {**entry, "counts": {**entry["counts"], "ids": 5}} if entry["type"] == "header" else entry
+
+        rewrite(it.log, small)
+        ran = resumed(it, "--confirm", 5, "--pool", POOL)
+        assert (ran.code, it.served.ledger.deleted) == (2, SENT), ran
+        ran = resumed(it, "--confirm", len(IDS), "--pool", POOL, "--max-delete", 10)
+        assert (ran.code, it.served.ledger.deleted) == (3, SENT), ran
+
+
+def test_a_forged_log_does_not_switch_the_sample_off(tmp_path: Path) -> None:
+    """It says that the run has begun on a host where five of its sixty ids exist."""
+    with begun(tmp_path / "a", state=tmp_path / "other") as it, sandbox(IDS[-5:]) as served:
+
+        def moved(entry: dict[str, Any]) -> dict[str, Any]:
+            return {**entry, "pinned": {**entry["pinned"], "host": served.url}} if entry["type"] == "header" else entry
+
+        rewrite(it.log, moved)
+        ran = bulkdel("run", "delete-users", it.export, "--host", served.url, "--confirm", len(IDS), "--pool", POOL)
+        assert (ran.code, served.ledger.deleted, "5 of 40 sampled ids exist" in ran.err) == (4, 0, True), ran
+
+
+def test_a_plan_does_not_confirm_the_run_of_a_log_that_another_has_written(tmp_path: Path) -> None:
+    """The log names this user, this machine and the plan."""
+    with case(tmp_path, IDS) as it:
+        plan, by_it = tmp_path / "plan.json", ("run", "--plan", tmp_path / "plan.json", "--host", it.served.url)
+        assert bulkdel("plan", "delete-users", it.export, "--host", it.served.url, "--out", plan).code == 0
+        process = start(
+            *by_it, "--rate", 4, "--chunk-size", 10, env={**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}
+        )
+        wait_until(lambda: it.served.ledger.deleted >= 10, process)
+        kill(process)
+        wait_for_arrivals(it.served)
+        deleted = it.served.ledger.deleted
+        ran = bulkdel(*by_it)
+        assert (ran.code, DUE in ran.err, it.served.ledger.deleted) == (2, True, deleted), ran
+        assert deleted < len(IDS)
+        assert bulkdel(*by_it, "--confirm", len(IDS), "--pool", POOL).code == 0
+        assert it.effects(IDS) == [1] * len(IDS)
 
 
 @pytest.mark.parametrize("name", ["others read it", "a link", "no home", "a home that is no folder"])

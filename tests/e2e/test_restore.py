@@ -32,12 +32,14 @@ from tests.harness import (
     entries,
     finish,
     kill,
+    sandbox,
     start,
     user_ids,
     wait_until,
     write_objects,
 )
 from tests.objectserver import ObjectServer, object_server
+from tests.recorded import rewrite
 
 NONE = ("--passwords", "none", "--rate", 0)
 IDENTITY = "{:024x}"
@@ -555,6 +557,23 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         assert "belongs to another run" in ran.err
         assert f"move {it.log}.restore.* to another folder" in ran.err
         assert len(it.served.pool) == 10
+
+
+def test_the_key_goes_to_the_host_that_was_typed_and_not_to_what_a_log_makes_of_it(tmp_path: Path) -> None:
+    """The log names another host, in words that end like the typed one; and another path of the same host."""
+    with undo(tmp_path, user_ids(10)) as it, sandbox([]) as evil:
+        it.delete()
+        whole = it.log.read_bytes()
+        host = it.served.url.partition("://")[2]
+        for forged, code in ((f"{evil.url}/x://{host}", 3), (f"{it.served.url}/x", 0)):
+            it.log.write_bytes(whole)
+
+            def with_host(entry: dict[str, Any], forged: str = forged) -> dict[str, Any]:
+                return {**entry, "pinned": {**entry["pinned"], "host": forged}} if entry["type"] == "header" else entry
+
+            rewrite(it.log, with_host)
+            ran = bulkdel("restore", it.log, "--host", it.served.url, *NONE, "--plan")
+            assert (ran.code, evil.ledger.requests) == (code, 0), ran
 
 
 def test_only_a_run_that_has_ended(tmp_path: Path) -> None:

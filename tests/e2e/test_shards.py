@@ -50,6 +50,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.objectserver import PASSING, Lie, object_server
+from tests.recorded import rewrite
 from tests.store_child import ran, started
 
 PAD = "x" * 900
@@ -457,6 +458,29 @@ def stopped_in_the_middle(it: Case) -> None:
     it.wait_until_deleted(300)
     process.send_signal(signal.SIGINT)
     assert finish(process).code == 130
+
+
+def test_the_log_of_a_shard_begins_as_that_of_its_run_says(tmp_path: Path) -> None:
+    """The forged one has a resume point within a row. No stop has noted how the log of the shard was left."""
+    names = [f"{prefix}alice{number}" for prefix in ("xx", "") for number in range(2_000)]
+    export = tmp_path / "users.csv"
+    export.write_text("".join(f"{name},{PAD}\n" for name in ("username", *names[:2_000])))
+    named = ("--id-type", "username", "--id-field", "username")
+    with sandbox(names, "username") as served:
+        it = Case(export, served, 2_000, ["--shards", 2, "--rate", 0, *named])
+        assert run(it, "--limit", 100).code == 0
+        shard = shard_log(it.log, 2)
+        it.log.write_bytes(
+            b"".join(line for line in it.log.read_bytes().splitlines(True) if b'"event":"stop"' not in line)
+        )
+        row, first = entries(shard)[0]["marks"][0][0], entries(shard)[0]["shard"][1]
+        within = export.read_text().index(f"xxalice{row}") + len("xx")
+        changed = {"marks": [[row, row + 2, within]]}
+        rewrite(shard, lambda entry: {**entry, **changed} if entry["type"] == "header" else entry)
+        sent = [served.ledger.effects(name, "username") for name in names[first:]]
+        ran = run(it, "--limit", 1_900)
+        assert (ran.code, f"{shard}: is not the log of this shard" in ran.err) == (4, True), ran
+        assert [served.ledger.effects(name, "username") for name in names[first:]] == sent
 
 
 @pytest.mark.soak

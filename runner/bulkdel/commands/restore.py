@@ -170,7 +170,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     restoring = RunArguments(
         undo,
         str(to),
-        replace(settings.for_run, host=pinned["host"]),
+        replace(settings.for_run, host=settings.host or pinned["host"]),
         arguments.config,
         arguments.environ,
         command="restore",

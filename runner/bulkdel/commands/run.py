@@ -148,7 +148,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.BATCH)
         return
     approved = plan.arguments.approved
-    if approved is not None and plan.by_another is None:  # what is typed beside it has to agree
+    if approved is not None and plan.is_own:  # what is typed beside it has to agree
         await opened.confirm(
             ids=approved.ids if settings.confirm is None else settings.confirm,
             pool=approved.values["pool"] if settings.pool is None else settings.pool,

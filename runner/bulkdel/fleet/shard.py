@@ -296,8 +296,7 @@ def _read_run(path: Path, patience_s: float) -> tuple[Header, SkippedRows]:
 
 
 def _check_same(progress: Progress, header: Header, path: Path) -> None:
-    found = progress.header
-    if (found.run_id, found.shard, found.counts) != (header.run_id, header.shard, header.counts):
+    if progress.header != header:
         raise NotAcceptable(
             f"{path}: is not the log of this shard. Nothing was sent. Put the file back that was there."
         )

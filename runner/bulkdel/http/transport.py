@@ -117,6 +117,17 @@ def check_host(url: str) -> str:
     return str(normal).rstrip("/")
 
 
+def host_and_port(text: str) -> tuple[str, int | None]:
+    """The name in a base URL as DNS has it, without a dot at its end, and its port. Of a bare name, the port it names.
+
+    Raises ValueError for a text that names no host.
+    """
+    url = URL(text if "://" in text else f"//{text}")
+    if not url.raw_host:
+        raise ValueError("no host")
+    return url.raw_host.rstrip(".").lower(), url.port
+
+
 def is_loopback(url: str) -> bool:
     """Whether a base URL names this machine."""
     host = URL(url).host or ""

@@ -17,7 +17,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+from yarl import URL
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
@@ -33,6 +35,7 @@ from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.format import counted, did_you_mean, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
+from bulkdel.http.transport import host_and_port
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values, options_of_run
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
@@ -49,6 +52,8 @@ RATE_MAX = "rate_max"
 session cannot be changed to a higher rate. OTHER_USER is another member."""
 
 READ_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 
 # The arguments
@@ -455,7 +460,7 @@ def _compared(parameter: Any) -> Any:
 # The server
 
 
-def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], str]) -> set[str]:
+def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T]) -> set[T]:
     """The pools or hosts that the config protects. Raises UsageError for an unknown name: it would protect nothing."""
     table = config.get(PROTECT, {})
     for name, value in table.items():
@@ -539,9 +544,15 @@ def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
 
 
 def host_word(config: Mapping[str, Any], host: str) -> str | None:
-    """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none."""
-    name, hosts = _host(host), _protected(config, "hosts", _host)
-    return name if name in hosts or name.partition(":")[0] in hosts else None
+    """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none.
+
+    A host of the config without a port is protected at each of its ports.
+    """
+    (name, port), own = host_and_port(host), URL(host).explicit_port
+    if _protected(config, "hosts", _host).isdisjoint({(name, None), (name, port)}):
+        return None
+    shown_name = f"[{name}]" if ":" in name else name
+    return shown_name if own is None else f"{shown_name}:{own}"
 
 
 def _pool(pool: str) -> str:
@@ -549,15 +560,20 @@ def _pool(pool: str) -> str:
     return unicodedata.normalize("NFKC", pool).strip().casefold().rpartition("://")[2].rstrip("/")
 
 
-def _host(url: str) -> str:
-    """`https://api.genauth.ai/`, `API.genauth.ai.` and `api.genauth.ai` are one host; a port is part of it."""
-    name, colon, port = url.rpartition("://")[2].partition("/")[0].lower().partition(":")
-    return name.rstrip(".") + colon + port
+def _host(listed: str) -> tuple[str, int | None]:
+    """A protected host: its name, and its port if the config names one. Raises UsageError for what names no host."""
+    try:
+        name, _ = host_and_port(listed)
+    except ValueError:
+        raise UsageError(f"config, [{PROTECT}] hosts: {listed!r} names no host, so it would protect nothing") from None
+    return name, URL(listed if "://" in listed else f"//{listed}").explicit_port
 
 
 def same_host(one: str, other: str) -> bool:
-    """Whether two base URLs name one host."""
-    return _host(one) == _host(other)
+    """Whether two base URLs name one host and port."""
+    with suppress(ValueError):
+        return host_and_port(one) == host_and_port(other)
+    return False
 
 
 def check_pool(plan: Plan) -> None:

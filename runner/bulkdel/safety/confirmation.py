@@ -155,7 +155,7 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     due = None
     if plan.by_another is not None:
         due = f"the last session {plan.by_another}, and you are {plan.person}"
-    elif not plan.is_own_log:
+    elif not plan.is_own:
         due = "the log has no confirmation that this user has written on this machine"
     elif plan.more_excluded:
         due = "exclude files were added"

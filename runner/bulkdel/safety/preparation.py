@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from enum import Enum, auto
 from pathlib import Path
 
 from bulkdel.command_line import CommandLine, how_to_resume, quoted
@@ -21,6 +22,7 @@ from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
@@ -81,6 +83,20 @@ INVALID = ".invalid"
 
 SILENCE_S = 30.0
 """How long nothing may come from the place of an export before it is asked again; --timeout-s may be shorter."""
+
+
+class Reading(Enum):
+    """What is read of the export.
+
+    ANEW: every row, for a new run; and for a log that this user has not begun, because it may say anything.
+    ROWS: every row, for more exclude files. The sample was looked up, and the duplicates are those of the log: rows
+    with the same id are excluded together, so the first row of each other id stays the same.
+    HASH: its bytes, because the log has what is needed of the rows.
+    """
+
+    ANEW = auto()
+    ROWS = auto()
+    HASH = auto()
 
 
 class ReadingProgress:
@@ -155,10 +171,10 @@ def prepare(
         more_excluded = check_excluded(log, read.files, path) if log else False
         backup_known = check_backup(arguments, log)
         memberships = check_memberships(arguments, log)
-        again = log is None or more_excluded
-        export = _read_export(
-            arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, again=again
-        )
+        own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
+        proven = log is None or complete or settings.sandbox or mac_holds(log.start, own_key)
+        how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.HASH
+        export = _read_export(arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, how=how)
         if arguments.approved is not None:
             check_folders(arguments)
         check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
@@ -186,10 +202,12 @@ def prepare(
             until=until,
             parameters=pinned(arguments.parameters),
             to_look_up=read.to_look_up,
-            own_key=None if log is None or settings.sandbox else read_key(arguments.environ),
+            own_key=own_key,
         )
         if log is not None:
             _check_pinned(plan, log)
+            if how is Reading.ANEW:
+                _check_as_logged(plan, log)
     check_as_planned(plan, rows_known=not plan.to_look_up)
     return plan
 
@@ -229,6 +247,28 @@ def _check_pinned(plan: Plan, log: Progress) -> None:
     otherwise = _begun_otherwise(arguments.undoes) if arguments.undoes is not None else _anew(plan, log)
     refuse_differences(before, now_pinned, arguments.checkpoint, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)
+
+
+def _check_as_logged(plan: Plan, log: Progress) -> None:
+    """Refuse a log that says of the export what is not so: other rows would be sent. Raises NotAcceptable.
+
+    A log may leave out more rows than the export and the exclude files do, because guards have spared some.
+    """
+    found, header = plan.export.preflight, log.header
+    assert found is not None, "every row was parsed"
+    newly = {"excluded"} if plan.more_excluded else set()
+    skipped = (rows for reason, rows in found.skipped.by_reason.items() if reason not in newly)
+    points = {*header.resume_points, *header.shards}
+    if (
+        found.rows != header.counts["rows"]
+        or not points <= {*found.resume_points}
+        or any(log.untouched(rows).size for rows in skipped)
+    ):
+        raise NotAcceptable(
+            f"{plan.checkpoint}: what it says of the rows of the export is not so, and no session of it was begun by "
+            "this user on this machine. Nothing was sent. Ask for the log that the run has written; a run with another "
+            "--checkpoint begins anew."
+        )
 
 
 def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, *, new: bool) -> Excluded:
@@ -372,13 +412,9 @@ def _read_export(
     protected: IdSet,
     rng: random.Random,
     log: Progress | None,
-    again: bool,
+    how: Reading,
 ) -> CheckedExport:
-    """Open the export and read it.
-
-    again: parse every row: for a new run, or for a resume with more exclude files. Any other resume only hashes the
-    export, because the log has its counts.
-    """
+    """Open the export and read it."""
     copy = beside(arguments.checkpoint, SPOOLED)
     if (rows := _rows_of_lost_table(arguments, options, copy, log)) is None:
         original, source = _open_export(arguments, copy, reading, log)
@@ -398,23 +434,23 @@ def _read_export(
         check_export(arguments, target, fingerprint(file, reading.read))
     piped = file.spooled is not None or file.is_file(copy)
     invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
-    if log is not None and not again:
+    if log is not None and how is Reading.HASH:
         dialect, read = dialect or recognise(file, options), fingerprint(file, reading.read)
         left_out = invalid_to if log.asked["invalid"] else None
         return CheckedExport(file, options, dialect, read, log.asked, log.skipped, left_out, source=source)
-    # A resume draws no new sample, because half of it may be deleted already. Its duplicates are those of the log: rows
-    # with the same id are excluded together, so the first row of each other id stays the same.
+    known = log.skipped.by_reason["duplicate"] if log is not None and how is Reading.ROWS else None
     try:
         found = preflight(
             file,
             options,
             protected=protected,
             rng=rng,
-            sample_size=SAMPLE_SIZE if log is None else 0,
+            sample_size=SAMPLE_SIZE if known is None else 0,
             on_progress=reading.read,
-            known=None if log is None else log.skipped.by_reason["duplicate"],
+            known=known,
             temporary=beside(arguments.checkpoint, "").absolute().parent,
-            resume_rows=1 if arguments.settings.shards else RESUME_ROWS,  # shards are cut at them
+            # Shards are cut at them, and those of a log have to be among them.
+            resume_rows=1 if arguments.settings.shards or log is not None else RESUME_ROWS,
             dialect=dialect,
         )
     except ExportRefused as error:

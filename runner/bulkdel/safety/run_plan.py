@@ -24,7 +24,7 @@ from bulkdel.core.plan_digest import digest_of
 from bulkdel.core.record import ResumePoint
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import cuts_of, thinned
-from bulkdel.core.skipped_rows import SkippedRows
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import RESUME_ROWS, Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
@@ -318,8 +318,12 @@ class Plan:
 
     @property
     def sample(self) -> list[str]:
-        """The ids that are looked up before the first id is sent; none on a resume."""
-        return [record.id for record in self.export.preflight.sample] if self.export.preflight else []
+        """The ids that are looked up before the first id is sent: of rows that the log, if there is one, leaves."""
+        sample = () if self.export.preflight is None else self.export.preflight.sample
+        if self.progress is None:
+            return [record.id for record in sample]
+        left = self.progress.untouched(PositionSet((record.position, record.position + 1) for record in sample))
+        return [record.id for record in sample if record.position in left]
 
     @property
     def complete(self) -> bool:
@@ -387,14 +391,17 @@ class Plan:
         return "names no user" if before is None else f"was that of {before}"
 
     @property
-    def is_own_log(self) -> bool:
-        """Whether this user on this machine has begun the last session, by the MAC of its start and not by its word."""
-        return self.progress is not None and mac_holds(self.progress.start, self.own_key)
+    def is_own(self) -> bool:
+        """Whether this user on this machine has begun the last session: its MAC shows it. True where there is none."""
+        log = self.progress
+        if log is None or log.start is None:
+            return True
+        return self.by_another is None and mac_holds(log.start, self.own_key)
 
     @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
-        if self.arguments.approved is not None and self.by_another is None:
+        if self.arguments.approved is not None and self.is_own:
             return self.line.without(*CONFIRMING)
         command = "run" if self.arguments.undoes is None else self.line.command
         line = replace(self.line, command=command).without(*CONFIRMING)
