@@ -1864,7 +1864,7 @@ MUTANTS = (
         "runner/bulkdel/http/lookup.py",
         "        async with self._client.action_requests.paused():\n",
         "        async with asyncio.Lock():\n",
-        "e2e/test_resume.py::test_control_while_the_run_deletes",
+        "integration/test_lookup.py::test_a_control_holds_the_deletions_back",
     ),
     Mutant(
         "an interrupt is an exception while modules are loaded",
