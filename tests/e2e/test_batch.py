@@ -34,6 +34,7 @@ from tests.harness import (
     case,
     entries,
     finish,
+    importing_from,
     is_alive,
     processes_of,
     sandbox,
@@ -633,9 +634,8 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
         it.write("a", head=HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 0\n")
         (tmp_path / "sitecustomize.py").write_text(SLOW_CLOCK)
         options, until = it.confirmed(), datetime.now(UTC) + timedelta(seconds=8)
-        env = {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
         words = ("batch", "run", it.file, *it.where, *options, "--not-after", until.isoformat(), "--json")
-        process = start(*words, env=env)
+        process = start(*words, env=importing_from(tmp_path))
         wait_until(lambda: process.poll() is not None)
         ran = finish(process)
         assert datetime.now(UTC) - until >= timedelta(seconds=10)
