@@ -3311,8 +3311,8 @@ MUTANTS = (
     Mutant(
         "a run of a batch that has changed is not confirmed anew",
         "runner/bulkdel/core/batch.py",
-        'elif before["digest"] != run.digest:',
-        'elif before["ids"] != run.ids:',
+        'elif before.runs[run.name]["digest"] != run.digest:',
+        'elif before.runs[run.name]["ids"] != run.ids:',
         "unit/test_batch.py::test_what_has_to_be_confirmed",
     ),
     Mutant(
