@@ -89,6 +89,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "XDG_STATE_HOME": state_home(), **(KEYS if extra is None else extra)}
 
 
+def importing_from(folder: Path) -> dict[str, str]:
+    """The variable by which Python finds modules in a folder before any other: a job, or a `sitecustomize`."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
+
+
 @cache
 def _state_home() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="bulkdel-state-")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from bulkdel.core.outcome import COUNTED, REMAINING
-from tests.harness import Ran
+from tests.harness import Ran, importing_from
 
 
 def installed(folder: Path, source: str, job: str, job_class: str) -> dict[str, str]:
@@ -17,7 +16,7 @@ def installed(folder: Path, source: str, job: str, job_class: str) -> dict[str, 
     (folder / f"{module}.py").write_text(source)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text(f"[bulkdel.jobs]\n{job} = {module}:{job_class}\n")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    return importing_from(folder)
 
 
 def outcomes(ran: Ran) -> dict[str, int]:

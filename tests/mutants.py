@@ -1920,7 +1920,7 @@ MUTANTS = (
         "runner/bulkdel/http/lookup.py",
         "        async with self._client.action_requests.paused():\n",
         "        async with asyncio.Lock():\n",
-        "e2e/test_resume.py::test_control_while_the_run_deletes",
+        "integration/test_lookup.py::test_a_control_holds_the_deletions_back",
     ),
     Mutant(
         "an interrupt is an exception while modules are loaded",
@@ -3367,8 +3367,8 @@ MUTANTS = (
     Mutant(
         "a run of a batch that has changed is not confirmed anew",
         "runner/bulkdel/core/batch.py",
-        'elif before["digest"] != run.digest:',
-        'elif before["ids"] != run.ids:',
+        'elif before.runs[run.name]["digest"] != run.digest:',
+        'elif before.runs[run.name]["ids"] != run.ids:',
         "unit/test_batch.py::test_what_has_to_be_confirmed",
     ),
     Mutant(

@@ -465,8 +465,9 @@ class Run:
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
+            key = None
             if not plan.arguments.settings.sandbox:
-                self._log.key = await around.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
+                key = await around.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
             self._begun.set()
             if self._before_sending is not None:
                 await around.in_thread(self._before_sending, lambda: None)
@@ -474,6 +475,7 @@ class Run:
                 plan,
                 self._log,
                 start=start_facts(plan, self._confirmed, around.pid),
+                key=key,
                 surroundings=around,
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,

@@ -22,7 +22,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.job import TargetOptions
 from bulkdel.parameters import parameters_of
 from tests.examples import one_in
-from tests.harness import Ran, bulkdel, environment
+from tests.harness import Ran, bulkdel, environment, importing_from
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-job.md"
@@ -148,8 +148,7 @@ class Bench:
 
     def run(self, *args: object, key: str | None = KEY, fault: str = "") -> Ran:
         """Run the real command with these jobs installed beside it."""
-        path = os.pathsep.join([str(self.package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {"PYTHONPATH": path, **({} if key is None else {"THINGS_KEY": key, "FORUM_KEY": key})}
+        env = {**importing_from(self.package), **({} if key is None else {"THINGS_KEY": key, "FORUM_KEY": key})}
         env |= {"FAULT": fault, "SECRET": "swordfish"}
         return bulkdel(*args, env=env, cwd=self.folder)
 

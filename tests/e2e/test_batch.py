@@ -34,6 +34,7 @@ from tests.harness import (
     case,
     entries,
     finish,
+    importing_from,
     is_alive,
     processes_of,
     sandbox,
@@ -607,12 +608,14 @@ def test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began(tmp_path
         it.write("a", "b", head=f"parallel = 1\n{head}")
         options = it.confirmed()
         soon = datetime.now(UTC) + timedelta(seconds=20)  # two plans come before
-        it.write("a", "b", head=f'parallel = 1\n{head}not_after = "{soon:%H:%M:%SZ}"\n')
+        head = f'parallel = 1\n{head}not_after = "{soon:%H:%M:%SZ}"\n'
+        it.write("a", "b", head=head)
         ran = it.batch("run", *options, "--json")
         assert [run["exit_code"] for run in ran.summary["runs"]] == [6, 6], ran
         assert (ran.code, 0 < sum(it.effects("a")) < 600, sum(it.effects("b"))) == (6, True, 0), ran
         assert not (tmp_path / "night" / "b" / "run.log").exists(), "it was started"
         before = sum(it.effects("a"))
+        it.write("a", "b", head=head.replace("rate = 10", "rate = 0"))  # one that goes on would soon be complete
         for _ in range(2):
             again = it.batch("run", "--json")
             assert [run["exit_code"] for run in again.summary["runs"]] == [2, 2], again
@@ -635,9 +638,8 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
         it.write("a", head=HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 0\n")
         (tmp_path / "sitecustomize.py").write_text(SLOW_CLOCK)
         options, until = it.confirmed(), datetime.now(UTC) + timedelta(seconds=8)
-        env = {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
         words = ("batch", "run", it.file, *it.where, *options, "--not-after", until.isoformat(), "--json")
-        process = start(*words, env=env)
+        process = start(*words, env=importing_from(tmp_path))
         wait_until(lambda: process.poll() is not None)
         ran = finish(process)
         assert datetime.now(UTC) - until >= timedelta(seconds=10)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import Sandbox
-from tests.harness import KEYS, POOL, Ran, entries, sandbox, user_ids, write_objects
+from tests.harness import KEYS, POOL, Ran, entries, importing_from, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
 
 IDS = user_ids(4, seed=71)
@@ -76,8 +76,8 @@ class Bench:
         return self.folder / "users.jsonl.checkpoint.jsonl"
 
     def run(self, *words: object, **popen: Any) -> Ran:
-        path = os.pathsep.join([str(self.site), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return command(*words, env={**KEYS, "PYTHONPATH": path, "COLUMNS": "200"}, cwd=self.folder, **popen)
+        env = {**KEYS, **importing_from(self.site), "COLUMNS": "200"}
+        return command(*words, env=env, cwd=self.folder, **popen)
 
     def to_it(self, name: str, *more: object, job: str = "disable", **popen: Any) -> Ran:
         return self.run(name, job, "users.jsonl", "--host", self.served.url, "--rate", 0, *more, **popen)

@@ -16,7 +16,7 @@ import pytest
 
 import bulkdel
 from bulkdel_jobs.sandbox import Sandbox
-from tests.harness import KEYS, POOL, Ran, entries, sandbox, user_ids, write_objects
+from tests.harness import KEYS, POOL, Ran, entries, importing_from, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
 
 IDS = user_ids(3, seed=61)
@@ -138,8 +138,7 @@ class Bench:
         return self.folder / "users.jsonl.checkpoint.jsonl"
 
     def run(self, *words: object, env: dict[str, str] | None = None) -> Ran:
-        path = os.pathsep.join([str(self.site), *filter(None, [os.environ.get("PYTHONPATH")])])
-        more = {"PYTHONPATH": path, "SEEN": str(self.folder / "seen"), "COLUMNS": "200", **(env or {})}
+        more = {**importing_from(self.site), "SEEN": str(self.folder / "seen"), "COLUMNS": "200", **(env or {})}
         return command(*words, env={**KEYS, **more}, cwd=self.folder)
 
     def confirmed(self, *words: object, job: str = "practise") -> Ran:

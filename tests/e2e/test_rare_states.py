@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from tests.harness import (
     entries,
     environment,
     finish,
+    importing_from,
     run_with_streams,
     sandbox,
     user_ids,
@@ -202,9 +202,8 @@ def test_interrupted_while_a_command_loads_its_modules(late: str, words: list[st
     """An exception in the middle of that may leave the lock of all imports held: then the command never ends."""
     export = write_objects(tmp_path / "e.jsonl", IDS[:3])
     (tmp_path / "sitecustomize.py").write_text(SWALLOWS.replace("LATE", late))
-    folders = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     given = [sys.executable, *(str(export) if word == "EXPORT" else word for word in words)]
-    env = environment({"PYTHONPATH": folders})
+    env = environment(importing_from(tmp_path))
     done = subprocess.run(given, env=env, capture_output=True, text=True, check=False, timeout=WAIT_MAX_S)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), done
 
@@ -212,9 +211,8 @@ def test_interrupted_while_a_command_loads_its_modules(late: str, words: list[st
 def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:
     """An exception in the middle of that ends the interpreter with SIGSEGV."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
-    folders = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [*COMMAND, "jobs"], env=environment({"PYTHONPATH": folders}), capture_output=True, text=True, check=False
+        [*COMMAND, "jobs"], env=environment(importing_from(tmp_path)), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 

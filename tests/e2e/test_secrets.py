@@ -29,7 +29,7 @@ from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests import forked
 from tests.examples import one_in
 from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
-from tests.harness import COMMAND, DELETIONS, POOL, Ran, environment, start, user_ids, write_objects
+from tests.harness import COMMAND, DELETIONS, POOL, Ran, environment, importing_from, start, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
 from tests.waits import WAIT_MAX_S
 
@@ -703,12 +703,10 @@ async def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
         (package / name).parent.mkdir(exist_ok=True, parents=True)
         (package / name).write_text(text)
 
-    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-
     async def scene(it: Play) -> None:
         argv = it.argv("--chunk-size", 5)
         argv[1] = "delete-leaky"
-        ran = await it.run(*argv, env={**KEYS, "LEAKY": where, "PYTHONPATH": path})
+        ran = await it.run(*argv, env={**KEYS, "LEAKY": where, **importing_from(package)})
         assert ran.code == 4, ran.err
         assert "ValueError" in ran.err
         if where == "program":

@@ -7,7 +7,6 @@ import datetime as dt
 import gzip
 import io
 import json
-import os
 import shlex
 import shutil
 import struct
@@ -38,6 +37,7 @@ from tests.harness import (
     Ran,
     bulkdel,
     environment,
+    importing_from,
     is_alive,
     processes_of,
     run_on,
@@ -582,8 +582,7 @@ def test_what_reads_a_table_ends_with_a_killed_command_which_goes_through_again(
     with sandbox([*OTHERS, *VIPS], "email") as served:
         where = ("--host", served.url, "--rate", 0, "--json", "--confirm", len(OTHERS), "--pool", POOL)
         words = ("run", "delete-users", export, *EMAILS, *where)
-        found_first = os.pathsep.join([str(hangs), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = start(*words, env={**KEYS, "PYTHONPATH": found_first})
+        process = start(*words, env={**KEYS, **importing_from(hangs)})
         wait_until(lambda: bool(processes_of(process.pid)), process)
         (child,) = processes_of(process.pid)
         process.kill()

@@ -6,7 +6,6 @@ The job is installed for this test, and its API is a server of this file. What t
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.harness import Ran, bulkdel
+from tests.harness import Ran, bulkdel, importing_from
 
 JOB = """
 import json, os
@@ -201,8 +200,7 @@ class Bench:
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def command(self, *words: object, path: str = "things") -> Ran:
-        paths = os.pathsep.join([str(self.folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return bulkdel(*words, env={"PYTHONPATH": paths, "THINGS": path}, cwd=self.folder)
+        return bulkdel(*words, env={**importing_from(self.folder / "site"), "THINGS": path}, cwd=self.folder)
 
 
 @pytest.fixture

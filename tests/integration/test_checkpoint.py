@@ -320,9 +320,9 @@ async def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: 
     with pytest.raises(FileFailed) as failed:
         await asyncio.wait_for(failing, HELD_S)
     assert failed.value is checkpoint.failure
-    assert [entry for entry, _ in checkpoint.lost] == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
+    assert [entry for entry, *_ in checkpoint.lost] == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
     checkpoint.enqueue(deleted(3, 4))
-    assert checkpoint.lost[3:] == [(deleted(3, 4), orjson.dumps(to_json(deleted(3, 4))))]
+    assert checkpoint.lost[3:] == [(deleted(3, 4), orjson.dumps(to_json(deleted(3, 4))), None)]
     checkpoint.close()
     assert disk.calls == 2
     assert checkpoint.progress.counts["done"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -655,3 +656,23 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
         lost.append(True)
         assert await lookup.prove_since(math.inf, WorkerStatus()) is not lists
         assert (lookup.lists, lookup.lost) == (lists, lists)
+
+
+async def test_a_control_holds_the_deletions_back() -> None:
+    """Whatever is listed is deleted before it can be looked up, and other accounts are there: as in a fast run."""
+    async with in_sandbox() as (lookup, client, sandbox):
+        assert await lookup.prove(WorkerStatus())
+        sandbox.switches = sandbox.switches.changed({"latency_after_s": 0.1, "fault_paths": frozenset({LIST_PATH})})
+
+        async def delete_all_again_and_again() -> None:
+            for number in itertools.count(1):
+                async with client.action_requests.sending():
+                    for each in list(sandbox.pool.alive()):
+                        sandbox.pool.delete(each)
+                    sandbox.pool.add_ids([f"{number:x}".zfill(24)])
+                await asyncio.sleep(0.001)
+
+        run = asyncio.create_task(delete_all_again_and_again())
+        assert await lookup.prove_since(math.inf, WorkerStatus())
+        run.cancel()
+    assert sandbox.ledger.by_path[LIST_PATH] == 3, "at first, then one that found none, and one while none is deleted"

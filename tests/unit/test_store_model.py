@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.licence import Terms
 from bulkdel.checkpoint.store_log import Fenced
-from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.checkpoint.writer import Checkpoint, Queued
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, decode_line, to_json
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.run_state import Progress
@@ -269,7 +269,7 @@ def rows_of(ranges: Any) -> list[int]:
 
 def write(log: Checkpoint, *entries: Entry) -> None:
     """One commit, as `GroupCommit` makes it."""
-    encoded = [(entry, orjson.dumps(to_json(entry))) for entry in entries]
+    encoded: list[Queued] = [(entry, orjson.dumps(to_json(entry)), None) for entry in entries]
     for entry in log._write(encoded):  # noqa: SLF001 - what its thread does
         log.progress.apply(entry)
 

@@ -47,13 +47,15 @@ SAME_RUN = ("pinned", "parameters", "counts", "excluded", "skipped_sha256", "gua
 
 H = TypeVar("H", bound=Header | VerifyHeader | BatchHeader)
 
+Queued = tuple[Entry, bytes, bytes | None]
+"""An entry, its bytes, and the key by which a session gets its MAC; None for none."""
 
-class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
+
+class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
     """A log that is locked for this process. `enqueue` and `flush` belong to one event loop at a time.
 
     progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
-    failure, lost: see `GroupCommit`; the items are entries, each with its bytes.
-    key: by which the start of a session gets its MAC; None for none.
+    failure, lost: see `GroupCommit`; the items are `Queued`.
     """
 
     def __init__(self, file: OpenLog, progress: F, how: How) -> None:
@@ -62,7 +64,6 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         super().__init__(COMMIT_BYTES, thread, progress.apply)
         self._file = file
         self._closed = False
-        self.key: bytes | None = None
         self.progress = progress
         self.path = file.path
         self.recovered = file.recovered
@@ -151,16 +152,17 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         """SHA-256 of every durable byte of the log, hex."""
         return self._file.sha.hexdigest()
 
-    def enqueue(self, *entries: Entry) -> None:
+    def enqueue(self, *entries: Entry, key: bytes | None = None) -> None:
         """Add `entries` to the next commit, in this order, without waiting for it: `flush` waits.
 
-        What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in when it is written.
+        What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in when it is written,
+        and with `key` its MAC.
 
         Raises RuntimeError after `close`, ValueError when an entry is longer than ENTRY_MAX; then nothing is added.
         """
         if self._closed:
             raise RuntimeError(f"{self.path}: enqueue after close")
-        for encoded in [(entry, _encode(entry)) for entry in entries]:
+        for encoded in [(entry, _encode(entry), key) for entry in entries]:
             self.add(encoded, len(encoded[1]) + 1)
 
     async def aclose(self) -> None:
@@ -177,7 +179,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         super().close()
         self._file.close()
 
-    def _write(self, items: list[tuple[Entry, bytes]]) -> list[Entry]:
+    def _write(self, items: list[Queued]) -> list[Entry]:
         """Make one line durable; returns its entries, each session with the hash of everything before the line."""
         while True:
             entries, parts = self._encoded(items)
@@ -185,12 +187,12 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
                 self._file.commit(parts)
                 return entries
 
-    def _encoded(self, items: list[tuple[Entry, bytes]]) -> tuple[list[Entry], list[bytes]]:
+    def _encoded(self, items: list[Queued]) -> tuple[list[Entry], list[bytes]]:
         entries, parts = [], []
-        for entry, part in items:
+        for entry, part, key in items:
             if isinstance(entry, Session):
                 entry = replace(entry, log_sha256=self._file.sha.hexdigest())  # noqa: PLW2901 - the entry as it is written
-                entry = with_mac(entry, self.key if entry.event == "start" else None)  # noqa: PLW2901
+                entry = with_mac(entry, key)  # noqa: PLW2901
                 part = _encode(entry)  # noqa: PLW2901
             entries.append(entry)
             parts.append(part)

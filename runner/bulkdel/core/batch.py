@@ -155,7 +155,6 @@ class Due(enum.StrEnum):
 class BatchState:
     """The state that the log of a batch describes. It is the fold of that log.
 
-    confirmed: of each run that was confirmed, its values of the latest confirmation, and `at`, when that was.
     given: the numbers of ids and digests that were confirmed. planned: the lists of plans that can be confirmed, by the
     same. ended: of each run that has ended, the latest end.
     start, stop: the latest session entries. under_way: the latest session; None when it has stopped.
@@ -164,7 +163,6 @@ class BatchState:
     def __init__(self, header: BatchHeader) -> None:
         self.header = header
         self.born = True
-        self.confirmed: dict[str, Mapping[str, Any]] = {}
         self._confirmed_by: dict[str, BatchConfirmed] = {}
         self.given: set[tuple[int, str]] = set()
         self.planned: dict[tuple[int, str], BatchPlanned] = {}
@@ -176,10 +174,9 @@ class BatchState:
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable for one that no batch writes."""
         match entry:
-            case BatchConfirmed(at, ids, digest, _, _, runs):
-                self.given.add((ids, digest))
-                for name, run in runs.items():
-                    self.confirmed[name] = {**run, "at": at}
+            case BatchConfirmed():
+                self.given.add((entry.ids, entry.digest))
+                for name in entry.runs:
                     self._confirmed_by[name] = entry
                     self.ended.pop(name, None)  # an end counts for the plan that was confirmed before it
             case BatchPlanned():
@@ -192,6 +189,11 @@ class BatchState:
                 self.stop, self.under_way = entry, None
             case _:
                 raise Unreadable("an entry that no batch writes")
+
+    @property
+    def confirmed(self) -> dict[str, Mapping[str, Any]]:
+        """Of each run that was confirmed, its values of the latest confirmation."""
+        return {name: entry.runs[name] for name, entry in self._confirmed_by.items()}
 
     def is_complete(self, name: str, spec: str) -> bool:
         """Whether this run is complete, and is the one that the file still describes. spec: the digest of that."""
@@ -238,16 +240,16 @@ class BatchState:
         for run in planned:
             if run.complete or not run.needs_confirmation:
                 continue
-            before = self.confirmed.get(run.name)
+            before = self._confirmed_by.get(run.name)
             if before is None:
                 found[run.name] = Due.NEW
-            elif before["digest"] != run.digest:
+            elif before.runs[run.name]["digest"] != run.digest:
                 found[run.name] = Due.CHANGED
-            elif run.values["id_reusable"] and now - datetime.fromisoformat(before["at"]).timestamp() > REUSE_AFTER_S:
+            elif run.values["id_reusable"] and now - datetime.fromisoformat(before.at).timestamp() > REUSE_AFTER_S:
                 found[run.name] = Due.OLD
             elif self._had_log(run.name) and not run.values["checkpoint_exists"]:
                 found[run.name] = Due.GONE
-            elif not mac_holds(self._confirmed_by[run.name], own_key):
+            elif not mac_holds(before, own_key):
                 found[run.name] = Due.OTHERS
         return found
 

@@ -93,8 +93,8 @@ def begin_drain(drain: Drain, signum: int | None, on_event: Callable[[Event], No
 class SendingSession:
     """The session that sends. `run` it once; `drain` may begin at any time.
 
-    changes: those of the run, also of the time before. start: the facts of its start entry. on_event: called with each
-    event. chunk_events: whether chunks are events.
+    changes: those of the run, also of the time before. start: the facts of its start entry. key: for its MAC; None for
+    none. on_event: called with each event. chunk_events: whether chunks are events.
     """
 
     def __init__(
@@ -105,12 +105,14 @@ class SendingSession:
         start: Mapping[str, Any],
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
+        key: bytes | None = None,
         chunk_events: bool = True,
         changes: Changes | None = None,
     ) -> None:
         self._plan = plan
         self._log = log
         self._start = start
+        self._key = key
         self._surroundings = surroundings
         self._on_event = on_event
         self._chunk_events = chunk_events
@@ -140,7 +142,7 @@ class SendingSession:
             if settings.backup is not None:
                 backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
                 stack.push_async_callback(asyncio.to_thread, backup.close)
-            log.enqueue(Session("start", stamp(around.wall()), "", self._start))
+            log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
             stack.callback(asyncio.create_task(log.keep()).cancel)
             if backup is not None or log.licence is not None:
                 # Before the first copy: else the log would not know the file. In a store: before any other effect.
@@ -214,7 +216,7 @@ class SendingSession:
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
-        for entry, _ in log.lost:
+        for entry, *_ in log.lost:
             if isinstance(entry, Outcome):
                 unrecorded[entry.kind] += size_of(entry.ranges)
         return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven, log.progress, log.sha256)

@@ -70,6 +70,7 @@ class ShardedSession:
         start: Mapping[str, Any],
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
+        key: bytes | None = None,
         chunk_events: bool = True,
         changes: Changes | None = None,
         engine: Engine | None = None,
@@ -84,6 +85,7 @@ class ShardedSession:
         self._plan = plan
         self._log = log
         self._start = start
+        self._key = key
         self._around = surroundings
         self._on_event = on_event
         self._chunk_events = chunk_events
@@ -104,7 +106,7 @@ class ShardedSession:
         if not await ended_before(self._drain.begun.wait(), beginning):
             self._changes.end()
             return await self._end(began)
-        log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}))
+        log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}), key=self._key)
         self._started = True
         async with AsyncExitStack() as stack:
             stack.callback(asyncio.create_task(log.keep()).cancel)
