@@ -144,7 +144,7 @@ MUTANTS = (
         "the number to confirm is that of a forged log",
         "runner/bulkdel/safety/preparation.py",
         "how = Reading.ANEW if log is None or not proven else",
-        "how = Reading.ANEW if log is None or not (proven or log) else",
+        "how = Reading.ANEW if log is None or proven is None else",
         "e2e/test_own_log.py::test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_log",
     ),
     Mutant(

@@ -143,7 +143,7 @@ def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_lo
     with begun(tmp_path / "a", state=tmp_path / "other") as it:
 
         def small(entry: dict[str, Any]) -> dict[str, Any]:
-            return {**entry, "counts": {**entry["counts"], "ids": 5}} if entry["type"] == "header" else entry
+            return entry | {name: {**entry[name], "ids": 5} for name in ("counts", "asked") if name in entry}
 
         rewrite(it.log, small)
         ran = resumed(it, "--confirm", 5, "--pool", POOL)
