@@ -43,6 +43,27 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a copy beside a new run is sent without the MAC of its user",
+        "runner/bulkdel/export/download.py",
+        "        if not copy_mac_holds(self._facts(), self.mac, key):\n",
+        "        if not (copy_mac_holds(self._facts(), self.mac, key) or self.sha256):\n",
+        "e2e/test_far_exports.py::test_a_planted_copy_is_not_sent",
+    ),
+    Mutant(
+        "the MAC of a copy beside a new run does not bind its bytes",
+        "runner/bulkdel/export/download.py",
+        "        return digest.hexdigest() == self.sha256\n",
+        "        return len(digest.hexdigest()) == len(self.sha256)\n",
+        "integration/test_download.py::test_a_beginning_that_the_key_does_not_pin_is_read_anew",
+    ),
+    Mutant(
+        "the column of a copy that is named is believed without the MAC of its user",
+        "runner/bulkdel/safety/preparation.py",
+        "    return source if source.is_whole(file.descriptor, read_key(arguments.environ)) else None\n",
+        "    return source if file.size and read_key(arguments.environ) else None\n",
+        "e2e/test_far_exports.py::test_a_planted_column_of_a_copy_that_is_named_is_not_read",
+    ),
+    Mutant(
         "a plan with an edited number is accepted",
         "runner/bulkdel/core/plan_file.py",
         "if found != seal:",
