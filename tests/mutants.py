@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "an empty list of users is a control whatever its totalCount",
+        "jobs/bulkdel_jobs/genauth/responses.py",
+        '    if not listed and not _is_number(decision.data.get("totalCount"), 0):\n',
+        '    if not listed and _is_number(decision.data.get("totalCount"), -2):\n',
+        "e2e/test_answers.py::test_an_empty_list_of_users_with_another_total_is_no_control",
+    ),
+    Mutant(
         "a copy beside a new run is sent without the MAC of its user",
         "runner/bulkdel/export/download.py",
         "        if not copy_mac_holds(self._facts(), self.mac, key):\n",
