@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a token that names its user by what is no text protects no user",
+        "jobs/bulkdel_jobs/genauth/auth.py",
+        "        elif user is not None:\n",
+        "        elif user is not None and not claims:\n",
+        "e2e/test_guards.py::test_an_own_user_that_is_no_text_halts",
+    ),
+    Mutant(
         "an empty list of users is a control whatever its totalCount",
         "jobs/bulkdel_jobs/genauth/responses.py",
         '    if not listed and not _is_number(decision.data.get("totalCount"), 0):\n',
