@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a number that a server may round to the id of its neighbour is sent",
+        "jobs/bulkdel_jobs/http/job.py",
+        "NUMBER_MAX = 2**53 - 1\n",
+        "NUMBER_MAX = 10**18 - 1\n",
+        "e2e/test_http_job.py::test_a_number_that_a_server_may_round_is_refused_by_the_preflight",
+    ),
+    Mutant(
         "a token that names its user by what is no text protects no user",
         "jobs/bulkdel_jobs/genauth/auth.py",
         "        elif user is not None:\n",
