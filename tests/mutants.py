@@ -43,6 +43,48 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a number that a server may round to the id of its neighbour is sent",
+        "jobs/bulkdel_jobs/http/job.py",
+        "NUMBER_MAX = 2**53 - 1\n",
+        "NUMBER_MAX = 10**18 - 1\n",
+        "e2e/test_http_job.py::test_a_number_that_a_server_may_round_is_refused_by_the_preflight",
+    ),
+    Mutant(
+        "a token that names its user by what is no text protects no user",
+        "jobs/bulkdel_jobs/genauth/auth.py",
+        "        elif user is not None:\n",
+        "        elif user is not None and not claims:\n",
+        "e2e/test_guards.py::test_an_own_user_that_is_no_text_halts",
+    ),
+    Mutant(
+        "an empty list of users is a control whatever its totalCount",
+        "jobs/bulkdel_jobs/genauth/responses.py",
+        '    if not listed and not _is_number(decision.data.get("totalCount"), 0):\n',
+        '    if not listed and _is_number(decision.data.get("totalCount"), -2):\n',
+        "e2e/test_answers.py::test_an_empty_list_of_users_with_another_total_is_no_control",
+    ),
+    Mutant(
+        "a copy beside a new run is sent without the MAC of its user",
+        "runner/bulkdel/export/download.py",
+        "        if not copy_mac_holds(self._facts(), self.mac, key):\n",
+        "        if not (copy_mac_holds(self._facts(), self.mac, key) or self.sha256):\n",
+        "e2e/test_far_exports.py::test_a_planted_copy_is_not_sent",
+    ),
+    Mutant(
+        "the MAC of a copy beside a new run does not bind its bytes",
+        "runner/bulkdel/export/download.py",
+        "        return digest.hexdigest() == self.sha256\n",
+        "        return len(digest.hexdigest()) == len(self.sha256)\n",
+        "integration/test_download.py::test_a_beginning_that_the_key_does_not_pin_is_read_anew",
+    ),
+    Mutant(
+        "the column of a copy that is named is believed without the MAC of its user",
+        "runner/bulkdel/safety/preparation.py",
+        "    return source if source.is_whole(file.descriptor, read_key(arguments.environ)) else None\n",
+        "    return source if file.size and read_key(arguments.environ) else None\n",
+        "e2e/test_far_exports.py::test_a_planted_column_of_a_copy_that_is_named_is_not_read",
+    ),
+    Mutant(
         "a plan with an edited number is accepted",
         "runner/bulkdel/core/plan_file.py",
         "if found != seal:",

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
-from bulkdel_jobs.genauth.endpoints import LIST_PATH
+from bulkdel_jobs.genauth.auth import PATH as TOKEN_PATH
+from bulkdel_jobs.genauth.endpoints import DELETE_PATH, LIST_PATH
 from tests.harness import POOL, Case, Ran, bulkdel, case, entries, sandbox, user_ids, write_objects
+from tests.rawserver import Peer, RawServer, answer
 
 N = 10_000
 IDS = user_ids(N)
 FIND_NONE = "look-ups find none of"
+TOKEN = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
 
 
 def test_three_poisonous_ids_stand_alone(tmp_path: Path) -> None:
@@ -116,6 +122,37 @@ def test_the_plan_reads_the_control(tmp_path: Path) -> None:
         assert (told.code, it.served.ledger.by_path[LIST_PATH]) == (0, before + 1), told
         assert FIND_NONE not in told.out
         assert (it.run().code, it.served.pool.deleted) == (0, 60)
+
+
+@pytest.mark.parametrize("total", [{"totalCount": 60}, {}, {"totalCount": "0"}])
+async def test_an_empty_list_of_users_with_another_total_is_no_control(total: Any, tmp_path: Path) -> None:
+    """The server deletes nothing, and its look-ups go blind. Only the control tells that from users that are gone."""
+    ids, there = IDS[:60], True
+    deletions = []
+
+    async def script(peer: Peer) -> None:
+        nonlocal there
+        while True:
+            request = await peer.request()
+            told: dict[str, Any] = {"statusCode": 200, "data": []}
+            if request.target == TOKEN_PATH:
+                told["data"] = {"access_token": TOKEN}
+            elif request.target == DELETE_PATH:
+                there, told = False, {"statusCode": 500}
+                deletions.append(request)
+            elif request.target == LIST_PATH:
+                told["data"] = {"list": [], **total}
+            elif there:
+                asked = parse_qs(request.target.partition("?")[2])["userIds"]
+                told["data"] = [{"userId": id_} for id_ in asked]
+            await peer.send(answer(json.dumps(told).encode()))
+
+    export = write_objects(tmp_path / "users.jsonl", ids)
+    async with RawServer(script).running() as server:
+        words = ("--host", server.url, "--rate", 0, "--confirm", 60, "--pool", "p", "--patience", "8s", "--json")
+        ran = await asyncio.to_thread(bulkdel, "run", "delete-users", export, *words)
+    assert (ran.code, len(deletions)) == (4, 0), ran
+    assert "the list of users that shows what look-ups can see could not be read" in ran.err
 
 
 def test_the_plan_of_a_blind_key_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import signal
@@ -14,9 +15,12 @@ from typing import Any
 
 import pytest
 
+from bulkdel.core.mac import mac_of_copy
 from bulkdel.export.download import SYNC_BYTES
+from bulkdel.own_key import read_key
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_pace import on_a_full_disk
+from tests.e2e.test_tables import workbook
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
 from tests.integration.test_download import s3_variables
@@ -101,6 +105,76 @@ def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
         assert place.served.pool.deleted == len(IDS)
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
         assert (header["export_path"], header["export_object"]["bytes"]) == (address, len(rows(IDS)))
+
+
+@pytest.mark.parametrize("form", ["rows", "workbook"])
+@pytest.mark.parametrize("planted", ["by another key", "with the SHA-256", "without a MAC"])
+def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> None:
+    """Beside a new run lie other rows and the file that says what they are. The export at the address is sent.
+
+    In a resume the log pins the copy, so another one is refused.
+    """
+    own, theirs = IDS[:60], IDS[60:]
+    data = rows(own)
+    if form == "workbook":
+        data = workbook(tmp_path / "w.xlsx", {"S": [["id"], *([id_] for id_ in own)]}).read_bytes()
+        (tmp_path / "w.xlsx").unlink()
+    with far(tmp_path, data) as (place, address):
+        state = tmp_path.parent / f"{tmp_path.name}-state"
+        env = {**KEYS, "XDG_STATE_HOME": str(state)} if planted == "by another key" else None
+        assert place.does("plan", address, env=env).code == 0
+        copy, source = tmp_path / f"{LOG}.input", tmp_path / f"{LOG}.input.source"
+        says = json.loads(source.read_bytes())
+        plant(copy, own, theirs)
+        says["sha256"] = hashlib.sha256(copy.read_bytes()).hexdigest()
+        if planted == "by another key":
+            says["mac"] = mac_of_copy({name: value for name, value in says.items() if name != "mac"}, key_in(state))
+        if planted == "without a MAC":
+            del says["mac"]
+        source.write_text(json.dumps(says))
+        place.ids = len(own)
+        ran = place.does("run", address, "--limit", 50)
+        assert ran.code == 0, ran.err
+        assert [place.served.ledger.effects(id_) for id_ in IDS] == [1] * 50 + [0] * 70
+        plant(copy, own, theirs)
+        sent = place.served.ledger.requests
+        ran = place.does("run", address)
+        assert (ran.code, "sha256: the checkpoint has" in ran.err) == (3, True), ran.err
+        assert place.served.ledger.requests == sent
+
+
+def test_a_planted_column_of_a_copy_that_is_named_is_not_read(tmp_path: Path) -> None:
+    """The file beside the copy of a table says which column has the ids."""
+    own, theirs = IDS[:60], IDS[60:]
+    with far(tmp_path, b"") as (place, _):
+        export = workbook(tmp_path / "users.xlsx", {"S": [["id"], *([id_] for id_ in own)]})
+        log = f"{export}.checkpoint.jsonl"
+        assert place.does("plan", str(export)).code == 0
+        copy, source = Path(f"{log}.input"), Path(f"{log}.input.source")
+        copy.write_text("id,other\n" + "".join(f"{id_},{other}\n" for id_, other in zip(own, theirs, strict=True)))
+        says = json.loads(source.read_bytes())
+        says["table"]["dialect"] |= {"id_column": 1, "id_field": "other"}
+        source.write_text(json.dumps(says))
+        place.ids = len(own)
+        ran = place.does("run", str(copy), "--checkpoint", log)
+        assert ran.code == 0, ran.err
+        assert [place.served.ledger.effects(id_) for id_ in IDS] == [1] * 60 + [0] * 60
+
+
+def plant(copy: Path, own: list[str], theirs: list[str]) -> None:
+    """Put the rows of another person into the copy."""
+    text = copy.read_text()
+    for id_, other in zip(own, theirs, strict=True):
+        assert id_ in text
+        text = text.replace(id_, other)
+    copy.write_text(text)
+
+
+def key_in(state: Path) -> bytes:
+    """The key of a user."""
+    key = read_key({"XDG_STATE_HOME": str(state)})
+    assert key is not None
+    return key
 
 
 @pytest.mark.parametrize("form", one_in(3, ["plan", "unconfirmed", "plan file", "store"]))

@@ -7,7 +7,8 @@ import io
 import json
 import os
 import pty
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,17 @@ def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
         assert it.served.pool.find_alive(id_type, ids[17]) == ordinal
         assert it.served.ledger.deleted == 59
         assert "the key's own user" in ran.err
+
+
+@pytest.mark.parametrize("wrap", [lambda user: [user], lambda user: {"id": user}])
+def test_an_own_user_that_is_no_text_halts(wrap: Callable[[str], Any], tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:60]) as it:
+        switches = replace(it.served.switches)
+        object.__setattr__(switches, "token_user", wrap(IDS[17]))  # the switch itself takes only text
+        it.served.switches = switches
+        ran = it.run()
+        assert (ran.code, it.served.ledger.deleted) == (4, 0), ran.err
+        assert "the key's own user cannot be protected" in ran.err
 
 
 @pytest.mark.parametrize(("refusal", "code"), [(None, 0), ("400", 4)])

@@ -309,6 +309,37 @@ def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) ->
         assert (verified.code, verified.summary["gone"]) == (0, 6), "what only looks may be corrected"
 
 
+class Doubles(Api):
+    """Reads every number of a body as a double, as JavaScript does."""
+
+    def answer(self, asked: Asked) -> Answer:
+        self.effects["members", str(int(json.loads(asked.body, parse_int=float)["id"]))] += 1
+        return 200, {}
+
+
+DOUBLES = """
+[http]
+method = "POST"
+path = "/members/remove"
+body = { id = "{id}" }
+statuses = { settled = [200] }
+"""
+
+
+@pytest.mark.parametrize("id_", ["9007199254740993", "-9007199254740993", "9007199254740992", "100000000000000001"])
+def test_a_number_that_a_server_may_round_is_refused_by_the_preflight(tmp_path: Path, id_: str) -> None:
+    """The server would delete the account beside it."""
+    with served(Doubles()) as api:
+        it = Example(tmp_path, DOUBLES, api.url, {})
+        ran = it.run("run", "9007199254740991", id_, options=("--id-type", "body_number"))
+        assert (ran.code, dict(api.effects)) == (3, {}), ran
+        assert "line 2" in ran.err
+        assert "a whole number from -9007199254740991 to 9007199254740991" in ran.err
+        ran = it.run("run", "9007199254740991", "-9007199254740991", options=("--id-type", "body_number"))
+        assert ran.code == 0, ran
+        assert api.effects == {("members", "9007199254740991"): 1, ("members", "-9007199254740991"): 1}
+
+
 class Stubborn(Api):
     """Deletes the ids of a request in order, and stops at the first one that it does not know.
 

@@ -254,7 +254,7 @@ def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, mo
         table = converting.table_of(opened, options, lambda _: None)
         assert table is not None
         with pytest.raises(NotAcceptable, match="it was changed while it was read"):
-            converting.open_rows(table, copy, None, resumed=False)
+            converting.open_rows(table, copy, None, resumed=False, key=None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.xlsx"]
 
 

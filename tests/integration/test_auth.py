@@ -43,7 +43,14 @@ def token(number: int = 1, pool: str = POOL) -> str:
 def test_every_user_that_a_token_may_belong_to_is_read() -> None:
     claims = {"scoped_userpool_id": POOL, "sub": "k" * 24, "userId": "12345678", "user_id": POOL}
     assert claims_of(jwt(claims)) == (POOL, ("k" * 24, "12345678"))
-    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": 7, "userId": "x", "user_id": "x"})) == (POOL, ("x",))
+    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": None, "userId": "x", "user_id": "x"})) == (POOL, ("x",))
+
+
+@pytest.mark.parametrize("claim", ["sub", "userId", "user_id"])
+@pytest.mark.parametrize("user", [["u"], {"id": "u"}, 7, 0, False, []])
+def test_a_user_that_is_no_text_halts(claim: str, user: Any) -> None:
+    with pytest.raises(Halted, match=f"by a {claim} that is no text, so the key's own user cannot be protected"):
+        claims_of(jwt({"scoped_userpool_id": POOL, "sub": "x", claim: user}))
 
 
 @pytest.mark.parametrize("padding", ["", "x", "xx", "xxx", "ÿ~?>"])

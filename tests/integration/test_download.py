@@ -6,6 +6,7 @@ The oracle is what the server holds, and what it was asked for.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ ONE = bytes(range(256)) * 4_000
 OTHER = ONE[::-1]
 PATH = "/bucket/users.jsonl"
 SILENCE_S = 0.4
+KEY = b"k" * 32
 
 
 def sha256_of(data: bytes) -> str:
@@ -73,7 +75,7 @@ def place(served: ObjectServer, folder: Path, *, bucket: bool = False) -> Place:
     address = address_of(f"s3:/{PATH}" if bucket else f"{served.url}{PATH}?signature=secret")
     assert address is not None
     reach = Reach(None if bucket else DATA / "localhost.crt", None, SILENCE_S)
-    return Place(served, address, folder / "log.input", Fetching(reach, 60, lambda _: None, lambda _: 0.01))
+    return Place(served, address, folder / "log.input", Fetching(reach, 60, lambda _: None, lambda _: 0.01, KEY))
 
 
 @pytest.fixture
@@ -253,6 +255,51 @@ def test_the_copy_is_what_is_sent(web: Place) -> None:
     assert "has changed since" in web.refused(ExportChanged, resumed=True)
     web.served.meets(Fault(status=403))
     assert "not known whether" in web.refused(NotAcceptable, resumed=True)
+
+
+@pytest.mark.parametrize("forged", ["the bytes", "a byte less", "another version", "no MAC", "the key", "no key"])
+def test_a_copy_that_the_key_does_not_pin_is_made_anew(web: Place, forged: str) -> None:
+    """Without a log. A log pins the bytes itself."""
+    web.read()
+    copied = json.loads(source_of(web.copy).read_bytes())
+    match forged:
+        case "the bytes":
+            web.copy.write_bytes(OTHER)
+            copied["sha256"] = sha256_of(OTHER)
+        case "a byte less":
+            web.copy.write_bytes(ONE[:-1])
+        case "another version":
+            web.served.objects[PATH] = OTHER
+            copied["object"]["etag"] = f'"{hashlib.md5(OTHER, usedforsecurity=False).hexdigest()}"'
+        case "no MAC":
+            del copied["mac"]
+        case "the key":
+            web.fetching = replace(web.fetching, key=b"another")
+        case _:
+            web.fetching = replace(web.fetching, key=None)
+    source_of(web.copy).write_text(json.dumps(copied))
+    web.served.asked.clear()
+    assert web.read() == sha256_of(web.served.objects[PATH])
+    assert web.served.starts()[0] == ""
+    assert web.files == ["log.input", "log.input.source"]
+    assert ("mac" in json.loads(source_of(web.copy).read_bytes())) == (web.fetching.key is not None)
+
+
+@pytest.mark.parametrize("forged", ["the bytes", "the SHA-256"])
+def test_a_beginning_that_the_key_does_not_pin_is_read_anew(web: Place, forged: str) -> None:
+    data = ONE * 10
+    web.served.objects[PATH] = data
+    web.fetching = replace(web.fetching, patience_s=0.0)
+    web.served.meets(Fault(after=SYNC_BYTES + 100_000))
+    web.refused(Halted)
+    other = (OTHER * 10)[:SYNC_BYTES]
+    with part_of(web.copy).open("r+b") as part:
+        part.write(other)
+    if forged == "the SHA-256":
+        copied = json.loads(source_of(web.copy).read_bytes())
+        assert copied["size"] == SYNC_BYTES
+        source_of(web.copy).write_text(json.dumps({**copied, "sha256": sha256_of(other)}))
+    assert web.read() == sha256_of(data)
 
 
 def test_the_copy_of_another_object(web: Place) -> None:

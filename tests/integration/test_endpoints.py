@@ -280,10 +280,12 @@ def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
 
 
 NO_LISTS: list[Any] = [None, [], {}, {"list": None}, {"list": 5}, {"list": "u"}, {"list": {}}]
+NO_ZERO: tuple[Any, ...] = (60, -1, None, "0", False, 0.0, [])
+HIDING: list[Any] = [{"list": []}, *({"list": [], "totalCount": total} for total in NO_ZERO)]
 
 
 @pytest.mark.parametrize(
-    "data", [*NO_LISTS, {"list": [None]}, {"list": [{}]}, {"list": [{"userId": "u"}, {"id": "v"}]}]
+    "data", [*NO_LISTS, *HIDING, {"list": [None]}, {"list": [{}]}, {"list": [{"userId": "u"}, {"id": "v"}]}]
 )
 def test_a_control_without_a_list_of_users_is_no_answer(data: Any) -> None:
     """An empty list would say that the pool has no user, and so that an empty look-up may be believed."""
@@ -295,7 +297,7 @@ def test_a_control_without_a_list_of_users_is_no_answer(data: Any) -> None:
 @pytest.mark.parametrize(("id_type", "listed"), [("user_id", []), ("email", [{"userId": "u"}])])
 def test_a_control_that_lists_no_user_of_the_type(id_type: str, listed: list[Any]) -> None:
     look_ups = UserLookUps(ID_TYPES[id_type])
-    answer = {"statusCode": 200, "data": {"list": listed}}
+    answer = {"statusCode": 200, "data": {"totalCount": len(listed), "list": listed}}
     decision = look_ups.read_control(Response(200, json.dumps(answer).encode()))
     assert (decision.next_step, decision.data) == (NextStep.SETTLED, [])
 

@@ -524,7 +524,8 @@ async def in_pages(
                 asked.append((ids, name) if path == LOOKUP_PATH else ("list", name))
                 one = page(name) if path == LOOKUP_PATH else listed(name)
                 users = [{"userId": id_} for id_ in one.ids if id_ in ids or path == LIST_PATH]
-                told = {"data": users if path == LOOKUP_PATH else {"list": users}, "next": one.following}
+                page_of = {"totalCount": len(users), "list": users}
+                told = {"data": users if path == LOOKUP_PATH else page_of, "next": one.following}
             await peer.send(answer(json.dumps({"statusCode": one.status, **told}).encode()))
 
     async with RawServer(script).running() as server:

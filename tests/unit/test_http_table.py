@@ -124,10 +124,14 @@ def test_a_body_for_one_id(id_: str) -> None:
 def test_an_id_may_be_a_number_in_the_body() -> None:
     job = HttpJob().configured(tomllib.loads(MANY))
     number = job.id_types["body_number"]
-    (request,) = job.target(TargetOptions()).action(number).calls(records("7", "-9007199254740993"))
-    assert json.loads(request.body or b"")["ids"] == [7, -9007199254740993]
+    (request,) = job.target(TargetOptions()).action(number).calls(records("7", "-9007199254740991"))
+    assert json.loads(request.body or b"")["ids"] == [7, -9007199254740991]
     check = ReadOptions(number, job.id_types, id_pattern=".*").id_check()
-    good, bad = ("0", "7", "-7"), ("-0", "07", "1e3", "7.0", "", "x", "9" * 19)
+    edge = 2**53 - 1
+    near = {*range(1, 200), *(edge // 10**at * 10**at + by for at in range(17) for by in (-1, 0, 1, 9)), edge - 1, edge}
+    good = ("0", "7", "-7", *(str(sign * n) for n in near if 0 < n <= edge for sign in (1, -1)))
+    beyond = (str(sign * (edge + by)) for by in (1, 2, 10, 10**15, edge) for sign in (1, -1))
+    bad = ("-0", "07", "1e3", "7.0", "", "x", "9" * 16, "9" * 19, f"{edge}0", *beyond)
     assert [check.check(id_) == id_ for id_ in (*good, *bad)] == [True] * len(good) + [False] * len(bad)
 
 

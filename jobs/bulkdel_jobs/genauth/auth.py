@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,20 @@ def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
     pool = claims.get(POOL_CLAIM)
     if not isinstance(pool, str) or not HEADER_SAFE.fullmatch(pool):
         raise Halted(f"the server's token names no user pool ({POOL_CLAIM}): is the key one of a user pool?")
-    users = [claims.get(claim) for claim in USER_CLAIMS]
-    return pool, tuple(dict.fromkeys(user for user in users if isinstance(user, str) and user not in {"", pool}))
+    return pool, tuple(dict.fromkeys(user for user in _users_in(claims) if user not in {"", pool}))
+
+
+def _users_in(claims: Mapping[str, Any]) -> Iterator[str]:
+    """What may name the user. Raises Halted where it is no text: that user could not be protected."""
+    for claim in USER_CLAIMS:
+        user = claims.get(claim)
+        if isinstance(user, str):
+            yield user
+        elif user is not None:
+            raise Halted(
+                f"the server's token names its user by a {claim} that is no text, so the key's own user cannot be "
+                "protected: is --host a GenAuth API?"
+            )
 
 
 @dataclass(kw_only=True)

@@ -135,7 +135,8 @@ def read_one(response: Response) -> Decision:
 def read_listed(response: Response) -> Decision:
     """Decide on the response of a call that answers one page of records: SETTLED with `data` = the list of them.
 
-    They are kept as they came: a name with a lone surrogate must not make the page unreadable.
+    They are kept as they came: a name with a lone surrogate must not make the page unreadable. An empty page is one
+    only with the totalCount 0: with any other, or without one, it hides records.
     """
     decision = read_envelope(response, exact=True)
     if decision.next_step is not NextStep.SETTLED:
@@ -143,6 +144,8 @@ def read_listed(response: Response) -> Decision:
     listed = decision.data.get("list") if isinstance(decision.data, dict) else None
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         return unreadable(decision, "the response holds no page of records")
+    if not listed and not _is_number(decision.data.get("totalCount"), 0):
+        return unreadable(decision, "the response lists no record, and its totalCount is not 0")
     return decision._replace(data=listed)
 
 
@@ -167,7 +170,12 @@ def unreadable(decision: Decision, reason: str) -> Decision:
 
 def is_complete(response: Response, listed: Sequence[object]) -> bool:
     """Whether a page that `read_listed` has read is the whole list, by its totalCount."""
-    return bool(read_envelope(response, exact=True).data.get("totalCount", len(listed)) == len(listed))
+    return _is_number(read_envelope(response, exact=True).data.get("totalCount"), len(listed))
+
+
+def _is_number(value: object, number: int) -> bool:
+    """Whether it is this integer; neither a truth value nor a fraction is one."""
+    return type(value) is int and value == number
 
 
 def can_be_named(text: object) -> TypeGuard[str]:

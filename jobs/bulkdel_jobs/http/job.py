@@ -21,11 +21,27 @@ from bulkdel_jobs.parts.target import ApiTarget, pool_of
 
 BODY_ID = IdType("body_id", shape_text="never given out again")
 BODY_NAME = IdType("body_name", shape_text="may be given out again", reusable=True)
+
+NUMBER_MAX = 2**53 - 1
+"""A server that reads JSON numbers as doubles, as JavaScript does, takes a larger one for its neighbour."""
+
+
+def _up_to(most: int) -> str:
+    """A pattern of the whole numbers from 1 to `most`, without leading zeros."""
+    digits = str(most)
+    lower = [
+        f"{digits[:at]}[{0 if at else 1}-{int(digit) - 1}][0-9]{{{len(digits) - at - 1}}}"
+        for at, digit in enumerate(digits)
+        if int(digit) > (0 if at else 1)
+    ]
+    return "|".join([f"[1-9][0-9]{{0,{len(digits) - 2}}}", *lower, digits])
+
+
 BODY_NUMBER = IdType(
     "body_number",
     shape_text="a whole number, never given out again",
-    never=re.compile(r"(?!(?:0|-?[1-9][0-9]{0,17})\Z).*", re.DOTALL),
-    never_text="a whole number without leading zeros, and not -0",
+    never=re.compile(rf"(?!(?:0|-?(?:{_up_to(NUMBER_MAX)}))\Z).*", re.DOTALL),
+    never_text=f"a whole number from -{NUMBER_MAX} to {NUMBER_MAX} without leading zeros, and not -0",
 )
 
 IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}

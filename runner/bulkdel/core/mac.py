@@ -1,10 +1,11 @@
-"""The MAC of an entry that confirms: only who has the key can have written the entry. Knows no file."""
+"""The MAC of an entry that confirms, and of a copy: only who has the key can have written it. Knows no file."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -31,12 +32,30 @@ def mac_holds(entry: Session | BatchConfirmed | None, key: bytes | None) -> bool
     """Whether the entry has the MAC that it has with this key. False without a key, an entry or a MAC."""
     if key is None or entry is None:
         return False
-    mac = entry.facts.get(MAC) if isinstance(entry, Session) else entry.mac
-    return isinstance(mac, str) and hmac.compare_digest(mac.encode(), _mac_of(entry, key).encode())
+    return _is(entry.facts.get(MAC) if isinstance(entry, Session) else entry.mac, _mac_of(entry, key))
+
+
+def mac_of_copy(facts: Mapping[str, Any], key: bytes) -> str:
+    """The MAC of what a copy of an export is a copy of. facts: they bind the bytes by their SHA-256."""
+    return _hmac({"copy": facts}, key)
+
+
+def copy_mac_holds(facts: Mapping[str, Any], mac: object, key: bytes | None) -> bool:
+    """Whether these facts have this MAC with this key. False without a key."""
+    return key is not None and _is(mac, mac_of_copy(facts, key))
 
 
 def _mac_of(entry: Session | BatchConfirmed, key: bytes) -> str:
-    """HMAC-SHA256 over the entry as a reader has it: sorted, without white space, and without the MAC."""
+    """Of the entry as a reader has it, and without the MAC."""
     data = to_json(from_json(orjson.loads(orjson.dumps(to_json(entry)))))
     data.pop(MAC, None)
+    return _hmac(data, key)
+
+
+def _is(mac: object, right: str) -> bool:
+    return isinstance(mac, str) and hmac.compare_digest(mac.encode(), right.encode())
+
+
+def _hmac(data: Mapping[str, Any], key: bytes) -> str:
+    """HMAC-SHA256 over the JSON: sorted, without white space."""
     return hmac.new(key, orjson.dumps(data, option=orjson.OPT_SORT_KEYS), "sha256").hexdigest()

@@ -97,11 +97,11 @@ def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> tupl
     return _unnamed(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)
 
 
-def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool) -> Rows:
+def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool, key: bytes | None) -> Rows:
     """Open the rows of a table, and copy them first where no copy is there.
 
     copy: beside the checkpoint. source: what the file is a copy of, when it lies elsewhere. resumed: whether a log
-    pins the copy: then the table is not read again, but one that has changed is refused.
+    pins the copy: then the table is not read again, but one that has changed is refused. key: of this user.
 
     Raises NotAcceptable, FileFailed, and UsageError without the extra.
     """
@@ -130,17 +130,25 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool)
         version = Version(export.size, None, f"sha256:{digest}", None)
         source = Source(export.path, digest, version, stamp(time.time()))
     source = replace(source, table={"sha256": digest, **found, "asked": _asked(options), "dialect": of_copy.to_json()})
-    fd = _copy(table, copy, columns, source)
+    fd = _copy(table, copy, columns, source, key)
     return Rows(Export(fd, export.path, spooled=copy, block_size=export.block_size), of_copy, source)
 
 
 def kept_rows(path: str, options: ReadOptions, copy: Path) -> Rows | None:
-    """Open the copy of a table that is not there any more, lies elsewhere, or is not named, but its copy.
+    """Open the copy of a table that is not there any more.
 
     Returns None when `copy` is none of a table. Raises NotAcceptable when other rows of the table are asked for.
     """
     source = Source.read(copy)
     return None if source is None or source.table is None else _kept_as(path, options, copy, source)
+
+
+def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Source) -> Rows:
+    """The rows of a table that lies elsewhere, or is not named, but its copy. export: that copy, open.
+
+    Raises NotAcceptable when other rows of the table are asked for.
+    """
+    return _kept_as(export.path, options, copy, source, export)
 
 
 def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> Rows:
@@ -157,7 +165,7 @@ def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> Rows
     return _kept_as(export.path, options, copy, source)
 
 
-def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source) -> Rows:
+def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened: Export | None = None) -> Rows:
     assert source.table is not None, "it is a copy of a table"
     dialect, asked = Dialect.from_json(source.table["dialect"]), _asked(options)
     named = (asked["id_field"] or "").casefold() == (dialect.id_field or "").casefold()
@@ -169,7 +177,7 @@ def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source) -> Row
                 f"{path}: the rows in {copy} were taken with {f'{option} {before}' if before else f'no {option}'}. "
                 "Nothing was sent. Give the options of that run, or name another --checkpoint for a new one."
             )
-    fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if opened is None else os.dup(opened.descriptor)
     return Rows(Export(fd, path, spooled=copy), dialect, source)
 
 
@@ -202,7 +210,7 @@ def _unnamed(table: Table, folder: Path, rows_max: int | None) -> tuple[Export, 
         raise _failed(folder, export.path, error.strerror or str(error)) from error
 
 
-def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source) -> int:
+def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source, key: bytes | None) -> int:
     """Make the copy durable, under its name. What it is a copy of is written first."""
     export, part = table.export, part_of(copy)
     try:
@@ -215,7 +223,7 @@ def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source) -> i
         _convert(table, fd, copy, columns=columns)
         _check_unchanged(export, source)
         sync(fd)
-        source.write(copy)
+        source.of_all(fd).write(copy, key)
         part.replace(copy)
         sync_directory(copy)
     except BaseException as error:

@@ -3,6 +3,9 @@
 Beside the checkpoint lie the copy, `CHECKPOINT.input`, and `CHECKPOINT.input.source`, which says what it is a copy of:
 the address without secrets, and the version. Both are there before the first byte is kept, so a later process knows
 which version the unfinished copy (`.CHECKPOINT.input.part`) is of. Nothing of two versions is ever put together.
+
+These files may be those of another person. What no log pins is used again only if the file beside it has a MAC by the
+key of this user, which binds the bytes too. Else the object is copied anew.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +28,7 @@ import orjson
 
 from bulkdel.core.address import WEB, Address
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.mac import MAC, copy_mac_holds, mac_of_copy
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.durable import atomic_file, sync, sync_directory, write_all
 from bulkdel.errors import BulkdelError, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
@@ -60,12 +64,14 @@ class Fetching:
     """How an object is read.
 
     patience_s: how long it may take until the next byte. pause_s: how long to wait after so many failures in a row.
+    key: of this user, for the MAC of what was copied. Without it nothing of an earlier command is used again.
     """
 
     reach: Reach
     patience_s: float
     on_progress: Step
     pause_s: Callable[[int], float] = full_backoff_s
+    key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class Source:
     """What a copy is a copy of. digest: SHA-256 of the whole address, its query included.
 
     table: how the rows of a workbook or of a Parquet file were taken (`export.converting`); None for equal bytes.
+    size, sha256: of the bytes of the copy that are durable. mac: by the key of the user who wrote it.
     """
 
     address: str
@@ -80,6 +87,9 @@ class Source:
     version: Version
     at: str
     table: Mapping[str, Any] | None = None
+    size: int = 0
+    sha256: str = ""
+    mac: str | None = None
 
     @classmethod
     def of(cls, address: Address, version: Version) -> Source:
@@ -92,16 +102,41 @@ class Source:
         try:
             found = orjson.loads(source_of(copy).read_bytes())
             version = Version.from_json(found["object"])
-            return cls(found["address"], found["digest"], version, found["at"], found.get("table"))
+            copied = found.get("size", 0), found.get("sha256", ""), found.get(MAC)
+            return cls(found["address"], found["digest"], version, found["at"], found.get("table"), *copied)
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
-    def write(self, copy: Path) -> None:
-        """Write the file, durably. Raises OSError."""
+    def of_all(self, fd: int) -> Source:
+        """The same of all bytes of this file. Raises OSError."""
+        digest, size = hashlib.sha256(), os.fstat(fd).st_size
+        _feed(digest.update, fd, size)
+        return replace(self, size=size, sha256=digest.hexdigest())
+
+    def write(self, copy: Path, key: bytes | None) -> None:
+        """Write the file, durably. key: of this user. Raises OSError."""
+        facts = self._facts()
+        mac = {} if key is None else {MAC: mac_of_copy(facts, key)}
+        with atomic_file(source_of(copy), lambda _new, _old: True) as file:
+            file.write(orjson.dumps({**facts, **mac}) + b"\n")
+
+    def begins(self, fd: int, key: bytes | None) -> bool:
+        """Whether the user who has the key has copied the first `size` bytes of this very file. False without a key."""
+        if not copy_mac_holds(self._facts(), self.mac, key):
+            return False
+        digest = hashlib.sha256()
+        with contextlib.suppress(OSError):
+            _feed(digest.update, fd, self.size)
+        return digest.hexdigest() == self.sha256
+
+    def is_whole(self, fd: int, key: bytes | None) -> bool:
+        """Whether the user who has the key has copied all of this very file."""
+        return self.size == os.fstat(fd).st_size and self.begins(fd, key)
+
+    def _facts(self) -> dict[str, Any]:
         found: dict[str, Any] = {"address": self.address, "digest": self.digest, "object": self.version.to_json()}
         found |= {"at": self.at, **({} if self.table is None else {"table": dict(self.table)})}
-        with atomic_file(source_of(copy), lambda _new, _old: True) as file:
-            file.write(orjson.dumps(found) + b"\n")
+        return {**found, "size": self.size, "sha256": self.sha256}
 
     def to_json(self) -> dict[str, Any]:
         """As the header has it."""
@@ -113,6 +148,14 @@ def source_of(copy: Path) -> Path:
     return Path(f"{copy}{SOURCE}")
 
 
+def _feed(update: Callable[[bytes], None], fd: int, size: int) -> None:
+    """Hash the first bytes of a file. Raises OSError."""
+    at = 0
+    while data := os.pread(fd, min(BLOCK, size - at), at):
+        update(data)
+        at += len(data)
+
+
 def _digest(address: Address) -> str:
     return hashlib.sha256(address.text.encode()).hexdigest()
 
@@ -120,7 +163,7 @@ def _digest(address: Address) -> str:
 def open_far_export(
     address: Address, copy: Path, fetching: Fetching, *, resumed: bool, block_size: int = BLOCK
 ) -> tuple[Export, Source]:
-    """Open the copy of an object, and make it first where there is none.
+    """Open the copy of an object, and make it first where there is none that this user has made.
 
     resumed: whether a log pins the bytes of the copy. If it does not, the object is asked whether the copy is still
     its version: what is sent has to be what is there.
@@ -128,15 +171,8 @@ def open_far_export(
     Raises NotAcceptable for an object that cannot be read, that has changed, or another export in that place; Halted
     when nothing comes for too long; FileFailed when the copy cannot be written.
     """
-    fetched = None if os.path.lexists(copy) else _fetch(address, copy, fetching)
-    if fetched is not None:
-        fd, source = fetched
-    else:
-        source = _checked(address, copy, fetching, resumed=resumed)
-        try:
-            fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            raise refusal(str(copy), error.strerror or str(error), "Remove it, to copy the object again.") from error
+    kept = _kept(address, copy, fetching, resumed=resumed)
+    fd, source = _fetch(address, copy, fetching, resumed=resumed) if kept is None else kept
     return Export(fd, address.shown, spooled=copy, block_size=block_size), source
 
 
@@ -155,14 +191,35 @@ def fetch_unnamed(address: Address, folder: Path, fetching: Fetching) -> Export:
     return Export(fd, address.shown)
 
 
-def _checked(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) -> Source:
-    """What the copy is a copy of. Raises NotAcceptable when that is not the object that was asked for."""
+def _kept(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) -> tuple[int, Source] | None:
+    """Open the copy that is there. None when there is none, or one that neither a log nor the key of this user pins.
+
+    Raises NotAcceptable when it is not one of the object that was asked for.
+    """
+    if not os.path.lexists(copy):
+        return None
     source = Source.read(copy)
     if source is None or source.address != address.shown:
         what = "of a pipe, or of a file that was removed" if source is None else f"of {source.address}"
         raise refusal(address.shown, f"{copy} is a copy {what}", "Name another --checkpoint for this export.")
-    if resumed and source.digest == _digest(address):
-        return source
+    try:
+        fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise refusal(str(copy), error.strerror or str(error), "Remove it, to copy the object again.") from error
+    try:
+        if not (resumed or source.is_whole(fd, fetching.key)):
+            os.close(fd)
+            return None
+        if not (resumed and source.digest == _digest(address)):
+            _check_version(address, copy, source, fetching)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, source
+
+
+def _check_version(address: Address, copy: Path, source: Source, fetching: Fetching) -> None:
+    """Raise NotAcceptable when the copy is not one of the object as it is now."""
     try:
         now = _version(address, fetching)
     except (Halted, NotAcceptable) as error:
@@ -180,7 +237,6 @@ def _checked(address: Address, copy: Path, fetching: Fetching, *, resumed: bool)
             f"{address.shown}: has changed since {source.at}, when it was copied ({copy} holds {source.version}; now "
             f"it is {now}). Nothing was sent. {_ways(copy)}"
         )
-    return source
 
 
 def _ways(copy: Path) -> str:
@@ -206,8 +262,8 @@ def _version(address: Address, fetching: Fetching) -> Version:
     return asyncio.run(asking(address, fetching, look, lambda: 0, lambda: f"asking for {address.shown}"))
 
 
-def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Source] | None:
-    """Make the copy. None when another process has just made it: that one is never replaced."""
+def _fetch(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) -> tuple[int, Source]:
+    """Make the copy. One that another process of this user has just made is not replaced."""
     part = part_of(copy)
     try:
         fd = open_part(part, empty=False)
@@ -215,13 +271,13 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
         raise busy(address.shown, copy) from None
     except OSError as error:
         raise _failed(copy, address, error) from error
-    if os.path.lexists(copy):
-        part.unlink(missing_ok=True)
-        os.close(fd)
-        return None
     try:
+        if (kept := _kept(address, copy, fetching, resumed=resumed)) is not None:
+            part.unlink(missing_ok=True)
+            os.close(fd)
+            return kept
         download = _Download(address, fd, copy, fetching, to_name=True)
-        begun = _begun(address, copy, os.fstat(fd).st_size, fetching)
+        begun = _begun(address, copy, fd, fetching)
         asyncio.run(download.whole(*begun))
         assert download.source is not None, "all of it was read"
         try:
@@ -231,9 +287,7 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
             raise _failed(copy, address, error) from error
     except (Changed, Endless) as error:
         # The same command begins anew, with the object as it is then.
-        with contextlib.suppress(OSError):
-            part.unlink()
-            source_of(copy).unlink(missing_ok=True)
+        _remove(part, copy)
         os.close(fd)
         if isinstance(error, Endless):
             raise
@@ -248,21 +302,29 @@ def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Sourc
             "no longer written to, run the same command again."
         ) from error
     except BaseException:
-        with contextlib.suppress(OSError):
-            if os.fstat(fd).st_size == 0:  # nothing that a later process could go on with
-                part.unlink()
-                source_of(copy).unlink(missing_ok=True)
+        if os.fstat(fd).st_size == 0:  # nothing that a later process could go on with
+            _remove(part, copy)
         os.close(fd)
         raise
     return fd, download.source
 
 
-def _begun(address: Address, copy: Path, size: int, fetching: Fetching) -> tuple[Source | None, int]:
-    """What an earlier process has read of this very version, and how many bytes of it count. size: of its part."""
-    source, start = Source.read(copy), size // SYNC_BYTES * SYNC_BYTES
-    if start == 0 or source is None or source.address != address.shown or not source.version.resumable:
+def _remove(part: Path, copy: Path) -> None:
+    """Remove the unfinished copy, and the file beside it where that is not the file of a whole copy."""
+    with contextlib.suppress(OSError):
+        part.unlink()
+        if not os.path.lexists(copy):
+            source_of(copy).unlink(missing_ok=True)
+
+
+def _begun(address: Address, copy: Path, fd: int, fetching: Fetching) -> tuple[Source | None, int]:
+    """What an earlier process of this user has read of this very version, and how many bytes of it count."""
+    source = Source.read(copy)
+    if source is None or source.address != address.shown or not source.version.resumable:
         return None, 0
-    return (None, 0) if source.version.differs(_version(address, fetching)) else (source, start)
+    if source.size == 0 or not source.begins(fd, fetching.key):
+        return None, 0
+    return (None, 0) if source.version.differs(_version(address, fetching)) else (source, source.size)
 
 
 class Endless(NotAcceptable):
@@ -278,7 +340,8 @@ class _Download:
     def __init__(self, address: Address, fd: int, to: Path, fetching: Fetching, *, to_name: bool = False) -> None:
         self._far: FarObject = far_object(address, fetching.reach)
         self._address, self._fd, self._to, self._to_name, self._fetching = address, fd, to, to_name, fetching
-        self._done = self._furthest = self._synced = 0
+        self._done = self._furthest = 0
+        self._digest = hashlib.sha256()  # of what is done
         self._most = 0  # bytes of an object that does not say its length
         self.source: Source | None = None
         self.encoding = ""  # of the latest response
@@ -343,7 +406,7 @@ class _Download:
                     "name another --checkpoint, and run the same command again."
                 )
             if self._to_name:
-                self.source.write(self._to)
+                self.source.write(self._to, self._fetching.key)
         except OSError as error:
             raise _failed(self._to, self._address, error) from error
 
@@ -357,21 +420,29 @@ class _Download:
                 f"{amount(self._most)}, half of what was free in {self._to.absolute().parent}. Nothing was sent, and "
                 "what was read is removed. Is it the right address? Make room, or copy it yourself and name the copy."
             )
-        try:
-            write_all(self._fd, part)
-        except OSError as error:
-            raise _failed(self._to, self._address, error) from error
-        self._done += len(part)
-        self._furthest = max(self._furthest, self._done)
-        if self._done - self._synced >= SYNC_BYTES:
-            self._sync()
+        while part:
+            to_sync = SYNC_BYTES - self._done % SYNC_BYTES
+            piece, part = part[:to_sync], part[to_sync:]
+            try:
+                write_all(self._fd, piece)
+            except OSError as error:
+                raise _failed(self._to, self._address, error) from error
+            self._digest.update(piece)
+            self._done += len(piece)
+            self._furthest = max(self._furthest, self._done)
+            if len(piece) == to_sync:
+                self._sync()
 
     def _sync(self) -> None:
+        """Make durable what is done, and note it: a later process can go on from there."""
+        assert self.source is not None, "it has begun"
         try:
             sync(self._fd)
+            self.source = replace(self.source, size=self._done, sha256=self._digest.hexdigest())
+            if self._to_name:
+                self.source.write(self._to, self._fetching.key)
         except OSError as error:
             raise _failed(self._to, self._address, error) from error
-        self._synced = self._done
 
     def _free(self) -> int:
         try:
@@ -384,9 +455,11 @@ class _Download:
         try:
             os.ftruncate(self._fd, size)
             os.lseek(self._fd, size, os.SEEK_SET)
+            self._digest = hashlib.sha256()
+            _feed(self._digest.update, self._fd, size)
         except OSError as error:
             raise _failed(self._to, self._address, error) from error
-        self._done = self._synced = size
+        self._done = size
 
     def _words(self) -> str:
         size = self.source.version.size if self.source else None

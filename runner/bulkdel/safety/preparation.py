@@ -29,7 +29,16 @@ from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import Drained, Halted, NotAcceptable, UsageError
 from bulkdel.export import RESUME_ROWS, Export, ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.advice import Way, Words, advise, left_words
-from bulkdel.export.converting import Rows, Table, all_columns, csv_options, kept_rows, open_rows, table_of
+from bulkdel.export.converting import (
+    Rows,
+    Table,
+    all_columns,
+    csv_options,
+    kept_rows,
+    open_rows,
+    rows_of_copy,
+    table_of,
+)
 from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
@@ -40,7 +49,7 @@ from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
-from bulkdel.own_key import read_key
+from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import options_of_run, pinned
 from bulkdel.safety.as_planned import (
     check_as_planned,
@@ -378,7 +387,7 @@ def _rows_of_table(
 ) -> Rows:
     """The rows of a workbook or a Parquet file. source: what the file is a copy of."""
     try:
-        return open_rows(table, copy, source, resumed=resumed)
+        return open_rows(table, copy, source, resumed=resumed, key=make_key(arguments.environ))
     except ExportRefused as error:
         raise _with_advice(arguments, table.export, table.options, error, reading)[0] from error
 
@@ -391,15 +400,26 @@ def _open_export(
         if in_store(arguments.checkpoint) and arguments.export == str(copy) and not copy.exists():
             fetch_copy(copy, arguments.checkpoint)  # the pipe was copied on another machine
         file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
-        # The copy may be named as the export: what it is a copy of holds still.
-        return file, Source.read(copy) if file.spooled is None and file.is_file(copy) else None
+        return file, _source_of_named(arguments, file, copy, log)
     if log is not None and log.complete and not copy.exists():
         raise NotAcceptable(
             f"{arguments.checkpoint}: this run is complete, and its copy of {address.shown} was removed. It is not "
             f"read again. `bulkdel status {quoted(arguments.checkpoint)}` shows the run; another one needs another "
             "--checkpoint."
         )
-    return open_far_export(address, copy, fetching_of(arguments.settings, reading), resumed=log is not None)
+    fetching = replace(fetching_of(arguments.settings, reading), key=make_key(arguments.environ))
+    return open_far_export(address, copy, fetching, resumed=log is not None)
+
+
+def _source_of_named(arguments: RunArguments, file: Export, copy: Path, log: Progress | None) -> Source | None:
+    """What the export is a copy of, when the copy itself is named as the export; None for any other file.
+
+    Of a table it says the column too. Neither a log nor a plan pins that of a new run: it has to be by this user.
+    """
+    source = Source.read(copy) if file.spooled is None and file.is_file(copy) else None
+    if source is None or source.table is None or log is not None or arguments.approved is not None:
+        return source
+    return source if source.is_whole(file.descriptor, read_key(arguments.environ)) else None
 
 
 def _read_export(
@@ -420,7 +440,7 @@ def _read_export(
         original, source = _open_export(arguments, copy, reading, log)
         stack.enter_context(original)
         if source is not None and source.table is not None:
-            rows = kept_rows(original.path, options, copy)
+            rows = rows_of_copy(original, options, copy, source)
         elif (table := table_of(original, options, reading.fetched)) is not None:
             if arguments.approved is not None and (log is None or not os.path.lexists(copy)):  # it is converted now
                 check_export(arguments, target, fingerprint(original, reading.read), is_table=True)
