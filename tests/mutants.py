@@ -1023,8 +1023,8 @@ MUTANTS = (
     Mutant(
         "a run sends a copy of an object without asking whether it has changed",
         "runner/bulkdel/export/download.py",
-        "if resumed and source.digest == _digest(address)",
-        "if resumed or source.digest == _digest(address)",
+        "if not (resumed and source.digest == _digest(address)):",
+        "if not (resumed or source.digest == _digest(address)):",
         "e2e/test_far_exports.py::test_an_object_that_changes_between_plan_and_run",
     ),
     Mutant(
@@ -1044,8 +1044,8 @@ MUTANTS = (
     Mutant(
         "a copy is continued behind what was durable",
         "runner/bulkdel/export/download.py",
-        "size // SYNC_BYTES * SYNC_BYTES",
-        "size",
+        "else (source, source.size)",
+        "else (source, os.fstat(fd).st_size)",
         "integration/test_download.py::test_patience",
     ),
     Mutant(

@@ -1,7 +1,7 @@
-"""The key of this user on this machine: the MAC in a log shows that its confirmation was written here, by this user.
+"""The key of this user on this machine: a MAC shows that this user has confirmed, or copied an export, here.
 
 Owns where the key is, and when it is not used. It is no secret of an API, and nothing prints it. Where it can be
-neither made nor read, a resume has to be confirmed, and nothing else differs. Everything here blocks.
+neither made nor read, a resume has to be confirmed, and a new run copies its export anew. Everything here blocks.
 """
 
 from __future__ import annotations
