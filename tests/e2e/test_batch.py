@@ -260,6 +260,8 @@ def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
         ran = it.batch("run", "--json", *it.confirmed())
         ended = {run["name"]: (run["status"], run["exit_code"]) for run in ran.summary["runs"]}
         assert ended == {"a": ("halted", 4), "b": ("not started", 4)}, ran
+        totals, left = ran.summary["totals"], 50 - sum(pool.ledger.deleted for pool in it.pools.values())
+        assert (totals["deleted"], totals["remaining"], totals["rows"]) == (0, left, 50), ran
         assert "0 of 50 rows; runs: 1 halted, 1 not begun" in it.batch("status").out
         out = tmp_path / "out"
         results = {name: it.batch("results", "--out", out, "--only", name).code for name in ("b", "zz")}
