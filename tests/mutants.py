@@ -3329,6 +3329,14 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),
     Mutant(
+        "a batch that is stopped while it plans begins its runs",
+        "runner/bulkdel/commands/batch.py",
+        "        self._state, self._overdue = replace(self._state, stopped=True), True\n",
+        "        if not self._sending:\n            return\n"
+        "        self._state, self._overdue = replace(self._state, stopped=True), True\n",
+        "e2e/test_batch.py::test_a_batch_that_is_stopped_while_it_plans_begins_no_run",
+    ),
+    Mutant(
         "a run whose clock is slow goes on after the time of its batch",
         "runner/bulkdel/commands/batch.py",
         "late = self._until + timedelta(seconds=self._drain_s",

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from bulkdel.command_line import TO_TYPE
+from bulkdel.live.ask import ask_batch
 from bulkdel_jobs.sandbox import Sandbox
 from tests import pageclient
 from tests.examples import one_in
@@ -259,6 +260,8 @@ def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
         ran = it.batch("run", "--json", *it.confirmed())
         ended = {run["name"]: (run["status"], run["exit_code"]) for run in ran.summary["runs"]}
         assert ended == {"a": ("halted", 4), "b": ("not started", 4)}, ran
+        totals, left = ran.summary["totals"], 50 - sum(pool.ledger.deleted for pool in it.pools.values())
+        assert (totals["deleted"], totals["remaining"], totals["rows"]) == (0, left, 50), ran
         assert "0 of 50 rows; runs: 1 halted, 1 not begun" in it.batch("status").out
         out = tmp_path / "out"
         results = {name: it.batch("results", "--out", out, "--only", name).code for name in ("b", "zz")}
@@ -385,6 +388,45 @@ def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Pa
         assert 5 < deleted["b"]() < 60
         done = it.batch("run", "--json")
         assert (done.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 60, [1] * 60, [1] * 20]), done
+
+
+def test_a_batch_that_is_stopped_while_it_plans_begins_no_run(tmp_path: Path) -> None:
+    with night(tmp_path, {"a": 20}) as it:
+        it.write("a", head=HEAD)
+        options = it.confirmed()
+        it.pools["a"].switches = it.pools["a"].switches.changed({"latency_s": 60.0})
+        process = start("batch", "run", it.file, *it.where, *options, "--json", env={})
+        assert "planning: 1 planning" in told_when_planning(it, process, "ctl", "status").out
+        assert "The batch is under way, planning: 1 planning" in it.batch("status").out
+        stopped = it.batch("ctl", "stop")
+        it.pools["a"].switches = it.pools["a"].switches.changed({"latency_s": 0.0})
+        ran = finish(process)
+        assert (stopped.code, "stopping" in stopped.out, ran.code, it.effects("a")) == (0, True, 6, [0] * 20), ran
+        assert [(run["status"], run["exit_code"]) for run in ran.summary["runs"]] == [("not started", 6)]
+        assert (f"{options[0]} {options[1]}" in ran.err, it.batch("ctl", "stop").code) == (True, 3), ran
+
+
+@pytest.mark.soak
+def test_a_batch_that_is_paused_while_it_plans_holds_before_its_first_run(tmp_path: Path) -> None:
+    with night(tmp_path, {"a": 20}) as it:
+        it.write("a", head=HEAD)
+        options = it.confirmed()
+        it.pools["a"].switches = it.pools["a"].switches.changed({"share_429": 1.0})
+        process = start("batch", "run", it.file, *it.where, *options, env={})
+        assert told_when_planning(it, process, "ctl", "pause").code == 0
+        it.pools["a"].switches = it.pools["a"].switches.changed({"share_429": 0.0})
+        wait_until(lambda: "sending, paused: 1 waiting" in it.batch("ctl").out, process, every_s=0.1)
+        time.sleep(1.0)  # the run would begin in this time
+        assert it.effects("a") == [0] * 20
+        assert it.batch("ctl", "resume").code == 0
+        assert (finish(process).code, it.effects("a")) == (0, [1] * 20)
+
+
+def told_when_planning(it: Night, process: subprocess.Popen[bytes], *command: str) -> Ran:
+    """What a command answers that is given as soon as the batch plans its run."""
+    log = Path(f"{it.file}.batch.jsonl")
+    wait_until(lambda: "planning: 1 planning" in str(ask_batch(log, "status", {})), process, every_s=0.05)
+    return it.batch(*command)
 
 
 @pytest.mark.soak

@@ -14,6 +14,7 @@ import pytest
 
 from bulkdel.command_line import TO_TYPE
 from bulkdel.commands.batch import BatchArguments, plan
+from bulkdel.commands.batch_words import summary_lines, summary_values
 from bulkdel.core.batch import (
     BatchState,
     Due,
@@ -43,6 +44,7 @@ from bulkdel.core.option_origin import FROM_BATCH
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_file import read_batch
+from bulkdel.fleet.children import Ended
 from bulkdel.settings import Settings
 
 KEY = bytes(range(32))
@@ -82,6 +84,29 @@ def test_a_process_that_has_failed_leaves_ids_remaining() -> None:
     assert [exit_code_of(code) for code in (0, 6, 130, -1, -2, -15, -9, -11)] == [0, 6, 130, 129, 130, 143, 4, 4]
     assert first_that_applies([77, 3]) == 77
     assert first_that_applies([77, 5]) == 5
+
+
+def test_the_summary_counts_the_rows_of_runs_that_have_not_begun() -> None:
+    """The rows by outcome stand before `rows`, also where runs of several jobs have different words."""
+    values = {**VALUES, "rows": 9, "ids": 5, "remaining": 5, "excluded": 3, "duplicate": 1, "invalid": 0}
+    deleted = {"deleted": 4, "refused": 0, "remaining": 6, "rows": 10, "requests": 2, "status": "stopped"}
+    disabled = {"disabled": 7, "remaining": 0, "rows": 7, "requests": 1, "status": "complete"}
+    lost = {"status": "unknown"}  # its log cannot be read, so the plan is not what is true now
+    runs = [
+        (PlannedRun("a", values), Ended(6, {"status": "not started"})),
+        (PlannedRun("b", values), Ended(6, deleted)),
+        (PlannedRun("c", values), Ended(0, disabled)),
+        (PlannedRun("d", values), Ended(4, lost)),
+        (PlannedRun("e"), Ended(2)),
+    ]
+    summary = summary_values(runs, 4, 1.0)
+    assert (summary["totals"]["rows"], summary["totals"]["remaining"], summary["totals"]["requests"]) == (26, 11, 3)
+    assert list(summary_lines(summary))[-1] == (
+        "  total: 3 excluded, 1 duplicate, 4 deleted, 7 disabled, 11 remaining; of 2 runs the rows are not known"
+    )
+    none = summary_values([(PlannedRun("e"), Ended(6))], 6, 1.0)
+    assert none["totals"] == {}
+    assert list(summary_lines(none))[-1] == "  total: no row; of 1 run the rows are not known"
 
 
 def test_the_digest_covers_every_value_and_no_order() -> None:

@@ -15,7 +15,9 @@ BY = By(Source.CTL, "anna")
 
 @pytest.mark.fake_clock
 async def test_a_pause_during_a_resume_holds_when_both_are_done() -> None:
-    steering = BatchSteering(under_way=list, waiting=lambda: 2, stop=lambda: None, drain=lambda: None, environ={})
+    steering = BatchSteering(
+        under_way=list, waiting=lambda: 2, doing=str, stop=lambda: None, drain=lambda: None, environ={}
+    )
     await steering.apply("pause", BY)
     both = [asyncio.create_task(steering.apply(command, BY)) for command in ("resume", "pause")]
     done, _ = await asyncio.wait(both, timeout=10 * AGAIN_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -341,11 +342,37 @@ def test_what_is_pinned_is_a_text(name: str, value: Any) -> None:
     [
         *({"names": {"done": 5}}, {"keys": {"done": []}}, {"noun": 5}, {"export_path": None}, {"confirmed": []}),
         *({"confirmed": {"ids": "many"}}, {"pinned": None}, {"pinned": [["job", "x"]]}),
+        *({"sample": "x"}, {"counts": {**dict.fromkeys(("rows", "ids", *SKIPS), 0), "rows": "5"}}),
     ],
 )
 def test_a_header_with_another_type_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(Unreadable, match="lacks or garbles a member"):
         from_json({**to_json(recorded.header()), **more})
+
+
+@pytest.mark.parametrize(("member", "value"), [("id_field", ["x"]), ("trim", 1), ("format", None), ("id_column", True)])
+def test_how_the_export_is_read_has_its_types(member: str, value: Any) -> None:
+    pinned = {**recorded.header().pinned, "source": {"id_column": None, "format": "csv", "trim": False}}
+    entry = to_json(replace(recorded.header(), pinned=pinned))
+    assert from_json(entry) == replace(recorded.header(), pinned=pinned)
+    entry["pinned"] = {**pinned, "source": {member: value}}
+    with pytest.raises(Unreadable, match=f"{member}: "):
+        from_json(entry)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"asked": "x"}, {"asked": {}}, {"asked": None}, {"excluded": ["x"]}, {"confirmed": True}, {"note": 5}),
+        *({"backup": ["x"]}, {"backup_was": {}}, {"memberships": 5}, {"options": []}),
+    ],
+)
+def test_the_facts_of_a_start_have_their_types(facts: dict[str, Any]) -> None:
+    entry = to_json(Session("start", "T", "ab", facts))
+    with pytest.raises(Unreadable, match="session entry lacks or garbles a member"):
+        from_json(entry)
+    stop = Session("stop", "T", "ab", facts)
+    assert from_json(to_json(stop)) == stop
 
 
 def test_an_exception_of_a_row_is_an_object() -> None:

@@ -70,6 +70,8 @@ RUN_LOG = "run.log"
 
 HELD_LOOK_S = 0.2
 
+HELD_BACK = "it was not started"
+
 OLDER_LOG = "its log is an older copy: the run was complete, and the log has rows left. Put the log back that was there"
 
 PINNED = ("job", "host", "pool", "ids", "rows", "sha256", "digest", "id_reusable")
@@ -217,18 +219,23 @@ class Night:
         self._engine = engine
         self._children = Children(engine)
         self._under_way: dict[str, Path] = {}  # by the name of a run with a process, its log
-        self._waiting = 0
+        self._waiting = len(batch.runs)
+        self._line = arguments.line  # goes on with what is not complete
+        self._preparing: asyncio.Task[tuple[list[PlannedRun], BatchConfirmed | None]] | None = None
         self._steering = BatchSteering(
             under_way=lambda: list(self._under_way.values()),
             waiting=lambda: self._waiting,
+            doing=self._doing,
             stop=self._stop,
             drain=lambda: self._children.drain(signal.SIGTERM, self._drain_s),
             environ=arguments.environ,
         )
 
     def _stop(self) -> None:
-        """Begin no other run, as planned."""
+        """Begin no other run, as planned. Before the first run begins, its plans are ended, too."""
         self._state, self._overdue = replace(self._state, stopped=True), True
+        if self._preparing is not None:
+            self._preparing.cancel()
 
     def _head(self) -> dict[str, Any]:
         """What the page shows and is no sum of the runs."""
@@ -251,6 +258,11 @@ class Night:
         phases = Counter(run.phase for run in self._progress.values())
         return ", ".join(f"{count:,} {phase}" for phase, count in phases.items())
 
+    def _doing(self) -> str:
+        """The answer to `batch ctl status`."""
+        held = ", paused" if self._steering.held else ""
+        return f"{'sending' if self._sending else 'planning'}{held}: {self.progress_text()}"
+
     def drain(self, signum: int) -> bool:
         """Stop: every child drains, and no other begins. False while only plans are under way: they are ended."""
         if self._sending:
@@ -261,26 +273,22 @@ class Night:
     async def run(self) -> int:
         """Plan, confirm, run, and print the summary. Returns the exit code."""
         batch, began = self._batch, time.monotonic()
-        log: LogWriter[BatchState] | None = None
-        if batch.log.exists():
-            log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
+        log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
         try:
-            state = log.progress if log is not None else read_state(batch.log, batch.path)
+            state = log.progress
             self._check_day(state)
             stopped_before = _stopped_in(state)
             # Shares of the keeper before may last, when the batch before was killed.
             restarted = state.under_way is not None
             logs = {run.name: run.log_in(batch.base) for run in batch.runs}
             seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.environ, head=self._head)
+            id_ = id_of_batch(batch.log)
             async with (
                 keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper,
                 on_batch_page(self._address, seen),
+                serving_socket(batch.log, id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ),
             ):
-                planned = await self._plan(state, keeper)
-                confirmed, left = await self._confirm(planned, state)
-                planned = [_not_confirmed(run, left[run.name]) if run.name in left else run for run in planned]
-                if log is None:
-                    log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
+                planned, confirmed = await self._prepare(state, keeper)
                 log.enqueue(Session("start", _now(), "", {**process_facts(os.getpid()), "runs": len(batch.runs)}))
                 if confirmed is not None:
                     log.enqueue(confirmed)
@@ -295,13 +303,34 @@ class Night:
             if self._failed is None and log.failure is not None:
                 self._failed = log.failure
         finally:
-            if log is not None:
-                await log.aclose()
+            self._steering.close()
+            await log.aclose()
         if self._failed is not None:
             say_error(self._failed)
             code = EXIT_FILE
         self._print_end(planned, code, time.monotonic() - began)
         return code
+
+    async def _prepare(
+        self, state: BatchState, keeper: RateKeeper
+    ) -> tuple[Sequence[PlannedRun], BatchConfirmed | None]:
+        """Plan and confirm. Returns the plans and the confirmation. When the batch is stopped, no run can begin."""
+
+        async def prepare() -> tuple[list[PlannedRun], BatchConfirmed | None]:
+            planned = await self._plan(state, keeper)
+            confirmed, left = await self._confirm(planned, state)
+            return [_not_confirmed(run, left[run.name]) if run.name in left else run for run in planned], confirmed
+
+        self._preparing = asyncio.create_task(prepare())
+        try:
+            return await self._preparing
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._state.stopped or (task is not None and task.cancelling()):
+                raise  # a signal
+        typed = {"--confirm": self._arguments.confirm, "--plan": self._arguments.plan}
+        self._line = self._line.plus_given(typed)  # this confirmation is not kept
+        return [PlannedRun(run.name, trouble=HELD_BACK, exit=EXIT_STOPPED) for run in self._batch.runs], None
 
     def _stopped_by_their_own(self) -> dict[str, str]:
         """When each run was stopped that has a not_after of its own, ISO 8601."""
@@ -450,7 +479,7 @@ class Night:
                 self._waiting -= 1
                 state = replace(self._state, until=self._untils.get(run.name))
                 if (code := state.closed(datetime.now(UTC))) is not None:
-                    held_back = Ended(code, error="it was not started")
+                    held_back = Ended(code, error=HELD_BACK)
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
@@ -461,15 +490,10 @@ class Night:
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
         watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
-        id_ = id_of_batch(batch.log)
         try:
-            async with (
-                self._reporter.running(),
-                serving_socket(batch.log, id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ),
-            ):
+            async with self._reporter.running():
                 await asyncio.gather(*map(settle, able))
         finally:
-            self._steering.close()
             for watch in watches:
                 watch.cancel()
 
@@ -549,7 +573,7 @@ class Night:
         else:
             say_summary("\n".join(summary_lines(values)))
         say_values("batch.ended", values)
-        file, line = str(self._arguments.file), self._arguments.line
+        file, line = str(self._arguments.file), self._line
         typed = {name: each for name, each in line.options.items() if name in {"--config", "--host", "--address"}}
         if values["status"] == "complete":
             verify, report = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkdel.checkpoint.lock import holder
+from bulkdel.checkpoint.lock import holder, is_locked
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch_words import shortened
@@ -27,7 +27,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
-from bulkdel.fleet.batch_log import read_state
+from bulkdel.fleet.batch_log import BATCH, read_state
 from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
@@ -105,16 +105,24 @@ def status(named: Named, *, json_too: bool, watch: bool, environ: Mapping[str, s
     batch, runs = named.read("status")
     redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
     while True:
-        states = _states(batch, runs, environ)
+        states, doing = _states(batch, runs, environ), _doing(batch, environ)
         if json_too:
-            result(json.dumps({"runs": [state.to_json() for state in states], "totals": _totals(states)}))
+            values = {"runs": [state.to_json() for state in states], "totals": _totals(states), "batch": doing}
+            result(json.dumps(values))
             return 0
-        result(("\x1b[H\x1b[2J" if redraws else "") + "\n".join(_state_lines(states)))
-        if not watch or all(state.state != RUNNING for state in states):
+        own = () if doing is None else (f"The batch is under way, {doing}",)
+        result(("\x1b[H\x1b[2J" if redraws else "") + "\n".join((*_state_lines(states), *own)))
+        if not watch or (doing is None and all(state.state != RUNNING for state in states)):
             return 0
         time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
         if reader_left():
             return UNREAD
+
+
+def _doing(batch: Batch, environ: Mapping[str, str]) -> str | None:
+    """What the process of the batch does, in words: it plans the runs before the first of them has a log."""
+    told = ask_batch(batch.log, "status", environ)
+    return str(told["text"]) if told is not None and told["ok"] else None
 
 
 def _at_once(runs: Sequence[BatchRun], look: Callable[[BatchRun], T]) -> list[T]:
@@ -210,7 +218,11 @@ def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[
 
     found = zip(runs, _at_once(runs, answer_of), strict=True)
     answers = {run.name: answer for run, answer in found if answer is not None}
+    if not answers and not only and (told := ask_batch(batch.log, " ".join(words), environ)) is not None:
+        answers["batch"] = told
     if not answers:
+        if batch.log.exists() and is_locked(batch.log, BATCH):
+            raise NotAcceptable(f"{named.file}: a batch is under way, and it does not answer. Stop its process")
         shown = CommandLine("batch", ("status", str(named.file)))
         raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {shown}")
     if json_too:

@@ -8,9 +8,10 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.batch import COMPLETE, Due, PlannedRun, ToConfirm
-from bulkdel.core.batch_status import rows_of
+from bulkdel.core.batch_status import LEFT_OUT, rows_of
+from bulkdel.core.outcome import REMAINING
 from bulkdel.fleet.children import Ended
-from bulkdel.fleet.run_log import NOT_STARTED
+from bulkdel.fleet.run_log import NOT_BEGUN, NOT_STARTED
 from bulkdel.format import counted, span
 
 WIDTH = 72
@@ -96,25 +97,41 @@ def plan_values(
     }
 
 
+def _with_rows(run: PlannedRun, ended: Ended) -> Mapping[str, Any]:
+    """The summary of a run. Of one without a log, the rows are those of its plan."""
+    begun = ended.result.get("status", NOT_STARTED) not in {NOT_STARTED, NOT_BEGUN}
+    if begun or "rows" in ended.result or "rows" not in run.values:
+        return ended.result
+    return {**{name: run.values[name] for name in (*LEFT_OUT, REMAINING, "rows")}, **ended.result}
+
+
+def _totals(summaries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The sums of the runs. As in the summary of a run, rows by outcome stand before `rows`."""
+    names = dict.fromkeys(name for each in summaries for name in rows_of(each) if name != REMAINING)
+    last = (REMAINING, "rows") if any("rows" in each for each in summaries) else ()
+    totals = Counter[str](dict.fromkeys((*names, *last), 0))
+    for each in summaries:
+        counts = {name: count for name, count in each.items() if type(count) is int}
+        totals.update({name: counts[name] for name in counts if name not in {"exit_code", "duration_s"}})
+    return dict(totals)
+
+
 def summary_values(runs: Sequence[tuple[PlannedRun, Ended]], code: int, duration_s: float) -> dict[str, Any]:
     """The summary of a batch as values."""
-    totals = Counter[str]()
-    for _, ended in runs:
-        counts = {name: count for name, count in ended.result.items() if type(count) is int}
-        totals.update({name: counts[name] for name in counts if name not in {"exit_code", "duration_s"}})
+    summaries = [_with_rows(run, ended) for run, ended in runs]
     complete = code in COMPLETE and all(ended.result.get("status") == "complete" for _, ended in runs)
     return {
         "runs": [
             {
-                **ended.result,
+                **found,
                 "name": run.name,
                 "status": ended.result.get("status", NOT_STARTED),
                 "exit_code": ended.exit,
                 "why": ended.error or None,
             }
-            for run, ended in runs
+            for (run, ended), found in zip(runs, summaries, strict=True)
         ],
-        "totals": dict(totals),
+        "totals": _totals(summaries),
         "duration_s": round(duration_s, 1),
         "status": "complete" if complete else "incomplete",
         "exit_code": code,
@@ -131,4 +148,6 @@ def summary_lines(values: Mapping[str, Any]) -> Iterator[str]:
         counts = ", ".join(f"{count:,} {name}" for name, count in rows_of(run).items())
         why = f"; {shortened(run['why'])}" if run["why"] else ""
         yield f"  {run['name']:<{width}}  {run['status']} ({run['exit_code']}){': ' if counts else ''}{counts}{why}"
-    yield "  total: " + (", ".join(f"{count:,} {name}" for name, count in rows_of(totals).items()) or "no row")
+    unknown = sum("rows" not in run for run in runs)
+    rest = f"; of {counted(unknown, 'run')} the rows are not known" if unknown else ""
+    yield "  total: " + (", ".join(f"{count:,} {name}" for name, count in rows_of(totals).items()) or "no row") + rest

@@ -314,7 +314,7 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
         line = line.plus("--host", pinned["host"])
     if pinned["id_type"] != undo.id_type_default:
         line = line.plus("--id-type", pinned["id_type"])
-    line = line.plus_given({"--id-pattern": pinned["source"]["id_pattern"]})
+    line = line.plus_given({"--id-pattern": pinned.get("source", {}).get("id_pattern")})
     for option, value in job.undo_options(progress.backup[0] if progress.backup is not None else None):
         line = line.plus(option, value)
     where = ""

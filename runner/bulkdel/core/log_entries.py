@@ -488,6 +488,32 @@ def _check_format(data: Mapping[str, Any]) -> None:
         raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
 
 
+_NONE = type(None)
+
+_SOURCE: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("format", "compression", "encoding", "on_invalid"), (str,)),
+    **dict.fromkeys(("delimiter", "id_field", "id_pattern"), (str, _NONE)),
+    **dict.fromkeys(("header", "sep_line", "trim"), (bool,)),
+    "id_column": (int, _NONE),
+}
+"""The types of what a header pins about how the export is read."""
+
+_OF_START: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("note", "backup", "backup_was", "memberships"), (str, _NONE)),
+    **dict.fromkeys(("asked", "excluded", "options"), (dict,)),
+    "confirmed": (dict, _NONE),
+}
+"""The types of the facts of a start that the state of a run takes."""
+
+
+def _typed(value: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
+    """The same object. Each of these members that it has is of one of its types."""
+    for name, wanted in types.items():
+        if name in value and type(value[name]) not in wanted:
+            raise TypeError(f"{name}: {value[name]!r}")
+    return value
+
+
 def _header(data: Mapping[str, Any]) -> Header:
     _check_format(data)
     return Header(
@@ -497,8 +523,8 @@ def _header(data: Mapping[str, Any]) -> Header:
         pinned=_pinned(data["pinned"]),
         export_path=_text(data["export_path"]),
         excluded=dict(data["excluded"]),
-        counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
-        sample=data["sample"],
+        counts=_counts(data["counts"]),
+        sample=_typed(data, {"sample": (dict, _NONE)})["sample"],
         confirmed=_confirmation(data["confirmed"]),
         names=_texts(data["names"]),
         parameters=dict(data["parameters"]),
@@ -529,7 +555,15 @@ def _pinned(value: Mapping[str, Any]) -> Mapping[str, Any]:
         _text(value[name])
     if value["pool"] is not None:
         _text(value["pool"])
+    _typed(value.get("source", {}), _SOURCE)
     return value
+
+
+def _counts(value: Mapping[str, Any]) -> dict[str, int]:
+    """The counts of a preflight."""
+    names = ("rows", "ids", *SKIPS)
+    _typed(value, dict.fromkeys(names, (int,)))
+    return {name: value[name] for name in names}
 
 
 def _confirmation(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -604,7 +638,10 @@ def _memberships(data: Mapping[str, Any]) -> MembershipsSaved:
 def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
-    return Session(data["event"], data["at"], data["log_sha256"], _facts(data))
+    facts = _facts(data)
+    if data["event"] == "start" and "asked" in _typed(facts, _OF_START):
+        _counts(facts["asked"])
+    return Session(data["event"], data["at"], data["log_sha256"], facts)
 
 
 def _change(data: Mapping[str, Any]) -> Change:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +71,12 @@ class RunExport:
                 f"{opened.path}: is not the export of this run: its SHA-256 is {found.sha256}, the run read "
                 f"{pinned['sha256']}. {moved}"
             )
-        source: dict[str, Any] = dict(pinned["source"])
-        options = ReadOptions(
-            id_type=job.id_types[pinned["id_type"]],
-            id_types=job.id_types,
-            trim=source.pop("trim"),
-            on_invalid=source.pop("on_invalid"),
-            id_pattern=source.pop("id_pattern"),
-            whole=job.takes_records,
-        )
-        dialect = Dialect.from_json({**source, "guessed": False})
+        try:
+            options, dialect = _way_of_reading(job, pinned)
+        except (KeyError, TypeError) as error:
+            raise NotAcceptable(
+                f"{path}: line 1 (byte 0): the run has read its export in a way that is not known here: {error!r}"
+            ) from error
         return cls(job, options.id_type, opened, options, dialect, found)
 
     def rows(self) -> Iterator[Parsed]:
@@ -94,6 +90,20 @@ class RunExport:
         plain = utf8_blocks(blocks, how.compression, how.encoding, self.export.path, size)
         for block in whole_lines(plain, self.export.path):
             yield from block.data.splitlines(keepends=True)
+
+
+def _way_of_reading(job: Job, pinned: Mapping[str, Any]) -> tuple[ReadOptions, Dialect]:
+    """How a run has read its export. Raises KeyError or TypeError for what this version does not know."""
+    source: dict[str, Any] = dict(pinned["source"])
+    options = ReadOptions(
+        id_type=job.id_types[pinned["id_type"]],
+        id_types=job.id_types,
+        trim=source.pop("trim"),
+        on_invalid=source.pop("on_invalid"),
+        id_pattern=source.pop("id_pattern"),
+        whole=job.takes_records,
+    )
+    return options, Dialect.from_json({**source, "guessed": False})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """`bulkdel batch ctl` at the batch itself: stop, pause and resume hold for runs that start and that wait, too.
 
+They hold from the moment when the batch begins to plan its runs.
+
 A run that sends obeys over its own control socket. A run that is starting has none yet: it is asked again until it
 obeys, and at a stop it gets the signal that drains it.
 """
@@ -30,16 +32,18 @@ class BatchSteering:
         *,
         under_way: Callable[[], Sequence[Path]],
         waiting: Callable[[], int],
+        doing: Callable[[], str],
         stop: Callable[[], object],
         drain: Callable[[], object],
         environ: Mapping[str, str],
     ) -> None:
-        """under_way: the logs of the runs that have a process. waiting: how many have none yet. stop: begin no other.
+        """under_way: the logs of the runs that have a process. waiting: how many have none yet.
 
-        drain: drain every process by a signal.
+        doing: what the batch does, in words. stop: begin no other run. drain: drain every process by a signal.
         """
         self._under_way = under_way
         self._waiting = waiting
+        self._doing = doing
         self._stop = stop
         self._drain = drain
         self._environ = environ
@@ -48,11 +52,16 @@ class BatchSteering:
         self.held = False  # whether no run may begin now
 
     async def apply(self, command: str, by: By) -> Answer:  # noqa: ARG002 - each run notes who has asked
-        """Obey stop, pause or resume, for every run. A pause or a resume waits until the one before it is done."""
+        """Say what the batch does, or obey stop, pause or resume for every run.
+
+        A pause or a resume waits until the one before it is done.
+        """
+        if command == "status":
+            return Answer(ok=True, text=self._doing())
         if command == "stop":
             return await self._do_stop()
         if command not in {"pause", "resume"}:
-            return Answer(ok=False, text="a batch obeys stop, pause and resume")
+            return Answer(ok=False, text="no run answers now, and the batch itself obeys stop, pause and resume")
         async with self._applying:
             return self._do_pause() if command == "pause" else await self._do_resume()
 
