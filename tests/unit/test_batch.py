@@ -311,6 +311,7 @@ def test_a_time_of_day_that_has_just_stopped_the_batch() -> None:
     assert not means(six, tomorrow, six + timedelta(hours=7))
     assert not means(six, tomorrow.replace(minute=1), soon)
     assert not means(None, tomorrow, soon)
+    assert not means(tomorrow, tomorrow, soon), "it was stopped before its time"
 
 
 FILE = """

@@ -328,6 +328,8 @@ def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, w
     if stopped is None:
         return False
     before = datetime.fromisoformat(stopped)
+    if until <= before:  # something else has stopped it before that time
+        return False
     return (now - before).total_seconds() <= within_s and before.timetz() == until.timetz()
 
 
