@@ -153,6 +153,7 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.due([run("a"), run("b")], NOW, KEY) == {}
     both = ToConfirm.of([run("a"), run("b", digest="other")])
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
+    assert both.key == (both.ids, both.digest)
 
 
 def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
