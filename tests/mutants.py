@@ -3329,6 +3329,13 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_digest_covers_what_is_confirmed",
     ),
     Mutant(
+        "a plan of a batch that has not changed is confirmed after a day",
+        "runner/bulkdel/commands/batch.py",
+        "!= to_confirm.key or state.is_old(listed, now):",
+        "!= to_confirm.key:",
+        "e2e/test_batch.py::test_a_plan_of_a_batch_holds_for_a_day",
+    ),
+    Mutant(
         "a batch that is stopped while it plans begins its runs",
         "runner/bulkdel/commands/batch.py",
         "        self._state, self._overdue = replace(self._state, stopped=True), True\n",

@@ -63,6 +63,8 @@ class CommandLine:
     @classmethod
     def read(cls, words: Sequence[str]) -> Self:
         """Inverse of `words`, as a log keeps them. Raises ValueError for other words."""
+        if not (isinstance(words, Sequence) and all(isinstance(word, str) for word in words)):
+            raise ValueError("not a command of bulkdel: not a list of words")
         left = list(words)
         variables: dict[str, str] = {}
         if left[:1] == ["env"]:

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from bulkdel.command_line import TO_TYPE
+from bulkdel.core.log_entries import stamp
 from bulkdel.live.ask import ask_batch
 from bulkdel_jobs.sandbox import Sandbox
 from tests import pageclient
@@ -46,6 +47,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.httppage import block
+from tests.recorded import rewrite
 from tests.restserver import served
 
 OVER_ALL = 30.0
@@ -185,13 +187,14 @@ def test_different_endings_in_one_night(tmp_path: Path) -> None:
         unconfirmed = it.batch("run", env=env)
         assert (unconfirmed.code, it.pools["good"].ledger.deleted) == (2, 0), unconfirmed
         options = asked(unconfirmed)
+        log = Path(f"{it.file}.batch.jsonl")
+        assert [entry["digest"] for entry in entries(log) if entry["type"] == "planned"] == [options[3]]
         assert options[1] == "120"
         ran = it.batch("run", "--json", *options, env=env)
         ended = {run["name"]: (run["status"], run["exit_code"]) for run in ran.summary["runs"]}
         assert ended == {"good": ("complete", 0), "halts": ("halted", 4), "locked": ("not started", 4)}, ran
         assert (ran.code, it.effects("good"), sum(it.effects("halts"))) == (4, [1] * 60, 0)
         assert it.pools["locked"].ledger.deleted == 0
-        log = Path(f"{it.file}.batch.jsonl")
         files = [log, *(tmp_path / "night").rglob("*.log"), it.log("good")]
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
         assert not any("a-wrong-secret" in path.read_text() for path in files)
@@ -427,6 +430,19 @@ def told_when_planning(it: Night, process: subprocess.Popen[bytes], *command: st
     log = Path(f"{it.file}.batch.jsonl")
     wait_until(lambda: "planning: 1 planning" in str(ask_batch(log, "status", {})), process, every_s=0.05)
     return it.batch(*command)
+
+
+def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
+    """Also where no plan has changed. The refusal does not renew it: the same command may be typed every night."""
+    with night(tmp_path, {"a": 20}) as it:
+        it.write("a", head=HEAD)
+        options, log = it.confirmed(), Path(f"{it.file}.batch.jsonl")
+        before = stamp(time.time() - 86_460)
+        rewrite(log, lambda entry: {**entry, "at": before})
+        ran = it.batch("run", *options)
+        assert (ran.code, it.effects("a"), "is a plan over a day old" in ran.err) == (2, [0] * 20, True), ran
+        assert f"  bulkdel batch plan {it.file} --host {it.pools['a'].url}\n" in ran.err
+        assert [entry["at"] for entry in entries(log) if entry["type"] == "planned"] == [before]
 
 
 @pytest.mark.soak

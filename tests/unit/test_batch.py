@@ -153,6 +153,7 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.due([run("a"), run("b")], NOW, KEY) == {}
     both = ToConfirm.of([run("a"), run("b", digest="other")])
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
+    assert both.key == (both.ids, both.digest)
 
 
 def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
@@ -187,6 +188,8 @@ def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
     assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
     assert state.covered((15, whole), runs, due, NOW + 86_400) == {"a"}
     assert state.covered((15, whole), runs, due, NOW + 86_401) == frozenset(), "after a day"
+    assert [state.is_old((15, whole), now) for now in (NOW + 86_400, NOW + 86_401)] == [False, True]
+    assert not state.is_old((14, whole), NOW + 86_401), "a plan that is not kept"
     assert state.covered((14, whole), runs, due, NOW) == frozenset(), "another number"
     assert state.covered((15, "forged"), runs, due, NOW) == frozenset(), "it is not the digest of these runs"
     state.apply(confirmed(a="d"))
@@ -309,6 +312,7 @@ def test_a_time_of_day_that_has_just_stopped_the_batch() -> None:
     assert not means(six, tomorrow, six + timedelta(hours=7))
     assert not means(six, tomorrow.replace(minute=1), soon)
     assert not means(None, tomorrow, soon)
+    assert not means(tomorrow, tomorrow, soon), "it was stopped before its time"
 
 
 FILE = """

@@ -173,8 +173,7 @@ def plan(arguments: BatchArguments) -> int:
 
 def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> None:
     """Write the list of plans to the log of the batch, so that each of them can be confirmed by itself."""
-    runs = {run.name: {"digest": run.digest, "ids": run.ids} for run in planned if run.name in to_confirm.runs}
-    entry = BatchPlanned(_now(), to_confirm.ids, to_confirm.digest, runs)
+    entry = _list_of(planned, to_confirm)
 
     async def keep() -> None:
         log = open_batch_log(batch.log, batch.path, _now())
@@ -186,6 +185,11 @@ def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfir
         asyncio.run(keep())
     except (FileFailed, NotAcceptable) as error:  # a batch is under way, or nothing can be written here
         say(f"This plan is not kept, so it confirms all of these runs or none: {error}", "batch.plan_not_kept")
+
+
+def _list_of(planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> BatchPlanned:
+    runs = {run.name: {"digest": run.digest, "ids": run.ids} for run in planned if run.name in to_confirm.runs}
+    return BatchPlanned(_now(), to_confirm.ids, to_confirm.digest, runs)
 
 
 def run(arguments: BatchArguments) -> int:
@@ -288,7 +292,7 @@ class Night:
                 on_batch_page(self._address, seen),
                 serving_socket(batch.log, id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ),
             ):
-                planned, confirmed = await self._prepare(state, keeper)
+                planned, confirmed = await self._prepare(log, keeper)
                 log.enqueue(Session("start", _now(), "", {**process_facts(os.getpid()), "runs": len(batch.runs)}))
                 if confirmed is not None:
                     log.enqueue(confirmed)
@@ -312,13 +316,13 @@ class Night:
         return code
 
     async def _prepare(
-        self, state: BatchState, keeper: RateKeeper
+        self, log: LogWriter[BatchState], keeper: RateKeeper
     ) -> tuple[Sequence[PlannedRun], BatchConfirmed | None]:
         """Plan and confirm. Returns the plans and the confirmation. When the batch is stopped, no run can begin."""
 
         async def prepare() -> tuple[list[PlannedRun], BatchConfirmed | None]:
-            planned = await self._plan(state, keeper)
-            confirmed, left = await self._confirm(planned, state)
+            planned = await self._plan(log.progress, keeper)
+            confirmed, left = await self._confirm(planned, log)
             return [_not_confirmed(run, left[run.name]) if run.name in left else run for run in planned], confirmed
 
         self._preparing = asyncio.create_task(prepare())
@@ -368,20 +372,19 @@ class Night:
         return planned
 
     async def _confirm(
-        self, planned: Sequence[PlannedRun], state: BatchState
+        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState]
     ) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
         """Compare the options with the plan, or ask on the terminal.
 
         Returns the confirmation, None when nothing was confirmed, and the runs that are left unconfirmed. Raises
         NotConfirmed when no run can begin.
         """
-        arguments = self._arguments
+        arguments, state = self._arguments, log.progress
         due = state.due(planned, time.time(), read_key(arguments.environ))
         to_confirm, given = _to_confirm(planned, due), (arguments.confirm, arguments.plan)
-        line = _confirming(arguments, to_confirm)
         if (arguments.confirm is None) is not (arguments.plan is None):
             missing = "--confirm" if arguments.confirm is None else "--plan"
-            again = f" To confirm{words_to_confirm(line, arguments.confirm, to_confirm.ids)}" if due else ""
+            again = f" To confirm{self._words_to_confirm(planned, to_confirm, log)}" if due else ""
             raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
         if not due:
             everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation])
@@ -392,10 +395,10 @@ class Night:
                     f"begin is confirmed already. Nothing was sent. Without them:\n  {arguments.line}"
                 )
             return None, {}
-        how, covered = await self._covered(planned, state, due, line)
+        how, covered = await self._covered(planned, log, due)
         left = {name: why for name, why in due.items() if name not in covered}
         if left:
-            others = _confirming(replace(arguments, json=False), _to_confirm(planned, left))
+            others = self._line_to_confirm(planned, _to_confirm(planned, left), log).without("--json")
             names = ", ".join(f"{name} ({why})" for name, why in left.items())
             say(
                 f"Not confirmed, so not begun: {names}. The other runs go on. To confirm these:\n  {others}",
@@ -415,17 +418,18 @@ class Night:
         return with_mac(confirmed, make_key(arguments.environ)), left
 
     async def _covered(
-        self, planned: Sequence[PlannedRun], state: BatchState, due: Mapping[str, Due], line: CommandLine
+        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], due: Mapping[str, Due]
     ) -> tuple[How, frozenset[str]]:
         """How the runs of `due` are confirmed, and which of them are: by the options, or on the terminal.
 
-        line: the command that confirms all of them. Raises NotConfirmed when none is, and no other run can begin.
+        Raises NotConfirmed when none is, and no other run can begin.
         """
-        arguments, to_confirm = self._arguments, _to_confirm(planned, due)
+        arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
         how, covered = How.OPTIONS, frozenset(due)
         confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
         if arguments.plan is None and (sys.stdin is None or not sys.stdin.isatty()):
             if not confirmed_before:
+                line = self._line_to_confirm(planned, to_confirm, log)
                 raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
             covered = frozenset()
         elif arguments.plan is None:
@@ -434,22 +438,41 @@ class Night:
             total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
             say(f"\n{total} will be sent: {due_words(due)}.", "question")
             if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
+                line = self._line_to_confirm(planned, to_confirm, log)
                 raise NotConfirmed(
                     f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
                     f"question:\n  {line}"
                 )
             how = How.TYPED
-        elif (arguments.confirm, arguments.plan) != (to_confirm.ids, to_confirm.digest):
-            assert arguments.confirm is not None  # both are given
-            listed = arguments.confirm, arguments.plan
-            covered = state.covered(listed, planned, due, time.time())
+        elif (listed := (arguments.confirm or 0, arguments.plan)) != to_confirm.key or state.is_old(listed, now):
+            covered = state.covered(listed, planned, due, now)
             if listed not in {*state.given, *state.planned} or not (covered or confirmed_before):
+                old = "is a plan over a day old" if state.is_old(listed, now) else "is not this plan"
                 raise NotConfirmed(
-                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
-                    f"{due_words(due)}. Nothing was sent. If this plan is what you want"
-                    f"{words_to_confirm(line, arguments.confirm, to_confirm.ids)}"
+                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {old}; {due_words(due)}. "
+                    f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
                 )
         return how, covered
+
+    def _words_to_confirm(
+        self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]
+    ) -> str:
+        line = self._line_to_confirm(planned, to_confirm, log)
+        return words_to_confirm(line, self._arguments.confirm, to_confirm.ids)
+
+    def _line_to_confirm(
+        self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]
+    ) -> CommandLine:
+        """The command that confirms these runs. The log keeps its plan, as that of `batch plan`: it holds for a day.
+
+        A plan that was given, and is too old, is made anew by `batch plan` only: no command renews its own plan.
+        """
+        arguments = self._arguments
+        if to_confirm.key == (arguments.confirm, arguments.plan):
+            line = replace(arguments.line, names=("plan", str(arguments.file)))
+            return line.without("--not-after", "--stop-after-failures", "--listen", "--json")
+        log.enqueue(_list_of(planned, to_confirm))
+        return _confirming(arguments, to_confirm)
 
     async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
         """Run every run that can begin, so many at once. A run that halts stops no other."""

@@ -388,6 +388,8 @@ def _last_line(run: RunFiles) -> CommandLine:
     try:
         return CommandLine("restore", (str(run.log),)) if words is None else CommandLine.read(words)
     except ValueError:
+        if words:
+            raise NotAcceptable(f"{run.log}: its last command cannot be read. Nothing was packed") from None
         raise NotAcceptable(
             f"{run.log}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
             "where it is to go on."

@@ -210,6 +210,11 @@ class BatchState:
         """Whether a process of this run has ended with a summary, and so had a log."""
         return name in self.ended and "rows" in self.ended[name].facts
 
+    def is_old(self, given: tuple[int, str], now: float) -> bool:
+        """Whether a list of plans is over a day old, so that it confirms nothing any more. now: epoch seconds."""
+        listed = self.planned.get(given)
+        return listed is not None and now - datetime.fromisoformat(listed.at).timestamp() > REUSE_AFTER_S
+
     def covered(
         self, given: tuple[int, str], planned: Sequence[PlannedRun], due: Mapping[str, Due], now: float
     ) -> frozenset[str]:
@@ -221,7 +226,7 @@ class BatchState:
         given: the number of ids and the digest of the list.
         """
         listed = self.planned.get(given)
-        if listed is None or now - datetime.fromisoformat(listed.at).timestamp() > REUSE_AFTER_S:
+        if listed is None or self.is_old(given, now):
             return frozenset()
         if given[1] != digest_of_all((name, str(run.get("digest"))) for name, run in listed.runs.items()):
             return frozenset()
@@ -261,6 +266,11 @@ class ToConfirm:
     ids: int
     digest: str
     runs: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What --confirm and --plan have."""
+        return self.ids, self.digest
 
     @classmethod
     def of(cls, runs: Sequence[PlannedRun]) -> ToConfirm:
@@ -318,6 +328,8 @@ def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, w
     if stopped is None:
         return False
     before = datetime.fromisoformat(stopped)
+    if until <= before:  # something else has stopped it before that time
+        return False
     return (now - before).total_seconds() <= within_s and before.timetz() == until.timetz()
 
 
