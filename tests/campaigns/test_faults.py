@@ -161,7 +161,7 @@ async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *option
         raise BaseExceptionGroup("campaigns", failures)
 
 
-SMALL = (800, "--chunk-size", 10, "--timeout-s", 1)
+SMALL = (1_200, "--chunk-size", 10, "--timeout-s", 1)
 MANY = (2_000, *SMALL[1:])
 """Enough requests that each of twenty faults of 2 % is met."""
 
