@@ -428,7 +428,8 @@ class Broken:
 
 
 BROKEN = {
-    "lost": Broken({Fault.RESET_AFTER: 1.0}, DELETIONS, "the last failure: connection"),
+    # With more patience, the attempts may run out first: then look-ups settle every id.
+    "lost": Broken({Fault.RESET_AFTER: 1.0}, DELETIONS, "the last failure: connection", ("--patience", "1s")),
     "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "a sample of the ids failed (response"),
     "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no response"),
     "wrong-certificate": Broken(
