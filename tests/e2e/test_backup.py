@@ -26,6 +26,7 @@ from tests.harness import (
     bulkdel,
     case,
     entries,
+    finish,
     kill,
     user_ids,
     wait_for_arrivals,
@@ -217,9 +218,11 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
     """Every look-up after the sample fails: no record can be saved, so no id is sent."""
-    with case(tmp_path, IDS[:200], options=("--rate", 0, "--patience", "2")) as it:
-        it.switch(share_html=0.6, fault_paths=["/api/v3/get-user-batch"], share_500=0.3)
-        ran = it.run("--backup", tmp_path / "users.jsonl")
+    with case(tmp_path, IDS[:200], options=("--rate", 5, "--patience", "2")) as it:
+        process = it.start("--backup", tmp_path / "users.jsonl")
+        wait_until(it.log.exists, process)
+        it.switch(share_html=0.7, share_500=0.3, fault_paths=["/api/v3/get-user-batch"])
+        ran = finish(process)
         assert ran.code == 4, ran.err
         check_gone_is_saved(it, tmp_path / "users.jsonl", IDS[:200])
 
