@@ -213,8 +213,8 @@ MUTANTS = (
     Mutant(
         "a restore takes any host of a log for the typed one",
         "runner/bulkdel/safety/checks.py",
-        "        return host_and_port(one) == host_and_port(other)\n",
-        "        return host_and_port(one) != host_and_port(other)\n",
+        "        return (name, port) == (other_name, other_port)\n",
+        "        return (name, port) != (other_name, other_port)\n",
         "e2e/test_guards.py::test_which_hosts_are_one",
     ),
     Mutant(
@@ -228,7 +228,7 @@ MUTANTS = (
         "a host is not protected that the config names with the usual port",
         "runner/bulkdel/safety/checks.py",
         '_protected(config, "hosts", _host).isdisjoint({(name, None), (name, port)}):',
-        '_protected(config, "hosts", _host).isdisjoint({(name, None), (name, port and own)}):',
+        '_protected(config, "hosts", _host).isdisjoint({(name, None), (name, port and named_port)}):',
         "e2e/test_guards.py::test_which_host_is_protected",
     ),
     Mutant(

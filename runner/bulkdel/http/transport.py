@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -117,15 +117,24 @@ def check_host(url: str) -> str:
     return str(normal).rstrip("/")
 
 
-def host_and_port(text: str) -> tuple[str, int | None]:
-    """The name in a base URL as DNS has it, without a dot at its end, and its port. Of a bare name, the port it names.
+class NamedHost(NamedTuple):
+    """A host that a base URL or a bare name names.
 
-    Raises ValueError for a text that names no host.
+    name: as DNS has it, without a dot at its end. named_port: the port that the text names. port: the one that is
+    asked, which the scheme says where none is named; None of a bare name.
     """
+
+    name: str
+    named_port: int | None
+    port: int | None
+
+
+def host_in(text: str) -> NamedHost:
+    """The host in a base URL, or in a bare name. Raises ValueError for a text that names none."""
     url = URL(text if "://" in text else f"//{text}")
     if not url.raw_host:
         raise ValueError("no host")
-    return url.raw_host.rstrip(".").lower(), url.port
+    return NamedHost(url.raw_host.rstrip(".").lower(), url.explicit_port, url.port)
 
 
 def is_loopback(url: str) -> bool:

@@ -19,8 +19,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from yarl import URL
-
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
 from bulkdel.core.absence import COMMAS
@@ -35,7 +33,7 @@ from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.format import counted, did_you_mean, located, printable, until_words
 from bulkdel.http.shared_rate import ADDRESS
-from bulkdel.http.transport import host_and_port
+from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values, options_of_run
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
@@ -548,11 +546,11 @@ def host_word(config: Mapping[str, Any], host: str) -> str | None:
 
     A host of the config without a port is protected at each of its ports.
     """
-    (name, port), own = host_and_port(host), URL(host).explicit_port
+    name, named_port, port = host_in(host)
     if _protected(config, "hosts", _host).isdisjoint({(name, None), (name, port)}):
         return None
     shown_name = f"[{name}]" if ":" in name else name
-    return shown_name if own is None else f"{shown_name}:{own}"
+    return shown_name if named_port is None else f"{shown_name}:{named_port}"
 
 
 def _pool(pool: str) -> str:
@@ -563,16 +561,17 @@ def _pool(pool: str) -> str:
 def _host(listed: str) -> tuple[str, int | None]:
     """A protected host: its name, and its port if the config names one. Raises UsageError for what names no host."""
     try:
-        name, _ = host_and_port(listed)
+        found = host_in(listed)
     except ValueError:
         raise UsageError(f"config, [{PROTECT}] hosts: {listed!r} names no host, so it would protect nothing") from None
-    return name, URL(listed if "://" in listed else f"//{listed}").explicit_port
+    return found.name, found.named_port
 
 
 def same_host(one: str, other: str) -> bool:
     """Whether two base URLs name one host and port."""
     with suppress(ValueError):
-        return host_and_port(one) == host_and_port(other)
+        (name, _, port), (other_name, _, other_port) = host_in(one), host_in(other)
+        return (name, port) == (other_name, other_port)
     return False
 
 
