@@ -1,8 +1,9 @@
-"""Loaded last by the fork server: what every command would do first, done once."""
+"""Loaded last by the fork server: what every command would do first, done once, and every job and its commands."""
 
 from __future__ import annotations
 
 from bulkdel.job import GROUP, installed
 
 for group in (GROUP, "bulkdel.commands"):
-    installed(group)
+    for point in installed(group):
+        point.load()

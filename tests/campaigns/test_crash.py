@@ -290,7 +290,7 @@ def failing_at(call: str, error: str, count: int, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "count"),
     one_in(
-        3,
+        6,
         [
             ("write", "ENOSPC", 1),
             ("write", "EIO", 2),
@@ -387,7 +387,7 @@ def replaced(log: Path) -> Path:
     return copy.replace(log)
 
 
-@pytest.mark.parametrize("lose", [moved, removed, replaced])
+@pytest.mark.parametrize("lose", one_in(3, [moved, removed, replaced]))
 def test_a_log_that_is_not_where_it_was_ends_the_run(lose: Callable[[Path], Path | None], tmp_path: Path) -> None:
     """The next run would not find this log, so the run ends: exit 5, the rest is not sent. A moved log resumes."""
     folder = tmp_path / "logs"

@@ -582,7 +582,7 @@ def test_hostile_batches(stage: Stage, times: int) -> None:
 
     for name in stage.lures.options:
         check([(partial(set_in_batch, name), 0)])
-    many(40 * times, OF_BATCH, check)
+    many(15 * times, OF_BATCH, check)
 
 
 def batch_text(tables: Mapping[str, Any]) -> str:

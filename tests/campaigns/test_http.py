@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples import one_in
 from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel, kill, start, wait_until
 from tests.httppage import Example, block
@@ -54,7 +55,7 @@ class Faulty(Forum):
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 50))])
-@pytest.mark.parametrize("name", ["forum", "batch", "batch-without"])
+@pytest.mark.parametrize("name", one_in(3, ["forum", "batch", "batch-without"]))
 def test_faults_and_kills_lose_nothing(name: str, seed: int, tmp_path: Path) -> None:
     chance = random.Random(f"http {seed}")
     ids = [f"member-{n:04d}" for n in range(120)]

@@ -91,7 +91,7 @@ def has_sent(it: Case, process: subprocess.Popen[bytes], requests: int) -> bool:
 
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.soak) for name in NAMES[1:])])
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
-    """SIGKILL at 17 random moments (51 in all): no account is gone without a copy; the file can be gone on with."""
+    """SIGKILL at 10 random moments (30 in all): no account is gone without a copy; the file can be gone on with."""
     seed = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
     print(f"CAMPAIGN_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
     rng = random.Random(f"{seed} {name}")
@@ -99,7 +99,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS, options=options, latency_s=0.004, jitter_s=0.01) as it:
         backup = tmp_path / name
         kills = 0
-        while kills < 17:
+        while kills < 10:
             process = it.start("--backup", backup)
             wanted = it.served.ledger.requests + rng.randrange(1, 40)
             wait_until(partial(has_sent, it, process, wanted))
@@ -112,7 +112,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
             wait_for_arrivals(it.served)
             gone = {id_ for id_ in IDS if it.served.ledger.effects(id_)}
             assert gone <= saved_so_far(backup), f"after kill {kills}"
-        assert kills > 5
+        assert kills > 4
         ran = it.run("--backup", backup)
         assert ran.code == 0, ran.err
         assert check_gone_is_saved(it, backup) == set(IDS)

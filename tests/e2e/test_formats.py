@@ -54,7 +54,7 @@ CASES: dict[str, tuple[list[str], str, Callable[[list[str]], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(4, CASES))
+@pytest.mark.parametrize("name", one_in(8, CASES))
 def test_each_id_is_deleted_once(name: str, tmp_path: Path) -> None:
     """Chunks of 50, the right userIdType, every id gone, none sent twice."""
     ids, id_type, write = CASES[name]

@@ -460,7 +460,6 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         assert len(one.served.pool.user_ids()) == 1_200
 
 
-@pytest.mark.traced
 def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

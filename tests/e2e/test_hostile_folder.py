@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 import xlsxwriter
 
 from tests.harness import KEYS, POOL, bulkdel, sandbox, user_ids
@@ -28,7 +29,7 @@ def hostile(folder: Path, proof: Path) -> None:
 
 
 def test_no_process_of_a_command_imports_a_module_of_its_folder(tmp_path: Path) -> None:
-    """Shards, the conversion of a table, the runs of a batch and their verification, and the demo."""
+    """Shards, the conversion of a table, the runs of a batch and their verification."""
     folder, proof = tmp_path / "exports", tmp_path / "proof"
     folder.mkdir()
     (folder / "users.jsonl").write_text("".join(f"{json.dumps({'id': id_, 'pad': PAD})}\n" for id_ in IDS))
@@ -55,5 +56,13 @@ def test_no_process_of_a_command_imports_a_module_of_its_folder(tmp_path: Path) 
         assert bulkdel("batch", "run", *here, *confirmed, cwd=folder, env={}).code == 0
         assert served.pool.deleted == 1_500
         assert bulkdel("batch", "verify", *here, cwd=folder, env={}).code == 0
+    assert not proof.exists(), proof.read_text()
+
+
+@pytest.mark.soak
+def test_nor_does_a_process_of_the_demo(tmp_path: Path) -> None:
+    folder, proof = tmp_path / "exports", tmp_path / "proof"
+    folder.mkdir()
+    hostile(folder, proof)
     assert bulkdel("demo", cwd=folder, env={}).code == 0
     assert not proof.exists(), proof.read_text()

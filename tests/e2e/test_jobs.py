@@ -18,7 +18,7 @@ from tests.jobs import CREATING, EVERY_JOB, HOSTILE, JOBS, SPACE, VICTIMS, Effec
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 
 ALL = pytest.mark.parametrize("job", EVERY_JOB, ids=lambda job: job.name)
-FEW = pytest.mark.parametrize("job", one_in(3, EVERY_JOB), ids=lambda job: job.name)
+FEW = pytest.mark.parametrize("job", one_in(5, EVERY_JOB), ids=lambda job: job.name)
 
 
 STATE_PATHS = {f"/api/v3/{name}" for name in ("check-session-status", "get-user-roles", "get-user-groups")}
@@ -131,7 +131,7 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
         assert served.sandbox.ledger.requests == before
 
 
-@pytest.mark.parametrize("job", one_in(3, JOBS), ids=lambda job: job.name)
+@pytest.mark.parametrize("job", one_in(5, JOBS), ids=lambda job: job.name)
 def test_the_user_of_the_key_is_spared(job: JobCase, tmp_path: Path) -> None:
     """Its id is in the export. Where the ids are codes, none of them means a user."""
     ids = job.ids(7)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox.users import FOLDS
+from tests.examples import one_in
 from tests.harness import DELETIONS, POOL, Case, Ran, bulkdel, case, write_objects
 
 KEPT = "+8613800000004"
@@ -86,7 +87,7 @@ def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
         assert (done.counts(), it.served.ledger.effects("+4413800000004", "phone")) == ({"deleted": 1}, 1), done
 
 
-@pytest.mark.parametrize("how", ["--look-first", "--backup"])
+@pytest.mark.parametrize("how", one_in(2, ["--look-first", "--backup"]))
 def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +221,7 @@ def names(folder: Path, ids: Sequence[str], users: Sequence[str], *more: object,
     return case(folder, ids, users=users, id_type="username", options=(*NAMES, *more), **switches)
 
 
-@pytest.mark.parametrize(("how", "size"), [("--look-first", 1), ("--look-first", 20), ("--backup", 20)])
+@pytest.mark.parametrize(("how", "size"), one_in(3, [("--look-first", 1), ("--look-first", 20), ("--backup", 20)]))
 def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, tmp_path: Path) -> None:
     ids = COMMA[:size]
     more = ("--backup", tmp_path / "users.jsonl") if how == "--backup" else (how,)

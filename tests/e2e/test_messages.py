@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.examples import one_in
 from tests.harness import (
     COMMAND,
     POOL,
@@ -180,7 +181,7 @@ def test_apps_in_another_order_are_the_same_run(tmp_path: Path) -> None:
         assert (other.code, "--app: the checkpoint has " in other.err) == (3, True), other
 
 
-@pytest.mark.parametrize("megabytes", [30, 45, 62])
+@pytest.mark.parametrize("megabytes", one_in(3, [30, 45, 62]))
 def test_a_start_without_enough_memory_is_no_bug(megabytes: int, place: Path) -> None:
     """Where it fails is chance: in the interpreter, in an import, in the program. It is called a bug nowhere."""
     command = [

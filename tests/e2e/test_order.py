@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples import one_in
 from tests.harness import case, environment, strace, user_ids
 from tests.waits import WAIT_MAX_S
 
@@ -124,6 +125,7 @@ def test_intents_are_durable_before_their_requests(tmp_path: Path) -> None:
     assert order.syncs >= 2
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "options",
     [
@@ -136,7 +138,7 @@ def test_nor_with_many_in_flight_or_intents_that_wait_for_company(options: tuple
     assert traced(tmp_path, "", ids, *options).early == []
 
 
-@pytest.mark.parametrize("mutant", [NOT_AWAITED, NOT_SYNCED], ids=["intent_not_awaited", "no_fdatasync"])
+@pytest.mark.parametrize("mutant", one_in(2, [NOT_AWAITED, NOT_SYNCED]), ids=["intent_not_awaited", "no_fdatasync"])
 def test_the_check_catches(mutant: str, tmp_path: Path) -> None:
     """A runner that does not wait for its intents, and one that does not sync: the trace shows it."""
     assert traced(tmp_path, mutant).early

@@ -173,7 +173,7 @@ def kill_one(pid: int) -> None:
 
 def test_a_signal_drains_all_shards_and_the_same_command_goes_on(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=9)
-    with sharded(tmp_path, ids, latency_s=0.1, fault_paths=DELETIONS) as it:
+    with sharded(tmp_path, ids, shards=2, latency_s=0.1, fault_paths=DELETIONS) as it:
         process = it.start("--concurrency", 6)
         it.wait_until_deleted(200)
         process.send_signal(signal.SIGINT)
@@ -189,7 +189,7 @@ def test_a_signal_drains_all_shards_and_the_same_command_goes_on(tmp_path: Path)
 
 def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=10)
-    with sharded(tmp_path, ids) as it:
+    with sharded(tmp_path, ids, shards=2) as it:
         ran = run(it, "--limit", 1_700)
         assert (ran.code, ran.counts()["deleted"]) == (0, 1_700), ran
         assert "1,700 ids in this session, divided among the shards" in ran.err

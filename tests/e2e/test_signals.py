@@ -193,7 +193,7 @@ def assert_nothing_lost(running: Running) -> None:
     assert it.effects(IDS) == [1] * len(IDS)
 
 
-@pytest.mark.parametrize(("state", "signum"), one_in(3, ONE_SIGNAL_EACH[:-1]))
+@pytest.mark.parametrize(("state", "signum"), one_in(5, ONE_SIGNAL_EACH[:-1]))
 def test_a_first_signal_ends_every_wait(state: State, signum: signal.Signals, tmp_path: Path) -> None:
     """Nothing is on the wire that would have to be waited for: 128 + n, almost at once, resumable."""
 
@@ -211,7 +211,7 @@ def test_a_first_signal_ends_every_wait(state: State, signum: signal.Signals, tm
     steady(scenario, tmp_path)
 
 
-@pytest.mark.parametrize(("state", "signum"), one_in(3, ONE_SIGNAL_EACH))
+@pytest.mark.parametrize(("state", "signum"), one_in(6, ONE_SIGNAL_EACH))
 def test_a_second_signal_leaves_at_once(state: State, signum: signal.Signals, tmp_path: Path) -> None:
     """Two signals, whatever the state: gone within a second of the second; nothing is lost by it."""
 

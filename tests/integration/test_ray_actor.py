@@ -418,6 +418,7 @@ async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tm
         assert (ran.code, ran.summary["status"]) == (0, "incomplete"), ran
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_limit_holds_for_the_shard_of_a_node_that_is_cut_off_too(tmp_path: Path) -> None:
     """What the lost process has settled before its log was taken over counts."""
@@ -461,6 +462,7 @@ class Slow(Nodes):
         return await super().place(work)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_pause_holds_for_a_shard_that_is_being_placed(tmp_path: Path) -> None:
     """It is told once the process is there, so it sends nothing before the pause ends."""
