@@ -11,8 +11,8 @@ STAMP := $(VENV)/.installed
 # Settings of a pip configuration that would break an install into a virtual environment are overridden.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
-# The tests start Python thousands of times. Each would compile the whole program where the first variable is set. The
-# others would bring modules of the user into the set-up.
+# PYTHONDONTWRITEBYTECODE would make each process of a test compile the program anew. PYTHONPATH and PYTHONHOME would
+# bring modules of the user into the set-up.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 PYTEST := $(BIN)/python -m pytest
@@ -46,15 +46,15 @@ TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2
 timed: $(STAMP)
 	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(TIMED) $(REPORT)/timed.xml
 
-# Coverage: at least 90 % of the program, and every line and branch of the core. To hand each of 5,000 short tests to a
-# worker would cost a third of their time, so pytest runs twice, each time in one process.
+# Coverage: at least 90 % of the program, and every line and branch of the core. pytest runs twice, each time in one
+# process: with workers, thousands of short tests would take a third longer.
 TRACED := $(BIN)/coverage run -m pytest -m 'not untraced and not alone and not soak'
 
 traced: $(STAMP)
 	$(BIN)/coverage erase
 	$(MAKE) traced-unit traced-others
 	$(BIN)/coverage combine --quiet
-	rm -f .coverage.*  # left are halves of files, from processes that a test killed
+	rm -f .coverage.*  # a process that a test killed leaves half a file
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
 
@@ -64,8 +64,8 @@ traced-unit: $(STAMP)
 traced-others: $(STAMP)
 	$(TRACED) tests/integration tests/e2e $(REPORT)/traced-others.xml
 
-# Of unit/, only the files with a test that is marked as `untraced`: to collect the others would take as long. They leave
-# the processors to the traced tests, which are two processes beside six.
+# Of unit/, only the files with a test that is marked as `untraced`: to collect the others would take as long. `nice` lets
+# the two traced processes go first.
 UNTRACED := $(addprefix tests/,campaigns e2e integration simulation $(addprefix unit/test_,$(addsuffix .py, \
 	docs export_preflight export_roundtrip skipped_rows store_model)))
 
@@ -132,8 +132,8 @@ messages: $(STAMP)
 mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
 
-# The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
-# random campaigns, ten million ids, every mutant, every example of hypothesis. About two hours on two cores.
+# All that `make test` leaves out, and its campaigns by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
+# random campaigns, ten million ids, every mutant, every example of hypothesis. Some hours on two cores.
 soak: $(STAMP)
 	EXAMPLES=all $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not alone and not soak' tests/unit tests/integration
 	EXAMPLES=all $(BIN)/python -m pytest -n 4 --dist worksteal -m 'soak and not alone' --ignore=tests/simulation

@@ -1,13 +1,12 @@
 """What holds for every test. An `async def` test runs as tests/loops.py says.
 
-Tests of the real command, campaigns and simulation are about effects, so they run without the price of coverage, but
-for those that take lines which no other test takes: `traced`.
+Tests of the real command, campaigns and simulation are about effects, so they run without coverage. Those that take
+lines which no other test takes are the exception: `traced`.
 
 A value test of Hypothesis has no deadline, because a busy machine is no failure. SIGHUP and SIGINT have their usual
-action, also under `nohup make test &`: the commands that the tests start would inherit "ignored".
+action, also under `nohup make test &`: the commands that the tests start would inherit that it is ignored.
 
-Python looks for cycles neither while the tests are collected nor, later, among what was collected: thousands of objects
-that all stay.
+The search for cycles is off while the tests are collected. Later it skips what was collected, because all of it stays.
 """
 
 from __future__ import annotations

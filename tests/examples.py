@@ -1,14 +1,16 @@
-"""How much is tried in `make test` of what the soak tries whole: examples of hypothesis, lengths of a file, cases."""
+"""Thins tests for `make test`: fewer examples of hypothesis, lengths of a file and cases. `make soak` tries all."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 
 ALL = os.environ.get("EXAMPLES") == "all"
+
+_PARAM = type(pytest.param())
 
 
 def examples(count: int) -> int:
@@ -22,12 +24,12 @@ def lengths(whole: int, ends: Collection[int] = ()) -> list[int]:
     return [length for length in range(whole + 1) if ALL or length % 4 == 0 or length in beside]
 
 
-def one_in(every: int, cases: Iterable[object]) -> list[ParameterSet]:
-    """The cases of a test: the first and each `every` later one for `make test`, the others for the soak."""
+def one_in(every: int, cases: Iterable[object]) -> list[Any]:
+    """Mark as `soak` every case but the first and each `every` after it. EXAMPLES=all does not change this."""
     return [_case(case, *(() if number % every == 0 else (pytest.mark.soak,))) for number, case in enumerate(cases)]
 
 
-def _case(case: object, *marks: pytest.MarkDecorator) -> ParameterSet:
-    if isinstance(case, ParameterSet):
+def _case(case: object, *marks: pytest.MarkDecorator) -> Any:
+    if isinstance(case, _PARAM):
         return pytest.param(*case.values, marks=(*case.marks, *marks), id=case.id)
     return pytest.param(*(case if type(case) is tuple else (case,)), marks=marks)

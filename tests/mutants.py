@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a plan whose sample has another shape is used",
+        "runner/bulkdel/core/plan_file.py",
+        '(_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}).items()',
+        "_SHAPE.items()",
+        "unit/test_plan_file.py::test_a_forged_seal_hides_no_wrong_type",
+    ),
+    Mutant(
         "a number that a server may round to the id of its neighbour is sent",
         "jobs/bulkdel_jobs/http/job.py",
         "NUMBER_MAX = 2**53 - 1\n",

@@ -1,4 +1,4 @@
-"""Loaded last by the fork server: what every command would do first, done once, and every job and its commands."""
+"""The fork server loads this last. It does once what each command does first, and it loads every job."""
 
 from __future__ import annotations
 

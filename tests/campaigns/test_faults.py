@@ -182,7 +182,7 @@ def sizes(*small: object) -> pytest.MarkDecorator:
 
 
 @sizes(*SMALL)
-@pytest.mark.parametrize("group", one_in(2, GROUPS))
+@pytest.mark.parametrize("group", GROUPS)
 async def test_one_fault(group: str, size: Sequence[Any], tmp_path: Path) -> None:
     """A fifth of all requests meet one fault: complete in the end, and every count is the server's."""
     await run_singles(tmp_path, GROUPS[group], *(SLOW if (group, size) == ("time", SMALL) else size))

@@ -18,7 +18,7 @@ import socketserver
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -125,15 +125,25 @@ class Stage:
     members: Members = field(repr=False)
     was_outside: Mapping[str, bytes] = field(repr=False)
 
-    def run(self, place: Path, *words: object, env: Mapping[str, str] | None = None, forged: bool = False) -> Done:
+    def run(
+        self,
+        place: Path,
+        *words: object,
+        env: Mapping[str, str] | None = None,
+        inputs: Collection[Path] = (),
+        forged: bool = False,
+    ) -> Done:
         """Run a command in the folder of an example, and check what it did.
 
+        inputs: exports and exclude files that a plan names: they are read, and in their folder a log is looked for.
         forged: it reads a log whose entries may have any shape. The command may end by an exception then.
         """
         # Of another folder a log is asked whether it is that of the same run.
-        named = [self.lures.named.parent, self.lures.outside / LOG]
+        named = [self.lures.named.parent, self.lures.outside / LOG, *inputs]
+        looked_into = {os.path.realpath(each.parent) for each in inputs}
         done = self.watched.run(*words, cwd=place, within=place, named=named, env=env)
-        assert [event for event in done.beyond if not self._is_harmless_run(event)] == [], (words, done)
+        beyond = [event for event in done.beyond if not (event.name == "os.scandir" and event.what in looked_into)]
+        assert [event for event in beyond if not self._is_harmless_run(event)] == [], (words, done)
         assert forged or "this is a bug" not in done.err, (words, done.err)
         return done
 
@@ -442,6 +452,15 @@ def many(count: int, of: Sequence[Mutation], check: Check) -> None:
     quiet(seed(int(SEED, 16))(given(mutations(of))(check)))()
 
 
+def inputs_of(plan: Mapping[str, Any], place: Path) -> list[Path]:
+    """The export and the exclude files that the command of a plan names, as far as they are there."""
+    try:
+        texts = [*plan["command"]["names"], *plan["command"]["options"]["--exclude"]]
+    except (IndexError, KeyError, TypeError):
+        return []
+    return [place / each for each in texts if isinstance(each, str) and os.path.isfile(place / each)]  # noqa: PTH113 - any text
+
+
 # ── the four kinds of files ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -458,14 +477,16 @@ def test_hostile_plans(stage: Stage, times: int) -> None:
             text = text_of({**seal, **plan})
             (place / "plan.json").write_text(text)
             typed = ("--host", stage.served.url) if steps[0][1] % 2 else ()
-            run = ("run", "--plan", "plan.json", "--rate", 0, *typed)
-            stage.run(place, *(("show", "plan.json") if steps[0][1] % 3 else run))
+            if steps[0][1] % 3:
+                stage.run(place, "show", "plan.json")
+            else:
+                stage.run(place, "run", "--plan", "plan.json", "--rate", 0, *typed, inputs=inputs_of(plan, place))
         stage.check()
 
     for name in stage.lures.options:
         check([(partial(set_option, name), RUN_AND_TYPED)])
     check([(export_outside, RUN_AND_TYPED)])
-    many(140 * times, OF_PLAN, check)
+    many(180 * times, OF_PLAN, check)
 
 
 def unpacked(stage: Stage, place: Path, members: Members, *, run: bool) -> None:
@@ -555,7 +576,7 @@ def test_hostile_logs(stage: Stage, times: int) -> None:
             stage.run(place, *commands[steps[0][1] % len(commands)], forged=True)
         stage.check()
 
-    many(140 * times, OF_LOG, check)
+    many(175 * times, OF_LOG, check)
 
 
 @pytest.mark.parametrize("times", COUNTS)

@@ -1,6 +1,6 @@
 """Random campaigns of every job against the server's own count of effects, per id and kind.
 
-`make test` plays two, `make soak` two of each job and 30 that are larger; CAMPAIGNS=N plays N.
+`make test` plays two, `make soak` two of each job and 30 larger ones of each; CAMPAIGNS=N plays N.
 CAMPAIGN_SEED=… repeats one of the soak.
 """
 

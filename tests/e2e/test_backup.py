@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from bulkdel_jobs.sandbox import Pool
-from tests.examples import one_in
+from tests.examples import ALL, one_in
 from tests.harness import (
     Case,
     Ran,
@@ -89,9 +89,12 @@ def has_sent(it: Case, process: subprocess.Popen[bytes], requests: int) -> bool:
     return it.served.ledger.requests >= requests or process.poll() is not None
 
 
+KILLS = 17 if ALL else 10
+
+
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.soak) for name in NAMES[1:])])
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
-    """SIGKILL at 10 random moments (30 in all): no account is gone without a copy; the file can be gone on with."""
+    """SIGKILL at random moments: no account is gone without a copy; the file can be gone on with."""
     seed = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
     print(f"CAMPAIGN_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
     rng = random.Random(f"{seed} {name}")
@@ -99,7 +102,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS, options=options, latency_s=0.004, jitter_s=0.01) as it:
         backup = tmp_path / name
         kills = 0
-        while kills < 10:
+        while kills < KILLS:
             process = it.start("--backup", backup)
             wanted = it.served.ledger.requests + rng.randrange(1, 40)
             wait_until(partial(has_sent, it, process, wanted))

@@ -489,7 +489,6 @@ def test_a_killed_batch_goes_on_when_one_of_its_keys_is_repaired(tmp_path: Path)
         assert (ran.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 40] * 3), ran
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize(
     ("table", "right", "wrong"),
     [

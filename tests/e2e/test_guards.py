@@ -191,7 +191,7 @@ def test_a_resume_wants_the_same_exclude_files_and_takes_more(tmp_path: Path) ->
 def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) -> None:
     """Killed with requests on the wire, then their ids are protected: gone is deleted, still there stays for good.
 
-    A campaign found it: a look-up that lagged still showed them, and 3 rows that were deleted ended as excluded.
+    A look-up that lags still shows what is gone.
     """
     fault: dict[str, Any] = {"latency_after_s": 30.0} if effect else {"share_drop_before": 1.0}
     with case(
@@ -213,7 +213,7 @@ def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) 
 
 
 def test_excluded_and_created_again(tmp_path: Path) -> None:
-    """A deleted user is not counted as kept, also with `--in-doubt resend`. A campaign found it."""
+    """A deleted user is not counted as kept, also with `--in-doubt resend`."""
     names = [f"name{number}" for number in range(20)]
     options = ("--rate", 0, "--id-type", "username", "--in-doubt", "resend")
     with case(tmp_path, names, id_type="username", options=options, fault_paths=DELETIONS, latency_after_s=30.0) as it:
@@ -254,17 +254,14 @@ def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    one_in(
-        3,
-        [
-            "[protect]\npool = ['x']\n",
-            "[protect]\npools = 'x'\n",
-            "[protect]\nhosts = [1]\n",
-            "[protect]\npools = [' ']\n",
-            "[protect]\nhosts = ['https://']\n",
-            "[protect]\npools = ['x',\n",
-        ],
-    ),
+    [
+        "[protect]\npool = ['x']\n",
+        "[protect]\npools = 'x'\n",
+        "[protect]\nhosts = [1]\n",
+        "[protect]\npools = [' ']\n",
+        "[protect]\nhosts = ['https://']\n",
+        "[protect]\npools = ['x',\n",
+    ],
 )
 def test_a_protection_that_is_not_understood_stops(text: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
@@ -415,10 +412,7 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("first", [30, 50])
 def test_look_ups_that_hold_few_accounts_are_asked_again(first: int, tmp_path: Path) -> None:
-    """A page of 30, say: an id that is not on it is not gone. Also where the pages become short while the run is down.
-
-    A campaign found it: 476 rows `absent`, of which 453 existed.
-    """
+    """A page of 30, say: an id that is not on it is not gone. Also where pages become short while the run is down."""
     with case(tmp_path, IDS, users=IDS[:-20], look_up_max=first, options=("--rate", 0, "--look-first")) as it:
         assert it.run("--limit", 50).counts() == {"deleted": 50, "remaining": len(IDS) - 50}
         it.switch(look_up_max=10)

@@ -130,7 +130,7 @@ def test_intents_are_durable_before_their_requests(tmp_path: Path) -> None:
     "options",
     [
         pytest.param(("--rate", 0, "--concurrency", 64), id="unlimited"),
-        pytest.param(("--rate", 150, "--chunk-size", 25), id="paced", marks=pytest.mark.soak),
+        pytest.param(("--rate", 150, "--chunk-size", 25), id="paced"),
     ],
 )
 def test_nor_with_many_in_flight_or_intents_that_wait_for_company(options: tuple[object, ...], tmp_path: Path) -> None:

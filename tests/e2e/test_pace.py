@@ -151,9 +151,7 @@ def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    ("files", "options"), [pytest.param(48, (), marks=pytest.mark.soak), (33, ("--concurrency", 1))]
-)
+@pytest.mark.parametrize(("files", "options"), [(48, ()), (33, ("--concurrency", 1))])
 def test_as_many_open_files_as_are_asked_for_suffice(files: int, options: tuple[object, ...], tmp_path: Path) -> None:
     """With a backup, and every connection in use."""
     ids = user_ids(10_000, seed=13) if files == 48 else IDS[:500]

@@ -483,7 +483,6 @@ def test_the_log_of_a_shard_begins_as_that_of_its_run_says(tmp_path: Path) -> No
         assert [served.ledger.effects(name, "username") for name in names[first:]] == sent
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize(
     "lost",
     [

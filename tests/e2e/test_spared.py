@@ -66,7 +66,7 @@ def without_confirmation(it: Case) -> list[object]:
 @pytest.mark.parametrize(
     ("fields", "guard", "why"),
     one_in(
-        3,
+        2,
         [
             (ACTIVE, ("--spare-active-since", "2025-06-01"), "active since"),
             (NEW, ("--spare-created-after", "2025-05-31T23:59:59.999Z"), "created after"),

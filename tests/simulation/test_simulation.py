@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 
+from tests.examples import ALL, examples
 from tests.simulation.drawing import ENDS, Session, What, draw
 from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs, Weather
@@ -73,13 +74,13 @@ def test_a_million(batch: int, tmp_path: Path) -> None:
 
 
 def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed(tmp_path: Path) -> None:
-    """A page holds 10 accounts. From some moment on look-ups find none; here from every moment of the session."""
+    """A page holds 10 accounts. From some moment on look-ups find none; here from each fifth of a second on."""
     ids = [f"{number:024x}" for number in range(30)]
     options = {**draw(0).options, "id_type": "user_id", "rate": 5.0, "concurrency": 2, "chunk_size": 15}
     options |= {"look_first": True, "patience": 900.0}
     base = replace(draw(0), id_type="user_id", rows=ids, there=ids, young=frozenset(), strangers=(), excluded=())
     base = replace(base, owner=None, customs=Customs(page=10), options=options, backup=None, verification=None)
-    for tenth in range(0, 40, 2):
+    for tenth in range(0, 40, 1 if ALL else 2):
         drawn = replace(base, sessions=[Session(weather=Weather(blind_s=tenth / 10))])
         folder = tmp_path / str(tenth)
         folder.mkdir()
@@ -90,7 +91,7 @@ TRACE = """
 import sys
 from pathlib import Path
 from tests.simulation.world import World
-for seed in range(8):
+for seed in range(int(sys.argv[2])):
     folder = Path(sys.argv[1]) / str(seed)
     folder.mkdir(parents=True)
     world = World(seed, folder)
@@ -104,7 +105,7 @@ def test_a_seed_repeats_exactly(tmp_path: Path) -> None:
     """Another process, with another hash of its sets and at another time, has the same trace and the same log."""
     printed = []
     for hash_seed in ("1", "2"):
-        command = [sys.executable, "-c", TRACE, str(tmp_path / "run")]
+        command = [sys.executable, "-c", TRACE, str(tmp_path / "run"), str(examples(32))]
         environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
         printed.append(done.stdout)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
 import signal
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -208,13 +210,34 @@ def test_the_tests_of_the_promises_exist() -> None:
         assert not case or case in text, f"{test}[{case}]"
 
 
-def test_a_promise_that_only_the_soak_holds_says_so() -> None:
-    """A test with the mark of the soak has `make soak` behind its name."""
+WHOLE, CASES = " (`make soak`)", " (more cases: `make soak`)"
+
+
+@cache
+def left_to_the_soak(file: str) -> Mapping[str, str]:
+    """What stands on the page of promises behind each test of a file, of which `make test` does not play all."""
+    marks = re.compile(r"\bmark\.soak\b|\bone_in\(")
+    body = ast.parse((ROOT / file).read_text()).body
+    texts = {each: ast.unparse(each) for each in body}
+    made = [each.targets[0] for each in body if isinstance(each, ast.Assign) and marks.search(texts[each])]
+    names = {each.id for each in made if isinstance(each, ast.Name)}
+    names |= {each.name for each in body if isinstance(each, ast.FunctionDef) and marks.search(texts[each])}
+    found = {}
+    for each in body:
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and each.name.startswith("test"):
+            decorators = [ast.unparse(one) for one in each.decorator_list]
+            if "pytest.mark.soak" in decorators:
+                found[each.name] = WHOLE
+            elif any(marks.search(one) or names & {*re.findall(r"\w+", one)} for one in decorators):
+                found[each.name] = CASES
+    return found
+
+
+def test_a_promise_that_the_soak_holds_says_so() -> None:
+    """Behind the name of a test: that only the soak plays it, or that it plays more cases of it."""
     page = (ROOT / "docs" / "promises.md").read_text()
-    for file, test, after in re.findall(r"`(tests/[^`:]*\.py)::(\w+)`(.{0,13})", page):
-        marked = rf"^@pytest\.mark\.soak\n(?:@.*\n)*(?:async )?def {test}\b"
-        in_soak = re.search(marked, (ROOT / file).read_text(), re.MULTILINE) is not None
-        assert in_soak == (after == " (`make soak`"), test
+    for file, test, after in re.findall(r"`(tests/[^`:]*\.py)::(\w+)(?:\[\w+\])?`( \([^)]*make soak`\))?", page):
+        assert after == left_to_the_soak(file).get(test, ""), test
 
 
 def test_the_layers_are_those_that_are_checked() -> None:
@@ -239,7 +262,9 @@ def test_no_page_and_no_comment_is_a_diary() -> None:
     """What was found, by which issue and in which session is no fact of the program. Figures have a date."""
     sources = [path for folder in ("runner", "jobs", "tests") for path in (ROOT / folder).rglob("*.py")]
     for path in {*PAGES, ROOT / "Makefile", *sources} - {Path(__file__)}:
-        found = re.findall(r'\b[Ii]ssue #?\d+|\b[Ff]indings? [A-Z]\d+|"""[A-Z]\d+: |Found by the ', path.read_text())
+        found = re.findall(
+            r'\b[Ii]ssue #?\d+|\b[Ff]indings? [A-Z]\d+|"""[A-Z]\d+: |Found by the |\bfound it:', path.read_text()
+        )
         assert not found, f"{path}: {found}"
     for page in {*PAGES} - {ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md"}:
         assert not re.findall(r"\b\d{1,2} [A-Z][a-z]+ 20\d\d\b", prose(page)), page.name

@@ -74,7 +74,11 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "export.on_invalid": str,
     "export.id_pattern": (str, type(None)),
     "numbers": dict,
+    "numbers.rows": int,
     "numbers.ids": int,
+    "numbers.duplicate": int,
+    "numbers.excluded": int,
+    "numbers.invalid": int,
     "exclude": list,
     "guards": dict,
     "options": dict,
@@ -86,6 +90,9 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "command.options": dict,
 }
 """The members that are read one by one, and their types. A file that was forged with its seal can lack them."""
+
+_SHAPE_OF_SAMPLE = {"sample.asked": int, "sample.found": int}
+"""The same of a plan that has a sample."""
 
 
 class NoPlanFile(ValueError):
@@ -155,7 +162,7 @@ def _no_constant(text: str) -> Any:
 
 def _check_shape(values: Mapping[str, Any]) -> None:
     found = dict(_members(values))
-    for name, kind in _SHAPE.items():
+    for name, kind in (_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}).items():
         if not isinstance(found.get(name, ...), kind) or (kind is int and isinstance(found[name], bool)):
             raise NoPlanFile(f"its member {name} is missing or of another type")
     command = values["command"]

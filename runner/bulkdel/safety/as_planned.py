@@ -226,7 +226,7 @@ def _check_complete(plan: Plan, approved: PlanFile) -> None:
         return
     now = {
         "pool": log.header.pinned["pool"],
-        "numbers": {name: log.asked[name] for name in approved.values["numbers"]},
+        "numbers": {name: log.asked.get(name) for name in approved.values["numbers"]},
         "guards": {_field(guard): list(log.guards.typed(guard)) for guard in log.guards.given},
     }
     planned = {_key(file): file["name"] for file in approved.values["exclude"]}
