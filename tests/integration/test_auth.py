@@ -43,7 +43,7 @@ def token(number: int = 1, pool: str = POOL) -> str:
 def test_every_user_that_a_token_may_belong_to_is_read() -> None:
     claims = {"scoped_userpool_id": POOL, "sub": "k" * 24, "userId": "12345678", "user_id": POOL}
     assert claims_of(jwt(claims)) == (POOL, ("k" * 24, "12345678"))
-    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": None, "userId": "x", "user_id": "x"})) == (POOL, ("x",))
+    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": None, "userId": "x", "user_id": " x\n"})) == (POOL, ("x",))
 
 
 @pytest.mark.parametrize("claim", ["sub", "userId", "user_id"])

@@ -54,11 +54,11 @@ def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _users_in(claims: Mapping[str, Any]) -> Iterator[str]:
-    """What may name the user. Raises Halted where it is no text: that user could not be protected."""
+    """What may name the user, without spaces around it. Raises Halted where it is no text: no row could equal it."""
     for claim in USER_CLAIMS:
         user = claims.get(claim)
         if isinstance(user, str):
-            yield user
+            yield user.strip()
         elif user is not None:
             raise Halted(
                 f"the server's token names its user by a {claim} that is no text, so the key's own user cannot be "
