@@ -43,6 +43,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a resignation in the sandbox leaves the departments",
+        "jobs/bulkdel_jobs/sandbox/user_changes.py",
+        "        if not call.switches.resign_keeps_access:",
+        "        if call.switches.resign_keeps_access:",
+        "integration/test_sandbox_restore.py::test_a_resignation_takes_departments_away",
+    ),
+    Mutant(
+        "the sandbox compares the signature of a text as it came, and not as Node writes it",
+        "jobs/bulkdel_jobs/sandbox/sign_in.py",
+        'text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()',
+        'text.encode(errors="surrogatepass")',
+        "integration/test_sandbox.py::test_half_a_surrogate_pair_in_a_signed_body",
+    ),
+    Mutant(
         "a plan whose sample has another shape is used",
         "runner/bulkdel/core/plan_file.py",
         '(_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}).items()',
