@@ -70,7 +70,7 @@ UNTRACED := $(addprefix tests/,campaigns e2e integration simulation $(addprefix 
 	docs export_preflight export_roundtrip skipped_rows store_model)))
 
 untraced: $(STAMP)
-	nice $(PYTEST) -n 6 --dist worksteal -m 'untraced and not alone and not soak' $(UNTRACED) $(REPORT)/untraced.xml
+	nice -n 5 $(PYTEST) -n 6 --dist worksteal -m 'untraced and not alone and not soak' $(UNTRACED) $(REPORT)/untraced.xml
 
 # All tests but `alone` and `soak` on every Python of PYTHONS, each in an environment of its own, without coverage.
 test-all-pythons:
