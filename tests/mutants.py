@@ -1798,8 +1798,8 @@ MUTANTS = (
     Mutant(
         "look-ups that find no account protect as if there were none",
         "runner/bulkdel/safety/exclude_look_up.py",
-        "if nobody and not await lookup.prove(WorkerStatus()):",
-        "if nobody and lookup.failed:",
+        "if not_found and not await lookup.prove(WorkerStatus()):",
+        "if not_found and lookup.failed:",
         "e2e/test_tables.py::test_look_ups_that_prove_nothing_refuse_the_run",
     ),
     Mutant(

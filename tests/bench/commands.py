@@ -60,7 +60,7 @@ def measured(words: list[str], environ: Mapping[str, str] | None = None, *, bar:
 
 
 def _swallow(master: int) -> None:
-    with suppress(OSError):  # Linux says so when nobody writes any more
+    with suppress(OSError):  # Linux says so when no process writes any more
         while os.read(master, 1 << 16):
             pass
     os.close(master)

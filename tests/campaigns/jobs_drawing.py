@@ -39,7 +39,7 @@ class Drawn:
     """One campaign. Each id of the export is in one of there, reached and absent: what the server knows of it at first.
 
     reached: ids that are in the target state. poisonous: ids that the server refuses. bystanders: accounts that exist
-    and are not in the export. put_back: how many ids somebody brings out of the target state before the verification.
+    and are not in the export. put_back: how many ids leave the target state before the verification.
     """
 
     job: JobCase

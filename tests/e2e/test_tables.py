@@ -376,7 +376,7 @@ def test_parquet_types(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", one_in(2, ["", ":n:name"]))
 def test_an_exclude_file_of_another_id_type_protects_by_look_up(tmp_path: Path, ending: str) -> None:
-    """A run by user id, and a list of addresses. An address of no account protects nobody, and the plan says so."""
+    """A run by user id, and a list of addresses. An address is of no account, and the plan says so."""
     kept = tmp_path / f"vips{ending}.csv"  # a file whose own name has colons wins
     kept.write_text(text([["Mail"], *([mail.upper()] for mail in VIPS[:70]), ["gone@example.com"]], ",", "\n"))
     with sandbox([*VIPS[:70], *OTHERS], "email") as served:
@@ -387,7 +387,7 @@ def test_an_exclude_file_of_another_id_type_protects_by_look_up(tmp_path: Path, 
         ran = run_on(export, served, *options, "--json", command="plan")
         found = json.loads(ran.out)
         assert (found["ids"], found["excluded"]) == (60, 70), ran.err
-        assert found["exclude_looked_up"] == {"accounts": 70, "without_id": 0, "protects_nobody": 1}
+        assert found["exclude_looked_up"] == {"accounts": 70, "without_id": 0, "not_found": 1}
         assert "gone@" not in ran.out + ran.err
         ran = run_on(export, served, *options, "--limit", 50, ids=60)
         assert ran.code == 0, ran.err

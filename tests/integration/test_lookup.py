@@ -29,7 +29,7 @@ from bulkdel_jobs.genauth.target import GenAuth
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
 
-NOBODY = [f"{i:024x}" for i in range(3)]
+ABSENT = [f"{i:024x}" for i in range(3)]
 
 
 @contextlib.asynccontextmanager
@@ -55,7 +55,7 @@ async def in_sandbox(
 async def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
     async with in_sandbox() as (lookup, _, sandbox):
         ids = list(sandbox.pool.user_ids())
-        found = await lookup.find([*NOBODY, *ids[:60]], WorkerStatus())
+        found = await lookup.find([*ABSENT, *ids[:60]], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == set(ids[:60])
         assert found.empty  # the response of the 3
@@ -71,15 +71,15 @@ async def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
     async with in_sandbox() as (lookup, _, sandbox):
         sandbox.switches = sandbox.switches.changed({"look_up_max": page})
         ids = list(sandbox.pool.user_ids())
-        for some in (ids[:60], ids[20:60], [*NOBODY, *ids[:47]]):
+        for some in (ids[:60], ids[20:60], [*ABSENT, *ids[:47]]):
             found = await lookup.find(some, WorkerStatus())
             assert found is not None
-            assert found.accounts.keys() == {*some} - {*NOBODY}
+            assert found.accounts.keys() == {*some} - {*ABSENT}
 
 
 async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async with in_sandbox() as (lookup, _, sandbox):
-        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({}, empty=True)
+        assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=True)
         before = lookup.proven
         assert await lookup.prove(WorkerStatus())
         assert (before, lookup.proven) == (False, True)
@@ -149,7 +149,7 @@ async def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
         assert len(found.accounts) == 3
         assert client.figures["retries"] == ATTEMPTS_MAX - 1
         sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
-        assert await lookup.find(NOBODY, WorkerStatus()) is None
+        assert await lookup.find(ABSENT, WorkerStatus()) is None
         assert lookup.failed
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
 
@@ -158,14 +158,14 @@ async def test_429_and_401_use_up_no_attempt() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({}, empty=True)
+        assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=True)
         assert (client.figures["throttled"], client.figures["retries"]) == (ATTEMPTS_MAX + 1, 0)
 
 
 async def test_a_run_that_drains_looks_nothing_up() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         client.drain()
-        assert await lookup.find(NOBODY, WorkerStatus()) is None
+        assert await lookup.find(ABSENT, WorkerStatus()) is None
         assert not await lookup.prove(WorkerStatus())
         assert sandbox.ledger.requests == 0
 
@@ -434,7 +434,7 @@ async def in_group(
             elif path == "/members":
                 told = list(members)
             elif path == LOOKUP_PATH:
-                told = {"statusCode": 200, "data": [{"userId": id_} for id_ in NOBODY]}
+                told = {"statusCode": 200, "data": [{"userId": id_} for id_ in ABSENT]}
             await peer.send(answer(json.dumps(told).encode(), status=403 if forbidden and path == "/member" else 200))
 
     target = GenAuth("", "", GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), CALLS)
@@ -445,13 +445,13 @@ async def in_group(
 
 
 async def states(lookup: AccountLookup) -> list[bool | None] | None:
-    found = await lookup.find(NOBODY, WorkerStatus())
-    return None if found is None else [found.accounts[id_].reached for id_ in NOBODY]
+    found = await lookup.find(ABSENT, WorkerStatus())
+    return None if found is None else [found.accounts[id_].reached for id_ in ABSENT]
 
 
 async def test_the_state_of_an_account_is_asked_for() -> None:
     """One listed member is seen to be one: so the answers about the others count. That is asked for once."""
-    async with in_group([NOBODY[0], "another"]) as (lookup, asked):
+    async with in_group([ABSENT[0], "another"]) as (lookup, asked):
         assert await states(lookup) == [False, True, True]
         assert await states(lookup) == [False, True, True]
     assert asked.count("/members") == 1
@@ -464,7 +464,7 @@ async def test_an_empty_group_is_proof() -> None:
 
 
 async def test_a_key_that_sees_no_state_proves_nothing() -> None:
-    async with in_group([NOBODY[0]], blind=True) as (lookup, asked):
+    async with in_group([ABSENT[0]], blind=True) as (lookup, asked):
         assert await states(lookup) == [None, None, None]
         assert await states(lookup) == [None, None, None]
     assert asked.count("/members") == CONTROL_TRIES

@@ -45,7 +45,7 @@ from bulkdel.settings import SPOOLED, PlanSettings, Settings
 from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
 
-NOBODY_MAX = 20
+NOT_FOUND_MAX = 20
 """Ids to keep of no account that are shown on a terminal."""
 
 OLD_S = 86_400.0
@@ -324,7 +324,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
 def _looked_up_values(plan: Plan) -> dict[str, Any] | None:
     if (found := plan.looked_up) is None:
         return None
-    return {"accounts": found.accounts, "without_id": found.without, "protects_nobody": len(found.nobody)}
+    return {"accounts": found.accounts, "without_id": found.without, "not_found": len(found.not_found)}
 
 
 def _memberships_values(plan: Plan) -> dict[str, Any] | None:
@@ -426,10 +426,13 @@ def _looked_up_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "protected", f"{counted(found.accounts, 'account')} that these look-ups found"
     if found.without:
         yield "note", f"{found.without:,} of these accounts have no {plan.id_type.name}, so this run cannot reach them"
-    if found.nobody:
-        shown = ", ".join(found.nobody[:NOBODY_MAX]) + (", …" if len(found.nobody) > NOBODY_MAX else "")
+    if found.not_found:
+        shown = ", ".join(found.not_found[:NOT_FOUND_MAX]) + (", …" if len(found.not_found) > NOT_FOUND_MAX else "")
         which = f": {shown}" if has_terminal() else ""
-        yield "note", f"protects nobody: {counted(len(found.nobody), 'id')} to keep, which no look-up finds{which}"
+        yield (
+            "note",
+            f"protects no account: {counted(len(found.not_found), 'id')} to keep, which no look-up finds{which}",
+        )
 
 
 def _sample_text(server: SampleCheck, there: str) -> str:

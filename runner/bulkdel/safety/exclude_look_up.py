@@ -1,7 +1,7 @@
 """Exclude files of another id type than the run's: their accounts are looked up, and all ids of these are protected.
 
-What no look-up finds protects nobody, and the plan says so. That has to be certain: a key that may not read, or a
-server that answers nothing, must not look like a list of accounts that are gone.
+An id that no look-up finds protects no account, and the plan says so. That has to be certain: a key that may not read,
+or a server that answers nothing, must not look like a list of accounts that are gone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class LookedUp:
 
     protected: the ids of the run's type that must not be sent, those of the other exclude files included.
     ids: of these, the ids of the accounts that were found. accounts: how many there are. without: how many of them have
-    no id of the run's type, so that this run cannot reach them. nobody: the ids that no look-up finds; texts of rows.
+    no id of the run's type, so that this run cannot reach them. not_found: the ids that no look-up finds, as text.
     """
 
     protected: IdSet
     ids: tuple[str, ...]
     accounts: int
     without: int
-    nobody: tuple[str, ...]
+    not_found: tuple[str, ...]
 
 
 async def look_up_excluded(
@@ -46,7 +46,7 @@ async def look_up_excluded(
     """
     name = protected.id_type.name
     of_run = look_ups(name)
-    ids, nobody, accounts, without = dict[str, None](), list[str](), 0, 0
+    ids, not_found, accounts, without = dict[str, None](), list[str](), 0, 0
     for id_type, asked in wanted.items():
         lookup = AccountLookup(client, look_ups(id_type), chance, patient=True)
         for start in range(0, len(asked), IDS_AT_ONCE):
@@ -64,15 +64,15 @@ async def look_up_excluded(
                 ids.update(dict.fromkeys(own))
                 accounts += 1
                 without += not own
-            nobody += [id_ for id_ in some if id_ not in found.accounts]
-        if nobody and not await lookup.prove(WorkerStatus()):
+            not_found += [id_ for id_ in some if id_ not in found.accounts]
+        if not_found and not await lookup.prove(WorkerStatus()):
             raise _halted(id_type, "find no account at all, also none that the API lists")
     if accounts and not ids:
         raise Halted(
             f"--exclude: none of the {accounts:,} accounts that were looked up has an id of the type {name}, so the "
-            f"exclude files would protect nobody. Nothing was sent. Write the exclude files in {name}"
+            f"exclude files would protect no account. Nothing was sent. Write the exclude files in {name}"
         )
-    return LookedUp(protected.plus(ids), tuple(ids), accounts, without, tuple(nobody))
+    return LookedUp(protected.plus(ids), tuple(ids), accounts, without, tuple(not_found))
 
 
 def _halted(id_type: str, why: str) -> Halted:
