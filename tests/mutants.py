@@ -296,6 +296,13 @@ MUTANTS = (
         "e2e/test_batch.py::test_no_key_goes_to_a_host_that_only_the_file_names",
     ),
     Mutant(
+        "the file of a batch picks any secret of the machine",
+        "runner/bulkdel/fleet/batch_origin.py",
+        'source.isidentifier() and source.endswith(f"_{name}"))',
+        "source.isidentifier() and source.isupper())",
+        "e2e/test_batch.py::test_the_file_picks_no_secret_that_does_not_belong_to_its_job",
+    ),
+    Mutant(
         "an address is asked that only the file of a batch names",
         "runner/bulkdel/fleet/batch_origin.py",
         "if not any(is_below(address, one) for one in known)",

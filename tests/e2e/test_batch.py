@@ -135,6 +135,35 @@ def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
         assert [served.ledger.requests for served in it.pools.values()] == [0, 0]
 
 
+def renamed(prefix: str) -> str:
+    """A line of a run whose credentials are in variables with this prefix."""
+    pairs = ", ".join(f'{name} = "{prefix}{name}"' for name in KEYS)
+    return f"credentials = {{ {pairs} }}"
+
+
+def test_the_file_picks_no_secret_that_does_not_belong_to_its_job(tmp_path: Path) -> None:
+    """Another secret is refused before any request. One of the right kind is named, with its host."""
+    with night(tmp_path, {"one": 5}) as it:
+        head, url = '[defaults]\njob = "delete-users"\nrate = 0\n', it.pools["one"].url
+        env = {f"LYON_{name}": value for name, value in KEYS.items()}
+        others = {"AWS_ACCESS_KEY_ID": KEYS["GENAUTH_ACCESS_KEY_ID"], "AWS_SECRET": KEYS["GENAUTH_ACCESS_KEY_SECRET"]}
+        pairs = ", ".join(f'{name} = "{other}"' for name, other in zip(KEYS, others, strict=True))
+        it.write("one", head=head, one=f"credentials = {{ {pairs} }}")
+        for command in ("plan", "run", "verify"):
+            refused = it.batch(command, env=others)
+            assert (refused.code, it.pools["one"].ledger.requests) == (2, 0), refused
+            assert "no file of a batch sends any other" in refused.err
+        it.write("one", head=head, one=renamed("LYON_"))
+        told = f"  one: {', '.join(env)} to {url}\n"
+        planned = it.batch("plan", "--json", env=env)
+        assert (planned.code, told in planned.err) == (0, True), planned
+        confirmed = json.loads(planned.out)["to_confirm"]
+        ran = it.batch("run", "--confirm", confirmed["ids"], "--plan", confirmed["plan"], env=env)
+        assert (ran.code, it.effects("one"), told in ran.err) == (0, [1] * 5, True), ran
+        verified = it.batch("verify", env=env)
+        assert (verified.code, told in verified.err) == (0, True), verified
+
+
 def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: Path) -> None:
     """The command of an event is run only where a config has it that is typed. Its host needs no --host then."""
     with night(tmp_path, {"one": 5}) as it:
@@ -178,12 +207,12 @@ def beyond(times: list[float], rate: float, workers: int) -> float:
 def test_different_endings_in_one_night(tmp_path: Path) -> None:
     """One run completes, one halts, one has a wrong key. Mended, and with another run, the command does the rest."""
     with night(tmp_path, {"good": 60, "halts": 60, "locked": 10, "late": 20}) as it:
-        wrong = 'credentials = { GENAUTH_ACCESS_KEY_ID = "ID", GENAUTH_ACCESS_KEY_SECRET = "NO" }'
+        wrong = renamed("WRONG_")
         head = HEAD.replace('credentials_file = "key.env"\n', "")
         key = 'credentials_file = "key.env"'
         it.write("good", "halts", "locked", head=head, good=key, halts=key, locked=wrong)
         it.pools["halts"].switches = it.pools["halts"].switches.changed({"forbidden": True})
-        env = {"ID": KEYS["GENAUTH_ACCESS_KEY_ID"], "NO": "a-wrong-secret"}
+        env = {f"WRONG_{name}": value if name.endswith("_ID") else "a-wrong-secret" for name, value in KEYS.items()}
         unconfirmed = it.batch("run", env=env)
         assert (unconfirmed.code, it.pools["good"].ledger.deleted) == (2, 0), unconfirmed
         options = asked(unconfirmed)

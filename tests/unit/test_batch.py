@@ -324,14 +324,14 @@ eu = "100/s"
 job = "delete-users"
 exclude = "keep.jsonl"
 rate = 20
-credentials = { GENAUTH_ACCESS_KEY_ID = "ID" }
+credentials = { GENAUTH_ACCESS_KEY_ID = "ALL_GENAUTH_ACCESS_KEY_ID" }
 [[run]]
 name = "one"
 export = "one.jsonl"
 look-first = true
 trim = false
 exclude = ["more.jsonl"]
-credentials = { GENAUTH_ACCESS_KEY_SECRET = "SECRET_OF_ONE" }
+credentials = { GENAUTH_ACCESS_KEY_SECRET = "ONE_GENAUTH_ACCESS_KEY_SECRET" }
 rate_group = "eu"
 [[run]]
 name = "two"
@@ -362,8 +362,8 @@ def test_the_file(tmp_path: Path) -> None:
     assert (one.log_in(tmp_path), two.log_in(tmp_path)) == (tmp_path / "out/one/checkpoint.jsonl", tmp_path / "two.log")
     environ = {
         "PATH": "p",
-        "ID": "id",
-        "SECRET_OF_ONE": "s1",
+        "ALL_GENAUTH_ACCESS_KEY_ID": "id",
+        "ONE_GENAUTH_ACCESS_KEY_SECRET": "s1",
         "GENAUTH_ACCESS_KEY_SECRET": "of another",
         "AWS_KEY": "k",
         "BULKDEL_PROTECT__POOLS": "p9",
@@ -380,21 +380,21 @@ def test_the_file(tmp_path: Path) -> None:
         "BULKDEL_CONFIG": "/c.toml",
     }
     assert two.environment().made(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
-    with pytest.raises(UsageError, match="SECRET_OF_ONE is not set"):
-        one.environment().made({"ID": "id"})
-    assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ID"', '"ID2"'))).runs[0].spec}) == 3
+    with pytest.raises(UsageError, match="ONE_GENAUTH_ACCESS_KEY_SECRET is not set"):
+        one.environment().made({"ALL_GENAUTH_ACCESS_KEY_ID": "id"})
+    assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ALL_', '"ANY_'))).runs[0].spec}) == 3
 
 
 def test_the_runs_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "pools.csv").write_text(
         "name,export,trim,exclude,credentials.GENAUTH_ACCESS_KEY_ID,rate\n"
-        "a,a.jsonl,true,k1.jsonl; k2.jsonl,ID_A,5\n"
+        "a,a.jsonl,true,k1.jsonl; k2.jsonl,A_GENAUTH_ACCESS_KEY_ID,5\n"
         '"b",b.jsonl,false,,,\n'
     )
     head = 'from = "pools.csv"\n[defaults]\njob = "delete-users"\n'
     a, b = read_batch(written(tmp_path, head)).runs
     assert a.options == {"trim": True, "exclude": ["k1.jsonl", "k2.jsonl"], "rate": 5.0}
-    assert (a.credentials, b.options) == ({"GENAUTH_ACCESS_KEY_ID": "ID_A"}, {"trim": False})
+    assert (a.credentials, b.options) == ({"GENAUTH_ACCESS_KEY_ID": "A_GENAUTH_ACCESS_KEY_ID"}, {"trim": False})
     (tmp_path / "pools.csv").write_text("name,export\na,a.jsonl,more\n")
     with pytest.raises(UsageError, match=r"pools.csv, line 2: has another number of cells"):
         read_batch(written(tmp_path, head))
@@ -572,10 +572,10 @@ def test_an_address_is_typed(tmp_path: Path, line: str, typed: list[str], told: 
 
 def test_a_host_of_the_own_config_is_not_typed(tmp_path: Path) -> None:
     """Nor is one that its table of the job has. Any other is, and the refusal says which key would go there."""
-    other = 'host = "https://a.example"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "HERE" }\n'
+    other = 'host = "https://a.example"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "A_GENAUTH_ACCESS_KEY_ID" }\n'
     file = written(tmp_path, BEGIN + other)
     assert BatchArguments(file, {}, config={"run": {"host": "https://a.example/"}}).batch("plan").runs
-    with pytest.raises(UsageError, match=r"https://a\.example \(HERE\)"):
+    with pytest.raises(UsageError, match=r"https://a\.example \(A_GENAUTH_ACCESS_KEY_ID\)"):
         BatchArguments(file, {}, config={"run": {"host": "https://b.example"}}).batch("plan")
     assert BatchArguments(file, {}, hosts=["https://a.example"]).batch("plan").runs
 
@@ -589,7 +589,7 @@ ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
     [
         (BEGIN, "log in a file would be lost"),
         (ON_NODES + 'backup = "b.gz"\n', "backup in a file would be lost"),
-        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', 'credentials = { BULKDEL_EXCLUDE = "VARIABLE" }'),
+        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', 'BULKDEL_EXCLUDE = "OTHER_BULKDEL_EXCLUDE"'),
     ],
 )
 def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, said: str) -> None:
@@ -604,11 +604,16 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
     """Its own settings count first."""
     text = ON_NODES + (
         'backup = "s3://b/{name}.gz"\ncredentials_file = "own.env"\n'
-        'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "OF_NODE" }\n'
+        'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "NODE_GENAUTH_ACCESS_KEY_ID_FILE" }\n'
     )
     (one,) = BatchArguments(written(tmp_path, text), {}, on="ray", addresses=STORES).batch("plan").runs
     here = {"BULKDEL_PROTECT__POOLS": "p9", "BULKDEL_GENAUTH__CREDENTIALS_FILE": "another.env", "HOME": "/here"}
-    there = {"BULKDEL_PROTECT__POOLS": "p1", "OF_NODE": "/keys/id", "HOME": "/there", "AWS_REGION": "r"}
+    there = {
+        "BULKDEL_PROTECT__POOLS": "p1",
+        "NODE_GENAUTH_ACCESS_KEY_ID_FILE": "/keys/id",
+        "HOME": "/there",
+        "AWS_REGION": "r",
+    }
     assert one.environment(here).made(there) == {
         "HOME": "/there",
         "AWS_REGION": "r",
@@ -634,9 +639,12 @@ def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
     assert a.options == {"backup": "b/a.gz", "store": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
     assert (b.export, b.credentials_file, str(b.log_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
     assert "--checkpoint" not in a.words("run")
-    more = 'id_pattern = "{x}[0-9]{8}"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "ID_{name}" }\n'
+    more = 'id_pattern = "{x}[0-9]{8}"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "{name}_GENAUTH_ACCESS_KEY_ID" }\n'
     (one,) = read_batch(written(tmp_path, BEGIN.replace("delete-users", "kick-users") + more + APP)).runs
-    assert (one.credentials, one.parameters) == ({"GENAUTH_ACCESS_KEY_ID": "ID_a"}, {"app": ["of a", "{id}"]})
+    assert (one.credentials, one.parameters) == (
+        {"GENAUTH_ACCESS_KEY_ID": "a_GENAUTH_ACCESS_KEY_ID"},
+        {"app": ["of a", "{id}"]},
+    )
     assert one.options == {"id_pattern": "{x}[0-9]{8}"}
 
 

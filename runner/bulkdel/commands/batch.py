@@ -115,6 +115,7 @@ class BatchArguments:
         batch = replace(read_batch(self.file), **given)
         line = replace(self.line, names=(command, str(self.file))).without("--host", "--address")
         batch.check_typed(self.hosts, self.addresses, self.config, self.environ, line)
+        say_credentials(batch, self.config)
         if self.on != LOCAL:
             batch.check_for_nodes()
         return batch
@@ -135,6 +136,16 @@ class BatchArguments:
         for option, values in (("--host", self.hosts), ("--address", self.addresses)):
             line = line.plus(option, *values) if values else line
         return line.plus("--json") if self.json else line
+
+
+def say_credentials(batch: Batch, own: Mapping[str, Any]) -> None:
+    """Say which variables of this machine the file has picked, and where they go. own: the tables of the config."""
+    renamed = batch.renamed(own)
+    lines = "\n".join(f"  {name}: {words}" for name, words in renamed.items())
+    if renamed:
+        say(
+            f"The file names these credentials, and they go to these hosts:\n{lines}", "batch.credentials", runs=renamed
+        )
 
 
 def plan(arguments: BatchArguments) -> int:

@@ -87,6 +87,19 @@ def check_variable(name: str, where: str, kept: Collection[str], beginnings: tup
     )
 
 
+def check_source(source: str, name: str, where: str) -> None:
+    """Refuse a variable of this machine whose value a file may not pick as this credential. Raises UsageError.
+
+    source: its name. It is not shown: it may be the secret itself. name: of the variable that the job reads.
+    """
+    if source != name and not (source.isidentifier() and source.endswith(f"_{name}")):
+        raise UsageError(
+            f"{where}: is not the name of an environment variable that ends with _{name}, and no file of a batch sends "
+            f"any other. Write such a name, as OTHER_{name}, for the variable that has the secret, or use "
+            "credentials_file"
+        )
+
+
 def check_addresses(path: Path, places: Iterable[str], typed: Sequence[str], line: CommandLine) -> None:
     """Refuse an address that only the file of a batch names, before it is asked. Raises UsageError.
 
