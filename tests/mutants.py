@@ -3359,8 +3359,15 @@ MUTANTS = (
     Mutant(
         "a plan of a batch that has not changed is confirmed after a day",
         "runner/bulkdel/commands/batch.py",
-        "!= to_confirm.key or state.is_old(listed, now):",
-        "!= to_confirm.key:",
+        "if valid and given == to_confirm.key:",
+        "if given == to_confirm.key:",
+        "e2e/test_batch.py::test_a_plan_of_a_batch_holds_for_a_day",
+    ),
+    Mutant(
+        "a plan of a batch from the future is confirmed",
+        "runner/bulkdel/core/batch.py",
+        "-AHEAD_S <= age_s <= REUSE_AFTER_S",
+        "age_s <= max(AHEAD_S, REUSE_AFTER_S)",
         "e2e/test_batch.py::test_a_plan_of_a_batch_holds_for_a_day",
     ),
     Mutant(

@@ -472,6 +472,15 @@ def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
         assert (ran.code, it.effects("a"), "is a plan over a day old" in ran.err) == (2, [0] * 20, True), ran
         assert f"  bulkdel batch plan {it.file} --host {it.pools['a'].url}\n" in ran.err
         assert [entry["at"] for entry in entries(log) if entry["type"] == "planned"] == [before]
+        later = stamp(time.time() + 86_400)
+        rewrite(log, lambda entry: {**entry, "at": later})
+        assert (it.batch("run", *options).code, it.effects("a")) == (2, [0] * 20), "a plan from the future"
+        log.unlink()
+        gone = it.batch("run", *options)
+        assert (gone.code, it.effects("a"), "is not kept here" in gone.err) == (2, [0] * 20, True), gone
+        assert f"  bulkdel batch plan {it.file} --host {it.pools['a'].url}\n" in gone.err
+        ran = it.batch("run", *it.confirmed())
+        assert (ran.code, it.effects("a")) == (0, [1] * 20), ran
 
 
 @pytest.mark.soak

@@ -188,8 +188,9 @@ def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
     assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
     assert state.covered((15, whole), runs, due, NOW + 86_400) == {"a"}
     assert state.covered((15, whole), runs, due, NOW + 86_401) == frozenset(), "after a day"
-    assert [state.is_old((15, whole), now) for now in (NOW + 86_400, NOW + 86_401)] == [False, True]
-    assert not state.is_old((14, whole), NOW + 86_401), "a plan that is not kept"
+    times = (NOW + 86_400, NOW + 86_401, NOW - 300, NOW - 301)
+    assert [state.valid_list((15, whole), now) is not None for now in times] == [True, False, True, False]
+    assert state.valid_list((14, whole), NOW) is None, "a plan that is not kept"
     assert state.covered((14, whole), runs, due, NOW) == frozenset(), "another number"
     assert state.covered((15, "forged"), runs, due, NOW) == frozenset(), "it is not the digest of these runs"
     state.apply(confirmed(a="d"))

@@ -167,23 +167,23 @@ def plan(arguments: BatchArguments) -> int:
     due = state.due(planned, time.time(), read_key(arguments.environ))
     to_confirm = ToConfirm.of([run for run in planned if run.name in due])
     shown = replace(arguments, json=False)
-    command = _confirming(shown, to_confirm) if due else shown.line
-    if due:
-        _keep_plan(batch, planned, to_confirm)
+    can_confirm = bool(due) and _keep_plan(batch, planned, to_confirm)
+    command = _confirming(shown, to_confirm) if can_confirm else shown.line
     if arguments.json:
         result(json.dumps(plan_values(planned, due, to_confirm, command)))
     else:
         for line in table_lines(planned, due):
             result(line)
         if due:
-            result(f"Nothing was sent, and nothing is confirmed. To run this plan:\n  {command}")
+            to_run = f" To run this plan:\n  {command}" if can_confirm else ""
+            result(f"Nothing was sent, and nothing is confirmed.{to_run}")
         elif any(not run.trouble for run in planned):
             result(f"Every run that can begin is confirmed. To go on:\n  {command}")
     return first_that_applies(run.exit for run in planned if run.trouble)
 
 
-def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> None:
-    """Write the list of plans to the log of the batch, so that each of them can be confirmed by itself."""
+def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> bool:
+    """Write the list of plans to the log of the batch: it confirms for a day. Returns whether that was possible."""
     entry = _list_of(planned, to_confirm)
 
     async def keep() -> None:
@@ -195,7 +195,9 @@ def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfir
     try:
         asyncio.run(keep())
     except (FileFailed, NotAcceptable) as error:  # a batch is under way, or nothing can be written here
-        say(f"This plan is not kept, so it confirms all of these runs or none: {error}", "batch.plan_not_kept")
+        say(f"This plan is not kept, so it confirms nothing: {error}", "batch.plan_not_kept")
+        return False
+    return True
 
 
 def _list_of(planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> BatchPlanned:
@@ -435,35 +437,61 @@ class Night:
 
         Raises NotConfirmed when none is, and no other run can begin.
         """
-        arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
-        how, covered = How.OPTIONS, frozenset(due)
         confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
-        if arguments.plan is None and (sys.stdin is None or not sys.stdin.isatty()):
-            if not confirmed_before:
-                line = self._line_to_confirm(planned, to_confirm, log)
-                raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
-            covered = frozenset()
-        elif arguments.plan is None:
-            left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
-            rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
-            total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
-            say(f"\n{total} will be sent: {due_words(due)}.", "question")
-            if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
-                line = self._line_to_confirm(planned, to_confirm, log)
-                raise NotConfirmed(
-                    f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
-                    f"question:\n  {line}"
-                )
-            how = How.TYPED
-        elif (listed := (arguments.confirm or 0, arguments.plan)) != to_confirm.key or state.is_old(listed, now):
-            covered = state.covered(listed, planned, due, now)
-            if listed not in {*state.given, *state.planned} or not (covered or confirmed_before):
-                old = "is a plan over a day old" if state.is_old(listed, now) else "is not this plan"
-                raise NotConfirmed(
-                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {old}; {due_words(due)}. "
-                    f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
-                )
-        return how, covered
+        if self._arguments.plan is not None:
+            return How.OPTIONS, self._by_options(planned, log, due, confirmed_before=confirmed_before)
+        if sys.stdin is not None and sys.stdin.isatty():
+            await self._on_terminal(planned, log, due)
+            return How.TYPED, frozenset(due)
+        if not confirmed_before:
+            line = self._line_to_confirm(planned, _to_confirm(planned, due), log)
+            raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
+        return How.OPTIONS, frozenset()
+
+    def _by_options(
+        self,
+        planned: Sequence[PlannedRun],
+        log: LogWriter[BatchState],
+        due: Mapping[str, Due],
+        *,
+        confirmed_before: bool,
+    ) -> frozenset[str]:
+        """Which runs --confirm and --plan confirm: all, if they are those of these plans, and else each as it was.
+
+        confirmed_before: whether another run can begin. Raises NotConfirmed when none can.
+        """
+        arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
+        given = arguments.confirm or 0, arguments.plan or ""
+        valid = state.valid_list(given, now) is not None
+        if valid and given == to_confirm.key:
+            return frozenset(due)
+        covered = state.covered(given, planned, due, now)
+        if given not in {*state.given, *state.planned} or not (covered or confirmed_before):
+            if valid or given not in {*state.planned, to_confirm.key}:
+                why = "is not this plan"
+            else:
+                why = "is a plan over a day old, or from the future" if given in state.planned else "is not kept here"
+            raise NotConfirmed(
+                f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {why}; {due_words(due)}. "
+                f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
+            )
+        return covered
+
+    async def _on_terminal(
+        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], due: Mapping[str, Due]
+    ) -> None:
+        """Ask for the number of ids that remain. Raises NotConfirmed for another one."""
+        to_confirm = _to_confirm(planned, due)
+        left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
+        rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
+        total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
+        say(f"\n{total} will be sent: {due_words(due)}.", "question")
+        if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
+            line = self._line_to_confirm(planned, to_confirm, log)
+            raise NotConfirmed(
+                f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
+                f"question:\n  {line}"
+            )
 
     def _words_to_confirm(
         self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]

@@ -21,6 +21,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.plan_digest import digest_of_all
+from bulkdel.core.plan_file import AHEAD_S
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
 
 EXIT_USAGE = 2
@@ -210,10 +211,16 @@ class BatchState:
         """Whether a process of this run has ended with a summary, and so had a log."""
         return name in self.ended and "rows" in self.ended[name].facts
 
-    def is_old(self, given: tuple[int, str], now: float) -> bool:
-        """Whether a list of plans is over a day old, so that it confirms nothing any more. now: epoch seconds."""
+    def valid_list(self, given: tuple[int, str], now: float) -> BatchPlanned | None:
+        """The list of plans with this number of ids and digest. None where it is missing, over a day old, or later.
+
+        It confirms nothing then. now: epoch seconds.
+        """
         listed = self.planned.get(given)
-        return listed is not None and now - datetime.fromisoformat(listed.at).timestamp() > REUSE_AFTER_S
+        if listed is None:
+            return None
+        age_s = now - datetime.fromisoformat(listed.at).timestamp()
+        return listed if -AHEAD_S <= age_s <= REUSE_AFTER_S else None
 
     def covered(
         self, given: tuple[int, str], planned: Sequence[PlannedRun], due: Mapping[str, Due], now: float
@@ -225,10 +232,10 @@ class BatchState:
 
         given: the number of ids and the digest of the list.
         """
-        listed = self.planned.get(given)
-        if listed is None or self.is_old(given, now):
-            return frozenset()
-        if given[1] != digest_of_all((name, str(run.get("digest"))) for name, run in listed.runs.items()):
+        listed = self.valid_list(given, now)
+        if listed is None or given[1] != digest_of_all(
+            (name, str(run.get("digest"))) for name, run in listed.runs.items()
+        ):
             return frozenset()
         return frozenset(
             run.name
