@@ -3371,6 +3371,20 @@ MUTANTS = (
         "e2e/test_batch.py::test_a_plan_of_a_batch_holds_for_a_day",
     ),
     Mutant(
+        "a member of another type in the log of a batch is read",
+        "runner/bulkdel/core/batch_entries.py",
+        '            **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), _text),\n',
+        '            **dict.fromkeys(("job", "host", "pool", "sha256", "spec"), _text),\n',
+        "e2e/test_batch.py::test_a_forged_log_of_a_batch_is_refused_with_its_line",
+    ),
+    Mutant(
+        "the time that has stopped a run of a batch is not checked",
+        "runner/bulkdel/core/batch_entries.py",
+        "isinstance(value, dict) and all(map(_time, value.values()))",
+        "isinstance(value, dict | list)",
+        "e2e/test_batch.py::test_a_forged_log_of_a_batch_is_refused_with_its_line",
+    ),
+    Mutant(
         "a batch that is stopped while it plans begins its runs",
         "runner/bulkdel/commands/batch.py",
         "        self._state, self._overdue = replace(self._state, stopped=True), True\n",

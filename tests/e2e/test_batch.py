@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -481,6 +482,42 @@ def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
         assert f"  bulkdel batch plan {it.file} --host {it.pools['a'].url}\n" in gone.err
         ran = it.batch("run", *it.confirmed())
         assert (ran.code, it.effects("a")) == (0, [1] * 20), ran
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "confirmed": {"at": 1, "digest": {}, "runs": {"pool": 1, "rows": "20", "digest": None, "spec": []}},
+    "planned": {"at": "06:00", "digest": {}},
+    "run_ended": {"facts": {"rows": 20, "status": []}},
+    "session": {"stopped": [], "not_after": "2026-01-31T06:00:00"},
+}
+"""By the type of an entry: members of another type than a batch writes. Those of `runs` are of its run."""
+
+
+def with_members(kind: str, change: Mapping[str, Any], entry: dict[str, Any], *, of_run: bool) -> dict[str, Any]:
+    """An entry of this kind with these members, or with a run that has them."""
+    if entry["type"] != kind:
+        return entry
+    return {**entry, **({"runs": {"a": {**entry["runs"]["a"], **change}}} if of_run else change)}
+
+
+def test_a_forged_log_of_a_batch_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Each member in turn. The commands name the line, send nothing, and do not crash."""
+    with night(tmp_path, {"a": 20}) as it:
+        it.write("a", head=HEAD)
+        assert it.batch("run", *it.confirmed()).code == 0
+        log = Path(f"{it.file}.batch.jsonl")
+        good, requests = log.read_bytes(), it.pools["a"].ledger.requests
+        for kind, members in FORGED.items():
+            for name, value in members.items():
+                forged = value if name == "runs" else {name: value}
+                for change in ({each: forged[each]} for each in forged):
+                    rewrite(log, partial(with_members, kind, change, of_run=name == "runs"))
+                    for command in ("plan", "run", "verify", "status"):
+                        ran = it.batch(command)
+                        told = (f"{log}: line " in ran.err, "this is a bug" in ran.err)
+                        assert (ran.code, *told) == (3, True, False), (change, ran)
+                    log.write_bytes(good)
+        assert (it.pools["a"].ledger.requests, it.effects("a")) == (requests, [1] * 20)
 
 
 @pytest.mark.soak

@@ -146,7 +146,7 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.due(old, NOW + 86_400, KEY) == {}
     assert state.due(old, NOW + 86_401, KEY) == {"a": Due.OLD}
     assert state.given == {(5, "whole")}
-    halted = BatchRunEnded("T", "a", 4, {"rows": 6, "status": "halted"})
+    halted = BatchRunEnded("T", "a", 4, {"rows": 6, "remaining": 6, "status": "halted"})
     state = state_of(confirmed(a="d", b="d"), halted, BatchRunEnded("T", "b", 4, {}))
     fresh = [run("a", checkpoint_exists=False), run("b", checkpoint_exists=False)]
     assert state.due(fresh, NOW, KEY) == {"a": Due.GONE}
@@ -171,7 +171,41 @@ def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
         state.apply(real)
         assert state.due(runs, NOW, KEY) == {}
         assert state.due(runs, NOW, None) == {"a": Due.OTHERS}, "without a key nothing is proven"
-    assert state_of(replace(real, runs=runs_of_real)).due(runs, NOW, KEY) == {"a": Due.CHANGED}
+    changed = with_mac(replace(real, runs=runs_of_real), KEY)
+    assert state_of(changed).due(runs, NOW, KEY) == {"a": Due.CHANGED}
+    gone = state_of(changed, BatchRunEnded("T", "a", 4, {"rows": 6, "remaining": 6, "status": "halted"}))
+    assert gone.due([run("a", checkpoint_exists=False)], NOW, None) == {"a": Due.GONE}
+
+
+def as_forged(**members: Any) -> Any:
+    """A confirmation with other members, whatever their types."""
+    return replace(confirmed(a="d"), **members)
+
+
+def with_run(**members: Any) -> Any:
+    """A confirmation of a run with other members."""
+    return as_forged(runs={"a": {**VALUES, "spec": "s", **members}})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(as_forged(at="2026-01-31T06:00:00"), as_forged(at=6), as_forged(ids=2**63), as_forged(digest=["d"])),
+        *(with_run(digest=None), with_run(spec=1), with_run(rows="6"), with_run(ids=-1), with_run(pool={})),
+        with_run(id_reusable=0),
+        BatchPlanned("x", 5, "d", {}),
+        BatchPlanned(stamp(NOW), 5, "d", {"a": {"digest": "d"}}),
+        BatchRunEnded("T", "a", 0, {"status": 1}),
+        BatchRunEnded("T", "a", 0, {"rows": 6}),
+        BatchRunEnded("T", "a", 0, {"deleted": "6", "remaining": 0, "rows": 6}),
+        Session("stop", "T", "", {"not_after": "06:00"}),
+        Session("stop", "T", "", {"stopped": []}),
+        Session("stop", "T", "", {"stopped": {"a": "garbage"}}),
+    ],
+)
+def test_an_entry_with_a_member_of_another_type(entry: Any) -> None:
+    with pytest.raises(Unreadable, match="of the entry is not what a batch writes"):
+        state_of(entry)
 
 
 def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
@@ -181,7 +215,7 @@ def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
         BatchPlanned(stamp(NOW), 15, whole, listed),
         BatchPlanned(stamp(NOW), 15, "forged", listed),
         confirmed(g="before"),
-        BatchRunEnded("T", "g", 4, {"rows": 6, "status": "halted"}),
+        BatchRunEnded("T", "g", 4, {"rows": 6, "remaining": 6, "status": "halted"}),
     )
     runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", checkpoint_exists=False)]
     due = state.due(runs, NOW, KEY)
@@ -213,7 +247,7 @@ def test_a_run_is_complete_until_the_file_describes_another() -> None:
 def test_the_sessions_of_a_batch() -> None:
     state = state_of(Session("start", "T", ""))
     assert state.under_way is state.start is not None
-    state.apply(Session("stop", "T", "", {"exit": 6}))
+    state.apply(Session("stop", "T", "", {"exit": 6, "not_after": None, "stopped": {"a": stamp(NOW)}}))
     assert state.under_way is None
     assert state.stop is not None
     with pytest.raises(Unreadable):

@@ -10,6 +10,7 @@ from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.address import address_of
+from bulkdel.core.batch_entries import check_entry
 from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
@@ -174,6 +175,7 @@ class BatchState:
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable for one that no batch writes."""
+        check_entry(entry)
         match entry:
             case BatchConfirmed():
                 self.given.add((entry.ids, entry.digest))
@@ -253,16 +255,17 @@ class BatchState:
             if run.complete or not run.needs_confirmation:
                 continue
             before = self._confirmed_by.get(run.name)
+            is_gone = self._had_log(run.name) and not run.values["checkpoint_exists"]
             if before is None:
                 found[run.name] = Due.NEW
+            elif not mac_holds(before, own_key):
+                found[run.name] = Due.GONE if is_gone else Due.OTHERS
             elif before.runs[run.name]["digest"] != run.digest:
                 found[run.name] = Due.CHANGED
             elif run.values["id_reusable"] and now - datetime.fromisoformat(before.at).timestamp() > REUSE_AFTER_S:
                 found[run.name] = Due.OLD
-            elif self._had_log(run.name) and not run.values["checkpoint_exists"]:
+            elif is_gone:
                 found[run.name] = Due.GONE
-            elif not mac_holds(before, own_key):
-                found[run.name] = Due.OTHERS
         return found
 
 
