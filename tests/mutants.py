@@ -87,6 +87,13 @@ MUTANTS = (
         crashes=True,
     ),
     Mutant(
+        "unpack does not say that the own config does not count",
+        "runner/bulkdel/commands/unpack.py",
+        'for packed in line.options.get("--config", ()) if own else ():',
+        'for packed in line.options.get("--config", ()) if not own else ():',
+        "e2e/test_handover.py::test_unpack_says_that_the_own_config_does_not_count",
+    ),
+    Mutant(
         "a number that a server may round to the id of its neighbour is sent",
         "jobs/bulkdel_jobs/http/job.py",
         "NUMBER_MAX = 2**53 - 1\n",

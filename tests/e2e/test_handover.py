@@ -711,6 +711,22 @@ def test_a_plan_with_the_options_of_its_list_is_accepted(packed_run: Members, tm
     assert unpacked(archive).manifest.job == "delete-users"
 
 
+def test_unpack_says_that_the_own_config_does_not_count(packed_run: Members, tmp_path: Path) -> None:
+    """Only where there is one, and where the archive has one too."""
+    archive, own = tmp_path / "run.tar.zst", tmp_path / "own.toml"
+    own.write_text("[protect]\nrate_max = 5\n")
+    packed = with_config(packed_run, b"[genauth]\nbrand = 'authing'\n")
+    cases = ((packed, own, True), (packed, None, False), (packed_run, own, False))
+    for number, (members, config, told) in enumerate(cases):
+        archive.write_bytes(zstandard.compress(written(members)))
+        new = tmp_path / f"new{number}"
+        done = bulkdel("unpack", archive, "--to", new, env={"BULKDEL_CONFIG": str(config)} if config else {})
+        sentence = (
+            f"The command reads {new / 'c.toml'} in the place of your {own}: your [protect] does not count there."
+        )
+        assert (done.code, sentence in done.err) == (0, told), done
+
+
 def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(with_config(packed_run, b"[genauth]\nbrand = 'authing'\n"))))

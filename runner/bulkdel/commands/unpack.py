@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import CommandLine, variable_of
 from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import OF_A_FILE, Manifest
@@ -83,6 +83,11 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
         say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
     if passed is not None:
         say(f"Left out, because that time has passed: --not-after {passed}. Give another one to stop then.")
+    own = environ.get(variable_of("config"))
+    for packed in line.options.get("--config", ()) if own else ():
+        say(
+            f"The command reads {packed} in the place of your {own}: your [protect] does not count there. Add it to it."
+        )
     say(f"To go on:\n  {line}", "to_go_on", command=line.words)
 
 
