@@ -94,6 +94,20 @@ MUTANTS = (
         "e2e/test_handover.py::test_unpack_says_that_the_own_config_does_not_count",
     ),
     Mutant(
+        "a file of the job is read although the plan does not have it",
+        "runner/bulkdel/safety/as_planned.py",
+        'planned = {name: approved.values["parameters"].get(name) for name in files}',
+        "planned = dict(files)",
+        "e2e/test_jobs.py::test_a_file_of_the_job_is_read_only_if_the_plan_has_it",
+    ),
+    Mutant(
+        "unpack reads a file that only the log of the archive names",
+        "runner/bulkdel/commands/unpack.py",
+        "    return folder / packed\n",
+        '    return folder / str(value.get("path"))\n',
+        "e2e/test_handover.py::test_a_file_of_the_job_is_read_from_the_archive_alone",
+    ),
+    Mutant(
         "a number that a server may round to the id of its neighbour is sent",
         "jobs/bulkdel_jobs/http/job.py",
         "NUMBER_MAX = 2**53 - 1\n",

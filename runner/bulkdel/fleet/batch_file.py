@@ -300,9 +300,7 @@ class Batch:
             if (host := run.options.get("host")) is None or check_host(str(host)) in known:
                 continue
             job = load_job(run.job)
-            options = TargetOptions(
-                str(host), own.get(job.config_table, {}), environ, parameters_of(job, run.parameters)
-            )
+            options = TargetOptions(str(host), own.get(job.config_table, {}), environ, self._parameters(run, job))
             if not is_own_host(job, options):
                 keys = [*run.credentials.values(), *([run.credentials_file] if run.credentials_file else [])]
                 others.setdefault(str(host), {}).update(dict.fromkeys(keys))
@@ -313,6 +311,16 @@ class Batch:
                 f"names. Nothing was sent. If they are meant, type each for {TO_TYPE}:\n"
                 f"  {line.plus('--host', *typed, *[TO_TYPE] * len(others))}"
             )
+
+    def _parameters(self, run: BatchRun, job: Job) -> Any:
+        """The parameters of a run, with its files where they lie. Raises UsageError for one that is not regular."""
+        values, of_job = dict(run.parameters), options_of(job)
+        for name, value in run.parameters.items():
+            if of_job.get(option_of(name)):
+                values[name] = path = self.base / str(value)
+                if path.exists() and not path.is_file():
+                    raise UsageError(f"{self.path} ({run.name}), {name}: {shown(value)} is not a regular file")
+        return parameters_of(job, values)
 
     def renamed(self, own: Mapping[str, Any]) -> dict[str, str]:
         """By the name of a run, in words, which variables this file has picked for it, and the host where they go.
@@ -325,9 +333,7 @@ class Batch:
             if names and not run.options.get("sandbox"):
                 job = load_job(run.job)
                 host = run.options.get("host", own.get("run", {}).get("host"))
-                options = TargetOptions(
-                    host, own.get(job.config_table, {}), parameters=parameters_of(job, run.parameters)
-                )
+                options = TargetOptions(host, own.get(job.config_table, {}), parameters=self._parameters(run, job))
                 found[run.name] = f"{', '.join(names)} to {host_of(job, options)}"
         return found
 
