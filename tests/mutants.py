@@ -347,6 +347,13 @@ MUTANTS = (
         "e2e/test_batch.py::test_the_file_picks_no_secret_that_does_not_belong_to_its_job",
     ),
     Mutant(
+        "a protected host of a batch needs not be typed",
+        "runner/bulkdel/core/batch.py",
+        'if word is not None and values["host"] not in wanted.get("typed_hosts", ()):',
+        'if word is not None and values["host"] in wanted.get("typed_hosts", ()):',
+        "e2e/test_batch.py::test_no_file_confirms_a_protected_host",
+    ),
+    Mutant(
         "an address is asked that only the file of a batch names",
         "runner/bulkdel/fleet/batch_origin.py",
         "if not any(is_below(address, one) for one in known)",

@@ -183,6 +183,26 @@ def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: 
         assert f"batch verify {it.file} --config {own}" in ran.err
 
 
+def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
+    """The own config protects the host, and has it. Only a host that is typed begins; the file cannot say it."""
+    with night(tmp_path, {"one": 5}) as it:
+        own, url = tmp_path / "own.toml", it.pools["one"].url
+        own.write_text(f'[run]\nhost = "{url}"\n[protect]\nhosts = ["{url}"]\n')
+        it.write("one", head=HEAD, one=f'confirm_host = "{url.removeprefix("http://")}"')
+        refused = bulkdel("batch", "plan", it.file, "--config", own, env={})
+        assert (refused.code, "no file confirms it" in refused.err) == (2, True), refused
+        it.write("one", head=HEAD)
+        planned = bulkdel("batch", "plan", it.file, "--config", own, env={})
+        assert (planned.code, "its host is protected: type --host URL" in planned.out) == (2, True), planned
+        ran = bulkdel("batch", "run", it.file, "--config", own, "--confirm", 5, "--plan", "0" * 64, env={})
+        assert (ran.code, it.effects("one")) == (2, [0] * 5), ran
+        planned = bulkdel("batch", "plan", it.file, "--config", own, "--host", url, "--json", env={})
+        assert planned.code == 0, planned
+        ran = bulkdel(*json.loads(planned.out)["command"][1:], env={})
+        assert (ran.code, it.effects("one")) == (0, [1] * 5), ran
+        assert entries(it.log("one"))[0]["confirmed"]["host"] == url.removeprefix("http://")
+
+
 def asked(refused: Ran) -> list[str]:
     """The options of the command that an unconfirmed batch prints."""
     words = shlex.split(next(line for line in refused.err.splitlines() if line.startswith("  bulkdel ")))

@@ -56,6 +56,7 @@ from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import Still, summary_in, whether_complete
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.http.transport import check_host
 from bulkdel.live.control_socket import serving_socket
 from bulkdel.live.socket_path import id_of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
@@ -158,9 +159,7 @@ def plan(arguments: BatchArguments) -> int:
 
         async def plan_all() -> list[PlannedRun]:
             async with keeping_rate({}, over_all=batch.rate_over_all) as keeper:
-                return await _plan_all(
-                    batch, state, children, keeper=keeper, environ=arguments.environ, begin=lambda _: None
-                )
+                return await _plan_all(batch, state, children, keeper=keeper, arguments=arguments, begin=lambda _: None)
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
@@ -372,7 +371,9 @@ class Night:
             self._progress[name].begin("planning")
 
         environ = self._arguments.environ
-        planned = await _plan_all(self._batch, state, self._children, keeper=keeper, environ=environ, begin=planning)
+        planned = await _plan_all(
+            self._batch, state, self._children, keeper=keeper, arguments=self._arguments, begin=planning
+        )
         for run in planned:
             self._progress[run.name].take_plan(run)
         _check_twins(planned)
@@ -583,11 +584,11 @@ class Night:
             "json": True,
             "log_format": "json",
             "progress_every": f"{self._reporter.child_every_s:g}s",
-            "pool": planned.values["pool"],
-            "confirm": planned.ids,
         }
-        if not planned.needs_confirmation:
-            del more["pool"], more["confirm"]
+        if planned.needs_confirmation:
+            more |= {"pool": planned.values["pool"], "confirm": planned.ids}
+            if planned.values["confirm_host"] is not None:  # it was typed
+                more["confirm_host"] = planned.values["confirm_host"]
         if (until := self._untils.get(run.name)) is not None:
             more["not_after"] = until.isoformat()
         environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
@@ -653,14 +654,14 @@ async def _plan_all(
     children: Children,
     *,
     keeper: RateKeeper,
-    environ: Mapping[str, str],
+    arguments: BatchArguments,
     begin: Callable[[str], object],
 ) -> list[PlannedRun]:
     """Plan every run in a child process, so many at once. A run that is still complete is not planned again.
 
     begin: called with the name of each run whose plan begins.
     """
-    places = asyncio.Semaphore(batch.parallel)
+    places, typed = asyncio.Semaphore(batch.parallel), [check_host(host) for host in arguments.hosts]
     pools = {name: str(values["pool"]) for name, values in state.confirmed.items()}
     groups = {
         name: f"plan of {one}"
@@ -686,9 +687,9 @@ async def _plan_all(
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
             words = run.words("plan", {"json": True, "log_format": "json"})
-            work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
+            work = Work(words, run.environment(arguments.environ), keeper.address(groups[run.name]), batch.base)
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
-            wanted = {**run.options, "export": run.export}
+            wanted = {**run.options, "export": run.export, "typed_hosts": typed}
             planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)
             if still is Still.OTHER_EXPORT and planned.trouble:
                 return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")

@@ -105,8 +105,8 @@ def planned_run(
 ) -> PlannedRun:
     """Judge what `plan` has found: whether the run can begin.
 
-    wanted: the options of the run, and its export. values: of the plan. exit_code, error: how the process of the plan
-        has ended.
+    wanted: the options of the run, its export, and the hosts that the user has typed. values: of the plan. exit_code,
+        error: how the process of the plan has ended.
     """
     ended = PlannedRun(name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING)
     if not values:
@@ -118,7 +118,7 @@ def planned_run(
 def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, int]:
     """Why the run of a plan cannot begin, and its exit code; an empty text and 0 when it can."""
     kinds = values.get("trouble", ())
-    pool, host = wanted.get("pool"), values.get("confirm_host")
+    pool, word = wanted.get("pool"), values.get("confirm_host")
     if _cannot_be_compared(wanted, values):
         return f'export has no version: set it to "{values["copy"]}"', EXIT_NOT_ACCEPTABLE
     if "not_signed_in" in kinds:
@@ -127,9 +127,8 @@ def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str,
         return f"its credentials are of pool {values['pool']}, not {pool}", EXIT_NOT_ACCEPTABLE
     if "sample" in kinds:
         return "too few of its sampled ids exist: wrong pool or column?", EXIT_REMAINING
-    if host is not None and wanted.get("confirm_host") != host:
-        text = f'[protect] hosts of its config has {host}. If that is meant, write confirm_host = "{host}"'
-        return text, EXIT_USAGE
+    if word is not None and values["host"] not in wanted.get("typed_hosts", ()):
+        return "its host is protected: type --host URL", EXIT_USAGE
     return "", 0
 
 

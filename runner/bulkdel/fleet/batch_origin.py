@@ -32,6 +32,7 @@ OF_THE_BATCH = {
     "listen_control": "`bulkdel batch ctl` steers the runs",
     "take_over": "the batch says it where it places a run again",
     "config": "`bulkdel batch … --config` names one for all runs",
+    "confirm_host": "`bulkdel batch … --host` names a protected host: no file confirms it",
 }
 """Options of `run` that a batch sets itself, and what to use instead."""
 
