@@ -108,6 +108,14 @@ MUTANTS = (
         "e2e/test_handover.py::test_a_file_of_the_job_is_read_from_the_archive_alone",
     ),
     Mutant(
+        "an entry that is nested too deeply for a MAC crashes the run",
+        "runner/bulkdel/core/mac.py",
+        "    except TypeError:  # it is",
+        "    except KeyError:  # it is",
+        "e2e/test_own_log.py::test_a_forged_log_is_refused",
+        crashes=True,
+    ),
+    Mutant(
         "a number that a server may round to the id of its neighbour is sent",
         "jobs/bulkdel_jobs/http/job.py",
         "NUMBER_MAX = 2**53 - 1\n",

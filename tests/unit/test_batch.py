@@ -159,12 +159,16 @@ def test_what_has_to_be_confirmed() -> None:
 def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
     """That of another log says the same of the runs: what counts is the plan, and who has confirmed it."""
     real, runs = confirmed(a="d"), [run("a")]
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
     runs_of_real = {"a": {**real.runs["a"], "digest": "other"}}
     for forged in (
         replace(real, mac=None),
         with_mac(real, bytes(32)),
         replace(real, at=stamp(NOW + 1)),
         replace(real, runs={"a": {**real.runs["a"], "more": 1}}),
+        replace(real, runs={"a": {**real.runs["a"], "more": deep}}),
     ):
         state = state_of(forged)
         assert state.due(runs, NOW, KEY) == {"a": Due.OTHERS}, forged
