@@ -3417,9 +3417,9 @@ MUTANTS = (
     ),
     Mutant(
         "a plan of a batch that has not changed is confirmed after a day",
-        "runner/bulkdel/commands/batch.py",
-        "if valid and given == to_confirm.key:",
-        "if given == to_confirm.key:",
+        "runner/bulkdel/core/batch.py",
+        "-AHEAD_S <= age_s <= REUSE_AFTER_S else None",
+        "age_s >= -min(AHEAD_S, REUSE_AFTER_S) else None",
         "e2e/test_batch.py::test_a_plan_of_a_batch_holds_for_a_day",
     ),
     Mutant(
@@ -3442,6 +3442,13 @@ MUTANTS = (
         "isinstance(value, dict) and all(map(_time, value.values()))",
         "isinstance(value, dict | list)",
         "e2e/test_batch.py::test_a_forged_log_of_a_batch_is_refused_with_its_line",
+    ),
+    Mutant(
+        "a plan of a batch from before its log was gone is confirmed",
+        "runner/bulkdel/core/batch.py",
+        '(due[run.name] is not Due.GONE or in_list.get("gone") is True)',
+        '(due[run.name] is Due.GONE or in_list.get("gone") is not True)',
+        "e2e/test_batch.py::test_a_plan_from_before_a_log_was_gone_confirms_nothing",
     ),
     Mutant(
         "a batch that is stopped while it plans begins its runs",

@@ -504,6 +504,20 @@ def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
         assert (ran.code, it.effects("a")) == (0, [1] * 20), ran
 
 
+def test_a_plan_from_before_a_log_was_gone_confirms_nothing(tmp_path: Path) -> None:
+    """The same command as before is refused. A plan that knows it confirms the run."""
+    with night(tmp_path, {"a": 5}) as it:
+        it.write("a", head=HEAD)
+        options = it.confirmed()
+        assert (it.batch("run", *options).code, it.effects("a")) == (0, [1] * 5)
+        it.log("a").unlink()
+        it.pools["a"].pool.add_ids(it.ids["a"], created_at="2020-01-01T00:00:00.000Z")
+        ran = it.batch("run", *options)
+        assert (ran.code, it.effects("a"), "is a plan from before a log was gone" in ran.err) == (2, [1] * 5, True), ran
+        ran = it.batch("run", *it.confirmed())
+        assert (ran.code, it.effects("a")) == (0, [2] * 5), ran
+
+
 FORGED: dict[str, dict[str, Any]] = {
     "confirmed": {"at": 1, "digest": {}, "runs": {"pool": 1, "rows": "20", "digest": None, "spec": []}},
     "planned": {"at": "06:00", "digest": {}},

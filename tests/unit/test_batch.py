@@ -151,8 +151,8 @@ def test_what_has_to_be_confirmed() -> None:
     fresh = [run("a", checkpoint_exists=False), run("b", checkpoint_exists=False)]
     assert state.due(fresh, NOW, KEY) == {"a": Due.GONE}
     assert state.due([run("a"), run("b")], NOW, KEY) == {}
-    both = ToConfirm.of([run("a"), run("b", digest="other")])
-    assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
+    both = ToConfirm.of([run("a"), run("b", digest="other")], {"a": Due.NEW, "b": Due.GONE})
+    assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"), frozenset("b"))
     assert both.key == (both.ids, both.digest)
 
 

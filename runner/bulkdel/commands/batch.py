@@ -164,7 +164,7 @@ def plan(arguments: BatchArguments) -> int:
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
     due = state.due(planned, time.time(), read_key(arguments.environ))
-    to_confirm = ToConfirm.of([run for run in planned if run.name in due])
+    to_confirm = _to_confirm(planned, due)
     shown = replace(arguments, json=False)
     can_confirm = bool(due) and _keep_plan(batch, planned, to_confirm)
     command = _confirming(shown, to_confirm) if can_confirm else shown.line
@@ -200,7 +200,11 @@ def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfir
 
 
 def _list_of(planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> BatchPlanned:
-    runs = {run.name: {"digest": run.digest, "ids": run.ids} for run in planned if run.name in to_confirm.runs}
+    runs = {
+        run.name: {"digest": run.digest, "ids": run.ids, **({"gone": True} if run.name in to_confirm.gone else {})}
+        for run in planned
+        if run.name in to_confirm.runs
+    }
     return BatchPlanned(_now(), to_confirm.ids, to_confirm.digest, runs)
 
 
@@ -401,7 +405,7 @@ class Night:
             again = f" To confirm{self._words_to_confirm(planned, to_confirm, log)}" if due else ""
             raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
         if not due:
-            everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation])
+            everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation], due)
             known = {*state.given, *state.planned, (everything.ids, everything.digest)}
             if arguments.plan is not None and given not in known:
                 raise NotConfirmed(
@@ -457,21 +461,15 @@ class Night:
         *,
         confirmed_before: bool,
     ) -> frozenset[str]:
-        """Which runs --confirm and --plan confirm: all, if they are those of these plans, and else each as it was.
+        """Which runs --confirm and --plan confirm: each that is in their list of plans as it is now.
 
         confirmed_before: whether another run can begin. Raises NotConfirmed when none can.
         """
         arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
         given = arguments.confirm or 0, arguments.plan or ""
-        valid = state.valid_list(given, now) is not None
-        if valid and given == to_confirm.key:
-            return frozenset(due)
         covered = state.covered(given, planned, due, now)
         if given not in {*state.given, *state.planned} or not (covered or confirmed_before):
-            if valid or given not in {*state.planned, to_confirm.key}:
-                why = "is not this plan"
-            else:
-                why = "is a plan over a day old, or from the future" if given in state.planned else "is not kept here"
+            why = _not_covered(state, given, to_confirm, now)
             raise NotConfirmed(
                 f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {why}; {due_words(due)}. "
                 f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
@@ -770,7 +768,16 @@ def _check_twins(planned: Sequence[PlannedRun]) -> None:
 
 
 def _to_confirm(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:
-    return ToConfirm.of([run for run in planned if run.name in due])
+    return ToConfirm.of([run for run in planned if run.name in due], due)
+
+
+def _not_covered(state: BatchState, given: tuple[int, str], to_confirm: ToConfirm, now: float) -> str:
+    """Why --confirm and --plan confirm no run. given: these two."""
+    if given in state.planned and state.valid_list(given, now) is None:
+        return "is a plan over a day old, or from the future"
+    if given != to_confirm.key:
+        return "is not this plan"
+    return "is a plan from before a log was gone" if given in state.planned else "is not kept here"
 
 
 def _confirming(arguments: BatchArguments, to_confirm: ToConfirm) -> CommandLine:

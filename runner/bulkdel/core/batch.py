@@ -241,7 +241,9 @@ class BatchState:
         return frozenset(
             run.name
             for run in planned
-            if due.get(run.name) not in {None, Due.GONE} and listed.runs.get(run.name, {}).get("digest") == run.digest
+            if run.name in due
+            and (in_list := listed.runs.get(run.name, {})).get("digest") == run.digest
+            and (due[run.name] is not Due.GONE or in_list.get("gone") is True)
         )
 
     def due(self, planned: Sequence[PlannedRun], now: float, own_key: bytes | None) -> dict[str, Due]:
@@ -270,11 +272,15 @@ class BatchState:
 
 @dataclass(frozen=True, slots=True)
 class ToConfirm:
-    """What has to be confirmed at once. ids: of all these runs. digest: of their plans. runs: their names."""
+    """What has to be confirmed at once. ids: of all these runs. digest: of their plans. runs: their names.
+
+    gone: those of them without the log that they had.
+    """
 
     ids: int
     digest: str
     runs: tuple[str, ...]
+    gone: frozenset[str] = frozenset()
 
     @property
     def key(self) -> tuple[int, str]:
@@ -282,10 +288,13 @@ class ToConfirm:
         return self.ids, self.digest
 
     @classmethod
-    def of(cls, runs: Sequence[PlannedRun]) -> ToConfirm:
-        """Add the runs up."""
+    def of(cls, runs: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:
+        """Add the runs up. due: why each has to be confirmed."""
         digest = digest_of_all((run.name, run.digest) for run in runs)
-        return cls(sum(run.ids for run in runs), digest, tuple(run.name for run in runs))
+        names = tuple(run.name for run in runs)
+        return cls(
+            sum(run.ids for run in runs), digest, names, frozenset(name for name in names if due.get(name) is Due.GONE)
+        )
 
 
 def twins(planned: Sequence[PlannedRun]) -> tuple[str, str] | None:
