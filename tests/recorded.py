@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +138,16 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 def rewrite(log: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Change entries of a log; it stays valid: every hash and checksum is made anew."""
+    log.write_bytes(changed_log(log.read_bytes(), change))
+
+
+def changed_log(data: bytes, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
+    """The same of the bytes of a log."""
     whole = b""
-    for line in map(orjson.loads, log.read_bytes().splitlines()):
+    for line in map(orjson.loads, data.splitlines()):
         changed = [change(entry) for entry in line["entries"]]
         sha256 = hashlib.sha256(whole).hexdigest()
         parts = [{**entry, **({"log_sha256": sha256} if "log_sha256" in entry else {})} for entry in changed]
-        whole += frame(line["seq"], [orjson.dumps(entry) for entry in parts], line["nonce"])
-    log.write_bytes(whole)
+        texts = [json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() for entry in parts]
+        whole += frame(line["seq"], texts, line["nonce"])
+    return whole

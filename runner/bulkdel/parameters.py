@@ -133,7 +133,7 @@ def from_pinned(job: Job, values: Mapping[str, Any], log: Path) -> Any:
             f"{log}: was written by a {job.name} with other parameters ({then}) than the installed one ({now}). "
             "Install the version of the job that wrote it."
         )
-    paths = {name: Path(value["path"]) for name, value in values.items() if isinstance(value, dict)}
+    paths = {name: Path(str(value.get("path"))) for name, value in values.items() if isinstance(value, dict)}
     try:
         changed = [name for name, path in paths.items() if _as_json(name, path) != values[name]]
         parameters = parameters_of(job, {**values, **paths})

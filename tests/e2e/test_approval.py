@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import os
 import shlex
 import signal
@@ -393,6 +394,35 @@ def test_a_complete_run_says_by_which_plan_it_was_run(tmp_path: Path) -> None:
             assert (refused.code, said in refused.err) == (2, True), refused
             assert "complete. It was run by another plan, of 2" in refused.err
         assert it.served.ledger.deleted == 580
+
+
+FORGED: Mapping[str, Mapping[str, Any]] = {
+    "exclude file": {"exclude": [{"sha256": "x"}]},
+    "infinite time": {"estimate": {"requests": 1, "rate": 1, "estimated_s": math.inf}},
+    "no rate": {"estimate": {"requests": 1, "rate": "fast", "estimated_s": 1}},
+}
+"""Members that no plan has. The seal holds: the digest takes a number that is infinite for null."""
+
+
+def test_a_forged_plan_is_refused_and_nothing_crashes(tmp_path: Path) -> None:
+    """Each is shown, and is run against the run of the good plan, which is complete."""
+    with desk(tmp_path) as it:
+        assert it.plan().code == 0
+        assert it("run", "--plan", "plan.json").code == 0
+        good, requests = json.loads(it.file.read_text()), it.served.ledger.requests
+        values = {name: value for name, value in good.items() if name not in {LINES, SHA256}}
+        texts = {name: text_of(sealed({**values, **forged})) for name, forged in FORGED.items()}
+        texts["deep"] = json.dumps({**good, "table": {}}).replace('"table": {}', f'"table": {"[" * 900}{"]" * 900}')
+        for name, text in texts.items():
+            it.file.write_text(text.replace("Infinity", "1e999"))
+            for words in (("show", "plan.json"), ("run", "--plan", "plan.json")):
+                ran = it(*words)
+                assert (ran.code, "this is a bug" in ran.err) == (2, False), (name, ran)
+                assert any(each in ran.err for each in ("its member ", "is no number", "nested too deeply")), (
+                    name,
+                    ran,
+                )
+        assert (it.served.ledger.requests, it.served.pool.deleted) == (requests, 580)
 
 
 def test_another_user_is_required(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,35 @@ def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
         assert [served.ledger.requests for served in it.pools.values()] == [0, 0]
 
 
+def renamed(prefix: str) -> str:
+    """A line of a run whose credentials are in variables with this prefix."""
+    pairs = ", ".join(f'{name} = "{prefix}{name}"' for name in KEYS)
+    return f"credentials = {{ {pairs} }}"
+
+
+def test_the_file_picks_no_secret_that_does_not_belong_to_its_job(tmp_path: Path) -> None:
+    """Another secret is refused before any request. One of the right kind is named, with its host."""
+    with night(tmp_path, {"one": 5}) as it:
+        head, url = '[defaults]\njob = "delete-users"\nrate = 0\n', it.pools["one"].url
+        env = {f"LYON_{name}": value for name, value in KEYS.items()}
+        others = {"AWS_ACCESS_KEY_ID": KEYS["GENAUTH_ACCESS_KEY_ID"], "AWS_SECRET": KEYS["GENAUTH_ACCESS_KEY_SECRET"]}
+        pairs = ", ".join(f'{name} = "{other}"' for name, other in zip(KEYS, others, strict=True))
+        it.write("one", head=head, one=f"credentials = {{ {pairs} }}")
+        for command in ("plan", "run", "verify"):
+            refused = it.batch(command, env=others)
+            assert (refused.code, it.pools["one"].ledger.requests) == (2, 0), refused
+            assert "no file of a batch sends any other" in refused.err
+        it.write("one", head=head, one=renamed("LYON_"))
+        told = f"  one: {', '.join(env)} to {url}\n"
+        planned = it.batch("plan", "--json", env=env)
+        assert (planned.code, told in planned.err) == (0, True), planned
+        confirmed = json.loads(planned.out)["to_confirm"]
+        ran = it.batch("run", "--confirm", confirmed["ids"], "--plan", confirmed["plan"], env=env)
+        assert (ran.code, it.effects("one"), told in ran.err) == (0, [1] * 5, True), ran
+        verified = it.batch("verify", env=env)
+        assert (verified.code, told in verified.err) == (0, True), verified
+
+
 def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: Path) -> None:
     """The command of an event is run only where a config has it that is typed. Its host needs no --host then."""
     with night(tmp_path, {"one": 5}) as it:
@@ -151,6 +181,26 @@ def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: 
         ran = bulkdel(*words[1:], env={})
         assert (ran.code, it.effects("one"), proof.exists()) == (0, [1] * 5, True), ran
         assert f"batch verify {it.file} --config {own}" in ran.err
+
+
+def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
+    """The own config protects the host, and has it. Only a host that is typed begins; the file cannot say it."""
+    with night(tmp_path, {"one": 5}) as it:
+        own, url = tmp_path / "own.toml", it.pools["one"].url
+        own.write_text(f'[run]\nhost = "{url}"\n[protect]\nhosts = ["{url}"]\n')
+        it.write("one", head=HEAD, one=f'confirm_host = "{url.removeprefix("http://")}"')
+        refused = bulkdel("batch", "plan", it.file, "--config", own, env={})
+        assert (refused.code, "no file confirms it" in refused.err) == (2, True), refused
+        it.write("one", head=HEAD)
+        planned = bulkdel("batch", "plan", it.file, "--config", own, env={})
+        assert (planned.code, "its host is protected: type --host URL" in planned.out) == (2, True), planned
+        ran = bulkdel("batch", "run", it.file, "--config", own, "--confirm", 5, "--plan", "0" * 64, env={})
+        assert (ran.code, it.effects("one")) == (2, [0] * 5), ran
+        planned = bulkdel("batch", "plan", it.file, "--config", own, "--host", url, "--json", env={})
+        assert planned.code == 0, planned
+        ran = bulkdel(*json.loads(planned.out)["command"][1:], env={})
+        assert (ran.code, it.effects("one")) == (0, [1] * 5), ran
+        assert entries(it.log("one"))[0]["confirmed"]["host"] == url.removeprefix("http://")
 
 
 def asked(refused: Ran) -> list[str]:
@@ -178,12 +228,12 @@ def beyond(times: list[float], rate: float, workers: int) -> float:
 def test_different_endings_in_one_night(tmp_path: Path) -> None:
     """One run completes, one halts, one has a wrong key. Mended, and with another run, the command does the rest."""
     with night(tmp_path, {"good": 60, "halts": 60, "locked": 10, "late": 20}) as it:
-        wrong = 'credentials = { GENAUTH_ACCESS_KEY_ID = "ID", GENAUTH_ACCESS_KEY_SECRET = "NO" }'
+        wrong = renamed("WRONG_")
         head = HEAD.replace('credentials_file = "key.env"\n', "")
         key = 'credentials_file = "key.env"'
         it.write("good", "halts", "locked", head=head, good=key, halts=key, locked=wrong)
         it.pools["halts"].switches = it.pools["halts"].switches.changed({"forbidden": True})
-        env = {"ID": KEYS["GENAUTH_ACCESS_KEY_ID"], "NO": "a-wrong-secret"}
+        env = {f"WRONG_{name}": value if name.endswith("_ID") else "a-wrong-secret" for name, value in KEYS.items()}
         unconfirmed = it.batch("run", env=env)
         assert (unconfirmed.code, it.pools["good"].ledger.deleted) == (2, 0), unconfirmed
         options = asked(unconfirmed)
@@ -443,6 +493,65 @@ def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
         assert (ran.code, it.effects("a"), "is a plan over a day old" in ran.err) == (2, [0] * 20, True), ran
         assert f"  bulkdel batch plan {it.file} --host {it.pools['a'].url}\n" in ran.err
         assert [entry["at"] for entry in entries(log) if entry["type"] == "planned"] == [before]
+        later = stamp(time.time() + 86_400)
+        rewrite(log, lambda entry: {**entry, "at": later})
+        assert (it.batch("run", *options).code, it.effects("a")) == (2, [0] * 20), "a plan from the future"
+        log.unlink()
+        gone = it.batch("run", *options)
+        assert (gone.code, it.effects("a"), "is not kept here" in gone.err) == (2, [0] * 20, True), gone
+        assert f"  bulkdel batch plan {it.file} --host {it.pools['a'].url}\n" in gone.err
+        ran = it.batch("run", *it.confirmed())
+        assert (ran.code, it.effects("a")) == (0, [1] * 20), ran
+
+
+def test_a_plan_from_before_a_log_was_gone_confirms_nothing(tmp_path: Path) -> None:
+    """The same command as before is refused. A plan that knows it confirms the run."""
+    with night(tmp_path, {"a": 5}) as it:
+        it.write("a", head=HEAD)
+        options = it.confirmed()
+        assert (it.batch("run", *options).code, it.effects("a")) == (0, [1] * 5)
+        it.log("a").unlink()
+        it.pools["a"].pool.add_ids(it.ids["a"], created_at="2020-01-01T00:00:00.000Z")
+        ran = it.batch("run", *options)
+        assert (ran.code, it.effects("a"), "is a plan from before a log was gone" in ran.err) == (2, [1] * 5, True), ran
+        ran = it.batch("run", *it.confirmed())
+        assert (ran.code, it.effects("a")) == (0, [2] * 5), ran
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "confirmed": {"at": 1, "digest": {}, "runs": {"pool": 1, "rows": "20", "digest": None, "spec": []}},
+    "planned": {"at": "06:00", "digest": {}},
+    "run_ended": {"facts": {"rows": 20, "status": []}},
+    "session": {"stopped": [], "not_after": "2026-01-31T06:00:00"},
+}
+"""By the type of an entry: members of another type than a batch writes. Those of `runs` are of its run."""
+
+
+def with_members(kind: str, change: Mapping[str, Any], entry: dict[str, Any], *, of_run: bool) -> dict[str, Any]:
+    """An entry of this kind with these members, or with a run that has them."""
+    if entry["type"] != kind:
+        return entry
+    return {**entry, **({"runs": {"a": {**entry["runs"]["a"], **change}}} if of_run else change)}
+
+
+def test_a_forged_log_of_a_batch_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Each member in turn. The commands name the line, send nothing, and do not crash."""
+    with night(tmp_path, {"a": 20}) as it:
+        it.write("a", head=HEAD)
+        assert it.batch("run", *it.confirmed()).code == 0
+        log = Path(f"{it.file}.batch.jsonl")
+        good, requests = log.read_bytes(), it.pools["a"].ledger.requests
+        for kind, members in FORGED.items():
+            for name, value in members.items():
+                forged = value if name == "runs" else {name: value}
+                for change in ({each: forged[each]} for each in forged):
+                    rewrite(log, partial(with_members, kind, change, of_run=name == "runs"))
+                    for command in ("plan", "run", "verify", "status"):
+                        ran = it.batch(command)
+                        told = (f"{log}: line " in ran.err, "this is a bug" in ran.err)
+                        assert (ran.code, *told) == (3, True, False), (change, ran)
+                    log.write_bytes(good)
+        assert (it.pools["a"].ledger.requests, it.effects("a")) == (requests, [1] * 20)
 
 
 @pytest.mark.soak

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.recorded import changed_log
 from tests.unit.test_plan_file import VALUES
 from tests.waits import WAIT_MAX_S
 
@@ -709,6 +710,71 @@ def test_a_plan_with_the_options_of_its_list_is_accepted(packed_run: Members, tm
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(with_plan(packed_run, {"--rate": ["5"]}))))
     assert unpacked(archive).manifest.job == "delete-users"
+
+
+def test_unpack_says_that_the_own_config_does_not_count(packed_run: Members, tmp_path: Path) -> None:
+    """Only where there is one, and where the archive has one too."""
+    archive, own = tmp_path / "run.tar.zst", tmp_path / "own.toml"
+    own.write_text("[protect]\nrate_max = 5\n")
+    packed = with_config(packed_run, b"[genauth]\nbrand = 'authing'\n")
+    cases = ((packed, own, True), (packed, None, False), (packed_run, own, False))
+    for number, (members, config, told) in enumerate(cases):
+        archive.write_bytes(zstandard.compress(written(members)))
+        new = tmp_path / f"new{number}"
+        done = bulkdel("unpack", archive, "--to", new, env={"BULKDEL_CONFIG": str(config)} if config else {})
+        sentence = (
+            f"The command reads {new / 'c.toml'} in the place of your {own}: your [protect] does not count there."
+        )
+        assert (done.code, sentence in done.err) == (0, told), done
+
+
+def test_a_file_of_the_job_is_read_from_the_archive_alone(tmp_path: Path) -> None:
+    """The log names the file of the first machine. It is gone, a pipe lies there, or the log names none."""
+    first, ids = tmp_path / "first", IDS[:20]
+    first.mkdir()
+    export, backup, archive = write_objects(first / "users.jsonl", ids), first / "b.jsonl", tmp_path / "run.tar.gz"
+    backup.write_text("".join(json.dumps({"userId": each, "status": "Activated"}) + "\n" for each in ids))
+    with sandbox(ids) as served:
+        for number in range(len(ids)):
+            served.pool.change(number, {"status": "Suspended"}, "2024-01-01T00:00:00.000Z")
+        options = ("--host", served.url, "--rate", 0, "--from-backup", backup, "--chunk-size", 10, "--limit", 10)
+        ran = bulkdel("run", "enable-users", export, *options, "--confirm", 20, "--pool", POOL)
+        assert ran.code == 0, ran
+        assert bulkdel("pack", export, "--out", archive).code == 0
+        told = f"The command sends these credentials to {served.url}: {', '.join(KEYS)}\n"
+        backup.unlink()
+        done = bulkdel("unpack", archive, "--to", tmp_path / "gone")
+        assert (done.code, told in done.err) == (0, True), done
+        os.mkfifo(backup)
+        done = bulkdel("unpack", archive, "--to", tmp_path / "new")
+        assert (done.code, told in done.err) == (0, True), done
+        ran = bulkdel(*command_in(done.err)[1:], "--confirm", 20, "--pool", POOL, cwd=tmp_path)
+        assert ran.code == 0, ran
+        assert {served.pool.user(number)["status"] for number in range(len(ids))} == {"Activated"}
+    with tarfile.open(archive) as file:
+        members = [(info, file.extractfile(info).read()) for info in file]  # type: ignore[union-attr]
+    archive.write_bytes(gzip.compress(written(with_parameters(members, {"from_backup": {}, "status": None}))))
+    done = bulkdel("unpack", archive, "--to", tmp_path / "forged")
+    assert (done.code, "The archive lacks a file that the job reads" in done.err) == (0, True), done
+    forged = tmp_path / "forged" / f"{export.name}.checkpoint.jsonl"
+    refused = bulkdel("verify", forged, "--host", served.url)
+    assert (refused.code, "the parameters of this run cannot be used" in refused.err) == (3, True), refused
+
+
+def with_parameters(members: Members, parameters: Mapping[str, Any]) -> Members:
+    """Other parameters in the header of the log, whose checksums are made anew."""
+    log = json.loads(members[0][1])["log"]
+    at = next(number for number, (info, _) in enumerate(members) if info.name == log)
+    data = changed_log(members[at][1], lambda entry: _with(entry, parameters))
+
+    def change(found: dict[str, Any]) -> None:
+        found["files"][at - 1].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    return [*with_manifest(members, change)[:at], member(log, data), *members[at + 1 :]]
+
+
+def _with(entry: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {**entry, "parameters": dict(parameters)} if entry["type"] == "header" else entry
 
 
 def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:

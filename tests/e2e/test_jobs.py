@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -288,6 +289,37 @@ def test_a_file_that_is_no_backup_is_refused(text: bytes | None, tmp_path: Path)
     assert ran.code == (2 if text is None else 3), ran
     assert str(backup) in ran.err
     assert text is None or "line 2" in ran.err
+
+
+def test_a_file_of_the_job_is_read_only_if_the_plan_has_it(tmp_path: Path) -> None:
+    """A plan and the file of a batch may name any file as a parameter. Nothing is sent, and no text of it is shown."""
+    (enable,) = [job for job in JOBS if job.name == "enable-users"]
+    ids = enable.ids(10)
+    export, backup = write_objects(tmp_path / "e.jsonl", ids), tmp_path / "b.jsonl"
+    backup.write_text("".join(json.dumps({"userId": each, "status": "Activated"}) + "\n" for each in ids))
+    with serving(enable, ids) as served:
+        where = ("--host", served.sandbox.url)
+        out = ("--out", tmp_path / "plan.json")
+        planned = bulkdel("plan", "enable-users", export, *where, "--from-backup", backup, *out)
+        assert planned.code == 0, planned
+        requests, good = served.sandbox.ledger.requests, backup.read_bytes()
+        backup.write_text("a secret\n")
+        refused = bulkdel("run", "--plan", tmp_path / "plan.json", *where)
+        assert (refused.code, "--from-backup: the plan has a file with SHA-256" in refused.err) == (2, True), refused
+        assert "line 1" not in refused.err
+        backup.unlink()
+        os.mkfifo(backup)
+        refused = bulkdel("run", "--plan", tmp_path / "plan.json", *where)
+        assert (refused.code, "is not a file" in refused.err) == (2, True), refused
+        run = f'name = "a"\njob = "enable-users"\nexport = "e.jsonl"\nhost = "{served.sandbox.url}"\n'
+        (tmp_path / "night.toml").write_text(f'[[run]]\n{run}parameters = {{ from_backup = "b.jsonl" }}\n')
+        refused = bulkdel("batch", "plan", tmp_path / "night.toml")
+        assert (refused.code, "b.jsonl is not a regular file" in refused.err) == (2, True), refused
+        assert served.sandbox.ledger.requests == requests
+        backup.unlink()
+        backup.write_bytes(good)
+        ran = bulkdel("run", "--plan", tmp_path / "plan.json", *where, "--rate", 0)
+        assert (ran.code, served.effects()) == (0, enable.expected(ids)), ran
 
 
 MISSPELT = {"revoke-roles": ("--role", "rolle", "--namespace", SPACE), "remove-group-members": ("--group", "x")}

@@ -95,9 +95,15 @@ def test_a_forged_log_is_refused(tmp_path: Path) -> None:
     """Valid in every other way, with my user and my machine."""
     with begun(tmp_path / "mine") as it:
         mine = start_of(it.log)
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
     forgeries: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "with the MAC of the key of another": lambda entry: entry,
         "without a MAC": lambda entry: {name: value for name, value in entry.items() if name != "mac"},
+        "nested too deeply for a MAC": lambda entry: (
+            {**entry, "more": deep} if entry.get("event") == "start" else entry
+        ),
         "with the start of another run of mine": lambda entry: mine if entry.get("event") == "start" else entry,
     }
     for name, change in forgeries.items():

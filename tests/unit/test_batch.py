@@ -146,32 +146,70 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.due(old, NOW + 86_400, KEY) == {}
     assert state.due(old, NOW + 86_401, KEY) == {"a": Due.OLD}
     assert state.given == {(5, "whole")}
-    halted = BatchRunEnded("T", "a", 4, {"rows": 6, "status": "halted"})
+    halted = BatchRunEnded("T", "a", 4, {"rows": 6, "remaining": 6, "status": "halted"})
     state = state_of(confirmed(a="d", b="d"), halted, BatchRunEnded("T", "b", 4, {}))
     fresh = [run("a", checkpoint_exists=False), run("b", checkpoint_exists=False)]
     assert state.due(fresh, NOW, KEY) == {"a": Due.GONE}
     assert state.due([run("a"), run("b")], NOW, KEY) == {}
-    both = ToConfirm.of([run("a"), run("b", digest="other")])
-    assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
+    both = ToConfirm.of([run("a"), run("b", digest="other")], {"a": Due.NEW, "b": Due.GONE})
+    assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"), frozenset("b"))
     assert both.key == (both.ids, both.digest)
 
 
 def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
     """That of another log says the same of the runs: what counts is the plan, and who has confirmed it."""
     real, runs = confirmed(a="d"), [run("a")]
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
     runs_of_real = {"a": {**real.runs["a"], "digest": "other"}}
     for forged in (
         replace(real, mac=None),
         with_mac(real, bytes(32)),
         replace(real, at=stamp(NOW + 1)),
         replace(real, runs={"a": {**real.runs["a"], "more": 1}}),
+        replace(real, runs={"a": {**real.runs["a"], "more": deep}}),
     ):
         state = state_of(forged)
         assert state.due(runs, NOW, KEY) == {"a": Due.OTHERS}, forged
         state.apply(real)
         assert state.due(runs, NOW, KEY) == {}
         assert state.due(runs, NOW, None) == {"a": Due.OTHERS}, "without a key nothing is proven"
-    assert state_of(replace(real, runs=runs_of_real)).due(runs, NOW, KEY) == {"a": Due.CHANGED}
+    changed = with_mac(replace(real, runs=runs_of_real), KEY)
+    assert state_of(changed).due(runs, NOW, KEY) == {"a": Due.CHANGED}
+    gone = state_of(changed, BatchRunEnded("T", "a", 4, {"rows": 6, "remaining": 6, "status": "halted"}))
+    assert gone.due([run("a", checkpoint_exists=False)], NOW, None) == {"a": Due.GONE}
+
+
+def as_forged(**members: Any) -> Any:
+    """A confirmation with other members, whatever their types."""
+    return replace(confirmed(a="d"), **members)
+
+
+def with_run(**members: Any) -> Any:
+    """A confirmation of a run with other members."""
+    return as_forged(runs={"a": {**VALUES, "spec": "s", **members}})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(as_forged(at="2026-01-31T06:00:00"), as_forged(at=6), as_forged(ids=2**63), as_forged(digest=["d"])),
+        *(with_run(digest=None), with_run(spec=1), with_run(rows="6"), with_run(ids=-1), with_run(pool={})),
+        with_run(id_reusable=0),
+        BatchPlanned("x", 5, "d", {}),
+        BatchPlanned(stamp(NOW), 5, "d", {"a": {"digest": "d"}}),
+        BatchRunEnded("T", "a", 0, {"status": 1}),
+        BatchRunEnded("T", "a", 0, {"rows": 6}),
+        BatchRunEnded("T", "a", 0, {"deleted": "6", "remaining": 0, "rows": 6}),
+        Session("stop", "T", "", {"not_after": "06:00"}),
+        Session("stop", "T", "", {"stopped": []}),
+        Session("stop", "T", "", {"stopped": {"a": "garbage"}}),
+    ],
+)
+def test_an_entry_with_a_member_of_another_type(entry: Any) -> None:
+    with pytest.raises(Unreadable, match="of the entry is not what a batch writes"):
+        state_of(entry)
 
 
 def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
@@ -181,15 +219,16 @@ def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
         BatchPlanned(stamp(NOW), 15, whole, listed),
         BatchPlanned(stamp(NOW), 15, "forged", listed),
         confirmed(g="before"),
-        BatchRunEnded("T", "g", 4, {"rows": 6, "status": "halted"}),
+        BatchRunEnded("T", "g", 4, {"rows": 6, "remaining": 6, "status": "halted"}),
     )
     runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", checkpoint_exists=False)]
     due = state.due(runs, NOW, KEY)
     assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
     assert state.covered((15, whole), runs, due, NOW + 86_400) == {"a"}
     assert state.covered((15, whole), runs, due, NOW + 86_401) == frozenset(), "after a day"
-    assert [state.is_old((15, whole), now) for now in (NOW + 86_400, NOW + 86_401)] == [False, True]
-    assert not state.is_old((14, whole), NOW + 86_401), "a plan that is not kept"
+    times = (NOW + 86_400, NOW + 86_401, NOW - 300, NOW - 301)
+    assert [state.valid_list((15, whole), now) is not None for now in times] == [True, False, True, False]
+    assert state.valid_list((14, whole), NOW) is None, "a plan that is not kept"
     assert state.covered((14, whole), runs, due, NOW) == frozenset(), "another number"
     assert state.covered((15, "forged"), runs, due, NOW) == frozenset(), "it is not the digest of these runs"
     state.apply(confirmed(a="d"))
@@ -212,7 +251,7 @@ def test_a_run_is_complete_until_the_file_describes_another() -> None:
 def test_the_sessions_of_a_batch() -> None:
     state = state_of(Session("start", "T", ""))
     assert state.under_way is state.start is not None
-    state.apply(Session("stop", "T", "", {"exit": 6}))
+    state.apply(Session("stop", "T", "", {"exit": 6, "not_after": None, "stopped": {"a": stamp(NOW)}}))
     assert state.under_way is None
     assert state.stop is not None
     with pytest.raises(Unreadable):
@@ -230,8 +269,8 @@ def test_the_sessions_of_a_batch() -> None:
         ({}, {"pool": "q"}, 3),
         ({"complete": True, "pool": None}, {"pool": "q"}, 0),
         ({"confirm_host": "a.example"}, {}, 2),
-        ({"confirm_host": "a.example"}, {"confirm_host": "b.example"}, 2),
-        ({"confirm_host": "a.example"}, {"confirm_host": "a.example"}, 0),
+        ({"confirm_host": "a"}, {"confirm_host": "a", "typed_hosts": ["https://b"]}, 2),
+        ({"confirm_host": "a"}, {"typed_hosts": ["https://a"]}, 0),
         (UNKNOWN, {"export": "https://a.example/users.jsonl"}, 3),
         (UNKNOWN, {"export": "night/a/checkpoint.jsonl.input"}, 0),
         ({**UNKNOWN, "checkpoint_exists": True}, {"export": "https://a.example/users.jsonl"}, 0),
@@ -324,14 +363,14 @@ eu = "100/s"
 job = "delete-users"
 exclude = "keep.jsonl"
 rate = 20
-credentials = { GENAUTH_ACCESS_KEY_ID = "ID" }
+credentials = { GENAUTH_ACCESS_KEY_ID = "ALL_GENAUTH_ACCESS_KEY_ID" }
 [[run]]
 name = "one"
 export = "one.jsonl"
 look-first = true
 trim = false
 exclude = ["more.jsonl"]
-credentials = { GENAUTH_ACCESS_KEY_SECRET = "SECRET_OF_ONE" }
+credentials = { GENAUTH_ACCESS_KEY_SECRET = "ONE_GENAUTH_ACCESS_KEY_SECRET" }
 rate_group = "eu"
 [[run]]
 name = "two"
@@ -362,8 +401,8 @@ def test_the_file(tmp_path: Path) -> None:
     assert (one.log_in(tmp_path), two.log_in(tmp_path)) == (tmp_path / "out/one/checkpoint.jsonl", tmp_path / "two.log")
     environ = {
         "PATH": "p",
-        "ID": "id",
-        "SECRET_OF_ONE": "s1",
+        "ALL_GENAUTH_ACCESS_KEY_ID": "id",
+        "ONE_GENAUTH_ACCESS_KEY_SECRET": "s1",
         "GENAUTH_ACCESS_KEY_SECRET": "of another",
         "AWS_KEY": "k",
         "BULKDEL_PROTECT__POOLS": "p9",
@@ -380,21 +419,21 @@ def test_the_file(tmp_path: Path) -> None:
         "BULKDEL_CONFIG": "/c.toml",
     }
     assert two.environment().made(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
-    with pytest.raises(UsageError, match="SECRET_OF_ONE is not set"):
-        one.environment().made({"ID": "id"})
-    assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ID"', '"ID2"'))).runs[0].spec}) == 3
+    with pytest.raises(UsageError, match="ONE_GENAUTH_ACCESS_KEY_SECRET is not set"):
+        one.environment().made({"ALL_GENAUTH_ACCESS_KEY_ID": "id"})
+    assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ALL_', '"ANY_'))).runs[0].spec}) == 3
 
 
 def test_the_runs_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "pools.csv").write_text(
         "name,export,trim,exclude,credentials.GENAUTH_ACCESS_KEY_ID,rate\n"
-        "a,a.jsonl,true,k1.jsonl; k2.jsonl,ID_A,5\n"
+        "a,a.jsonl,true,k1.jsonl; k2.jsonl,A_GENAUTH_ACCESS_KEY_ID,5\n"
         '"b",b.jsonl,false,,,\n'
     )
     head = 'from = "pools.csv"\n[defaults]\njob = "delete-users"\n'
     a, b = read_batch(written(tmp_path, head)).runs
     assert a.options == {"trim": True, "exclude": ["k1.jsonl", "k2.jsonl"], "rate": 5.0}
-    assert (a.credentials, b.options) == ({"GENAUTH_ACCESS_KEY_ID": "ID_A"}, {"trim": False})
+    assert (a.credentials, b.options) == ({"GENAUTH_ACCESS_KEY_ID": "A_GENAUTH_ACCESS_KEY_ID"}, {"trim": False})
     (tmp_path / "pools.csv").write_text("name,export\na,a.jsonl,more\n")
     with pytest.raises(UsageError, match=r"pools.csv, line 2: has another number of cells"):
         read_batch(written(tmp_path, head))
@@ -572,10 +611,10 @@ def test_an_address_is_typed(tmp_path: Path, line: str, typed: list[str], told: 
 
 def test_a_host_of_the_own_config_is_not_typed(tmp_path: Path) -> None:
     """Nor is one that its table of the job has. Any other is, and the refusal says which key would go there."""
-    other = 'host = "https://a.example"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "HERE" }\n'
+    other = 'host = "https://a.example"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "A_GENAUTH_ACCESS_KEY_ID" }\n'
     file = written(tmp_path, BEGIN + other)
     assert BatchArguments(file, {}, config={"run": {"host": "https://a.example/"}}).batch("plan").runs
-    with pytest.raises(UsageError, match=r"https://a\.example \(HERE\)"):
+    with pytest.raises(UsageError, match=r"https://a\.example \(A_GENAUTH_ACCESS_KEY_ID\)"):
         BatchArguments(file, {}, config={"run": {"host": "https://b.example"}}).batch("plan")
     assert BatchArguments(file, {}, hosts=["https://a.example"]).batch("plan").runs
 
@@ -589,7 +628,7 @@ ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
     [
         (BEGIN, "log in a file would be lost"),
         (ON_NODES + 'backup = "b.gz"\n', "backup in a file would be lost"),
-        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', 'credentials = { BULKDEL_EXCLUDE = "VARIABLE" }'),
+        (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', 'BULKDEL_EXCLUDE = "OTHER_BULKDEL_EXCLUDE"'),
     ],
 )
 def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, said: str) -> None:
@@ -604,11 +643,16 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
     """Its own settings count first."""
     text = ON_NODES + (
         'backup = "s3://b/{name}.gz"\ncredentials_file = "own.env"\n'
-        'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "OF_NODE" }\n'
+        'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "NODE_GENAUTH_ACCESS_KEY_ID_FILE" }\n'
     )
     (one,) = BatchArguments(written(tmp_path, text), {}, on="ray", addresses=STORES).batch("plan").runs
     here = {"BULKDEL_PROTECT__POOLS": "p9", "BULKDEL_GENAUTH__CREDENTIALS_FILE": "another.env", "HOME": "/here"}
-    there = {"BULKDEL_PROTECT__POOLS": "p1", "OF_NODE": "/keys/id", "HOME": "/there", "AWS_REGION": "r"}
+    there = {
+        "BULKDEL_PROTECT__POOLS": "p1",
+        "NODE_GENAUTH_ACCESS_KEY_ID_FILE": "/keys/id",
+        "HOME": "/there",
+        "AWS_REGION": "r",
+    }
     assert one.environment(here).made(there) == {
         "HOME": "/there",
         "AWS_REGION": "r",
@@ -634,9 +678,12 @@ def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
     assert a.options == {"backup": "b/a.gz", "store": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
     assert (b.export, b.credentials_file, str(b.log_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
     assert "--checkpoint" not in a.words("run")
-    more = 'id_pattern = "{x}[0-9]{8}"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "ID_{name}" }\n'
+    more = 'id_pattern = "{x}[0-9]{8}"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "{name}_GENAUTH_ACCESS_KEY_ID" }\n'
     (one,) = read_batch(written(tmp_path, BEGIN.replace("delete-users", "kick-users") + more + APP)).runs
-    assert (one.credentials, one.parameters) == ({"GENAUTH_ACCESS_KEY_ID": "ID_a"}, {"app": ["of a", "{id}"]})
+    assert (one.credentials, one.parameters) == (
+        {"GENAUTH_ACCESS_KEY_ID": "a_GENAUTH_ACCESS_KEY_ID"},
+        {"app": ["of a", "{id}"]},
+    )
     assert one.options == {"id_pattern": "{x}[0-9]{8}"}
 
 

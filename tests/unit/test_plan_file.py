@@ -48,6 +48,16 @@ from bulkdel.settings import PlanSettings, RunSettings
 AT = "2026-01-31T12:00:00.000Z"
 AT_S = datetime.fromisoformat(AT).timestamp()
 
+KEEP: dict[str, Any] = {
+    "name": "keep.csv",
+    "sha256": "bb",
+    "ids": 300,
+    "column": None,
+    "sheet": None,
+    "id_type": "email",
+    "looked_up": False,
+}
+
 VALUES: dict[str, Any] = {
     "plan_format": 1,
     "tool": "bulkdel 1",
@@ -79,11 +89,11 @@ VALUES: dict[str, Any] = {
         "id_pattern": None,
     },
     "numbers": {"rows": 200_120, "ids": 199_787, "duplicate": 0, "excluded": 300, "invalid": 33},
-    "exclude": [{"name": "keep.csv", "sha256": "bb", "ids": 300}],
+    "exclude": [KEEP],
     "not_after": None,
     "digest": "dd",
     "sample": {"asked": 200, "found": 190},
-    "estimate": {"requests": 3996},
+    "estimate": {"requests": 3996, "rate": 50.0, "estimated_s": None},
     "config": None,
     "command": {"names": ["delete-users", "users.csv"], "options": {"--limit": ["100"], "--trim": []}},
 }
@@ -175,6 +185,8 @@ def test_any_other_value_is_named(name: str, value: int) -> None:
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ('{"plan_format": NaN}', "NaN is no number"),
+        ('{"plan_format": 1, "a": 1e999}', "1e999 is no number"),
+        ('{"plan_format": 1, "a": ' + "[" * 50 + "]" * 50 + "}", "nested too deeply"),
         ("[1]", "no plan"),
         ('{"ids": 5}', "no plan"),
         ('{"plan_format": 2}', "its format is 2, and this version reads 1"),
@@ -201,6 +213,11 @@ def test_no_plan(text: str, said: str) -> None:
         lambda values: values["sample"].pop("found"),
         put("sample.asked", "200"),
         put("exclude", ["keep.csv"]),
+        *(put("exclude", [{**KEEP, name: ["x"]}]) for name in KEEP),
+        put("exclude", [{"sha256": "x"}]),
+        put("estimate.requests", "5"),
+        put("estimate.rate", None),
+        put("estimate.estimated_s", "1"),
         put("command.names", ["delete-users"]),
         put("command.names", ["delete-users", 5]),
         put("command.options", {"--trim": "yes"}),
@@ -212,6 +229,13 @@ def test_no_plan(text: str, said: str) -> None:
 def test_a_forged_seal_hides_no_wrong_type(change: Callable[[dict[str, Any]], object]) -> None:
     with pytest.raises(NoPlanFile, match=r"its (member|times)"):
         values_of(text_of(sealed(changed(change))))
+
+
+def test_a_plan_may_be_nested_as_the_table_of_a_job() -> None:
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    assert values_of(text_of(sealed({**VALUES, "table": {"a": deep}})))["table"] == {"a": deep}
 
 
 # ── the age and the user ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -291,18 +315,18 @@ MADE_ANEW = {
         ("exclude", [], "exclude keep.csv: the plan has it with SHA-256 bb; it is not given now"),
         (
             "exclude",
-            [{"name": "keep.csv", "sha256": "bc", "ids": 299}],
+            [{**KEEP, "sha256": "bc", "ids": 299}],
             "exclude keep.csv: the plan has it with SHA-256 bb; it was changed since",
         ),
         (
             "exclude",
-            [*VALUES["exclude"], {"name": "more.csv", "sha256": "cc", "ids": 1}],
+            [*VALUES["exclude"], {**KEEP, "name": "more.csv", "sha256": "cc"}],
             "exclude more.csv: the plan does not have it, now it is given with SHA-256 cc",
         ),
         ("digest", "de", "digest: the plan has dd, now de"),
         ("options.encoding", False, None),  # an option of a newer version that is not given
         ("export.name", "/mnt/users.csv", None),
-        ("exclude", [{"name": "/mnt/keep.csv", "sha256": "bb", "ids": 300}], None),
+        ("exclude", [{**KEEP, "name": "/mnt/keep.csv"}], None),
         ("not_after", "2026-01-31T18:00:00+00:00", None),
     ],
 )

@@ -56,6 +56,7 @@ from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import Still, summary_in, whether_complete
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.http.transport import check_host
 from bulkdel.live.control_socket import serving_socket
 from bulkdel.live.socket_path import id_of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
@@ -115,6 +116,7 @@ class BatchArguments:
         batch = replace(read_batch(self.file), **given)
         line = replace(self.line, names=(command, str(self.file))).without("--host", "--address")
         batch.check_typed(self.hosts, self.addresses, self.config, self.environ, line)
+        say_credentials(batch, self.config)
         if self.on != LOCAL:
             batch.check_for_nodes()
         return batch
@@ -137,6 +139,16 @@ class BatchArguments:
         return line.plus("--json") if self.json else line
 
 
+def say_credentials(batch: Batch, own: Mapping[str, Any]) -> None:
+    """Say which variables of this machine the file has picked, and where they go. own: the tables of the config."""
+    renamed = batch.renamed(own)
+    lines = "\n".join(f"  {name}: {words}" for name, words in renamed.items())
+    if renamed:
+        say(
+            f"The file names these credentials, and they go to these hosts:\n{lines}", "batch.credentials", runs=renamed
+        )
+
+
 def plan(arguments: BatchArguments) -> int:
     """Plan every run, and show one table. Returns the first exit code of the runs that cannot begin."""
     batch = arguments.batch("plan")
@@ -147,32 +159,30 @@ def plan(arguments: BatchArguments) -> int:
 
         async def plan_all() -> list[PlannedRun]:
             async with keeping_rate({}, over_all=batch.rate_over_all) as keeper:
-                return await _plan_all(
-                    batch, state, children, keeper=keeper, environ=arguments.environ, begin=lambda _: None
-                )
+                return await _plan_all(batch, state, children, keeper=keeper, arguments=arguments, begin=lambda _: None)
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
     due = state.due(planned, time.time(), read_key(arguments.environ))
-    to_confirm = ToConfirm.of([run for run in planned if run.name in due])
+    to_confirm = _to_confirm(planned, due)
     shown = replace(arguments, json=False)
-    command = _confirming(shown, to_confirm) if due else shown.line
-    if due:
-        _keep_plan(batch, planned, to_confirm)
+    can_confirm = bool(due) and _keep_plan(batch, planned, to_confirm)
+    command = _confirming(shown, to_confirm) if can_confirm else shown.line
     if arguments.json:
         result(json.dumps(plan_values(planned, due, to_confirm, command)))
     else:
         for line in table_lines(planned, due):
             result(line)
         if due:
-            result(f"Nothing was sent, and nothing is confirmed. To run this plan:\n  {command}")
+            to_run = f" To run this plan:\n  {command}" if can_confirm else ""
+            result(f"Nothing was sent, and nothing is confirmed.{to_run}")
         elif any(not run.trouble for run in planned):
             result(f"Every run that can begin is confirmed. To go on:\n  {command}")
     return first_that_applies(run.exit for run in planned if run.trouble)
 
 
-def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> None:
-    """Write the list of plans to the log of the batch, so that each of them can be confirmed by itself."""
+def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> bool:
+    """Write the list of plans to the log of the batch: it confirms for a day. Returns whether that was possible."""
     entry = _list_of(planned, to_confirm)
 
     async def keep() -> None:
@@ -184,11 +194,17 @@ def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfir
     try:
         asyncio.run(keep())
     except (FileFailed, NotAcceptable) as error:  # a batch is under way, or nothing can be written here
-        say(f"This plan is not kept, so it confirms all of these runs or none: {error}", "batch.plan_not_kept")
+        say(f"This plan is not kept, so it confirms nothing: {error}", "batch.plan_not_kept")
+        return False
+    return True
 
 
 def _list_of(planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> BatchPlanned:
-    runs = {run.name: {"digest": run.digest, "ids": run.ids} for run in planned if run.name in to_confirm.runs}
+    runs = {
+        run.name: {"digest": run.digest, "ids": run.ids, **({"gone": True} if run.name in to_confirm.gone else {})}
+        for run in planned
+        if run.name in to_confirm.runs
+    }
     return BatchPlanned(_now(), to_confirm.ids, to_confirm.digest, runs)
 
 
@@ -359,7 +375,9 @@ class Night:
             self._progress[name].begin("planning")
 
         environ = self._arguments.environ
-        planned = await _plan_all(self._batch, state, self._children, keeper=keeper, environ=environ, begin=planning)
+        planned = await _plan_all(
+            self._batch, state, self._children, keeper=keeper, arguments=self._arguments, begin=planning
+        )
         for run in planned:
             self._progress[run.name].take_plan(run)
         _check_twins(planned)
@@ -387,7 +405,7 @@ class Night:
             again = f" To confirm{self._words_to_confirm(planned, to_confirm, log)}" if due else ""
             raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
         if not due:
-            everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation])
+            everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation], due)
             known = {*state.given, *state.planned, (everything.ids, everything.digest)}
             if arguments.plan is not None and given not in known:
                 raise NotConfirmed(
@@ -424,35 +442,55 @@ class Night:
 
         Raises NotConfirmed when none is, and no other run can begin.
         """
-        arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
-        how, covered = How.OPTIONS, frozenset(due)
         confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
-        if arguments.plan is None and (sys.stdin is None or not sys.stdin.isatty()):
-            if not confirmed_before:
-                line = self._line_to_confirm(planned, to_confirm, log)
-                raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
-            covered = frozenset()
-        elif arguments.plan is None:
-            left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
-            rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
-            total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
-            say(f"\n{total} will be sent: {due_words(due)}.", "question")
-            if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
-                line = self._line_to_confirm(planned, to_confirm, log)
-                raise NotConfirmed(
-                    f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
-                    f"question:\n  {line}"
-                )
-            how = How.TYPED
-        elif (listed := (arguments.confirm or 0, arguments.plan)) != to_confirm.key or state.is_old(listed, now):
-            covered = state.covered(listed, planned, due, now)
-            if listed not in {*state.given, *state.planned} or not (covered or confirmed_before):
-                old = "is a plan over a day old" if state.is_old(listed, now) else "is not this plan"
-                raise NotConfirmed(
-                    f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {old}; {due_words(due)}. "
-                    f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
-                )
-        return how, covered
+        if self._arguments.plan is not None:
+            return How.OPTIONS, self._by_options(planned, log, due, confirmed_before=confirmed_before)
+        if sys.stdin is not None and sys.stdin.isatty():
+            await self._on_terminal(planned, log, due)
+            return How.TYPED, frozenset(due)
+        if not confirmed_before:
+            line = self._line_to_confirm(planned, _to_confirm(planned, due), log)
+            raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
+        return How.OPTIONS, frozenset()
+
+    def _by_options(
+        self,
+        planned: Sequence[PlannedRun],
+        log: LogWriter[BatchState],
+        due: Mapping[str, Due],
+        *,
+        confirmed_before: bool,
+    ) -> frozenset[str]:
+        """Which runs --confirm and --plan confirm: each that is in their list of plans as it is now.
+
+        confirmed_before: whether another run can begin. Raises NotConfirmed when none can.
+        """
+        arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
+        given = arguments.confirm or 0, arguments.plan or ""
+        covered = state.covered(given, planned, due, now)
+        if given not in {*state.given, *state.planned} or not (covered or confirmed_before):
+            why = _not_covered(state, given, to_confirm, now)
+            raise NotConfirmed(
+                f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {why}; {due_words(due)}. "
+                f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
+            )
+        return covered
+
+    async def _on_terminal(
+        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], due: Mapping[str, Due]
+    ) -> None:
+        """Ask for the number of ids that remain. Raises NotConfirmed for another one."""
+        to_confirm = _to_confirm(planned, due)
+        left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
+        rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
+        total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
+        say(f"\n{total} will be sent: {due_words(due)}.", "question")
+        if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
+            line = self._line_to_confirm(planned, to_confirm, log)
+            raise NotConfirmed(
+                f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
+                f"question:\n  {line}"
+            )
 
     def _words_to_confirm(
         self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]
@@ -544,11 +582,11 @@ class Night:
             "json": True,
             "log_format": "json",
             "progress_every": f"{self._reporter.child_every_s:g}s",
-            "pool": planned.values["pool"],
-            "confirm": planned.ids,
         }
-        if not planned.needs_confirmation:
-            del more["pool"], more["confirm"]
+        if planned.needs_confirmation:
+            more |= {"pool": planned.values["pool"], "confirm": planned.ids}
+            if planned.values["confirm_host"] is not None:  # it was typed
+                more["confirm_host"] = planned.values["confirm_host"]
         if (until := self._untils.get(run.name)) is not None:
             more["not_after"] = until.isoformat()
         environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
@@ -614,14 +652,14 @@ async def _plan_all(
     children: Children,
     *,
     keeper: RateKeeper,
-    environ: Mapping[str, str],
+    arguments: BatchArguments,
     begin: Callable[[str], object],
 ) -> list[PlannedRun]:
     """Plan every run in a child process, so many at once. A run that is still complete is not planned again.
 
     begin: called with the name of each run whose plan begins.
     """
-    places = asyncio.Semaphore(batch.parallel)
+    places, typed = asyncio.Semaphore(batch.parallel), [check_host(host) for host in arguments.hosts]
     pools = {name: str(values["pool"]) for name, values in state.confirmed.items()}
     groups = {
         name: f"plan of {one}"
@@ -647,9 +685,9 @@ async def _plan_all(
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
             words = run.words("plan", {"json": True, "log_format": "json"})
-            work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
+            work = Work(words, run.environment(arguments.environ), keeper.address(groups[run.name]), batch.base)
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
-            wanted = {**run.options, "export": run.export}
+            wanted = {**run.options, "export": run.export, "typed_hosts": typed}
             planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)
             if still is Still.OTHER_EXPORT and planned.trouble:
                 return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")
@@ -730,7 +768,16 @@ def _check_twins(planned: Sequence[PlannedRun]) -> None:
 
 
 def _to_confirm(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:
-    return ToConfirm.of([run for run in planned if run.name in due])
+    return ToConfirm.of([run for run in planned if run.name in due], due)
+
+
+def _not_covered(state: BatchState, given: tuple[int, str], to_confirm: ToConfirm, now: float) -> str:
+    """Why --confirm and --plan confirm no run. given: these two."""
+    if given in state.planned and state.valid_list(given, now) is None:
+        return "is a plan over a day old, or from the future"
+    if given != to_confirm.key:
+        return "is not this plan"
+    return "is a plan from before a log was gone" if given in state.planned else "is not kept here"
 
 
 def _confirming(arguments: BatchArguments, to_confirm: ToConfirm) -> CommandLine:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from bulkdel.checkpoint.lock import holder, is_locked
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
+from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.report import ReportArguments
 from bulkdel.commands.report import report as report_runs
@@ -258,6 +259,7 @@ def verify(arguments: VerifyArguments) -> int:
     batch = read_batch(named.file)
     line = CommandLine("batch", ("verify", str(named.file))).plus_given({"--config": environ.get(CONFIG)})
     batch.check_typed(arguments.hosts, named.addresses, arguments.config, environ, line)
+    say_credentials(batch, arguments.config)
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
     engine, runs = LocalProcesses(environ), batch.only(named.only)
     children = Children(engine)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import CommandLine, variable_of
 from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import OF_A_FILE, Manifest
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
-from bulkdel.errors import UsageError
+from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.format import amount, counted, shown
 from bulkdel.handover.reading import Unpacked
 from bulkdel.handover.reading import unpack as unpack_archive
@@ -83,6 +83,11 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
         say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
     if passed is not None:
         say(f"Left out, because that time has passed: --not-after {passed}. Give another one to stop then.")
+    own = environ.get(variable_of("config"))
+    for packed in line.options.get("--config", ()) if own else ():
+        say(
+            f"The command reads {packed} in the place of your {own}: your [protect] does not count there. Add it to it."
+        )
     say(f"To go on:\n  {line}", "to_go_on", command=line.words)
 
 
@@ -98,15 +103,23 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
         job = load_job(manifest.job)
         table = tables.get(job.config_table, {})
         values = read_log(folder / manifest.log).progress.header.parameters
-        parameters = parameters_of(
-            job, {name: Path(value["path"]) if isinstance(value, dict) else value for name, value in values.items()}
-        )
+        parameters = parameters_of(job, {name: _here(value, manifest, folder) for name, value in values.items()})
         target = job.configured(table).target(TargetOptions(manifest.host, table, named, parameters))
-    except UsageError as error:
+    except BulkdelError as error:
         return [str(error)]
     if target.key is None:
         return [f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"]
     return [f"The command sends these credentials to {manifest.host}: {', '.join(named.asked) or shown(target.key)}"]
+
+
+def _here(value: Any, manifest: Manifest, folder: Path) -> Any:
+    """A parameter; of a file the one in the archive. None is read that lies elsewhere: the log says where it was."""
+    if not isinstance(value, dict):
+        return value
+    packed = next((file.name for file in manifest.files if file.sha256 == value.get("sha256")), None)
+    if packed is None:
+        raise UsageError("The archive lacks a file that the job reads, so the credentials cannot be named.")
+    return folder / packed
 
 
 class _Names(Mapping[str, str]):

@@ -10,6 +10,7 @@ from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.address import address_of
+from bulkdel.core.batch_entries import check_entry
 from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
@@ -21,6 +22,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.plan_digest import digest_of_all
+from bulkdel.core.plan_file import AHEAD_S
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
 
 EXIT_USAGE = 2
@@ -103,8 +105,8 @@ def planned_run(
 ) -> PlannedRun:
     """Judge what `plan` has found: whether the run can begin.
 
-    wanted: the options of the run, and its export. values: of the plan. exit_code, error: how the process of the plan
-        has ended.
+    wanted: the options of the run, its export, and the hosts that the user has typed. values: of the plan. exit_code,
+        error: how the process of the plan has ended.
     """
     ended = PlannedRun(name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING)
     if not values:
@@ -116,7 +118,7 @@ def planned_run(
 def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, int]:
     """Why the run of a plan cannot begin, and its exit code; an empty text and 0 when it can."""
     kinds = values.get("trouble", ())
-    pool, host = wanted.get("pool"), values.get("confirm_host")
+    pool, word = wanted.get("pool"), values.get("confirm_host")
     if _cannot_be_compared(wanted, values):
         return f'export has no version: set it to "{values["copy"]}"', EXIT_NOT_ACCEPTABLE
     if "not_signed_in" in kinds:
@@ -125,9 +127,8 @@ def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str,
         return f"its credentials are of pool {values['pool']}, not {pool}", EXIT_NOT_ACCEPTABLE
     if "sample" in kinds:
         return "too few of its sampled ids exist: wrong pool or column?", EXIT_REMAINING
-    if host is not None and wanted.get("confirm_host") != host:
-        text = f'[protect] hosts of its config has {host}. If that is meant, write confirm_host = "{host}"'
-        return text, EXIT_USAGE
+    if word is not None and values["host"] not in wanted.get("typed_hosts", ()):
+        return "its host is protected: type --host URL", EXIT_USAGE
     return "", 0
 
 
@@ -173,6 +174,7 @@ class BatchState:
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable for one that no batch writes."""
+        check_entry(entry)
         match entry:
             case BatchConfirmed():
                 self.given.add((entry.ids, entry.digest))
@@ -210,10 +212,16 @@ class BatchState:
         """Whether a process of this run has ended with a summary, and so had a log."""
         return name in self.ended and "rows" in self.ended[name].facts
 
-    def is_old(self, given: tuple[int, str], now: float) -> bool:
-        """Whether a list of plans is over a day old, so that it confirms nothing any more. now: epoch seconds."""
+    def valid_list(self, given: tuple[int, str], now: float) -> BatchPlanned | None:
+        """The list of plans with this number of ids and digest. None where it is missing, over a day old, or later.
+
+        It confirms nothing then. now: epoch seconds.
+        """
         listed = self.planned.get(given)
-        return listed is not None and now - datetime.fromisoformat(listed.at).timestamp() > REUSE_AFTER_S
+        if listed is None:
+            return None
+        age_s = now - datetime.fromisoformat(listed.at).timestamp()
+        return listed if -AHEAD_S <= age_s <= REUSE_AFTER_S else None
 
     def covered(
         self, given: tuple[int, str], planned: Sequence[PlannedRun], due: Mapping[str, Due], now: float
@@ -225,15 +233,17 @@ class BatchState:
 
         given: the number of ids and the digest of the list.
         """
-        listed = self.planned.get(given)
-        if listed is None or self.is_old(given, now):
-            return frozenset()
-        if given[1] != digest_of_all((name, str(run.get("digest"))) for name, run in listed.runs.items()):
+        listed = self.valid_list(given, now)
+        if listed is None or given[1] != digest_of_all(
+            (name, str(run.get("digest"))) for name, run in listed.runs.items()
+        ):
             return frozenset()
         return frozenset(
             run.name
             for run in planned
-            if due.get(run.name) not in {None, Due.GONE} and listed.runs.get(run.name, {}).get("digest") == run.digest
+            if run.name in due
+            and (in_list := listed.runs.get(run.name, {})).get("digest") == run.digest
+            and (due[run.name] is not Due.GONE or in_list.get("gone") is True)
         )
 
     def due(self, planned: Sequence[PlannedRun], now: float, own_key: bytes | None) -> dict[str, Due]:
@@ -246,26 +256,31 @@ class BatchState:
             if run.complete or not run.needs_confirmation:
                 continue
             before = self._confirmed_by.get(run.name)
+            is_gone = self._had_log(run.name) and not run.values["checkpoint_exists"]
             if before is None:
                 found[run.name] = Due.NEW
+            elif not mac_holds(before, own_key):
+                found[run.name] = Due.GONE if is_gone else Due.OTHERS
             elif before.runs[run.name]["digest"] != run.digest:
                 found[run.name] = Due.CHANGED
             elif run.values["id_reusable"] and now - datetime.fromisoformat(before.at).timestamp() > REUSE_AFTER_S:
                 found[run.name] = Due.OLD
-            elif self._had_log(run.name) and not run.values["checkpoint_exists"]:
+            elif is_gone:
                 found[run.name] = Due.GONE
-            elif not mac_holds(before, own_key):
-                found[run.name] = Due.OTHERS
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class ToConfirm:
-    """What has to be confirmed at once. ids: of all these runs. digest: of their plans. runs: their names."""
+    """What has to be confirmed at once. ids: of all these runs. digest: of their plans. runs: their names.
+
+    gone: those of them without the log that they had.
+    """
 
     ids: int
     digest: str
     runs: tuple[str, ...]
+    gone: frozenset[str] = frozenset()
 
     @property
     def key(self) -> tuple[int, str]:
@@ -273,10 +288,13 @@ class ToConfirm:
         return self.ids, self.digest
 
     @classmethod
-    def of(cls, runs: Sequence[PlannedRun]) -> ToConfirm:
-        """Add the runs up."""
+    def of(cls, runs: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:
+        """Add the runs up. due: why each has to be confirmed."""
         digest = digest_of_all((run.name, run.digest) for run in runs)
-        return cls(sum(run.ids for run in runs), digest, tuple(run.name for run in runs))
+        names = tuple(run.name for run in runs)
+        return cls(
+            sum(run.ids for run in runs), digest, names, frozenset(name for name in names if due.get(name) is Due.GONE)
+        )
 
 
 def twins(planned: Sequence[PlannedRun]) -> tuple[str, str] | None:

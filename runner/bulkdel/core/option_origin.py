@@ -68,7 +68,7 @@ HOST = "host"
 
 FROM_BATCH = frozenset(
     {
-        *(*FROM_PLAN, "host", "pool", "confirm_host", "backup", "checkpoint", "store", "archive", "archive_no_ids"),
+        *(*FROM_PLAN, "host", "pool", "backup", "checkpoint", "store", "archive", "archive_no_ids"),
         *("log_level", "progress_every", "note"),
     }
 )

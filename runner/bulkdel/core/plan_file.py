@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -85,6 +86,9 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "parameters": dict,
     "sample": (dict, type(None)),
     "estimate": dict,
+    "estimate.requests": int,
+    "estimate.rate": (int, float),
+    "estimate.estimated_s": (int, float, type(None)),
     "command": dict,
     "command.names": list,
     "command.options": dict,
@@ -93,6 +97,21 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
 
 _SHAPE_OF_SAMPLE = {"sample.asked": int, "sample.found": int}
 """The same of a plan that has a sample."""
+
+
+_SHAPE_OF_EXCLUDED: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "sha256": str,
+    "ids": int,
+    "column": (str, type(None)),
+    "sheet": (str, type(None)),
+    "id_type": str,
+    "looked_up": bool,
+}
+"""The same of an exclude file."""
+
+DEPTH_MAX = 50
+"""Objects and lists may be nested so deeply. The table of a job has far fewer levels."""
 
 
 class NoPlanFile(ValueError):
@@ -119,13 +138,15 @@ def text_of(values: Mapping[str, Any]) -> str:
 def values_of(text: str) -> dict[str, Any]:
     """Read a sealed plan. Raises NoPlanFile; Edited when its seal does not hold."""
     try:
-        values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise NoPlanFile("it is not JSON: it is nested too deeply") from None
     except NoPlanFile:
         raise
     except ValueError as error:
         raise NoPlanFile(f"it is not JSON: {error}") from None
+    if _is_deep(values):
+        raise NoPlanFile("it is nested too deeply")
     if not isinstance(values, dict) or FORMAT_MEMBER not in values:
         raise NoPlanFile("it is no plan: `bulkdel plan --out` writes one")
     if values[FORMAT_MEMBER] != FORMAT:
@@ -160,22 +181,45 @@ def _no_constant(text: str) -> Any:
     raise NoPlanFile(f"it is not JSON: {text} is no number")
 
 
+def _finite(text: str) -> float:
+    """A number with a fraction or an exponent. The digest would take one that is too large for null."""
+    number = float(text)
+    return number if isfinite(number) else _no_constant(text)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it is nested more deeply than any plan. A larger depth would end the recursion of other functions."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [each for one in level for each in _below(one)]
+    return bool(level)
+
+
+def _below(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
 def _check_shape(values: Mapping[str, Any]) -> None:
     found = dict(_members(values))
-    for name, kind in (_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}).items():
-        if not isinstance(found.get(name, ...), kind) or (kind is int and isinstance(found[name], bool)):
-            raise NoPlanFile(f"its member {name} is missing or of another type")
+    _check_types(found, _SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE})
     command = values["command"]
     words = [*command["names"], *(word for each in command["options"].values() for word in _listed(each))]
     if len(command["names"]) != len(("job", "export")) or not all(isinstance(word, str) for word in words):
         raise NoPlanFile("its member command holds what is no word")
-    if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in values["exclude"]):
-        raise NoPlanFile("its member exclude holds what is no file")
+    for number, each in enumerate(values["exclude"], 1):
+        _check_types(each if isinstance(each, dict) else {}, _SHAPE_OF_EXCLUDED, f"exclude.{number}.")
     try:
         _seconds(values["planned_at"])
         _seconds(values["not_after"] or values["planned_at"])
     except ValueError:
         raise NoPlanFile("its times cannot be read") from None
+
+
+def _check_types(found: Mapping[str, Any], shape: Mapping[str, type | tuple[type, ...]], before: str = "") -> None:
+    """Refuse members that are missing or of another type. before: what their names begin with, for people."""
+    for name, kind in shape.items():
+        if not isinstance(found.get(name, ...), kind) or (kind is int and isinstance(found[name], bool)):
+            raise NoPlanFile(f"its member {before}{name} is missing or of another type")
 
 
 def _listed(value: Any) -> list[Any]:

@@ -30,6 +30,7 @@ from bulkdel.fleet.batch_origin import (
     check_addresses,
     check_inside,
     check_options,
+    check_source,
     check_variable,
 )
 from bulkdel.fleet.placing import Environment
@@ -37,7 +38,7 @@ from bulkdel.format import shown
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.parameters import check_type, options_of, parameters_of
-from bulkdel.safety.named_host import is_own_host
+from bulkdel.safety.named_host import host_of, is_own_host
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import is_store_url, store_path
 from bulkdel.variables import BETWEEN
@@ -265,7 +266,7 @@ class Batch:
             if hidden := sorted(run.environment().secrets):
                 raise UsageError(
                     f"{where}: a secret stands in the file for {hidden[0]}, and no secret travels through Ray. Set a "
-                    f'variable on every node, and name it: credentials = {{ {hidden[0]} = "VARIABLE" }}'
+                    f'variable on every node, and name it: credentials = {{ {hidden[0]} = "OTHER_{hidden[0]}" }}'
                 )
 
     def check_typed(
@@ -299,9 +300,7 @@ class Batch:
             if (host := run.options.get("host")) is None or check_host(str(host)) in known:
                 continue
             job = load_job(run.job)
-            options = TargetOptions(
-                str(host), own.get(job.config_table, {}), environ, parameters_of(job, run.parameters)
-            )
+            options = TargetOptions(str(host), own.get(job.config_table, {}), environ, self._parameters(run, job))
             if not is_own_host(job, options):
                 keys = [*run.credentials.values(), *([run.credentials_file] if run.credentials_file else [])]
                 others.setdefault(str(host), {}).update(dict.fromkeys(keys))
@@ -312,6 +311,31 @@ class Batch:
                 f"names. Nothing was sent. If they are meant, type each for {TO_TYPE}:\n"
                 f"  {line.plus('--host', *typed, *[TO_TYPE] * len(others))}"
             )
+
+    def _parameters(self, run: BatchRun, job: Job) -> Any:
+        """The parameters of a run, with its files where they lie. Raises UsageError for one that is not regular."""
+        values, of_job = dict(run.parameters), options_of(job)
+        for name, value in run.parameters.items():
+            if of_job.get(option_of(name)):
+                values[name] = path = self.base / str(value)
+                if path.exists() and not path.is_file():
+                    raise UsageError(f"{self.path} ({run.name}), {name}: {shown(value)} is not a regular file")
+        return parameters_of(job, values)
+
+    def renamed(self, own: Mapping[str, Any]) -> dict[str, str]:
+        """By the name of a run, in words, which variables this file has picked for it, and the host where they go.
+
+        own: as of `check_typed`. A run whose variables have the names that its job reads is not among them.
+        """
+        found = {}
+        for run in self.runs:
+            names = [source for name, source in run.credentials.items() if source != name]
+            if names and not run.options.get("sandbox"):
+                job = load_job(run.job)
+                host = run.options.get("host", own.get("run", {}).get("host"))
+                options = TargetOptions(host, own.get(job.config_table, {}), parameters=self._parameters(run, job))
+                found[run.name] = f"{', '.join(names)} to {host_of(job, options)}"
+        return found
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:
         """The runs with these names; all without names. Raises UsageError for a name that no run has."""
@@ -519,11 +543,7 @@ def _credentials(where: str, table: Any) -> dict[str, str]:
     found = {name: _text(value, f"{where}, credentials.{name}") for name, value in _table(table, where).items()}
     for name, source in found.items():
         check_variable(name, f"{where}, credentials.{shown(name)}", KEPT, KEPT_BEGINNINGS)
-        if not source.isidentifier():  # not shown: it may be the secret itself
-            raise UsageError(
-                f"{where}, credentials.{name}: is not the name of an environment variable. Write the name of the "
-                "variable that has the secret, or use credentials_file"
-            )
+        check_source(source, name, f"{where}, credentials.{name}")
     return found
 
 

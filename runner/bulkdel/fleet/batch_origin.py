@@ -32,6 +32,7 @@ OF_THE_BATCH = {
     "listen_control": "`bulkdel batch ctl` steers the runs",
     "take_over": "the batch says it where it places a run again",
     "config": "`bulkdel batch … --config` names one for all runs",
+    "confirm_host": "`bulkdel batch … --host` names a protected host: no file confirms it",
 }
 """Options of `run` that a batch sets itself, and what to use instead."""
 
@@ -85,6 +86,19 @@ def check_variable(name: str, where: str, kept: Collection[str], beginnings: tup
         f"{where}: a batch may set credentials only. Their names have one of these words: "
         f"{', '.join(sorted(WORDS_OF_SECRETS))}. None of a store ends with {', '.join(_ELSEWHERE)}"
     )
+
+
+def check_source(source: str, name: str, where: str) -> None:
+    """Refuse a variable of this machine whose value a file may not pick as this credential. Raises UsageError.
+
+    source: its name. It is not shown: it may be the secret itself. name: of the variable that the job reads.
+    """
+    if source != name and not (source.isidentifier() and source.endswith(f"_{name}")):
+        raise UsageError(
+            f"{where}: is not the name of an environment variable that ends with _{name}, and no file of a batch sends "
+            f"any other. Write such a name, as OTHER_{name}, for the variable that has the secret, or use "
+            "credentials_file"
+        )
 
 
 def check_addresses(path: Path, places: Iterable[str], typed: Sequence[str], line: CommandLine) -> None:

@@ -22,6 +22,7 @@ from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
 from bulkdel.format import printable, shown
 from bulkdel.job import Target, TargetOptions
+from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.safety.plan_file import PlanFile, is_recorded
@@ -30,20 +31,20 @@ from bulkdel.safety.run_plan import Plan, RunArguments
 
 def approved_values(plan: Plan) -> dict[str, Any]:
     """Everything that a run by this plan must have too. Holds no id, no text of a row and no secret."""
-    pinned, export = plan.pinned(), plan.export
+    run, export = plan.pinned(), plan.export
     return {
         **_asked_for(plan.arguments),
         "parameters": {name: _parameter(value) for name, value in plan.parameters.items()},
-        "table": {**pinned.get("table", {}), **plan.arguments.job.verdicts},
-        "host": pinned["host"],
+        "table": {**run.get("table", {}), **plan.arguments.job.verdicts},
+        "host": run["host"],
         "confirm_host": plan.host_word,
         "pool": plan.pool,
         "export": {
             "name": printable(plan.export_named),
             **({} if export.source is None else {"object": _object(export.source)}),
-            "sha256": pinned["sha256"],
-            "bytes": pinned["bytes"],
-            **pinned["source"],
+            "sha256": run["sha256"],
+            "bytes": run["bytes"],
+            **run["source"],
         },
         "numbers": {name: export.counts[name] for name in ("rows", "ids", "duplicate", "excluded", "invalid")},
         "exclude": [
@@ -105,6 +106,21 @@ def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
     table = arguments.config.get(arguments.job.config_table, {})
     options = TargetOptions(approved.values["host"], table, arguments.environ, arguments.parameters)
     check_named_host(arguments.job, options, approved.path, arguments.line)
+
+
+def check_files_of_job(arguments: RunArguments) -> None:
+    """Refuse a file that is a parameter and that the plan does not have, before the job reads it.
+
+    Raises NotConfirmed, and UsageError for what is not a regular file.
+    """
+    approved = arguments.approved
+    if approved is None:
+        return
+    files = {
+        name: _parameter(value) for name, value in pinned(arguments.parameters).items() if isinstance(value, Mapping)
+    }
+    planned = {name: approved.values["parameters"].get(name) for name in files}
+    _refuse(arguments, approved, differences({"parameters": planned}, {"parameters": files}))
 
 
 def check_files(arguments: RunArguments, target: Target | None) -> None:

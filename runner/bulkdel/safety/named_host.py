@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bulkdel.command_line import TO_TYPE, CommandLine
-from bulkdel.errors import UsageError
+from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.format import shown
 from bulkdel.job import Job, TargetOptions
 
@@ -36,3 +36,11 @@ def is_own_host(job: Job, options: TargetOptions) -> bool:
     except UsageError:  # it has no host of its own
         return False
     return own.pinned_host == job.target(options).pinned_host
+
+
+def host_of(job: Job, options: TargetOptions) -> str:
+    """The host where the credentials of this job go, for people. A job that cannot be used has no run."""
+    try:
+        return job.configured(options.config).target(options).pinned_host
+    except BulkdelError:
+        return options.host or f"the host of {job.name}"

@@ -55,6 +55,7 @@ from bulkdel.safety.as_planned import (
     check_as_planned,
     check_export,
     check_files,
+    check_files_of_job,
     check_planned_host,
     naming_differences,
 )
@@ -144,7 +145,11 @@ class ReadingProgress:
 
 
 def find_target(arguments: RunArguments) -> Target | None:
-    """Find host and credentials; None for the sandbox, which is started when the export has been read."""
+    """Find host and credentials; None for the sandbox, which is started when the export has been read.
+
+    Of a run by a plan, no file that is a parameter is read before its bytes are those of the plan.
+    """
+    check_files_of_job(arguments)
     if arguments.settings.sandbox:
         return None
     table = arguments.config.get(arguments.job.config_table, {})
