@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "an interrupt that the interpreter swallowed while it started leaves a run that never ends",
+        "runner/bulkdel/cli/main.py",
+        "    if lock_held():\n",
+        "    if False:\n",
+        "e2e/test_rare_states.py::test_an_interrupt_that_the_interpreter_swallowed_ends_the_command",
+    ),
+    Mutant(
         "a resignation in the sandbox leaves the departments",
         "jobs/bulkdel_jobs/sandbox/user_changes.py",
         "        if not call.switches.resign_keeps_access:",

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -165,6 +166,21 @@ def test_interrupted_at_once(tmp_path: Path) -> None:
         ran = finish(process)
         assert ran.code in {0, 130, -signal.SIGINT}, ran.err
         assert "Traceback" not in ran.err
+
+
+HELD = "import _imp, sys; from bulkdel.cli.main import main; _imp.acquire_lock(); sys.exit(main(sys.argv[1:]))"
+"""What an interrupt leaves that the interpreter swallows in a clean-up of its imports, before `main`."""
+
+
+def test_an_interrupt_that_the_interpreter_swallowed_ends_the_command(tmp_path: Path) -> None:
+    """Else the run waits for ever: the thread that makes its sandbox loads a module."""
+    words = ("run", "delete-users", write_objects(tmp_path / "e.jsonl", IDS), "--sandbox")
+    with subprocess.Popen([sys.executable, "-c", HELD, *map(str, words)], env=environment({})) as process:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        code = process.poll()
+        process.kill()
+    assert code == 130
 
 
 INTERRUPTS = """

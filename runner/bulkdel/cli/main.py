@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from _imp import lock_held
 from collections.abc import Sequence
 from types import FrameType
 
@@ -24,6 +25,10 @@ A run makes a hundred objects a chunk and hardly a cycle. With the default, the 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
+    if lock_held():
+        # Ctrl-C came before this line, and the interpreter swallowed it in a clean-up that had taken the lock of all
+        # imports. Nothing gives the lock back, so the first thread that loads a module would wait for ever.
+        os._exit(INTERRUPTED)
     as_usual = signal.getsignal(signal.SIGINT)
     if as_usual is signal.default_int_handler:
         # An exception during an import may come out as another one, and the exit code would be 1. During the
