@@ -2407,6 +2407,20 @@ MUTANTS = (
         "integration/test_backup.py::test_the_first_failure_is_the_last_thing_that_is_tried",
     ),
     Mutant(
+        "a forged log cuts a backup within a record",
+        "runner/bulkdel/engine/backup.py",
+        "    return _whole_bytes(suffix, fd, 0, known.size) == known.size\n",
+        "    return _whole_bytes(suffix, fd, 0, known.size) <= known.size\n",
+        "e2e/test_own_log.py::test_a_forged_log_cuts_no_backup",
+    ),
+    Mutant(
+        "a file that does not begin as a backup is cut as a torn one",
+        "runner/bulkdel/engine/backup.py",
+        'BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 1, 0)):',
+        'BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 0, 0)):',
+        "integration/test_backup.py::test_a_file_that_does_not_begin_as_a_backup_is_left",
+    ),
+    Mutant(
         "deleted although its copy could not be written",
         "runner/bulkdel/engine/chunk.py",
         "            await backup.save([line for record in missing for line in self._copies_of(record)])\n",
@@ -2741,8 +2755,8 @@ MUTANTS = (
     Mutant(
         "a restore takes a backup that was changed",
         "runner/bulkdel/engine/backup.py",
-        "    return os.fstat(fd).st_size >= known.size and _crc(fd, 0, known.size) == known.crc\n",
-        "    return os.fstat(fd).st_size >= known.size or _crc(fd, 0, known.size) == known.crc\n",
+        "    if os.fstat(fd).st_size < known.size or _crc(fd, 0, known.size) != known.crc:\n",
+        "    if os.fstat(fd).st_size < known.size and _crc(fd, 0, known.size) != known.crc:\n",
         "integration/test_derived_export.py::test_damage_in_the_durable_part_is_refused[b.jsonl]",
     ),
     Mutant(
