@@ -1515,6 +1515,20 @@ MUTANTS = (
         "e2e/test_forget.py::test_links_and_other_bytes_are_left_and_named",
     ),
     Mutant(
+        "forget removes what a forged log calls the copy of its memberships",
+        "runner/bulkdel/commands/run_files.py",
+        "        yield Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)\n",
+        "        yield Named(Path(to), UNKNOWN_COPY)\n",
+        "e2e/test_forget.py::test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed[key.env]",
+    ),
+    Mutant(
+        "forget removes what a forged log calls a backup of one byte",
+        "runner/bulkdel/commands/run_files.py",
+        "(known.whole or known.crc is None or holds(",
+        "(known.whole or known.crc is None or size > 0 or holds(",
+        "e2e/test_forget.py::test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed[keep.jsonl]",
+    ),
+    Mutant(
         "forget removes bad rows that were corrected",
         "runner/bulkdel/commands/run_files.py",
         "yield Named(name, what, known or None,",
