@@ -2435,6 +2435,20 @@ MUTANTS = (
         "integration/test_backup.py::test_a_file_that_does_not_begin_as_a_backup_is_left",
     ),
     Mutant(
+        "a forged log switches the copy of the memberships off",
+        "runner/bulkdel/safety/run_plan.py",
+        "        copied = self.progress is not None and self.progress.sent ",
+        "        copied = self.progress is not None and self.progress.memberships is not None ",
+        "e2e/test_memberships.py::test_a_copy_that_only_a_forged_log_has_is_made",
+    ),
+    Mutant(
+        "a copy of the memberships that only a forged log calls the run's own is replaced",
+        "runner/bulkdel/safety/checks.py",
+        "if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):",
+        "if os.path.lexists(wanted) and (known is None or printable(wanted.absolute()) != known):",
+        "e2e/test_memberships.py::test_a_copy_that_only_a_forged_log_has_is_made[the log of another]",
+    ),
+    Mutant(
         "deleted although its copy could not be written",
         "runner/bulkdel/engine/chunk.py",
         "            await backup.save([line for record in missing for line in self._copies_of(record)])\n",

@@ -297,11 +297,13 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
         yield Named(log_path(name), BACKUP, known, wanted, expected=True)
-    if (memberships := progress.memberships) is not None:
-        known = Known(memberships.size, crc=memberships.crc)
-        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring, expected=True)
-    elif (to := progress.memberships_to) is not None:
-        yield Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)
+    copies = {each.path: each for each in progress.copies}
+    for path, copied in copies.items():
+        known = Known(copied.size, crc=copied.crc)
+        yield Named(Path(path), MEMBERSHIPS, known, resumable or restoring, expected=True)
+    if (to := progress.memberships_to) is not None and not (copies and progress.sent):
+        if to not in copies:
+            yield Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)
         near = beside(log, "").with_name(Path(to).name)
         folders = (Path(to), *(() if _is_same(Path(to).parent, near.parent) else (near,)))
         for each in folders if is_named_as_memberships(Path(to)) else ():

@@ -36,6 +36,7 @@ from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values, options_of_run
+from bulkdel.regular_file import open_regular
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
@@ -302,11 +303,14 @@ def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
     return durable
 
 
-def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | None:
+def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: bool) -> Path | None:
     """Return where the copy of the memberships is, or will be; None without --backup-memberships.
 
-    A run with that copy needs it in every session. Once an id was sent it cannot be made any more. Raises
-    NotAcceptable, and UsageError when the copy would be written over another file of the run.
+    A run with that copy needs it in every session. Once an id was sent it cannot be made any more. Until then it is
+    made, also where the log has one: what is forged would leave the run without. proven: whether this user has begun
+    the last session; else no file of that name is its own.
+
+    Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
     """
     settings, wanted = arguments.settings, arguments.settings.memberships
     if log is not None and log.complete:
@@ -319,7 +323,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
                 "--backup-memberships"
             )
         return None
-    if log is not None and log.memberships is not None:
+    if log is not None and log.sent and log.memberships is not None:
         same = printable(wanted.absolute()) == log.memberships.path
         moved = same or _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
         path = wanted if moved else Path(log.memberships.path)
@@ -333,9 +337,10 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
     for other in (settings.backup, arguments.checkpoint, arguments.export, *_excluded_paths(arguments)):
         if other is not None and wanted.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
-    if os.path.lexists(wanted) and printable(wanted.absolute()) != known:
+    if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):
         raise NotAcceptable(
-            f"{wanted}: is there already, and this run did not write it. Nothing was sent. Name a new file (--backup)."
+            f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
+            "this machine. Nothing was sent. Move it away, or name a new file (--backup)."
         )
     return wanted
 
@@ -353,7 +358,7 @@ def _has_moved(path: Path, known: Saved) -> bool:
 def _saved_in(path: Path, size_max: int | None = None) -> Saved:
     """Length and CRC-32 of a file, or of its beginning. Raises OSError."""
     crc = size = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(READ_BYTES if size_max is None else min(READ_BYTES, size_max - size)):
             size, crc = size + len(block), zlib.crc32(block, crc)
     return Saved(size, crc)
