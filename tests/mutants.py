@@ -2435,17 +2435,24 @@ MUTANTS = (
         "integration/test_backup.py::test_a_file_that_does_not_begin_as_a_backup_is_left",
     ),
     Mutant(
+        "a place to write that a forged log names is offered",
+        "runner/bulkdel/safety/checks.py",
+        "            if not proven or address_of(known[0]) is not None:\n",
+        "            if not proven and address_of(known[0]) is not None:\n",
+        "e2e/test_own_log.py::test_a_place_to_write_that_a_forged_log_names_is_no_option_to_paste",
+    ),
+    Mutant(
         "a forged log switches the copy of the memberships off",
         "runner/bulkdel/safety/run_plan.py",
-        "        copied = self.progress is not None and self.progress.sent ",
-        "        copied = self.progress is not None and self.progress.memberships is not None ",
+        "self.progress.sent  # until then the log alone says that there is one\n",
+        "self.progress.memberships is not None\n",
         "e2e/test_memberships.py::test_a_copy_that_only_a_forged_log_has_is_made",
     ),
     Mutant(
         "a copy of the memberships that only a forged log calls the run's own is replaced",
         "runner/bulkdel/safety/checks.py",
         "if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):",
-        "if os.path.lexists(wanted) and (known is None or printable(wanted.absolute()) != known):",
+        "if os.path.lexists(wanted) and ((not proven and not known) or printable(wanted.absolute()) != known):",
         "e2e/test_memberships.py::test_a_copy_that_only_a_forged_log_has_is_made[the log of another]",
     ),
     Mutant(

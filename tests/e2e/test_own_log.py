@@ -154,6 +154,18 @@ def test_a_log_with_another_type_of_value_is_refused(
         assert not packed.exists()
 
 
+@pytest.mark.parametrize("place", ["s3://evil/b.jsonl.gz", "/tmp/evil.jsonl"])
+def test_a_place_to_write_that_a_forged_log_names_is_no_option_to_paste(place: str, tmp_path: Path) -> None:
+    backup = tmp_path / "users.jsonl"
+    with begun(tmp_path / "a", "--backup", backup) as it:
+        ran = resumed(it)
+        assert (ran.code, f"Go on with --backup {backup}" in ran.err) == (3, True), ran
+        rewrite(it.log, lambda entry: {**entry, "backup": place} if entry.get("event") == "start" else entry)
+        ran = resumed(it)
+        assert (ran.code, place in ran.err, f"--backup {place}" in ran.err) == (3, True, False), ran
+        assert it.served.ledger.deleted == SENT
+
+
 @pytest.mark.parametrize("name", one_in(3, ["users.jsonl.gz", "users.jsonl.zst", "users.jsonl"]))
 def test_a_forged_log_cuts_no_backup(name: str, tmp_path: Path) -> None:
     """It says that the first byte is all that was saved: what follows would count as torn. The start is mine."""

@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
 from bulkdel.core.absence import COMMAS
+from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
 from bulkdel.core.pace import Wish
@@ -31,7 +32,7 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.format import counted, did_you_mean, located, printable, until_words
+from bulkdel.format import counted, did_you_mean, located, printable, shown, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
@@ -279,19 +280,22 @@ def _excluded_paths(arguments: RunArguments) -> list[str | Path]:
     return [exclude_path(name, arguments.job.id_types) for name in arguments.settings.exclude or ()]
 
 
-def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
+def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool = False) -> Saved | None:
     """Return the part of the backup that is known to be durable; None for a new file.
 
-    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. Raises NotAcceptable,
-    and UsageError when the backup would be written over another file of the run.
+    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. proven: whether this
+    user has begun the last session. Else the log is no reason to write anywhere.
+
+    Raises NotAcceptable, and UsageError when the backup would be written over another file of the run.
     """
     settings, known = arguments.settings, log.backup if log else None
     if settings.backup is None:
         if known is not None and log is not None and not log.complete:
-            raise NotAcceptable(
-                f"this run keeps a backup in {known[0]}. Nothing was sent. Go on with --backup {known[0]}, or name a "
-                "new file there"
-            )
+            place = shown(known[0])
+            way = f"Go on with --backup {place}, or name a new file there"
+            if not proven or address_of(known[0]) is not None:
+                way = "Another person may have written the log: name with --backup where you keep it, or a new file"
+            raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
         return None
     same = known is not None and known[0] == printable(settings.backup.absolute())
     durable = known[1] if known and (same or _has_moved(settings.backup, known[1])) else None
