@@ -2435,6 +2435,22 @@ MUTANTS = (
         "integration/test_backup.py::test_a_file_that_does_not_begin_as_a_backup_is_left",
     ),
     Mutant(
+        "a file of another shape beside a copy is taken at its word",
+        "runner/bulkdel/export/download.py",
+        "                _check_table(table)\n",
+        "                _texts(map(str, table[:1] if isinstance(table, list) else ()))\n",
+        "e2e/test_tables.py::test_a_file_of_another_shape_beside_the_copy_says_nothing[no table]",
+        crashes=True,
+    ),
+    Mutant(
+        "a pipe in the place of a file is read",
+        "runner/bulkdel/regular_file.py",
+        "    if not stat.S_ISREG(os.fstat(fd).st_mode):\n",
+        "    if stat.S_ISDIR(os.fstat(fd).st_mode):\n",
+        "e2e/test_tables.py::test_a_pipe_in_the_place_of_a_copy_is_refused",
+        crashes=True,
+    ),
+    Mutant(
         "a place to write that a forged log names is offered",
         "runner/bulkdel/safety/checks.py",
         "            if not proven or address_of(known[0]) is not None:\n",

@@ -10,9 +10,14 @@ from pathlib import Path
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
+    """Open a regular file to read: see `regular_fd`."""
+    return os.fdopen(regular_fd(path), "rb")
+
+
+def regular_fd(path: Path | str) -> int:
     """Open a regular file to read. No link in its place is followed, and no pipe is waited for. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "is not a regular file")
-    return os.fdopen(fd, "rb")
+    return fd
