@@ -37,7 +37,6 @@ class Log:
     torn: int = 0
     sha256: str = ""
     begun: bool = False
-    copied: bool = False
     found: dict[str, set[int]] = field(default_factory=lambda: {"gone": set(), "recreated": set(), "there": set()})
     spared: Counter[str] = field(default_factory=Counter)
     list_sha: Any = field(default_factory=hashlib.sha256)
@@ -132,9 +131,8 @@ def apply(log: Log, entry: dict[str, Any]) -> None:
         case {"type": "session", "event": "start" | "stop"} if log.complete:
             log.begun = True
         case {"type": "memberships", "path": _, "size": _, "crc": _} if log.begun:
-            if log.copied or any(map(log.ends.count, map(MARKS.get, KINDS))) or log.in_doubt:  # type: ignore[arg-type]
+            if any(map(log.ends.count, map(MARKS.get, KINDS))) or log.in_doubt:  # type: ignore[arg-type]
                 raise Refused("the copy of the memberships is not older than the first intent")
-            log.copied = True
         case {"type": "change", "what": _, "source": _} | {"type": "throttled", "responses": _} if log.begun:
             pass
         case {"type": "annotation", "event": "undo" | "forget"} if log.complete and log.header["type"] == "header":

@@ -88,6 +88,11 @@ RATES = Number(gte=0, lte=100_000)
 """The rates that may be set."""
 
 
+def is_named_as_memberships(path: Path) -> bool:
+    """Whether a file has the name of a copy of the memberships."""
+    return path.name.endswith(tuple(f"{MEMBERSHIPS}{packed}" for packed in ("", *PACKED)))
+
+
 def check_slow_while(text: str) -> None:
     """Refuse a --slow-while that is no address to ask. Raises UsageError."""
     try:

@@ -11,9 +11,13 @@ import select
 import shutil
 import subprocess
 import sys
+import tarfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +45,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.recorded import rewrite
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(60)
@@ -360,7 +365,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
 
 @pytest.mark.traced
 def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None:
-    """Half-written, or whole and not in the log yet: its folder is that of the backup."""
+    """Half-written, it goes. Whole and not in the log yet, it may be of another run. Both lie beside the backup."""
     kept = tmp_path / "kept"
     kept.mkdir()
     with case(tmp_path, IDS, latency_s=0.2, fault_paths=frozenset({GROUPS_PATH})) as it:
@@ -374,11 +379,48 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
             path.write_bytes(b"ids")
         asked = forget(it.log, "--abandon")
         assert f"  remove  {part}, what a killed command has left half-written, 3 bytes\n" in asked.out
-        assert f"  remove  {whole}, the backup of the memberships, 3 bytes\n" in asked.out
-        assert forget(it.log, "--abandon", "--confirm", 3).code == 0
-        assert {path.name for path in kept.iterdir()} == others
+        assert f"  left    {whole}, a backup of memberships: it is not in the log, " in asked.out
+        assert forget(it.log, "--abandon", "--confirm", 2).code == 1
+        assert {path.name for path in kept.iterdir()} == {*others, whole.name}
         kept.rename(tmp_path / "moved")
         assert forget(it.log).code == 0
+
+
+@pytest.mark.parametrize("taken", ["key.env", "keep.jsonl", "other.memberships.jsonl"])
+def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: str, tmp_path: Path) -> None:
+    """It says that another file of its folder is the copy of the memberships, or a backup of one byte."""
+    file, part = tmp_path / taken, tmp_path / f".{taken}.input.part"
+    file.write_text(secret := '{"kind":"group","code":"a","userId":"x"}\n')
+    if not taken.endswith(".memberships.jsonl"):  # else it would be the part of such a copy
+        part.write_text("of another run")
+    with case(tmp_path, IDS) as it:
+        backup = tmp_path / "backup.jsonl"
+        assert it.run("--backup", backup, "--limit", 20, "--chunk-size", 10).code == 0
+        log, before = it.log.read_bytes(), {path.name for path in tmp_path.iterdir()}
+        for facts, forged, left_by_pack in (
+            ({"memberships": str(file)}, None, f"{file}, a backup of memberships, is left out: it is not in the log"),
+            ({"backup": str(file)}, [1, zlib.crc32(b"{")], f"{file}, the backup of the records: it holds other bytes"),
+        ):
+            it.log.write_bytes(log)
+            rewrite(it.log, partial(_forged, facts, forged))
+            out = tmp_path / "run.tar.gz"
+            packed = bulkdel("pack", it.log, "--out", out)
+            assert left_by_pack in packed.out + packed.err, packed
+            if out.exists():
+                with tarfile.open(out) as archive:
+                    assert backup.name in archive.getnames()
+                    assert taken not in archive.getnames()
+                out.unlink()
+            removed = forget(it.log, "--abandon", "--confirm", 1)
+            assert file.read_text() == secret, removed
+            assert f"  left    {file}, " in removed.out
+        assert before - {path.name for path in tmp_path.iterdir()} == {backup.name}
+
+
+def _forged(facts: dict[str, str], saved: list[int] | None, entry: dict[str, Any]) -> dict[str, Any]:
+    if entry["type"] == "intent" and saved is not None:
+        return {**entry, "backup": saved}
+    return {**entry, **facts} if entry.get("event") == "start" else entry
 
 
 def test_each_file_is_named_once(tmp_path: Path) -> None:

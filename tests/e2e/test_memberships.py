@@ -49,6 +49,7 @@ from bulkdel_jobs.sandbox.access import Kept, Times
 from tests.e2e.test_backup import limited
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
+from tests.recorded import rewrite
 
 IDS = user_ids(300, seed=13)
 NEW = user_ids(270, seed=14)
@@ -248,6 +249,51 @@ def test_the_copy_belongs_to_every_session(tmp_path: Path) -> None:
         refused("No such file")
         copy.write_bytes(whole)
         assert it.run().code == 0
+
+
+def until_the_first_intent(log: Path) -> None:
+    """Cut a log: as if nothing had been sent."""
+    lines = log.read_bytes().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if b'"type":"intent"' in line)
+    log.write_bytes(b"".join(lines[:first]))
+
+
+@pytest.mark.parametrize("whose", ["my own log", "the log of another"])
+def test_a_copy_that_only_a_forged_log_has_is_made(whose: str, tmp_path: Path) -> None:
+    """It names an empty file, and has no intent. Where the start is mine, this entry is behind its MAC."""
+    with filled(tmp_path, ".gz") as (it, copy):
+        assert it.run("--limit", 50).code == 0
+        until_the_first_intent(it.log)
+        nothing = {"path": "/dev/null", "size": 0, "crc": 0, "groups": 0, "roles": 0, "members": 0}
+        no_mac = {"mac": "0" * 64} if whose == "the log of another" else {}
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            more = nothing if entry["type"] == "memberships" else no_mac if entry.get("event") == "start" else {}
+            return {**entry, **more}
+
+        rewrite(it.log, forged)
+        done, before = sent(it), held(it)
+        if no_mac:
+            whole = copy.read_bytes()
+            ran = it.run()
+            assert (ran.code, sent(it), copy.read_bytes()) == (3, done, whole), ran
+            assert f"{copy}: is there already" in ran.err
+            copy.rename(tmp_path / "away")
+        ran = it.run("--limit", 500)
+        assert (ran.code, copied(copy)) == (0, before), ran
+        assert sent(it) > done
+
+
+def test_a_copy_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    with filled(tmp_path) as (it, copy):
+        assert it.run("--limit", 50).code == 0
+        done, pipe = sent(it), tmp_path / "pipe"
+        os.mkfifo(pipe)
+        copy.unlink()
+        rewrite(it.log, lambda entry: {**entry, "path": str(pipe)} if entry["type"] == "memberships" else entry)
+        ran = it.run()
+        assert (ran.code, sent(it)) == (3, done), ran
+        assert f"{pipe}: is not the copy of the memberships that this run wrote: is not a regular file" in ran.err
 
 
 def test_it_is_not_begun_after_the_first_id(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import os
 import shlex
 import shutil
 import struct
@@ -233,6 +234,49 @@ def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
         assert "has changed since" in ran.err
         ran = run_on(f"{export}.checkpoint.jsonl.input", served, "--checkpoint", f"{export}.checkpoint.jsonl", ids=60)
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
+
+
+@pytest.mark.parametrize("planted", ["no table", *one_in(4, ["no dialect", "another type", "a pipe", "a link"])])
+def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_path: Path) -> None:
+    """Another person may have put it there. It is no bug of this program, and no command waits for it."""
+    ids = user_ids(60)
+    export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
+    with sandbox(ids) as served:
+        assert run_on(export, served, "--limit", 50, ids=60).code == 0
+        log, copy = f"{export}.checkpoint.jsonl", Path(f"{export}.checkpoint.jsonl.input")
+        source = Path(f"{copy}.source")
+        says = json.loads(source.read_bytes())
+        table = {name: value for name, value in says["table"].items() if name != "dialect"}
+        shapes = {"no table": 5, "no dialect": table, "another type": {**says["table"], "hidden": 5}}
+        if planted in shapes:
+            source.write_text(json.dumps({**says, "table": shapes[planted]}))
+        else:
+            source.rename(tmp_path / "away")
+            os.mkfifo(source) if planted == "a pipe" else source.symlink_to(tmp_path / "away")
+        ran = run_on(export, served, ids=60)
+        assert (ran.code, f"{copy} is a copy of something else" in ran.err, served.pool.deleted) == (3, True, 50), ran
+        ran = bulkdel("results", log)
+        assert (ran.code, "is not the export of this run" in ran.err) == (3, True), ran
+        ran = bulkdel("results", log, "--export", copy)
+        assert (ran.code, len(ran.out.splitlines())) == (0, 60), ran
+        ran = bulkdel("forget", log)
+        assert (ran.code, copy.exists()) == (3, True), ran
+        ran = run_on(copy, served, "--checkpoint", log, ids=60)
+        assert (ran.code, [served.ledger.effects(id_) for id_ in ids]) == (0, [1] * 60), "the log pins its bytes"
+
+
+def test_a_pipe_in_the_place_of_a_copy_is_refused(tmp_path: Path) -> None:
+    ids = user_ids(60)
+    export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
+    with sandbox(ids) as served:
+        assert run_on(export, served, "--limit", 50, ids=60).code == 0
+        copy = Path(f"{export}.checkpoint.jsonl.input")
+        copy.unlink()
+        os.mkfifo(copy)
+        for _ in range(2):
+            ran = run_on(export, served, ids=60)
+            assert (ran.code, f"{copy}: is not a regular file" in ran.err, served.pool.deleted) == (3, True, 50), ran
+            export.unlink(missing_ok=True)
 
 
 def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,16 @@ async def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypa
     assert read(path) == list(range(1, 32))
 
 
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_file_that_does_not_begin_as_a_backup_is_left(name: str, tmp_path: Path) -> None:
+    """The log knows nothing of its bytes: all of it would count as torn."""
+    path = tmp_path / name
+    path.write_bytes(b"key=secret")
+    with pytest.raises(NotAcceptable, match="its first byte is another"):
+        await save(path, Saved(), [1])
+    assert path.read_bytes() == b"key=secret"
+
+
 async def test_an_empty_file_may_be_begun(tmp_path: Path) -> None:
     """A run that was killed before its first record left it."""
     (tmp_path / "b.jsonl").touch()

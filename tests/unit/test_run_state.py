@@ -319,7 +319,7 @@ COPY = MembershipsSaved(AT, "users.memberships.jsonl", 900, 7, 2, 1, 30)
 
 
 def test_the_copy_of_the_memberships_is_older_than_every_intent() -> None:
-    """It stays when a later session says that it keeps one; it cannot follow an intent, nor come twice."""
+    """It stays when a later session says that it keeps one, and the last one counts; it cannot follow an intent."""
     start = Session("start", AT, "", {"memberships": "users.memberships.jsonl"})
     born: list[Entry] = [recorded.header(9), start]
     progress = fold(born)
@@ -327,7 +327,10 @@ def test_the_copy_of_the_memberships_is_older_than_every_intent() -> None:
     progress = fold([*born, Intent(AT, ((0, 5),)), Released(((0, 5),)), COPY, Session("start", AT, "")])
     assert (progress.memberships_to, progress.memberships) == ("users.memberships.jsonl", COPY)
     assert not progress.sent
-    later: list[list[Entry]] = [[COPY], [Intent(AT, ((0, 5),))], [deleted(0, 5)]]
+    newer = replace(COPY, path="other.memberships.jsonl")
+    progress = fold([*born, COPY, newer])
+    assert (progress.copies, progress.memberships) == ((COPY, newer), newer)
+    later: list[list[Entry]] = [[Intent(AT, ((0, 5),))], [deleted(0, 5)]]
     for entries in later:
         with pytest.raises(Unreadable, match="not older than the first intent"):
             fold([*born, *entries, COPY])

@@ -6,11 +6,8 @@ those of another place, perhaps of another machine.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
 import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +24,7 @@ from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import printable, shown
 from bulkdel.job import SANDBOX, Job, load_job
 from bulkdel.parameters import options_of, options_of_run
+from bulkdel.regular_file import open_regular
 from bulkdel.safety.checks import PROTECT
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
@@ -171,7 +169,7 @@ def _unpacked(log: Path, header: Header) -> Manifest | None:
     """
     folder = log.parent
     try:
-        with opened(folder / MANIFEST) as file:
+        with open_regular(folder / MANIFEST) as file:
             found = file.read(MANIFEST_MAX + 1)
         manifest = Manifest.of(found)
         if len(found) > MANIFEST_MAX or manifest.log != log.name or not _are_packed(manifest, folder):
@@ -182,19 +180,10 @@ def _unpacked(log: Path, header: Header) -> Manifest | None:
     return manifest
 
 
-def opened(path: Path | str) -> io.BufferedReader:
-    """Open a regular file to read. No link in its place is followed, and no pipe is waited for. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "is not a regular file")
-    return os.fdopen(fd, "rb")
-
-
 def _are_packed(manifest: Manifest, folder: Path) -> bool:
     """Whether the folder has every file of the manifest, with its bytes. The log comes first: it grows."""
     for packed in sorted(manifest.files, key=lambda each: each.name != manifest.log):
-        with opened(folder / packed.name) as file:
+        with open_regular(folder / packed.name) as file:
             if os.fstat(file.fileno()).st_size != packed.size:
                 return False
             if hashlib.file_digest(file, "sha256").hexdigest() != packed.sha256:

@@ -17,7 +17,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
 from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of, variable_of
-from bulkdel.commands.moved_run import job_of, opened, tables_of
+from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP,
     MEMBERSHIPS,
@@ -42,6 +42,7 @@ from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
 from bulkdel.job import load_job
 from bulkdel.parameters import options_of
+from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
@@ -244,7 +245,7 @@ class _Found:
             self._missing.append(f"{path}, the config file: {OUTSIDE}. Where it is now: --config FILE")
             return []
         try:
-            with opened(os.path.realpath(path)) as file:
+            with open_regular(os.path.realpath(path)) as file:
                 tables = tomllib.load(file)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no TOML"
@@ -433,7 +434,7 @@ def _without_host(table: Any) -> Any:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with opened(os.path.realpath(path)) as file:
+    with open_regular(os.path.realpath(path)) as file:
         while block := file.read(READ_BYTES):
             yield block
 
@@ -441,7 +442,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def _fits(path: Path, known: Known) -> bool:
     """Whether there is a file with these bytes."""
     try:
-        with opened(os.path.realpath(path)) as file:
+        with open_regular(os.path.realpath(path)) as file:
             return digest_of(file, known)[1]
     except OSError:
         return False

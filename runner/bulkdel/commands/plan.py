@@ -21,6 +21,7 @@ from bulkdel.commands.steps import showing
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
+from bulkdel.core.log_entries import MembershipsSaved
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
@@ -170,10 +171,15 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
 
 
+def _saved_memberships(plan: Plan) -> MembershipsSaved | None:
+    """The copy that an earlier session has made; None where this one makes it."""
+    return None if plan.progress is None or plan.copies_memberships else plan.progress.memberships
+
+
 def _memberships_line(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.memberships is None:
         return
-    saved, cost = plan.progress.memberships if plan.progress else None, plan.server.memberships
+    saved, cost = _saved_memberships(plan), plan.server.memberships
     if saved is not None:
         age_s = time.time() - datetime.fromisoformat(saved.at).timestamp()
         old = f", {span(age_s)} old: what has changed since is not in it" if age_s > OLD_S else ""
@@ -330,7 +336,7 @@ def _looked_up_values(plan: Plan) -> dict[str, Any] | None:
 def _memberships_values(plan: Plan) -> dict[str, Any] | None:
     if plan.memberships is None:
         return None
-    saved, cost = plan.progress.memberships if plan.progress else None, plan.server.memberships
+    saved, cost = _saved_memberships(plan), plan.server.memberships
     found = {} if cost is None else {"requests": cost.requests, "members": cost.members, **cost.outline.counts}
     return {"path": printable(plan.memberships), "saved_at": None if saved is None else saved.at, **found}
 

@@ -24,8 +24,9 @@ from bulkdel.checkpoint.reader import RUN, Unborn, reading
 from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.address import address_of
-from bulkdel.core.log_entries import MADE, Outcome
+from bulkdel.core.log_entries import MADE, Outcome, Saved
 from bulkdel.core.run_state import Progress
+from bulkdel.engine.backup import holds
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
 from bulkdel.export.download import Source, source_of
@@ -34,7 +35,7 @@ from bulkdel.export.spool import part_of
 from bulkdel.export.stored_copy import FOLDER
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
-from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED
+from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED, is_named_as_memberships
 from bulkdel.store_path import beside, in_store, log_path
 from bulkdel.verify.findings import STATE
 
@@ -43,6 +44,10 @@ RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the mem
 
 BACKUP = "the backup of the records"
 MEMBERSHIPS = "the backup of the memberships"
+UNKNOWN_COPY = "a backup of memberships"
+
+UNKNOWN = "is not in the log, which says only that a session was about to write it; the next session makes it anew"
+"""No byte of it can be compared, and another person may have written the log: it may be of another run."""
 
 UNFINISHED = "what a killed command has left half-written"
 
@@ -292,15 +297,16 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
         yield Named(log_path(name), BACKUP, known, wanted, expected=True)
-    if (memberships := progress.memberships) is not None:
-        known = Known(memberships.size, crc=memberships.crc)
-        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring, expected=True)
-    elif (to := progress.memberships_to) is not None:
-        # Killed before the log had the copy. The next session replaces it.
-        yield Named(Path(to), MEMBERSHIPS)
+    copies = {each.path: each for each in progress.copies}
+    for path, copied in copies.items():
+        known = Known(copied.size, crc=copied.crc)
+        yield Named(Path(path), MEMBERSHIPS, known, resumable or restoring, expected=True)
+    if (to := progress.memberships_to) is not None and not (copies and progress.sent):
+        if to not in copies:
+            yield Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)
         near = beside(log, "").with_name(Path(to).name)
         folders = (Path(to), *(() if _is_same(Path(to).parent, near.parent) else (near,)))
-        for each in folders:
+        for each in folders if is_named_as_memberships(Path(to)) else ():
             yield from (Named(part, UNFINISHED) for part in _beside(each, r"\.\w+\.part", before="."))
     if progress.asked["invalid"]:
         yield from _named_invalid(log, progress, export)
@@ -438,5 +444,6 @@ def digest_of(file: BinaryIO, known: Known | None) -> tuple[str, bool]:
         (size == known.size if known.whole else size >= known.size)
         and known.sha256 in {None, sha.hexdigest()}
         and known.crc in {None, crc}
+        and (known.whole or known.crc is None or holds(file.fileno(), Saved(known.size, known.crc)))
     )
     return sha.hexdigest(), fits

@@ -61,7 +61,7 @@ class Progress:
     backups: the same of every backup so far, in the order in which they were begun.
     shards_left: how the latest session that has stopped left the logs of the shards: lines and SHA-256, by number.
     memberships_to: the path of the copy of the memberships, as the last session that keeps one named it; None without.
-    memberships: that copy, once it is complete and durable.
+    copies: those that are complete and durable. Until an id is sent each session makes one, and the last one counts.
     reasons: how many rows have an outcome for a reason, by outcome and reason.
     """
 
@@ -90,7 +90,7 @@ class Progress:
     backup: tuple[str, Saved] | None = None
     backups: tuple[tuple[str, Saved], ...] = ()
     memberships_to: str | None = None
-    memberships: MembershipsSaved | None = None
+    copies: tuple[MembershipsSaved, ...] = ()
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
@@ -151,6 +151,11 @@ class Progress:
             if isinstance(plan := confirmed.get("plan"), dict):
                 return plan
         return None
+
+    @property
+    def memberships(self) -> MembershipsSaved | None:
+        """The latest copy of the memberships; None without one."""
+        return self.copies[-1] if self.copies else None
 
     @property
     def complete(self) -> bool:
@@ -263,9 +268,9 @@ class Progress:
         self.changes = {**self.changes, entry.what: entry}
 
     def _keep_memberships(self, entry: MembershipsSaved) -> None:
-        if self.sent or self.memberships is not None:
+        if self.sent:
             raise Unreadable("the copy of the memberships is not older than the first intent")
-        self.memberships = entry
+        self.copies = (*self.copies, entry)
 
     def _settle(self, entry: Outcome) -> None:
         spans, rows = self.skipped.rows.joined(entry.ranges), size_of(entry.ranges)

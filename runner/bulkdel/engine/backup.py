@@ -47,6 +47,9 @@ READ_BYTES = 1 << 20
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 """The ending of a backup, by its compression."""
 
+BEGINS = {".gz": b"\x1f", ".zst": b"\x28"}
+"""The first byte of a backup, by the ending of its name. A plain one begins with a record."""
+
 MOVED = "If the backups of the run have moved, name each of them: --from-backup FILE"
 
 BATCH_BYTES = 8 << 20
@@ -234,9 +237,17 @@ def _fetched(path: StorePath) -> int:
         raise NotAcceptable(f"{path}: the backup cannot be read: {error.strerror or error}. {MOVED}") from error
 
 
-def holds(fd: int, known: Saved) -> bool:
-    """Whether an open file begins with the durable part `known`."""
-    return os.fstat(fd).st_size >= known.size and _crc(fd, 0, known.size) == known.crc
+def holds(fd: int, known: Saved, suffix: str | None = None) -> bool:
+    """Whether an open file begins with the durable part `known`, and a record ends there.
+
+    Another person may have written `known`: a first byte is soon right, and all that follows would count as torn.
+    suffix: of its name; None when its content shows how it is compressed.
+    """
+    if os.fstat(fd).st_size < known.size or _crc(fd, 0, known.size) != known.crc:
+        return False
+    if suffix is None:
+        suffix = SUFFIXES[detect(os.pread(fd, MAGIC, 0))]
+    return _whole_bytes(suffix, fd, 0, known.size) == known.size
 
 
 class _Torn(Exception):
@@ -258,16 +269,25 @@ def _copies(path: Path, fd: int, compression: str, start: int, stop: int) -> Ite
 
 
 def _check_same(path: Path, fd: int, known: Saved) -> None:
-    if not holds(fd, known):
+    """Refuse a file that is not this run's. A file of which nothing is known has to begin as a backup does.
+
+    Raises NotAcceptable.
+    """
+    fault = ""
+    if not holds(fd, known, path.suffix):
+        fault = f"its first {known.size:,} bytes are others, or end within a record"
+    elif not BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 1, 0)):
+        fault = "its first byte is another"
+    if fault:
         raise NotAcceptable(
-            f"{path}: is not the backup that this run wrote: its first {known.size:,} bytes are others. Nothing more "
-            "was sent. Put the file back, or name a new one (--backup)."
+            f"{path}: is not the backup that this run wrote: {fault}. Nothing more was sent. Put the file back, or "
+            "name a new one (--backup)."
         )
 
 
-def _whole_bytes(suffix: str, fd: int, start: int) -> int:
-    """The end of the last whole line, member or frame; the bytes before `start` are known to be whole."""
-    blocks = _blocks(fd, start)
+def _whole_bytes(suffix: str, fd: int, start: int, stop: int = sys.maxsize) -> int:
+    """The end of the last whole line, member or frame before `stop`; one begins at `start`."""
+    blocks = _blocks(fd, start, stop)
     match suffix:
         case ".gz":
             return _members(blocks, start, lambda: zlib.decompressobj(31), zlib.error)

@@ -34,6 +34,7 @@ from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import busy, open_part, part_of
 from bulkdel.parent import for_child
+from bulkdel.regular_file import regular_fd
 from bulkdel.store.far_object import Version
 
 ZIP, OLE, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
@@ -177,7 +178,10 @@ def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened
                 f"{path}: the rows in {copy} were taken with {f'{option} {before}' if before else f'no {option}'}. "
                 "Nothing was sent. Give the options of that run, or name another --checkpoint for a new one."
             )
-    fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if opened is None else os.dup(opened.descriptor)
+    try:
+        fd = regular_fd(copy) if opened is None else os.dup(opened.descriptor)
+    except OSError as error:
+        raise refusal(str(copy), error.strerror or str(error), "Put the copy back.") from error
     return Rows(Export(fd, path, spooled=copy), dialect, source)
 
 

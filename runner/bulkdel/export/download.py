@@ -19,10 +19,10 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import orjson
 
@@ -32,14 +32,20 @@ from bulkdel.core.mac import MAC, copy_mac_holds, mac_of_copy
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.durable import atomic_file, sync, sync_directory, write_all
 from bulkdel.errors import BulkdelError, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.export.encoding import UTF_8
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
+from bulkdel.export.rows import Dialect
 from bulkdel.export.spool import busy, open_part, part_of
 from bulkdel.format import amount, printable, span
+from bulkdel.regular_file import open_regular, regular_fd
 from bulkdel.store.far_object import Broken, Changed, FarObject, Reach, Version, far_object
 
 SOURCE = ".source"
 """The ending, after the name of the copy, of the file that says what it is a copy of."""
+
+SOURCE_MAX = 1 << 20
+"""Bytes of that file, at most."""
 
 SYNC_BYTES = 8 << 20
 """The copy is made durable after so many bytes. A later process reads on from the last such place: a machine that lost
@@ -98,12 +104,18 @@ class Source:
 
     @classmethod
     def read(cls, copy: Path) -> Source | None:
-        """Read the file beside a copy; None when there is none, or it is another file."""
+        """Read the file beside a copy; None when there is none, or it is another file: of a kind, size or shape."""
         try:
-            found = orjson.loads(source_of(copy).read_bytes())
-            version = Version.from_json(found["object"])
+            with open_regular(source_of(copy)) as file:
+                data = file.read(SOURCE_MAX + 1)
+            found = orjson.loads(data[:SOURCE_MAX])
+            version = _typed(Version.from_json(found["object"]))
+            if (table := found.get("table")) is not None:
+                _check_table(table)
             copied = found.get("size", 0), found.get("sha256", ""), found.get(MAC)
-            return cls(found["address"], found["digest"], version, found["at"], found.get("table"), *copied)
+            address, digest, at = _texts(found[name] for name in ("address", "digest", "at"))
+            _texts(copied[1:2])
+            return cls(address, digest, version, at, table, *copied) if type(copied[0]) is int else None
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
@@ -141,6 +153,33 @@ class Source:
     def to_json(self) -> dict[str, Any]:
         """As the header has it."""
         return {"address": self.address, **self.version.to_json(), "read_at": self.at}
+
+
+def _typed(value: T) -> T:
+    """Return the instance of a dataclass. Raises TypeError for a member with another type than it is declared with."""
+    for name, kind in get_type_hints(type(value)).items():
+        if not isinstance(getattr(value, name), kind):
+            raise TypeError(name)
+    return value
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    """Return texts of one line. Raises TypeError for anything else: it is shown in messages."""
+    found = list(values)
+    if not all(isinstance(each, str) and each.isprintable() for each in found):
+        raise TypeError
+    return found
+
+
+def _check_table(table: Any) -> None:
+    """Refuse what is not how `export.converting` takes the rows of a table. Raises KeyError or TypeError."""
+    asked, how = table["asked"], _typed(Dialect.from_json(table["dialect"]))
+    _texts([table["sha256"], *table["hidden"]])
+    _texts(each for each in (table["sheet"], asked["sheet"], asked["id_field"]) if each is not None)
+    if (how.format, how.compression, how.delimiter, how.encoding) != ("csv", "none", ",", UTF_8):
+        raise TypeError
+    if how.id_column is None or how.id_column < 0:
+        raise TypeError
 
 
 def source_of(copy: Path) -> Path:
@@ -203,7 +242,7 @@ def _kept(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) ->
         what = "of a pipe, or of a file that was removed" if source is None else f"of {source.address}"
         raise refusal(address.shown, f"{copy} is a copy {what}", "Name another --checkpoint for this export.")
     try:
-        fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = regular_fd(copy)
     except OSError as error:
         raise refusal(str(copy), error.strerror or str(error), "Remove it, to copy the object again.") from error
     try:

@@ -17,6 +17,7 @@ from bulkdel.durable import sync_directory, write_all
 from bulkdel.errors import FileFailed
 from bulkdel.export.refusal import ExportRefused, refusal
 from bulkdel.format import printable
+from bulkdel.regular_file import open_regular
 
 _BLOCK = 1 << 20
 
@@ -131,7 +132,7 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
     """Give the copy its name, unless an equal copy has it already."""
     try:
         if to.exists():
-            with to.open("rb") as earlier:
+            with open_regular(to) as earlier:
                 same = hashlib.file_digest(earlier, "sha256").digest() == digest
             if not same:
                 raise _other(path, to)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
 from bulkdel.core.absence import COMMAS
+from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
 from bulkdel.core.pace import Wish
@@ -31,11 +32,12 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.format import counted, did_you_mean, located, printable, until_words
+from bulkdel.format import counted, did_you_mean, located, printable, shown, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values, options_of_run
+from bulkdel.regular_file import open_regular
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
@@ -278,19 +280,22 @@ def _excluded_paths(arguments: RunArguments) -> list[str | Path]:
     return [exclude_path(name, arguments.job.id_types) for name in arguments.settings.exclude or ()]
 
 
-def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
+def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool = False) -> Saved | None:
     """Return the part of the backup that is known to be durable; None for a new file.
 
-    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. Raises NotAcceptable,
-    and UsageError when the backup would be written over another file of the run.
+    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. proven: whether this
+    user has begun the last session. Else the log is no reason to write anywhere.
+
+    Raises NotAcceptable, and UsageError when the backup would be written over another file of the run.
     """
     settings, known = arguments.settings, log.backup if log else None
     if settings.backup is None:
         if known is not None and log is not None and not log.complete:
-            raise NotAcceptable(
-                f"this run keeps a backup in {known[0]}. Nothing was sent. Go on with --backup {known[0]}, or name a "
-                "new file there"
-            )
+            place = shown(known[0])
+            way = f"Go on with --backup {place}, or name a new file there"
+            if not proven or address_of(known[0]) is not None:
+                way = "Another person may have written the log: name with --backup where you keep it, or a new file"
+            raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
         return None
     same = known is not None and known[0] == printable(settings.backup.absolute())
     durable = known[1] if known and (same or _has_moved(settings.backup, known[1])) else None
@@ -302,11 +307,14 @@ def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
     return durable
 
 
-def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | None:
+def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: bool) -> Path | None:
     """Return where the copy of the memberships is, or will be; None without --backup-memberships.
 
-    A run with that copy needs it in every session. Once an id was sent it cannot be made any more. Raises
-    NotAcceptable, and UsageError when the copy would be written over another file of the run.
+    A run with that copy needs it in every session. Once an id was sent it cannot be made any more. Until then it is
+    made, also where the log has one: what is forged would leave the run without. proven: whether this user has begun
+    the last session; else no file of that name is its own.
+
+    Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
     """
     settings, wanted = arguments.settings, arguments.settings.memberships
     if log is not None and log.complete:
@@ -319,7 +327,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
                 "--backup-memberships"
             )
         return None
-    if log is not None and log.memberships is not None:
+    if log is not None and log.sent and log.memberships is not None:
         same = printable(wanted.absolute()) == log.memberships.path
         moved = same or _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
         path = wanted if moved else Path(log.memberships.path)
@@ -333,9 +341,10 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
     for other in (settings.backup, arguments.checkpoint, arguments.export, *_excluded_paths(arguments)):
         if other is not None and wanted.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
-    if os.path.lexists(wanted) and printable(wanted.absolute()) != known:
+    if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):
         raise NotAcceptable(
-            f"{wanted}: is there already, and this run did not write it. Nothing was sent. Name a new file (--backup)."
+            f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
+            "this machine. Nothing was sent. Move it away, or name a new file (--backup)."
         )
     return wanted
 
@@ -353,7 +362,7 @@ def _has_moved(path: Path, known: Saved) -> bool:
 def _saved_in(path: Path, size_max: int | None = None) -> Saved:
     """Length and CRC-32 of a file, or of its beginning. Raises OSError."""
     crc = size = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(READ_BYTES if size_max is None else min(READ_BYTES, size_max - size)):
             size, crc = size + len(block), zlib.crc32(block, crc)
     return Saved(size, crc)

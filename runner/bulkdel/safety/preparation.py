@@ -183,10 +183,10 @@ def prepare(
         )
         _check_can_look_up(read, target, job, id_type)
         more_excluded = check_excluded(log, read.files, path) if log else False
-        backup_known = check_backup(arguments, log)
-        memberships = check_memberships(arguments, log)
         own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
         proven = log is None or complete or settings.sandbox or mac_holds(log.start, own_key)
+        backup_known = check_backup(arguments, log, proven=proven)
+        memberships = check_memberships(arguments, log, proven=proven)
         how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.HASH
         export = _read_export(arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, how=how)
         if arguments.approved is not None:

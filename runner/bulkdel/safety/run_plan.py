@@ -302,7 +302,7 @@ class Plan:
     @property
     def copies_memberships(self) -> bool:
         """Whether the memberships have to be copied before the first id is sent."""
-        copied = self.progress is not None and self.progress.memberships is not None
+        copied = self.progress is not None and self.progress.sent  # until then the log alone says that there is one
         return self.memberships is not None and not copied and self.ids > 0 and not self.complete
 
     @property

@@ -1,0 +1,23 @@
+"""Files that another person may have put where they are: opened only if regular, so that no pipe or device is read."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+
+
+def open_regular(path: Path | str) -> io.BufferedReader:
+    """Open a regular file to read: see `regular_fd`."""
+    return os.fdopen(regular_fd(path), "rb")
+
+
+def regular_fd(path: Path | str) -> int:
+    """Open a regular file to read. No link in its place is followed, and no pipe is waited for. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is not a regular file")
+    return fd
