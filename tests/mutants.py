@@ -46,7 +46,7 @@ MUTANTS = (
         "an interrupt that the interpreter swallowed while it started leaves a run that never ends",
         "runner/bulkdel/cli/main.py",
         "    if lock_held():\n",
-        "    if False:\n",
+        "    if lock_held() and argv is not None and not argv:\n",
         "e2e/test_rare_states.py::test_an_interrupt_that_the_interpreter_swallowed_ends_the_command",
     ),
     Mutant(
