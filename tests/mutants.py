@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the findings of another are believed",
+        "runner/bulkdel/verify/session.py",
+        "if log.progress.header.pinned == pinned and log.progress.proven and not again:",
+        "if log.progress.header.pinned == pinned and log.progress.start and not again:",
+        "e2e/test_verify.py::test_findings_of_another_prove_nothing",
+    ),
+    Mutant(
         "a resignation in the sandbox leaves the departments",
         "jobs/bulkdel_jobs/sandbox/user_changes.py",
         "        if not call.switches.resign_keeps_access:",

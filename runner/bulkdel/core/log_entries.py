@@ -294,11 +294,12 @@ FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a verification has found out about these rows."""
+    """What a verification has found out about these rows. mac: see `core.mac`."""
 
     at: str
     finding: Finding
     ranges: Ranges
+    mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -684,7 +685,7 @@ def _verify_header(data: Mapping[str, Any]) -> VerifyHeader:
 def _found(data: Mapping[str, Any]) -> Found:
     if data["finding"] not in FINDINGS:
         raise Unreadable(f"unknown finding {data['finding']!r}: written by a newer bulkdel?")
-    return Found(data["at"], data["finding"], _ranges(data["ranges"]))
+    return Found(data["at"], data["finding"], _ranges(data["ranges"]), data.get("mac"))
 
 
 def _batch_header(data: Mapping[str, Any]) -> BatchHeader:
