@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the addresses in the log of another are printed",
+        "runner/bulkdel/command_line.py",
+        "if start and mac_holds(start, own_key) else None",
+        "if start and (own_key is None or mac_holds(start, own_key)) else None",
+        "e2e/test_far_exports.py::test_status_names_an_address_only_where_this_user_has_typed_it",
+    ),
+    Mutant(
         "the findings of another are believed",
         "runner/bulkdel/verify/session.py",
         "if log.progress.header.pinned == pinned and log.progress.proven and not again:",

@@ -34,7 +34,7 @@ from bulkdel.format import counted, printable, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
-from bulkdel.own_key import make_key
+from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
@@ -241,13 +241,14 @@ def _print_what_next(
 ) -> None:
     """Print why rows have no finding, and the commands that go on. parameters: those of the job."""
     settings, progress, left = arguments.settings, reopened.log_index.progress, ended.left
+    key = read_key(arguments.environ)
     if not counts.claimed:
         say(f"The run calls no id {reopened.job.target_state.claimed}, so there is nothing to verify.")
     if counts.in_doubt:
         settle = "" if progress.undo else " Let the run settle what is in doubt, then verify again."
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up."
-            f"{settle}\n{how_to_go_on(progress, arguments.checkpoint)}"
+            f"{settle}\n{how_to_go_on(progress, arguments.checkpoint, key)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}", "stopped", level="warning")
