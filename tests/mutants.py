@@ -43,6 +43,14 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "what a log says of the responses has any type",
+        "runner/bulkdel/core/entry_types.py",
+        '    "verdicts?": dict,\n',
+        '    "verdict?": dict,\n',
+        "e2e/test_own_log.py::test_no_value_of_a_log_is_a_bug_of_this_program[verdicts-run]",
+        crashes=True,
+    ),
+    Mutant(
         "the addresses in the log of another are printed",
         "runner/bulkdel/command_line.py",
         "if start and mac_holds(start, own_key) else None",

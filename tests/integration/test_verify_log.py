@@ -97,7 +97,7 @@ def test_earlier_findings_are_moved_aside_and_kept(again: bool, pinned: dict[str
     [
         Found(AT, "gone", ((50, 60),)),
         found_with_mac(Found(AT, "gone", ((50, 60),)), HEADER, bytes(32)),
-        found_with_mac(Found(AT, "gone", ((50, 60),)), VerifyHeader("t", "earlier", PINNED), KEY),
+        found_with_mac(Found(AT, "gone", ((50, 60),)), VerifyHeader("t", "2026-01-01T00Z", PINNED), KEY),
         replace(found("gone", (50, 61)), ranges=((50, 60),)),
         replace(found("there", (50, 60)), finding="gone"),
     ],
