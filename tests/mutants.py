@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "skipped rows are taken before they are compared with those of the export",
+        "runner/bulkdel/core/run_state.py",
+        "        where = _words(entry.ranges)\n        if self.born",
+        "        where, _ = _words(entry.ranges), PositionSet(entry.ranges)\n        if self.born",
+        "e2e/test_own_log.py::test_a_line_with_more_rows_than_the_export_has_ends_at_once",
+    ),
+    Mutant(
         "what a log says of the responses has any type",
         "runner/bulkdel/core/entry_types.py",
         '    "verdicts?": dict,\n',

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import json
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,23 @@ def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp
         assert f"{it.log}: line " in ran.err
         assert (it.served.ledger.deleted, it.served.ledger.requests) == (SENT, before)
         assert not packed.exists()
+
+
+def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) -> None:
+    """Each skipped row takes time and memory."""
+    with case(tmp_path, [*IDS, IDS[0]]) as it:
+        assert it.run(*BEGUN).code == 0
+
+        def endless(entry: dict[str, Any]) -> dict[str, Any]:
+            return {**entry, "ranges": [[0, 10**15]]} if entry["type"] == "skipped" else entry
+
+        rewrite(it.log, endless)
+        for command in ("status", "results"):
+            ended = None
+            with suppress(subprocess.TimeoutExpired):
+                ended = bulkdel(command, it.log, timeout=30)
+            assert ended is not None, f"{command} does not end"
+            assert (ended.code, "but the export has 61 rows" in ended.err) == (3, True), ended
 
 
 def test_the_log_of_a_complete_run_without_figures(tmp_path: Path) -> None:
