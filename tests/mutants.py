@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a complete run of another says nothing of it",
+        "runner/bulkdel/commands/run.py",
+        "            if not (plan.is_own or plan.arguments.settings.sandbox):",
+        "            if not (plan.by_another is None or plan.arguments.settings.sandbox):",
+        "e2e/test_own_log.py::test_a_complete_run_of_another_says_that_nothing_shows_it",
+    ),
+    Mutant(
         "skipped rows are taken before they are compared with those of the export",
         "runner/bulkdel/core/run_state.py",
         "        where = _words(entry.ranges)\n        if self.born",

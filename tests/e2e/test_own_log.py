@@ -227,6 +227,18 @@ def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) 
             assert (ended.code, "but the export has 61 rows" in ended.err) == (3, True), ended
 
 
+def test_a_complete_run_of_another_says_that_nothing_shows_it(tmp_path: Path) -> None:
+    """Its log says that all are gone, and none is."""
+    with case(tmp_path, IDS, liars=frozenset(IDS)) as it:
+        words = "Nothing shows that this user has run it on this machine"
+        assert it.run().code == 0
+        own = it.run()
+        assert ("complete already" in own.err, words in own.err) == (True, False), own
+        rewrite(it.log, lambda entry: {**entry, "mac": "0" * 64} if entry.get("event") == "start" else entry)
+        ran = it.run()
+        assert (ran.code, ran.summary["deleted"], it.served.ledger.deleted, words in ran.err) == (0, 60, 0, True), ran
+
+
 def test_the_log_of_a_complete_run_without_figures(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         assert it.run().code == 0
