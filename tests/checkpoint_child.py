@@ -53,7 +53,7 @@ async def write(checkpoint: Checkpoint, stop: int) -> None:
 
 async def fill(checkpoint: Checkpoint) -> None:
     durable = checkpoint.progress.settled.size
-    pad = ({"id": "x" * 900},)
+    pad = ({"position": 0, "id": "x" * 900},)
     try:
         while True:
             await recorded.append(

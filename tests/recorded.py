@@ -77,7 +77,14 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
     counts |= {str(reason): some.size for reason, some in left_out.by_reason.items()}
     digest = left_out.digest()
     confirmed = {"ids": ids}
-    pinned = {"job": "delete-users", "host": "https://h", "pool": "p", "id_type": "user_id", "sha256": "0" * 64}
+    pinned: dict[str, Any] = {
+        "job": "delete-users",
+        "host": "https://h",
+        "pool": "p",
+        "id_type": "user_id",
+        "sha256": "0" * 64,
+    }
+    pinned |= {"bytes": 0, "source": {}}
     names = {"done": "deleted", "absent": "absent"}
     return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.log_entries import Annotation
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.option_origin import COMPARED, FROM_LOG
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable, shown
@@ -21,9 +22,6 @@ ENV_PREFIX = "BULKDEL_"
 ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
 """Options with which only ids are sent that a look-up has found."""
 
-BACKUPS = "--from-backup"
-"""Where the backups of a run are. A store among them is typed."""
-
 GOING_ON = frozenset({"run", "plan", "restore"})
 """The commands that go on with a run."""
 
@@ -32,6 +30,9 @@ CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 
 TO_TYPE = "ADDRESS"
 """Stands in a printed command for a host or an address that only a file names. A person types that in its place."""
+
+NOT_ASKED = frozenset({"--note", "--store"})
+"""Options whose address is not asked: a text, and the place of the log, which the user has said."""
 
 SECRET = frozenset({"notify", "on_event"})
 """Options whose value may be a secret. A printed command leaves them out, and the log has a word in their place."""
@@ -199,13 +200,17 @@ def quoted(path: Path | str) -> str:
 
 
 def how_to_resume(
-    progress: Progress, log: Path, of_job: Collection[str], moved: tuple[Sequence[str], str] | None = None
+    progress: Progress,
+    log: Path,
+    of_job: Collection[str],
+    own_key: bytes | None,
+    moved: tuple[Sequence[str], str] | None = None,
 ) -> str:
     """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt.
 
-    log: where it is. of_job: the options of its job and of the undo. moved: the command and the folder, where its files
-    are no longer those of the last session. A run of which a restore has begun is not resumed: then it is what
-    `how_to_restore` says.
+    log: where it is. of_job: the options of its job and of the undo. own_key: of this user, if there is one.
+    moved: the command and the folder, where its files are no longer those of the last session. A run of which a restore
+    has begun is not resumed: then it is what `how_to_restore` says.
     """
     if (packed := progress.handed_over) is not None:
         return f"It is not resumed from this log. {how_to_take_back(packed, log)}"
@@ -215,7 +220,7 @@ def how_to_resume(
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", "its folder"))
     try:
-        line, left_out = line_of_log(words, log, of_job)
+        line, left_out = line_of_log(words, log, of_job, typed_words(progress, own_key))
     except ValueError:
         return "To go on, run the command of this run again."
     where = f", in {shown(folder)}"
@@ -225,12 +230,21 @@ def how_to_resume(
     return f"To go on{again}{where}:\n  {line}{left_out}"
 
 
-def line_of_log(words: object, log: Path, of_job: Collection[str]) -> tuple[CommandLine, str]:
+def typed_words(progress: Progress, own_key: bytes | None) -> frozenset[str]:
+    """The words that this user has typed, as the start of the last session proves. own_key: as in `how_to_resume`."""
+    start = progress.start
+    words = start.facts.get("to_go_on") if start and mac_holds(start, own_key) else None
+    return frozenset(words or ())
+
+
+def line_of_log(
+    words: object, log: Path, of_job: Collection[str], typed_words: Collection[str] = ()
+) -> tuple[CommandLine, str]:
     """A command that a log holds, with the options of its list; and a line that names what it lacks.
 
-    Another person may have written the log: it confirms nothing, and no key goes to a host that only a file names. log:
-    where it is, as the user has said. of_job: as in `how_to_resume`. Raises ValueError for words that are no command
-    which goes on.
+    Another person may have written the log: it confirms nothing, no key goes to a host that only a file names, and no
+    address is asked. log: where it is, as the user has said. of_job: as in `how_to_resume`. typed_words: among them are
+    addresses that this user has typed. Raises ValueError for words that are no command which goes on.
     """
     if not (isinstance(words, list) and all(isinstance(word, str) and word.isprintable() for word in words)):
         raise ValueError("no words")
@@ -239,15 +253,19 @@ def line_of_log(words: object, log: Path, of_job: Collection[str]) -> tuple[Comm
         raise ValueError("no command that goes on")
     allowed = {*map(option_of, FROM_LOG), *of_job}
     stored = address_of(str(log)) is not None
-    typed = {*map(option_of, COMPARED)}
-    if any(map(address_of, line.options.get(BACKUPS, ()))):
-        allowed, typed = allowed - {BACKUPS}, typed | {BACKUPS}
-    left_out = [each for each in line.options if each not in allowed or (each == "--store" and not stored)]
-    kept = replace(line.without(*left_out), variables={})
+
+    def only_there(value: str) -> bool:
+        return address_of(value) is not None and value not in typed_words
+
+    elsewhere = {each for each in allowed - NOT_ASKED if any(map(only_there, line.options.get(each, ())))}
+    left_out = [each for each in line.options if each not in allowed - elsewhere or (each == "--store" and not stored)]
+    names = tuple(TO_TYPE if only_there(name) else name for name in line.names)
+    kept = replace(line.without(*left_out), names=names, variables={})
     if "--store" in kept.options:
         kept = kept.plus("--store", log)
-    named = [shlex.join([each, *line.options[each]]) if each in typed else each for each in left_out]
-    return kept, without_words(*line.variables, *named)
+    shown_whole = {*map(option_of, COMPARED), *elsewhere}
+    named = [shlex.join([each, *line.options[each]]) if each in shown_whole else each for each in left_out]
+    return kept, without_words(*filter(only_there, line.names), *line.variables, *named)
 
 
 def without_words(*words: str) -> str:

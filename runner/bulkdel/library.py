@@ -496,7 +496,7 @@ class Run:
             counts=counts_of(progress),
             rows=progress.rows,
             why=ending.why,
-            **{name: figures[name] for name in FIGURES},
+            **{name: figures.get(name, 0) for name in FIGURES},
             checkpoint=self._arguments.checkpoint,
             log_sha256=result.log_sha256,
             events_dropped=self._events.dropped,

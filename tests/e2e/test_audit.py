@@ -237,7 +237,7 @@ def test_counts_that_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_what_an_old_log_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Sessions without facts, a header that pins little: a question mark, and no traceback."""
-    pinned = {"job": "j", "host": "h", "pool": "p", "id_type": "t", "sha256": "0"}
+    pinned = {**recorded.header().pinned, "job": "j", "host": "h", "id_type": "t", "sha256": "0"}
     from dataclasses import replace
 
     header = replace(recorded.header(100), pinned=pinned, confirmed={})

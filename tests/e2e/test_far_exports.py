@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel.command_line import TO_TYPE
 from bulkdel.core.mac import mac_of_copy
 from bulkdel.export.download import SYNC_BYTES
 from bulkdel.own_key import read_key
@@ -90,6 +91,39 @@ def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
         assert bulkdel("forget", LOG, "--confirm", 2, cwd=tmp_path).code == 0
         assert place.files == [LOG]
         assert "not read again" in place.does("run", f"{address}{SIGNED}").err
+
+
+def test_status_names_an_address_only_where_this_user_has_typed_it(tmp_path: Path) -> None:
+    """In a log of another it is left out, and named. What the command prints asks no address."""
+    keep = rows(IDS[:20])
+    with far(tmp_path, rows(IDS)) as (place, address):
+        kept = place.objects.put("/exports/keep.jsonl", keep)
+        place.ids = len(IDS) - 20
+        ran = place.does("run", address, "--exclude", kept, "--limit", 50, "--note", "https://tickets.example/1")
+        assert (ran.code, place.served.pool.deleted) == (0, 50), ran
+        (tmp_path / f"{LOG}.input").unlink()
+        (tmp_path / f"{LOG}.input.source").unlink()
+        typed = ["--host", place.served.url, "--ca-file", DATA / "localhost.crt"]
+        typed += ["--confirm", place.ids, "--pool", POOL]
+        words = going_on(tmp_path)
+        assert words[3:].count(address) == words[3:].count(kept) == 1, words
+        other = {**KEYS, "XDG_STATE_HOME": str(tmp_path.parent / f"{tmp_path.name}-state")}
+        told = bulkdel("status", LOG, cwd=tmp_path, env=other).out
+        assert f"Add what is meant: {address}, " in told
+        assert f"--exclude {kept}" in told
+        asked, sent = len(place.objects.asked), place.served.ledger.requests
+        unnamed = going_on(tmp_path, env=other)
+        assert (unnamed[3], "--exclude" in unnamed, "https://tickets.example/1" in unnamed) == (TO_TYPE, False, True)
+        refused = bulkdel(*unnamed[1:], *typed, cwd=tmp_path)
+        assert (refused.code, "other exclude files" in refused.err) == (3, True), refused
+        assert (len(place.objects.asked), place.served.ledger.requests) == (asked, sent)
+        again = bulkdel(*words[1:], *typed, cwd=tmp_path)
+        assert (again.code, place.served.pool.deleted) == (0, len(IDS) - 20), again
+
+
+def going_on(folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
+    """The command that `status` prints, as words."""
+    return shlex.split(bulkdel("status", LOG, cwd=folder, env=env).out.split(":\n  ")[1].splitlines()[0])
 
 
 def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hmac
 import json
+import subprocess
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulkdel.checkpoint.annotation import annotating
+from bulkdel.core.log_entries import Event
+from bulkdel.core.summary import FIGURES
 from bulkdel.own_key import make_key
 from tests.examples import one_in
 from tests.harness import (
@@ -96,15 +100,9 @@ def test_a_forged_log_is_refused(tmp_path: Path) -> None:
     """Valid in every other way, with my user and my machine."""
     with begun(tmp_path / "mine") as it:
         mine = start_of(it.log)
-    deep: list[Any] = []
-    for _ in range(300):
-        deep = [deep]
     forgeries: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "with the MAC of the key of another": lambda entry: entry,
         "without a MAC": lambda entry: {name: value for name, value in entry.items() if name != "mac"},
-        "nested too deeply for a MAC": lambda entry: (
-            {**entry, "more": deep} if entry.get("event") == "start" else entry
-        ),
         "with the start of another run of mine": lambda entry: mine if entry.get("event") == "start" else entry,
     }
     for name, change in forgeries.items():
@@ -186,6 +184,96 @@ def test_a_forged_log_cuts_no_backup(name: str, tmp_path: Path) -> None:
             assert file.read_bytes() == saved
             assert (ran.code, it.served.ledger.deleted) == (3, SENT), ran
             assert "its first 1 bytes are others, or end within a record" in ran.err
+
+
+DEEP: Any = []
+for _ in range(240):
+    DEEP = [DEEP]
+
+HEADER, START, STOP = "header", "start", "stop"
+FORGET: Event = "forget"
+UNDO: Event = "undo"
+ODD: dict[str, tuple[str, dict[str, Any], Sequence[str]]] = {
+    "verdicts": (START, {"verdicts": 5}, ["run"]),
+    "the folder": (START, {"cwd": 5}, ["forget", "pack"]),
+    "a setting": (START, {"options": {"checkpoint": 5}}, ["forget", "pack"]),
+    "lists in lists": (START, {"more": DEEP}, ["status"]),
+    "the table": (HEADER, {"pinned": {"table": 5}}, ["run", "verify", "restore"]),
+    "how the export is read": (HEADER, {"pinned": {"source": []}}, ["run"]),
+    "no length": (HEADER, {"pinned": {"bytes": None}}, ["results", "verify", "forget", "pack"]),
+    "an exclude file": (HEADER, {"excluded": {"x": ["y"]}}, ["run"]),
+    "a parameter": (HEADER, {"parameters": {"x": {}}}, ["run", "verify"]),
+    "no window": (STOP, {"not_after": 5}, ["not-after"]),
+    "no time": (STOP, {"not_after": "x"}, ["not-after"]),
+    "files": (FORGET, {"files": [5]}, ["forget", "restore", "pack"]),
+    "a restore": (UNDO, {"done": "x"}, ["restore"]),
+}
+
+
+@pytest.mark.parametrize(("name", "command"), one_in(4, [(name, each) for name in ODD for each in ODD[name][2]]))
+def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp_path: Path) -> None:
+    """It names the line, and asks and changes nothing."""
+    kind, more, _ = ODD[name]
+
+    def forged(entry: dict[str, Any]) -> dict[str, Any]:
+        if kind not in {entry["type"], entry.get("event")}:
+            return entry
+        return {**entry, **more, **({"pinned": {**entry["pinned"], **more["pinned"]}} if "pinned" in more else {})}
+
+    with begun(tmp_path) as it:
+        for event in {FORGET, UNDO} & {kind}:
+            with annotating(it.log) as log:
+                log.add(event, {"state": "begun", "files": []}, "2026-01-01T00:00:00.000Z")
+        rewrite(it.log, forged)
+        before, where, packed = it.served.ledger.requests, ("--host", it.served.url), tmp_path / "packed.tar.gz"
+        words: dict[str, Sequence[object]] = {
+            "run": ("run", "delete-users", it.export, *where),
+            "not-after": ("run", "delete-users", it.export, *where, "--not-after", "06:00"),
+            "restore": ("restore", it.log, *where, "--passwords", "none", "--plan"),
+            "pack": ("pack", it.log, "--out", packed),
+        }
+        ran = bulkdel(*words.get(command, (command, it.log)))
+        assert (ran.code, " entry lacks or garbles a member: " in ran.err) == (3, True), ran
+        assert f"{it.log}: line " in ran.err
+        assert (it.served.ledger.deleted, it.served.ledger.requests) == (SENT, before)
+        assert not packed.exists()
+
+
+def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) -> None:
+    """Each skipped row takes time and memory."""
+    with case(tmp_path, [*IDS, IDS[0]]) as it:
+        assert it.run(*BEGUN).code == 0
+
+        def endless(entry: dict[str, Any]) -> dict[str, Any]:
+            return {**entry, "ranges": [[0, 10**15]]} if entry["type"] == "skipped" else entry
+
+        rewrite(it.log, endless)
+        for command in ("status", "results"):
+            ended = None
+            with suppress(subprocess.TimeoutExpired):
+                ended = bulkdel(command, it.log, timeout=30)
+            assert ended is not None, f"{command} does not end"
+            assert (ended.code, "but the export has 61 rows" in ended.err) == (3, True), ended
+
+
+def test_a_complete_run_of_another_says_that_nothing_shows_it(tmp_path: Path) -> None:
+    """Its log says that all are gone, and none is."""
+    with case(tmp_path, IDS, liars=frozenset(IDS)) as it:
+        words = "Nothing shows that this user has run it on this machine"
+        assert it.run().code == 0
+        own = it.run()
+        assert ("complete already" in own.err, words in own.err) == (True, False), own
+        rewrite(it.log, lambda entry: {**entry, "mac": "0" * 64} if entry.get("event") == "start" else entry)
+        ran = it.run()
+        assert (ran.code, ran.summary["deleted"], it.served.ledger.deleted, words in ran.err) == (0, 60, 0, True), ran
+
+
+def test_the_log_of_a_complete_run_without_figures(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        assert it.run().code == 0
+        rewrite(it.log, lambda entry: {name: each for name, each in entry.items() if name not in FIGURES})
+        again = it.run()
+        assert (again.code, again.summary["deleted"], again.summary["requests"]) == (0, len(IDS), 0), again
 
 
 def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_heading_and_a_server(tmp_path: Path) -> None:
 
 def test_a_log(tmp_path: Path) -> None:
     header = recorded.header(100)
-    pinned = {"job": "delete-users", "host": HOSTILE, "pool": HOSTILE, "id_type": "user_id", "sha256": HOSTILE}
+    pinned = {**header.pinned, "host": HOSTILE, "pool": HOSTILE, "sha256": HOSTILE}
     header = replace(header, export_path=HOSTILE, pinned=pinned, noun=HOSTILE, excluded={"0" * 64: HOSTILE})
     facts = {"cwd": HOSTILE, "note": HOSTILE, "user": HOSTILE, "machine": HOSTILE, "command": HOSTILE}
     stop = {"why": HOSTILE, "exit": 4, "backup": HOSTILE, "memberships": HOSTILE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from bulkdel.command_line import TO_TYPE
-from bulkdel.core.log_entries import Header, Outcome, Skipped
+from bulkdel.core.log_entries import Entry, Found, Header, Outcome, Session, Skipped, VerifyHeader
 from bulkdel.core.skipped_rows import EMPTY_DIGEST
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
@@ -367,6 +368,29 @@ def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
         assert (done.code, done.found()) == (0, (2_000, 0, 0)), done
         assert "starts over" in done.err
         assert Path(f"{state_of(it)}.old-1").exists()
+
+
+def test_findings_of_another_prove_nothing(tmp_path: Path) -> None:
+    """They are about this very log, host and pool. All the accounts are still there."""
+    with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:100])) as it:
+        header = json.loads(it.log.read_bytes().splitlines()[0])["entries"][0]
+        sha256 = hashlib.sha256(it.log.read_bytes()).hexdigest()
+        pinned = {"run_id": header["run_id"], "log_sha256": sha256, "host": it.served.url, "pool": POOL, "sample": None}
+        forged: list[list[Entry]] = [
+            [VerifyHeader("bulkdel 0.1.0", recorded.AT, pinned)],
+            [Session("start", recorded.AT, "", {"pid": 1})],
+            [Found(recorded.AT, "gone", ((0, 100),))],
+            [Session("stop", recorded.AT, "", {"why": "done"})],
+        ]
+        state_of(it).write_bytes(b"".join(recorded.lines_of(forged)))
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        done = verify(it)
+        assert (done.code, done.found()) == (1, (0, 100, 0)), done
+        assert it.served.ledger.by_path[LOOKUP_PATH] > looked
+        assert f"the earlier findings are kept in {state_of(it)}.old-1" in done.err
+        assert verify(it).summary["requests"] == 0, "those are this user's"
+        assert verify(it, env={**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}).found() == (0, 100, 0)
+        assert Path(f"{state_of(it)}.old-2").exists()
 
 
 def test_not_while_a_run_is_under_way(tmp_path: Path) -> None:

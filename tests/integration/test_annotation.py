@@ -146,7 +146,7 @@ def test_a_killed_run_is_not_taken_for_what_annotates_its_log(path: Path) -> Non
     ("lines", "words"),
     [
         pytest.param(
-            [frame(45, [b'{"type":"annotation","event":"nap","log_sha256":""}'], "a" * 16)],
+            [frame(45, [b'{"type":"annotation","event":"nap","at":"2026-03-01T12Z","log_sha256":""}'], "a" * 16)],
             "unknown annotation",
             id="event",
         ),
@@ -241,8 +241,8 @@ def test_a_disk_that_fails_is_a_failure_of_a_file(path: Path, monkeypatch: pytes
 
 
 def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pinned = {"job": "j", "host": "h", "pool": "p", "id_type": "t", "sha256": "0"}
-    header = replace(recorded.header(400), pinned=pinned)
+    header = recorded.header(400)
+    header = replace(header, pinned={**header.pinned, "job": "j", "host": "h", "id_type": "t", "sha256": "0"})
     path.write_bytes(b"".join(recorded.lines_of([[header], *COMMITS[1:]])))
     annotate(path, "undo", BEGUN, AT)
     print_status(path, json=False, environ={})

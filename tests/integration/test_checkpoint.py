@@ -349,7 +349,7 @@ def sized(row: int, size: int) -> Outcome:
     """An entry of exactly `size` bytes."""
 
     def entry(pad: int) -> Outcome:
-        return Outcome(AT, 1, "unknown", ((row, row + 1),), exceptions=({"id": "x" * pad},))
+        return Outcome(AT, 1, "unknown", ((row, row + 1),), exceptions=({"position": row, "id": "x" * pad},))
 
     return entry(size - len(orjson.dumps(to_json(entry(0)))))
 

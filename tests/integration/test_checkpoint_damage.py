@@ -221,7 +221,7 @@ def is_fresh_unless_header(data: bytes) -> Callable[[Path], object]:
     [
         (frame(8, [b'{"type":"vow","ranges":[]}'], NONCE), "unknown entry"),
         (
-            frame(8, [b'{"type":"outcome","at":"","attempts":1,"kind":"kept","ranges":[]}'], NONCE),
+            frame(8, [b'{"type":"outcome","at":"2026-03-01T12Z","attempts":1,"kind":"kept","ranges":[]}'], NONCE),
             "unknown outcome 'kept'",
         ),
         (encode_line(8, [deleted(0, 20)]), "rows 0-19 are settled twice"),

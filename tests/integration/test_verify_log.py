@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.writer import Checkpoint, LogWriter
-from bulkdel.core.log_entries import Entry, Found, Session, VerifyHeader, frame
+from bulkdel.core.log_entries import Entry, Finding, Found, Session, VerifyHeader, frame
+from bulkdel.core.mac import found_with_mac
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.verification import Findings
 from bulkdel.errors import FileFailed, NotAcceptable
@@ -20,18 +22,26 @@ from tests.examples import lengths
 from tests.recorded import AT, append, encode_line
 
 PINNED = {"run_id": "r", "sample": None}
+KEY = b"k" * 32
+HEADER = VerifyHeader("t", AT, PINNED)
+
+
+def found(finding: Finding, *ranges: tuple[int, int]) -> Found:
+    return found_with_mac(Found(AT, finding, ranges), HEADER, KEY)
+
+
 FOUND: list[list[Entry]] = [
-    [Found(AT, "gone", ((0, 50),))],
-    [Found(AT, "there", ((60, 61),)), Found(AT, "recreated", ((61, 62),))],
-    [Found(AT, "gone", ((50, 60),))],
+    [found("gone", (0, 50))],
+    [found("there", (60, 61)), found("recreated", (61, 62))],
+    [found("gone", (50, 60))],
 ]
-BEGINNING: list[list[Entry]] = [[VerifyHeader("t", AT, PINNED)], [Session("start", AT, "", {"pid": 1})]]
+BEGINNING: list[list[Entry]] = [[HEADER], [Session("start", AT, "", {"pid": 1})]]
 LINES = recorded.lines_of([*BEGINNING, *FOUND])
 WHOLE = b"".join(LINES)
 
 
 def opened(path: Path, *, again: bool = False, **pinned: Any) -> tuple[LogWriter[Findings], Path | None]:
-    return open_findings_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again)
+    return open_findings_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again, key=KEY)
 
 
 def known(log: LogWriter[Findings]) -> set[int]:
@@ -41,12 +51,13 @@ def known(log: LogWriter[Findings]) -> set[int]:
 async def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "s"
     log, aside = opened(path)
-    await append(log, Session("start", AT, ""), FOUND[0][0])
+    header = log.progress.header
+    await append(log, Session("start", AT, ""), found_with_mac(Found(AT, "gone", ((0, 50),)), header, KEY))
     await log.aclose()
     assert (path.stat().st_mode & 0o777, aside) == (0o600, None)
     log, aside = opened(path)
     assert (known(log), aside) == (set(range(50)), None)
-    await append(log, Session("start", AT, ""), FOUND[1][0])
+    await append(log, Session("start", AT, ""), found_with_mac(Found(AT, "there", ((60, 61),)), header, KEY))
     await log.aclose()
     log, _ = opened(path)
     assert {name: rows.ranges for name, rows in log.progress.rows.items()} == {
@@ -79,6 +90,24 @@ def test_earlier_findings_are_moved_aside_and_kept(again: bool, pinned: dict[str
     log.close()
     assert (tmp_path / "s.old-2").read_bytes() == WHOLE
     assert (tmp_path / "s.old-1").read_text() == "older"
+
+
+@pytest.mark.parametrize(
+    "of_another",
+    [
+        Found(AT, "gone", ((50, 60),)),
+        found_with_mac(Found(AT, "gone", ((50, 60),)), HEADER, bytes(32)),
+        found_with_mac(Found(AT, "gone", ((50, 60),)), VerifyHeader("t", "2026-01-01T00Z", PINNED), KEY),
+        replace(found("gone", (50, 61)), ranges=((50, 60),)),
+        replace(found("there", (50, 60)), finding="gone"),
+    ],
+)
+def test_a_finding_that_is_not_of_this_user_and_log_is_moved_aside(of_another: Entry, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_bytes(b"".join(recorded.lines_of([*BEGINNING, *FOUND[:2], [of_another]])))
+    log, aside = opened(path)
+    assert (aside, known(log)) == (tmp_path / "s.old-1", set())
+    log.close()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
 from tests.simulation.network import Connection
 
 HOST = "http://127.0.0.1:1"
+KEY = bytes(32)
 THREAD_MAX_S = 0.02
 """How long a job of a thread waits for its turn, at most."""
 
@@ -65,7 +66,9 @@ class Machine:
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
         how, at = self._how(self.findings), stamp(self.wall())
-        log, _ = open_findings_log(self.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, how=how)
+        log, _ = open_findings_log(
+            self.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, key=KEY, how=how
+        )
         stack.callback(log.close)
         target = self._job().target(TargetOptions(HOST, {}, {}))
         return VerifySession(checked, log, target, settings, self._surroundings())

@@ -32,7 +32,7 @@ HOSTILE = "note\n  To go on:\n  sh -c evil\x1b[2J\u202e\x9b"
 def log_with(folder: Path, **facts: Any) -> Path:
     """A log of one session that was stopped, with these facts in its entries."""
     header = recorded.header(100)
-    pinned = {"job": "j", "host": HOSTILE, "pool": HOSTILE, "id_type": HOSTILE, "sha256": HOSTILE}
+    pinned = {**header.pinned, "job": "j", "host": HOSTILE, "pool": HOSTILE, "id_type": HOSTILE, "sha256": HOSTILE}
     header = replace(header, export_path=HOSTILE, pinned=pinned)
     begun = Session("start", AT, "", {"cwd": HOSTILE, "note": HOSTILE, "user": HOSTILE, "command": HOSTILE, **facts})
     commits: list[list[Entry]] = [[header], [begun], [Session("stop", AT, "", {"why": HOSTILE, "exit": 4, **facts})]]
@@ -131,8 +131,8 @@ def test_the_options_of_a_job_are_its_own_and_those_of_its_undo(job: str, own: s
 
 def test_no_text_of_a_log_has_a_line_break() -> None:
     """Its reader gets the escape. What is only compared stays as it is."""
-    text, at = "a\nb", {"at": "a\nb", "log_sha256": "a\nb"}
-    exact = {"table": {"body": text}, "source": {"delimiter": text}}
+    text, at = "a\nb", {"at": AT, "log_sha256": "a\nb"}
+    exact = {"source": {"delimiter": text}, "table": {"body": text}}
     header = replace(recorded.header(100), export_path=text, excluded={text: text}, noun=text)
     header = replace(header, pinned={**header.pinned, "host": text, **exact}, confirmed={"as": [text]})
     facts: dict[str, Any] = {"why": text, "to_go_on": ["bulkdel", text], "options": {text: [{"a": text}]}}
@@ -140,9 +140,9 @@ def test_no_text_of_a_log_has_a_line_break() -> None:
         log_entries.to_json(header),
         {"type": "session", "event": "start", **at, **facts},
         {"type": "annotation", "event": "undo", **at, **facts},
-        {"type": "change", "at": text, "what": "stop", "value": True, "source": "ctl", "user": text},
-        {"type": "batch", "format": 2, "tool": text, "at": text, "file": text},
-        {"type": "run_ended", "at": text, "name": text, "exit": 0, "facts": facts},
+        {"type": "change", "at": AT, "what": "stop", "value": True, "source": "ctl", "user": text},
+        {"type": "batch", "format": 2, "tool": text, "at": AT, "file": text},
+        {"type": "run_ended", "at": AT, "name": text, "exit": 0, "facts": facts},
     ]
     for entry in entries:
         read = log_entries.from_json(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import (
+    DEPTH_MAX,
     EVENTS,
     FINDINGS,
     FORMAT,
@@ -46,67 +48,78 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import ranges_of
 from tests import recorded
-from tests.recorded import NONCE, encode_line
+from tests.recorded import AT, NONCE, encode_line
 
 # orjson refuses lone surrogates, as JSON does. The reader gives the escape of a line feed: test_forged_log.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12)
 COUNT = st.integers(0, 2**53)
 JSON = st.recursive(st.none() | st.booleans() | COUNT | TEXT, lambda of: st.lists(of) | st.dictionaries(TEXT, of))
 OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
+TIME = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)).map(datetime.isoformat)  # noqa: DTZ001
 RANGES = st.sets(st.integers(0, 400), min_size=1, max_size=40).map(lambda found: ranges_of(sorted(found)))
 FACTS = st.dictionaries(TEXT.filter(lambda name: name not in {"type", "event", "at", "log_sha256"}), JSON, max_size=3)
 COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
 NAMES = st.dictionaries(TEXT, TEXT, max_size=3)
 PINNED = st.fixed_dictionaries(
-    {**dict.fromkeys(("job", "host", "id_type", "sha256"), TEXT), "pool": TEXT | st.none()}, optional={"more": JSON}
+    {
+        **dict.fromkeys(("job", "host", "id_type", "sha256"), TEXT),
+        "pool": TEXT | st.none(),
+        "bytes": COUNT,
+        "source": st.just({"trim": True}),
+    },
+    optional={"more": JSON, "table": OBJECT},
 )
+PARAMETER = (
+    st.none() | st.booleans() | COUNT | TEXT | st.lists(TEXT) | st.fixed_dictionaries({"path": TEXT, "sha256": TEXT})
+)
+EXCEPTION = st.fixed_dictionaries({"position": COUNT, "id": TEXT}, optional={"code": JSON, "detail": OBJECT})
 RATE = st.floats(0, 100_000)
 CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
     Changed.RATE: RATE,
     Changed.CONCURRENCY: st.integers(1, 4_096),
-    Changed.UNTIL: TEXT,
+    Changed.UNTIL: TIME,
     Changed.PAUSED: st.booleans(),
     Changed.STOP: st.just(value=True),
     Changed.SCHEDULE: st.none() | RATE,
     Changed.SLOWED: RATE,
 }
 HEADERS = st.builds(
-    *(Header, TEXT, TEXT, TEXT, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
+    *(Header, TEXT, TEXT, TIME, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
     names=NAMES,
-    parameters=OBJECT,
+    parameters=st.dictionaries(TEXT, PARAMETER, max_size=3),
     keys=NAMES,
     noun=TEXT,
 )
 AHEAD = st.none() | st.integers(-(2**40), 2**40)
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
-    st.builds(Intent, TEXT, RANGES, st.none() | st.builds(Saved, COUNT, COUNT), AHEAD),
+    st.builds(Intent, TIME, RANGES, st.none() | st.builds(Saved, COUNT, COUNT), AHEAD),
     st.builds(
         Outcome,
-        TEXT,
+        TIME,
         COUNT,
         st.sampled_from(KINDS),
         RANGES,
         st.none() | TEXT,
         st.none() | TEXT,
-        st.lists(OBJECT, max_size=3).map(tuple),
+        st.lists(EXCEPTION, max_size=3).map(tuple),
         AHEAD,
     ),
     st.builds(Skipped, st.sampled_from(SKIPS), RANGES),
     st.builds(Released, RANGES),
-    st.builds(MembershipsSaved, TEXT, TEXT, COUNT, COUNT, COUNT, COUNT, COUNT),
-    st.builds(Session, st.sampled_from(["start", "stop"]), TEXT, TEXT, FACTS),
+    st.builds(MembershipsSaved, TIME, TEXT, COUNT, COUNT, COUNT, COUNT, COUNT),
+    st.builds(Session, st.sampled_from(["start", "stop"]), TIME, TEXT, FACTS),
     *(
-        st.builds(Change, TEXT, st.just(what), values, st.sampled_from(Source), st.none() | TEXT, st.none() | OBJECT)
+        st.builds(Change, TIME, st.just(what), values, st.sampled_from(Source), st.none() | TEXT, st.none() | OBJECT)
         for what, values in CHANGES.items()
     ),
-    st.builds(Throttled, TEXT, st.integers(1, 2**53)),
-    st.builds(Annotation, st.sampled_from(EVENTS), TEXT, TEXT, FACTS),
-    st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
-    st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
-    st.builds(BatchHeader, TEXT, TEXT, TEXT),
-    st.builds(BatchPlanned, TEXT, COUNT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
-    st.builds(BatchConfirmed, TEXT, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
-    st.builds(BatchRunEnded, TEXT, TEXT, COUNT, OBJECT),
+    st.builds(Throttled, TIME, st.integers(1, 2**53)),
+    st.builds(Annotation, st.sampled_from(EVENTS), TIME, TEXT, FACTS),
+    st.builds(VerifyHeader, TEXT, TIME, OBJECT),
+    st.builds(Found, TIME, st.sampled_from(FINDINGS), RANGES),
+    st.builds(BatchHeader, TEXT, TIME, TEXT),
+    st.builds(BatchPlanned, TIME, COUNT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
+    st.builds(BatchConfirmed, TIME, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
+    st.builds(BatchRunEnded, TIME, TEXT, COUNT, OBJECT),
     HEADERS,
 )
 
@@ -129,32 +142,32 @@ def test_every_entry_survives_its_line(seq: int, entries: list[Entry]) -> None:
 
 def test_a_line_reads_as_documented() -> None:
     entries: list[Entry] = [
-        Intent("T", ((0, 50), (60, 61))),
-        Intent("T", ((61, 62),), None, -3),
-        Outcome("T", 2, "refused", ((7, 8),), "q", None, ({"position": 7, "id": "x", "code": 403},)),
-        Outcome("T", 1, "absent", ((8, 9),), None, "unproven", ahead_s=0),
+        Intent(AT, ((0, 50), (60, 61))),
+        Intent(AT, ((61, 62),), None, -3),
+        Outcome(AT, 2, "refused", ((7, 8),), "q", None, ({"position": 7, "id": "x", "code": 403},)),
+        Outcome(AT, 1, "absent", ((8, 9),), None, "unproven", ahead_s=0),
         Released(((9, 10),)),
         Skipped("duplicate", ((10, 11),)),
         Skipped("excluded", ((11, 12),), Spared.ACTIVE),
-        Session("stop", "T", "ab", {"why": "done"}),
-        Annotation("undo", "T", "cd", {"state": "begun"}),
+        Session("stop", AT, "ab", {"why": "done"}),
+        Annotation("undo", AT, "cd", {"state": "begun"}),
     ]
     assert encode_line(3, entries) == sealed(
         b'{"seq":3,"entries":['
-        b'{"type":"intent","at":"T","ranges":[[0,50],[60,61]]},'
-        b'{"type":"intent","at":"T","ranges":[[61,62]],"ahead_s":-3},'
-        b'{"type":"outcome","at":"T","attempts":2,"kind":"refused","ranges":[[7,8]],"request_id":"q",'
+        b'{"type":"intent","at":"2026-03-01T12Z","ranges":[[0,50],[60,61]]},'
+        b'{"type":"intent","at":"2026-03-01T12Z","ranges":[[61,62]],"ahead_s":-3},'
+        b'{"type":"outcome","at":"2026-03-01T12Z","attempts":2,"kind":"refused","ranges":[[7,8]],"request_id":"q",'
         b'"exceptions":[{"position":7,"id":"x","code":403}]},'
-        b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
+        b'{"type":"outcome","at":"2026-03-01T12Z","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
         b'{"type":"released","ranges":[[9,10]]},'
         b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
         b'{"type":"skipped","reason":"excluded","ranges":[[11,12]],"why":"active since"},'
-        b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"},'
-        b'{"type":"annotation","event":"undo","at":"T","log_sha256":"cd","state":"begun"}],"nonce":"0123456789abcdef"'
+        b'{"type":"session","event":"stop","at":"2026-03-01T12Z","log_sha256":"ab","why":"done"},'
+        b'{"type":"annotation","event":"undo","at":"2026-03-01T12Z","log_sha256":"cd","state":"begun"}],"nonce":"0123456789abcdef"'
     )
 
 
-LINE = encode_line(12, [Intent("T", ((0, 50),)), recorded.deleted(0, 50), Skipped("invalid", ((50, 51),))])
+LINE = encode_line(12, [Intent(AT, ((0, 50),)), recorded.deleted(0, 50), Skipped("invalid", ((50, 51),))])
 
 
 @pytest.mark.parametrize("at", range(len(LINE)))
@@ -190,25 +203,27 @@ def test_a_matching_checksum_does_not_make_a_commit(body: bytes) -> None:
         decode_line(sealed(body), 1)
 
 
-GOOD: dict[str, dict[str, Any]] = {
-    "intent": to_json(Intent("T", ((0, 5),))),
+WRITTEN: dict[str, dict[str, Any]] = {
+    "intent": to_json(Intent(AT, ((0, 5),))),
     "outcome": to_json(recorded.deleted(0, 5)),
     "skipped": to_json(Skipped("invalid", ((0, 5),))),
     "spared": to_json(Skipped("excluded", ((0, 5),), Spared.STATUS)),
     "released": to_json(Released(((0, 5),))),
-    "memberships": to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3)),
-    "session": to_json(Session("start", "T", "ab")),
-    "change": to_json(Change("T", Changed.RATE, 10.0, Source.CTL)),
-    "throttled": to_json(Throttled("T", 3)),
-    "annotation": to_json(Annotation("undo", "T", "ab")),
+    "memberships": to_json(MembershipsSaved(AT, "users.memberships.jsonl", 9, 8, 1, 2, 3)),
+    "session": to_json(Session("start", AT, "ab")),
+    "change": to_json(Change(AT, Changed.RATE, 10.0, Source.CTL)),
+    "throttled": to_json(Throttled(AT, 3)),
+    "annotation": to_json(Annotation("undo", AT, "ab")),
     "header": to_json(recorded.header()),
-    "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
-    "found": to_json(Found("T", "gone", ((0, 5),))),
-    "batch": to_json(BatchHeader("t", "T", "night.toml")),
-    "planned": to_json(BatchPlanned("T", 5, "d", {"a": {"digest": "x", "ids": 5}})),
-    "confirmed": to_json(BatchConfirmed("T", 5, "d", "typed", "me", {"a": {"ids": 5}})),
-    "run_ended": to_json(BatchRunEnded("T", "a", 0, {"status": "complete"})),
+    "verify": to_json(VerifyHeader("t", AT, {"run_id": "r"})),
+    "found": to_json(Found(AT, "gone", ((0, 5),))),
+    "batch": to_json(BatchHeader("t", AT, "night.toml")),
+    "planned": to_json(BatchPlanned(AT, 5, "d", {"a": {"digest": "x", "ids": 5}})),
+    "confirmed": to_json(BatchConfirmed(AT, 5, "d", "typed", "me", {"a": {"ids": 5}})),
+    "run_ended": to_json(BatchRunEnded(AT, "a", 0, {"status": "complete"})),
 }
+GOOD: dict[str, dict[str, Any]] = {kind: orjson.loads(orjson.dumps(entry)) for kind, entry in WRITTEN.items()}
+"""As a reader has them."""
 
 
 @pytest.mark.parametrize(
@@ -283,13 +298,13 @@ def test_words_of_a_newer_version_are_not_interpreted(kind: str, member: str, va
 
 def test_facts_cannot_hide_an_entrys_own_members() -> None:
     facts = {"type": "intent", "at": "then", "pid": 1}
-    for entry in (Session("start", "T", "", facts), Annotation("undo", "T", "", facts)):
+    for entry in (Session("start", AT, "", facts), Annotation("undo", AT, "", facts)):
         with pytest.raises(ValueError, match=r"\['at', 'type'\]"):
             to_json(entry)
 
 
 def test_the_numbers_of_a_copy_of_memberships_are_numbers() -> None:
-    entry = to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3))
+    entry = to_json(MembershipsSaved(AT, "users.memberships.jsonl", 9, 8, 1, 2, 3))
     with pytest.raises(Unreadable, match="garbles"):
         from_json({**entry, "size": "9"})
 
@@ -368,10 +383,10 @@ def test_how_the_export_is_read_has_its_types(member: str, value: Any) -> None:
     ],
 )
 def test_the_facts_of_a_start_have_their_types(facts: dict[str, Any]) -> None:
-    entry = to_json(Session("start", "T", "ab", facts))
+    entry = to_json(Session("start", AT, "ab", facts))
     with pytest.raises(Unreadable, match="session entry lacks or garbles a member"):
         from_json(entry)
-    stop = Session("stop", "T", "ab", facts)
+    stop = Session("stop", AT, "ab", facts)
     assert from_json(to_json(stop)) == stop
 
 
@@ -381,9 +396,60 @@ def test_an_exception_of_a_row_is_an_object() -> None:
         from_json(entry)
 
 
+ODD: list[tuple[str, dict[str, Any]]] = [
+    ("session", {"verdicts": 5}),
+    ("session", {"cwd": None}),
+    ("session", {"event": "stop", "not_after": "x"}),
+    ("session", {"event": "stop", "not_after": "2026-01-01T00:00"}),
+    ("session", {"event": "stop", "shards": {"1": [5, None]}}),
+    ("annotation", {"event": "forget", "files": [5]}),
+    ("annotation", {"event": "forget", "files": [{"path": "x"}]}),
+    ("annotation", {"event": "undo", "done": -1}),
+    ("annotation", {"at": "0001-01-01T00:00Z"}),
+    ("header", {"excluded": {"x": ["y"]}}),
+    ("header", {"parameters": {"x": {}}}),
+    ("header", {"parameters": {"x": [5]}}),
+    ("header", {"sample": {"found": "x"}}),
+    ("outcome", {"exceptions": [{"id": "x"}]}),
+    ("outcome", {"attempts": 1 << 63}),
+    ("planned", {"runs": {"a": 5}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "more"), ODD)
+def test_a_member_of_another_type_is_named(kind: str, more: dict[str, Any]) -> None:
+    with pytest.raises(Unreadable, match=f"{kind} entry lacks or garbles a member: "):
+        from_json({**GOOD[kind], **more})
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_each_member_has_its_type(kind: str) -> None:
+    assert orjson.loads(orjson.dumps(to_json(from_json(GOOD[kind])))) == GOOD[kind]
+    for member, value in GOOD[kind].items():
+        with pytest.raises(Unreadable):
+            from_json({**GOOD[kind], member: 5 if isinstance(value, str) else "x"})
+
+
+@pytest.mark.parametrize(("kind", "member"), [("session", "more"), ("header", "pinned"), ("outcome", "exceptions")])
+@pytest.mark.parametrize("depth", [190, 240, 990])
+def test_how_deep_a_value_may_be(kind: str, member: str, depth: int) -> None:
+    deep = orjson.loads(b"[" * depth + b"]" * depth)
+    values = {
+        "more": deep,
+        "pinned": {**GOOD["header"]["pinned"], "x": deep},
+        "exceptions": [{"position": 1, "x": deep}],
+    }
+    entry = {**GOOD[kind], member: values[member]}
+    if depth < DEPTH_MAX:
+        assert from_json(entry)
+        return
+    with pytest.raises(Unreadable, match="nested too deep"):
+        from_json(entry)
+    with pytest.raises(Unreadable, match="unknown entry"):
+        from_json(deep)
+
+
 def test_a_run_that_has_not_signed_in_has_no_pool() -> None:
-    pinned = {"job": "delete-users", "host": "sandbox", "pool": None, "id_type": "user_id", "sha256": "0" * 64}
-    header = Header(
-        "run", "tool", "at", pinned, "ids.jsonl", {}, dict.fromkeys(("rows", "ids", *SKIPS), 0), None, {}, {}
-    )
+    pinned = {**recorded.header().pinned, "host": "sandbox", "pool": None}
+    header = Header("run", "tool", AT, pinned, "ids.jsonl", {}, dict.fromkeys(("rows", "ids", *SKIPS), 0), None, {}, {})
     assert from_json(to_json(header)) == header

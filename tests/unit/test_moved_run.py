@@ -50,7 +50,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def told(folder: Path) -> str:
-    return how_to_go_on(read_log(folder / LOG).progress, folder / LOG)
+    return how_to_go_on(read_log(folder / LOG).progress, folder / LOG, None)
 
 
 def with_values(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -234,7 +234,7 @@ def test_what_was_done_about_the_run(tmp_path: Path) -> None:
         [Annotation("undo", AT, "", {**undo, "state": "begun"})],
         [Annotation("undo", AT, "", {**ended, "restored": 7, "remaining": 13})],
         [Annotation("undo", AT, "", ended)],
-        [Annotation("forget", AT, "", {**by, "state": "begun", "files": [{"path": "/home/secret"}]})],
+        [Annotation("forget", AT, "", {**by, "state": "begun", "files": [{"path": "/home/secret", "bytes": 5}]})],
         [Annotation("forget", AT, "", {**by, "state": "ended", "removed": 3})],
     )
     assert [each.what for each in found.annotations] == [

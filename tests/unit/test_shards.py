@@ -76,7 +76,7 @@ def header(rows: int, skipped: SkippedRows, cuts: Sequence[ResumePoint], more: S
         tool="bulkdel",
         run_id="r",
         at="2026-01-01T00:00:00.000Z",
-        pinned={"job": "j", "host": "h", "pool": "p", "id_type": "user_id", "sha256": "0"},
+        pinned={"job": "j", "host": "h", "pool": "p", "id_type": "user_id", "sha256": "0", "bytes": 5, "source": {}},
         export_path="e",
         excluded={},
         counts=counts,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,19 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
-from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Unreadable, VerifyHeader, stamp
+from bulkdel.core.log_entries import (
+    Entry,
+    Found,
+    Intent,
+    Outcome,
+    Session,
+    Unreadable,
+    VerifyHeader,
+    from_json,
+    stamp,
+    to_json,
+)
+from bulkdel.core.mac import found_with_mac
 from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending, exit_code, status_of
@@ -142,8 +156,11 @@ def test_an_account_in_the_target_state_is_as_good_as_gone(reached: bool | None,
 # ── the findings ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+HEADER, KEY = VerifyHeader("t", AT, {"host": "a\nb"}), bytes(range(32))
+
+
 def findings(*entries: Entry, duplicates: PositionSet = recorded.NONE.rows) -> Findings:
-    found = Findings(VerifyHeader("t", AT, {}), duplicates)
+    found = Findings(HEADER, duplicates, KEY)
     for entry in entries:
         found.apply(entry)
     return found
@@ -168,6 +185,19 @@ def test_duplicates_leave_no_gaps_and_do_not_count() -> None:
     entries = (Found(AT, "gone", ((0, 1), (2, 3))), Found(AT, "gone", ((4, 5),)))
     found = findings(*entries, duplicates=PositionSet([(1, 2)]))
     assert (found.known.ranges, found.known.size, found.rows["gone"].size) == (((0, 3), (4, 5)), 3, 3)
+
+
+def test_they_are_proven_while_each_has_its_mac() -> None:
+    first, second = Found(AT, "gone", ((0, 5),)), Found(AT, "there", ((5, 6),))
+    mine = found_with_mac(first, HEADER, KEY)
+    assert findings(Session("start", AT, "")).proven
+    assert findings(from_json(orjson.loads(orjson.dumps(to_json(mine))))).proven
+    assert not findings(second, mine).proven
+    without = Findings(HEADER, recorded.NONE.rows)
+    assert (without.with_mac(second), findings().with_mac(first)) == (second, mine)
+    assert not findings(replace(mine, mac=None)).proven
+    without.apply(mine)
+    assert not without.proven
 
 
 @pytest.mark.parametrize(

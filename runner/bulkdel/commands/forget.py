@@ -57,7 +57,7 @@ def begun(annotations: Sequence[Annotation]) -> Mapping[str, int]:
     latest = next((entry for entry in reversed(annotations) if entry.event == "forget"), None)
     if latest is None or latest.facts.get("state") != "begun":
         return {}
-    return {file["path"]: file["bytes"] for file in latest.facts["files"]}
+    return {file["path"]: file["bytes"] for file in latest.facts.get("files", ())}
 
 
 def _removable(run: RunFiles) -> list[PersonalFile]:
@@ -161,7 +161,7 @@ def _listed(run: RunFiles, files: Sequence[PersonalFile]) -> list[dict[str, Any]
     """The files as the log keeps them; with those that an interrupted command has removed already."""
     now = {_name(file.path): file for file in files}
     latest = [entry for entry in run.progress.annotations if entry.event == "forget"][-1:]
-    before = latest[0].facts["files"] if begun(latest) else []
+    before = latest[0].facts.get("files", []) if begun(latest) else []
     return [
         *(file for file in before if file["path"] not in now),
         *({"path": name, "what": file.what, "bytes": file.size, "sha256": file.sha256} for name, file in now.items()),

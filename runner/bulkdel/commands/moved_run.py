@@ -15,7 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, ENV_PREFIX, CommandLine, how_to_resume, line_of_log, without_words
+from bulkdel.command_line import (
+    CONFIRMING,
+    ENV_PREFIX,
+    TO_TYPE,
+    CommandLine,
+    how_to_resume,
+    line_of_log,
+    typed_words,
+    without_words,
+)
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.log_entries import Header
@@ -108,29 +117,30 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
         raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
 
 
-def how_to_go_on(progress: Progress, log: Path) -> str:
+def how_to_go_on(progress: Progress, log: Path, own_key: bytes | None) -> str:
     """The command that resumes the run, in the folder of its log; see `how_to_resume`. log: where it is."""
     start, undo, of_job = progress.start, progress.undo, options_of_run(progress.header.pinned["job"])
     if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
-        return how_to_resume(progress, log, of_job)
+        return how_to_resume(progress, log, of_job, own_key)
     if (unpacked := _unpacked(log, progress.header)) is not None and (going_on := unpacked.going_on) is not None:
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
         return f"To go on, in {printable(log.absolute().parent)}:\n  {line.without('--host')}{left_out}"
     if undo is not None:
-        return how_to_resume(progress, log, of_job)
+        return how_to_resume(progress, log, of_job, own_key)
     facts = progress.stop.facts if progress.stop is not None else {}
     try:
-        line, left_out = line_of_log(facts.get("to_go_on") or start.facts.get("to_go_on"), log, of_job)
+        words, typed = facts.get("to_go_on") or start.facts.get("to_go_on"), typed_words(progress, own_key)
+        line, left_out = line_of_log(words, log, of_job, typed)
     except ValueError:
-        return how_to_resume(progress, log, of_job)
+        return how_to_resume(progress, log, of_job, own_key)
     if not line.names:  # an approved plan has them
         line = replace(line, names=(progress.header.pinned["job"], progress.header.export_path))
     if line.command != "run" or _is_file(_log_of(line, start.facts), log):
-        return how_to_resume(progress, log, of_job)
+        return how_to_resume(progress, log, of_job, own_key)
     folder = log.absolute().parent
     line, missing = _in_folder(line, log, folder)
-    text = how_to_resume(progress, log, of_job, (line.words, printable(folder))) + left_out
+    text = how_to_resume(progress, log, of_job, own_key, (line.words, printable(folder))) + left_out
     if missing:
         text += f"\nNot in that folder, and needed there: {', '.join(map(shown, missing))}"
     return text
@@ -215,7 +225,7 @@ def _in_folder(line: CommandLine, log: Path, folder: Path) -> tuple[CommandLine,
     missing: list[str] = []
 
     def here(value: str) -> str:
-        if address_of(value) is not None:
+        if value == TO_TYPE or address_of(value) is not None:
             return value
         name = Path(value).name
         if not (folder / name).exists():

@@ -151,6 +151,8 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
     begun = progress.undo if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
     if begun is not None:
+        if not {"done", "without_record", "rows"} <= begun.facts.keys():
+            raise NotAcceptable(f"{log}: what it notes of the restore has no number of rows. Nothing was sent.")
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     if begun is None or not to.exists():
         derived = _derive(arguments, progress, job, undo, signals)

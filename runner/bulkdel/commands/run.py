@@ -111,6 +111,11 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
         if plan.complete and plan.progress is not None and plan.progress.stop is not None:
             how = run_otherwise(plan)
             text = "" if how is None else f" It was run {how}; what the log has of it is as in the plan given now."
+            if not (plan.is_own or plan.arguments.settings.sandbox):
+                text += (
+                    " Nothing shows that this user has run it on this machine: the counts are what its log says. "
+                    "`verify` looks the ids up."
+                )
             say(f"This run is complete already; nothing was sent.{text}", "complete_already")
         else:
             if not plan.complete:

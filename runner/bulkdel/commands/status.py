@@ -24,6 +24,7 @@ from bulkdel.format import counted, printable
 from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import now_lines
 from bulkdel.output import result, result_line
+from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option
 from bulkdel.safety.plan_file import user_words
 
@@ -97,7 +98,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if log.damaged_tail:
         result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
-        _print_how_to_go_on(progress, path)
+        _print_how_to_go_on(progress, path, environ)
     return 0
 
 
@@ -126,8 +127,8 @@ def _print_run(progress: Progress) -> None:
         result_line(f"  note       {printable(progress.note)}")
 
 
-def _print_how_to_go_on(progress: Progress, path: Path) -> None:
-    result(how_to_go_on(progress, path))
+def _print_how_to_go_on(progress: Progress, path: Path, environ: Mapping[str, str]) -> None:
+    result(how_to_go_on(progress, path, read_key(environ)))
     if progress.undo is None and progress.handed_over is None and progress.start is not None:
         pack = CommandLine("pack", (str(path),)).plus("--out", f"{path.name.partition('.')[0]}.tar.zst")
         result(f"To hand it over to another user or machine:\n  {pack}")

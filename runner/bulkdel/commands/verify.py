@@ -34,6 +34,7 @@ from bulkdel.format import counted, printable, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
+from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
@@ -159,7 +160,11 @@ def _name_the_run(progress: Progress) -> None:
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
-    """Open the findings. A verification resumes only with the same log (byte for byte), host, pool and sample."""
+    """Open the findings.
+
+    A verification resumes only by the user of its findings, and with the same log (byte for byte), host, pool and
+    sample.
+    """
     settings, header = arguments.settings, reopened.log_index.progress.header
     pinned = {
         "run_id": header.run_id,
@@ -168,10 +173,12 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
         "pool": header.pinned["pool"],
         "sample": settings.sample,
     }
+    key = make_key(arguments.environ)
     path, skipped = settings.state or findings_path(arguments.checkpoint), reopened.log_index.progress.skipped.rows
-    log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again)
+    log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key)
     if aside is not None:
-        why = "as --again says" if settings.again else "the log has grown since, or host or sample have changed"
+        changed = "the log has grown since, host or sample have changed, or another user has written findings"
+        why = "as --again says" if settings.again else changed
         say(f"This verification starts over ({why}); the earlier findings are kept in {aside}.")
     return log
 
@@ -234,13 +241,14 @@ def _print_what_next(
 ) -> None:
     """Print why rows have no finding, and the commands that go on. parameters: those of the job."""
     settings, progress, left = arguments.settings, reopened.log_index.progress, ended.left
+    key = read_key(arguments.environ)
     if not counts.claimed:
         say(f"The run calls no id {reopened.job.target_state.claimed}, so there is nothing to verify.")
     if counts.in_doubt:
         settle = "" if progress.undo else " Let the run settle what is in doubt, then verify again."
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up."
-            f"{settle}\n{how_to_go_on(progress, arguments.checkpoint)}"
+            f"{settle}\n{how_to_go_on(progress, arguments.checkpoint, key)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}", "stopped", level="warning")

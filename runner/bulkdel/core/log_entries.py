@@ -7,6 +7,7 @@ specification. Ranges are half-open `[start, stop)` pairs of positions. Times ar
 from __future__ import annotations
 
 import enum
+import reprlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from bulkdel.core.entry_types import check_types
 from bulkdel.core.guards import NO_GUARDS, Guards, Spared
 from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
@@ -294,11 +296,12 @@ FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a verification has found out about these rows."""
+    """What a verification has found out about these rows. mac: see `core.mac`."""
 
     at: str
     finding: Finding
     ranges: Ranges
+    mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,19 +464,29 @@ def to_json(entry: Entry) -> dict[str, Any]:
 _OF_ROWS = frozenset({"skipped", "intent", "outcome", "released", "found"})
 """Entries about rows. They are many, and only their reports show a text of them."""
 
+_WITH_FORMAT = frozenset({"header", "verify", "batch"})
+"""Entries that begin a log. A newer format may have other types."""
+
 _EXACT = frozenset({"table", "source"})
 """Pinned members that a config file or an option describes: they are compared, and shown with escapes."""
 
 
-def _on_one_line(value: Any) -> Any:
-    """The value with the escape of a line feed in place of each, in all its texts."""
+DEPTH_MAX = 200
+"""How deep a value may be nested. What writes JSON gives up at 254."""
+
+
+def _on_one_line(value: Any, depth: int = 0) -> Any:
+    """The value with the escape of a line feed in place of each, in all its texts. Raises ValueError: see DEPTH_MAX."""
+    if depth > DEPTH_MAX:
+        raise ValueError("a value is nested too deep")
     match value:
         case str():
             return value.replace("\n", "\\n")
         case list():
-            return [*map(_on_one_line, value)]
+            return [_on_one_line(each, depth + 1) for each in value]
         case dict():
-            return {_on_one_line(name): each if name in _EXACT else _on_one_line(each) for name, each in value.items()}
+            lines = {name: _on_one_line(each, depth + 1) for name, each in value.items()}
+            return {_on_one_line(name): value[name] if name in _EXACT else each for name, each in lines.items()}
         case _:
             return value
 
@@ -488,95 +501,28 @@ def _check_format(data: Mapping[str, Any]) -> None:
         raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
 
 
-_NONE = type(None)
-
-_SOURCE: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("format", "compression", "encoding", "on_invalid"), (str,)),
-    **dict.fromkeys(("delimiter", "id_field", "id_pattern"), (str, _NONE)),
-    **dict.fromkeys(("header", "sep_line", "trim"), (bool,)),
-    "id_column": (int, _NONE),
-}
-"""The types of what a header pins about how the export is read."""
-
-_OF_START: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("note", "backup", "backup_was", "memberships"), (str, _NONE)),
-    **dict.fromkeys(("asked", "excluded", "options"), (dict,)),
-    "confirmed": (dict, _NONE),
-}
-"""The types of the facts of a start that the state of a run takes."""
-
-
-def _typed(value: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> Mapping[str, Any]:
-    """The same object. Each of these members that it has is of one of its types."""
-    for name, wanted in types.items():
-        if name in value and type(value[name]) not in wanted:
-            raise TypeError(f"{name}: {value[name]!r}")
-    return value
-
-
 def _header(data: Mapping[str, Any]) -> Header:
-    _check_format(data)
     return Header(
         tool=data["tool"],
         run_id=data["run_id"],
         at=data["at"],
-        pinned=_pinned(data["pinned"]),
-        export_path=_text(data["export_path"]),
-        excluded=dict(data["excluded"]),
-        counts=_counts(data["counts"]),
-        sample=_typed(data, {"sample": (dict, _NONE)})["sample"],
-        confirmed=_confirmation(data["confirmed"]),
-        names=_texts(data["names"]),
-        parameters=dict(data["parameters"]),
+        pinned=data["pinned"],
+        export_path=data["export_path"],
+        excluded=data["excluded"],
+        counts={name: data["counts"][name] for name in ("rows", "ids", *SKIPS)},
+        sample=data["sample"],
+        confirmed=data["confirmed"],
+        names=data["names"],
+        parameters=data["parameters"],
         resume_points=resume_points_of(data.get("marks", ())),
         skipped_sha256=data["skipped_sha256"],
-        keys=_texts(data.get("keys", {})),
-        noun=_text(data.get("noun", USER)),
+        keys=data.get("keys", {}),
+        noun=data.get("noun", USER),
         guards=Guards.from_json(data.get("guards", {})),
-        export_object=dict(data.get("export_object", {})),
+        export_object=data.get("export_object", {}),
         shards=resume_points_of(data.get("shards", ())),
         shard=_shard(data.get("shard")),
     )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"not a text: {value!r}")
-    return value
-
-
-def _texts(value: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _text(each) for name, each in value.items()}
-
-
-def _pinned(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What no session may change. A run that has not signed in has no pool."""
-    for name in ("job", "host", "id_type", "sha256"):
-        _text(value[name])
-    if value["pool"] is not None:
-        _text(value["pool"])
-    _typed(value.get("source", {}), _SOURCE)
-    return value
-
-
-def _counts(value: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a preflight."""
-    names = ("rows", "ids", *SKIPS)
-    _typed(value, dict.fromkeys(names, (int,)))
-    return {name: value[name] for name in names}
-
-
-def _confirmation(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    if type(value.get("ids", 0)) is not int:
-        raise TypeError(f"not a number of ids: {value!r}")
-    return value
-
-
-def _exceptions(value: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """What is said of single rows."""
-    if not all(isinstance(each, dict) for each in value):
-        raise TypeError("an exception that is no object")
-    return tuple(value)
 
 
 def _shard(value: Any) -> Shard | None:
@@ -591,17 +537,7 @@ def _shard(value: Any) -> Shard | None:
 def _saved(value: Any) -> Saved | None:
     if value is None:
         return None
-    saved = Saved(*value)
-    if set(map(type, saved)) != {int}:
-        raise ValueError(f"not a length and a checksum: {value!r}")
-    return saved
-
-
-def _ahead_s(data: Mapping[str, Any]) -> int | None:
-    ahead_s = data.get("ahead_s")
-    if ahead_s is not None and type(ahead_s) is not int:
-        raise ValueError(f"not a number of seconds: {ahead_s!r}")
-    return ahead_s
+    return Saved(*value)
 
 
 def _outcome(data: Mapping[str, Any]) -> Outcome:
@@ -614,8 +550,8 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
         _ranges(data["ranges"]),
         data.get("request_id"),
         data.get("reason"),
-        _exceptions(data.get("exceptions", ())),
-        _ahead_s(data),
+        tuple(data.get("exceptions", ())),
+        data.get("ahead_s"),
     )
 
 
@@ -629,39 +565,31 @@ def _skipped(data: Mapping[str, Any]) -> Skipped:
 
 
 def _memberships(data: Mapping[str, Any]) -> MembershipsSaved:
-    counts = tuple(data[name] for name in ("size", "crc", "groups", "roles", "members"))
-    if set(map(type, counts)) != {int}:
-        raise ValueError(f"not all of them are numbers: {counts!r}")
-    return MembershipsSaved(str(data["at"]), str(data["path"]), *counts)
+    counts = (data[name] for name in ("size", "crc", "groups", "roles", "members"))
+    return MembershipsSaved(data["at"], data["path"], *counts)
 
 
 def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
-    facts = _facts(data)
-    if data["event"] == "start" and "asked" in _typed(facts, _OF_START):
-        _counts(facts["asked"])
-    return Session(data["event"], data["at"], data["log_sha256"], facts)
+    return Session(data["event"], data["at"], data["log_sha256"], _facts(data))
 
 
 def _change(data: Mapping[str, Any]) -> Change:
     if data["what"] not in set(Changed) or data["source"] not in set(Source):
         raise Unreadable(f"unknown change {data['what']!r} by {data['source']!r}: written by a newer bulkdel?")
-    what, value = Changed(data["what"]), data.get("value")
-    types: dict[Changed, tuple[type, ...]] = {
-        Changed.CONCURRENCY: (int,),
-        Changed.UNTIL: (str,),
-        Changed.PAUSED: (bool,),
-        Changed.STOP: (bool,),
-        Changed.SCHEDULE: (int, float, type(None)),
-    }
-    if type(value) not in types.get(what, (int, float)):
-        raise ValueError(f"no value for {what}: {value!r}")
-    return Change(data["at"], what, value, Source(data["source"]), data.get("user"), data.get("confirmed"))
+    return Change(
+        data["at"],
+        Changed(data["what"]),
+        data.get("value"),
+        Source(data["source"]),
+        data.get("user"),
+        data.get("confirmed"),
+    )
 
 
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 1:
+def _count(value: int) -> int:
+    if not value:
         raise ValueError(f"not a number of responses: {value!r}")
     return value
 
@@ -677,37 +605,33 @@ def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verify_header(data: Mapping[str, Any]) -> VerifyHeader:
-    _check_format(data)
-    return VerifyHeader(data["tool"], data["at"], dict(data["pinned"]))
+    return VerifyHeader(data["tool"], data["at"], data["pinned"])
 
 
 def _found(data: Mapping[str, Any]) -> Found:
     if data["finding"] not in FINDINGS:
         raise Unreadable(f"unknown finding {data['finding']!r}: written by a newer bulkdel?")
-    return Found(data["at"], data["finding"], _ranges(data["ranges"]))
+    return Found(data["at"], data["finding"], _ranges(data["ranges"]), data.get("mac"))
 
 
 def _batch_header(data: Mapping[str, Any]) -> BatchHeader:
-    _check_format(data)
     return BatchHeader(data["tool"], data["at"], data["file"])
 
 
 def _planned(data: Mapping[str, Any]) -> BatchPlanned:
-    runs = {str(name): dict(run) for name, run in data["runs"].items()}
-    return BatchPlanned(data["at"], int(data["ids"]), data["digest"], runs)
+    return BatchPlanned(data["at"], data["ids"], data["digest"], data["runs"])
 
 
 def _confirmed(data: Mapping[str, Any]) -> BatchConfirmed:
-    runs = {str(name): dict(run) for name, run in data["runs"].items()}
     how, user, mac = data["how"], data["user"], data.get("mac")
-    return BatchConfirmed(data["at"], int(data["ids"]), data["digest"], how, user, runs, mac)
+    return BatchConfirmed(data["at"], data["ids"], data["digest"], how, user, data["runs"], mac)
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
     "memberships": _memberships,
-    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup")), _ahead_s(data)),
+    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup")), data.get("ahead_s")),
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,
@@ -719,7 +643,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "batch": _batch_header,
     "confirmed": _confirmed,
     "planned": _planned,
-    "run_ended": lambda data: BatchRunEnded(data["at"], data["name"], int(data["exit"]), dict(data["facts"])),
+    "run_ended": lambda data: BatchRunEnded(data["at"], data["name"], data["exit"], data["facts"]),
 }
 
 
@@ -734,9 +658,15 @@ def from_json(data: Any) -> Entry:
         kind = data["type"]
         reader = _READERS[kind]
     except (KeyError, TypeError) as error:
-        raise Unreadable(f"unknown entry {str(data)[:80]!r}: written by a newer bulkdel?") from error
+        raise Unreadable(f"unknown entry {reprlib.repr(data)}: written by a newer bulkdel?") from error
     try:
-        return reader(data if kind in _OF_ROWS else {name: _on_one_line(value) for name, value in data.items()})
+        if kind in _WITH_FORMAT:
+            _check_format(data)
+        check_types(data)
+        if kind in _OF_ROWS:
+            _on_one_line(data.get("exceptions"))  # only to see how deep they are
+            return reader(data)
+        return reader({name: _on_one_line(value) for name, value in data.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
 

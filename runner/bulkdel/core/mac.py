@@ -1,4 +1,7 @@
-"""The MAC of an entry that confirms, and of a copy: only who has the key can have written it. Knows no file."""
+"""The MAC of an entry that confirms, of a finding and of a copy: only a user with the key can have written it.
+
+Knows no file.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from bulkdel.core.log_entries import BatchConfirmed, Session, from_json, to_json
+from bulkdel.core.log_entries import BatchConfirmed, Entry, Found, Session, VerifyHeader, from_json, to_json
 
 MAC = "mac"
 """The member of the entry that holds it: 64 lower-case hexadecimal digits."""
@@ -32,11 +35,17 @@ def mac_holds(entry: Session | BatchConfirmed | None, key: bytes | None) -> bool
     """Whether the entry has the MAC that it has with this key. False without a key, an entry or a MAC."""
     if key is None or entry is None:
         return False
-    try:
-        right = _mac_of(entry, key)
-    except TypeError:  # it is nested more deeply than orjson writes, so it was not written here
-        return False
-    return _is(entry.facts.get(MAC) if isinstance(entry, Session) else entry.mac, right)
+    return _is(entry.facts.get(MAC) if isinstance(entry, Session) else entry.mac, _mac_of(entry, key))
+
+
+def found_with_mac(found: Found, header: VerifyHeader, key: bytes | None) -> Found:
+    """The finding with its MAC; as it is without a key. header: of its log. It names what was looked up, and where."""
+    return found if key is None else replace(found, mac=_mac_of_found(found, header, key))
+
+
+def found_mac_holds(found: Found, header: VerifyHeader, key: bytes | None) -> bool:
+    """Whether the finding has the MAC that it has with this key in a log with this header. False without a key."""
+    return key is not None and _is(found.mac, _mac_of_found(found, header, key))
 
 
 def mac_of_copy(facts: Mapping[str, Any], key: bytes) -> str:
@@ -50,10 +59,18 @@ def copy_mac_holds(facts: Mapping[str, Any], mac: object, key: bytes | None) -> 
 
 
 def _mac_of(entry: Session | BatchConfirmed, key: bytes) -> str:
-    """Of the entry as a reader has it, and without the MAC."""
+    return _hmac(_as_read(entry), key)
+
+
+def _mac_of_found(found: Found, header: VerifyHeader, key: bytes) -> str:
+    return _hmac({"found": _as_read(found), "verify": _as_read(header)}, key)
+
+
+def _as_read(entry: Entry) -> dict[str, Any]:
+    """The entry as a reader has it, and without the MAC."""
     data = to_json(from_json(orjson.loads(orjson.dumps(to_json(entry)))))
     data.pop(MAC, None)
-    return _hmac(data, key)
+    return data
 
 
 def _is(mac: object, right: str) -> bool:

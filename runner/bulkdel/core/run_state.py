@@ -315,11 +315,12 @@ class Progress:
 
     def _skip(self, entry: Skipped) -> None:
         """Take the next part of the list of skipped rows, or in a session rows that are excluded since."""
-        rows, where = PositionSet(entry.ranges), _words(entry.ranges)
+        where = _words(entry.ranges)
         if self.born and (entry.reason != "excluded" or not self.sessions):
             raise Unreadable("more skipped rows than the header counts")
         if not self._holds(entry.ranges):
             raise Unreadable(f"{where} are {entry.reason}, but {self._has}")
+        rows = PositionSet(entry.ranges)  # only now: each row takes time and memory
         if any(self.settled.overlap(start, stop) for start, stop in entry.ranges):
             raise Unreadable(f"{where} are settled twice")
         for start, stop in entry.ranges if self.in_doubt.size else ():

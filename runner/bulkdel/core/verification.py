@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bulkdel.core.account_match import Instant, Presence, Sampled, presence
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import FINDINGS, Entry, Finding, Found, Session, Unreadable, VerifyHeader
+from bulkdel.core.mac import found_mac_holds, found_with_mac
 from bulkdel.core.ranges import size_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, RowSet
@@ -93,11 +94,11 @@ class Findings:
     """The state that the log of a verification describes. Memory grows with its gaps.
 
     rows: by finding. known: all of them together. start, stop: the latest session entries. under_way: the latest
-    session; None when it has stopped.
+    session; None when it has stopped. proven: whether each finding has its MAC by the key.
     """
 
-    def __init__(self, header: VerifyHeader, skipped: PositionSet) -> None:
-        """skipped: rows of the export. They are never looked up, and leave no gaps."""
+    def __init__(self, header: VerifyHeader, skipped: PositionSet, key: bytes | None = None) -> None:
+        """skipped: rows of the export. They are never looked up, and leave no gaps. key: of this user."""
         self.header = header
         self.born = True
         self.rows = {finding: RowSet(skipped) for finding in FINDINGS}
@@ -105,12 +106,18 @@ class Findings:
         self.start: Session | None = None
         self.stop: Session | None = None
         self.under_way: Session | None = None
-        self._skipped = skipped
+        self.proven = True
+        self._skipped, self._key = skipped, key
+
+    def with_mac(self, found: Found) -> Found:
+        """The finding as it is written to this log; without a key it has no MAC."""
+        return found_with_mac(found, self.header, self._key)
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
         match entry:
             case Found(_, finding, ranges):
+                self.proven = self.proven and found_mac_holds(entry, self.header, self._key)
                 spans = self._skipped.joined(ranges)
                 if sum(self.known.add(*span) for span in spans) != size_of(ranges):
                     raise Unreadable(f"rows {ranges[0][0]}-{ranges[-1][1] - 1} are found twice")

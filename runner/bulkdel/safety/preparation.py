@@ -364,7 +364,7 @@ def _anew(plan: Plan, log: Progress) -> str:
     anew = f"may be begun anew, with a log of its own:\n  {line}"
     if not doubts:
         return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
-    resume = how_to_resume(log, path, options_of_run(log.header.pinned["job"]))
+    resume = how_to_resume(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
     return (
         f"{counted(doubts, 'row', 'is', 'are')} in doubt there: sent, and no response came. A resume of "
         "that run, with its options and its config, looks them up first. A new run knows nothing of them, and may call "

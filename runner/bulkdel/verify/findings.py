@@ -43,12 +43,12 @@ def next_findings_path(path: Path) -> Path:
     return (path.parent if path.name.isdecimal() else path) / str(number)
 
 
-def findings_log(skipped: Callable[[VerifyHeader], PositionSet]) -> LogKind[Findings]:
-    """The kind of the log. skipped: the skipped rows of the run that this header belongs to."""
+def findings_log(skipped: Callable[[VerifyHeader], PositionSet], key: bytes | None = None) -> LogKind[Findings]:
+    """The kind of the log. skipped: the skipped rows of the run that this header belongs to. key: of this user."""
     return LogKind(
         "verification",
         "verify",
-        lambda header, _: Findings(header, skipped(header)),
+        lambda header, _: Findings(header, skipped(header), key),
         "--state",
         "Move it away to verify everything once more.",
     )

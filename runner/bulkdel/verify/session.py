@@ -60,9 +60,19 @@ DRAIN_S = 0.0
 
 
 def open_findings_log(
-    path: Path, pinned: Mapping[str, Any], skipped: PositionSet, *, at: str, again: bool, how: How = PLAIN
+    path: Path,
+    pinned: Mapping[str, Any],
+    skipped: PositionSet,
+    *,
+    at: str,
+    again: bool,
+    key: bytes | None,
+    how: How = PLAIN,
 ) -> tuple[LogWriter[Findings], Path | None]:
-    """Open the log of a verification: the one at `path`, or a new one when there is none or it pins other values.
+    """Open the log of a verification: the one at `path`, or a new one.
+
+    A new one when there is none, when it pins other values, or when one of its findings has no MAC by `key`: another
+    person may have written it.
 
     skipped: the skipped rows of the log that is verified. again: begin a new one in any case. how: as for the log of a
         run.
@@ -72,17 +82,18 @@ def open_findings_log(
     Raises NotAcceptable for another file, or one that is damaged or in use; FileFailed when it cannot be written.
     """
     # With other pinned values the findings belong to another log, whose skipped rows are others.
-    kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet())
+    kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet(), key)
     aside = None
     if in_store(path) and not path.name.isdecimal():
         path = next_findings_path(path)
     elif not is_fresh(path, kind):
         log = LogWriter[Findings].resume(path, how, kind)
-        if log.progress.header.pinned == pinned and not again:
+        if log.progress.header.pinned == pinned and log.progress.proven and not again:
             return log, None
         if in_store(path):
             log.close()
-            return open_findings_log(next_findings_path(path), pinned, skipped, at=at, again=again, how=how)[0], path
+            path, earlier = next_findings_path(path), path
+            return open_findings_log(path, pinned, skipped, at=at, again=again, key=key, how=how)[0], earlier
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
         try:
             path.rename(aside)
@@ -280,9 +291,8 @@ class VerifySession:
                 self._left.undated += 1
             else:
                 found[finding].append(row.position)
-        self._log.enqueue(
-            *(Found(now.at, name, ranges_of(positions)) for name, positions in found.items() if positions)
-        )
+        for name, positions in found.items():
+            self._record(now.at, name, positions)
         if missing:
             self._missing.append(missing)
             self._missing_rows += len(missing)
@@ -296,9 +306,14 @@ class VerifySession:
             return
         await self._control(live, worker)
         positions = sorted(chain.from_iterable(looked_up))
-        self._log.enqueue(Found(stamp(self._surroundings.wall()), self._missing_means, ranges_of(positions)))
+        self._record(stamp(self._surroundings.wall()), self._missing_means, positions)
         await self._log.flush()
         self._missing_rows -= len(positions)
+
+    def _record(self, at: str, finding: Finding, positions: list[int]) -> None:
+        """Enqueue the finding of these rows, with its MAC."""
+        if positions:
+            self._log.enqueue(self._log.progress.with_mac(Found(at, finding, ranges_of(positions))))
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
         """Look up a user that another call lists. Raises Halted when it is not found."""

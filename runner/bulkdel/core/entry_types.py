@@ -1,0 +1,270 @@
+"""The types of the members of each entry of a log: one table, which every entry that is read is compared with.
+
+Another person may have written the log. What the table lets through, the program may take as it is. It says nothing of
+members that it does not name: a reader accepts facts that it does not know.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bulkdel.core.outcome import SKIPS
+
+WHOLE_MAX = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """An object with any names, whose values have this type."""
+
+    type: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Such:
+    """A text or a number that passes a test."""
+
+    word: str
+    passes: Callable[[Any], bool]
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return found.tzinfo is not None and 1 < found.year < 9999  # noqa: PLR2004 - in any time zone it stays a year
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < WHOLE_MAX
+
+
+TIME = Such("time", _is_time)
+WHOLE = Such("whole number", _is_whole)
+NONE = type(None)
+TEXT = (str, NONE)
+NUMBER = (int, float)
+
+# A type is a class, a tuple of types of which one fits, a list with the type of its members, `Each`, `Such`, or an
+# object by its members. A member whose name ends in a question mark may be missing.
+
+_COUNTS = dict.fromkeys(("rows", "ids", *SKIPS), WHOLE)
+
+_SOURCE = {
+    **dict.fromkeys(("format?", "compression?", "encoding?", "on_invalid?"), str),
+    **dict.fromkeys(("delimiter?", "id_field?", "id_pattern?"), TEXT),
+    **dict.fromkeys(("header?", "sep_line?", "trim?"), bool),
+    "id_column?": (WHOLE, NONE),
+}
+
+_PINNED = {
+    **dict.fromkeys(("job", "host", "id_type", "sha256"), str),
+    "pool": TEXT,  # a run that has not signed in has none
+    "bytes": WHOLE,
+    "source": _SOURCE,
+    "table?": dict,
+}
+
+_CONFIRMED = {
+    "ids?": WHOLE,
+    "how?": str,
+    **dict.fromkeys(("pool?", "host?"), TEXT),
+    "ahead_s?": (int, NONE),
+    "plan?": {"sha256?": str, "planned_at?": str, "planned_by?": dict, "require_other_user?": bool},
+}
+
+_HEADER = {
+    "format": int,
+    **dict.fromkeys(("tool", "run_id", "export_path", "skipped_sha256", "noun?"), str),
+    "at": TIME,
+    "pinned": _PINNED,
+    "export_object?": {"bytes?": (WHOLE, NONE), **dict.fromkeys(("address?", "etag?", "version?", "modified?"), TEXT)},
+    "excluded": Each(str),
+    "counts": _COUNTS,
+    "sample": (
+        {
+            **dict.fromkeys(("asked?", "found?"), WHOLE),
+            "newest?": (TIME, NONE),
+            "future_s?": NUMBER,
+            "ahead_s?": (int, NONE),
+        },
+        NONE,
+    ),
+    "confirmed": _CONFIRMED,
+    **dict.fromkeys(("names", "keys?"), Each(str)),
+    "parameters": Each((str, bool, int, float, NONE, [str], {"path": str, "sha256": str})),
+    "guards?": dict,
+    **dict.fromkeys(("marks?", "shards?", "shard?"), list),
+}
+
+_START = {
+    **dict.fromkeys(("note?", "backup?", "backup_was?", "memberships?", "as?"), TEXT),
+    **dict.fromkeys(("cwd?", "command?"), str),
+    "limit?": (WHOLE, NONE),
+    "options?": {"checkpoint?": TEXT},
+    "asked?": _COUNTS,
+    "excluded?": Each(str),
+    "guards?": dict,
+    "verdicts?": dict,
+    "confirmed?": (_CONFIRMED, NONE),
+}
+
+_STOP = {
+    **dict.fromkeys(("why?", "status?"), str),
+    "exit?": int,
+    **dict.fromkeys(("limit_reached?", "blind?", "resumed?"), bool),
+    **dict.fromkeys(("requests?", "retries?", "throttled?"), WHOLE),
+    "duration_s?": NUMBER,
+    "not_after?": (TIME, NONE),
+    "shards?": Each([(WHOLE, str)]),
+}
+
+_FILE = {"path": str, "bytes": WHOLE, **dict.fromkeys(("what?", "sha256?"), str)}
+
+_UNDO = {
+    **dict.fromkeys(("state?", "checkpoint?", "cwd?"), str),
+    **dict.fromkeys(("rows?", "done?", "without_record?", "restored?", "there?", "remaining?"), WHOLE),
+    **dict.fromkeys(("refused?", "unknown?"), WHOLE),
+    **dict.fromkeys(("memberships?", "memberships_restored?", "memberships_remaining?"), (WHOLE, NONE)),
+}
+
+_FORGET = {"state?": str, **dict.fromkeys(("removed?", "bytes?"), WHOLE), "files?": [_FILE]}
+
+_HANDOVER = dict.fromkeys(("archive?", "handover?"), str)
+
+_EVENT = {"event": str, "at": TIME, "log_sha256": str}
+
+TYPES: Mapping[str, Mapping[str, Any]] = {
+    "header": _HEADER,
+    "skipped": {"reason": str, "ranges": list, "why?": TEXT},
+    "memberships": {"at": TIME, "path": str, **dict.fromkeys(("size", "crc", "groups", "roles", "members"), WHOLE)},
+    "intent": {"at": TIME, "ranges": list, "backup?": [WHOLE], "ahead_s?": (int, NONE)},
+    "outcome": {
+        "at": TIME,
+        "attempts": WHOLE,
+        "kind": str,
+        "ranges": list,
+        **dict.fromkeys(("request_id?", "reason?"), TEXT),
+        "exceptions?": [{"position": WHOLE, "id?": str, "detail?": dict}],
+        "ahead_s?": (int, NONE),
+    },
+    "released": {"ranges": list},
+    "session": _EVENT,
+    "session start": _START,
+    "session stop": _STOP,
+    "change": {"at": TIME, "what": str, "source": str, "user?": TEXT, "confirmed?": (_CONFIRMED, NONE)},
+    "change concurrency": {"value": int},
+    "change until": {"value": TIME},
+    **{f"change {what}": {"value": bool} for what in ("paused", "stop")},
+    "change schedule": {"value?": (*NUMBER, NONE)},
+    **{f"change {what}": {"value": NUMBER} for what in ("rate", "slowed")},
+    "throttled": {"at": TIME, "responses": WHOLE},
+    "annotation": _EVENT,
+    "annotation undo": _UNDO,
+    "annotation forget": _FORGET,
+    "annotation handover": _HANDOVER,
+    "verify": {"format": int, "tool": str, "at": TIME, "pinned": {"sample?": (WHOLE, NONE)}},
+    "found": {"at": TIME, "finding": str, "ranges": list, "mac?": TEXT},
+    "batch": {"format": int, "tool": str, "at": TIME, "file": str},
+    "planned": {"at": TIME, "ids": WHOLE, "digest": str, "runs": Each(dict)},
+    "confirmed": {
+        "at": TIME,
+        "ids": WHOLE,
+        "mac?": TEXT,
+        "runs": Each(dict),
+        **dict.fromkeys(("digest", "how", "user"), str),
+    },
+    "run_ended": {"at": TIME, "name": str, "exit": int, "facts": dict},
+}
+"""By the type of the entry; and by its type with its event, or with what it changes, for the other members of it."""
+
+_EVENTS = {"session": "event", "annotation": "event", "change": "what"}
+"""The member that says which other members an entry of this type has."""
+
+_Check = Callable[[Any, str], None]
+"""Raises TypeError or KeyError, with the name of the value, unless it has its type."""
+
+
+def check_types(data: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError, naming the member, unless each member of this entry has its type."""
+    kind = data["type"]
+    _CHECKS[kind](data, "")
+    if kind in _EVENTS and (more := _CHECKS.get(f"{kind} {data[_EVENTS[kind]]}")):
+        more(data, "")
+
+
+def _check_of(wanted: Any) -> _Check:
+    match wanted:
+        case dict():
+            return _object(wanted)
+        case Each():
+            return _many(dict, _check_of(wanted.type))
+        case list():
+            return _many(list, _check_of(wanted[0]))
+        case tuple() if not all(isinstance(one, type) for one in wanted):
+            return _one_of([*map(_check_of, wanted)])
+        case Such():
+            return _such(wanted.passes)
+    return _class(wanted if isinstance(wanted, tuple) else (wanted,))
+
+
+def _class(wanted: tuple[type, ...]) -> _Check:
+    def check(value: Any, name: str) -> None:
+        if type(value) not in wanted:
+            raise TypeError(f"{name}: {reprlib.repr(value)}")
+
+    return check
+
+
+def _such(passes: Callable[[Any], bool]) -> _Check:
+    def check(value: Any, name: str) -> None:
+        if not passes(value):
+            raise TypeError(f"{name}: {reprlib.repr(value)}")
+
+    return check
+
+
+def _object(members: Mapping[str, Any]) -> _Check:
+    checks = [(name.rstrip("?"), name.endswith("?"), _check_of(wanted)) for name, wanted in members.items()]
+
+    def check(value: Any, _: str) -> None:
+        if type(value) is not dict:
+            raise TypeError(f"not an object: {reprlib.repr(value)}")
+        for name, may_be_missing, of_member in checks:
+            if name in value:
+                of_member(value[name], name)
+            elif not may_be_missing:
+                raise KeyError(name)
+
+    return check
+
+
+def _many(kind: type[dict[Any, Any] | list[Any]], of_each: _Check) -> _Check:
+    def check(value: Any, name: str) -> None:
+        if type(value) is not kind:
+            raise TypeError(f"{name}: {reprlib.repr(value)}")
+        for each in value.values() if isinstance(value, dict) else value:
+            of_each(each, name)
+
+    return check
+
+
+def _one_of(checks: Sequence[_Check]) -> _Check:
+    def check(value: Any, name: str) -> None:
+        for one in checks:
+            try:
+                one(value, name)
+            except (KeyError, TypeError):
+                continue
+            return
+        raise TypeError(f"{name}: {reprlib.repr(value)}")
+
+    return check
+
+
+_CHECKS = {kind: _object(members) for kind, members in TYPES.items()}
