@@ -3531,16 +3531,16 @@ MUTANTS = (
     ),
     Mutant(
         "a member of another type in the log of a batch is read",
-        "runner/bulkdel/core/batch_entries.py",
-        '            **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), _text),\n',
-        '            **dict.fromkeys(("job", "host", "pool", "sha256", "spec"), _text),\n',
+        "runner/bulkdel/core/entry_types.py",
+        '    **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), str),\n',
+        '    **dict.fromkeys(("job", "host", "pool", "sha256", "spec"), str),\n',
         "e2e/test_batch.py::test_a_forged_log_of_a_batch_is_refused_with_its_line",
     ),
     Mutant(
         "the time that has stopped a run of a batch is not checked",
-        "runner/bulkdel/core/batch_entries.py",
-        "isinstance(value, dict) and all(map(_time, value.values()))",
-        "isinstance(value, dict | list)",
+        "runner/bulkdel/core/entry_types.py",
+        '    "stopped?": Each(TIME),\n',
+        '    "stopped?": (dict, list),\n',
         "e2e/test_batch.py::test_a_forged_log_of_a_batch_is_refused_with_its_line",
     ),
     Mutant(
@@ -3689,8 +3689,8 @@ MUTANTS = (
     Mutant(
         "a list of plans confirms a run that has changed",
         "runner/bulkdel/core/batch.py",
-        'listed.runs.get(run.name, {}).get("digest") == run.digest',
-        'listed.runs.get(run.name, {}).get("digest") is not None',
+        '(in_list := listed.runs.get(run.name, {})).get("digest") == run.digest',
+        '(in_list := listed.runs.get(run.name, {})).get("digest") is not None',
         "e2e/test_batch.py::test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running",
     ),
     Mutant(

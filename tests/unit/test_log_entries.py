@@ -73,6 +73,17 @@ PARAMETER = (
     st.none() | st.booleans() | COUNT | TEXT | st.lists(TEXT) | st.fixed_dictionaries({"path": TEXT, "sha256": TEXT})
 )
 EXCEPTION = st.fixed_dictionaries({"position": COUNT, "id": TEXT}, optional={"code": JSON, "detail": OBJECT})
+LISTED = st.fixed_dictionaries({"digest": TEXT, "ids": COUNT})
+CONFIRMED_RUN = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), TEXT),
+        **dict.fromkeys(("ids", "rows"), COUNT),
+        "id_reusable": st.booleans(),
+    }
+)
+SUMMARY: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
+    {"deleted": COUNT, "rows": COUNT, "remaining": COUNT, "status": TEXT}
+)
 RATE = st.floats(0, 100_000)
 CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
     Changed.RATE: RATE,
@@ -117,9 +128,9 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(VerifyHeader, TEXT, TIME, OBJECT),
     st.builds(Found, TIME, st.sampled_from(FINDINGS), RANGES),
     st.builds(BatchHeader, TEXT, TIME, TEXT),
-    st.builds(BatchPlanned, TIME, COUNT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
-    st.builds(BatchConfirmed, TIME, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
-    st.builds(BatchRunEnded, TIME, TEXT, COUNT, OBJECT),
+    st.builds(BatchPlanned, TIME, COUNT, TEXT, st.dictionaries(TEXT, LISTED, max_size=3)),
+    st.builds(BatchConfirmed, TIME, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, CONFIRMED_RUN, max_size=3)),
+    st.builds(BatchRunEnded, TIME, TEXT, COUNT, SUMMARY),
     HEADERS,
 )
 
@@ -203,6 +214,13 @@ def test_a_matching_checksum_does_not_make_a_commit(body: bytes) -> None:
         decode_line(sealed(body), 1)
 
 
+RUN = {
+    **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), "x"),
+    "ids": 5,
+    "rows": 6,
+    "id_reusable": True,
+}
+
 WRITTEN: dict[str, dict[str, Any]] = {
     "intent": to_json(Intent(AT, ((0, 5),))),
     "outcome": to_json(recorded.deleted(0, 5)),
@@ -219,9 +237,10 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "found": to_json(Found(AT, "gone", ((0, 5),))),
     "batch": to_json(BatchHeader("t", AT, "night.toml")),
     "planned": to_json(BatchPlanned(AT, 5, "d", {"a": {"digest": "x", "ids": 5}})),
-    "confirmed": to_json(BatchConfirmed(AT, 5, "d", "typed", "me", {"a": {"ids": 5}})),
+    "confirmed": to_json(BatchConfirmed(AT, 5, "d", "typed", "me", {"a": RUN})),
     "run_ended": to_json(BatchRunEnded(AT, "a", 0, {"status": "complete"})),
 }
+
 GOOD: dict[str, dict[str, Any]] = {kind: orjson.loads(orjson.dumps(entry)) for kind, entry in WRITTEN.items()}
 """As a reader has them."""
 

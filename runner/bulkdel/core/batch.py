@@ -10,7 +10,6 @@ from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.address import address_of
-from bulkdel.core.batch_entries import check_entry
 from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
@@ -174,7 +173,6 @@ class BatchState:
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable for one that no batch writes."""
-        check_entry(entry)
         match entry:
             case BatchConfirmed():
                 self.given.add((entry.ids, entry.digest))

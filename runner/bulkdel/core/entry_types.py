@@ -44,6 +44,15 @@ def _is_whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < WHOLE_MAX
 
 
+def _is_summary(value: Any) -> bool:
+    """Whether it is the summary of a run of a batch: its rows by outcome stand before `rows`, and `remaining` too."""
+    if type(value) is not dict or type(value.get("status", "")) is not str:
+        return False
+    names = [*value]
+    counts = names[: names.index("rows") + 1] if "rows" in value else []
+    return all(_is_whole(value[name]) for name in counts) and (not counts or _is_whole(value.get("remaining")))
+
+
 TIME = Such("time", _is_time)
 WHOLE = Such("whole number", _is_whole)
 NONE = type(None)
@@ -122,6 +131,7 @@ _STOP = {
     "duration_s?": NUMBER,
     "not_after?": (TIME, NONE),
     "shards?": Each([(WHOLE, str)]),
+    "stopped?": Each(TIME),
 }
 
 _FILE = {"path": str, "bytes": WHOLE, **dict.fromkeys(("what?", "sha256?"), str)}
@@ -136,6 +146,12 @@ _UNDO = {
 _FORGET = {"state?": str, **dict.fromkeys(("removed?", "bytes?"), WHOLE), "files?": [_FILE]}
 
 _HANDOVER = dict.fromkeys(("archive?", "handover?"), str)
+
+_CONFIRMED_RUN = {
+    **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), str),
+    **dict.fromkeys(("ids", "rows"), WHOLE),
+    "id_reusable": bool,
+}
 
 _EVENT = {"event": str, "at": TIME, "log_sha256": str}
 
@@ -171,15 +187,15 @@ TYPES: Mapping[str, Mapping[str, Any]] = {
     "verify": {"format": int, "tool": str, "at": TIME, "pinned": {"sample?": (WHOLE, NONE)}},
     "found": {"at": TIME, "finding": str, "ranges": list, "mac?": TEXT},
     "batch": {"format": int, "tool": str, "at": TIME, "file": str},
-    "planned": {"at": TIME, "ids": WHOLE, "digest": str, "runs": Each(dict)},
+    "planned": {"at": TIME, "ids": WHOLE, "digest": str, "runs": Each({"digest": str, "ids": WHOLE})},
     "confirmed": {
         "at": TIME,
         "ids": WHOLE,
         "mac?": TEXT,
-        "runs": Each(dict),
+        "runs": Each(_CONFIRMED_RUN),
         **dict.fromkeys(("digest", "how", "user"), str),
     },
-    "run_ended": {"at": TIME, "name": str, "exit": int, "facts": dict},
+    "run_ended": {"at": TIME, "name": str, "exit": WHOLE, "facts": Such("summary", _is_summary)},
 }
 """By the type of the entry; and by its type with its event, or with what it changes, for the other members of it."""
 
