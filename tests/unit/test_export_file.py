@@ -169,7 +169,7 @@ def test_a_copy_that_cannot_be_written(tmp_path: Path) -> None:
     with stdin(ROWS), pytest.raises(FileFailed, match="No such file"):
         open_export("-", spool_to=tmp_path / "missing" / "spool")
     (tmp_path / "spool").mkdir()
-    with stdin(ROWS), pytest.raises(FileFailed, match="directory"):
+    with stdin(ROWS), pytest.raises(FileFailed, match="is not a regular file"):
         open_export("-", spool_to=tmp_path / "spool")
     assert [each.name for each in tmp_path.iterdir()] == ["spool"]
 

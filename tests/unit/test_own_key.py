@@ -82,9 +82,11 @@ def test_where_none_can_be_made_there_is_none(tmp_path: Path) -> None:
 def test_the_mac_of_an_entry_is_that_of_the_entry_as_it_is_read() -> None:
     """A reader escapes line feeds; the members of an entry are in any order."""
     key = bytes(KEY_BYTES)
+    run = {**dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), "x"), "ids": 5, "rows": 6}
+    run["id_reusable"] = True
     note = {"note": "a\nb", "options": {"b": (1, 2), "a": 1.5}, "limit": None}
     start = with_mac(Session("start", "2026-01-01T00:00Z", "ab", note), key)
-    confirmed = with_mac(BatchConfirmed("2026-01-01T00:00Z", 5, "d", "typed", "me", {"a": {"ids": 5}}), key)
+    confirmed = with_mac(BatchConfirmed("2026-01-01T00:00Z", 5, "d", "typed", "me", {"a": run}), key)
     for entry in (start, confirmed):
         read = from_json(orjson.loads(orjson.dumps(dict(reversed(to_json(entry).items())))))
         assert isinstance(read, Session | BatchConfirmed)
