@@ -81,8 +81,8 @@ CONFIRMED_RUN = st.fixed_dictionaries(
         "id_reusable": st.booleans(),
     }
 )
-SUMMARY: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
-    {"deleted": COUNT, "rows": COUNT, "remaining": COUNT, "status": TEXT}
+SUMMARY: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.tuples(COUNT, COUNT, COUNT, TEXT).map(
+    lambda found: dict(zip(("deleted", "rows", "remaining", "status"), found, strict=True))
 )
 RATE = st.floats(0, 100_000)
 CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
