@@ -26,9 +26,8 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Such:
-    """A text or a number that passes a test."""
+    """A value that passes a test."""
 
-    word: str
     passes: Callable[[Any], bool]
 
 
@@ -53,8 +52,8 @@ def _is_summary(value: Any) -> bool:
     return all(_is_whole(value[name]) for name in counts) and (not counts or _is_whole(value.get("remaining")))
 
 
-TIME = Such("time", _is_time)
-WHOLE = Such("whole number", _is_whole)
+TIME = Such(_is_time)
+WHOLE = Such(_is_whole)
 NONE = type(None)
 TEXT = (str, NONE)
 NUMBER = (int, float)
@@ -195,7 +194,7 @@ TYPES: Mapping[str, Mapping[str, Any]] = {
         "runs": Each(_CONFIRMED_RUN),
         **dict.fromkeys(("digest", "how", "user"), str),
     },
-    "run_ended": {"at": TIME, "name": str, "exit": WHOLE, "facts": Such("summary", _is_summary)},
+    "run_ended": {"at": TIME, "name": str, "exit": WHOLE, "facts": Such(_is_summary)},
 }
 """By the type of the entry; and by its type with its event, or with what it changes, for the other members of it."""
 
