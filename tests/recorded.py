@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +154,5 @@ def changed_log(data: bytes, change: Callable[[dict[str, Any]], dict[str, Any]])
         changed = [change(entry) for entry in line["entries"]]
         sha256 = hashlib.sha256(whole).hexdigest()
         parts = [{**entry, **({"log_sha256": sha256} if "log_sha256" in entry else {})} for entry in changed]
-        texts = [json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() for entry in parts]
-        whole += frame(line["seq"], texts, line["nonce"])
+        whole += frame(line["seq"], [orjson.dumps(entry) for entry in parts], line["nonce"])
     return whole
