@@ -12,6 +12,7 @@ from pathlib import Path
 
 import xlsxwriter
 
+from bulkdel.live import socket_path
 from tests.harness import COMMAND, POOL, bulkdel, environment, sandbox, state_home, strace, user_ids, write_objects
 from tests.waits import WAIT_MAX_S
 from tests.watched import OF_PYTHON, watching
@@ -66,7 +67,8 @@ def test_a_run_by_a_plan_does_no_more_under_strace(tmp_path: Path) -> None:
         port = served.url.rpartition(":")[2]
     calls = [line for line in trace.read_text(encoding="latin-1").splitlines() if "resumed>" not in line]
     paths = [found[1] for line in calls if "ENOENT" not in line and (found := re.search(r'"((?:/|[^"])[^"]*)"', line))]
-    own = (f"/tmp/bulkdel-{os.getuid()}", state_home())  # the folders of its control socket and of its key
+    # The folders of its control socket, of which strace may show the result in a line of its own, and of its key.
+    own = (*map(str, socket_path.folders(os.getuid(), environment())), state_home())
     mine = (str(folder), *own, "/etc/", "/dev/", "/usr/", *OF_PYTHON)
     assert [path for path in paths if path.startswith("/") and not path.startswith(mine)] == []
     connected = [line for line in calls if "connect(" in line and "AF_INET" in line]
