@@ -49,7 +49,7 @@ from bulkdel.safety.preparation import (
     reads_again,
     with_sample_check,
 )
-from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store.certain import READ_S
 from bulkdel.store_path import beside
@@ -230,9 +230,9 @@ class Run:
         self._chunk_events = chunk_events
         self._drained = False
         self._signum: int | None = None
-        self._step: asyncio.Task[Plan] | None = None
+        self._step: asyncio.Task[RunPlan] | None = None
         self._log: Checkpoint | None = None
-        self._plan: Plan | None = None
+        self._plan: RunPlan | None = None
         self._confirmed: Confirmed | None = None
         self._session: RunSession | None = None
         self._sending: asyncio.Task[Summary] | None = None
@@ -263,7 +263,7 @@ class Run:
                 sending.add_done_callback(lambda _: self._stack.close())
             raise
 
-    async def plan(self) -> Plan:
+    async def plan(self) -> RunPlan:
         """Check the arguments, read the export, sign in and look the sample up. Deletes nothing.
 
         `ids` and `pool` of the plan have to be confirmed.
@@ -416,12 +416,12 @@ class Run:
         return self._log.recovered if self._log else None
 
     @property
-    def _planned(self) -> Plan:
+    def _planned(self) -> RunPlan:
         if self._plan is None:
             raise RuntimeError("there is no plan yet: await plan() first")
         return self._plan
 
-    async def _make_plan(self) -> Plan:
+    async def _make_plan(self) -> RunPlan:
         if self._rows is not None:
             self._arguments.settings.check(self._arguments.job.chunk_max)  # before any row is taken
             await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
@@ -435,7 +435,7 @@ class Run:
                 plan = await around.in_thread(partial(read_again, plan, self._reading), self._reading.stop)
         return plan
 
-    def _prepare(self) -> Plan:
+    def _prepare(self) -> RunPlan:
         """Everything before the first request: the checks, the checkpoint if there is one, the export. Blocks."""
         arguments = self._arguments
         check_arguments(arguments)
@@ -455,7 +455,7 @@ class Run:
         now, rng = datetime.fromtimestamp(around.wall(), UTC), random.Random(around.chance())  # noqa: S311 - a sample
         return prepare(arguments, target, log, self._stack, self._reading, now=now, rng=rng)
 
-    async def _send(self, plan: Plan) -> Summary:
+    async def _send(self, plan: RunPlan) -> Summary:
         try:
             if plan.complete and plan.progress is not None and plan.progress.stop is not None and self._log is not None:
                 figures = plan.progress.stop.facts  # nothing is left to do: the same summary once more
@@ -505,7 +505,7 @@ class Run:
         )
 
 
-def _in_this_process(plan: Plan, log: Checkpoint, **more: Any) -> RunSession:
+def _in_this_process(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
     if plan.shards:
         raise NotAcceptable(
             f"{plan.checkpoint}: this run was begun in several processes. Nothing was sent. Go on with:\n  {plan.line}"

@@ -18,7 +18,7 @@ from bulkdel.errors import NotConfirmed
 from bulkdel.library import Run
 from bulkdel.live.steering import Steering
 from bulkdel.live.watches import PauseFile
-from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.harness import POOL, Case, case, entries, environment, user_ids
@@ -37,7 +37,7 @@ class Machine:
     ahead_s: float = field(default=0.0, init=False)
 
     @asynccontextmanager
-    async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, Plan, Steering]]:
+    async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, RunPlan, Steering]]:
         settings = Settings(host=self.it.served.url, rate=20.0, chunk_size=1, id_type=self.id_type)
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
         surroundings = Surroundings(wall=lambda: time.time() + self.ahead_s)

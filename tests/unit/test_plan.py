@@ -27,7 +27,7 @@ from bulkdel.person import Person, this_person
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
-from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
+from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -52,7 +52,7 @@ def planned(
     *,
     server: SampleCheck | None = None,
     **options: Any,
-) -> Plan:
+) -> RunPlan:
     """The plan for an export of `rows`, without credentials. server: what it said."""
     export = folder / "my users.csv"
     export.write_text("id\n" + "".join(f"{row}\n" for row in rows))

@@ -23,7 +23,7 @@ from bulkdel.notify.message import Cause, Notice, What, cause_of, what_ended
 from bulkdel.notify.senders import senders_of
 from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier
 from bulkdel.output import say
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import NotifySettings
 
 ERRORS: tuple[tuple[type[Exception], Cause], ...] = (
@@ -55,7 +55,7 @@ class Notices:
     notifier: Notifier
     known: Notice
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: RunPlan) -> None:
         """Take in what the plan knows. Tells nothing."""
         counts = plan.export.counts
         new = {**{kind: counts[kind] for kind in map(str, SKIPS)}, REMAINING: counts["ids"]}

@@ -41,7 +41,7 @@ from bulkdel.safety.preparation import (
     reads_again,
     with_sample_check,
 )
-from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
+from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck, Undone
 from bulkdel.settings import SPOOLED, PlanSettings, Settings
 from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
@@ -102,17 +102,17 @@ def plan(arguments: RunArguments) -> int:
         return 0
 
 
-async def _asked(found: Plan, asking: Asking, arguments: RunArguments) -> Plan:
+async def _asked(found: RunPlan, asking: Asking, arguments: RunArguments) -> RunPlan:
     async with showing(lambda: asking.text, arguments.settings):
         return await with_sample_check(found, asking, connect=connect_in(arguments.environ))
 
 
-async def _shown(step: Callable[[], Plan], reading: ReadingProgress, settings: Settings) -> Plan:
+async def _shown(step: Callable[[], RunPlan], reading: ReadingProgress, settings: Settings) -> RunPlan:
     async with showing(lambda: reading.text, settings):
         return await in_thread(step, reading.stop)
 
 
-def _show(found: Plan) -> None:
+def _show(found: RunPlan) -> None:
     for line in plan_lines(found):
         result_line(line)
     if found.ids == 0:
@@ -134,7 +134,7 @@ def _show(found: Plan) -> None:
         result(f"{found.words.nothing}. To run this plan:\n  {found.confirming_line}")
 
 
-def plan_lines(plan: Plan) -> list[str]:
+def plan_lines(plan: RunPlan) -> list[str]:
     """The plan as lines."""
     export = plan.export
     counts, examples = export.counts, export.preflight.examples if export.preflight else ()
@@ -163,7 +163,7 @@ def plan_lines(plan: Plan) -> list[str]:
     return [f"  {name:<{width}}  {text}" for name, text in lines]
 
 
-def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
+def _backup_line(plan: RunPlan) -> Iterator[tuple[str, str]]:
     backup = plan.arguments.settings.backup
     if backup is not None:
         yield "backup", str(backup)
@@ -171,12 +171,12 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
 
 
-def _saved_memberships(plan: Plan) -> MembershipsSaved | None:
+def _saved_memberships(plan: RunPlan) -> MembershipsSaved | None:
     """The copy that an earlier session has made; None where this one makes it."""
     return None if plan.progress is None or plan.copies_memberships else plan.progress.memberships
 
 
-def _memberships_line(plan: Plan) -> Iterator[tuple[str, str]]:
+def _memberships_line(plan: RunPlan) -> Iterator[tuple[str, str]]:
     if plan.memberships is None:
         return
     saved, cost = _saved_memberships(plan), plan.server.memberships
@@ -193,7 +193,7 @@ def _memberships_line(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "memberships", f"{cost.outline.words}; about {counted(cost.requests, 'request')}{lasts}, {first}"
 
 
-def _size_of_the_work(plan: Plan) -> str:
+def _size_of_the_work(plan: RunPlan) -> str:
     rate, requests, up_to = plan.arguments.settings.rate, plan.requests, "up to " if plan.guards else ""
     first = " (each id is looked up first)" if plan.look_first else ""
     pace = f"at {rate:g} requests/s" if rate else "as fast as the server answers"
@@ -202,7 +202,7 @@ def _size_of_the_work(plan: Plan) -> str:
     return f"{up_to}{counted(plan.remaining, 'id')}{all_ids} in {counted(requests, 'request')}{first} {pace}{lasts}"
 
 
-def _shards_line(plan: Plan) -> list[tuple[str, str]]:
+def _shards_line(plan: RunPlan) -> list[tuple[str, str]]:
     """How many processes send. An export may be too small for as many as were asked for."""
     wanted, shards = plan.arguments.settings.shards, len(plan.shards) + 1
     if plan.progress is None and wanted is not None and wanted > shards:
@@ -212,7 +212,7 @@ def _shards_line(plan: Plan) -> list[tuple[str, str]]:
     return [("shards", f"{shards}, each with a process and a log of its own")] if shards > 1 else []
 
 
-def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def _optional_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
     """Yield the lines that only some plans have."""
     copy, log, undoes = plan.export.file.spooled, plan.progress, plan.arguments.undoes
     if undoes is not None:
@@ -250,7 +250,7 @@ def _restores_lines(undoes: Undone, noun: str) -> Iterator[tuple[str, str]]:
         yield "afterwards", f"{job.name}: {which}, under the same confirmation{fires}"
 
 
-def plan_values(plan: Plan) -> dict[str, Any]:
+def plan_values(plan: RunPlan) -> dict[str, Any]:
     """The plan as values, for `plan --json`, without ids and texts of rows."""
     export, settings, server = plan.export, plan.arguments.settings, plan.server
     dialect, found = export.dialect, export.preflight
@@ -327,13 +327,13 @@ def plan_values(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _looked_up_values(plan: Plan) -> dict[str, Any] | None:
+def _looked_up_values(plan: RunPlan) -> dict[str, Any] | None:
     if (found := plan.looked_up) is None:
         return None
     return {"accounts": found.accounts, "without_id": found.without, "not_found": len(found.not_found)}
 
 
-def _memberships_values(plan: Plan) -> dict[str, Any] | None:
+def _memberships_values(plan: RunPlan) -> dict[str, Any] | None:
     if plan.memberships is None:
         return None
     saved, cost = _saved_memberships(plan), plan.server.memberships
@@ -349,7 +349,7 @@ def _statuses(server: SampleCheck) -> tuple[Counter[str], datetime | None]:
     return statuses, datetime.fromtimestamp(max(seen), UTC) if seen else None
 
 
-def _sample_values(plan: Plan) -> dict[str, Any]:
+def _sample_values(plan: RunPlan) -> dict[str, Any]:
     statuses, latest = _statuses(plan.server)
     return {
         **plan.server.to_json(),
@@ -359,7 +359,7 @@ def _sample_values(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _spared(plan: Plan) -> dict[Guard, int]:
+def _spared(plan: RunPlan) -> dict[Guard, int]:
     """How many of the sampled accounts each guard would spare by itself."""
     accounts = plan.server.found.values()
     alone = {guard: plan.guards.only(guard) for guard in plan.guards.given}
@@ -369,7 +369,7 @@ def _spared(plan: Plan) -> dict[Guard, int]:
     }
 
 
-def _how_it_is_read(plan: Plan) -> str:
+def _how_it_is_read(plan: RunPlan) -> str:
     dialect = plan.export.dialect
     packed = f" {dialect.compression}" if dialect.compression != "none" else ""
     if dialect.format == "lines":
@@ -381,7 +381,7 @@ def _how_it_is_read(plan: Plan) -> str:
     return f"{_format_words(plan)}{packed}, {field_name}{how}"
 
 
-def _format_words(plan: Plan) -> str:
+def _format_words(plan: RunPlan) -> str:
     """The format: of a table, what it is and which sheet is read."""
     dialect, source = plan.export.dialect, plan.export.source
     if source is not None and (table := source.table) is not None:
@@ -390,7 +390,7 @@ def _format_words(plan: Plan) -> str:
     return dialect.format.upper() + (f", {dialect.encoding}" if dialect.encoding != UTF_8 else "")
 
 
-def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def _protected_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
     """Yield the protected ids, one line for each source, with their number in the export."""
     found, rows = plan.export.preflight, plan.export.counts["excluded"]
     for file in plan.excluded:
@@ -419,7 +419,7 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "spared", f"{SPARED[guard].format(plan.words.noun, values)} ({guard.option}){sampled}"
 
 
-def _looked_up_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def _looked_up_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
     """Yield what the look-ups of the exclude files have found."""
     if not plan.to_look_up or plan.complete:
         return
@@ -451,7 +451,7 @@ def _sample_text(server: SampleCheck, there: str) -> str:
     return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
 
 
-def _notes(plan: Plan) -> list[Note]:
+def _notes(plan: RunPlan) -> list[Note]:
     export, undoes = plan.export.preflight, plan.arguments.undoes
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
@@ -490,7 +490,7 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         yield Note("in_doubt_there", text, {"rows": doubts})
 
 
-def _look_up_notes(plan: Plan) -> Iterator[Note]:
+def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield that look-ups prove nothing."""
     if blind := plan.server.blind:
         text = (
@@ -500,7 +500,7 @@ def _look_up_notes(plan: Plan) -> Iterator[Note]:
         yield Note("look_ups_find_none", text, {"listed": blind})
 
 
-def _owner_notes(plan: Plan) -> Iterator[Note]:
+def _owner_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield what of the key's own user is not known."""
     if plan.server.owner_unknown:
         text = (
@@ -510,7 +510,7 @@ def _owner_notes(plan: Plan) -> Iterator[Note]:
         yield Note("own_user_unknown", text)
 
 
-def _guard_notes(plan: Plan) -> Iterator[Note]:
+def _guard_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield why the guards may not be what was meant."""
     look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
     for guard, count in _spared(plan).items():
@@ -522,7 +522,7 @@ def _guard_notes(plan: Plan) -> Iterator[Note]:
         yield Note("no_administrator", "the API lists no administrator, so none is kept")
 
 
-def _backup_notes(plan: Plan) -> Iterator[Note]:
+def _backup_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield what the copies of the backup will lack."""
     look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
     if plan.arguments.settings.backup is None or look_ups is None or not found:
@@ -534,7 +534,7 @@ def _backup_notes(plan: Plan) -> Iterator[Note]:
             yield Note("part_missing", text, {"part": part})
 
 
-def _unknowable(plan: Plan) -> Iterator[Note]:
+def _unknowable(plan: RunPlan) -> Iterator[Note]:
     """Yield what cannot be known when the API has no look-ups."""
     doubt = "are sent again"
     if plan.id_type.reusable and plan.arguments.settings.in_doubt != "resend":
@@ -564,7 +564,7 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
         yield Note("bad_rows", text, {"rows": group.count, "reason": why.why.name.lower(), "first_line": line})
 
 
-def _clock_notes(plan: Plan) -> list[Note]:
+def _clock_notes(plan: RunPlan) -> list[Note]:
     """The reasons for which a newer account with the same id could not be recognised, and the consequence."""
     server, progress = plan.server, plan.progress
     sampled = server.sampled if progress is None else Sampled.from_json(progress.header.sample)

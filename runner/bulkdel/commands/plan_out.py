@@ -19,7 +19,7 @@ from bulkdel.format import printable
 from bulkdel.safety.as_planned import approved_values
 from bulkdel.safety.checks import requires_other_user, sample_trouble
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, given_words, this_user
-from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 SHOWN = ("fires", "explained", "notes")
 """Members of `plan --json` that the file has too, for the approval."""
@@ -70,13 +70,13 @@ def check_out(path: Path, arguments: RunArguments) -> None:
         raise UsageError(f"--out {path}: the folder {path.absolute().parent} does not exist; make it first")
 
 
-def why_refused(plan: Plan) -> BulkdelError | None:
+def why_refused(plan: RunPlan) -> BulkdelError | None:
     """The error with which a run of this plan would end before its confirmation; None for one that can begin."""
     trouble = sample_trouble(plan)
     return None if trouble is None else Halted(trouble)
 
 
-def why_not_written(plan: Plan, path: Path) -> BulkdelError | None:
+def why_not_written(plan: RunPlan, path: Path) -> BulkdelError | None:
     """The error for a plan that could not be run, so it is not written either; None for one that can."""
     said = f"{path}: this plan could not be run, so it was not written: "
     if plan.ids == 0:
@@ -90,7 +90,7 @@ def why_not_written(plan: Plan, path: Path) -> BulkdelError | None:
     return None if trouble is None else Halted(f"{said}{trouble}")
 
 
-def write_plan(plan: Plan, path: Path, shown: Mapping[str, Any]) -> Written:
+def write_plan(plan: RunPlan, path: Path, shown: Mapping[str, Any]) -> Written:
     """Write the plan. shown: the values of `plan --json`. Raises UsageError when the file is there, and FileFailed."""
     arguments = plan.arguments
     line, log = plan.whole_line, plan.progress

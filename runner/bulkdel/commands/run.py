@@ -45,7 +45,7 @@ from bulkdel.output import summary as say_summary
 from bulkdel.safety.as_planned import run_otherwise
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
-from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.store_path import in_store
 
 
@@ -143,7 +143,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
         return ended
 
 
-async def _confirm(opened: Run, plan: Plan) -> None:
+async def _confirm(opened: Run, plan: RunPlan) -> None:
     """Compare the options with the plan, or ask on the terminal. Raises NotConfirmed."""
     settings, word = plan.arguments.settings, plan.host_word
     if plan.complete or settings.sandbox or plan.ids == 0:
@@ -200,7 +200,7 @@ async def line_typed(noun: str, wanted: str) -> str:
         loop.remove_reader(terminal)
 
 
-def _comma_text(plan: Plan, rows: int) -> str:
+def _comma_text(plan: RunPlan, rows: int) -> str:
     """Why rows with a comma in their id remain, and how to settle them."""
     ways = [f"{comma_control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
     if plan.arguments.settings.backup or plan.guards:
@@ -215,7 +215,7 @@ def _comma_text(plan: Plan, rows: int) -> str:
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 
-def _can_be_restored(plan: Plan, ended: Summary) -> bool:
+def _can_be_restored(plan: RunPlan, ended: Summary) -> bool:
     """Whether the backup of this run has records that its undo takes."""
     undo, progress = plan.arguments.job.undo, ended.progress
     if undo is None or plan.arguments.settings.sandbox or not (progress.backups and progress.counts["done"]):
@@ -223,7 +223,7 @@ def _can_be_restored(plan: Plan, ended: Summary) -> bool:
     return any(job.name == undo and job.takes_records for job in loadable_jobs())
 
 
-def _own_stores(plan: Plan, progress: Progress) -> list[str]:
+def _own_stores(plan: RunPlan, progress: Progress) -> list[str]:
     """The backups of the run, where this command has named all of them and they are in a store: a restore wants each.
 
     Empty for files, which the log names, and where an earlier session has named another place: the person types it.
@@ -235,7 +235,7 @@ def _own_stores(plan: Plan, progress: Progress) -> list[str]:
     return begun
 
 
-def _print_end(plan: Plan, ended: Summary) -> None:
+def _print_end(plan: RunPlan, ended: Summary) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
@@ -261,7 +261,7 @@ def _print_end(plan: Plan, ended: Summary) -> None:
     _print_next_commands(plan, ended)
 
 
-def _print_next_commands(plan: Plan, ended: Summary) -> None:
+def _print_next_commands(plan: RunPlan, ended: Summary) -> None:
     """Print the commands that may follow: what was refused, the verification, the report, the undo, the resume."""
     path, environ = (str(plan.checkpoint),), plan.arguments.environ
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:

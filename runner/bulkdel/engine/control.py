@@ -24,7 +24,7 @@ from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import span, until_words
 from bulkdel.safety.confirmation import Confirmed, How
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.times import until_of
 
 
@@ -66,7 +66,7 @@ class SessionControl:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         log: Checkpoint,
         workers: Controlled,
         drain: Drain,

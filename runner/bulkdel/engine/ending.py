@@ -10,7 +10,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.workers import Stop
 from bulkdel.errors import FileFailed
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 
 
 def ending_of(
@@ -41,7 +41,7 @@ def ending_of(
 
 
 def stop_facts(
-    plan: Plan, progress: Progress, ending: Ending, *, until: datetime | None, now: datetime, blind: bool
+    plan: RunPlan, progress: Progress, ending: Ending, *, until: datetime | None, now: datetime, blind: bool
 ) -> dict[str, Any]:
     """The facts of the stop entry, without the figures. until: when it had to stop. blind: see docs/log-format.md."""
     lost = plan.arguments.not_restorable

@@ -18,12 +18,12 @@ from bulkdel.export.stored_copy import put_copy
 from bulkdel.format import located, printable
 from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import SPOOLED
 from bulkdel.store_path import beside, in_store
 
 
-def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
+def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
     """Write the bad rows that are left out, then the log with its header and the list of skipped rows. Blocks."""
     export = plan.export
     if export.invalid_to is not None:
@@ -37,7 +37,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
     return surroundings.create_log(plan.checkpoint, header_of(plan, confirmed, surroundings), export.skipped, terms)
 
 
-def header_of(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:
+def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:
     """The header of the log of a new run."""
     export, words = plan.export, plan.arguments.job.words
     return Header(
@@ -62,7 +62,7 @@ def header_of(plan: Plan, confirmed: Confirmed | None, surroundings: Surrounding
     )
 
 
-def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:
+def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:
     """Make the facts of a session's start entry: user, command, options, and what was confirmed."""
     settings = asdict(plan.arguments.settings)
     if settings["proxy"] is not None:  # its URL may carry a password

@@ -110,7 +110,7 @@ class Parts:
     job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: what is done to the ids of a chunk.
     log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
-    refused_max: --max-refused. to_check: see `Plan.to_check`. in_doubt_resend: --in-doubt resend.
+    refused_max: --max-refused. to_check: see `RunPlan.to_check`. in_doubt_resend: --in-doubt resend.
     look_first: look every id up before it is sent.
     several_requests: whether a chunk takes several requests.
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.

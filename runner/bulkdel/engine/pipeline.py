@@ -18,13 +18,13 @@ from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.export import read_rows
 from bulkdel.http.client import WorkerStatus
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 
 PASSES = 2
 """One pass over the export, and one more for the rows that the first pass left without an outcome."""
 
 
-async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
+async def settle_export(plan: RunPlan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
     """Give every row of the export its outcome, or drain. left: how many ids this session may settle; None for all."""
     export, progress, drain, tally = plan.export, parts.log.progress, parts.drain, parts.tally
     passes = 0

@@ -37,7 +37,7 @@ from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.memberships import MembershipReader
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class SendingSession:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         log: Checkpoint,
         *,
         start: Mapping[str, Any],

@@ -26,7 +26,7 @@ from bulkdel.export.download import Fetching
 from bulkdel.export.elsewhere import FarExport, StoredExport
 from bulkdel.export.file import Export, checked_blocks, fingerprint, open_export
 from bulkdel.export.stored_copy import FOLDER, put_blocks
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import SPOOLED
 from bulkdel.store.far_object import Version
 from bulkdel.store_path import StorePath, beside
@@ -44,7 +44,7 @@ class PlainExport:
     elsewhere: Mapping[str, Any] | None = None
 
 
-def plain_export(plan: Plan, stack: ExitStack, stopped: threading.Event) -> PlainExport:
+def plain_export(plan: RunPlan, stack: ExitStack, stopped: threading.Event) -> PlainExport:
     """The bytes for processes on this machine. Blocks; raises Drained soon after `stopped` was set.
 
     A compressed export is decompressed once, to a file without a name.
@@ -68,7 +68,7 @@ def plain_export(plan: Plan, stack: ExitStack, stopped: threading.Event) -> Plai
     return PlainExport(copy.fileno(), fingerprint(plain))
 
 
-def export_for_all_machines(plan: Plan, stack: ExitStack, stopped: threading.Event) -> PlainExport:
+def export_for_all_machines(plan: RunPlan, stack: ExitStack, stopped: threading.Event) -> PlainExport:
     """The bytes for processes on any machine. Blocks. Raises FileFailed when they cannot be put into the store.
 
     Only what other machines cannot read is put there: a compressed export, and one that lies at a secret address. The
@@ -117,7 +117,7 @@ def open_elsewhere(where: Mapping[str, Any], read: Fingerprint, store: Path, fet
             raise AssertionError(where)
 
 
-def _decompressed(plan: Plan) -> Iterator[bytes]:
+def _decompressed(plan: RunPlan) -> Iterator[bytes]:
     export = plan.export.file
     blocks = checked_blocks(export, plan.export.fingerprint)
     return decompressed(blocks, plan.export.dialect.compression, export.path, export.block_size)

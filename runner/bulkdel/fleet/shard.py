@@ -50,7 +50,7 @@ from bulkdel.parameters import pinned
 from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.preparation import ReadingProgress, fetching_of, find_target, read_options
-from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
+from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import beside
 
 FIGURES_S = 0.25
@@ -93,7 +93,7 @@ async def _work(arguments: RunArguments, channel: socket.socket, export: int | N
 
 
 async def _hear_until(
-    preparing: asyncio.Task[tuple[Plan, Checkpoint]], reader: asyncio.StreamReader, wanted: Wanted
+    preparing: asyncio.Task[tuple[RunPlan, Checkpoint]], reader: asyncio.StreamReader, wanted: Wanted
 ) -> Wanted:
     """Hear the run until the shard is prepared. Returns what it wants then.
 
@@ -118,7 +118,7 @@ class _Process:
     """Runs the session, and speaks with the run."""
 
     def __init__(
-        self, plan: Plan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, plan: RunPlan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         around = Surroundings(connect=connect_in(plan.arguments.environ), licence_s=order.licence_s)
         self._log = log
@@ -198,7 +198,9 @@ class _Process:
                 self._send_figures()
 
 
-def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: ExitStack) -> tuple[Plan, Checkpoint]:
+def _prepared(
+    arguments: RunArguments, order: Order, export: int | None, stack: ExitStack
+) -> tuple[RunPlan, Checkpoint]:
     """Make the plan of the shard from the order, and open its log. export: its descriptor here. Blocks."""
     if order.tool != (here := version("bulkdel")):
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
@@ -240,7 +242,7 @@ def _prepared(arguments: RunArguments, order: Order, export: int | None, stack: 
     fingerprint = order.bytes_checked
     counts = log.progress.header.counts
     checked = CheckedExport(file, options, order.read_as, fingerprint, counts, log.progress.skipped)
-    plan = Plan(
+    plan = RunPlan(
         own,
         id_type,
         target,

@@ -12,7 +12,7 @@ from bulkdel.fleet.channel import Order, Wanted, line_of, packed
 from bulkdel.fleet.placing import Environment, Work
 from bulkdel.fleet.plain_export import PlainExport
 from bulkdel.http.shared_rate import KeeperAddress
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import Settings
 
 OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
@@ -29,7 +29,7 @@ class ShardWork:
     without a watch.
     """
 
-    plan: Plan
+    plan: RunPlan
     export: PlainExport
     keeper: KeeperAddress
     debug: bool
@@ -65,7 +65,7 @@ class ShardWork:
         )
 
 
-def _command(plan: Plan) -> tuple[list[str], Environment]:
+def _command(plan: RunPlan) -> tuple[list[str], Environment]:
     """The words after `bulkdel` that start the process of a shard, and its environment."""
     secrets = dict[str, str]()
     settings, line = plan.arguments.settings, plan.line.without("--on")

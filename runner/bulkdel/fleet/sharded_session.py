@@ -42,13 +42,13 @@ from bulkdel.fleet.shard_order import ShardWork
 from bulkdel.fleet.shard_processes import ShardProcesses, damaged
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
 from bulkdel.format import until_words
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 
 LOOK_S = 0.25
 """Seconds between two looks at all shards together."""
 
 
-def session_of(plan: Plan, log: Checkpoint, **more: Any) -> RunSession:
+def session_of(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
     """The session of this plan: in this process, or in one for each shard."""
     if not plan.shards:
         return SendingSession(plan, log, **more)
@@ -64,7 +64,7 @@ class ShardedSession:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         log: Checkpoint,
         *,
         start: Mapping[str, Any],
@@ -74,7 +74,7 @@ class ShardedSession:
         chunk_events: bool = True,
         changes: Changes | None = None,
         engine: Engine | None = None,
-        export_of: Callable[[Plan, ExitStack, threading.Event], PlainExport] = plain_export,
+        export_of: Callable[[RunPlan, ExitStack, threading.Event], PlainExport] = plain_export,
     ) -> None:
         """Take what `SendingSession` takes.
 

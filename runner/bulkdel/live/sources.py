@@ -16,12 +16,12 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.live.watches import PauseFile, RateSchedule, watch_url
 from bulkdel.output import say
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.times import schedule_at
 
 
 @contextlib.asynccontextmanager
-async def steerable(run: Run, plan: Plan, status: LiveStatus, steering: Steering) -> AsyncIterator[None]:
+async def steerable(run: Run, plan: RunPlan, status: LiveStatus, steering: Steering) -> AsyncIterator[None]:
     """Let the run be steered until the block ends. Enter it before the sending begins.
 
     Pause file and schedule hold from the first request on. The socket comes once the run has its log.
@@ -51,7 +51,7 @@ async def steerable(run: Run, plan: Plan, status: LiveStatus, steering: Steering
                 say(text, "bug", level="error")
 
 
-async def _steer(run: Run, plan: Plan, status: LiveStatus, steering: Steering) -> None:
+async def _steer(run: Run, plan: RunPlan, status: LiveStatus, steering: Steering) -> None:
     """Serve the socket and ask the URL, once the run has the lock of its log, until cancelled."""
     await run.begun()
     run_id, settings, environ = run.run_id, plan.arguments.settings, plan.arguments.environ

@@ -13,7 +13,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.engine.progress import Snapshot, Speed, limited_by
 from bulkdel.format import printable
 from bulkdel.library import Run
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 
 TICK_S = 1.0
 """Between two measurements of the speed."""
@@ -22,7 +22,7 @@ TICK_S = 1.0
 class LiveStatus:
     """Measures the speeds of one run, and shows its status."""
 
-    def __init__(self, run: Run, plan: Plan, *, wall: Callable[[], float]) -> None:
+    def __init__(self, run: Run, plan: RunPlan, *, wall: Callable[[], float]) -> None:
         self._run = run
         self._plan = plan
         self._wall = wall

@@ -17,7 +17,7 @@ from bulkdel.errors import BulkdelError, FileFailed, UsageError
 from bulkdel.format import until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.library import Run
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 
 COMMANDS = "status, pause, resume, rate N, concurrency N, until 18:00, stop"
 
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 class Steering:
     """Steers one run."""
 
-    def __init__(self, run: Run, plan: Plan) -> None:
+    def __init__(self, run: Run, plan: RunPlan) -> None:
         self._run = run
         self._log = str(plan.checkpoint)
         self._shares_rate = ADDRESS in plan.arguments.environ

@@ -26,10 +26,10 @@ from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.safety.plan_file import PlanFile, is_recorded
-from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 
-def approved_values(plan: Plan) -> dict[str, Any]:
+def approved_values(plan: RunPlan) -> dict[str, Any]:
     """Everything that a run by this plan must have too. Holds no id, no text of a row and no secret."""
     run, export = plan.pinned(), plan.export
     return {
@@ -195,7 +195,7 @@ def naming_differences(arguments: RunArguments, target: Target | None) -> Iterat
         raise
 
 
-def check_as_planned(plan: Plan, *, rows_known: bool = True) -> None:
+def check_as_planned(plan: RunPlan, *, rows_known: bool = True) -> None:
     """Refuse a run that differs from the plan which it goes by. Raises NotConfirmed, naming each difference.
 
     It is called before the sign-in, and again when pool and sample are known. rows_known: whether all the rows of
@@ -223,7 +223,7 @@ def check_as_planned(plan: Plan, *, rows_known: bool = True) -> None:
     _refuse(plan.arguments, approved, found)
 
 
-def run_otherwise(plan: Plan) -> str | None:
+def run_otherwise(plan: RunPlan) -> str | None:
     """How a complete run was confirmed, in words, when it was not by the plan that is given now."""
     approved, log = plan.arguments.approved, plan.progress
     if approved is None or log is None or not log.complete or is_recorded(log, approved):
@@ -232,7 +232,7 @@ def run_otherwise(plan: Plan) -> str | None:
     return "without a plan" if before is None else f"by another plan, of {shown(before.get('planned_at'))}"
 
 
-def _check_complete(plan: Plan, approved: PlanFile) -> None:
+def _check_complete(plan: RunPlan, approved: PlanFile) -> None:
     """Refuse a plan of another run than the complete one, by what its log has. Raises NotConfirmed.
 
     Export, host, job and parameters were compared with the log before. Nothing is read again.

@@ -40,7 +40,7 @@ from bulkdel.parameters import check_values, options_of_run
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
-from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
+from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import until_of
@@ -259,7 +259,7 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
     return any(sha256 not in before for sha256 in now)
 
 
-def check_guards(plan: Plan) -> None:
+def check_guards(plan: RunPlan) -> None:
     """Refuse a resume whose guards spare fewer accounts than before. Raises NotAcceptable."""
     log = plan.progress
     if log is None or log.complete or not (loosened := plan.guards.loosened(log.guards)):
@@ -584,7 +584,7 @@ def same_host(one: str, other: str) -> bool:
     return False
 
 
-def check_pool(plan: Plan) -> None:
+def check_pool(plan: RunPlan) -> None:
     """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable.
 
     Signed in to no pool that can be compared, a run is refused where any pool is protected.
@@ -612,13 +612,13 @@ def check_pool(plan: Plan) -> None:
         )
 
 
-def check_sample(plan: Plan) -> None:
+def check_sample(plan: RunPlan) -> None:
     """Refuse to go on when fewer than half of the sample exist. Raises Halted."""
     if (trouble := sample_trouble(plan)) is not None:
         raise Halted(trouble)
 
 
-def _still_there(server: SampleCheck, plan: Plan) -> str | None:
+def _still_there(server: SampleCheck, plan: RunPlan) -> str | None:
     """The reason why a sample halts a run that creates accounts: half of them were never gone."""
     if 2 * len(server.found) <= server.asked:
         return None
@@ -629,7 +629,7 @@ def _still_there(server: SampleCheck, plan: Plan) -> str | None:
     )
 
 
-def sample_trouble(plan: Plan) -> str | None:
+def sample_trouble(plan: RunPlan) -> str | None:
     """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent.
 
     A guard that cannot tell halts the run too.

@@ -16,7 +16,7 @@ from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.plan_file import PlanFile
-from bulkdel.safety.run_plan import Plan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.store_path import in_store
 from bulkdel.times import is_time_of_day
 
@@ -66,7 +66,7 @@ class Confirmed:
         return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host, **ahead, **plan}
 
 
-def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
+def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
     """Compare the given values with the plan.
 
     Raises NotConfirmed when one is missing or differs, Halted as `check_sample`.
@@ -105,7 +105,7 @@ def words_to_confirm(line: CommandLine, given: int | None, number: int) -> str:
     return f", {why}:\n  {line.without('--confirm')}"
 
 
-def check_digest(plan: Plan, digest: str) -> None:
+def check_digest(plan: RunPlan, digest: str) -> None:
     """Compare the plan with the one that was confirmed as a part of a batch. Raises NotConfirmed."""
     if plan.digest != digest:
         raise NotConfirmed(
@@ -115,7 +115,7 @@ def check_digest(plan: Plan, digest: str) -> None:
         )
 
 
-def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
+def confirmed_before(plan: RunPlan, now: float) -> Confirmed | None:
     """The confirmation of a run that needs none now: the sandbox, or nothing to delete.
 
     None when an earlier session was confirmed. Raises NotConfirmed for any other run, Halted as `check_sample`.
@@ -135,14 +135,14 @@ def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
     return None
 
 
-def of_all_ids(plan: Plan) -> str:
+def of_all_ids(plan: RunPlan) -> str:
     """Which number --confirm takes, where some of the ids have their outcome already."""
     if plan.remaining == plan.ids:
         return ""
     return f" ({plan.remaining:,} ids remain; --confirm takes the number of the whole export, {plan.ids:,})"
 
 
-def confirmation_due(plan: Plan, now: float) -> str | None:
+def confirmation_due(plan: RunPlan, now: float) -> str | None:
     """The reason why the run has to be confirmed (again); None when it is confirmed."""
     log, limit = plan.progress, plan.arguments.settings.limit
     if log is not None and log.complete:
@@ -174,7 +174,7 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     return due
 
 
-def _confirmed_long_ago(plan: Plan, log: Progress, now: float) -> str | None:
+def _confirmed_long_ago(plan: RunPlan, log: Progress, now: float) -> str | None:
     """The reason to confirm ids again that may have been given to other accounts since; None without one."""
     ahead_s = None if plan.server.moment is None else plan.server.moment.ahead_s
     moment, instant = Instant(log.confirmed_at, log.confirmed_ahead_s), Instant(stamp(now), ahead_s)
@@ -195,7 +195,7 @@ def _why_at_all(job: Job) -> str:
     return "that cannot be undone" if job.undo is None else f"only a run of {job.undo} undoes it"
 
 
-def meant_for_the_day_before(plan: Plan, now: float) -> str | None:
+def meant_for_the_day_before(plan: RunPlan, now: float) -> str | None:
     """The reason when --not-after is the time of day that has just stopped this run: it would now mean the next day."""
     text, stopped = plan.arguments.settings.not_after, plan.progress and plan.progress.stop
     until = stopped.facts.get("not_after") if stopped else None

@@ -82,7 +82,7 @@ from bulkdel.safety.checks import (
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
 from bulkdel.safety.plan_file import check_age
-from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
+from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck, Undone
 from bulkdel.settings import LOG, SPOOLED, Settings
 from bulkdel.store.far_object import Reach
 from bulkdel.store_path import beside, in_store
@@ -165,7 +165,7 @@ def prepare(
     *,
     now: datetime,
     rng: random.Random,
-) -> Plan:
+) -> RunPlan:
     """Read the export and make the plan, without the sample check. Blocks.
 
     target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
@@ -197,7 +197,7 @@ def prepare(
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
             check_look_ups(arguments, target, id_type)
-        plan = Plan(
+        plan = RunPlan(
             arguments,
             id_type,
             target,
@@ -253,7 +253,7 @@ def _check_can_look_up(read: Excluded, target: Target | None, job: Job, id_type:
             )
 
 
-def _check_pinned(plan: Plan, log: Progress) -> None:
+def _check_pinned(plan: RunPlan, log: Progress) -> None:
     """Refuse a resume that differs from the run, and fewer guards."""
     arguments = plan.arguments
     before = {**log.header.pinned, "parameters": log.header.parameters}
@@ -263,7 +263,7 @@ def _check_pinned(plan: Plan, log: Progress) -> None:
     check_guards(plan)
 
 
-def _check_as_logged(plan: Plan, log: Progress) -> None:
+def _check_as_logged(plan: RunPlan, log: Progress) -> None:
     """Refuse a log that says of the export what is not so: other rows would be sent. Raises NotAcceptable.
 
     A log may leave out more rows than the export and the exclude files do, because guards have spared some.
@@ -350,7 +350,7 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
     )
 
 
-def _anew(plan: Plan, log: Progress) -> str:
+def _anew(plan: RunPlan, log: Progress) -> str:
     """What to do about a run that differs from that of the log. Without any outcome it may be begun anew.
 
     But not where a row in doubt may be gone, and another account may have its id by now. With any other row in doubt
@@ -519,7 +519,7 @@ def _command(why: str, line: CommandLine) -> Words:
 class Asking:
     """The progress of `with_sample_check`. Another thread may read it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self._step = f"signing in and looking up {len(plan.sample):,} of the ids as a sample"
         self._client: Client | None = None
 
@@ -535,13 +535,13 @@ class Asking:
 
 
 async def with_sample_check(
-    plan: Plan,
+    plan: RunPlan,
     asking: Asking,
     *,
     connect: Connect = connect,
     wall: Callable[[], float] = time.time,
     chance: Callable[[], float] = random.random,
-) -> Plan:
+) -> RunPlan:
     """Sign in, look up the sample, and add the result.
 
     From now on the ids of the key's own user are protected, and those of an administrator that the pool keeps.
@@ -609,7 +609,7 @@ async def with_sample_check(
     return plan
 
 
-async def _ids_of_owner(plan: Plan, lookup: AccountLookup, users: Sequence[str]) -> list[str]:
+async def _ids_of_owner(plan: RunPlan, lookup: AccountLookup, users: Sequence[str]) -> list[str]:
     """The ids of the run's type of the key's own user. users: the accounts that the sign-in names. Raises Halted."""
     owner: list[str] = []
     for user in users:
@@ -624,7 +624,7 @@ async def _ids_of_owner(plan: Plan, lookup: AccountLookup, users: Sequence[str])
     return owner
 
 
-async def _ids_of_administrator(plan: Plan, lookup: AccountLookup) -> list[str]:
+async def _ids_of_administrator(plan: RunPlan, lookup: AccountLookup) -> list[str]:
     """The ids of the administrator that the pool keeps; none where the API lists none. Raises Halted."""
     administrator = await lookup.administrator(WorkerStatus())
     if administrator is None:
@@ -635,7 +635,7 @@ async def _ids_of_administrator(plan: Plan, lookup: AccountLookup) -> list[str]:
     return administrator
 
 
-async def _looked_up_excluded(plan: Plan, client: Client, chance: Callable[[], float]) -> LookedUp | None:
+async def _looked_up_excluded(plan: RunPlan, client: Client, chance: Callable[[], float]) -> LookedUp | None:
     """Look up the ids of exclude files of another id type; None where there are none. Raises as `look_up_excluded`."""
     if not plan.to_look_up or plan.complete:
         return None
@@ -648,13 +648,13 @@ async def _looked_up_excluded(plan: Plan, client: Client, chance: Callable[[], f
     return await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
 
 
-def reads_again(plan: Plan) -> bool:
+def reads_again(plan: RunPlan) -> bool:
     """Whether the export has to be read once more, because look-ups have found further ids to protect."""
     found, looked_up = plan.export.preflight, plan.looked_up
     return found is not None and looked_up is not None and bool(looked_up.ids)
 
 
-def read_again(plan: Plan, reading: ReadingProgress) -> Plan:
+def read_again(plan: RunPlan, reading: ReadingProgress) -> RunPlan:
     """Find the rows of the accounts that were looked up for the exclude files. Blocks.
 
     So the number to confirm is exact. The sample stays, and so do the duplicates. Raises NotAcceptable.

@@ -210,7 +210,7 @@ NOT_SIGNED_IN = SampleCheck()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Plan:
+class RunPlan:
     """Everything that is known before the confirmation. Its repr has what is confirmed, and neither ids nor secrets.
 
     progress: of the log; None for a new run.
