@@ -20,8 +20,7 @@ if TYPE_CHECKING:
         NotConfirmed,
         UsageError,
     )
-    from bulkdel.library import Run, RunOptions, Summary, open_run, run_sync
-    from bulkdel.safety.run_plan import Plan
+    from bulkdel.library import Plan, Run, RunOptions, Summary, open_run, run_sync
 
 __all__ = [
     "BulkdelError",

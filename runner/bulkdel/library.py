@@ -109,6 +109,58 @@ class RunOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do.
+
+    job: its name. rows: of the export. ids: how many of them are to be sent, by all sessions of the run; this number
+    and `pool` have to be confirmed. remaining: how many of these have no outcome yet.
+    excluded, duplicate, invalid: rows that are never sent. pool: the user pool; None for a complete run.
+    host_word: the extra word that confirms a run on this host; None when none is needed.
+    requests: how many the rest takes, without retries and splits.
+    asked, found: ids of the sample, and how many of them exist. complete: whether every row has its outcome already.
+    checkpoint: where the log is, or will be. confirming_line: the command that runs this plan without a question.
+    """
+
+    job: str
+    rows: int
+    ids: int
+    remaining: int
+    excluded: int
+    duplicate: int
+    invalid: int
+    pool: str | None
+    host_word: str | None
+    requests: int
+    asked: int
+    found: int
+    complete: bool
+    checkpoint: Path
+    confirming_line: str
+
+    @classmethod
+    def of(cls, plan: RunPlan) -> Plan:
+        """Take the figures of the plan of a run."""
+        counts, server = plan.export.counts, plan.server
+        return cls(
+            job=plan.arguments.job.name,
+            rows=counts["rows"],
+            ids=plan.ids,
+            remaining=plan.remaining,
+            excluded=counts["excluded"],
+            duplicate=counts["duplicate"],
+            invalid=counts["invalid"],
+            pool=plan.pool,
+            host_word=plan.host_word,
+            requests=plan.requests,
+            asked=server.asked,
+            found=len(server.found),
+            complete=plan.complete,
+            checkpoint=plan.checkpoint,
+            confirming_line=str(plan.confirming_line),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended.
 
@@ -263,11 +315,15 @@ class Run:
                 sending.add_done_callback(lambda _: self._stack.close())
             raise
 
-    async def plan(self) -> RunPlan:
+    async def plan(self) -> Plan:
         """Check the arguments, read the export, sign in and look the sample up. Deletes nothing.
 
         `ids` and `pool` of the plan have to be confirmed.
         """
+        return Plan.of(await self.run_plan())
+
+    async def run_plan(self) -> RunPlan:
+        """The same, with all that the engine knows: for the commands, which show it."""
         if self._plan is None:
             self._step = asyncio.get_running_loop().create_task(self._make_plan())
             try:

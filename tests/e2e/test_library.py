@@ -81,9 +81,12 @@ async def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         async with opened(it, chunk_size=20) as run:
             plan = await run.plan()
             assert (plan.ids, plan.pool, plan.requests) == (400, POOL, 20)
-            assert await run.plan() is plan
-            assert repr(plan) == f"Plan(delete-users, ids=400, pool={POOL!r})"
-            assert repr(plan.arguments) == "RunArguments(run, delete-users)"
+            assert await run.plan() == plan
+            inner = await run.run_plan()
+            assert repr(inner) == f"RunPlan(delete-users, ids=400, pool={POOL!r})"
+            assert repr(inner.arguments) == "RunArguments(run, delete-users)"
+            for name in KEYS:
+                assert KEYS[name] not in repr(plan), name
             assert it.served.pool.deleted == 0
             await run.confirm(ids=400, pool=POOL)
             events = [event async for event in run.start()]
@@ -218,7 +221,7 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
 async def test_a_command_before_the_sending_is_refused_and_not_obeyed_later(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         async with opened(it) as run:
-            plan = await run.plan()
+            plan = await run.run_plan()
             await run.confirm(ids=400, pool=POOL)
             answer = await Steering(run, plan).apply("concurrency 1", By(Source.PAGE, "Ann"))
             assert (answer.ok, "does not send yet" in answer.text) == (False, True)
@@ -555,7 +558,7 @@ async def test_a_printed_command_asks_for_the_same(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         (tmp_path / "keep.txt").write_text(f"{IDS[0]}\n")
         async with opened(it, rate=7.5, chunk_size=20, look_first=True, exclude=[tmp_path / "keep.txt"]) as run:
-            line = str((await run.plan()).confirming_line)
+            line = (await run.plan()).confirming_line
     for part in (
         f"bulkdel run delete-users {it.export}",
         f"--host {it.served.url}",

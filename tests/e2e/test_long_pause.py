@@ -42,7 +42,7 @@ class Machine:
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
         surroundings = Surroundings(wall=lambda: time.time() + self.ahead_s)
         async with Run(arguments, surroundings=surroundings) as run:
-            plan = await run.plan()
+            plan = await run.run_plan()
             if confirmed:
                 await run.confirm(ids=plan.ids, pool=plan.pool)
             run.start()

@@ -249,7 +249,7 @@ async def test_a_long_outage_of_a_real_run_is_told_once_and_its_end(tmp_path: Pa
         )
         with notifier.running():
             async with opened as run:
-                notices.planned(await run.plan())
+                notices.planned(await run.run_plan())
                 await run.confirm(ids=400, pool=POOL)
                 with notices.watching(run.snapshot, print, outage_s=0.3, look_s=0.02):
                     run.start()

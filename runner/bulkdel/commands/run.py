@@ -103,7 +103,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
     async with opened, on_page(opened, arguments) as page:
         try:
             async with showing(lambda: opened.doing, arguments.settings):
-                plan = await opened.plan()
+                plan = await opened.run_plan()
         finally:
             if opened.recovered is not None:
                 say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.", "log_recovered")
