@@ -43,6 +43,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a plan does not ask the store of a backup",
+        "runner/bulkdel/safety/checks.py",
+        "    if not in_store(backup):\n",
+        '    if not in_store(backup) or backup.scheme != "file":\n',
+        "e2e/test_far_exports.py::test_a_backup_in_a_store_that_cannot_be_read_is_refused_before_the_sign_in[plan]",
+    ),
+    Mutant(
         "an interrupt that the interpreter swallowed while it started leaves a run that never ends",
         "runner/bulkdel/cli/main.py",
         "    if lock_held():\n",

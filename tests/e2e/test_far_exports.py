@@ -25,7 +25,7 @@ from tests.e2e.test_tables import workbook
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
 from tests.integration.test_download import s3_variables
-from tests.objectserver import Fault, ObjectServer, object_server
+from tests.objectserver import DENIED, Fault, ObjectServer, object_server
 from tests.rawserver import DATA
 
 IDS = user_ids(120)
@@ -385,6 +385,23 @@ def test_a_redirect_of_a_store_takes_no_token_to_another_host(tmp_path: Path) ->
         assert store.asked[0].headers["x-amz-security-token"] == "session-token-canary"
         store.faults.clear()
         assert bulkdel(*words, cwd=tmp_path, env=env).code == 0
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_backup_in_a_store_that_cannot_be_read_is_refused_before_the_sign_in(command: str, tmp_path: Path) -> None:
+    """A run reads it before it sends, so its plan does too. Nothing is written there."""
+    export = tmp_path / "users.jsonl"
+    export.write_bytes(rows(IDS))
+    with object_server() as store, sandbox(IDS) as served:
+        words = (command, "delete-users", export, "--host", served.url, "--backup", "s3://runs/users.jsonl.gz")
+        env = {**KEYS, **store.environ}
+        store.meets(*[DENIED] * 9)
+        ran = bulkdel(*words, env=env)
+        told = "--backup s3://runs/users.jsonl.gz: the store cannot be read" in ran.err
+        assert (ran.code, told, served.ledger.requests, store.puts) == (5, True, 0, {}), ran
+        store.faults.clear()
+        planned = bulkdel("plan", *words[1:], env=env)
+        assert (planned.code, store.puts, store.objects) == (0, {}, {}), planned
 
 
 def test_an_export_without_a_length_is_bounded(tmp_path: Path) -> None:

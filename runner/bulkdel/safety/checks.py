@@ -42,6 +42,7 @@ from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import SPOOLED, Settings
+from bulkdel.store.parts import parts_of
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import until_of
 
@@ -93,6 +94,7 @@ def check_folders(arguments: RunArguments) -> None:
         check_folder(store_path(arguments.settings.archive), "--archive")
     if arguments.settings.backup is not None:
         check_folder(arguments.settings.backup, "--backup")
+        _check_reached(arguments.settings.backup)
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
@@ -135,8 +137,8 @@ def _check_copy(arguments: RunArguments) -> None:
 def check_folder(path: Path, option: str) -> None:
     """Refuse a file or store of the run whose folder does not exist, or takes no file. That is tried; nothing is left.
 
-    A share that is not mounted must not become a folder of this machine. An object store is not tried: nothing that is
-    written to it is removed. Raises UsageError, and FileFailed.
+    A share that is not mounted must not become a folder of this machine. Nothing is written to an object store: nothing
+    that is written to it is removed. Raises UsageError, and FileFailed.
     """
     folder = path.absolute().parent
     if in_store(path):
@@ -153,6 +155,17 @@ def check_folder(path: Path, option: str) -> None:
         raise FileFailed(
             f"{option} {path}: the folder {folder} takes no file: {error.strerror}. Nothing was sent"
         ) from error
+
+
+def _check_reached(backup: Path) -> None:
+    """Refuse a backup in a store that cannot be read: the run reads it before it sends. Raises FileFailed."""
+    if not in_store(backup):
+        return
+    try:
+        next(parts_of(backup), None)
+    except OSError as error:
+        why = error.strerror or error
+        raise FileFailed(f"--backup {backup}: the store cannot be read: {why}. Nothing was sent") from error
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:
