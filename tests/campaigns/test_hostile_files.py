@@ -38,6 +38,8 @@ from bulkdel.core.plan_file import LINES, SHA256, sealed, text_of
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_handover import Members, member, with_manifest, written
 from tests.harness import KEYS, POOL, bulkdel, sandbox, user_ids, write_objects
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.watched import Done, Event, Watched, watching
 
 SEED = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
@@ -462,6 +464,16 @@ def inputs_of(plan: Mapping[str, Any], place: Path) -> list[Path]:
 # ── the four kinds of files ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "the audit hook sees a command that a plan names",
+    "FROM_PLAN",
+    swap("DECIDES | DECIDES_BY_MEANING | PACE", 'DECIDES | DECIDES_BY_MEANING | PACE | {"on_event"}'),
+)
+@mutant(
+    "a file is tried in a folder that only a plan names",
+    "check_arguments",
+    swap("arguments.approved is None", "arguments.line"),
+)
 @pytest.mark.parametrize("times", COUNTS)
 def test_hostile_plans(stage: Stage, times: int) -> None:
     seal = {name: stage.plan[name] for name in (LINES, SHA256)}

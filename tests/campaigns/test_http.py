@@ -17,7 +17,9 @@ from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel, kill, start, wait_until
 from tests.httppage import Example, block
 from tests.installed import outcomes
+from tests.mutants import mutant
 from tests.restserver import Answer, Asked, served
+from tests.syntax import swap
 
 LOOK_UP = '[http.look_up]\npath = "/members/{id}"\nlist = "/members"\nlist_at = "members"\n'
 BEFORE = ("503", "429", "close", "page")
@@ -54,6 +56,12 @@ class Faulty(Forum):
         return None
 
 
+@mutant(
+    "a refusal of the job http is a success",
+    "DEFAULTS",
+    swap('"refused"', '"settled"'),
+    case="forum-0",
+)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 50))])
 @pytest.mark.parametrize("name", one_in(3, ["forum", "batch", "batch-without"]))
 def test_faults_and_kills_lose_nothing(name: str, seed: int, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 from tests.campaigns.jobs_drawing import draw
 from tests.campaigns.jobs_playing import play
 from tests.jobs import JOBS, RESTORING, JobCase
+from tests.mutants import mutant
+from tests.syntax import swap
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"), 16)
 BASE = 0x5EED0000
@@ -41,6 +43,85 @@ EACH = [
 ]
 
 
+@mutant(
+    "delete-users leaves out the last id of a chunk",
+    "DeleteUsersBatch.calls",
+    swap("checked_ids(self._path, records)", "checked_ids(self._path, records)[:-1]"),
+    case="delete-users-sent",
+)
+@mutant(
+    "resign-users deletes",
+    "RESIGN_PATH",
+    swap('"/api/v3/resign-user-batch"', '"/api/v3/delete-users-batch"'),
+    case="resign-users-sent",
+)
+@mutant(
+    "disable-users sends a gender too",
+    "UpdateStatus.calls",
+    swap(
+        '[{"userId": id_, "status": status} for id_, status in statuses.items()]',
+        '[{"userId": i, "status": s, "gender": "U"} for i, s in statuses.items()]',
+    ),
+    case="disable-users-sent",
+)
+@mutant(
+    "enable-users ignores the backup",
+    "Enabling.wanted.wanted",
+    swap("backed.get(id_, self.status)", "self.status or backed.get(id_)"),
+    case="enable-users-from-backup-sent",
+)
+@mutant(
+    "enable-users gives the wrong status",
+    "Enabling.wanted",
+    swap("lambda _id: self.status", 'lambda _id: self.status and "Archived"'),
+    case="enable-users-sent",
+)
+@mutant(
+    "kick-users leaves out the second 50 applications",
+    "KickUser.calls",
+    swap("len(self._apps)", "len(self._apps[:APPS_MAX])"),
+    case="kick-users-sent",
+)
+@mutant(
+    "revoke-roles takes roles of the default namespace",
+    "Roles._bodies",
+    swap("self.namespace", "DEFAULT_NAMESPACE"),
+    case="revoke-roles-sent",
+)
+@mutant(
+    "the state of remove-group-members ignores the group",
+    "Group.calls",
+    swap("[self.group]", "[]"),
+    case="remove-group-members-looked up",
+)
+@mutant(
+    "delete-public-accounts deletes users",
+    "PUBLIC_ACCOUNTS",
+    swap('"/api/v3/delete-public-accounts-batch"', '"/api/v3/delete-users-batch"'),
+    case="delete-public-accounts-sent",
+)
+@mutant(
+    "delete-groups cuts a code at its slash",
+    "DeleteByCode.calls",
+    swap(
+        'return [post(path, {"codeList": checked_ids(path, records), **dict(self._things.within)})]',
+        'ids = [id_.partition("/")[0] for id_ in checked_ids(path, records)]\n'
+        'return [post(path, {"codeList": ids, **dict(self._things.within)})]',
+    ),
+    case="delete-groups-sent",
+)
+@mutant(
+    "delete-roles takes the default namespace",
+    "DeleteRoles.calls",
+    swap("parameters", "type(parameters)()"),
+    case="delete-roles-sent",
+)
+@mutant(
+    "delete-resources takes the default namespace",
+    "DeleteResources.calls",
+    swap("parameters", "type(parameters)()"),
+    case="delete-resources-sent",
+)
 @pytest.mark.parametrize(("job", "look_first"), EACH)
 def test_a_campaign(job: JobCase, look_first: bool, tmp_path: Path) -> None:
     drawn = (draw(job, seed, small=True) for seed in count(BASE))

@@ -12,9 +12,11 @@ from _pytest.mark.structures import ParameterSet
 
 from tests.harness import strace
 from tests.kills import REPORT
-from tests.mutants import MUTANTS, Mutant, complaints, copied, mutate, pytest_on
+from tests.mutants import Mutant, mutants
+from tests.mutation import complaints, copied, mutate, pytest_on
+from tests.syntax import swap
 
-pytestmark = pytest.mark.soak  # `make test` only checks that each mutant finds its text: unit/test_mutant_texts.py
+pytestmark = pytest.mark.soak  # `make test` only checks that each mutant finds its place: unit/test_mutant_places.py
 
 ALL_TESTS_FAILED = 1
 """pytest's exit code for tests that ran and failed; a broken import or a test that is not there has another one."""
@@ -41,7 +43,7 @@ def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def params() -> Iterator[ParameterSet]:
     """Every mutant under its name."""
-    for mutant in MUTANTS:
+    for mutant in mutants():
         yield pytest.param(mutant, id=mutant.name.replace(" ", "-"))
 
 
@@ -61,12 +63,12 @@ def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path, checked: di
 
 
 def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
-    """Unmutated, the same copy passes such tests: it is the substitution that is noticed.
+    """Unmutated, the same copy passes such tests: it is the change that is noticed.
 
     Not all of them: they run beside this one on the program itself.
     """
     quick = ("unit/test_responses", "unit/test_chunk_state", "unit/test_adaptive_rate", "unit/test_circuit_breaker")
-    few = [mutant.test for mutant in MUTANTS if mutant.test.startswith(quick)]
+    few = [mutant.test for mutant in mutants() if mutant.test.startswith(quick)]
     assert few
     done = pytest_on(
         copied(tmp_path), sorted({*few, "integration/test_promises.py::test_a_log_that_is_gone_takes_no_more"})
@@ -93,15 +95,16 @@ def test_the_tests_run_the_copy(tmp_path: Path) -> None:
 
 
 def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
-    spoilt = Mutant("spoilt", "runner/bulkdel/errors.py", "exit_code = 5", "exit_code = five", "")
-    typed = Mutant("typed", "runner/bulkdel/errors.py", "exit_code = 5", 'exit_code = "5"', "")
-    moved = Mutant("moved", "runner/bulkdel/errors.py", "exit_code = 55", "exit_code = 56", "")
-    sound = Mutant("sound", "runner/bulkdel/errors.py", "exit_code = 5", "exit_code = 6", "")
+    def of(name: str, old: str, new: str) -> Mutant:
+        return Mutant(name, "FileFailed", swap(old, new), "", traced=False, crashes=False)
+
+    spoilt, typed = of("spoilt", "exit_code = 5", "exit_code = five"), of("typed", "exit_code = 5", 'exit_code = "5"')
+    moved, sound = of("moved", "exit_code = 55", "exit_code = 56"), of("sound", "exit_code = 5", "exit_code = 6")
     said = complaints([spoilt, typed, moved, sound], tmp_path)
     assert sorted(said) == ["moved", "spoilt", "typed"]
     assert "F821" in said["spoilt"]
     assert "[assignment]" in said["typed"]
-    assert "not found exactly once" in said["moved"]
+    assert "0 times, and not once" in said["moved"]
 
 
 def test_only_an_assertion_of_the_test_is_a_kill(tmp_path: Path) -> None:

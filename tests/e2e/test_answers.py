@@ -15,7 +15,9 @@ import pytest
 from bulkdel_jobs.genauth.auth import PATH as TOKEN_PATH
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, LIST_PATH
 from tests.harness import POOL, Case, Ran, bulkdel, case, entries, sandbox, user_ids, write_objects
+from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
+from tests.syntax import swap
 
 N = 10_000
 IDS = user_ids(N)
@@ -82,6 +84,14 @@ def test_unknown_ids_accepted(tmp_path: Path) -> None:
     assert requests - N // 50 in range(7, 12)
 
 
+@mutant(
+    "a plan that a run would refuse prints its command",
+    "_show",
+    swap(
+        "not found.ids or found.arguments.settings.sandbox or sample_trouble(found) is not None",
+        "not found.ids or found.arguments.settings.sandbox",
+    ),
+)
 def test_wrong_pool(tmp_path: Path) -> None:
     """None of the sampled ids exist: exit 4, and no deletion was even tried. No command is printed that goes on."""
     with case(tmp_path, IDS, users=user_ids(500, seed=99)) as it:
@@ -109,6 +119,11 @@ def test_allow_absent_goes_on(tmp_path: Path) -> None:
         assert it.served.pool.deleted == 0
 
 
+@mutant(
+    "a control that has no answer goes unsaid before a run",
+    "AccountLookup.check_control",
+    swap("False", "True"),
+)
 def test_the_plan_reads_the_control(tmp_path: Path) -> None:
     """Else the first row in doubt would be the first to tell that the list of users cannot be read."""
     with case(tmp_path, IDS[:60], fault_paths=frozenset([LIST_PATH]), share_html=1.0) as it:
@@ -124,6 +139,11 @@ def test_the_plan_reads_the_control(tmp_path: Path) -> None:
         assert (it.run().code, it.served.pool.deleted) == (0, 60)
 
 
+@mutant(
+    "an empty list of users is a control whatever its totalCount",
+    "read_listed",
+    swap('not _is_number(decision.data.get("totalCount"), 0)', '_is_number(decision.data.get("totalCount"), -2)'),
+)
 @pytest.mark.parametrize("total", [{"totalCount": 60}, {}, {"totalCount": "0"}])
 async def test_an_empty_list_of_users_with_another_total_is_no_control(total: Any, tmp_path: Path) -> None:
     """The server deletes nothing, and its look-ups go blind. Only the control tells that from users that are gone."""

@@ -46,6 +46,8 @@ from tests.harness import (
     with_time_enough,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(600)
 KEPT, GONE = IDS[:20], IDS[20:]
@@ -148,6 +150,11 @@ def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
         assert "anna (claimed)" in told
 
 
+@mutant(
+    "the age of a plan counts although the run has begun by it",
+    "is_recorded",
+    swap("plan.sha256", "plan.path"),
+)
 def test_the_same_command_resumes_long_after(tmp_path: Path) -> None:
     """A stopped run prints the command that goes on. The age of the plan counts until the log has begun by it."""
     with desk(tmp_path, latency_s=0.05) as it:
@@ -194,6 +201,11 @@ def rewritten(path: Path, **changes: Any) -> None:
     path.write_text(text_of(sealed({**kept, **changes})))
 
 
+@mutant(
+    "an option of the environment is added to a plan",
+    "_asked_for",
+    swap("DECIDES_BY_MEANING | COMPARED | MAY_DIFFER", 'DECIDES_BY_MEANING | COMPARED | MAY_DIFFER | {"trim"}'),
+)
 @pytest.mark.traced
 @pytest.mark.parametrize(
     ("words", "env", "said"),
@@ -236,6 +248,14 @@ def test_each_difference_is_refused(planned: Desk, words: list[str], env: dict[s
     assert "bulkdel plan " in ran.err or "--confirm" in said or "--pool" in said
 
 
+@mutant(
+    "an export that has changed is not named beside its plan",
+    "check_export",
+    swap(
+        'f"export {arguments.export}: was changed since. Its SHA-256 was {was} and is {now} now"',
+        'f"sha256: was changed since. Its SHA-256 was {was} and is {now} now"',
+    ),
+)
 def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) -> None:
     """All differences are named at once, and what is allowed to differ is not among them."""
     folder = planned.folder
@@ -245,6 +265,11 @@ def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) ->
     assert "rate" not in ran.err.partition("Run what was planned")[0]
 
 
+@mutant(
+    "a plan with an edited number is accepted",
+    "values_of",
+    swap("found != seal", 'found != seal and not values["numbers"]'),
+)
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -265,6 +290,11 @@ def test_an_edited_file_is_refused_before_anything_is_read(planned: Desk, old: s
     assert planned.served.ledger.requests == before
 
 
+@mutant(
+    "a number of a plan is not compared with the plan made anew",
+    "APART",
+    swap('{"exclude", "not_after", "sample", "digest"}', '{"exclude", "not_after", "sample", "digest", "numbers"}'),
+)
 def test_a_forged_number_is_compared_all_the_same(planned: Desk) -> None:
     """A seal can be made again. Then the plan that is made anew decides."""
     forged = planned.folder / "forged.json"
@@ -288,6 +318,11 @@ def test_no_text_of_a_plan_makes_a_line_of_its_own(planned: Desk) -> None:
     assert planned.served.pool.deleted == 0
 
 
+@mutant(
+    "a plan sets an option of the machine",
+    "FROM_PLAN",
+    swap("DECIDES | DECIDES_BY_MEANING | PACE", "DECIDES | DECIDES_BY_MEANING | PACE | OF_THE_MACHINE"),
+)
 def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
     """A plan with a command, made with its seal, is refused by `run` and by `show`, and the command is not run."""
     forged, proof = planned.folder / "forged.json", planned.folder / "proof"
@@ -300,6 +335,11 @@ def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
     assert not proof.exists()
 
 
+@mutant(
+    "a run sends the key to the host that only a plan names",
+    "check_planned_host",
+    swap("settings.host is not None", "settings.host is None"),
+)
 def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
     """The other server counts no request. The refusal names the host; its command goes nowhere until it is typed."""
     forged = planned.folder / "forged.json"
@@ -313,6 +353,11 @@ def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
         assert other.ledger.requests == 0
 
 
+@mutant(
+    "an exclude file that the plan does not have is read",
+    "check_files",
+    swap('{"name": printable(path), "sha256": sha256}', 'approved.values["exclude"][0]'),
+)
 def test_a_file_is_read_only_if_the_plan_has_it(planned: Desk) -> None:
     """An exclude file with other bytes is not parsed, so that nothing of it is shown; nor is a pipe opened."""
     (planned.folder / "secret.txt").write_text("a secret\n")
@@ -324,6 +369,11 @@ def test_a_file_is_read_only_if_the_plan_has_it(planned: Desk) -> None:
     planned.refused(planned("run", "--plan", "plan.json", "delete-users", "pipe"), "pipe: is not a regular file")
 
 
+@mutant(
+    "a plan of the day before yesterday begins a run",
+    "age_fault",
+    swap("VALID_S", "1e4 * VALID_S"),
+)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -342,6 +392,11 @@ def test_too_old(planned: Desk, changes: dict[str, str], said: str) -> None:
     assert f"- valid:      no longer: {said}"[:22] in planned("show", old).out
 
 
+@mutant(
+    "a plan goes on after many of its accounts were deleted",
+    "sample_difference",
+    swap("SAMPLE_SHIFT", "3 * SAMPLE_SHIFT"),
+)
 def test_the_sample_has_changed_since(tmp_path: Path) -> None:
     """Half of the accounts are gone: the sample check would go on, the plan does not."""
     with desk(tmp_path) as it:
@@ -368,6 +423,11 @@ def test_a_plan_runs_once_more_with_another_checkpoint(tmp_path: Path) -> None:
         assert {it.served.ledger.effects(id_) for id_ in IDS} == {0, 2}
 
 
+@mutant(
+    "a complete run takes any plan of its export",
+    "_check_complete",
+    swap("how is None", "how is not None"),
+)
 def test_a_complete_run_says_by_which_plan_it_was_run(tmp_path: Path) -> None:
     """Its own plan: as ever. Another plan of the same: one line. A plan of something else is refused."""
     with desk(tmp_path) as it:
@@ -404,6 +464,18 @@ FORGED: Mapping[str, Mapping[str, Any]] = {
 """Members that no plan has. The seal holds: the digest takes a number that is infinite for null."""
 
 
+@mutant(
+    "an exclude file of a plan may lack members",
+    "_check_shape",
+    swap('values["exclude"]', 'values["exclude"][:0]'),
+    crashes=True,
+)
+@mutant(
+    "a number of a plan is infinite",
+    "_finite",
+    swap("isfinite(number)", "number or isfinite(number)"),
+    crashes=True,
+)
 def test_a_forged_plan_is_refused_and_nothing_crashes(tmp_path: Path) -> None:
     """Each is shown, and is run against the run of the good plan, which is complete."""
     with desk(tmp_path) as it:
@@ -425,6 +497,27 @@ def test_a_forged_plan_is_refused_and_nothing_crashes(tmp_path: Path) -> None:
         assert (it.served.ledger.requests, it.served.pool.deleted) == (requests, 580)
 
 
+@mutant(
+    "the user who planned may run",
+    "is_same_user",
+    swap(
+        '(planner["user"], planner["machine"]) == (runner["user"], runner["machine"])',
+        '(planner["user"], planner["as"]) == (runner["machine"], runner["as"])',
+    ),
+)
+@mutant(
+    "the name of --as is compared by its case",
+    "is_same_user",
+    swap("str(one).strip().casefold() == str(other).strip().casefold()", "str(one).strip() == str(other).strip()"),
+)
+@mutant(
+    "a run without a plan is let through where another user is required",
+    "_check_other_user",
+    swap(
+        'approved is None and arguments.command == "run"',
+        'approved is None and arguments.command == "plan" and arguments.claimed',
+    ),
+)
 def test_another_user_is_required(tmp_path: Path) -> None:
     """A run needs a plan, and the user who made it may neither run nor resume. The name of --as is compared in CI."""
     with desk(tmp_path, latency_s=0.05) as it:
@@ -537,6 +630,11 @@ def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> No
         assert served.pool.deleted == 53
 
 
+@mutant(
+    "the rows of a changed workbook are the planned ones",
+    "naming_differences",
+    swap("isinstance(error, ExportChanged)", "isinstance(error, ExportChanged) and not str(error)"),
+)
 def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_one(tmp_path: Path) -> None:
     """Its rows were copied when the run began. The copy is not sent, because the workbook is another one now."""
     with sandbox(IDS[:60]) as served:
@@ -555,6 +653,14 @@ def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_
         assert "make the plan anew" in ran.err
 
 
+@mutant(
+    "a workbook is converted that the plan does not have",
+    "_read_export",
+    swap(
+        "arguments.approved is not None and (log is None or not os.path.lexists(copy))",
+        "arguments.approved is not None and log is not None and not os.path.lexists(copy)",
+    ),
+)
 def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> None:
     """Its conversion is a process of its own, which reads every cell. The refusal says nothing of the file."""
     book = planned.folder / "other.xlsx"

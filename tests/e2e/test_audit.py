@@ -17,7 +17,9 @@ from bulkdel.commands.status import print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, frame
 from tests import recorded
 from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, finish, kill, user_ids
+from tests.mutants import mutant
 from tests.recorded import encode_line, nonce_of
+from tests.syntax import swap
 
 IDS = user_ids(1_000)
 AT = "2026-01-01T00:00:00.000Z"
@@ -141,6 +143,11 @@ def by_somebody_else(lines: list[bytes]) -> list[bytes]:
     return [*lines[:number], framed(data), *lines[number + 1 :]]
 
 
+@mutant(
+    "a session's hash is not checked",
+    "Reader._check",
+    swap("entry.log_sha256 != self.sha.hexdigest()", "not entry.log_sha256"),
+)
 @pytest.mark.parametrize("forge", [with_another_request_id, otherwise_confirmed, by_somebody_else])
 def test_an_edited_log_does_not_pass(forge: Callable[[list[bytes]], list[bytes]], twice: Path, tmp_path: Path) -> None:
     """Edited so that every checksum fits: the next session's hash tells, and where."""
@@ -161,6 +168,11 @@ def test_an_edited_log_does_not_pass(forge: Callable[[list[bytes]], list[bytes]]
     assert "deleted" not in told
 
 
+@mutant(
+    "an audit does not compare the hash that was kept apart",
+    "print_audit",
+    swap("expect.strip().lower() != found.sha256", "expect.strip().lower() in found.sha256"),
+)
 def test_a_changed_last_session_differs_in_the_hash_that_was_kept_apart(tmp_path: Path) -> None:
     """No hash in the log covers its last lines. `--expect` compares all of it with what the summary printed."""
     with case(tmp_path, IDS) as it:
@@ -182,6 +194,11 @@ def test_a_changed_last_session_differs_in_the_hash_that_was_kept_apart(tmp_path
         assert bulkdel("status", it.log, "--expect", told, env={}).code == 2
 
 
+@mutant(
+    "what no session wrote is believed",
+    "_add",
+    swap("not sessions or sessions[-1].stop is not None", "not sessions"),
+)
 def test_what_was_put_behind_the_last_session_does_not_pass(tmp_path: Path) -> None:
     """No hash of a session covers it, but no session can have written it."""
     with case(tmp_path, IDS) as it:

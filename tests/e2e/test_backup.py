@@ -33,6 +33,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(1_000, seed=12)
 NAMES = ["users.jsonl", "users.jsonl.gz", "users.jsonl.zst"]
@@ -164,6 +166,17 @@ def limited(bytes_max: int) -> Any:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
 
 
+@mutant(
+    "deleted although its copy could not be written",
+    "ChunkInHand._save_copies",
+    swap(
+        "await backup.save([line for record in missing for line in self._copies_of(record)])",
+        "saving = backup.save([line for record in missing for line in "
+        "self._copies_of(record)])\n"
+        "await asyncio.gather(saving, return_exceptions=True)",
+    ),
+    case="users.jsonl",
+)
 @pytest.mark.parametrize("name", one_in(3, NAMES))
 def test_without_room_for_a_copy_no_user_is_deleted(name: str, tmp_path: Path) -> None:
     """The backup outgrows the limit for files: exit 5; then there is room again."""
@@ -230,6 +243,14 @@ def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
         check_gone_is_saved(it, tmp_path / "users.jsonl", IDS[:200])
 
 
+@mutant(
+    "the log does not know the copies of rows that were in doubt",
+    "ChunkInHand.write_intent",
+    swap(
+        "self._intended.issuperset(step.records.positions) and not self._copied",
+        "self._intended.issuperset(step.records.positions)",
+    ),
+)
 def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
     """Begun without a backup, killed with requests lost; the resume keeps one, and the ids in doubt are in it too."""
     with case(tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2)) as it:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.examples import one_in
 from tests.harness import POOL, bulkdel, run_on, sandbox, user_ids, write_objects
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(2_000)
 MAILS = [f"u{i}@example.com" for i in range(50)]
@@ -25,6 +27,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@mutant(
+    "an export without a usable id is a run",
+    "bad_rows_refusal",
+    swap('on_invalid == "skip" and bad < rows and bad <= allowed', 'on_invalid == "skip" and bad <= allowed'),
+    case="run",
+)
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_an_export_without_a_usable_id_is_refused(command: str, tmp_path: Path) -> None:
     """Also when so many bad rows are allowed. The answer names the option that is missing."""
@@ -65,6 +73,12 @@ def test_all_bad_rows_are_told_at_once(tmp_path: Path) -> None:
         assert (damaged.code, "line 29" in damaged.err, "UTF-8" in damaged.err) == (3, True, True), damaged.err
 
 
+@mutant(
+    "one bad row more than allowed",
+    "bad_rows_refusal",
+    swap("bad <= allowed", "bad <= allowed + 1"),
+    case="1199-12-options1-False",
+)
 @pytest.mark.parametrize(
     ("rows", "bad", "options", "accepted"),
     [
@@ -173,6 +187,16 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
         assert served.pool.find_alive("email", MAILS[0]) is not None
 
 
+@mutant(
+    "an invisible letter to keep",
+    "IdCheck.check",
+    swap("id_.isascii", "id_.isprintable"),
+)
+@mutant(
+    "an id to keep may have an invisible character",
+    "read_excluded",
+    swap("True", "False"),
+)
 @pytest.mark.parametrize(
     ("first", "char"),
     one_in(
@@ -199,6 +223,11 @@ def test_an_id_to_keep_with_an_invisible_character_refuses_the_file(tmp_path: Pa
         assert (ran.code, served.ledger.deleted) == (0, 3), ran.err
 
 
+@mutant(
+    "an exclude file read from another column",
+    "_preflight",
+    swap("error.usable", "error.usable < 0"),
+)
 def test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column(tmp_path: Path) -> None:
     """The file would also be read by the usual name, `id`; but that column holds other ids."""
     export = export_of(tmp_path, [f"{id_},x" for id_ in IDS[:40]], head="account,name")

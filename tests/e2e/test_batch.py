@@ -48,8 +48,10 @@ from tests.harness import (
     write_objects,
 )
 from tests.httppage import block
+from tests.mutants import mutant
 from tests.recorded import rewrite
 from tests.restserver import served
+from tests.syntax import before, drop, negate, only_if, swap
 
 OVER_ALL = 30.0
 
@@ -122,6 +124,11 @@ def night(folder: Path, counts: Mapping[str, int], **switches: Any) -> Iterator[
 HEAD = '[defaults]\njob = "delete-users"\ncredentials_file = "key.env"\nrate = 0\n'
 
 
+@mutant(
+    "a key goes to the host that only the file of a batch names",
+    "Batch._check_hosts",
+    negate("not is_own_host(job, options)"),
+)
 def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
     """The plan, the run and the verification are refused; the refusal prints the command, where each host is typed."""
     with night(tmp_path, {"one": 5, "two": 5}) as it:
@@ -142,6 +149,11 @@ def renamed(prefix: str) -> str:
     return f"credentials = {{ {pairs} }}"
 
 
+@mutant(
+    "the file of a batch picks any secret of the machine",
+    "check_source",
+    swap('source.endswith(f"_{name}")', "source.isupper()"),
+)
 def test_the_file_picks_no_secret_that_does_not_belong_to_its_job(tmp_path: Path) -> None:
     """Another secret is refused before any request. One of the right kind is named, with its host."""
     with night(tmp_path, {"one": 5}) as it:
@@ -165,6 +177,11 @@ def test_the_file_picks_no_secret_that_does_not_belong_to_its_job(tmp_path: Path
         assert (verified.code, told in verified.err) == (0, True), verified
 
 
+@mutant(
+    "the file of a batch sets an option of the machine",
+    "FROM_BATCH",
+    swap('("log_level", "progress_every", "note")', '("log_level", "progress_every", "note", "on_event")'),
+)
 def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: Path) -> None:
     """The command of an event is run only where a config has it that is typed. Its host needs no --host then."""
     with night(tmp_path, {"one": 5}) as it:
@@ -183,6 +200,11 @@ def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: 
         assert f"batch verify {it.file} --config {own}" in ran.err
 
 
+@mutant(
+    "a protected host of a batch needs not be typed",
+    "_trouble",
+    swap('values["host"] not in wanted.get("typed_hosts", ())', 'values["host"] in wanted.get("typed_hosts", ())'),
+)
 def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
     """The own config protects the host, and has it. Only a host that is typed begins; the file cannot say it."""
     with night(tmp_path, {"one": 5}) as it:
@@ -224,6 +246,24 @@ def beyond(times: list[float], rate: float, workers: int) -> float:
     return worst - (workers + 0.02 * rate)
 
 
+@mutant(
+    "a run that was added to a batch is not confirmed anew",
+    "BatchState.due",
+    only_if("not self.confirmed", "found[run.name] = Due.NEW"),
+)
+@mutant(
+    "a run that fails stops the others of its batch",
+    "NightState.closed",
+    swap(
+        "self.failures_max is not None and self.failures >= self.failures_max",
+        "self.failures >= (self.failures_max or 1)",
+    ),
+)
+@mutant(
+    "a complete run of a batch is started again",
+    "BatchState.is_complete",
+    swap('"complete"', '"done"'),
+)
 @pytest.mark.soak
 def test_different_endings_in_one_night(tmp_path: Path) -> None:
     """One run completes, one halts, one has a wrong key. Mended, and with another run, the command does the rest."""
@@ -338,6 +378,18 @@ def test_the_verifications_of_one_pool_share_its_rate(tmp_path: Path) -> None:
         assert arrivals[-1] - arrivals[0] >= (len(arrivals) - 3) / 2 * 0.98
 
 
+@mutant(
+    "the runs of a batch have no rate over all",
+    "Night.run",
+    swap(
+        "keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted)", "keeping_rate({}, restarted=restarted)"
+    ),
+)
+@mutant(
+    "Ctrl-C leaves the processes of a batch running",
+    "Night.drain",
+    drop("self._children.drain(signum, self._drain_s)"),
+)
 @pytest.mark.soak
 def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""
@@ -383,6 +435,11 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         assert beyond(times, OVER_ALL, 2) <= late, sorted(times)
 
 
+@mutant(
+    "the runs of a killed batch go on",
+    "_watch",
+    swap("os.getppid() == pid", "os.getppid() != -pid"),
+)
 def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
     """It is confirmed on a terminal."""
     with night(tmp_path, {"a": 200}) as it:
@@ -412,6 +469,14 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         assert [datetime.fromisoformat(end) for end in ends] == [soon.replace(microsecond=0)]
 
 
+@mutant(
+    "a run begins although its batch was stopped",
+    "NightState.closed",
+    swap(
+        "self.stopped or (self.until is not None and now >= self.until)",
+        "self.stopped and (self.until is not None and now >= self.until)",
+    ),
+)
 @pytest.mark.soak
 def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 60, "b": 60, "c": 20}) as it:
@@ -443,6 +508,13 @@ def test_a_batch_that_is_paused_or_stopped_begins_no_run_that_waits(tmp_path: Pa
         assert (done.code, [it.effects(name) for name in "abc"]) == (0, [[1] * 60, [1] * 60, [1] * 20]), done
 
 
+@mutant(
+    "a batch that is stopped while it plans begins its runs",
+    "Night._stop",
+    before(
+        "self._state, self._overdue = replace(self._state, stopped=True), True", "if not self._sending:\n    return"
+    ),
+)
 def test_a_batch_that_is_stopped_while_it_plans_begins_no_run(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 20}) as it:
         it.write("a", head=HEAD)
@@ -482,6 +554,16 @@ def told_when_planning(it: Night, process: subprocess.Popen[bytes], *command: st
     return it.batch(*command)
 
 
+@mutant(
+    "a plan of a batch that has not changed is confirmed after a day",
+    "BatchState.valid_list",
+    swap("-AHEAD_S <= age_s <= REUSE_AFTER_S", "age_s >= -min(AHEAD_S, REUSE_AFTER_S)"),
+)
+@mutant(
+    "a plan of a batch from the future is confirmed",
+    "BatchState.valid_list",
+    swap("-AHEAD_S <= age_s <= REUSE_AFTER_S", "age_s <= max(AHEAD_S, REUSE_AFTER_S)"),
+)
 def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
     """Also where no plan has changed. The refusal does not renew it: the same command may be typed every night."""
     with night(tmp_path, {"a": 20}) as it:
@@ -504,6 +586,14 @@ def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
         assert (ran.code, it.effects("a")) == (0, [1] * 20), ran
 
 
+@mutant(
+    "a plan of a batch from before its log was gone is confirmed",
+    "BatchState.covered",
+    swap(
+        'due[run.name] is not Due.GONE or in_list.get("gone") is True',
+        'due[run.name] is Due.GONE or in_list.get("gone") is not True',
+    ),
+)
 def test_a_plan_from_before_a_log_was_gone_confirms_nothing(tmp_path: Path) -> None:
     """The same command as before is refused. A plan that knows it confirms the run."""
     with night(tmp_path, {"a": 5}) as it:
@@ -534,6 +624,16 @@ def with_members(kind: str, change: Mapping[str, Any], entry: dict[str, Any], *,
     return {**entry, **({"runs": {"a": {**entry["runs"]["a"], **change}}} if of_run else change)}
 
 
+@mutant(
+    "a member of another type in the log of a batch is read",
+    "_CONFIRMED_RUN",
+    swap('("job", "host", "pool", "sha256", "digest", "spec")', '("job", "host", "pool", "sha256", "spec")'),
+)
+@mutant(
+    "the time that has stopped a run of a batch is not checked",
+    "_STOP",
+    swap('"stopped?": Each(TIME)', '"stopped?": (dict, list)'),
+)
 def test_a_forged_log_of_a_batch_is_refused_with_its_line(tmp_path: Path) -> None:
     """Each member in turn. The commands name the line, send nothing, and do not crash."""
     with night(tmp_path, {"a": 20}) as it:
@@ -554,6 +654,19 @@ def test_a_forged_log_of_a_batch_is_refused_with_its_line(tmp_path: Path) -> Non
         assert (it.pools["a"].ledger.requests, it.effects("a")) == (requests, [1] * 20)
 
 
+@mutant(
+    "a batch with another number prints the new one ready to paste",
+    "words_to_confirm",
+    swap("given in {None, number}", "given != 0"),
+)
+@mutant(
+    "a list of plans confirms a run that has changed",
+    "BatchState.covered",
+    swap(
+        '(in_list := listed.runs.get(run.name, {})).get("digest") == run.digest',
+        '(in_list := listed.runs.get(run.name, {})).get("digest") is not None',
+    ),
+)
 @pytest.mark.soak
 def test_a_run_that_is_not_as_it_was_planned_keeps_no_other_from_running(tmp_path: Path) -> None:
     """After the plan one export changes, and one key loses its permission. Mended, the same command does the rest."""
@@ -631,6 +744,12 @@ def test_a_run_whose_responses_mean_something_else_is_not_the_one_that_was_plann
         assert (ran.code, forum.effects) == (0, {("members", id_): 1 for id_ in ids}), ran
 
 
+@mutant(
+    "what only looks outlives its batch",
+    "main",
+    swap('end_with_parent(drains=words[:1] == ["run"])', 'if words[:1] == ["run"]:\n    end_with_parent(drains=True)'),
+    case="plan",
+)
 @pytest.mark.parametrize("command", one_in(2, ["plan", "verify"]))
 def test_what_a_killed_batch_has_started_ends_with_it(command: str, tmp_path: Path) -> None:
     """Each process waits for a server that does not answer. It has no lock and sends nothing when it has ended."""
@@ -651,6 +770,11 @@ def test_what_a_killed_batch_has_started_ends_with_it(command: str, tmp_path: Pa
         assert [pool.ledger.requests - before[name] for name, pool in it.pools.items()] == [1, 1]
 
 
+@mutant(
+    "a run that was killed is no part of the summary of its batch",
+    "Night._summed_up",
+    swap("ended.result", "ended.result or started"),
+)
 @pytest.mark.soak
 def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> None:
     """As the system kills processes when it is out of memory: they print no summary."""
@@ -677,6 +801,16 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
 
 
+@mutant(
+    "a frozen run keeps its batch from ending",
+    "Children._kill_late",
+    swap("self._kill_after_s", "self._kill_after_s * 60"),
+)
+@mutant(
+    "a run of a batch has only the time to drain of another one",
+    "Night._settle_all",
+    swap("max", "min"),
+)
 @pytest.mark.soak
 def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> None:
     """It is killed 10 seconds after the largest --drain-s of the runs, and summed up from its log."""
@@ -708,6 +842,16 @@ def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> Non
         assert sum(it.effects("drains")) == runs["drains"]["deleted"]
 
 
+@mutant(
+    "a run of a batch is complete although its export has other ids now",
+    "_is_pinned",
+    swap('fingerprint(opened).sha256 == pinned["sha256"]', 'len(fingerprint(opened).sha256) == len(pinned["sha256"])'),
+)
+@mutant(
+    "a run of a batch is complete although its log is gone",
+    "whether_complete",
+    swap("if is_fresh(log):\n    return Still.UNKNOWN", "if is_fresh(log):\n    return Still.COMPLETE"),
+)
 @pytest.mark.soak
 def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> None:
     """Another export is refused as `run` refuses it, and a log that is gone is confirmed anew. Neither stops others."""
@@ -745,6 +889,11 @@ def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> No
         assert (again.code, again.summary["totals"]["deleted"], it.effects("gone")) == (0, 80, [2] * 20), again
 
 
+@mutant(
+    "a process of a batch sends another plan than the confirmed one",
+    "check_digest",
+    swap("plan.digest != digest", "not digest"),
+)
 @pytest.mark.traced
 def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:
     with case(tmp_path, user_ids(3)) as it:
@@ -766,6 +915,24 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
         assert (wrong.code, "has passed" in wrong.err, sum(it.effects(user_ids(3)))) == (2, True, 0), wrong
 
 
+@mutant(
+    "a run of a batch is started after its own time",
+    "Night._settle_all.settle",
+    swap("self._untils.get(run.name)", "self._until"),
+)
+@mutant(
+    "the time of day that has stopped a run of a batch means the next day",
+    "_meant_for_the_day_before",
+    swap("NEXT_DAY_S", "-1"),
+)
+@mutant(
+    "a session of a batch in which a run does not begin forgets when it was stopped",
+    "Night.run",
+    swap(
+        "{**stopped_before, **self._stopped_by_their_own()}",
+        "{**dict(list(stopped_before.items())[9:]), **self._stopped_by_their_own()}",
+    ),
+)
 @pytest.mark.soak
 def test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began(tmp_path: Path) -> None:
     """A run whose turn comes after this time is not started. The same command again does not mean the next day."""
@@ -797,6 +964,11 @@ if "_BULKDEL_PARENT" in os.environ:
 """
 
 
+@mutant(
+    "a run whose clock is slow goes on after the time of its batch",
+    "Night._stop_at_the_time",
+    swap("timedelta(seconds=self._drain_s + KILL_AFTER_S)", "timedelta(hours=self._drain_s + KILL_AFTER_S)"),
+)
 @pytest.mark.soak
 def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path) -> None:
     """As a node of Ray with a wrong clock."""
@@ -815,6 +987,16 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
         assert (ran.code, 0 < deleted < 400) == (6, True), deleted
 
 
+@mutant(
+    "the digest of a plan ignores its guards",
+    "RunPlan.digest",
+    drop('"guards": self.guards.to_json()'),
+)
+@mutant(
+    "the digest of a plan ignores the exclude files",
+    "RunPlan.digest",
+    swap('"excluded": sorted(file.key for file in self.excluded)', '"excluded": len(self.excluded)'),
+)
 def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
     """Each of these plans is another one; how fast it is done, and where it is kept, is not part of it."""
     ids = user_ids(20)

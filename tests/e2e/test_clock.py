@@ -24,6 +24,8 @@ from bulkdel.core.log_entries import Entry, Header, Intent, Outcome
 from bulkdel_jobs.sandbox import Pool
 from tests import harness, recorded
 from tests.harness import DELETIONS, Case, Ran, bulkdel, case, finish, kill, user_ids, wait_for_arrivals, wait_until
+from tests.mutants import mutant
+from tests.syntax import swap
 
 MAILS = [f"user{i}@example.com" for i in range(60)]
 IDS = user_ids(60)
@@ -116,6 +118,11 @@ def test_an_account_created_after_the_request_is_kept_and_the_old_one_counts_as_
         assert (done.code, done.summary["gone"], done.summary["recreated"]) == (0, 60, 2), done
 
 
+@mutant(
+    "re-created although nothing shows that the request had effect",
+    "presences",
+    swap("gone > 0", "gone >= 0"),
+)
 def test_a_whole_request_whose_accounts_are_there_and_younger_is_not_called_deleted(tmp_path: Path) -> None:
     """All were created again, or none was deleted and a wrong clock dated them. This is open, so nothing is sent."""
     with in_doubt(tmp_path, MAILS[:20], effect=False) as it:
@@ -126,6 +133,14 @@ def test_a_whole_request_whose_accounts_are_there_and_younger_is_not_called_dele
         assert it.served.pool.deleted == 0
 
 
+@mutant(
+    "a user id that is there is compared by its date",
+    "presences",
+    swap(
+        "if not reusable:\n    return dict.fromkeys(created, Presence.OLD)",
+        "if not reusable and not created:\n    return {}",
+    ),
+)
 def test_a_user_id_that_is_there_is_sent_again_whatever_its_date(tmp_path: Path) -> None:
     """An id of a type that is never reused is no other user's. `verify` asks first whether an id is reusable."""
     with in_doubt(tmp_path, IDS, effect=False) as it:
@@ -168,6 +183,11 @@ def test_our_clock_was_two_hours_behind_and_was_set_right(age_h: float, expected
 # The server's clock
 
 
+@mutant(
+    "an account that a time zone makes look old is sent again",
+    "presence",
+    swap("ZONE_MAX_S", "SKEW_S"),
+)
 @pytest.mark.parametrize("zone_h", [-8, 8])
 def test_local_time_with_a_z_never_deletes_an_account_that_was_created_again(zone_h: int, tmp_path: Path) -> None:
     with in_doubt(tmp_path, MAILS, effect=True, created_offset_s=zone_h * HOUR) as it:
@@ -204,6 +224,14 @@ def test_without_a_date_nothing_is_called_re_created(tmp_path: Path) -> None:
 # Nothing to look up by
 
 
+@mutant(
+    "verify is content while rows are in doubt",
+    "Counts.complete",
+    swap(
+        "self.could_not_tell or self.in_doubt or ending.halted or ending.file_failed",
+        "self.could_not_tell or ending.halted or ending.file_failed",
+    ),
+)
 def test_the_pool_is_empty_and_emails_are_in_doubt(tmp_path: Path) -> None:
     """Both ways out are named with their commands, by `run`, `status` and `verify`, and both work."""
     with in_doubt(tmp_path, MAILS, effect=True) as it:
@@ -236,6 +264,14 @@ def test_the_pool_is_empty_and_emails_are_in_doubt(tmp_path: Path) -> None:
 # ── sent again in the same session ────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "an email sent again long after its answer was lost",
+    "ChunkInHand._id_may_be_reused",
+    swap(
+        "max(around.wall() - wall, around.steady() - steady) > RETRY_MAX_S",
+        "around.wall() < wall and around.steady() < steady + RETRY_MAX_S",
+    ),
+)
 def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer is lost, then the process is stopped (Ctrl-Z), and meanwhile some emails are given to new accounts.
 

@@ -31,11 +31,25 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_000)
 
 
+@mutant(
+    "a refused confirmation prints the new number ready to paste",
+    "words_to_confirm",
+    swap("given in {None, number}", "given != 0"),
+    case="wrong count",
+)
+@mutant(
+    "not confirmed and sent",
+    "confirm",
+    swap("(given[name] != value for name, value in wanted.items())", "(given[name] is None for name in wanted)"),
+    case="wrong count",
+)
 @pytest.mark.parametrize(
     "given",
     one_in(
@@ -409,6 +423,11 @@ def test_two_pools_one_export(tmp_path: Path) -> None:
         assert len(served.pool) == 500
 
 
+@mutant(
+    "a misspelt variable is ignored",
+    "tables_with",
+    swap("own.keys() - options - nested.keys()", "own.keys() - options - nested.keys() - own.keys()"),
+)
 def test_a_misspelt_variable_is_no_guard(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         ran = it.run(env={**KEYS, "BULKDEL_MAX_DELTE": "5"})

@@ -24,6 +24,8 @@ from tests.harness import (
     user_ids,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(60, seed=11)
 
@@ -31,6 +33,11 @@ IDS = user_ids(60, seed=11)
 # ── exclude lists ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "the exclude list of the config dropped",
+    "with_all_excluded",
+    swap("[*(settings.exclude or ()), *listed, *configured]", "[*(settings.exclude or ()), *listed]"),
+)
 def test_exclude_lists_add_up(tmp_path: Path) -> None:
     """Of the command line, the environment and the config: none of their ids is deleted, each file counts once."""
     keep = [write_objects(tmp_path / f"keep{n}.jsonl", IDS[n * 10 : n * 10 + 5]) for n in range(4)]

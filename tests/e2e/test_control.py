@@ -32,6 +32,8 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.mutants import mutant
+from tests.syntax import drop, only_if, swap
 
 IDS = user_ids(700, seed=14)
 ONE = ("--chunk-size", 1, "--concurrency", 64)
@@ -102,6 +104,11 @@ def running(it: Case, *options: object, **popen: Any) -> Iterator[subprocess.Pop
             kill(process)
 
 
+@mutant(
+    "a pause holds no request back",
+    "Client.hold",
+    drop("self.rate_limiter.hold()"),
+)
 def test_the_rate_and_a_pause_hold_at_the_server_by_the_socket(folder: Path) -> None:
     """50 → 10 → pause → 100, and every change is in the audit, with the user."""
     with case(folder, IDS, options=["--rate", 50, *ONE]) as it, running(it) as process:
@@ -153,6 +160,11 @@ def test_watching_ends_when_its_reader_has_left(folder: Path) -> None:
         assert left.code == 141, left
 
 
+@mutant(
+    "a change by a pause file is not logged",
+    "SessionControl._note",
+    only_if("by.user is not None", "self._log.enqueue(Change(at, wish.what, value, by.source, by.user, as_json))"),
+)
 def test_a_file_pauses_from_the_first_request_on_and_only_its_removal_resumes(folder: Path) -> None:
     pause = folder / "pause"
     pause.touch()
@@ -224,6 +236,11 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
             assert b'"type":"throttled"' in it.log.read_bytes(), "for the report, which marks it"
 
 
+@mutant(
+    "rate_max bounds no change to unlimited",
+    "check_change",
+    swap("0 < rate <= highest", "0 <= rate <= highest"),
+)
 def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
     config = folder / "config.toml"
     config.write_text("[protect]\nrate_max = 60\n")
@@ -314,6 +331,11 @@ def test_a_slow_sign_in_page_halves_the_rate(folder: Path) -> None:
         page.server_close()
 
 
+@mutant(
+    "what is asked for before the sending is forgotten",
+    "Run._send",
+    swap("self._changes", "None"),
+)
 def test_the_schedule_holds_from_the_first_request_on(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 0, *ONE, "--schedule", "00:00-24:00=20, else=50"]) as it:
         with running(it) as process:
@@ -331,6 +353,11 @@ def test_the_schedule_holds_from_the_first_request_on(folder: Path) -> None:
 # ── the socket ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "a link in the place of the socket is removed",
+    "_listen",
+    swap("is_socket_of(path, {uid})", "is_socket_of(path, {uid}) or path.is_symlink()"),
+)
 def test_a_link_in_the_place_of_the_socket_is_not_followed(folder: Path) -> None:
     """The run uses a folder of the user instead, and `ctl` finds it."""
     runtime, trap = folder / "run", folder / "trap"
@@ -428,6 +455,11 @@ def test_garbage_on_the_socket_changes_nothing_and_does_not_slow_the_run_down(fo
         assert changes(it) == [("rate", 0.0, "ctl")]
 
 
+@mutant(
+    "the socket serves another user",
+    "_user",
+    swap("uid not in {0, own}", "uid not in {0, own} and not uid"),
+)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_of_the_machine_is_refused(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 20, *ONE]) as it, running(it) as process:

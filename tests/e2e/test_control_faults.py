@@ -21,6 +21,8 @@ import pytest
 from bulkdel.errors import NotAcceptable
 from bulkdel.live.ask import ask
 from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids, wait_until
+from tests.mutants import mutant
+from tests.syntax import drop, only_if, swap
 
 MANY = user_ids(1_500, seed=16)
 IDS = MANY[:300]
@@ -111,6 +113,11 @@ def test_a_flood_of_connections_does_not_change_the_rate(folder: Path) -> None:
         all_deleted_once(it, finish(process))
 
 
+@mutant(
+    "a change is answered before it is in the log",
+    "Steering.apply",
+    drop("await self._run.changes_durable()"),
+)
 def test_a_change_that_cannot_be_logged_is_answered_so_and_the_run_stops(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 5, *ONE]) as it:
         full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))  # noqa: E731
@@ -129,6 +136,11 @@ def test_a_change_that_cannot_be_logged_is_answered_so_and_the_run_stops(folder:
         all_deleted_once(it, it.run())
 
 
+@mutant(
+    "a pause counts as silence of the server",
+    "Client.silent_s",
+    swap("self.clock() if self._held_at is None else self._held_at", "self.clock()"),
+)
 @pytest.mark.soak
 def test_a_long_pause_outlives_patience_token_and_a_stopped_process_and_a_signal_ends_it(folder: Path) -> None:
     """The token ends while nothing may be sent, and the process is stopped meanwhile. SIGTERM ends the paused run."""
@@ -154,6 +166,11 @@ def test_a_long_pause_outlives_patience_token_and_a_stopped_process_and_a_signal
         all_deleted_once(it, it.run())
 
 
+@mutant(
+    "a pause does not hold sign-ins",
+    "SignIn.__call__",
+    only_if("not self._worked", "await self.rate_limiter.acquire()"),
+)
 @pytest.mark.soak
 def test_a_pause_holds_sign_ins_and_look_ups_too(folder: Path) -> None:
     """The responses of the requests on the wire come after the token has ended. Then each worker wants another one."""

@@ -15,6 +15,8 @@ import pytest
 from bulkdel_jobs.demo import DUPLICATE, HEAD, POISONOUS, UNKNOWN, compare, make_up
 from bulkdel_jobs.sandbox import Pool
 from tests.harness import COUNTS, bulkdel, finish, is_alive, processes_of, start, wait_until
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 USERS = 5_000
@@ -97,6 +99,20 @@ def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
     assert f"What it wrote is in {tmp_path}" in ran.out
 
 
+@mutant(
+    "what a killed demo has started goes on",
+    "_step",
+    swap(
+        "     subprocess.Popen(  # noqa: S603 - our own command\n"
+        "    command, cwd=folder, env={**environ, **KEYS, **for_child()}, "
+        "stdin=subprocess.DEVNULL, stdout=subprocess.PIPE\n"
+        ")",
+        "     subprocess.Popen(  # noqa: S603 - our own command\n"
+        "    command, cwd=folder, env={**environ, **KEYS} if for_child() else None, "
+        "stdout=subprocess.PIPE\n"
+        ")",
+    ),
+)
 def test_what_a_killed_demo_has_started_ends_with_it(tmp_path: Path) -> None:
     """Killed while it plans. A run would drain first: for half a minute, because its sandbox is gone."""
     process = start("demo", "--dir", tmp_path, "--users", 1_000, "--rate", 1)

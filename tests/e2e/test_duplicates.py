@@ -20,7 +20,9 @@ from bulkdel.core.ranges import ranges_of
 from tests import recorded
 from tests.examples import one_in
 from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, start, user_ids, write_objects
+from tests.mutants import mutant
 from tests.recorded import encode_line, nonce_of
+from tests.syntax import swap
 
 IDS = user_ids(1_000, seed=10)
 FAR = 150_000
@@ -46,6 +48,11 @@ def outcomes(it: Case) -> list[str]:
     return [json.loads(line)["outcome"] for line in told.out.splitlines()]
 
 
+@mutant(
+    "a pass sends the duplicates of the log",
+    "chunks_of",
+    swap("progress.skipped.rows.between(first, last)", "progress.skipped.rows.between(first, first)"),
+)
 def test_a_duplicate_is_sent_once(tmp_path: Path) -> None:
     """In an export that fits the memory, in rows that are sent at once."""
     with case(tmp_path, [*IDS[:100], *IDS[20:60]]) as it:
@@ -54,6 +61,11 @@ def test_a_duplicate_is_sent_once(tmp_path: Path) -> None:
         assert it.served.ledger.sent_times() == {1: 100}
 
 
+@mutant(
+    "the list of those still there holds duplicates",
+    "_rows",
+    swap("position not in skipped", "position not in skipped or position"),
+)
 def test_verify_asks_once_for_an_id_and_lists_it_once(tmp_path: Path) -> None:
     """Each row is followed by one that repeats it or another one; some users are still there."""
     ids, rng = IDS[:300], random.Random(4)
@@ -86,6 +98,11 @@ def test_at_both_ends_of_a_long_export(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "export.jsonl.checkpoint.jsonl"]
 
 
+@mutant(
+    "duplicates are found within a run of rows only",
+    "DuplicateFinder._search",
+    swap("first_of(key, position) != position", "positions[0] <= first_of(key, position) != position"),
+)
 def test_distinct_rows_in_between(tmp_path: Path) -> None:
     """Repeated 150,000 different ids later: more than is ever in memory, so the temporary file finds it."""
     between = list(filler(FAR))
@@ -172,6 +189,12 @@ def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) ->
 # ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "a log with half a list is gone on with",
+    "Reader.folding",
+    swap("fold is not None and not fold.born", "fold is not None and not fold.born and fold.under_way"),
+    case="within the list",
+)
 @pytest.mark.parametrize("cut", one_in(2, ["within the list", "after the header"]))
 def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: Path) -> None:
     """Killed between the header and the last part of the list: nothing was sent, and the same command begins anew."""
@@ -198,6 +221,11 @@ def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: 
         assert new[0].run_id != header.run_id
 
 
+@mutant(
+    "a changed list of skipped rows is believed",
+    "Progress._check_list",
+    swap("self._listed.hex != self.header.skipped_sha256", "self._listed.hex == self.header.skipped_sha256[1:]"),
+)
 def test_a_list_that_was_changed_is_refused(tmp_path: Path) -> None:
     with case(tmp_path, [*IDS[:100], *IDS[:10]]) as it:
         assert it.run("--limit", 50).code == 0

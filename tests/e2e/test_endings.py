@@ -39,6 +39,8 @@ from tests.harness import (
     with_time_enough,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import only_if, swap
 
 IDS = user_ids(500, seed=10)
 EMAILS = [f"user{number}@example.com" for number in range(500)]
@@ -89,6 +91,11 @@ def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
     return ran
 
 
+@mutant(
+    "the command after a pipe forgets its checkpoint",
+    "RunPlan.whole_line",
+    swap('line.plus("--checkpoint", self.checkpoint)', 'line.without("--checkpoint")'),
+)
 def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
     """Accounts that were created anew meanwhile are not deleted, and no id is sent twice."""
     with sandbox(EMAILS, "email") as served:
@@ -107,6 +114,11 @@ def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
         assert served.ledger.sent_times() == {1: len(EMAILS)}
 
 
+@mutant(
+    "the copy of a pipe accepted under another checkpoint",
+    "_check_copy",
+    swap("not copy.name.endswith(SPOOLED)", "copy.name"),
+)
 def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
     """Neither for `run` nor for `plan`; the command that is printed goes on."""
     with sandbox(EMAILS, "email") as served:
@@ -225,6 +237,11 @@ def test_stopped_at_a_time_of_day(tmp_path: Path) -> None:
         assert it.served.ledger.deleted == len(IDS)
 
 
+@mutant(
+    "a planned stop that is not confirmed again",
+    "confirmation_due",
+    swap('"not_after"', '"never"'),
+)
 def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
     """A date that has passed is not printed again; without a confirmation nothing is sent."""
     with stopped_as_planned(tmp_path, IDS, "%Y-%m-%dT%H:%M:%SZ") as (it, _, ran):
@@ -301,6 +318,14 @@ def test_half_a_confirmation(given: tuple[Any, ...], missing: str, tmp_path: Pat
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "an answer without success taken for a refusal",
+    "read_success",
+    swap(
+        'unreadable(decision, "statusCode 200, but the response has no data.success")',
+        "decision._replace(next_step=NextStep.LOOK_UP, maybe_applied=True)",
+    ),
+)
 async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
     """statusCode 200 with `data: null` for a chunk of one: the id remains, and the next run deletes it."""
 
@@ -321,6 +346,13 @@ async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
         assert served.effects == dict.fromkeys(ids, 1)
 
 
+@mutant(
+    "a verification that finds accounts again ends without its summary",
+    "_verify",
+    only_if(
+        "not resumed", "_print_summary(progress, counts, summary, reopened.job.target_state, as_json=settings.json)"
+    ),
+)
 def test_exit_code_1_always_comes_with_a_summary(tmp_path: Path) -> None:
     """Every command that ends with it: Python itself ends with 1, too, when it could not begin."""
     ids = IDS[:20]

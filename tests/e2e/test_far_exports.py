@@ -25,8 +25,10 @@ from tests.e2e.test_tables import workbook
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
 from tests.integration.test_download import s3_variables
+from tests.mutants import mutant
 from tests.objectserver import DENIED, Fault, ObjectServer, object_server
 from tests.rawserver import DATA
+from tests.syntax import negate, swap
 
 IDS = user_ids(120)
 LOG = "users.jsonl.checkpoint.jsonl"
@@ -68,6 +70,11 @@ def far(folder: Path, data: bytes) -> Iterator[tuple[Far, str]]:
         yield Far(objects, served, folder), objects.put("/exports/users.jsonl", data)
 
 
+@mutant(
+    "the signature of an address is shown",
+    "shown_address",
+    swap('f"{shown}?{HIDDEN}" if address.query else shown', "shown + address.query"),
+)
 def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
     """The printed command works without the signature, and no file or message has it."""
     with far(tmp_path, rows(IDS)) as (place, address):
@@ -93,6 +100,11 @@ def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
         assert "not read again" in place.does("run", f"{address}{SIGNED}").err
 
 
+@mutant(
+    "the addresses in the log of another are printed",
+    "typed_words",
+    swap("mac_holds(start, own_key)", "own_key is None or mac_holds(start, own_key)"),
+)
 def test_status_names_an_address_only_where_this_user_has_typed_it(tmp_path: Path) -> None:
     """In a log of another it is left out, and named. What the command prints asks no address."""
     keep = rows(IDS[:20])
@@ -126,6 +138,11 @@ def going_on(folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
     return shlex.split(bulkdel("status", LOG, cwd=folder, env=env).out.split(":\n  ")[1].splitlines()[0])
 
 
+@mutant(
+    "a run sends a copy of an object without asking whether it has changed",
+    "_kept",
+    swap("resumed and source.digest == _digest(address)", "resumed or source.digest == _digest(address)"),
+)
 def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
     with far(tmp_path, rows(IDS)) as (place, address):
         assert place.does("plan", address).code == 0
@@ -141,6 +158,11 @@ def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
         assert (header["export_path"], header["export_object"]["bytes"]) == (address, len(rows(IDS)))
 
 
+@mutant(
+    "a copy beside a new run is sent without the MAC of its user",
+    "Source.begins",
+    swap("copy_mac_holds(self._facts(), self.mac, key)", "copy_mac_holds(self._facts(), self.mac, key) or self.sha256"),
+)
 @pytest.mark.parametrize("form", one_in(3, ["rows", "workbook"]))
 @pytest.mark.parametrize("planted", ["by another key", "with the SHA-256", "without a MAC"])
 def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> None:
@@ -177,6 +199,11 @@ def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> 
         assert place.served.ledger.requests == sent
 
 
+@mutant(
+    "the column of a copy that is named is believed without the MAC of its user",
+    "_source_of_named",
+    swap("source.is_whole(file.descriptor, read_key(arguments.environ))", "file.size and read_key(arguments.environ)"),
+)
 def test_a_planted_column_of_a_copy_that_is_named_is_not_read(tmp_path: Path) -> None:
     """The file beside the copy of a table says which column has the ids."""
     own, theirs = IDS[:60], IDS[60:]
@@ -211,6 +238,14 @@ def key_in(state: Path) -> bytes:
     return key
 
 
+@mutant(
+    "the printed command names an object that cannot be compared with its copy",
+    "RunPlan.export_named",
+    swap(
+        "address is None or address.shown != address.text or unknown",
+        "address is None or (address.shown != address.text and unknown)",
+    ),
+)
 @pytest.mark.parametrize("form", one_in(3, ["plan", "unconfirmed", "plan file", "store"]))
 def test_an_object_without_a_version(tmp_path: Path, form: str) -> None:
     """It cannot be compared with its copy, so the printed command names the copy. It begins the run and resumes it."""
@@ -372,6 +407,11 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err
 
 
+@mutant(
+    "a redirect of a store takes the token along",
+    "_hosts",
+    negate("not own"),
+)
 def test_a_redirect_of_a_store_takes_no_token_to_another_host(tmp_path: Path) -> None:
     """obstore would follow it, and send the session token along."""
     with object_server() as store, object_server() as elsewhere, sandbox(IDS) as served:
@@ -387,6 +427,12 @@ def test_a_redirect_of_a_store_takes_no_token_to_another_host(tmp_path: Path) ->
         assert bulkdel(*words, cwd=tmp_path, env=env).code == 0
 
 
+@mutant(
+    "a plan does not ask the store of a backup",
+    "_check_reached",
+    swap("not in_store(backup)", 'not in_store(backup) or backup.scheme != "file"'),
+    case="plan",
+)
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_backup_in_a_store_that_cannot_be_read_is_refused_before_the_sign_in(command: str, tmp_path: Path) -> None:
     """A run reads it before it sends, so its plan does too. Nothing is written there."""
@@ -404,6 +450,11 @@ def test_a_backup_in_a_store_that_cannot_be_read_is_refused_before_the_sign_in(c
         assert (planned.code, store.puts, store.objects) == (0, {}, {}), planned
 
 
+@mutant(
+    "an export without a length fills the disk",
+    "_Download._keep",
+    swap("self._done + len(part) > self._most", "self._done + len(part) > 8 * self._most"),
+)
 def test_an_export_without_a_length_is_bounded(tmp_path: Path) -> None:
     """By half of what is free, on a small disk. What was read is removed."""
     disk = tmp_path / "disk"

@@ -45,7 +45,9 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
 from tests.recorded import rewrite
+from tests.syntax import negate, swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(60)
@@ -143,6 +145,14 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     assert "missing" not in again.out
 
 
+@mutant(
+    "forget removes a backup that the run did not write",
+    "_look",
+    swap(
+        '"" if fits else "holds other bytes than those that the run wrote"',
+        '"" if fits or found.st_size else "holds other bytes than those that the run wrote"',
+    ),
+)
 def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
     backup, spooled, bad = (tmp_path / f"{log.name}{end}" for end in (".backup.gz", ".input", ".invalid"))
@@ -176,6 +186,11 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     assert f"  remove  {backup}, " in forget(log).out
 
 
+@mutant(
+    "forget removes whatever has the name of a file that was confirmed",
+    "_unlink",
+    swap("identity_of(file.path.lstat()) == file.identity", "identity_of(file.path.lstat())"),
+)
 @pytest.mark.traced
 def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     """Confirmed is the file that was listed, and no other that has its name by then."""
@@ -216,6 +231,11 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     assert bytes_in(tmp_path) == before
 
 
+@mutant(
+    "forget removes what a run with rows left needs",
+    "_refuse_wanted",
+    negate("not abandon"),
+)
 def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: Path) -> None:
     log = run_of(tmp_path, "--limit", 10, "--chunk-size", 5)
     before = bytes_in(tmp_path)
@@ -268,6 +288,13 @@ def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
     assert kept.name in after
 
 
+@mutant(
+    "forget removes files before the log says so",
+    "_remove",
+    swap(
+        'log.add("forget", now, stamp(around.wall()))', 'stack.callback(log.add, "forget", now, stamp(around.wall()))'
+    ),
+)
 def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> None:
     """No file is gone before the log says so; and at the end nothing is left, and all is in the log."""
     whole = tmp_path / "whole"
@@ -310,6 +337,14 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     assert beside(log) == {""}
 
 
+@mutant(
+    "forget removes the map while memberships are to be put back",
+    "_named",
+    swap(
+        'Named(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)',
+        'Named(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=resumable)',
+    ),
+)
 def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
     """Its exports, its map, in the log of each what was removed of it; and what cannot be done any more says why."""
     pool = full_users(20)
@@ -363,6 +398,11 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         assert f"its backup {tmp_path / 'backup.zst'} was removed by `bulkdel forget`" in ran.err
 
 
+@mutant(
+    "forget leaves a copy of the memberships that a kill has ended",
+    "_named",
+    swap('_beside(each, r"\\.\\w+\\.part", before=".")', '_beside(each, r"\\.\\w+\\.part", before="")'),
+)
 @pytest.mark.traced
 def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None:
     """Half-written, it goes. Whole and not in the log yet, it may be of another run. Both lie beside the backup."""
@@ -386,6 +426,21 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
         assert forget(it.log).code == 0
 
 
+@mutant(
+    "forget removes what a forged log calls the copy of its memberships",
+    "_named",
+    swap("Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)", "Named(Path(to), UNKNOWN_COPY)"),
+    case="key.env",
+)
+@mutant(
+    "forget removes what a forged log calls a backup of one byte",
+    "digest_of",
+    swap(
+        "known.whole or known.crc is None or holds(file.fileno(), Saved(known.size, known.crc))",
+        "known.whole or known.crc is None or size > 0 or holds(file.fileno(), Saved(known.size, known.crc))",
+    ),
+    case="keep.jsonl",
+)
 @pytest.mark.parametrize("taken", ["key.env", "keep.jsonl", "other.memberships.jsonl"])
 def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: str, tmp_path: Path) -> None:
     """It says that another file of its folder is the copy of the memberships, or a backup of one byte."""
@@ -490,6 +545,11 @@ def test_lists_that_another_run_reads_are_wanted_until_it_is_complete(tmp_path: 
     assert not still.exists()
 
 
+@mutant(
+    "forget says that the files are gone before their folder is on the disk",
+    "_end",
+    swap("{Path(name).parent for name in gone}", "{Path(name).parent for name in gone if not name}"),
+)
 @pytest.mark.parametrize("killed", [False, True])
 def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -569,6 +629,11 @@ def test_files_of_a_moved_folder_are_found_beside_the_log(tmp_path: Path) -> Non
     assert forget(moved).code == 0
 
 
+@mutant(
+    "forget of a copied log removes the files of the original",
+    "_placed",
+    swap("original is not None", "original is log"),
+)
 def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) -> None:
     kept = tmp_path / "kept.gz"
     log, elsewhere = run_of(tmp_path / "first"), run_of(tmp_path / "second", backup="../kept.gz")
@@ -594,6 +659,11 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
     assert kept.exists()
 
 
+@mutant(
+    "forget removes bad rows that were corrected",
+    "_named_invalid",
+    swap("known or None", "None"),
+)
 def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_path: Path) -> None:
     """Whatever the times of the files are: the bytes are compared with those that the export gives."""
     export = tmp_path / "e.jsonl"

@@ -36,6 +36,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(400, seed=11)
 
@@ -57,6 +59,11 @@ def config(folder: Path, text: str) -> Path:
 # ── exclude files ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "exclude files read and forgotten",
+    "read_excluded",
+    swap("ids.update", "IdSet().update"),
+)
 def test_excluded_ids_stay(tmp_path: Path) -> None:
     """Two exclude files of different formats; a third of the export is protected."""
     keep = IDS[::3]
@@ -242,6 +249,11 @@ def test_an_export_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
         assert it.run("--max-delete", 400).code == 0
 
 
+@mutant(
+    "a protected pool not checked",
+    "check_pool",
+    swap("_pool(plan.pool)", "_pool(plan.checkpoint.name)"),
+)
 def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         ran = it.run("--config", config(tmp_path, f'[protect]\npools = ["{POOL}"]\n'))
@@ -315,6 +327,11 @@ def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
         assert "the key's own user" in ran.err
 
 
+@mutant(
+    "a token that names its user by what is no text protects no user",
+    "_users_in",
+    swap("user is not None", "user is not None and not claims"),
+)
 @pytest.mark.parametrize("wrap", [lambda user: [user], lambda user: {"id": user}])
 def test_an_own_user_that_is_no_text_halts(wrap: Callable[[str], Any], tmp_path: Path) -> None:
     with case(tmp_path, IDS[:60]) as it:
@@ -326,6 +343,34 @@ def test_an_own_user_that_is_no_text_halts(wrap: Callable[[str], Any], tmp_path:
         assert "the key's own user cannot be protected" in ran.err
 
 
+@mutant(
+    "a user of the key is called protected by an id that the run does not compare",
+    "with_sample_check",
+    swap("bool(owner)", "bool(auth.users)"),
+)
+@mutant(
+    "the run goes on although the look-up of the key's own user failed",
+    "_ids_of_owner",
+    swap(
+        "if known is None:\n"
+        "    raise Halted(\n"
+        '        f"{plan.target.pinned_host}: signed in, but the look-up of the '
+        "key's own user failed \"\n"
+        '        f"({lookup.failed}). That user must not be {plan.words.done}. '
+        '{plan.words.nothing}. Run the same "\n'
+        '        "command again."\n'
+        "    )",
+        "known = known or []\n"
+        "if user in known[:0]:\n"
+        "    raise Halted(\n"
+        '        f"{plan.target.pinned_host}: signed in, but the look-up of the '
+        "key's own user failed \"\n"
+        '        f"({lookup.failed}). That user must not be {plan.words.done}. '
+        '{plan.words.nothing}. Run the same "\n'
+        '        "command again."\n'
+        "    )",
+    ),
+)
 @pytest.mark.parametrize(("refusal", "code"), [(None, 0), ("400", 4)])
 def test_a_user_of_the_key_without_a_known_email_is_not_called_protected(
     refusal: str | None, code: int, tmp_path: Path
@@ -344,6 +389,13 @@ def test_a_user_of_the_key_without_a_known_email_is_not_called_protected(
 # ── time and number ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "time window ignored",
+    "watch_time",
+    swap(
+        'drain.begin(Stop(f"it is {at[1]} (--not-after)", planned=True))', "await asyncio.sleep(at[0] if drain else 0)"
+    ),
+)
 def test_not_after_stops_and_goes_on_later(tmp_path: Path) -> None:
     with stopped_as_planned(tmp_path, IDS, "%Y-%m-%dT%H:%M:%S+00:00") as (it, at, ran):
         assert ran.code == 6, ran.err
@@ -410,6 +462,12 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
         assert it.run("--look-first").counts() == {"deleted": len(IDS)}
 
 
+@mutant(
+    "an answer that was cut short is taken for whole",
+    "AccountLookup._complete",
+    swap("PAGE_MIN", "len(group)"),
+    case="50",
+)
 @pytest.mark.parametrize("first", [30, 50])
 def test_look_ups_that_hold_few_accounts_are_asked_again(first: int, tmp_path: Path) -> None:
     """A page of 30, say: an id that is not on it is not gone. Also where pages become short while the run is down."""
@@ -433,6 +491,11 @@ def test_a_limit_that_is_none_is_confirmed_again(tmp_path: Path) -> None:
         assert it.served.ledger.deleted == 200
 
 
+@mutant(
+    "a host is not protected that the config names with the usual port",
+    "host_word",
+    swap("(name, port)", "(name, port and named_port)"),
+)
 @pytest.mark.parametrize(
     ("listed", "host", "word"),
     [
@@ -460,6 +523,11 @@ def test_a_protected_host_that_names_none_is_refused() -> None:
         host_word({"protect": {"hosts": ["https:///x"]}}, "https://api.genauth.ai")
 
 
+@mutant(
+    "a restore takes any host of a log for the typed one",
+    "same_host",
+    swap("(name, port) == (other_name, other_port)", "(name, port) != (other_name, other_port)"),
+)
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

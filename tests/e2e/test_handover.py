@@ -39,7 +39,9 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
 from tests.recorded import changed_log
+from tests.syntax import swap
 from tests.unit.test_plan_file import VALUES
 from tests.waits import WAIT_MAX_S
 
@@ -144,6 +146,14 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         assert json.loads(restored.out)["rows"] == 270, "the backup has moved, and has every record"
 
 
+@mutant(
+    "the first machine goes on with a run that was handed over",
+    "check_not_handed_over",
+    swap(
+        "log is not None and (packed := log.handed_over) is not None",
+        "log is not None and log.complete and (packed := log.handed_over) is not None",
+    ),
+)
 @pytest.mark.traced
 def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Path) -> None:
     store, piped = f"file://{tmp_path}/store", b"".join(b'"%s"\n' % id_.encode() for id_ in IDS)
@@ -167,6 +177,26 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
         assert [served.ledger.effects(id_, "user_id") for id_ in IDS] == [1] * 300
 
 
+@mutant(
+    "the config file is packed with the keys that name a secret",
+    "without_files",
+    swap("key.upper()", "key"),
+)
+@mutant(
+    "an option with a hidden password is left in the command",
+    "_Found.going_on",
+    swap("any(HIDDEN in value for value in values)", "all(value == HIDDEN for value in values)"),
+)
+@mutant(
+    "the query of slow-while is in the archive",
+    "ADDRESSES",
+    swap('{"exclude", "slow_while"}', '{"exclude"}'),
+)
+@mutant(
+    "an unpacked run does not say that its first machine ran a command",
+    "_Found.going_on",
+    swap('"on_event"', '"on-event"'),
+)
 @pytest.mark.traced
 def test_no_secret_is_packed(tmp_path: Path) -> None:
     secrets = {
@@ -260,6 +290,14 @@ def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path
         assert one.effects(VIPS) == [0] * 30
 
 
+@mutant(
+    "a file of another folder that a log names is packed and removed",
+    "is_within",
+    swap(
+        'Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))',
+        'path.exists() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))',
+    ),
+)
 def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_path: Path) -> None:
     """Another person may have written the log. The user names each file, and then it is packed."""
     other, folder, out = tmp_path / "other", tmp_path / "run", tmp_path / "run.tar.zst"
@@ -287,6 +325,11 @@ def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_pa
         assert (ran.code, one.effects(VIPS)) == (0, [0] * 30), ran.err
 
 
+@mutant(
+    "a link beside a log leads a file of the reader into the archive",
+    "is_within",
+    swap("path", "path.parent"),
+)
 def test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed(tmp_path: Path) -> None:
     """Another person may have written the log and the folder. The config of the reader stays where it is."""
     folder, out = tmp_path / "run", tmp_path / "run.tar.zst"
@@ -307,6 +350,11 @@ def test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed(tmp_path: Pat
     assert not out.exists()
 
 
+@mutant(
+    "a link in the place of a file of the run is packed",
+    "_Found.add_written",
+    swap("not file.kept", "not file.kept or file.path.is_symlink()"),
+)
 @pytest.mark.traced
 def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
     secret, backup = tmp_path / "secret", tmp_path / "b.jsonl"
@@ -383,6 +431,11 @@ def test_a_full_disk_leaves_no_archive_and_no_folder_and_the_run_where_it_was(tm
         assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@mutant(
+    "the archive has the log with the note that it was handed over",
+    "_until_handover",
+    swap("100", "9"),
+)
 def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as one:
         assert one.run("--limit", 50).code == 0
@@ -461,6 +514,11 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         assert len(one.served.pool.user_ids()) == 1_200
 
 
+@mutant(
+    "a plan confirms a run that another person has begun",
+    "_confirm",
+    swap("plan.is_own", "plan.person is not None"),
+)
 def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -712,6 +770,11 @@ def test_a_plan_with_the_options_of_its_list_is_accepted(packed_run: Members, tm
     assert unpacked(archive).manifest.job == "delete-users"
 
 
+@mutant(
+    "unpack does not say that the own config does not count",
+    "_print_end",
+    swap('line.options.get("--config", ()) if own else ()', 'line.options.get("--config", ()) if not own else ()'),
+)
 def test_unpack_says_that_the_own_config_does_not_count(packed_run: Members, tmp_path: Path) -> None:
     """Only where there is one, and where the archive has one too."""
     archive, own = tmp_path / "run.tar.zst", tmp_path / "own.toml"
@@ -728,6 +791,11 @@ def test_unpack_says_that_the_own_config_does_not_count(packed_run: Members, tmp
         assert (done.code, sentence in done.err) == (0, told), done
 
 
+@mutant(
+    "unpack reads a file that only the log of the archive names",
+    "_here",
+    swap("folder / packed", 'folder / str(value.get("path"))'),
+)
 def test_a_file_of_the_job_is_read_from_the_archive_alone(tmp_path: Path) -> None:
     """The log names the file of the first machine. It is gone, a pipe lies there, or the log names none."""
     first, ids = tmp_path / "first", IDS[:20]
@@ -781,6 +849,36 @@ def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, t
     assert unpacked(archive).manifest.config == "c.toml"
 
 
+@mutant(
+    "a variable of an archive is a table",
+    "check_going_on",
+    swap("holds_table(value)", "holds_table(value) and name == value"),
+)
+@mutant(
+    "a config of an archive has a host",
+    "Manifest.check_going_on",
+    swap("HOST in table", "HOST in name"),
+)
+@mutant(
+    "the command of an archive has another log",
+    "check_going_on",
+    swap("log != manifest.log", "not log"),
+)
+@mutant(
+    "an archive with a changed byte is unpacked",
+    "_Stream.file",
+    swap("digest.hexdigest() != packed.sha256", "len(digest.hexdigest()) != len(packed.sha256)"),
+)
+@mutant(
+    "a link in an archive is taken for a file",
+    "_Stream._header",
+    swap("info.type != tarfile.REGTYPE or info.size < 0", "info.size < 0"),
+)
+@mutant(
+    "an archive holds more than its manifest says",
+    "_Stream.end",
+    swap("any(block) or zeros > PADDING_MAX", "zeros > PADDING_MAX"),
+)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_archive_is_refused_and_leaves_nothing(packed_run: Members, tmp_path: Path, name: str) -> None:
     home = tmp_path / "a" / "b"

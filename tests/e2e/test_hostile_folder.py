@@ -14,6 +14,8 @@ import pytest
 import xlsxwriter
 
 from tests.harness import KEYS, POOL, bulkdel, sandbox, user_ids
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(1_500)
 PAD = "x" * 1_000
@@ -28,6 +30,12 @@ def hostile(folder: Path, proof: Path) -> None:
         (folder / f"{name}.py").write_text(f"open({str(proof)!r}, 'a').write(__name__ + '\\n')\nraise SystemExit(9)\n")
 
 
+@mutant(
+    "a process of a run imports modules from the folder of the export",
+    "PROGRAM",
+    swap('(sys.executable, "-P", "-m", "bulkdel")', '(sys.executable, "-m", "bulkdel")'),
+    crashes=True,
+)
 def test_no_process_of_a_command_imports_a_module_of_its_folder(tmp_path: Path) -> None:
     """Shards, the conversion of a table, the runs of a batch and their verification."""
     folder, proof = tmp_path / "exports", tmp_path / "proof"

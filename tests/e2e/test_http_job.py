@@ -16,7 +16,9 @@ from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
 from tests.httppage import Example, block, misspelt
 from tests.installed import outcomes
+from tests.mutants import mutant
 from tests.restserver import Answer, Api, Asked, served
+from tests.syntax import negate, swap
 from tests.vendors import SECRET, VENDORS, Keycloak
 
 IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
@@ -56,6 +58,11 @@ def test_the_first_example(forum: Forum, example: Callable[[str], Example]) -> N
     assert TOKEN not in plan.out + plan.err + ran.out + ran.err + (it.folder / "ids.jsonl.checkpoint.jsonl").read_text()
 
 
+@mutant(
+    "the job http looks only at the first page",
+    "ListLookUps.next_page",
+    swap("request == self.administrator_list and found", "found"),
+)
 def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str], Example]) -> None:
     """Every id on a page behind the first one is found: without them, `verify` would call them gone."""
     forum.members, forum.shown = {*IDS[:20], "kept"}, 7
@@ -140,6 +147,13 @@ def test_a_hostile_id_stays_one_value(
     assert forum.groups == {"1"}
 
 
+@mutant(
+    "an id that is no segment of a path in the body of a job with look-ups by path",
+    "HttpJob.__init__",
+    swap("LOOKED_UP_BY_PATH if by_path else IN_BODY", "IN_BODY if by_path else LOOKED_UP_BY_PATH"),
+    case="batch-pattern0",
+    crashes=True,
+)
 @pytest.mark.parametrize(("name", "pattern"), one_in(3, product(["forum", "batch"], [(), ("--id-pattern", "(?s).*")])))
 def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
     forum: Forum, example: Callable[[str], Example], name: str, pattern: tuple[str, ...]
@@ -153,6 +167,11 @@ def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
     assert not forum.asked
 
 
+@mutant(
+    "the last administrator is deleted",
+    "with_sample_check",
+    swap("plan.protected.plus(own_ids)", "plan.protected.plus(owner)"),
+)
 def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callable[[str], Example]) -> None:
     """Null is no visit; a record without the field halts. The first administrator that exists stays."""
     visited: dict[str, Any] = {"state": "idle", "joined": "2020-01-01T00:00:00Z", "activity": {"last_visit": None}}
@@ -186,6 +205,11 @@ def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callab
     assert forum.effects == {("members", id_): 1 for id_ in set(IDS[:20]) - forum.members}
 
 
+@mutant(
+    "a list of administrators without their ids is an empty one",
+    "untold",
+    swap("not missing", "missing < 2"),
+)
 def test_a_failing_list_of_administrators_halts_the_run(forum: Forum, example: Callable[[str], Example]) -> None:
     """So does one of which look-ups find none, or with an administrator whose id does not stand where it is read."""
     forum.members, it = set(IDS), example("guards")
@@ -215,6 +239,11 @@ def test_a_guard_whose_field_the_table_does_not_name_is_refused(
     assert not forum.asked
 
 
+@mutant(
+    "a resume with another path is not refused",
+    "refuse_differences",
+    swap('pinned.get("table", {})', 'pinned.get("tables", {})'),
+)
 def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], Example]) -> None:
     forum.members, it = set(IDS), example("forum")
     assert it.run("run", *IDS, options=("--limit", 5)).code == 0
@@ -229,6 +258,11 @@ def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], E
     assert forum.effects == {("members", id_): 1 for id_ in IDS}
 
 
+@mutant(
+    "the digest of a plan ignores what a response means",
+    "RunPlan.digest",
+    swap('"verdicts": dict(self.arguments.job.verdicts)', '"verdicts": {}'),
+)
 def test_what_a_response_means_is_confirmed_anew(forum: Forum, example: Callable[[str], Example]) -> None:
     """A plan has it, and so has its digest, by which a batch begins its runs."""
     forum.members, it = set(IDS), example("batch")
@@ -290,6 +324,11 @@ list_at = "users"
 """
 
 
+@mutant(
+    "the plan does not read the control",
+    "with_sample_check",
+    negate("sample and not await lookup.check_control(WorkerStatus())"),
+)
 def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) -> None:
     """What it would hide: that look-ups prove nothing, which only `verify` would notice, when every account is gone."""
     ids = [f"u{n}" for n in range(6)]
@@ -326,6 +365,11 @@ statuses = { settled = [200] }
 """
 
 
+@mutant(
+    "a number that a server may round to the id of its neighbour is sent",
+    "NUMBER_MAX",
+    swap("2**53", "10**18"),
+)
 @pytest.mark.parametrize(
     "id_", one_in(2, ["9007199254740993", "-9007199254740993", "9007199254740992", "100000000000000001"])
 )
@@ -399,6 +443,14 @@ def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp
         ]
 
 
+@mutant(
+    "an id that a refused request has deleted was absent before when another is still there",
+    "ChunkState._found",
+    swap(
+        "self._gone(sub_chunk, Records.of(gone))",
+        "self._gone(sub_chunk._replace(shared=sub_chunk.shared and not there), Records.of(gone))",
+    ),
+)
 def test_what_a_refused_request_has_deleted_but_one_is_not_called_absent_before(tmp_path: Path) -> None:
     """Of 14 ids three are unknown: ten are gone by this run, and one is still there."""
     ids = [f"u{n:02}" for n in range(14)]
@@ -417,6 +469,11 @@ def test_what_a_refused_request_has_deleted_but_one_is_not_called_absent_before(
         }
 
 
+@mutant(
+    "a plan does not say that the status alone decides",
+    "HttpJob.plan_lines",
+    negate("description.action.answers"),
+)
 def test_the_plan_says_that_the_status_alone_decides(forum: Forum, example: Callable[[str], Example]) -> None:
     """Where the table says something of the answers of single ids, or of their codes, it does not."""
     said = "the HTTP status alone decides: 204 counts as deleted, whatever the body says"
@@ -426,6 +483,16 @@ def test_the_plan_says_that_the_status_alone_decides(forum: Forum, example: Call
     assert forum.effects.total() == 0
 
 
+@mutant(
+    "an id in a header is accepted",
+    "_request",
+    swap(
+        "if PLACEHOLDER in name or PLACEHOLDER in value:\n"
+        '    raise table.fault(f"headers.{name}", "an id stands in the path or in the body")',
+        "if PLACEHOLDER in name or value == name:\n"
+        '    raise table.fault(f"headers.{name}", "an id stands in the path or in the body")',
+    ),
+)
 def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, example: Callable[[str], Example]) -> None:
     it = example("forum")
     for right, wrong, key in [
@@ -485,6 +552,19 @@ def test_the_example_of_a_vendor_with_a_misspelt_path(name: str, look_up: str, t
         assert "code 404" in ran.err, ran
 
 
+@mutant(
+    "a run with outcomes may be begun anew",
+    "_anew",
+    negate("log.outcomes"),
+)
+@mutant(
+    "a halt after refusals does not name the request",
+    "RunPlan.to_check",
+    swap(
+        "f\"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}\"",
+        "f\"{there}Check the request first{f': {self.arguments.job.name}' if self.arguments.job.request else ''}\"",
+    ),
+)
 def test_a_misspelt_path_is_named_and_the_run_begins_anew_with_the_right_one(
     forum: Forum, example: Callable[[str], Example]
 ) -> None:

@@ -15,6 +15,8 @@ import pytest
 from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import KEYS, POOL, Ran, entries, importing_from, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(4, seed=71)
 GONE = user_ids(1, seed=72)
@@ -127,6 +129,11 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     assert not [text for text in told if "delete" in text.replace("--max-delete", "")]
 
 
+@mutant(
+    "scripts get the words for people",
+    "key_of",
+    swap("progress.header.keys.get(kind) or name_of(progress, kind)", "name_of(progress, kind)"),
+)
 def test_scripts_read_the_words_of_the_engine(bench: Bench) -> None:
     plan = bench.to_it("plan", "--json").summary
     assert (plan["fires"], plan["look_ups"]) == ("user:blocked for each user", True)
@@ -200,6 +207,16 @@ def test_a_plan_says_what_cannot_be_known_without_look_ups(bench: Bench) -> None
     assert "ids that were sent without a response stay so, unless --in-doubt resend sends them again\n" in by_email
 
 
+@mutant(
+    "a job without look-ups takes a backup",
+    "check_look_ups",
+    swap(
+        'if given:\n    raise UsageError(f"{option}: the API of {job} has no look-ups. Leave {option} out")',
+        "if given and settings.sandbox:\n"
+        '    raise UsageError(f"{option}: the API of {job} has no look-ups. Leave '
+        '{option} out")',
+    ),
+)
 @pytest.mark.parametrize("option", [("--look-first",), ("--backup", "copies.jsonl"), ("--only-status", "Suspended")])
 @pytest.mark.parametrize("where", ["server", "sandbox"])
 def test_options_that_need_look_ups_are_refused(option: tuple[str, ...], where: str, bench: Bench) -> None:

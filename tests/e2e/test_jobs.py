@@ -15,6 +15,8 @@ from bulkdel.job import job_names, load_job
 from tests.examples import one_in
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
 from tests.jobs import CREATING, EVERY_JOB, HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
+from tests.mutants import mutant
+from tests.syntax import swap
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 
@@ -55,6 +57,12 @@ def test_every_installed_job_is_in_the_table() -> None:
     assert set(job_names()) - {"http"} - with_records == {job.name for job in EVERY_JOB}
 
 
+@mutant(
+    "a plan asks for the state of each user of the sample",
+    "with_sample_check",
+    swap("False", "True"),
+    case="remove-group-members",
+)
 @FEW
 def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: Path) -> None:
     """Some ids are absent, some in the target state already; the server changes the others, once each."""
@@ -91,6 +99,11 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
         assert served.effects() == job.expected(meant)
 
 
+@mutant(
+    "what was changed and excluded since is called excluded",
+    "ChunkInHand._find",
+    swap("sent or id_ not in protected", "sent and id_ not in protected"),
+)
 def test_what_was_sent_is_not_called_excluded(tmp_path: Path) -> None:
     """Killed after the effect; then some of these users are excluded. They are disabled, and the outcome says so."""
     job = by_name("disable-users")
@@ -291,6 +304,11 @@ def test_a_file_that_is_no_backup_is_refused(text: bytes | None, tmp_path: Path)
     assert text is None or "line 2" in ran.err
 
 
+@mutant(
+    "a file of the job is read although the plan does not have it",
+    "check_files_of_job",
+    swap('{name: approved.values["parameters"].get(name) for name in files}', "dict(files)"),
+)
 def test_a_file_of_the_job_is_read_only_if_the_plan_has_it(tmp_path: Path) -> None:
     """A plan and the file of a batch may name any file as a parameter. Nothing is sent, and no text of it is shown."""
     (enable,) = [job for job in JOBS if job.name == "enable-users"]

@@ -15,6 +15,8 @@ import pytest
 from bulkdel_jobs.sandbox import LOOKUP_PATH
 from tests.examples import one_in
 from tests.harness import bulkdel, case, finish, user_ids
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(40)
 ABSENT = user_ids(1, seed=8)
@@ -22,6 +24,11 @@ OTHERS = user_ids(1, seed=9)
 OPTIONS = ("--rate", 0, "--chunk-size", 20)
 
 
+@mutant(
+    "a look-up that lags is believed",
+    "ChunkState._contradict",
+    swap("sub_chunk.again < LOOKS_AGAIN_MAX", "sub_chunk.again > LOOKS_AGAIN_MAX"),
+)
 def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None:
     """Deleted without an answer, sent again, unknown, and still found by look-ups: looked up again."""
     with case(tmp_path, IDS, users=[*IDS, *OTHERS], options=OPTIONS, unknown_ids="refuse", lag_s=1.5) as it:

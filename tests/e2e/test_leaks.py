@@ -12,10 +12,17 @@ from bulkdel.errors import UsageError
 from bulkdel.fleet.on_ray.cluster import check_token_asked
 from bulkdel.settings import Settings
 from tests.harness import KEYS, bulkdel, user_ids, write_objects
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(3)
 
 
+@mutant(
+    "the keys of a TLS session are written to SSLKEYLOGFILE",
+    "main",
+    swap("os.environ.pop", "os.environ.get"),
+)
 def test_the_keys_of_a_tls_session_are_written_nowhere(tmp_path: Path) -> None:
     """Python's own TLS and other libraries would append them to the file that this variable names."""
     export, keys = write_objects(tmp_path / "e.jsonl", IDS), tmp_path / "keys"
@@ -29,6 +36,11 @@ def test_the_keys_of_a_tls_session_are_written_nowhere(tmp_path: Path) -> None:
     assert not keys.exists()
 
 
+@mutant(
+    "a config with a command that others may write is obeyed",
+    "ConfigFile.__call__",
+    swap("stat.S_IWGRP | stat.S_IWOTH", "stat.S_ISUID"),
+)
 @pytest.mark.parametrize(("mode", "code"), [(0o666, 2), (0o660, 2), (0o644, 0), (0o600, 0)])
 def test_a_config_with_a_command_that_others_may_write_is_refused(mode: int, code: int, tmp_path: Path) -> None:
     export, config, proof = write_objects(tmp_path / "e.jsonl", IDS), tmp_path / "c.toml", tmp_path / "proof"
@@ -45,6 +57,15 @@ def test_an_export_that_is_a_link_to_itself_is_no_bug(tmp_path: Path) -> None:
     assert (ran.code, "symbolic links" in ran.err, "bug" in ran.err) == (3, True, False), ran.err
 
 
+@mutant(
+    "a slow-while that is no URL is printed with its query",
+    "_without_secrets",
+    swap(
+        "f\"{f'{HIDDEN}@' if user else ''}{place}{f'?{HIDDEN}' if query else ''}\"",
+        "f\"{f'{HIDDEN}@' if user else ''}{place}{f'?{query[0]}' if query else ''}\"",
+    ),
+    case="sign-in.example.com/?s3cr3t",
+)
 @pytest.mark.parametrize(
     "text", ["sign-in.example.com/?s3cr3t", "ftp://me:s3cr3t@x/y", "https:///x#s3cr3t", "a b?s3cr3t"]
 )
@@ -62,6 +83,11 @@ def test_the_query_of_slow_while_is_in_no_command() -> None:
     assert str(line) == "bulkdel run --slow-while 'https://example.com/health?[hidden]'"
 
 
+@mutant(
+    "a Ray cluster counts as guarded when `ray status` fails for any reason",
+    "check_token_asked",
+    swap("not _is_answered(command, os.environ)", "not _is_answered(command, os.environ) and not address"),
+)
 @pytest.mark.parametrize(
     ("answers", "said"),
     [

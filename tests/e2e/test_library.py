@@ -45,6 +45,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 from tests.waits import WAIT_MAX_S
 
 pytestmark = pytest.mark.traced  # it runs in this process
@@ -74,6 +76,14 @@ def assert_all_deleted_once(it: Case, ids: list[str]) -> None:
 # The order of the steps
 
 
+@mutant(
+    "the repr of a plan has the environment",
+    "RunArguments.__repr__",
+    swap(
+        'f"{type(self).__name__}({self.command}, {self.job.name})"',
+        'f"{type(self).__name__}({self.command}, {self.job.name}, {self.environ})"',
+    ),
+)
 async def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Plan, confirm, start, events, summary. It prints nothing and leaves the signal handlers alone."""
     handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
@@ -161,6 +171,11 @@ def test_an_option_that_would_have_no_effect_is_refused(name: str) -> None:
         bulkdel.open_run("delete-users", "export.jsonl", **options)
 
 
+@mutant(
+    "the library leaves the options in a config unread",
+    "open_run",
+    swap('"run"', '"ran"'),
+)
 def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
     """An exclude file that is not read would protect nothing."""
     with pytest.raises(bulkdel.UsageError, match=r"\[run\].*arguments"):
@@ -189,6 +204,11 @@ async def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
 # Events, pace, progress
 
 
+@mutant(
+    "events that are not taken are kept without bound",
+    "Events.put",
+    swap("self._queue.qsize() >= self._size", "self._queue.qsize() < 0"),
+)
 async def test_events_that_are_not_taken_are_dropped_and_counted(tmp_path: Path) -> None:
     """The run does not wait for its caller."""
     with case(tmp_path, IDS) as it:
@@ -218,6 +238,11 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
         assert_all_deleted_once(it, IDS)
 
 
+@mutant(
+    "a command before the sending is obeyed later",
+    "Steering.apply",
+    swap("obey != self._status", "obey == self._status"),
+)
 async def test_a_command_before_the_sending_is_refused_and_not_obeyed_later(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         async with opened(it) as run:
@@ -248,6 +273,11 @@ async def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:
 # Stopping
 
 
+@mutant(
+    "a run that is left goes on",
+    "Run.__aexit__",
+    negate("not sending.done()"),
+)
 async def test_leaving_the_context_drains(tmp_path: Path) -> None:
     """The requests on the wire finish; the next run settles the rest, and no id is sent twice."""
     with case(tmp_path, IDS, latency_s=0.1) as it:
@@ -345,6 +375,23 @@ class FaultyJob(DeleteUsers):
         return FaultyTarget(*(getattr(made, field.name) for field in fields(GenAuth)))
 
 
+@mutant(
+    "failures that are not retrieved",
+    "Workers.run",
+    swap(
+        "for task in self._tasks:\n"
+        "    task.cancel()  # has no effect on one that is done\n"
+        "await finished\n"
+        "# Every exception is retrieved: asyncio would print the others, whose text "
+        "may hold ids.\n"
+        "failures = [task.exception() for task in self._tasks if not task.cancelled()]",
+        "for task in [task for task in self._tasks if not task.done()]:\n"
+        "    task.cancel()\n"
+        "await finished\n"
+        "failures = (task.exception() for task in self._tasks if not task.cancelled())",
+    ),
+    crashes=True,
+)
 def test_a_failure_of_several_workers_is_raised_once(tmp_path: Path) -> None:
     """The first one is raised; of the others asyncio reports nothing, because its report would hold their texts."""
     reported: list[dict[str, Any]] = []

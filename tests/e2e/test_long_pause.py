@@ -22,6 +22,8 @@ from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.harness import POOL, Case, case, entries, environment, user_ids
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 
 EMAILS = [f"leaver{number}@example.com" for number in range(60)]
 ANN = By(Source.CTL, "ann")
@@ -65,6 +67,18 @@ async def quiet(it: Case) -> None:
     assert len(it.served.ledger.arrivals) == before
 
 
+@mutant(
+    "a pause of over a day needs no confirmation",
+    "SessionControl.due",
+    negate("not id_type.reusable"),
+)
+@mutant(
+    "a long pause ends with any number",
+    "SessionControl._resume",
+    swap(
+        "wish.confirmed != (wanted.ids, wanted.pool, wanted.host)", "wish.confirmed[1:] != (wanted.pool, wanted.host)"
+    ),
+)
 async def test_after_a_day_the_rest_is_confirmed_by_number_and_pool_for_the_session(tmp_path: Path) -> None:
     with machine(tmp_path, "email", EMAILS) as on:
         async with on.sending() as (run, _, steering):
@@ -120,6 +134,26 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
             assert (await run.finished()).counts["deleted"] == len(ids)
 
 
+@mutant(
+    "a pause file whose folder cannot be read has gone",
+    "PauseFile.look",
+    swap(
+        "try:\n"
+        "    self._path.lstat()\n"
+        "    there = True\n"
+        "except (FileNotFoundError, NotADirectoryError):\n"
+        "    there = False\n"
+        "except OSError:\n"
+        "    return",
+        "try:\n"
+        "    self._path.lstat()\n"
+        "    there = True\n"
+        "except (FileNotFoundError, NotADirectoryError):\n"
+        "    there = False\n"
+        "except OSError:\n"
+        "    there = False",
+    ),
+)
 async def test_a_pause_file_that_goes_after_a_day_leaves_the_run_paused_for_a_person(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,9 @@ import pytest
 from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
 from tests.httppage import Example, block
+from tests.mutants import mutant
 from tests.restserver import Answer, Asked, served
+from tests.syntax import swap
 
 
 @dataclass
@@ -29,6 +31,11 @@ class Blinding(Forum):
         return super().answer(asked)
 
 
+@mutant(
+    "look-ups that have ceased to find accounts are believed",
+    "ChunkInHand._find",
+    swap("accounts or parts.lookup.lost", "accounts"),
+)
 @pytest.mark.parametrize(
     ("lists", "words"),
     [

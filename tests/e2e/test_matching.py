@@ -15,6 +15,8 @@ import pytest
 from bulkdel_jobs.sandbox.users import FOLDS
 from tests.examples import one_in
 from tests.harness import DELETIONS, POOL, Case, Ran, bulkdel, case, write_objects
+from tests.mutants import mutant
+from tests.syntax import swap
 
 KEPT = "+8613800000004"
 FORMS = ("13800000004", "8613800000004", "013800000004", "008613800000004", "+8613800000004")
@@ -35,6 +37,15 @@ def run(it: Case, ids: int, *more: object) -> Ran:
 # ── phones: kept ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "a protected phone number compared as it is written",
+    "IdSet.meets",
+    swap(
+        "self._has(whole) or whole in self._shortened or any(map(self._has, shortened))",
+        "self._has(whole) or whole in shortened",
+    ),
+    case="13800000004",
+)
 @pytest.mark.parametrize("kept", [FORMS[0], FORMS[4]])
 def test_a_protected_number_is_kept_however_it_is_written(kept: str, tmp_path: Path) -> None:
     keep = write_objects(tmp_path / "keep.jsonl", [kept, "+8613700000000"])
@@ -87,6 +98,12 @@ def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
         assert (done.counts(), it.served.ledger.effects("+4413800000004", "phone")) == ({"deleted": 1}, 1), done
 
 
+@mutant(
+    "a looked-up record not held against the ids to keep",
+    "ChunkInHand._find",
+    swap("Presence.OLD", "Presence.UNDATED"),
+    case="--look-first",
+)
 @pytest.mark.parametrize("how", one_in(2, ["--look-first", "--backup"]))
 def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -108,6 +125,21 @@ def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
         assert it.served.ledger.sent("boss", "username") == 0
 
 
+@mutant(
+    "names compared byte by byte",
+    "folded",
+    swap("id_.lower() if id_.isascii() else _without_form(id_)", "id_ if id_.isascii() else id_.lower()"),
+)
+@mutant(
+    "an accent makes another name",
+    "_without_marks",
+    swap('"Mn"', '"Me"'),
+)
+@mutant(
+    "a trunk zero makes another number",
+    "without_trunk_zero",
+    swap('digits[cut : cut + 1] == "0"', 'digits[cut : cut + 1] == "1"'),
+)
 def test_a_protected_name_is_kept_however_a_loose_server_compares(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +165,12 @@ def test_a_protected_name_is_kept_however_a_loose_server_compares(
         assert it.effects([*pairs, *names], "username") == [0] * len(pairs) + [1] * len(names)
 
 
+@mutant(
+    "names that a server may take for one share a request",
+    "surely_apart",
+    swap("all_folded(ids)", "ids"),
+    case="username",
+)
 @pytest.mark.parametrize("kind", NAMES_OF)
 def test_two_names_that_a_loose_server_takes_for_one_are_kept_and_never_share_a_request(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -160,6 +198,11 @@ def test_two_names_that_a_loose_server_takes_for_one_are_kept_and_never_share_a_
         assert set(it.served.ledger.answers) == {"200"}
 
 
+@mutant(
+    "minus zero is another name than zero",
+    "folded",
+    swap('"-0"', '"-00"'),
+)
 def test_minus_zero_is_kept_as_zero(tmp_path: Path) -> None:
     """A server may read the text as a number. The number -0 in an export is no id."""
     names = ["-0", *(f"user{n}" for n in range(20))]
@@ -188,6 +231,11 @@ def test_the_keys_own_user_is_kept_by_phone_too(tmp_path: Path) -> None:
 # ── phones: sent ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "two ids that may be the same in one request",
+    "_cut",
+    swap("some.ids", "some.ids[:1]"),
+)
 def test_two_ids_that_may_be_the_same_are_both_sent_and_never_together(tmp_path: Path) -> None:
     """The sandbox refuses a request that names one user twice."""
     pairs = [form for n in range(10) for form in (f"138000000{n:02}", f"+86138000000{n:02}")]
@@ -221,6 +269,12 @@ def names(folder: Path, ids: Sequence[str], users: Sequence[str], *more: object,
     return case(folder, ids, users=users, id_type="username", options=(*NAMES, *more), **switches)
 
 
+@mutant(
+    "an id with a comma that was not found is gone",
+    "unproven",
+    swap("asked", "asked[:0]"),
+    case="--look-first-1",
+)
 @pytest.mark.parametrize(("how", "size"), one_in(3, [("--look-first", 1), ("--look-first", 20), ("--backup", 20)]))
 def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, tmp_path: Path) -> None:
     ids = COMMA[:size]
@@ -264,6 +318,12 @@ def test_the_sample_does_not_say_that_they_do_not_exist(tmp_path: Path) -> None:
         assert "20 others are not proven absent" in done.err
 
 
+@mutant(
+    "verify believes an empty answer about a comma",
+    "VerifySession._look_up",
+    swap("row.id in looked.unproven", "row.id in looked.unproven and not row.id"),
+    case="1",
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_verify_could_not_tell(size: int, tmp_path: Path) -> None:
     """The sandbox lies about them: the run says deleted, and all of them are still there."""
@@ -330,6 +390,11 @@ def test_an_unknown_id_among_ids_with_a_comma(split: bool, tmp_path: Path) -> No
         assert it.effects(there, "username") == [1] * 10
 
 
+@mutant(
+    "a part of an id taken for the id",
+    "AccountLookup._find",
+    swap("self.splits(id_)", "may_be_split(id_[:0])"),
+)
 def test_a_part_of_an_id_is_not_taken_for_it(tmp_path: Path) -> None:
     """`doe,j0` falls apart into `doe` and `j0`, which exist: neither is taken for the one that was meant."""
     with names(tmp_path, COMMA[:2], ["doe", "j0", BYSTANDER], split_commas=True) as it:

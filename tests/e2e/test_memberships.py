@@ -49,7 +49,9 @@ from bulkdel_jobs.sandbox.access import Kept, Times
 from tests.e2e.test_backup import limited
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
+from tests.mutants import mutant
 from tests.recorded import rewrite
+from tests.syntax import swap
 
 IDS = user_ids(300, seed=13)
 NEW = user_ids(270, seed=14)
@@ -186,6 +188,18 @@ def test_every_membership_is_copied_before_the_first_deletion(
         assert (entry["path"], entry["size"], entry["members"]) == (str(copy), copy.stat().st_size, len(before))
 
 
+@mutant(
+    "the memberships are copied when the ids are sent",
+    "SendingSession.run",
+    swap(
+        "if plan.copies_memberships:\n"
+        "    await self._copy_memberships(workers)\n"
+        "await settle_export(plan, parts, workers, self._left)",
+        "await settle_export(plan, parts, workers, self._left)\n"
+        "if plan.copies_memberships:\n"
+        "    await self._copy_memberships(workers)",
+    ),
+)
 def test_killed_while_reading(tmp_path: Path) -> None:
     """Nothing is sent before the copy is complete; a half one is made anew; a complete one is not read again."""
     with filled(tmp_path, ".zst", options=("--rate", 0, "--concurrency", 2), latency_s=0.004) as (it, copy):
@@ -224,6 +238,11 @@ def test_without_room_for_the_copy_no_user_is_deleted(tmp_path: Path) -> None:
         assert copied(copy) == before
 
 
+@mutant(
+    "a resume takes a copy of the memberships that has changed",
+    "_check_copied",
+    swap("found != (known.size, known.crc)", "found.size != known.size and found.crc != known.crc"),
+)
 def test_the_copy_belongs_to_every_session(tmp_path: Path) -> None:
     """A resume needs the option and the file as it was written. Once ids were sent, no copy is begun."""
     with filled(tmp_path, ".gz") as (it, copy):
@@ -258,6 +277,17 @@ def until_the_first_intent(log: Path) -> None:
     log.write_bytes(b"".join(lines[:first]))
 
 
+@mutant(
+    "a forged log switches the copy of the memberships off",
+    "RunPlan.copies_memberships",
+    swap("self.progress.sent", "self.progress.memberships is not None"),
+)
+@mutant(
+    "a copy of the memberships that only a forged log calls the run's own is replaced",
+    "check_memberships",
+    swap("not proven", "not proven and not known"),
+    case="the log of another",
+)
 @pytest.mark.parametrize("whose", ["my own log", "the log of another"])
 def test_a_copy_that_only_a_forged_log_has_is_made(whose: str, tmp_path: Path) -> None:
     """It names an empty file, and has no intent. Where the start is mine, this entry is behind its MAC."""
@@ -352,6 +382,11 @@ class Moving(Kept[Any, Any]):
             self._change()
 
 
+@mutant(
+    "one reading of the members whose count fits is enough",
+    "read_until_equal",
+    swap("each.pages <= 1", "each.fits"),
+)
 def test_none_is_missed_when_one_leaves_and_one_joins(tmp_path: Path) -> None:
     """Between two pages, so that the count stays. The first of the second page moves to the first page, unread."""
     with filled(tmp_path, options=("--rate", 0, "--concurrency", 1)) as (it, copy):
@@ -386,6 +421,11 @@ class Miscounted(Kept[int, Times]):
         return super().__len__() + 1
 
 
+@mutant(
+    "a list of members that changed while it was read counts as whole",
+    "ListReading.fits",
+    swap("self._totals <= {None} or self._totals == {self._items}", "self._items >= 0"),
+)
 def test_a_list_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
     """A wrong count, a group that is listed and does not exist, a refusal: nothing is sent, and the reason is said."""
     with filled(tmp_path) as (it, copy):
@@ -444,6 +484,14 @@ def put_back(it: Case, export: Path, rows: int) -> list[object]:
     return ["run", "restore-memberships", export, "--host", it.served.url, "--json", "--rate", 0, *confirmed]
 
 
+@mutant(
+    "memberships of users that were not restored are put back",
+    "JOIN",
+    swap(
+        '"INSERT INTO found SELECT ?, ?, ?, ?, new FROM users WHERE old = ?"',
+        '"INSERT INTO found SELECT ?1, ?2, ?3, ?4, coalesce((SELECT new FROM users WHERE old = ?5), ?5)"',
+    ),
+)
 def test_the_memberships_of_restored_users_are_put_back(tmp_path: Path) -> None:
     """With kills and faults between. A group that is gone costs its memberships only; no user gets more than it had."""
     new_of = dict(zip(IDS, NEW, strict=False))
@@ -474,6 +522,15 @@ def test_the_memberships_of_restored_users_are_put_back(tmp_path: Path) -> None:
         assert verified.found() == (len(had), 0, 0), verified.err
 
 
+@mutant(
+    "a role that may have had an end is given back for ever",
+    "UserMemberships.row",
+    swap(
+        'if UNKNOWN in facts.values():\n    return None\nreturn {"id": id_of(of, user), **facts}',
+        "known = {name: value for name, value in facts.items() if value != UNKNOWN}\n"
+        'return {"id": id_of(of, user), **known}',
+    ),
+)
 def test_an_end_that_may_be_any_users_is_not_forgotten(tmp_path: Path) -> None:
     """The API names no user of an assignment: a role with an end is not given back without one."""
     with filled(tmp_path) as (it, copy):
@@ -550,6 +607,11 @@ def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
         assert "48 h 0 min old: what has changed since is not in it)" in ran.err
 
 
+@mutant(
+    "the code of a group may make its memberships bad rows",
+    "_escaped",
+    swap('char.isprintable() and char not in {"%", SEPARATOR}', 'char not in {"%", SEPARATOR}'),
+)
 def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) -> None:
     """Most memberships were in a group that is gone: they are absent, and the others come back, under one command.
 

@@ -23,6 +23,8 @@ from tests.harness import (
     user_ids,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 
 IDS = user_ids(60, seed=25)
 RECORDS_WANTED = "Write one JSON object a line, each a whole record, as --backup keeps them."
@@ -77,6 +79,27 @@ TEXTS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@mutant(
+    "an exclude file with a wrong type is said to be missing",
+    "_check_type",
+    negate("os.path.lexists(path)"),
+    case="an exclude file with a wrong type",
+)
+@mutant(
+    "a list of ids for a job of records is asked for ids",
+    "_resolve_jsonl",
+    swap(
+        'RECORDS if options.whole else "Write one id or one object a line."',
+        'RECORDS if not options.whole else "Write one id or one object a line."',
+    ),
+    case="ids for a job of records",
+)
+@mutant(
+    "an id of spaces is said to have spaces around it",
+    "IdCheck.check",
+    swap("not bare", "not id_"),
+    case="only spaces",
+)
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_refusal_says_what_is_wrong_and_what_to_do(name: str, place: Path) -> None:
     words, code, *said = TEXTS[name]
@@ -87,6 +110,16 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(name: str, place: Path) -> 
     assert "takes them off" not in ran.err
 
 
+@mutant(
+    "a folder with logs does not name them",
+    "find_log",
+    swap('f"*{LOG}"', 'f"{LOG}"'),
+)
+@mutant(
+    "the word done is no outcome of a deletion",
+    "kinds_of",
+    swap("wanted - set(names.values()) - names.keys()", "wanted - set(names.values())"),
+)
 def test_a_folder_with_logs_names_them_and_done_is_an_outcome(place: Path) -> None:
     assert bulkdel("run", "delete-users", "users.jsonl", "--sandbox", "--rate", 0, cwd=place, env={}).code == 0
     status = bulkdel("status", place)
@@ -100,6 +133,11 @@ def test_a_folder_with_logs_names_them_and_done_is_an_outcome(place: Path) -> No
         assert (results.code, len(results.out.splitlines())) == (0, 60), results
 
 
+@mutant(
+    "until is called by the name of an option",
+    "check_change",
+    swap('until_of(cast("str", value), now, "until")', 'until_of(cast("str", value), now)'),
+)
 def test_until_is_named_where_it_was_typed(tmp_path: Path) -> None:
     with case(tmp_path, IDS, options=("--rate", 5, "--chunk-size", 1)) as it:
         process = it.start()
@@ -109,6 +147,11 @@ def test_until_is_named_where_it_was_typed(tmp_path: Path) -> None:
         kill(process)
 
 
+@mutant(
+    "a plan does not try the folders of the run",
+    "check_folder",
+    swap("tempfile.TemporaryFile(dir=folder)", "tempfile.TemporaryFile()"),
+)
 def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> None:
     """A folder that is missing, and one that takes no file: the run would end with the same codes."""
     (place / "bad.jsonl").write_text((place / "users.jsonl").read_text() + '{"id":"x"}\n')
@@ -126,6 +169,19 @@ def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> Non
         assert sorted(path.name for path in place.iterdir()) == before
 
 
+@mutant(
+    "a resume asks for the number of the whole export",
+    "_confirm",
+    swap("str(plan.remaining)", "str(plan.ids)"),
+)
+@mutant(
+    "the plan of a resume shows the number of the whole export",
+    "_size_of_the_work",
+    swap(
+        "f\"{up_to}{counted(plan.remaining, 'id')}{all_ids} in {counted(requests, 'request')}{first} {pace}{lasts}\"",
+        "f\"{up_to}{counted(plan.ids, 'id')}{all_ids} in {counted(requests, 'request')}{first} {pace}{lasts}\"",
+    ),
+)
 def test_a_resume_shows_and_asks_for_what_remains(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         assert it.run("--limit", 10, "--chunk-size", 5).code == 0
@@ -148,6 +204,11 @@ def test_a_resume_shows_and_asks_for_what_remains(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 60}), ran
 
 
+@mutant(
+    "the job of the environment is ignored beside a plan",
+    "check_job",
+    swap("environ.get(JOB, plan.names[0])", "environ.get(JOB.lower(), plan.names[0])"),
+)
 def test_a_job_of_the_environment_that_is_not_that_of_the_plan_is_refused(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         words = ["--host", it.served.url, "--rate", 0]
@@ -158,6 +219,11 @@ def test_a_job_of_the_environment_that_is_not_that_of_the_plan_is_refused(tmp_pa
         assert "its job is delete-users, and BULKDEL_JOB is kick-users" in ran.err
 
 
+@mutant(
+    "the same values of an option in another order are another run",
+    "_compared",
+    swap("sorted(set(parameter))", "list(parameter)"),
+)
 def test_apps_in_another_order_are_the_same_run(tmp_path: Path) -> None:
     apps = ["--app", "5f0c9d2e7b1a4c0012340001", "--app", "5f0c9d2e7b1a4c0012340002"]
     with case(tmp_path, IDS, options=("--rate", 0)) as it:

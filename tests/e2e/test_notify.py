@@ -34,7 +34,9 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
 from tests.silent_names import LATE
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 from tests.webhook import TOKEN, Webhook, keeping_command, webhook
 
@@ -54,6 +56,11 @@ def check_kept_secret(ran: Ran, folder: Path) -> None:
         assert not path.is_file() or TOKEN not in path.read_bytes().decode(errors="replace"), path
 
 
+@mutant(
+    "a notice has the path of the checkpoint",
+    "Notices.planned",
+    swap("plan.target.pinned_host", "str(plan.checkpoint)"),
+)
 def test_nothing_about_a_person_is_sent(tmp_path: Path) -> None:
     """Emails are in the export, its name, the note, the checkpoint, the exclude file, and what the API refuses."""
     emails = [f"user.{number}@people.example.com" for number in range(60)]
@@ -160,6 +167,11 @@ def test_a_command_that_outlives_a_killed_run_holds_nothing_of_it(tmp_path: Path
         assert (ran.code, ran.counts()) == (0, {"deleted": 120}), ran
 
 
+@mutant(
+    "the words of a command are in the log",
+    "SECRET",
+    swap('{"notify", "on_event"}', '{"notify"}'),
+)
 def test_the_words_of_a_command_are_in_no_file_and_no_output(tmp_path: Path) -> None:
     """A person may write a secret into it. What is printed to go on leaves it out."""
     with told_case(tmp_path) as (_, it):
@@ -198,6 +210,11 @@ def test_a_run_that_is_refused_is_told_as_a_halt(tmp_path: Path) -> None:
     check_kept_secret(ran, tmp_path)
 
 
+@mutant(
+    "the URL of a notification is in the printed command",
+    "SECRET",
+    swap('{"notify", "on_event"}', '{"on_event"}'),
+)
 def test_a_halt_and_a_stop_have_their_events(tmp_path: Path) -> None:
     with told_case(tmp_path, latency_s=0.05) as (told, it):
         process = it.start("--notify", told.url(), "--concurrency", 1, "--chunk-size", 1)
@@ -273,6 +290,11 @@ def test_the_url_in_a_mounted_file(tmp_path: Path) -> None:
         assert (ran.code, f"BULKDEL_NOTIFY_FILE: {path}: {why}" in ran.err) == (2, True), ran
 
 
+@mutant(
+    "a notification may go to another machine without https",
+    "address_of",
+    swap('scheme == "http" and not is_loopback(text)', 'scheme == "http" and not is_loopback(text) and not text'),
+)
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [

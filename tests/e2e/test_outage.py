@@ -11,6 +11,8 @@ import pytest
 
 from bulkdel_jobs.sandbox import LOOKUP_PATH, TOKEN_PATH, Pool, serve_in_thread
 from tests.harness import DELETIONS, Case, bulkdel, case, finish, told_after, user_ids, wait_until, write_objects
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 
 IDS = user_ids(20_000)
 
@@ -24,6 +26,16 @@ def test_a_retry_after_beyond_patience(tmp_path: Path) -> None:
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 0
 
 
+@mutant(
+    "the first look-ups of a run give up in an outage",
+    "RetryingClient.ask",
+    negate("self._patient"),
+)
+@mutant(
+    "the first sign-in gives up in an outage",
+    "SignIn.__call__",
+    negate("not is_outage(fault_of(response), decision)"),
+)
 @pytest.mark.parametrize("path", [TOKEN_PATH, LOOKUP_PATH])
 def test_an_api_that_is_down_when_a_run_begins_is_waited_for(path: str, tmp_path: Path) -> None:
     """At the sign-in, and at the first look-ups: the same patience as later, and the run says what it waits for."""
@@ -39,6 +51,11 @@ def test_an_api_that_is_down_when_a_run_begins_is_waited_for(path: str, tmp_path
         assert it.effects(IDS[:100]) == [1] * 100
 
 
+@mutant(
+    "a server at whose port nothing listens yet is a wrong setting",
+    "_setup",
+    swap("{errno.EMFILE, errno.ENFILE}", "{errno.EMFILE, errno.ENFILE, errno.ECONNREFUSED}"),
+)
 def test_a_server_that_is_started_after_the_run_is_waited_for(tmp_path: Path) -> None:
     """Nothing listens at its port, so each connection is refused."""
     with socket.socket() as free:
@@ -61,6 +78,24 @@ def test_an_api_that_stays_down_when_a_run_begins_halts_it(tmp_path: Path) -> No
         assert "signed in, but looking up a sample of the ids failed (HTTP 503" in ran.err
 
 
+@mutant(
+    "a halt because of many refusals does not name its limit",
+    "refused_words",
+    swap(
+        "return (\n"
+        '    f"of the {settled:,} ids that this session has done, {refused:,} were '
+        'refused, and --max-refused allows "\n'
+        '    f"{limit}. Look at the reasons first; then leave these ids out '
+        '(--exclude), or allow more (--max-refused)"\n'
+        ")",
+        "return (\n"
+        '    f"of the {settled:,} ids that this session has done, {refused:,} were '
+        'refused, more than "\n'
+        '    f"{limit}. Look at the reasons first; then leave these ids out '
+        '(--exclude), or allow more (--max-refused)"\n'
+        ")",
+    ),
+)
 def test_too_many_refused(tmp_path: Path) -> None:
     """2 % refused: halts at the default of 1 %, with the numbers; a higher bound goes on."""
     bad = IDS[:4_000:50]

@@ -34,7 +34,9 @@ from tests.harness import (
     wait_for_arrivals,
     wait_until,
 )
+from tests.mutants import mutant
 from tests.recorded import rewrite
+from tests.syntax import swap
 
 IDS = user_ids(60)
 BEGUN = ("--limit", 20, "--chunk-size", 10)
@@ -96,6 +98,11 @@ def test_ones_own_run_goes_on_without_a_question(tmp_path: Path) -> None:
         assert resumed(it).code == 0, "the path is no part of it"
 
 
+@mutant(
+    "a log that names this user and this machine confirms a run",
+    "confirmation_due",
+    swap("not plan.is_own", "plan.own_key is None"),
+)
 def test_a_forged_log_is_refused(tmp_path: Path) -> None:
     """Valid in every other way, with my user and my machine."""
     with begun(tmp_path / "mine") as it:
@@ -158,6 +165,11 @@ def test_a_log_with_another_type_of_value_is_refused(
         assert not packed.exists()
 
 
+@mutant(
+    "a place to write that a forged log names is offered",
+    "check_backup",
+    swap("not proven or address_of(known[0]) is not None", "not proven and address_of(known[0]) is not None"),
+)
 @pytest.mark.parametrize("place", ["s3://evil/b.jsonl.gz", "/tmp/evil.jsonl"])
 def test_a_place_to_write_that_a_forged_log_names_is_no_option_to_paste(place: str, tmp_path: Path) -> None:
     backup = tmp_path / "users.jsonl"
@@ -170,6 +182,13 @@ def test_a_place_to_write_that_a_forged_log_names_is_no_option_to_paste(place: s
         assert it.served.ledger.deleted == SENT
 
 
+@mutant(
+    "a forged log cuts a backup within a record",
+    "holds",
+    swap(
+        "_whole_bytes(suffix, fd, 0, known.size) == known.size", "_whole_bytes(suffix, fd, 0, known.size) <= known.size"
+    ),
+)
 @pytest.mark.parametrize("name", one_in(3, ["users.jsonl.gz", "users.jsonl.zst", "users.jsonl"]))
 def test_a_forged_log_cuts_no_backup(name: str, tmp_path: Path) -> None:
     """It says that the first byte is all that was saved: what follows would count as torn. The start is mine."""
@@ -210,6 +229,13 @@ ODD: dict[str, tuple[str, dict[str, Any], Sequence[str]]] = {
 }
 
 
+@mutant(
+    "what a log says of the responses has any type",
+    "_START",
+    swap('"verdicts?": dict', '"verdict?": dict'),
+    case="verdicts-run",
+    crashes=True,
+)
 @pytest.mark.parametrize(("name", "command"), one_in(4, [(name, each) for name in ODD for each in ODD[name][2]]))
 def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp_path: Path) -> None:
     """It names the line, and asks and changes nothing."""
@@ -239,6 +265,11 @@ def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp
         assert not packed.exists()
 
 
+@mutant(
+    "skipped rows are taken before they are compared with those of the export",
+    "Progress._skip",
+    swap("where = _words(entry.ranges)", "where, _ = _words(entry.ranges), PositionSet(entry.ranges)"),
+)
 def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) -> None:
     """Each skipped row takes time and memory."""
     with case(tmp_path, [*IDS, IDS[0]]) as it:
@@ -256,6 +287,11 @@ def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) 
             assert (ended.code, "but the export has 61 rows" in ended.err) == (3, True), ended
 
 
+@mutant(
+    "a complete run of another says nothing of it",
+    "_run",
+    swap("plan.is_own", "plan.by_another is None"),
+)
 def test_a_complete_run_of_another_says_that_nothing_shows_it(tmp_path: Path) -> None:
     """Its log says that all are gone, and none is."""
     with case(tmp_path, IDS, liars=frozenset(IDS)) as it:
@@ -276,6 +312,11 @@ def test_the_log_of_a_complete_run_without_figures(tmp_path: Path) -> None:
         assert (again.code, again.summary["deleted"], again.summary["requests"]) == (0, len(IDS), 0), again
 
 
+@mutant(
+    "a resume point that only a forged log has is believed",
+    "_check_as_logged",
+    swap("{*found.resume_points}", "{*found.resume_points, *points}"),
+)
 def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:
     """Its resume point lies within the row `xxalice2`, and both accounts exist. The person confirms the run."""
     names = [f"{prefix}alice{number}" for prefix in ("xx", "") for number in range(40)]
@@ -293,6 +334,11 @@ def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:
         assert (ran.code, "what it says of the rows of the export is not so" in ran.err) == (3, True), ran
 
 
+@mutant(
+    "the number to confirm is that of a forged log",
+    "prepare",
+    swap("not proven", "proven is None"),
+)
 def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_log(tmp_path: Path) -> None:
     with begun(tmp_path / "a", state=tmp_path / "other") as it:
 
@@ -306,6 +352,11 @@ def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_lo
         assert (ran.code, it.served.ledger.deleted) == (3, SENT), ran
 
 
+@mutant(
+    "a forged log switches the sample off",
+    "RunPlan.sample",
+    swap("record.position in left", "record.position not in left"),
+)
 def test_a_forged_log_does_not_switch_the_sample_off(tmp_path: Path) -> None:
     """It says that the run has begun on a host where five of its sixty ids exist."""
     with begun(tmp_path / "a", state=tmp_path / "other") as it, sandbox(IDS[-5:]) as served:
@@ -318,6 +369,11 @@ def test_a_forged_log_does_not_switch_the_sample_off(tmp_path: Path) -> None:
         assert (ran.code, served.ledger.deleted, "5 of 40 sampled ids exist" in ran.err) == (4, 0, True), ran
 
 
+@mutant(
+    "a plan confirms a run by the word of its log",
+    "_confirm",
+    swap("plan.is_own", "plan.by_another is None"),
+)
 def test_a_plan_does_not_confirm_the_run_of_a_log_that_another_has_written(tmp_path: Path) -> None:
     """The log names this user, this machine and the plan."""
     with case(tmp_path, IDS) as it:

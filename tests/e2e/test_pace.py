@@ -14,7 +14,9 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH, TOKEN_PATH
 from tests.examples import one_in
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
+from tests.mutants import mutant
 from tests.rawserver import DATA, RawServer, always, answer, tls_context
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_500, seed=10)
@@ -32,6 +34,11 @@ def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) ->
         assert 3.0 < ran.summary["duration_s"] < 30.0, "the pause of 3 s, and 50 requests at 25 a second"
 
 
+@mutant(
+    "a Retry-After date measured by our clock",
+    "retry_after_s",
+    swap("until - answered", "until - now"),
+)
 @pytest.mark.parametrize(("ahead_s", "undated"), one_in(2, [(-60.0, False), (3_600.0, False), (-3_600.0, True)]))
 def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, undated: bool, tmp_path: Path) -> None:
     """Our clock is ahead or behind: no 429 follows 429, the difference is not waited for, and nothing halts.
@@ -65,6 +72,11 @@ async def run_against(export: Path, server: RawServer, *options: object) -> Ran:
     return ran
 
 
+@mutant(
+    "a certificate that is not accepted is tried again",
+    "decision_on_no_response",
+    swap("NextStep.HALT", "NextStep.RETRY"),
+)
 @pytest.mark.parametrize(
     ("certificate", "named"),
     [

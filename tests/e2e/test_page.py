@@ -37,7 +37,9 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
 from tests.pageclient import Answer, ask, event, stream
+from tests.syntax import swap
 
 TOKEN = "correct-horse-battery"
 READ = ("/", "/status.json", "/metrics", "/healthz", "/readyz", "/page.js", "/no")
@@ -72,6 +74,11 @@ def asked(port: int, method: str, path: str, body: object = None, **headers: str
     return asyncio.run(ask(port, method, path, body, **headers))
 
 
+@mutant(
+    "an answer of the page has the path of the log",
+    "RunOnPage.steer",
+    swap("self._without_path(text)", "text"),
+)
 def test_the_page_of_a_run(tmp_path: Path) -> None:
     """It shows what the server counts, and no id; a command has its effect, and is in the log."""
     ids, bearer = user_ids(2_000), {"Authorization": f"Bearer {TOKEN}"}
@@ -124,6 +131,11 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         assert it.effects(ids) == [1] * 1_900 + [0] * 100
 
 
+@mutant(
+    "silent connections keep a probe out",
+    "serving_page",
+    swap("True", "False"),
+)
 def test_the_page_before_the_first_request(tmp_path: Path) -> None:
     """It is there while the export is read, so that a probe of Kubernetes does not end a long preflight."""
     ids = user_ids(20)

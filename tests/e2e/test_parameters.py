@@ -19,6 +19,8 @@ from bulkdel_jobs.sandbox import Sandbox
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, entries, importing_from, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(3, seed=61)
 USERS = [*IDS, *user_ids(2, seed=62)]
@@ -168,6 +170,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(install(tmp_path / "site"), tmp_path / "work", served)
 
 
+@mutant(
+    "a printed command leaves the parameters out",
+    "RunArguments.whole_line",
+    swap("self.parameters", "None"),
+)
 def test_each_type_reaches_the_job(bench: Bench) -> None:
     """The options may stand before the job, too. The plan, the header and the printed command have them."""
     (bench.folder / "mail.txt").write_text("Dear user")
@@ -295,6 +302,14 @@ def test_a_value_that_is_the_name_of_a_job(other: str, bench: Bench) -> None:
     assert (missing.code, "the job practise needs it" in missing.err) == (2, True), missing
 
 
+@mutant(
+    "a resume takes other parameters",
+    "_check_pinned",
+    swap(
+        '{**log.header.pinned, "parameters": log.header.parameters}',
+        '{**log.header.pinned, "parameters": plan.parameters}',
+    ),
+)
 def test_a_resume_with_other_values_is_refused(bench: Bench) -> None:
     (bench.folder / "mail.txt").write_text("Dear user")
     given = ("--group", "eng", "--template", "mail.txt")
@@ -318,6 +333,14 @@ def test_a_resume_with_other_values_is_refused(bench: Bench) -> None:
     assert bench.confirmed(*given).code == 0
 
 
+@mutant(
+    "verify gives the job no parameters",
+    "_find_target",
+    swap(
+        'TargetOptions(arguments.settings.host or header.pinned["host"], table, arguments.environ, parameters)',
+        'TargetOptions(arguments.settings.host or header.pinned["host"], table, arguments.environ)',
+    ),
+)
 def test_verify_gives_the_job_the_parameters_of_the_run(bench: Bench) -> None:
     (bench.folder / "mail.txt").write_text("Dear user")
     bench.served.switches = bench.served.switches.changed(

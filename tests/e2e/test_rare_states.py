@@ -31,6 +31,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_000)
@@ -172,6 +174,11 @@ HELD = "import _imp, sys; from bulkdel.cli.main import main; _imp.acquire_lock()
 """What an interrupt leaves that the interpreter swallows in a clean-up of its imports, before `main`."""
 
 
+@mutant(
+    "an interrupt that the interpreter swallowed while it started leaves a run that never ends",
+    "main",
+    swap("lock_held()", "lock_held() and argv is not None and not argv"),
+)
 def test_an_interrupt_that_the_interpreter_swallowed_ends_the_command(tmp_path: Path) -> None:
     """Else the run waits for ever: the thread that makes its sandbox loads a module."""
     words = ("run", "delete-users", write_objects(tmp_path / "e.jsonl", IDS), "--sandbox")
@@ -212,6 +219,16 @@ imports may stay held."""
 IN_SIGNALS = "from bulkdel.engine.signals import Signals\nwith Signals():\n    import csv, LATE"
 
 
+@mutant(
+    "an interrupt is an exception while a command loads its modules",
+    "_interrupt",
+    swap("if is_importing(frame):\n    os._exit(INTERRUPTED)", "is_importing(frame)"),
+)
+@mutant(
+    "a signal before the loop is an exception while a module is loaded",
+    "Signals._handle",
+    swap("interrupt", "ignore"),
+)
 @pytest.mark.parametrize(
     ("late", "words"),
     one_in(
@@ -234,6 +251,11 @@ def test_interrupted_while_a_command_loads_its_modules(late: str, words: list[st
     assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), done
 
 
+@mutant(
+    "an interrupt is an exception while modules are loaded",
+    "main",
+    swap("lambda *_: os._exit(INTERRUPTED)", "as_usual"),
+)
 def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:
     """An exception in the middle of that ends the interpreter with SIGSEGV."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)

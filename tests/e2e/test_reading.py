@@ -6,12 +6,22 @@ import json
 from pathlib import Path
 
 from tests.harness import bulkdel, entries, run_on, sandbox, user_ids
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(120)
 MAILS = [f"u{i}@example.com" for i in range(60)]
 NAMES = [f"name-{i}" for i in range(60)]
 
 
+@mutant(
+    "blank rows at the end count as rows",
+    "parse",
+    swap(
+        "without_blank_end(lines, dialect.delimiter, path)",
+        "lines if dialect.delimiter else without_blank_end(lines, dialect.delimiter, path)",
+    ),
+)
 def test_a_csv_as_excel_writes_it(tmp_path: Path) -> None:
     """`sep=;` names the delimiter, empty rows at the end are no rows, and the column's name is found without case."""
     export = tmp_path / "crm.csv"
@@ -85,6 +95,11 @@ def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
     assert (both.code, "--id-field" in both.err) == (2, True), both.err
 
 
+@mutant(
+    "a csv file read as a list of ids to keep",
+    "_ways",
+    swap('[options] if options.format != "lines" or bare else []', "[options]"),
+)
 def test_a_csv_is_no_list_to_keep(tmp_path: Path) -> None:
     """Each of its lines is a free-text id, and would protect no user."""
     export = tmp_path / "names.txt"

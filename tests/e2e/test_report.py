@@ -21,7 +21,9 @@ from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Switches, serve
 from tests.faultserver import KEY_ID, KEYS, SECRET, FaultServer, envelope, json_answer
 from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, kill, sandbox, user_ids
+from tests.mutants import mutant
 from tests.rawserver import ReceivedRequest
+from tests.syntax import swap
 
 NAMES = [f"{first} {last}" for first in ("Anna", "Boris", "Chloe", "Dmitri", "Élodie") for last in ("Miller", "Okafor")]
 MAILS = [f"{name[0].lower()}.{name.split()[1].lower()}{i}@example.com" for i, name in enumerate(NAMES)]
@@ -57,6 +59,21 @@ class Gossip(FaultServer):
         return await FaultServer.answered(self, request, effect=effect)
 
 
+@mutant(
+    "a report shows a text that holds a value of the export",
+    "_texts.name",
+    swap("check.holds(value)", "check.holds(value) and not value"),
+)
+@mutant(
+    "a report compares its texts with the ids only",
+    "compare",
+    swap("check.see(value)", "check.see(value[:0])"),
+)
+@mutant(
+    "a title may hold an id",
+    "_with_what_may_be_shown",
+    swap("check.holds(text)", "check.holds(text) and not option"),
+)
 async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     """An export of e-mails, names and phones; one of them is in each text that could reach a report."""
     export = tmp_path / "leavers.csv"
@@ -259,6 +276,16 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert "<pre>bulkdel results ./-p.jsonl.sandbox.checkpoint.jsonl --only" in report_of(practice).out
 
 
+@mutant(
+    "a report of a changed log says that the audit holds",
+    "_audit",
+    swap("found.fault is None", "found.commits >= 0"),
+)
+@mutant(
+    "a report of a run under way calls it finished",
+    "_light",
+    swap("run.progress.complete", "run.progress.rows"),
+)
 @pytest.mark.traced
 def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None:
     """The page says so, whatever the state of the log. An id in the log's own name is in the export too."""

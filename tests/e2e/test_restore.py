@@ -38,8 +38,10 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
 from tests.objectserver import ObjectServer, object_server
 from tests.recorded import rewrite
+from tests.syntax import drop, negate, swap
 
 NONE = ("--passwords", "none", "--rate", 0)
 IDENTITY = "{:024x}"
@@ -196,6 +198,14 @@ def test_the_derived_export_holds_what_the_run_deleted(id_type: str, ending: str
         ]
 
 
+@mutant(
+    "a restore does not say what cannot be told once a response is lost",
+    "RestoreUsers.plan_lines",
+    swap(
+        "f\"once a response is lost: whether a user without {' and '.join(KEYS)} was created\"",
+        "f\"by a look-up: whether a user without {' and '.join(KEYS)} was created\"",
+    ),
+)
 def test_users_with_nothing_but_an_identity_come_back_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +230,26 @@ def test_users_with_nothing_but_an_identity_come_back_one_by_one(
         assert [(pair["old"], back[pair["new"]]) for pair in pairs] == [(id_, f"ou_{n}") for n, id_ in enumerate(ids)]
 
 
+@mutant(
+    "a restore does not say with which status the users come back",
+    "coming_back",
+    swap("record.get(status)", 'record.get("state")'),
+)
+@mutant(
+    "a restore takes no record from an earlier backup",
+    "_derive",
+    swap("settings.records_of or ()", "(settings.records_of or [])[1:]"),
+)
+@mutant(
+    "a deletion does not say that its backup lacks a part",
+    "_backup_notes",
+    swap("not any(part in record for record in records)", "all(part in record for record in records)"),
+)
+@mutant(
+    "a restore does not say that a part is missing in the backup",
+    "_write_map",
+    swap("undoes.coming.lacking", "undoes.coming.lacking[1:]"),
+)
 def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +298,11 @@ def test_killed_while_it_derives(tmp_path: Path) -> None:
         assert it.served.ledger.deleted == len(ids)
 
 
+@mutant(
+    "the log of the run learns of its restore only when it has ended",
+    "Run._send",
+    swap("self._before_sending is not None", "self._before_sending is not None and self._drained"),
+)
 def test_stopped_in_the_middle(tmp_path: Path) -> None:
     """SIGTERM: what is on the wire ends, the map has what has come back, and the log of the run says so."""
     ids = user_ids(60)
@@ -291,6 +326,29 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
         assert it.served.pool.users_ever == 120
 
 
+@mutant(
+    "a restore that could not bring all rows back ends as a success",
+    "Run._summary",
+    swap(
+        'progress.counts["refused"] + progress.counts["unknown"] + self._arguments.not_restorable',
+        'progress.counts["refused"] + progress.counts["unknown"]',
+    ),
+)
+@mutant(
+    "a refusal to begin does not say which options are missing",
+    "confirmed_before",
+    swap(
+        "      NotConfirmed(\n"
+        '    f"not confirmed: --confirm and --pool are missing; {due}. '
+        '{plan.words.nothing}. To confirm"\n'
+        '    f"{of_all_ids(plan)}:\\n  {plan.confirming_line}"\n'
+        ")",
+        "      NotConfirmed(\n"
+        '    f"not confirmed: {due}. {plan.words.nothing}. To confirm"\n'
+        '    f"{of_all_ids(plan)}:\\n  {plan.confirming_line}"\n'
+        ")",
+    ),
+)
 @pytest.mark.traced
 def test_rows_without_a_record(tmp_path: Path) -> None:
     """Deleted by a session without a backup: the plan counts them, the restore brings the others and ends with 1."""
@@ -338,6 +396,11 @@ def next_command(out: str) -> list[str]:
     return shlex.split(lines[at + 1])[1:]
 
 
+@mutant(
+    "a run deletes more while it is being restored",
+    "check_not_undone",
+    negate("not log.complete"),
+)
 def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> None:
     """Refused, with the command that ends the restore, and the rows for another run. So no row is lost to either."""
     ids = user_ids(60)
@@ -365,6 +428,11 @@ def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> No
         assert len(it.served.pool) == 60
 
 
+@mutant(
+    "a run that has gone on since the plan of its restore is restored in part",
+    "_Found.annotate_begun",
+    swap('log.progress.counts["done"] != self.derived.done', 'log.progress.counts["done"] < self.derived.done'),
+)
 @pytest.mark.traced
 def test_a_run_that_goes_on_before_its_restore_is_confirmed(tmp_path: Path) -> None:
     """While the question stands, the run is resumed. Nothing is created, and the same command shows the new plan."""
@@ -445,6 +513,11 @@ def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:
         assert "--passwords" in bulkdel("restore", "--help", env={}).out
 
 
+@mutant(
+    "users are created before the copy of their memberships is looked for",
+    "_prepare",
+    swap("_copy_of(arguments, progress, kept)", "kept"),
+)
 def test_a_copy_of_the_memberships_that_is_lost(tmp_path: Path) -> None:
     """It is missed before any user is created; the printed command brings the users back without it."""
     count = 20
@@ -471,6 +544,16 @@ def shaped_users(shapes: Sequence[str]) -> Pool:
     return pool
 
 
+@mutant(
+    "a restore refuses users whose ids have another shape than usual",
+    "RestoreSettings.for_run",
+    swap('Settings(**shared, format="jsonl", id_pattern=".*")', 'Settings(**shared, format="jsonl")'),
+)
+@mutant(
+    "one record with an id that no export can have keeps all others from coming back",
+    "CopyIndex._account_of",
+    swap("isinstance(ANY_SHAPE.check(id_), str)", "ANY_SHAPE.check(id_)"),
+)
 def test_users_whose_ids_have_any_shape(tmp_path: Path) -> None:
     """UUIDs, capitals, a number of another system; only an id that no export can have is left out, and said."""
     shapes = [*("{:08d}-1111-2222-3333-444444444444", "6C{:022X}", "{}", "用户 {}") * 2, "a\u2028{}"]
@@ -489,6 +572,11 @@ def test_users_whose_ids_have_any_shape(tmp_path: Path) -> None:
         assert "8 of 8 rows, 0 remaining; 4 of 4 memberships, 0 remaining, see" in bulkdel("status", it.log).out
 
 
+@mutant(
+    "a user is deleted whose record no restore can read",
+    "line_of",
+    swap("len(line) > LINE_MAX", "len(line) > 2 * LINE_MAX"),
+)
 @pytest.mark.traced
 def test_a_user_whose_record_no_restore_could_read_is_kept(tmp_path: Path) -> None:
     """The deletion halts before that user is sent, and names the row; the other users come back."""
@@ -520,6 +608,14 @@ def test_accounts_without_memberships(tmp_path: Path) -> None:
         assert "None of these accounts has a membership to put back" in ran.err
 
 
+@mutant(
+    "a restore creates the accounts in another pool",
+    "check_pool",
+    swap(
+        "undoes is not None and plan.pool is not None and plan.pool != undoes.pool",
+        "undoes is not None and plan.pool is None",
+    ),
+)
 def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     ids = user_ids(30)
     with undo(tmp_path, ids) as it:
@@ -559,6 +655,11 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         assert len(it.served.pool) == 10
 
 
+@mutant(
+    "a restore asks the base URL of the log and not the typed one",
+    "_prepare",
+    swap('settings.host or pinned["host"]', 'pinned["host"]'),
+)
 def test_the_key_goes_to_the_host_that_was_typed_and_not_to_what_a_log_makes_of_it(tmp_path: Path) -> None:
     """The log names another host, in words that end like the typed one; and another path of the same host."""
     with undo(tmp_path, user_ids(10)) as it, sandbox([]) as evil:
@@ -576,6 +677,11 @@ def test_the_key_goes_to_the_host_that_was_typed_and_not_to_what_a_log_makes_of_
             assert (ran.code, evil.ledger.requests) == (code, 0), ran
 
 
+@mutant(
+    "a restore reads another run than one that has ended",
+    "locked",
+    drop("lock(fd, path, RUN)"),
+)
 def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     ids = user_ids(40)
     with undo(tmp_path, ids, latency_after_s=1, fault_paths=DELETIONS) as it:
@@ -596,6 +702,19 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     assert "users ended with it" in refused.err
 
 
+@mutant(
+    "the undo that takes ids is printed with a host that only the log names",
+    "_other_way",
+    swap(
+        'if own:\n    line = line.plus("--host", pinned["host"])',
+        'if own or undo.name:\n    line = line.plus("--host", pinned["host"])',
+    ),
+)
+@mutant(
+    "the command that is printed to undo disable-users does not say which status the users get",
+    "_other_way",
+    swap("line.plus(option, value)", "line.plus(option, value) if progress.backup is not None else line"),
+)
 def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
     """disable-users is undone by enable-users from its backup, restore-users by delete-users: as it is printed."""
     ids = [f"{n:08d}-1111-2222-3333-444444444444" for n in range(12)]
@@ -638,6 +757,11 @@ def typed(ran: Ran, ids: int, host: str) -> None:
     assert done.code == 0, done
 
 
+@mutant(
+    "a restore asks the store that only the log names",
+    "_own_backups",
+    swap("[] if own else _in_stores(progress)", "[] if not own else _in_stores(progress)"),
+)
 def test_no_store_is_asked_that_only_a_log_names(tmp_path: Path) -> None:
     """Before the address is typed neither the store nor the API hears of it. The run itself has it from the person."""
     with object_server() as store, undo(tmp_path, user_ids(10)) as it:

@@ -38,7 +38,9 @@ from tests.harness import (
     write_objects,
 )
 from tests.madeup import make_run
+from tests.mutants import mutant
 from tests.recorded import encode_line, nonce_of
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(9_900)
@@ -135,6 +137,11 @@ def _words(counts: dict[str, int]) -> str:
 ODD = ["+8613800000000", "=1+1", "-5", "@x", "'quoted", "''twice", 'a"b,c', "＝2", "a;=b", "ümlaut"]  # noqa: RUF001
 
 
+@mutant(
+    "an id fed back with its mark on",
+    "_CsvReader._id",
+    swap("unmarked(id_)", "unmarked(MARK + id_)"),
+)
 @pytest.mark.parametrize("name", one_in(3, ["again.jsonl", "again.csv", "again.csv.gz", "again.xlsx", "again.parquet"]))
 def test_what_was_refused_can_be_fed_back(name: str, tmp_path: Path) -> None:
     """Every id reaches the server again as it was, and nothing else does."""
@@ -326,6 +333,14 @@ def through_shell(it: Case, rest: str, *options: object) -> subprocess.Completed
     )
 
 
+@mutant(
+    "a report that is cut short is not told",
+    "_write",
+    swap(
+        'raise FileFailed(f"{name}: {error.strerror}. The report is incomplete.") from error',
+        'return\nraise FileFailed(f"{name}: {error.strerror}. The report is incomplete.") from error',
+    ),
+)
 @pytest.mark.soak
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     """A report that is cut short exits with an error, and --out then leaves no file."""

@@ -29,6 +29,8 @@ from tests.harness import (
     wait_until_told,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(100_000)
 CONCURRENCY = 16
@@ -95,6 +97,11 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
         assert ran.counts() == {"deleted": 20_000}
 
 
+@mutant(
+    "a new run is all that is offered where rows are in doubt",
+    "_anew",
+    swap("not doubts", "doubts >= 0"),
+)
 def test_with_rows_in_doubt_the_resume_comes_before_a_new_run(tmp_path: Path) -> None:
     """A run that differs is refused. A new one would send again what the first one may have deleted."""
     with case(tmp_path, IDS[:100], latency_after_s=60.0, fault_paths=DELETIONS) as it:

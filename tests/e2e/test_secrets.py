@@ -30,7 +30,9 @@ from tests import forked
 from tests.examples import one_in
 from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
 from tests.harness import COMMAND, DELETIONS, POOL, Ran, environment, importing_from, start, user_ids, write_objects
+from tests.mutants import mutant
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
+from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
 PROXY_PASSWORD = "c4nary-proxy-password"
@@ -400,6 +402,24 @@ def in_each_mode(names: Iterable[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("name", "mode"), params)
 
 
+@mutant(
+    "ids that a server quotes are told",
+    "Client.ask",
+    swap("redact(self.auth.hide(text))", 'self.auth.hide(text) + redact("")'),
+    case="402-terminal",
+)
+@mutant(
+    "credentials that a server quotes are told",
+    "Client.ask",
+    swap("self.auth.hide(text)", "text[:]"),
+    case="402-terminal",
+)
+@mutant(
+    "cut short and hidden then",
+    "decision_on.clean",
+    swap("redacted(text, redact)[:length_max]", "redacted(text[:length_max], redact)"),
+    case="402-cut-debug",
+)
 @in_each_mode(ANSWERS)
 async def test_what_a_server_says(name: str, mode: str, tmp_path: Path) -> None:
     """Whatever it quotes of the request: its ids, the token, key id and secret."""
@@ -470,6 +490,11 @@ async def test_a_proxy_that_refuses(tmp_path: Path) -> None:
     await play(tmp_path, scene, modes=ONE)
 
 
+@mutant(
+    "a proxy's password is told",
+    "CommandLine.words",
+    swap('"[hidden]@"', 'r"\\g<0>"'),
+)
 async def test_a_proxy_that_serves(tmp_path: Path) -> None:
     """The command that goes on is printed and logged, without the password; the same where the environment names it."""
 
@@ -692,6 +717,19 @@ class Leaky(DeleteUsers):
 ENTRY_POINT = "[bulkdel.jobs]\ndelete-leaky = leaky:Leaky\n"
 
 
+@mutant(
+    "the text of an unexpected exception is told",
+    "trace_of",
+    swap('f"{kind.__module__}.{kind.__qualname__}\\n"', 'f"{kind.__module__}.{kind.__qualname__}\\n{link}"'),
+    case="program",
+    crashes=True,
+)
+@mutant(
+    "what a job raises is told whole",
+    "job_failed",
+    swap("type(error).__qualname__", "error"),
+    case="read",
+)
 @pytest.mark.parametrize("where", one_in(3, ["call", "read", "match", "program"]))
 async def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
     """By all workers at once: what it is and where it was raised is told. What it says is left out, of a job's too."""
@@ -734,6 +772,11 @@ print(resource.getrlimit(resource.RLIMIT_CORE))
 """
 
 
+@mutant(
+    "core dumps allowed",
+    "main",
+    drop("_forbid_core_dumps()"),
+)
 def test_no_core_dump_is_allowed(tmp_path: Path) -> None:
     """The key, the token and ids are in the memory of the process."""
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, cwd=tmp_path)

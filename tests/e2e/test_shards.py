@@ -49,9 +49,11 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
 from tests.objectserver import PASSING, Lie, object_server
 from tests.recorded import rewrite
 from tests.store_child import ran, started
+from tests.syntax import negate, swap
 
 PAD = "x" * 900
 """With rows of a kilobyte, an export of some thousand rows can be cut."""
@@ -91,6 +93,11 @@ def run(it: Case, *more: object) -> Ran:
     return bulkdel(*it.args, *more)
 
 
+@mutant(
+    "the audit does not miss the log of a shard",
+    "_audit_shards",
+    swap("not begins_as(log, noted)", "number < 0 and not begins_as(log, noted)"),
+)
 @pytest.mark.soak
 def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
     """A compressed export. Some of its ids are absent, some rows are duplicates of rows in another shard."""
@@ -187,6 +194,11 @@ def test_a_signal_drains_all_shards_and_the_same_command_goes_on(tmp_path: Path)
         assert set(it.effects(ids)) == {1}
 
 
+@mutant(
+    "--limit is that of each shard",
+    "LimitPortions.take",
+    swap("self.left -= portion", "self.left -= 0"),
+)
 def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=10)
     with sharded(tmp_path, ids, shards=2) as it:
@@ -198,6 +210,11 @@ def test_limits_hold_for_all_shards_together(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 4_000, "duplicate": 400}), ran
 
 
+@mutant(
+    "--max-refused is that of each shard",
+    "ANY_SHARE",
+    swap('"100%"', '"10"'),
+)
 @pytest.mark.soak
 def test_refusals_are_counted_over_all_shards(tmp_path: Path) -> None:
     """The first shard alone would have too many: 30 of 1,000. Of all 3,000 it is 1 %."""
@@ -227,6 +244,11 @@ def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) ->
         assert bulkdel("status", it.log, "--audit").code == 0
 
 
+@mutant(
+    "a run in shards with a damaged log ends without a summary",
+    "Shards.folding",
+    swap("self._partly", "self.unread"),
+)
 @pytest.mark.soak
 def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_it_is_put_back(tmp_path: Path) -> None:
     ids = user_ids(1_200, seed=20)
@@ -341,6 +363,11 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
         assert sum(it.effects(ids)) < len(ids) / 2
 
 
+@mutant(
+    "the processes of a run that is taken over wait for those of the frozen one",
+    "ShardedSession._send_all",
+    swap("log.licence is not None", "export.elsewhere is not None"),
+)
 @pytest.mark.soak
 def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
     """Its processes live on without it, and keep the logs of their shards. SIGCONT: nothing of the old run arrives."""
@@ -431,6 +458,11 @@ def test_a_frozen_shard_is_killed_after_the_patience_and_started_again(tmp_path:
         assert set(it.effects(ids)) == {1}
 
 
+@mutant(
+    "a signal does not end the wait for the processes of an earlier session",
+    "ShardedSession.run",
+    swap("self._drain.begun.wait()", "asyncio.sleep(9)"),
+)
 @pytest.mark.soak
 def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=69)
@@ -460,6 +492,11 @@ def stopped_in_the_middle(it: Case) -> None:
     assert finish(process).code == 130
 
 
+@mutant(
+    "the log of a shard has resume points of its own",
+    "_check_same",
+    swap("progress.header != header", "progress.header.shard != header.shard"),
+)
 def test_the_log_of_a_shard_begins_as_that_of_its_run_says(tmp_path: Path) -> None:
     """The forged one has a resume point within a row. No stop has noted how the log of the shard was left."""
     names = [f"{prefix}alice{number}" for prefix in ("xx", "") for number in range(2_000)]
@@ -483,6 +520,16 @@ def test_the_log_of_a_shard_begins_as_that_of_its_run_says(tmp_path: Path) -> No
         assert [served.ledger.effects(name, "username") for name in names[first:]] == sent
 
 
+@mutant(
+    "a shard whose log was lost counts as one that has not begun",
+    "Shards._of_shard",
+    swap("run.sessions", "run.sessions > 1 << 30"),
+)
+@mutant(
+    "a shard goes on from an older log",
+    "ShardLogs._check_as_left",
+    negate("not begins_as(log, noted, self._patience_s)"),
+)
 @pytest.mark.parametrize(
     "lost",
     [
@@ -517,6 +564,11 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
         assert set(it.effects(ids)) == {1}
 
 
+@mutant(
+    "a run without its log begins anew beside the logs of its shards",
+    "_refuse_without_run",
+    negate('any(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*"))'),
+)
 @pytest.mark.soak
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
     ids = user_ids(3_000, seed=64)
@@ -537,6 +589,20 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
         assert set(it.effects(ids)) == {1}
 
 
+@mutant(
+    "a run whose store is away at its end has no summary",
+    "ShardedSession._read_at_end",
+    swap(
+        "if self._log.failure is None:\n"
+        "    with suppress(NotAcceptable):\n"
+        "        return await asyncio.to_thread(read_log, path, partly=True, "
+        "patience_s=patience_s)",
+        "if self._log is not None:\n"
+        "    with suppress(FileFailed if self._log else NotAcceptable):\n"
+        "        return await asyncio.to_thread(read_log, path, partly=True, "
+        "patience_s=patience_s)",
+    ),
+)
 @pytest.mark.soak
 @pytest.mark.parametrize("back", [False, True])
 def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: bool, tmp_path: Path) -> None:
@@ -562,6 +628,11 @@ def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: boo
         assert status.counts() == {"deleted": 3_000, "duplicate": 300}, status
 
 
+@mutant(
+    "--not-after is that of no shard",
+    "ShardedSession._send_all",
+    swap("steered.until", "None"),
+)
 @pytest.mark.soak
 def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
     ids = user_ids(4_000, seed=61)
@@ -576,6 +647,11 @@ def test_all_shards_stop_when_the_time_has_come(tmp_path: Path) -> None:
         assert bulkdel("status", it.log, "--json", env={}).summary["in_doubt"] == 0
 
 
+@mutant(
+    "each shard of a resume proves for itself that look-ups find accounts",
+    "with_sample_check",
+    negate("not plan.complete"),
+)
 @pytest.mark.soak
 def test_a_resume_proves_that_look_ups_find_accounts_before_its_shards_begin(tmp_path: Path) -> None:
     """A shard that does it itself may list accounts which another one deletes before they are looked up."""

@@ -32,6 +32,8 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(2_000, seed=8)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -211,6 +213,12 @@ def test_a_first_signal_ends_every_wait(state: State, signum: signal.Signals, tm
     steady(scenario, tmp_path)
 
 
+@mutant(
+    "second signal ignored",
+    "Signals._handle",
+    swap("os._exit(128 + signum)", "os.getpid()\nreturn"),
+    case="draining-SIGTERM",
+)
 @pytest.mark.parametrize(("state", "signum"), one_in(6, ONE_SIGNAL_EACH))
 def test_a_second_signal_leaves_at_once(state: State, signum: signal.Signals, tmp_path: Path) -> None:
     """Two signals, whatever the state: gone within a second of the second; nothing is lost by it."""
@@ -285,6 +293,11 @@ def test_nohup_stays_nohup(tmp_path: Path) -> None:
         assert ran.summary["deleted"] == it.served.pool.deleted
 
 
+@mutant(
+    "a signal that Ray blocks does not reach a run on its node",
+    "main",
+    swap("{signal.SIGINT, signal.SIGTERM, signal.SIGHUP}", "{signal.SIGTERM, signal.SIGHUP}"),
+)
 def test_a_signal_that_was_blocked_where_the_run_was_started_drains_it(tmp_path: Path) -> None:
     """Ray blocks SIGINT in every process of a node, and a process inherits it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

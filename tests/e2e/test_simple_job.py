@@ -12,7 +12,9 @@ import pytest
 from tests.forum import TOKEN, Forum
 from tests.harness import Ran, bulkdel
 from tests.installed import installed, outcomes
+from tests.mutants import mutant
 from tests.restserver import served
+from tests.syntax import swap
 
 LINES_MAX = 40
 
@@ -82,6 +84,11 @@ def test_a_hostile_id_is_one_segment(bench: Bench, careless: bool) -> None:
     assert outcomes(ran)["done"] == len(meant)
 
 
+@mutant(
+    "an encoded slash passes the preflight",
+    "_SLASH",
+    swap('r"(?:[/\\\\]|%(?:25)*(?:2f|5c))"', 'r"(?:[/\\\\]|%(?:25)*(?:5c))"'),
+)
 def test_an_id_that_changes_in_a_path_is_refused_before_anything_is_sent(bench: Bench) -> None:
     for id_ in ("../groups/1", "..%2fgroups%2f1"):
         ran = bench.run("run", "m1", id_, options=("--id-pattern", ".*"))
@@ -149,6 +156,11 @@ NO_POOL = """
 """
 
 
+@mutant(
+    "a sign-in that names no pool passes",
+    "check_pool",
+    swap("plan.pool is None and protected", "plan.pool is None and not protected"),
+)
 def test_a_sign_in_that_names_no_pool_is_compared_with_none(bench: Bench) -> None:
     """The config protects a pool, and nothing tells whether it is that of the key."""
     bench.source, bench.forum.members = SOURCE.rstrip() + "\n" + NO_POOL, {"m1", "kept"}

@@ -29,6 +29,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(200, seed=21)
 OLD = {"lastLogin": "2020-01-01T00:00:00.000Z", "createdAt": "2019-01-01T00:00:00.000Z"}
@@ -63,6 +65,27 @@ def without_confirmation(it: Case) -> list[object]:
     return [*it.args[:place], *it.args[place + 4 :]]
 
 
+@mutant(
+    "a user that is active is deleted",
+    "Guards._spares",
+    swap("facts.last_seen_at >= self.active_since", "facts.last_seen_at > self.active_since"),
+    case="active",
+)
+@mutant(
+    "a user that is new is deleted",
+    "Guards._spares",
+    swap("facts.created_at > self.created_after", "facts.created_at < self.created_after"),
+    case="created",
+)
+@mutant(
+    "a user with another status is deleted",
+    "Guards._spares",
+    swap(
+        "self.statuses is not None and facts.status not in self.statuses",
+        "self.statuses is not None and not facts.status and self.statuses",
+    ),
+    case="status",
+)
 @pytest.mark.parametrize(
     ("fields", "guard", "why"),
     one_in(
@@ -111,6 +134,21 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
                 assert bulkdel("status", it.log, "--json").summary["guards"]
 
 
+@mutant(
+    "a resume may drop a guard",
+    "check_guards",
+    swap("plan.guards.loosened(log.guards)", "plan.guards and plan.guards.loosened(log.guards)"),
+)
+@mutant(
+    "the guards of later sessions are forgotten",
+    "Progress._begin_session",
+    swap("_guards(facts) or self.guards", "self.guards or _guards(facts)"),
+)
+@mutant(
+    "tightened guards are not confirmed",
+    "confirmation_due",
+    swap("plan.more_guards", "plan.more_guards and limit is not None"),
+)
 def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
     since = ("--spare-active-since", "2025-06-01")
     with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 2)) as it:
@@ -144,6 +182,11 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
         assert it.run().counts() == ran.counts(), "a complete run repeats its summary, with any guards"
 
 
+@mutant(
+    "rows in doubt pass no guards",
+    "ChunkInHand._spares",
+    swap("return judged.spared is not None", "return judged.spared is not None and self._chunk.in_doubt_since is None"),
+)
 def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
     """Those of the session that sent them, and those that were added since."""
     since = ("--spare-active-since", "2025-06-01")
@@ -163,6 +206,11 @@ def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
         assert alive(it) == {*IDS[20:22], *IDS[30:33]}
 
 
+@mutant(
+    "a newer account is called the one that was meant, and spared",
+    "ChunkInHand._find",
+    swap("{id_: each for id_, each in compare(resend=True).items() if id_ not in protected}", "compare(resend=True)"),
+)
 def test_a_new_account_is_spared_also_when_rows_in_doubt_are_sent_again(tmp_path: Path) -> None:
     """The deleted users are there again, with the same names. `--in-doubt resend` alone would delete them too."""
     names = [f"name{number}" for number in range(20)]
@@ -191,6 +239,11 @@ def test_the_question_says_how_many_at_most(tmp_path: Path) -> None:
         assert "Up to 60 ids will be deleted from pool" in ran.err
 
 
+@mutant(
+    "spared rows count for --limit",
+    "settle_export",
+    swap("tally.not_sent == not_sent", "tally.not_sent >= not_sent"),
+)
 def test_spared_rows_do_not_count_for_the_limit(tmp_path: Path) -> None:
     """The first 150 users are active: `--limit 40` deletes 40 of the others, if there are so many."""
     guard = ("--spare-active-since", "2025-01-01")
@@ -204,6 +257,11 @@ def test_spared_rows_do_not_count_for_the_limit(tmp_path: Path) -> None:
         assert (ran.code, alive(it)) == (0, set(IDS[:150]))
 
 
+@mutant(
+    "a field that cannot be read halts no run",
+    "Guards.judge",
+    swap("self.given", "self.given[1:]"),
+)
 def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
     """Seen in the sample, nothing is sent. Seen later, the rest of its chunk is not sent; the message has no id."""
     guard = ("--spare-active-since", "2025-01-01")
@@ -254,6 +312,11 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
         assert it.served.ledger.deleted == 0
 
 
+@mutant(
+    "a user is spared for the status that the run gave it",
+    "ChunkInHand._find",
+    swap("since is not None or self.state.requests > 0", "since is not None"),
+)
 def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_path: Path) -> None:
     """Answers are lost: a look-up finds the users suspended, which --only-status Activated would spare."""
     with case(tmp_path, IDS[:50], fault_paths=frozenset({"/api/v3/update-user-batch"}), share_drop_after=1.0) as it:
@@ -289,6 +352,16 @@ def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", command])
 
 
+@mutant(
+    "a look-up counts for ever",
+    "ChunkInHand._is_stale",
+    swap("max(wall - at[0], steady - at[1]) > RETRY_MAX_S", "min(wall, steady) < at[1] - RETRY_MAX_S"),
+)
+@mutant(
+    "what another client deleted before the request is called done",
+    "ChunkState.renew_look_up",
+    swap("sub_chunk.seen and sub_chunk.touched", "sub_chunk.seen or sub_chunk.touched"),
+)
 def test_an_old_look_up_is_repeated_before_its_request_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first deletion is answered 429, and all wait for 3 s. Meanwhile one user signs in, another one is deleted."""
     with_limit(monkeypatch, 1.0)

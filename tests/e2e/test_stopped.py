@@ -40,6 +40,8 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_000, seed=11)
@@ -77,6 +79,11 @@ def assert_whole(it: Case, ran: Ran) -> None:
     assert it.effects(IDS[: it.ids]) == [1] * it.ids
 
 
+@mutant(
+    "a time-out ends while the process is stopped",
+    "SteadyLoop.time",
+    swap("self._uptime()", "self._uptime() + self._uptime.stopped_s"),
+)
 def test_while_requests_are_on_the_wire(tmp_path: Path) -> None:
     """The server is not blamed for the silence. The lock is held, and the rate is kept afterwards."""
 
@@ -312,6 +319,11 @@ def test_sigusr1_while_verify_asks(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
 
 
+@mutant(
+    "SIGUSR1 ends a command",
+    "main",
+    swap("signal.SIG_IGN", "signal.SIG_DFL"),
+)
 def test_sigusr1_does_not_end_other_commands(tmp_path: Path) -> None:
     """Here `results`, in the middle of its output."""
     with case(tmp_path, user_ids(5_000)) as it:
@@ -341,6 +353,11 @@ def test_sigusr1_above_the_bar(shell: Shell, tmp_path: Path) -> None:
 # Too late to stop anything
 
 
+@mutant(
+    "a signal that came too late is told as the reason to stop",
+    "ending_of",
+    swap("stop.signal is not None or stop.drained", "stop.drained"),
+)
 @pytest.mark.parametrize("options", [(), ("--limit", 50)])
 def test_a_signal_after_the_last_request_changes_nothing(options: tuple[object, ...], tmp_path: Path) -> None:
     """Everything is settled, so the run ends as it would have without the signal."""

@@ -40,8 +40,10 @@ from tests.harness import (
     wait_for_arrivals,
     wait_until,
 )
+from tests.mutants import mutant
 from tests.objectserver import DENIED, PASSING, PRIVATE_CA, SECRET, Lie, another_way, object_server
 from tests.store_child import LICENCE_S, ran, started
+from tests.syntax import swap
 
 IDS = user_ids(600, seed=15)
 
@@ -97,6 +99,11 @@ def test_every_command_takes_the_url(tmp_path: Path) -> None:
         assert again.summary == whole.summary, "a complete run started again repeats its summary"
 
 
+@mutant(
+    "a roll with another last line replaces the lines",
+    "StoreLines.__iter__",
+    swap("rolled[-1] == self.line(first + LINES_A_ROLL - 1)", "self.line(first + LINES_A_ROLL - 1) is not None"),
+)
 def test_a_forged_roll_makes_no_row_seem_settled(tmp_path: Path) -> None:
     """Another writer puts a roll into the store, and its last line, which is no line object, settles every row."""
     store, ids = tmp_path / "store", user_ids(1_100, seed=7)
@@ -161,6 +168,11 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         assert bulkdel("status", f"file://{tmp_path}/none", env={}).code == 3
 
 
+@mutant(
+    "a paused run does not renew its licence",
+    "LogWriter.keep",
+    swap("self.touch()", "await self.flush()"),
+)
 @pytest.mark.soak
 def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> None:
     """A paused run writes too, so a second one sees it, names it, and sends nothing."""
@@ -198,6 +210,11 @@ def test_killed_and_taken_over(tmp_path: Path) -> None:
         assert summary(ended)["resumed"] is True
 
 
+@mutant(
+    "after --take-over the rows in doubt are looked up at once",
+    "settle_export",
+    swap("doubts_wait_s(parts) > 0", "doubts_wait_s(parts) < 0"),
+)
 @pytest.mark.parametrize("take_over", one_in(2, [False, True]))
 def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:
     """SIGSTOP, a successor, SIGCONT: of the old process nothing arrives any more. It ends with exit code 5.
@@ -374,6 +391,11 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         )
 
 
+@mutant(
+    "the archive has the log although its ids were to be left out",
+    "_files",
+    swap("settings.archive_no_ids", "settings.archive_no_ids and settings.json and settings.archive is None"),
+)
 def test_the_archive_of_each_stop(tmp_path: Path) -> None:
     archive, key = tmp_path / "archive", tmp_path / "key"
     key.write_text("a key of more than thirty-two bytes in one line\n")
@@ -429,6 +451,14 @@ def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
         assert it.effects(IDS) == [1] * 600
 
 
+@mutant(
+    "a command that reads asks only this folder for the copy of a pipe",
+    "RunExport.open",
+    swap(
+        "in_store(path) and export is None and not Path(name).is_file()",
+        "in_store(path) and export is not None and not Path(name).is_file()",
+    ),
+)
 @pytest.mark.soak
 def test_commands_that_read_fetch_the_copy_of_a_pipe(tmp_path: Path) -> None:
     """In another folder: each row has its outcome and its id. No copy is left there, and `forget` fetches none."""

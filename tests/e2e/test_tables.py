@@ -47,6 +47,8 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.mutants import mutant
+from tests.syntax import negate, only_if, swap
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
 OTHERS = [f"kunde{i}@example.com" for i in range(60)]
@@ -184,6 +186,11 @@ def test_the_message_for_logs_has_no_text_of_a_row(tmp_path: Path) -> None:
     assert "a@x.de" not in ran.err
 
 
+@mutant(
+    "a row without an id is taken for a blank one",
+    "_Rows.write",
+    negate("not blank"),
+)
 def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path) -> None:
     """Through a whole run: line n is row n, the bad rows have their reasons, and a resume does without the workbook."""
     rows: list[list[Any]] = [
@@ -222,6 +229,11 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["moved.xlsx", "n.xlsx.checkpoint.jsonl"]
 
 
+@mutant(
+    "a workbook may change under its run",
+    "_kept",
+    swap('source.table["sha256"] != digest', "not digest"),
+)
 def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
     ids = user_ids(60)
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
@@ -236,6 +248,13 @@ def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
 
 
+@mutant(
+    "a file of another shape beside a copy is taken at its word",
+    "Source.read",
+    swap("_check_table(table)", "_texts(map(str, table[:1] if isinstance(table, list) else ()))"),
+    case="no table",
+    crashes=True,
+)
 @pytest.mark.parametrize("planted", ["no table", *one_in(4, ["no dialect", "another type", "a pipe", "a link"])])
 def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_path: Path) -> None:
     """Another person may have put it there. It is no bug of this program, and no command waits for it."""
@@ -265,6 +284,12 @@ def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_
         assert (ran.code, [served.ledger.effects(id_) for id_ in ids]) == (0, [1] * 60), "the log pins its bytes"
 
 
+@mutant(
+    "a pipe in the place of a file is read",
+    "regular_fd",
+    swap("not stat.S_ISREG(os.fstat(fd).st_mode)", "stat.S_ISDIR(os.fstat(fd).st_mode)"),
+    crashes=True,
+)
 def test_a_pipe_in_the_place_of_a_copy_is_refused(tmp_path: Path) -> None:
     ids = user_ids(60)
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
@@ -342,6 +367,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@mutant(
+    "a hidden sheet is read without being named",
+    "_sheet",
+    swap("[name for name in visible if has_rows(name)]", "[name for name in hidden if has_rows(name)]"),
+    case="hidden.xlsx",
+)
 @pytest.mark.parametrize("name", one_in(6, REFUSED))
 def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
     export = tmp_path / name
@@ -418,6 +449,15 @@ def test_parquet_types(tmp_path: Path) -> None:
     assert (ran.code, "no column tags" in ran.err) == (3, True), ran.err
 
 
+@mutant(
+    "accounts that were looked up are not protected",
+    "look_up_excluded",
+    swap(
+        "LookedUp(protected.plus(ids), tuple(ids), accounts, without, tuple(not_found))",
+        "LookedUp(protected, (), accounts, without, tuple(not_found))",
+    ),
+    case="",
+)
 @pytest.mark.parametrize("ending", one_in(2, ["", ":n:name"]))
 def test_an_exclude_file_of_another_id_type_protects_by_look_up(tmp_path: Path, ending: str) -> None:
     """A run by user id, and a list of addresses. An address is of no account, and the plan says so."""
@@ -493,6 +533,11 @@ def test_a_formula_without_an_id_at_the_end_of_a_list_is_refused(tmp_path: Path,
     assert (ran.code, said in ran.err) == (3, True), ran.err
 
 
+@mutant(
+    "look-ups that find no account protect as if there were none",
+    "look_up_excluded",
+    swap("not await lookup.prove(WorkerStatus())", "lookup.failed"),
+)
 def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
     kept = tmp_path / "vips.csv"
     kept.write_text("Mail\n" + "\n".join(VIPS[:5]) + "\n")
@@ -504,6 +549,11 @@ def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
         assert "not known which accounts" in ran.err
 
 
+@mutant(
+    "an account that was looked up for an exclude file and does not say its ids",
+    "look_up_excluded",
+    swap("of_run.says_ids", "bool"),
+)
 def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) -> None:
     """One of five addresses to keep belongs to a user whose record has no user id where it is read."""
     kept = tmp_path / "vips.csv"
@@ -520,6 +570,12 @@ def test_an_account_that_does_not_say_its_ids_refuses_the_run(tmp_path: Path) ->
             assert "1 of 5 records that the server returned have no id where it is read (user_id)" in ran.err
 
 
+@mutant(
+    "an id with the mark of CSV loses it in a workbook",
+    "_CsvReader._id",
+    swap("id_.startswith(MARK) and not self._of_table", "id_.startswith(MARK)"),
+    case="xlsx",
+)
 @pytest.mark.soak
 @pytest.mark.parametrize("ending", one_in(3, ["xlsx", "parquet", "csv.gz"]))
 def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending: str, tmp_path: Path) -> None:
@@ -617,6 +673,11 @@ def test_a_run_of_a_workbook_goes_on_where_it_is_unpacked(tmp_path: Path) -> Non
         assert [served.ledger.effects(mail, "email") for mail in VIPS[:20]] == [0] * 20
 
 
+@mutant(
+    "what reads a table outlives a killed command",
+    "main",
+    only_if("sys.flags.dev_mode", "end_with_parent(drains=False)"),
+)
 def test_what_reads_a_table_ends_with_a_killed_command_which_goes_through_again(tmp_path: Path) -> None:
     """What reads it hangs in a library. When it has ended, nothing of the killed command is in the way."""
     export, hangs = workbook(tmp_path / "export.xlsx", {"Kunden": people(OTHERS)}), tmp_path / "hangs"

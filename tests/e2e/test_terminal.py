@@ -19,6 +19,8 @@ from select import select
 import pytest
 
 from tests.harness import COMMAND, Case, case, entries, environment, user_ids, wait_until
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = user_ids(700, seed=15)
 ONE = ("--rate", 50, "--chunk-size", 1, "--concurrency", 64)
@@ -103,6 +105,22 @@ def goes_on(it: Case, shell: Terminal) -> None:
     wait_until(more)
 
 
+@mutant(
+    "a key that is typed ends the run",
+    "Reporter.__init__",
+    swap(
+        'self._has_bar = on_terminal and not is_dumb and log_format is None and level != "debug"',
+        "if on_terminal:\n"
+        "    import tty  # noqa: PLC0415\n"
+        "\n"
+        "    tty.setcbreak(0)\n"
+        "    keys = lambda: (os.read(0, 1), os.kill(os.getpid(), 15))  # type: "
+        "ignore[func-returns-value]  # noqa: E731\n"
+        "    threading.Thread(target=keys, daemon=True).start()\n"
+        "self._has_bar = on_terminal and not is_dumb and log_format is None and "
+        'level != "debug"',
+    ),
+)
 def test_a_shell_stops_the_run_and_lets_it_go_on_behind_it_and_in_front(tmp_path: Path) -> None:
     """What is typed, to the run or to the shell, does not steer the run: neither in front nor behind."""
     bash = shutil.which("bash")

@@ -13,7 +13,9 @@ import orjson
 from bulkdel.core.log_entries import Entry, Session, frame
 from tests import recorded
 from tests.harness import bulkdel, case, finish, start
+from tests.mutants import mutant
 from tests.restserver import Answer, Api, Asked, served
+from tests.syntax import swap
 from tests.unit.test_forged_log import log_with
 from tests.waits import WAIT_MAX_S
 
@@ -37,6 +39,11 @@ class Refusing(Api):
         return 200, {"statusCode": 403, "message": f"{HOSTILE}{asked.path}", "requestId": HOSTILE}
 
 
+@mutant(
+    "a name with a line break is taken",
+    "_check_text",
+    swap("steers(word)", 'steers(word[:1]) and word != "-"'),
+)
 def test_a_name_that_is_no_line_is_refused(tmp_path: Path) -> None:
     """It could not be typed again. A folder may be full of such names, and a shell completes them."""
     named, folder = tmp_path / f"{HOSTILE.replace('/', '')}.jsonl", tmp_path / f"{HOSTILE}folder"
@@ -53,6 +60,11 @@ def test_a_name_that_is_no_line_is_refused(tmp_path: Path) -> None:
     assert harmless(ran.out, ran.err), ran
 
 
+@mutant(
+    "the words of a log are printed as a command",
+    "line_of_log",
+    swap("line.command not in GOING_ON", "not line.command"),
+)
 def test_status_prints_no_words_of_a_forged_log_as_a_command(tmp_path: Path) -> None:
     """Only a command that goes on with a run, without options of one machine, which are named."""
     for words in (["sh", "-c", "touch x"], ["bulkdel", "batch", "run", "touch x"], ["bulkdel", "run", "-o", "touch x"]):
@@ -65,6 +77,11 @@ def test_status_prints_no_words_of_a_forged_log_as_a_command(tmp_path: Path) -> 
     assert ("Add what is meant: --on-event" in status.out, "touch x" in status.out) == (True, False), status
 
 
+@mutant(
+    "a line break of a text makes a line of its own",
+    "shown",
+    swap('_escaped(printable(str(text)), "")', '_escaped(printable(str(text)), "\\n")'),
+)
 def test_a_heading_and_a_server(tmp_path: Path) -> None:
     quoted = f'"{HOSTILE}"'
     (tmp_path / "twice.csv").write_text(f"{quoted},{quoted},userId\n1,2,3\n", newline="")
@@ -78,6 +95,11 @@ def test_a_heading_and_a_server(tmp_path: Path) -> None:
     assert harmless(ran.out, ran.err), ran
 
 
+@mutant(
+    "a line break of a log reaches a refusal",
+    "_on_one_line",
+    swap('"\\n"', '"\\r"'),
+)
 def test_a_log(tmp_path: Path) -> None:
     header = recorded.header(100)
     pinned = {**header.pinned, "host": HOSTILE, "pool": HOSTILE, "sha256": HOSTILE}
@@ -111,6 +133,11 @@ def test_a_note_in_a_report(tmp_path: Path) -> None:
     assert (r"evil\x1b[2J" in page, "\x1b" in page) == (True, False), ran.err
 
 
+@mutant(
+    "results steer a terminal",
+    "write_rows.put",
+    swap("_escaped(records) if on_terminal else records", "records if on_terminal else _escaped(records)"),
+)
 def test_results_on_a_terminal(tmp_path: Path) -> None:
     """A file gets each id as it is; a terminal gets the escape."""
     names = [f"user{number}" for number in range(5)] + ["u\u202eser"]

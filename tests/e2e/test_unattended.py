@@ -36,6 +36,8 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(60)
@@ -107,6 +109,11 @@ def objects(text: str) -> list[dict[str, Any]]:
     return found
 
 
+@mutant(
+    "the plan in a JSON log shows sampled ids",
+    "_run",
+    swap("True", "False"),
+)
 def test_each_line_of_both_streams_is_json(tmp_path: Path) -> None:
     """The two streams of a container are one. A run that SIGTERM drains, and the command that it says goes on."""
     with case(tmp_path, IDS, options=("--rate", 20, "--chunk-size", 2)) as it:
@@ -143,6 +150,11 @@ def test_each_line_of_both_streams_is_json(tmp_path: Path) -> None:
         assert [one["event"] for one in said if one["event"].startswith("to_")] == ["to_verify", "to_report"]
 
 
+@mutant(
+    "a JSON log quotes bad rows",
+    "say_error",
+    swap("error.public", "str(error)"),
+)
 @pytest.mark.traced
 def test_errors_are_json_too(tmp_path: Path) -> None:
     """Of the command line, of the settings, and of the export, without the text of its rows."""
@@ -206,6 +218,11 @@ def first_process(*words: object, variables: dict[str, str]) -> tuple[subprocess
     return process, Path(f"/proc/{process.pid}/task/{process.pid}/children")
 
 
+@mutant(
+    "process 1 ignores SIGTERM until a command has its handlers",
+    "_heed_signals_as_first_process",
+    swap("1", "0"),
+)
 def test_sigterm_ends_process_1_at_any_time(tmp_path: Path) -> None:
     """Process 1 gets no signal without a handler. Before there is anything to drain, it ends; later it drains."""
     fifo = tmp_path / "config.toml"

@@ -43,7 +43,8 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
-from tests.mutants import ROOT
+from tests.mutants import ROOT, mutant
+from tests.syntax import only_if, swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_000, seed=21)
@@ -148,6 +149,21 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
         assert ids_in(still_there(it)) == LIARS  # an older list is left alone
 
 
+@mutant(
+    "a key goes to the host that only a log names",
+    "_find_target",
+    swap("arguments.settings.host is None", "arguments.settings.host is not None"),
+)
+@mutant(
+    "a restore sends the key to the host that only a log names",
+    "_checked_jobs",
+    swap("host is None", "host is not None"),
+)
+@mutant(
+    "the host that only a log names stands in the command to paste",
+    "check_named_host",
+    swap("line.plus('--host', TO_TYPE)", "line.plus('--host', options.host)"),
+)
 def test_no_key_goes_to_a_host_that_only_the_log_names(tmp_path: Path) -> None:
     """`verify` and `restore` refuse it before the first request. In the command that they print, a person types it."""
     with case(tmp_path, IDS[:20], options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as it:
@@ -168,6 +184,11 @@ def test_no_key_goes_to_a_host_that_only_the_log_names(tmp_path: Path) -> None:
         assert bulkdel("verify", it.log, "--again", env={**KEYS, "BULKDEL_HOST": it.served.url}).code == 0
 
 
+@mutant(
+    "still there does not matter to verify",
+    "_verify",
+    swap("counts.still_there", "0"),
+)
 def test_the_report_for_people(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:2]), poisonous={IDS[50]: (422, None)}, code=1) as it:
         done = bulkdel("verify", it.log, "--host", it.served.url)
@@ -204,6 +225,11 @@ def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:
 # ── what it cannot tell ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "verify without a control",
+    "VerifySession._control",
+    swap("await lookup.prove(worker)", "await lookup.prove(worker) or lookup"),
+)
 def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
     """Every look-up answers with an empty list, as if all were gone; 25 are not."""
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
@@ -218,6 +244,11 @@ def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
         assert ids_in(still_there(it)) == LIARS
 
 
+@mutant(
+    "verify without a control afterwards",
+    "VerifySession._confirm",
+    only_if("not looked_up", "await self._control(live, worker)"),
+)
 def test_a_key_that_goes_blind_on_the_way_proves_nothing(tmp_path: Path) -> None:
     """The first control and one user that is still there are found; from then on every response is empty."""
     with ran(tmp_path, liars=frozenset([IDS[0], *LIARS])) as it:
@@ -269,6 +300,11 @@ def test_look_ups_that_fail_on_the_way(tmp_path: Path) -> None:
         assert ids_in(still_there(it)) == LIARS
 
 
+@mutant(
+    "a failed look-up taken for an empty one",
+    "AccountLookup.find_all",
+    swap("return None", "break"),
+)
 def test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:200]) as it:
         it.served.script(None, None, "400", "400", path=LOOKUP_PATH)
@@ -370,6 +406,11 @@ def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
         assert Path(f"{state_of(it)}.old-1").exists()
 
 
+@mutant(
+    "the findings of another are believed",
+    "open_findings_log",
+    swap("log.progress.proven", "log.progress.start"),
+)
 def test_findings_of_another_prove_nothing(tmp_path: Path) -> None:
     """They are about this very log, host and pool. All the accounts are still there."""
     with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:100])) as it:

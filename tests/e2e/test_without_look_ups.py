@@ -18,6 +18,8 @@ from urllib.parse import unquote
 import pytest
 
 from tests.harness import Ran, bulkdel, importing_from
+from tests.mutants import mutant
+from tests.syntax import swap
 
 JOB = """
 import json, os
@@ -236,6 +238,16 @@ def test_one_id_a_request(bench: Bench) -> None:
     assert (verified.code, "cannot be verified" in verified.err) == (4, True), verified
 
 
+@mutant(
+    "a wrong path ends as a success",
+    "SendingSession._held",
+    swap("lookup.possible", "bool(lookup)"),
+)
+@mutant(
+    "ids that nothing has proven absent stay in doubt after the halt",
+    "write_held",
+    swap("part.records.ranges", "part.records.ranges[1:]"),
+)
 @pytest.mark.parametrize("count", [5, 100])
 def test_a_wrong_path_ends_as_no_success(count: int, bench: Bench) -> None:
     """Nothing is recorded as absent, and with the right path the same ids are deleted."""
@@ -267,6 +279,11 @@ def test_more_than_half_absent_halts_later(bench: Bench) -> None:
     assert (ran.code, ran.summary["absent"], ran.summary["remaining"]) == (0, 400, 0), ran
 
 
+@mutant(
+    "refusals in chunks of one never halt",
+    "HeldOutcomes._refused",
+    swap("size(self._refused_parts)", "size(self._refused_parts[-1:])"),
+)
 def test_a_key_that_may_not_delete_halts(bench: Bench) -> None:
     """Ten refusals in chunks of one: none is recorded. Once the cause is gone, the same command goes on."""
     ids = [f"t{i}" for i in range(100)]

@@ -26,7 +26,9 @@ from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded, second_reader
 from tests.checkpoint_child import ANNOTATION_CALLS
+from tests.mutants import mutant
 from tests.recorded import AT, NONCE, append, deleted, encode_line, state
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 if TYPE_CHECKING:
@@ -142,6 +144,16 @@ def test_a_killed_run_is_not_taken_for_what_annotates_its_log(path: Path) -> Non
             Checkpoint.resume(path)
 
 
+@mutant(
+    "a session may go on with the nonce of an annotation",
+    "Reader._check",
+    swap("nonce != self._nonce or annotates is not self._annotates", "nonce != self._nonce"),
+)
+@mutant(
+    "an annotation is no part of the chain of hashes",
+    "Reader._check",
+    swap("{Session, Annotation}", "{Session}"),
+)
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -19,7 +19,9 @@ from bulkdel_jobs.genauth.auth import SignIn, Tokens, claims_of
 from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
 from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, pattern_of
 from tests.loops import now
+from tests.mutants import mutant
 from tests.rawserver import RawServer, always, answer
+from tests.syntax import swap
 
 ANY = Request("GET", "/")
 
@@ -143,6 +145,11 @@ async def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand,
     assert tokens.pool == POOL
 
 
+@mutant(
+    "every waiting request signs in",
+    "Tokens.ensure",
+    swap("self._turn", "asyncio.Lock()"),
+)
 @pytest.mark.fake_clock
 async def test_one_sign_in_serves_all_requests_that_wait() -> None:
     desk = Desk()

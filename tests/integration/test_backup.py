@@ -18,6 +18,8 @@ from bulkdel.durable import Disk, sync
 from bulkdel.engine.backup import Backup, line_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.lines import LINE_MAX, whole_lines
+from tests.mutants import mutant
+from tests.syntax import only_if, swap
 
 NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
 
@@ -75,6 +77,11 @@ async def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypa
     assert read(path) == list(range(1, 32))
 
 
+@mutant(
+    "a file that does not begin as a backup is cut as a torn one",
+    "_check_same",
+    swap("1", "0"),
+)
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_file_that_does_not_begin_as_a_backup_is_left(name: str, tmp_path: Path) -> None:
     """The log knows nothing of its bytes: all of it would count as torn."""
@@ -156,6 +163,11 @@ async def test_a_saver_that_is_cancelled_cancels_no_other(tmp_path: Path) -> Non
     backup.close()
 
 
+@mutant(
+    "deleted before the copy is on the disk",
+    "Backup._write",
+    only_if("not packed", "self._disk.sync(self._fd)"),
+)
 async def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path) -> None:
     syncs = Syncs(fail_at=3)
 

@@ -17,6 +17,8 @@ from bulkdel.commands import batch_after
 from bulkdel.core.log_entries import Session
 from bulkdel.store_path import store_path
 from tests import recorded
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 RUNS = 3
@@ -59,6 +61,11 @@ def watched(monkeypatch: pytest.MonkeyPatch, line: bytes | None) -> None:
     monkeypatch.setattr(lock, "wait_for_line", wait)
 
 
+@mutant(
+    "batch status watches one log in a store after the other",
+    "LOOKS_AT_ONCE",
+    swap("32", "1"),
+)
 @pytest.mark.parametrize(("line", "state"), [(b"a line", "running"), (None, "killed")])
 def test_the_logs_of_all_runs_are_watched_at_once(
     night: Path,

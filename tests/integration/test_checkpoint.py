@@ -38,7 +38,9 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.examples import one_in
 from tests.harness import assert_permitted, descriptors_of, strace
+from tests.mutants import mutant
 from tests.recorded import AT, append, deleted
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 if TYPE_CHECKING:
@@ -199,6 +201,11 @@ def test_a_header_no_reader_would_accept_is_not_written(path: Path) -> None:
 # --- appending --------------------------------------------------------------------------------------------------------
 
 
+@mutant(
+    "no fsync",
+    "sync",
+    swap("os.fdatasync(fd)", "pass"),
+)
 async def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
@@ -286,6 +293,11 @@ async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancell
     assert read_log(path).progress.settled.ranges == ((0, 4),)
 
 
+@mutant(
+    "an entry without a waiter is forgotten",
+    "GroupCommit._wake",
+    swap("self._write_batches()", "asyncio.sleep(0)"),
+)
 async def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
@@ -445,6 +457,11 @@ def test_closing_twice_closes_no_other_file(path: Path) -> None:
 # --- failing ----------------------------------------------------------------------------------------------------------
 
 
+@mutant(
+    "latch dropped",
+    "GroupCommit.add",
+    swap("self.failure is not None", "self.failure is not None and size < 0"),
+)
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError("no memory")])
 async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error: Exception) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
@@ -624,6 +641,11 @@ def held(path: Path) -> Iterator[int]:
             process.communicate(timeout=WAIT_MAX_S)
 
 
+@mutant(
+    "lock dropped",
+    "lock",
+    swap("fcntl.LOCK_EX", "fcntl.LOCK_SH"),
+)
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_second_run_is_refused_and_names_the_process_that_has_the_log(path: Path, is_new: bool) -> None:
     if not is_new:

@@ -24,7 +24,9 @@ from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded, second_reader
 from tests.examples import lengths
+from tests.mutants import mutant
 from tests.recorded import AT, NONCE, append, deleted, encode_line, settled_by, state
+from tests.syntax import swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +163,12 @@ def damaged(lines: list[bytes], at: int) -> list[bytes]:
     return [*lines[:at], bytes(line), *lines[at + 1 :]]
 
 
+@mutant(
+    "a line of another session is believed",
+    "Reader._check",
+    swap("nonce in self._nonces or not begins", "nonce in self._nonces and not begins"),
+    case="a line of another session",
+)
 @pytest.mark.parametrize(
     ("data", "where"),
     [
@@ -275,6 +283,12 @@ STRANGERS = {
 }
 
 
+@mutant(
+    "a file of zeros is the log of a run",
+    "Reader._judge_first",
+    swap("len(tail) <= ZEROS_MAX and not any(tail)", "not any(tail)"),
+    case="zeros",
+)
 @pytest.mark.parametrize("name", STRANGERS)
 def test_a_strangers_file_is_refused_and_left_alone(path: Path, name: str) -> None:
     path.write_bytes(STRANGERS[name])
@@ -387,6 +401,14 @@ print(json.dumps(answers))
 # --- recovery ---------------------------------------------------------------------------------------------------------
 
 
+@mutant(
+    "torn tail kept",
+    "LogFile.resume",
+    swap(
+        "if reader.damaged_tail:\n    file._cut_tail(reader.damaged_tail)",
+        "if reader.damaged_tail and not reader.last:\n    file._cut_tail(reader.damaged_tail)",
+    ),
+)
 async def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7] + 30])
     checkpoint = Checkpoint.resume(path)

@@ -20,6 +20,8 @@ from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Wor
 from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.http.shared_rate import KeeperAddress
 from tests.harness import environment, user_ids, write_objects
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 
@@ -76,6 +78,11 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "AGAIN_S", 0.0)
 
 
+@mutant(
+    "a run of a batch that was lost with its machine is not placed again",
+    "Children.run",
+    swap("lost == LOST_MAX", "lost"),
+)
 @pytest.mark.untraced
 def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path) -> None:
     engine = LosesSome(1)
@@ -133,6 +140,11 @@ class UnluckyNodes(LocalProcesses):
 NOTHING = Work([], Environment(), KeeperAddress("/nowhere", "all"))
 
 
+@mutant(
+    "a run of a batch that is lost again and again is placed for ever",
+    "Children.run.read",
+    swap('event["settled"] > settled', 'event["settled"] >= settled'),
+)
 @pytest.mark.parametrize(
     ("settled", "placed"),
     [
@@ -215,6 +227,11 @@ class SlowToPlace(LocalProcesses):
         return await super().place(work)
 
 
+@mutant(
+    "a signal misses the child of a batch that is being placed",
+    "Children._to_its_end",
+    swap("self._signal is not None", "self._signal == 0"),
+)
 async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> None:
     engine = SlowToPlace()
     children = Children(engine)

@@ -24,7 +24,9 @@ from bulkdel.export import Dialect, fingerprint, open_export
 from bulkdel.export.reopen import Reopened
 from bulkdel_jobs.genauth.endpoints import UserLookUps
 from tests.harness import user_ids, write_objects
+from tests.mutants import mutant
 from tests.recorded import AT, header, lines_of
+from tests.syntax import swap
 
 IDS = user_ids(40, seed=3)
 NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
@@ -100,6 +102,21 @@ def line(of: dict[str, Any]) -> bytes:
     return json.dumps(of, separators=(",", ":")).encode() + b"\n"
 
 
+@mutant(
+    "a restore brings back accounts that the run did not delete",
+    "_done_ids",
+    swap('result.kind == "done"', 'result.kind in {"done", "unknown", "refused"}'),
+    case="b.jsonl",
+)
+@mutant(
+    "of several copies of an account the first one comes back",
+    "ADD_ACCOUNT",
+    swap(
+        '"INSERT INTO accounts VALUES (?1, ?2, 0) ON CONFLICT DO UPDATE SET nth = ?2"',
+        '"INSERT INTO accounts VALUES (?1, ?2, 0) ON CONFLICT DO NOTHING"',
+    ),
+    case="b.jsonl",
+)
 @pytest.mark.parametrize("name", NAMES)
 async def test_only_rows_that_were_done_in_the_order_of_the_export(name: str, tmp_path: Path) -> None:
     """The backup has another order, the rows other outcomes too, and one user has several copies."""
@@ -161,6 +178,14 @@ async def test_the_job_decides_which_record_an_id_means(
     assert past.derive() == (Derived(1, 0, 1), [line(record(IDS[0], **own))])
 
 
+@mutant(
+    "two rows of one account bring it back twice",
+    "TAKE",
+    swap(
+        '"UPDATE accounts SET taken = 1 WHERE account = ? AND NOT taken"',
+        '"UPDATE accounts SET taken = 1 WHERE account = ?"',
+    ),
+)
 async def test_two_accounts_of_one_id_come_back_and_two_ids_of_one_account_bring_it_once(tmp_path: Path) -> None:
     past, backup = Past(tmp_path, ["a@x.org", "13800000004@x.org", "A@x.org"], "email"), tmp_path / "b.jsonl"
     two = [record(IDS[0], email="A@x.org"), record(IDS[1], email="a@x.org")]
@@ -223,6 +248,15 @@ async def test_a_backup_that_was_torn_gives_every_record_that_was_durable(name: 
         assert past.derive()[0] == Derived(6, 0, 6)
 
 
+@mutant(
+    "a restore takes a backup that was changed",
+    "holds",
+    swap(
+        "os.fstat(fd).st_size < known.size or _crc(fd, 0, known.size) != known.crc",
+        "os.fstat(fd).st_size < known.size and _crc(fd, 0, known.size) != known.crc",
+    ),
+    case="b.jsonl",
+)
 @pytest.mark.parametrize("name", NAMES)
 async def test_damage_in_the_durable_part_is_refused(name: str, tmp_path: Path) -> None:
     """A changed byte, at every place, and a missing end: exit 3, and no file."""

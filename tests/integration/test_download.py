@@ -18,8 +18,10 @@ from bulkdel.errors import BulkdelError, Drained, ExportChanged, FileFailed, Hal
 from bulkdel.export.download import SYNC_BYTES, Fetching, fetch_unnamed, open_far_export, source_of
 from bulkdel.export.spool import part_of
 from bulkdel.store.far_object import Reach
+from tests.mutants import mutant
 from tests.objectserver import SECRET, Fault, ObjectServer, object_server
 from tests.rawserver import DATA
+from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
 ONE = bytes(range(256)) * 4_000
@@ -110,6 +112,11 @@ def test_drops_and_failures_are_read_over(both: Place) -> None:
     assert len({each.headers["if-match"] for each in asked}) == 1
 
 
+@mutant(
+    "the rest of another version is put behind the beginning of an object",
+    "WebObject.open",
+    swap("version.differs(found)", "version.size != found.size"),
+)
 @pytest.mark.parametrize("if_match", [True, False])
 def test_nothing_of_two_versions_is_put_together(both: Place, *, if_match: bool) -> None:
     """Also where the server does not know If-Match. The same command begins anew."""
@@ -140,6 +147,11 @@ def test_a_length_that_is_a_lie(web: Place, length: int) -> None:
     assert web.files == []
 
 
+@mutant(
+    "the end of an object is not asked for again",
+    "_Download._rest",
+    drop("await self._check_end()"),
+)
 def test_a_file_that_is_written_to_while_it_is_read(web: Place) -> None:
     """The whole response has come when the other version is there."""
     web.served.meets(Fault(), web.becomes(ONE + b"x"))
@@ -174,6 +186,11 @@ def test_a_store_that_says_no(both: Place) -> None:
     assert "no such object" in both.refused(NotAcceptable)
 
 
+@mutant(
+    "a copy is continued behind what was durable",
+    "_begun",
+    swap("(source, source.size)", "(source, os.fstat(fd).st_size)"),
+)
 def test_patience(both: Place) -> None:
     """What was read is kept, and a later process goes on from the last durable place."""
     data = ONE * 10  # above SYNC_BYTES
@@ -285,6 +302,11 @@ def test_a_copy_that_the_key_does_not_pin_is_made_anew(web: Place, forged: str) 
     assert ("mac" in json.loads(source_of(web.copy).read_bytes())) == (web.fetching.key is not None)
 
 
+@mutant(
+    "the MAC of a copy beside a new run does not bind its bytes",
+    "Source.begins",
+    swap("digest.hexdigest() == self.sha256", "len(digest.hexdigest()) == len(self.sha256)"),
+)
 @pytest.mark.parametrize("forged", ["the bytes", "the SHA-256"])
 def test_a_beginning_that_the_key_does_not_pin_is_read_anew(web: Place, forged: str) -> None:
     data = ONE * 10

@@ -19,6 +19,8 @@ from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUp
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.parts.look_ups import URL_MAX
 from tests.examples import examples
+from tests.mutants import mutant
+from tests.syntax import swap
 
 PROVIDER = "62f20932716fbcc10d966ee5"
 
@@ -284,6 +286,25 @@ NO_ZERO: tuple[Any, ...] = (60, -1, None, "0", False, 0.0, [])
 HIDING: list[Any] = [{"list": []}, *({"list": [], "totalCount": total} for total in NO_ZERO)]
 
 
+@mutant(
+    "a control without a list is an empty one",
+    "read_listed",
+    swap(
+        "if not isinstance(listed, list) or not all(isinstance(item, dict) for item "
+        "in listed):\n"
+        '    return unreadable(decision, "the response holds no page of records")',
+        "listed = listed or []\n"
+        "if not all(isinstance(item, dict) for item in listed):\n"
+        '    return unreadable(decision, "the response holds no page of records")',
+    ),
+    case="None",
+)
+@mutant(
+    "a control takes a user that does not say its ids for none",
+    "UserLookUps.read_control",
+    swap("not all(map(self.says_ids, decision.data))", "decision.data and not any(map(self.says_ids, decision.data))"),
+    case="data9",
+)
 @pytest.mark.parametrize(
     "data", [*NO_LISTS, *HIDING, {"list": [None]}, {"list": [{}]}, {"list": [{"userId": "u"}, {"id": "v"}]}]
 )
@@ -322,6 +343,11 @@ def test_two_accounts_under_one_id_are_both_copied_and_the_younger_decides() -> 
         )
 
 
+@mutant(
+    "a user whose record does not say its ids has none",
+    "UserLookUps.read_owner",
+    swap("[None]", "[]"),
+)
 @pytest.mark.parametrize(
     ("id_type", "user", "says"),
     [

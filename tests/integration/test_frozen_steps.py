@@ -28,6 +28,8 @@ from bulkdel.store_path import StorePath
 from bulkdel.times import since_boot
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import KEYS, POOL, case, user_ids
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 pytestmark = pytest.mark.untraced
@@ -161,6 +163,11 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
     return frozen
 
 
+@mutant(
+    "a process that was frozen writes what it had begun",
+    "HttpTransport.__init__",
+    swap("self._host = check_host(options.host)", "self._host, may_send = check_host(options.host), lambda: True"),
+)
 @pytest.mark.parametrize("rate", [0.0, 5.0])
 async def test_nothing_is_written_without_a_licence_at_any_step(
     rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

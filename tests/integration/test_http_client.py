@@ -36,7 +36,9 @@ from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_success
 from tests.harness import entries
+from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 CALL = Request("POST", "/delete", body=b"{}")
@@ -259,6 +261,14 @@ async def test_429_pauses_every_request_and_is_sent_again() -> None:
         assert (world.client.figures["throttled"], world.client.figures["retries"]) == (1, 0)
 
 
+@mutant(
+    "429 uses up an attempt",
+    "Client.ask",
+    swap(
+        "if self.draining:  # nothing is sent again\n    break",
+        "if self.draining or decision.next_step is NextStep.THROTTLED:\n    break",
+    ),
+)
 async def test_429_as_often_as_it_comes() -> None:
     async with opened(*[throttled("0")] * (2 * ATTEMPTS_MAX), SUCCESS) as world:
         await ask_once(world)
@@ -335,6 +345,11 @@ async def test_a_drain_while_a_request_is_on_the_wire_repeats_nothing(response: 
         assert len(world.server.requests) == 1
 
 
+@mutant(
+    "a request on the wire cannot be seen",
+    "Client.ask",
+    swap("WorkerState.ON_WIRE", "before"),
+)
 async def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
     async with opened(None) as world:
         worker = WorkerStatus()
@@ -412,6 +427,11 @@ async def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
             assert world.client.last_failure == (decision.reason if next_step is NextStep.RETRY else "")
 
 
+@mutant(
+    "an id in a request's number",
+    "decision_on",
+    swap("clean(detail.request_id) if detail.request_id else detail.request_id", "detail.request_id"),
+)
 async def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
     """Ids and credentials are redacted in a success too."""
     said = [
@@ -443,6 +463,11 @@ def test_replies_are_what_they_seem() -> None:
         assert read_success(Response(200, response.partition(b"\r\n\r\n")[2])).next_step is next_step
 
 
+@mutant(
+    "a request leaves without asking for the licence last",
+    "HttpTransport.__init__",
+    swap("self._host = check_host(options.host)", "self._host, may_send = check_host(options.host), lambda: True"),
+)
 async def test_nothing_is_written_without_a_licence() -> None:
     """The transport asks when the connection is there, with the body, and before the write. Then the request leaves."""
     answers = [False, False, True, False, True, True, True]

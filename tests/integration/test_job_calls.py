@@ -24,7 +24,9 @@ from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.user_status import UpdateStatus, read_statuses
 from bulkdel_jobs.sandbox import TOKEN_PATH
 from tests.jobs import JOBS
+from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
+from tests.syntax import swap
 
 KEY, SECRET = "5a9db0c5a9db0c5a9db0c001", "a-secret"
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiI1YTlkYjBjMDAwMDAwMDAwMDAwMGMwZGUifQ.c2ln"
@@ -275,6 +277,14 @@ def test_a_user_without_a_known_status_is_not_sent() -> None:
         UpdateStatus({"a": "Activated"}.get).calls(records_of("a", "b"))
 
 
+@mutant(
+    "an unknown role is looked up like an unknown user",
+    "TakeAway.read",
+    swap(
+        "unknown and dict(decision.detail.extra).get(API_CODE) != USER_NOT_FOUND",
+        "not unknown and dict(decision.detail.extra).get(API_CODE) == USER_NOT_FOUND",
+    ),
+)
 @pytest.mark.parametrize("name", ["revoke-roles", "remove-group-members"])
 @pytest.mark.parametrize(
     ("response", "step"),
@@ -425,6 +435,11 @@ def test_codes_are_looked_up_fifty_at_a_time_where_the_api_can() -> None:
     assert counts == {"delete-groups": 60, "delete-roles": 60, "delete-resources": 2}
 
 
+@mutant(
+    "of two records of a user in a backup the later one counts",
+    "read_statuses",
+    swap("statuses.setdefault(user, sys.intern(status))", "statuses[user] = sys.intern(status)"),
+)
 def test_the_first_record_of_a_user_counts(tmp_path: Path) -> None:
     """A later one may be from after the update."""
     path = tmp_path / "backup.jsonl"

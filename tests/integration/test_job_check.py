@@ -32,6 +32,8 @@ from bulkdel_jobs.kit.check import CheckOptions, run_check
 from bulkdel_jobs.kit.faults import RESPONSES
 from tests import checked_jobs
 from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member
+from tests.mutants import mutant
+from tests.syntax import swap
 
 SETTLED = Decision(NextStep.SETTLED, data=[{"id": "anything"}])
 
@@ -493,6 +495,14 @@ def test_a_job_that_asks_for_states(check: Callable[..., Checked]) -> None:
     assert (checked.wrong, checked.checks["state/control"]["ok"]) == (set(), None)
 
 
+@mutant(
+    "a check of a job lets a failure pass that forgets what may be done",
+    "_right",
+    swap(
+        "not decision.untouched and (decision.maybe_applied or decision.next_step is NextStep.HALT)",
+        "not decision.untouched",
+    ),
+)
 def test_a_failure_that_may_have_had_effect(check: Callable[..., Checked]) -> None:
     wrong = job(action=misreads(Delete, "502-page", Decision(NextStep.RETRY)))
     assert check(wrong).wrong == {"action/502-page"}
@@ -661,6 +671,11 @@ def served() -> Iterator[LookAlike]:
         yield server
 
 
+@mutant(
+    "a check of a job acts on ids that were not named",
+    "_place",
+    swap("list(options.ids)", "list(options.ids or made_up)"),
+)
 def test_no_deletion_reaches_a_host(check: Callable[..., Checked], served: LookAlike) -> None:
     checked = check(Right, host=served.url)
     assert (checked.code, checked.wrong) == (0, set())
@@ -691,6 +706,11 @@ def test_a_host_that_does_not_answer(check: Callable[..., Checked]) -> None:
     assert check(Right, host=ended.url).wrong == {"sign-in/works"}
 
 
+@mutant(
+    "a check of a job acts at a host that only begins like this machine",
+    "is_loopback",
+    swap('host == "localhost"', 'host.startswith("localhost")'),
+)
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [

@@ -36,7 +36,9 @@ from bulkdel_jobs.sandbox import (
 from tests.examples import one_in
 from tests.full_users import full_users
 from tests.harness import POOL, Ran, bulkdel, entries
+from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
+from tests.syntax import drop, swap
 
 TOKEN = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
 CALLS = RestoreUsers().calls(Restoring("none"))
@@ -176,6 +178,11 @@ def run_at(url: str, folder: Path, users: Sequence[Mapping[str, Any]], *more: ob
     return bulkdel("run", "restore-users", export, "--passwords", "none", *where, *confirmed, *more)
 
 
+@mutant(
+    "users are created with a key that finds no user",
+    "CreationState._unused",
+    swap("blind", "blind and rest.maybe_applied"),
+)
 def test_a_key_that_lists_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
     with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(blind=True)) as sandbox:
         ran = run_in(sandbox, tmp_path, usernames(*(f"user {number}" for number in range(120))))
@@ -187,6 +194,18 @@ def test_a_key_that_lists_users_and_finds_none_creates_nothing(tmp_path: Path) -
 # --- records that have the same keys, or half of a surrogate pair -----------------------------------------------------
 
 
+@mutant(
+    "two records with the same keys are restored as one account",
+    "_apart",
+    swap("met.isdisjoint(keys)", "met is not keys"),
+    case="2-refuse",
+)
+@mutant(
+    "two chunks create accounts with one key at the same time",
+    "ReservedKeys.reserve",
+    drop("while not self._keys.isdisjoint(keys):\n    await self._released.wait()"),
+    case="1-accept",
+)
 @pytest.mark.parametrize(("size", "clashes"), one_in(2, [(1, "accept"), (1, "refuse"), (2, "refuse"), (50, "accept")]))
 def test_two_records_with_the_same_keys_are_not_one_account(size: int, clashes: Any, tmp_path: Path) -> None:
     """In one chunk, or in two at the same time. One of the two is created, whether or not the API minds the second."""
@@ -210,6 +229,11 @@ def test_an_export_of_one_record_with_half_of_a_surrogate_pair_is_read(tmp_path:
         assert sandbox.pool.user(0)["nickname"] == "\ud83d"
 
 
+@mutant(
+    "a pool whose users may not be listed counts as empty",
+    "AccountLookup._control_passes",
+    swap("listed == [] and listed is not refused.items", "listed == [] or listed is refused.items"),
+)
 def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
     with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(blind=True)) as sandbox:
         sandbox.script(*["403"] * 1_000, path=LIST_PATH)
@@ -218,6 +242,11 @@ def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: 
         assert (ran.code, ran.counts()) == (4, {"remaining": 120})
 
 
+@mutant(
+    "a pool that lists none of the created users counts as empty",
+    "CreationInHand._proven",
+    swap("not self._parts.tally.succeeded", "self._parts.tally.settled >= 0"),
+)
 async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path: Path) -> None:
     """A server that lists no user may be empty. When it still lists none after a creation, the key cannot see users."""
     created: list[int] = []
@@ -244,6 +273,11 @@ async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path:
     assert "look-ups find no user at all, so an empty response proves nothing" in ran.err
 
 
+@mutant(
+    "what was just created has to be found at once",
+    "AccountLookup._control_passes_in_time",
+    swap("self._client.draining", "again"),
+)
 def test_into_an_empty_pool_users_are_created_although_look_ups_lag(tmp_path: Path) -> None:
     """The first users are listed before they are found."""
     with serve_in_thread(Pool(), Switches(lag_s=0.3)) as sandbox:
@@ -252,6 +286,15 @@ def test_into_an_empty_pool_users_are_created_although_look_ups_lag(tmp_path: Pa
         assert set(sandbox.pool.effects_of("created", "username").values()) == {1}
 
 
+@mutant(
+    "the new ids are those of the response in its order",
+    "CreationInHand.accepted",
+    swap(
+        "for id_, account in created.items():\n    self._note(id_, account)",
+        "for id_, (_, account) in zip(step.records.ids, claims, strict=False):\n    self._note(id_, account)",
+    ),
+    case="True",
+)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_each_row_has_the_new_id_of_its_own_user(reverse: bool, tmp_path: Path) -> None:
     """Also where the response of a creation lists the users in another order, or only some of them."""
@@ -266,6 +309,12 @@ def test_each_row_has_the_new_id_of_its_own_user(reverse: bool, tmp_path: Path) 
             assert pool.user(number)["username"] == f"user {at}"
 
 
+@mutant(
+    "an account is created again without a look-up after a lost answer",
+    "CreationState._retry",
+    swap("not sub_chunk.maybe_applied", "not sub_chunk.maybe_applied or not free"),
+    case="drop_after",
+)
 @pytest.mark.parametrize("fault", ["drop_after", "truncated_after", "500_after", "malformed_after"])
 def test_after_a_lost_answer_no_user_is_created_twice(fault: str, tmp_path: Path) -> None:
     """The server would create them again: it does not mind two users with one name."""
@@ -278,6 +327,11 @@ def test_after_a_lost_answer_no_user_is_created_twice(fault: str, tmp_path: Path
         assert sandbox.pool.kinds() == ["created"], "no mail was sent"
 
 
+@mutant(
+    "records of a chunk that are sent later have no intent",
+    "ChunkInHand.write_intent",
+    swap("self._intended.issuperset(step.records.positions)", "self._intended"),
+)
 def test_each_record_of_a_chunk_has_its_intent_before_it_is_sent(tmp_path: Path) -> None:
     """Two records share a key, so the second is sent after the first, here because that one is refused."""
     users = [{"email": "u@x.example", "username": "one"}, {"email": "u@x.example", "username": "two"}]

@@ -27,7 +27,9 @@ from bulkdel_jobs.genauth.endpoints import LIST_PATH, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.target import GenAuth
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
+from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
+from tests.syntax import negate, swap
 
 ABSENT = [f"{i:024x}" for i in range(3)]
 
@@ -348,6 +350,11 @@ async def test_more_than_fit_into_the_request_with_the_control() -> None:
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
 
 
+@mutant(
+    "a control in a response that was cut short proves what the next one lacks",
+    "AccountLookup._complete",
+    swap("more.unproven", "result.unproven & more.unproven"),
+)
 async def test_what_a_cut_response_lacks_is_not_proven_by_its_control() -> None:
     """Seed 3000095 of the simulation: the eleventh of eleven ids, in a server that returns ten and splits a lone id.
 
@@ -534,6 +541,11 @@ async def in_pages(
             yield AccountLookup(client, InPages(ID_TYPES["user_id"]), lambda: 0.0), asked
 
 
+@mutant(
+    "the second page of a look-up is left out",
+    "Reader.items",
+    swap("some and items", "some or items"),
+)
 async def test_the_pages_of_a_look_up_are_joined() -> None:
     async with in_pages(THREE.__getitem__) as (lookup, asked):
         found = await lookup.find("abcde", WorkerStatus())
@@ -542,6 +554,11 @@ async def test_the_pages_of_a_look_up_are_joined() -> None:
     assert asked == [("abcde", ""), ("abcde", "2"), ("abcde", "3")]
 
 
+@mutant(
+    "a look-up of several pages is taken for whole",
+    "AccountLookup._complete",
+    swap("found.pages == 1", "found.pages"),
+)
 async def test_an_account_that_moves_up_between_two_pages_is_found() -> None:
     """Another program deletes `a` after the first page, so `c` moves from the second page to the first one."""
     after = {"2": Page("de"), "": Page("c")}
@@ -618,6 +635,18 @@ async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page
         assert await lookup.owner("a", WorkerStatus()) == ids
 
 
+@mutant(
+    "a key that may not look up its own account has none",
+    "AccountLookup._read_owner",
+    swap("NextStep.FORBIDDEN", "NextStep.HALT"),
+    case="403-True-None",
+)
+@mutant(
+    "any refusal says that the key's own user is no account",
+    "Reader.items",
+    negate("unknown and absent is not None"),
+    case="400-False-None",
+)
 @pytest.mark.parametrize(("status", "halts", "ids"), [(403, True, None), (404, False, []), (400, False, None)])
 async def test_a_key_that_may_not_look_up_its_own_account_halts(
     status: int, halts: bool, ids: list[str] | None
@@ -645,6 +674,12 @@ async def test_the_control_is_read_before_anything_is_sent(listed: Page, found: 
         assert (lookup.listed > 0) is (bool(listed.ids) and read)
 
 
+@mutant(
+    "a key that may not list any more keeps the proof of its look-ups",
+    "AccountLookup._list_controls",
+    swap("None if self.lists else refused", "refused"),
+    case="True",
+)
 @pytest.mark.parametrize("lists", [True, False])
 async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) -> None:
     """A key that was never allowed to list keeps the proof of its look-ups."""
@@ -659,6 +694,11 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
         assert (lookup.lists, lookup.lost) == (lists, lists)
 
 
+@mutant(
+    "a control of accounts that this run deletes meanwhile",
+    "AccountLookup._control_passes_while_paused",
+    swap("self._client.action_requests.paused", "asyncio.Lock"),
+)
 async def test_a_control_holds_the_deletions_back() -> None:
     """Whatever is listed is deleted before it can be looked up, and other accounts are there: as in a fast run."""
     async with in_sandbox() as (lookup, client, sandbox):

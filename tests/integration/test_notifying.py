@@ -24,7 +24,9 @@ from bulkdel.notify.senders import Answer, CommandSender, HttpSender, senders_of
 from bulkdel.notify.sending import ATTEMPTS_MAX, QUEUE_MAX, Notifier, deliver
 from bulkdel.settings import NotifySettings
 from tests.harness import KEYS, POOL, assert_in_time, case, steady, user_ids, wait_until
+from tests.mutants import mutant
 from tests.rawserver import DATA, RawServer, always, answer, tls_context
+from tests.syntax import negate, swap
 from tests.webhook import TOKEN, keeping_command, webhook
 
 NOTICE = Notice(What.TEST, "2026-11-26T07:00:00.000Z", "m", "run", job="delete-users", counts={"deleted": 3})
@@ -129,6 +131,11 @@ def test_an_address_that_apprise_cannot_read(url: str) -> None:
     assert "s3cret" not in str(raised.value)
 
 
+@mutant(
+    "the command of an event gets the credentials of the job",
+    "CommandSender.__init__",
+    negate("name.startswith(KEPT_BEGINNING)"),
+)
 async def test_the_command_gets_the_values_and_no_credentials(tmp_path: Path) -> None:
     command, kept = keeping_command(tmp_path)
     given = {**os.environ, "GENAUTH_ACCESS_KEY_SECRET": TOKEN, "MY_KEY": TOKEN, "BULKDEL_NOTIFY": TOKEN}
@@ -201,6 +208,11 @@ def told_by(senders: Sequence[HttpSender | CommandSender], count: int = 1) -> tu
     return warnings, time.monotonic() - began
 
 
+@mutant(
+    "the end waits for a server that hangs",
+    "Notifier._end",
+    swap("sender.leave_s", "sender.leave_s * 5"),
+)
 def test_a_place_that_hangs_holds_up_neither_the_end_nor_another_place(tmp_path: Path) -> None:
     def scenario(_folder: Path) -> None:
         with webhook() as told:
@@ -238,6 +250,11 @@ def test_without_a_place_there_is_no_thread() -> None:
         assert threading.active_count() == before
 
 
+@mutant(
+    "a long outage is told again and again",
+    "Outage.take",
+    swap("long == self._told", "not long and not self._told"),
+)
 async def test_a_long_outage_of_a_real_run_is_told_once_and_its_end(tmp_path: Path) -> None:
     """The server fails for a while in the middle of a run, which is then asked to stop."""
     with webhook() as told, case(tmp_path, user_ids(400), latency_s=0.01) as it:

@@ -24,7 +24,9 @@ from bulkdel.live.page.server import OPEN_MAX, serving_page
 from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token
 from bulkdel.live.page.stream import READERS_MAX
 from tests import pageclient
+from tests.mutants import mutant
 from tests.pageclient import ask, send
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 TOKEN = "correct-horse-battery"
@@ -215,6 +217,14 @@ async def test_other_names_other_sites_and_broken_requests(capsys: pytest.Captur
     assert "failed" not in capsys.readouterr().err
 
 
+@mutant(
+    "a cookie steers without an origin",
+    "_of_writing",
+    swap(
+        "request.signed_in is SignedIn.COOKIE and request.path != LOGIN and not named",
+        'request.signed_in is SignedIn.COOKIE and request.path != LOGIN and origin == "null"',
+    ),
+)
 async def test_the_token() -> None:
     run, bearer = MadeUpRun(), f"Bearer {TOKEN}"
     async with page(run, token=TOKEN) as port:
@@ -257,6 +267,11 @@ async def test_the_token() -> None:
     assert run.commands == [("rate 10", "ann"), ("no", "unnamed"), ("pause", "cron")]
 
 
+@mutant(
+    "a wrong token costs nothing",
+    "SignIns.knows",
+    swap("WRONG_S", "0"),
+)
 async def test_wrong_tokens_are_slow_and_few() -> None:
     run = MadeUpRun()
     async with page(run, token=TOKEN) as port:
@@ -273,6 +288,11 @@ async def test_wrong_tokens_are_slow_and_few() -> None:
     assert run.commands == []
 
 
+@mutant(
+    "the status is shown to a network without the token",
+    "_of_reading",
+    swap("request.path not in PROBES | FILES", 'request.path in {PAGE, "/events"}'),
+)
 async def test_in_a_network_nothing_is_shown_without_the_token() -> None:
     run = MadeUpRun()
     async with page(run, token=TOKEN, host="0.0.0.0") as port:
@@ -285,6 +305,14 @@ async def test_in_a_network_nothing_is_shown_without_the_token() -> None:
         assert (await ask(port, "GET", "/status.json", Host="run.example", Authorization=token)).json() == STATUS
 
 
+@mutant(
+    "a reader that takes nothing is kept",
+    "Stream.send",
+    swap(
+        "async with asyncio.timeout(WRITE_S):\n    await response.write(sent)",
+        "async with asyncio.timeout(None):\n    await response.write(sent)",
+    ),
+)
 @pytest.mark.untraced
 async def test_slow_and_many_connections_are_ended() -> None:
     """Slow requests hold every connection for five seconds, and readers that take nothing are dropped."""
@@ -315,6 +343,11 @@ async def test_slow_and_many_connections_are_ended() -> None:
             writer.close()
 
 
+@mutant(
+    "connections are taken as fast as they come",
+    "TAKEN_PER_S",
+    swap("50.0", "5_000.0"),
+)
 async def test_connections_are_taken_at_a_bounded_rate() -> None:
     async with page(MadeUpRun()) as port:
         began = time.monotonic()
@@ -372,6 +405,11 @@ def test_an_address_that_is_taken() -> None:
         listen(ListenAddress(path="/tmp/" + "x" * 200))
 
 
+@mutant(
+    "the group may read the token",
+    "read_token",
+    swap("0o077", "0o037"),
+)
 @pytest.mark.parametrize(
     ("text", "mode", "says"),
     [

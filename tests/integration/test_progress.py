@@ -26,6 +26,8 @@ from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limit
 from bulkdel.engine.reporter import Reporter, bar_text, fitted, sentence
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 FULL = Path("/dev/full")
@@ -431,6 +433,11 @@ def test_what_limits(  # noqa: PLR0917 - a table
     assert words is None or f"limited by {words}" in text
 
 
+@mutant(
+    "the bar is wider than the terminal",
+    "fitted",
+    swap("len(text) + len(BETWEEN) + len(part)", "len(text) + len(BETWEEN)"),
+)
 @pytest.mark.parametrize(("width", "shown"), [(None, "abc · de"), (8, "abc · de"), (7, "abc"), (3, "abc"), (2, "a…")])
 def test_the_parts_of_a_bar_fit_into_its_width(width: int | None, shown: str) -> None:
     assert fitted(["abc", "de"], width) == shown

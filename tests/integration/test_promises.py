@@ -28,6 +28,8 @@ from tests.harness import (
     user_ids,
     wait_until,
 )
+from tests.mutants import mutant
+from tests.syntax import drop, only_if, swap
 
 pytestmark = pytest.mark.untraced
 
@@ -40,6 +42,12 @@ def whole_entries(log: Path) -> list[dict[str, Any]]:
     return [entry for line in whole.splitlines() for entry in json.loads(line)["entries"]]
 
 
+@mutant(
+    "intent not awaited",
+    "ChunkInHand.write_intent",
+    drop("await self._parts.log.flush()"),
+    traced=True,
+)
 def test_no_request_before_its_intent(tmp_path: Path) -> None:
     """Every write to the log takes 0.3 s: when the first deletion arrives, its intent stands there all the same."""
     with case(tmp_path, IDS[:50]) as it:
@@ -59,6 +67,19 @@ def test_no_request_before_its_intent(tmp_path: Path) -> None:
         assert [entry["ranges"] for entry in written if entry["type"] == "intent"] == [[[0, 50]]]
 
 
+@mutant(
+    "outcome before reply",
+    "ChunkInHand.send",
+    swap(
+        "decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)",
+        "self.state.replied(Decision(NextStep.SETTLED), len(requests))\n"
+        "write_settled(parts, self.state.settled)\n"
+        "self.state.settled.clear()\n"
+        "asked = await client.ask(requests[step.part], read, self._worker, "
+        "self._redact, expired)\n"
+        "decision = asked if self.state.halt else None",
+    ),
+)
 def test_no_outcome_before_its_reply(tmp_path: Path) -> None:
     """Requests that get no answer have no outcome, however long one waits."""
     with case(tmp_path, IDS, latency_after_s=30.0, fault_paths=DELETIONS) as it:
@@ -73,6 +94,11 @@ def test_no_outcome_before_its_reply(tmp_path: Path) -> None:
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == len(IDS)
 
 
+@mutant(
+    "limiter skipped on retries",
+    "Client._admission",
+    only_if('not self.figures["retries"]', "await self.rate_limiter.acquire()"),
+)
 @pytest.mark.parametrize("fault", ["500", "drop_before"])
 def test_retries_pass_the_limiter(fault: str, tmp_path: Path) -> None:
     """Three retries of one chunk: in any window W at most rate * W + 1 + 2 % of rate requests arrive, all counted."""
@@ -91,6 +117,11 @@ def test_retries_pass_the_limiter(fault: str, tmp_path: Path) -> None:
     steady(scenario, tmp_path)
 
 
+@mutant(
+    "a log that was lost is written on",
+    "LogFile.commit",
+    only_if("not line", "check_place(self._fd, self.path, self.size + len(line))"),
+)
 async def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
     """The next run would not find the lines of a log without a name, so the first such line is a failure."""
     path = tmp_path / "log.jsonl"

@@ -31,6 +31,8 @@ from bulkdel_jobs.delete_users import DeleteUsers
 from tests.examples import one_in
 from tests.harness import KEYS, sandbox
 from tests.loops import now
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 EXPIRED_S = LASTS_S * CLOCKS_APART
@@ -148,6 +150,16 @@ async def test_a_process_without_work_leaves_the_rate_to_the_others_and_gets_its
             assert waited.done()
 
 
+@mutant(
+    "a small share beside a large one is not raised",
+    "RateShares._targets",
+    swap("worker.rate if worker.rate < share <= worker.rate * (1 + STEADY) else share", "min(share, worker.rate)"),
+)
+@mutant(
+    "a process asks only for what it has sent",
+    "Use.wanted",
+    swap("max(with_spare(used), SURE * used * (1 + self.waited_s / self.on_wire_s))", "with_spare(used)"),
+)
 @pytest.mark.fake_clock
 @pytest.mark.parametrize(("rate", "response_s"), [(10.0, 0.02), (10.0, 2.0), (50.0, 0.13), (100.0, 0.5)])
 async def test_a_process_with_one_request_in_flight_does_not_crawl(rate: float, response_s: float) -> None:
@@ -167,6 +179,11 @@ async def test_a_process_with_one_request_in_flight_does_not_crawl(rate: float, 
     assert within(busy.times, 34, 50) + within(tail.times, 34, 50) >= 0.95 * rate * 16
 
 
+@mutant(
+    "a slow process asks for all that it could use",
+    "SURE",
+    swap("0.7", "1.0"),
+)
 @pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize(("rate", "workers"), one_in(3, [(50.0, 1), (150.0, 4), (50.0, 16), (150.0, 16), (500.0, 16)]))
@@ -228,6 +245,11 @@ async def test_nothing_is_sent_without_a_keeper_and_a_new_keeper_waits_for_the_s
         assert beyond(times, 100, 2) <= 0
 
 
+@mutant(
+    "a process counts its share from the answer",
+    "SharedRate._take_all",
+    swap('self._asked_at[share["asked"]]', "self._clock()"),
+)
 @pytest.mark.fake_clock
 async def test_a_share_lasts_from_the_ask_on_and_not_from_its_answer() -> None:
     """A keeper answers two seconds late, and then never again."""
@@ -280,6 +302,11 @@ async def test_a_429_pauses_every_process_at_once_and_halves_the_rate_once() -> 
     assert within(times, at + 2, at + 4.5) <= 2.5 * 55 + 3
 
 
+@mutant(
+    "a 429 is told to the others with their next share",
+    "RateShares.ask",
+    swap("other.owed or other.group == group", "other.owed and other.group == group"),
+)
 @pytest.mark.fake_clock
 async def test_one_process_alone_is_told_of_the_429_of_another() -> None:
     async with keeping(100) as keeper:
@@ -326,6 +353,16 @@ async def test_groups_have_rates_of_their_own_and_one_over_all() -> None:
         assert keeper.slowed("a") == "slow-while"
 
 
+@mutant(
+    "the keeper divides the rates for each ask",
+    "RateKeeper._divide",
+    swap("TOGETHER_S", "0.01 * TOGETHER_S"),
+)
+@mutant(
+    "an ask is answered when the keeper would divide the rates anyway",
+    "RateKeeper._divide",
+    swap("async with asyncio.timeout(LOOK_S):\n    await self._news.wait()", "await asyncio.sleep(LOOK_S)"),
+)
 @pytest.mark.fake_clock
 async def test_asks_that_come_together_are_answered_together_and_at_once() -> None:
     """A hundred processes ask twice within 10 ms. The rates are divided for the first ask, and then for all others."""
@@ -400,6 +437,11 @@ def test_an_address_is_text_in_the_environment_of_a_child() -> None:
     assert KeeperAddress.of(address.text) == address
 
 
+@mutant(
+    "a request is written after the share of its process has ended",
+    "connect.may_write",
+    swap("may_send() and not rate_limiter.without_share", "may_send() or not rate_limiter.without_share"),
+)
 async def test_nothing_is_written_without_a_share_although_the_limiter_let_it_through() -> None:
     """A process that was frozen between the two, for example."""
     with sandbox([]) as served:
@@ -410,6 +452,14 @@ async def test_nothing_is_written_without_a_share_although_the_limiter_let_it_th
         assert (response.sent, response.withheld, served.ledger.requests) == (False, True, 0)
 
 
+@mutant(
+    "what is left of a keeper is removed although it is no socket",
+    "remove_folders_of_killed",
+    swap(
+        "left and (folder / SOCKET).is_socket() and not _is_heard(folder / SOCKET)",
+        "left and not _is_heard(folder / SOCKET)",
+    ),
+)
 def test_only_folders_of_keepers_that_were_killed_are_removed() -> None:
     """Not one with another file, one that was made just now, or one in which a keeper listens."""
     names = ("killed", "other", "young", "heard", "empty")

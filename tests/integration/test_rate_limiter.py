@@ -14,7 +14,9 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from tests.examples import one_in
 from tests.loops import now
+from tests.mutants import mutant
 from tests.rawserver import RawServer, always, answer
+from tests.syntax import drop, swap
 
 
 def beyond(times: Iterable[float], rate: float) -> float:
@@ -64,6 +66,11 @@ def test_the_measure_of_the_bound_finds_a_burst() -> None:
     assert beyond([i / 50 for i in range(100)] + [2.0] * 3, 50) > 0
 
 
+@mutant(
+    "a burst at every start",
+    "RateLimiter._change_bucket",
+    swap("size - self._credit", "0"),
+)
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [2, 50, 150])
 async def test_a_second_limiter_begins_without_a_burst(rate: float) -> None:
@@ -261,6 +268,11 @@ async def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
     assert min(most) <= 154
 
 
+@mutant(
+    "a changed rate does not reach a request that waits",
+    "RateLimiter.change_rate",
+    drop("self._changes += 1"),
+)
 @pytest.mark.fake_clock
 @pytest.mark.parametrize(("before", "after"), [(50, 10), (10, 100), (0.1, 100), (0.5, 2), (2, 0.5)])
 async def test_a_change_holds_at_once_also_for_a_request_that_waits(before: float, after: float) -> None:
@@ -322,6 +334,14 @@ async def test_a_hold_and_a_pause_both_have_to_end() -> None:
     await passing
 
 
+@mutant(
+    "a request leaves although the share has ended while it waited",
+    "RateLimiter._acquire",
+    swap(
+        "passed and self._open_at <= self._clock() and self._held_at is None and not self.without_share",
+        "passed and self._open_at <= self._clock() and self._held_at is None",
+    ),
+)
 @pytest.mark.fake_clock
 async def test_a_request_whose_share_ends_while_it_waits_in_the_bucket_does_not_leave() -> None:
     clock = asyncio.get_running_loop().time
@@ -335,6 +355,11 @@ async def test_a_request_whose_share_ends_while_it_waits_in_the_bucket_does_not_
     assert (now() <= 6, rate_limiter.taken, rate_limiter.without_share) == (True, 1, False)
 
 
+@mutant(
+    "a request that waits loses what it has earned when its share changes",
+    "RateLimiter._change_bucket",
+    swap("size - self._credit", "size"),
+)
 @pytest.mark.fake_clock
 async def test_a_low_rate_that_changes_again_and_again_is_used_and_held() -> None:
     """A request that waits keeps what it has earned, so a share that changes every second lets through what it is."""

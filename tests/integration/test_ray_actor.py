@@ -36,6 +36,8 @@ from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_shards import export_of
 from tests.harness import KEYS, POOL, Case, bulkdel, case, sandbox, user_ids
+from tests.mutants import mutant
+from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
 NOWHERE = KeeperAddress("/nowhere", "pool")
@@ -125,6 +127,11 @@ async def exited(actor: Actor) -> None:
             await asyncio.sleep(0.02)
 
 
+@mutant(
+    "a call of Ray that is sent twice starts two processes",
+    "Actor.start",
+    swap("self._starting is None", "self._starting is None or not self._starting.done()"),
+)
 async def test_a_call_that_arrives_twice_starts_one_process() -> None:
     before = children()
     process = await placed(work("sandbox", "--port", 0), Twice())
@@ -152,6 +159,11 @@ async def test_a_run_on_a_node_shares_the_rate_and_ends_with_its_result(tmp_path
     assert f"from pool {POOL}".encode() not in exited.result
 
 
+@mutant(
+    "a node with another version is accepted",
+    "Actor._start",
+    swap('parcel["tool"] != here', 'parcel["tool"] != here and not parcel["words"]'),
+)
 async def test_another_version_is_refused_by_name() -> None:
     before, calls = children(), Twice()
     parcel = Parcel(**{**parcel_of(work("jobs")), "tool": "9.9.9"})
@@ -161,6 +173,11 @@ async def test_another_version_is_refused_by_name() -> None:
     assert (children(), calls.killed) == (before, True)
 
 
+@mutant(
+    "a secret of the environment travels to the nodes",
+    "parcel_of",
+    swap("replace(environment, secrets={}, sources=of_node)", "replace(environment, sources=of_node)"),
+)
 async def test_no_secret_is_in_what_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The node has the values. What is Ray's own, and what the run drops, is not passed on to the process."""
     secret = Environment(values={"A": "1"}, secrets={"BULKDEL_PROXY": "http://u:p@h"}, dropped=["BULKDEL_RATE"])
@@ -244,6 +261,11 @@ async def placed_on(calls: Lossy) -> OnNode:
     return found
 
 
+@mutant(
+    "nothing reaches a process on a node after a call was lost",
+    "OnNode._tell_all",
+    swap("await asyncio.sleep(TELL_AGAIN_S)", "await asyncio.sleep(TELL_AGAIN_S)\nreturn"),
+)
 async def test_what_a_lost_call_has_told_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call is lost on its way, and of the next one only the answer. Each line arrives once, in its order."""
     monkeypatch.setattr(on_node, "TELL_AGAIN_S", 0.05)
@@ -272,6 +294,11 @@ async def test_nothing_is_told_after_the_end(monkeypatch: pytest.MonkeyPatch) ->
     assert calls.asked == asked
 
 
+@mutant(
+    "a node whose process was killed here is called lost",
+    "OnNode._lose",
+    swap("self._ended", "self._ended and not self._node"),
+)
 @pytest.mark.parametrize("ends_first", [True, False])
 async def test_a_node_whose_process_was_killed_here_is_not_lost(
     ends_first: bool, monkeypatch: pytest.MonkeyPatch
@@ -292,6 +319,11 @@ async def test_a_node_whose_process_was_killed_here_is_not_lost(
     await process.kill()
 
 
+@mutant(
+    "a process on a node waits for a keeper that could not be reached",
+    "OnNode._to_keeper",
+    drop("self._add(Kind.RATE_END, key=item.key)"),
+)
 async def test_a_connection_to_a_keeper_that_is_gone_ends() -> None:
     """The process connects again by itself."""
     calls = Lossy(says=[(1, str(Kind.RATE), 7, b"{}\n"), (2, str(Kind.EXITED), 0, b"")])
@@ -393,6 +425,14 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path)
         assert sent - len(ids) <= 8 * 10
 
 
+@mutant(
+    "the log of a shard that goes on after the session is refused",
+    "begins_as",
+    swap(
+        "if reader.seq == lines:  # those before the line that was just read\n    break",
+        "if reader.seq == lines + 1:  # those before the line that was just read\n    break",
+    ),
+)
 @pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tmp_path: Path) -> None:
@@ -418,6 +458,11 @@ async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tm
         assert (ran.code, ran.summary["status"]) == (0, "incomplete"), ran
 
 
+@mutant(
+    "a shard that is placed again may settle its whole portion again",
+    "_prepared",
+    swap("max(0, order.settled_max - log.progress.outcomes)", "order.settled_max"),
+)
 @pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_limit_holds_for_the_shard_of_a_node_that_is_cut_off_too(tmp_path: Path) -> None:
@@ -462,6 +507,11 @@ class Slow(Nodes):
         return await super().place(work)
 
 
+@mutant(
+    "a pause is not told to a shard that is being placed",
+    "ShardProcesses._run_once",
+    drop("placed.tell(line_of(self._control.wanted))"),
+)
 @pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_pause_holds_for_a_shard_that_is_being_placed(tmp_path: Path) -> None:
@@ -507,6 +557,11 @@ class Losing(Nodes):
         return found
 
 
+@mutant(
+    "a shard is placed for ever on machines that are lost",
+    "ShardProcesses._run",
+    swap("self._patience_s", "self._patience_s * 12"),
+)
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_run_whose_processes_are_always_lost_has_patience(tmp_path: Path) -> None:
     before, nodes = children(), Losing()

@@ -39,6 +39,8 @@ from bulkdel_jobs.sandbox.pool import Conflict
 from bulkdel_jobs.sandbox.server import Ledger
 from bulkdel_jobs.sandbox.sign_in import sign, string_to_sign
 from bulkdel_jobs.sandbox.users import ID_TYPES, fold, ids_of, split_phone
+from tests.mutants import mutant
+from tests.syntax import swap
 
 IDS = [f"{n:024x}" for n in range(1, 61)]
 NOW = "2026-01-01T00:00:00.000Z"
@@ -223,6 +225,14 @@ async def test_signed_deletion(brand: str, key: str, passed: Any, status: int) -
         assert client.sandbox.pool.deleted == (status == 200)
 
 
+@mutant(
+    "the sandbox compares the signature of a text as it came, and not as Node writes it",
+    "_utf_8",
+    swap(
+        'text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()',
+        'text.encode(errors="surrogatepass")',
+    ),
+)
 async def test_half_a_surrogate_pair_in_a_signed_body() -> None:
     """Node signs U+FFFD in its place. It may stand in a text of the body, and in a nested one, which has its escape."""
     async with signed_in(users()) as client:

@@ -14,6 +14,8 @@ from bulkdel_jobs.sandbox import CREATE_PATH, Pool, Switches
 from tests.full_users import KEYS, LOST, RESTORABLE, Difference, differences, full_users
 from tests.integration.test_sandbox import Client, signed_in
 from tests.integration.test_sandbox_users import ask
+from tests.mutants import mutant
+from tests.syntax import negate
 
 FULL = {"withCustomData": "true", "withIdentities": "true", "withDepartmentIds": "true"}
 TAKEN, NEW = {"username": "taken"}, {"email": "new@x.example"}
@@ -327,6 +329,11 @@ async def test_departments_of_a_user_are_set_and_listed() -> None:
         assert (answer["statusCode"], answer["message"]) == (404, "用户不存在")
 
 
+@mutant(
+    "a resignation in the sandbox leaves the departments",
+    "_resign.change",
+    negate("not call.switches.resign_keeps_access"),
+)
 @pytest.mark.parametrize("keeps", [False, True])
 async def test_a_resignation_takes_departments_away(keeps: bool) -> None:
     pool = full_users(3)

@@ -41,7 +41,9 @@ from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded
+from tests.mutants import mutant
 from tests.objectserver import PASSING, SECRET, Fault, Lie, ObjectServer, object_server
+from tests.syntax import before, negate, swap
 from tests.waits import WAIT_MAX_S
 
 URL, RUN = store_path("s3://bucket/run"), "/bucket/run"
@@ -105,6 +107,19 @@ def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: ObjectServ
         creator.create("log/1", b"a")
 
 
+@mutant(
+    "a run with a slow store ends after all attempts that wait",
+    "Creator.close",
+    swap("self._threads.shutdown(wait=False, cancel_futures=True)", "self._threads.shutdown(wait=False)"),
+)
+@mutant(
+    "a store that is too slow is said to be away",
+    "_failure",
+    swap(
+        'f"no answer within {REQUEST_S:g} s, so the store is too slow or not reached ({words_of(error)})"',
+        'f"no answer within {REQUEST_S:g} s, so the store is not reached ({words_of(error)})"',
+    ),
+)
 def test_a_store_that_is_too_slow_is_named_and_ends_after_the_attempts_on_the_wire(
     store: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +173,16 @@ def test_a_read_may_take_long_and_must_not_be_silent(store: ObjectServer, monkey
         objects.get("roll")
 
 
+@mutant(
+    "a large object of a store has the time limit of a small one",
+    "Remote._writer",
+    swap("1 << bits", "1 << SMALL_BITS"),
+)
+@mutant(
+    "a second attempt takes the bandwidth of a large object",
+    "HEDGED_BYTES",
+    swap("10", "20"),
+)
 def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A part takes two seconds, four times the limit of a commit, and is sent once."""
     monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
@@ -179,6 +204,11 @@ def words_of_failure(step: Callable[[], None]) -> str:
     return ""
 
 
+@mutant(
+    "a file of the archive is held whole in memory",
+    "Remote.upload",
+    swap("size > PIECE_BYTES", "size < 0"),
+)
 def test_a_large_file_is_uploaded_in_pieces(store: ObjectServer, tmp_path: Path) -> None:
     """So it is never whole in memory. An answer that is lost or bad begins the upload again."""
     large, small, none = tmp_path / "large", tmp_path / "small", tmp_path / "none"
@@ -273,6 +303,11 @@ class Sleeping:
         return ""
 
 
+@mutant(
+    "the time in which the machine slept uses up the patience of a commit",
+    "Patience.over",
+    swap("min(now - self._looked_at, STEP_S)", "max(now - self._looked_at, STEP_S / 1e9)"),
+)
 @pytest.mark.parametrize("late", [True, False, OSError(None, "connection reset")])
 def test_a_machine_that_sleeps_during_a_commit(late: bool | OSError) -> None:
     """The clock counts that time, and the patience does not: nothing was tried while the machine slept."""
@@ -296,6 +331,11 @@ def test_a_store_that_never_answers_is_named() -> None:
     assert failed.value.strerror == "no answer from the store"
 
 
+@mutant(
+    "a read of a store that fails is not repeated",
+    "repeated",
+    negate("ended()"),
+)
 def test_a_read_is_repeated_until_the_patience_ends() -> None:
     back = Away((0.0, 25.0))
     assert answer(lambda: Getter(back, 30.0, back.means).get("a")) == b"there"
@@ -305,6 +345,11 @@ def test_a_read_is_repeated_until_the_patience_ends() -> None:
     assert 30 <= gone.now <= 32
 
 
+@mutant(
+    "a watch takes a store that is away for the silence of the other process",
+    "wait_for_line",
+    swap("now - looked_at > LOOK_S", "now - looked_at > 1e9 * LOOK_S"),
+)
 def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
     """The process that is watched cannot write either. What it writes when the store is back is seen in time."""
     terms, path = Terms(licence_s=10.0), store_path("file:///watched")
@@ -321,6 +366,11 @@ def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
     assert "the store cannot be read: away" in str(watched(Away((3.0, 100.0), arrives=1e9)))
 
 
+@mutant(
+    "a process that was taken over reads again which line was written in its place",
+    "StoreLog.commit",
+    before("now = self._terms.means.clock()", 'taken.found = self._lines.line(self.seq + 1) or b""'),
+)
 def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> None:
     """The line that shows it is read once. The store may be away after that."""
     path = store_path(f"file://{tmp_path}/store")
@@ -392,6 +442,11 @@ class Racy:
         return []
 
 
+@mutant(
+    "a probe of a store plays one round",
+    "probe",
+    swap("len(created) == objects.rounds", "len(created) <= objects.rounds"),
+)
 def test_the_probe_plays_several_rounds_against_a_store_that_rarely_lets_two_create() -> None:
     store = Racy()
     with pytest.raises(NotAcceptable, match="2 of 16 writers created the same object"):
@@ -399,6 +454,11 @@ def test_the_probe_plays_several_rounds_against_a_store_that_rarely_lets_two_cre
     assert len(store.objects) == 3
 
 
+@mutant(
+    "a store that does not fence is accepted",
+    "probe",
+    swap("1", "AT_ONCE"),
+)
 def test_the_probe_refuses_a_store_that_does_not_fence(store: ObjectServer) -> None:
     store.switch(fences=False)
     with pytest.raises(NotAcceptable, match="could not be kept apart"):
@@ -454,6 +514,11 @@ def writers(folder: Path, name: str, count: int) -> list[bool]:
         return list(threads.map(lambda number: objects.create(name, b"%d" % number), range(count)))
 
 
+@mutant(
+    "a file of a store is replaced",
+    "Directory._write",
+    swap("os.link(part, path)", "part.replace(path)"),
+)
 def test_one_of_many_writers_creates_a_file(tmp_path: Path) -> None:
     won = writers(tmp_path / "store", "log/1", 16)
     assert sum(won) == 1
@@ -648,6 +713,11 @@ def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
         is_fresh(path)
 
 
+@mutant(
+    "a roll that is too long is read to its end",
+    "StoreLog._joined",
+    swap("len(roll) > ROLL_BYTES_MAX", "count == LINES_A_ROLL and len(roll) > ROLL_BYTES_MAX"),
+)
 def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried at each resume, and lines may have a megabyte: no more of them are read than a roll may hold."""
     monkeypatch.setattr("bulkdel.checkpoint.store_log.ROLL_BYTES_MAX", 10_000)
@@ -692,6 +762,11 @@ def said_of(path: StorePath) -> str:
     return said[0] if said else ""
 
 
+@mutant(
+    "a long hole in the log of a store is taken for its end",
+    "StoreLines._behind",
+    swap("line_name(missing)", "line_name(missing + 10**9)"),
+)
 @pytest.mark.parametrize(
     ("stop", "away"), [(201, range(50, 151)), (161, range(50, 151)), (201, range(3, 200)), (1_200, range(1_001, 1_199))]
 )
@@ -707,6 +782,11 @@ def test_a_log_with_a_long_hole_is_refused(stop: int, away: range, tmp_path: Pat
     assert f"{line_name(away[0])} is missing, and {line_name(away.stop)} is there: an object of" in said_of(path)
 
 
+@mutant(
+    "a roll behind the end of a log is not looked for",
+    "StoreLines._behind",
+    swap("self._listed(line_name(missing)) or self._listed(roll_name(missing))", "self._listed(line_name(missing))"),
+)
 def test_a_roll_shows_that_lines_were_deleted(tmp_path: Path) -> None:
     """All objects of lines are gone, and the roll of the first thousand."""
     path = store_path(f"file://{tmp_path}/store")
@@ -717,6 +797,11 @@ def test_a_roll_shows_that_lines_were_deleted(tmp_path: Path) -> None:
         is_fresh(path)
 
 
+@mutant(
+    "where lines may not be listed none are looked for",
+    "BEHIND",
+    swap("21", "1"),
+)
 @pytest.mark.parametrize("lists", [True, False])
 def test_a_hole_in_an_object_store(lists: bool, store: ObjectServer, tmp_path: Path) -> None:
     """Credentials that may not list do no harm. Then fewer holes are seen."""
@@ -752,6 +837,11 @@ def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
         assert list(read) == lines
 
 
+@mutant(
+    "a session in a store goes on with the nonce of another process",
+    "StoreLog.begin",
+    swap("self.adopted is not None", "self.adopted is None"),
+)
 def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
     left_out = recorded.skipped(duplicate=[(1, 2)])
@@ -849,6 +939,11 @@ async def test_a_busy_process_is_taken_over(tmp_path: Path) -> None:
     await asyncio.gather(owner.aclose(), taker.aclose())
 
 
+@mutant(
+    "a busy process is tried to be taken over for ever",
+    "StoreLog.commit",
+    swap("now > self._overtakes_until", "now > self._overtakes_until + 1e9"),
+)
 async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
     owner = await begun(path, 1, How())
@@ -884,6 +979,11 @@ def test_a_licence_counts_from_its_begin() -> None:
         assert licence.predecessor_s == pytest.approx(left_s)
 
 
+@mutant(
+    "every chunk of a run with --store has an intent",
+    "Gate._has_room",
+    swap("AHEAD_S", "10"),
+)
 def test_the_gate_lets_in_what_the_rate_sends_soon() -> None:
     """First in, first out; a place that is given back goes to the next; a place that is not taken is not lost."""
 

@@ -23,7 +23,9 @@ from bulkdel.core.decision import NoResponse, Request, Response, Setup
 from bulkdel.errors import UsageError
 from bulkdel.http.transport import HttpTransport, TransportOptions, check_host
 from tests.harness import TRIES
+from tests.mutants import mutant
 from tests.rawserver import DATA, Peer, RawServer, ReceivedRequest, Script, always, answer, once, tls_context
+from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
 GET = Request("GET", "/look/up", (("id", "a"),))
@@ -107,6 +109,11 @@ async def test_a_query_is_encoded_once_and_left_alone() -> None:
     )
 
 
+@mutant(
+    "redirect followed",
+    "HttpTransport._attempt",
+    swap("False", "True"),
+)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
     for call in (GET, POST):
@@ -154,6 +161,16 @@ def closes_as_the_second_goes_out() -> Script:
     return script
 
 
+@mutant(
+    "a request that may have arrived counts as not sent",
+    "_Connector.connect",
+    swap("self.unconnected.remove", "self.unconnected.add"),
+)
+@mutant(
+    "a look-up sent twice in one attempt",
+    "_Attempt.__call__",
+    swap("self.failed is not None", 'self.failed is not None and request.method != "GET"'),
+)
 async def test_a_look_up_is_not_sent_again_behind_our_back() -> None:
     server = RawServer(closes_as_the_second_goes_out())
     async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
@@ -174,6 +191,11 @@ async def test_aiohttp_by_itself_would_have_sent_it_again() -> None:
         assert len(server.requests) == 3
 
 
+@mutant(
+    "an answer to something else taken",
+    "_Connector.connect",
+    swap("connection.protocol.should_close", "connection.protocol.upgraded"),
+)
 @pytest.mark.parametrize("call", [GET, POST], ids=["get", "post"])
 @pytest.mark.parametrize("own", [True, False], ids=["transport", "aiohttp"])
 async def test_what_came_unasked_answers_nothing(call: Request, *, own: bool) -> None:
@@ -480,6 +502,11 @@ async def test_a_self_signed_certificate() -> None:
         assert len(server.requests) == 1
 
 
+@mutant(
+    "the keys of a TLS session of the library are written to SSLKEYLOGFILE",
+    "trust",
+    drop("context.keylog_filename = None"),
+)
 async def test_the_keys_of_a_session_are_not_written_in_the_process_of_a_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,12 @@ from typing import get_args
 import pytest
 
 from tests.examples import ALL, examples
+from tests.mutants import mutant
 from tests.simulation.drawing import ENDS, Session, What, draw
 from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs, Weather
 from tests.simulation.world import World, remove
+from tests.syntax import drop, only_if, swap
 
 RUNS, BATCH, FEW = 2_000, 200, 2
 SOAK_RUNS, SOAK_BATCH = 1_000_000, 10_000
@@ -45,6 +47,24 @@ def play(seed: int, folder: Path) -> World:
     return world
 
 
+@mutant(
+    "the rate limiter has a clock of its own",
+    "connect",
+    swap("RateLimiter(settings.rate, clock=steady)", "RateLimiter(settings.rate)"),
+    case="0",
+)
+@mutant(
+    "breaker and patience have a clock of their own",
+    "connect",
+    swap("Uptime(steady)", "Uptime()"),
+    case="3",
+)
+@mutant(
+    "the name of a new log is made durable on another disk",
+    "LogFile.create",
+    swap("how.disk", "DISK"),
+    case="1",
+)
 @pytest.mark.soak
 @pytest.mark.parametrize("batch", range(4))
 def test_known_seeds(batch: int, tmp_path: Path) -> None:
@@ -53,6 +73,57 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
         play(seed, tmp_path)
 
 
+@mutant(
+    "a shorter pause replaces a longer one",
+    "RateLimiter.pause",
+    swap("max(self._open_at, self._clock() + seconds)", "self._clock() + seconds"),
+)
+@mutant(
+    "a request on the wire counts as never sent",
+    "ChunkInHand.write_outcomes",
+    swap("WorkerState.ON_WIRE", "WorkerState.DECIDING"),
+)
+@mutant(
+    "a request without a response counts as never sent",
+    "decision_on_no_response",
+    swap(
+        "Decision(NextStep.RETRY, maybe_applied=missing.sent, untouched=not missing.sent, reason=missing.reason)",
+        "Decision(NextStep.RETRY, maybe_applied=missing.sent, untouched=True, reason=missing.reason)",
+    ),
+)
+@mutant(
+    "look-ups are not repeated for as long as they may lag",
+    "LOOKS_AGAIN_MAX",
+    swap("3", "1"),
+)
+@mutant(
+    "an account is compared with the time of the look-up and not of the intent",
+    "ChunkInHand._find",
+    swap("since or now", "now"),
+)
+@mutant(
+    "the end of a backup whose sync failed is kept as it is",
+    "Backup.open",
+    drop("disk.write_at(fd, block, at)"),
+)
+@mutant(
+    "a control without an answer counts as passed",
+    "AccountLookup._control_passes",
+    swap("result is not None and bool(result.accounts)", "result is None or bool(result.accounts)"),
+)
+@mutant(
+    "a verification has no control after its look-ups",
+    "VerifySession._confirm",
+    only_if("self._missing", "await self._control(live, worker)"),
+)
+@mutant(
+    "a request that waits in the bucket leaves in a hold",
+    "RateLimiter._acquire",
+    swap(
+        "passed and self._open_at <= self._clock() and self._held_at is None and not self.without_share",
+        "passed and self._open_at <= self._clock() and not self.without_share",
+    ),
+)
 @pytest.mark.parametrize(
     "batch", [pytest.param(n, marks=() if n < FEW else pytest.mark.soak) for n in range(RUNS // BATCH)]
 )
@@ -73,6 +144,11 @@ def test_a_million(batch: int, tmp_path: Path) -> None:
         play(seed, tmp_path)
 
 
+@mutant(
+    "an empty second page is believed",
+    "ChunkInHand._find",
+    swap("looked.empty or not accounts", "not accounts"),
+)
 def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed(tmp_path: Path) -> None:
     """A page holds 10 accounts. From some moment on look-ups find none; here from each fifth of a second on."""
     ids = [f"{number:024x}" for number in range(30)]

@@ -14,8 +14,15 @@ from bulkdel.core.adaptive_rate import (
     AdaptiveRate,
     Slowed,
 )
+from tests.mutants import mutant
+from tests.syntax import drop, swap
 
 
+@mutant(
+    "a 429 that is not learned from",
+    "AdaptiveRate.throttled",
+    drop("self._halve(now, Slowed.THROTTLED)"),
+)
 def test_a_429_halves_at_most_once_a_second() -> None:
     adaptive_rate = AdaptiveRate(100.0)
     adaptive_rate.throttled(10.0)
@@ -74,6 +81,11 @@ def test_an_unlimited_run_goes_on_at_half_of_its_last_whole_second() -> None:
     assert adaptive_rate.slowed(now) is Slowed.THROTTLED
 
 
+@mutant(
+    "an unlimited run takes part of a second for its rate",
+    "AdaptiveRate._halve",
+    swap("self._measured or before or UNMEASURED", "self._count"),
+)
 @pytest.mark.parametrize("sent", [0, 1, 40])
 def test_before_its_first_whole_second_an_unlimited_run_is_taken_to_have_had_fifty(sent: int) -> None:
     adaptive_rate = AdaptiveRate(0.0)
@@ -183,6 +195,11 @@ def test_another_ceiling_counts_from_now_on_and_is_halved_in_its_turn() -> None:
     assert adaptive_rate.rate(25.0) == 11.0, "1 % of the new ceiling a second"
 
 
+@mutant(
+    "another ceiling undoes a slow-down",
+    "AdaptiveRate.set_ceiling",
+    swap("min(rate, ceiling or rate)", "ceiling or rate"),
+)
 @pytest.mark.parametrize(
     ("before", "after", "then", "in_10_s"),
     [

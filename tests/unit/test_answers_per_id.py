@@ -15,6 +15,8 @@ from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX
 from tests.examples import examples
+from tests.mutants import mutant
+from tests.syntax import swap
 
 OK = Decision(NextStep.SETTLED)
 LOST = Decision(NextStep.RETRY, maybe_applied=True)
@@ -147,6 +149,11 @@ def test_called_absent_while_the_look_up_lags_behind_an_applied_request() -> Non
 IDS = ["a", "b", "c"]
 
 
+@mutant(
+    "an id that an answer does not name is settled",
+    "decision_per_id",
+    swap("IdAnswer(id_, Verdict.MAYBE_APPLIED, decision.detail)", "IdAnswer(id_, Verdict.SETTLED, decision.detail)"),
+)
 def test_an_id_that_the_answer_does_not_name_is_maybe_applied() -> None:
     found = decision_per_id(IDS, answer(a=Verdict.SETTLED, c=Verdict.REFUSED))
     assert {one.id: one.verdict for one in found.data} == {
@@ -160,6 +167,11 @@ def test_an_id_that_the_answer_does_not_name_is_maybe_applied() -> None:
     assert not decision_per_id(IDS, answer(c=Verdict.REFUSED)).accepted
 
 
+@mutant(
+    "an answer about other ids is believed",
+    "decision_per_id",
+    swap("not named.issubset(ids)", "named.isdisjoint(ids)"),
+)
 @pytest.mark.parametrize("answers", [["a", "b", "stranger"], ["a", "a", "b"], ["stranger"]])
 def test_an_unknown_or_doubled_id_makes_the_answer_a_lost_one(answers: list[str]) -> None:
     data = [IdAnswer(id_, Verdict.SETTLED) for id_ in answers]
@@ -168,6 +180,11 @@ def test_an_unknown_or_doubled_id_makes_the_answer_a_lost_one(answers: list[str]
     assert "stranger" not in found.reason
 
 
+@mutant(
+    "the second request of a chunk is left out",
+    "ChunkState._done",
+    swap("sub_chunk.part + 1 < requests", "sub_chunk.part + 2 < requests"),
+)
 def test_a_chunk_that_takes_three_requests() -> None:
     chunk_state = state(2)
     for part in range(3):
@@ -208,6 +225,11 @@ def test_an_account_in_the_target_state_is_not_sent() -> None:
     assert due(chunk_state) == ("send", ["u1"])
 
 
+@mutant(
+    "an id without an account counts as disabled",
+    "ChunkState._gone",
+    swap("not self.absence_reaches", "not self.absence_reaches and not sub_chunk.maybe_applied"),
+)
 @pytest.mark.parametrize(
     ("presence", "expected"),
     [
@@ -224,6 +246,11 @@ def test_rows_in_doubt_of_such_a_job(presence: Presence | None, expected: tuple[
     assert outcomes(chunk_state) == {"u0": expected}
 
 
+@mutant(
+    "what a refused request may have done is told as done before",
+    "ChunkState._reached",
+    swap("sub_chunk.unproven", "sub_chunk.without"),
+)
 @pytest.mark.parametrize("other", [None, Presence.OLD])
 def test_a_refused_chunk_may_have_been_applied_to_some(other: Presence | None) -> None:
     """The API calls an id unknown, and may have brought the known ones into the target state itself."""

@@ -49,6 +49,8 @@ from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_file import read_batch
 from bulkdel.fleet.children import Ended
 from bulkdel.settings import Settings
+from tests.mutants import mutant
+from tests.syntax import swap
 
 KEY = bytes(range(32))
 NOW = datetime(2026, 1, 31, 6, tzinfo=UTC).timestamp()
@@ -139,6 +141,11 @@ def run(name: str = "a", **values: Any) -> PlannedRun:
     return PlannedRun(name, {**VALUES, **values})
 
 
+@mutant(
+    "a run of a batch that has changed is not confirmed anew",
+    "BatchState.due",
+    swap('before.runs[run.name]["digest"] != run.digest', 'before.runs[run.name]["ids"] != run.ids'),
+)
 def test_what_has_to_be_confirmed() -> None:
     state = state_of(confirmed(a="d", b="d"), confirmed(NOW + 1, c="d2"))
     runs = [run("a"), run("b", digest="other"), run("c"), run("d"), run("e", ids=0), run("f", host="sandbox")]
@@ -311,6 +318,11 @@ def test_a_group_has_the_lowest_rate_of_its_runs() -> None:
     assert (run("a").group, run("a").drain_s) == ("https://a p", 30.0)
 
 
+@mutant(
+    "the plans of one pool look up at the rate of each",
+    "plan_groups",
+    swap("owners.setdefault(mark, name)", "owners.setdefault((name, mark), name)"),
+)
 def test_what_shares_a_rate_while_it_is_planned() -> None:
     """A run may link others: c has the key of a, and its pool is that of b."""
     found = plan_groups({"a": ["key 1"], "b": ["key 2", "pool"], "c": ["key 1", "pool"], "d": ["key 4"]})
@@ -400,6 +412,11 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@mutant(
+    "a process of a batch gets the whole environment",
+    "Environment._keeps",
+    swap("name in self.names", "name"),
+)
 def test_the_file(tmp_path: Path) -> None:
     batch = read_batch(written(tmp_path, FILE))
     one, two = batch.runs
@@ -534,6 +551,11 @@ def test_no_file_sets_an_option_of_the_machine(tmp_path: Path, name: str, place:
         read_batch(written(tmp_path, place.format(f'{name} = "x"\n')))
 
 
+@mutant(
+    "a batch writes outside the folder of its file",
+    "check_inside",
+    swap("not inside", "not inside and not name"),
+)
 @pytest.mark.parametrize(
     "line",
     [
@@ -577,6 +599,16 @@ def test_the_folder_of_a_run_is_no_link_to_another_one(tmp_path: Path) -> None:
         read_batch(written(tmp_path, BEGIN))
 
 
+@mutant(
+    "a batch says where the key of a store is",
+    "check_variable",
+    swap("name.startswith(OF_BUCKETS)", "name in OF_BUCKETS"),
+)
+@mutant(
+    "a batch sets a variable that Python reads",
+    "check_variable",
+    swap("name.startswith(beginnings)", "name in beginnings"),
+)
 @pytest.mark.parametrize(
     "name",
     [
@@ -590,6 +622,11 @@ def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
         read_batch(written(tmp_path, BEGIN + f'credentials = {{ {name} = "HERE" }}\n'))
 
 
+@mutant(
+    "an address is asked that only the file of a batch names",
+    "check_addresses",
+    swap("(is_below(address, one) for one in known)", "map(is_below, known, known)"),
+)
 @pytest.mark.parametrize(
     ("line", "typed", "told"),
     [
@@ -635,6 +672,11 @@ STORES = ("s3://b", "https://h")
 ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
 
 
+@mutant(
+    "a secret in the file of a batch travels through Ray",
+    "Batch.check_for_nodes",
+    swap("sorted(run.environment().secrets)", "sorted(run.environment().secrets)[9:]"),
+)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -651,6 +693,11 @@ def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, sa
     assert BatchArguments(file, {}, addresses=STORES).batch("plan").runs
 
 
+@mutant(
+    "a process on a node ignores the guard rails that were set where the batch was started",
+    "BatchRun.environment",
+    swap("table_variables(environ)", "table_variables(environ and {})"),
+)
 def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path) -> None:
     """Its own settings count first."""
     text = ON_NODES + (
@@ -707,6 +754,11 @@ def test_which_runs_are_meant(tmp_path: Path) -> None:
         batch.only(["twoo"])
 
 
+@mutant(
+    "a signature is in a command line of a batch",
+    "holds_secret",
+    swap('bool(address.query) or "@" in address.place', '"@" in address.place'),
+)
 def test_the_places_of_a_run(tmp_path: Path) -> None:
     """A signature is in no command line. The keys of buckets reach only a run that names one."""
     file = tmp_path / "night.toml"

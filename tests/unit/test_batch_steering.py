@@ -9,10 +9,17 @@ import pytest
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
 from bulkdel.fleet.batch_steering import AGAIN_S, BatchSteering
+from tests.mutants import mutant
+from tests.syntax import swap
 
 BY = By(Source.CTL, "anna")
 
 
+@mutant(
+    "a pause of a batch does not wait for the resume before it",
+    "BatchSteering.apply",
+    swap("self._applying", "asyncio.Lock()"),
+)
 @pytest.mark.fake_clock
 async def test_a_pause_during_a_resume_holds_when_both_are_done() -> None:
     steering = BatchSteering(

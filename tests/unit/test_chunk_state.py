@@ -19,6 +19,8 @@ from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 from tests.examples import examples
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
 
@@ -151,6 +153,17 @@ def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bo
     assert (told(chunk_state), left(chunk_state)) == ([], ([0, 1], []))
 
 
+@mutant(
+    "in doubt and protected since sent again",
+    "ChunkState._resend",
+    swap(
+        "if self.protected:\n"
+        "    self._spare(sub_chunk, meant)\n"
+        "elif meant:\n"
+        "    self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))",
+        "if meant:\n    self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))",
+    ),
+)
 def test_in_doubt_and_protected_since_is_never_sent() -> None:
     chunk_state = ChunkState(chunk(3), in_doubt=True, protected=True)
     chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
@@ -188,6 +201,11 @@ def test_gone_and_not_maybe_applied_is_absent_even_when_attempts_ran_out() -> No
     assert told(chunk_state) == [("absent", ["u0"], None)]
 
 
+@mutant(
+    "maybe applied is forgotten",
+    "ChunkState.replied",
+    swap("sub_chunk.maybe_applied or decision.maybe_applied", "False"),
+)
 @pytest.mark.parametrize("maybe_applied", [False, True])
 def test_an_unknown_id_costs_two_requests_and_nothing_else(maybe_applied: bool) -> None:
     chunk_state = ChunkState(chunk(4))
@@ -250,6 +268,11 @@ def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
     assert chunk_state.next_step() is None
 
 
+@mutant(
+    "refused because of another id that turns out to be gone",
+    "ChunkState._found",
+    swap("gone or reached", "not there"),
+)
 @pytest.mark.parametrize("lag_over", [False, True])
 def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(lag_over: bool) -> None:
     """Another program deleted u0, and look-ups lagged. The API has never refused u1 on its own account."""
@@ -285,6 +308,11 @@ def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(i
         assert left(chunk_state) == ([], [0])
 
 
+@mutant(
+    "refused although it may be deleted",
+    "ChunkState._contradict",
+    negate("not self.lag_over"),
+)
 def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     """Refused because of u0; the others may be deleted, so none of them is refused for good."""
     chunk_state = ChunkState(chunk(3))
@@ -302,6 +330,12 @@ def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     assert left(chunk_state) == ([], [1, 2])
 
 
+@mutant(
+    "absent counts as proven although the refused request may have had effect",
+    "SubChunk.unproven",
+    swap("self.shared", "self.shared and len(self.records) == 1"),
+    case="there0",
+)
 @pytest.mark.parametrize("there", [(), ("u1",), ("u1", "u2")])
 def test_an_id_that_is_gone_after_a_refusal_of_several_is_absent_and_unproven(there: tuple[str, ...]) -> None:
     """The API may go through the ids in order, or delete some of them, whatever is still there."""
@@ -457,6 +491,11 @@ def test_half_touched() -> None:
     assert left(chunk_state) == ([], [2, 3])
 
 
+@mutant(
+    "in doubt sent without a look-up",
+    "ChunkState.__post_init__",
+    swap("LookUpReason.IN_DOUBT", "None"),
+)
 def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
     chunk_state = ChunkState(chunk(5), in_doubt=True)
     assert look_up_due(chunk_state) is LookUpReason.IN_DOUBT
@@ -518,6 +557,11 @@ def test_unproven_and_unknown_is_split_until_the_api_itself_names_the_id() -> No
     assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("done", ["u1"], "unproven")]
 
 
+@mutant(
+    "an empty answer believed without proof",
+    "ChunkState.looked_up",
+    swap("not found and not proven", "not found and not proven and why is None"),
+)
 @pytest.mark.parametrize("decision", [UNSURE, LOST])
 def test_unproven_gone_is_no_proof_of_a_deletion(decision: Decision) -> None:
     chunk_state = ChunkState(chunk(2), attempts_max=1)
@@ -582,6 +626,11 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
     assert steps == expected.get(why, [["u0"]])
 
 
+@mutant(
+    "an id that is refused after a lost answer is refused for good",
+    "ChunkState._refuse",
+    swap("sub_chunk.maybe_applied", "sub_chunk.known"),
+)
 @pytest.mark.parametrize("lag_over", [False, True])
 @pytest.mark.parametrize(
     ("finds", "expected"),
@@ -1157,6 +1206,12 @@ def test_an_old_look_up_is_repeated_before_the_request() -> None:
     assert [record.id for record in state.spared] == ["u2"]
 
 
+@mutant(
+    "a record that is half-way to the target state counts as never sent",
+    "ChunkState._spare",
+    negate("self.several_requests"),
+    case="True",
+)
 @pytest.mark.parametrize("several", [False, True])
 def test_a_record_of_which_one_of_several_requests_may_have_been_applied_is_not_called_untouched(several: bool) -> None:
     in_doubt = ChunkState(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bulkdel.core.retry import BREAKER_WINDOW, PROBE_S, CircuitBreaker
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
 def failing(breaker: CircuitBreaker, times: int, now: float = 0.0) -> CircuitBreaker:
@@ -33,6 +35,11 @@ def test_alternating_failures_open_it_and_rarer_ones_do_not() -> None:
     assert opened
 
 
+@mutant(
+    "every request is a probe",
+    "CircuitBreaker.take",
+    swap("now + PROBE_S", "now"),
+)
 def test_one_probe_an_interval_while_it_is_open() -> None:
     breaker = failing(CircuitBreaker(), 10)
     passed = [t / 10 for t in range(301) if breaker.take(t / 10)]

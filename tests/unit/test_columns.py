@@ -10,6 +10,8 @@ from bulkdel.core.columns import COLUMNS_MAX, ColumnScores, Fit, candidates
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, names_in
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 
 UID = "5f7b1c2d3e4f5a6b7c8d9e0f"
 
@@ -25,6 +27,12 @@ def named(fits: list[Fit]) -> list[tuple[str, str, int]]:
     return [(fit.column, fit.id_type, fit.rows) for fit in candidates(fits)]
 
 
+@mutant(
+    "any column of numbers is taken for a phone",
+    "ColumnScores._fit",
+    negate("named or not any(isinstance(self._checks[name].check(each), str) for each in _NUMBERS)"),
+    case="rows0-expected0",
+)
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -103,6 +111,11 @@ def test_the_key_of_an_exclude_file_is_read_back() -> None:
     assert str(ExcludeKey("ab", "E-Mail", None, "email")) == "ab column=E-Mail id_type=email"
 
 
+@mutant(
+    "a resume takes another column of an exclude file",
+    "ExcludeFile.key",
+    swap("self.column", "None"),
+)
 def test_an_exclude_file_is_another_one_with_another_column_sheet_or_type() -> None:
     file = ExcludeFile("vips.csv", "ab", 300, "email", "Mail")
     others = [

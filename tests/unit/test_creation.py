@@ -19,6 +19,8 @@ from bulkdel_jobs.genauth.creation import CreatedUserLookUps, CreateUsersBatch, 
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.parts.look_ups import URL_MAX
 from tests.full_users import RESTORABLE, full_user
+from tests.mutants import mutant
+from tests.syntax import drop, swap
 
 OLD, OTHER = f"{1:024x}", f"{2:024x}"
 WHOLE = {"email": "Ann@X.example", "phone": "13800000001", "phoneCountryCode": "+86", "username": "ann"}
@@ -78,6 +80,11 @@ def test_what_of_a_record_is_sent(user: dict[str, Any], new: dict[str, Any]) -> 
     assert sent(rows(user))["list"] == [new]
 
 
+@mutant(
+    "the API is asked to send mails to the users of a restore",
+    "CreateUsersBatch.__init__",
+    swap('"sendEmailNotification": False', '"sendEmailNotification": True'),
+)
 def test_no_notification_is_asked_for_and_the_password_policy_is() -> None:
     options = {
         "keepPassword": False,
@@ -111,6 +118,13 @@ def test_the_response_of_a_creation_is_its_list_of_users() -> None:
         assert (lost.next_step, lost.maybe_applied) == (NextStep.RETRY, True)
 
 
+@mutant(
+    "a department that does not exist counts as a taken key",
+    "CreateUsersBatch.read",
+    swap(
+        "decision.detail.code == CONFLICT", "decision.next_step is NextStep.LOOK_UP or decision.detail.code == CONFLICT"
+    ),
+)
 @pytest.mark.parametrize(
     ("code", "next_step"),
     [(400, NextStep.SPLIT), (404, NextStep.SPLIT), (499, NextStep.SPLIT), (409, NextStep.LOOK_UP)],
@@ -280,6 +294,11 @@ def match(
     return look_ups.match(ids, [{"userId": "new", **user} for user in found])
 
 
+@mutant(
+    "what a user has of several keys is judged by one of them",
+    "KeyLookUps._account",
+    swap("Keys.SOME", "Keys.ALL"),
+)
 @pytest.mark.parametrize(
     ("record", "user", "shared", "which"),
     [
@@ -361,6 +380,12 @@ def test_what_a_created_user_lacks_is_told(user: dict[str, Any], lost: str) -> N
 # --- messages that quote them -----------------------------------------------------------------------------------------
 
 
+@mutant(
+    "a phone number without its country code is shown in a message",
+    "KeyLookUps._texts",
+    drop("yield from filter(None, _texts_in(self._users[id_]))"),
+    case="13800000001",
+)
 @pytest.mark.parametrize(
     "quoted",
     ["Ann@X.example", "ann@x.example", "+8613800000001", "13800000001", OLD, "ann-the-user", "ext-0007", "ou_12345678"],

@@ -19,6 +19,8 @@ from bulkdel.engine.parts import GONE_AFTER, Parts, Tally
 from bulkdel.http.client import WorkerStatus
 from bulkdel_jobs.genauth.creation import CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
+from tests.mutants import mutant
+from tests.syntax import swap
 
 User = Mapping[str, Any]
 ANN, BOB, EVE = ({"email": f"{name}@x.example", "username": name} for name in ("ann", "bob", "eve"))
@@ -70,6 +72,11 @@ def test_a_record_is_created_when_the_answer_has_one_account_for_it(
 SOCIAL = {"identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
 
 
+@mutant(
+    "an answer to a request of one record counts only by its keys",
+    "CreationInHand.accepted",
+    swap("account.certain or alone", "account.certain and alone"),
+)
 @pytest.mark.parametrize(
     ("user", "created", "made"),
     [
@@ -119,6 +126,12 @@ def test_the_log_names_all_that_a_created_user_lacks(shown: bool) -> None:
     assert chunk.noted["old 0"] == {"made": "1", "reason": "without departmentIds and identities"}
 
 
+@mutant(
+    "with a department that is gone another part of the user is lost",
+    "CreationInHand.as_sent",
+    swap("step.left_out is not None", "step.left_out is not None and not self._parts.tally.gone_references"),
+    case="False",
+)
 @pytest.mark.parametrize("early", [True, False])
 def test_with_a_part_that_is_gone_no_other_part_is_lost(early: bool) -> None:
     """It becomes known while the record is refused, before or after the choice of what to leave out."""
@@ -144,6 +157,11 @@ def test_records_that_share_a_key_are_in_different_groups() -> None:
     assert [list(group.ids) for group in groups] == [["old 0", "old 1"], ["old 2", "old 3"]]
 
 
+@mutant(
+    "a user without a key is created together with others",
+    "_apart",
+    swap("groups if keys else ()", "groups"),
+)
 def test_records_without_a_key_are_sent_one_by_one() -> None:
     """Users with a social sign-in alone: only the answer says which new user is which."""
     chunk = in_hand(SOCIAL, ANN, SOCIAL, BOB)

@@ -16,6 +16,8 @@ from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.outcome import TAKEN, Detail, Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+from tests.mutants import mutant
+from tests.syntax import negate, swap
 
 REACHED, UNDATED = Presence.REACHED, Presence.UNDATED
 BAD = Detail(400, "no such department")
@@ -176,6 +178,14 @@ def test_a_clash_of_one_alone_that_nothing_was_sent_for_is_a_refusal() -> None:
     assert told(chunk) == [("refused", ["a"], None)]
 
 
+@mutant(
+    "nothing is looked up after several records were refused together",
+    "CreationState._decided",
+    swap(
+        "self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))",
+        "self._split(sub_chunk._replace(maybe_applied=True, again=0))",
+    ),
+)
 @pytest.mark.parametrize("step", [NextStep.SPLIT, NextStep.LOOK_UP])
 def test_after_a_refusal_of_several_a_look_up_shows_which_were_created(step: NextStep) -> None:
     chunk = state("a", "b", "c")
@@ -284,6 +294,12 @@ def test_alone_too_such_a_record_is_not_sent_again() -> None:
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
+@mutant(
+    "a record that no look-up can find is created again after a lost answer",
+    "CreationState._send",
+    negate("not self.resend_unproven"),
+    case="True",
+)
 @pytest.mark.parametrize("in_doubt", [True, False])
 def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bool) -> None:
     chunk = state("a,b", "c", in_doubt=in_doubt, lag_over=in_doubt)
@@ -351,6 +367,16 @@ LATER = Instant("2026-01-01T13:00:00.000Z", 0)
 AT = NOON.ours
 
 
+@mutant(
+    "an older account is taken for the one that was created",
+    "creation",
+    swap("moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S", "account.at <= now.servers + SKEW_S"),
+)
+@mutant(
+    "an account with one of the keys is taken for the one that was created",
+    "creation",
+    swap("account.alike and account.keys is Keys.ALL", "account.alike"),
+)
 @pytest.mark.parametrize(
     ("account", "moment", "now", "expected"),
     [

@@ -10,6 +10,8 @@ import pytest
 
 from bulkdel.errors import UsageError
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
+from tests.mutants import mutant
+from tests.syntax import swap
 
 ID, SECRET = "64f0c0ffee64f0c0ffee0001", "s3cr3t-s3cr3t-s3cr3t"
 
@@ -106,6 +108,16 @@ def test_a_secret_is_in_no_repr() -> None:
     assert Credentials("short", SECRET).masked == "…"
 
 
+@mutant(
+    "of a secret that is given twice one is taken",
+    "value_of",
+    swap(
+        'if value:\n    raise UsageError(f"the environment sets {variable} and {source}: leave one of them out")',
+        "if value == path:\n"
+        '    raise UsageError(f"the environment sets {variable} and {source}: leave '
+        'one of them out")',
+    ),
+)
 def test_each_half_may_be_in_a_file_that_a_variable_names(tmp_path: Path) -> None:
     """As containers mount them: readable for others, perhaps with one newline at the end."""
     for name, text in (("id", f"{ID}\n"), ("secret", SECRET)):

@@ -18,6 +18,8 @@ from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import FileFailed
 from bulkdel.export.duplicates import FIRSTS_MIN, DuplicateFinder
 from tests.examples import one_in
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
 def plain(rows: list[tuple[int, str]]) -> tuple[dict[int, str], list[int]]:
@@ -121,6 +123,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         finder.add([0], ["a"])
 
 
+@mutant(
+    "the temporary file may fill the disk",
+    "DuplicateFinder._write",
+    swap("self._check_space(len(data))", "self._needed = len(data)"),
+)
 def test_too_little_space_is_told_before_the_disk_is_full(tmp_path: Path) -> None:
     """The share of the export that the first rows are tells how large the file will be."""
     with DuplicateFinder(tmp_path, str, lambda: 1e-15, spill_rows=1) as finder:

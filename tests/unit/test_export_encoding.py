@@ -10,7 +10,9 @@ import pytest
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import open_export, read_rows
 from bulkdel.export.encoding import encoding_named, guessed_encodings
+from tests.mutants import mutant
 from tests.sourcefiles import ids, look, options, write
+from tests.syntax import swap
 
 TEXT = "name;id\nJürgen;müller@x.de\nZoë;zoë@x.de\n"
 IDS = ["müller@x.de", "zoë@x.de"]
@@ -32,6 +34,11 @@ def test_chinese_and_mac_line_by_line(tmp_path: Path) -> None:
     assert ids(export, options(encoding="gb18030"))[-1] == "用户2999"
 
 
+@mutant(
+    "UTF-8 is read in another encoding",
+    "encoding_of",
+    swap("wanted is None or (wanted not in _WIDE and _is_utf8(first))", "wanted is None"),
+)
 def test_a_file_that_is_utf_8_stays_so(tmp_path: Path) -> None:
     """One option serves an export and exclude files that differ."""
     for data in (TEXT.encode(), b"\xef\xbb\xbf" + TEXT.encode()):

@@ -19,7 +19,9 @@ from bulkdel.core.record import Batch
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Export, Fingerprint, fingerprint, open_export, preflight, read_rows, recognise
 from tests.harness import descriptors_of
+from tests.mutants import mutant
 from tests.sourcefiles import look, options, pack, write
+from tests.syntax import swap
 
 ROWS = "".join(f'{{"id":"user-{number}"}}\n' for number in range(1000)).encode()
 
@@ -221,6 +223,14 @@ def begun(export: Export, seen: Fingerprint) -> tuple[list[str], Iterator[Batch]
     return [str(row) for row in next(batches).rows], batches
 
 
+@mutant(
+    "hash check dropped",
+    "checked_blocks",
+    swap(
+        "hashlib.sha256(block).digest() != expected.blocks[i * _DIGEST : (i + 1) * _DIGEST]",
+        "not block and hashlib.sha256(block).digest() != expected.blocks[i * _DIGEST : (i + 1) * _DIGEST]",
+    ),
+)
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("change", ["flip", "shorter", "longer", "gone", "swap"])
 def test_a_changed_block_is_never_parsed(tmp_path: Path, compression: str, change: str) -> None:

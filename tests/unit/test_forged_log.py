@@ -20,6 +20,8 @@ from bulkdel.core.option_origin import OF_THE_COMMAND, OF_THE_MACHINE
 from bulkdel.parameters import options_of_run
 from bulkdel.store_path import store_path
 from tests import recorded
+from tests.mutants import mutant
+from tests.syntax import swap
 
 KEPT = {"plan", "checkpoint", "store", "on", "json", "log_level", "log_format", "progress_every", "note"}
 ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup"}) - KEPT
@@ -41,6 +43,11 @@ def log_with(folder: Path, **facts: Any) -> Path:
     return log
 
 
+@mutant(
+    "an option of a log is spelt in another way",
+    "CommandLine.read",
+    swap("_OPTION.fullmatch(option)", '_OPTION.fullmatch(option.replace("_", "-"))'),
+)
 @pytest.mark.parametrize(
     "words",
     [
@@ -70,6 +77,14 @@ def test_what_is_no_command_that_goes_on_is_not_printed(
     assert "touch x" not in out
 
 
+@mutant(
+    "a log confirms the command that is printed from it",
+    "FROM_LOG",
+    swap(
+        '(*FROM_PLAN, "plan", "checkpoint", "store", "on", "export", "from_backup", "without_memberships")',
+        '(*FROM_PLAN, *OF_THE_COMMAND, "checkpoint", "store", "on", "export", "from_backup", "without_memberships")',
+    ),
+)
 def test_a_command_is_printed_without_what_belongs_to_one_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

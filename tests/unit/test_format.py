@@ -9,6 +9,8 @@ import pytest
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import Halted, of_the_machine, trace_of
 from bulkdel.format import counted, printable
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,15 @@ def test_a_text_is_fit_for_json(text: str, fit: str) -> None:
     assert printable(text) == fit
 
 
+@mutant(
+    "a start without memory is a bug",
+    "_is_short_of_memory",
+    swap(
+        "isinstance(link, MemoryError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM)",
+        "isinstance(link, OSError) and link.errno == errno.ENOMEM",
+    ),
+    case="error0-no more memory",
+)
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -26,6 +26,8 @@ from bulkdel.core.handover import (
     without_files,
 )
 from bulkdel.core.option_origin import OF_THE_COMMAND, OF_THE_MACHINE
+from tests.mutants import mutant
+from tests.syntax import swap
 
 SHA256 = "0" * 64
 LOG = PackedFile("users.csv.checkpoint.jsonl", "the log", 12, SHA256)
@@ -138,12 +140,22 @@ HARMLESS = {"config", "plan", "checkpoint", "out", "json", "log_level", "log_for
 """What an archive may set of these: files in it, and how a command shows itself."""
 
 
+@mutant(
+    "an archive sets an option of the machine",
+    "Manifest._check_command",
+    swap("{*map(_option, FROM_ARCHIVE), *of_job}", '{*map(_option, FROM_ARCHIVE), *of_job, "--on-event"}'),
+)
 @pytest.mark.parametrize("name", sorted((OF_THE_MACHINE | OF_THE_COMMAND) - HARMLESS))
 def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
     with pytest.raises(Unfit, match=f"holds a command with --{name.replace('_', '-')}"):
         with_options(**{name: "x"}).check_going_on(OF_JOB, {}, ())
 
 
+@mutant(
+    "the command of an archive names a config that was not checked",
+    "Manifest._has",
+    swap("value == self.config", 'value.endswith(".toml")'),
+)
 @pytest.mark.parametrize(
     ("options", "refused"),
     [
@@ -201,6 +213,14 @@ def test_an_archive_goes_on_with_its_own_job_and_export(names: tuple[str, str]) 
         made.check_going_on({}, {}, ())
 
 
+@mutant(
+    "a file in the archive may have a path as its name",
+    "check_name",
+    swap(
+        'isinstance(name, str) and name.isprintable() and "/" not in name and "\\\\" not in name',
+        'isinstance(name, str) and name.isprintable() and "\\\\" not in name',
+    ),
+)
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", ".hidden", "a/b", "/a", "..\\a", "a\0b", "a\nb", "\u202ea", " ", "x" * 256, "é" * 128, 5, None],

@@ -19,6 +19,8 @@ from bulkdel.job import NEVER, TargetOptions
 from bulkdel_jobs.http.body import filled_body, places_of
 from bulkdel_jobs.http.description import describe
 from bulkdel_jobs.http.job import HttpJob
+from tests.mutants import mutant
+from tests.syntax import swap
 
 ONE = """
 host = "https://api.example.com"
@@ -428,6 +430,11 @@ def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
     assert look_ups.read_administrators(Response(200, b'{"staff":[]}')) == Decision(NextStep.SETTLED, data=[])
 
 
+@mutant(
+    "an empty page of administrators is the whole list",
+    "ListLookUps.next_page",
+    swap("request == self.administrator_list and found", "request == self.administrator_list"),
+)
 def test_an_empty_page_of_administrators_with_more_behind_it_is_not_the_whole_list() -> None:
     administrators = {"path": "/groups/1/members", "list_at": "items"}
     following = {"cursor": "after", "at": "next"}

@@ -13,6 +13,8 @@ import pytest
 
 from bulkdel.errors import Halted, JobFailed
 from bulkdel.job import job_failed, job_faults
+from tests.mutants import mutant
+from tests.syntax import swap
 
 SOURCE = """
 import json
@@ -50,6 +52,11 @@ def raised(function: Callable[..., Any], *args: Any) -> Exception:
     return caught.value
 
 
+@mutant(
+    "a job's fault is the program's",
+    "job_failed",
+    swap("not jobs[at_fault]", "at_fault"),
+)
 def test_told(module: types.ModuleType) -> None:
     assert str(job_failed(raised(module.fails, LookupError, "no 'kind' in 6319a1504f3a"))) == (
         "the job one or two failed: LookupError; report it to its author. Once it is fixed, "

@@ -18,6 +18,8 @@ from bulkdel.commands.moved_run import how_to_go_on, line_in
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, PackedFile
 from bulkdel.core.log_entries import Session
 from tests import recorded
+from tests.mutants import mutant
+from tests.syntax import swap
 
 HOST = "https://api.example"
 LOG = "users.jsonl.checkpoint.jsonl"
@@ -93,6 +95,11 @@ def test_the_manifest_of_an_unpacked_run_has_its_command_and_the_host_is_typed(t
     assert told(tmp_path) == f"To go on, in {tmp_path}:\n  {command}\n{lacks}"
 
 
+@mutant(
+    "the command that unpack prints has the host of the packed config",
+    "line_in",
+    swap("manifest.host == SANDBOX", "manifest.host != SANDBOX"),
+)
 @pytest.mark.parametrize("options", [{}, {"--host": (HOST,)}])
 def test_the_command_of_unpack_names_the_host(tmp_path: Path, options: dict[str, tuple[str, ...]]) -> None:
     """Whatever the config and the variables of the user say."""
@@ -127,6 +134,14 @@ FORGED: dict[str, Callable[[Path], object]] = {
 }
 
 
+@mutant(
+    "status takes a manifest whose files were not compared",
+    "_are_packed",
+    swap(
+        'hashlib.file_digest(file, "sha256").hexdigest() != packed.sha256',
+        'len(hashlib.file_digest(file, "sha256").hexdigest()) != len(packed.sha256)',
+    ),
+)
 @pytest.mark.parametrize("name", FORGED)
 def test_a_manifest_that_no_unpack_has_made_is_not_used(tmp_path: Path, name: str) -> None:
     """Then the command is that of the log."""

@@ -8,6 +8,8 @@ import pytest
 
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.core.page_access import PageRequest, SignedIn, refusal
+from tests.mutants import mutant
+from tests.syntax import swap
 
 HERE = ListenAddress("127.0.0.1", 9400)
 NETWORK = ListenAddress("0.0.0.0", 9400)
@@ -21,6 +23,11 @@ def status(request: PageRequest, address: ListenAddress = HERE, *, has_token: bo
     return 200 if found is None else found.status
 
 
+@mutant(
+    "the page answers under any name",
+    "refusal",
+    swap("not here", "not address.loopback"),
+)
 @pytest.mark.parametrize(
     ("host", "answer"),
     [
@@ -60,6 +67,11 @@ def test_in_a_network_reading_needs_the_token(path: str, answer: int) -> None:
     assert status(replace(request, signed_in=SignedIn.COOKIE), NETWORK, has_token=True) == 200
 
 
+@mutant(
+    "another port of this machine steers the run from a browser",
+    "OTHER_SITES",
+    swap('{"cross-site", "same-site"}', '{"cross-site"}'),
+)
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_another_site(site: str) -> None:
     assert status(replace(READS, fetch_site=site)) == 403

@@ -24,10 +24,17 @@ from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, UNUSABLE, check_path, f
 from bulkdel_jobs.parts.secret import find_secret
 from bulkdel_jobs.parts.simple import OneIdARequest
 from bulkdel_jobs.parts.statuses import MEANINGS, Statuses
+from tests.mutants import mutant
+from tests.syntax import before, swap
 
 # Ids in a path
 
 
+@mutant(
+    "a slash in an id stays a slash in the path",
+    "segment",
+    swap('""', '"/"'),
+)
 @pytest.mark.parametrize(
     ("id_", "encoded"),
     [
@@ -75,6 +82,14 @@ def test_the_pattern_bars_exactly_the_ids_with_an_empty_or_dotted_part(id_: str)
     assert any(map(dotted, decoded)) or not barred
 
 
+@mutant(
+    "an id pattern lets dots into a path",
+    "misshapen",
+    swap(
+        "id_type.never is not None and id_type.never.fullmatch(id_)",
+        "id_type.never is not None and id_type.shape is None and id_type.never.fullmatch(id_)",
+    ),
+)
 @pytest.mark.parametrize("id_type", [PATH_ID, PATH_NAME])
 @pytest.mark.parametrize("pattern", [None, ".*", r"(?s).*|\.\."])
 def test_no_id_pattern_lets_such_an_id_in(id_type: IdType, pattern: str | None) -> None:
@@ -138,6 +153,11 @@ PAGES = [b"<html>", b"\xef\xbb\xbf \n<!DOCTYPE html><p>", b'<?xml version="1.0"?
 TABLE = Statuses.of({"settled": [200, 204, 207], "absent": [410], "again": [423], "refused": ["5xx"]})
 
 
+@mutant(
+    "a 2xx that the table does not name is a success",
+    "Statuses.of",
+    swap("{**DEFAULTS, **named}", '{**DEFAULTS, "2xx": "settled", **named}'),
+)
 @pytest.mark.parametrize(
     ("status", "meaning"),
     [
@@ -167,11 +187,21 @@ def test_what_a_status_means(status: int, meaning: str) -> None:
     assert meaning == "settled" or str(status) in found.reason
 
 
+@mutant(
+    "a server that fails is believed to have done nothing",
+    "MEANINGS",
+    swap("Decision(NextStep.RETRY, maybe_applied=True)", "Decision(NextStep.RETRY)"),
+)
 def test_a_failing_server_may_have_applied_a_request() -> None:
     found = Statuses().decide(Response(503, b""))
     assert (found.next_step, found.maybe_applied, found.detail.code) == (NextStep.RETRY, True, 503)
 
 
+@mutant(
+    "a web page is a success",
+    "Statuses.decide",
+    swap("_PAGE.match(response.body)", "_PAGE.match(response.body) and status != 200"),
+)
 @pytest.mark.parametrize("body", PAGES)
 def test_a_web_page_is_no_success(body: bytes) -> None:
     for found in (TABLE.decide(Response(200, body)), TABLE.decide_json(Response(200, body))):
@@ -280,6 +310,14 @@ def test_a_time_counts_only_with_its_zone() -> None:
     assert [epoch_s(value) for value in beyond] == [None, None]
 
 
+@mutant(
+    "a missing field is taken for no sign-in",
+    "last_seen_s",
+    swap(
+        "isinstance(holder, Mapping) and name in holder and holder[name] is None",
+        "isinstance(holder, Mapping) and holder.get(name) is None",
+    ),
+)
 @pytest.mark.parametrize(
     ("record", "path", "seen"),
     [
@@ -351,6 +389,19 @@ def test_a_record_matches_the_id_that_stands_in_it() -> None:
     assert LOOK_UPS.match(["1"], []) == ({}, 0)
 
 
+@mutant(
+    "a control without the ids where they are read lists no account",
+    "OneByOneLookUps.read_control",
+    before(
+        "if not all(decision.data):\n    return Decision(NextStep.HALT, reason=_without_id(field))",
+        "decision = decision._replace(data=[*filter(None, decision.data)])",
+    ),
+)
+@mutant(
+    "a control with nothing but unusable ids is an empty list",
+    "OneByOneLookUps.read_control",
+    swap("decision.data and not usable", "None in decision.data and not usable"),
+)
 @pytest.mark.parametrize(
     ("body", "step"),
     [
@@ -375,6 +426,11 @@ def test_the_list_call_is_read_where_its_list_stands(body: bytes, step: NextStep
 # Answers per id
 
 
+@mutant(
+    "a value that no list of the table names is settled",
+    "AnswerList.otherwise",
+    swap("Verdict.MAYBE_APPLIED", "Verdict.SETTLED"),
+)
 def test_a_value_without_a_meaning_is_maybe_applied() -> None:
     found = AnswerList(at="", value="code").read([{"id": "1", "code": "new"}, {"id": 2}])
     assert found is not None

@@ -29,6 +29,8 @@ from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
+from tests.mutants import mutant
+from tests.syntax import swap
 
 AT = "2026-01-01T00:00:00.000Z"
 AT_EPOCH = 1_767_225_600.0
@@ -263,6 +265,11 @@ def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:
     assert said is None if due is None else (said is not None and due in said)
 
 
+@mutant(
+    "the clock of another machine says how long ago a run was confirmed",
+    "known_age_s",
+    swap("one_clock", "one_clock or now.ours > moment.ours"),
+)
 @pytest.mark.parametrize(
     ("ahead_s", "now_h", "due"),
     [
@@ -293,6 +300,16 @@ def test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server(
     assert said is None if due is None else (said is not None and due in said), said
 
 
+@mutant(
+    "another machine goes on with a run without a confirmation of its own",
+    "RunPlan.by_another",
+    swap("before == self.person", "before is not None and before.user == self.person.user"),
+)
+@mutant(
+    "a session that names no user counts as that of everyone",
+    "RunPlan.by_another",
+    swap("before == self.person", "before in {None, self.person}"),
+)
 @pytest.mark.parametrize(
     ("user", "machine", "due"),
     [

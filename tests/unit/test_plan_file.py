@@ -44,6 +44,8 @@ from bulkdel.core.plan_file import (
 from bulkdel.errors import UsageError
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import PlanSettings, RunSettings
+from tests.mutants import mutant
+from tests.syntax import swap
 
 AT = "2026-01-31T12:00:00.000Z"
 AT_S = datetime.fromisoformat(AT).timestamp()
@@ -179,6 +181,11 @@ def test_any_other_value_is_named(name: str, value: int) -> None:
         values_of(json.dumps(copy))
 
 
+@mutant(
+    "a plan is nested as deeply as its writer likes",
+    "_is_deep",
+    swap("bool(level)", "level == [value]"),
+)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -201,6 +208,11 @@ def test_no_plan(text: str, said: str) -> None:
     assert said in str(raised.value)
 
 
+@mutant(
+    "a plan whose sample has another shape is used",
+    "_check_shape",
+    swap('_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}', "_SHAPE"),
+)
 @pytest.mark.parametrize(
     "change",
     [
@@ -288,6 +300,11 @@ MADE_ANEW = {
 }
 
 
+@mutant(
+    "an exclude file of the plan may be left out",
+    "_other_files",
+    swap("identity not in new", "identity not in new and name in new.values()"),
+)
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [

@@ -39,7 +39,9 @@ from bulkdel.core.record import Batch, Chunk, Record
 from bulkdel.core.run_state import Progress
 from tests import recorded
 from tests.examples import examples
+from tests.mutants import mutant
 from tests.recorded import encode_line, fold
+from tests.syntax import swap
 
 WORKERS = 3
 STEPS_MAX = 1_000
@@ -97,6 +99,19 @@ class Worker:
     decision: Decision | None = None
 
 
+@mutant(
+    "in doubt taken for fresh",
+    "_split",
+    swap("max(begin, start), min(end, stop), since", "max(begin, start), min(end, stop), since if end < 0 else None"),
+)
+@mutant(
+    "released although it may have had effect",
+    "ChunkState.leave",
+    swap(
+        "[record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]",
+        "[record for sub_chunk in sub_chunks for record in sub_chunk.records]",
+    ),
+)
 class Protocol(RuleBasedStateMachine):
     """One export from its first run until nothing remains."""
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S, STEADY, Ask, RateShares, Share, fair_shares
 from tests.examples import examples
+from tests.mutants import mutant
+from tests.syntax import swap
 
 INF = math.inf
 
@@ -80,6 +82,13 @@ def by_worker(shares: list[Share]) -> dict[str, float]:
     return {share.worker: share.rate for share in shares}
 
 
+@mutant(
+    "a share that was lowered counts as lowered before its process says so",
+    "_Worker.held",
+    swap(
+        "max((granted.rate for granted in self.granted), default=0.0)", "self.granted[-1].rate if self.granted else 0.0"
+    ),
+)
 def test_one_worker_has_the_whole_rate_and_a_second_one_half_of_it_once_the_first_has_agreed() -> None:
     shares = keeper()
     shares.ask("a", "pool", Ask(1), 0.0)
@@ -93,6 +102,11 @@ def test_one_worker_has_the_whole_rate_and_a_second_one_half_of_it_once_the_firs
     assert by_worker(shares.due(0.3)) == {"a": 50, "b": 50}
 
 
+@mutant(
+    "the keeper gives away a share before it has expired",
+    "RateShares._expire",
+    swap("granted.until > now", "granted.until > now + 1"),
+)
 def test_a_lowered_share_counts_in_full_until_it_has_expired() -> None:
     shares = keeper()
     shares.ask("a", "pool", Ask(1), 0.0)
@@ -128,6 +142,11 @@ def test_a_share_that_is_given_back_is_free_at_once() -> None:
     shares.give_back("a")  # a second time changes nothing
 
 
+@mutant(
+    "a keeper that was started again grants at once",
+    "RateShares.__init__",
+    swap("now + self._lasts_s", "now + 0 * self._lasts_s"),
+)
 def test_a_keeper_that_was_started_again_grants_nothing_until_the_earlier_shares_have_expired() -> None:
     shares = keeper(restarted=True)
     end = LASTS_S * CLOCKS_APART
@@ -257,6 +276,14 @@ def calls_of_a_division(workers: int) -> int:
     return sum(entry.callcount for entry in profile.getstats())
 
 
+@mutant(
+    "a division looks at all groups for each group",
+    "RateShares._targets",
+    swap(
+        "{group: _fits(total, rates[group]) for group, total in now.items()}",
+        "{group: _fits(sum(now[each] * (each == group) for each in now), rates[group]) for group in now}",
+    ),
+)
 def test_ten_times_as_many_groups_and_workers_are_divided_in_ten_times_as_many_steps() -> None:
     assert calls_of_a_division(300) <= 12 * calls_of_a_division(30)
 

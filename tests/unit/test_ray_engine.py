@@ -15,6 +15,8 @@ import pytest
 from bulkdel.fleet.on_ray import head
 from bulkdel.fleet.placing import Environment, Exited, Work
 from bulkdel.http.shared_rate import KeeperAddress
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 ENGINE = "bulkdel.fleet.on_ray.engine"
@@ -124,6 +126,11 @@ async def test_a_head_that_answers_no_request_is_not_waited_for(fake: tuple[Fake
     assert "does not answer a request within" in str(raised.value.strerror)
 
 
+@mutant(
+    "a placing is not given up when the head has failed",
+    "RayNodes.place",
+    swap("self._head.unless_failed(self._place(work))", "self._place(work)"),
+)
 @pytest.mark.usefixtures("impatient")
 async def test_an_actor_that_does_not_begin_is_given_up_when_the_head_has_failed(fake: tuple[FakeRay, Any]) -> None:
     """It may take a minute to begin, and nothing may wait so long for a head that is away."""
@@ -138,6 +145,11 @@ async def test_an_actor_that_does_not_begin_is_given_up_when_the_head_has_failed
     assert "has not answered for" in str(raised.value.strerror)
 
 
+@mutant(
+    "processes that are placed at once do not count for each other",
+    "Nodes.next",
+    swap("self._placed.get(found, 0) + 1", "self._placed.get(found, 0)"),
+)
 async def test_many_placed_at_once_are_spread_over_the_nodes(fake: tuple[FakeRay, Any]) -> None:
     ray, engine = fake
     nodes = engine.RayNodes()
@@ -145,6 +157,11 @@ async def test_many_placed_at_once_are_spread_over_the_nodes(fake: tuple[FakeRay
     assert [ray.on.count(node) for node in "abc"] == [10, 10, 10]
 
 
+@mutant(
+    "an actor that cannot be made leaves its node as it was",
+    "Nodes.ended",
+    swap("time.monotonic() + AVOIDED_S", "time.monotonic() - AVOIDED_S"),
+)
 async def test_a_node_whose_actor_cannot_be_made_is_lost(fake: tuple[FakeRay, Any]) -> None:
     """The process has ended then, and what placed it places it again: elsewhere."""
     ray, engine = fake

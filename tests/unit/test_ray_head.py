@@ -11,6 +11,8 @@ import pytest
 
 from bulkdel.fleet.on_ray.cluster import Nodes
 from bulkdel.fleet.on_ray.head import HEAD_SILENT_S, Head, in_time
+from tests.mutants import mutant
+from tests.syntax import swap
 
 FAILED = "the head of the Ray cluster has not answered for 15 s"
 
@@ -31,6 +33,11 @@ class AwayFrom:
         return True
 
 
+@mutant(
+    "each that waits for a head that has failed waits anew",
+    "Head.failed",
+    swap("self._failing is None", "self._failing is None or self._failing.done()"),
+)
 @pytest.mark.fake_clock
 async def test_what_waits_for_the_head_ends_with_it() -> None:
     """A step that never ends is cancelled 15 s after the last answer, and the next one does not wait again."""
@@ -77,6 +84,11 @@ async def test_a_head_that_is_back_in_time_has_not_failed() -> None:
     failing.cancel()
 
 
+@mutant(
+    "a request to the head of Ray's cluster has no time limit",
+    "in_time",
+    swap("seconds", "1_000 * seconds"),
+)
 async def test_a_call_that_never_returns_holds_nothing_up() -> None:
     """Neither the event loop nor the end of the process: its thread is a daemon."""
     release, began = threading.Event(), time.monotonic()

@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.fleet.on_ray.lines import ANSWER_BYTES, Incoming, Kind, Outgoing
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
+@mutant(
+    "an item that arrives twice counts twice",
+    "Incoming.fresh",
+    swap("item.number > self.number", "item.number >= self.number"),
+)
 @given(st.lists(st.sampled_from(["add", "call", "call twice", "answer lost", "call lost"]), max_size=60))
 def test_every_item_arrives_once_and_in_its_order(steps: list[str]) -> None:
     outgoing, incoming, added, got = Outgoing(), Incoming(), 0, list[int]()

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.outcome import Detail
 from bulkdel_jobs.genauth.responses import STATUS_CODES, read_envelope, read_list, read_success
+from tests.mutants import mutant
+from tests.syntax import swap
 
 RETRY, SPLIT, LOOK_UP, HALT = NextStep.RETRY, NextStep.SPLIT, NextStep.LOOK_UP, NextStep.HALT
 
@@ -26,6 +28,11 @@ def failed(status_code: Any, status: int = 200, **more: Any) -> Decision:
     return read_success(response({"statusCode": status_code, "message": "m", **more}, status))
 
 
+@mutant(
+    "HTTP status trusted",
+    "read_envelope",
+    swap('envelope.get("statusCode")', "response.status"),
+)
 @pytest.mark.parametrize(
     ("status_code", "next_step", "maybe_applied", "untouched"),
     [
@@ -68,6 +75,11 @@ def test_success() -> None:
     assert decision.detail == Detail(200, "ok", "r")
 
 
+@mutant(
+    "success ignored",
+    "read_success",
+    swap('decision.data["success"] is True', 'decision.data["success"] != "no"'),
+)
 @pytest.mark.parametrize("data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}])
 def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any) -> None:
     decision = read_success(response({"statusCode": 200, "data": data}))

@@ -15,6 +15,8 @@ from bulkdel.cli.config import ConfigFile, with_all_excluded
 from bulkdel.core.guards import Guards
 from bulkdel.errors import UsageError
 from bulkdel.settings import Settings, names_in_variable
+from tests.mutants import mutant
+from tests.syntax import swap
 
 CHUNK_MAX = 50
 
@@ -82,6 +84,11 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
     }
 
 
+@mutant(
+    "bounds that a library call passes by",
+    "NotifySettings.check",
+    swap("validate(object, value)", "validate(object, None)"),
+)
 @pytest.mark.parametrize(
     ("option", "low", "high", "beyond"),
     [

@@ -23,6 +23,8 @@ from bulkdel.fleet.channel import (
 from bulkdel.fleet.placing import Exited, Said
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_states import ShardState, ShardStates
+from tests.mutants import mutant
+from tests.syntax import swap
 
 FIGURES = Figures(7, {"done": 3}, requests=2, latency=([1, 0], 0.5), refused={"404": 1})
 WANTED = Wanted(held=True, concurrency=4)
@@ -106,6 +108,11 @@ def three_that_send() -> tuple[ShardStates, list[Process]]:
     return shards, processes
 
 
+@mutant(
+    "the concurrency of a shard that has ended is lost",
+    "ShardControl.wanted",
+    swap("max(1, self._shards.sending)", "len([*self._shards])"),
+)
 def test_what_a_shard_leaves_of_the_concurrency_is_that_of_the_others() -> None:
     shards, processes = three_that_send()
     keeper: Any = Keeper()
@@ -132,6 +139,11 @@ def test_a_hold_is_told_and_kept_for_a_process_that_comes_later() -> None:
     assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(False, 1), False, True)
 
 
+@mutant(
+    "a frozen shard keeps the patience of the others",
+    "ShardState.silent_s",
+    swap("self.figures.silent_s + self.age_s", "self.figures.silent_s"),
+)
 def test_the_figures_of_a_shard_that_is_frozen_grow_old() -> None:
     """They say that the server has just answered. That is no answer since."""
     shard = ShardState(1, Figures(10, {}))

@@ -37,6 +37,8 @@ from bulkdel.export.compression import decompressed
 from bulkdel.export.file import Export, checked_blocks, fingerprint
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.examples import examples
+from tests.mutants import mutant
+from tests.syntax import swap
 
 USER_ID = ID_TYPES["user_id"]
 
@@ -112,6 +114,11 @@ def progress_of_shard() -> Progress:
     return progress
 
 
+@mutant(
+    "a shard accepts entries about rows of another shard",
+    "Progress._holds",
+    swap("self.first <= ranges[0][0] and ranges[-1][1] <= self.end", "ranges[-1][1] <= self.end"),
+)
 @pytest.mark.parametrize("ranges", [((49, 51),), ((99, 101),), ((0, 10),), ((60, 61), (100, 101))])
 def test_a_shard_refuses_entries_about_rows_of_another_shard(ranges: tuple[tuple[int, int], ...]) -> None:
     for entry in (
@@ -193,6 +200,16 @@ def sent_by(export: Export, found: Preflight, options: ReadOptions, progress: Pr
     return [record for chunk in chunks_of(batches, progress, 7, IdSet(USER_ID)) for record in chunk.records]
 
 
+@mutant(
+    "a shard ignores the duplicates of the log",
+    "shard_header",
+    swap("rows.ranges(first, end)", 'rows.ranges(first, first if reason == "duplicate" else end)'),
+)
+@mutant(
+    "a shard sends rows of the next shard",
+    "Progress.end",
+    swap("self.first + self.rows", "self.first + self.rows + 1"),
+)
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32),

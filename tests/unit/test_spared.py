@@ -19,6 +19,8 @@ from bulkdel.core.guards import (
     untold,
 )
 from bulkdel.job import NEVER, Account
+from tests.mutants import mutant
+from tests.syntax import swap
 
 ALL = Guards(100.0, 200.0, frozenset({"Suspended", "Archived"}))
 OLD = Facts(last_seen_at=99.0, created_at=200.0, status="Suspended")
@@ -53,6 +55,11 @@ def test_a_missing_field_is_no_answer(fact: str, guard: Guard) -> None:
         assert ALL.only(guard).judge(records) == Judged(missing=guard)
 
 
+@mutant(
+    "an administrator with an empty id says its id",
+    "untold",
+    swap("not each", "each is None"),
+)
 @pytest.mark.parametrize(
     ("told", "why"),
     [
@@ -70,6 +77,11 @@ def test_a_list_with_a_record_that_does_not_say_what_is_compared_is_no_list(
     assert untold(told) == why
 
 
+@mutant(
+    "only the first record of an id passes the guards",
+    "Guards.judge",
+    swap("spared or self._spares(facts)", "self._spares(facts)"),
+)
 def test_an_account_is_spared_when_one_of_its_records_is() -> None:
     assert ALL.judge([OLD, OLD._replace(status="Activated")]) == Judged(Spared.STATUS)
     assert ALL.judge([OLD._replace(status="Activated"), OLD]) == Judged(Spared.STATUS)

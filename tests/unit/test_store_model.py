@@ -34,6 +34,8 @@ from bulkdel.store.means import Means
 from bulkdel.store_path import store_path
 from tests import recorded
 from tests.examples import examples
+from tests.mutants import mutant
+from tests.syntax import drop, swap
 
 ROWS = 10
 LICENCE_S = 10.0
@@ -298,6 +300,29 @@ def played(seed: int) -> World:
     return world
 
 
+@mutant(
+    "a line of another process in a store counts as our own",
+    "Creator._attempt",
+    swap("Taken(name, found)", "0.0"),
+)
+@mutant(
+    "a licence counts from the end of its commit",
+    "StoreLog._append",
+    swap(
+        "began = self._terms.means.clock()\nself._creator.create(line_name(self.seq + 1), line)",
+        "self._creator.create(line_name(self.seq + 1), line)\nbegan = self._terms.means.clock()",
+    ),
+)
+@mutant(
+    "a successor does not wait for the licence of the process before it",
+    "StoreLog._append",
+    drop("self.licence.succeed()"),
+)
+@mutant(
+    "a watch ends before the licence has lapsed",
+    "wait_for_line",
+    swap("terms.wait_s", "terms.licence_s / 4"),
+)
 @pytest.mark.untraced
 def test_no_interleaving_breaks_the_invariant() -> None:
     """The seeds are the same in every run, so that a mutant is found or missed always."""

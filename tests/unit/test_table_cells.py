@@ -12,10 +12,18 @@ from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_parser import IdCheck, shortened
 from bulkdel.core.id_type import PLAIN
 from bulkdel.core.table_cells import EMPTY_CELL, NOT_TEXT, OUTCOME, cell_of, heading_of, is_blank
+from tests.mutants import mutant
+from tests.syntax import swap
 
 CHECK = IdCheck(PLAIN, {})
 
 
+@mutant(
+    "a number that a spreadsheet has rounded is an id",
+    "_number",
+    swap("EXACT", 'float("inf")'),
+    case="9007199254740992.0-Why.CELL_NUMBER",
+)
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

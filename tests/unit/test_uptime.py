@@ -8,8 +8,15 @@ import pytest
 
 from bulkdel.http.client import GAP_S, TICK_S, Uptime
 from tests.loops import now
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
+@mutant(
+    "time in which the process was stopped counts as silence of the server",
+    "Uptime.__call__",
+    swap("gap_s - TICK_S", "0 * gap_s"),
+)
 @pytest.mark.parametrize(
     ("looks", "ran_s"),
     [

@@ -10,6 +10,8 @@ from bulkdel.cli.config import KUBERNETES, tables_with
 from bulkdel.errors import UsageError
 from bulkdel.variables import Variable
 from bulkdel_jobs.http.description import describe
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,11 @@ def test_a_value_of_another_type(text: str, kind: type) -> None:
 FILE = {"protect": {"pools": ["a"], "rate_max": 30}, "genauth": {"brand": "genauth", "lang": "de-DE"}}
 
 
+@mutant(
+    "protected pools of the environment replace those of the config",
+    "_names",
+    swap("[*before, *map(str, value.read_as(list))]", "list(map(str, value.read_as(list)))"),
+)
 @pytest.mark.parametrize(
     ("environ", "tables"),
     [
