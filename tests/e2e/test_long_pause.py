@@ -59,9 +59,14 @@ def machine(folder: Path, id_type: str, ids: list[str]) -> Iterator[Machine]:
         yield Machine(it, id_type)
 
 
-async def quiet(it: Case) -> None:
-    """Nothing is sent any more."""
-    await asyncio.sleep(0.1)
+async def quiet(run: Run, it: Case) -> None:
+    """What was on the wire has come back, and nothing more is sent."""
+    snapshot = run.snapshot()
+    assert snapshot is not None
+    while snapshot.in_flight:
+        await asyncio.sleep(0.02)
+        snapshot = run.snapshot()
+        assert snapshot is not None
     before = len(it.served.ledger.arrivals)
     await asyncio.sleep(0.2)  # of four requests
     assert len(it.served.ledger.arrivals) == before
@@ -86,7 +91,7 @@ async def test_after_a_day_the_rest_is_confirmed_by_number_and_pool_for_the_sess
             on.ahead_s = 23 * HOUR_S
             assert (await steering.apply("resume", ANN)).ok, "within a day"
             assert (await steering.apply("pause", ANN)).ok
-            await quiet(on.it)
+            await quiet(run, on.it)
             on.ahead_s = 48 * HOUR_S
             moment = run.snapshot()
             assert moment is not None
@@ -101,7 +106,7 @@ async def test_after_a_day_the_rest_is_confirmed_by_number_and_pool_for_the_sess
             ):
                 refused = await steering.apply(wrong, ANN)
                 assert (refused.ok, asked in refused.text) == (False, True), refused
-            await quiet(on.it)
+            await quiet(run, on.it)
             assert (await steering.apply(asked, ANN)).ok
             deleted = on.it.served.pool.deleted
             await asyncio.to_thread(on.it.wait_until_deleted, deleted + 1)
@@ -168,11 +173,11 @@ async def test_a_pause_file_that_goes_after_a_day_leaves_the_run_paused_for_a_pe
             folder.rename(tmp_path / "kept")
             folder.symlink_to(folder)  # looking into it fails, as for a server of files that does not answer
             file.look()
-            await quiet(on.it)
+            await quiet(run, on.it)
             folder.unlink()
             on.ahead_s = 25 * HOUR_S
             file.look()
-            await quiet(on.it)
+            await quiet(run, on.it)
             moment = run.snapshot()
             assert moment is not None
             assert moment.confirm is not None

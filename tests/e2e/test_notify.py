@@ -128,7 +128,7 @@ def test_a_server_that_hangs_is_left_at_the_second_signal(tmp_path: Path) -> Non
 
 
 def test_a_silent_name_server_holds_nothing_up(tmp_path: Path) -> None:
-    """A look-up of a host name cannot be cancelled; here it takes 10 s."""
+    """A look-up of a host name cannot be cancelled; here it takes a minute."""
     unshare = shutil.which("unshare")
     assert unshare, "install util-linux: this test has a network of its own, in which no name server answers"
     alone = (unshare, "--map-root-user", "--mount", "--net")
@@ -146,7 +146,7 @@ def test_a_silent_name_server_holds_nothing_up(tmp_path: Path) -> None:
         assert_in_time(ran.returncode != LATE, ran)
         assert ran.returncode == 0, ran
         took_s = float(ran.stderr.splitlines()[-1])
-        assert_in_time(took_s < 3.0, took_s)
+        assert_in_time(took_s < 20.0, took_s)
         assert "--notify hooks.example.com: was not told of start, end, because it took too long" in ran.stderr
 
     steady(scenario, tmp_path)
