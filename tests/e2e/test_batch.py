@@ -125,6 +125,53 @@ HEAD = '[defaults]\njob = "delete-users"\ncredentials_file = "key.env"\nrate = 0
 
 
 @mutant(
+    "the file of a batch prints a line of any file",
+    "_rows",
+    negate('"name" not in columns'),
+)
+def test_a_file_that_only_the_file_of_a_batch_names_is_not_quoted(tmp_path: Path) -> None:
+    """It may hold secrets, or be a pipe that nobody writes to."""
+    (tmp_path / "key.env").write_text("GENAUTH_ACCESS_KEY_SECRET=canary-0123\nGENAUTH_ACCESS_KEY_ID=canary-4567\n")
+    os.mkfifo(tmp_path / "pipe")
+    file = tmp_path / "night.toml"
+    for name, why in (("key.env", "no column 'name'"), ("pipe", "is not a regular file")):
+        file.write_text(f'from = "{name}"\n[defaults]\njob = "delete-users"\n')
+        for command in ("plan", "status"):
+            ran = bulkdel("batch", command, file, env={})
+            assert (ran.code, why in ran.err, "canary" in ran.out + ran.err) == (2, True, False), ran
+
+
+def test_a_file_of_a_batch_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text(f"parallel = {'[' * 5_000}{']' * 5_000}\n")
+    for words in (("batch", "plan", file), ("plan", "delete-users", tmp_path / "users.jsonl", "--config", file)):
+        ran = bulkdel(*words, env={})
+        assert (ran.code, "not TOML" in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+@mutant(
+    "what a process of a batch says is appended to any file",
+    "_open",
+    swap("stat.S_ISREG(found.st_mode) and found.st_nlink == 1", "stat.S_ISREG(found.st_mode)"),
+    case="link",
+)
+def test_what_a_process_says_goes_to_no_file_of_others(kind: str, tmp_path: Path) -> None:
+    with night(tmp_path, {"a": 3}) as it:
+        it.write("a", head=HEAD)
+        other = tmp_path / "other.txt"
+        other.write_text("kept")
+        (folder := tmp_path / "night" / "a").mkdir(parents=True)
+        if kind == "pipe":
+            os.mkfifo(folder / "plan.log")
+        else:
+            os.link(other, folder / "plan.log")
+        (tmp_path / "a.jsonl").unlink()  # the process of the plan says so
+        planned = it.batch("plan")
+        assert (planned.code, other.read_text()) == (3, "kept"), planned
+
+
+@mutant(
     "a key goes to the host that only the file of a batch names",
     "Batch._check_hosts",
     negate("not is_own_host(job, options)"),

@@ -906,6 +906,29 @@ def test_the_command_refuses_a_hostile_archive(packed_run: Members, tmp_path: Pa
     assert (ran.code, "To go on" in ran.out + ran.err, list(tmp_path.iterdir())) == (3, False, [archive]), ran
 
 
+@mutant(
+    "unpack removes a folder that looks like a part",
+    "_remove_parts",
+    swap("(left / MANIFEST).exists() or not any(left.iterdir())", "left.exists()"),
+)
+def test_unpack_removes_only_what_a_killed_unpack_has_left(packed_run: Members, tmp_path: Path) -> None:
+    """A folder with another name, and one with other files, belong to a person."""
+    mine, similar = tmp_path / ".run.my-own-notes.part", tmp_path / ".run.abcd1234.part"
+    left, empty = tmp_path / ".run.a_b_c_d_.part", tmp_path / ".run.x1y2z3w4.part"
+    for folder in (mine, similar, left, empty):
+        folder.mkdir()
+    for file in (mine / "notes.txt", similar / "notes.txt", left / MANIFEST):
+        file.write_text("kept")
+    archive = tmp_path / "run.tar.gz"
+    archive.write_bytes(b"junk")
+    assert bulkdel("unpack", archive, "--to", tmp_path / "run", env={}).code == 3
+    assert all(folder.exists() for folder in (mine, similar, left, empty)), "it is removed once an archive is accepted"
+    archive.write_bytes(gzipped(packed_run))
+    ran = bulkdel("unpack", archive, "--to", tmp_path / "run", env={})
+    assert (ran.code, left.exists(), empty.exists()) == (0, False, False), ran
+    assert [(folder / "notes.txt").exists() for folder in (mine, similar)] == [True, True]
+
+
 @pytest.mark.parametrize("at", [10, 2_000, -40, -6])
 def test_an_archive_with_a_changed_byte_is_refused(packed_run: Members, tmp_path: Path, at: int) -> None:
     for name, packed in (("run.tar.zst", zstandard.compress(written(packed_run))), ("run.tar.gz", gzipped(packed_run))):

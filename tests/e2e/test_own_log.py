@@ -214,6 +214,7 @@ FORGET: Event = "forget"
 UNDO: Event = "undo"
 ODD: dict[str, tuple[str, dict[str, Any], Sequence[str]]] = {
     "verdicts": (START, {"verdicts": 5}, ["run"]),
+    "a plan": (HEADER, {"confirmed": {"plan": {}}}, ["status"]),
     "the folder": (START, {"cwd": 5}, ["forget", "pack"]),
     "a setting": (START, {"options": {"checkpoint": 5}}, ["forget", "pack"]),
     "lists in lists": (START, {"more": DEEP}, ["status"]),

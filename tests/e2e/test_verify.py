@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -230,6 +230,21 @@ def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:
     "VerifySession._control",
     swap("await lookup.prove(worker)", "await lookup.prove(worker) or lookup"),
 )
+@mutant(
+    "a pipe in the place of the list is waited for",
+    "_has_all_of",
+    swap("open_regular(old)", 'old.open("rb") if old.exists() else open_regular(old)'),
+)
+def test_a_pipe_in_the_place_of_the_list_is_not_waited_for(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:10], liars=frozenset(IDS[:2])) as it:
+        os.mkfifo(still_there(it))
+        done = None
+        with suppress(subprocess.TimeoutExpired):
+            done = verify(it, timeout=30)
+        assert done is not None, "verify does not end"
+        assert (done.code, "is not a regular file" in done.err) == (5, True), done
+
+
 def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
     """Every look-up answers with an empty list, as if all were gone; 25 are not."""
     with ran(tmp_path, liars=frozenset(LIARS)) as it:

@@ -126,7 +126,7 @@ def tables_of(path: str) -> dict[str, Any]:
             tables = tomllib.load(file)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"--config {path}: not TOML: {shown(error)}") from error
     if not isinstance(tables.get("run", {}), dict):
         raise UsageError(f"--config {path}: 'run' is not a table. Write [run], and below it a line for each option")

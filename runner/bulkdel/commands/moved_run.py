@@ -113,7 +113,7 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
         return {}
     try:
         return tomllib.loads((folder / manifest.config).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
 
 

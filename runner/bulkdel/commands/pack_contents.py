@@ -247,7 +247,7 @@ class _Found:
         try:
             with open_regular(os.path.realpath(path)) as file:
                 tables = tomllib.load(file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no TOML"
             self._missing.append(f"{path}, the config file: {why}. Where it is now: --config FILE")
             return []

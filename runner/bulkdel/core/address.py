@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 BUCKETS = ("s3", "gs", "az")
@@ -30,14 +30,14 @@ class Address:
     """An address and its parts.
 
     text: as given. scheme: in lower case. place: the bucket, container or host. key: the rest of the path, as given.
-    query: of https, with its question mark; it may be a signature, so no message has it.
+    query: of https, with its question mark; it may be a signature, so no message and no repr has it.
     """
 
-    text: str
+    text: str = field(repr=False)
     scheme: str
     place: str
     key: str
-    query: str = ""
+    query: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:

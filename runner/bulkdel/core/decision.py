@@ -28,6 +28,10 @@ class Request(NamedTuple):
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        """Without what may hold ids or a secret."""
+        return f"{type(self).__name__}({self.method})"
+
 
 class Response(NamedTuple):
     """A whole response.

@@ -83,7 +83,7 @@ _CONFIRMED = {
     "how?": str,
     **dict.fromkeys(("pool?", "host?"), TEXT),
     "ahead_s?": (int, NONE),
-    "plan?": {"sha256?": str, "planned_at?": str, "planned_by?": dict, "require_other_user?": bool},
+    "plan?": {"sha256": str, "planned_at": str, "planned_by": dict, "require_other_user": bool},
 }
 
 _HEADER = {

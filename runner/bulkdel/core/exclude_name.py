@@ -44,7 +44,7 @@ class ExcludeKey(NamedTuple):
         """Read what `str` has written."""
         sha256, *words = text.split(" ")
         named = dict(word.partition("=")[::2] for word in words)
-        return cls(sha256, **{name: unquote(value) for name, value in named.items()})
+        return cls(sha256, **{name: unquote(value) for name, value in named.items() if name in cls._fields[1:]})
 
 
 def names_in(text: str, id_types: Collection[str]) -> list[ExcludeName]:

@@ -7,6 +7,7 @@ it may name.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import tomllib
@@ -38,6 +39,7 @@ from bulkdel.format import shown
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.parameters import check_type, options_of, parameters_of
+from bulkdel.regular_file import open_regular
 from bulkdel.safety.named_host import host_of, is_own_host
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import is_store_url, store_path
@@ -353,7 +355,7 @@ def read_batch(path: Path) -> Batch:
             tables = tomllib.load(file)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. Name the file of the batch, such as night.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {shown(error)}") from error
     _check_keys(f"{path}", tables, BATCH_KEYS)
     defaults = _table(tables.get("defaults", {}), f"{path}, [defaults]")
@@ -399,9 +401,11 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """The runs of a CSV file, one a row, each with where it stands. The header has the keys; a dot reaches a table."""
     found = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
+            if "name" not in columns:  # it may be a file of secrets, so nothing of it is quoted
+                raise UsageError(f"{path}: its first line has no column 'name', so it is no CSV file of runs")
             if (twice := next((each for each in columns if columns.count(each) > 1), None)) is not None:
                 raise UsageError(f"{path}: two columns are {twice!r}. Leave one of them out")
             for row in reader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ LOST_MAX = 5
 
 AGAIN_S = 1.0
 """Seconds before a lost child is placed again, times how often it was lost."""
+
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How the file of what a process says is opened. Another person may have put a pipe or a link there."""
 
 SIGNALS = {each.value: each.name for each in signal.Signals}
 """The names of the signals, by their numbers."""
@@ -174,7 +178,13 @@ async def _keep(placed: Placed, log: Path, seen: Seen) -> Exited:
 
 
 def _open(log: Path) -> int | None:
+    """Open the file of what a process says; None for one that cannot be written, and for no file of its own."""
     try:
-        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(log, APPEND, 0o600)
     except OSError:
         return None
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return fd
+    os.close(fd)
+    return None

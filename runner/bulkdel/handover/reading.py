@@ -8,10 +8,10 @@ bytes are checked and on the disk. So no link is followed, because none is ever 
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -53,7 +53,6 @@ def unpack(path: Path, to: Path, check: Callable[[Manifest, Path], None], on_pro
     try:
         if os.path.lexists(to):
             raise NotAcceptable(f"{to}: is there already. Nothing was unpacked. Name a new folder: --to FOLDER")
-        _remove_parts(to)
         part = Path(tempfile.mkdtemp(dir=to.absolute().parent, prefix=f".{to.name}.", suffix=".part"))  # 0700
         held = _locked(part)
         try:
@@ -62,6 +61,7 @@ def unpack(path: Path, to: Path, check: Callable[[Manifest, Path], None], on_pro
             sync_directory(part / MANIFEST)
             part.rename(to)
             sync_directory(to.absolute())
+            _remove_parts(to)
         finally:
             shutil.rmtree(part, ignore_errors=True)
             if held is not None:
@@ -75,11 +75,16 @@ def unpack(path: Path, to: Path, check: Callable[[Manifest, Path], None], on_pro
 
 
 def _remove_parts(to: Path) -> None:
-    """Remove what killed processes have left: a folder with personal data. A living one has its folder locked."""
-    for left in to.absolute().parent.glob(f".{glob.escape(to.name)}.*.part"):
+    """Remove what killed processes have left: a folder with personal data. A living one has its folder locked.
+
+    Only a folder with such a name as `unpack` gives, that is empty or begins as one of an archive.
+    """
+    ours = re.compile(rf"\.{re.escape(to.name)}\.[a-z0-9_]{{8}}\.part")
+    for left in to.absolute().parent.iterdir():
         with suppress(OSError):
-            if (held := _locked(left)) is not None:
-                shutil.rmtree(left, ignore_errors=True)
+            if ours.fullmatch(left.name) and (held := _locked(left)) is not None:
+                if (left / MANIFEST).exists() or not any(left.iterdir()):
+                    shutil.rmtree(left, ignore_errors=True)
                 os.close(held)
 
 

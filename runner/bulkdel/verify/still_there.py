@@ -13,6 +13,7 @@ from bulkdel.core.skipped_rows import RowSet
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed
 from bulkdel.export.reopen import Reopened
+from bulkdel.regular_file import open_regular
 
 
 def write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
@@ -49,5 +50,5 @@ def _rows(reopened: Reopened, there: RowSet) -> Iterator[bytes]:
 
 def _has_all_of(new: Path, old: Path) -> bool:
     """Whether every line of `old` is in `new`, in the same order."""
-    with new.open("rb") as lines, old.open("rb") as wanted:
+    with new.open("rb") as lines, open_regular(old) as wanted:
         return all(any(line == want for line in lines) for want in wanted)
