@@ -737,3 +737,24 @@ def test_a_plan_that_could_not_be_run_is_not_written(
     assert not (planned.folder / "unborn.json").exists()
     assert (planned.folder / "there.json").read_text() == "approved"
     assert not [name for name in planned.folder.iterdir() if name.suffix == ".part"]
+
+
+@mutant(
+    "ctl moves the end that a plan has approved",
+    "check_change",
+    swap("until > datetime.fromisoformat(approved)", "until > now > datetime.fromisoformat(approved)"),
+)
+def test_the_end_that_was_approved_is_not_moved_later(tmp_path: Path) -> None:
+    """An earlier one is a change like any other."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    with desk(tmp_path, latency_s=0.05) as it:
+        assert it.plan("--not-after", until.isoformat(), "--concurrency", 1, "--chunk-size", 5).code == 0
+        process = start("run", "--plan", it.file, "--host", it.served.url, cwd=tmp_path, env=KEYS)
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        later, earlier = ((until + timedelta(minutes=by)).isoformat() for by in (1, -1))
+        refused = bulkdel("ctl", it.log, "until", later)
+        assert (refused.code, "was approved until" in refused.out + refused.err) == (2, True), refused
+        moved = bulkdel("ctl", it.log, "until", earlier)
+        assert moved.code == 0, moved
+        process.terminate()
+        assert finish(process).code == 143

@@ -1035,6 +1035,32 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
 
 
 @mutant(
+    "the window of a run of a batch is not confirmed",
+    "PlannedRun.digest",
+    swap("window is None", "window is None or window"),
+)
+@pytest.mark.parametrize("place", ["run", "file"])
+def test_a_window_that_is_taken_out_of_the_file_is_confirmed_anew(place: str, tmp_path: Path) -> None:
+    """One that the person types is no change of what was planned."""
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    window = f'not_after = "{until}"\n'
+    with night(tmp_path, {"a": 3}) as it:
+        it.write("a", head=(window if place == "file" else "") + HEAD, a=window if place == "run" else "")
+        confirmed = it.confirmed()
+        it.write("a", head=HEAD)
+        refused = it.batch("run", *confirmed)
+        assert (refused.code, it.pools["a"].ledger.deleted) == (2, 0), refused
+        earlier = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+        done = it.batch("run", *it.confirmed(), "--not-after", earlier)
+        assert (done.code, it.pools["a"].ledger.deleted) == (0, 3), done
+
+
+@mutant(
+    "the digest of a plan ignores --max-refused",
+    "RunPlan.digest",
+    drop('"max_refused": settings.max_refused'),
+)
+@mutant(
     "the digest of a plan ignores its guards",
     "RunPlan.digest",
     drop('"guards": self.guards.to_json()'),
@@ -1069,7 +1095,9 @@ def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
         guards = [digest("--spare-created-after", day) for day in ("2020-01-01", "2020-01-02")]
         excluded = [digest("--exclude", keep), digest("--exclude", keep_too)]
         more = [digest(*words) for words in (["--limit", 5], ["--backup", tmp_path / "b"], ["--look-first"])]
-        policy = [digest(*words) for words in (["--in-doubt", "resend"], ["--allow-absent"], ["--trim"])]
+        policy = [
+            digest(*words) for words in (["--in-doubt", "resend"], ["--allow-absent"], ["--trim"], ["--max-refused", 5])
+        ]
         jobs = [digest(job="disable-users"), *(digest("--app", app, job="kick-users") for app in "ab")]
         served.switches = served.switches.changed({"pool_id": "5a9db0c0000000000000beef"})
         places = [digest(), digest(host=elsewhere.url)]

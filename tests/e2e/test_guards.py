@@ -273,6 +273,12 @@ def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
         "[protect]\npools = [' ']\n",
         "[protect]\nhosts = ['https://']\n",
         "[protect]\npools = ['x',\n",
+        *("[protect]\nhosts = ['127.0.0.*']\n", "[protect]\nhosts = ['127.0.0.0/8']\n"),
+        *(
+            "[protect]\nhosts = ['127.0.0.1, localhost']\n",
+            "[protect]\npools = ['P*']\n",
+            "[protect]\npools = ['P Q']\n",
+        ),
     ],
 )
 def test_a_protection_that_is_not_understood_stops(text: str, tmp_path: Path) -> None:

@@ -168,6 +168,24 @@ def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
 
 
 @mutant(
+    "a protected address is compared as a whole",
+    "_is_protected",
+    swap("all(one == other for one, other in zip(pool, protected, strict=False))", "pool == protected"),
+)
+@pytest.mark.parametrize("below", ["/api/v1/members", "/%61pi//v1/", ""])
+def test_a_protected_address_is_not_avoided_by_the_path(
+    forum: Forum, example: Callable[[str], Example], below: str
+) -> None:
+    """The base is moved into the path of the request, so that the pool is the host alone."""
+    forum.members = {*IDS}
+    it = example("forum")
+    it.text = it.text.replace('base = "/api/v1"\n', "").replace('"/members', '"/api/v1/members')
+    it.text += f'[protect]\npools = ["{forum.url}{below}"]\n'
+    ran = it.run("run", *IDS)
+    assert (ran.code, forum.count("DELETE"), "the config protects it" in ran.err) == (3, 0, True), ran
+
+
+@mutant(
     "the last administrator is deleted",
     "with_sample_check",
     swap("plan.protected.plus(own_ids)", "plan.protected.plus(owner)"),

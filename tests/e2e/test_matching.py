@@ -14,7 +14,7 @@ import pytest
 
 from bulkdel_jobs.sandbox.users import FOLDS
 from tests.examples import one_in
-from tests.harness import DELETIONS, POOL, Case, Ran, bulkdel, case, write_objects
+from tests.harness import DELETIONS, POOL, Case, Ran, bulkdel, case, sandbox, write_objects
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -401,3 +401,20 @@ def test_a_part_of_an_id_is_not_taken_for_it(tmp_path: Path) -> None:
         done = run(it, 2, "--look-first")
         assert (done.code, done.counts()) == (4, {"remaining": 2}), done
         assert it.served.ledger.deleted == 0
+
+
+@mutant(
+    "a line that is more than an id is kept without a word",
+    "is_unusual",
+    swap("_UNUSUAL.search(id_) is not None", "_UNUSUAL.match(id_) is not None"),
+)
+def test_lines_that_are_more_than_an_id_are_told(tmp_path: Path) -> None:
+    """Each is taken whole, and keeps nobody whose id is only a part of it."""
+    names = [f"user{number}" for number in range(10)]
+    keep, export = tmp_path / "keep.txt", write_objects(tmp_path / "users.jsonl", names)
+    keep.write_text("user0\nuser1 # the chair\nuser2 user3\n'user4'\n- user5\nuser6|six\n")
+    with sandbox(names, "username") as served:
+        words = ("plan", "delete-users", export, "--id-type", "username", "--host", served.url, "--exclude", keep)
+        plan = bulkdel(*words)
+        told = f"{keep}: 5 lines with a space, a quote, a comment or a mark of a list; each is taken whole"
+        assert (plan.code, told in " ".join(plan.out.split())) == (0, True), plan

@@ -589,7 +589,7 @@ class Night:
                 more["confirm_host"] = planned.values["confirm_host"]
         if (until := self._untils.get(run.name)) is not None:
             more["not_after"] = until.isoformat()
-        environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: planned.digest})
+        environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: str(planned.values["digest"])})
         progress = self._progress[run.name]
         progress.begin("running")
         self._under_way[run.name] = run.log_in(self._batch.base)
@@ -687,7 +687,8 @@ async def _plan_all(
             words = run.words("plan", {"json": True, "log_format": "json"})
             work = Work(words, run.environment(arguments.environ), keeper.address(groups[run.name]), batch.base)
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
-            wanted = {**run.options, "export": run.export, "typed_hosts": typed}
+            window = run.options.get("not_after", batch.window)
+            wanted = {**run.options, "export": run.export, "window": window, "typed_hosts": typed}
             planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)
             if still is Still.OTHER_EXPORT and planned.trouble:
                 return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")

@@ -400,6 +400,9 @@ def _protected_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         yield "protected", f"{counted(file.ids, 'id')} in {file.path}{column}{kind}"
         if file.sheets_hidden is not None:
             yield "note", f"{file.path}: hidden and not read: {file.sheets_hidden}"
+        if file.unusual:
+            what = "with a space, a quote, a comment or a mark of a list"
+            yield "note", f"{file.path}: {counted(file.unusual, 'line')} {what}; each is taken whole as one id to keep"
     yield from _looked_up_lines(plan)
     if plan.excluded and found is not None and found.kept:
         text = f"{found.kept:,} of these ids may be in the export, so {counted(rows, 'row', 'is', 'are')} left out"

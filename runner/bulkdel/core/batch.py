@@ -20,7 +20,7 @@ from bulkdel.core.log_entries import (
     Unreadable,
 )
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.plan_digest import digest_of_all
+from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.core.plan_file import AHEAD_S
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
 
@@ -80,8 +80,9 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """The digest of the plan."""
-        return str(self.values["digest"])
+        """The digest of what is confirmed: of the plan, and of the window that the file of the batch gives it."""
+        digest, window = str(self.values["digest"]), self.values.get("window")
+        return digest if window is None else digest_of({"digest": digest, "window": window})
 
     @property
     def drain_s(self) -> float:
@@ -104,13 +105,13 @@ def planned_run(
 ) -> PlannedRun:
     """Judge what `plan` has found: whether the run can begin.
 
-    wanted: the options of the run, its export, and the hosts that the user has typed. values: of the plan. exit_code,
-        error: how the process of the plan has ended.
+    wanted: the options of the run, its export, its window, and the hosts that the user has typed. values: of the plan.
+    exit_code, error: how the process of the plan has ended.
     """
     ended = PlannedRun(name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING)
     if not values:
         return ended
-    found = PlannedRun(name, values, *_trouble(wanted, values))
+    found = PlannedRun(name, {**values, "window": wanted.get("window")}, *_trouble(wanted, values))
     return found if found.trouble or not exit_code else ended
 
 

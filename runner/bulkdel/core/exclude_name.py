@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
+
+_UNUSUAL = re.compile(r"[\s\"'`\u201c\u201d\u2018\u2019|#<>]|^[-*\u2022]|^(mailto|id)[:=]")
 
 
 class ExcludeName(NamedTuple):
@@ -45,6 +48,14 @@ class ExcludeKey(NamedTuple):
         sha256, *words = text.split(" ")
         named = dict(word.partition("=")[::2] for word in words)
         return cls(sha256, **{name: unquote(value) for name, value in named.items() if name in cls._fields[1:]})
+
+
+def is_unusual(id_: str) -> bool:
+    """Whether a line of an exclude file looks like more than an id: a list, a comment, a quoted text or a link.
+
+    It is taken whole all the same, because a free text may be an id.
+    """
+    return _UNUSUAL.search(id_) is not None
 
 
 def names_in(text: str, id_types: Collection[str]) -> list[ExcludeName]:

@@ -226,7 +226,8 @@ class Batch:
 
     path: of the file. runs: in its order. parallel: how many runs are under way at once, at most.
     rate_over_all: of all runs together, requests a second; 0 is unlimited. rate_groups: the rates of named groups.
-    not_after: as of `run`. stop_after_failures: after so many failed runs no other begins; None for never.
+    not_after: as of `run`. window: the same, as the file has it. stop_after_failures: after so many failed runs no
+    other begins; None for never.
     """
 
     path: Path
@@ -235,6 +236,7 @@ class Batch:
     rate_over_all: float = 0.0
     rate_groups: Mapping[str, float] = field(default_factory=dict)
     not_after: str | None = None
+    window: str | None = None
     stop_after_failures: int | None = None
 
     @property
@@ -377,13 +379,15 @@ def read_batch(path: Path) -> Batch:
         raise UsageError(f"{path}: has {len(rows):,} runs; a batch takes {RUNS_MAX:,}. Make two of it")
     _check_apart(path, runs)
     rates = _table(tables.get("rate_groups", {}), f"{path}, [rate_groups]")
+    window = _text(tables["not_after"], f"{path}, not_after") if "not_after" in tables else None
     return Batch(
         path,
         runs,
         parallel=_count(tables.get("parallel", PARALLEL), f"{path}, parallel"),
         rate_over_all=_rate(tables.get("rate_over_all", 0), f"{path}, rate_over_all"),
         rate_groups={name: _rate(rate, f"{path}, [rate_groups] {name}") for name, rate in rates.items()},
-        not_after=_text(tables["not_after"], f"{path}, not_after") if "not_after" in tables else None,
+        not_after=window,
+        window=window,
         stop_after_failures=_count(tables["stop_after_failures"], f"{path}, stop_after_failures")
         if "stop_after_failures" in tables
         else None,

@@ -8,6 +8,7 @@ FileFailed 5.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 import unicodedata
@@ -18,6 +19,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
@@ -51,6 +53,9 @@ PROTECTED = ("pools", "hosts")
 RATE_MAX = "rate_max"
 """A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
 session cannot be changed to a higher rate. OTHER_USER is another member."""
+
+_ONE_NAME = re.compile(r"[^\s*,;\"'`]+")
+_RANGE = re.compile(r"[0-9A-Fa-f.:]+/\d{1,3}")
 
 READ_BYTES = 1 << 20
 
@@ -490,9 +495,15 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T])
             lists = f"{' and '.join(PROTECTED)}, each a list of strings"
             others = f"{RATE_MAX}, a number, and {OTHER_USER}, true or false"
             raise UsageError(f"config, [{PROTECT}] {name}: has {lists}; {others}")
-        if not (isinstance(value, list) and all(isinstance(item, str) and _pool(item) for item in value)):
+        if not (isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)):
             raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty")
-    return set(map(fold, table.get(listed, ())))
+        for item in value:
+            if not _ONE_NAME.fullmatch(item.strip()) or not item.strip().isprintable():
+                raise UsageError(
+                    f"config, [{PROTECT}] {name}: {shown(item)!r} is no single name, so it would protect nothing. "
+                    "Write each by itself, without patterns, ranges and quotes"
+                )
+    return {fold(item.strip()) for item in table.get(listed, ())}
 
 
 def rate_max(config: Mapping[str, Any]) -> float | None:
@@ -559,8 +570,15 @@ def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
             raise UsageError(f"rate: {asked}, and [{PROTECT}] {RATE_MAX} of the config allows {highest:g}")
     elif wish.what is Changed.CONCURRENCY:
         replace(settings, concurrency=cast("int", value)).check()
-    elif wish.what is Changed.UNTIL and until_of(cast("str", value), now, "until") <= now:
-        raise UsageError(f"until {value}: is in the past. `stop` ends the run now")
+    elif wish.what is Changed.UNTIL:
+        until = until_of(cast("str", value), now, "until")
+        if until <= now:
+            raise UsageError(f"until {value}: is in the past. `stop` ends the run now")
+        approved = None if arguments.approved is None else arguments.approved.values["not_after"]
+        if approved is not None and until > datetime.fromisoformat(approved):
+            raise UsageError(
+                f"until {value}: the plan of this run was approved until {approved}, and for no later time"
+            )
 
 
 def host_word(config: Mapping[str, Any], host: str) -> str | None:
@@ -575,15 +593,28 @@ def host_word(config: Mapping[str, Any], host: str) -> str | None:
     return shown_name if named_port is None else f"{shown_name}:{named_port}"
 
 
-def _pool(pool: str) -> str:
-    """Fold a pool id. Ids that differ only in case, width or spaces are one pool, and so are two spellings of a URL."""
-    return unicodedata.normalize("NFKC", pool).strip().casefold().rpartition("://")[2].rstrip("/")
+def _pool(pool: str) -> tuple[str, ...]:
+    """Fold a pool id. Ids that differ only in case, width or spaces are one pool, and so are two spellings of a URL.
+
+    The first part is an id or a host; the others are the path of an API without pools.
+    """
+    text = unicodedata.normalize("NFKC", unquote(pool)).strip().casefold().rpartition("://")[2]
+    first, *path = [part.partition(";")[0] for part in text.split("/") if part] or [""]
+    with suppress(ValueError):
+        name, port, _ = host_in(first)
+        first = name if port is None else f"{name}:{port}"
+    return (first, *path)
+
+
+def _is_protected(pool: tuple[str, ...], protected: tuple[str, ...]) -> bool:
+    """Whether a pool may be a protected one: one of two paths lies below the other, as the rest is in each request."""
+    return all(one == other for one, other in zip(pool, protected, strict=False))
 
 
 def _host(listed: str) -> tuple[str, int | None]:
     """A protected host: its name, and its port if the config names one. Raises UsageError for what names no host."""
     try:
-        found = host_in(listed)
+        found = host_in("" if _RANGE.fullmatch(listed) else listed)
     except ValueError:
         raise UsageError(f"config, [{PROTECT}] hosts: {listed!r} names no host, so it would protect nothing") from None
     return found.name, found.named_port
@@ -608,7 +639,7 @@ def check_pool(plan: RunPlan) -> None:
             f"config, [{PROTECT}] pools: the sign-in of {plan.arguments.job.name} names no pool, so it cannot be "
             f"compared with the protected ones. {plan.words.nothing}."
         )
-    if plan.pool is not None and _pool(plan.pool) in protected:
+    if plan.pool is not None and any(_is_protected(_pool(plan.pool), each) for each in protected):
         raise NotAcceptable(
             f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). {plan.words.nothing}; use another key."
         )

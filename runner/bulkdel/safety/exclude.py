@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.core.address import address_of
-from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, names_in
+from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, is_unusual, names_in
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
@@ -36,7 +36,7 @@ class ExcludeFile:
     path: without column and type. sha256: of its bytes, hex. ids: how many it has, one a row.
     column, sheet: as the user named them. id_type: of its ids. looked_up: whether that is another than the run's, so
     that its accounts are found by look-ups. sheet_read: of a workbook. sheets_hidden: those that were not read, as one
-    text; None without any.
+    text; None without any. unusual: how many of the ids look like more than an id (`core.exclude_name.is_unusual`).
     """
 
     path: str
@@ -48,6 +48,7 @@ class ExcludeFile:
     looked_up: bool = False
     sheet_read: str | None = None
     sheets_hidden: str | None = None
+    unusual: int = 0
 
     @property
     def key(self) -> str:
@@ -86,9 +87,10 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
                 found, used = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
                 raise _advised(rows, own, found_name, error, options.id_type.name) from error
-            others_of_type = others.setdefault(id_type.name, {}) if looked_up else {}
+            others_of_type, unusual = others.setdefault(id_type.name, {}) if looked_up else {}, 0
             for parsed in read_rows(rows, found.dialect, used, found.fingerprint):
                 good = [row for row in parsed.batch.rows if isinstance(row, str)]
+                unusual += sum(map(is_unusual, good))
                 if looked_up:
                     others_of_type.update((id_type.key(id_), id_) for id_ in good)
                 else:
@@ -99,7 +101,7 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
         files.append(
             ExcludeFile(
                 *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
-                ", ".join(hidden) or None,
+                *(", ".join(hidden) or None, unusual),
             )
         )
     return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})

@@ -447,6 +447,7 @@ class RunPlan:
                 "look_first": self.look_first,
                 "in_doubt": settings.in_doubt,
                 "allow_absent": settings.allow_absent,
+                "max_refused": settings.max_refused,
             }
         )
 
