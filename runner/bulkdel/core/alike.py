@@ -1,8 +1,9 @@
 """Which ids a server may take for one another. Owns the fold for exclude lists, guards and requests.
 
 A server may compare ids without case and accents, in another Unicode form or width, without characters that cannot be
-seen, and the domain of an address by its ASCII form. This fold does all of that, so two ids with different folds are
-two accounts for such a server. Where marks are vowels (Thai, Hindi), and for a Greek iota after a long vowel, it
+seen, the domain of an address by its ASCII form, a whole number by its value, a UUID without its hyphens, and what is
+percent-encoded by what it means. This fold does all of that, so two ids with different folds are two accounts for such
+a server. Where marks are vowels (Thai, Hindi), and for a Greek iota after a long vowel, it
 takes more ids for one another than a server does: that protects more. Spaces inside an id count. It is never used to
 look up, restore or create an account: see `IdType.forms`.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 COUNTRY_CODE_MAX = 3
 """Digits of a country code, at most (ITU-T E.164)."""
@@ -24,7 +26,16 @@ _PREFIXED = r"00[1-9][0-9 ().-]{8,}|86[ -]?0*1[3-9](?:[ -]?[0-9]){9}"
 _INTERNATIONAL = re.compile(rf"\(?\+[0-9][0-9 ().-]{{5,}}|{_PREFIXED}")
 """A phone number with its country code, whatever the type of the id."""
 
-_PREFIXED_LINE = re.compile(rf"\n(?:{_PREFIXED})\n")
+_WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?")
+WHOLE_MAX = 400
+"""Characters of a whole number, at most. A longer text is no number of any server."""
+
+_UUID = re.compile(
+    r"(?:urn:uuid:)?[{(]?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})[)}]?"
+)
+
+_ODD_LINE = re.compile(rf"\n(?:(?:{_PREFIXED})\n|-?0[0-9]|-?[0-9]+\.|[{{(]|urn:|[0-9a-f]{{32}}\n)")
+"""What makes the fold of an ASCII text differ from its lower case, from its beginning on."""
 
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -39,24 +50,38 @@ LATIN SMALL LETTER O WITH STROKE."""
 _IOTAS = re.compile("(?<=[\u03b1\u03b7\u03c9])\u03b9+")
 """An iota after alpha, eta or omega. Below the letter it is a mark, and its upper case stands behind the letter."""
 
-_ODD = ("xn--", "+", ".\n", "-0\n")
+TO_HIRAGANA = 0x60
+_KATAKANA = frozenset(map(chr, range(0x30A1, 0x30F7)))
+
+_ODD = ("xn--", "+", "%", ".\n", "-0\n")
 """An ASCII text, followed by a line feed, that has none of these folds to its lower case."""
 
 
 def folded(id_: str) -> str:
     """Fold an id: the same text for all ids that a server may take for this one, but for country codes."""
+    text = _text_of(id_)
+    if (number := _WHOLE.fullmatch(text)) is not None and len(text) <= WHOLE_MAX:
+        return str(int(number[1]))
+    uuid = _UUID.fullmatch(text)
+    return text if uuid is None else "-".join(uuid.groups())
+
+
+def _text_of(id_: str) -> str:
+    """The fold of an id as a text: a number and a UUID are as they were written."""
     text = id_.lower() if id_.isascii() else _without_form(id_)
+    if "%" in text and (plain := unquote(text)) != text:
+        return _text_of(plain)
     local, at, domain = text.rpartition("@")
     if at:
         labels = domain.replace("\u3002", ".").rstrip(".").split(".")
         text = f"{local}@{'.'.join(map(_label, labels))}"
-    return "0" if text == "-0" else text
+    return text
 
 
 def all_folded(ids: Sequence[str]) -> Sequence[str] | None:
     """The folds of many ids, in little time; None when one of them has to be folded by itself."""
     text = "\n{}\n".format("\n".join(ids).lower())
-    if not text.isascii() or any(odd in text for odd in _ODD) or _PREFIXED_LINE.search(text):
+    if not text.isascii() or any(odd in text for odd in _ODD) or _ODD_LINE.search(text):
         return None
     found = text[1:-1].split("\n")
     return found if len(found) == len(ids) else None
@@ -64,9 +89,9 @@ def all_folded(ids: Sequence[str]) -> Sequence[str] | None:
 
 def spellings(id_: str) -> tuple[str, ...]:
     """The fold of an id of any type; for an international phone number, its forms, and those without a trunk zero."""
-    text = folded(id_)
+    text = _text_of(id_)
     if not _INTERNATIONAL.fullmatch(text):
-        return (text,)
+        return (folded(id_),)
     forms = phone_forms(text)
     return (*forms, *without_trunk_zero(forms[0]))
 
@@ -113,14 +138,16 @@ def _without_form(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    """The text without accents and other combining marks, and without what cannot be seen."""
-    apart = unicodedata.normalize("NFKD", text)
+    """The text without accents, other combining marks and the Arabic tatweel, and without what cannot be seen."""
+    apart = unicodedata.normalize("NFKD", text).replace("\u0640", "")
     return "".join(char for char in apart if unicodedata.category(char) != "Mn" and not is_unseen(char))
 
 
 def _base(char: str) -> str:
     if char.isascii():
         return char
+    if char in _KATAKANA:
+        return chr(ord(char) - TO_HIRAGANA)
     named = _BASE.match(unicodedata.name(char, ""))
     return named[1].lower() if named else _BASES.get(char, char)
 
