@@ -16,7 +16,7 @@ class Forum(Api):
 
     odd: what the batch call answers for some ids the first time; None leaves the id out. locked: ids that are refused.
     facts: more members of the records of some ids. staff: the administrators, by their ids or as whole records; None
-    when that call fails.
+    when that call fails. more_staff: the list of them has a next page.
     page: every deletion is answered with a web page. sent: the ids of each batch call. shown: members on one page.
     """
 
@@ -26,6 +26,7 @@ class Forum(Api):
     odd: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     staff: list[Any] | None = field(default_factory=list)
+    more_staff: bool = False
     page: bool = False
     sent: list[list[str]] = field(default_factory=list)
     shown: int = 10
@@ -45,7 +46,8 @@ class Forum(Api):
             case "GET", ("api", "v1", "members", id_) if id_ in self.members:
                 return 200, self.record(id_)
             case "GET", ("api", "v1", "groups", "staff", "members") if self.staff is not None:
-                return 200, {"staff": [{"id": one} if isinstance(one, str) else one for one in self.staff]}
+                listed = {"staff": [{"id": one} if isinstance(one, str) else one for one in self.staff]}
+                return 200, listed, {"link": '<?page=2>; rel="next"'} if self.more_staff else {}
             case "DELETE", _ if self.page:
                 return 200, b"<!doctype html><title>Sign in</title>"
             case "DELETE", ("api", "v1", "members", id_) if id_ in self.locked:

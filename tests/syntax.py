@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("runner", "jobs")
+COMMENT = re.compile(rb" *(?:#[^\n]*)?\n")
 BODIES = ("body", "orelse", "finalbody")
 
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -80,8 +82,8 @@ class Place:
             of_an_expression = isinstance(first, ast.expr) and len(self.nodes) == 1
             return (closed if of_an_expression and not _same(bare, closed) else bare).decode()
         after = tail.lstrip(b" ").removeprefix(b",").lstrip(b" ") if isinstance(first, ast.expr) else tail
-        whole_line = not start.strip() and after.startswith(b"\n")
-        gone = head.removesuffix(start) + after[1:] if whole_line else head + after
+        rest = None if start.strip() else COMMENT.match(after)  # of the line
+        gone = head + after if rest is None else head.removesuffix(start) + after[rest.end() :]
         return (gone if _parses(gone) else head + b"pass" + tail).decode()
 
 

@@ -224,6 +224,11 @@ def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callab
 
 
 @mutant(
+    "an empty page of administrators ends their list",
+    "OneByOneLookUps._listed",
+    swap("has_next(response)", "not has_next(response)"),
+)
+@mutant(
     "a list of administrators without their ids is an empty one",
     "untold",
     swap("not missing", "missing < 2"),
@@ -237,7 +242,11 @@ def test_a_failing_list_of_administrators_halts_the_run(forum: Forum, example: C
             ran = it.run(command, *IDS)
             assert (ran.code, forum.count("DELETE")) == (4, 0), ran
             assert "the look-up of an administrator failed" in ran.err
-    forum.staff = []
+    forum.staff, forum.more_staff = [], True
+    for command in ("plan", "run"):
+        ran = it.run(command, *IDS)
+        assert (ran.code, forum.count("DELETE"), "an empty page, and one behind it" in ran.err) == (4, 0, True), ran
+    forum.more_staff = False
     assert "the API lists no administrator, so none is kept" in it.run("plan", *IDS).out
     assert it.run("run", *IDS).code == 0, "the API says that there is none"
     assert not forum.members

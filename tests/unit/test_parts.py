@@ -149,6 +149,12 @@ def test_an_action_sends_one_id_a_request() -> None:
 # Statuses
 
 PAGES = [b"<html>", b"\xef\xbb\xbf \n<!DOCTYPE html><p>", b'<?xml version="1.0"?>\n<html xmlns="x">', b"<BODY >"]
+PAGES += [
+    b"<!-- Copyright\n--><!-- x -->\n<!DOCTYPE html>",
+    b"<meta charset=utf-8>",
+    b"<script>",
+    b" <title>Sign in</title>",
+]
 
 TABLE = Statuses.of({"settled": [200, 204, 207], "absent": [410], "again": [423], "refused": ["5xx"]})
 

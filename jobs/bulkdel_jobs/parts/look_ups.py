@@ -10,7 +10,7 @@ from urllib.parse import quote
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, last_seen_s, objects_at, value_at, word_at
-from bulkdel_jobs.parts.pages import Pages
+from bulkdel_jobs.parts.pages import Pages, has_next
 from bulkdel_jobs.parts.paths import PLACEHOLDER, UNUSABLE, filled
 from bulkdel_jobs.parts.statuses import Statuses
 
@@ -92,7 +92,7 @@ class OneByOneLookUps(LookUps):
         An id that cannot be in a path cannot be looked up. A list of nothing else is no empty one, so it is no answer.
         """
         field = self.list_id or self.id_field
-        decision = _ids(response, self.list_at, field)
+        decision = self._listed(response, self.list_at, field)
         if decision.next_step is not NextStep.SETTLED:
             return decision
         if not all(decision.data):
@@ -119,7 +119,21 @@ class OneByOneLookUps(LookUps):
 
     def read_administrators(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`."""
-        return _ids(response, self.administrators_at, self.administrator_id or self.list_id or self.id_field)
+        field = self.administrator_id or self.list_id or self.id_field
+        return self._listed(response, self.administrators_at, field)
+
+    @property
+    def reads_one_page(self) -> bool:
+        """Whether only the first page of a list is read."""
+        return True
+
+    def _listed(self, response: Response, list_at: str, id_field: str) -> Decision:
+        """The ids of a list. Where one page is read, an empty one with another behind it is no empty list."""
+        decision = _ids(response, list_at, id_field)
+        is_empty = decision.next_step is NextStep.SETTLED and not decision.data
+        if is_empty and self.reads_one_page and has_next(response):
+            return Decision(NextStep.HALT, reason="the list call returned an empty page, and one behind it is not read")
+        return decision
 
     def _account(self, id_: str, record: Mapping[str, Any]) -> Account:
         created_at = None if self.created_at is None else epoch_s(value_at(record, self.created_at))
@@ -163,6 +177,11 @@ class ListLookUps(OneByOneLookUps):
         if decision.next_step is NextStep.SETTLED and any(id_at(each, self.id_field) is None for each in decision.data):
             return Decision(NextStep.HALT, reason=_without_id(self.id_field))
         return decision
+
+    @property
+    def reads_one_page(self) -> bool:
+        """Whether only the first page of a list is read."""
+        return self.pages is None
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
         """See `bulkdel.job.LookUps`. Of the administrators the first page with one of them suffices."""

@@ -110,6 +110,11 @@ class ByLink:
         return request._replace(query=query)
 
 
+def has_next(response: Response) -> bool:
+    """Whether a response has a link to a next page."""
+    return any("next" in relations for _, relations in _links(response.link or ""))
+
+
 def _query_of(link: str, url: str) -> tuple[tuple[str, str], ...]:
     """The query of a link in the response to `url`. Raises ValueError unless only the query differs from `url`."""
     if len(link) > URL_MAX:

@@ -44,7 +44,12 @@ DEFAULTS: Mapping[int | str, str] = {
 
 _RANGE = re.compile(r"[1-5]xx")
 
-_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    rb"<(?:!doctype\s+html|html|head|body|title|meta|link|base|script|style|noscript)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The beginning of a web page: comments, and then one of the elements that may come first."""
 
 _MESSAGES = ("message", "detail", "error_description", "errorSummary", "errorMessage", "error")
 """Members in which APIs say why. `detail` is of SCIM and RFC 9457, `error_description` of OAuth2."""
