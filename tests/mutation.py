@@ -72,7 +72,7 @@ def complaints(mutants: Sequence[Mutant], folder: Path) -> dict[str, str]:
         ruff = tool(
             "ruff",
             "check",
-            "--ignore=E501,PLR2004,RUF021",
+            "--ignore=E501,PLR2004,RUF021,RUF100",
             "--output-format=concise",
             "--stdin-filename",
             str(place.file),
