@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from tests import forked
@@ -43,9 +44,15 @@ def copied(folder: Path) -> Path:
     return folder
 
 
+@cache
+def program() -> Program:
+    """The program as it is. To read it takes two seconds."""
+    return Program(ROOT)
+
+
 def mutate(folder: Path, mutant: Mutant) -> None:
     """Break the copy."""
-    place = Program(folder).place_of(mutant.function, mutant.change)
+    place = program().place_of(mutant.function, mutant.change)
     (folder / place.file).write_text(place.changed())
 
 
@@ -58,10 +65,9 @@ def complaints(mutants: Sequence[Mutant], folder: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     names: dict[str, str] = {}
-    program = Program(ROOT)
     for number, mutant in enumerate(mutants):
         try:
-            place = program.place_of(mutant.function, mutant.change)
+            place = program().place_of(mutant.function, mutant.change)
         except LookupError as error:
             found[mutant.name] = str(error)
             continue
