@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 NONE = SkippedRows()
 AT = "2026-03-01T12Z"
 NONCE = "0123456789abcdef"
+RUN_ID = "00000000-0000-4000-8000-000000000001"
 
 
 async def append(log: LogWriter[Any], *entries: Entry) -> None:
@@ -85,7 +86,7 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
     }
     pinned |= {"bytes": 0, "source": {}}
     names = {"done": "deleted", "absent": "absent"}
-    return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
+    return Header("0.1.0", RUN_ID, AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
 
 
 def born(rows: int, left_out: SkippedRows) -> list[Entry]:

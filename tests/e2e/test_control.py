@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +34,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.mutants import mutant
+from tests.recorded import rewrite
 from tests.syntax import drop, only_if, swap
 
 IDS = user_ids(700, seed=14)
@@ -355,8 +357,8 @@ def test_the_schedule_holds_from_the_first_request_on(folder: Path) -> None:
 
 @mutant(
     "a link in the place of the socket is removed",
-    "_listen",
-    swap("is_socket_of(path, {uid})", "is_socket_of(path, {uid}) or path.is_symlink()"),
+    "remove_left_over",
+    swap("is_socket_of(path, {os.geteuid()})", "is_socket_of(path, {os.geteuid()}) or path.is_symlink()"),
 )
 def test_a_link_in_the_place_of_the_socket_is_not_followed(folder: Path) -> None:
     """The run uses a folder of the user instead, and `ctl` finds it."""
@@ -403,6 +405,74 @@ def test_a_socket_that_a_killed_run_has_left_is_replaced_and_a_second_run_does_n
             assert it.run().code == 3, "the log is locked"
             ctl(it, "rate", 0)
             assert finish(process).code == 0
+
+
+@contextmanager
+def database(path: Path) -> Iterator[list[bytes]]:
+    """Another program of this user that listens on a Unix socket. Yields what it was asked; it keeps its socket."""
+    asked = list[bytes]()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        listening.settimeout(0.05)
+        own, over = path.lstat().st_ino, threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError), listening.accept()[0] as taken:
+                    asked.append(taken.recv(4_096))
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield asked
+        finally:
+            over.set()
+            serving.join()
+        assert os.path.lexists(path), "its socket is gone"
+        assert path.lstat().st_ino == own, "it is another socket"
+
+
+@mutant(
+    "the run id of a log is a path",
+    "_is_run_id",
+    swap("_UUID.fullmatch(value) is not None", "_UUID.search(str(value)) is not None or bool(value)"),
+)
+def test_the_run_id_of_a_log_is_no_path(folder: Path) -> None:
+    """The path of the log is too long for a socket, so that the run id would name the place of it."""
+    deep, path = folder / ("d" * 100), folder / "database.sock"
+    deep.mkdir()
+    with case(deep, IDS, options=["--rate", 0, "--limit", 100]) as it, database(path) as asked:
+        assert it.run().code == 0
+        forged = str(path).removesuffix(".sock")
+        rewrite(it.log, lambda entry: {**entry, "run_id": forged} if entry["type"] == "header" else entry)
+        store = folder / "store" / "log"
+        store.mkdir(parents=True)
+        for number, line in enumerate(it.log.read_bytes().splitlines(keepends=True), 1):
+            (store / f"{number:012d}").write_bytes(line)
+        for words in (it.args, ("ctl", f"file://{store.parent}", "stop")):
+            ran = bulkdel(*words)
+            assert ran.code == 3, ran
+            assert "run_id: " in ran.err, ran
+        assert (asked, it.served.pool.deleted) == ([], 100)
+
+
+@mutant(
+    "a socket at which another program listens is removed",
+    "remove_left_over",
+    swap('raise OSError("another program listens there")', "path.unlink()"),
+)
+def test_the_socket_of_another_program_stays(folder: Path) -> None:
+    """The run uses a folder of the user instead, and `ctl` finds it there."""
+    runtime = folder / "run"
+    runtime.mkdir(mode=0o700)
+    env = {**environment(), "XDG_RUNTIME_DIR": str(runtime)}
+    with case(folder, IDS, options=["--rate", 20, *ONE]) as it, database(Path(f"{it.log}.sock")):
+        process = start(*it.args, env=env)
+        it.wait_until_deleted(1)
+        wait_until(lambda: any((runtime / "bulkdel").glob("*.sock")), process)
+        assert bulkdel("ctl", it.log, "rate", 0, env=env).code == 0
+        ended(it, process)
 
 
 def conversation(path: Path, *parts: bytes, wait_s: float = 5.0) -> bytes:

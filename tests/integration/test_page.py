@@ -374,7 +374,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     async with serving_page(address, None, run):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert (await ask(str(path), "GET", "/status.json", Host="anything")).json() == STATUS
-        with pytest.raises(UsageError, match="another run listens there"):
+        with pytest.raises(UsageError, match="another program listens there"):
             listen(address)
     assert not path.exists()
 

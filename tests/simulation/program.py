@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,7 @@ class Machine:
         )
 
     def _create_log(self, path: Path, header: Header, skipped: SkippedRows, _: Terms) -> Checkpoint:
-        header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
+        header = replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
         return Checkpoint.create(path, header, skipped, self._how(self.log))
 
     def _resume_log(self, path: Path, _: Terms) -> Checkpoint:

@@ -95,7 +95,7 @@ CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
     Changed.SLOWED: RATE,
 }
 HEADERS = st.builds(
-    *(Header, TEXT, TEXT, TIME, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
+    *(Header, TEXT, st.uuids().map(str), TIME, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
     names=NAMES,
     parameters=st.dictionaries(TEXT, PARAMETER, max_size=3),
     keys=NAMES,
@@ -429,6 +429,7 @@ ODD: list[tuple[str, dict[str, Any]]] = [
     ("header", {"parameters": {"x": {}}}),
     ("header", {"parameters": {"x": [5]}}),
     ("header", {"sample": {"found": "x"}}),
+    *(("header", {"run_id": id_}) for id_ in ("", "r1", "/home/app/database", f"../{recorded.RUN_ID}", 5, None)),
     ("outcome", {"exceptions": [{"id": "x"}]}),
     ("outcome", {"attempts": 1 << 63}),
     ("planned", {"runs": {"a": 5}}),
@@ -470,5 +471,5 @@ def test_how_deep_a_value_may_be(kind: str, member: str, depth: int) -> None:
 
 def test_a_run_that_has_not_signed_in_has_no_pool() -> None:
     pinned = {**recorded.header().pinned, "host": "sandbox", "pool": None}
-    header = Header("run", "tool", AT, pinned, "ids.jsonl", {}, dict.fromkeys(("rows", "ids", *SKIPS), 0), None, {}, {})
+    header = replace(recorded.header(0), pinned=pinned)
     assert from_json(to_json(header)) == header

@@ -34,7 +34,7 @@ from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.verify.findings import STATE
-from tests.recorded import AT, deleted, header, lines_of
+from tests.recorded import AT, RUN_ID, deleted, header, lines_of
 
 AS_THEY_ARE = Texts(text=str, file=str, name=str, person=str)
 START = Session("start", AT, "", {"user": "u", "machine": "m", "tool": "bulkdel 0"})
@@ -260,7 +260,7 @@ def complete(folder: Path) -> ReadRun:
 def verified(folder: Path, *found: Entry, **about: Any) -> RunFacts:
     """The facts of a complete run with a verification beside its log."""
     sha256 = complete(folder).audit.sha256
-    about = {"run_id": "r1", "log_sha256": sha256, "sample": None, **about}
+    about = {"run_id": RUN_ID, "log_sha256": sha256, "sample": None, **about}
     entries: list[list[Entry]] = [[VerifyHeader("bulkdel 0", AT, about)], *([entry] for entry in found)]
     (folder / f"log.jsonl{STATE}").write_bytes(b"".join(lines_of(entries)))
     return facts_of(ReadRun.read(folder / "log.jsonl"), AS_THEY_ARE, {})

@@ -38,6 +38,7 @@ from bulkdel.export.file import Export, checked_blocks, fingerprint
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.examples import examples
 from tests.mutants import mutant
+from tests.recorded import RUN_ID
 from tests.syntax import swap
 
 USER_ID = ID_TYPES["user_id"]
@@ -76,7 +77,7 @@ def header(rows: int, skipped: SkippedRows, cuts: Sequence[ResumePoint], more: S
     counts |= {str(reason): each.size for reason, each in skipped.by_reason.items()}
     return Header(
         tool="bulkdel",
-        run_id="r",
+        run_id=RUN_ID,
         at="2026-01-01T00:00:00.000Z",
         pinned={"job": "j", "host": "h", "pool": "p", "id_type": "user_id", "sha256": "0", "bytes": 5, "source": {}},
         export_path="e",

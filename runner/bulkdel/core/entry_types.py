@@ -6,6 +6,7 @@ members that it does not name: a reader accepts facts that it does not know.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 from bulkdel.core.outcome import SKIPS
 
 WHOLE_MAX = 1 << 63
+
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ def _is_time(value: Any) -> bool:
     return found.tzinfo is not None and 1 < found.year < 9999  # noqa: PLR2004 - in any time zone it stays a year
 
 
+def _is_run_id(value: Any) -> bool:
+    """Whether it is a UUID. It names files, such as the control socket, so it is never a path."""
+    return type(value) is str and _UUID.fullmatch(value) is not None
+
+
 def _is_whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < WHOLE_MAX
 
@@ -54,6 +62,7 @@ def _is_summary(value: Any) -> bool:
 
 TIME = Such(_is_time)
 WHOLE = Such(_is_whole)
+RUN_ID = Such(_is_run_id)
 NONE = type(None)
 TEXT = (str, NONE)
 NUMBER = (int, float)
@@ -88,7 +97,8 @@ _CONFIRMED = {
 
 _HEADER = {
     "format": int,
-    **dict.fromkeys(("tool", "run_id", "export_path", "skipped_sha256", "noun?"), str),
+    **dict.fromkeys(("tool", "export_path", "skipped_sha256", "noun?"), str),
+    "run_id": RUN_ID,
     "at": TIME,
     "pinned": _PINNED,
     "export_object?": {"bytes?": (WHOLE, NONE), **dict.fromkeys(("address?", "etag?", "version?", "modified?"), TEXT)},

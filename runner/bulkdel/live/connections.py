@@ -19,6 +19,7 @@ from typing import cast
 
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import UsageError
+from bulkdel.live.socket_path import is_socket_of
 
 TAKEN_PER_S = 50.0
 """Connections that are taken a second. A browser needs six for the page, Prometheus one a scrape."""
@@ -78,8 +79,10 @@ def listen(address: ListenAddress) -> Listener:
 
 def _listen_at_path(address: ListenAddress) -> Listener:
     path = Path(address.path)
-    with contextlib.suppress(FileNotFoundError):
-        _remove_left_over(path)
+    try:
+        remove_left_over(path)
+    except OSError as error:
+        raise UsageError(f"--listen unix:{path}: {error.strerror or error}. Give another path") from error
     return Listener(listen_at(path), address)
 
 
@@ -97,6 +100,25 @@ def listen_at(path: Path) -> socket.socket:
     return listening
 
 
+def remove_left_over(path: Path) -> None:
+    """Remove the socket of a run that was killed, if one is there. Raises OSError for anything else.
+
+    path: not followed. A socket at which a program listens is never removed.
+    """
+    if not os.path.lexists(path):
+        return
+    if not is_socket_of(path, {os.geteuid()}):
+        raise OSError("there is a file, and it is no socket of yours")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(0)  # where many wait to be taken, it is not left over either
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise OSError("another program listens there")
+
+
 def _set_up(listening: socket.socket) -> None:
     """Never block, and keep little for a slow reader: a connection has these options of its listener."""
     listening.settimeout(0)
@@ -109,20 +131,6 @@ def _answer_busy(taken: socket.socket, answer: bytes) -> None:
         taken.send(answer)
         taken.shutdown(socket.SHUT_WR)
         taken.recv(SEND_BUFFER)
-
-
-def _remove_left_over(path: Path) -> None:
-    """Remove the socket of a run that was killed. Raises UsageError for anything else. path: not followed."""
-    found = path.lstat()
-    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-        raise UsageError(f"--listen unix:{path}: there is a file, and it is no socket of yours. Give another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        else:
-            raise UsageError(f"--listen unix:{path}: another run listens there. Give another path")
 
 
 @dataclass(slots=True)

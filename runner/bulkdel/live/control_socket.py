@@ -10,7 +10,6 @@ import contextlib
 import os
 import pwd
 import socket
-import stat
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -20,8 +19,8 @@ import orjson
 
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
-from bulkdel.live.connections import Connections, listen_at
-from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder, is_socket_of
+from bulkdel.live.connections import Connections, listen_at, remove_left_over
+from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder
 from bulkdel.live.steering import Answer
 from bulkdel.output import say
 from bulkdel.store_path import in_store
@@ -82,7 +81,8 @@ def _open(log: Path, run_id: str, environ: Mapping[str, str]) -> tuple[Path, soc
         try:
             if path in of_user:
                 _make_folder(of_user[path], uid)
-            return path, _listen(path, uid)
+            remove_left_over(path)
+            return path, listen_at(path)
         except OSError as error:
             why = f"{path}: {error.strerror or error}"
     say(f"Note: `bulkdel ctl` cannot reach this run. {why}")
@@ -93,16 +93,6 @@ def _make_folder(folder: Path, uid: int) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     if not is_own_folder(folder, uid):
         raise OSError(f"{folder} is not a folder of yours alone (mode 0700)")
-
-
-def _listen(path: Path, uid: int) -> socket.socket:
-    """Listen there. A socket that a killed run has left is removed: only one run can have the lock of the log."""
-    if is_socket_of(path, {uid}):
-        path.unlink()
-    elif os.path.lexists(path):
-        kind = "a link" if stat.S_ISLNK(path.lstat().st_mode) else "no socket of yours"
-        raise OSError(f"there is a file, and it is {kind}")
-    return listen_at(path)
 
 
 class _Conversation(asyncio.Protocol):
