@@ -319,6 +319,27 @@ def test_no_text_of_a_plan_makes_a_line_of_its_own(planned: Desk) -> None:
 
 
 @mutant(
+    "a word of a plan steers the terminal",
+    "PlanFile.read",
+    swap("any(map(steers, plan.words))", "any(map(steers, plan.names))"),
+)
+@pytest.mark.parametrize("option", ["--in-doubt", "--format", "--on-invalid", "--id-pattern", "--rate"])
+def test_no_word_of_a_plan_steers_the_terminal(planned: Desk, option: str) -> None:
+    """Each value is quoted in a refusal, some of them in one of the library that parses the command."""
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    command = json.loads(forged.read_text())["command"]
+    rewritten(forged, command={**command, "options": {**command["options"], option: [HOSTILE]}})
+    for words in (("run", "--plan", forged), ("show", forged)):
+        ran = planned(*words)
+        planned.refused(ran, "not one line of printable characters")
+        assert "evil" not in ran.out + ran.err
+    forged.write_text(planned.file.read_text())
+    rewritten(forged, command={**command, "names": ["delete-users", HOSTILE]})
+    planned.refused(planned("run", "--plan", forged), "not one line of printable characters")
+
+
+@mutant(
     "a plan sets an option of the machine",
     "FROM_PLAN",
     swap("DECIDES | DECIDES_BY_MEANING | PACE", "DECIDES | DECIDES_BY_MEANING | PACE | OF_THE_MACHINE"),

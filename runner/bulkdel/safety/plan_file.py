@@ -16,7 +16,7 @@ from bulkdel.core.option_origin import FROM_PLAN, foreign
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed, UsageError
-from bulkdel.format import shown
+from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import options_of
 from bulkdel.person import this_person
@@ -62,6 +62,8 @@ class PlanFile:
                 f"{path}: sets {', '.join(map(shown, found_foreign))}. No plan may: such options come from the "
                 f"user who runs it. {anew}"
             )
+        if any(map(steers, plan.words)):
+            raise UsageError(f"{path}: its command has a word that is not one line of printable characters. {anew}")
         if found_elsewhere := [option for option, values in plan.options.items() if _elsewhere(option, values)]:
             raise UsageError(
                 f"{path}: has an address for {', '.join(found_elsewhere)}. No plan may: no address is asked that only "
@@ -83,6 +85,11 @@ class PlanFile:
     def options(self) -> Mapping[str, tuple[str, ...]]:
         """Each option that it gives, with its values; a flag has none."""
         return {option: tuple(values) for option, values in self.values["command"]["options"].items()}
+
+    @property
+    def words(self) -> list[str]:
+        """Every word of its command."""
+        return [*self.names, *self.options, *(value for values in self.options.values() for value in values)]
 
     @property
     def export_elsewhere(self) -> bool:
