@@ -14,7 +14,7 @@ from bulkdel.core.log_entries import Annotation
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option_origin import COMPARED, FROM_LOG
 from bulkdel.core.run_state import Progress
-from bulkdel.format import counted, printable, shown
+from bulkdel.format import counted, printable, shown, steers
 from bulkdel.variables import BETWEEN
 
 ENV_PREFIX = "BULKDEL_"
@@ -153,7 +153,9 @@ class CommandLine:
         return [_USER.sub("[hidden]@", word) for word in words]
 
     def __str__(self) -> str:
-        return shlex.join(self.words)
+        """As it can be typed, on one line: no value of a log, a plan or a heading makes a line of its own."""
+        text = shlex.join(self.words)
+        return shown(text) if steers(text) else text
 
 
 def is_option(word: str) -> bool:

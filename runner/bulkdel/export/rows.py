@@ -60,9 +60,9 @@ class ReadOptions:
                 shape = re.compile(pattern)
             except re.error as error:
                 raise UsageError(
-                    f"--id-pattern {pattern}: not a regular expression: {shown(error)}. Correct it."
+                    f"--id-pattern {shown(pattern)}: not a regular expression: {shown(error)}. Correct it."
                 ) from error
-            id_type = replace(id_type, shape=shape, uniform=None, shape_text=f"--id-pattern {pattern}")
+            id_type = replace(id_type, shape=shape, uniform=None, shape_text=f"--id-pattern {shown(pattern)}")
         return IdCheck(id_type, self.id_types, trim=self.trim, visible=self.protects)
 
 

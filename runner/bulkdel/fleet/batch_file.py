@@ -385,7 +385,7 @@ def read_batch(path: Path) -> Batch:
         runs,
         parallel=_count(tables.get("parallel", PARALLEL), f"{path}, parallel"),
         rate_over_all=_rate(tables.get("rate_over_all", 0), f"{path}, rate_over_all"),
-        rate_groups={name: _rate(rate, f"{path}, [rate_groups] {name}") for name, rate in rates.items()},
+        rate_groups={name: _rate(rate, f"{path}, [rate_groups] {shown(name)}") for name, rate in rates.items()},
         not_after=window,
         window=window,
         stop_after_failures=_count(tables["stop_after_failures"], f"{path}, stop_after_failures")
@@ -548,7 +548,7 @@ def _parameters(where: str, job: Job, table: Any) -> dict[str, Any]:
 
 def _credentials(where: str, table: Any) -> dict[str, str]:
     """By the variable that the job reads, the variable that has the value here. No secret stands in the file."""
-    found = {name: _text(value, f"{where}, credentials.{name}") for name, value in _table(table, where).items()}
+    found = {name: _text(value, f"{where}, credentials.{shown(name)}") for name, value in _table(table, where).items()}
     for name, source in found.items():
         check_variable(name, f"{where}, credentials.{shown(name)}", KEPT, KEPT_BEGINNINGS)
         check_source(source, name, f"{where}, credentials.{name}")

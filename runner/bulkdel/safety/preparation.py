@@ -44,7 +44,7 @@ from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import recognise
 from bulkdel.export.stored_copy import fetch_copy
-from bulkdel.format import counted
+from bulkdel.format import counted, shown
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
@@ -502,7 +502,7 @@ def _with_advice(
     said: list[Words] = []
     for way in ways:
         said += [words for words in way.why if words.text and words not in said]
-        names, left = " ".join(f"{option} {value}" for option, value in way.given.items()), left_words(way)
+        names, left = " ".join(f"{option} {shown(value)}" for option, value in way.given.items()), left_words(way)
         said.append(_command(f"To read it with {names}:", arguments.line.plus_given(way.given)))
         if left is not None:
             said += [left, _command("To leave them out:", arguments.line.plus_given({**way.given, **way.skipping}))]
