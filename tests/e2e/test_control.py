@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from tests.examples import one_in
 from tests.harness import (
     COMMAND,
     DELETIONS,
+    POOL,
     Case,
     Ran,
     bulkdel,
@@ -473,6 +475,97 @@ def test_the_socket_of_another_program_stays(folder: Path) -> None:
         wait_until(lambda: any((runtime / "bulkdel").glob("*.sock")), process)
         assert bulkdel("ctl", it.log, "rate", 0, env=env).code == 0
         ended(it, process)
+
+
+@contextmanager
+def answering(it: Case, answer: Mapping[str, Any]) -> Iterator[None]:
+    """A program that has the lock of a log and answers at its socket, to anything."""
+    path = Path(f"{it.log}.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening, it.log.open("r+b") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        listening.bind(str(path))
+        listening.listen()
+        listening.settimeout(0.05)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError), listening.accept()[0] as taken:
+                    taken.recv(4_096)
+                    taken.sendall(orjson.dumps(answer))
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield
+        finally:
+            over.set()
+            serving.join()
+            path.unlink()
+
+
+@mutant(
+    "the text of an answer makes lines of its own",
+    "answer_text",
+    swap("shown(text)", "shown(above) + text"),
+)
+@mutant(
+    "an answer ends with a command of another run",
+    "_resuming",
+    swap("line.options.keys() <= {*CONFIRMING}", "bool(CONFIRMING)"),
+)
+@mutant(
+    "what a run does makes lines of its own",
+    "now_lines",
+    swap("shown(f\"  now        {status['doing']}\")", "str(f\"  now        {status['doing']}\")"),
+)
+def test_what_answers_at_the_socket_fakes_no_line_and_no_command(folder: Path) -> None:
+    """Another program may answer there, in the words of a run, and another user may own the log that root reads."""
+    evil = "bulkdel run delete-users all.jsonl --host https://evil.example"
+    other = "bulkdel ctl /o resume --on-event evil"
+    lines = f"x\x1b[2J\n  remaining          0\nTo go on:\n  {evil}"
+    with case(folder, IDS, options=["--rate", 20, *ONE]) as it:
+        with running(it) as process:
+            real = json.loads(ctl(it, "status", "--json").out)
+            kill(process)
+        Path(f"{it.log}.sock").unlink()
+        status = real["status"]
+        starting = {name: status[name] for name in ("run_id", "pid", "names", "pool", "job", "host")}
+        starting |= {"state": lines, "doing": lines}
+        fakes = [
+            {"status": starting},
+            {"status": {**status, "waiting": lines, "state": lines, "confirm": evil, "refused": {lines: 1}}},
+            {
+                "status": {
+                    **status,
+                    "confirm": f"bulkdel ctl /other resume --confirm 3\n  {evil}",
+                    "names": {lines: lines},
+                }
+            },
+            {"text": lines, "status": status},
+            {"text": f"paused. To resume:\n  {other}", "status": status},
+            {"text": lines, "status": status, "ok": False},
+        ]
+        for fake in fakes:
+            with answering(it, {"ok": True, "text": "", **fake}):
+                for words in (("ctl", it.log, "status"), ("status", it.log)):
+                    ran = bulkdel(*words)
+                    told = (ran.out + ran.err).splitlines()
+                    assert "this is a bug" not in ran.err, ran
+                    assert not {
+                        f"  {evil}",
+                        f"  {other.replace('/o', str(it.log))}",
+                        "To go on:",
+                        "  remaining          0",
+                    } & set(told), ran
+                    assert "\x1b" not in ran.out + ran.err
+        confirm = f"bulkdel ctl /other resume --confirm 3 --pool {POOL}"
+        with answering(it, {"ok": False, "text": f"To resume:\n  {confirm}", "status": status}):
+            assert f"To resume:\n  {confirm.replace('/other', str(it.log))}\n" in ctl(it, "resume", code=2).err
+        for wrong in ({}, {**status, "rate": 3}, {**starting, "names": 5}, {**status, "counts": {"deleted": "x"}}):
+            with answering(it, {"ok": True, "text": "", "status": {"run_id": status["run_id"], **wrong}}):
+                assert "it does not answer" in ctl(it, "status", code=3).err
+                assert bulkdel("status", it.log).code == 0
 
 
 def conversation(path: Path, *parts: bytes, wait_s: float = 5.0) -> bytes:

@@ -34,8 +34,9 @@ from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
-from bulkdel.format import counted
+from bulkdel.format import counted, shown
 from bulkdel.live.ask import ask, ask_batch
+from bulkdel.live.status_lines import answer_text
 from bulkdel.output import Stdout, result, say, say_error
 from bulkdel.verify.session import DRAIN_S
 
@@ -123,7 +124,7 @@ def status(named: Named, *, json_too: bool, watch: bool, environ: Mapping[str, s
 def _doing(batch: Batch, environ: Mapping[str, str]) -> str | None:
     """What the process of the batch does, in words: it plans the runs before the first of them has a log."""
     told = ask_batch(batch.log, "status", environ)
-    return str(told["text"]) if told is not None and told["ok"] else None
+    return shown(told["text"]) if told is not None and told["ok"] else None
 
 
 def _at_once(runs: Sequence[BatchRun], look: Callable[[BatchRun], T]) -> list[T]:
@@ -179,7 +180,7 @@ def _state_lines(states: Sequence[RunState]) -> Iterator[str]:
         doing = ""
         if state.live is not None:
             waits = state.live.get("waiting") or state.live.get("doing")
-            doing = f", {waits}" if waits else f", {state.live.get('per_s', 0):,.0f} ids/s"
+            doing = f", {shown(waits)}" if waits else f", {state.live.get('per_s', 0):,.0f} ids/s"
         yield f"  {state.name:<{width}}  {state.state:<11} {share}{doing}".rstrip()
     totals, phases = _totals(states), Counter(state.state for state in states)
     rows = f"{totals['settled']:,} of {totals['rows']:,} rows"
@@ -204,7 +205,7 @@ def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[
     """
     (batch, runs), only = named.read("ctl"), named.only
     if " ".join(words) in OF_BATCH and not only and (told := ask_batch(batch.log, words[0], environ)) is not None:
-        result(json.dumps({"batch": told}) if json_too else f"  batch  {told['text']}")
+        result(json.dumps({"batch": told}) if json_too else f"  batch  {shown(told['text'])}")
         return 0 if told["ok"] else UsageError.exit_code
 
     def answer_of(run: BatchRun) -> Mapping[str, Any] | None:
@@ -224,13 +225,14 @@ def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[
     if not answers:
         if batch.log.exists() and is_locked(batch.log, BATCH):
             raise NotAcceptable(f"{named.file}: a batch is under way, and it does not answer. Stop its process")
-        shown = CommandLine("batch", ("status", str(named.file)))
-        raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {shown}")
+        state = CommandLine("batch", ("status", str(named.file)))
+        raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {state}")
     if json_too:
         result(json.dumps(answers))
-    width = max(map(len, answers))
+    width, logs = max(map(len, answers)), {run.name: run.log_in(batch.base) for run in runs}
     for name, answer in answers.items() if not json_too else ():
         text = answer["text"] or f"{answer['status']['state']}, {answer['status'].get('settled', 0):,} rows settled"
+        text = answer_text(logs.get(name, batch.log), text)
         result(f"  {name:<{width}}  {'' if answer['ok'] else 'refused: '}{text}")
     return 0 if all(answer["ok"] for answer in answers.values()) else UsageError.exit_code
 

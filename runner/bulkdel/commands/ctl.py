@@ -9,7 +9,7 @@ from pathlib import Path
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.errors import UsageError
 from bulkdel.live.ask import ask
-from bulkdel.live.status_lines import status_lines
+from bulkdel.live.status_lines import answer_text, status_lines
 from bulkdel.output import result
 
 
@@ -23,7 +23,7 @@ def ctl(path: Path, words: Sequence[str], *, json: bool, environ: Mapping[str, s
     if json:
         result(dumps(answer))
     elif answer["ok"]:
-        result(answer["text"] or "\n".join(status_lines(log, answer["status"])))
+        result(answer_text(log, answer["text"]) or "\n".join(status_lines(log, answer["status"])))
     if not answer["ok"]:
-        raise UsageError(f"{log}: {answer['text']}")
+        raise UsageError(f"{log}: {answer_text(log, answer['text'])}")
     return 0

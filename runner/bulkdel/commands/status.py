@@ -88,7 +88,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         if annotation.event == "forget" and annotation.facts.get("state") != "ended":
             result_line(f"  to end it: {CommandLine('forget', (str(path),))}")
     if live is not None:
-        result("\n".join(now_lines(live)))
+        result("\n".join(now_lines(path, live)))
     if pid is not None:
         return 0
     if progress.in_doubt.size:

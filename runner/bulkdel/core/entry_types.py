@@ -47,7 +47,8 @@ def _is_run_id(value: Any) -> bool:
     return type(value) is str and _UUID.fullmatch(value) is not None
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number that fits 64 bits."""
     return type(value) is int and 0 <= value < WHOLE_MAX
 
 
@@ -57,11 +58,11 @@ def _is_summary(value: Any) -> bool:
         return False
     names = [*value]
     counts = names[: names.index("rows") + 1] if "rows" in value else []
-    return all(_is_whole(value[name]) for name in counts) and (not counts or _is_whole(value.get("remaining")))
+    return all(is_whole(value[name]) for name in counts) and (not counts or is_whole(value.get("remaining")))
 
 
 TIME = Such(_is_time)
-WHOLE = Such(_is_whole)
+WHOLE = Such(is_whole)
 RUN_ID = Such(_is_run_id)
 NONE = type(None)
 TEXT = (str, NONE)
@@ -223,16 +224,17 @@ def check_types(data: Mapping[str, Any]) -> None:
         more(data, "")
 
 
-def _check_of(wanted: Any) -> _Check:
+def check_of(wanted: Any) -> _Check:
+    """What checks a value of this type. It raises TypeError or KeyError, with the name of the member."""
     match wanted:
         case dict():
             return _object(wanted)
         case Each():
-            return _many(dict, _check_of(wanted.type))
+            return _many(dict, check_of(wanted.type))
         case list():
-            return _many(list, _check_of(wanted[0]))
+            return _many(list, check_of(wanted[0]))
         case tuple() if not all(isinstance(one, type) for one in wanted):
-            return _one_of([*map(_check_of, wanted)])
+            return _one_of([*map(check_of, wanted)])
         case Such():
             return _such(wanted.passes)
     return _class(wanted if isinstance(wanted, tuple) else (wanted,))
@@ -255,7 +257,7 @@ def _such(passes: Callable[[Any], bool]) -> _Check:
 
 
 def _object(members: Mapping[str, Any]) -> _Check:
-    checks = [(name.rstrip("?"), name.endswith("?"), _check_of(wanted)) for name, wanted in members.items()]
+    checks = [(name.rstrip("?"), name.endswith("?"), check_of(wanted)) for name, wanted in members.items()]
 
     def check(value: Any, _: str) -> None:
         if type(value) is not dict:

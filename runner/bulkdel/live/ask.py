@@ -15,6 +15,7 @@ import orjson
 from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
 from bulkdel.command_line import CommandLine
+from bulkdel.core.answer_types import check_answer
 from bulkdel.errors import NotAcceptable
 from bulkdel.live.socket_path import beside, folders, id_of_batch, in_folder, is_socket_of
 from bulkdel.store_path import StorePath, in_store
@@ -83,8 +84,8 @@ def _answer(places: Iterable[Path], users: set[int], run_id: str, command: str) 
             continue
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # what answers may be another program
             answer: Mapping[str, Any] = orjson.loads(_exchange(path, command))
-            status = answer["status"]
-            if answer["ok"] in {True, False} and (status is None or status["run_id"] == run_id):
+            check_answer(answer)
+            if answer["status"] is None or answer["status"]["run_id"] == run_id:
                 return answer
     return None
 

@@ -1,17 +1,20 @@
-"""The status of a running job as lines for people."""
+"""The status of a running job, and its answers, as lines for people. Another program may have answered."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bulkdel.command_line import CONFIRMING, CommandLine
 from bulkdel.core.change_words import SOURCES
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import BY_HAND, OPTION
 from bulkdel.engine.progress import LIMITS
-from bulkdel.format import counted, span, until_words
+from bulkdel.format import counted, shown, span, until_words
 
 BOUNDS: Mapping[str, str] = {
     OPTION: "--rate",
@@ -23,22 +26,22 @@ BOUNDS: Mapping[str, str] = {
 
 
 def status_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
-    """The lines. status: as `LiveStatus.to_json` makes it."""
+    """The lines. status: as `LiveStatus.to_json` makes it. log: of the run."""
     head = f"{log}: {status['state']} (pid {status['pid']})"
     lines = [head, f"  job        {status['job']} on {status['host']}, pool {status['pool']}"]
     if "rows" not in status:
-        return [*lines, *now_lines(status)]
+        return [*map(shown, lines), *now_lines(log, status)]
     share = 100 * status["settled"] / status["rows"] if status["rows"] else 100.0
     lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %)")
     names = status["names"]
     lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
-    return [*lines, *now_lines(status)]
+    return [*map(shown, lines), *now_lines(log, status)]
 
 
-def now_lines(status: Mapping[str, Any]) -> list[str]:
+def now_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
     """The lines about what the log does not say: the rate, what bounds it, and why the run waits."""
     if "rate" not in status:
-        return [f"  now        {status['doing']}"]
+        return [shown(f"  now        {status['doing']}")]
     rate, lines = status["rate"], []
     left = "" if status["left_s"] is None else f"; {span(status['left_s'])} left"
     allowed = "no limit" if not rate["allowed"] else f"{rate['allowed']:g} requests/s allowed"
@@ -55,6 +58,27 @@ def now_lines(status: Mapping[str, Any]) -> list[str]:
     if status["until"]:
         lines.append(f"  until      {until_words(datetime.fromisoformat(status['until']))}")
     lines += [f"  refused    {count:,} with code {code}" for code, count in status["refused"].items()]
+    lines = [*map(shown, lines)]
     if status["confirm"]:
-        lines.append(f"  to resume, the run has to be confirmed:\n  {status['confirm']}")
+        lines.append(answer_text(log, f"  to resume, the run has to be confirmed:\n  {status['confirm']}"))
     return lines
+
+
+def answer_text(log: Path, text: str) -> str:
+    """The text of an answer on one line, and below it the command that it ends with, if that resumes this run.
+
+    log: of the run, as the command names it.
+    """
+    above, _, last = text.rpartition("\n  ")
+    line = _resuming(log, last)
+    return shown(text) if line is None else f"{shown(above)}\n  {line}"
+
+
+def _resuming(log: Path, text: str) -> CommandLine | None:
+    """This `ctl … resume`, of this log; None for any other text."""
+    try:
+        line = CommandLine.read(shlex.split(text))
+    except ValueError:
+        return None
+    is_one = line.command == "ctl" and line.names[1:] == ("resume",) and line.options.keys() <= {*CONFIRMING}
+    return replace(line, names=(str(log), "resume"), variables={}) if is_one else None
