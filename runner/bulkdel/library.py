@@ -168,7 +168,8 @@ class Summary:
     counts: the rows by outcome; they add up to `rows`. why: why it stopped early; empty when it did not.
     requests, retries, throttled, duration_s: of this session. resumed: whether there was an earlier session.
     log_sha256: of every byte of the checkpoint. events_dropped: events that were not taken in time.
-    session: more about the session. progress: the state of the log at the end.
+    session: more about the session. progress: the state of the log at the end. confirmed: whether this user has
+    confirmed the run: in this session, or in an earlier one, as its MAC shows.
     """
 
     status: Status
@@ -186,6 +187,7 @@ class Summary:
     events_dropped: int
     session: SessionResult
     progress: Progress
+    confirmed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As `bulkdel run --json` prints it."""
@@ -521,8 +523,8 @@ class Run:
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
-            key = None
-            if not plan.arguments.settings.sandbox:
+            key, unconfirmed = None, plan.complete and not plan.is_proven
+            if not (plan.arguments.settings.sandbox or unconfirmed):
                 key = await around.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
             self._begun.set()
             if self._before_sending is not None:
@@ -558,6 +560,7 @@ class Run:
             events_dropped=self._events.dropped,
             session=result,
             progress=progress,
+            confirmed=self._confirmed is not None or self._planned.is_proven,
         )
 
 

@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -51,7 +52,7 @@ from tests.examples import one_in
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
 from tests.mutants import mutant
 from tests.recorded import rewrite
-from tests.syntax import swap
+from tests.syntax import negate, swap
 
 IDS = user_ids(300, seed=13)
 NEW = user_ids(270, seed=14)
@@ -635,6 +636,73 @@ def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) ->
         map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
         new_of = {row["old"]: row["new"] for row in map_}
         assert times_of(it)["role", "shop", "x", new_of[IDS[7]]] == Times(None, END)
+
+
+def restoring(it: Case) -> Sequence[object]:
+    """The command that restores, without a confirmation."""
+    return ("restore", it.log, "--host", it.served.url, "--passwords", "none", "--rate", 0, "--json")
+
+
+def forget_what_was_put_back(it: Case) -> None:
+    """Leave a complete restore of the users, of which no membership was put back."""
+    for path in it.log.parent.glob("*.restore.memberships.jsonl*"):
+        path.unlink()
+
+
+@mutant(
+    "the complete restore of another gives roles to any account",
+    "_put_back",
+    swap(
+        "replace(accounts.undoes, not_restorable=derived.unclear, confirmed=confirmed)",
+        "replace(accounts.undoes, not_restorable=derived.unclear, confirmed=True)",
+    ),
+)
+@mutant(
+    "a session that sends nothing makes the log of another one's own",
+    "Run._send",
+    negate("not plan.is_proven"),
+)
+def test_the_log_of_another_gives_no_role_without_a_confirmation(tmp_path: Path) -> None:
+    """It says that the restore is complete, and which accounts it has made. It was killed before its last entry."""
+    with filled(tmp_path, assignment_targets=True) as (it, _):
+        assert it.run().code == 0
+        (any_account,) = user_ids(1, seed=15)
+        it.served.pool.add_ids([any_account])
+        other = {**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}
+        assert bulkdel(*restoring(it), "--confirm", 300, "--pool", POOL, env=other).code == 0
+        forget_what_was_put_back(it)
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            made = [{**each, "made": any_account} for each in entry.get("exceptions", ())]
+            return {**entry, "exceptions": made} if made else entry
+
+        log = Path(f"{it.log}.restore.jsonl.checkpoint.jsonl")
+        rewrite(log, forged)
+        *others, last = log.read_bytes().splitlines(keepends=True)
+        assert b'"event":"stop"' in last
+        log.write_bytes(b"".join(others))
+        before = held(it)
+        for _ in range(2):  # the first one's session is not what confirms the second
+            ran = bulkdel(*restoring(it))
+            assert (ran.code, "not confirmed: --confirm and --pool are missing" in ran.err) == (2, True), ran
+            assert held(it) == before
+        ran = bulkdel(*shlex.split(ran.err.splitlines()[-1])[1:])
+        assert (ran.code, {membership[3] for membership in held(it) - before}) == (0, {any_account}), ran
+
+
+def test_the_memberships_of_ones_own_restore_are_put_back_without_a_question(tmp_path: Path) -> None:
+    """A later session goes on where the key of this user shows it; without a key, the session that was confirmed."""
+    keyless = {**KEYS, "XDG_STATE_HOME": "", "HOME": ""}
+    for name, env, again in (("with a key", KEYS, 0), ("without a key", keyless, 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with filled(folder, assignment_targets=True) as (it, _):
+            had = Counter(membership[:3] for membership in held(it))
+            assert it.run().code == 0
+            assert bulkdel(*restoring(it), "--confirm", 300, "--pool", POOL, env=env).code == 0
+            assert Counter(membership[:3] for membership in held(it)) == had
+            forget_what_was_put_back(it)
+            assert bulkdel(*restoring(it), env=env).code == again
 
 
 @pytest.mark.soak

@@ -240,7 +240,7 @@ def _optional_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
 
 def _restores_lines(undoes: Undone, noun: str) -> Iterator[tuple[str, str]]:
     """Yield what a restore brings back, and what the run after it does under the same confirmation."""
-    if undoes.confirmed:
+    if undoes.confirmed is not None:
         yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.log}"
         return
     yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
@@ -464,7 +464,7 @@ def _notes(plan: RunPlan) -> list[Note]:
         *_guard_notes(plan),
         *_backup_notes(plan),
         *_clock_notes(plan),
-        *(_undone_notes(undoes) if undoes is not None and not undoes.confirmed else ()),
+        *(_undone_notes(undoes) if undoes is not None and undoes.confirmed is None else ()),
     ]
 
 

@@ -90,7 +90,7 @@ def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) ->
         _annotate_ended(found, ended)
     if found.copy is None or not ended.progress.complete or not ended.progress.counts["done"]:
         return ended.exit_code
-    exit_code, put_back = _put_back(found, found.copy, notices, signals)
+    exit_code, put_back = _put_back(found, found.copy, notices, signals, confirmed=ended.confirmed)
     with signals.phase(lambda: "ending the restore", ignore):
         _annotate_ended(found, ended, put_back)
     return exit_code or ended.exit_code
@@ -208,8 +208,13 @@ def _put_back_by(job: Job, arguments: RestoreArguments) -> Job:
     return found.configured(arguments.config.get(found.config_table, {}))
 
 
-def _put_back(found: _Found, copy: MembershipsSaved, notices: Notices, signals: Signals) -> tuple[int, Sequence[int]]:
+def _put_back(
+    found: _Found, copy: MembershipsSaved, notices: Notices, signals: Signals, *, confirmed: bool
+) -> tuple[int, Sequence[int]]:
     """Put back the memberships of the accounts that were restored, as one more run.
+
+    confirmed: whether this user has confirmed the run of the accounts. Else its log says which accounts get them, and
+    another person may have written it: the memberships are confirmed themselves.
 
     Returns its exit code, and the values of the facts MEMBERSHIPS.
     """
@@ -231,16 +236,22 @@ def _put_back(found: _Found, copy: MembershipsSaved, notices: Notices, signals: 
     if not derived.rows:
         say("None of these accounts has a membership to put back.")
         return 1 if derived.unclear else 0, (0, 0, 0)
+    if not confirmed:
+        say(
+            "Only the log of the restore says which accounts get these memberships, and no session of it was begun by "
+            "this user on this machine."
+        )
     assert accounts.undoes is not None
     job = accounts.undoes.put_back_by
     assert job is not None  # there is a copy
-    undoes = replace(accounts.undoes, not_restorable=derived.unclear, confirmed=True)
+    undoes = replace(accounts.undoes, not_restorable=derived.unclear, confirmed=confirmed)
     store = accounts.settings.store
+    given = accounts.settings
     settings = replace(
-        accounts.settings,
-        confirm=None,
-        pool=None,
-        confirm_host=None,
+        given,
+        confirm=None if confirmed else given.confirm,
+        pool=None if confirmed else given.pool,
+        confirm_host=None if confirmed else given.confirm_host,
         id_pattern=None,
         store=None if store is None else f"{store}{MEMBERSHIPS_STORE}",  # each run has a log of its own
     )

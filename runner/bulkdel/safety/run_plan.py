@@ -61,7 +61,7 @@ class Undone:
     in_doubt: how many of its rows are in doubt; they are not restored.
     memberships: how many the copy of them holds, of all users; None without a copy.
     put_back_by: the job that puts these back after the accounts; None when they are left out.
-    confirmed: whether the restore was confirmed already: when memberships follow the accounts.
+    confirmed: when memberships follow the accounts: whether this user has confirmed the run of these; None before.
     coming: what its records hold.
     """
 
@@ -74,7 +74,7 @@ class Undone:
     in_doubt: int
     memberships: int | None = None
     put_back_by: Job | None = None
-    confirmed: bool = False
+    confirmed: bool | None = None
     coming: Coming = Coming()
 
 
@@ -393,10 +393,13 @@ class RunPlan:
     @property
     def is_own(self) -> bool:
         """Whether this user on this machine has begun the last session: its MAC shows it. True where there is none."""
+        return self.progress is None or self.progress.start is None or self.is_proven
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether there is a last session, and its MAC shows that this user has begun it on this machine."""
         log = self.progress
-        if log is None or log.start is None:
-            return True
-        return self.by_another is None and mac_holds(log.start, self.own_key)
+        return log is not None and self.by_another is None and mac_holds(log.start, self.own_key)
 
     @property
     def confirming_line(self) -> CommandLine:
