@@ -12,9 +12,10 @@ from typing import Any, Self
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.log_entries import Annotation
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.option_origin import COMPARED, FROM_LOG
+from bulkdel.core.option_origin import COMPARED, FLAGS_OF_LOG, FROM_LOG
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable, shown, steers
+from bulkdel.store_path import is_within
 from bulkdel.variables import BETWEEN
 
 ENV_PREFIX = "BULKDEL_"
@@ -33,6 +34,9 @@ TO_TYPE = "ADDRESS"
 
 NOT_ASKED = frozenset({"--note", "--store"})
 """Options whose address is not asked: a text, and the place of the log, which the user has said."""
+
+OF_WHICH_RUN = ("--checkpoint", "--plan", "--export", "--from-backup")
+"""Options that say with which run a command goes on, and with which files."""
 
 SECRET = frozenset({"notify", "on_event"})
 """Options whose value may be a secret. A printed command leaves them out, and the log has a word in their place."""
@@ -223,6 +227,9 @@ def how_to_resume(
     words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", "its folder"))
     try:
         line, left_out = line_of_log(words, log, of_job, typed_words(progress, own_key))
+        if not _is_typed(line, progress, own_key):
+            line, more = _of_this_run(line, progress, log, None if moved else folder)
+            left_out += more
     except ValueError:
         return "To go on, run the command of this run again."
     where = f", in {shown(folder)}"
@@ -237,6 +244,49 @@ def typed_words(progress: Progress, own_key: bytes | None) -> frozenset[str]:
     start = progress.start
     words = start.facts.get("to_go_on") if start and mac_holds(start, own_key) else None
     return frozenset(words or ())
+
+
+def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> bool:
+    """Whether this user has typed with which run the command goes on, as the start of the last session proves."""
+    start = progress.start
+    if start is None or not mac_holds(start, own_key):
+        return False
+    begun = CommandLine.read(start.facts.get("to_go_on", ()))
+    which = [(each.command, each.names, *map(each.options.get, OF_WHICH_RUN)) for each in (line, begun)]
+    return which[0] == which[1]
+
+
+def _of_this_run(line: CommandLine, progress: Progress, log: Path, folder: object) -> tuple[CommandLine, str]:
+    """A command that another person may have written, so that it goes on with the run of this log and no other.
+
+    folder: where it was typed; None where its files were looked for beside the log. Returns also the line that names
+    what the command lacks. Raises ValueError for a command that goes on with another run.
+    """
+    if line.command == "restore":
+        names = [Path(str(folder), name) for name in line.names]
+        if not all(is_within(name, log) and log.name.startswith(f"{name.name}.") for name in names):
+            raise ValueError("the restore of another run")
+        return _of_restore(line, log, folder, tuple(map(str, names)))
+    job, *exports = line.names or (progress.header.pinned["job"], "")  # a plan has them
+    if job != progress.header.pinned["job"] or len(exports) != 1 or not (line.names or "--plan" in line.options):
+        raise ValueError("another job")
+    if folder is None:
+        return line, ""
+    return line.plus("--checkpoint" if address_of(str(log)) is None else "--store", log.absolute()), ""
+
+
+def _of_restore(line: CommandLine, log: Path, folder: object, names: tuple[str, ...]) -> tuple[CommandLine, str]:
+    """The same, of a command that goes on with a restore. names: of its run. It reads no file beyond that folder."""
+    if line.command != "restore" or len(names) != 1 or line.options.get("--plan"):
+        raise ValueError("no restore")
+    files = {option: line.options.get(option, ()) for option in ("--export", "--from-backup")}
+    left_out = {
+        option: values
+        for option, values in files.items()
+        if not all(is_within(Path(str(folder), value), log) for value in values)
+    }
+    words = (shlex.join([option, *values]) for option, values in left_out.items())
+    return replace(line.without(*left_out), names=names), without_words(*words)
 
 
 def line_of_log(
@@ -254,6 +304,10 @@ def line_of_log(
     if line.command not in GOING_ON:
         raise ValueError("no command that goes on")
     allowed = {*map(option_of, FROM_LOG), *of_job}
+    negative = {each for each in of_job if each.startswith("--no-")}
+    flags = {*map(option_of, FLAGS_OF_LOG), *negative, *(f"--{each[5:]}" for each in negative)}
+    if any(line.options.get(each) for each in flags):  # typed, the word would be a name
+        raise ValueError("a flag takes no value")
     stored = address_of(str(log)) is not None
 
     def only_there(value: str) -> bool:
@@ -296,6 +350,8 @@ def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Coll
         where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
         try:
             line, left_out = line_of_log(undo.facts.get("to_go_on"), log, of_job)
+            line, more = _of_restore(line, log, undo.facts.get("cwd"), (str(log.absolute()),))
+            left_out += more
         except ValueError:
             line, left_out = CommandLine("restore", (str(log),)), ""
         lines.append(f"To go on with the restore{where}:\n  {line}{left_out}")

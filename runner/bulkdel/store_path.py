@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PosixPath
 from typing import TypeGuard
 
@@ -86,3 +87,8 @@ def log_path(text: str) -> Path:
 def beside(log: Path, ending: str) -> Path:
     """The file beside a log, with its name and this ending. The files beside a store are in the current folder."""
     return Path(f"{log.name}{ending}") if isinstance(log, StorePath) else Path(f"{log}{ending}")
+
+
+def is_within(path: Path, log: Path) -> bool:
+    """Whether a file is in the folder of the log, or below it. Links are followed: one may lead anywhere."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))

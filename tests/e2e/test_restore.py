@@ -429,6 +429,44 @@ def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> No
 
 
 @mutant(
+    "the printed restore of a forged log is that of another run",
+    "_of_restore",
+    swap("replace(line.without(*left_out), names=names)", "line.without(*left_out)"),
+)
+def test_the_printed_restore_of_a_forged_log_is_that_of_its_run(tmp_path: Path) -> None:
+    """In `status`, and where a resume is refused. No file elsewhere is named; typed, it goes on."""
+    with undo(tmp_path, user_ids(60)) as it:
+        it.delete("--limit", 40)
+        assert it.restore(40, "--limit", 10).code == 0
+
+        def noted(*words: str) -> None:
+            rewrite(
+                it.log,
+                lambda entry: {**entry, "to_go_on": ["bulkdel", *words]} if entry.get("event") == "undo" else entry,
+            )
+
+        noted("run", "delete-users", "/home/me/everyone.jsonl", "--max-refused", "100%")
+        for told in (bulkdel("status", it.log).out, bulkdel(*it.deletion()).err):
+            assert f"\n  bulkdel restore {it.log}\n" in told
+            assert "everyone" not in told
+        noted(
+            "restore",
+            "/home/me/prod.checkpoint.jsonl",
+            "--passwords",
+            "none",
+            "--json",
+            "--from-backup",
+            "/home/me/hr.jsonl",
+        )
+        told = bulkdel("status", it.log).out
+        assert f"\n  bulkdel restore {it.log} --passwords none --json\n" in told
+        assert "Add what is meant: --from-backup /home/me/hr.jsonl\n" in told
+        assert "prod" not in told
+        ran = bulkdel(*next_command(told), "--host", it.served.url, "--confirm", 40, "--pool", POOL)
+        assert (ran.code, ran.counts()) == (0, {"done": 40}), ran
+
+
+@mutant(
     "a run that has gone on since the plan of its restore is restored in part",
     "_Found.annotate_begun",
     swap('log.progress.counts["done"] != self.derived.done', 'log.progress.counts["done"] < self.derived.done'),
@@ -739,6 +777,29 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         log = Path(f"{it.derived}.checkpoint.jsonl.done.jsonl.checkpoint.jsonl")
         assert bulkdel("status", log, "--json").summary["deleted"] == 12
     assert bulkdel("restore", tmp_path / "typo", *NONE).code == 3
+
+
+@mutant(
+    "the printed undo takes the statuses of any file that a log names",
+    "_other_way",
+    swap("is_within(Path(value), log)", "is_within(Path(value), Path(value))"),
+)
+def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) -> None:
+    """One elsewhere that this user has typed is named."""
+    ids, evil = user_ids(12), tmp_path / "evil.jsonl"
+    (tmp_path / "other").mkdir()
+    with undo(tmp_path, ids) as it:
+        log, backup = tmp_path / "other/off", tmp_path / "off.backup.jsonl"
+        where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL)
+        disabled = bulkdel("run", "disable-users", it.export, *where, "--backup", backup, "--checkpoint", log)
+        assert disabled.code == 0, disabled
+        told = bulkdel("restore", log).err
+        assert f" --from-backup {backup}" in told.splitlines()[-1]
+        backup.rename(evil)
+        rewrite(log, lambda entry: json.loads(json.dumps(entry).replace(str(backup), str(evil))))
+        told = bulkdel("restore", log).err
+        assert "--from-backup" not in told.splitlines()[-1]
+        assert f"Only the log names the backup {evil}. If that is where you keep it, add --from-backup with it." in told
 
 
 def typed(ran: Ran, ids: int, host: str) -> None:

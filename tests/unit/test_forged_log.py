@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from bulkdel.command_line import line_of_log
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core import log_entries
 from bulkdel.core.log_entries import Entry, Session
-from bulkdel.core.option_origin import OF_THE_COMMAND, OF_THE_MACHINE
+from bulkdel.core.option_origin import FLAGS_OF_LOG, FROM_LOG, OF_THE_COMMAND, OF_THE_MACHINE
 from bulkdel.parameters import options_of_run
+from bulkdel.settings import RestoreSettings, RunSettings
 from bulkdel.store_path import store_path
 from tests import recorded
 from tests.mutants import mutant
@@ -104,6 +105,69 @@ def test_a_command_is_printed_without_what_belongs_to_one_machine(
     ]
     assert "--backup evil, " in left_out
     assert "--host evil, " in left_out
+
+
+AGAIN = "To go on, run the command of this run again."
+
+
+@mutant(
+    "a printed resume goes on with another run",
+    "_of_this_run",
+    swap('line.plus("--checkpoint" if address_of(str(log)) is None else "--store", log.absolute())', "line"),
+)
+@mutant(
+    "a printed resume is that of another job", "_of_this_run", swap('job != progress.header.pinned["job"]', 'job == ""')
+)
+@mutant(
+    "a printed resume is the restore of another run",
+    "_of_this_run",
+    swap("is_within(name, log) and log.name.startswith(f'{name.name}.')", "name.name"),
+)
+@mutant(
+    "a word after a flag of a log is a name when it is typed",
+    "line_of_log",
+    swap("any(line.options.get(each) for each in flags)", "not flags"),
+)
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        ("plan j /home/me/all.jsonl", "plan j /home/me/all.jsonl --checkpoint {log}"),
+        ("plan j /home/me/all.jsonl --checkpoint /home/me/x", "plan j /home/me/all.jsonl --checkpoint {log}"),
+        ("plan other-job x", None),
+        ("plan j", None),
+        ("plan j x y", None),
+        ("plan j x --trim /home/me/all.jsonl", None),
+        ("restore /home/me/x.checkpoint.jsonl --passwords none", None),
+        ("restore {folder}/other", None),
+        ("restore {folder}/lo", None),
+        ("restore {folder}/log.none {folder}/log", None),
+    ],
+)
+def test_the_command_of_a_log_goes_on_with_the_run_of_this_log(
+    words: str, printed: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it says: with no other export, restore or job, and with no new run."""
+    log = tmp_path / "log"
+    typed = ["bulkdel", *words.format(folder=tmp_path).split()]
+    assert print_status(log_with(tmp_path, to_go_on=typed), json=False, environ={}) == 0
+    out = capsys.readouterr().out
+    expected = AGAIN if printed is None else f":\n  bulkdel {printed.format(log=log)}\n"
+    assert expected in out, out
+
+
+def test_the_restore_of_this_run_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside its log, with the files that lie there."""
+    words = ["bulkdel", "restore", "lo", "--from-backup", "b.gz", "--export", "../x.jsonl", "--json"]
+    log = log_with(tmp_path, to_go_on=words, cwd=str(tmp_path)).rename(tmp_path / "lo.restore.jsonl.checkpoint.jsonl")
+    assert print_status(log, json=False, environ={}) == 0
+    out = capsys.readouterr().out
+    assert f"\n  bulkdel restore {tmp_path}/lo --from-backup b.gz --json\n" in out
+    assert "Add what is meant: --export ../x.jsonl\n" in out
+
+
+def test_which_options_of_a_log_take_no_value() -> None:
+    settings = {one.name: one.default for kind in (RestoreSettings, RunSettings) for one in fields(kind)}
+    assert {name for name in FROM_LOG if isinstance(settings[name], bool)} == FLAGS_OF_LOG
 
 
 def test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields
@@ -73,7 +74,7 @@ def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
             continue
         from bulkdel.commands.restore import undo_of  # only `restore` needs all that it imports
 
-        undo = undo_of(log, read_log(log).progress)
+        undo = undo_of(log, read_log(log).progress, os.environ)
         check_type(undo)
         return undo
     if "-" in line:  # it is among no words, so the value of an option would be taken for the log

@@ -27,7 +27,6 @@ from bulkdel.commands.run_files import (
     Known,
     RunFiles,
     digest_of,
-    is_within,
 )
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
@@ -46,7 +45,7 @@ from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
-from bulkdel.store_path import StorePath, beside, is_store_url
+from bulkdel.store_path import StorePath, beside, is_store_url, is_within
 from bulkdel.variables import BETWEEN, holds_table
 from bulkdel.verify.findings import findings_log, findings_path
 

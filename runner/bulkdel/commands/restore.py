@@ -24,6 +24,7 @@ from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, write_derived
@@ -37,12 +38,13 @@ from bulkdel.format import counted, printable, shown
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
+from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
-from bulkdel.store_path import beside, is_store_url
+from bulkdel.store_path import beside, is_store_url, is_within
 
 MEMBERSHIPS_STORE = ".memberships"
 """The ending, after --store, of the store with the log of the run that puts the memberships back."""
@@ -263,7 +265,7 @@ def _put_back(
     return ended.exit_code, (derived.rows, counts["done"] + counts["already"], ended.progress.remaining)
 
 
-def undo_of(log: Path, progress: Progress) -> Job:
+def undo_of(log: Path, progress: Progress, environ: Mapping[str, str]) -> Job:
     """The undo of the run with this log. Raises UsageError or NotAcceptable when it has none that takes records."""
     job = load_job(progress.header.pinned["job"])
     if job.undo is None:
@@ -273,7 +275,7 @@ def undo_of(log: Path, progress: Progress) -> Job:
         )
     undo = load_job(job.undo)
     if not undo.takes_records:
-        raise UsageError(_other_way(log, progress, job, undo))
+        raise UsageError(_other_way(log, progress, job, undo, environ))
     return undo
 
 
@@ -281,7 +283,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
     """The job of the run and its undo, as the config file describes them. Raises NotAcceptable or UsageError."""
     log, settings, pinned = arguments.log, arguments.settings, progress.header.pinned
     host = settings.host
-    undo = undo_of(log, progress)
+    undo = undo_of(log, progress, arguments.environ)
     job = load_job(pinned["job"])
     job, undo = (each.configured(arguments.config.get(each.config_table, {})) for each in (job, undo))
     refuse_differences({"table": pinned.get("table", {})}, {"table": job.pinned}, log)
@@ -313,7 +315,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
     return job, undo
 
 
-def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
+def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapping[str, str]) -> str:
     """The commands that undo a run whose undo takes ids."""
     ids, pinned, member = f"{log}.done.jsonl", progress.header.pinned, "id"
     if job.target_state.created:  # its accounts have new ids
@@ -328,11 +330,16 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
     if pinned["id_type"] != undo.id_type_default:
         line = line.plus("--id-type", pinned["id_type"])
     line = line.plus_given({"--id-pattern": pinned.get("source", {}).get("id_pattern")})
-    for option, value in job.undo_options(progress.backup[0] if progress.backup is not None else None):
-        line = line.plus(option, value)
-    where = ""
+    backup, where = progress.backup[0] if progress.backup is not None else None, ""
+    for option, value in job.undo_options(backup):
+        if value == backup and not is_within(Path(value), log) and not _is_typed(value, progress, environ):
+            where = (
+                f" Only the log names the backup {shown(value)}. If that is where you keep it, add {option} with it."
+            )
+        else:
+            line = line.plus(option, value)
     if not own:
-        where = (
+        where += (
             f" The run was against {shown(pinned['host'])}, which is not the host of {undo.name}: the command does not "
             "have it. If your key may go there, add it with --host."
         )
@@ -340,6 +347,12 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
         f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "
         f"run:\n  {results} | jq .{member} > {quoted(ids)}\n  {line}"
     )
+
+
+def _is_typed(backup: str, progress: Progress, environ: Mapping[str, str]) -> bool:
+    """Whether this user has named the backup, as the start of the last session proves."""
+    start = progress.start
+    return start is not None and start.facts.get("backup") == backup and mac_holds(start, read_key(environ))
 
 
 def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, signals: Signals) -> Derived:

@@ -36,7 +36,7 @@ from bulkdel.export.stored_copy import FOLDER
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED, is_named_as_memberships
-from bulkdel.store_path import beside, in_store, log_path
+from bulkdel.store_path import beside, in_store, is_within, log_path
 from bulkdel.verify.findings import STATE
 
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
@@ -226,11 +226,6 @@ def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
         copy = _look(other)
         if copy is not None and not copy.kept:
             yield other
-
-
-def is_within(path: Path, log: Path) -> bool:
-    """Whether a file is in the folder of the log, or below it. Links are followed: one may lead anywhere."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))
 
 
 def _is_restoring(progress: Progress) -> bool:

@@ -93,6 +93,11 @@ FROM_LOG = frozenset(
 )
 """What a command that a log holds is printed with. A plan is checked itself. Where the log is, the user has said."""
 
+FLAGS_OF_LOG = frozenset(
+    {"sandbox", "trim", "backup_memberships", "look_first", "allow_absent", "without_memberships", "json"}
+)
+"""Those of them that take no value: a word after one would be an argument of its own."""
+
 MAY_DIFFER = PACE | OF_THE_MACHINE | OF_THE_COMMAND
 """What a run may have other than its plan. An option in no list may not differ."""
 
