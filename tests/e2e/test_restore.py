@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import random
+import re
 import shlex
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -782,7 +784,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
 @mutant(
     "the printed undo takes the statuses of any file that a log names",
     "_other_way",
-    swap("is_within(Path(value), log)", "is_within(Path(value), Path(value))"),
+    swap("_only_logged((value,), log, progress, environ)", "_only_logged((), log, progress, environ)"),
 )
 def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) -> None:
     """One elsewhere that this user has typed is named."""
@@ -821,7 +823,10 @@ def typed(ran: Ran, ids: int, host: str) -> None:
 @mutant(
     "a restore asks the store that only the log names",
     "_own_backups",
-    swap("[] if own else _in_stores(progress)", "[] if not own else _in_stores(progress)"),
+    swap(
+        "foreign.items() if not own else [(log, foreign[log]) for log in earlier]",
+        "foreign.items() if own else [(log, foreign[log]) for log in earlier]",
+    ),
 )
 def test_no_store_is_asked_that_only_a_log_names(tmp_path: Path) -> None:
     """Before the address is typed neither the store nor the API hears of it. The run itself has it from the person."""
@@ -860,6 +865,68 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
         before = len(store.asked)
         typed = it.plan("--records-of", first, "--from-backup", backup, env=env)
         assert (typed.code, len(store.asked) > before) == (0, True), typed
+
+
+@mutant(
+    "a restore reads any file that a log names",
+    "_own_backups",
+    swap("_only_logged(_in_files(of), log, of, environ)", "_only_logged((), log, of, environ)"),
+)
+@mutant(
+    "a log that knows nothing of a file has all of it sent",
+    "_reads_beyond",
+    swap(
+        "not progress.header.shards and mac_holds(progress.start, read_key(environ))",
+        "not progress.header.shards or mac_holds(progress.start, read_key(environ))",
+    ),
+)
+@pytest.mark.parametrize(("all_of_it", "code"), [(False, 3), (True, 2)])
+def test_no_file_elsewhere_is_read_that_only_a_log_names(all_of_it: bool, code: int, tmp_path: Path) -> None:
+    """Nor what follows the part that the log knows. One's own log may name any folder."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "run").mkdir()
+    ids, private, backup = user_ids(10), tmp_path / "private/hr.jsonl", tmp_path / "private/users.jsonl"
+    private.write_text("".join(f'{{"userId":"{each}","status":"Activated","name":"SALARY 9"}}\n' for each in ids))
+    known = [private.stat().st_size, zlib.crc32(private.read_bytes())] if all_of_it else [0, 0]
+
+    def forged(entry: dict[str, Any]) -> dict[str, Any]:
+        named = json.loads(json.dumps(entry).replace(str(backup), str(private)))
+        return {**named, "backup": known} if isinstance(entry.get("backup"), list) else named
+
+    with undo(tmp_path / "run", ids) as it:
+        it.delete("--backup", backup, backup=False)
+        own, asked = it.log.read_bytes(), len(it.served.ledger.arrivals)
+        rewrite(it.log, forged)
+        for ran in (it.plan(), it.restore()):
+            assert (ran.code, f"names 1 backup in another folder: {private}. " in ran.err) == (code, all_of_it), ran
+            assert "hr.jsonl" not in ran.err.splitlines()[-1]
+        assert not it.derived.exists() or not it.derived.read_bytes()
+        assert (len(it.served.ledger.arrivals), len(it.served.pool)) == (asked, 0)
+        typed = it.plan("--from-backup", private)
+        assert (typed.code, re.findall(" backups +(.*)", typed.out)) == ((0, [str(private)]) if all_of_it else (3, []))
+        it.log.write_bytes(own)
+        assert re.findall(" backups +(.*)", it.plan().out) == [str(backup)]
+        assert it.restore().counts() == {"done": 10}
+
+
+@mutant(
+    "a restore reads any file as the memberships that a log names",
+    "_copy_of",
+    swap("not given", "not given and kept.size < 0"),
+)
+def test_no_memberships_elsewhere_are_read_that_only_a_log_names(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with undo(tmp_path / "run", user_ids(10)) as it:
+        it.delete("--backup-memberships")
+        copy = it.folder / "users.jsonl.memberships.jsonl.zst"
+        moved = copy.rename(tmp_path / copy.name)
+        rewrite(it.log, lambda entry: json.loads(json.dumps(entry).replace(str(copy), str(moved))))
+        asked = len(it.served.ledger.arrivals)
+        ran = it.restore()
+        assert (ran.code, f"names 1 backup in another folder: {moved}. " in ran.err) == (2, True), ran
+        assert (len(it.served.ledger.arrivals), len(it.served.pool)) == (asked, 0)
+        typed = it.restore(10, "--from-backup", moved, "--from-backup", it.folder / it.backup)
+        assert (typed.code, len(it.served.pool)) == (0, 10), typed
 
 
 @contextmanager

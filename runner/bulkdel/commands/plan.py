@@ -26,7 +26,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
 from bulkdel.export.encoding import UTF_8
-from bulkdel.format import counted, printable, span, until_words
+from bulkdel.format import counted, printable, shown, span, until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
 from bulkdel.output import has_terminal, result, result_line
@@ -244,6 +244,7 @@ def _restores_lines(undoes: Undone, noun: str) -> Iterator[tuple[str, str]]:
         yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.log}"
         return
     yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
+    yield "backups", shown(", ".join(undoes.backups))
     if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
         which = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {noun}s are put back"
         fires = f"; fires {job.fires}" if job.fires else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_numbers
 from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, write_derived
 from bulkdel.engine.derived_memberships import write_memberships
@@ -34,6 +35,7 @@ from bulkdel.engine.id_map import write_map
 from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
+from bulkdel.fleet.shard import shard_file
 from bulkdel.format import counted, printable, shown
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
@@ -51,6 +53,10 @@ MEMBERSHIPS_STORE = ".memberships"
 
 MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
 """The facts of an annotation about the memberships: integers, or null before the first is put back."""
+
+CREDENTIALS = "Your credentials for stores would go there"
+RECORDS = "What it holds would be read and sent"
+"""Why a backup is typed that only a log names: one in a store, and one in another folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         memberships=None if kept is None else kept.members,
         put_back_by=_put_back_by(job, arguments) if copy is not None else None,
         coming=_coming_back(arguments, job, progress, to),
+        backups=_names_of_backups(arguments, progress),
     )
     restoring = RunArguments(
         undo,
@@ -192,6 +199,15 @@ def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsS
     saved = Saved(kept.size, kept.crc)
     given = [path for path in arguments.settings.from_backup or () if is_backup(path, saved)]
     moved = Path(progress.memberships_to or kept.path)
+    if not given:
+        names = dict.fromkeys(name for name in (progress.memberships_to, kept.path) if name is not None)
+        _check_typed(
+            arguments,
+            arguments.log,
+            _only_logged(names, arguments.log, progress, arguments.environ),
+            "in another folder",
+            RECORDS,
+        )
     path = given[0] if given else moved if moved.exists() else Path(kept.path)
     if not path.exists() or not is_backup(path, saved):
         line = replace(arguments, settings=replace(arguments.settings, without_memberships=True)).line
@@ -332,7 +348,7 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     line = line.plus_given({"--id-pattern": pinned.get("source", {}).get("id_pattern")})
     backup, where = progress.backup[0] if progress.backup is not None else None, ""
     for option, value in job.undo_options(backup):
-        if value == backup and not is_within(Path(value), log) and not _is_typed(value, progress, environ):
+        if value == backup and _only_logged((value,), log, progress, environ):
             where = (
                 f" Only the log names the backup {shown(value)}. If that is where you keep it, add {option} with it."
             )
@@ -349,10 +365,21 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     )
 
 
-def _is_typed(backup: str, progress: Progress, environ: Mapping[str, str]) -> bool:
-    """Whether this user has named the backup, as the start of the last session proves."""
-    start = progress.start
-    return start is not None and start.facts.get("backup") == backup and mac_holds(start, read_key(environ))
+def _only_logged(names: Iterable[str], log: Path, progress: Progress, environ: Mapping[str, str]) -> list[str]:
+    """Those of the files that only the log names: they are in another folder, and this user has not typed them."""
+    typed: Collection[str] = ()
+    if progress.start is not None and mac_holds(progress.start, read_key(environ)):
+        if not progress.header.shards:
+            return []  # every session that has named one is bound
+        if (backup := progress.start.facts.get("backup")) is not None:
+            shards = shard_numbers(progress.header)
+            typed = {backup, *(str(shard_file(Path(backup), number)) for number in shards)}
+    return [name for name in names if name not in typed and not is_within(Path(name), log)]
+
+
+def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
+    """Whether what follows the durable part of a backup is read: not where another person may have named the file."""
+    return not progress.header.shards and mac_holds(progress.start, read_key(environ))
 
 
 def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, signals: Signals) -> Derived:
@@ -379,9 +406,11 @@ def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job
             nonlocal step
             step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
 
-        backups = backups_of(progress, given, _say_missing)
+        beyond = _reads_beyond(progress, arguments.environ)
+        backups = [(*each, beyond) for each in backups_of(progress, given, _say_missing, beyond=beyond)]
         # Of several copies of an account the last one counts.
-        copies = (copies_in(*backup) for backup in (*backups, *_earlier_backups(progress, earlier)))
+        all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
+        copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
         index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
         return write_derived(reopened, index, to, written)
 
@@ -400,22 +429,37 @@ def _coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: 
 def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mapping[Path, Progress]) -> Sequence[Path]:
     """The files and stores of --from-backup that are backups of this run; empty for those that its log names.
 
-    earlier: the runs of --records-of. No store is asked that only a log names. Raises UsageError for one.
+    earlier: the runs of --records-of. No store is asked, and no file in another folder read, that only a log names.
+    Raises UsageError for one.
     """
-    given, kept = arguments.settings.from_backup or (), progress.memberships
-    typed, of_earlier = {*map(str, given)}, {name for other in earlier.values() for name in _in_stores(other)}
+    given, kept, environ = arguments.settings.from_backup or (), progress.memberships, arguments.environ
+    logs = {arguments.log: progress, **earlier}
+    foreign = {log: (_in_stores(of), _only_logged(_in_files(of), log, of, environ)) for log, of in logs.items()}
+    typed = {*map(str, given)}
+    of_earlier = {name for log in earlier for names in foreign[log] for name in names}
     own = [path for path in given if str(path) not in of_earlier]
-    named = {arguments.log: [] if own else _in_stores(progress)}
-    named |= {path: [name for name in _in_stores(other) if name not in typed] for path, other in earlier.items()}
-    for log, names in named.items():
-        if names:
-            line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
-            raise UsageError(
-                f"{log}: names {counted(len(names), 'backup')} in a store: {shown(', '.join(names))}. Your credentials "
-                "for stores would go there, and only the log names it. Nothing was sent. If that is where you keep it, "
-                f"add --from-backup with it, and with each other backup of this run, to:\n  {line}"
-            )
+    for log, (in_stores, in_files) in foreign.items() if not own else [(log, foreign[log]) for log in earlier]:
+        _check_typed(arguments, log, [name for name in in_stores if name not in typed], "in a store", CREDENTIALS)
+        _check_typed(arguments, log, [name for name in in_files if name not in typed], "in another folder", RECORDS)
     return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
+
+
+def _names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequence[str]:
+    """The backups of the run, as they were typed or as its log names them, and the runs of --records-of."""
+    settings = arguments.settings
+    logged = (*_in_files(progress), *_in_stores(progress))
+    return [*map(str, settings.from_backup or logged), *map(str, settings.records_of or ())]
+
+
+def _check_typed(arguments: RestoreArguments, log: Path, names: Sequence[str], where: str, why: str) -> None:
+    """Refuse backups that only a log names. where, why: they are what. Raises UsageError."""
+    if names:
+        line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
+        raise UsageError(
+            f"{log}: names {counted(len(names), 'backup')} {where}: {shown(', '.join(names))}. {why}, and only the log "
+            "names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and with each other "
+            f"backup of this run, to:\n  {line}"
+        )
 
 
 def _in_stores(progress: Progress) -> list[str]:
@@ -423,9 +467,16 @@ def _in_stores(progress: Progress) -> list[str]:
     return [name for name, known in progress.backups if known.size and is_store_url(name)]
 
 
-def _earlier_backups(progress: Progress, earlier: Mapping[Path, Progress]) -> list[tuple[Path, Saved]]:
+def _in_files(progress: Progress) -> list[str]:
+    """The backups of a run that its log says are in files."""
+    return [name for name, known in progress.backups if known.size and not is_store_url(name)]
+
+
+def _earlier_backups(
+    progress: Progress, earlier: Mapping[Path, Progress], environ: Mapping[str, str]
+) -> list[tuple[Path, Saved, bool]]:
     """The backups of --records-of. Raises NotAcceptable for a run on another pool, or one without a backup."""
-    found: list[tuple[Path, Saved]] = []
+    found: list[tuple[Path, Saved, bool]] = []
     for path, other in earlier.items():
         for name in ("host", "pool"):
             if other.header.pinned[name] != (own := progress.header.pinned[name]):
@@ -433,7 +484,8 @@ def _earlier_backups(progress: Progress, earlier: Mapping[Path, Progress]) -> li
                     f"--records-of {path}: was written for the {name} {other.header.pinned[name]}, and this run for "
                     f"{own}. Nothing was created. Name a run on the same accounts."
                 )
-        backups = backups_of(other, (), _say_missing)
+        beyond = _reads_beyond(other, environ)
+        backups = [(*each, beyond) for each in backups_of(other, (), _say_missing, beyond=beyond)]
         if not backups:
             raise NotAcceptable(f"--records-of {path}: no backup of this run is still there. Nothing was created.")
         found += backups

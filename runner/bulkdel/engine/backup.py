@@ -177,11 +177,11 @@ class Copy(NamedTuple):
         return cls(line, record)
 
 
-def copies_in(path: Path, known: Saved) -> Iterator[Copy]:
+def copies_in(path: Path, known: Saved, *, beyond: bool = True) -> Iterator[Copy]:
     """Yield the records of a backup in the order in which they were saved. Flat memory; blocks.
 
-    known: the part of it that the log says is durable. A torn line or member after that part is left out, and what
-    follows it: no id of it was sent.
+    known: the part of it that the log says is durable. beyond: whether what follows that part is read too. A torn line
+    or member there is left out, and what follows it: no id of it was sent.
 
     Raises NotAcceptable when the file cannot be read, or when its durable part is not what the run wrote.
     """
@@ -196,7 +196,7 @@ def copies_in(path: Path, known: Saved) -> Iterator[Copy]:
         end = _whole_bytes(SUFFIXES[compression], fd, known.size)
         yield from _copies(path, fd, compression, 0, known.size)
         with suppress(_Torn):
-            yield from _copies(path, fd, compression, known.size, end)
+            yield from _copies(path, fd, compression, known.size, end if beyond else known.size)
     except _Torn as error:
         raise NotAcceptable(f"{path}: holds a line that is no record: {error}. Put the file back. {MOVED}") from error
     finally:

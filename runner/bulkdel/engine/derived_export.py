@@ -120,18 +120,20 @@ class CopyIndex:
 
 
 def backups_of(
-    progress: Progress, given: Sequence[Path], on_missing: Callable[[str], None]
+    progress: Progress, given: Sequence[Path], on_missing: Callable[[str], None], *, beyond: bool = True
 ) -> list[tuple[Path, Saved]]:
     """Find the backups of a run, in the order in which it began them, each with its durable part.
 
     given: the files to read instead of those that the log names (--from-backup). on_missing: called with the name of
-    each backup that is not among them.
+    each backup that is not among them. beyond: see `copies_in`; without it, one of which nothing is durable is none.
 
     Raises NotAcceptable for a given file that is no backup of this run.
     """
     begun = [(log_path(name), known) for name, known in progress.backups]
     if not given:
-        return [(path, known) for path, known in begun if known.size or (path.exists() and not in_store(path))]
+        return [
+            (path, known) for path, known in begun if known.size or (beyond and not in_store(path) and path.exists())
+        ]
     left, found = list(given), dict[int, tuple[Path, Saved]]()
     for nth in sorted(range(len(begun)), key=lambda nth: -begun[nth][1].size):  # any file begins with an empty part
         name, known = begun[nth]

@@ -62,7 +62,7 @@ class Undone:
     memberships: how many the copy of them holds, of all users; None without a copy.
     put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: when memberships follow the accounts: whether this user has confirmed the run of these; None before.
-    coming: what its records hold.
+    coming: what its records hold. backups: where they are read.
     """
 
     log: Path
@@ -76,6 +76,7 @@ class Undone:
     put_back_by: Job | None = None
     confirmed: bool | None = None
     coming: Coming = Coming()
+    backups: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
