@@ -46,6 +46,7 @@ from tests.harness import (
     start,
     user_ids,
     wait_until,
+    write_objects,
 )
 from tests.mutants import mutant
 from tests.syntax import negate, only_if, swap
@@ -187,6 +188,11 @@ def test_the_message_for_logs_has_no_text_of_a_row(tmp_path: Path) -> None:
 
 
 @mutant(
+    "nothing says that a sheet may show other digits than its cells hold",
+    "_cell_notes",
+    swap("record.id.isdecimal()", "not record.id"),
+)
+@mutant(
     "a row without an id is taken for a blank one",
     "_Rows.write",
     negate("not blank"),
@@ -209,6 +215,7 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
     skip = ("--id-type", "external_id", "--id-field", "2", "--on-invalid", "skip")
     ran = plan(export, *skip)
     assert "sheet 'Data'; hidden and not read: Old" in ran.out, ran.err
+    assert "zeros that only the format of a cell shows are no part of an id" in " ".join(ran.out.split())
     with sandbox(ids, "external_id") as served:
         ran = run_on(export, served, *skip, "--limit", 50, ids=61)
         assert ran.code == 0, ran.err
@@ -696,3 +703,19 @@ def test_what_reads_a_table_ends_with_a_killed_command_which_goes_through_again(
         ran = bulkdel(*words)
         assert (ran.code, ran.counts()) == (0, {"deleted": len(OTHERS)}), ran
         assert [served.ledger.effects(id_, "email") for id_ in OTHERS] == [1] * len(OTHERS)
+
+
+def test_a_number_that_a_sheet_shows_with_zeros_keeps_the_id_with_zeros(tmp_path: Path) -> None:
+    """The cells of the exclude file hold 7 and 8, and show 00007 and 00008."""
+    book = xlsxwriter.Workbook(str(tmp_path / "keep.xlsx"))
+    sheet, zeros = book.add_worksheet(), book.add_format({"num_format": "00000"})
+    sheet.write_column(0, 0, ["id", 7, 8], zeros)
+    book.close()
+    ids = ["00007", "00008", *(f"{number:05}" for number in range(1_000, 1_020))]
+    export = write_objects(tmp_path / "users.jsonl", ids)
+    with sandbox(ids, "external_id") as served:
+        ran = run_on(
+            export, served, "--id-type", "external_id", "--exclude", f"{tmp_path / 'keep.xlsx'}:id", ids=len(ids) - 2
+        )
+        assert (ran.code, ran.counts()) == (0, {"deleted": len(ids) - 2, "excluded": 2}), ran
+        assert [served.ledger.sent(id_, "external_id") for id_ in ids[:2]] == [0, 0]

@@ -459,6 +459,7 @@ def _notes(plan: RunPlan) -> list[Note]:
     export, undoes = plan.export.preflight, plan.arguments.undoes
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
+        *_cell_notes(plan),
         *(() if plan.has_look_ups else _unknowable(plan)),
         *_look_up_notes(plan),
         *_owner_notes(plan),
@@ -566,6 +567,18 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
         why, line = group.first.why, group.first.line
         text = f"{counted(group.count, 'row')}: {why.words}; the first in line {line}"
         yield Note("bad_rows", text, {"rows": group.count, "reason": why.why.name.lower(), "first_line": line})
+
+
+def _cell_notes(plan: RunPlan) -> Iterator[Note]:
+    """Yield that a workbook may show other digits than its cells hold."""
+    source, found = plan.export.source, plan.export.preflight
+    of_workbook = source is not None and source.table is not None and source.table["sheet"] is not None
+    if of_workbook and found is not None and any(record.id.isdecimal() for record in found.sample):
+        text = (
+            "ids of digits alone are what the cells hold: zeros that only the format of a cell shows are no part of an "
+            "id. If the sheet shows some, save it as CSV"
+        )
+        yield Note("digits_of_cells", text)
 
 
 def _clock_notes(plan: RunPlan) -> list[Note]:
