@@ -84,6 +84,11 @@ def shown(text: object) -> str:
     return _escaped(printable(str(text)), "")
 
 
+def shown_host(host: object) -> str:
+    """A host that only a file names: with escapes for what is not ASCII, so that it looks like no other."""
+    return shown(host).encode("ascii", "backslashreplace").decode()
+
+
 def lines_shown(text: str) -> str:
     """The same for a whole output of several lines: no text in it steers the terminal. `bulkdel.output` uses it."""
     return text if text.isprintable() else _escaped(text, "\n")

@@ -701,6 +701,7 @@ HOSTILE: dict[str, Hostile] = {
     "a log that is none": lambda members: written(
         with_manifest(members, lambda found: found.update(log="export.jsonl"))
     ),
+    "a host that looks like another": lambda members: written(with_host(members, "https://api.genauth.\u0430i")),
     "a log of another run": lambda members: written(with_manifest(members, lambda found: found.update(run_id="other"))),
     "a command of its own": lambda members: written(
         with_manifest(members, lambda found: found["going_on"].update(names=["j", "x\x1b[2J"]))
@@ -828,10 +829,26 @@ def test_a_file_of_the_job_is_read_from_the_archive_alone(tmp_path: Path) -> Non
 
 
 def with_parameters(members: Members, parameters: Mapping[str, Any]) -> Members:
-    """Other parameters in the header of the log, whose checksums are made anew."""
+    """Other parameters in the header of the log."""
+    return with_header(members, lambda header: header.update(parameters=dict(parameters)))
+
+
+def with_host(members: Members, host: str) -> Members:
+    """Another host, in the manifest, in the log and in the command."""
+    there = with_header(members, lambda header: header["pinned"].update(host=host))
+
+    def change(found: dict[str, Any]) -> None:
+        found["host"] = host
+        found["going_on"]["options"]["--host"] = [host]
+
+    return with_manifest(there, change)
+
+
+def with_header(members: Members, change_header: Callable[[dict[str, Any]], None]) -> Members:
+    """A log with another header, whose checksums are made anew."""
     log = json.loads(members[0][1])["log"]
     at = next(number for number, (info, _) in enumerate(members) if info.name == log)
-    data = changed_log(members[at][1], lambda entry: _with(entry, parameters))
+    data = changed_log(members[at][1], lambda entry: _with(entry, change_header))
 
     def change(found: dict[str, Any]) -> None:
         found["files"][at - 1].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -839,8 +856,23 @@ def with_parameters(members: Members, parameters: Mapping[str, Any]) -> Members:
     return [*with_manifest(members, change)[:at], member(log, data), *members[at + 1 :]]
 
 
-def _with(entry: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {**entry, "parameters": dict(parameters)} if entry["type"] == "header" else entry
+def _with(entry: dict[str, Any], change_header: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    if entry["type"] == "header":
+        change_header(entry)
+    return entry
+
+
+@mutant(
+    "unpack does not say that only the archive names the host",
+    "_credentials",
+    swap("[] if own else [only_there]", "[only_there] if own else []"),
+)
+def test_unpack_says_that_only_the_archive_names_the_host(packed_run: Members, tmp_path: Path) -> None:
+    archive, host = tmp_path / "run.tar.zst", json.loads(packed_run[0][1])["host"]
+    for number, (named, told) in enumerate(((host, True), ("https://api.genauth.ai", False))):
+        archive.write_bytes(zstandard.compress(written(with_host(packed_run, named))))
+        done = bulkdel("unpack", archive, "--to", tmp_path / f"new{number}", env={})
+        assert (done.code, f"{named} is not the host of delete-users." in done.err) == (0, told), done
 
 
 def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:
@@ -849,6 +881,11 @@ def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, t
     assert unpacked(archive).manifest.config == "c.toml"
 
 
+@mutant(
+    "the host of an archive looks like another",
+    "Manifest.check",
+    swap("self.host.isascii()", "self.host"),
+)
 @mutant(
     "a variable of an archive is a table",
     "check_going_on",

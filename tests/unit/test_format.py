@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from bulkdel.command_line import CommandLine
-from bulkdel.errors import Halted, of_the_machine, trace_of
+from bulkdel.errors import Halted, UsageError, of_the_machine, trace_of
 from bulkdel.format import counted, printable
+from bulkdel.job import TargetOptions, load_job
+from bulkdel.safety.named_host import check_named_host
 from tests.mutants import mutant
 from tests.syntax import swap
+
+
+@mutant(
+    "the host of a log looks like another",
+    "shown_host",
+    swap('shown(host).encode("ascii", "backslashreplace")', "shown(host).encode()"),
+)
+def test_a_host_that_only_a_file_names_looks_like_no_other() -> None:
+    """A letter of another script becomes its escape in the refusal."""
+    options, line = TargetOptions("https://api.genauth.\u0430i"), CommandLine("verify", ("log",))
+    with pytest.raises(UsageError, match=r"log: names the host https://api\.genauth\.\\u0430i, "):
+        check_named_host(load_job("delete-users"), options, Path("log"), line)
 
 
 @pytest.mark.parametrize(

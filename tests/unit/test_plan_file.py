@@ -236,6 +236,7 @@ def test_no_plan(text: str, said: str) -> None:
         put("planned_at", "yesterday"),
         put("planned_at", "2026-01-31T12:00:00"),
         put("not_after", "18:00"),
+        put("host", "https://api.genauth.\u0430i"),
     ],
 )
 def test_a_forged_seal_hides_no_wrong_type(change: Callable[[dict[str, Any]], object]) -> None:

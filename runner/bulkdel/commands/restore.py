@@ -36,7 +36,7 @@ from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.fleet.shard import shard_file
-from bulkdel.format import counted, printable, shown
+from bulkdel.format import counted, printable, shown, shown_host
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
@@ -356,8 +356,8 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
             line = line.plus(option, value)
     if not own:
         where += (
-            f" The run was against {shown(pinned['host'])}, which is not the host of {undo.name}: the command does not "
-            "have it. If your key may go there, add it with --host."
+            f" The run was against {shown_host(pinned['host'])}, which is not the host of {undo.name}: the command "
+            "does not have it. If your key may go there, add it with --host."
         )
     return (
         f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "

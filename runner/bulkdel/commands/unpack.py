@@ -6,6 +6,7 @@ check the archive → write its files to a new folder → check the log → name
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.output import result, say
 from bulkdel.parameters import parameters_of
+from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
 
@@ -104,12 +106,19 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
         table = tables.get(job.config_table, {})
         values = read_log(folder / manifest.log).progress.header.parameters
         parameters = parameters_of(job, {name: _here(value, manifest, folder) for name, value in values.items()})
-        target = job.configured(table).target(TargetOptions(manifest.host, table, named, parameters))
+        options = TargetOptions(manifest.host, table, named, parameters)
+        target, own = job.configured(table).target(options), is_own_host(job, replace(options, environ={}))
     except BulkdelError as error:
         return [str(error)]
-    if target.key is None:
-        return [f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"]
-    return [f"The command sends these credentials to {manifest.host}: {', '.join(named.asked) or shown(target.key)}"]
+    only_there = (
+        f"{manifest.host} is not the host of {job.name}. Only this archive names it, unless your config does too."
+    )
+    return [
+        f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"
+        if target.key is None
+        else f"The command sends these credentials to {manifest.host}: {', '.join(named.asked) or shown(target.key)}",
+        *([] if own else [only_there]),
+    ]
 
 
 def _here(value: Any, manifest: Manifest, folder: Path) -> Any:

@@ -133,6 +133,8 @@ class Manifest:
         texts += [file.what for file in self.files]
         if not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise Unfit("holds a text that cannot be printed")
+        if not self.host.isascii():
+            raise Unfit("names a host with another character than the program writes, which may look like another host")
         if type(self.remaining) is not int or not isinstance(self.settings, dict):
             raise Unfit("is not one that bulkdel wrote")
         taken: set[str] = {MANIFEST}

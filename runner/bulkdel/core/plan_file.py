@@ -202,6 +202,8 @@ def _below(value: Any) -> list[Any]:
 def _check_shape(values: Mapping[str, Any]) -> None:
     found = dict(_members(values))
     _check_types(found, _SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE})
+    if not values["host"].isascii():  # another character looks like one of another host
+        raise NoPlanFile("its member host has a character that is not ASCII")
     command = values["command"]
     words = [*command["names"], *(word for each in command["options"].values() for word in _listed(each))]
     if len(command["names"]) != len(("job", "export")) or not all(isinstance(word, str) for word in words):

@@ -35,7 +35,7 @@ from bulkdel.fleet.batch_origin import (
     check_variable,
 )
 from bulkdel.fleet.placing import Environment
-from bulkdel.format import shown
+from bulkdel.format import shown, shown_host
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.parameters import check_type, options_of, parameters_of
@@ -309,7 +309,9 @@ class Batch:
                 keys = [*run.credentials.values(), *([run.credentials_file] if run.credentials_file else [])]
                 others.setdefault(str(host), {}).update(dict.fromkeys(keys))
         if others:
-            told = ", ".join(f"{shown(host)} ({shown(', '.join(keys)) or 'no key'})" for host, keys in others.items())
+            told = ", ".join(
+                f"{shown_host(host)} ({shown(', '.join(keys)) or 'no key'})" for host, keys in others.items()
+            )
             raise UsageError(
                 f"{self.path}: names hosts, and the keys that go there: {told}. No key goes to a host that only a file "
                 f"names. Nothing was sent. If they are meant, type each for {TO_TYPE}:\n"
