@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from email.utils import formatdate
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import harness
 from tests.examples import one_in
 from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
@@ -494,6 +499,96 @@ def test_what_a_refused_request_has_deleted_but_one_is_not_called_absent_before(
             *((id_, "absent", "unproven") for id_ in ids if id_ != "u05"),
             ("u05", "done", None),
         }
+
+
+class Locked(Stubborn):
+    """As `Stubborn`, but one member is locked: a request with it is refused when those before it are deleted.
+
+    unknown: the status for an id that does not exist, or is gone.
+    """
+
+    def __init__(self, members: Iterable[str], unknown: int) -> None:
+        super().__init__(members)
+        self.unknown = unknown
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return super().answer(asked)
+        for one in asked.json["ids"]:
+            if one == "locked":
+                return 423, {"message": "it is locked"}
+            if one not in self.members:
+                return self.unknown, {"message": "no such user"}
+            self.members.remove(one)
+            self.effects["users", one] += 1
+        return 200, None
+
+
+@mutant(
+    "an id that its own run has deleted is refused for good",
+    "ChunkState._refuse",
+    swap("sub_chunk.maybe_applied or sub_chunk.shared", "sub_chunk.maybe_applied"),
+    case="True-400",
+)
+@pytest.mark.parametrize("unknown", [404, 400])
+@pytest.mark.parametrize("look_up", [True, False])
+def test_what_a_request_has_deleted_that_is_refused_for_another_reason(
+    tmp_path: Path, *, unknown: int, look_up: bool
+) -> None:
+    """The server deletes u00, and refuses the request because of the id that is locked: no outcome says otherwise."""
+    ids = ["u01", "u02", "u00", "locked", *(f"v{n:02}" for n in range(8))]
+    text = STUBBORN.replace("chunk_size = 14", "chunk_size = 2")
+    with served(Locked({*ids, "kept"}, unknown)) as api:
+        it = Example(tmp_path, text if look_up else text.partition("[http.look_up]")[0], api.url, {})
+        ran = it.run("run", *ids)
+        assert api.effects == {("users", id_): 1 for id_ in ids if id_ != "locked"}, ran
+        rows = bulkdel("results", tmp_path / "ids.jsonl.checkpoint.jsonl").out.splitlines()
+        told = {row["id"]: (row["outcome"], row.get("reason")) for row in map(json.loads, rows)}
+        assert told.pop("u00") == ("absent" if look_up or unknown == 404 else "refused", "unproven")
+        assert told.pop("locked") == ("refused", None if look_up else "unproven")
+        assert set(told.values()) == {("done", None)}
+
+
+class Renamed(Locked):
+    """Before u00 is sent alone, the server asks to wait. Meanwhile another person takes that name."""
+
+    def __init__(self, members: Iterable[str]) -> None:
+        super().__init__(members, 404)
+        self.born = dict.fromkeys(members, "2020-01-01T00:00:00Z")
+
+    def answer(self, asked: Asked) -> Answer:
+        dated = {"date": formatdate(time.time(), usegmt=True)}
+        if asked.method == "POST" and asked.json["ids"] == ["u00"] and self.born["u00"] < "2021":
+            self.members.add("u00")
+            self.born["u00"] = datetime.now(UTC).isoformat()
+            return 429, None, {**dated, "retry-after": "4"}
+        status, body, *_ = super().answer(asked) or (500, None)
+        for record in body if isinstance(body, list) else [body] if status == 200 and body else []:
+            record["born"] = self.born[record["id"]]
+        return status, body, dated
+
+
+@mutant(
+    "a name that a refused request has freed is sent again for ever",
+    "ChunkInHand._id_may_be_reused",
+    swap("self.state.maybe_freed", "self.state.maybe_applied"),
+)
+def test_a_name_that_a_refused_request_has_freed_is_not_sent_again_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of five minutes is set to two seconds."""
+    limit = "import sys, bulkdel.engine.chunk as e; e.RETRY_MAX_S = 2.0"
+    monkeypatch.setattr(
+        harness, "COMMAND", [sys.executable, "-c", f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"]
+    )
+    ids = ["u00", "locked", *(f"v{n:02}" for n in range(8))]
+    text = STUBBORN.replace("chunk_size = 14", "chunk_size = 2") + 'created_at = "born"\n'
+    with served(Renamed({*ids, "kept"})) as api:
+        it = Example(tmp_path, text, api.url, {})
+        ran = it.run("run", *ids, options=("--concurrency", 1, "--id-type", "body_name"))
+        assert api.effects == {("users", id_): 1 for id_ in ids if id_ != "locked"}, ran
+        assert (ran.code, api.members) == (1, {"u00", "locked", "kept"}), ran
+        assert (outcomes(ran)["done"], outcomes(ran)["refused"]) == (8, 1), ran
 
 
 @mutant(

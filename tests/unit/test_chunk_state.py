@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, LookUpReason, Send, SubChunk
-from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Verdict, decision_on_no_response
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Records
@@ -192,13 +192,13 @@ def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
 
 
 def test_gone_and_not_maybe_applied_is_absent_even_when_attempts_ran_out() -> None:
-    """Refused, split, and then no connection any more: no request can have deleted what is gone."""
+    """Refused, split, and then no connection any more: only the refused request can have deleted what is gone."""
     chunk_state = ChunkState(chunk(2), attempts_max=1)
     chunk_state.replied(REFUSED)
     chunk_state.replied(UNSENT)
     assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("absent", ["u0"], None)]
+    assert told(chunk_state) == [("absent", ["u0"], "unproven")]
 
 
 @mutant(
@@ -393,9 +393,13 @@ def test_split_down_to_the_culprit() -> None:
     chunk_state = ChunkState(chunk(50))
     sizes = []
     while (step := chunk_state.next_step()) is not None:
+        if isinstance(step, LookUp):
+            sizes.append(0)
+            chunk_state.looked_up(found("u0"), proven=True)
+            continue
         sizes.append(len(step.records))
         chunk_state.replied(REFUSED if any(record.id == "u0" for record in step.records) else OK)
-    assert sizes == [50, 25, 13, 7, 4, 2, 1, 1, 2, 3, 6, 12, 25]
+    assert sizes == [50, 25, 13, 7, 4, 2, 1, 0, 1, 2, 3, 6, 12, 25], "one look-up for what is refused alone at last"
     assert [one for one in told(chunk_state) if one[0] == "refused"] == [("refused", ["u0"], None)]
     assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [
         Detail(400, extra=(("apiCode", 1),))
@@ -415,7 +419,8 @@ def refuse_each(chunk_state: ChunkState, verdict_of: Callable[[str], Decision]) 
     """Refuse whatever has more than one id, and answer single ones by `verdict_of`."""
     while (step := chunk_state.next_step()) is not None:
         if isinstance(step, LookUp):
-            chunk_state.looked_up(None, proven=True)
+            there = found(*step.records.ids) if chunk_state.can_look_up else {}
+            chunk_state.looked_up(there, proven=chunk_state.can_look_up)
         else:
             chunk_state.replied(REFUSED if len(step.records) > 1 else verdict_of(step.records[0].id))
 
@@ -655,6 +660,67 @@ def test_refused_after_a_request_that_may_have_been_applied(
     assert looks == (1 + LOOKS_AGAIN_MAX if finds and not lag_over else 1)
 
 
+BAD = Decision(NextStep.SPLIT, Detail(400, "no such user"))
+LOCKED = Decision(NextStep.SPLIT, Detail(423, "locked"))
+GONE_BY_ANSWER = Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ABSENT, Detail(404))])
+THERE_BY_ANSWER = Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ALREADY, Detail(409))])
+BAD_BY_ANSWER = Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.REFUSED, Detail(400))])
+
+
+@mutant(
+    "what a chunk that is refused has done before is forgotten",
+    "ChunkState._decided",
+    swap("{NextStep.LOOK_UP, NextStep.SPLIT}", "{NextStep.LOOK_UP, NextStep.RETRY}"),
+    case="answer1-1-False-True-expected1",
+)
+@pytest.mark.parametrize(
+    ("answer", "looks", "finds", "proven", "expected"),
+    [
+        # The look-up shows that it is gone.
+        (NOT_FOUND, 1, False, True, ("absent", "unproven")),
+        (BAD, 1, False, True, ("absent", "unproven")),
+        (LOCKED, 1, False, True, ("absent", "unproven")),
+        (GONE_BY_ANSWER, 1, False, True, ("absent", "unproven")),
+        (BAD_BY_ANSWER, 1, False, True, ("absent", "unproven")),
+        # It is still there. A look-up may lag, unless the refusal is that of the chunk: then it is the culprit.
+        (LOCKED, 1, True, True, ("refused", None)),
+        (BAD, 1 + LOOKS_AGAIN_MAX, True, True, ("refused", None)),
+        (BAD_BY_ANSWER, 1 + LOOKS_AGAIN_MAX, True, True, ("refused", None)),
+        # The look-up proves nothing.
+        (BAD, 1, False, False, ("refused", "unproven")),
+        (NOT_FOUND, 1, False, False, ("absent", "unproven")),
+        # The answer alone.
+        (THERE_BY_ANSWER, 0, False, True, ("already", "unproven")),
+        (OK, 0, False, True, ("done", None)),
+    ],
+)
+def test_what_becomes_of_an_id_whose_chunk_was_refused_because_of_another(
+    answer: Decision, looks: int, finds: bool, proven: bool, expected: tuple[str, str | None]
+) -> None:
+    """The API may have carried out the action for u0 before it refused the request because of u1."""
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(LOCKED)
+    assert (sent(chunk_state), chunk_state.maybe_applied, chunk_state.maybe_freed) == (["u0"], False, True)
+    chunk_state.replied(answer)
+    looked = 0
+    while isinstance(chunk_state.next_step(), LookUp):
+        chunk_state.looked_up(found(*["u0"] * finds), proven=proven)
+        looked += 1
+    assert (told(chunk_state), looked) == ([(expected[0], ["u0"], expected[1])], looks)
+    assert sent(chunk_state) == ["u1"]
+
+
+def test_called_absent_alone_and_found_after_a_refusal_with_others_it_is_not_refused_yet() -> None:
+    """The look-up may lag behind the refused request."""
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(LOCKED)
+    chunk_state.replied(GONE_BY_ANSWER)
+    chunk_state.looked_up(found("u0"), proven=True)
+    assert look_up_due(chunk_state) is LookUpReason.LAGGING
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state)[0][1] == ["u0"]
+
+
 def test_rows_in_doubt_that_are_excluded_since_and_no_look_up_can_tell() -> None:
     chunk_state = ChunkState(chunk(1), in_doubt=True, protected=True, can_look_up=False)
     chunk_state.looked_up({}, proven=False, unproven={"u0"})
@@ -725,6 +791,7 @@ class Scenario:
     """What one chunk meets. Numbers are indices of its records.
 
     unknown: never existed. poisonous: refused whatever happens, by code. policy: of chunks with an unknown id.
+    halfway: a chunk with a poisonous id is refused only when the ids before it are deleted.
     faults: of the first requests, in order. look_ups: whether each look-up of the first ones is answered.
     blind: look-ups find no account. lag: so many look-ups still find accounts that have been deleted.
     in_doubt: an earlier session sent the chunk and deleted `earlier` of it.
@@ -745,6 +812,7 @@ class Scenario:
     presence: Mapping[int, Presence] = field(default_factory=dict)
     commas: frozenset[int] = frozenset()
     lag: int = 0
+    halfway: bool = False
 
 
 @dataclass
@@ -772,8 +840,9 @@ class Server:
             self.effective.update(ids)
 
     def _act(self, ids: Sequence[int]) -> Decision:
-        for i in ids:
+        for at, i in enumerate(ids):
             if i in self.scenario.poisonous:
+                self._do(ids[: at if self.scenario.halfway else 0])
                 code = self.scenario.poisonous[i]
                 return Decision(
                     NextStep.LOOK_UP if code[0] == 404 else NextStep.SPLIT,
@@ -851,7 +920,7 @@ def play(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> tuple[Ch
 
 def bound(scenario: Scenario) -> int:
     """Requests and look-ups together. Each fault and culprit costs a few, an untrusted look-up three per id."""
-    troubles = 8 * len(scenario.faults) + 26 * len(scenario.poisonous)
+    troubles = 8 * len(scenario.faults) + 27 * len(scenario.poisonous)
     troubles += (2 * LOOKS_AGAIN_MAX + 6 * scenario.size) if scenario.lag else LOOKS_AGAIN_MAX * len(scenario.poisonous)
     troubles += LOOKS_AGAIN_MAX if scenario.in_doubt and PROTECTED in scenario.presence.values() else 0
     return 3 + troubles + (6 * scenario.size if scenario.blind or scenario.commas else 0)
@@ -924,6 +993,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         draw(st.dictionaries(st.integers(0, size - 1), st.sampled_from((OLD, NEW, UNDATED, PROTECTED)))),
         draw(some),
         draw(st.sampled_from((0, 0, 1, 2, 4, 200))),
+        draw(st.booleans()),
     )
 
 
@@ -946,6 +1016,7 @@ EXHAUSTED_WITHOUT_TAINT = Scenario(2, frozenset({0}), {1: (400, 1)}, "refuse", (
 UNKNOWN_AFTER_LOST = Scenario(5, frozenset({2}), {}, "refuse", ("lost_after",))
 PARTIAL = Scenario(5, frozenset({2}), {}, "partial")
 IN_ORDER = Scenario(5, frozenset({2}), {}, "in order")
+HALFWAY = Scenario(2, frozenset(), {1: (400, 1)}, "refuse", halfway=True)
 CULPRIT_NOT_FOUND = Scenario(9, frozenset(), {3: (404, 2004)}, "refuse")
 HALF_DONE = Scenario(8, frozenset(), {}, "refuse", ("half_done",))
 LAGGING = Scenario(4, frozenset({1}), {}, "partial", lag=200)
@@ -963,6 +1034,7 @@ IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NE
 @example(UNKNOWN_AFTER_LOST)
 @example(PARTIAL)
 @example(IN_ORDER)
+@example(HALFWAY)
 @example(CULPRIT_NOT_FOUND)
 @example(HALF_DONE)
 @example(LAGGING)
@@ -1000,14 +1072,15 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
             assert kinds[i] == "absent" or accepted
         else:
             # One response that deletes some ids and refuses others: a deleted one looks as if it had never existed.
-            assert kinds[i] == "done" or (kinds[i] == "absent" and quiet.policy in PARTLY and quiet.unknown)
+            partly = (quiet.policy in PARTLY and quiet.unknown) or (quiet.halfway and quiet.poisonous)
+            assert kinds[i] == "done" or (kinds[i] == "absent" and partly)
 
 
 @pytest.mark.parametrize("culprits", [(17,), (0, 49), (0, 25, 49), (7, 8, 9)])
 @pytest.mark.parametrize("code", [code for code in CODES if code[0] != 404])
 def test_culprits_cost_at_most_twenty_requests_each(culprits: tuple[int, ...], code: tuple[int, int | None]) -> None:
     chunk_state, server = play(Scenario(50, poisonous=dict.fromkeys(culprits, code)))
-    assert server.sends + server.asked - 1 <= 12 * len(culprits) <= 20 * len(culprits)
+    assert server.sends + server.asked - 1 <= 13 * len(culprits) <= 20 * len(culprits)
     assert sum(len(one.records) for one in chunk_state.settled if one.kind == "done") == 50 - len(culprits)
 
 
@@ -1130,6 +1203,7 @@ class NeverHalts(ChunkState):
         (ForgetsCommas, COMMAS),
         (ForgetsCommas, dataclasses.replace(COMMAS, faults=("lost_unread",) * 4)),
         (KeepsQuietAboutUnproven, PARTIAL),
+        (KeepsQuietAboutUnproven, HALFWAY),
         (NeverSplitsAgain, CULPRIT_NOT_FOUND),
         (GivesUpAtOnce, CULPRIT_NOT_FOUND),
         (RefusesTheUnsure, HALF_DONE),

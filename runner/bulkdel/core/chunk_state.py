@@ -15,7 +15,8 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
       ├─ look up (success is not true) ──────────→ LookUp: gone → done · there → split; a single id → LookUp again,
       │                                            later; then refused
       └─ split ──────────────────────────────────→ two halves; a single id → refused, or LookUp if an earlier request
-                                                  may have been applied: gone → done · there → again, later; refused
+                                                  may have had effect on it: gone → done, or absent (unproven) if that
+                                                  request was refused · there → again, later; refused
     LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
     LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven) · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
@@ -50,7 +51,7 @@ class LookUpReason(enum.Enum):
     CALLED_ABSENT = "the answer calls each of these ids absent"
     LAGGING = "an id is unknown although a look-up has just found it"
     UNSURE = "success is not true"
-    REFUSED = "refused after a request that may have been applied"
+    REFUSED = "refused after a request that may have been applied"  # or after one for several ids that was refused
     EXHAUSTED = "attempts ran out"
     LOST = "no response, and sending it twice may do harm"
     IN_DOUBT = "sent by a session that got no response"
@@ -78,8 +79,8 @@ class SubChunk(NamedTuple):
     known: a look-up has just found every one of them.
     seen: a look-up showed them out of the target state before a request. An id that is in it afterwards was brought
         there by the request.
-    shared: a request for them and others was refused because of an unknown id. The action may have been
-        carried out for the known ones.
+    shared: a request for them and others was refused. The action may have been carried out for some of them first.
+    varied: since then they are refused for another reason. It may be that they are gone.
     again: how many look-ups have repeated an earlier one that may have lagged.
     renewed: how many have repeated one that was too old when the request could leave.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
@@ -96,6 +97,7 @@ class SubChunk(NamedTuple):
     known: bool = False
     seen: bool = False
     shared: bool = False
+    varied: bool = False
     again: int = 0
     renewed: int = 0
     part: int = 0
@@ -114,9 +116,21 @@ class SubChunk(NamedTuple):
         """The reason of an outcome that says that this run did not bring these there.
 
         After a refusal of several ids because of one, the request may have had effect on any of the others: on some of
-        them, if the server stops at the first unknown one, or on all.
+        them, if the server stops at the one that it refuses, or on all.
         """
         return "unproven" if self.shared else None
+
+    @property
+    def may_lag(self) -> bool:
+        """Whether a look-up that finds these may lag behind a request that is refused since.
+
+        An id that is refused alone for the reason for which its request was refused is the cause of both.
+        """
+        return self.maybe_applied or self.varied
+
+    def refused(self, detail: Detail) -> SubChunk:
+        """As refused by the latest response."""
+        return self._replace(detail=detail, varied=self.shared and self.detail.refusal != detail.refusal)
 
     @property
     def without(self) -> str | None:
@@ -227,20 +241,20 @@ class ChunkState:
             maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied,
             touched=sub_chunk.touched or not decision.untouched,
             known=sub_chunk.known and not decision.maybe_applied,
-            detail=decision.detail,
-        )
+        ).refused(decision.detail)
         self._decided(sub_chunk, decision)
         self._halt_if_all_refused()
 
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
         """Take in a decision about all records of a sub-chunk that are not settled by it."""
+        if decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT}:
+            sub_chunk = sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1)
         match decision.next_step:
             case NextStep.RETRY:
                 self._retry(sub_chunk, free=decision.free)
             case NextStep.LOOK_UP if decision.maybe_applied:
                 self._stack.append((sub_chunk, LookUpReason.UNSURE))
             case NextStep.LOOK_UP:  # one of these ids is unknown
-                sub_chunk = sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1)
                 if sub_chunk.known:
                     self._contradict(sub_chunk)
                 else:
@@ -304,6 +318,11 @@ class ChunkState:
     def maybe_applied(self) -> bool:
         """Whether an earlier request for the records of the step that is due may have been applied."""
         return bool(self._stack) and self._stack[-1][0].maybe_applied
+
+    @property
+    def maybe_freed(self) -> bool:
+        """Whether an earlier request may have had effect on these records, also one that was refused."""
+        return self.maybe_applied or (bool(self._stack) and self._stack[-1][0].shared)
 
     def give_up(self) -> None:
         """Leave the records of the step that was due to a later pass or to the next run."""
@@ -384,14 +403,14 @@ class ChunkState:
         """Take in an answer about each id (`decision_per_id`). Consecutive ids with one answer stay together."""
         answers: dict[str, IdAnswer] = {answer.id: answer for answer in decision.data}
         for (verdict, detail), group in groupby(sub_chunk.records, lambda record: answers[record.id][1:]):
-            part = sub_chunk._replace(records=Records.of(group), detail=detail)
+            part = sub_chunk._replace(records=Records.of(group)).refused(detail)
             match verdict:
                 case Verdict.SETTLED:
                     self._done(part, part.records, detail, requests)
                 case Verdict.ALREADY if part.part + 1 < requests:
                     self._stack.append((part._replace(part=part.part + 1, attempts=0, touched=True), None))
                 case Verdict.ALREADY:
-                    self._settle("done" if part.may_be_ours else "already", part, part.records, detail=detail)
+                    self._reached(part, part.records, detail)
                 case Verdict.REFUSED:
                     self._refuse(part)
                 case Verdict.ABSENT:
@@ -411,8 +430,8 @@ class ChunkState:
             self._stack.append((sub_chunk._replace(records=first, attempts=0, known=False), None))
 
     def _refuse(self, sub_chunk: SubChunk) -> None:
-        """Settle refused records. Look them up first if an earlier request may have been applied."""
-        if sub_chunk.maybe_applied:
+        """Settle refused records. Look them up first if an earlier request may have had effect on them."""
+        if sub_chunk.maybe_applied or sub_chunk.shared:
             self._stack.append((sub_chunk._replace(again=0), LookUpReason.REFUSED))
         else:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
@@ -443,12 +462,12 @@ class ChunkState:
         else:
             self._settle("absent", sub_chunk, gone, reason=sub_chunk.unproven)
 
-    def _reached(self, sub_chunk: SubChunk, reached: Records) -> None:
+    def _reached(self, sub_chunk: SubChunk, reached: Records, detail: Detail = NOTHING_SAID) -> None:
         """Settle ids in the target state."""
         if sub_chunk.may_be_ours:
-            self._settle("done", sub_chunk, reached, reason=sub_chunk.without)
+            self._settle("done", sub_chunk, reached, detail=detail, reason=sub_chunk.without)
         else:
-            self._settle("already", sub_chunk, reached, reason=sub_chunk.unproven)
+            self._settle("already", sub_chunk, reached, detail=detail, reason=sub_chunk.unproven)
 
     def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
         match why:
@@ -456,7 +475,7 @@ class ChunkState:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.UNSURE))
             case LookUpReason.UNSURE if len(rest.records) > 1:
                 self._split(rest)
-            case LookUpReason.REFUSED if rest.again < LOOKS_AGAIN_MAX and not self.lag_over:
+            case LookUpReason.REFUSED if rest.may_lag and rest.again < LOOKS_AGAIN_MAX and not self.lag_over:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.REFUSED))
             case LookUpReason.UNSURE | LookUpReason.REFUSED:
                 self._settle("refused", rest, rest.records, detail=rest.detail)
@@ -464,7 +483,7 @@ class ChunkState:
                 self.left.append(rest)
             case LookUpReason.LAGGING:
                 self._contradict(rest)
-            case LookUpReason.CALLED_ABSENT if not rest.maybe_applied:
+            case LookUpReason.CALLED_ABSENT if not (rest.maybe_applied or rest.shared):
                 self._settle("refused", rest, rest.records, detail=rest.detail)
             case LookUpReason.CALLED_ABSENT:
                 self._contradict(rest)
@@ -481,6 +500,8 @@ class ChunkState:
             # The API called this very id unknown, which is a second proof: the body of a request splits no id.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
             self._settle(kind, sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason="unproven")
+        elif why is LookUpReason.REFUSED and not sub_chunk.maybe_applied:
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason=sub_chunk.unproven)
         elif why is LookUpReason.REFUSED and not self.can_look_up:
             self._settle("unknown", sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason=why.value)
         elif why is LookUpReason.IN_DOUBT and self.protected and not self.can_look_up:

@@ -203,10 +203,10 @@ class ChunkInHand:
     def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.
 
-        That is so when a request was sent long ago and may have been applied. In the meantime the server was away, or
+        That is so when a request was sent long ago and may have had effect. In the meantime the server was away, or
         this process was stopped.
         """
-        if not self._parts.id_type.reusable or not self.state.maybe_applied or self._sent_at is None:
+        if not self._parts.id_type.reusable or not self.state.maybe_freed or self._sent_at is None:
             return False
         wall, steady = self._sent_at
         around = self._parts.surroundings
