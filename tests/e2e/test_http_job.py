@@ -290,6 +290,18 @@ def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], E
     assert forum.effects == {("members", id_): 1 for id_ in IDS}
 
 
+@mutant("a value of another type is the same value", "_json_of", swap("value", "value == 1"))
+def test_a_body_with_another_type_of_value_does_not_resume(forum: Forum, example: Callable[[str], Example]) -> None:
+    """For Python `true` and 1 are one value."""
+    forum.members, it = set(IDS), example("batch")
+    text = it.text
+    it.text = text.replace("body = {", "body = { hard = true,", 1)
+    assert it.run("run", *IDS, options=("--limit", 5)).code == 0
+    it.text = text.replace("body = {", "body = { hard = 1,", 1)
+    ran = it.run("run", *IDS)
+    assert (ran.code, "[http] body" in ran.err, len(forum.members)) == (3, True, len(IDS) - 5), ran
+
+
 @mutant(
     "the digest of a plan ignores what a response means",
     "RunPlan.digest",

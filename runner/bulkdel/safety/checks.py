@@ -7,6 +7,7 @@ FileFailed 5.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -467,12 +468,17 @@ def refuse_differences(
     different = [
         f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
         for name in {**new, **old}
-        if name not in leave_out and old.get(name) != new.get(name)
+        if name not in leave_out and _json_of(old.get(name)) != _json_of(new.get(name))
     ]
     if different:
         raise NotAcceptable(
             f"{path}: belongs to another run, nothing was sent.\n" + "\n".join(different) + f"\n{otherwise}"
         )
+
+
+def _json_of(value: Any) -> str:
+    """A value as text: `true` and 1 are two values, as they are for a server."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _compared(parameter: Any) -> Any:
