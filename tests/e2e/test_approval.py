@@ -318,6 +318,23 @@ def test_no_text_of_a_plan_makes_a_line_of_its_own(planned: Desk) -> None:
     assert planned.served.pool.deleted == 0
 
 
+@mutant("a plan says in its own words what it does", "shown_lines", swap("job.summary", 'values["summary"]'))
+def test_a_plan_that_says_what_is_not_so(planned: Desk) -> None:
+    """`show` leads with what a run compares, and with what the job says of itself. A new run is compared in full."""
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    lie = "look up users; changes nothing"
+    rewritten(forged, summary=lie, fires=lie, going_on={"settled": 579, "remaining": 1}, sample=None)
+    shown = planned("show", forged).out
+    approved, _, found = shown.partition("## What the plan found\n\nNo run compares this.\n")
+    assert (lie in shown, "remaining" in approved) == (False, False), shown
+    assert approved.startswith(f"# delete-users: 580 ids in pool {POOL}\n")
+    assert "what:       delete users of a GenAuth" in approved
+    assert "how many:   580 ids of 600 rows" in approved
+    assert "1 remaining" in found
+    planned.refused(planned("run", "--plan", forged), "sample: the plan has none, now 200 of 200 ids")
+
+
 @mutant(
     "a word of a plan steers the terminal",
     "PlanFile.read",

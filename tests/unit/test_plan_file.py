@@ -45,7 +45,7 @@ from bulkdel.errors import UsageError
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import PlanSettings, RunSettings
 from tests.mutants import mutant
-from tests.syntax import swap
+from tests.syntax import negate, swap
 
 AT = "2026-01-31T12:00:00.000Z"
 AT_S = datetime.fromisoformat(AT).timestamp()
@@ -393,7 +393,18 @@ def test_the_sample_may_differ_by_a_fifth(
     differs: bool,
 ) -> None:
     one, other = (None if each is None else {"asked": each[0], "found": each[1]} for each in (planned, now))
-    assert (sample_difference(one, other) is not None) is differs
+    assert (sample_difference(one, other, begun=True) is not None) is differs
+
+
+@mutant("a new run goes by a plan without a sample", "sample_difference", negate("not begun"))
+def test_a_new_run_is_compared_with_a_sample() -> None:
+    """The plan of a resume has none; it is no plan of a new run."""
+    now = {"asked": 200, "found": 190}
+    said = "sample: the plan has none, now 190 of 200 ids that were looked up exist"
+    assert sample_difference(None, now, begun=False) == said
+    assert sample_difference(None, now, begun=True) is None
+    assert sample_difference(None, None, begun=False) is None
+    assert sample_difference(now, now, begun=False) is None
 
 
 LISTS = (DECIDES, DECIDES_BY_MEANING, PACE, COMPARED, OF_THE_MACHINE, OF_THE_COMMAND)

@@ -14,7 +14,7 @@ from bulkdel.core.exclude_name import ExcludeName
 from bulkdel.core.plan_file import age_fault, leaves, valid_until
 from bulkdel.errors import UsageError
 from bulkdel.format import amount, counted, printable, span
-from bulkdel.job import TargetOptions, load_job
+from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
 from bulkdel.safety.named_host import is_own_host
@@ -36,16 +36,17 @@ def show(path: Path) -> int:
 
 
 def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
-    """Yield the lines: first what, how many, where, by whom and until when; then everything else; then the command."""
-    values = plan.values
+    """Yield the lines: first what, how many, where, by whom and until when; then everything else; then the command.
+
+    Above "What the plan found" is what a run compares, and what the job says of itself.
+    """
+    values, job = plan.values, load_job(plan.names[0])
     old = age_fault(values, now)
     number = counted(plan.ids, "id")
-    if (going_on := values.get("going_on")) is not None:
-        number = f"{going_on['remaining']:,} remaining of {number}"
     yield f"# {_plain(values['job'])}: {number} in pool {_plain(values['pool'])}"
     yield ""
     yield from _facts(
-        ("what", _plain(str(values.get("summary", "")))),
+        ("what", _plain(job.summary)),
         ("how many", f"{number} of {_rows(values['numbers'])}"),
         ("where", f"pool {_code(values['pool'])} on {_code(values['host'])}{_protected(values)}"),
         ("planned by", f"{_plain(user_words(values['planned_by']))}, at {values['planned_at']}"),
@@ -61,7 +62,9 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     yield ""
     yield "## What the plan found"
     yield ""
-    yield from _facts(*_found(values))
+    yield "No run compares this."
+    yield ""
+    yield from _facts(*_found(values, job))
     yield ""
     if old is not None:
         yield "The plan cannot be run any more. Make it anew with `bulkdel plan`, and have it approved."
@@ -171,7 +174,7 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
     yield "a bad row refuses it" if export["on_invalid"] == "stop" else "bad rows are left out"
 
 
-def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _found(values: Mapping[str, Any], job: Job) -> Iterator[tuple[str, str]]:
     """Yield what is not compared: it may be otherwise when the plan is run."""
     sample, estimate = values["sample"], values["estimate"]
     if (going_on := values.get("going_on")) is not None:
@@ -187,8 +190,8 @@ def _found(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "sample", "none"
     lasts = f", about {span(max(1.0, estimate['estimated_s']))}" if estimate.get("estimated_s") else ""
     yield "requests", f"{estimate['requests']:,} at {estimate['rate']:g}/s{lasts}"
-    if values.get("fires"):
-        yield "fires", _plain(values["fires"])
+    if job.fires:
+        yield "fires", _plain(job.fires)
     for each in values.get("explained", ()):
         yield _plain(each["name"]), _plain(each["text"])
     for each in values.get("notes", ()):

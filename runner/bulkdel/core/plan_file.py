@@ -381,11 +381,14 @@ def _later(planned: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         yield f"--not-after: the plan has {old}, now {new or 'none'}"
 
 
-def sample_difference(planned: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> str | None:
+def sample_difference(planned: Mapping[str, Any] | None, now: Mapping[str, Any] | None, *, begun: bool) -> str | None:
     """A line when far more, or far fewer, of the sampled ids exist than in the plan; None otherwise.
 
-    Other ids are drawn for each sample, so a small difference is chance. A resume has no sample.
+    Other ids are drawn for each sample, so a small difference is chance. begun: whether the run has begun. The plan of
+    a resume has no sample; a new run that looks one up is compared with a plan that has one.
     """
+    if now and not planned and not begun:
+        return f"sample: the plan has none, now {now['found']:,} of {now['asked']:,} ids that were looked up exist"
     if not planned or not now:
         return None
     before, after = (each["found"] / each["asked"] if each["asked"] else 0.0 for each in (planned, now))

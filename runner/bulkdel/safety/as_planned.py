@@ -218,8 +218,10 @@ def check_as_planned(plan: RunPlan, *, rows_known: bool = True) -> None:
             for each in (before, now)
         )
     found = differences(before, now)
-    if plan.server.asked and (shifted := sample_difference(approved.values["sample"], plan.server.to_json())):
-        found.append(shifted)
+    if plan.server.asked:
+        begun = plan.progress is not None
+        shifted = sample_difference(approved.values["sample"], plan.server.to_json(), begun=begun)
+        found += [] if shifted is None else [shifted]
     _refuse(plan.arguments, approved, found)
 
 
