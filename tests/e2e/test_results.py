@@ -274,6 +274,15 @@ def test_in_doubt_and_remaining(tmp_path: Path) -> None:
         assert len(doubtful) == status["in_doubt"] > 0
 
 
+@mutant(
+    "the SHA-256 of a file that only a log names is shown",
+    "RunExport.open",
+    swap(
+        "f\"{opened.path}: is not the export of this run: its SHA-256 is not {pinned['sha256']}, "
+        'which the run read. {moved}"',
+        'f"{opened.path}: is not the export of this run: its SHA-256 is {found.sha256}. {moved}"',
+    ),
+)
 def test_an_export_that_is_not_there_any_more(tmp_path: Path) -> None:
     with small(tmp_path) as it:
         it.run()
@@ -288,6 +297,7 @@ def test_an_export_that_is_not_there_any_more(tmp_path: Path) -> None:
     ran = bulkdel("results", it.log, env={})
     assert ran.code == 3
     assert "is not the export of this run" in ran.err
+    assert hashlib.sha256(it.export.read_bytes()).hexdigest() not in ran.err, "a log may name any file"
     assert "--export PATH" in ran.err
     assert ran.out == ""
 

@@ -339,7 +339,7 @@ MADE_ANEW = {
         (
             "exclude",
             [*VALUES["exclude"], {**KEEP, "name": "more.csv", "sha256": "cc"}],
-            "exclude more.csv: the plan does not have it, now it is given with SHA-256 cc",
+            "exclude more.csv: the plan does not have it",
         ),
         ("digest", "de", "digest: the plan has dd, now de"),
         ("options.encoding", False, None),  # an option of a newer version that is not given

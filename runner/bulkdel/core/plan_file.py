@@ -364,7 +364,7 @@ def _other_files(planned: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
             yield f"exclude {name}: the plan has it with SHA-256 {identity[0]}; it {changed}"
     for identity, name in new.items():
         if identity not in old and name not in old.values():
-            yield f"exclude {name}: the plan does not have it, now it is given with SHA-256 {identity[0]}"
+            yield f"exclude {name}: the plan does not have it"
 
 
 def _identity(file: Mapping[str, Any]) -> tuple[str, ...]:

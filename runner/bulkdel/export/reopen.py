@@ -68,8 +68,8 @@ class RunExport:
         found = fingerprint(opened)
         if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
             raise NotAcceptable(
-                f"{opened.path}: is not the export of this run: its SHA-256 is {found.sha256}, the run read "
-                f"{pinned['sha256']}. {moved}"
+                f"{opened.path}: is not the export of this run: its SHA-256 is not {pinned['sha256']}, which the run "
+                f"read. {moved}"
             )
         try:
             options, dialect = _way_of_reading(job, pinned)

@@ -58,8 +58,8 @@ def measured(source: Source, on_progress: OnProgress) -> PackedFile:
         on_progress(len(block))
     if source.sha256 not in {None, digest.hexdigest()}:
         raise NotAcceptable(
-            f"{source.path}: is not {source.what} of this run: its SHA-256 is {digest.hexdigest()}, the run has "
-            f"{source.sha256}. Nothing was packed. Put that file back, or name it where it is now: --moved FILE"
+            f"{source.path}: is not {source.what} of this run: its SHA-256 is not {source.sha256}, which the run "
+            f"has. Nothing was packed. Put that file back, or name it where it is now: --moved FILE"
         )
     return PackedFile(source.name, source.what, size, digest.hexdigest())
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from bulkdel.command_line import option_of
 from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.guards import Guard
 from bulkdel.core.option_origin import COMPARED, DECIDES_BY_MEANING, MAY_DIFFER
@@ -120,7 +121,12 @@ def check_files_of_job(arguments: RunArguments) -> None:
         name: _parameter(value) for name, value in pinned(arguments.parameters).items() if isinstance(value, Mapping)
     }
     planned = {name: approved.values["parameters"].get(name) for name in files}
-    _refuse(arguments, approved, differences({"parameters": planned}, {"parameters": files}))
+    others = [name for name, value in files.items() if planned[name] != value]
+    _refuse(
+        arguments,
+        approved,
+        [f"{option_of(name)}: the plan has {planned[name] or 'none'}, now another" for name in others],
+    )
 
 
 def check_files(arguments: RunArguments, target: Target | None) -> None:
@@ -158,7 +164,8 @@ def check_files(arguments: RunArguments, target: Target | None) -> None:
 def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint, *, is_table: bool = False) -> None:
     """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed.
 
-    is_table: whether it is a workbook or a Parquet file, of which the plan has the bytes of the copy, and the SHA-256.
+    Neither size nor SHA-256 of the other file is shown: a plan may name any file. is_table: whether it is a workbook or
+    a Parquet file, of which the plan has the bytes of the copy, and the SHA-256.
     """
     approved = arguments.approved
     if approved is None:
@@ -170,10 +177,8 @@ def check_export(arguments: RunArguments, target: Target | None, read: Fingerpri
         planned, size = export["sha256"], export["bytes"]
     if read.sha256 == planned and size in {None, read.size}:
         return
-    was, now = planned or "none", read.sha256
-    if size is not None:
-        was, now = f"{was} ({size:,} bytes)", f"{now} ({read.size:,} bytes)"
-    changed = f"export {arguments.export}: was changed since. Its SHA-256 was {was} and is {now} now"
+    was = (planned or "none") if size is None else f"{planned} ({size:,} bytes)"
+    changed = f"export {arguments.export}: was changed since. Its SHA-256 was {was}"
     _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
 
 
