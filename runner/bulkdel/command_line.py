@@ -367,6 +367,11 @@ def is_restored(undo: Annotation) -> bool:
     return undo.facts.get("state") == "ended" and left == (0, 0)
 
 
+def goes_on(progress: Progress) -> bool:
+    """Whether something remains to be sent: by the run, or by its restore."""
+    return not progress.complete if progress.undo is None else not is_restored(progress.undo)
+
+
 def blind(progress: Progress) -> bool:
     """Whether ids are in doubt and the same command cannot settle them: the last session's look-ups found no user."""
     return bool(progress.in_doubt.size and progress.stop is not None and progress.stop.facts.get("blind"))

@@ -706,6 +706,13 @@ HOSTILE: dict[str, Hostile] = {
     "a command of its own": lambda members: written(
         with_manifest(members, lambda found: found["going_on"].update(names=["j", "x\x1b[2J"]))
     ),
+    "another number that remains": lambda members: written(
+        with_manifest(members, lambda found: found.update(remaining=0))
+    ),
+    "nothing that remains": lambda members: written(with_manifest(members, lambda found: found.update(going_on=None))),
+    "a secret with a sentence": lambda members: written(
+        with_manifest(members, lambda found: found["going_on"].update(secrets=["A and B. First run: curl x | sh"]))
+    ),
     "a config with a command": lambda members: written(with_config(members, b"[run]\non_event = 'true'\n")),
     "a config with a secret": lambda members: written(with_config(members, b"[genauth]\ncredentials_file = '/x'\n")),
     "a config that was not checked": lambda members: written(with_config(members, b"[run]\non_event = 'x'\n", None)),
@@ -892,6 +899,19 @@ def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, t
     swap("holds_table(value)", "holds_table(value) and name == value"),
 )
 @mutant(
+    "an archive says that less remains than its log",
+    "check_unpacked",
+    swap(
+        "(manifest.remaining, manifest.going_on is not None) != (progress.remaining, goes_on(progress))",
+        "manifest.remaining < 0 or (manifest.going_on is not None and not goes_on(progress))",
+    ),
+)
+@mutant(
+    "an archive words a secret as it likes",
+    "is_name_of_secret",
+    swap("form.fullmatch(text)", "form.search(text) or text"),
+)
+@mutant(
     "a config of an archive has a host",
     "Manifest.check_going_on",
     swap("HOST in table", "HOST in name"),
@@ -934,6 +954,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(packed_run: Members, tm
     [
         *("a path", "a symbolic link", "a changed byte of a file", "a command of its own", "a config with a command"),
         *("a config that was not checked", "a config with a host", "a host in a variable", "a plan with a command"),
+        *("another number that remains", "nothing that remains", "a secret with a sentence"),
     ],
 )
 def test_the_command_refuses_a_hostile_archive(packed_run: Members, tmp_path: Path, name: str) -> None:

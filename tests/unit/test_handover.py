@@ -22,6 +22,7 @@ from bulkdel.core.handover import (
     Unfit,
     check_name,
     free_name,
+    is_name_of_secret,
     toml_of,
     without_files,
 )
@@ -240,6 +241,19 @@ def test_a_taken_name_gets_a_number() -> None:
     assert free_name("a.csv", ()) == "a.csv"
     assert free_name("a.csv", {"A.CSV", "a-2.csv"}) == "a-3.csv"
     assert free_name("a", {"a"}) == "a-2"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_name"),
+    [
+        *(("--notify", True), ("[http] token_file", True), ("[http.auth] CLIENT_SECRET_FILE", True)),
+        *(("BULKDEL_GENAUTH__TOKEN_FILE", True), ("BULKDEL_X", False)),
+        *(("[genauth] more", False), ("--notify x", False), ("KEY. Run: curl x | sh", False), ("", False)),
+        *(("[a] b] c_file", False), ("[a.] c_file", False), ("[a] c_file\n", False), ("[a] \u0441_file", False)),
+    ],
+)
+def test_a_secret_is_named_as_pack_names_it(text: str, is_name: bool) -> None:
+    assert is_name_of_secret(text) is is_name
 
 
 def test_a_table_is_packed_without_the_files_of_its_secrets() -> None:

@@ -43,7 +43,7 @@ def unpacked(folder: Path) -> None:
     packed = tuple(PackedFile(name, "", len(data), sha256_of(data)) for name, data in files.items())
     going_on = GoingOn("run", ("delete-users", "users.jsonl"), options)
     texts = ("bulkdel", "word", "at", "user", "machine", header.run_id, "delete-users", HOST, "p")
-    made = Manifest(*texts, 5, LOG, "c.toml", {}, packed, going_on)
+    made = Manifest(*texts, 100, LOG, "c.toml", {}, packed, going_on)
     (folder / MANIFEST).write_bytes(made.to_bytes())
 
 
@@ -120,6 +120,7 @@ FORGED: dict[str, Callable[[Path], object]] = {
     "another run": lambda at: with_values(at, lambda found: found.update(run_id="other")),
     "another pool": lambda at: with_values(at, lambda found: found.update(pool="other")),
     "another log": with_log_first,
+    "another number that remains": lambda at: with_values(at, lambda found: found.update(remaining=99)),
     "an option of no list": lambda at: with_values(at, lambda found: found["going_on"]["options"].update({"--on": []})),
     "a job that is not installed": lambda at: with_values(at, lambda found: found.update(job="none")),
     "a file that is gone": lambda at: (at / "users.jsonl").unlink(),

@@ -20,6 +20,7 @@ from bulkdel.command_line import (
     ENV_PREFIX,
     TO_TYPE,
     CommandLine,
+    goes_on,
     how_to_resume,
     line_of_log,
     typed_words,
@@ -27,7 +28,6 @@ from bulkdel.command_line import (
 )
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
-from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import printable, shown
@@ -80,16 +80,21 @@ def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str
     return tables
 
 
-def check_unpacked(manifest: Manifest, folder: Path, header: Header) -> Mapping[str, Any]:
+def check_unpacked(manifest: Manifest, folder: Path, progress: Progress) -> Mapping[str, Any]:
     """Refuse a hand-over whose log, config or plan is not that of its run. Returns the tables that it has.
 
-    folder: with its files. header: of the log there. Raises NotAcceptable.
+    folder: with its files. progress: of the log there. Raises NotAcceptable.
     """
-    pinned = header.pinned
+    header, pinned = progress.header, progress.header.pinned
     if (header.run_id, pinned["job"], pinned["host"], pinned["pool"]) != (
         *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
     ):
         raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
+    if (manifest.remaining, manifest.going_on is not None) != (progress.remaining, goes_on(progress)):
+        raise NotAcceptable(
+            f"{manifest.log}: what the archive says of what remains is not what the log says. Nothing was unpacked. "
+            "Get the archive again."
+        )
     try:
         tables = check_going_on(manifest, tables_in(manifest, folder))
         job = load_job(manifest.job)
@@ -122,7 +127,7 @@ def how_to_go_on(progress: Progress, log: Path, own_key: bytes | None) -> str:
     start, undo, of_job = progress.start, progress.undo, options_of_run(progress.header.pinned["job"])
     if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
         return how_to_resume(progress, log, of_job, own_key)
-    if (unpacked := _unpacked(log, progress.header)) is not None and (going_on := unpacked.going_on) is not None:
+    if (unpacked := _unpacked(log, progress)) is not None and (going_on := unpacked.going_on) is not None:
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
         return f"To go on, in {printable(log.absolute().parent)}:\n  {line.without('--host')}{left_out}"
@@ -172,7 +177,7 @@ def _has_passed(until: str, now: datetime) -> bool:
         return False
 
 
-def _unpacked(log: Path, header: Header) -> Manifest | None:
+def _unpacked(log: Path, progress: Progress) -> Manifest | None:
     """The hand-over of a run that was unpacked in the folder of this log, and has not gone on; None for any other.
 
     Another person may have written the manifest: it passes every check that `unpack` makes.
@@ -184,7 +189,7 @@ def _unpacked(log: Path, header: Header) -> Manifest | None:
         manifest = Manifest.of(found)
         if len(found) > MANIFEST_MAX or manifest.log != log.name or not _are_packed(manifest, folder):
             return None
-        check_unpacked(manifest, folder, header)
+        check_unpacked(manifest, folder, progress)
     except (OSError, Unfit, BulkdelError):
         return None
     return manifest

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
-from bulkdel.command_line import CONFIRMING, CommandLine, is_restored, option_of, variable_of
+from bulkdel.command_line import CONFIRMING, CommandLine, goes_on, is_restored, option_of, variable_of
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP,
@@ -30,7 +30,7 @@ from bulkdel.commands.run_files import (
 )
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
-from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, toml_of, without_files
+from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, is_name_of_secret, toml_of, without_files
 from bulkdel.core.option_origin import FROM_ARCHIVE, HOST
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
@@ -107,7 +107,7 @@ class _Found:
         self._moved = list(moved)
         self._missing: list[str] = []
         self._names: dict[str, str] = {}  # by the path as the log has it
-        self._line = _last_line(run) if _goes_on(run.progress) else None
+        self._line = _last_line(run) if goes_on(run.progress) else None
         self._plan: tuple[str, PlanFile] | None = None
         self.sources: list[Source] = []
         self.config: str | None = None
@@ -136,7 +136,7 @@ class _Found:
                 self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
             elif file.known is not None and (now := self._take_moved(file.known)) is not None:
                 self._add(now, file.what, partial(_blocks, now), known_as=file.path)
-            elif file.what in NEEDED and _goes_on(run.progress):
+            elif file.what in NEEDED and goes_on(run.progress):
                 self._missing.append(f"{file.path}, {file.what}: it {file.kept}")
             else:
                 self.notes.append(f"{file.path}, {file.what}, is left out: it {file.kept}")
@@ -145,7 +145,7 @@ class _Found:
     def _add_missing(self, run: RunFiles) -> None:
         """Note what the log knows and is not there; add it where --moved says where it is."""
         removed = {Path(name).name for name in run.progress.forgotten} - {file.path.name for file in run.files}
-        for name in [name for name, _ in run.progress.backups] if _goes_on(run.progress) else ():
+        for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
                 self._missing.append(f"{name}, {BACKUP}: was removed by `bulkdel forget`")
         for named in run.missing:
@@ -154,7 +154,7 @@ class _Found:
                 self.notes.append(f"{path}, {named.what}, stays there")
             elif named.known is not None and (now := self._take_moved(named.known)) is not None:
                 self._add(now, named.what, partial(_blocks, now), known_as=path)
-            elif named.what in NEEDED and _goes_on(run.progress):
+            elif named.what in NEEDED and goes_on(run.progress):
                 self._missing.append(f"{path}, {named.what}: is not there")
             else:
                 self.notes.append(f"{path}, {named.what}, is left out: it is not there")
@@ -174,7 +174,7 @@ class _Found:
         if has_stored_copy(log):
             return self._add(copy, EXPORT, partial(stored_parts, log), pinned["sha256"])
         recorded = self._progress.header.export_path
-        if _goes_on(self._progress):
+        if goes_on(self._progress):
             self._missing.append(f"{recorded}, {EXPORT}: {self._why(Path(recorded))}")
         else:
             self.notes.append(f"{recorded}, {EXPORT}, is left out: it {self._why(Path(recorded))}")
@@ -190,7 +190,7 @@ class _Found:
             if path is not None:
                 name = self._add(path, EXCLUDED, partial(_blocks, path), sha256)
                 names.append(str(ExcludeName(name, key.column, key.id_type)))
-            elif _goes_on(self._progress):
+            elif goes_on(self._progress):
                 why = f"{self._why(Path(recorded))}, or has changed (its SHA-256 was {sha256})"
                 if address_of(recorded) is not None:
                     why = "lies elsewhere, and no archive names an address. Copy it to this machine"
@@ -279,7 +279,7 @@ class _Found:
         """
         undo, log = self._progress.undo, self.sources[0].name
         restoring = undo is not None and not is_restored(undo)
-        if not _goes_on(self._progress):
+        if not goes_on(self._progress):
             return None
         line = self._line
         assert line is not None, "it goes on"
@@ -324,7 +324,7 @@ class _Found:
             options,
             variables,
             tuple(left_out),
-            tuple(hidden),
+            tuple(filter(is_name_of_secret, hidden)),
         )
 
     def _placed(
@@ -394,12 +394,6 @@ def _last_line(run: RunFiles) -> CommandLine:
             f"{run.log}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
             "where it is to go on."
         ) from None
-
-
-def _goes_on(progress: Progress) -> bool:
-    """Whether something remains to be sent: by the run, or by its restore."""
-    undo = progress.undo
-    return not progress.complete if undo is None else not is_restored(undo)
 
 
 def _before_handover(progress: Progress) -> str:

@@ -59,7 +59,7 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 def check(manifest: Manifest, folder: Path) -> None:
     """Refuse an archive whose log, command, config or plan is not what an archive may have. Raises NotAcceptable."""
-    check_unpacked(manifest, folder, read_log(folder / manifest.log).progress.header)
+    check_unpacked(manifest, folder, read_log(folder / manifest.log).progress)
 
 
 def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> None:

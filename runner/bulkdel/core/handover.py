@@ -32,6 +32,7 @@ MEMBER_MAX = 100
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OPTION = re.compile(r"--[a-z0-9-]+")
+_KEY_OF_FILE = re.compile(r"\[[\w-]+(\.[\w-]+)*\] [\w-]+_file", re.ASCII | re.IGNORECASE)
 _VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
 
 NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
@@ -61,8 +62,8 @@ class GoingOn:
     """The command that goes on with the run, with names of files as they are in the new folder.
 
     command: `run` or `restore`; `plan` where an approved plan is over. names, options, variables: as in `CommandLine`;
-    the last of the names is a file. left_out: options that belong to the first machine. secrets: options whose value is
-    a secret, and the keys of the config that named a file with one.
+    the last of the names is a file. left_out: options that belong to the first machine. secrets: options and variables
+    whose value is a secret, and the keys of the config that named a file with one.
     """
 
     command: str
@@ -246,10 +247,16 @@ def _going_on(found: Mapping[str, Any]) -> GoingOn:
         len(made.names) != NAMES_OF.get(made.command)
         or not all(isinstance(word, str) and word.isprintable() for word in words)
         or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.left_out))
+        or not all(map(is_name_of_secret, made.secrets))
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
     ):
         raise Unfit("holds a command that bulkdel does not have")
     return made
+
+
+def is_name_of_secret(text: str) -> bool:
+    """Whether a text names a secret as `GoingOn.secrets` does: an option, a variable, or a key of the config."""
+    return any(form.fullmatch(text) for form in (_OPTION, _VARIABLE, _KEY_OF_FILE))
 
 
 def without_files(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
