@@ -204,6 +204,25 @@ def test_a_note_in_a_report(tmp_path: Path) -> None:
 
 
 @mutant(
+    "watching a batch prints the command that clears a terminal",
+    "status",
+    swap("Stdout().write(CLEAR)", "result(CLEAR)"),
+)
+def test_watching_a_batch_clears_the_terminal(tmp_path: Path) -> None:
+    """Its own command steers the terminal; no text does."""
+    run = f'[[run]]\nname = "a"\njob = "delete-users"\nexport = "{tmp_path.name}.jsonl"\n'
+    (tmp_path / "night.toml").write_text(run)
+    ours, theirs = os.openpty()
+    watching = start("batch", "status", "--watch", "night.toml", cwd=tmp_path, env={"TERM": "xterm"}, stdout=theirs)
+    watching.communicate(timeout=WAIT_MAX_S)
+    assert watching.returncode == 0
+    seen = os.read(ours, 1 << 16).decode()
+    assert (seen.count("\x1b[H\x1b[2J"), r"\x1b" in seen, "0 of 0 rows" in seen) == (1, False, True), seen
+    os.close(theirs)
+    os.close(ours)
+
+
+@mutant(
     "results steer a terminal",
     "write_rows.put",
     swap("_escaped(records) if on_terminal else records", "records if on_terminal else _escaped(records)"),

@@ -49,6 +49,9 @@ EVERY_S = 2.0
 PRINTED_EVERY_S = 10.0
 """Between two looks elsewhere: each adds its lines."""
 
+CLEAR = "\x1b[H\x1b[2J"
+"""Empties a terminal. It is written apart from the texts, in which everything that steers a terminal is escaped."""
+
 LOOKS_AT_ONCE = 32
 """So many runs are looked at at the same time: whether a process writes a log in a store shows after up to 11 s."""
 
@@ -113,7 +116,9 @@ def status(named: Named, *, json_too: bool, watch: bool, environ: Mapping[str, s
             result(json.dumps(values))
             return 0
         own = () if doing is None else (f"The batch is under way, {doing}",)
-        result(("\x1b[H\x1b[2J" if redraws else "") + "\n".join((*_state_lines(states), *own)))
+        if redraws:
+            Stdout().write(CLEAR)
+        result("\n".join((*_state_lines(states), *own)))
         if not watch or (doing is None and all(state.state != RUNNING for state in states)):
             return 0
         time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
