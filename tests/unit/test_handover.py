@@ -88,6 +88,7 @@ NOT_OURS = "is not one that bulkdel wrote"
         (changed("remaining", to=True), NOT_OURS),
         (changed("settings", to=[]), NOT_OURS),
         (changed("host", to="a\x1b[2Jb"), "cannot be printed"),
+        (changed("host", to="https://api.genauth.\u0430i"), "may look like another host"),
         (changed("pool", to=7), "cannot be printed"),
         (changed("files", 1, "name", to="../x"), "'../x', which is not the name of a file"),
         (changed("files", 1, "name", to="/etc/passwd"), "not the name of a file"),
