@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
@@ -24,6 +24,8 @@ from bulkdel.notify.message import (
     variables,
     what_ended,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 
 HALTED = Notice(
     What.HALT,
@@ -80,6 +82,21 @@ def test_teams_gets_a_card() -> None:
     assert title["text"] == "bulkdel: delete-users has halted"
     assert sentence["text"] == HALTED.sentence
     assert {"title": "exit code", "value": "4"} in facts["facts"]
+
+
+@mutant(
+    "a value becomes a link in Teams",
+    "teams_form",
+    swap('{"title": _plain(name), "value": _plain(value)}', '{"title": _plain(name), "value": value}'),
+)
+def test_teams_takes_no_link_from_a_value() -> None:
+    """A pool and a run id may be the words of another person."""
+    forged = replace(HALTED, pool="[approve here](https://evil.example)", job="*a*", run_id="\\[b](c)")
+    title, _, facts = teams_form(forged)["attachments"][0]["content"]["body"]
+    values = {fact["title"]: fact["value"] for fact in facts["facts"]}
+    assert values["pool"] == r"\[approve here\](https://evil.example)"
+    assert values["run id"] == r"\\\[b\](c)"
+    assert title["text"] == r"bulkdel: \*a\* has halted"
 
 
 def test_text_for_people_leaves_out_what_is_not_known() -> None:

@@ -22,6 +22,8 @@ VARIABLE = "BULKDEL_EVENT"
 
 CARD = "application/vnd.microsoft.card.adaptive"
 
+_MARKDOWN = re.compile(r"[\\`*_\[\]]")
+
 
 class What(enum.StrEnum):
     """What has happened."""
@@ -192,18 +194,28 @@ def slack_form(notice: Notice) -> dict[str, Any]:
 
 
 def teams_form(notice: Notice) -> dict[str, Any]:
-    """The body for a workflow or an incoming webhook of Teams: an Adaptive Card of a version that phones show too."""
+    """The body for a workflow or an incoming webhook of Teams: an Adaptive Card of a version that phones show too.
+
+    What means something in Markdown is escaped, so that no value becomes a link.
+    """
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.2",
         "body": [
-            {"type": "TextBlock", "text": notice.title, "weight": "Bolder", "size": "Medium", "wrap": True},
-            {"type": "TextBlock", "text": notice.sentence, "wrap": True},
-            {"type": "FactSet", "facts": [{"title": name, "value": value} for name, value in notice.facts]},
+            {"type": "TextBlock", "text": _plain(notice.title), "weight": "Bolder", "size": "Medium", "wrap": True},
+            {"type": "TextBlock", "text": _plain(notice.sentence), "wrap": True},
+            {
+                "type": "FactSet",
+                "facts": [{"title": _plain(name), "value": _plain(value)} for name, value in notice.facts],
+            },
         ],
     }
     return {"type": "message", "attachments": [{"contentType": CARD, "contentUrl": None, "content": card}]}
+
+
+def _plain(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def text_form(notice: Notice) -> str:
