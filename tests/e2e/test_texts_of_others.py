@@ -68,13 +68,13 @@ def test_a_name_that_is_no_line_is_refused(tmp_path: Path) -> None:
 )
 def test_status_prints_no_words_of_a_forged_log_as_a_command(tmp_path: Path) -> None:
     """Only a command that goes on with a run, without options of one machine, which are named."""
-    for words in (["sh", "-c", "touch x"], ["bulkdel", "batch", "run", "touch x"], ["bulkdel", "run", "-o", "touch x"]):
+    for words in (["sh", "-c", "touch x"], ["bulkdel", "batch", "j", "touch x"], ["bulkdel", "run", "-o", "touch x"]):
         status = bulkdel("status", log_with(tmp_path, to_go_on=words), env={})
         assert (status.code, "To go on, run the command of this run again." in status.out) == (0, True), status
         assert "touch x" not in status.out + status.err
-    words = ["bulkdel", "run", "delete-users", "ids.jsonl", "--on-event", "touch x", "--rate", "5"]
+    words = ["bulkdel", "run", "j", "ids.jsonl", "--on-event", "touch x", "--rate", "5"]
     status = bulkdel("status", log_with(tmp_path, to_go_on=words), env={})
-    assert "\n  bulkdel run delete-users ids.jsonl --rate 5 --checkpoint" in status.out, status
+    assert "\n  bulkdel run j ids.jsonl --rate 5 --checkpoint" in status.out, status
     assert ("Add what is meant: --on-event" in status.out, "touch x" in status.out) == (True, False), status
 
 

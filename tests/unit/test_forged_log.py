@@ -60,7 +60,7 @@ def log_with(folder: Path, **facts: Any) -> Path:
         ["bulkdel", 5],
         {"a": 1},
         *(
-            ["bulkdel", "run", "delete-users", "x", *more]
+            ["bulkdel", "run", "j", "x", *more]
             for more in (
                 *(["--on_event", "touch x"], ["--on_event=touch x"], ["--On-Event", "touch x"], ["--on-event.x", "y"]),
                 *(["-o", "touch x"], ["-otouch x"], ["--", "touch x"], ["--rate", "5", "touch x"], ["--ca_file", "x"]),
