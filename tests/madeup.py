@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session
 from bulkdel.core.record import ResumePoint
-from tests.recorded import encode_line
+from tests.recorded import RUN_ID, encode_line
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16
@@ -86,7 +86,9 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
     points = tuple(ResumePoint(row, row + 1, row * (size // count)) for row in range(RESUME_ROWS, count, RESUME_ROWS))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
-    header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, NAMES, resume_points=points)
+    header = Header(
+        "bulkdel 0", RUN_ID, AT, pinned, str(export), {}, counts, None, confirmed, NAMES, resume_points=points
+    )
     sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 

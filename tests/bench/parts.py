@@ -31,6 +31,7 @@ from tests.bench import exports
 from tests.bench.bare import CHUNK, spent
 from tests.bench.commands import ENVIRON
 from tests.bench.stub import POOL
+from tests.recorded import RUN_ID
 
 ROWS = 200_000
 CHUNKS = ROWS // CHUNK
@@ -84,7 +85,7 @@ def _feeding(batches: list[Batch]) -> dict[str, float]:
 
 def _header(rows: int) -> Header:
     counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
-    return Header("bench", "bench", stamp(time.time()), {}, "", {}, counts, None, {})
+    return Header("bench", RUN_ID, stamp(time.time()), {}, "", {}, counts, None, {})
 
 
 def _progress(rows: int) -> Progress:

@@ -1016,10 +1016,11 @@ def test_a_bomb_is_refused_after_few_bytes(packed_run: Members, tmp_path: Path) 
 def test_what_a_killed_command_has_left_goes(packed_run: Members, tmp_path: Path) -> None:
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(packed_run)))
-    killed, living = tmp_path / ".new.a.part", tmp_path / ".new.b.part"
+    killed, living = tmp_path / ".new.abcd1234.part", tmp_path / ".new.efgh5678.part"
     for folder in (killed, living):
         folder.mkdir()
-        (folder / "users.csv").write_text("personal")
+        for name in (MANIFEST, "users.csv"):
+            (folder / name).write_text("personal")
     fd = os.open(living, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
     unpacked(archive)
