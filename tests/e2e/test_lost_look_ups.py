@@ -17,13 +17,22 @@ from tests.syntax import swap
 
 @dataclass
 class Blinding(Forum):
-    """After `sees` deletions every member is answered 404. The list still shows them, unless it is refused then."""
+    """After `sees` deletions every member is answered 404. The list still shows them, unless it is refused then.
+
+    empty: it shows none then. never: the key may never list.
+    """
 
     sees: int = 1_000_000
     lists: bool = True
+    empty: bool = False
+    never: bool = False
 
     def answer(self, asked: Asked) -> Answer:
+        if self.never and len(asked.path) == 3:
+            return 403, {"message": "no right to list"}
         if self.effects.total() >= self.sees:
+            if self.empty and len(asked.path) == 3:
+                return 200, {"members": []}
             if len(asked.path) > 3:
                 return 404, {"message": "nothing there"}
             if not self.lists:
@@ -58,6 +67,40 @@ def test_a_key_that_loses_its_permission_proves_nothing_absent(lists: bool, word
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["remaining"], forum.members) == (0, 0, {"kept"}), ran
         assert set(forum.effects.values()) == {1}
+
+
+@mutant(
+    "accounts of the sample are no control",
+    "SendingSession.run",
+    swap("() if plan.arguments.job.target_state.created else plan.server.found", "()"),
+)
+@pytest.mark.parametrize("look_first", [False, True])
+@pytest.mark.parametrize("never", [False, True])
+def test_a_key_that_is_shown_nothing_any_more_proves_nothing(never: bool, look_first: bool, tmp_path: Path) -> None:
+    """Look-ups and deletions answer 404, and the list is empty, or was always refused."""
+    ids, options = [f"m{n:03d}" for n in range(60)], ["--look-first"] * look_first
+    with served(Blinding(members={*ids, "kept"}, sees=10, empty=True, never=never)) as forum:
+        it = Example(tmp_path, block("forum"), forum.url, {"FORUM_TOKEN": TOKEN})
+        plan = it.run("plan", *ids)
+        assert (plan.code, "the key may not list" in plan.out + plan.err) == (0, never), plan
+        ran = it.run("run", *ids, options=("--concurrency", 2, *options))
+        assert ran.summary["done"] == forum.effects.total(), ran
+        assert (ran.code, ran.summary["absent"], ran.summary["remaining"]) == (4, 0, 60 - ran.summary["done"]), ran
+        assert "so an empty response proves nothing" in ran.err
+        forum.sees = 1_000_000
+        ran = it.run("run", *ids)
+        assert (ran.code, ran.summary["remaining"], forum.members) == (0, 0, {"kept"}), ran
+        assert set(forum.effects.values()) == {1}
+
+
+def test_without_a_control_what_is_called_unknown_is_unproven(tmp_path: Path) -> None:
+    """The key may not list, and no account of the sample is left that could show what look-ups find."""
+    there, missing = [f"m{n:03d}" for n in range(30)], [f"x{n:03d}" for n in range(25)]
+    with served(Blinding(members={*there, "kept"}, never=True)) as forum:
+        it = Example(tmp_path, block("forum"), forum.url, {"FORUM_TOKEN": TOKEN})
+        ran = it.run("run", *there, *missing, options=("--concurrency", 1))
+        assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 30, 25), ran
+        assert bulkdel("results", tmp_path / "ids.jsonl", "--only", "absent", env={}).out.count('"unproven"') == 25
 
 
 def test_an_id_with_a_comma_in_a_path_is_proven_absent(tmp_path: Path) -> None:

@@ -695,6 +695,46 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
 
 
 @mutant(
+    "an empty list is believed while accounts of the sample are there",
+    "AccountLookup._known_pass",
+    swap("return not known", "return True"),
+)
+@pytest.mark.parametrize(
+    ("listed", "known", "gone", "finds", "expected"),
+    [
+        # (proven, lost, uncontrolled), and below: an account of the sample that the run has not deleted decides.
+        (Page(), "ab", "", "", (False, True, False)),
+        (Page(), "ab", "", "a", (True, False, False)),
+        (Page(), "ab", "b", "", (False, True, False)),
+        (Page(), "ab", "ab", "", (True, False, False)),
+        (Page(), "", "", "", (True, False, False)),
+        (Page(status=403), "ab", "", "", (False, True, False)),
+        (Page(status=403), "ab", "", "b", (True, False, False)),
+        (Page(status=403), "ab", "abx", "", (True, False, True)),
+        (Page(status=403), "", "", "", (True, False, True)),
+        (Page("z"), "ab", "ab", "z", (True, False, False)),
+    ],
+)
+async def test_an_empty_list_and_a_list_that_is_refused(
+    listed: Page, known: str, gone: str, finds: str, expected: tuple[bool, bool, bool]
+) -> None:
+    async with in_pages(lambda _: Page(finds), listed=lambda _: listed) as (
+        first,
+        _,
+    ):
+        lookup = AccountLookup(first._client, first._look_ups, lambda: 0.0, proven=True, known=known)  # noqa: SLF001
+        lookup.note_gone([*gone])
+        await lookup.prove_since(math.inf, WorkerStatus())
+        assert (lookup.proven, lookup.lost, lookup.uncontrolled) == expected
+
+
+async def test_a_known_account_whose_look_up_fails_is_no_control() -> None:
+    async with in_pages(lambda _: Page(status=400), listed=lambda _: Page()) as (first, _):
+        lookup = AccountLookup(first._client, first._look_ups, lambda: 0.0, proven=True, known="a")  # noqa: SLF001
+        assert not await lookup.prove_since(math.inf, WorkerStatus())
+
+
+@mutant(
     "a control of accounts that this run deletes meanwhile",
     "AccountLookup._control_passes_while_paused",
     swap("self._client.action_requests.paused", "asyncio.Lock"),

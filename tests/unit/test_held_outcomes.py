@@ -10,6 +10,8 @@ from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.outcome import Detail, Kind, Settled
 from bulkdel.core.record import Record, Records
 from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
+from tests.mutants import mutant
+from tests.syntax import swap
 
 _positions = count()
 
@@ -25,6 +27,28 @@ def halted(held: HeldOutcomes) -> bool:
 
 def kinds(parts: list[Settled]) -> list[tuple[str, int]]:
     return [(one.kind, len(one.records)) for one in parts]
+
+
+@mutant(
+    "absent ids need no proof although look-ups have no control",
+    "HeldOutcomes.take",
+    swap("doubtful or not self._absent_counts", "not self._absent_counts"),
+)
+@pytest.mark.parametrize(
+    ("controlled", "allowed", "reason", "halts"),
+    [
+        (False, False, "unproven", True),
+        (True, False, "unproven", False),
+        (False, True, "unproven", False),
+        (False, False, None, False),  # a look-up with a control has shown it before
+    ],
+)
+def test_absent_ids_without_a_control_halt_as_without_look_ups(
+    *, controlled: bool, allowed: bool, reason: str | None, halts: bool
+) -> None:
+    held = HeldOutcomes(absent_allowed=allowed)
+    written = held.take([part("absent", ABSENT_FIRST)._replace(reason=reason)], controlled=controlled)
+    assert (halted(held), written == []) == (halts, halts)
 
 
 @pytest.mark.parametrize("size", [1, 3, ALL_REFUSED_MIN])

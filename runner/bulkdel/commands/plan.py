@@ -503,6 +503,12 @@ def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
             "nothing: may the key read them, and is it the right id type?"
         )
         yield Note("look_ups_find_none", text, {"listed": blind})
+    if plan.server.asked and not plan.server.lists:
+        text = (
+            f"the key may not list {plan.words.noun}s, so an empty look-up is proof only while one of the sampled ones "
+            "is there; later an id that the API calls unknown is absent, and nothing proves it"
+        )
+        yield Note("no_control", text)
 
 
 def _owner_notes(plan: RunPlan) -> Iterator[Note]:

@@ -4,8 +4,9 @@ Two results may mean that every request is wrong (its path, its key, its id type
 
 - Ids that are refused with one code, one after the other. They are held until another id is settled. Enough of them in
   a row halt the run.
-- Ids that an API without look-ups calls absent. A wrong path gives the same answer (404). They are held until one id is
-  done. Enough of them without one that is done halt the run, and so does too large a share of absent ids later.
+- Ids that an API calls absent, and no look-up proves it. A wrong path gives the same answer (404). They are held until
+  one id is done. Enough of them without one that is done halt the run, and so does too large a share of absent ids
+  later.
 
 What is still held when the run halts has no outcome in the log, so a later session asks for it again.
 """
@@ -25,22 +26,34 @@ WRONG_REQUEST = "Is it the right host, path, id type and column? If these ids re
 class HeldOutcomes:
     """The outcomes of a run that are held back. halt: why the run must halt; None while it may go on."""
 
-    def __init__(self, *, absent_counts: bool = True, done: int = 0, absent: int = 0, to_check: str = TO_CHECK) -> None:
-        """absent_counts: absent ids need no proof: they were looked up, or --allow-absent was given.
+    def __init__(
+        self,
+        *,
+        absent_counts: bool = True,
+        absent_allowed: bool = False,
+        done: int = 0,
+        absent: int = 0,
+        to_check: str = TO_CHECK,
+    ) -> None:
+        """absent_counts: absent ids need no proof: they were looked up, or --allow-absent (absent_allowed) was given.
 
         done: ids that earlier sessions of the run have brought into the target state. absent: ids without an account.
         to_check: see `all_refused`.
         """
         self._to_check = to_check
         self._absent_counts = absent_counts
+        self._absent_allowed = absent_allowed
         self._done = done
         self._absent = absent
         self._refused_parts: list[Settled] = []
         self._absent_parts: list[Settled] = []
         self.halt: str | None = None
 
-    def take(self, settled: Sequence[Settled]) -> list[Settled]:
-        """Take outcomes, in the order in which they were decided. Returns those that may be written now."""
+    def take(self, settled: Sequence[Settled], *, controlled: bool = True) -> list[Settled]:
+        """Take outcomes, in the order in which they were decided. Returns those that may be written now.
+
+        controlled: whether look-ups have a control now. If not, an absent id that is `unproven` needs a proof.
+        """
         ready: list[Settled] = []
         for part in settled:
             if part.reason == TAKEN:  # the API was not asked
@@ -50,7 +63,8 @@ class HeldOutcomes:
                 ready += self._refused(part)
                 continue
             ready += self._let_go(self._refused_parts)
-            if part.kind == "absent" and not self._absent_counts:
+            doubtful = not controlled and part.reason is not None and not self._absent_allowed
+            if part.kind == "absent" and (doubtful or not self._absent_counts):
                 ready += self._unproven(part)
             else:
                 if part.kind in {"done", "already"}:

@@ -56,6 +56,7 @@ class ChunkInHand:
         self._seen_at: dict[str, tuple[float, float]] = {}  # by id, when its latest look-up began: by both clocks
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
+        self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
         self._at_gate = False  # whether it has a place there
         self._intent_at = since  # of the first intent for these records
 
@@ -87,7 +88,7 @@ class ChunkInHand:
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
-            self.state.looked_up(found, proven=self._proven, unproven=self._unproven)
+            self.state.looked_up(found, proven=self._proven, unproven=self._unproven | self._uncontrolled)
 
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
@@ -172,7 +173,8 @@ class ChunkInHand:
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        write_settled(parts, parts.held.take(state.settled), self.noted)
+        controlled = parts.lookup.proven and not parts.lookup.uncontrolled
+        write_settled(parts, parts.held.take(state.settled, controlled=controlled), self.noted)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             tally.spared += len(records) if why is not None else 0
@@ -347,12 +349,15 @@ class ChunkInHand:
         accounts = looked.accounts
         self._unproven.difference_update(ids)
         self._unproven |= looked.unproven
+        self._uncontrolled.difference_update(ids)
         missing = [id_ for id_ in ids if id_ not in accounts]
         # Ids with a comma have their own control.
         if missing and (looked.empty or not accounts) and not all(map(parts.lookup.splits, missing)):
             proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
             if not proven and (accounts or parts.lookup.lost):
                 return None  # look-ups have ceased to find accounts
+            if parts.lookup.uncontrolled:
+                self._uncontrolled.update(missing)
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
         if parts.backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:

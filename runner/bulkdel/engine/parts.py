@@ -165,6 +165,8 @@ def write_settled(
             exceptions = tuple(
                 {"position": record.position, **seen[record.id]} for record in records if record.id in seen
             )
+        if kind == "absent" or (kind == "done" and parts.job.target_state.absence_reaches):
+            parts.lookup.note_gone(records.ids)
         parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
     _count_codes(tally.refused_codes, settled)
     tally.settled += sum(counts.values())

@@ -163,6 +163,7 @@ class SendingSession:
                 proven_before=bool((log.progress.header.sample or {}).get("found")),
                 fullest=fullest,
                 lists=plan.server.lists,
+                known=() if plan.arguments.job.target_state.created else plan.server.found,
                 creates=plan.arguments.job.target_state.created,
             )
             parts = Parts(
@@ -273,6 +274,7 @@ class SendingSession:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent
         return HeldOutcomes(
             absent_counts=lookup.possible or allowed,
+            absent_allowed=allowed,
             done=counts["done"] + counts["already"],
             absent=counts["absent"],
             to_check=self._plan.to_check,
@@ -314,8 +316,9 @@ def _last_failure(parts: Parts, noun: str) -> str:
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
     if lookup.lost:
         why = "look-ups find none of the accounts that the API lists"
-        if not lookup.listed and lookup.failed:
-            why = f"the control failed: {lookup.failed}"
+        if not lookup.listed:
+            none = "look-ups find none of the accounts that they found before, and the API lists none"
+            why = f"the control failed: {lookup.failed}" if lookup.failed else none
         return f"{why}, so an empty response proves nothing"
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")

@@ -3,14 +3,16 @@
 A job may have no look-ups. Then no request is sent, no id is found, and that proves of no id that it is absent.
 
 "Gone" counts only in a session whose look-ups have found at least one existing account (a positive control). A key that
-may not read, or an id type that matches no account, gets an empty list too. For an id with a comma it counts only where
-the same response holds an account whose id has a comma too (`core.absence`): a control in the same request.
+may not read, or an id type that matches no account, gets an empty list too. Such a control is one of the accounts that
+another call lists; where it lists none, or the key may not list, one that the sample found and that is there still. For
+an id with a comma it counts only where the same response holds an account whose id has a comma too (`core.absence`): a
+control in the same request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -57,6 +59,7 @@ class AccountLookup:
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
     lists: whether the API has listed accounts for this key since the command was started.
+    uncontrolled: whether the latest control had no account to look up, because the key may not list any.
     fullest: the most accounts that one look-up of this session held, in all its pages.
     """
 
@@ -70,10 +73,13 @@ class AccountLookup:
         proven_before: bool = False,
         fullest: int = 0,
         lists: bool = False,
+        known: Iterable[str] = (),
         creates: bool = False,
         patient: bool = False,
     ) -> None:
-        """proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `Reader`.
+        """known: ids of accounts that a look-up has found, in the order in which they are sent.
+
+        proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `Reader`.
 
         creates: the run creates accounts, so a pool that is empty now is asked for a control again later.
         """
@@ -97,7 +103,14 @@ class AccountLookup:
         self.listed = 0
         self.none_listed = False
         self.lists = lists
+        self.uncontrolled = False
+        self._known = dict.fromkeys(known)
         self.fullest = fullest
+
+    def note_gone(self, ids: Sequence[str]) -> None:
+        """Note that these accounts are gone, by an outcome of this run: they are no controls any more."""
+        for id_ in self._known.keys() & ids if self._known else ():
+            del self._known[id_]
 
     @property
     def failed(self) -> str:
@@ -179,8 +192,9 @@ class AccountLookup:
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
         look-up that began later has to find an account: any look-up, or a control that serves all that wait. Where no
-        account is listed, the earlier proof stays: the pool may be empty by now. It stays too where this key was never
-        allowed to list any. A key that has listed accounts and may not any more has lost a right, and perhaps both.
+        account is listed, the earlier proof stays once all accounts of the sample are gone by this run: the pool may be
+        empty by now. Where this key was never allowed to list any, `uncontrolled` says that there is no proof then. A
+        key that has listed accounts and may not any more has lost a right, and perhaps both.
         """
         if not self.proven:
             return await self.prove(worker)
@@ -475,18 +489,30 @@ class AccountLookup:
     async def _control_passes(self, worker: WorkerStatus) -> bool:
         """List some accounts by another call and look them up.
 
-        False when none was found, or without a response. True when one was found, and where none is or may be listed.
+        False when none was found, or without a response. True when one was found. Where none is or may be listed, those
+        that the sample found are looked up, the last ones first; true where none of them is left.
         """
         refused = Listed([])
         listed = await self._list_controls(worker, refused=refused)
         self.listed = len(listed or ())
         self.none_listed = listed == [] and listed is not refused.items
         if not listed:
-            return listed is not None
+            self.uncontrolled = listed is refused.items and not self._known
+            return listed is not None and await self._known_pass(worker)
+        self.uncontrolled = False
         # Several, from the whole page: this run may delete the next ones meanwhile. Ids without a comma come first.
         certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
         result = await self._find_and_note(certain[:: -(-len(certain) // CONTROLS_MAX)], worker)
         return result is not None and bool(result.accounts)
+
+    async def _known_pass(self, worker: WorkerStatus) -> bool:
+        """Whether a look-up finds one of the accounts that are known to be there; true where none is known."""
+        known = [*self._known][-CONTROLS_MAX:]
+        for id_ in reversed(known):
+            found = await self._find_and_note([id_], worker)
+            if found is None or found.accounts:
+                return found is not None
+        return not known
 
     async def _list_controls(self, worker: WorkerStatus, *, refused: Listed | None = None) -> list[str] | None:
         """The ids of some existing accounts; those of `refused` when the API has always refused to list any."""
