@@ -32,7 +32,7 @@ def kinds(parts: list[Settled]) -> list[tuple[str, int]]:
 @mutant(
     "absent ids need no proof although look-ups have no control",
     "HeldOutcomes.take",
-    swap("doubtful or not self._absent_counts", "not self._absent_counts"),
+    swap("doubtful or not self._absent_counts", "not doubtful and not self._absent_counts"),
 )
 @pytest.mark.parametrize(
     ("controlled", "allowed", "reason", "halts"),
