@@ -603,6 +603,25 @@ def test_a_name_that_a_refused_request_has_freed_is_not_sent_again_late(
         assert (outcomes(ran)["done"], outcomes(ran)["refused"]) == (8, 1), ran
 
 
+class Raced(Forum):
+    """Another client deletes this member just before the request for it arrives."""
+
+    stolen = IDS[3]
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "DELETE" and asked.path[-1] == self.stolen:
+            self.members.discard(self.stolen)
+        return super().answer(asked)
+
+
+def test_what_another_client_has_deleted_since_the_look_up_is_absent(tmp_path: Path) -> None:
+    with served(Raced(members={*IDS, "kept"})) as api:
+        it = Example(tmp_path, block("forum"), api.url, {"FORUM_TOKEN": TOKEN})
+        ran = it.run("run", *IDS, options=("--look-first",))
+        assert (ran.code, outcomes(ran)) == (0, {"done": 23, "absent": 1}), ran
+        assert api.effects == {("members", id_): 1 for id_ in IDS if id_ != Raced.stolen}
+
+
 @mutant(
     "a plan does not say that the status alone decides",
     "HttpJob.plan_lines",

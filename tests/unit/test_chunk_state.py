@@ -527,7 +527,8 @@ def test_a_look_up_that_shows_half_a_deletion_proves_none_absent() -> None:
     assert sent(chunk_state) == ["u1"]
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven"), ("done", ["u1"], None)]
+    # The look-up lagged, or another client deleted u1: the second request had no effect on it.
+    assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven"), ("absent", ["u1"], "unproven")]
     assert chunk_state.next_step() is None
 
 
@@ -752,7 +753,37 @@ def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing(
     chunk_state.looked_up(found("u0"), proven=True)
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True, unproven={"u0"})
-    assert told(chunk_state) == [("done", ["u0"], "unproven")]
+    assert told(chunk_state) == [("absent", ["u0"], "unproven")]
+
+
+@mutant(
+    "what another client has deleted is called done",
+    "SubChunk.without_effect",
+    swap("self.seen and self.shared and not self.known", "self.seen"),
+)
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([NOT_FOUND], ("absent", None)),
+        ([GONE_BY_ANSWER], ("absent", None)),
+        ([THERE_BY_ANSWER], ("already", None)),
+        ([LOST, NOT_FOUND], ("done", None)),
+        ([LOCKED, NOT_FOUND], ("done", None)),  # the refused request for both may have deleted it
+        ([LOCKED, GONE_BY_ANSWER], ("done", None)),
+    ],
+)
+def test_an_id_that_was_seen_and_is_unknown_when_it_is_sent_alone(
+    answers: Sequence[Decision], expected: tuple[str, str | None]
+) -> None:
+    """Another client may have deleted it between the look-up and the request: this run had no effect then."""
+    chunk_state = ChunkState(chunk(len(answers)), look_first=True)
+    chunk_state.looked_up(found(*chunk_state.chunk.records.ids), proven=True)
+    for answer in answers:
+        chunk_state.replied(answer)
+    if isinstance(chunk_state.next_step(), LookUp):
+        chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state)[0] == (expected[0], [*chunk_state.settled[0].records.ids], expected[1])
+    assert chunk_state.settled[0].records.ids[0] == "u0"
 
 
 @pytest.mark.parametrize("look_first", [False, True])

@@ -128,6 +128,14 @@ class SubChunk(NamedTuple):
         """
         return self.maybe_applied or self.varied
 
+    def without_effect(self) -> SubChunk:
+        """After an answer about this id alone, that it is unknown or was in the target state before.
+
+        That request had no effect on it, so what a look-up saw before says nothing any more: another client may have
+        been faster. It still does where a request for several ids was refused since, which may have had effect.
+        """
+        return self._replace(seen=self.seen and self.shared and not self.known)
+
     def refused(self, detail: Detail) -> SubChunk:
         """As refused by the latest response."""
         return self._replace(detail=detail, varied=self.shared and self.detail.refusal != detail.refusal)
@@ -249,6 +257,8 @@ class ChunkState:
         """Take in a decision about all records of a sub-chunk that are not settled by it."""
         if decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT}:
             sub_chunk = sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1)
+        if decision.next_step is NextStep.LOOK_UP and len(sub_chunk.records) == 1:
+            sub_chunk = sub_chunk.without_effect()
         match decision.next_step:
             case NextStep.RETRY:
                 self._retry(sub_chunk, free=decision.free)
@@ -410,11 +420,11 @@ class ChunkState:
                 case Verdict.ALREADY if part.part + 1 < requests:
                     self._stack.append((part._replace(part=part.part + 1, attempts=0, touched=True), None))
                 case Verdict.ALREADY:
-                    self._reached(part, part.records, detail)
+                    self._reached(part.without_effect(), part.records, detail)
                 case Verdict.REFUSED:
                     self._refuse(part)
                 case Verdict.ABSENT:
-                    self._stack.append((part._replace(touched=True), LookUpReason.CALLED_ABSENT))
+                    self._stack.append((part.without_effect()._replace(touched=True), LookUpReason.CALLED_ABSENT))
                 case Verdict.AGAIN:
                     self._retry(part, free=decision.free)
                 case _:
