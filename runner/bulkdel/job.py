@@ -121,6 +121,10 @@ class LookUps(Protocol):
         """
         return ()
 
+    def lacks_state(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - it has none, or always one, in most jobs
+        """Whether the record of an account has nothing where its state stands, so that it is in no target state."""
+        return False
+
     @property
     def splits_commas(self) -> bool:
         """Whether a server may take an id with a comma for several ids: it may where a query can hold several."""

@@ -290,6 +290,27 @@ def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], E
     assert forum.effects == {("members", id_): 1 for id_ in IDS}
 
 
+@mutant(
+    "a state where no record has one is not told",
+    "OneByOneLookUps.lacks_state",
+    swap(
+        "self.state is not None and value_at(record, self.state) is None", "self.state is not None and record is None"
+    ),
+)
+def test_a_path_at_which_no_record_has_a_state_is_told_by_the_plan(
+    forum: Forum, example: Callable[[str], Example]
+) -> None:
+    forum.members, it = set(IDS), example("forum")
+    forum.facts = {id_: {"profile": {"state": "on"}} for id_ in IDS}
+    for path, told in (("profile.state", False), ("state", True)):
+        it.text = f'{block("forum")}state = "{path}"\nreached = ["off"]\n'
+        plan = it.run("plan", *IDS)
+        assert (plan.code, "no sampled record has a state where the job reads it" in " ".join(plan.out.split())) == (
+            0,
+            told,
+        ), plan
+
+
 @mutant("a value of another type is the same value", "_json_of", swap("value", "value == 1"))
 def test_a_body_with_another_type_of_value_does_not_resume(forum: Forum, example: Callable[[str], Example]) -> None:
     """For Python `true` and 1 are one value."""

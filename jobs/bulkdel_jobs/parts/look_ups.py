@@ -71,6 +71,10 @@ class OneByOneLookUps(LookUps):
         paths = {"last_seen_at": self.last_seen_at, "created_at": self.created_at, "status": self.status}
         return {name: path for name, path in paths.items() if path is not None}
 
+    def lacks_state(self, record: Mapping[str, Any]) -> bool:
+        """See `bulkdel.job.LookUps`."""
+        return self.state is not None and value_at(record, self.state) is None
+
     @property
     def splits_commas(self) -> bool:
         """See `bulkdel.job.LookUps`. A path holds one id."""

@@ -503,6 +503,10 @@ def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
             "nothing: may the key read them, and is it the right id type?"
         )
         yield Note("look_ups_find_none", text, {"listed": blind})
+    look_ups, records = plan.target.look_ups(plan.id_type), _records(plan)
+    if look_ups is not None and records and all(map(look_ups.lacks_state, records)):
+        text = "no sampled record has a state where the job reads it, so no account would ever be"
+        yield Note("no_state", f"{text} {plan.arguments.job.target_state.reached}: is its path right?")
     if plan.server.asked and not plan.server.lists:
         text = (
             f"the key may not list {plan.words.noun}s, so an empty look-up is proof only while one of the sampled ones "
@@ -533,14 +537,18 @@ def _guard_notes(plan: RunPlan) -> Iterator[Note]:
         yield Note("no_administrator", "the API lists no administrator, so none is kept")
 
 
+def _records(plan: RunPlan) -> list[Mapping[str, Any]]:
+    """The records that the look-ups of the sample have found."""
+    return [record for account in plan.server.found.values() for record in account.records]
+
+
 def _backup_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield what the copies of the backup will lack."""
     look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
     if plan.arguments.settings.backup is None or look_ups is None or not found:
         return
-    records = [record for account in found.values() for record in account.records]
     for part in look_ups.parts:
-        if not any(part in record for record in records):
+        if not any(part in record for record in _records(plan)):
             text = f"no sampled record has {part}, although it was asked for: no copy will have it, and no restore"
             yield Note("part_missing", text, {"part": part})
 
