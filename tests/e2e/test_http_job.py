@@ -643,6 +643,49 @@ def test_what_another_client_has_deleted_since_the_look_up_is_absent(tmp_path: P
         assert api.effects == {("members", id_): 1 for id_ in IDS if id_ != Raced.stolen}
 
 
+class Short(Api):
+    """Shows at most so many of the members that a look-up asks for, and cannot delete `fails`."""
+
+    def __init__(self, members: Iterable[str], shows: int, fails: str = "") -> None:
+        super().__init__()
+        self.members, self.shows, self.fails = set(members), shows, fails
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "GET":
+            ids = asked.query.get("id", sorted(self.members))
+            return 200, [{"id": one} for one in ids if one in self.members][: self.shows]
+        if self.fails in asked.json["ids"]:
+            return 503, None
+        for one in self.members & {*asked.json["ids"]}:
+            self.members.remove(one)
+            self.effects["users", one] += 1
+        return 200, None
+
+
+@mutant(
+    "a response of few accounts counts as complete",
+    "AccountLookup.shows_few",
+    swap("more is not None and bool(more.accounts)", "more is None"),
+    case="True-5-8",
+)
+@pytest.mark.parametrize(("shows", "count"), [(5, 8), (9, 16), (1, 2)])
+@pytest.mark.parametrize("look_first", [True, False])
+def test_look_ups_that_show_few_accounts_make_none_seem_gone(
+    tmp_path: Path, *, shows: int, count: int, look_first: bool
+) -> None:
+    ids = [f"m{n:03}" for n in range(count)]
+    look_up = '[http.look_up]\npath = "/users"\nquery = { id = "{id}" }\nchunk_size = 50\nlist = "/users"\n'
+    text = STUBBORN.partition("[http.look_up]")[0].replace("chunk_size = 14", "chunk_size = 50") + look_up
+    with served(Short({*ids, "kept"}, shows, "" if look_first else ids[0])) as api:
+        it = Example(tmp_path, text, api.url, {})
+        ran = it.run("run", *ids, options=("--look-first",) if look_first else ())
+        assert (ran.code, api.effects.total(), "it shows too few accounts" in ran.err) == (4, 0, True), ran
+        it.text = text.replace("chunk_size = 50\nlist", f"chunk_size = {shows}\nlist")
+        ran = it.run("run", *ids, options=("--look-first",) if look_first else ())
+        assert outcomes(ran).get("absent", 0) == 0, ran
+        assert outcomes(ran).get("done", 0) == api.effects.total() == (count if look_first else 0), ran
+
+
 @mutant(
     "a plan does not say that the status alone decides",
     "HttpJob.plan_lines",

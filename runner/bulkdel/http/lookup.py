@@ -172,6 +172,14 @@ class AccountLookup:
                 break
         return found
 
+    async def shows_few(self, ids: Sequence[str], found: LookupResult, worker: WorkerStatus) -> bool:
+        """Whether a second look-up shows that `found`, with fewer than PAGE_MIN accounts, was cut off nevertheless."""
+        missing = [id_ for id_ in ids if id_ not in found.accounts]
+        if not missing or not 0 < len(found.accounts) < PAGE_MIN:
+            return False
+        more = await self.find(missing, worker, with_states=False)
+        return more is not None and bool(more.accounts)
+
     async def prove(self, worker: WorkerStatus) -> bool:
         """Look up accounts that another call lists, unless a look-up has found an account before.
 

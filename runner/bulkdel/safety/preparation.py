@@ -570,6 +570,12 @@ async def with_sample_check(
                     f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
                     f"Does the key have the permission to read {plan.words.noun}s? Nothing was {plan.words.done}."
                 )
+            if await lookup.shows_few(some, looked, WorkerStatus()):
+                raise Halted(
+                    f"{target.pinned_host}: a look-up of {len(some)} ids returned {len(looked.accounts)}, and the next "
+                    f"one more of them: it shows too few {plan.words.noun}s, so an id that it lacks may exist. Let a "
+                    f"look-up ask for fewer ids (chunk_size of its table). Nothing was {plan.words.done}."
+                )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
         if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would tell
