@@ -444,5 +444,5 @@ class Protocol(RuleBasedStateMachine):
             assert ends[position] in allowed, (id_, self.kinds[id_], ends[position])
 
 
-Protocol.TestCase.settings = settings(deadline=None, max_examples=examples(150), stateful_step_count=60)
+Protocol.TestCase.settings = settings(deadline=None, max_examples=examples(400), stateful_step_count=60)
 TestProtocol = Protocol.TestCase
