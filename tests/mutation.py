@@ -35,7 +35,7 @@ def copied(folder: Path) -> Path:
     """Copy the packages, their tests and the pages with examples, as they are.
 
     What Python compiled comes along: it is used where the source is unchanged (same size and time), which spares half
-    a minute of compiling. The file with the substitution has another time.
+    a minute of compiling. The file with the change has another time.
     """
     for package in ("runner", "jobs", "tests", "docs"):
         shutil.copytree(ROOT / package, folder / package)

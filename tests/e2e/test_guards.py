@@ -277,7 +277,7 @@ def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
         *(
             "[protect]\nhosts = ['127.0.0.1, localhost']\n",
             "[protect]\npools = ['P*']\n",
-            "[protect]\npools = ['P Q']\n",
+            *("[protect]\npools = ['P Q']\n", "[protect]\npools = ['prod-?']\n", "[protect]\npools = ['a|b']\n"),
         ),
     ],
 )

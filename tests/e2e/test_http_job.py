@@ -156,7 +156,7 @@ def test_a_hostile_id_stays_one_value(
     "an id that is no segment of a path in the body of a job with look-ups by path",
     "HttpJob.__init__",
     swap("LOOKED_UP_BY_PATH if by_path else IN_BODY", "IN_BODY if by_path else LOOKED_UP_BY_PATH"),
-    case="batch-pattern0",
+    case="batch-pattern2",
     crashes=True,
 )
 @pytest.mark.parametrize(("name", "pattern"), one_in(3, product(["forum", "batch"], [(), ("--id-pattern", "(?s).*")])))
@@ -665,7 +665,7 @@ class Short(Api):
 @mutant(
     "a response of few accounts counts as complete",
     "AccountLookup.shows_few",
-    swap("more is not None and bool(more.accounts)", "more is None"),
+    swap("more is None or bool(more.accounts)", "more is None"),
     case="True-5-8",
 )
 @pytest.mark.parametrize(("shows", "count"), [(5, 8), (9, 16), (1, 2)])
@@ -679,7 +679,7 @@ def test_look_ups_that_show_few_accounts_make_none_seem_gone(
     with served(Short({*ids, "kept"}, shows, "" if look_first else ids[0])) as api:
         it = Example(tmp_path, text, api.url, {})
         ran = it.run("run", *ids, options=("--look-first",) if look_first else ())
-        assert (ran.code, api.effects.total(), "it shows too few accounts" in ran.err) == (4, 0, True), ran
+        assert (ran.code, api.effects.total(), "it may show too few accounts" in ran.err) == (4, 0, True), ran
         it.text = text.replace("chunk_size = 50\nlist", f"chunk_size = {shows}\nlist")
         ran = it.run("run", *ids, options=("--look-first",) if look_first else ())
         assert outcomes(ran).get("absent", 0) == 0, ran

@@ -127,8 +127,8 @@ def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
 
 @mutant(
     "names compared byte by byte",
-    "_text_of",
-    swap("id_.lower() if id_.isascii() else _without_form(id_)", "id_ if id_.isascii() else id_.lower()"),
+    "_plain",
+    swap("text.lower() if text.isascii() else _without_form(text)", "text if text.isascii() else text.lower()"),
 )
 @mutant(
     "an accent makes another name",

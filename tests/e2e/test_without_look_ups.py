@@ -240,8 +240,8 @@ def test_one_id_a_request(bench: Bench) -> None:
 
 @mutant(
     "a wrong path ends as a success",
-    "SendingSession._held",
-    swap("lookup.possible", "bool(lookup)"),
+    "HeldOutcomes.take",
+    swap("doubtful or not self._absent_counts", "self._absent_allowed"),
 )
 @mutant(
     "ids that nothing has proven absent stay in doubt after the halt",

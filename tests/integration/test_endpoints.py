@@ -297,16 +297,20 @@ HIDING: list[Any] = [{"list": []}, *({"list": [], "totalCount": total} for total
         "if not all(isinstance(item, dict) for item in listed):\n"
         '    return unreadable(decision, "the response holds no page of records")',
     ),
-    case="None",
+    case="data18",
 )
 @mutant(
     "a control takes a user that does not say its ids for none",
     "UserLookUps.read_control",
     swap("not all(map(self.says_ids, decision.data))", "decision.data and not any(map(self.says_ids, decision.data))"),
-    case="data9",
+    case="data17",
 )
 @pytest.mark.parametrize(
-    "data", [*NO_LISTS, *HIDING, {"list": [None]}, {"list": [{}]}, {"list": [{"userId": "u"}, {"id": "v"}]}]
+    "data",
+    [
+        *(*NO_LISTS, *HIDING, {"list": [None]}, {"list": [{}]}, {"list": [{"userId": "u"}, {"id": "v"}]}),
+        {"list": None, "totalCount": 0},
+    ],
 )
 def test_a_control_without_a_list_of_users_is_no_answer(data: Any) -> None:
     """An empty list would say that the pool has no user, and so that an empty look-up may be believed."""

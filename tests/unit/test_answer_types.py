@@ -46,7 +46,18 @@ def test_an_answer(status: dict[str, Any] | None) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        *(None, 5, [], {}, {"ok": True}, answer(STARTING, 5), answer(STARTING, ok=1), answer(5, "x"), answer([], "x")),
+        *(
+            None,
+            5,
+            [],
+            {},
+            {"ok": True},
+            answer(STARTING, 5),
+            answer(STARTING, ok=1),
+            answer(5, "x"),
+            answer([], "x"),
+            answer(["state"]),
+        ),
         *(answer(None), answer(BATCH), answer({"run_id": 5}, "x"), answer({**STARTING, "doing": ["x"]})),
         *(
             answer({**SENDING, name: "x"})

@@ -45,7 +45,7 @@ DEFAULTS: Mapping[int | str, str] = {
 _RANGE = re.compile(r"[1-5]xx")
 
 _PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*"
     rb"<(?:!doctype\s+html|html|head|body|title|meta|link|base|script|style|noscript)\b",
     re.IGNORECASE | re.DOTALL,
 )

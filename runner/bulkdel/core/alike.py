@@ -34,8 +34,12 @@ _UUID = re.compile(
     r"(?:urn:uuid:)?[{(]?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})[)}]?"
 )
 
-_ODD_LINE = re.compile(rf"\n(?:(?:{_PREFIXED})\n|-?0[0-9]|-?[0-9]+\.|[{{(]|urn:|[0-9a-f]{{32}}\n)")
-"""What makes the fold of an ASCII text differ from its lower case, from its beginning on."""
+_PLAIN_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\n"
+_ODD_LINE = re.compile(rf"\n(?:(?:{_PREFIXED})\n|-?0[0-9]|-?[0-9]+\.|[{{(]|urn:|(?!{_PLAIN_UUID}){_UUID.pattern}\n)")
+"""A line of ASCII text whose fold is not its lower case, or may not be."""
+
+DECODINGS = 5
+"""How often an id may be percent-encoded."""
 
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -60,22 +64,27 @@ _ODD = ("xn--", "+", "%", ".\n", "-0\n")
 def folded(id_: str) -> str:
     """Fold an id: the same text for all ids that a server may take for this one, but for country codes."""
     text = _text_of(id_)
-    if (number := _WHOLE.fullmatch(text)) is not None and len(text) <= WHOLE_MAX:
-        return str(int(number[1]))
-    uuid = _UUID.fullmatch(text)
-    return text if uuid is None else "-".join(uuid.groups())
+    if (uuid := _UUID.fullmatch(text)) is not None:
+        return "-".join(uuid.groups())
+    number = _WHOLE.fullmatch(text) if len(text) <= WHOLE_MAX else None
+    return text if number is None else str(int(number[1]))
 
 
 def _text_of(id_: str) -> str:
     """The fold of an id as a text: a number and a UUID are as they were written."""
-    text = id_.lower() if id_.isascii() else _without_form(id_)
-    if "%" in text and (plain := unquote(text)) != text:
-        return _text_of(plain)
+    text = _plain(id_)
+    for _ in range(DECODINGS if "%" in text else 0):
+        decoded = _plain(unquote(text))
+        text = text if "\n" in decoded else decoded  # no set of ids holds a line feed
     local, at, domain = text.rpartition("@")
     if at:
         labels = domain.replace("\u3002", ".").rstrip(".").split(".")
         text = f"{local}@{'.'.join(map(_label, labels))}"
     return text
+
+
+def _plain(text: str) -> str:
+    return text.lower() if text.isascii() else _without_form(text)
 
 
 def all_folded(ids: Sequence[str]) -> Sequence[str] | None:

@@ -49,6 +49,8 @@ _CHECKS = {
 def check_answer(answer: Any) -> None:
     """Raise TypeError or KeyError unless each member of this answer has its type, and it has a text or a state."""
     status = answer["status"]
+    if status is not None and type(status) is not dict:
+        raise TypeError("status")
     members: Mapping[str, Any] = {} if status is None else status
     if not answer["text"] and "state" not in members:
         raise KeyError("state")

@@ -80,7 +80,7 @@ class SubChunk(NamedTuple):
     seen: a look-up showed them out of the target state before a request. An id that is in it afterwards was brought
         there by the request.
     shared: a request for them and others was refused. The action may have been carried out for some of them first.
-    varied: since then they are refused for another reason. It may be that they are gone.
+    varied: since then a request for fewer of them was refused for another reason, so some may be gone.
     again: how many look-ups have repeated an earlier one that may have lagged.
     renewed: how many have repeated one that was too old when the request could leave.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
@@ -138,7 +138,8 @@ class SubChunk(NamedTuple):
 
     def refused(self, detail: Detail) -> SubChunk:
         """As refused by the latest response."""
-        return self._replace(detail=detail, varied=self.shared and self.detail.refusal != detail.refusal)
+        varied = self.varied or (self.shared and self.detail.refusal != detail.refusal)
+        return self._replace(detail=detail, varied=varied)
 
     @property
     def without(self) -> str | None:

@@ -276,7 +276,7 @@ class SendingSession:
             absent_counts=lookup.possible or allowed,
             absent_allowed=allowed,
             done=counts["done"] + counts["already"],
-            absent=counts["absent"],
+            absent=0 if lookup.possible else counts["absent"],  # look-ups have proven most of them
             to_check=self._plan.to_check,
         )
 

@@ -80,12 +80,13 @@ def _remove_parts(to: Path) -> None:
     Only a folder with such a name as `unpack` gives, that is empty or begins as one of an archive.
     """
     ours = re.compile(rf"\.{re.escape(to.name)}\.[a-z0-9_]{{8}}\.part")
-    for left in to.absolute().parent.iterdir():
-        with suppress(OSError):
-            if ours.fullmatch(left.name) and (held := _locked(left)) is not None:
-                if (left / MANIFEST).exists() or not any(left.iterdir()):
-                    shutil.rmtree(left, ignore_errors=True)
-                os.close(held)
+    with suppress(OSError):  # a folder that cannot be listed
+        for left in filter(lambda each: ours.fullmatch(each.name), to.absolute().parent.iterdir()):
+            with suppress(OSError):
+                if (held := _locked(left)) is not None:
+                    if (left / MANIFEST).exists() or not any(left.iterdir()):
+                        shutil.rmtree(left, ignore_errors=True)
+                    os.close(held)
 
 
 def _locked(folder: Path) -> int | None:

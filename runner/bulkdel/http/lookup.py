@@ -173,12 +173,12 @@ class AccountLookup:
         return found
 
     async def shows_few(self, ids: Sequence[str], found: LookupResult, worker: WorkerStatus) -> bool:
-        """Whether a second look-up shows that `found`, with fewer than PAGE_MIN accounts, was cut off nevertheless."""
+        """Whether `found`, with fewer than PAGE_MIN accounts, was cut off: a second look-up finds more, or fails."""
         missing = [id_ for id_ in ids if id_ not in found.accounts]
         if not missing or not 0 < len(found.accounts) < PAGE_MIN:
             return False
         more = await self.find(missing, worker, with_states=False)
-        return more is not None and bool(more.accounts)
+        return more is None or bool(more.accounts)
 
     async def prove(self, worker: WorkerStatus) -> bool:
         """Look up accounts that another call lists, unless a look-up has found an account before.
@@ -367,6 +367,7 @@ class AccountLookup:
 
     def _note_found(self, began: float) -> None:
         self.proven, self.lost, self._found_at = True, False, max(self._found_at, began)
+        self.uncontrolled = False
 
     async def _find_keys(
         self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus

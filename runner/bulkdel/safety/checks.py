@@ -55,7 +55,10 @@ RATE_MAX = "rate_max"
 """A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
 session cannot be changed to a higher rate. OTHER_USER is another member."""
 
-_ONE_NAME = re.compile(r"[^\s*,;\"'`]+")
+_ONE_NAME = re.compile(r"(?:https?://)?(?:\[[0-9A-Fa-f:.]+\])?[^\s*,;\"'`?|^$\\()\[\]{}<>]*", re.IGNORECASE)
+DEFAULT_PORTS = (443, 80)
+"""Those of https and http: an address with one is the address without."""
+
 _RANGE = re.compile(r"[0-9A-Fa-f.:]+/\d{1,3}")
 
 READ_BYTES = 1 << 20
@@ -504,7 +507,8 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T])
         if not (isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)):
             raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty")
         for item in value:
-            if not _ONE_NAME.fullmatch(item.strip()) or not item.strip().isprintable():
+            text = item.strip()
+            if not _ONE_NAME.fullmatch(text) or _RANGE.fullmatch(text) or not text.isprintable():
                 raise UsageError(
                     f"config, [{PROTECT}] {name}: {shown(item)!r} is no single name, so it would protect nothing. "
                     "Write each by itself, without patterns, ranges and quotes"
@@ -608,7 +612,7 @@ def _pool(pool: str) -> tuple[str, ...]:
     first, *path = [part.partition(";")[0] for part in text.split("/") if part] or [""]
     with suppress(ValueError):
         name, port, _ = host_in(first)
-        first = name if port is None else f"{name}:{port}"
+        first = name if port in {None, *DEFAULT_PORTS} else f"{name}:{port}"
     return (first, *path)
 
 
@@ -620,7 +624,7 @@ def _is_protected(pool: tuple[str, ...], protected: tuple[str, ...]) -> bool:
 def _host(listed: str) -> tuple[str, int | None]:
     """A protected host: its name, and its port if the config names one. Raises UsageError for what names no host."""
     try:
-        found = host_in("" if _RANGE.fullmatch(listed) else listed)
+        found = host_in(listed)
     except ValueError:
         raise UsageError(f"config, [{PROTECT}] hosts: {listed!r} names no host, so it would protect nothing") from None
     return found.name, found.named_port

@@ -572,9 +572,10 @@ async def with_sample_check(
                 )
             if await lookup.shows_few(some, looked, WorkerStatus()):
                 raise Halted(
-                    f"{target.pinned_host}: a look-up of {len(some)} ids returned {len(looked.accounts)}, and the next "
-                    f"one more of them: it shows too few {plan.words.noun}s, so an id that it lacks may exist. Let a "
-                    f"look-up ask for fewer ids (chunk_size of its table). Nothing was {plan.words.done}."
+                    f"{target.pinned_host}: a look-up of {len(some)} ids returned {len(looked.accounts)}, and a second "
+                    f"one for the others failed or found more: it may show too few {plan.words.noun}s, so an id that "
+                    "it lacks may exist. A job whose table has a chunk_size can ask for fewer ids at once. "
+                    f"Nothing was {plan.words.done}."
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
