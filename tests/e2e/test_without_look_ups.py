@@ -241,7 +241,7 @@ def test_one_id_a_request(bench: Bench) -> None:
 @mutant(
     "a wrong path ends as a success",
     "HeldOutcomes.take",
-    swap("doubtful or not self._absent_counts", "self._absent_allowed"),
+    swap("doubtful or not self._absent_counts", "doubtful and self._absent_counts"),
 )
 @mutant(
     "ids that nothing has proven absent stay in doubt after the halt",
