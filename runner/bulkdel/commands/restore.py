@@ -436,7 +436,7 @@ def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mappi
     logs = {arguments.log: progress, **earlier}
     foreign = {log: (_in_stores(of), _only_logged(_in_files(of), log, of, environ)) for log, of in logs.items()}
     typed = {*map(str, given)}
-    of_earlier = {name for log in earlier for names in foreign[log] for name in names}
+    of_earlier = {name for of in earlier.values() for name in (*_in_stores(of), *_in_files(of))}
     own = [path for path in given if str(path) not in of_earlier]
     for log, (in_stores, in_files) in foreign.items() if not own else [(log, foreign[log]) for log in earlier]:
         _check_typed(arguments, log, [name for name in in_stores if name not in typed], "in a store", CREDENTIALS)
