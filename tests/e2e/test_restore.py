@@ -245,7 +245,7 @@ def test_users_with_nothing_but_an_identity_come_back_one_by_one(
 @mutant(
     "a deletion does not say that its backup lacks a part",
     "_backup_notes",
-    swap("not any(part in record for record in _records(plan))", "all(part in record for record in records)"),
+    swap("not any(part in record for record in _records(plan))", "all(part in record for record in _records(plan))"),
 )
 @mutant(
     "a restore does not say that a part is missing in the backup",
