@@ -35,7 +35,9 @@ _UUID = re.compile(
 )
 
 _PLAIN_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\n"
-_ODD_LINE = re.compile(rf"\n(?:(?:{_PREFIXED})\n|-?0[0-9]|-?[0-9]+\.|[{{(]|urn:|(?!{_PLAIN_UUID}){_UUID.pattern}\n)")
+_ODD_LINE = re.compile(
+    rf"\n(?:(?:{_PREFIXED})\n|-?(?:0[0-9]+(?:\.0*)?|[0-9]+\.0*)\n|[{{(]|urn:|(?!{_PLAIN_UUID}){_UUID.pattern}\n)"
+)
 """A line of ASCII text whose fold is not its lower case, or may not be."""
 
 DECODINGS = 5
