@@ -49,16 +49,24 @@ class Variable(str):
         if list in kinds and not self.lstrip().startswith("["):
             return [type(self)(word, self.variable) for word in self.split()]
         if list in kinds or dict in kinds:
-            value = tomllib.loads(f"value = {self}")  # its error is a ValueError
+            value = toml_in(f"value = {self}")
             if value.keys() == {"value"} and type(value["value"]) in kinds:
                 return value["value"]
         raise ValueError(self.variable)
 
 
+def toml_in(text: str | bytes) -> dict[str, Any]:
+    """Read TOML. Raises ValueError for what is none, or is nested too deeply."""
+    try:
+        return tomllib.loads(text if isinstance(text, str) else text.decode())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def holds_table(text: str) -> bool:
     """Whether a key that may be a table, or a list of tables, reads one from this text of a variable."""
     try:
-        value = tomllib.loads(f"value = {text}")
+        value = toml_in(f"value = {text}")
     except ValueError:
         return False
     left: list[Any] = list(value.values())

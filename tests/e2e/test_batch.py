@@ -141,12 +141,21 @@ def test_a_file_that_only_the_file_of_a_batch_names_is_not_quoted(tmp_path: Path
             assert (ran.code, why in ran.err, "canary" in ran.out + ran.err) == (2, True, False), ran
 
 
-def test_a_file_of_a_batch_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+@mutant(
+    "TOML that is nested too deeply is a bug of the program",
+    "toml_in",
+    swap("RecursionError", "MemoryError"),
+    crashes=True,
+)
+def test_toml_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """The file of a batch, a config, and a table in a variable."""
     file = tmp_path / "night.toml"
     file.write_text(f"parallel = {'[' * 5_000}{']' * 5_000}\n")
     for words in (("batch", "plan", file), ("plan", "delete-users", tmp_path / "users.jsonl", "--config", file)):
         ran = bulkdel(*words, env={})
         assert (ran.code, "not TOML" in ran.err) == (2, True), ran
+    ran = bulkdel("plan", "delete-users", tmp_path / "users.jsonl", env={"BULKDEL_PROTECT__POOLS": "[" * 5_000})
+    assert (ran.code, "BULKDEL_PROTECT__POOLS" in ran.err) == (2, True), ran
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])

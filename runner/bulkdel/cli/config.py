@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -24,7 +23,7 @@ from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
 from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings, names_in_variable
-from bulkdel.variables import BETWEEN, Variable, merged, table_of
+from bulkdel.variables import BETWEEN, Variable, merged, table_of, toml_in
 
 S = TypeVar("S", bound=Settings)
 
@@ -123,10 +122,10 @@ def tables_of(path: str) -> dict[str, Any]:
     """Read a config file. Raises UsageError."""
     try:
         with Path(path).open("rb") as file:
-            tables = tomllib.load(file)
+            tables = toml_in(file.read())
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"--config {path}: not TOML: {shown(error)}") from error
     if not isinstance(tables.get("run", {}), dict):
         raise UsageError(f"--config {path}: 'run' is not a table. Write [run], and below it a line for each option")

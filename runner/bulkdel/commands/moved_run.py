@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +37,7 @@ from bulkdel.safety.checks import PROTECT
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store_path import StorePath, beside
-from bulkdel.variables import holds_table, merged, table_of
+from bulkdel.variables import holds_table, merged, table_of, toml_in
 
 FILES = ("--exclude", "--config", "--ca-file", "--backup", "--plan")
 """The options of `run` that name a file."""
@@ -117,8 +116,8 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
     if manifest.config is None:
         return {}
     try:
-        return tomllib.loads((folder / manifest.config).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        return toml_in((folder / manifest.config).read_text(encoding="utf-8"))
+    except ValueError as error:
         raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
 
 

@@ -7,7 +7,6 @@ says, and only with the bytes that the log knows. What the program wrote itself 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import StorePath, beside, is_store_url, is_within
-from bulkdel.variables import BETWEEN, holds_table
+from bulkdel.variables import BETWEEN, holds_table, toml_in
 from bulkdel.verify.findings import findings_log, findings_path
 
 READ_BYTES = 1 << 20
@@ -245,8 +244,8 @@ class _Found:
             return []
         try:
             with open_regular(os.path.realpath(path)) as file:
-                tables = tomllib.load(file)
-        except (OSError, ValueError, RecursionError) as error:
+                tables = toml_in(file.read())
+        except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no TOML"
             self._missing.append(f"{path}, the config file: {why}. Where it is now: --config FILE")
             return []

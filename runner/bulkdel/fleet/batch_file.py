@@ -10,7 +10,6 @@ import csv
 import io
 import os
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -43,7 +42,7 @@ from bulkdel.regular_file import open_regular
 from bulkdel.safety.named_host import host_of, is_own_host
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import is_store_url, store_path
-from bulkdel.variables import BETWEEN
+from bulkdel.variables import BETWEEN, toml_in
 
 BATCH_KEYS = (
     *("defaults", "run", "from", "folder", "parallel", "rate_over_all", "rate_groups"),
@@ -356,10 +355,10 @@ def read_batch(path: Path) -> Batch:
     """Read the file of a batch. Raises UsageError that names the run and the key."""
     try:
         with path.open("rb") as file:
-            tables = tomllib.load(file)
+            tables = toml_in(file.read())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. Name the file of the batch, such as night.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not TOML: {shown(error)}") from error
     _check_keys(f"{path}", tables, BATCH_KEYS)
     defaults = _table(tables.get("defaults", {}), f"{path}, [defaults]")
