@@ -127,7 +127,7 @@ class OneByOneLookUps(LookUps):
         return self._listed(response, self.administrators_at, field)
 
     @property
-    def reads_one_page(self) -> bool:
+    def _reads_one_page(self) -> bool:
         """Whether only the first page of a list is read."""
         return True
 
@@ -135,7 +135,7 @@ class OneByOneLookUps(LookUps):
         """The ids of a list. Where one page is read, an empty one with another behind it is no empty list."""
         decision = _ids(response, list_at, id_field)
         is_empty = decision.next_step is NextStep.SETTLED and not decision.data
-        if is_empty and self.reads_one_page and has_next(response):
+        if is_empty and self._reads_one_page and has_next(response):
             return Decision(NextStep.HALT, reason="the list call returned an empty page, and one behind it is not read")
         return decision
 
@@ -183,8 +183,7 @@ class ListLookUps(OneByOneLookUps):
         return decision
 
     @property
-    def reads_one_page(self) -> bool:
-        """Whether only the first page of a list is read."""
+    def _reads_one_page(self) -> bool:
         return self.pages is None
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
