@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,9 +62,10 @@ def mutant(
     return lambda test: test
 
 
-def mutants() -> list[Mutant]:
-    """Every mutant, as the files of the tests have it."""
-    return [one for file in sorted((ROOT / "tests").rglob("test_*.py")) for one in _mutants_in(file)]
+@cache
+def mutants() -> tuple[Mutant, ...]:
+    """Every mutant, as the files of the tests have it. To read them takes most of a second."""
+    return tuple(one for file in sorted((ROOT / "tests").rglob("test_*.py")) for one in _mutants_in(file))
 
 
 def _mutants_in(file: Path) -> Iterator[Mutant]:
