@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from bulkdel.core.absence import may_be_split
+from bulkdel.core.absence import COMMAS, IN_PATH, Misread, may_be_split
 from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.guards import Facts
@@ -130,6 +130,11 @@ class LookUps(Protocol):
         """Whether a server may take an id with a comma for several ids: it may where a query can hold several."""
         return True
 
+    @property
+    def misread(self) -> Misread:
+        """Why it may prove nothing that a look-up does not find an id."""
+        return COMMAS if self.splits_commas else IN_PATH
+
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
 
@@ -154,6 +159,13 @@ class LookUps(Protocol):
     def may_split(self, id_: str) -> bool:
         """Whether a server may take this id in a look-up for several ids, so that an empty response is no proof."""
         return self.splits_commas and may_be_split(id_)
+
+    def marks(self, id_: str) -> frozenset[str]:  # noqa: ARG002 - none, unless the id stands in a path
+        """The characters of an id that a server may read otherwise (`core.absence`).
+
+        That a look-up does not find such an id proves nothing, until one finds accounts whose ids have the same ones.
+        """
+        return frozenset()
 
     def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys
         """Texts of which two records have one in common when they may share a key: they are not sent together."""

@@ -145,6 +145,19 @@ def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
 
+def test_an_id_that_the_request_may_misread_too_is_left() -> None:
+    """Neither the refusal as unknown nor the look-up proves that it is absent. It was not touched, unless in doubt."""
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True, unproven={"u0"}, misread={"u0"})
+    assert told(chunk_state) == [("absent", ["u1"], "unproven")]
+    assert chunk_state.next_step() == Send(records(2)[:1], 1)  # alone: another id may have been the unknown one
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True, unproven={"u0"}, misread={"u0"})
+    assert chunk_state.next_step() is None
+    assert [each.records.ids for each in chunk_state.left] == [("u0",)]
+
+
 @pytest.mark.parametrize(("answer", "proven"), [(None, True), ({}, False)])
 def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bool) -> None:
     chunk_state = ChunkState(chunk(2), look_first=True)
@@ -1144,14 +1157,18 @@ class AlwaysTainted(ChunkState):
 class ForgetsUnproven(ChunkState):
     """Takes an empty look-up for proof."""
 
-    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+    def looked_up(
+        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
+    ) -> None:
         super().looked_up(found, proven=True, unproven=unproven)
 
 
 class ForgetsCommas(ChunkState):
     """Takes the absence of an id for proof that the look-up could not have found."""
 
-    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+    def looked_up(
+        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
+    ) -> None:
         super().looked_up(found, proven=proven)
 
 
@@ -1211,7 +1228,9 @@ class ReleasesTheTouched(ChunkState):
 class LosesTheRest(ChunkState):
     """Drops what a failed look-up leaves."""
 
-    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+    def looked_up(
+        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
+    ) -> None:
         super().looked_up(found, proven=proven, unproven=unproven)
         self.left.clear()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from bulkdel.core.absence import marks_in_path
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, last_seen_s, objects_at, value_at, word_at
@@ -79,6 +80,10 @@ class OneByOneLookUps(LookUps):
     def splits_commas(self) -> bool:
         """See `bulkdel.job.LookUps`. A path holds one id."""
         return False
+
+    def marks(self, id_: str) -> frozenset[str]:
+        """See `bulkdel.job.LookUps`."""
+        return marks_in_path(id_)
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """See `bulkdel.job.LookUps`. A record matches the id that stands in it, exactly."""
@@ -169,6 +174,10 @@ class ListLookUps(OneByOneLookUps):
     def splits_commas(self) -> bool:
         """See `bulkdel.job.LookUps`. A query may hold several ids."""
         return True
+
+    def marks(self, id_: str) -> frozenset[str]:  # noqa: ARG002 - its name is that of the protocol
+        """See `bulkdel.job.LookUps`. A query has no slashes to resolve."""
+        return frozenset()
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """See `bulkdel.job.LookUps`."""

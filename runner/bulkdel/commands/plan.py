@@ -235,7 +235,7 @@ def _optional_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         yield "going on", f"{settled} an outcome, {log.remaining:,} remaining"
     if plan.server.asked:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
-        yield "sample", _sample_text(plan.server, there)
+        yield "sample", _sample_text(plan, plan.server, there)
 
 
 def _restores_lines(undoes: Undone, noun: str) -> Iterator[tuple[str, str]]:
@@ -445,11 +445,12 @@ def _looked_up_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         )
 
 
-def _sample_text(server: SampleCheck, there: str) -> str:
+def _sample_text(plan: RunPlan, server: SampleCheck, there: str) -> str:
     statuses, latest = _statuses(server)
     text = f"{len(server.found)} of {server.asked} looked up {there}"
-    if server.unproven:
-        text += f", {server.unproven} with a comma are not proven absent"
+    look_ups = plan.target.look_ups(plan.id_type)
+    if server.unproven and look_ups is not None:
+        text += f", {server.unproven} with {look_ups.misread.mark} are not proven absent"
     if statuses:
         text += " (" + ", ".join(f"{count} {status}" for status, count in statuses.most_common()) + ")"
     return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")

@@ -18,7 +18,6 @@ from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.commands.steps import showing
-from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, name_of
@@ -200,18 +199,21 @@ async def line_typed(noun: str, wanted: str) -> str:
         loop.remove_reader(terminal)
 
 
-def _comma_text(plan: RunPlan, rows: int) -> str:
-    """Why rows with a comma in their id remain, and how to settle them."""
-    ways = [f"{comma_control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
-    if plan.arguments.settings.backup or plan.guards:
-        pass  # no other way: an id is sent only after a look-up that found it
+def _unproven_text(plan: RunPlan, rows: int) -> str:
+    """Why rows whose id a server may read otherwise remain, and how to settle them."""
+    look_ups = plan.target.look_ups(plan.id_type)
+    assert look_ups is not None, "without look-ups no id is unproven"
+    misread = look_ups.misread
+    ways = [f"{misread.control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
+    if plan.arguments.settings.backup or plan.guards or not look_ups.splits_commas:
+        pass  # no other way: an id is sent only after a look-up that found it, or the request may be misread as well
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:
         resend = plan.line.plus("--in-doubt", "resend")
         newer = f"{with_article(plan.words.noun)} that was given the id meanwhile is {plan.words.done}"
         ways.append(f"Send them again without a look-up; {newer}:\n  {resend}")
-    remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {COMMAS}. To settle them:"
+    remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {misread.text}. To settle them:"
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 
@@ -248,7 +250,7 @@ def _print_end(plan: RunPlan, ended: Summary) -> None:
             "rows_kept",
         )
     if ended.session.unproven:
-        say(_comma_text(plan, ended.session.unproven), "rows_unproven")
+        say(_unproven_text(plan, ended.session.unproven), "rows_unproven")
     values = ended.to_json()
     if plan.arguments.settings.json:
         say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it

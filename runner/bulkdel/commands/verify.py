@@ -19,7 +19,6 @@ from bulkdel.command_line import CommandLine
 from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.commands.notices import Notices, notifying
-from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, exit_code, name_of, named_counts, status_of
@@ -258,8 +257,8 @@ def _print_what_next(
             "is the one that was meant or a newer one."
         )
     if left.unproven:
-        control = comma_control(reopened.id_type.name, reopened.job.words.noun)
-        say(f"Could not tell {counted(left.unproven, 'id')}. {COMMAS}.\n- {control} Then verify again.")
+        control = left.misread.control(reopened.id_type.name, reopened.job.words.noun)
+        say(f"Could not tell {counted(left.unproven, 'id')}. {left.misread.text}.\n- {control} Then verify again.")
     if left.failed:
         say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")
     line = arguments.line.without("--again")

@@ -18,7 +18,8 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
                                                   may have had effect on it: gone → done, or absent (unproven) if that
                                                   request was refused · there → again, later; refused
     LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
-    LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven) · else in doubt
+    LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven), left if
+                                                  the request may misread it too · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
     LookUp that finds a protected record ────────→ spared, never sent
     LookUp that finds the target state ──────────→ already, or done if a request may have been applied
@@ -215,6 +216,7 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
+    _misread: Collection[str] = ()
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -277,17 +279,21 @@ class ChunkState:
                 self._stack.append((sub_chunk, None))
                 self.halt = decision.reason or decision.next_step.value
 
-    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+    def looked_up(
+        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
+    ) -> None:
         """Take in the result of the `LookUp` that was due.
 
         found: the ids that exist; None when the look-up failed.
         proven: whether a look-up of this session has found an existing account. If none has, "gone" is no proof.
         unproven: ids whose absence from this response proves nothing (`core.absence`).
+        misread: those of them that a server may have read otherwise in the request itself, too.
         """
         sub_chunk, why = self._stack.pop()
         if found is None:
             self.left.append(sub_chunk)
             return
+        self._misread = misread
         self._found(sub_chunk, why, found, blind=not found and not proven, unproven=unproven)
         self._halt_if_all_refused()
 
@@ -507,6 +513,8 @@ class ChunkState:
         """Handle ids that a look-up did not find and perhaps could not have found."""
         if why in REFUSED_AS_UNKNOWN and len(sub_chunk.records) > 1:
             self._split(sub_chunk)
+        elif why in REFUSED_AS_UNKNOWN and sub_chunk.records.ids[0] in self._misread:
+            self.left.append(sub_chunk)  # the API may have called another id unknown
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
             # The API called this very id unknown, which is a second proof: the body of a request splits no id.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"

@@ -88,7 +88,9 @@ class ChunkInHand:
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
-            self.state.looked_up(found, proven=self._proven, unproven=self._unproven | self._uncontrolled)
+            misread = set(filter(self._parts.lookup.may_misread, self._unproven))
+            unproven = self._unproven | self._uncontrolled
+            self.state.looked_up(found, proven=self._proven, unproven=unproven, misread=misread)
 
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.

@@ -63,7 +63,7 @@ class Tally:
 
     settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
     spared: rows that were not sent because of a guard, or because the pool keeps this administrator.
-    unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
+    unproven: rows that this pass left, because a look-up did not find them and does not prove absence.
     contradicted: rows that this pass left in doubt, because API and look-ups contradict each other: the API calls an id
         unknown that they find, or a key taken that they do not find.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.

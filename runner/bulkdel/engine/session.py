@@ -321,5 +321,9 @@ def _last_failure(parts: Parts, noun: str) -> str:
             why = f"the control failed: {lookup.failed}" if lookup.failed else none
         return f"{why}, so an empty response proves nothing"
     if last or lookup.failed or lookup.proven:
-        return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
+        return (
+            last
+            or lookup.failed
+            or ("no look-up found some ids that a server may read otherwise" if tally.unproven else "")
+        )
     return f"look-ups find no {noun} at all, so an empty response proves nothing"

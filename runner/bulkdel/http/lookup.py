@@ -6,17 +6,19 @@ A job may have no look-ups. Then no request is sent, no id is found, and that pr
 may not read, or an id type that matches no account, gets an empty list too. Such a control is one of the accounts that
 another call lists; where it lists none, or the key may not list, one that the sample found and that is there still. For
 an id with a comma it counts only where the same response holds an account whose id has a comma too (`core.absence`): a
-control in the same request.
+control in the same request. Where an id stands in a path, it counts only once look-ups have found accounts whose ids
+have the same characters.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from bulkdel.core.absence import may_be_split, unproven
+from bulkdel.core.absence import Misread, may_be_split, unproven
 from bulkdel.core.decision import Decision, NextStep, Response, Verdict
 from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
@@ -29,6 +31,7 @@ CONTROLS_MAX = 10  # accounts looked up as a control, all in one request; one th
 CONTROL_TRIES = 3  # an empty pool, or a key that may not list, is not asked again and again
 PAUSED_TRIES = 2  # controls while this process sends no chunk
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices
+MARK_CONTROLS_MAX = 3  # accounts whose id has a character that may be misread in a path; one that is found suffices
 PAGE_MIN = 10  # accounts that any API returns in one response, if there are so many
 
 # Such a look-up proves nothing of any id: the server may have ignored the ids and returned any account.
@@ -96,6 +99,9 @@ class AccountLookup:
         self._state_tries_left = CONTROL_TRIES
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
+        self._known = dict.fromkeys(known)
+        self._marks = frozenset[str]().union(*map(self.marks, self._known))
+        self._sought = Counter[str]()
         self._proven_before = proven_before
         self._creates = creates
         self.proven = proven
@@ -104,7 +110,6 @@ class AccountLookup:
         self.none_listed = False
         self.lists = lists
         self.uncontrolled = False
-        self._known = dict.fromkeys(known)
         self.fullest = fullest
 
     def note_gone(self, ids: Sequence[str]) -> None:
@@ -121,12 +126,26 @@ class AccountLookup:
         """Whether the server may take `id_` in a look-up for several ids."""
         return self.possible and self._look_ups.may_split(id_)
 
+    def marks(self, id_: str) -> frozenset[str]:
+        """The characters of `id_` that a server may read otherwise: `LookUps.marks`."""
+        return self._look_ups.marks(id_) if self.possible else frozenset()
+
+    @property
+    def misread(self) -> Misread:
+        """Why it may prove nothing that a look-up does not find an id: `LookUps.misread`."""
+        return self._look_ups.misread
+
+    def may_misread(self, id_: str) -> bool:
+        """Whether the server may read `id_` in a path otherwise: no look-up has found an account with such an id."""
+        return not self.marks(id_) <= self._marks
+
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
 
         with_states: ask for the state of each account whose record does not have it, which takes a request or more.
 
-        Ids with a comma that were not found are asked for again, together with a control that has a comma.
+        Ids with a comma that were not found are asked for again, together with a control that has a comma. For those
+        that a server may misread in a path, listed accounts with such ids are looked up once.
         """
         if not self.possible:
             return LookupResult({}, frozenset(ids))
@@ -134,6 +153,10 @@ class AccountLookup:
         result = await self._find_and_note(ids, worker)
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
+        if result is not None:
+            await self._seek_marks([id_ for id_ in ids if id_ not in result.accounts], worker)
+            misread = [id_ for id_ in ids if id_ not in result.accounts and self.may_misread(id_)]
+            result = result._replace(unproven=result.unproven.union(misread))
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
             return None
         return result._replace(empty=self._empty_at >= began)
@@ -357,12 +380,25 @@ class AccountLookup:
                     self._comma_tries_left -= 1
             return self._with_comma
 
+    async def _seek_marks(self, missing: Sequence[str], worker: WorkerStatus) -> None:
+        """Look up a few listed accounts whose ids have the characters that may be misread in those of `missing`."""
+        async with self._control:
+            marks = frozenset[str]().union(*map(self.marks, missing)) - self._marks
+            wanted = sorted(mark for mark in marks if self._sought[mark] < CONTROL_TRIES)
+            self._sought.update(wanted)
+            listed = (await self._list_controls(worker) or ()) if wanted else ()
+            for mark in wanted:
+                for id_ in [id_ for id_ in listed if mark in self.marks(id_)][:MARK_CONTROLS_MAX]:
+                    if mark not in self._marks:
+                        await self._find_and_note([id_], worker)
+
     async def _find_and_note(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look up `ids`. If an account is found, note that look-ups find accounts."""
         began = self._client.clock()
         result = await self._find(ids, worker)
         if result is not None and result.accounts:
             self._note_found(began)
+            self._marks = self._marks.union(*map(self.marks, result.accounts))
         return result
 
     def _note_found(self, began: float) -> None:

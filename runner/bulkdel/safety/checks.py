@@ -24,7 +24,6 @@ from urllib.parse import unquote
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
-from bulkdel.core.absence import COMMAS
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
@@ -704,10 +703,12 @@ def sample_trouble(plan: RunPlan) -> str | None:
     made = plan.arguments.undoes is not None
     if made or plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
-    commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
+    look_ups, unproven = plan.target.look_ups(plan.id_type), ""
+    if server.unproven and look_ups is not None:
+        unproven = f"{server.unproven} others are not proven absent. {look_ups.misread.text}. "
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
-        f"{commas}{plan.words.nothing}. Check first: the export, its column (--id-field), the id type (--id-type), "
+        f"{unproven}{plan.words.nothing}. Check first: the export, its column (--id-field), the id type (--id-type), "
         "and whether the key is one of the pool that you mean. Look for one of these ids in that pool. Only when they "
         "are meant to be gone already, add --allow-absent"
     )

@@ -55,7 +55,7 @@ async def look_up_excluded(
             if found is None:
                 raise _halted(id_type, f"failed ({lookup.failed})")
             if found.unproven:
-                raise _halted(id_type, "prove nothing of an id with a comma")
+                raise _halted(id_type, f"prove nothing of an id that has {lookup.misread.mark}")
             records = [record for account in found.accounts.values() for record in account.records]
             if of_run is not None and (why := untold([of_run.says_ids(record) for record in records])):
                 raise _halted(id_type, f"find accounts, but {why} ({name})")

@@ -170,7 +170,7 @@ class SampleCheck:
     pool: from the token; None when not signed in. asked, found: ids of the sample. requests: how many it took.
     owner: whether an id of the run's type is known of the account that the credentials belong to, so that it is kept.
     owner_unknown: whether such an account was named, and no look-up shows an id of the run's type of it.
-    unproven: how many of the others are not proven absent (ids with a comma). fullest: the most accounts in one
+    unproven: how many of the others are not proven absent (`core.absence`). fullest: the most accounts in one
     response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
     memberships: what their copy takes; None when none is to be made.
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.

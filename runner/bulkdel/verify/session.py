@@ -25,6 +25,7 @@ from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import LogWriter
+from bulkdel.core.absence import COMMAS, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
 from bulkdel.core.ranges import ranges_of
@@ -137,12 +138,13 @@ class Left:
     """How many rows of the last pass have no finding, by reason.
 
     undated: an account is there that may be the old one or a newer one, or its state is not known.
-    unproven: not found, where that proves nothing.
+    unproven: not found, where that proves nothing; misread: why.
     failed: the look-up failed. last_failure: the reason of the last failure.
     """
 
     undated: int = 0
     unproven: int = 0
+    misread: Misread = COMMAS
     failed: int = 0
     last_failure: str = ""
 
@@ -273,6 +275,7 @@ class VerifySession:
             return
         self._failed_in_row = 0
         self._left.unproven += len(looked.unproven)
+        self._left.misread = live.lookup.misread
         now = Instant(stamp(self._surroundings.wall()), live.workers.client.transport.ahead_s)
         sampled = Sampled.from_json(self._reopened.log_index.progress.header.sample)
         reusable = self._reopened.id_type.reusable
