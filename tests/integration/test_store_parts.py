@@ -582,6 +582,26 @@ def test_what_is_no_file_is_no_object(tmp_path: Path) -> None:
             Directory(tmp_path).get(name)
 
 
+@mutant(
+    "a folder of a store that is a link is followed",
+    "Directory._path",
+    negate("(self._root / folder).is_symlink()"),
+)
+def test_a_folder_of_a_store_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Another person who may write to the store could name any folder of this machine by it."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1").write_bytes(b"of another program")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/log").symlink_to(tmp_path / "elsewhere")
+    objects = Directory(tmp_path / "store")
+    for step in (lambda: objects.create("log/2", b"2"), lambda: objects.get("log/1"), lambda: objects.listed("log/0")):
+        with pytest.raises(OSError, match="log is a link"):
+            step()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["1"]
+    (tmp_path / "root").symlink_to(tmp_path / "elsewhere")  # the person at this machine names the root
+    assert Directory(tmp_path / "root").get("1") == b"of another program"
+
+
 def filled(path: StorePath, first: int, stop: int, nonce: str = recorded.NONCE) -> list[bytes]:
     """Write these lines as objects: line 1 is the header, line 2 begins a session, the others settle a row each."""
     lines: list[bytes] = []

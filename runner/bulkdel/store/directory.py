@@ -48,7 +48,7 @@ class Directory:
 
     def _write(self, name: str, pieces: Iterable[bytes]) -> bool:
         """Write an object that has these bytes; False when there is one."""
-        path = self._root / name
+        path = self._path(name)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         known = set(self._known)  # before the attempt: at the same time another thread may make the folder
         try:
@@ -80,7 +80,7 @@ class Directory:
     def get(self, name: str) -> bytes | None:
         """See `Objects`."""
         try:
-            fd = os.open(self._root / name, READ)
+            fd = os.open(self._path(name), READ)
         except FileNotFoundError:
             return None
         try:
@@ -94,9 +94,17 @@ class Directory:
     def listed(self, after: str) -> list[str]:
         """See `Objects`."""
         folder = PurePosixPath(after).parent
+        self._path(after)
         with suppress(FileNotFoundError), os.scandir(self._root / folder) as entries:
             return sorted(name for entry in entries if (name := f"{folder}/{entry.name}") > after)
         return []
+
+    def _path(self, name: str) -> Path:
+        """The path of an object. Raises OSError when a folder below the root is a link, which may lead anywhere."""
+        for folder in PurePosixPath(name).parents:
+            if folder.name and (self._root / folder).is_symlink():
+                raise OSError(errno.ELOOP, f"{self._root / folder} is a link")
+        return self._root / name
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder and those above it, mode 0700, durably."""
