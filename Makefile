@@ -122,7 +122,8 @@ test-ray:
 test-deploy: $(STAMP)
 	$(BIN)/python -m tests.deploy
 
-# Every distinct line that the commands of the e2e tests print, in .reports/messages.txt, for a person to read. Five minutes.
+# Every distinct line that the commands of the e2e tests print, in .reports/messages.txt, for a person to read. The commands
+# among them that only read are run. Six minutes.
 messages: $(STAMP)
 	rm -rf .reports/messages && mkdir -p .reports/messages
 	TESTS_MESSAGES=$(CURDIR)/.reports/messages $(PYTEST) -n 3 --dist worksteal -m 'not alone and not soak' tests/e2e

@@ -34,7 +34,7 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve_in_thread,
 )
-from tests import forked, messages, second_reader
+from tests import forked, messages, printed, second_reader
 from tests.waits import WAIT_MAX_S
 
 POOL = SANDBOX_POOL_ID
@@ -121,7 +121,14 @@ def bulkdel(
         except BaseException:
             process.kill()
             raise
-    return Ran(process.returncode, (out or b"").decode(), (err or b"").decode())
+    ran = Ran(process.returncode, (out or b"").decode(), (err or b"").decode())
+    for words in printed.new_commands(ran.out, ran.err):
+        printed.parse(words)
+        if messages.are_kept() and words[1] in printed.READS:
+            with start(*words[1:], env=env, cwd=cwd) as read:
+                said = read.communicate(timeout=timeout)
+            assert read.returncode == 0, (words, said)
+    return ran
 
 
 def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> subprocess.Popen[bytes]:

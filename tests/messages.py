@@ -33,13 +33,18 @@ def alike(line: str) -> str:
     return line.rstrip()
 
 
+def are_kept() -> bool:
+    """Whether the lines are kept: `make messages`."""
+    return FOLDER in os.environ
+
+
 def keep(*texts: str) -> None:
     """Write the lines that this process has not kept yet, where a folder for them is named."""
-    if (folder := os.environ.get(FOLDER)) is None:
+    if not are_kept():
         return
     new = dict.fromkeys(line for text in texts for line in map(alike, text.splitlines()) if line not in _seen)
     _seen.update(new)
-    with (Path(folder) / str(os.getpid())).open("a", encoding="utf-8") as kept:
+    with (Path(os.environ[FOLDER]) / str(os.getpid())).open("a", encoding="utf-8") as kept:
         kept.writelines(f"{line}\n" for line in new)
 
 

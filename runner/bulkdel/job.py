@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from bulkdel.core.absence import COMMAS, IN_PATH, Misread, may_be_split
+from bulkdel.core.absence import IN_QUERY, Misread, marks_in_query, may_be_split
 from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.guards import Facts
@@ -133,7 +133,7 @@ class LookUps(Protocol):
     @property
     def misread(self) -> Misread:
         """Why it may prove nothing that a look-up does not find an id."""
-        return COMMAS if self.splits_commas else IN_PATH
+        return IN_QUERY
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
@@ -160,12 +160,12 @@ class LookUps(Protocol):
         """Whether a server may take this id in a look-up for several ids, so that an empty response is no proof."""
         return self.splits_commas and may_be_split(id_)
 
-    def marks(self, id_: str) -> frozenset[str]:  # noqa: ARG002 - none, unless the id stands in a path
-        """The characters of an id that a server may read otherwise (`core.absence`).
+    def marks(self, id_: str) -> frozenset[str]:
+        """The characters of an id that a server may read otherwise in a look-up: in a query, unless a job says another.
 
         That a look-up does not find such an id proves nothing, until one finds accounts whose ids have the same ones.
         """
-        return frozenset()
+        return marks_in_query(id_)
 
     def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys
         """Texts of which two records have one in common when they may share a key: they are not sent together."""

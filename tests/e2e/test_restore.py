@@ -431,6 +431,11 @@ def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> No
 
 
 @mutant(
+    "a printed command has an option that the program does not take",
+    "how_to_restore",
+    swap('"--only"', '"--onyl"'),
+)
+@mutant(
     "the printed restore of a forged log is that of another run",
     "_of_restore",
     swap("replace(line.without(*left_out), names=names)", "line.without(*left_out)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.absence import COMMAS, IN_PATH, marks_in_path, may_be_split, unproven
+from bulkdel.core.absence import IN_PATH, IN_QUERY, marks_in_path, marks_in_query, may_be_split, unproven
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,36 @@ def test_which_ids_may_be_split(id_: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("id_", "expected"),
     [
-        ("Az09-._~", []),
-        ("!$&'()*,=:@", []),
+        ("Az09", []),
+        ("Az09-_~!$&'()*,=:@", []),
+        ("a.b", ["."]),
         ("team/a", ["/"]),
         ("a+b;c%d|e f", [" ", "%", "+", ";", "|"]),
-        ("é", ["a character that is not ASCII"]),
-        ("日本+", ["+", "a character that is not ASCII"]),
+        ("%41%zz", ["%", "an encoded character"]),
+        ("é", ["a character of 2 bytes"]),
+        ("日本+🍣", ["+", "a character of 3 bytes", "a character of 4 bytes"]),
+        ("\udc80", ["a character of 3 bytes"]),
     ],
 )
 def test_which_characters_may_be_misread_in_a_path(id_: str, expected: list[str]) -> None:
-    assert sorted(marks_in_path(id_)) == expected
+    assert marks_in_path(id_) == {*expected}
+
+
+@pytest.mark.parametrize(
+    ("id_", "expected"),
+    [
+        ("a.b/c;d e|f&g=h#i?j@k:l,m", []),
+        ("a+b", ["+"]),
+        ("100%", []),
+        ("%2B", ["an encoded character"]),
+        ("é", ["a character of 2 bytes"]),
+    ],
+)
+def test_which_characters_may_be_misread_in_a_query(id_: str, expected: list[str]) -> None:
+    assert marks_in_query(id_) == {*expected}
 
 
 def test_the_way_out_names_the_id_type() -> None:
-    assert "a user whose username has a comma" in COMMAS.control("username", "user")
-    assert "a member whose path_id has a character such as / or +" in IN_PATH.control("path_id", "member")
+    assert "a user whose username has the same character" in IN_QUERY.control("username", "user")
+    assert "Their ids have a comma" in IN_QUERY.text
+    assert "Their ids have a dot" in IN_PATH.text

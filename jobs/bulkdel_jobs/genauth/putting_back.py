@@ -93,6 +93,10 @@ class MembershipLookUps(LookUps):
         """See `bulkdel.job.LookUps`. Each parameter of these calls holds one value."""
         return False
 
+    def marks(self, id_: str) -> frozenset[str]:  # noqa: ARG002 - a membership is asked for by its group or role
+        """See `bulkdel.job.LookUps`. What is asked for is read in full from the response."""
+        return frozenset()
+
     def texts(self, ids: Sequence[str]) -> Sequence[str]:
         """The user ids, and the ids of the memberships."""
         return [*ids, *(membership_of(id_).user for id_ in ids)]

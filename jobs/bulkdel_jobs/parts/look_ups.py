@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from bulkdel.core.absence import marks_in_path
+from bulkdel.core.absence import IN_PATH, IN_QUERY, Misread, marks_in_path, marks_in_query
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, last_seen_s, objects_at, value_at, word_at
@@ -84,6 +84,11 @@ class OneByOneLookUps(LookUps):
     def marks(self, id_: str) -> frozenset[str]:
         """See `bulkdel.job.LookUps`."""
         return marks_in_path(id_)
+
+    @property
+    def misread(self) -> Misread:
+        """See `bulkdel.job.LookUps`."""
+        return IN_PATH
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """See `bulkdel.job.LookUps`. A record matches the id that stands in it, exactly."""
@@ -175,9 +180,14 @@ class ListLookUps(OneByOneLookUps):
         """See `bulkdel.job.LookUps`. A query may hold several ids."""
         return True
 
-    def marks(self, id_: str) -> frozenset[str]:  # noqa: ARG002 - its name is that of the protocol
-        """See `bulkdel.job.LookUps`. A query has no slashes to resolve."""
-        return frozenset()
+    def marks(self, id_: str) -> frozenset[str]:
+        """See `bulkdel.job.LookUps`. The ids stand in a query."""
+        return marks_in_query(id_)
+
+    @property
+    def misread(self) -> Misread:
+        """See `bulkdel.job.LookUps`."""
+        return IN_QUERY
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """See `bulkdel.job.LookUps`."""

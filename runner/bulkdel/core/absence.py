@@ -2,14 +2,16 @@
 
 A look-up carries its ids in a URL. In the query a server may split a value at its commas: it then looks for `a` and `b`
 instead of `a,b`, and answers that no such account exists. Some servers split a value only when it is the only one,
-others split every value.
+others split every value. A server, or a proxy before it, may also read `+` as a blank, decode a value twice, or take
+UTF-8 for another encoding.
 
-In a path some characters are encoded. A proxy or a server may refuse an encoded slash as an unknown path, decode a path
-twice, read `+` as a blank, or take UTF-8 for another encoding. It answers 404 then, and the account exists.
+In a path it may besides refuse an encoded slash as an unknown path, and take what follows a dot for the name of a
+format. It answers 404 then, and the account exists; or it means another account.
 """
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -30,17 +32,26 @@ class Misread(NamedTuple):
 
     def control(self, id_type: str, noun: str) -> str:
         """What can be done about it. noun: what an id means."""
-        account = f"{with_article(noun)} whose {id_type} has {self.mark}"
+        account = f"{with_article(noun)} whose {id_type} has the same character"
         return f"Create {account}, among the first that the API lists; look-ups must find it."
 
 
-COMMAS = Misread("a comma", "two ids, so an empty response does not prove that it does not exist")
-IN_PATH = Misread("a character such as / or +", "another id, so HTTP 404 does not prove that it does not exist")
+IN_QUERY = Misread(
+    "a comma, a plus or a letter that is not ASCII",
+    "another id or as two, so an empty response does not prove that it does not exist",
+)
+IN_PATH = Misread(
+    "a dot, a slash, a plus or another character that is read in several ways in a path",
+    "another id, so HTTP 404 does not prove that it does not exist",
+)
 
-_READ_BY_ALL = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*,=:@")
-"""The characters of a segment of a path that need no encoding, without `;` and `+`, which some servers take apart."""
+_READ_BY_ALL = frozenset(string.ascii_letters + string.digits + "-_~!$&'()*,=:@")
+"""The characters of a segment of a path that need no encoding, without `.`, `;` and `+`."""
 
-_OTHER = "a character that is not ASCII"
+_READ_IN_A_QUERY = frozenset(map(chr, range(0x80))) - {"+"}
+
+_PIECE = re.compile("%[0-9A-Fa-f]{2}|.", re.DOTALL)
+_ENCODED = "an encoded character"
 
 
 def may_be_split(id_: str) -> bool:
@@ -49,8 +60,13 @@ def may_be_split(id_: str) -> bool:
 
 
 def marks_in_path(id_: str) -> frozenset[str]:
-    """The characters of `id_` that a server may read otherwise in a path: all that are not ASCII count as one."""
-    return frozenset(each if each.isascii() else _OTHER for each in {*id_} - _READ_BY_ALL)
+    """What a server may read otherwise in `id_`, in a path. Characters of one length in UTF-8 count as one."""
+    return _marks(id_, _READ_BY_ALL)
+
+
+def marks_in_query(id_: str) -> frozenset[str]:
+    """What a server may read otherwise in `id_`, in a query, besides its commas."""
+    return _marks(id_, _READ_IN_A_QUERY)
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
@@ -61,3 +77,15 @@ def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
     """
     commas = frozenset(filter(may_be_split, asked))
     return commas if commas.isdisjoint(found) else frozenset()
+
+
+def _marks(id_: str, read: Collection[str]) -> frozenset[str]:
+    if id_.isascii() and id_.isalnum():
+        return frozenset()
+    return frozenset(_mark(piece) for piece in {*_PIECE.findall(id_)}.difference(read))
+
+
+def _mark(piece: str) -> str:
+    if piece.isascii():
+        return piece if len(piece) == 1 else _ENCODED
+    return f"a character of {len(piece.encode(errors='surrogatepass'))} bytes"

@@ -9,6 +9,9 @@ wrong: a machine without a battery, a server that writes its local time with a `
 - NEW: its `createdAt` is later than the intent by our clock and by the server's, and not in the future; no sign speaks
   against these clocks; and some ids of the same look-up are gone while no account that was meant is left.
 - UNDATED: all other cases, and always without a `Date` or a `createdAt`.
+
+Some APIs give the day only. It arrives as midnight, so an account with such a time may have been created until the end
+of that day.
 """
 
 from __future__ import annotations
@@ -25,8 +28,15 @@ SKEW_S = 300.0
 ZONE_MAX_S = 14 * 3600.0
 """No time zone is farther from UTC (UTC+14, Kiribati; in the west UTC-12)."""
 
+DAY_S = 86_400.0
+
 REUSE_AFTER_S = 24 * 3600.0
 """After this time an email or a phone number may belong to another user."""
+
+
+def latest_s(at: float) -> float:
+    """The latest moment that a time of an API may stand for: midnight in UTC may stand for the whole day."""
+    return at + DAY_S if at % DAY_S == 0 else at
 
 
 class Presence(enum.Enum):
@@ -111,12 +121,13 @@ def presence(
     """
     if created_at is None:
         return Presence.UNDATED
-    if sampled.newest is not None and created_at <= sampled.newest - _set_back_s(sampled.ahead_s, now):
+    latest = latest_s(created_at)
+    if sampled.newest is not None and latest <= sampled.newest - _set_back_s(sampled.ahead_s, now):
         return Presence.OLD
     if moment.servers is None or now.servers is None:
         return Presence.UNDATED
     first, last = sorted((moment.ours, moment.servers))
-    if created_at < first - ZONE_MAX_S - _set_back_s(moment.ahead_s, now):
+    if latest < first - ZONE_MAX_S - _set_back_s(moment.ahead_s, now):
         return Presence.OLD
     later = last + SKEW_S < created_at <= now.servers + SKEW_S
     return Presence.NEW if later and trusted and sampled.trusted else Presence.UNDATED

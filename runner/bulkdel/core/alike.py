@@ -58,6 +58,11 @@ _IOTAS = re.compile("(?<=[\u03b1\u03b7\u03c9])\u03b9+")
 
 TO_HIRAGANA = 0x60
 _KATAKANA = frozenset(map(chr, range(0x30A1, 0x30F7)))
+_SMALL_KANA = dict(zip("ぁぃぅぇぉっゃゅょゎゕゖ", "あいうえおつやゆよわかけ", strict=True))
+
+_SUPPLEMENTARY = re.compile("[\U00010000-\U0010ffff]")
+_ANY_SUPPLEMENTARY = "\U0001f363"
+"""A comparison that knows no character beyond U+FFFF takes all of them for one."""
 
 _ODD = ("xn--", "+", "%", ".\n", "-0\n")
 """An ASCII text, followed by a line feed, that has none of these folds to its lower case."""
@@ -145,7 +150,8 @@ def is_unseen(char: str) -> bool:
 def _without_form(text: str) -> str:
     # The upper case first: it is the same for a dotless and a dotted i, of which one has no lower case of its own.
     small = _without_marks(_without_marks(text).upper().casefold())
-    return unicodedata.normalize("NFKC", _IOTAS.sub("", "".join(map(_base, small))))
+    based = unicodedata.normalize("NFKC", _IOTAS.sub("", "".join(map(_base, small))))
+    return _SUPPLEMENTARY.sub(_ANY_SUPPLEMENTARY, based)
 
 
 def _without_marks(text: str) -> str:
@@ -158,7 +164,9 @@ def _base(char: str) -> str:
     if char.isascii():
         return char
     if char in _KATAKANA:
-        return chr(ord(char) - TO_HIRAGANA)
+        return _base(chr(ord(char) - TO_HIRAGANA))
+    if char in _SMALL_KANA:
+        return _SMALL_KANA[char]
     named = _BASE.match(unicodedata.name(char, ""))
     return named[1].lower() if named else _BASES.get(char, char)
 

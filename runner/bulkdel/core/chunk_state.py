@@ -148,6 +148,15 @@ class SubChunk(NamedTuple):
         return None if self.left_out is None else f"without {self.left_out.lost}"
 
 
+def _left(sub_chunk: SubChunk, why: LookUpReason | None) -> SubChunk:
+    """As it is left without the look-up that was due for this reason.
+
+    The API has called each of these ids unknown or absent, so this request had no effect on them, nor had one before.
+    """
+    told = why in {LookUpReason.UNKNOWN_ID, LookUpReason.CALLED_ABSENT}
+    return sub_chunk._replace(touched=sub_chunk.maybe_applied or sub_chunk.shared) if told else sub_chunk
+
+
 class Send(NamedTuple):
     """Send these records.
 
@@ -291,7 +300,7 @@ class ChunkState:
         """
         sub_chunk, why = self._stack.pop()
         if found is None:
-            self.left.append(sub_chunk)
+            self.left.append(_left(sub_chunk, why))
             return
         self._misread = misread
         self._found(sub_chunk, why, found, blind=not found and not proven, unproven=unproven)
@@ -343,8 +352,7 @@ class ChunkState:
 
     def give_up(self) -> None:
         """Leave the records of the step that was due to a later pass or to the next run."""
-        sub_chunk, _ = self._stack.pop()
-        self.left.append(sub_chunk)
+        self.left.append(_left(*self._stack.pop()))
 
     def renew_look_up(self) -> bool:
         """Put a look-up before the `Send` that was due, because the latest one is too old. False when it was repeated.
@@ -375,7 +383,7 @@ class ChunkState:
         """
         if not self.left and not self._stack:
             return (), ()
-        sub_chunks = [*self.left, *(sub_chunk for sub_chunk, _ in self._stack)]
+        sub_chunks = [*self.left, *(_left(sub_chunk, why) for sub_chunk, why in self._stack)]
         if self._stack:
             refused = [part for part in self.settled if part.by_the_api]
             self.settled = [part for part in self.settled if not part.by_the_api]
@@ -514,7 +522,7 @@ class ChunkState:
         if why in REFUSED_AS_UNKNOWN and len(sub_chunk.records) > 1:
             self._split(sub_chunk)
         elif why in REFUSED_AS_UNKNOWN and sub_chunk.records.ids[0] in self._misread:
-            self.left.append(sub_chunk)  # the API may have called another id unknown
+            self.left.append(_left(sub_chunk, why))  # the API may have called another id unknown
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
             # The API called this very id unknown, which is a second proof: the body of a request splits no id.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"

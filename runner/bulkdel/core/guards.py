@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
+from bulkdel.core.account_match import latest_s
+
 
 class Spared(enum.StrEnum):
     """Why an account that exists is never sent. The log and `results` have these words."""
@@ -143,10 +145,11 @@ class Guards:
         )
 
     def _spares(self, facts: Facts) -> Spared | None:
-        # A fact that is None has ended the comparison before.
-        if self.active_since is not None and facts.last_seen_at is not None and facts.last_seen_at >= self.active_since:
+        # A fact that is None has ended the comparison before. One that is a day spares until the end of that day.
+        seen_at, created_at = (None if at is None else latest_s(at) for at in (facts.last_seen_at, facts.created_at))
+        if self.active_since is not None and seen_at is not None and seen_at >= self.active_since:
             return Spared.ACTIVE
-        if self.created_after is not None and facts.created_at is not None and facts.created_at > self.created_after:
+        if self.created_after is not None and created_at is not None and created_at > self.created_after:
             return Spared.CREATED
         return Spared.STATUS if self.statuses is not None and facts.status not in self.statuses else None
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
+from urllib.parse import unquote
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
@@ -29,7 +30,7 @@ from bulkdel.format import counted
 from bulkdel.http.client import WorkerState, WorkerStatus
 from bulkdel.job import Account
 
-DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.UNSURE})
+DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.CALLED_ABSENT, LookUpReason.UNSURE})
 """Look-ups that decide what a received response meant. A drain waits for them."""
 
 WITHOUT_ROW = "To go on without this row, add --exclude FILE with its id to the same command"
@@ -88,8 +89,8 @@ class ChunkInHand:
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
-            misread = set(filter(self._parts.lookup.may_misread, self._unproven))
             unproven = self._unproven | self._uncontrolled
+            misread = self._unproven & self._in_path
             self.state.looked_up(found, proven=self._proven, unproven=unproven, misread=misread)
 
     async def prepare(self, step: Send) -> Sequence[Request]:
@@ -300,13 +301,15 @@ class ChunkInHand:
     def _make_state(self, *, lag_over: bool) -> ChunkState:
         """Make the state machine. lag_over: no look-up can lag behind an earlier session's request any more."""
         parts, chunk = self._parts, self._chunk
+        # A server that reads an id otherwise in the path of the request would do the action to another account.
+        look_first = parts.look_first or any(map(parts.lookup.may_misread, self._in_path))
         return ChunkState(
             chunk,
             in_doubt=chunk.in_doubt_since is not None,
             # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
             resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
-            and not (chunk.protected or parts.look_first),
-            look_first=parts.look_first,
+            and not (chunk.protected or look_first),
+            look_first=look_first,
             protected=chunk.protected,
             several_requests=parts.several_requests,
             can_look_up=parts.lookup.possible,
@@ -314,6 +317,13 @@ class ChunkInHand:
             lag_over=lag_over,
             to_check=parts.to_check,
         )
+
+    @cached_property
+    def _in_path(self) -> frozenset[str]:
+        """The ids of the chunk that stand in the path of the request, and that a look-up may prove to be misread."""
+        odd = frozenset(id_ for id_ in self._chunk.records.ids if self._parts.lookup.marks(id_))
+        requests = self._parts.action.calls(self._chunk.records) if odd else ()
+        return odd.intersection(unquote(part) for request in requests for part in request.path.split("/"))
 
     @property
     def _proven(self) -> bool:

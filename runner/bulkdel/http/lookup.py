@@ -27,11 +27,11 @@ from bulkdel.http.pages import Listed, Reader
 from bulkdel.job import Account, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
-CONTROLS_MAX = 10  # accounts looked up as a control, all in one request; one that is found suffices
+CONTROLS_MAX = 10  # accounts looked up as a control, as many in one request as it takes; one that is found suffices
 CONTROL_TRIES = 3  # an empty pool, or a key that may not list, is not asked again and again
 PAUSED_TRIES = 2  # controls while this process sends no chunk
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices
-MARK_CONTROLS_MAX = 3  # accounts whose id has a character that may be misread in a path; one that is found suffices
+MARK_CONTROLS_MAX = 3  # accounts whose id has a character that may be misread; one that is found suffices
 PAGE_MIN = 10  # accounts that any API returns in one response, if there are so many
 
 # Such a look-up proves nothing of any id: the server may have ignored the ids and returned any account.
@@ -100,8 +100,8 @@ class AccountLookup:
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self._known = dict.fromkeys(known)
-        self._marks = frozenset[str]().union(*map(self.marks, self._known))
-        self._sought = Counter[str]()
+        self._read_at = dict.fromkeys(frozenset[str]().union(*map(self.marks, self._known)), float("-inf"))
+        self._in_vain = Counter[str]()
         self._proven_before = proven_before
         self._creates = creates
         self.proven = proven
@@ -136,8 +136,8 @@ class AccountLookup:
         return self._look_ups.misread
 
     def may_misread(self, id_: str) -> bool:
-        """Whether the server may read `id_` in a path otherwise: no look-up has found an account with such an id."""
-        return not self.marks(id_) <= self._marks
+        """Whether the server may read `id_` otherwise: no look-up has found accounts whose ids have its marks."""
+        return not self.marks(id_) <= self._read_at.keys()
 
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
@@ -145,7 +145,7 @@ class AccountLookup:
         with_states: ask for the state of each account whose record does not have it, which takes a request or more.
 
         Ids with a comma that were not found are asked for again, together with a control that has a comma. For those
-        that a server may misread in a path, listed accounts with such ids are looked up once.
+        that a server may read otherwise, listed accounts with such ids are looked up.
         """
         if not self.possible:
             return LookupResult({}, frozenset(ids))
@@ -154,7 +154,7 @@ class AccountLookup:
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
         if result is not None:
-            await self._seek_marks([id_ for id_ in ids if id_ not in result.accounts], worker)
+            await self._read_marks([id_ for id_ in ids if id_ not in result.accounts], began, worker)
             misread = [id_ for id_ in ids if id_ not in result.accounts and self.may_misread(id_)]
             result = result._replace(unproven=result.unproven.union(misread))
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
@@ -380,17 +380,30 @@ class AccountLookup:
                     self._comma_tries_left -= 1
             return self._with_comma
 
-    async def _seek_marks(self, missing: Sequence[str], worker: WorkerStatus) -> None:
-        """Look up a few listed accounts whose ids have the characters that may be misread in those of `missing`."""
+    async def _read_marks(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> None:
+        """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
+
+        A few listed accounts with each mark are looked up. When none of them is found, the mark counts as not read,
+        also where it was read before. Where none is listed, it stays as it was; the list is asked a few times in all.
+        """
+        if not (marks := self._not_read_since(since, missing)):
+            return
         async with self._control:
-            marks = frozenset[str]().union(*map(self.marks, missing)) - self._marks
-            wanted = sorted(mark for mark in marks if self._sought[mark] < CONTROL_TRIES)
-            self._sought.update(wanted)
-            listed = (await self._list_controls(worker) or ()) if wanted else ()
-            for mark in wanted:
-                for id_ in [id_ for id_ in listed if mark in self.marks(id_)][:MARK_CONTROLS_MAX]:
-                    if mark not in self._marks:
+            marks = {mark for mark in self._not_read_since(since, missing) if self._in_vain[mark] < CONTROL_TRIES}
+            listed = await self._list_controls(worker) if marks else None
+            for mark in sorted(marks) if listed is not None else ():
+                controls = [id_ for id_ in listed or () if mark in self.marks(id_)][:MARK_CONTROLS_MAX]
+                for id_ in controls:
+                    if self._read_at.get(mark, float("-inf")) < since:
                         await self._find_and_note([id_], worker)
+                if self._read_at.get(mark, float("-inf")) < since:
+                    self._in_vain[mark] += 1
+                    if controls:
+                        self._read_at.pop(mark, None)
+
+    def _not_read_since(self, since: float, ids: Sequence[str]) -> set[str]:
+        marks = set[str]().union(*map(self.marks, ids))
+        return {mark for mark in marks if self._read_at.get(mark, float("-inf")) < since}
 
     async def _find_and_note(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look up `ids`. If an account is found, note that look-ups find accounts."""
@@ -398,7 +411,8 @@ class AccountLookup:
         result = await self._find(ids, worker)
         if result is not None and result.accounts:
             self._note_found(began)
-            self._marks = self._marks.union(*map(self.marks, result.accounts))
+            for mark in set[str]().union(*map(self.marks, result.accounts)):
+                self._read_at[mark] = max(began, self._read_at.get(mark, began))
         return result
 
     def _note_found(self, began: float) -> None:
@@ -547,8 +561,11 @@ class AccountLookup:
         self.uncontrolled = False
         # Several, from the whole page: this run may delete the next ones meanwhile. Ids without a comma come first.
         certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
-        result = await self._find_and_note(certain[:: -(-len(certain) // CONTROLS_MAX)], worker)
-        return result is not None and bool(result.accounts)
+        for group, _ in self._look_ups.calls(certain[:: -(-len(certain) // CONTROLS_MAX)]):
+            result = await self._find_and_note(group, worker)
+            if result is None or result.accounts:
+                return result is not None
+        return False
 
     async def _known_pass(self, worker: WorkerStatus) -> bool:
         """Whether a look-up finds one of the accounts that are known to be there; true where none is known."""

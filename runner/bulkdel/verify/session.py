@@ -25,7 +25,7 @@ from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import LogWriter
-from bulkdel.core.absence import COMMAS, Misread
+from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
 from bulkdel.core.ranges import ranges_of
@@ -144,7 +144,7 @@ class Left:
 
     undated: int = 0
     unproven: int = 0
-    misread: Misread = COMMAS
+    misread: Misread = IN_QUERY
     failed: int = 0
     last_failure: str = ""
 

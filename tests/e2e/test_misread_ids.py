@@ -1,0 +1,228 @@
+"""Servers, and proxies before them, that read some ids in a URL as others: no account is lost, or taken for another."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
+
+import pytest
+
+from tests.forum import TOKEN, Forum
+from tests.harness import bulkdel
+from tests.httppage import Example, block
+from tests.mutants import mutant
+from tests.restserver import Answer, Asked, served
+from tests.syntax import swap
+
+PLAIN = [f"m{n}" for n in range(20)]
+
+
+def example(folder: Path, forum: Forum, name: str = "forum") -> Example:
+    return Example(folder, block(name), forum.url, {"FORUM_TOKEN": TOKEN})
+
+
+def absent_of(folder: Path) -> str:
+    return bulkdel("results", folder / "ids.jsonl", "--only", "absent", env={}).out
+
+
+@dataclass
+class BehindAProxy(Forum):
+    """A proxy answers 404 to a path that has `hides`, as it was sent, after so many deletions."""
+
+    hides: str = "never"
+    after: int = 0
+
+    def answer(self, asked: Asked) -> Answer:
+        if self.hides in asked.target and self.effects.total() >= self.after:
+            return 404, {"message": "no such page"}
+        return super().answer(asked)
+
+
+ODD = {"a slash": ("%2F", "team/"), "a plus": ("%2B", "a+"), "not ASCII": ("%C3", "é"), "a dot": (".", "a.")}
+
+
+@mutant(
+    "an id that a proxy may misread in a path is sent, and called absent",
+    "ChunkInHand._make_state",
+    swap(
+        "map(parts.lookup.may_misread, self._in_path)", "map(parts.lookup.may_misread, self._in_path - self._in_path)"
+    ),
+    case="a slash",
+)
+@mutant(
+    "a character in a path is never misread",
+    "OneByOneLookUps.marks",
+    swap("marks_in_path(id_)", "marks_in_path(id_[:0])"),
+    case="not ASCII",
+)
+@pytest.mark.parametrize("case", ODD)
+def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path: Path) -> None:
+    """The look-up of some ids is answered 404 by the proxy alone. Every other id is as usual."""
+    hides, head = ODD[case]
+    hidden = [f"{head}{n}" for n in range(3)]
+    ids = [*PLAIN[:10], *hidden, *PLAIN[10:]]
+    with served(BehindAProxy(members={*ids, "kept"}, hides=hides)) as forum:
+        it = example(tmp_path, forum)
+        ran = it.run("run", *ids)
+        assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 3), ran
+        assert "3 rows remain. Their ids have a dot, a slash, a plus or another character" in ran.err, ran
+        assert "Send them again without a look-up" not in ran.err, ran
+        assert not [each for each in forum.asked if each.method == "DELETE" and hides in each.target]
+        forum.hides = "never"
+        ran = it.run("run", *ids)
+        assert (ran.code, ran.summary["done"], ran.summary["remaining"], forum.members) == (0, 23, 0, {"kept"}), ran
+        assert set(forum.effects.values()) == {1}
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"], verified.summary["could_not_tell"]) == (4, 20, 3), verified
+        forum.members.add(f"{head}control")
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"]) == (0, 23), verified
+
+
+@mutant(
+    "no listed account shows that an id is read as it was sent",
+    "AccountLookup._read_marks",
+    swap("listed or ()", "()"),
+    case="a slash",
+)
+@pytest.mark.parametrize("case", ODD)
+def test_a_listed_account_with_the_same_characters_proves_the_path(case: str, tmp_path: Path) -> None:
+    """Accounts were gone before this run, and one with the same character is there to be found."""
+    _, head = ODD[case]
+    gone = [f"{head}gone{n}" for n in range(3)]
+    with served(Forum(members={*PLAIN, f"{head}0"}, shown=100)) as forum:
+        ran = example(tmp_path, forum).run("run", *PLAIN, *gone)
+        assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 20, 3), ran
+        assert '"unproven"' not in absent_of(tmp_path)
+
+
+@mutant(
+    "that a path was read once proves it for ever",
+    "AccountLookup._read_marks",
+    swap("self._read_at.pop(mark, None)", "self._read_at.setdefault(mark, since)"),
+)
+def test_a_proxy_that_begins_to_hide_accounts_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    ids = [f"team/{n:02d}" for n in range(40)]
+    with served(BehindAProxy(members={*ids, *PLAIN}, hides="%2F", after=10, shown=100)) as forum:
+        it = example(tmp_path, forum)
+        ran = it.run("run", *ids, options=("--concurrency", 2))
+        assert (ran.code, ran.summary["absent"], ran.summary["done"]) == (4, 0, forum.effects.total()), ran
+        forum.hides = "never"
+        ran = it.run("run", *ids)
+        assert (ran.code, ran.summary["done"], forum.members) == (0, 40, {*PLAIN}), ran
+
+
+@dataclass
+class ReadsOtherwise(Forum):
+    """Reads a URL in another way than it was meant. how: `blanks`, `formats`, `twice` or `latin`; none when empty."""
+
+    how: str = ""
+
+    def answer(self, asked: Asked) -> Answer:
+        url = urlsplit(asked.target)
+        head, last = asked.path[:-1], asked.path[-1]
+        path, query = asked.path, asked.query
+        match self.how:
+            case "blanks":
+                path = (*head, last.replace("+", " "))
+            case "formats":
+                path = (*head, last.partition(".")[0])
+            case "twice":
+                path = tuple(map(unquote_plus, path))
+                query = {name: [unquote_plus(each) for each in values] for name, values in query.items()}
+            case "latin":
+                path = tuple(unquote(part, encoding="latin-1") for part in url.path.split("/")[1:])
+                query = parse_qs(url.query, encoding="latin-1")
+        return super().answer(dataclasses.replace(asked, path=path, query=query))
+
+
+@mutant(
+    "an id that may be misread in a path is sent before it was found",
+    "ChunkInHand._make_state",
+    swap("parts.look_first or any", "parts.look_first and any"),
+    case="a%2Bb",
+)
+@pytest.mark.parametrize(
+    ("how", "meant", "other"),
+    [("blanks", "ann+lee", "ann lee"), ("formats", "john.doe", "john"), ("twice", "a%2Bb", "a b")],
+    ids=["ann+lee", "john.doe", "a%2Bb"],
+)
+def test_no_other_account_is_deleted_for_one_that_is_misread(how: str, meant: str, other: str, tmp_path: Path) -> None:
+    """The server would do to `other`, which is to be kept, what the request says of `meant`.
+
+    A sample that finds another account for an id refuses the run.
+    """
+    keep = tmp_path / "keep.txt"
+    keep.write_text(f"{other}\n")
+    with served(ReadsOtherwise(members={*PLAIN, meant, other}, how=how)) as forum:
+        ran = example(tmp_path, forum).run("run", *PLAIN, meant, options=("--exclude", keep))
+        assert (ran.code, {meant, other} <= forum.members) == (4, True), ran
+
+
+@mutant(
+    "a query is always read as it was sent",
+    "ListLookUps.marks",
+    swap("marks_in_query(id_)", "marks_in_query(id_[:0])"),
+    case="latin",
+)
+@pytest.mark.parametrize(("how", "ids"), [("latin", ["josé", "müller"]), ("twice", ["ann+lee", "bob+lee"])])
+def test_an_account_that_a_look_up_by_query_misreads_is_not_called_absent(
+    how: str, ids: list[str], tmp_path: Path
+) -> None:
+    with served(ReadsOtherwise(members={*PLAIN, *ids, "kept"}, how=how, shown=100)) as forum:
+        it = example(tmp_path, forum, "pages")
+        ran = it.run("run", *PLAIN, *ids)
+        assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 2), ran
+        forum.how = ""
+        ran = it.run("run", *PLAIN, *ids)
+        assert (ran.code, ran.summary["done"], forum.members) == (0, 22, {"kept"}), ran
+
+
+BODY = """[http]
+base = "/api/v1"
+method = "POST"
+path = "/members/drop"
+body = { ids = "{ids}" }
+chunk_size = 50
+answers = []
+
+[http.auth]
+kind = "bearer"
+token_env = "FORUM_TOKEN"
+
+[http.statuses]
+settled = [204]
+
+[http.look_up]
+path = "/members/{id}"
+list = "/members"
+list_at = "members"
+"""
+
+
+@dataclass
+class ByBody(Forum):
+    """Removes several members, or refuses all because one is unknown."""
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "POST":
+            ids = asked.json["ids"]
+            if not self.members.issuperset(ids):
+                return 404, {"message": "an unknown member"}
+            for id_ in ids:
+                self.remove("members", id_)
+            return 204, None
+        return super().answer(asked)
+
+
+def test_an_id_in_a_body_is_not_misread_by_the_request(tmp_path: Path) -> None:
+    """That the API calls one of them unknown is the proof, although its look-up by path proves nothing."""
+    absent = [f"ü{n}" for n in range(30)]
+    with served(ByBody(members={*PLAIN, "kept"})) as forum:
+        it = Example(tmp_path, BODY, forum.url, {"FORUM_TOKEN": TOKEN})
+        ran = it.run("run", *PLAIN, *absent, options=("--allow-absent",))
+        assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 20, 30), ran
+        assert forum.effects.total() == 20
+        assert len(forum.asked) < 20 * len(absent)

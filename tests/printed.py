@@ -1,0 +1,72 @@
+"""The commands that a command prints: each must be one that the program takes. `harness.bulkdel` has each checked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+from cyclopts import CycloptsError, MissingArgumentError
+
+from bulkdel.cli.app import make_app
+from bulkdel.cli.config import ConfigFile
+from bulkdel.cli.job_options import find_job
+from bulkdel.job import job_names, load_job
+from tests.messages import alike
+
+COMMAND = re.compile(r" {2,}(?:- )?(bulkdel .+)")
+"""A line of its own."""
+
+READS = frozenset({"jobs", "report", "results", "show", "status"})
+"""Commands that only read. `make messages` runs those that are printed."""
+
+_seen: set[str] = set()
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The words of each command that stands in a line of its own, or in a line of JSON."""
+    for line in text.splitlines():
+        if found := COMMAND.fullmatch(line):
+            yield shlex.split(found[1])
+        elif line.startswith("{"):
+            try:
+                command = json.loads(line).get("command")
+            except ValueError:
+                continue
+            if isinstance(command, list):
+                yield command
+
+
+def new_commands(*texts: str) -> Iterator[list[str]]:
+    """The commands of these texts, each once in this process for all numbers, ids and folders that are in it."""
+    for text in texts:
+        for words in commands_in(text):
+            key = alike(shlex.join(words))
+            if key not in _seen:
+                _seen.add(key)
+                yield words
+
+
+def parse(words: Sequence[str]) -> None:
+    """Parse a command as the program does. Raises AssertionError for one that the program does not take.
+
+    What the text beside it asks the person to add may be missing. A file that it names may be gone by now, or lie in
+    another folder: so a restore is tried with each job, and the settings of a file are left out.
+    """
+    rest = list(takewhile(lambda word: word not in {"|", ">"}, words[1:]))
+    for at in [at for at, word in enumerate(rest) if word == "--config"][::-1]:
+        del rest[at : at + 2]
+    job = None if rest[0] == "restore" else find_job(rest, lambda job: make_app(ConfigFile(), job=job))
+    jobs = list(map(load_job, job_names())) if rest[0] == "restore" else [job]
+    while jobs:
+        try:
+            make_app(ConfigFile(), job=jobs.pop()).parse_args(rest, exit_on_error=False, print_error=False)
+        except MissingArgumentError:
+            return
+        except CycloptsError as error:
+            if not jobs:
+                raise AssertionError(f"printed, and not taken: {shlex.join(words)}: {error}") from error
+        else:
+            return
