@@ -436,8 +436,8 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
     "forget removes what a forged log calls a backup of one byte",
     "digest_of",
     swap(
-        "known.whole or known.crc is None or holds(file.fileno(), Saved(known.size, known.crc))",
-        "known.whole or known.crc is None or size > 0 or holds(file.fileno(), Saved(known.size, known.crc))",
+        "known.whole or known.crc is None or is_of_records(file.fileno(), Saved(known.size, known.crc))",
+        "known.whole or known.crc is None or size > 0 or is_of_records(file.fileno(), Saved(known.size, known.crc))",
     ),
     case="keep.jsonl",
 )
@@ -470,6 +470,36 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
             assert file.read_text() == secret, removed
             assert f"  left    {file}, " in removed.out
         assert before - {path.name for path in tmp_path.iterdir()} == {backup.name}
+
+
+@mutant(
+    "a private file whose first line a forged log knows is packed and removed",
+    "digest_of",
+    swap("is_of_records(file.fileno(), Saved(known.size, known.crc))", "size >= known.size"),
+    case="id_ed25519",
+)
+@pytest.mark.parametrize(
+    ("taken", "text"),
+    [
+        ("id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n"),
+        ("key.json", '{\n"secret": "canary"}\n'),
+        ("keep.csv", "id\nperson\n"),
+        ("blank.txt", "\nsecret\n"),
+    ],
+    ids=["id_ed25519", "key.json", "keep.csv", "blank.txt"],
+)
+def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str, tmp_path: Path) -> None:
+    """The first line of many private files can be guessed. The log calls it the durable part of a backup."""
+    file = tmp_path / taken
+    file.write_text(text)
+    first = text.partition("\n")[0].encode() + b"\n"
+    with case(tmp_path, IDS) as it:
+        assert it.run("--backup", tmp_path / "backup.jsonl", "--limit", 20, "--chunk-size", 10).code == 0
+        rewrite(it.log, partial(_forged, {"backup": str(file)}, [len(first), zlib.crc32(first)]))
+        packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.gz")
+        assert f"{file}, the backup of the records: it holds other bytes" in packed.err, packed
+        removed = forget(it.log, "--abandon", "--confirm", 1)
+        assert (file.read_text(), f"  left    {file}, " in removed.out) == (text, True), removed
 
 
 def _forged(facts: dict[str, str], saved: list[int] | None, entry: dict[str, Any]) -> dict[str, Any]:

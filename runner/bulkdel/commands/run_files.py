@@ -26,7 +26,7 @@ from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved
 from bulkdel.core.run_state import Progress
-from bulkdel.engine.backup import holds
+from bulkdel.engine.backup import is_of_records
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
 from bulkdel.export.download import Source, source_of
@@ -439,6 +439,6 @@ def digest_of(file: BinaryIO, known: Known | None) -> tuple[str, bool]:
         (size == known.size if known.whole else size >= known.size)
         and known.sha256 in {None, sha.hexdigest()}
         and known.crc in {None, crc}
-        and (known.whole or known.crc is None or holds(file.fileno(), Saved(known.size, known.crc)))
+        and (known.whole or known.crc is None or is_of_records(file.fileno(), Saved(known.size, known.crc)))
     )
     return sha.hexdigest(), fits

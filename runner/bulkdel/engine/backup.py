@@ -250,6 +250,22 @@ def holds(fd: int, known: Saved, suffix: str | None = None) -> bool:
     return _whole_bytes(suffix, fd, 0, known.size) == known.size
 
 
+def is_of_records(fd: int, known: Saved) -> bool:
+    """Whether an open file begins with the durable part `known`, and all of it is records, but for a torn end.
+
+    Another person may have written `known`, and the first line of a private file can be guessed.
+    """
+    if not holds(fd, known):
+        return False
+    compression = detect(os.pread(fd, MAGIC, 0))
+    try:
+        for _ in _copies(Path("backup"), fd, compression, 0, _whole_bytes(SUFFIXES[compression], fd, known.size)):
+            pass
+    except (_Torn, NotAcceptable):
+        return False
+    return True
+
+
 class _Torn(Exception):
     """A line of a backup is no record."""
 
