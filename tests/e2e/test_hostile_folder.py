@@ -6,6 +6,7 @@ The oracle is a file that every such module would write.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
-from tests.harness import KEYS, POOL, bulkdel, sandbox, user_ids
+from tests.harness import KEYS, POOL, PROGRAM, bulkdel, environment, sandbox, user_ids
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -65,6 +66,20 @@ def test_no_process_of_a_command_imports_a_module_of_its_folder(tmp_path: Path) 
         assert served.pool.deleted == 1_500
         assert bulkdel("batch", "verify", *here, cwd=folder, env={}).code == 0
     assert not proof.exists(), proof.read_text()
+
+
+@pytest.mark.parametrize("words", [("--version",), ("jobs",), ("plan", "delete-users", "none.jsonl")], ids=" ".join)
+def test_nor_does_python_with_the_name_of_the_program(words: tuple[str, ...], tmp_path: Path) -> None:
+    """What Python itself imports before the program, of its own library, it takes from there, and so a `bulkdel`."""
+    folder, proof = tmp_path / "exports", tmp_path / "proof"
+    folder.mkdir()
+    hostile(folder, proof)
+    for name in {"bulkdel", *sys.stdlib_module_names}:
+        (folder / f"{name}.py").unlink(missing_ok=True)
+    ran = subprocess.run(
+        [*PROGRAM, *words], cwd=folder, env=environment({}), capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, proof.exists()) == (3 if "plan" in words else 0, False), ran
 
 
 @pytest.mark.soak
