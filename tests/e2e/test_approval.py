@@ -817,3 +817,27 @@ def test_the_end_that_was_approved_is_not_moved_later(tmp_path: Path) -> None:
         assert moved.code == 0, moved
         process.terminate()
         assert finish(process).code == 143
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="no folder of another user was tried: needs root")
+@mutant(
+    "a plan decides that a log is written to the folder of another user",
+    "check_folder_of",
+    swap("owner not in {os.geteuid(), 0}", "owner != owner"),
+)
+def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(tmp_path: Path) -> None:
+    theirs, ids = tmp_path / "theirs", user_ids(20)
+    theirs.mkdir()
+    write_objects(theirs / "users.jsonl", ids)
+    with sandbox([*ids, "f" * 24]) as served:
+        where, plan = ("--host", served.url), tmp_path / "plan.json"
+        planned = bulkdel("plan", "delete-users", theirs / "users.jsonl", *where, "--out", plan)
+        assert planned.code == 0, planned
+        os.chown(theirs, 1234, 1234)
+        before = {*theirs.iterdir()}
+        confirmed = ("run", "--plan", plan, *where, "--confirm", 20, "--pool", POOL)
+        ran = bulkdel(*confirmed)
+        assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (3, before, 0), ran
+        assert f"the log would be written to {theirs}, which belongs to another user" in ran.err
+        ran = bulkdel(*confirmed, "--checkpoint", tmp_path / "log.jsonl")
+        assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (0, before, 20), ran

@@ -361,7 +361,7 @@ def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, t
     """Every deletion is lost, or not true, before it had effect; plain ids and ids with a comma share a request."""
     ids = [*COMMA[:1], *PLAIN[:1]]
     share = {f"share_{fault}": 1.0, "fault_paths": DELETIONS}
-    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "5s", split_commas=split, **share) as it:
+    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "60s", split_commas=split, **share) as it:
         done = run(it, len(ids))
         counts = done.counts()
         assert "deleted" not in counts, done

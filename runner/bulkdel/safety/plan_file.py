@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option_origin import FROM_PLAN, foreign
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import NotConfirmed, UsageError
+from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import options_of
@@ -182,3 +183,20 @@ def _allowed(job: Job) -> set[str]:
 def _elsewhere(option: str, values: Sequence[str]) -> bool:
     """Whether an exclude file is at an address. Like that of an export, it is typed."""
     return option == option_of("exclude") and any(address_of(value) is not None for value in values)
+
+
+def check_folder_of(export: str, plan: PlanFile) -> None:
+    """Refuse to write beside an export that only a plan names, in a folder of another user: the log would lie there.
+
+    Raises NotAcceptable.
+    """
+    folder = Path(export).absolute().parent
+    try:
+        owner = folder.stat().st_uid
+    except OSError:
+        return  # the export cannot be opened either
+    if owner not in {os.geteuid(), 0}:
+        raise NotAcceptable(
+            f"{plan.path}: the log would be written to {shown(folder)}, which belongs to another user, and only the "
+            "plan names it. Nothing was sent. Name the export in the same command, or another place with --checkpoint"
+        )
