@@ -18,12 +18,15 @@ from bulkdel.core.account_match import (
     presences,
 )
 from bulkdel.core.log_entries import stamp
+from tests.mutants import mutant
+from tests.syntax import swap
 
 OLD, NEW, UNDATED = Presence.OLD, Presence.NEW, Presence.UNDATED
 
 INTENT = 1_700_000_000.0
 HOUR = 3600.0
 DAY = 24 * HOUR
+MIDNIGHT = INTENT - INTENT % DAY
 NEWEST = INTENT - 1000
 """The latest createdAt of the sample."""
 SAMPLED = Sampled(NEWEST, 0, 0)
@@ -36,6 +39,27 @@ def at(after_s: float, ahead_s: int | None = 0) -> Instant:
 
 def test_the_numbers_are_those_of_the_design() -> None:
     assert (SKEW_S, REUSE_AFTER_S, ZONE_MAX_S) == (5 * 60, DAY, 14 * HOUR)
+
+
+@mutant(
+    "midnight stands for no day",
+    "latest_s",
+    swap("at % DAY_S == 0", "at % DAY_S < 0"),
+)
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        (MIDNIGHT, UNDATED),  # the day of the intent, and of the newest account of the sample
+        (MIDNIGHT - DAY, OLD),  # it ended before the newest account of the sample was created
+        (MIDNIGHT + 1, OLD),
+        (MIDNIGHT + DAY, NEW),
+    ],
+)
+def test_a_day_without_a_time_lasts_until_its_end(created: float, expected: Presence) -> None:
+    """Some APIs give the day only, which arrives as midnight in UTC."""
+    moment = Instant(stamp(MIDNIGHT + HOUR), 0)
+    sampled, now = Sampled(MIDNIGHT + 2, 0, 0), Instant(stamp(MIDNIGHT + 2 * DAY), 0)
+    assert presence(created, moment, sampled, now) is expected
 
 
 @pytest.mark.parametrize(

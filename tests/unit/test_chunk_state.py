@@ -145,6 +145,30 @@ def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
 
+@pytest.mark.parametrize("ends", ["fails", "is given up", "does not begin"])
+def test_an_id_that_the_api_calls_unknown_is_not_in_doubt(ends: str) -> None:
+    """Also where its look-up fails, or never is: the request had no effect on it. One for several ids may have had."""
+    each = Decision(NextStep.PER_ID, data=[IdAnswer(f"u{n}", Verdict.ABSENT, Detail(404)) for n in range(2)])
+    for count, answer in ((1, NOT_FOUND), (2, each), (2, NOT_FOUND)):
+        chunk_state = ChunkState(chunk(count))
+        chunk_state.replied(answer)
+        if ends == "fails":
+            chunk_state.looked_up(None, proven=True)
+        elif ends == "is given up":
+            chunk_state.give_up()
+        everything = list(range(count))
+        shared = answer is NOT_FOUND and count > 1
+        assert left(chunk_state) == (([], everything) if shared else (everything, []))
+
+
+def test_an_id_that_is_called_unknown_after_a_lost_request_is_in_doubt() -> None:
+    chunk_state = ChunkState(chunk(1))
+    chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(None, proven=True)
+    assert left(chunk_state) == ([], [0])
+
+
 def test_an_id_that_the_request_may_misread_too_is_left() -> None:
     """Neither the refusal as unknown nor the look-up proves that it is absent. It was not touched, unless in doubt."""
     chunk_state = ChunkState(chunk(2))
@@ -994,8 +1018,9 @@ def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
             case "done":
                 gone = i not in server.alive
                 assert i in server.confirmed or recreated or gone, "deleted: it is gone"
-                # A look-up that lagged may have seen an id that a refused request had deleted.
-                partly = scenario.policy in PARTLY and scenario.lag > 0 and i in server.deleted
+                # A look-up may have seen an id that a refused request then deleted, or had deleted when it lagged.
+                partly = (scenario.policy in PARTLY and scenario.lag > 0) or scenario.halfway
+                partly = partly and i in server.deleted
                 assert i in server.confirmed or i in server.uncertain or partly, "deleted, and not absent"
                 assert i in server.deleted or i in server.uncertain or scenario.policy == "accept"
             case "absent":
@@ -1069,6 +1094,7 @@ BLIND = Scenario(4, frozenset({1}), {}, "refuse", ("lost_unread",) * 4, blind=Tr
 BLIND_UNKNOWN = Scenario(4, frozenset({1}), {}, "refuse", blind=True)
 ALL_REFUSED = Scenario(12, frozenset(), dict.fromkeys(range(12), (499, None)))
 COMMAS = Scenario(6, frozenset({1}), {}, "refuse", commas=frozenset({2, 4}))
+SEEN_AND_DELETED = Scenario(5, poisonous={0: (404, 2004), 4: (400, 1)}, halfway=True)
 IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NEW, 2: UNDATED})
 
 
@@ -1088,6 +1114,7 @@ IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NE
 @example(ALL_REFUSED)
 @example(IN_DOUBT)
 @example(COMMAS)
+@example(SEEN_AND_DELETED)
 def test_whatever_the_server_does_every_id_ends_once_and_truly(scenario: Scenario) -> None:
     check(scenario)
 

@@ -66,6 +66,7 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
     swap("(uuid := _UUID.fullmatch(text)) is not None", '(uuid := _UUID.fullmatch(text)) and "-" in text'),
 )
 @mutant("a katakana is another letter", "_base", swap("TO_HIRAGANA", "0"))
+@mutant("characters beyond U+FFFF differ", "_without_form", swap("_ANY_SUPPLEMENTARY", r'r"\g<0>"'))
 @mutant(
     "what is percent-encoded is another text",
     "_text_of",
@@ -103,6 +104,10 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
         (NAME, "\u0127\u0167\u0180", "htb", PERHAPS),
         (NAME, "\u0439", "\u0438", PERHAPS),  # two letters of Russian
         (NAME, "\u304c", "\u304b", PERHAPS),  # two syllables of Japanese
+        (NAME, "\u304d\u3087", "\u304d\u3088", PERHAPS),  # a small and a large one
+        (NAME, "\u30ad\u30e7", "\u304d\u3088", PERHAPS),
+        (NAME, "a\U0001f363", "A\U0001f37a", PERHAPS),  # beyond U+FFFF
+        (NAME, "a\U0001f363", "a", APART),
         (NAME, "\u0e01\u0e34", "\u0e01\u0e35", PERHAPS),  # two vowels of Thai
         (NAME, "\uac00", "\u1100\u1161", PERHAPS),
         (NAME, "\uac00", "\uac01", APART),

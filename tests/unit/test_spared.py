@@ -44,6 +44,16 @@ def test_which_account_is_spared(guards: Guards, facts: Facts, spared: Spared | 
     assert guards.judge([facts]) == Judged(spared)
 
 
+@mutant("a day spares from its beginning only", "Guards._spares", swap("latest_s(at)", "at"))
+def test_a_day_without_a_time_spares_until_its_end() -> None:
+    """`--spare-… 1970-01-11T10:00`, and an API that gives the day only: it may have been in the evening."""
+    day, at_ten = 10 * 86_400.0, 10 * 86_400.0 + 36_000
+    for at, spares in ((day, True), (day + 1, False), (day - 86_400, False)):
+        active, created = Guards(active_since=at_ten), Guards(created_after=at_ten)
+        assert active.judge([Facts(last_seen_at=at)]) == Judged(Spared.ACTIVE if spares else None)
+        assert created.judge([Facts(created_at=at)]) == Judged(Spared.CREATED if spares else None)
+
+
 @pytest.mark.parametrize(
     ("fact", "guard"), [("last_seen_at", ACTIVE_SINCE), ("created_at", CREATED_AFTER), ("status", ONLY_STATUS)]
 )
