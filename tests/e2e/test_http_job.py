@@ -587,7 +587,7 @@ class Renamed(Locked):
 
     def __init__(self, members: Iterable[str]) -> None:
         super().__init__(members, 404)
-        self.born = dict.fromkeys(members, "2020-01-01T00:00:00Z")
+        self.born = dict.fromkeys(members, "2020-01-01T00:00:01Z")
 
     def answer(self, asked: Asked) -> Answer:
         dated = {"date": formatdate(time.time(), usegmt=True)}

@@ -159,7 +159,9 @@ def test_no_other_account_is_deleted_for_one_that_is_misread(how: str, meant: st
     swap("marks_in_query(id_)", "marks_in_query(id_[:0])"),
     case="latin",
 )
-@pytest.mark.parametrize(("how", "ids"), [("latin", ["josé", "müller"]), ("twice", ["ann+lee", "bob+lee"])])
+@pytest.mark.parametrize(
+    ("how", "ids"), [("latin", ["josé", "müller"]), ("twice", ["ann+lee", "bob+lee"])], ids=["latin", "twice"]
+)
 def test_an_account_that_a_look_up_by_query_misreads_is_not_called_absent(
     how: str, ids: list[str], tmp_path: Path
 ) -> None:

@@ -66,12 +66,6 @@ def without_confirmation(it: Case) -> list[object]:
 
 
 @mutant(
-    "a user that is active is deleted",
-    "Guards._spares",
-    swap("seen_at >= self.active_since", "seen_at > self.active_since"),
-    case="active",
-)
-@mutant(
     "a user that is new is deleted",
     "Guards._spares",
     swap("created_at > self.created_after", "created_at < self.created_after"),

@@ -29,6 +29,9 @@ SLACK_S = 1e-3
 UNTOUCHED_CODES = frozenset({401, 429})
 """Responses that prove that the request had no effect."""
 
+UNKNOWN_CODE = 404
+"""A response that proves it for a request with one id."""
+
 OURS = frozenset({"us", "late"})
 """What `deleted_by` says of the program's own deletions."""
 
@@ -127,6 +130,8 @@ class Promises:
         if isinstance(response, Response) and code == 429:
             self._pace.throttled(self._now(), response)
         untouched = code in UNTOUCHED_CODES or (isinstance(response, NoResponse) and not response.sent)
+        if code == UNKNOWN_CODE and request.path == DELETE_PATH:
+            untouched = len(_ids_of(request)) == 1
         fresh = self._on_wire.pop(id(request), [])
         if untouched:
             self._maybe_applied.difference_update(fresh)

@@ -26,6 +26,11 @@ ALL = Guards(100.0, 200.0, frozenset({"Suspended", "Archived"}))
 OLD = Facts(last_seen_at=99.0, created_at=200.0, status="Suspended")
 
 
+@mutant(
+    "a user that is active is deleted",
+    "Guards._spares",
+    swap("seen_at >= self.active_since", "seen_at > self.active_since"),
+)
 @pytest.mark.parametrize(
     ("guards", "facts", "spared"),
     [
