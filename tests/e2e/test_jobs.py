@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkdel.core.absence import marks_in_query, may_be_split
 from bulkdel.job import job_names, load_job
 from tests.examples import one_in
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
@@ -168,8 +169,9 @@ def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> 
         assert served.effects() == job.expected(HOSTILE)
         assert not served.repeats()
         gone, there, open_ = verified(log, served.sandbox.url).found()
-        # That a code or user id with a comma is gone cannot be proven: the server may have split it.
-        assert (gone, there, open_) in {(len(HOSTILE), 0, 0), (len(HOSTILE) - 1, 0, 1)}
+        # That an id with a comma, a plus or such a letter is gone cannot be proven: the server may have misread it.
+        assert (gone + open_, there) == (len(HOSTILE), 0)
+        assert open_ <= sum(may_be_split(id_) or bool(marks_in_query(id_)) for id_ in HOSTILE) < len(HOSTILE) // 2
         assert not open_ or job.settle is None or job.creates
 
 
