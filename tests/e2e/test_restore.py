@@ -9,10 +9,11 @@ import random
 import re
 import shlex
 import signal
+import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -698,6 +699,44 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         assert "belongs to another run" in ran.err
         assert f"move {it.log}.restore.* to another folder" in ran.err
         assert len(it.served.pool) == 10
+
+
+@mutant(
+    "a restore waits for a pipe in the place of its derived export",
+    "coming_back",
+    swap("open_regular(path)", 'path.open("rb")'),
+)
+def test_what_is_no_derived_export_of_a_begun_restore_is_refused(tmp_path: Path) -> None:
+    """A pipe is not waited for, a link is not followed, and other texts are named; a new one is made."""
+    with undo(tmp_path, user_ids(20)) as it:
+        it.delete()
+        assert it.restore(None, "--limit", 10).code == 0
+        whole, elsewhere = it.derived.read_bytes(), tmp_path / "elsewhere"
+        elsewhere.write_bytes(whole)
+        deep = b"[" * 100_000
+        texts = {
+            b"[1]\n": "no record",
+            b"secret\n": "no record",
+            deep: "no record",
+            b"x" * (LINE_MAX + 1): "over 1 MiB",
+        }
+        cases: list[tuple[Callable[[], object], str]] = [
+            (lambda: os.mkfifo(it.derived), "is not a regular file"),
+            (lambda: it.derived.symlink_to("/dev/zero"), "symbolic link"),
+            (lambda: it.derived.symlink_to(elsewhere), "symbolic link"),
+            *((lambda text=text: it.derived.write_bytes(text), said) for text, said in texts.items()),
+        ]
+        for make, said in cases:
+            it.derived.unlink()
+            make()
+            ran = None
+            with suppress(subprocess.TimeoutExpired):
+                ran = it.plan(timeout=60)
+            assert ran is not None, "restore does not end"
+            assert (ran.code, said in ran.err, "secret" in ran.err) == (3, True, False), ran
+        it.derived.unlink()
+        assert it.restore().code == 0
+        assert (len(it.served.pool), it.derived.read_bytes()) == (20, whole)
 
 
 @mutant(

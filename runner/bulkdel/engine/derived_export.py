@@ -24,8 +24,10 @@ from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import Copy, is_backup
 from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.export.lines import BLOCK, whole_lines
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
+from bulkdel.regular_file import open_regular
 from bulkdel.safety.run_plan import Coming
 from bulkdel.store_path import in_store, log_path
 
@@ -43,6 +45,8 @@ LAST = "SELECT line FROM accounts JOIN copies USING (nth) WHERE account = ?"
 
 ANY_SHAPE = IdCheck(PLAIN, {})
 """What every id of an export must pass: it is not empty, and has no control character."""
+
+ANEW = "Move it to another folder, then run the same command again, which makes it anew."
 
 COPIES_AT_ONCE = 1_000
 """Records between two calls of `on_progress`."""
@@ -205,14 +209,22 @@ def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:
     """Count what the records of a derived export hold. Blocks.
 
     status: the field of their status; None when they have none. parts: their parts.
+
+    Raises NotAcceptable for what is no derived export. That of a restore that has begun may have been replaced.
     """
     statuses, lacking = Counter[str](), Counter[str]()
-    with path.open("rb") as file:
-        for line in file:
-            record = Copy.of(line.rstrip(b"\n")).record
-            if status is not None:
-                statuses[str(record.get(status) or "none")] += 1
-            lacking.update(part for part in parts if part not in record)
+    try:
+        with open_regular(path) as file:
+            for lines in whole_lines(iter(lambda: file.read(BLOCK), b""), str(path)):
+                for line in lines.data.removesuffix(b"\n").split(b"\n"):
+                    record = Copy.of(line).record
+                    if status is not None:
+                        statuses[str(record.get(status) or "none")] += 1
+                    lacking.update(part for part in parts if part not in record)
+    except OSError as error:
+        raise NotAcceptable(f"{path}: {error.strerror}. {ANEW}") from error
+    except (ValueError, RecursionError) as error:
+        raise NotAcceptable(f"{path}: holds a line that is no record. {ANEW}") from error
     return Coming(tuple(statuses.most_common()), tuple(lacking.most_common()))
 
 
