@@ -26,7 +26,7 @@ from bulkdel.live.page.stream import READERS_MAX
 from tests import pageclient
 from tests.mutants import mutant
 from tests.pageclient import ask, send
-from tests.syntax import swap
+from tests.syntax import before, swap
 from tests.waits import WAIT_MAX_S
 
 TOKEN = "correct-horse-battery"
@@ -377,6 +377,34 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="another program listens there"):
             listen(address)
     assert not path.exists()
+
+
+@mutant(
+    "the mode of what another has put in the place of a socket is changed",
+    "listen_at",
+    before("listening.listen(WAITING_MAX)", "path.chmod(MODE)"),
+)
+def test_a_socket_has_its_mode_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link takes the place of the socket as soon as it is there. The file at its end keeps its mode."""
+    monkeypatch.chdir(tmp_path)  # a socket has a short path
+    path, other, bind = Path("p.sock"), Path("other"), socket.socket.bind
+    other.touch()
+    modes = list[int]()
+
+    def bind_and_lose(listening: socket.socket, at: str) -> None:
+        bind(listening, at)
+        modes.append(stat.S_IMODE(path.lstat().st_mode))
+        path.unlink()
+        path.symlink_to(other)
+
+    umask = os.umask(0)
+    try:
+        other.chmod(0o644)
+        monkeypatch.setattr(socket.socket, "bind", bind_and_lose)
+        listen(ListenAddress(path=str(path))).close()
+    finally:
+        os.umask(umask)
+    assert (modes, stat.S_IMODE(other.stat().st_mode), path.is_symlink()) == ([0o600], 0o644, True)
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "link to a socket"])

@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,14 +91,26 @@ def listen_at(path: Path) -> socket.socket:
     """Listen on a new Unix socket that only this user may connect to. Raises OSError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listening.bind(str(path))
-        path.chmod(MODE)  # nothing can connect before it listens
+        _bind(listening, path)
         listening.listen(WAITING_MAX)
         _set_up(listening)
     except OSError:
         listening.close()
         raise
     return listening
+
+
+def _bind(listening: socket.socket, path: Path) -> None:
+    """Give a socket its path. It has MODE from the start: another person may soon have put a link to a file there."""
+    if sys.platform == "darwin":  # pragma: no cover — there is no fchmod of a socket there
+        umask = os.umask(0o777 & ~MODE)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(umask)
+    else:
+        os.fchmod(listening.fileno(), MODE)
+        listening.bind(str(path))
 
 
 def remove_left_over(path: Path) -> None:
