@@ -19,6 +19,8 @@ from typing import Any
 import orjson
 import pytest
 
+from bulkdel.errors import NotAcceptable
+from bulkdel.live import ask as asking
 from tests.examples import one_in
 from tests.harness import (
     COMMAND,
@@ -566,6 +568,36 @@ def test_what_answers_at_the_socket_fakes_no_line_and_no_command(folder: Path) -
             with answering(it, {"ok": True, "text": "", "status": {"run_id": status["run_id"], **wrong}}):
                 assert "it does not answer" in ctl(it, "status", code=3).err
                 assert bulkdel("status", it.log).code == 0
+
+
+@mutant(
+    "a socket that sends now and then a byte holds `ctl`",
+    "_exchange",
+    swap("sock.settimeout(_left_s(until))", "sock.settimeout(ANSWER_S)"),
+)
+def test_an_answer_byte_by_byte_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ANSWER_S", 1.0)
+    sent = list[int]()
+
+    def trickle(listening: socket.socket) -> None:
+        with listening.accept()[0] as taken, suppress(ConnectionError):
+            taken.recv(4_096)
+            for _ in range(200):
+                sent.append(taken.send(b" "))
+                time.sleep(0.1)
+
+    with case(folder, IDS[:3]) as it, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        assert it.run().code == 0
+        listening.bind(f"{it.log}.sock")
+        listening.listen()
+        trickling = threading.Thread(target=trickle, args=(listening,))
+        trickling.start()
+        with it.log.open("r+b") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)
+            with pytest.raises(NotAcceptable, match="it does not answer"):
+                asking.ask(it.log, "status", {})
+        trickling.join()
+    assert 0 < len(sent) < 200
 
 
 def conversation(path: Path, *parts: bytes, wait_s: float = 5.0) -> bytes:

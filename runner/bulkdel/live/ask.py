@@ -91,24 +91,33 @@ def _answer(places: Iterable[Path], users: set[int], run_id: str, command: str) 
 
 
 def _exchange(path: Path, command: str) -> bytes:
-    """Ask over the socket. Raises OSError."""
+    """Ask over the socket; all of the answer has to be there after ANSWER_S. Raises OSError."""
+    until = time.monotonic() + ANSWER_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(ANSWER_S)
-        _connect(sock, path)
+        _connect(sock, path, until)
         sock.sendall(orjson.dumps({"command": command}) + b"\n")
         received = bytearray()
-        while len(received) < ANSWER_MAX and (part := sock.recv(1 << 16)):
+        while len(received) < ANSWER_MAX:
+            sock.settimeout(_left_s(until))
+            if not (part := sock.recv(1 << 16)):
+                break
             received += part
     return bytes(received)
 
 
-def _connect(sock: socket.socket, path: Path) -> None:
+def _connect(sock: socket.socket, path: Path, until: float) -> None:
     """Connect. Where as many wait as may, Linux refuses the next one at once, so it is tried again. Raises OSError."""
-    until = time.monotonic() + ANSWER_S
     while True:
         try:
             return sock.connect(str(path))
         except BlockingIOError:
-            if time.monotonic() > until:
-                raise
+            _left_s(until)
             time.sleep(AGAIN_S)
+
+
+def _left_s(until: float) -> float:
+    """Seconds until then. Raises TimeoutError when there are none."""
+    if (left := until - time.monotonic()) <= 0:
+        raise TimeoutError
+    return left
