@@ -33,7 +33,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.stored_copy import put_copy
 from bulkdel.store import remote
 from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken, repeated
-from bulkdel.store.directory import Directory
+from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
 from bulkdel.store.lines import StoreLines, line_name, roll_name
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects, open_objects
@@ -540,7 +540,7 @@ def test_the_first_writers_may_make_the_folder_at_the_same_time(tmp_path: Path) 
 KILL_AT_LINK = """
 import os, signal, sys
 from pathlib import Path
-from bulkdel.store.directory import Directory
+from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
 os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Directory(Path(sys.argv[1])).create("log/1", b"half")
 """
@@ -580,6 +580,22 @@ def test_what_is_no_file_is_no_object(tmp_path: Path) -> None:
     for name in ("pipe", "link", "folder"):
         with pytest.raises(OSError):
             Directory(tmp_path).get(name)
+
+
+@mutant(
+    "a file of any size in a store is read",
+    "Directory.get",
+    swap("found.st_size > OBJECT_BYTES_MAX", "found.st_size < 0"),
+)
+def test_what_is_larger_than_any_object_is_not_read(tmp_path: Path) -> None:
+    """Another person who may write to the store could fill the memory of this machine by it."""
+    for size in (OBJECT_BYTES_MAX, OBJECT_BYTES_MAX + 1):
+        (tmp_path / str(size)).touch()
+        os.truncate(tmp_path / str(size), size)
+    objects = Directory(tmp_path)
+    assert objects.get(str(OBJECT_BYTES_MAX)) == bytes(OBJECT_BYTES_MAX)
+    with pytest.raises(OSError, match="larger than any object"):
+        objects.get(str(OBJECT_BYTES_MAX + 1))
 
 
 @mutant(

@@ -21,11 +21,12 @@ from bulkdel.core.log_entries import Damaged, Entry, Session, Unreadable, decode
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.store.certain import Creator, Getter, Taken
+from bulkdel.store.directory import OBJECT_BYTES_MAX
 from bulkdel.store.lines import LINES_A_ROLL, StoreLines, line_name, roll_name
 from bulkdel.store.probe import ANOTHER, AS_BEFORE, probe
 from bulkdel.store_path import StorePath
 
-ROLL_BYTES_MAX = 16 << 20
+ROLL_BYTES_MAX = OBJECT_BYTES_MAX
 """Bytes of the longest roll. A longer one is left out, and its lines are read one by one."""
 
 

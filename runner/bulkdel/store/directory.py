@@ -20,6 +20,10 @@ READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 PIECE_BYTES = 8 << 20
 """Of a file that is copied, so much is in memory."""
 
+OBJECT_BYTES_MAX = 16 << 20
+"""Of an object that is read. No larger one is written, but for those of an archive, which are not read. The largest is
+a roll; a line has half as much, and so has a part of a backup or of an export, but for its last record."""
+
 MODE = 0o600
 """For the owner only: a log holds refused ids."""
 
@@ -84,10 +88,13 @@ class Directory:
         except FileNotFoundError:
             return None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, f"{name} is not a regular file")
+            if found.st_size > OBJECT_BYTES_MAX:
+                raise OSError(errno.EFBIG, f"{name} is larger than any object that is written there")
             with open(fd, "rb", closefd=False) as file:
-                return file.read()
+                return file.read(OBJECT_BYTES_MAX)
         finally:
             os.close(fd)
 
