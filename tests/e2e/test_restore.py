@@ -739,6 +739,20 @@ def test_what_is_no_derived_export_of_a_begun_restore_is_refused(tmp_path: Path)
         assert (len(it.served.pool), it.derived.read_bytes()) == (20, whole)
 
 
+def test_a_record_that_is_nested_too_deep_is_refused_by_the_plan(tmp_path: Path) -> None:
+    """Of a backup and a log that another person has written. One parser reads it, and the other does not."""
+    with undo(tmp_path, user_ids(5)) as it:
+        it.backup = "users.jsonl"
+        it.delete()
+        whole = (tmp_path / it.backup).read_bytes()
+        data = whole.replace(b"}\n", b',"customData":{"a":%b%b}}\n' % (b"[" * 1_005, b"]" * 1_005), 1)
+        (tmp_path / it.backup).write_bytes(data)
+        known = {"backup": [len(data), zlib.crc32(data)]}
+        rewrite(it.log, lambda entry: entry | (known if isinstance(entry.get("backup"), list) else {}))
+        for ran in (it.plan(), it.restore()):
+            assert (ran.code, "holds a line that is no record" in ran.err, len(it.served.pool)) == (3, True, 0), ran
+
+
 @mutant(
     "a restore asks the base URL of the log and not the typed one",
     "_prepare",

@@ -14,8 +14,9 @@ import pytest
 import zstandard
 
 from bulkdel.core.log_entries import Saved
+from bulkdel.core.nesting import RECORD_DEPTH_MAX
 from bulkdel.durable import Disk, sync
-from bulkdel.engine.backup import Backup, line_of
+from bulkdel.engine.backup import Backup, Copy, line_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.lines import LINE_MAX, whole_lines
 from tests.mutants import mutant
@@ -104,11 +105,15 @@ def test_a_record_is_copied_if_an_export_may_have_its_line() -> None:
     assert [lines.data for lines in whole_lines([longest], "x.jsonl")] == [longest]
     with pytest.raises(ValueError, match="takes 1,048,577 bytes, and a line of a backup has at most 1,048,576"):
         line_of({"nn": "x" * (LINE_MAX - len('{"n":""}'))})
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    with pytest.raises(ValueError, match="is nested too deep"):
-        line_of({"n": deep})
+    for depth in (RECORD_DEPTH_MAX, RECORD_DEPTH_MAX + 1, 100_000):
+        deep: list[Any] = []
+        for _ in range(depth - 2):
+            deep = [deep]
+        if depth == RECORD_DEPTH_MAX:
+            assert Copy.of(line_of({"n": deep})).record == {"n": deep}
+            continue
+        with pytest.raises(ValueError, match="is nested too deep"):
+            line_of({"n": deep})
 
 
 def test_what_is_no_file_or_in_use_is_refused(tmp_path: Path) -> None:

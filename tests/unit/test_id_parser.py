@@ -23,11 +23,14 @@ from bulkdel.core.id_parser import (
     shortened,
 )
 from bulkdel.core.id_type import IdType
+from bulkdel.core.nesting import RECORD_DEPTH_MAX
 from bulkdel.errors import UsageError
 from bulkdel.export import ReadOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.examples import examples
+from tests.mutants import mutant
 from tests.sourcefiles import TYPES, UID
+from tests.syntax import swap
 
 
 def check(id_type: str = "external_id", *, trim: bool = False) -> IdCheck:
@@ -366,6 +369,16 @@ def test_the_lines_of_a_plain_list() -> None:
     ]
 
 
+def nested(depth: int) -> bytes:
+    """A record that is nested so deeply."""
+    return b'{"userId":"a","n":%b%b}' % (b"[" * (depth - 1), b"]" * (depth - 1))
+
+
+@mutant(
+    "a record is read that no request can be made of",
+    "_id_of_record",
+    swap("is_deep_record(line, row)", "row is None"),
+)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -378,6 +391,11 @@ def test_the_lines_of_a_plain_list() -> None:
         (b'{"userId":"a","userId":"b","half":"\\ud83d"}', Unusable(Why.MEMBER_TWICE, "userId")),
         (b'{"userId":null}', Unusable(Why.NULL)),
         (b"\xff", Why.NOT_UTF8),
+        (b'{"userId":"a","n":[%b]}' % b",".join([b"[]"] * RECORD_DEPTH_MAX), "a"),
+        (nested(RECORD_DEPTH_MAX), "a"),
+        (nested(RECORD_DEPTH_MAX + 1), Unusable(Why.TOO_DEEP)),
+        (nested(1_020), Unusable(Why.TOO_DEEP)),
+        (nested(100_000), Why.NOT_JSON),
     ],
 )
 def test_a_whole_record_has_an_id_also_with_half_of_a_surrogate_pair(line: bytes, expected: object) -> None:

@@ -183,7 +183,7 @@ def test_any_other_value_is_named(name: str, value: int) -> None:
 
 @mutant(
     "a plan is nested as deeply as its writer likes",
-    "_is_deep",
+    "is_deep",
     swap("bool(level)", "level == [value]"),
 )
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import orjson
 from bulkdel.core.alike import is_unseen
 from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_type import IdType, misshapen
+from bulkdel.core.nesting import is_deep_record
 from bulkdel.core.table_cells import NOT_TEXT, why_not
 
 TEXT_MAX = 120
@@ -211,7 +212,7 @@ def _id_of_record(line: bytes, member: Member) -> str | Unusable:
         row = value_of_record(line)
     except orjson.JSONDecodeError as error:
         return _why_not_json(line, error)
-    return _id_of_member(row, line, member)
+    return Unusable(Why.TOO_DEEP) if is_deep_record(line, row) else _id_of_member(row, line, member)
 
 
 def _no_number(name: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.nesting import is_deep
 from bulkdel.core.plan_digest import digest_of
 
 FORMAT = 1
@@ -145,7 +146,7 @@ def values_of(text: str) -> dict[str, Any]:
         raise
     except ValueError as error:
         raise NoPlanFile(f"it is not JSON: {error}") from None
-    if _is_deep(values):
+    if is_deep(values, DEPTH_MAX):
         raise NoPlanFile("it is nested too deeply")
     if not isinstance(values, dict) or FORMAT_MEMBER not in values:
         raise NoPlanFile("it is no plan: `bulkdel plan --out` writes one")
@@ -185,18 +186,6 @@ def _finite(text: str) -> float:
     """A number with a fraction or an exponent. The digest would take one that is too large for null."""
     number = float(text)
     return number if isfinite(number) else _no_constant(text)
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether it is nested more deeply than any plan. A larger depth would end the recursion of other functions."""
-    level = [value]
-    for _ in range(DEPTH_MAX):
-        level = [each for one in level for each in _below(one)]
-    return bool(level)
-
-
-def _below(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def _check_shape(values: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ import orjson
 
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
+from bulkdel.core.nesting import is_deep_record
 from bulkdel.durable import DISK, Disk, check_place
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
@@ -154,6 +155,8 @@ def line_of(record: Mapping[str, Any]) -> bytes:
         line = json.dumps(record, separators=(",", ":")).encode()
     except RecursionError:
         raise ValueError("is nested too deep") from None
+    if is_deep_record(line, record):
+        raise ValueError("is nested too deep")
     if len(line) > LINE_MAX:
         raise ValueError(f"takes {len(line):,} bytes, and a line of a backup has at most {LINE_MAX:,}")
     return line + b"\n"
@@ -172,6 +175,8 @@ class Copy(NamedTuple):
             record = orjson.loads(line)
         except ValueError:  # the other parser also reads a lone surrogate
             record = json.loads(line)
+        if is_deep_record(line, record):
+            raise ValueError("nested too deep")
         if not isinstance(record, dict):
             raise ValueError(f"not an object but {type(record).__name__}")  # noqa: TRY004 - like the parser's errors
         return cls(line, record)
