@@ -24,6 +24,7 @@ from bulkdel.command_line import option_of
 from bulkdel.core.address import HIDDEN, address_of, split_names
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
+from bulkdel.core.pace import RATE_MAX, RATE_MIN, may_be_set
 from bulkdel.core.retry import number_or_share
 from bulkdel.core.shards import SHARDS_MAX
 from bulkdel.errors import UsageError
@@ -84,8 +85,10 @@ _WHOLE = re.compile(r"-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)")
 Validator = Callable[[Any, Any], None]
 
 
-RATES = Number(gte=0, lte=100_000)
-"""The rates that may be set."""
+def check_rate(_type: object, rate: float) -> None:
+    """Refuse a rate that may not be set. Raises ValueError."""
+    if not may_be_set(rate):
+        raise ValueError(f"Must be 0 for no limit, or >= {RATE_MIN:g} and <= {RATE_MAX:,.0f}.")
 
 
 def is_named_as_memberships(path: Path) -> bool:
@@ -223,7 +226,7 @@ class CommonSettings(NotifySettings):
     host: Annotated[str | None, Parameter(group=SERVER)] = None
     """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
-    rate: Annotated[float, Parameter(group=SENDING, converter=per_second, validator=RATES)] = 50.0
+    rate: Annotated[float, Parameter(group=SENDING, converter=per_second, validator=check_rate)] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
     concurrency: Annotated[int | None, Parameter(group=SENDING), count(1, 4_096)] = None

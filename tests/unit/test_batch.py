@@ -512,6 +512,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN.replace("export", "expert"), "unknown key 'expert'; 'export'?"),
         ('[[run]]\nname = "a"\njob = "delete-users"\n', "has no export"),
         (BEGIN + "rate = -1\n", "write requests a second"),
+        (BEGIN + "rate = 1e-320\n", "write requests a second"),
         (BEGIN + "rate = true\n", "write requests a second"),
         (BEGIN + "exclude = [1979-05-27]\n", "write a text"),
         (BEGIN + 'credentials_file = ""\n', "write a text"),

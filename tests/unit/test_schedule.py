@@ -59,6 +59,7 @@ def test_the_limit_changes_only_at_its_changes(text: str) -> None:
         ("08:00-08:00=10", "begins when it ends"),
         ("24:00-08:00=10", "begins when it ends"),
         ("08:00-09:00=0", "cannot be scheduled"),
+        ("08:00-09:00=1e-320", "cannot be scheduled"),
         ("08:00-09:00=nan", "cannot be scheduled"),
         ("08:00-09:00=-1", "cannot be scheduled"),
         ("08:00-09:00=fast", "not a number"),

@@ -85,6 +85,11 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
 
 
 @mutant(
+    "a rate is taken of which the pause between two requests is no number",
+    "may_be_set",
+    swap("RATE_MIN <= rate <= RATE_MAX", "0 < rate <= RATE_MAX"),
+)
+@mutant(
     "bounds that a library call passes by",
     "NotifySettings.check",
     swap("validate(object, value)", "validate(object, None)"),
@@ -92,7 +97,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
 @pytest.mark.parametrize(
     ("option", "low", "high", "beyond"),
     [
-        ("rate", 0, 100_000, (-0.1, 100_001, float("nan"), float("inf"))),
+        ("rate", 0, 100_000, (0.0009, -0.1, 1e-320, 100_001, float("nan"), float("inf"))),
         ("concurrency", 1, 4096, (0, -1, 4097)),
         ("chunk_size", 1, CHUNK_MAX, (0, 51)),
         ("limit", 1, 2**53, (0, -5)),
@@ -149,7 +154,8 @@ def test_an_option_as_it_is_typed(words: tuple[str, ...], read_as: object) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--rate", "-1"), "--rate.*Must be >= 0"),
+        (("--rate", "-1"), "--rate.*Must be 0 for no limit, or >= 0.001"),
+        (("--rate", "1e-320"), "--rate.*or >= 0.001 and <= 100,000"),
         (("--concurrency", "4097"), "--concurrency.*Must be <= 4096"),
         (("--limit", "0"), "--limit.*Must be >= 1"),
         (("--limit", "2.5"), "--limit.*'2.5' is not a whole number"),
@@ -176,7 +182,7 @@ def test_an_option_that_is_refused_is_named(words: tuple[str, ...], said: str) -
         ("rate = ", "--config .*: not TOML"),
         ("run = 5", "'run' is not a table"),
         ("[run]\nexclude = 5\nraet = 5", "raet"),
-        ("[run]\nrate = -1", "Must be >= 0"),
+        ("[run]\nrate = -1", "Must be 0 for no limit"),
         ('[run]\npatience = "soon"', "'soon' is not a duration"),
     ],
 )

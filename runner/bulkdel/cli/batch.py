@@ -14,7 +14,7 @@ from bulkdel.command_line import ENV_PREFIX, variable_of
 from bulkdel.core.option_origin import FROM_BATCH
 from bulkdel.errors import UsageError
 from bulkdel.output import LogFormat
-from bulkdel.settings import RATES, count, per_second, seconds
+from bulkdel.settings import check_rate, count, per_second, seconds
 
 EPILOGUE = """Exit codes: the first that applies to one of the runs: 5, 129/130/143, 4, 3, 2, 6, 1, 0. They mean the
 same as those of `bulkdel run`.
@@ -29,7 +29,7 @@ Rate = Annotated[
     float | None,
     Parameter(
         converter=per_second,
-        validator=RATES,
+        validator=check_rate,
         help="Requests a second of all runs together; 0 is unlimited. Default: `rate_over_all` of the file.",
     ),
 ]

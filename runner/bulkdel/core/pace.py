@@ -13,8 +13,16 @@ from bulkdel.core.log_entries import Changed, Source, Value
 BY_HAND = frozenset({Source.CTL, Source.KEY, Source.PAGE, Source.LIBRARY})
 """Sources of a pause that any of them may end. The pause file ends its own."""
 
+RATE_MIN, RATE_MAX = 0.001, 100_000.0
+"""Requests a second. Fewer than four an hour is a slip; the pause between two of far fewer is no number."""
+
 OPTION = "rate"
 """The name of the limit that --rate sets. A change in its place has the name of its source."""
+
+
+def may_be_set(rate: float) -> bool:
+    """Whether a rate may be set; 0 is unlimited."""
+    return rate == 0 or RATE_MIN <= rate <= RATE_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bulkdel.core.pace import RATE_MAX, RATE_MIN, may_be_set
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MIN = 24 * 60
 
@@ -110,6 +112,6 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a number of requests a second") from None
-    if not 0 < rate <= 100_000:  # noqa: PLR2004 - as --rate
-        raise ValueError(f"a rate of {text} cannot be scheduled: write a number above 0, up to 100,000")
+    if rate == 0 or not may_be_set(rate):
+        raise ValueError(f"a rate of {text} cannot be scheduled: write a number from {RATE_MIN:g} to {RATE_MAX:,.0f}")
     return rate

@@ -22,6 +22,7 @@ from typing import Any, get_type_hints
 from bulkdel.command_line import TO_TYPE, CommandLine, file_variable_of, option_of, table_variables, variable_of
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
 from bulkdel.core.option_origin import WRITTEN_BY_BATCH
+from bulkdel.core.pace import may_be_set
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_origin import (
@@ -620,7 +621,7 @@ def _rate(value: Any, where: str) -> float:
         rate = float(value.removesuffix("/s") if isinstance(value, str) else value)
     except (TypeError, ValueError):
         rate = -1.0
-    if isinstance(value, bool) or not 0 <= rate <= 100_000:  # noqa: PLR2004 - the bounds of --rate
+    if isinstance(value, bool) or not may_be_set(rate):
         raise UsageError(f"{where}: write requests a second, such as 50, or 0 for no limit")
     return rate
 
