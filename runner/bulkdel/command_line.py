@@ -289,6 +289,12 @@ def _of_restore(line: CommandLine, log: Path, folder: object, names: tuple[str, 
     return replace(line.without(*left_out), names=names), without_words(*words)
 
 
+def flags_of(of_job: Collection[str]) -> set[str]:
+    """The options of a plan or a log that take no value. of_job: the options of its job, a flag with its opposite."""
+    negative = {each for each in of_job if each.startswith("--no-")}
+    return {*map(option_of, FLAGS_OF_LOG), *negative, *(f"--{each[5:]}" for each in negative)}
+
+
 def line_of_log(
     words: object, log: Path, of_job: Collection[str], typed_words: Collection[str] = ()
 ) -> tuple[CommandLine, str]:
@@ -304,9 +310,7 @@ def line_of_log(
     if line.command not in GOING_ON:
         raise ValueError("no command that goes on")
     allowed = {*map(option_of, FROM_LOG), *of_job}
-    negative = {each for each in of_job if each.startswith("--no-")}
-    flags = {*map(option_of, FLAGS_OF_LOG), *negative, *(f"--{each[5:]}" for each in negative)}
-    if any(line.options.get(each) for each in flags):  # typed, the word would be a name
+    if any(line.options.get(each) for each in flags_of(of_job)):  # typed, the word would be a name
         raise ValueError("a flag takes no value")
     stored = address_of(str(log)) is not None
 

@@ -126,7 +126,7 @@ AGAIN = "To go on, run the command of this run again."
 @mutant(
     "a word after a flag of a log is a name when it is typed",
     "line_of_log",
-    swap("any(line.options.get(each) for each in flags)", "not flags"),
+    swap("any(line.options.get(each) for each in flags_of(of_job))", "not flags_of(of_job)"),
 )
 @pytest.mark.parametrize(
     ("words", "printed"),

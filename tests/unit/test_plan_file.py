@@ -209,6 +209,16 @@ def test_no_plan(text: str, said: str) -> None:
 
 
 @mutant(
+    "a plan is used whose time is of several lines",
+    "_seconds",
+    swap("at.tzinfo is None or not text.isprintable()", "at.tzinfo is None"),
+)
+@mutant(
+    "a plan is used that found more ids than it looked up",
+    "_check_shape",
+    swap('0 <= sample["found"] <= sample["asked"]', 'sample["found"] <= sample["asked"]'),
+)
+@mutant(
     "a plan whose sample has another shape is used",
     "_check_shape",
     swap('_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}', "_SHAPE"),
@@ -224,6 +234,9 @@ def test_no_plan(text: str, said: str) -> None:
         put("numbers.ids", True),
         lambda values: values["sample"].pop("found"),
         put("sample.asked", "200"),
+        put("sample", {"asked": -5, "found": -5}),
+        put("sample", {"asked": 1, "found": 2}),
+        put("sample", {"asked": 1, "found": -1}),
         put("exclude", ["keep.csv"]),
         *(put("exclude", [{**KEEP, name: ["x"]}]) for name in KEEP),
         put("exclude", [{"sha256": "x"}]),
@@ -236,6 +249,8 @@ def test_no_plan(text: str, said: str) -> None:
         put("planned_at", "yesterday"),
         put("planned_at", "2026-01-31T12:00:00"),
         put("not_after", "18:00"),
+        put("planned_at", AT.replace("T", "\n")),
+        put("not_after", AT.replace("T", "\u2028")),
         put("host", "https://api.genauth.\u0430i"),
     ],
 )
@@ -424,6 +439,23 @@ def test_a_plan_with_an_option_of_no_list_is_refused(tmp_path: Path, name: str) 
     with pytest.raises(UsageError, match="No plan may") as raised:
         PlanFile.read(file)
     assert "\x1b" not in str(raised.value)
+
+
+@mutant(
+    "a plan that has no value for an option gives it the value of a flag",
+    "PlanFile.read",
+    swap("not values and option not in flags", "not values and option not in plan.options"),
+)
+def test_an_option_of_a_plan_that_is_no_flag_needs_a_value(tmp_path: Path) -> None:
+    """Without one, `--exclude` would read a file of the name `true`."""
+    file = tmp_path / "plan.json"
+    for option, said in (("--exclude", "no value for --exclude"), ("--look-first", "")):
+        file.write_text(text_of(sealed(changed(put("command.options", {option: []})))))
+        if not said:
+            assert PlanFile.read(file).options == {option: ()}
+            continue
+        with pytest.raises(UsageError, match=said):
+            PlanFile.read(file)
 
 
 def test_a_plan_sets_the_options_of_its_list_and_of_its_job(tmp_path: Path) -> None:

@@ -199,6 +199,8 @@ def _check_shape(values: Mapping[str, Any]) -> None:
         raise NoPlanFile("its member command holds what is no word")
     for number, each in enumerate(values["exclude"], 1):
         _check_types(each if isinstance(each, dict) else {}, _SHAPE_OF_EXCLUDED, f"exclude.{number}.")
+    if (sample := values["sample"]) is not None and not 0 <= sample["found"] <= sample["asked"]:
+        raise NoPlanFile("its member sample found more ids than were looked up, or fewer than none")
     try:
         _seconds(values["planned_at"])
         _seconds(values["not_after"] or values["planned_at"])
@@ -288,8 +290,8 @@ def valid_until(values: Mapping[str, Any]) -> str:
 
 def _seconds(text: str) -> float:
     at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError("a time without its zone")
+    if at.tzinfo is None or not text.isprintable():  # any character may stand between day and hour
+        raise ValueError("a time without its zone, or of several lines")
     return at.timestamp()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.command_line import CommandLine, option_of
+from bulkdel.command_line import CommandLine, flags_of, option_of
 from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option_origin import FROM_PLAN, foreign
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
@@ -58,11 +58,15 @@ class PlanFile:
             ) from None
         except NoPlanFile as error:
             raise UsageError(f"{path}: {shown(error)}. {anew}") from None
-        if found_foreign := foreign(plan.options, _allowed(load_job(plan.names[0]))):
+        job = load_job(plan.names[0])
+        if found_foreign := foreign(plan.options, _allowed(job)):
             raise UsageError(
                 f"{path}: sets {', '.join(map(shown, found_foreign))}. No plan may: such options come from the "
                 f"user who runs it. {anew}"
             )
+        flags = flags_of(options_of(job))
+        if lacking := [option for option, values in plan.options.items() if not values and option not in flags]:
+            raise UsageError(f"{path}: has no value for {', '.join(lacking)}. {anew}")
         if any(map(steers, plan.words)):
             raise UsageError(f"{path}: its command has a word that is not one line of printable characters. {anew}")
         if found_elsewhere := [option for option, values in plan.options.items() if _elsewhere(option, values)]:
