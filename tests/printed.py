@@ -58,6 +58,8 @@ def parse(words: Sequence[str]) -> None:
     rest = list(takewhile(lambda word: word not in {"|", ">"}, words[1:]))
     for at in [at for at, word in enumerate(rest) if word == "--config"][::-1]:
         del rest[at : at + 2]
+    if rest[0] in {"run", "plan"} and "--plan" not in rest and rest[1] not in job_names():
+        return  # a job that is installed for the command only
     job = None if rest[0] == "restore" else find_job(rest, lambda job: make_app(ConfigFile(), job=job))
     jobs = list(map(load_job, job_names())) if rest[0] == "restore" else [job]
     while jobs:

@@ -85,9 +85,9 @@ _WHOLE = re.compile(r"-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)")
 Validator = Callable[[Any, Any], None]
 
 
-def check_rate(_type: object, rate: float) -> None:
-    """Refuse a rate that may not be set. Raises ValueError."""
-    if not may_be_set(rate):
+def check_rate(_type: object, rate: float | None) -> None:
+    """Refuse a rate that may not be set; None is the default. Raises ValueError."""
+    if rate is not None and not may_be_set(rate):
         raise ValueError(f"Must be 0 for no limit, or >= {RATE_MIN:g} and <= {RATE_MAX:,.0f}.")
 
 
