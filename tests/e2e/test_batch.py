@@ -650,6 +650,7 @@ def test_a_plan_of_a_batch_holds_for_a_day(tmp_path: Path) -> None:
         'due[run.name] is Due.GONE or in_list.get("gone") is not True',
     ),
 )
+@pytest.mark.traced
 def test_a_plan_from_before_a_log_was_gone_confirms_nothing(tmp_path: Path) -> None:
     """The same command as before is refused. A plan that knows it confirms the run."""
     with night(tmp_path, {"a": 5}) as it:
