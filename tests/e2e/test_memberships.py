@@ -551,13 +551,17 @@ def test_an_end_that_may_be_any_users_is_not_forgotten(tmp_path: Path) -> None:
         copy.write_bytes(whole)
         with pytest.raises(NotAcceptable, match="holds 425 memberships, but the log says 424"):
             write_memberships(replace(saved(it), members=424), map_, export, UserMemberships())
-        for text in ("{", '{"old":"u"}', "7"):
+        for text in ("{", '{"old":"u"}', "7", "[" * 100_000):
             map_.write_text(f"{text}\n")
             with pytest.raises(NotAcceptable, match="is not the map of old and new ids"):
                 write_memberships(saved(it), map_, export, UserMemberships())
         map_.unlink()
         with pytest.raises(NotAcceptable, match="cannot be read: No such file"):
             write_memberships(saved(it), map_, export, UserMemberships())
+        os.mkfifo(map_)
+        with pytest.raises(NotAcceptable, match="cannot be read: is not a regular file"):
+            write_memberships(saved(it), map_, export, UserMemberships())
+        map_.unlink()
         map_.touch()
         with pytest.raises(FileFailed, match="cannot be written: No such file"):
             write_memberships(saved(it), map_, tmp_path / "no folder" / "x", UserMemberships())

@@ -19,6 +19,7 @@ from bulkdel.engine.backup import copies_in
 from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.job import GroupOrRole, Memberships
+from bulkdel.regular_file import open_regular
 
 SCHEMA = """
 CREATE TABLE users (old TEXT PRIMARY KEY, new TEXT NOT NULL) WITHOUT ROWID;
@@ -83,13 +84,13 @@ def write_memberships(
 def _users(map_: Path) -> Iterator[tuple[str, str]]:
     """The old and the new id of each restored user."""
     try:
-        with map_.open("rb") as file:
+        with open_regular(map_) as file:
             for line in file:
                 row = json.loads(line)
                 yield row["old"], row["new"]
     except OSError as error:
         raise NotAcceptable(f"{map_}: the map of old and new ids cannot be read: {error.strerror}. {ANEW}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise NotAcceptable(
             f"{map_}: is not the map of old and new ids that the restore has written. {ANEW}"
         ) from error

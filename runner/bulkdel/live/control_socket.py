@@ -60,7 +60,9 @@ async def serving_socket(
     path, sock = listening
     connections = Connections(sock, most=OPEN_MAX, busy=BUSY)
     taking = asyncio.create_task(connections.take(lambda: _Conversation(steering, look)))
-    inode = path.lstat().st_ino
+    inode = None
+    with contextlib.suppress(OSError):  # another program may have removed it at once
+        inode = path.lstat().st_ino
     try:
         yield
     finally:
