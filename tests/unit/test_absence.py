@@ -54,6 +54,8 @@ def test_which_characters_may_be_misread_in_a_path(id_: str, expected: list[str]
         ("a.b/c;d e|f&g=h#i?j@k:l,m", []),
         ("a+b", ["+"]),
         ("100%", []),
+        ("+8613800000004", []),
+        ("++", ["+"]),
         ("%2B", ["an encoded character"]),
         ("é", ["a character of 2 bytes"]),
     ],
