@@ -384,14 +384,17 @@ class AccountLookup:
         """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
 
         A few listed accounts with each mark are looked up. When none of them is found, the mark counts as not read,
-        also where it was read before. Where none is listed, it stays as it was; the list is asked a few times in all.
+        also where it was read before. Where none of those that are listed has it, it stays as it was; the list is asked
+        a few times in all.
         """
         if not (marks := self._not_read_since(since, missing)):
             return
         async with self._control:
             marks = {mark for mark in self._not_read_since(since, missing) if self._in_vain[mark] < CONTROL_TRIES}
             listed = await self._list_controls(worker) if marks else None
-            for mark in sorted(marks) if listed is not None else ():
+            if listed == []:
+                self._read_at.update(dict.fromkeys(marks, since))  # there is no account that could be misread
+            for mark in sorted(marks) if listed else ():
                 controls = [id_ for id_ in listed or () if mark in self.marks(id_)][:MARK_CONTROLS_MAX]
                 for id_ in controls:
                     if self._read_at.get(mark, float("-inf")) < since:
