@@ -824,8 +824,10 @@ def test_the_end_that_was_approved_is_not_moved_later(tmp_path: Path) -> None:
     "a plan decides that a log is written to the folder of another user",
     "check_folder_of",
     swap("owner not in {os.geteuid(), 0}", "owner != owner"),
+    case="True",
 )
-def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(typed: bool, tmp_path: Path) -> None:
     theirs, ids = tmp_path / "theirs", user_ids(20)
     theirs.mkdir()
     write_objects(theirs / "users.jsonl", ids)
@@ -839,5 +841,9 @@ def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(
         ran = bulkdel(*confirmed)
         assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (3, before, 0), ran
         assert f"the log would be written to {theirs}, which belongs to another user" in ran.err
-        ran = bulkdel(*confirmed, "--checkpoint", tmp_path / "log.jsonl")
-        assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (0, before, 20), ran
+        if typed:
+            ran = bulkdel(*confirmed, "--checkpoint", tmp_path / "log.jsonl")
+            assert {*theirs.iterdir()} == before
+        else:  # the person is in that folder
+            ran = bulkdel(*confirmed, cwd=theirs)
+        assert (ran.code, served.pool.deleted) == (0, 20), ran

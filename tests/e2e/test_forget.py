@@ -485,8 +485,9 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
         ("key.json", '{\n"secret": "canary"}\n'),
         ("keep.csv", "id\nperson\n"),
         ("blank.txt", "\nsecret\n"),
+        ("torn.txt", '{"id": "1"}\nsecret'),
     ],
-    ids=["id_ed25519", "key.json", "keep.csv", "blank.txt"],
+    ids=["id_ed25519", "key.json", "keep.csv", "blank.txt", "torn.txt"],
 )
 def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str, tmp_path: Path) -> None:
     """The first line of many private files can be guessed. The log calls it the durable part of a backup."""

@@ -72,7 +72,7 @@ def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path:
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["done"], ran.summary["remaining"], forum.members) == (0, 23, 0, {"kept"}), ran
         assert set(forum.effects.values()) == {1}
-        verified = it.verify()
+        verified = it.verify()  # the sample has found none of them
         assert (verified.code, verified.summary["gone"], verified.summary["could_not_tell"]) == (4, 20, 3), verified
         forum.members.add(f"{head}control")
         verified = it.verify()
@@ -90,7 +90,7 @@ def test_a_listed_account_with_the_same_characters_proves_the_path(case: str, tm
     """Accounts were gone before this run, and one with the same character is there to be found."""
     _, head = ODD[case]
     gone = [f"{head}gone{n}" for n in range(3)]
-    with served(Forum(members={*PLAIN, f"{head}0"}, shown=100)) as forum:
+    with served(Forum(members={*PLAIN, f"{head}0", "0kept"}, shown=100)) as forum:
         ran = example(tmp_path, forum).run("run", *PLAIN, *gone)
         assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 20, 3), ran
         assert '"unproven"' not in absent_of(tmp_path)
@@ -106,6 +106,22 @@ def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> No
     with served(Forum(members={*PLAIN})) as forum:
         ran = example(tmp_path, forum).run("run", *PLAIN, "team/1", options=("--concurrency", 1))
         assert (ran.code, ran.summary["done"], ran.summary["absent"], forum.members) == (0, 20, 1, set()), ran
+
+
+@mutant(
+    "a verification forgets which ids the sample has found",
+    "SampleCheck.to_json",
+    swap("sorted(self.read)", "sorted(())"),
+)
+def test_a_verification_knows_which_ids_the_sample_has_found(tmp_path: Path) -> None:
+    """All ids with a dot are gone, and those that stay have none. The log has what look-ups have read."""
+    ids = [f"ann.{n}@x.org" for n in range(30)]
+    with served(Forum(members={*ids, "keeper"})) as forum:
+        it = example(tmp_path, forum)
+        ran = it.run("run", *ids, "bob.1@x.org")
+        assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 30, 1), ran
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"], forum.members) == (0, 31, {"keeper"}), verified
 
 
 @mutant(

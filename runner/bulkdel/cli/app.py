@@ -227,7 +227,8 @@ def _arguments(
         raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
     if isinstance(settings, RunSettings) and settings.plan is not None and given.plan is None:
         raise UsageError("--plan: is given on the command line or in BULKDEL_PLAN, and not in the config file")
-    if given.plan is not None and settings.checkpoint is None and export not in given.words:
+    here = settings.checkpoint is None and (not isinstance(settings, RunSettings) or settings.store is None)
+    if given.plan is not None and here and export not in given.words:
         from bulkdel.safety.plan_file import check_folder_of
 
         check_folder_of(export, given.plan)

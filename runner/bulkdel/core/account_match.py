@@ -36,7 +36,7 @@ REUSE_AFTER_S = 24 * 3600.0
 
 def latest_s(at: float) -> float:
     """The latest moment that a time of an API may stand for: midnight in UTC may stand for the whole day."""
-    return at + DAY_S if at % DAY_S == 0 else at
+    return at + DAY_S - 1 if at % DAY_S == 0 else at
 
 
 class Presence(enum.Enum):

@@ -58,7 +58,8 @@ _IOTAS = re.compile("(?<=[\u03b1\u03b7\u03c9])\u03b9+")
 
 TO_HIRAGANA = 0x60
 _KATAKANA = frozenset(map(chr, range(0x30A1, 0x30F7)))
-_SMALL_KANA = dict(zip("ぁぃぅぇぉっゃゅょゎゕゖ", "あいうえおつやゆよわかけ", strict=True))
+_SMALL = "ぁぃぅぇぉっゃゅょゎゕゖㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿ"
+_SMALL_KANA = dict(zip(_SMALL, "あいうえおつやゆよわかけくしすとぬはひふへほむらりるれろ", strict=True))
 
 _SUPPLEMENTARY = re.compile("[\U00010000-\U0010ffff]")
 _ANY_SUPPLEMENTARY = "\U0001f363"

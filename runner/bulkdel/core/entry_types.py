@@ -111,6 +111,7 @@ _HEADER = {
             "newest?": (TIME, NONE),
             "future_s?": NUMBER,
             "ahead_s?": (int, NONE),
+            "read?": [str],
         },
         NONE,
     ),

@@ -263,8 +263,12 @@ def is_of_records(fd: int, known: Saved) -> bool:
     if not holds(fd, known):
         return False
     compression = detect(os.pread(fd, MAGIC, 0))
+    suffix = SUFFIXES[compression]
+    end = _whole_bytes(suffix, fd, known.size)
+    if suffix not in BEGINS and not b"{".startswith(os.pread(fd, 1, end)):  # a torn line begins as a whole one
+        return False
     try:
-        for _ in _copies(Path("backup"), fd, compression, 0, _whole_bytes(SUFFIXES[compression], fd, known.size)):
+        for _ in _copies(Path("backup"), fd, compression, 0, end):
             pass
     except (_Torn, NotAcceptable):
         return False

@@ -77,10 +77,11 @@ class AccountLookup:
         fullest: int = 0,
         lists: bool = False,
         known: Iterable[str] = (),
+        read: Iterable[str] = (),
         creates: bool = False,
         patient: bool = False,
     ) -> None:
-        """known: ids of accounts that a look-up has found, in the order in which they are sent.
+        """known: ids of accounts that a look-up has found, in the order in which they are sent. read: as of `read`.
 
         proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `Reader`.
 
@@ -100,7 +101,7 @@ class AccountLookup:
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self._known = dict.fromkeys(known)
-        self._read_at = dict.fromkeys(frozenset[str]().union(*map(self.marks, self._known)), float("-inf"))
+        self._read_at = dict.fromkeys(read, float("-inf"))
         self._in_vain = Counter[str]()
         self._proven_before = proven_before
         self._creates = creates
@@ -134,6 +135,11 @@ class AccountLookup:
     def misread(self) -> Misread:
         """Why it may prove nothing that a look-up does not find an id: `LookUps.misread`."""
         return self._look_ups.misread
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The characters that a server may read otherwise, of ids that look-ups have found."""
+        return frozenset(self._read_at)
 
     def may_misread(self, id_: str) -> bool:
         """Whether the server may read `id_` otherwise: no look-up has found accounts whose ids have its marks."""
@@ -395,8 +401,9 @@ class AccountLookup:
             if listed == []:
                 self._read_at.update(dict.fromkeys(marks, since))  # there is no account that could be misread
             for mark in sorted(marks) if listed else ():
-                controls = [id_ for id_ in listed or () if mark in self.marks(id_)][:MARK_CONTROLS_MAX]
-                for id_ in controls:
+                # From the whole page: this run may delete the next ones meanwhile.
+                controls = [id_ for id_ in listed or () if mark in self.marks(id_)]
+                for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
                     if self._read_at.get(mark, float("-inf")) < since:
                         await self._find_and_note([id_], worker)
                 if self._read_at.get(mark, float("-inf")) < since:
@@ -416,6 +423,7 @@ class AccountLookup:
             self._note_found(began)
             for mark in set[str]().union(*map(self.marks, result.accounts)):
                 self._read_at[mark] = max(began, self._read_at.get(mark, began))
+                del self._in_vain[mark]
         return result
 
     def _note_found(self, began: float) -> None:

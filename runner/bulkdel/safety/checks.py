@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote
@@ -45,8 +44,6 @@ from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import SPOOLED, Settings
-from bulkdel.store.means import MEANS, Means
-from bulkdel.store.objects import open_objects
 from bulkdel.store.parts import parts_of
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import until_of
@@ -101,15 +98,11 @@ def check_arguments(arguments: RunArguments) -> None:
 def check_folders(arguments: RunArguments) -> None:
     """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
     check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
-    settings = arguments.settings
-    if settings.archive is not None:
-        archive = store_path(settings.archive)
-        check_folder(archive, "--archive")
-        opened = partial(open_objects, ca_file=settings.ca_file, proxy=settings.proxy)
-        _check_reached(archive, "--archive", replace(MEANS, open=opened))
-    if settings.backup is not None:
-        check_folder(settings.backup, "--backup")
-        _check_reached(settings.backup, "--backup")
+    if arguments.settings.archive is not None:
+        check_folder(store_path(arguments.settings.archive), "--archive")
+    if arguments.settings.backup is not None:
+        check_folder(arguments.settings.backup, "--backup")
+        _check_reached(arguments.settings.backup)
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
@@ -172,15 +165,15 @@ def check_folder(path: Path, option: str) -> None:
         ) from error
 
 
-def _check_reached(path: Path, option: str, means: Means = MEANS) -> None:
-    """Refuse a store that cannot be read: it could not be written either. Raises FileFailed."""
-    if not in_store(path):
+def _check_reached(backup: Path) -> None:
+    """Refuse a backup in a store that cannot be read: the run reads it before it sends. Raises FileFailed."""
+    if not in_store(backup):
         return
     try:
-        next(parts_of(path, means), None)
+        next(parts_of(backup), None)
     except OSError as error:
         why = error.strerror or error
-        raise FileFailed(f"{option} {path}: the store cannot be read: {why}. Nothing was sent") from error
+        raise FileFailed(f"--backup {backup}: the store cannot be read: {why}. Nothing was sent") from error
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:

@@ -6,15 +6,21 @@ or a server that answers nothing, must not look like a list of accounts that are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from bulkdel.core.absence import Misread
 from bulkdel.core.guards import untold
 from bulkdel.core.id_type import IdSet
 from bulkdel.errors import Halted
+from bulkdel.format import counted
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.job import LookUps
+from bulkdel.output import has_terminal
+
+NAMED_MAX = 5
+"""So many ids are named in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ async def look_up_excluded(
             if found is None:
                 raise _halted(id_type, f"failed ({lookup.failed})")
             if found.unproven:
-                raise _halted(id_type, f"prove nothing of an id that has {lookup.misread.mark}")
+                raise _halted(id_type, _unproven_text(found.unproven, lookup.misread))
             records = [record for account in found.accounts.values() for record in account.records]
             if of_run is not None and (why := untold([of_run.says_ids(record) for record in records])):
                 raise _halted(id_type, f"find accounts, but {why} ({name})")
@@ -75,8 +81,17 @@ async def look_up_excluded(
     return LookedUp(protected.plus(ids), tuple(ids), accounts, without, tuple(not_found))
 
 
+def _unproven_text(ids: Collection[str], misread: Misread) -> str:
+    """Why nothing is known of these ids. They are named only where a person sees it."""
+    shown = f" ({', '.join(sorted(ids)[:NAMED_MAX])}{', …' if len(ids) > NAMED_MAX else ''})" if has_terminal() else ""
+    return (
+        f"find no account of {counted(len(ids), 'id')}{shown} with {misread.mark}, which proves nothing. A server may "
+        f"read such an id as {misread.why}"
+    )
+
+
 def _halted(id_type: str, why: str) -> Halted:
     return Halted(
         f"--exclude: look-ups by {id_type} {why}. So it is not known which accounts the exclude files protect. Nothing "
-        "was sent. Run the same command again, or write the exclude files in the id type of the export"
+        "was sent. Run the same command again, or write these ids in an exclude file of the id type of the export"
     )

@@ -195,6 +195,8 @@ def check_folder_of(export: str, plan: PlanFile) -> None:
     Raises NotAcceptable.
     """
     folder = Path(export).absolute().parent
+    if folder in {Path.cwd(), plan.path.absolute().parent}:  # where the person is, or has typed that the plan is
+        return
     try:
         owner = folder.stat().st_uid
     except OSError:

@@ -5,7 +5,7 @@ Nothing here reads, sends or deletes. `commands.plan` words the plan for people.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -178,6 +178,7 @@ class SampleCheck:
     that started it.
     lists: whether the API has listed accounts for this key.
     blind: how many accounts the API lists of which look-ups find none; 0 when any look-up has found an account.
+    read: the characters of ids that look-ups have found, of those that a server may read otherwise (`core.absence`).
     """
 
     pool: str | None = None
@@ -195,6 +196,7 @@ class SampleCheck:
     owner_unknown: bool = False
     lists: bool = False
     blind: int = 0
+    read: Collection[str] = ()
 
     @property
     def proven(self) -> bool:
@@ -203,8 +205,9 @@ class SampleCheck:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
-        unproven = {"unproven": self.unproven} if self.unproven else {}
-        return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
+        more: dict[str, Any] = {"unproven": self.unproven} if self.unproven else {}
+        more |= {"read": sorted(self.read)} if self.read else {}
+        return {"asked": self.asked, "found": len(self.found), **more, **self.sampled.to_json()}
 
 
 NOT_SIGNED_IN = SampleCheck()
