@@ -14,6 +14,7 @@ from bulkdel.core.account_match import (
     Presence,
     Sampled,
     age_s,
+    known_age_s,
     presence,
     presences,
 )
@@ -261,3 +262,20 @@ def test_what_a_sample_says(created: list[float | None], now: Instant, expected:
 
 def test_a_header_without_a_sample() -> None:
     assert Sampled.from_json(None) == Sampled.from_json({"asked": 1, "found": 0}) == Sampled()
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "one_clock", "expected"),
+    [
+        (at(0), at(HOUR), True, HOUR),
+        (at(0, None), at(HOUR, None), True, HOUR),
+        (at(0, None), at(HOUR), False, None),
+        (at(0), at(HOUR, None), False, None),
+        (at(0), at(HOUR, 60), False, HOUR + 60),
+        (at(0), at(1), False, 1.0),  # less than two correct clocks may be apart
+        (at(0, int(SKEW_S)), at(0), False, -SKEW_S),
+        (at(0, int(SKEW_S) + 1), at(0), False, None),  # the server's clock was set back
+    ],
+)
+def test_an_age_that_a_clock_can_tell(then: Instant, now: Instant, one_clock: bool, expected: float | None) -> None:
+    assert known_age_s(then, now, one_clock=one_clock) == expected

@@ -161,6 +161,25 @@ def test_an_id_that_the_api_calls_unknown_is_not_in_doubt(ends: str) -> None:
         assert left(chunk_state) == (([], everything) if shared else (everything, []))
 
 
+def test_a_request_that_is_on_the_wire_when_the_run_ends_is_in_doubt_and_may_be_ours() -> None:
+    chunk_state = ChunkState(chunk(1))
+    chunk_state.touch()
+    assert chunk_state.maybe_applied
+    assert left(chunk_state) == ([], [0])
+    chunk_state.touch()  # nothing is due any more
+    assert not chunk_state.maybe_applied
+
+
+@pytest.mark.parametrize("verdict", [Verdict.AGAIN, Verdict.MAYBE_APPLIED, Verdict.ALREADY])
+def test_what_an_answer_leaves_open_was_touched(verdict: Verdict) -> None:
+    """Sent again later; and of two requests the first was accepted, so the record is half-way."""
+    chunk_state = ChunkState(chunk(1), several_requests=True)
+    answer = Decision(NextStep.PER_ID, data=[IdAnswer("u0", verdict, Detail(200))])
+    chunk_state.replied(answer, 2)
+    assert isinstance(chunk_state.next_step(), Send)
+    assert left(chunk_state) == (([0], []) if verdict is Verdict.AGAIN else ([], [0]))
+
+
 def test_an_id_that_is_called_unknown_after_a_lost_request_is_in_doubt() -> None:
     chunk_state = ChunkState(chunk(1))
     chunk_state.replied(LOST)

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from bulkdel.core.held_outcomes import HeldOutcomes
-from bulkdel.core.outcome import Detail, Kind, Settled
+from bulkdel.core.outcome import TAKEN, Detail, Kind, Settled
 from bulkdel.core.record import Record, Records
 from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 from tests.mutants import mutant
@@ -128,3 +128,24 @@ def test_absences_that_were_looked_up_are_no_reason_to_halt(counts: bool) -> Non
     held = HeldOutcomes(absent_counts=counts)
     assert (len(held.take([part("absent", 1000)])) == 1) is counts
     assert (held.halt is None) is counts
+
+
+def test_what_was_in_the_target_state_already_proves_the_request() -> None:
+    """As an id that is done: then an absent id is one, and not the first of many."""
+    held = HeldOutcomes(absent_counts=False)
+    assert held.take([part("absent")]) == []
+    assert kinds(held.take([part("already")])) == [("absent", 1), ("already", 1)]
+    assert kinds(held.take([part("absent")])) == [("absent", 1)]
+
+
+def test_a_taken_key_ends_no_row_and_hides_no_outcome_behind_it() -> None:
+    held = HeldOutcomes()
+    taken = part("refused")._replace(reason=TAKEN)
+    assert kinds(held.take([taken, part("done")])) == [("refused", 1), ("done", 1)]
+
+
+def test_the_halt_says_what_is_to_be_checked() -> None:
+    held = HeldOutcomes(to_check="The moon may be full")
+    held.take([part("refused", ALL_REFUSED_MIN)])
+    assert held.halt is not None
+    assert "The moon may be full" in held.halt

@@ -259,6 +259,12 @@ def test_a_forged_seal_hides_no_wrong_type(change: Callable[[dict[str, Any]], ob
         values_of(text_of(sealed(changed(change))))
 
 
+@pytest.mark.parametrize("found", [0, 199, 200])
+def test_a_sample_may_find_none_or_all(found: int) -> None:
+    sample = {**VALUES["sample"], "asked": 200, "found": found}
+    assert values_of(text_of(sealed({**VALUES, "sample": sample})))["sample"] == sample
+
+
 def test_a_plan_may_be_nested_as_the_table_of_a_job() -> None:
     deep: Any = 1
     for _ in range(40):
