@@ -59,9 +59,9 @@ def mutate(folder: Path, mutant: Mutant) -> None:
 def complaints(mutants: Sequence[Mutant], folder: Path) -> dict[str, str]:
     """What ruff and mypy say of the mutants, by name; nothing of one that passes.
 
-    ruff is told the path of the file that was mutated, because some rules depend on it; how long a line is, a number
-    without a name and missing parentheses are no faults of a mutant. mypy checks all of the files in
-    one run, each as a module of its own beside the program: one run costs as much as one mutant would.
+    ruff is told the path of the file that was mutated, because some rules depend on it. How long a line is, a number
+    without a name, missing parentheses and what is used no more are no faults of a mutant. mypy checks all of the
+    files in one run, each as a module of its own beside the program: one run costs as much as one mutant would.
     """
     found: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -78,7 +78,7 @@ def complaints(mutants: Sequence[Mutant], folder: Path) -> dict[str, str]:
         ruff = tool(
             "ruff",
             "check",
-            "--ignore=E501,PLR2004,RUF021,RUF100",
+            "--ignore=E501,F401,F841,PLR2004,RUF021,RUF100",
             "--output-format=concise",
             "--stdin-filename",
             str(place.file),

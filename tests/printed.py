@@ -26,10 +26,16 @@ _seen: set[str] = set()
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
-    """The words of each command that stands in a line of its own, or in a line of JSON."""
+    """The words of each command that stands in a line of its own, or in a line of JSON.
+
+    Raises AssertionError for one that cannot be typed.
+    """
     for line in text.splitlines():
         if found := COMMAND.fullmatch(line):
-            yield shlex.split(found[1])
+            try:
+                yield shlex.split(found[1])
+            except ValueError as error:
+                raise AssertionError(f"printed, and cannot be typed: {found[1]}: {error}") from error
         elif line.startswith("{"):
             try:
                 command = json.loads(line).get("command")

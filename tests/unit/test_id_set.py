@@ -65,7 +65,7 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
     "folded",
     swap("(uuid := _UUID.fullmatch(text)) is not None", '(uuid := _UUID.fullmatch(text)) and "-" in text'),
 )
-@mutant("a katakana is another letter", "_base", swap("TO_HIRAGANA", "0"))
+@mutant("a katakana is another letter", "_base", swap("TO_HIRAGANA", "1"))
 @mutant("characters beyond U+FFFF differ", "_without_form", swap("_ANY_SUPPLEMENTARY", r'r"\g<0>"'))
 @mutant(
     "what is percent-encoded is another text",

@@ -218,11 +218,6 @@ def test_no_plan(text: str, said: str) -> None:
     "_check_shape",
     swap('0 <= sample["found"] <= sample["asked"]', 'sample["found"] <= sample["asked"]'),
 )
-@mutant(
-    "a plan whose sample has another shape is used",
-    "_check_shape",
-    swap('_SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE}', "_SHAPE"),
-)
 @pytest.mark.parametrize(
     "change",
     [
