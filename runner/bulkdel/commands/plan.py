@@ -235,7 +235,7 @@ def _optional_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         yield "going on", f"{settled} an outcome, {log.remaining:,} remaining"
     if plan.server.asked:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
-        yield "sample", _sample_text(plan, plan.server, there)
+        yield "sample", _sample_text(plan, there)
 
 
 def _restores_lines(undoes: Undone, noun: str) -> Iterator[tuple[str, str]]:
@@ -445,7 +445,8 @@ def _looked_up_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         )
 
 
-def _sample_text(plan: RunPlan, server: SampleCheck, there: str) -> str:
+def _sample_text(plan: RunPlan, there: str) -> str:
+    server = plan.server
     statuses, latest = _statuses(server)
     text = f"{len(server.found)} of {server.asked} looked up {there}"
     look_ups = plan.target.look_ups(plan.id_type)

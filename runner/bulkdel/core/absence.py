@@ -44,10 +44,10 @@ IN_PATH = Misread(
     "another id, so HTTP 404 does not prove that it does not exist",
 )
 
-_IN_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-_~!$&'()*,=:@]")
+_ODD_IN_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-_~!$&'()*,=:@]")
 """All but the characters of a segment of a path that need no encoding, and of these `.`, `;` and `+`."""
 
-_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[+\u0080-\U0010ffff]")
+_ODD_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[+\u0080-\U0010ffff]")
 _ENCODED = "an encoded character"
 
 
@@ -58,7 +58,7 @@ def may_be_split(id_: str) -> bool:
 
 def marks_in_path(id_: str) -> frozenset[str]:
     """What a server may read otherwise in `id_`, in a path. Characters of one length in UTF-8 count as one."""
-    return frozenset(map(_mark, _IN_PATH.findall(id_)))
+    return frozenset(map(_mark, _ODD_IN_PATH.findall(id_)))
 
 
 def marks_in_query(id_: str) -> frozenset[str]:
@@ -67,7 +67,7 @@ def marks_in_query(id_: str) -> frozenset[str]:
     Not the plus before a phone number: an API lists numbers without it, so no listed account could show how it is read.
     All numbers of an export have it, and where it is misread, the sample finds none of them.
     """
-    return frozenset(map(_mark, _IN_QUERY.findall(id_.removeprefix("+"))))
+    return frozenset(map(_mark, _ODD_IN_QUERY.findall(id_.removeprefix("+"))))
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:

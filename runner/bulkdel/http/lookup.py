@@ -404,16 +404,19 @@ class AccountLookup:
                 # From the whole page: this run may delete the next ones meanwhile.
                 controls = [id_ for id_ in listed or () if mark in self.marks(id_)]
                 for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
-                    if self._read_at.get(mark, float("-inf")) < since:
+                    if not self._is_read(mark, since):
                         await self._find_and_note([id_], worker)
-                if self._read_at.get(mark, float("-inf")) < since:
+                if not self._is_read(mark, since):
                     self._in_vain[mark] += 1
                     if controls:
                         self._read_at.pop(mark, None)
 
     def _not_read_since(self, since: float, ids: Sequence[str]) -> set[str]:
         marks = set[str]().union(*map(self.marks, ids))
-        return {mark for mark in marks if self._read_at.get(mark, float("-inf")) < since}
+        return {mark for mark in marks if not self._is_read(mark, since)}
+
+    def _is_read(self, mark: str, since: float) -> bool:
+        return self._read_at.get(mark, float("-inf")) >= since
 
     async def _find_and_note(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look up `ids`. If an account is found, note that look-ups find accounts."""
