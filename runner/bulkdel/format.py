@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     alike = get_close_matches(word, list(known), 1)
     return f" Did you mean {shown(alike[0])}?" if alike else ""
+
+
+def first_of(texts: Sequence[str], most: int) -> str:
+    """The first of some texts, and a sign that there are more."""
+    return ", ".join(texts[:most]) + (", …" if len(texts) > most else "")
 
 
 def located(name: str) -> str:

@@ -26,7 +26,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
 from bulkdel.export.encoding import UTF_8
-from bulkdel.format import counted, printable, shown, span, until_words
+from bulkdel.format import counted, first_of, printable, shown, span, until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
 from bulkdel.output import has_terminal, result, result_line
@@ -437,8 +437,7 @@ def _looked_up_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
     if found.without:
         yield "note", f"{found.without:,} of these accounts have no {plan.id_type.name}, so this run cannot reach them"
     if found.not_found:
-        shown = ", ".join(found.not_found[:NOT_FOUND_MAX]) + (", …" if len(found.not_found) > NOT_FOUND_MAX else "")
-        which = f": {shown}" if has_terminal() else ""
+        which = f": {first_of(found.not_found, NOT_FOUND_MAX)}" if has_terminal() else ""
         yield (
             "note",
             f"protects no account: {counted(len(found.not_found), 'id')} to keep, which no look-up finds{which}",

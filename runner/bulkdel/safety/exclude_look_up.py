@@ -13,7 +13,7 @@ from bulkdel.core.absence import Misread
 from bulkdel.core.guards import untold
 from bulkdel.core.id_type import IdSet
 from bulkdel.errors import Halted
-from bulkdel.format import counted
+from bulkdel.format import counted, first_of
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.job import LookUps
@@ -83,7 +83,7 @@ async def look_up_excluded(
 
 def _unproven_text(ids: Collection[str], misread: Misread) -> str:
     """Why nothing is known of these ids. They are named only where a person sees it."""
-    shown = f" ({', '.join(sorted(ids)[:NAMED_MAX])}{', …' if len(ids) > NAMED_MAX else ''})" if has_terminal() else ""
+    shown = f" ({first_of(sorted(ids), NAMED_MAX)})" if has_terminal() else ""
     return (
         f"find no account of {counted(len(ids), 'id')}{shown} with {misread.mark}, which proves nothing. A server may "
         f"read such an id as {misread.why}"
