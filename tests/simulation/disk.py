@@ -18,7 +18,6 @@ class SimulatedDisk:
     """The disk of the machine.
 
     before: called before each call with its number in this session; it may crash the machine, or raise OSError.
-    gone: whether the machine is off: then no call has an effect.
     """
 
     def __init__(self, rng: Random, before: Callable[[int, str], None], wrong: Callable[[str], None]) -> None:
@@ -27,7 +26,7 @@ class SimulatedDisk:
         self._before = before
         self._files: list[SimulatedFile] = []
         self._count = 0
-        self.gone = False
+        self._gone = False
 
     @property
     def failed(self) -> bool:
@@ -42,9 +41,18 @@ class SimulatedDisk:
 
     def begin(self) -> None:
         """Begin a session."""
-        self._count, self.gone = 0, False
+        self._count, self._gone = 0, False
         for file in self._files:
             file.failed = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the machine is off: then no call has an effect."""
+        return self._gone
+
+    def switch_off(self) -> None:
+        """The machine is off."""
+        self._gone = True
 
     def lose_power(self) -> None:
         """Keep what was safe, and of the rest what the disk happened to have written."""
@@ -53,10 +61,10 @@ class SimulatedDisk:
 
     def call(self, name: str) -> None:
         """Let a call of the program fail, or crash the machine."""
-        if not self.gone:
+        if not self._gone:
             self._count += 1
             self._before(self._count, name)
-        if self.gone:
+        if self._gone:
             raise OSError(5, "the machine is off")
 
 
@@ -108,7 +116,7 @@ class SimulatedFile:
         return bytes(len(kept)) if zeros else kept  # zeros: the new length was written, and not the bytes
 
     def _call(self, name: str) -> None:
-        if self.failed:
+        if self.failed and not self._disk.gone:
             self._disk.wrong(f"{self.path.name}: {name} after a call that failed")
         try:
             self._disk.call(name)

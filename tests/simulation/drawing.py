@@ -6,29 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Literal, get_args
+from typing import Any
 
+from tests.simulation.clock import EPOCH
 from tests.simulation.ids import FORMS, REUSABLE, WITH_COMMAS, account_key, spelled_otherwise
-from tests.simulation.network import CLEAR, Roads
-from tests.simulation.server import FAIR, Customs, Weather
-
-End = Literal[
-    "whole",
-    "kill",
-    "power",
-    "kill at the disk",
-    "power at the disk",
-    "no space",
-    "bad sync",
-    "drain",
-    "limit",
-    "not after",
-]
-What = Literal["pause", "resume", "rate", "concurrency"]
-ENDS: Sequence[End] = (*get_args(End), "power at the disk")
-
-LAG_MAX_S = 6.0
-"""Look-ups lag no longer: the program repeats them for 7 seconds."""
+from tests.simulation.network import CLEAR
+from tests.simulation.server import Customs
+from tests.simulation.sessions import Session, drawn_changes, drawn_session
 
 VERIFIED = 0.2
 """The share of the runs that are verified afterwards."""
@@ -39,49 +23,12 @@ GUARDED = 0.25
 STEERED = 0.25
 """The share of the runs that are steered while they are under way."""
 
-EPOCH = 1_790_000_000.0
-"""When the world begins, seconds of the true time."""
-
 DAY_S = 86_400.0
 MOMENTS = (-20 * DAY_S, -4 * DAY_S, -DAY_S, 0.0, 0.0)
 """Around these times users sign in: long ago, lately, and during the run."""
 
 STRANGER = 10**9
 """From this number on, ids belong to accounts that the export does not name."""
-
-
-@dataclass(frozen=True)
-class Steer:
-    """A change of the session, so many seconds after it began. value: the rate or the concurrency."""
-
-    after_s: float
-    what: What
-    value: float = 0.0
-
-
-@dataclass(frozen=True)
-class Session:
-    """One session. at: the turn of the loop, the call of the disk, the id or the tenth of a second of its end.
-
-    Before it, gap_s pass. Meanwhile a share `again` of the deleted accounts is created again, `others` accounts are
-    deleted by another program, and the machine's clock is set by clock_s. changes: while it sends.
-    """
-
-    end: End = "whole"
-    at: int = 0
-    weather: Weather = FAIR
-    roads: Roads = CLEAR
-    gap_s: float = 900.0
-    again: float = 0.0
-    others: int = 0
-    clock_s: float = 0.0
-    changes: Sequence[Steer] = ()
-
-    @property
-    def calm(self) -> bool:
-        """Whether nothing goes wrong but look-ups that lag. Such a session settles every row."""
-        lag_s = self.weather.lag_s
-        return (self.end, self.roads, self.others) == ("whole", CLEAR, 0) and self.weather == Weather(lag_s=lag_s)
 
 
 @dataclass(frozen=True)
@@ -152,22 +99,7 @@ def draw(seed: int) -> Drawn:
     drawn, rng = _with_guards(_draw(Random(f"run {seed}")), Random(f"guards {seed}")), Random(f"changes {seed}")
     if rng.random() >= STEERED:
         return drawn
-    return replace(drawn, sessions=[replace(session, changes=_changes(rng)) for session in drawn.sessions])
-
-
-def _changes(rng: Random) -> Sequence[Steer]:
-    """Up to four changes. A pause ends, some time later; it may outlast --patience."""
-    found: list[Steer] = []
-    for _ in range(rng.randrange(5)):
-        after_s = 10 ** rng.uniform(-2, 1.5)
-        what = rng.choice(["pause", "rate", "concurrency"])
-        if what == "pause":
-            found += [Steer(after_s, "pause"), Steer(after_s + 10 ** rng.uniform(-1, 2), "resume")]
-        elif what == "rate":
-            found.append(Steer(after_s, "rate", rng.choice([0.0, 2.0, 5.0, 20.0, 100.0])))
-        else:
-            found.append(Steer(after_s, "concurrency", rng.randrange(1, 13)))
-    return found
+    return replace(drawn, sessions=[replace(session, changes=drawn_changes(rng)) for session in drawn.sessions])
 
 
 def _with_guards(drawn: Drawn, rng: Random) -> Drawn:
@@ -194,7 +126,7 @@ def _draw(rng: Random) -> Drawn:
     poisonous = rng.sample(ids, min(len(ids), rng.choice([0, 0, 1, 2])))
     rows = [_spelled(rng, id_type, id_) for id_ in ids for _ in range(1 + (rng.random() < 0.05))]
     rng.shuffle(rows)
-    sessions = [_session(rng) for _ in range(rng.choice([1, 2, 2, 3]))]
+    sessions = [drawn_session(rng) for _ in range(rng.choice([1, 2, 2, 3]))]
     blind = any(session.weather.goes_blind for session in sessions)  # then the owner of the key is not found either
     wrong_clock = rng.random() < 0.2
     ahead_s = rng.choice([None, -7200.0, 3600.0, 90_000.0]) if wrong_clock else rng.choice([0.0, 1.0, -2.0])
@@ -226,7 +158,7 @@ def _draw(rng: Random) -> Drawn:
         },
         backup=rng.choice(["copies.jsonl", "copies.jsonl.gz"]) if rng.random() < 0.2 else None,
         sessions=sessions,
-        verification=replace(_session(rng), gap_s=900.0, others=0) if rng.random() < VERIFIED else None,
+        verification=replace(drawn_session(rng), gap_s=900.0, others=0) if rng.random() < VERIFIED else None,
     )
 
 
@@ -248,45 +180,3 @@ def _strangers(rng: Random, id_type: str, ids: Sequence[str]) -> Sequence[str]:
     if id_type in WITH_COMMAS and rng.random() < 0.7:
         found.append(f"{found[0]},{found[2]}")
     return found
-
-
-def _session(rng: Random) -> Session:
-    def share(most: float, how_often: float = 0.3) -> float:
-        return rng.random() * most if rng.random() < how_often else 0.0
-
-    gap_s = rng.choice([1.0, 60.0, 900.0, 7200.0, 20 * 3600.0, 20 * 3600.0, 2 * 86_400.0])
-    if rng.random() < 0.1:
-        return Session(weather=Weather(lag_s=rng.uniform(0.0, LAG_MAX_S)), gap_s=gap_s)
-    end = rng.choice(ENDS)
-    calls_of_the_disk = "disk" in end or end in ("no space", "bad sync")
-    token_s = rng.choice([7200.0, 7200.0, 7200.0, 5.0, 1.0])
-    weather = Weather(
-        throttled=share(0.2, 0.4),
-        bursts=rng.random() < 0.8,
-        retry_after=rng.choice(["none", "seconds", "date"]),
-        failing=share(0.3),
-        failing_after=share(0.2),
-        garbled=share(0.1),
-        unsuccessful=share(0.2, 0.15),
-        lag_s=share(LAG_MAX_S, 0.15),
-        blind_s=rng.choice([0.0, rng.uniform(0.0, 3.0)]) if rng.random() < 0.14 else float("inf"),
-        token_s=token_s,
-        announced_s=7200 if rng.random() < 0.5 else int(token_s),
-    )
-    roads = Roads(
-        unconnected=share(0.2),
-        lost=share(0.2),
-        lost_after=share(0.2),
-        late=share(0.1),
-        delay_s=rng.choice([0.01, 0.3, 1.0]),
-    )
-    return Session(
-        end=end,
-        at=rng.randrange(1, 40) if calls_of_the_disk else int(10 ** rng.uniform(0, 3.2)),
-        weather=weather,
-        roads=roads,
-        gap_s=gap_s,
-        again=rng.choice([0.0, 0.3, 1.0]),
-        others=rng.choice([0, 0, 2]),
-        clock_s=rng.choice([-3600.0, 7200.0]) if rng.random() < 0.05 else 0.0,
-    )

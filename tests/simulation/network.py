@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bulkdel.core.decision import NoResponse, Request, Response, fault_of
 from bulkdel.core.retry import http_date_s
-from tests.simulation.server import Server
+from tests.simulation.api import Api, Weather
 
 LATE_MAX_S = 20.0
 """How long after its time-out a request may arrive."""
@@ -53,14 +53,23 @@ class _UnderWay:
 
 
 class Network:
-    """Carries the requests of all sessions. cut: the machine of the program is off."""
+    """Carries the requests of all sessions."""
 
-    def __init__(self, server: Server, rng: Random) -> None:
+    def __init__(self, server: Api, rng: Random) -> None:
         self._server = server
         self._rng = rng
         self._under_way: list[_UnderWay] = []
-        self.roads = CLEAR
-        self.cut = False
+        self._roads = CLEAR
+        self._cut = False
+
+    def begin(self, weather: Weather, roads: Roads) -> None:
+        """Begin a session."""
+        self._server.begin(weather)
+        self._roads, self._cut = roads, False
+
+    def cut_off(self) -> None:
+        """The machine of the program is off: nothing leaves any more."""
+        self._cut = True
 
     def land(self) -> None:
         """Between two sessions: what is under way arrives, or is lost."""
@@ -71,10 +80,10 @@ class Network:
 
     async def carry(self, request: Request, headers: Mapping[str, str], timeout_s: float) -> Response | NoResponse:
         """Carry one request there and its response back."""
-        draw, roads = self._rng.random(), self.roads
+        draw, roads = self._rng.random(), self._roads
         out_s, back_s = (self._rng.random() * roads.delay_s for _ in range(2))
         lost_s = self._rng.choice([back_s, timeout_s - out_s])  # a broken connection is seen at once, silence is not
-        if self.cut or draw < roads.unconnected:
+        if self._cut or draw < roads.unconnected:
             await asyncio.sleep(out_s)
             return NoResponse("no connection", sent=False)
         item = _UnderWay(request, headers)
@@ -100,7 +109,7 @@ class Network:
 
     def _arrive(self, item: _UnderWay, by: str | None) -> Response | None:
         """Let a request arrive at the server; with None for `by` it is lost. After a crash it stays under way."""
-        if self.cut or item not in self._under_way:
+        if self._cut or item not in self._under_way:
             return None
         self._under_way.remove(item)
         return None if by is None else self._server.answer(item.request, item.headers, by)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,14 +21,14 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.http.client import Client, connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel.job import Target, TargetOptions
+from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
-from bulkdel_jobs.delete_users import CALLS, DeleteUsers
 from bulkdel_jobs.genauth.auth import SignIn, Tokens
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
+from bulkdel_jobs.genauth.job import GenAuthJob
 from bulkdel_jobs.genauth.target import GenAuth
 from tests.simulation.disk import SimulatedFile
 from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
@@ -40,44 +41,51 @@ THREAD_MAX_S = 0.02
 
 
 @dataclass(frozen=True)
+class Files:
+    """The files of a run and of its verification: the log, the backup, the log of the verification."""
+
+    log: SimulatedFile
+    copies: SimulatedFile
+    findings: SimulatedFile
+
+
+@dataclass(frozen=True)
 class Machine:
     """What one session of the program runs on.
 
     wall: its clock. chance: draws for the program. rng: draws for the world. connect: opens a way to the server.
-    log, copies, findings: its files: the log, the backup, the log of the verification.
     """
 
     loop: SimulatedLoop
     wall: Callable[[], float]
     chance: Callable[[], float]
     rng: Random
-    log: SimulatedFile
-    copies: SimulatedFile
-    findings: SimulatedFile
     connect: Callable[[], Connection]
 
-    def run(self, export: Path, settings: Settings) -> Run:
-        """Make a run of the job `delete-users` at the simulated server."""
-        arguments = RunArguments(self._job(), str(export), settings, {}, {})
-        return Run(arguments, surroundings=self._surroundings())
+    def run(self, job: Job, export: Path, settings: Settings, files: Files) -> Run:
+        """Make a run of a job at the simulated server."""
+        arguments = RunArguments(job, str(export), settings, {}, {})
+        return Run(arguments, surroundings=self._surroundings(files))
 
-    def verification(self, settings: VerifySettings, stack: ExitStack) -> VerifySession:
+    def verification(self, job: Job, settings: VerifySettings, files: Files, stack: ExitStack) -> VerifySession:
         """Open a session of the verification of that run, as `bulkdel verify` does. `stack` closes it."""
-        checked = Reopened.open(self.log.path, None, stack)
+        checked = Reopened.open(files.log.path, None, stack)
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
-        how, at = self._how(self.findings), stamp(self.wall())
+        how, at = self._how(files.findings), stamp(self.wall())
         log, _ = open_findings_log(
-            self.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, key=KEY, how=how
+            files.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, key=KEY, how=how
         )
         stack.callback(log.close)
-        target = self._job().target(TargetOptions(HOST, {}, {}))
-        return VerifySession(checked, log, target, settings, self._surroundings())
+        target = job.target(TargetOptions(HOST, {}, {}))
+        return VerifySession(checked, log, target, settings, self._surroundings(files))
 
-    def _job(self) -> SimulatedJob:
-        return SimulatedJob(self.wall, self.chance)
+    @property
+    def its(self) -> tuple[Callable[[], float], Callable[[], float]]:
+        """The clock and the chance, for a job."""
+        return self.wall, self.chance
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, files: Files) -> Surroundings:
         return Surroundings(
             wall=self.wall,
             steady=self.loop.time,
@@ -85,20 +93,22 @@ class Machine:
             pid=self.rng.randrange(2, 1 << 22),
             in_thread=at_once,
             connect=self._connect,
-            create_log=self._create_log,
-            resume_log=self._resume_log,
-            open_backup=self._open_backup,
+            create_log=partial(self._create_log, files.log),
+            resume_log=partial(self._resume_log, files.log),
+            open_backup=partial(self._open_backup, files.copies),
         )
 
-    def _create_log(self, path: Path, header: Header, skipped: SkippedRows, _: Terms) -> Checkpoint:
+    def _create_log(
+        self, file: SimulatedFile, path: Path, header: Header, skipped: SkippedRows, _: Terms
+    ) -> Checkpoint:
         header = replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
-        return Checkpoint.create(path, header, skipped, self._how(self.log))
+        return Checkpoint.create(path, header, skipped, self._how(file))
 
-    def _resume_log(self, path: Path, _: Terms) -> Checkpoint:
-        return Checkpoint.resume(path, self._how(self.log))
+    def _resume_log(self, file: SimulatedFile, path: Path, _: Terms) -> Checkpoint:
+        return Checkpoint.resume(path, self._how(file))
 
-    def _open_backup(self, path: Path, durable: Saved | None) -> Backup:
-        return Backup.open(path, durable, disk=self.copies.calls, thread=self._thread())
+    def _open_backup(self, file: SimulatedFile, path: Path, durable: Saved | None) -> Backup:
+        return Backup.open(path, durable, disk=file.calls, thread=self._thread())
 
     def _thread(self) -> SimulatedThread:
         return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
@@ -150,12 +160,13 @@ class SimulatedGenAuth(GenAuth):
         return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=(self.credentials.secret,), clock=clock)
 
 
-class SimulatedJob(DeleteUsers):
-    """delete-users at the simulated server."""
+def simulated(job: type[GenAuthJob], its: tuple[Callable[[], float], Callable[[], float]]) -> GenAuthJob:
+    """The job at the simulated server. its: the clock and the chance."""
 
-    def __init__(self, wall: Callable[[], float], chance: Callable[[], float]) -> None:
-        self._its = (wall, chance)
+    class Simulated(job):  # type: ignore[valid-type,misc]  # its base is a variable
+        def target(self, options: TargetOptions) -> Target:
+            keys, calls = Credentials("k" * 24, "s" * 32), self.calls(options.parameters)
+            return SimulatedGenAuth(HOST, HOST, brand_named("genauth"), keys, calls, its=its)
 
-    def target(self, options: TargetOptions) -> Target:
-        keys = Credentials("k" * 24, "s" * 32)
-        return SimulatedGenAuth(HOST, HOST, brand_named("genauth"), keys, CALLS, its=self._its)
+    made: GenAuthJob = Simulated()
+    return made

@@ -14,9 +14,11 @@ import pytest
 
 from tests.examples import ALL, examples
 from tests.mutants import mutant
-from tests.simulation.drawing import ENDS, Session, What, draw
+from tests.simulation.api import Weather
+from tests.simulation.drawing import draw
 from tests.simulation.ids import FORMS
-from tests.simulation.server import Customs, Weather
+from tests.simulation.server import Customs
+from tests.simulation.sessions import ENDS, Session, What
 from tests.simulation.world import World, remove
 from tests.syntax import drop, only_if, swap
 
