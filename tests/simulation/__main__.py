@@ -9,13 +9,15 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from tests.simulation.world import World, remove
+from tests.simulation.world import remove
+from tests.simulation.worlds import WORLDS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("first", type=int, help="the first seed")
     parser.add_argument("count", type=int, nargs="?", default=1, help="how many seeds from there")
+    parser.add_argument("--world", choices=WORLDS, default="deletion", help="what is played")
     parser.add_argument("--trace", action="store_true", help="print what was drawn and what happened")
     options = parser.parse_args()
     began, failed = time.process_time(), 0
@@ -24,7 +26,7 @@ def main() -> None:
         for seed in range(options.first, options.first + options.count):
             folder = Path(base) / str(seed)
             folder.mkdir()
-            world = World(seed, folder)
+            world = WORLDS[options.world](seed, folder)
             try:
                 wrong = world.play()
             except Exception:  # noqa: BLE001

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
+from typing import Any
 
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.licence import Terms
@@ -23,6 +25,7 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.library import Run
+from bulkdel.parameters import parameters_of
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
@@ -62,10 +65,17 @@ class Machine:
     rng: Random
     connect: Callable[[], Connection]
 
-    def run(self, job: Job, export: Path, settings: Settings, files: Files) -> Run:
+    def run(
+        self,
+        job: Job,
+        export: Path,
+        settings: Settings,
+        surroundings: Surroundings,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Run:
         """Make a run of a job at the simulated server."""
-        arguments = RunArguments(job, str(export), settings, {}, {})
-        return Run(arguments, surroundings=self._surroundings(files))
+        arguments = RunArguments(job, str(export), settings, {}, {}, parameters=parameters_of(job, parameters))
+        return Run(arguments, surroundings=surroundings)
 
     def verification(self, job: Job, settings: VerifySettings, files: Files, stack: ExitStack) -> VerifySession:
         """Open a session of the verification of that run, as `bulkdel verify` does. `stack` closes it."""
@@ -78,31 +88,35 @@ class Machine:
         )
         stack.callback(log.close)
         target = job.target(TargetOptions(HOST, {}, {}))
-        return VerifySession(checked, log, target, settings, self._surroundings(files))
+        return VerifySession(checked, log, target, settings, self.surroundings(files))
 
     @property
     def its(self) -> tuple[Callable[[], float], Callable[[], float]]:
         """The clock and the chance, for a job."""
         return self.wall, self.chance
 
-    def _surroundings(self, files: Files) -> Surroundings:
+    def surroundings(self, files: Files) -> Surroundings:
+        """Everything that the engine does not compute itself. files: of the run."""
         return Surroundings(
             wall=self.wall,
             steady=self.loop.time,
             chance=self.chance,
             pid=self.rng.randrange(2, 1 << 22),
             in_thread=at_once,
-            connect=self._connect,
+            connect=self.connected,
             create_log=partial(self._create_log, files.log),
             resume_log=partial(self._resume_log, files.log),
             open_backup=partial(self._open_backup, files.copies),
         )
 
+    def named(self, header: Header) -> Header:
+        """The header of a new log, with a run id that was drawn."""
+        return replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
+
     def _create_log(
         self, file: SimulatedFile, path: Path, header: Header, skipped: SkippedRows, _: Terms
     ) -> Checkpoint:
-        header = replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
-        return Checkpoint.create(path, header, skipped, self._how(file))
+        return Checkpoint.create(path, self.named(header), skipped, self._how(file))
 
     def _resume_log(self, file: SimulatedFile, path: Path, _: Terms) -> Checkpoint:
         return Checkpoint.resume(path, self._how(file))
@@ -117,7 +131,7 @@ class Machine:
         return How(file.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @asynccontextmanager
-    async def _connect(
+    async def connected(
         self,
         target: Target,
         settings: CommonSettings,
@@ -125,8 +139,11 @@ class Machine:
         pool: str | None,
         may_send: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[Client]:
+        """Open the way to the server: `bulkdel.http.client.Connect`."""
         network, wall, steady = self.connect(), self.wall, self.loop.time
-        async with connect(target, settings, pool=pool, transport=network, wall=wall, steady=steady) as client:
+        async with connect(
+            target, settings, pool=pool, may_send=may_send, transport=network, wall=wall, steady=steady
+        ) as client:
             yield client
 
 

@@ -62,8 +62,11 @@ class Promises(RunPromises):
             return None
         return [self._rows.get(row_key(self._drawn.id_type, id_), id_) for id_ in _ids_of(request)]
 
-    def check_change(self, request: Request) -> None:
+    def check(self, request: Request, pid: int) -> None:
         """A deletion reaches no account that is kept or spared, and none without its copy."""
+        del pid
+        if request.path != DELETE_PATH:
+            return
         for id_ in _ids_of(request):
             if self._key(id_) in self._kept:
                 self.note_wrong(f"{id_} is sent, which was not meant")
@@ -73,6 +76,13 @@ class Promises(RunPromises):
             if self._guarded and account is not None and self._spared(account, self._now() - RETRY_MAX_S - SLACK_S):
                 self.note_wrong(f"{id_} is sent, and a guard spares its account: {account}")
 
+    def asked_rows(self, request: Request) -> list[int]:
+        """The rows that a request looks up."""
+        if request.path != READ_PATH:
+            return []
+        keys = (row_key(self._drawn.id_type, value) for name, value in request.query if name == "userIds")
+        return [self._rows[key] for key in keys if key in self._rows]
+
     def proves_untouched(self, code: int | None, rows: int) -> bool:
         """See `RunPromises`."""
         return super().proves_untouched(code, rows) or (code == UNKNOWN_CODE and rows == 1)
@@ -80,9 +90,7 @@ class Promises(RunPromises):
     def request_words(self, request: Request) -> str:
         """See `RunPromises`."""
         if request.path == READ_PATH:
-            asked = [value for name, value in request.query if name == "userIds"]
-            keys = (row_key(self._drawn.id_type, id_) for id_ in asked)
-            return f"look up {len(asked)} ids, rows {numbers(self._rows[key] for key in keys if key in self._rows)}"
+            return f"look up rows {numbers(self.asked_rows(request))}"
         rows = self.changed_rows(request)
         return request.path if rows is None else f"delete rows {numbers(rows)}"
 

@@ -51,10 +51,10 @@ class RunPromises(ABC):
         self._trace.note(f"WRONG: {what}")
         self.wrong.append(f"{self._now():.3f} s: {what}")
 
-    def begin(self, session: Session, rate: float) -> ProcessPromises:
+    def begin(self, session: Session, rate: float, pid: int = 0) -> ProcessPromises:
         """A process begins a session. rate: --rate. Returns what watches its requests."""
         self._session, self._settled_before = session, None
-        return ProcessPromises(self, rate, self._trace, self._now)
+        return ProcessPromises(self, rate, pid, self._trace, self._now)
 
     # --- what a subclass knows ---
 
@@ -67,8 +67,8 @@ class RunPromises(ABC):
         """Whether every row is settled that can be."""
 
     @abstractmethod
-    def check_change(self, request: Request) -> None:
-        """Check what only the job knows of a request that changes something."""
+    def check(self, request: Request, pid: int) -> None:
+        """Check what only the job knows of a request. pid: of the process that sends it."""
 
     def proves_untouched(self, code: int | None, rows: int) -> bool:
         """Whether a response with this code proves that the request for so many rows had no effect."""
@@ -82,8 +82,9 @@ class RunPromises(ABC):
 
     # --- at every request ---
 
-    def sent(self, request: Request) -> list[int]:
+    def sent(self, request: Request, pid: int) -> list[int]:
         """A request leaves. Returns the rows of it that no request may have reached before."""
+        self.check(request, pid)
         if (rows := self.changed_rows(request)) is None:
             return []
         for at in rows:
@@ -91,7 +92,6 @@ class RunPromises(ABC):
                 self.note_wrong(f"{at} is sent, which was not meant")
             elif (state := self.log.rows.get(at)) != SENT:
                 self.note_wrong(f"row {at} is sent, and its safe state is: {state}")
-        self.check_change(request)
         fresh = [at for at in rows if isinstance(at, int) and at not in self._maybe_applied]
         self._maybe_applied.update(fresh)
         return fresh
@@ -143,9 +143,10 @@ class ProcessPromises:
     no_change_from: the time from which on no change may leave, because the process was drained.
     """
 
-    def __init__(self, run: RunPromises, rate: float, trace: Trace, now: Callable[[], float]) -> None:
+    def __init__(self, run: RunPromises, rate: float, pid: int, trace: Trace, now: Callable[[], float]) -> None:
         self._run = run
         self._rate = rate
+        self._pid = pid
         self._trace = trace
         self._now = now
         self._pace = Pace(rate)
@@ -185,7 +186,7 @@ class ProcessPromises:
             self._run.note_wrong(broken)
         if self._now() > self._no_change_from + SLACK_S and self._run.changed_rows(request) is not None:
             self._run.note_wrong("a request that changes something left after the run was drained")
-        self._on_wire[id(request)] = self._run.sent(request)
+        self._on_wire[id(request)] = self._run.sent(request, self._pid)
 
     def answered(self, request: Request, response: Response | NoResponse) -> None:
         """The response arrives, or the program gives the request up."""

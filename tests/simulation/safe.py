@@ -14,13 +14,15 @@ STATES = {"intent": SENT, "released": RELEASED, "outcome": SETTLED, "skipped": S
 class SafeLog:
     """The log of a run or of a verification.
 
-    rows: the state of each row. kinds: the outcome or finding of each row that has one.
+    rows: the state of each row. kinds: the outcome or finding of each row that has one. pids: of the processes that
+    have begun a session, in their order.
     """
 
     def __init__(self) -> None:
         self._read = 0
         self.rows: dict[int, str] = {}
         self.kinds: dict[int, str] = {}
+        self.pids: list[int] = []
 
     def follow(self, data: bytes) -> list[tuple[str, list[int]]]:
         """Read what has become safe since. Returns the new entries: state or outcome, and the rows."""
@@ -28,6 +30,7 @@ class SafeLog:
         while (end := data.find(b"\n", self._read) + 1) > 0:
             for entry in orjson.loads(data[self._read : end])["entries"]:
                 if entry.get("event") == "start":
+                    self.pids.append(entry.get("pid", 0))
                     found.append((STARTED, []))
                 if (state := STATES.get(entry["type"])) is not None:
                     rows = [row for start, stop in entry["ranges"] for row in range(start, stop)]

@@ -46,6 +46,11 @@ class Stage:
         """The clock of the machine, epoch seconds."""
         return EPOCH + self._clock.now + self._set_by_s
 
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        return self._clock.now
+
     def set_clock(self, by_s: float) -> None:
         """Set the clock of the machine."""
         self._set_by_s += by_s

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 import orjson
 
-from bulkdel.errors import UsageError
-from bulkdel.library import Run, Summary
-from bulkdel.settings import Settings, VerifySettings
+from bulkdel.settings import VerifySettings
 from bulkdel.verify.session import VerifyResult
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.clock import EPOCH, WorldClock
@@ -23,16 +21,14 @@ from tests.simulation.ids import account_key
 from tests.simulation.network import Network
 from tests.simulation.program import HOST, Files, Machine, simulated
 from tests.simulation.promises import OURS, Promises
+from tests.simulation.run_play import FAIR_SESSION, FAIR_SESSIONS, RunPlay
 from tests.simulation.server import Server
-from tests.simulation.sessions import Session, Steer
+from tests.simulation.sessions import Session
 from tests.simulation.stage import Stage
 from tests.simulation.trace import Trace
 
 OLD_S = 90 * 86_400.0
 YOUNG_S = 3_600.0
-FAIR_SESSION, FAIR_SESSIONS = Session(), 4
-"""Sessions at the end in which nothing goes wrong. They have to settle everything."""
-
 BROUGHT_BACK = 0.3
 """The share of the deleted accounts that are back before a verification, in every other run."""
 
@@ -54,16 +50,27 @@ class World:
         self._promises = Promises(drawn, self._server, self.trace, lambda: clock.now)
         self._stage = Stage(seed, clock, self.trace, self._network, self._promises)
         self._rng = self._stage.rng
-        self._guarded = False  # whether this session has the guards
+        self._guards: Mapping[str, Any] = {}  # those of this session
         disk = self._stage.disk
         self._files = Files(
             disk.file(folder / "log", self._promises.log_is_safe),
             disk.file(folder / (drawn.backup or "copies"), self._promises.copies_are_safe),
             disk.file(folder / "findings", self._promises.findings_are_safe),
         )
+        self._play = RunPlay(
+            self._stage,
+            self.trace,
+            self._promises,
+            DeleteUsers,
+            folder / "export",
+            self._files,
+            drawn.options,
+            self._before,
+            self._more_settings,
+        )
         self._create_accounts()
-        self._write("export", drawn.rows)
-        self._write("kept", drawn.excluded)
+        write_ids(folder / "export", drawn.rows)
+        write_ids(folder / "kept", drawn.excluded)
 
     @property
     def said(self) -> list[str]:
@@ -72,29 +79,13 @@ class World:
 
     def play(self) -> list[str]:
         """Play the run, judge it, and verify it. Returns what is wrong."""
-        self._play_run()
+        self._play.play(self.drawn.sessions)
+        self._network.land()
         if not self._promises.wrong:
             self._promises.judge(self._files.log.path)
         if not self._promises.wrong and self.drawn.verification is not None and self._promises.claims():
             self._play_verification(self.drawn.verification)
         return self._promises.wrong
-
-    def _play_run(self) -> None:
-        """Play every session, then fair ones until all is settled."""
-        for number, session in enumerate((*self.drawn.sessions, *([FAIR_SESSION] * FAIR_SESSIONS))):
-            self._guarded = number >= self.drawn.guarded_from
-            self._promises.guard(guarded=self._guarded and bool(self.drawn.guards))
-            self._pass_time_before(session)
-            summary = self._play(session, self._send)
-            if summary is not None:
-                self.trace.note(f"=== {dict(summary.counts)}")
-                self._promises.check_summary(summary)
-            complete = summary is not None and summary.status == "complete"
-            if self._promises.wrong or complete or (session is FAIR_SESSION and self._promises.settled()):
-                break
-        self._network.land()
-        if not self._promises.wrong and not self._promises.settled():
-            self._promises.note_wrong(f"not settled in {FAIR_SESSIONS} sessions in which nothing goes wrong")
 
     def _play_verification(self, session: Session) -> None:
         """Bring some accounts back, play a session with faults, then fair ones, and judge the findings."""
@@ -105,7 +96,8 @@ class World:
                 account.deleted_at = None
                 self.trace.note(f"the account of {account.key} is back")
         for each in (session, *([FAIR_SESSION] * FAIR_SESSIONS)):
-            result = self._play(each, self._verify)
+            rate, timeout_s = self.drawn.options["rate"], self.drawn.options["timeout_s"]
+            result = self._stage.play(each, self._verify, rate=rate, timeout_s=timeout_s)
             done = each is FAIR_SESSION and result is not None and not result.ending.why
             if self._promises.wrong or done:
                 break
@@ -125,8 +117,15 @@ class World:
         owner = server.alive(drawn.owner) if drawn.owner else None
         server.owner = owner.user_id if owner else None
 
-    def _write(self, name: str, ids: Iterable[str]) -> None:
-        (self._folder / name).write_bytes(b"".join(orjson.dumps({"id": id_}) + b"\n" for id_ in ids))
+    def _before(self, number: int, session: Session) -> None:
+        """What happens before a session of the run."""
+        self._guards = self.drawn.guards if number >= self.drawn.guarded_from else {}
+        self._promises.guard(guarded=bool(self._guards))
+        self._pass_time_before(session)
+
+    def _more_settings(self) -> Mapping[str, Any]:
+        backup = self._files.copies.path if self.drawn.backup else None
+        return {"exclude": [self._folder / "kept"] if self.drawn.excluded else None, "backup": backup, **self._guards}
 
     def _pass_time_before(self, session: Session) -> None:
         """What was under way arrives; time passes; accounts are created again, and deleted by another program."""
@@ -148,26 +147,7 @@ class World:
                 server.delete(alive, "others")
                 self.trace.note(f"another program deletes the account of {key}")
 
-    # --- one session ---
-
-    def _play(self, session: Session, program: Callable[[Machine], Coroutine[Any, Any, T]]) -> T | None:
-        options = self.drawn.options
-        return self._stage.play(session, program, rate=options["rate"], timeout_s=options["timeout_s"])
-
-    async def _send(self, machine: Machine) -> Summary:
-        """Run: plan, confirm, send."""
-        session = self._stage.session
-        job = simulated(DeleteUsers, machine.its)
-        async with machine.run(job, self._folder / "export", self._settings(), self._files) as run:
-            plan = await run.plan()
-            if plan.ids and not plan.complete:
-                await run.confirm(ids=plan.ids, pool=plan.pool)
-            run.start()
-            if session.end == "drain":
-                machine.loop.call_later(session.at / 10, self._drain, run.drain)
-            for change in session.changes:
-                machine.loop.call_later(change.after_s, self._change, run, change)
-            return await run.finished()
+    # --- the verification ---
 
     async def _verify(self, machine: Machine) -> VerifyResult:
         """Verify the run. No deletion may leave."""
@@ -181,50 +161,12 @@ class World:
                 machine.loop.call_later(drawn.at / 10, session.drain, signal.SIGTERM)
             return await session.run()
 
-    def _settings(self) -> Settings:
-        drawn, session = self.drawn, self._stage.session
-        not_after = None
-        if session.end == "not after":
-            at = int(self._stage.wall() + session.at / 10) + 1
-            not_after = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
-            self._stage.process.drain_at(at - EPOCH - self._stage.set_by_s)
-        return Settings(
-            checkpoint=self._files.log.path,
-            host=HOST,
-            allow_absent=True,
-            max_refused="100%",
-            exclude=[self._folder / "kept"] if drawn.excluded else None,
-            backup=self._files.copies.path if drawn.backup else None,
-            limit=session.at if session.end == "limit" else None,
-            not_after=not_after,
-            **drawn.options,
-            **(drawn.guards if self._guarded else {}),
-        )
 
-    def _drain(self, drain: Any) -> None:
-        self.trace.note("the caller drains the run")
-        self._stage.process.drain_at(self._clock.now)
-        drain()
-
-    def _change(self, run: Run, change: Steer) -> None:
-        self.trace.note(f"a person changes the run: {change}")
-        with suppress(UsageError):  # it has ended
-            match change.what:
-                case "pause":
-                    run.pause()
-                    self._stage.process.pause(paused=True)
-                case "resume":
-                    self._stage.process.pause(paused=False)
-                    run.resume()
-                case "rate":
-                    run.set_rate(change.value)
-                    self._stage.process.change_rate(change.value)
-                case "concurrency":
-                    run.set_concurrency(int(change.value))
+def write_ids(path: Path, ids: Iterable[str]) -> None:
+    """Write a file of ids."""
+    path.write_bytes(b"".join(orjson.dumps({"id": id_}) + b"\n" for id_ in ids))
 
 
 def remove(folder: Path) -> None:
     """Remove the files of a run."""
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)

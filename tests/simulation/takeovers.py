@@ -1,0 +1,291 @@
+"""Takeovers: several processes of one run whose log is in a store, on machines that lose the store, or are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from bulkdel.checkpoint.file import How
+from bulkdel.checkpoint.licence import Terms
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.decision import Request
+from bulkdel.core.log_entries import Header
+from bulkdel.core.skipped_rows import SkippedRows
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
+from bulkdel.library import Summary
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers
+from tests.simulation.api import FAIR
+from tests.simulation.clock import EPOCH, WorldClock
+from tests.simulation.drawing import Drawn, draw
+from tests.simulation.network import CLEAR, Connection, Network, Roads
+from tests.simulation.program import HOST, Machine, simulated
+from tests.simulation.promises import Promises
+from tests.simulation.server import Server
+from tests.simulation.sessions import Session, drawn_session
+from tests.simulation.store import CLEAR_WAY, FarStore, SharedStore, Way
+from tests.simulation.strands import PROCESS, StrandLoop, StrandThread, in_strand
+from tests.simulation.trace import Trace
+from tests.simulation.world import OLD_S, write_ids
+
+FAIR_PROCESSES = 4
+"""Processes at the end for which nothing goes wrong. They have to settle everything."""
+
+LEAST_ROWS = 8
+"""Fewer are sent before the next process begins."""
+
+NEVER: Mapping[str, Any] = {"blind_s": float("inf"), "token_s": 7200.0, "announced_s": 7200}
+"""What the server does not do here: a token of one second would never be used at one request a second."""
+
+EXPECTED = (Halted, FileFailed, NotAcceptable)
+"""How a process may end that loses the log, or cannot have it."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, on a machine of its own.
+
+    begins_s: after the begin of the world. killed_s: so long after its begin; None for one that lives.
+    take_over: --take-over. roads, way: to the API and to the store.
+    """
+
+    begins_s: float
+    killed_s: float | None = None
+    take_over: bool = False
+    roads: Roads = CLEAR
+    way: Way = CLEAR_WAY
+
+
+@dataclass(frozen=True)
+class Takeovers:
+    """What is drawn. deletion: the run. The weather of its session lasts until these processes have ended."""
+
+    deletion: Drawn
+    processes: Sequence[Process]
+
+
+def draw_takeovers(seed: int) -> Takeovers:
+    """Draw a run of up to four processes."""
+    rng = Random(f"takeovers {seed}")
+    deletion = next(drawn for _ in count() if len((drawn := draw(rng.randrange(10**9))).rows) >= LEAST_ROWS)
+    options = dict(deletion.options) | {"rate": rng.choice([0.4, 1.0, 5.0]), "look_first": False}
+    options |= {"chunk_size": rng.randrange(1, 5), "patience": rng.choice([30.0, 900.0])}
+    weather = replace(drawn_session(rng).weather, **NEVER) if rng.random() < 0.5 else FAIR
+    deletion = replace(
+        deletion,
+        options=options,
+        backup=None,
+        guards={},
+        verification=None,
+        customs=replace(deletion.customs, ahead_s=0.0, created_ahead_s=0.0),
+        sessions=[Session(end="kill", weather=weather)],
+    )
+    begins_s, processes = 0.0, list[Process]()
+    for _ in range(rng.choice([2, 2, 3, 4])):
+        processes.append(_process(rng, begins_s))
+        begins_s += rng.choice([rng.uniform(0.0, 3.0), rng.uniform(3.0, 40.0)])
+    return Takeovers(deletion, processes)
+
+
+def _process(rng: Random, begins_s: float) -> Process:
+    def share(most: float) -> float:
+        return rng.random() * most if rng.random() < 0.4 else 0.0
+
+    away = begins_s + rng.uniform(0.0, 25.0)
+    way = Way(
+        lost=share(0.15),
+        cut=share(0.15),
+        late=share(0.1),
+        conflict=share(0.1),
+        twice=share(0.1),
+        delay_s=rng.choice([0.01, 0.1, 0.5]),
+        away=(away, away + rng.choice([4.0, 15.0, 60.0, 1e6])) if rng.random() < 0.6 else (0.0, 0.0),
+    )
+    return Process(
+        begins_s,
+        killed_s=rng.uniform(0.0, 30.0) if rng.random() < 0.3 else None,
+        take_over=rng.random() < 0.3,
+        roads=drawn_session(rng).roads if rng.random() < 0.5 else CLEAR,
+        way=way,
+    )
+
+
+class TakeoverPromises(Promises):
+    """Watches all processes of the run: no row leaves once a later session has looked it up."""
+
+    def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float]) -> None:
+        super().__init__(drawn, server, trace, now)
+        self._looked_up: dict[int, int] = {}  # by row, the latest session that has looked it up
+
+    def check(self, request: Request, pid: int) -> None:
+        """See `RunPromises`."""
+        super().check(request, pid)
+        number = self.log.pids.index(pid) if pid in self.log.pids else -1
+        for asked in self.asked_rows(request):
+            self._looked_up[asked] = max(number, self._looked_up.get(asked, -1))
+        for row in self.changed_rows(request) or ():
+            if isinstance(row, int) and (later := self._looked_up.get(row, -1)) > number:
+                self.note_wrong(f"row {row}: session {number} sends it, after session {later} has looked it up")
+
+
+class TakeoverWorld:
+    """One run from its first process to its judgement. said: how each process ended. drawn, trace: see `World`."""
+
+    def __init__(self, seed: int, folder: Path, drawn: Takeovers | None = None) -> None:
+        self.drawn = drawn or draw_takeovers(seed)
+        deletion = self.drawn.deletion
+        self.said: list[str] = []
+        self._seed = seed
+        self._folder = folder
+        self._clock = clock = WorldClock()
+        self.trace = Trace(lambda: clock.now)
+        self._rng = Random(f"world {seed}")
+        self._chance = Random(f"program {seed}").random
+        rng = Random(f"server {seed}")
+        self._server = Server(deletion.id_type, deletion.customs, rng, lambda: clock.true, self.trace.note)
+        self._killed: set[int] = set()
+        self._switch_off: dict[int, Callable[[], None]] = {}
+        self._promises = TakeoverPromises(deletion, self._server, self.trace, lambda: clock.now)
+        self._store = SharedStore(folder / "store", lambda lines: self._promises.log_is_safe(lines, again=False))
+        for id_ in (*deletion.there, *deletion.strangers):
+            self._server.create(id_, EPOCH - OLD_S - self._rng.random() * OLD_S)
+        owner = self._server.alive(deletion.owner) if deletion.owner else None
+        self._server.owner = owner.user_id if owner else None
+        write_ids(folder / "export", deletion.rows)
+        write_ids(folder / "kept", deletion.excluded)
+
+    def play(self) -> list[str]:
+        """Play all processes, and judge the run. Returns what is wrong."""
+        loop = StrandLoop(self._clock.now)
+        asyncio.set_event_loop(None)
+        runner = asyncio.Runner(loop_factory=lambda: loop)
+        with self._clock.going_with(loop), runner, loop.ending_strands():
+            runner.run(self._play(loop))
+        if not self._promises.wrong:
+            log = self._folder / "joined"
+            log.write_bytes(self._store.lines)
+            self._promises.judge(log)
+        return self._promises.wrong
+
+    async def _play(self, loop: StrandLoop) -> None:
+        self._server.begin(self.drawn.deletion.sessions[0].weather)
+        async with asyncio.TaskGroup() as group:
+            for number, process in enumerate(self.drawn.processes):
+                context = contextvars.copy_context()
+                context.run(PROCESS.set, number)
+                group.create_task(self._one(loop, process, number), context=context)
+        self._server.begin(FAIR)
+        for number in range(FAIR_PROCESSES):
+            PROCESS.set(100 + number)
+            summary = await self._one(loop, Process(self._clock.now + 60.0), 100 + number)
+            if summary is not None:
+                self._promises.check_summary(summary)
+            if self._promises.wrong or (summary is not None and summary.status == "complete"):
+                return
+            if self._promises.settled():
+                return
+        self._promises.note_wrong(f"not settled by {FAIR_PROCESSES} processes for which nothing goes wrong")
+
+    async def _one(self, loop: StrandLoop, process: Process, number: int) -> Summary | None:
+        """Play one process. Returns its summary; None when it did not come to its end."""
+        await asyncio.sleep(process.begins_s - self._clock.now)
+        self.trace.note(f"=== process {number}: {process}")
+        task = asyncio.create_task(self._run(loop, process, number))
+        if process.killed_s is not None:
+            loop.call_later(process.killed_s, self._kill, loop, task, number)
+        await asyncio.wait({task})
+        said, summary = "killed", None
+        if number not in self._killed:
+            if (error := task.exception()) is None:
+                summary = task.result()
+                said = f"{summary.status}: {summary.why}"
+            else:
+                said = f"{type(error).__name__}: {error}"
+                if not isinstance(error, BulkdelError):
+                    raise error
+                if not isinstance(error, EXPECTED):
+                    self._promises.note_wrong(said)
+        self.said.append(said)
+        self.trace.note(f"=== process {number}: {said}")
+        return summary
+
+    def _kill(self, loop: StrandLoop, task: asyncio.Task[Summary], number: int) -> None:
+        if not task.done():
+            self.trace.note(f"** process {number} is killed")
+            self._killed.add(number)
+            self._switch_off[number]()
+            loop.kill(number)
+            task.cancel()
+
+    async def _run(self, loop: StrandLoop, process: Process, number: int) -> Summary:
+        """Run: plan, confirm, send."""
+        network = Network(self._server, Random(f"network {self._seed} {number}"))
+        network.begin(self._server.weather, process.roads)
+        options, pid = self.drawn.deletion.options, 1000 + number
+        watch = self._promises.begin(Session(), options["rate"], pid)
+        far = FarStore(self._store, process.way, loop, Random(f"store {self._seed} {number}"))
+
+        def connected() -> Connection:
+            watch.connect()
+            return Connection(network, watch, wall=self._wall, timeout_s=options["timeout_s"])
+
+        def switch_off() -> None:
+            watch.switch_off()
+            network.cut_off()
+
+        self._switch_off[number] = switch_off
+        machine = Machine(loop, self._wall, self._chance, self._rng, connected)
+        surroundings = self._surroundings(machine, far, loop, pid)
+        job = simulated(DeleteUsers, machine.its)
+        async with machine.run(job, self._folder / "export", self._settings(process), surroundings) as run:
+            plan = await run.plan()
+            if plan.ids and not plan.complete:
+                await run.confirm(ids=plan.ids, pool=plan.pool)
+            run.start()
+            return await run.finished()
+
+    def _surroundings(self, machine: Machine, far: FarStore, loop: StrandLoop, pid: int) -> Surroundings:
+        def how(terms: Terms) -> How:
+            thread = StrandThread(loop, lambda: self._rng.random() * 0.02)
+            return How(
+                thread=thread, nonce=f"{self._rng.getrandbits(64):016x}", terms=replace(terms, means=far.means())
+            )
+
+        def create(path: Path, header: Header, skipped: SkippedRows, terms: Terms) -> Checkpoint:
+            return Checkpoint.create(path, machine.named(header), skipped, how(terms))
+
+        def resume(path: Path, terms: Terms) -> Checkpoint:
+            return Checkpoint.resume(path, how(terms))
+
+        return Surroundings(
+            wall=self._wall,
+            steady=loop.time,
+            chance=self._chance,
+            pid=pid,
+            in_thread=in_strand,
+            connect=machine.connected,
+            create_log=create,
+            resume_log=resume,
+        )
+
+    def _settings(self, process: Process) -> Settings:
+        deletion = self.drawn.deletion
+        return Settings(
+            store=f"file://{self._folder / 'store'}",
+            take_over=process.take_over,
+            host=HOST,
+            allow_absent=True,
+            max_refused="100%",
+            exclude=[self._folder / "kept"] if deletion.excluded else None,
+            **deletion.options,
+        )
+
+    def _wall(self) -> float:
+        return self._clock.true
