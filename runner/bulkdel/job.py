@@ -64,8 +64,8 @@ class Account:
     made: the id that the API has given it. keys: which of the keys of the row it has.
     never_gone: whether it is the deleted account itself, so that nothing has to be created.
     alike: whether it has what else the row says of it. Another account may have been given the same keys meanwhile.
-    shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words, where
-        the record shows it.
+    shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words;
+        None where its record does not show that.
     """
 
     created_at: float | None = None
@@ -82,7 +82,7 @@ class Account:
     never_gone: bool = False
     alike: bool = True
     shared: tuple[str, ...] = ()
-    lost: str = ""
+    lost: str | None = None
 
     @property
     def records(self) -> tuple[Mapping[str, Any], ...]:

@@ -45,6 +45,7 @@ from tests.mutants import mutant
 from tests.objectserver import ObjectServer, object_server
 from tests.recorded import rewrite
 from tests.syntax import drop, negate, swap
+from tests.waits import WAIT_MAX_S
 
 NONE = ("--passwords", "none", "--rate", 0)
 IDENTITY = "{:024x}"
@@ -785,6 +786,9 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     with undo(tmp_path, ids, latency_after_s=1, fault_paths=DELETIONS) as it:
         process = start(*it.deletion("--concurrency", 2, "--chunk-size", 3))
         wait_until(lambda: it.served.ledger.deleted > 6, process)
+        it.served.switches = it.served.switches.changed({"latency_after_s": WAIT_MAX_S})
+        before = it.served.ledger.deleted
+        wait_until(lambda: it.served.ledger.deleted > before, process)  # that request has no response before the kill
         alive = it.restore()
         assert alive.code == 3
         assert f"another run (pid {process.pid}) is under way" in alive.err

@@ -704,9 +704,9 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
 def test_refused_after_a_request_that_may_have_been_applied(
     finds: list[str], expected: list[object], lag_over: bool
 ) -> None:
-    """The id is looked up, a few times if it is there: the look-up may lag."""
-    chunk_state = ChunkState(chunk(1), lag_over=lag_over)
-    chunk_state.replied(LOST)
+    """The id is looked up, a few times if it is there: the look-up may lag, but not behind a request of long ago."""
+    chunk_state = ChunkState(chunk(1), in_doubt=True, lag_over=lag_over)
+    chunk_state.looked_up(found("u0"), proven=True)
     chunk_state.replied(REFUSED)
     looks = 0
     while chunk_state.next_step() is not None:
@@ -715,6 +715,23 @@ def test_refused_after_a_request_that_may_have_been_applied(
         looks += 1
     assert told(chunk_state) == expected
     assert looks == (1 + LOOKS_AGAIN_MAX if finds and not lag_over else 1)
+
+
+@pytest.mark.parametrize(
+    "lost", [LOST, Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.MAYBE_APPLIED, Detail())])]
+)
+def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> None:
+    """That holds as well where the request of an earlier session is so old that no look-up lags behind it."""
+    chunk_state = ChunkState(chunk(1), in_doubt=True, lag_over=True)
+    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.replied(lost)
+    chunk_state.replied(REFUSED)
+    for _ in range(LOOKS_AGAIN_MAX):
+        assert look_up_due(chunk_state) is LookUpReason.REFUSED
+        chunk_state.looked_up(found("u0"), proven=True)
+    assert look_up_due(chunk_state) is LookUpReason.REFUSED
+    chunk_state.looked_up(found(), proven=True)
+    assert told(chunk_state) == [("done", ["u0"], None)]
 
 
 BAD = Decision(NextStep.SPLIT, Detail(400, "no such user"))

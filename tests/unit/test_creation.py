@@ -367,11 +367,13 @@ def test_numbers_of_two_countries_are_two_users() -> None:
         ({"departmentIds": ["d1"], "identities": [IDENTITY]}, "1 of 2 departmentIds"),
         ({"departmentIds": ["d1", "d2"], "identities": []}, "identities"),
         ({"departmentIds": [], "identities": [IDENTITY | {"userIdInIdp": "other"}]}, "departmentIds and identities"),
-        ({}, ""),
+        ({}, None),
+        ({"departmentIds": ["d1", "d2"]}, None),
+        ({"departmentIds": ["d1"]}, "1 of 2 departmentIds"),
         ({"departmentIds": None, "identities": None}, "departmentIds and identities"),
     ],
 )
-def test_what_a_created_user_lacks_is_told(user: dict[str, Any], lost: str) -> None:
+def test_what_a_created_user_lacks_is_told(user: dict[str, Any], lost: str | None) -> None:
     record = WHOLE | {"departmentIds": ["d1", "d2"], "identities": [IDENTITY]}
     accounts, _ = match(keys(record), WHOLE | user)
     assert accounts[OLD].lost == lost

@@ -248,7 +248,13 @@ def test_of_a_record_that_is_refused_alone_again_nothing_has_to_be_looked_up() -
     assert due(chunk) == ("REFUSED", ["a"]), "a request without a response may have been applied"
 
 
+@mutant(
+    "an account that a look-up finds lacks what was left out last",
+    "CreationState._found",
+    swap("sub_chunk._replace(shared=False, left_out=None)", "sub_chunk._replace(shared=False)"),
+)
 def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
+    """Not where a look-up finds the account: an earlier request may have created it. Its record shows what it lacks."""
     for lost in (True, False):
         chunk = state("a", reductions_of=lambda _: [Reduction(b"1", "departmentIds")])
         look(chunk)
@@ -256,7 +262,38 @@ def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
         chunk.replied(LOST if lost else created("a"))
         if lost:
             look(chunk, a=REACHED)
-        assert told(chunk) == [("done", ["a"], "without departmentIds")]
+        assert told(chunk) == [("done", ["a"], None if lost else "without departmentIds")]
+
+
+@mutant(
+    "a record that was refused with others lacks what could be left out",
+    "CreationState._unused",
+    swap("why is LookUpReason.UNSURE", "why is LookUpReason.FIRST"),
+)
+def test_a_record_that_was_refused_with_others_is_sent_whole_once_more() -> None:
+    """The look-up shows that the other one was the cause."""
+    chunk = state("a", "b", reductions_of=lambda _: [Reduction(b"1", "departmentIds")])
+    look(chunk)
+    chunk.replied(SPLIT)
+    for _ in range(LOOKS_AGAIN_MAX + 1):
+        look(chunk, a=Presence.TAKEN)
+    step = chunk.next_step()
+    assert isinstance(step, Send)
+    assert (step.records.ids, step.left_out) == (("b",), None)
+
+
+@mutant(
+    "an account that was never gone counts as restored after a request",
+    "creation",
+    swap("Presence.NEVER_GONE", "Presence.REACHED"),
+)
+def test_an_account_that_was_never_gone_is_there_already_whatever_was_sent() -> None:
+    chunk = state("a", "b")
+    look(chunk)
+    chunk.replied(LOST)
+    never_gone = creation(Created(None, never_gone=True), None, Instant("2026-01-01T00:00:00.000Z", 0))
+    look(chunk, a=never_gone, b=REACHED)
+    assert sorted(told(chunk)) == [("already", ["a"], None), ("done", ["b"], None)]
 
 
 def test_rows_in_doubt_are_judged_and_the_free_ones_sent_when_no_look_up_lags() -> None:
@@ -390,7 +427,7 @@ AT = NOON.ours
         pytest.param(Created(AT + 1), None, LATER, Presence.TAKEN, id="nothing was sent"),
         pytest.param(Created(AT + 1, certain=False), None, LATER, UNDATED, id="not what was asked for"),
         pytest.param(Created(AT + 1, certain=False), NOON, LATER, UNDATED, id="not what was asked for, sent"),
-        pytest.param(Created(AT - 1, never_gone=True), None, LATER, REACHED, id="it was never gone"),
+        pytest.param(Created(AT - 1, never_gone=True), None, LATER, Presence.NEVER_GONE, id="it was never gone"),
         pytest.param(Created(None), NOON, LATER, UNDATED, id="no date"),
         pytest.param(Created(None, unused=True), NOON, LATER, REACHED, id="the keys were free"),
         pytest.param(Created(AT + 1, alike=False), NOON, LATER, UNDATED, id="another person"),

@@ -273,6 +273,7 @@ class KeyLookUps(UserLookUps):
 
     def _account(self, id_: str, user: User, *, certain: bool) -> Account:
         shared, lacking, keys, user_id = list[str](), list[str](), Keys.ALL, user.get("userId")
+        row = self._users[id_]
         for name in self._keys[id_]:
             own = self._by_type[name].ids_of(user)
             if self._shares(id_, name, own):
@@ -282,15 +283,17 @@ class KeyLookUps(UserLookUps):
             else:
                 lacking.append(KEYS[name])
                 keys = Keys.SOME if keys is Keys.ALL else keys
+        lost = [*lacking, *_lost(row, user)]
+        shown = all(name in user for name in (DEPARTMENTS, IDENTITIES) if row.get(name))
         return replace(
             account_of(user, (id_,)),
             certain=certain,
             made=user_id if isinstance(user_id, str) else None,
             keys=keys,
             never_gone=user_id == id_,
-            alike=_alike(self._users[id_], user),
+            alike=_alike(row, user),
             shared=tuple(shared),
-            lost=" and ".join([*lacking, *_lost(self._users[id_], user)]),
+            lost=" and ".join(lost) if lost or shown else None,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -57,7 +57,9 @@ class Pool:
     Each user is signed in to every application until the session is ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Make an empty pool. clock: for look-ups that lag."""
+        self._clock = clock
         self._users: list[Added | Record] = []
         self._indexes: dict[str, dict[str, tuple[int, ...]]] = {}  # by id type and key: users, oldest first
         self._deleted_at: dict[int, float] = {}
@@ -131,7 +133,7 @@ class Pool:
             _raise_conflict(self._clashes((None, user) for user in made))
         for user in made:
             self.put(user)
-            self._made_at[self.users_ever - 1] = time.monotonic()
+            self._made_at[self.users_ever - 1] = self._clock()
             self.count("created", self.users_ever - 1, changed=True)
         return made
 
@@ -182,7 +184,7 @@ class Pool:
             changed |= {"updatedAt": at} | ({"statusChangedAt": at} if "status" in changed else {})
             with self._lock:
                 had = {id_type: self._ids(number, id_type) for id_type in self._indexes}
-                self._changes.setdefault(number, []).append((time.monotonic(), changed))
+                self._changes.setdefault(number, []).append((self._clock(), changed))
                 for id_type, index in self._indexes.items():
                     if self._ids(number, id_type) != had[id_type]:
                         for key in _keys(id_type, had[id_type]):
@@ -201,14 +203,14 @@ class Pool:
     def end_sessions(self, number: int, app: str = "") -> bool:
         """Sign a user out of one application, or of all; return whether the user was signed in."""
         was = self.has_session(number, app)
-        self._signed_out.setdefault((number, app), time.monotonic())
+        self._signed_out.setdefault((number, app), self._clock())
         return was
 
     def delete(self, number: int) -> None:
         """Delete one existing user."""
         if number in self._deleted_at:
             raise ValueError(f"user {number} was deleted before")
-        self._deleted_at[number] = time.monotonic()
+        self._deleted_at[number] = self._clock()
         self.access.forget(number)
 
     def _add(self, user: Added | Record) -> None:
@@ -248,7 +250,7 @@ class Pool:
         kept = self._users[number]
         user = made_up(number, *kept) if isinstance(kept, Added) else kept
         for changed_at, fields in self._changes.get(number, ()):
-            if not lag_s or changed_at <= time.monotonic() - lag_s:
+            if not lag_s or changed_at <= self._clock() - lag_s:
                 user = user | fields
         return user
 
@@ -262,7 +264,7 @@ class Pool:
         deleted_at = self._deleted_at.get(number)
         if not lag_s:
             return deleted_at is None
-        then = time.monotonic() - lag_s
+        then = self._clock() - lag_s
         return self._made_at.get(number, then) <= then and (deleted_at is None or deleted_at > then)
 
     def find_alive(self, id_type: str, id_: str, *, lag_s: float = 0.0) -> int | None:
@@ -281,7 +283,7 @@ class Pool:
     def has_session(self, number: int, app: str, *, lag_s: float = 0.0) -> bool:
         """Whether the user is signed in to an application now, or was `lag_s` seconds ago; deleted or not."""
         ended = [self._signed_out[key] for key in ((number, app), (number, "")) if key in self._signed_out]
-        return all(at > time.monotonic() - lag_s for at in ended)
+        return all(at > self._clock() - lag_s for at in ended)
 
     def alive(self) -> Iterator[int]:
         """Numbers of the existing users, oldest first."""

@@ -28,6 +28,7 @@ from bulkdel.core.mac import with_mac
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.store_path import in_store
 
 COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
@@ -97,9 +98,14 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         except Fenced as error:
             raise NotAcceptable(f"{path}: a log exists already. Run the same command again to go on.") from error
         except OSError as error:
+            todo = (
+                "Check the store and the network"
+                if in_store(path)
+                else f"Make room or name another file ({kind.option})"
+            )
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was sent. "
-                f"Make room or name another file ({kind.option}), then run the same command again."
+                f"{todo}, then run the same command again."
             ) from error
 
     @classmethod
@@ -111,9 +117,10 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         try:
             return cls(*resume_log(path, kind, how), how)
         except OSError as error:
+            todo = "Check the store and the network" if in_store(path) else "Make room or repair the disk"
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be written: {error.strerror or error}. Nothing was sent. "
-                "Make room or repair the disk, then run the same command again."
+                f"{todo}, then run the same command again."
             ) from error
 
     @property

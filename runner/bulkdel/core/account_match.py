@@ -47,6 +47,7 @@ class Presence(enum.Enum):
     UNDATED = "cannot tell whether it is the account that was meant"
     PROTECTED = "its record carries an id that must never be sent"
     REACHED = "it is in the target state already, so nothing has to be sent"
+    NEVER_GONE = "the account that is to be created is there, because it was never deleted"
     TAKEN = "another account has one of the keys of the account that is to be created"
 
 

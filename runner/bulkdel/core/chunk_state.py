@@ -196,7 +196,7 @@ class ChunkState:
     several_requests: whether a chunk takes several requests, so that a record may be half-way to the target state.
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     absence_reaches: whether an id without an account is in the target state (`TargetState`).
-    lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
+    lag_over: in doubt for so long that a look-up cannot lag behind the request of that session any more.
     attempts_max: requests without a response, in a row, before the ids are looked up. requests: how many were sent.
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
@@ -226,6 +226,7 @@ class ChunkState:
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
     _misread: Collection[str] = ()
+    _acted: bool = False  # whether a request of this session may have been applied
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -249,6 +250,7 @@ class ChunkState:
         """Take in the decision on the `Send` that was due. requests: how many its records take in all."""
         sub_chunk, _ = self._stack.pop()
         self.requests += 1
+        self._acted = self._acted or decision.maybe_applied
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
             self._done(sub_chunk, sub_chunk.records, decision.detail, requests)
@@ -443,6 +445,7 @@ class ChunkState:
                 case Verdict.AGAIN:
                     self._retry(part, free=decision.free)
                 case _:
+                    self._acted = True
                     self._retry(part._replace(maybe_applied=True, touched=True), free=decision.free)
 
     def _split(self, sub_chunk: SubChunk) -> None:
@@ -460,6 +463,11 @@ class ChunkState:
             self._stack.append((sub_chunk._replace(again=0), LookUpReason.REFUSED))
         else:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
+
+    @property
+    def _lag_is_over(self) -> bool:
+        """Whether no look-up can lag behind a request that may have been applied."""
+        return self.lag_over and not self._acted
 
     def _contradict(self, sub_chunk: SubChunk) -> None:
         """Handle ids that the API refuses as unknown and a look-up finds.
@@ -500,7 +508,7 @@ class ChunkState:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.UNSURE))
             case LookUpReason.UNSURE if len(rest.records) > 1:
                 self._split(rest)
-            case LookUpReason.REFUSED if rest.may_lag and rest.again < LOOKS_AGAIN_MAX and not self.lag_over:
+            case LookUpReason.REFUSED if rest.may_lag and rest.again < LOOKS_AGAIN_MAX and not self._lag_is_over:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.REFUSED))
             case LookUpReason.UNSURE | LookUpReason.REFUSED:
                 self._settle("refused", rest, rest.records, detail=rest.detail)
@@ -540,7 +548,7 @@ class ChunkState:
 
     def _spare(self, sub_chunk: SubChunk, kept: list[Record]) -> None:
         """Spare protected records that exist. Records in doubt are looked up again first: the look-up may lag."""
-        if kept and sub_chunk.maybe_applied and not self.lag_over and sub_chunk.again < LOOKS_AGAIN_MAX:
+        if kept and sub_chunk.maybe_applied and not self._lag_is_over and sub_chunk.again < LOOKS_AGAIN_MAX:
             self._stack.append(
                 (sub_chunk._replace(records=Records.of(kept), again=sub_chunk.again + 1), LookUpReason.IN_DOUBT)
             )

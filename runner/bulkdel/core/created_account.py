@@ -47,7 +47,7 @@ def creation(account: Created, moment: Instant | None, now: Instant) -> Presence
     Anything else is UNDATED: another person may have been given the keys meanwhile, or a clock is wrong.
     """
     if account.never_gone:
-        return Presence.REACHED
+        return Presence.NEVER_GONE
     if not account.certain:
         return Presence.UNDATED
     if moment is None or account.keys is Keys.OTHER:

@@ -66,6 +66,7 @@ class CreationState(ChunkState):
             return
         sub_chunk = sub_chunk._replace(clash=decision.next_step is NextStep.LOOK_UP)
         if len(sub_chunk.records) > 1:
+            self._acted = True
             self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))
         else:
             self._refuse(sub_chunk)
@@ -118,7 +119,10 @@ class CreationState(ChunkState):
         by_presence: dict[Presence | None, list[Record]] = {presence: [] for presence in (None, *Presence)}
         for record in sub_chunk.records:
             by_presence[found.get(record.id)].append(record)
-        self._reached(sub_chunk._replace(shared=False), Records.of(by_presence[Presence.REACHED]))
+        # An earlier request may have created the account, before something was left out of the record.
+        found_again = sub_chunk._replace(shared=False, left_out=None)
+        self._reached(found_again, Records.of(by_presence[Presence.REACHED]))
+        self._settle("already", sub_chunk, Records.of(by_presence[Presence.NEVER_GONE]))
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
         if undated := Records.of(by_presence[Presence.UNDATED]):
             self._undated(sub_chunk._replace(records=undated))
@@ -135,7 +139,7 @@ class CreationState(ChunkState):
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone = len(rest.records) == 1
-        looks_again = why in MAY_LAG and rest.again < self.looks_again_max and not self.lag_over
+        looks_again = why in MAY_LAG and rest.again < self.looks_again_max and not self._lag_is_over
         if blind:
             self.left.append(rest)
         elif looks_again and (alone or why is not LookUpReason.UNSURE):
@@ -150,6 +154,8 @@ class CreationState(ChunkState):
             self._split(rest._replace(again=0, seen=True))
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
+        elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
+            self._stack.append((rest._replace(again=0, seen=True), None))
         else:
             # Unless it is a clash, what was sent before has had no effect: the next refusal needs no look-up.
             self._reduce(rest._replace(maybe_applied=rest.clash))

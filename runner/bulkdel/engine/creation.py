@@ -168,7 +168,7 @@ class CreationInHand(ChunkInHand):
                 unused=id_ in self._unused,
             )
             found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
-            if found[id_] is Presence.REACHED:
+            if found[id_] in {Presence.REACHED, Presence.NEVER_GONE}:
                 self._note(id_, account)
             elif found[id_] is Presence.TAKEN:
                 self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
@@ -182,7 +182,7 @@ class CreationInHand(ChunkInHand):
 
         Where its record shows no references, that is what was left out.
         """
-        lost = account.lost or self._left_out.get(id_)
+        lost = self._left_out.get(id_) if account.lost is None else account.lost
         self._noted[id_] = {MADE: account.made, **({"reason": f"without {lost}"} if lost else {})}
 
 

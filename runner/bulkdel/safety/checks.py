@@ -672,8 +672,11 @@ def check_sample(plan: RunPlan) -> None:
 
 
 def _still_there(server: SampleCheck, plan: RunPlan) -> str | None:
-    """The reason why a sample halts a run that creates accounts: half of them were never gone."""
-    if 2 * len(server.found) <= server.asked:
+    """The reason why a sample halts a run that creates accounts: half of them were never gone.
+
+    Not on a resume: what is left of a run that was confirmed may well be the accounts that were never gone.
+    """
+    if plan.progress is not None or 2 * len(server.found) <= server.asked:
         return None
     return (
         f"{len(server.found)} of {server.asked} sampled accounts are still there under their old id. Is it the right "
