@@ -10,7 +10,6 @@ from typing import Any
 
 from tests.simulation.clock import EPOCH
 from tests.simulation.ids import FORMS, REUSABLE, WITH_COMMAS, account_key, spelled_otherwise
-from tests.simulation.network import CLEAR
 from tests.simulation.server import Customs
 from tests.simulation.sessions import Session, drawn_changes, drawn_session
 
@@ -73,15 +72,7 @@ class Drawn:
     @property
     def maybe_applied(self) -> bool:
         """Whether a request may have had an effect that no response told of."""
-        return any(
-            session.end != "whole"
-            or session.roads != CLEAR
-            or session.weather.failing_after
-            or session.weather.failing
-            or session.weather.garbled
-            or session.weather.unsuccessful
-            for session in self.sessions
-        )
+        return any(session.may_hide_effects for session in self.sessions)
 
     @property
     def unsuccessful(self) -> bool:

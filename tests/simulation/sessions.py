@@ -62,6 +62,13 @@ class Session:
         lag_s = self.weather.lag_s
         return (self.end, self.roads, self.others) == ("whole", CLEAR, 0) and self.weather == Weather(lag_s=lag_s)
 
+    @property
+    def may_hide_effects(self) -> bool:
+        """Whether a request may have an effect that no response tells of."""
+        weather = self.weather
+        shares = (weather.failing_after, weather.failing, weather.garbled, weather.unsuccessful)
+        return self.end != "whole" or self.roads != CLEAR or any(shares)
+
 
 def drawn_changes(rng: Random) -> Sequence[Steer]:
     """Up to four changes. A pause ends, some time later; it may outlast --patience."""

@@ -20,11 +20,13 @@ from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs
 from tests.simulation.sessions import ENDS, Session, What
 from tests.simulation.world import World, remove
+from tests.simulation.worlds import WORLDS
 from tests.syntax import drop, only_if, swap
 
-RUNS, BATCH, FEW = 2_000, 200, 2
+RUNS, BATCH, FEW, OTHERS = 2_080, 160, 2, 20
 SOAK_RUNS, SOAK_BATCH = 1_000_000, 10_000
-"""`make test` plays the first FEW batches of the runs, `make soak-simulation` all of them and a million more."""
+"""`make test` plays the first FEW batches of the runs, and of OTHERS in each other world: 400 in all. `make
+soak-simulation` plays all batches, and a million more."""
 
 FIRST = int(os.environ.get("BULKDEL_SEED", "1000000"))
 """Where the seeds of `make test` begin: the same ones each time, unless BULKDEL_SEED says where."""
@@ -34,19 +36,18 @@ FRESH = random.SystemRandom().randrange(10**6) * 10**6
 ROOT = Path(__file__).parent.parent.parent
 
 
-def play(seed: int, folder: Path) -> World:
-    """Play one run; an AssertionError names its seed."""
+def play(seed: int, folder: Path, name: str = "deletion") -> None:
+    """Play one run in the world of this name; an AssertionError names its seed."""
     own = folder / str(seed)
     own.mkdir()
-    world = World(seed, own)
-    again = f"python -m tests.simulation {seed} --trace"
+    world = WORLDS[name](seed, own)
+    again = f"python -m tests.simulation {seed} --world {name} --trace"
     try:
         wrong = world.play()
     except Exception as error:
         raise AssertionError(f"{again}: the program crashed, {world.said}") from error
     assert not wrong, "\n".join([again, *wrong[:20], f"the sessions: {world.said}", str(world.drawn)])
     remove(own)
-    return world
 
 
 @mutant(
@@ -134,6 +135,35 @@ def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
     print(f"BULKDEL_SEED={FIRST}, {RUNS} runs from there")  # noqa: T201 - pytest shows it when the test fails
     for seed in range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH):
         play(seed, tmp_path)
+
+
+@mutant(
+    "a restore cannot go on once most of what is left was never gone",
+    "_still_there",
+    swap("plan.progress is not None or 2 * len(server.found) <= server.asked", "2 * len(server.found) <= server.asked"),
+)
+@mutant(
+    "an account that was never gone counts as restored, where look-ups had ceased to find it",
+    "creation",
+    swap("Presence.NEVER_GONE", "Presence.REACHED"),
+)
+@mutant(
+    "look-ups of a row in doubt are not repeated after a request of this session",
+    "CreationState._unused",
+    swap("not self._lag_is_over", "not self.lag_over"),
+)
+def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
+    """Each of these seeds has found a flaw."""
+    for seed in (70, 119, 237, 285, 634):
+        play(seed, tmp_path, "restore")
+
+
+@pytest.mark.parametrize("batch", [pytest.param(n, marks=() if n < FEW else pytest.mark.soak) for n in range(10)])
+@pytest.mark.parametrize("world", ["restore", "takeovers"])
+def test_no_promise_of_another_world_is_broken(world: str, batch: int, tmp_path: Path) -> None:
+    """A restore creates each user once. No process of a run sends a row that a later one has looked up."""
+    for seed in range(FIRST + batch * OTHERS, FIRST + (batch + 1) * OTHERS):
+        play(seed, tmp_path, world)
 
 
 @pytest.mark.soak

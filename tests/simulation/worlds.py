@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.simulation.restores import RestoreWorld
 from tests.simulation.takeovers import TakeoverWorld
 from tests.simulation.trace import Trace
 from tests.simulation.world import World
@@ -30,4 +31,8 @@ class Playable(Protocol):
         """Play it. Returns what is wrong."""
 
 
-WORLDS: Mapping[str, Callable[[int, Path], Playable]] = {"deletion": World, "takeovers": TakeoverWorld}
+WORLDS: Mapping[str, Callable[[int, Path], Playable]] = {
+    "deletion": World,
+    "restore": RestoreWorld,
+    "takeovers": TakeoverWorld,
+}
