@@ -147,11 +147,6 @@ def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
     "creation",
     swap("Presence.NEVER_GONE", "Presence.REACHED"),
 )
-@mutant(
-    "look-ups of a row in doubt are not repeated after a request of this session",
-    "CreationState._unused",
-    swap("not self._lag_is_over", "not self.lag_over"),
-)
 def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
     """Each of these seeds has found a flaw."""
     for seed in (70, 119, 237, 285, 634):
