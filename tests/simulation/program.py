@@ -48,8 +48,8 @@ class Files:
     """The files of a run and of its verification: the log, the backup, the log of the verification."""
 
     log: SimulatedFile
-    copies: SimulatedFile
-    findings: SimulatedFile
+    copies: SimulatedFile | None = None
+    findings: SimulatedFile | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Machine:
         checked = Reopened.open(files.log.path, None, stack)
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
+        assert files.findings is not None
         how, at = self._how(files.findings), stamp(self.wall())
         log, _ = open_findings_log(
             files.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, key=KEY, how=how
@@ -121,7 +122,8 @@ class Machine:
     def _resume_log(self, file: SimulatedFile, path: Path, _: Terms) -> Checkpoint:
         return Checkpoint.resume(path, self._how(file))
 
-    def _open_backup(self, file: SimulatedFile, path: Path, durable: Saved | None) -> Backup:
+    def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None) -> Backup:
+        assert file is not None
         return Backup.open(path, durable, disk=file.calls, thread=self._thread())
 
     def _thread(self) -> SimulatedThread:

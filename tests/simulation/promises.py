@@ -16,13 +16,10 @@ from tests import second_reader
 from tests.simulation.clock import EPOCH
 from tests.simulation.drawing import Drawn
 from tests.simulation.ids import account_key, row_key
-from tests.simulation.run_promises import SLACK_S, RunPromises, numbers
+from tests.simulation.run_promises import SLACK_S, UNKNOWN_CODE, RunPromises, numbers
 from tests.simulation.safe import RELEASED, SafeCopies, SafeLog
 from tests.simulation.server import Account, Server
 from tests.simulation.trace import Trace
-
-UNKNOWN_CODE = 404
-"""A response that proves it for a request with one id."""
 
 OURS = frozenset({"us", "late"})
 """What `deleted_by` says of the program's own deletions."""

@@ -175,12 +175,7 @@ class RestoreWorld:
         self._network = Network(self._server, Random(f"network {seed}"))
         self._promises = RestorePromises(drawn, self.trace, lambda: clock.now)
         self._stage = Stage(seed, clock, self.trace, self._network, self._promises)
-        disk, nothing = self._stage.disk, folder / "nothing"
-        self._files = Files(
-            disk.file(folder / "log", self._promises.log_is_safe),
-            disk.file(nothing, lambda _data, _again: None),
-            disk.file(nothing, lambda _data, _again: None),
-        )
+        self._log = self._stage.disk.file(folder / "log", self._promises.log_is_safe)
         export = folder / "export"
         export.write_text("".join(json.dumps(row.record) + "\n" for row in drawn.rows))
         self._play = RunPlay(
@@ -189,7 +184,7 @@ class RestoreWorld:
             self._promises,
             RestoreUsers,
             export,
-            self._files,
+            Files(self._log),
             drawn.options,
             self._before,
             parameters={"passwords": drawn.passwords},
@@ -217,7 +212,7 @@ class RestoreWorld:
         if not self._promises.wrong:
             for wrong in self._restored.wrong():
                 self._promises.note_wrong(wrong)
-            for at, told in enumerate(results_of(self._files.log.path)):
+            for at, told in enumerate(results_of(self._log.path)):
                 for wrong in self._restored.untrue(at, told):
                     self._promises.note_wrong(wrong)
         return self._promises.wrong

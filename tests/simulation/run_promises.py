@@ -24,6 +24,9 @@ SLACK_S = 1e-3
 UNTOUCHED_CODES = frozenset({401, 429})
 """Responses that prove that the request had no effect."""
 
+UNKNOWN_CODE = 404
+"""A response that proves it for a request with one id, in a job in which it calls the id unknown."""
+
 OUTCOMES = frozenset({"done", "already", "absent", "refused", "unknown"})
 
 

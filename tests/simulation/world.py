@@ -52,10 +52,12 @@ class World:
         self._rng = self._stage.rng
         self._guards: Mapping[str, Any] = {}  # those of this session
         disk = self._stage.disk
+        self._copies = folder / (drawn.backup or "copies")
+        self._findings = folder / "findings"
         self._files = Files(
             disk.file(folder / "log", self._promises.log_is_safe),
-            disk.file(folder / (drawn.backup or "copies"), self._promises.copies_are_safe),
-            disk.file(folder / "findings", self._promises.findings_are_safe),
+            disk.file(self._copies, self._promises.copies_are_safe),
+            disk.file(self._findings, self._promises.findings_are_safe),
         )
         self._play = RunPlay(
             self._stage,
@@ -102,7 +104,7 @@ class World:
             if self._promises.wrong or done:
                 break
         if not self._promises.wrong:
-            self._promises.judge_findings(self._files.findings.path)
+            self._promises.judge_findings(self._findings)
 
     # --- before the first session, and between two ---
 
@@ -124,7 +126,7 @@ class World:
         self._pass_time_before(session)
 
     def _more_settings(self) -> Mapping[str, Any]:
-        backup = self._files.copies.path if self.drawn.backup else None
+        backup = self._copies if self.drawn.backup else None
         return {"exclude": [self._folder / "kept"] if self.drawn.excluded else None, "backup": backup, **self._guards}
 
     def _pass_time_before(self, session: Session) -> None:

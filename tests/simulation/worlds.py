@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.simulation.memberships import MembershipWorld
 from tests.simulation.restores import RestoreWorld
 from tests.simulation.takeovers import TakeoverWorld
 from tests.simulation.trace import Trace
@@ -34,5 +35,6 @@ class Playable(Protocol):
 WORLDS: Mapping[str, Callable[[int, Path], Playable]] = {
     "deletion": World,
     "restore": RestoreWorld,
+    "memberships": MembershipWorld,
     "takeovers": TakeoverWorld,
 }
