@@ -22,6 +22,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export.reopen import Reopened
 from bulkdel.http.client import Client, connect
 from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.http.transport import Transport
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.library import Run
@@ -57,6 +58,7 @@ class Machine:
     """What one session of the program runs on.
 
     wall: its clock. chance: draws for the program. rng: draws for the world. connect: opens a way to the server.
+    keeper: of the rate that the program shares with others; None when it has the rate for itself.
     """
 
     loop: SimulatedLoop
@@ -64,6 +66,7 @@ class Machine:
     chance: Callable[[], float]
     rng: Random
     connect: Callable[[], Connection]
+    keeper: KeeperAddress | None = None
 
     def run(
         self,
@@ -142,9 +145,17 @@ class Machine:
         may_send: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[Client]:
         """Open the way to the server: `bulkdel.http.client.Connect`."""
-        network, wall, steady = self.connect(), self.wall, self.loop.time
+        steady = self.loop.time
         async with connect(
-            target, settings, pool=pool, may_send=may_send, transport=network, wall=wall, steady=steady
+            target,
+            settings,
+            pool=pool,
+            may_send=may_send,
+            transport=self.connect(),
+            wall=self.wall,
+            steady=steady,
+            boot=steady,
+            keeper=self.keeper,
         ) as client:
             yield client
 

@@ -219,11 +219,7 @@ class Pace:
 
     def throttled(self, now: float, response: Response) -> None:
         """A 429 arrives. The longest pause counts."""
-        pause_s = PAUSE_S
-        if (header := response.retry_after) is not None:
-            until, date = http_date_s(header), http_date_s(response.date or "")
-            pause_s = float(header) if header.isdigit() else 0.0 if until is None or date is None else until - date
-        self._open_at = max(self._open_at, now + pause_s)
+        self._open_at = max(self._open_at, now + pause_s_of(response))
 
     def sent(self, now: float) -> str | None:
         """A request leaves. Returns what is wrong with that."""
@@ -238,6 +234,14 @@ class Pace:
         beyond = level - 1 - self._lowest - 2 * BURST_SHARE * self._rate
         too_many = beyond > SLACK_S * self._rate
         return f"{beyond:.3f} requests beyond the rate of {self._rate:g} a second" if too_many else None
+
+
+def pause_s_of(response: Response) -> float:
+    """How long a 429 asks to wait."""
+    if (header := response.retry_after) is None:
+        return PAUSE_S
+    until, date = http_date_s(header), http_date_s(response.date or "")
+    return float(header) if header.isdigit() else 0.0 if until is None or date is None else until - date
 
 
 def code_of(response: Response | NoResponse) -> int | None:

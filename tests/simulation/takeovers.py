@@ -76,7 +76,11 @@ def draw_takeovers(seed: int) -> Takeovers:
     rng = Random(f"takeovers {seed}")
     deletion = next(drawn for _ in count() if len((drawn := draw(rng.randrange(10**9))).rows) >= LEAST_ROWS)
     options = dict(deletion.options) | {"rate": rng.choice([0.4, 1.0, 5.0]), "look_first": False}
-    options |= {"chunk_size": rng.randrange(1, 5), "patience": rng.choice([30.0, 900.0])}
+    options |= {
+        "chunk_size": rng.randrange(1, 5),
+        "concurrency": rng.randrange(1, 13),
+        "patience": rng.choice([30.0, 900.0]),
+    }
     weather = replace(drawn_session(rng).weather, **NEVER) if rng.random() < 0.5 else FAIR
     deletion = replace(
         deletion,
@@ -98,7 +102,7 @@ def _process(rng: Random, begins_s: float) -> Process:
     def share(most: float) -> float:
         return rng.random() * most if rng.random() < 0.4 else 0.0
 
-    away = begins_s + rng.uniform(0.0, 25.0)
+    away = begins_s + rng.uniform(0.0, 40.0)
     way = Way(
         lost=share(0.15),
         cut=share(0.15),
@@ -110,7 +114,7 @@ def _process(rng: Random, begins_s: float) -> Process:
     )
     return Process(
         begins_s,
-        killed_s=rng.uniform(0.0, 30.0) if rng.random() < 0.3 else None,
+        killed_s=rng.uniform(0.0, 40.0) if rng.random() < 0.3 else None,
         take_over=rng.random() < 0.3,
         roads=drawn_session(rng).roads if rng.random() < 0.5 else CLEAR,
         way=way,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tests.simulation.memberships import MembershipWorld
 from tests.simulation.restores import RestoreWorld
+from tests.simulation.shares import SharesWorld
 from tests.simulation.takeovers import TakeoverWorld
 from tests.simulation.trace import Trace
 from tests.simulation.world import World
@@ -37,4 +38,5 @@ WORLDS: Mapping[str, Callable[[int, Path], Playable]] = {
     "restore": RestoreWorld,
     "memberships": MembershipWorld,
     "takeovers": TakeoverWorld,
+    "shares": SharesWorld,
 }

@@ -31,6 +31,7 @@ from bulkdel.http.shared_rate import ADDRESS, KeeperAddress, sharing
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
 from bulkdel.job import Auth, Target, job_faults
 from bulkdel.settings import CommonSettings
+from bulkdel.times import since_boot
 
 BREAKER_POLL_S = 0.25  # how often a request that waits for the breaker looks: another request's probe may close it
 
@@ -380,22 +381,23 @@ async def connect(
     transport: Transport | None = None,
     wall: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
+    boot: Callable[[], float] = since_boot,
     keeper: KeeperAddress | None = None,
 ) -> AsyncIterator[Client]:
     """Open the way to the server: transport, rate limiter, sign-in and client, closed together.
 
     pool: the one that every token must carry; None when it is not known yet.
     may_send: whether this process has the licence to send; see `Client`.
-    transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`.
+    transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`. boot: the clock of a share.
     keeper: of the rate that this process shares with others; None when it has the rate for itself.
 
     Raises UsageError for a host, proxy or CA file that cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        rate_limiter = RateLimiter(settings.rate, clock=steady)
+        rate_limiter = RateLimiter(settings.rate, clock=steady, share_clock=boot)
         rate: Rate = AdaptiveRate(settings.rate)
         if keeper is not None:  # entered first: the share is given back when nothing can be sent any more
-            rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate))
+            rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate, boot))
         if transport is None:
             options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
 

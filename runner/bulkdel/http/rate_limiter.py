@@ -28,7 +28,7 @@ class RateLimiter:
     A pass is for sending now. A request that cannot leave (its token went stale, say) drops its pass and takes another
     one later: passes that are saved up would leave in one burst.
 
-    taken: requests let through so far.
+    taken: requests let through so far. throttled: how many 429 this process got.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RateLimiter:
         self._changes = 0
         # One waiter at a time: aiolimiter wakes a crowd one by one, each late by a loop turn, and falls below the rate.
         self._turn = asyncio.Lock()
-        self.taken = 0
+        self.taken = self.throttled = 0
         self.set_rate(rate)
 
     @property
@@ -108,6 +108,11 @@ class RateLimiter:
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long: a 429 arrived. An earlier pause that ends later stays in force."""
+        self.throttled += 1
+        self.join_pause(seconds)
+
+    def join_pause(self, seconds: float) -> None:
+        """Let nothing through for so long: a 429 arrived at another process that shares the rate."""
         self._open_at = max(self._open_at, self._clock() + seconds)
 
     def hold(self) -> None:

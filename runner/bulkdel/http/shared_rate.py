@@ -77,7 +77,8 @@ class SharedRate:
         self._wants = math.inf
         self._window_began, self._used_before = clock(), Use()
         self._sent = self._answered = self._failed = 0
-        self._throttled = self._slow = False
+        self._throttled_told = 0  # of the 429 that this process got
+        self._slow = False
         self._news = asyncio.Event()
         rate_limiter.let_until(-math.inf)
 
@@ -106,8 +107,7 @@ class SharedRate:
         self._failed += failed
 
     def throttled(self, _: float) -> None:
-        """Report a 429 at once. The caller pauses the limiter."""
-        self._throttled = True
+        """Report a 429 at once. The caller pauses the limiter, which is what is reported: also after a sign-in."""
         self._news.set()
 
     def slow(self, _: float) -> None:
@@ -147,7 +147,7 @@ class SharedRate:
             limiter.change_rate(self.rate(0.0))
             if self._share < before:
                 self._news.set()  # only after this is said, another process gets what this one has lost
-            limiter.pause(share["pause_s"])
+            limiter.join_pause(share["pause_s"])
             limiter.let_until(self._asked_at[share["asked"]] + LASTS_S)
             self._asked_at = {number: at for number, at in self._asked_at.items() if number >= share["asked"]}
         raise EOFError
@@ -162,7 +162,8 @@ class SharedRate:
                 with suppress(TimeoutError):  # Python 3.11's wait_for would lose a cancellation that comes with it
                     async with asyncio.timeout(LOOK_S):
                         await self._news.wait()
-                if math.isfinite(self._wants) and math.isinf(self._measured()):
+                limited = math.isfinite(self._wants) and math.isinf(self._measured())
+                if limited or self._rate_limiter.throttled > self._throttled_told:
                     break
 
     def _ask(self, writer: asyncio.StreamWriter) -> float:
@@ -170,12 +171,12 @@ class SharedRate:
         at = self._clock()
         self._number += 1
         limiter, wants = self._rate_limiter, min(self._measured(), self._own or math.inf)
-        throttled_s = limiter.paused_s if self._throttled else None
+        throttled_s = limiter.paused_s if limiter.throttled > self._throttled_told else None
         ask = Ask(
             self._number, self._serial, wants, self._sent, self._answered, self._failed, throttled_s, slow=self._slow
         )
         self._sent = self._answered = self._failed = 0
-        self._throttled = self._slow = False
+        self._throttled_told, self._slow = limiter.throttled, False
         writer.write(_line({**ask._asdict(), "wants": None if math.isinf(wants) else wants}))
         return at
 

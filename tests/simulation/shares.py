@@ -1,0 +1,294 @@
+"""Shards under one rate: several processes that send at the same time, and the keeper that divides the rate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from bulkdel.core.decision import NoResponse, Request, Response
+from bulkdel.errors import BulkdelError, FileFailed, Halted
+from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers
+from tests.simulation.api import FAIR, Weather
+from tests.simulation.clock import EPOCH, WorldClock
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.drawing import Drawn, draw
+from tests.simulation.network import CLEAR, Connection, Network, Roads
+from tests.simulation.pipes import PipeLoop
+from tests.simulation.program import HOST, Files, Machine, simulated
+from tests.simulation.promises import Promises
+from tests.simulation.run_promises import SLACK_S, ProcessPromises, code_of, pause_s_of
+from tests.simulation.server import Server
+from tests.simulation.sessions import Session, drawn_session
+from tests.simulation.trace import Trace
+from tests.simulation.world import OLD_S, write_ids
+
+GROUP = "shards"
+TOLD_S = 0.3
+"""After so long, and twice the delay of a message, every process has heard of a 429 that another one got, while all
+connections last."""
+
+NEVER: Mapping[str, Any] = {"blind_s": float("inf"), "lag_s": 0.0, "token_s": 7200.0, "announced_s": 7200}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One process. begins_s: after the begin of the world. killed_s: so long after that; None for one that lives."""
+
+    rows: Sequence[str]
+    begins_s: float
+    concurrency: int
+    killed_s: float | None
+    roads: Roads
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What is drawn. rate: of all shards. changes: other rates, each with its time. lost_s: when the keeper is killed,
+    and another one begins at once; None for a keeper that lives. delay_s: of a message to the keeper or from it, at most.
+    """
+
+    shards: Sequence[Shard]
+    rate: float
+    changes: Sequence[tuple[float, float]]
+    lost_s: float | None
+    delay_s: float
+    weather: Weather
+
+
+def draw_shares(seed: int) -> Shares:
+    """Draw shards."""
+    rng = Random(f"shares {seed}")
+    shards = [
+        Shard(
+            [f"{number:024x}" for number in range(at * 1000, at * 1000 + rng.randrange(10, 120))],
+            begins_s=rng.choice([0.0, rng.uniform(0.0, 6.0)]),
+            concurrency=rng.randrange(1, 9),
+            killed_s=rng.uniform(0.0, 10.0) if rng.random() < 0.3 else None,
+            roads=drawn_session(rng).roads if rng.random() < 0.3 else CLEAR,
+        )
+        for at in range(rng.randrange(2, 5))
+    ]
+    weather = replace(drawn_session(rng).weather, **NEVER) if rng.random() < 0.5 else FAIR
+    rates = [5.0, 20.0, 50.0]
+    return Shares(
+        shards,
+        rate=rng.choice(rates),
+        changes=sorted((rng.uniform(1.0, 8.0), rng.choice(rates)) for _ in range(rng.choice([0, 0, 1, 2]))),
+        lost_s=rng.uniform(0.5, 8.0) if rng.random() < 0.4 else None,
+        delay_s=rng.choice([0.02, 0.5]),
+        weather=weather,
+    )
+
+
+class SharedPace:
+    """When requests of all processes may leave. wrong: notes what must not have happened."""
+
+    def __init__(self, drawn: Shares, now: Callable[[], float], wrong: Callable[[str], None]) -> None:
+        # A lower rate holds once every process has said so.
+        self._rate = max(drawn.rate, *(rate for _, rate in drawn.changes), 0.0)
+        self._told_s = TOLD_S + 2 * drawn.delay_s
+        self._ways = 0
+        self._now = now
+        self._wrong = wrong
+        self._count, self._lowest = 0, float("inf")
+        self._pauses: list[tuple[float, float, int]] = []  # from when until when, and which process knows it anyway
+        self._connected = True  # whether every process can hear the keeper
+
+    def connect(self) -> None:
+        """A process opens a way to the server, with a rate limiter of its own: once to plan, and once to send."""
+        self._ways += 1
+
+    def sent(self, worker: int) -> None:
+        """A request of a process leaves."""
+        now = self._now()
+        # At most rate * W + ways + 2 % of rate in any window W; here in all windows that end now.
+        level = self._count - self._rate * now
+        self._lowest = min(self._lowest, level)
+        self._count += 1
+        beyond = level + 1 - self._lowest - self._ways - 0.02 * self._rate
+        if beyond > SLACK_S * self._rate:
+            self._wrong(f"{beyond:.3f} requests of all shards beyond the rate of {self._rate:g} a second")
+        if any(begin < now < end - SLACK_S and by != worker for begin, end, by in self._pauses):
+            self._wrong(f"shard {worker} sends in the pause that another one was told")
+
+    def throttled(self, worker: int, pause_s: float) -> None:
+        """A process gets a 429. The others hear of it soon."""
+        if self._connected:
+            self._pauses.append((self._now() + self._told_s, self._now() + pause_s, worker))
+
+    def cut(self) -> None:
+        """The keeper is gone. What it was told is lost with it."""
+        self._connected, self._pauses = False, []
+
+    def killed(self, worker: int) -> None:
+        """A process is gone. What it was just about to tell is lost."""
+        now = self._now()
+        self._pauses = [(begin, end, by) for begin, end, by in self._pauses if by != worker or begin <= now]
+
+
+@dataclass(frozen=True)
+class SharedWatch:
+    """Watches the requests of one process: `network.Watch`."""
+
+    number: int
+    own: ProcessPromises
+    pace: SharedPace
+
+    def sent(self, request: Request) -> None:
+        """See `network.Watch`."""
+        self.own.sent(request)
+        self.pace.sent(self.number)
+
+    def answered(self, request: Request, response: Response | NoResponse) -> None:
+        """See `network.Watch`."""
+        self.own.answered(request, response)
+        if isinstance(response, Response) and code_of(response) == 429:
+            self.pace.throttled(self.number, pause_s_of(response))
+
+
+class SharesWorld:
+    """Shards from the begin of the first to the end of the last. said: how each ended. drawn, trace: see `World`."""
+
+    def __init__(self, seed: int, folder: Path, drawn: Shares | None = None) -> None:
+        self.drawn = drawn = drawn or draw_shares(seed)
+        self.said: list[str] = []
+        self._seed = seed
+        self._folder = folder
+        self._clock = clock = WorldClock()
+        self.trace = Trace(lambda: clock.now)
+        self._rng = Random(f"world {seed}")
+        self._chance = Random(f"program {seed}").random
+        self._deletions = [self._deletion(shard) for shard in drawn.shards]
+        customs = self._deletions[0].customs
+        self._server = Server("user_id", customs, Random(f"server {seed}"), lambda: clock.true, self.trace.note)
+        self._promises = [Promises(each, self._server, self.trace, lambda: clock.now) for each in self._deletions]
+        self._pace = SharedPace(drawn, lambda: clock.now, self._promises[0].note_wrong)
+        for shard in drawn.shards:
+            for id_ in shard.rows:
+                self._server.create(id_, EPOCH - OLD_S)
+
+    def play(self) -> list[str]:
+        """Play all shards. Returns what is wrong."""
+        loop = PipeLoop(self._clock.now, self.drawn.delay_s, Random(f"pipes {self._seed}"))
+        asyncio.set_event_loop(None)
+        runner = asyncio.Runner(loop_factory=lambda: loop)
+        with self._clock.going_with(loop), runner:
+            runner.run(self._play(loop))
+        return [wrong for promises in self._promises for wrong in promises.wrong]
+
+    @staticmethod
+    def _deletion(shard: Shard) -> Drawn:
+        some = draw(0)
+        options = {**some.options, "id_type": "user_id", "chunk_size": 1, "concurrency": shard.concurrency, "rate": 0.0}
+        return replace(
+            some,
+            id_type="user_id",
+            rows=shard.rows,
+            there=shard.rows,
+            young=frozenset(),
+            strangers=(),
+            excluded=(),
+            owner=None,
+            customs=replace(some.customs, unknown="accept", poisonous=frozenset(), ahead_s=0.0, created_ahead_s=0.0),
+            options={**options, "patience": 900.0, "timeout_s": 2.0, "look_first": False},
+            backup=None,
+            sessions=[Session()],
+            verification=None,
+            guards={},
+        )
+
+    async def _play(self, loop: PipeLoop) -> None:
+        self._server.begin(self.drawn.weather)
+        address = asyncio.get_running_loop().create_future()
+        keeping = asyncio.create_task(self._keep(loop, address))
+        keeper: KeeperAddress = await address
+        async with asyncio.TaskGroup() as group:
+            for number in range(len(self.drawn.shards)):
+                group.create_task(self._one(loop, number, keeper))
+        keeping.cancel()
+        await asyncio.wait({keeping})
+
+    async def _keep(self, loop: PipeLoop, address: asyncio.Future[KeeperAddress]) -> None:
+        """Keep the rate; after a kill with another keeper, at the same address."""
+        drawn = self.drawn
+        async with keeping_rate({GROUP: drawn.rate}, clock=loop.time) as keeper:
+            address.set_result(keeper.address(GROUP))
+            changing = asyncio.create_task(self._change(keeper))
+            try:
+                await asyncio.sleep(drawn.lost_s if drawn.lost_s is not None else 1e9)
+            finally:
+                changing.cancel()
+            self.trace.note("** the keeper is killed")
+            self._pace.cut()
+            loop.break_pipes()
+        async with keeping_rate({GROUP: drawn.rate}, clock=loop.time, restarted=True) as keeper:
+            loop.listen_also(keeper.address(GROUP).path, address.result().path)
+            await asyncio.sleep(1e9)
+
+    async def _change(self, keeper: RateKeeper) -> None:
+        for at, rate in self.drawn.changes:
+            await asyncio.sleep(at - self._clock.now)
+            self.trace.note(f"the rate is {rate:g}")
+            keeper.set_rate(GROUP, rate)
+
+    async def _one(self, loop: PipeLoop, number: int, keeper: KeeperAddress) -> None:
+        """Play one process."""
+        shard = self.drawn.shards[number]
+        await asyncio.sleep(shard.begins_s)
+        self.trace.note(f"=== shard {number}: {len(shard.rows)} rows, killed after {shard.killed_s}")
+        task = asyncio.create_task(self._run(loop, number, keeper))
+        await asyncio.wait({task}, timeout=shard.killed_s)
+        if not task.done():
+            self.trace.note(f"** shard {number} is killed")
+            self._pace.killed(number)
+            task.cancel()
+            await asyncio.wait({task})
+            self.said.append("killed")
+            return
+        said = "complete"
+        try:
+            task.result()
+        except BulkdelError as error:
+            said = f"{type(error).__name__}: {error}"
+            if not isinstance(error, Halted | FileFailed):
+                self._promises[number].note_wrong(said)
+        self.said.append(said)
+        self.trace.note(f"=== shard {number}: {said}")
+
+    async def _run(self, loop: PipeLoop, number: int, keeper: KeeperAddress) -> None:
+        promises, deletion, folder = self._promises[number], self._deletions[number], self._folder / str(number)
+        folder.mkdir()
+        write_ids(folder / "export", deletion.rows)
+        network = Network(self._server, Random(f"network {self._seed} {number}"))
+        network.begin(self._server.weather, self.drawn.shards[number].roads)
+        watch = promises.begin(Session(), 0.0)
+        disk = SimulatedDisk(Random(f"disk {self._seed} {number}"), lambda _count, _name: None, promises.note_wrong)
+
+        def connected() -> Connection:
+            watch.connect()
+            self._pace.connect()
+            shared = SharedWatch(number, watch, self._pace)
+            return Connection(network, shared, wall=lambda: self._clock.true, timeout_s=2.0)
+
+        machine = Machine(loop, lambda: self._clock.true, self._chance, self._rng, connected, keeper)
+        files = Files(disk.file(folder / "log", promises.log_is_safe))
+        settings = Settings(checkpoint=folder / "log", host=HOST, max_refused="100%", **deletion.options)
+        job = simulated(DeleteUsers, machine.its)
+        try:
+            async with machine.run(job, folder / "export", settings, machine.surroundings(files)) as run:
+                plan = await run.plan()
+                await run.confirm(ids=plan.ids, pool=plan.pool)
+                run.start()
+                await run.finished()
+        except asyncio.CancelledError:
+            watch.switch_off()
+            disk.switch_off()
+            network.cut_off()
+            raise
