@@ -184,6 +184,7 @@ def test_the_shortest_job_runs(bench: Bench) -> None:
     assert (ran.code, ran.counts()) == (1, {"done": 41, "refused": 1, "invalid": 1}), ran
     assert server.things == {"bad", "kept", "../m1"}
     assert sorted(server.deletions) == sorted([id_] for id_ in ids[:41])
+    server.things.add("c:d@e")  # it shows that such a path is read as it is sent
     verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 41), verified
 

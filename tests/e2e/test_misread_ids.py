@@ -40,15 +40,16 @@ class BehindAProxy(Forum):
         return super().answer(asked)
 
 
-ODD = {"a slash": ("%2F", "team/"), "a plus": ("%2B", "a+"), "not ASCII": ("%C3", "é"), "a dot": (".", "a.")}
+ODD = {
+    "a slash": ("%2F", "team/"),
+    "a plus": ("%2B", "a+"),
+    "not ASCII": ("%C3", "é"),
+    "a dot": (".", "a."),
+    "a colon": ("%3A", "team:"),
+    "an at": ("%40", "a@"),
+}
 
 
-@mutant(
-    "an id that a proxy may misread in a path is sent, and called absent",
-    "ChunkInHand._make_state",
-    swap("any(map(parts.lookup.may_misread, self._in_path))", "not self._in_path and parts.look_first"),
-    case="a slash",
-)
 @mutant(
     "a character in a path is never misread",
     "OneByOneLookUps.marks",
@@ -65,14 +66,14 @@ def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path:
         it = example(tmp_path, forum)
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 3), ran
-        assert "3 rows remain. Their ids have a dot, a slash, a plus or another character" in ran.err, ran
+        assert "3 rows remain. Their ids have a dot, or another character besides letters, digits" in ran.err, ran
         assert "Send them again without a look-up" not in ran.err, ran
         assert not [each for each in forum.asked if each.method == "DELETE" and hides in each.target]
         forum.hides = "never"
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["done"], ran.summary["remaining"], forum.members) == (0, 23, 0, {"kept"}), ran
         assert set(forum.effects.values()) == {1}
-        verified = it.verify()  # the sample has found none of them
+        verified = it.verify()  # no account is left that has the character
         assert (verified.code, verified.summary["gone"], verified.summary["could_not_tell"]) == (4, 20, 3), verified
         forum.members.add(f"{head}control")
         verified = it.verify()
@@ -99,7 +100,7 @@ def test_a_listed_account_with_the_same_characters_proves_the_path(case: str, tm
 @mutant(
     "where no account is left, ids that may be misread remain",
     "AccountLookup._read_marks",
-    swap("dict.fromkeys(marks, since)", "dict.fromkeys(listed, since)"),
+    swap("dict.fromkeys(marks, since)", "dict.fromkeys((), since)"),
 )
 def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> None:
     """Every account is deleted before the last id, which never existed, and which alone has a slash."""
@@ -109,19 +110,50 @@ def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> No
 
 
 @mutant(
-    "a verification forgets which ids the sample has found",
-    "SampleCheck.to_json",
-    swap("sorted(self.read)", "sorted(())"),
+    "an empty list shows that no account can be misread, although accounts are known to be there",
+    "AccountLookup._read_marks",
+    swap("listed == [] and self.shows and not self._known", "listed == []"),
 )
-def test_a_verification_knows_which_ids_the_sample_has_found(tmp_path: Path) -> None:
-    """All ids with a dot are gone, and those that stay have none. The log has what look-ups have read."""
-    ids = [f"ann.{n}@x.org" for n in range(30)]
-    with served(Forum(members={*ids, "keeper"})) as forum:
+def test_a_list_that_is_always_empty_proves_nothing(tmp_path: Path) -> None:
+    """A proxy hides the accounts with a slash, and the list never has an account."""
+    hidden = [f"team/{n}" for n in range(5)]
+    with served(BehindAProxy(members={*PLAIN, *hidden}, hides="%2F", shown=0)) as forum:
+        ran = example(tmp_path, forum).run("run", *PLAIN, *hidden)
+        assert (ran.code, ran.summary["absent"], {*hidden} <= forum.members) == (4, 0, True), ran
+
+
+@mutant(
+    "what a log says of look-ups shows how a server reads ids now",
+    "AccountLookup.__init__",
+    swap("self._read_at: dict[str, float] = {}", 'self._read_at: dict[str, float] = {".": float("-inf")}'),
+)
+def test_a_verification_does_not_believe_what_look_ups_have_read_before(tmp_path: Path) -> None:
+    """All ids with a dot are gone, and those that stay have none. A proxy may have come in between meanwhile."""
+    ids = [f"ann.{n}" for n in range(30)]
+    with served(Forum(members={*ids, "keeper"}, shown=100)) as forum:
         it = example(tmp_path, forum)
-        ran = it.run("run", *ids, "bob.1@x.org")
+        ran = it.run("run", *ids, "bob.1")
         assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 30, 1), ran
         verified = it.verify()
-        assert (verified.code, verified.summary["gone"], forum.members) == (0, 31, {"keeper"}), verified
+        assert (verified.code, verified.summary["gone"], verified.summary["could_not_tell"]) == (4, 0, 31), verified
+        forum.members.add("zoe.1")
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"]) == (0, 31), verified
+
+
+@mutant(
+    "an id in a path is sent, though no look-up shows how the path is read",
+    "HttpJob.__init__",
+    swap("(IN_PATH, LOOKED_UP_BY_PATH) if by_path else (PLAIN_IN_PATH, IN_BODY)", "(IN_PATH, LOOKED_UP_BY_PATH)"),
+)
+@pytest.mark.parametrize("looks_up", [True, False])
+def test_without_a_look_up_by_path_no_id_that_may_be_misread_is_sent(looks_up: bool, tmp_path: Path) -> None:
+    """The server would delete `john` for `john.doe`, which a look-up by query finds as it should."""
+    table = block("pages") if looks_up else block("pages").partition("[http.look_up]")[0]
+    with served(ReadsOtherwise(members={*PLAIN, "john.doe", "john"}, how="formats", shown=100)) as forum:
+        it = Example(tmp_path, table, forum.url, {"FORUM_TOKEN": TOKEN})
+        ran = it.run("run", *PLAIN, "john.doe")
+        assert (ran.code, "look-up by path" in ran.err, forum.effects.total()) == (3, True, 0), ran
 
 
 @mutant(
@@ -142,7 +174,8 @@ def test_a_proxy_that_begins_to_hide_accounts_in_the_middle_of_a_run(tmp_path: P
 
 @dataclass
 class ReadsOtherwise(Forum):
-    """Reads a URL in another way than it was meant. how: `blanks`, `formats`, `twice` or `latin`; none when empty."""
+    """Reads a URL in another way than it was meant. how: `blanks`, `formats`, `twice`, `decoded` or `latin`; none when
+    empty."""
 
     how: str = ""
 
@@ -158,6 +191,8 @@ class ReadsOtherwise(Forum):
             case "twice":
                 path = tuple(map(unquote_plus, path))
                 query = {name: [unquote_plus(each) for each in values] for name, values in query.items()}
+            case "decoded":
+                query = parse_qs(unquote(url.query).partition("#")[0])
             case "latin":
                 path = tuple(unquote(part, encoding="latin-1") for part in url.path.split("/")[1:])
                 query = parse_qs(url.query, encoding="latin-1")
@@ -179,27 +214,6 @@ def test_no_other_account_is_deleted_for_one_that_is_misread(how: str, meant: st
     with served(ReadsOtherwise(members={*PLAIN, meant, other}, how=how)) as forum:
         ran = example(tmp_path, forum).run("run", *PLAIN, meant, options=("--exclude", keep))
         assert (ran.code, {meant, other} <= forum.members) == (4, True), ran
-
-
-@mutant(
-    "a query is always read as it was sent",
-    "ListLookUps.marks",
-    swap("marks_in_query(id_)", "marks_in_query(id_[:0])"),
-    case="latin",
-)
-@pytest.mark.parametrize(
-    ("how", "ids"), [("latin", ["josé", "müller"]), ("twice", ["ann+lee", "bob+lee"])], ids=["latin", "twice"]
-)
-def test_an_account_that_a_look_up_by_query_misreads_is_not_called_absent(
-    how: str, ids: list[str], tmp_path: Path
-) -> None:
-    with served(ReadsOtherwise(members={*PLAIN, *ids, "kept"}, how=how, shown=100)) as forum:
-        it = example(tmp_path, forum, "pages")
-        ran = it.run("run", *PLAIN, *ids)
-        assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 2), ran
-        forum.how = ""
-        ran = it.run("run", *PLAIN, *ids)
-        assert (ran.code, ran.summary["done"], forum.members) == (0, 22, {"kept"}), ran
 
 
 BODY = """[http]
@@ -224,8 +238,11 @@ list_at = "members"
 """
 
 
+BY_QUERY = BODY.partition("[http.look_up]")[0] + block("pages")[block("pages").index("[http.look_up]") :]
+
+
 @dataclass
-class ByBody(Forum):
+class ByBody(ReadsOtherwise):
     """Removes several members, or refuses all because one is unknown."""
 
     def answer(self, asked: Asked) -> Answer:
@@ -237,6 +254,29 @@ class ByBody(Forum):
                 self.remove("members", id_)
             return 204, None
         return super().answer(asked)
+
+
+@mutant(
+    "a query is always read as it was sent",
+    "ListLookUps.marks",
+    swap("marks_in_query(id_)", "marks_in_query(id_[:0])"),
+    case="latin",
+)
+@pytest.mark.parametrize(
+    ("how", "ids"),
+    [("latin", ["josé", "müller"]), ("twice", ["ann+lee", "bob+lee"]), ("decoded", ["r&d", "r#1"])],
+    ids=["latin", "twice", "ampersand"],
+)
+def test_an_account_that_a_look_up_by_query_misreads_is_not_called_absent(
+    how: str, ids: list[str], tmp_path: Path
+) -> None:
+    with served(ByBody(members={*PLAIN, *ids, "kept"}, how=how, shown=100)) as forum:
+        it = Example(tmp_path, BY_QUERY, forum.url, {"FORUM_TOKEN": TOKEN})
+        ran = it.run("run", *PLAIN, *ids, options=("--look-first",))
+        assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 2), ran
+        forum.how = ""
+        ran = it.run("run", *PLAIN, *ids, options=("--look-first",))
+        assert (ran.code, ran.summary["done"], forum.members) == (0, 22, {"kept"}), ran
 
 
 def test_an_id_in_a_body_is_not_misread_by_the_request(tmp_path: Path) -> None:

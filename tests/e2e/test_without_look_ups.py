@@ -227,8 +227,8 @@ HOSTILE = ("../things/t1", "a/b", "%2e%2e", "a,b", 'a"b', "a?b#c", "ü", "%00")
 
 def test_one_id_a_request(bench: Bench) -> None:
     """A 404 counts as absent, without proof; nothing can be verified."""
-    bench.server.things = {*(f"t{i}" for i in range(100)), *HOSTILE, "kept"}
-    ids = [*(f"t{i}" for i in range(100)), *(f"missing{i}" for i in range(10)), *HOSTILE]
+    bench.server.things = {*(f"t{i}" for i in range(100)), "kept"}
+    ids = [*(f"t{i}" for i in range(100)), *(f"missing{i}" for i in range(10))]
     ran = bench.run("delete-each", *ids)
     assert (ran.code, ran.summary["remaining"], bench.server.things) == (0, 0, {"kept"}), ran
     assert bench.server.asked == Counter(ids)
@@ -236,6 +236,18 @@ def test_one_id_a_request(bench: Bench) -> None:
     assert {row["id"] for row in results if row.get("reason") == "unproven"} == {f"missing{i}" for i in range(10)}
     verified = bench.command("verify", LOG, "--host", bench.host)
     assert (verified.code, "cannot be verified" in verified.err) == (4, True), verified
+
+
+@mutant(
+    "an id that a server may misread in a path is sent, though nothing shows how the path is read",
+    "ChunkInHand._make_state",
+    swap("parts.look_first or bool(self._in_path)", "parts.look_first"),
+)
+def test_without_look_ups_no_id_that_a_path_may_misread_is_sent(bench: Bench) -> None:
+    bench.server.things = {"t1", *HOSTILE, "kept"}
+    ran = bench.run("delete-each", "t1", *HOSTILE)
+    assert (ran.code, ran.summary["done"], ran.summary["remaining"]) == (4, 1, len(HOSTILE)), ran
+    assert bench.server.asked == Counter(["t1"])
 
 
 @mutant(

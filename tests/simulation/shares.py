@@ -50,8 +50,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Shares:
-    """What is drawn. rate: of all shards. changes: other rates, each with its time. lost_s: when the keeper is killed,
-    and another one begins at once; None for a keeper that lives. delay_s: of a message to the keeper or from it, at most.
+    """What is drawn.
+
+    rate: of all shards. changes: other rates, each with its time. lost_s: when the keeper is killed, and another one
+    begins at once; None for a keeper that lives. delay_s: of a message to the keeper or from it, at most.
     """
 
     shards: Sequence[Shard]

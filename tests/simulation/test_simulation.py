@@ -78,7 +78,7 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
 
 @mutant(
     "a shorter pause replaces a longer one",
-    "RateLimiter.pause",
+    "RateLimiter.join_pause",
     swap("max(self._open_at, self._clock() + seconds)", "self._clock() + seconds"),
 )
 @mutant(

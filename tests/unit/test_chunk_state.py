@@ -688,11 +688,6 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
     assert steps == expected.get(why, [["u0"]])
 
 
-@mutant(
-    "an id that is refused after a lost answer is refused for good",
-    "ChunkState._refuse",
-    swap("sub_chunk.maybe_applied", "sub_chunk.known"),
-)
 @pytest.mark.parametrize("lag_over", [False, True])
 @pytest.mark.parametrize(
     ("finds", "expected"),
@@ -717,6 +712,11 @@ def test_refused_after_a_request_that_may_have_been_applied(
     assert looks == (1 + LOOKS_AGAIN_MAX if finds and not lag_over else 1)
 
 
+@mutant(
+    "an id that is refused after a lost answer is refused for good",
+    "ChunkState._refuse",
+    swap("sub_chunk.maybe_applied", "sub_chunk.known"),
+)
 @pytest.mark.parametrize(
     "lost", [LOST, Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.MAYBE_APPLIED, Detail())])]
 )
@@ -732,6 +732,25 @@ def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> N
     assert look_up_due(chunk_state) is LookUpReason.REFUSED
     chunk_state.looked_up(found(), proven=True)
     assert told(chunk_state) == [("done", ["u0"], None)]
+
+
+@mutant(
+    "look-ups of rows in doubt do not wait for a request of several that was refused",
+    "ChunkState.replied",
+    swap("self._acted or decision.maybe_applied or refused", "self._acted or decision.maybe_applied"),
+)
+def test_a_look_up_may_lag_behind_a_request_that_was_refused_for_one_of_several() -> None:
+    """The server has deleted u0, and then refused u1. Of u0 it says something else next."""
+    chunk_state = ChunkState(chunk(2), in_doubt=True, lag_over=True)
+    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state.replied(REFUSED)
+    chunk_state.replied(Decision(NextStep.SPLIT, Detail(422, "no such user")))
+    for _ in range(LOOKS_AGAIN_MAX):
+        assert look_up_due(chunk_state) is LookUpReason.REFUSED
+        chunk_state.looked_up(found("u0"), proven=True)
+    assert look_up_due(chunk_state) is LookUpReason.REFUSED
+    chunk_state.looked_up(found(), proven=True)
+    assert ("done", ["u0"], None) in told(chunk_state)
 
 
 BAD = Decision(NextStep.SPLIT, Detail(400, "no such user"))

@@ -201,6 +201,8 @@ class UserLookUps(LookUps):
     def read_control(self, response: Response) -> Decision:
         """Read the ids of the users on the page, of the job's id type. One that no request can name is left out.
 
+        A phone number is there with its country code, and without it.
+
         A page with a user that does not say its ids is no answer.
         """
         decision = read_listed(response)
@@ -208,8 +210,8 @@ class UserLookUps(LookUps):
             return decision
         if not all(map(self.says_ids, decision.data)):
             return unreadable(decision, "the response lists a user that does not say its ids")
-        ids = chain.from_iterable(map(self._ids_of, decision.data))
-        return decision._replace(data=list(filter(can_be_named, ids)))
+        ids = chain.from_iterable((*self._ids_of(record), *self.ids_of(record)) for record in decision.data)
+        return decision._replace(data=list(filter(can_be_named, dict.fromkeys(ids))))
 
     def owner(self, user: str) -> Request:
         """Look up one user by its user id. The job may have another id type."""

@@ -45,6 +45,17 @@ BODY_NUMBER = IdType(
 )
 
 IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
+PLAIN_IN_PATH = {
+    name: replace(
+        id_type,
+        never=re.compile(r"(?:.*[^A-Za-z0-9\-_~].*)?", re.DOTALL),
+        never_text="of letters, digits, -, _ and ~, for the path of a request. A server may read another id there as "
+        "that of another account, and the table has no look-up by path ([http.look_up]) that would show it",
+    )
+    for name, id_type in IN_PATH.items()
+}
+"""Ids of a path, where no look-up shows how the server reads them."""
+
 IN_BODY = {id_type.name: id_type for id_type in (BODY_ID, BODY_NAME, BODY_NUMBER)}
 LOOKED_UP_BY_PATH = {
     name: replace(id_type, never=id_type.never or UNUSABLE, never_text=id_type.never_text or SEGMENT)
@@ -90,7 +101,8 @@ class HttpJob(Job):
         self.chunk_max = description.chunk_size
         self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb, noun=ACCOUNT)
         by_path = description.look_ups is not None and PLACEHOLDER in description.look_ups.one.path
-        self.id_types = IN_PATH if description.in_path else LOOKED_UP_BY_PATH if by_path else IN_BODY
+        in_path, in_body = (IN_PATH, LOOKED_UP_BY_PATH) if by_path else (PLAIN_IN_PATH, IN_BODY)
+        self.id_types = in_path if description.in_path else in_body
         self.id_type_default = next(iter(self.id_types))
         if verb != DELETE:
             self.target_state = TargetState(reached=done, not_reached=f"not {done}", absence_reaches=False)

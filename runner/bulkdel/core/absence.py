@@ -5,8 +5,11 @@ instead of `a,b`, and answers that no such account exists. Some servers split a 
 others split every value. A server, or a proxy before it, may also read `+` as a blank, decode a value twice, or take
 UTF-8 for another encoding.
 
-In a path it may besides refuse an encoded slash as an unknown path, and take what follows a dot for the name of a
+In a path it may besides refuse an encoded character as an unknown path, and take what follows a dot for the name of a
 format. It answers 404 then, and the account exists; or it means another account.
+
+So it is no proof that a look-up does not find an id with such characters, its marks, unless another look-up of that
+time has found an account whose id has the same ones.
 """
 
 from __future__ import annotations
@@ -36,18 +39,20 @@ class Misread(NamedTuple):
 
 
 IN_QUERY = Misread(
-    "a comma, a plus or a letter that is not ASCII",
+    "a comma, a plus, an ampersand or another character that a query has to encode",
     "another id or as two, so an empty response does not prove that it does not exist",
 )
 IN_PATH = Misread(
-    "a dot, a slash, a plus or another character that is read in several ways in a path",
+    "a dot, or another character besides letters, digits, hyphens, underscores and tildes",
     "another id, so HTTP 404 does not prove that it does not exist",
 )
 
-_ODD_IN_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-_~!$&'()*,=:@]")
-"""All but the characters of a segment of a path that need no encoding, and of these `.`, `;` and `+`."""
+_ODD_IN_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-_~]")
+"""All but the characters that a URL never encodes; and the dot."""
 
-_ODD_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[+\u0080-\U0010ffff]")
+_ODD_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~@:/?,!*'()$]")
+"""All but the characters that mean the same in a query when they are decoded once too often."""
+
 _ENCODED = "an encoded character"
 
 
@@ -62,12 +67,8 @@ def marks_in_path(id_: str) -> frozenset[str]:
 
 
 def marks_in_query(id_: str) -> frozenset[str]:
-    """What a server may read otherwise in `id_`, in a query, besides its commas.
-
-    Not the plus before a phone number: an API lists numbers without it, so no listed account could show how it is read.
-    All numbers of an export have it, and where it is misread, the sample finds none of them.
-    """
-    return frozenset(map(_mark, _ODD_IN_QUERY.findall(id_.removeprefix("+"))))
+    """What a server may read otherwise in `id_`, in a query, besides its commas."""
+    return frozenset(map(_mark, _ODD_IN_QUERY.findall(id_)))
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:

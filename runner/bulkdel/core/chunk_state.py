@@ -250,7 +250,9 @@ class ChunkState:
         """Take in the decision on the `Send` that was due. requests: how many its records take in all."""
         sub_chunk, _ = self._stack.pop()
         self.requests += 1
-        self._acted = self._acted or decision.maybe_applied
+        # A request for several records that was refused may have been carried out for some of them first.
+        refused = decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT} and len(sub_chunk.records) > 1
+        self._acted = self._acted or decision.maybe_applied or refused
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
             self._done(sub_chunk, sub_chunk.records, decision.detail, requests)

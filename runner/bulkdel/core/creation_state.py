@@ -66,7 +66,6 @@ class CreationState(ChunkState):
             return
         sub_chunk = sub_chunk._replace(clash=decision.next_step is NextStep.LOOK_UP)
         if len(sub_chunk.records) > 1:
-            self._acted = True
             self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))
         else:
             self._refuse(sub_chunk)

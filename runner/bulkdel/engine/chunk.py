@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import unquote
 
+from bulkdel.core.absence import IN_PATH, marks_in_path
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
@@ -96,7 +97,8 @@ class ChunkInHand:
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
 
-        Raises Halted for a protected id, or an id of which no copy can be made (--backup); nothing is sent.
+        Raises Halted for a protected id, an id of which no copy can be made (--backup), or one that nothing shows to be
+        read as it is sent; nothing is sent.
         """
         parts, ids = self._parts, step.records.ids
         self._redact = self._redactor(ids)
@@ -105,6 +107,11 @@ class ChunkInHand:
         # run, and the next run excludes that owner.
         if parts.client.auth.users:
             parts.tally.own.update(parts.client.auth.users)
+        if not parts.lookup.by_path and self._in_path.intersection(ids):
+            raise Halted(
+                f"an id in the path of a request has {IN_PATH.mark}. The server may read it as another id, and only "
+                "look-ups with the id in their path show whether it does. The job has none, so such an id is not sent"
+            )
         if self._protects(ids):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
@@ -302,7 +309,7 @@ class ChunkInHand:
         """Make the state machine. lag_over: no look-up can lag behind an earlier session's request any more."""
         parts, chunk = self._parts, self._chunk
         # A server that reads an id otherwise in the path of the request would do the action to another account.
-        look_first = parts.look_first or any(map(parts.lookup.may_misread, self._in_path))
+        look_first = parts.look_first or bool(self._in_path)
         return ChunkState(
             chunk,
             in_doubt=chunk.in_doubt_since is not None,
@@ -320,8 +327,8 @@ class ChunkInHand:
 
     @cached_property
     def _in_path(self) -> frozenset[str]:
-        """The ids of the chunk that stand in the path of the request, and that a look-up may prove to be misread."""
-        odd = frozenset(id_ for id_ in self._chunk.records.ids if self._parts.lookup.marks(id_))
+        """The ids of the chunk that stand in the path of the request, and that the server may misread there."""
+        odd = frozenset(filter(marks_in_path, self._chunk.records.ids))
         requests = self._parts.action.calls(self._chunk.records) if odd else ()
         return odd.intersection(unquote(part) for request in requests for part in request.path.split("/"))
 

@@ -164,8 +164,8 @@ class SendingSession:
                 proven_before=bool(sample.get("found")),
                 fullest=fullest,
                 lists=plan.server.lists,
+                shows=plan.server.shows,
                 known=() if plan.arguments.job.target_state.created else plan.server.found,
-                read=sample.get("read", ()),
                 creates=plan.arguments.job.target_state.created,
             )
             parts = Parts(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from bulkdel.core.absence import Misread, may_be_split, unproven
+from bulkdel.core.absence import IN_PATH, Misread, may_be_split, unproven
 from bulkdel.core.decision import Decision, NextStep, Response, Verdict
 from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
@@ -61,7 +61,8 @@ class AccountLookup:
     lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
-    lists: whether the API has listed accounts for this key since the command was started.
+    lists: whether the API has listed accounts for this key since the command was started. shows: whether it has
+        listed one.
     uncontrolled: whether the latest control had no account to look up, because the key may not list any.
     fullest: the most accounts that one look-up of this session held, in all its pages.
     """
@@ -76,12 +77,12 @@ class AccountLookup:
         proven_before: bool = False,
         fullest: int = 0,
         lists: bool = False,
+        shows: bool = False,
         known: Iterable[str] = (),
-        read: Iterable[str] = (),
         creates: bool = False,
         patient: bool = False,
     ) -> None:
-        """known: ids of accounts that a look-up has found, in the order in which they are sent. read: as of `read`.
+        """known: ids of accounts that a look-up has found, in the order in which they are sent.
 
         proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `Reader`.
 
@@ -101,7 +102,7 @@ class AccountLookup:
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self._known = dict.fromkeys(known)
-        self._read_at = dict.fromkeys(read, float("-inf"))
+        self._read_at: dict[str, float] = {}  # by mark, when the latest look-up began that has found an id with it
         self._in_vain = Counter[str]()
         self._proven_before = proven_before
         self._creates = creates
@@ -110,6 +111,7 @@ class AccountLookup:
         self.listed = 0
         self.none_listed = False
         self.lists = lists
+        self.shows = shows
         self.uncontrolled = False
         self.fullest = fullest
 
@@ -137,13 +139,9 @@ class AccountLookup:
         return self._look_ups.misread
 
     @property
-    def read(self) -> frozenset[str]:
-        """The characters that a server may read otherwise, of ids that look-ups have found."""
-        return frozenset(self._read_at)
-
-    def may_misread(self, id_: str) -> bool:
-        """Whether the server may read `id_` otherwise: no look-up has found accounts whose ids have its marks."""
-        return not self.marks(id_) <= self._read_at.keys()
+    def by_path(self) -> bool:
+        """Whether a look-up has its id in the path, so that it shows how the server reads that."""
+        return self.possible and self._look_ups.misread is IN_PATH
 
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
@@ -161,7 +159,8 @@ class AccountLookup:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
         if result is not None:
             await self._read_marks([id_ for id_ in ids if id_ not in result.accounts], began, worker)
-            misread = [id_ for id_ in ids if id_ not in result.accounts and self.may_misread(id_)]
+            missing = [id_ for id_ in ids if id_ not in result.accounts]
+            misread = [id_ for id_ in missing if not self.marks(id_) <= self._read_at.keys()]
             result = result._replace(unproven=result.unproven.union(misread))
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
             return None
@@ -389,20 +388,22 @@ class AccountLookup:
     async def _read_marks(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> None:
         """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
 
-        A few listed accounts with each mark are looked up. When none of them is found, the mark counts as not read,
-        also where it was read before. Where none of those that are listed has it, it stays as it was; the list is asked
-        a few times in all.
+        A few accounts with each mark are looked up: listed ones, and those that are known to be there. When none of
+        them is found, the mark counts as not read, also where it was read before. Where there is none with it, it stays
+        as it was; the list is asked a few times in all. An empty list shows that no account can be misread only when it
+        was not empty before, and no account is known to be there.
         """
         if not (marks := self._not_read_since(since, missing)):
             return
         async with self._control:
             marks = {mark for mark in self._not_read_since(since, missing) if self._in_vain[mark] < CONTROL_TRIES}
             listed = await self._list_controls(worker) if marks else None
-            if listed == []:
-                self._read_at.update(dict.fromkeys(marks, since))  # there is no account that could be misread
-            for mark in sorted(marks) if listed else ():
+            if listed == [] and self.shows and not self._known:
+                self._read_at.update(dict.fromkeys(marks, since))
+            for mark in sorted(marks) if listed is not None else []:
                 # From the whole page: this run may delete the next ones meanwhile.
-                controls = [id_ for id_ in listed or () if mark in self.marks(id_)]
+                there = dict.fromkeys([*(listed or ()), *self._known])
+                controls = [id_ for id_ in there if mark in self.marks(id_) and id_ not in missing]
                 for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
                     if not self._is_read(mark, since):
                         await self._find_and_note([id_], worker)
@@ -598,4 +599,5 @@ class AccountLookup:
         if listed is None:
             return None
         self.lists = self.lists or listed is not allowed
+        self.shows = self.shows or bool(listed.items)
         return listed.items

@@ -606,8 +606,8 @@ async def with_sample_check(
             found_before=lookup.proven,
             owner_unknown=bool(auth.users) and not owner,
             lists=lookup.lists,
+            shows=lookup.shows,
             blind=0 if lookup.proven else lookup.listed,
-            read=lookup.read,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)

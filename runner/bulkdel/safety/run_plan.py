@@ -5,7 +5,7 @@ Nothing here reads, sends or deletes. `commands.plan` words the plan for people.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -195,8 +195,8 @@ class SampleCheck:
     found_before: bool = False
     owner_unknown: bool = False
     lists: bool = False
+    shows: bool = False
     blind: int = 0
-    read: Collection[str] = ()
 
     @property
     def proven(self) -> bool:
@@ -206,7 +206,6 @@ class SampleCheck:
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
         more: dict[str, Any] = {"unproven": self.unproven} if self.unproven else {}
-        more |= {"read": sorted(self.read)} if self.read else {}
         return {"asked": self.asked, "found": len(self.found), **more, **self.sampled.to_json()}
 
 

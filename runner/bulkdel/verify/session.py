@@ -12,7 +12,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -186,7 +186,6 @@ class VerifySession:
         self._look_ups = target.look_ups(reopened.id_type)
         # What a look-up means that does not find an id, once a control was found.
         self._missing_means: Finding = "there" if reopened.job.target_state.created else "gone"
-        self._read: Sequence[str] = (reopened.log_index.progress.header.sample or {}).get("read", ())
         self._drain = Drain()
         self._live: _Live | None = None
         self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
@@ -213,7 +212,7 @@ class VerifySession:
             await log.begun()
             stack.callback(asyncio.create_task(log.keep()).cancel)
             workers = Workers(client, log, self._drain, around, concurrency=settings.in_flight, drain_s=DRAIN_S)
-            live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance, read=self._read))
+            live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance))
             await self._alone(live, self._control)
             for _ in range(PASSES):
                 self._left = Left()
@@ -322,7 +321,7 @@ class VerifySession:
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
         """Look up a user that another call lists. Raises Halted when it is not found."""
         # Without the findings of earlier look-ups, which prove nothing now.
-        lookup = AccountLookup(live.workers.client, self._look_ups, self._surroundings.chance, read=self._read)
+        lookup = AccountLookup(live.workers.client, self._look_ups, self._surroundings.chance)
         for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
             if await lookup.prove(worker):
                 return
