@@ -847,3 +847,30 @@ def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(
         else:  # the person is in that folder
             ran = bulkdel(*confirmed, cwd=theirs)
         assert (ran.code, served.pool.deleted) == (0, 20), ran
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="no folder of another user was tried: needs root")
+@mutant(
+    "a plan decides that bad rows are written to the folder of another user",
+    "_arguments",
+    swap('settings.on_invalid == "skip"', 'settings.on_invalid == "skip" and here'),
+)
+def test_a_plan_does_not_decide_that_bad_rows_lie_in_the_folder_of_another_user(tmp_path: Path) -> None:
+    """They lie beside the export, wherever the log is. Whoever names the export in the same command has seen where."""
+    theirs, ids = tmp_path / "theirs", user_ids(20)
+    theirs.mkdir()
+    export = write_objects(theirs / "users.jsonl", [*ids, "no id"])
+    with sandbox([*ids, "f" * 24]) as served:
+        where, plan = ("--host", served.url), tmp_path / "plan.json"
+        planned = bulkdel("plan", "delete-users", export, "--on-invalid", "skip", *where, "--out", plan)
+        assert planned.code == 0, planned
+        os.chown(theirs, 1234, 1234)
+        before = {*theirs.iterdir()}
+        options = ("--plan", plan, *where, "--confirm", 20, "--pool", POOL, "--checkpoint", tmp_path / "log.jsonl")
+        ran = bulkdel("run", *options)
+        assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (3, before, 0), ran
+        assert f"the file of bad rows would be written to {theirs}, which belongs to another user" in ran.err
+        assert "Name the export in the same command\n" in ran.err
+        ran = bulkdel("run", "delete-users", export, *options)
+        assert (ran.code, served.pool.deleted) == (0, 20), ran
+        assert theirs / "users.jsonl.invalid" in {*theirs.iterdir()}

@@ -228,10 +228,10 @@ def _arguments(
     if isinstance(settings, RunSettings) and settings.plan is not None and given.plan is None:
         raise UsageError("--plan: is given on the command line or in BULKDEL_PLAN, and not in the config file")
     here = settings.checkpoint is None and (not isinstance(settings, RunSettings) or settings.store is None)
-    if given.plan is not None and here and export not in given.words:
+    if given.plan is not None and export not in given.words:
         from bulkdel.safety.plan_file import check_folder_of
 
-        check_folder_of(export, given.plan)
+        check_folder_of(export, given.plan, log=here, bad_rows=settings.on_invalid == "skip")
     settings = with_all_excluded(settings, os.environ, given.config.run)
     found = load_job(job)
     found = found.configured(tables.get(found.config_table, {}))

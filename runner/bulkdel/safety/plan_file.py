@@ -189,11 +189,15 @@ def _elsewhere(option: str, values: Sequence[str]) -> bool:
     return option == option_of("exclude") and any(address_of(value) is not None for value in values)
 
 
-def check_folder_of(export: str, plan: PlanFile) -> None:
-    """Refuse to write beside an export that only a plan names, in a folder of another user: the log would lie there.
+def check_folder_of(export: str, plan: PlanFile, *, log: bool, bad_rows: bool) -> None:
+    """Refuse to write beside an export that only a plan names, in a folder of another user.
+
+    log, bad_rows: whether these are written there.
 
     Raises NotAcceptable.
     """
+    if not (log or bad_rows):
+        return
     folder = Path(export).absolute().parent
     if folder in {Path.cwd(), plan.path.absolute().parent}:  # where the person is, or has typed that the plan is
         return
@@ -203,6 +207,7 @@ def check_folder_of(export: str, plan: PlanFile) -> None:
         return  # the export cannot be opened either
     if owner not in {os.geteuid(), 0}:
         raise NotAcceptable(
-            f"{plan.path}: the log would be written to {shown(folder)}, which belongs to another user, and only the "
-            "plan names it. Nothing was sent. Name the export in the same command, or another place with --checkpoint"
+            f"{plan.path}: {'the log' if log else 'the file of bad rows'} would be written to {shown(folder)}, which "
+            "belongs to another user, and only the plan names it. Nothing was sent. Name the export in the same command"
+            f"{'' if bad_rows else ', or another place with --checkpoint'}"
         )
