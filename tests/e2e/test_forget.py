@@ -68,8 +68,8 @@ def run_of(
     return log
 
 
-def forget(log: Path, *options: object) -> Ran:
-    return bulkdel("forget", log, *options, env={})
+def forget(log: Path, *options: object, env: dict[str, str] | None = None) -> Ran:
+    return bulkdel("forget", log, *options, env=env or {})
 
 
 def beside(log: Path) -> set[str]:
@@ -501,6 +501,83 @@ def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str,
         assert f"{file}, the backup of the records: it holds other bytes" in packed.err, packed
         removed = forget(it.log, "--abandon", "--confirm", 1)
         assert (file.read_text(), f"  left    {file}, " in removed.out) == (text, True), removed
+
+
+@mutant(
+    "forget removes an exclude list whose first line a forged log knows",
+    "_look",
+    swap("holds_more(fd, Saved(named.known.size, named.known.crc or 0))", "fits is None"),
+)
+@mutant(
+    "a record whose line has no end counts as a torn one",
+    "holds_more",
+    swap("return True", "return False"),
+    case="no line end",
+)
+@mutant(
+    "pack takes an exclude list whose first line a forged log knows",
+    "_known_blocks",
+    swap("block[:known.size - size]", "block"),
+)
+@pytest.mark.parametrize("end", ["\n", ""], ids=["lines", "no line end"])
+def test_an_exclude_list_whose_first_line_a_forged_log_knows_stays(end: str, tmp_path: Path) -> None:
+    """Its lines are records, as those of a backup are. The archive has no line that the log does not know."""
+    file = tmp_path / "vips.jsonl"
+    file.write_text("\n".join(f'{{"id":"{id_}"}}' for id_ in IDS[:2]) + end)
+    before = file.read_bytes()
+    first = before.partition(b"\n")[0] + b"\n"
+    with case(tmp_path, IDS) as it:
+        assert it.run("--backup", tmp_path / "backup.jsonl", "--limit", 20, "--chunk-size", 10).code == 0
+        rewrite(it.log, partial(_forged, {"backup": str(file)}, [len(first), zlib.crc32(first)]))
+        packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.gz")
+        assert packed.code == 0, packed
+        with tarfile.open(tmp_path / "run.tar.gz") as archive:
+            assert _members(archive)[file.name] == first
+        removed = forget(it.log, "--abandon")
+        assert file.read_bytes() == before
+        assert f"  left    {file}, the backup of the records: it holds more than the log says" in removed.out, removed
+        assert removed.code == 1
+
+
+@mutant(
+    "forget leaves the backup of a run that was killed",
+    "_Read.of",
+    swap("mac_holds(entry, key)", "not mac_holds(entry, key)"),
+    case="1",
+)
+@mutant(
+    "forget leaves the backups of the shards of a run that was killed",
+    "_backups_of",
+    swap("shard_file(path, number)", "path"),
+    case="2",
+)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_backup_with_records_that_the_log_does_not_know_goes(shards: int, tmp_path: Path) -> None:
+    """A killed session has saved records, and has written no intent. The MAC shows that its user named that file."""
+    ids = user_ids(2_200)
+    with case(tmp_path, ids) as it:
+        more = ("--shards", shards, "--limit", 2_100) if shards > 1 else ("--limit", 20)
+        ran = it.run("--backup", "users.jsonl", *more, cwd=tmp_path)
+        assert ran.code == 0, ran
+        known = {path.name: path.read_bytes() for path in tmp_path.glob("users*.jsonl")}
+        assert len(known) == shards
+        for name, data in known.items():
+            (tmp_path / name).write_bytes(data + data.partition(b"\n")[0] + b'\n{"userId":"')
+        other = forget(it.log, "--abandon", env={"XDG_STATE_HOME": str(tmp_path / "other")})
+        assert (other.code, other.out.count("it holds more than the log says")) == (1, shards), other
+        listed = forget(it.log, "--abandon")
+        assert listed.out.count("the backup of the records, ") == shards, listed
+        packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.gz")
+        with tarfile.open(tmp_path / "run.tar.gz") as archive:
+            assert known.items() <= _members(archive).items(), packed
+        assert forget(it.log, "--abandon", "--confirm", shards).code == 0
+        assert not [*tmp_path.glob("users*.jsonl")]
+
+
+def _members(archive: tarfile.TarFile) -> dict[str, bytes]:
+    """The files of an archive, by name."""
+    files = {each.name.rpartition("/")[2]: archive.extractfile(each) for each in archive.getmembers() if each.isfile()}
+    return {name: file.read() for name, file in files.items() if file is not None}
 
 
 def _forged(facts: dict[str, str], saved: list[int] | None, entry: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def begun(annotations: Sequence[Annotation]) -> Mapping[str, int]:
 
 
 def _removable(run: RunFiles) -> list[PersonalFile]:
-    return [file for file in run.files if not file.kept]
+    return [file for file in run.files if not file.left]
 
 
 def _to_remove(run: RunFiles) -> dict[str, int]:
@@ -82,8 +82,8 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
         for file in _removable(run):
             result(f"  remove  {file.path}, {file.what}, {file.size:,} bytes")
         for file in run.files:
-            if file.kept:
-                result(f"  left    {file.path}, {file.what}: it {file.kept}")
+            if file.left:
+                result(f"  left    {file.path}, {file.what}: it {file.left}")
         for named in run.missing:
             result(f"  missing {named.path}, {named.what}: if it has moved, remove it yourself")
         for named in run.stored:
@@ -219,5 +219,5 @@ def _look_again(path: Path, line: CommandLine) -> bool:
 
 
 def _code(runs: Sequence[RunFiles]) -> int:
-    left = any(run.missing or run.stored or any(file.kept for file in run.files) for run in runs)
+    left = any(run.missing or run.stored or any(file.left for file in run.files) for run in runs)
     return SOME_LEFT if left else 0

@@ -7,6 +7,7 @@ says, and only with the bytes that the log knows. What the program wrote itself 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from bulkdel.commands.run_files import (
     RESTORES,
     UNFINISHED,
     Known,
+    PersonalFile,
     RunFiles,
     digest_of,
 )
@@ -132,7 +134,7 @@ class _Found:
             if file.what == UNFINISHED:
                 continue
             if not file.kept:
-                self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
+                self._add_own(file)
             elif file.known is not None and (now := self._take_moved(file.known)) is not None:
                 self._add(now, file.what, partial(_blocks, now), known_as=file.path)
             elif file.what in NEEDED and goes_on(run.progress):
@@ -140,6 +142,12 @@ class _Found:
             else:
                 self.notes.append(f"{file.path}, {file.what}, is left out: it {file.kept}")
         self._add_missing(run)
+
+    def _add_own(self, file: PersonalFile) -> None:
+        if file.what == BACKUP and file.known is not None:
+            self._add(file.path, file.what, partial(_known_blocks, file.path, file.known))
+        else:
+            self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
 
     def _add_missing(self, run: RunFiles) -> None:
         """Note what the log knows and is not there; add it where --moved says where it is."""
@@ -429,6 +437,17 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with open_regular(os.path.realpath(path)) as file:
         while block := file.read(READ_BYTES):
             yield block
+
+
+def _known_blocks(path: Path, known: Known) -> Iterator[bytes]:
+    """The part of a backup that the log knows: it may call another file its own. No id of what follows was sent."""
+    size = crc = 0
+    for block in _blocks(path):
+        part = block[: known.size - size]
+        size, crc = size + len(part), zlib.crc32(part, crc)
+        yield part
+    if (size, crc) != (known.size, known.crc):
+        raise NotAcceptable(f"{path}: has changed meanwhile. Nothing was packed. Run the same command again.")
 
 
 def _fits(path: Path, known: Known) -> bool:

@@ -13,27 +13,31 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
 from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.address import address_of
-from bulkdel.core.log_entries import MADE, Outcome, Saved
+from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
-from bulkdel.engine.backup import is_of_records
+from bulkdel.core.shards import shard_numbers
+from bulkdel.engine.backup import holds_more, is_of_records
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
 from bulkdel.export.download import Source, source_of
 from bulkdel.export.reopen import Reopened, has_stored_copy
 from bulkdel.export.spool import part_of
 from bulkdel.export.stored_copy import FOLDER
+from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
+from bulkdel.own_key import read_key
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED, is_named_as_memberships
 from bulkdel.store_path import beside, in_store, is_within, log_path
@@ -54,6 +58,9 @@ UNFINISHED = "what a killed command has left half-written"
 OUTSIDE = "is in another folder than the log"
 """Another person may have written the log: what it names elsewhere is neither packed nor removed."""
 
+MORE = "holds more than the log says, and no MAC shows that you have named it. If it is the backup, remove it yourself"
+"""The log may call an exclude list of ids a backup, with the length and the checksum of its first line."""
+
 READ_BYTES = 1 << 20
 
 Identity = tuple[int, ...]
@@ -73,7 +80,8 @@ class Named(NamedTuple):
     """A file that the program may have written. known: its bytes; None when no log knows them.
 
     wanted: whether a run or a restore that is not complete needs it. left: why it must not be removed; empty when it
-    may be. expected: whether it must be there unless `forget` has removed it.
+    may be. more: the same of a file with more records than `known`. expected: whether it must be there unless `forget`
+    has removed it.
     """
 
     path: Path
@@ -81,12 +89,16 @@ class Named(NamedTuple):
     known: Known | None = None
     wanted: bool = False
     left: str = ""
+    more: str = ""
     expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PersonalFile:
-    """A file that is there. known: its bytes in the log. kept: why it must not be removed; empty when it may be."""
+    """A file that is there. known: its bytes in the log. kept: why it is not the run's; empty when it is.
+
+    more: why it must not be removed all the same; empty when it may be.
+    """
 
     path: Path
     what: str
@@ -96,6 +108,12 @@ class PersonalFile:
     wanted: bool
     known: Known | None = None
     kept: str = ""
+    more: str = ""
+
+    @property
+    def left(self) -> str:
+        """Why it must not be removed; empty when it may be."""
+        return self.kept or self.more
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,23 +272,36 @@ def identity_of(found: os.stat_result) -> Identity:
 
 
 class _Read(NamedTuple):
-    """What is read from a log. ids, made: as in `RunFiles`."""
+    """What is read from a log. ids, made: as in `RunFiles`. named: backups that this user has named, by its MACs."""
 
     progress: Progress
     sha256: str
     ids: int
     made: int
+    named: frozenset[str]
 
     @classmethod
     def of(cls, log: Path) -> _Read:
         ids = made = 0
+        named, key = set[str](), read_key(os.environ)
         with reading(log, RUN) as reader:
-            for progress, entries in reader.folding():  # noqa: B007 - the last one is kept
+            for progress, entries in reader.folding():
                 for entry in entries:
                     if isinstance(entry, Outcome):
                         ids += sum("id" in each for each in entry.exceptions)
                         made += sum(MADE in each for each in entry.exceptions)
-            return cls(progress, reader.sha.hexdigest(), ids, made)
+                    elif isinstance(entry, Session) and mac_holds(entry, key):
+                        named.update(_backups_of(entry.facts, shard_numbers(progress.header)))
+            return cls(progress, reader.sha.hexdigest(), ids, made, frozenset(named))
+
+
+def _backups_of(facts: Mapping[str, Any], shards: Iterable[int]) -> Iterator[str]:
+    """The backups of a session, by what its start says: one, or one of each shard."""
+    name = facts.get("backup") or facts.get("options", {}).get("backup")
+    if name is not None:
+        path = Path(facts.get("cwd", ""), name)
+        yield str(path)
+        yield from (str(shard_file(path, number)) for number in shards)
 
 
 def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
@@ -291,7 +322,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
-        yield Named(log_path(name), BACKUP, known, wanted, expected=True)
+        yield Named(log_path(name), BACKUP, known, wanted, more="" if name in read.named else MORE, expected=True)
     copies = {each.path: each for each in progress.copies}
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
@@ -399,12 +430,14 @@ def _look(named: Named) -> PersonalFile | None:
     """Judge one file; None when there is none. Raises NotAcceptable when it cannot be looked at."""
     try:
         found = named.path.lstat()
-        kept, sha256 = _kept_by_kind(found) or named.left, ""
+        kept, more, sha256 = _kept_by_kind(found) or named.left, "", ""
         if not kept:
             fd = os.open(named.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(fd, "rb") as file:
                 found = os.fstat(fd)
                 sha256, fits = digest_of(file, named.known)
+                if named.more and named.known is not None:
+                    more = named.more if holds_more(fd, Saved(named.known.size, named.known.crc or 0)) else ""
             kept = "" if fits else "holds other bytes than those that the run wrote"
     except FileNotFoundError:
         return None
@@ -415,7 +448,7 @@ def _look(named: Named) -> PersonalFile | None:
         ) from error
     wanted = named.wanted and not kept
     identity = identity_of(found)
-    return PersonalFile(named.path, named.what, found.st_size, sha256, identity, wanted, named.known, kept)
+    return PersonalFile(named.path, named.what, found.st_size, sha256, identity, wanted, named.known, kept, more)
 
 
 def _kept_by_kind(found: os.stat_result) -> str:

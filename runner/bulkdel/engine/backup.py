@@ -275,6 +275,20 @@ def is_of_records(fd: int, known: Saved) -> bool:
     return True
 
 
+def holds_more(fd: int, known: Saved) -> bool:
+    """Whether a record follows the durable part `known` of an open file; also one whose line has no end."""
+    suffix = SUFFIXES[detect(os.pread(fd, MAGIC, 0))]
+    end = _whole_bytes(suffix, fd, known.size)
+    if end > known.size or suffix in BEGINS:
+        return end > known.size
+    rest = os.pread(fd, LINE_MAX + 1, end)
+    try:
+        Copy.of(rest)
+    except (ValueError, RecursionError):
+        return len(rest) > LINE_MAX  # what is longer was not written by a run
+    return True
+
+
 class _Torn(Exception):
     """A line of a backup is no record."""
 
