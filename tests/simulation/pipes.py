@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.simulation.loop import SimulatedLoop
+from tests.simulation.loop import TURN_S, SimulatedLoop
 
 
 class PipeLoop(SimulatedLoop):
@@ -131,7 +131,8 @@ class Pipe(asyncio.Transport):
         """See `pause_reading`."""
 
     def _at_the_other(self, step: Callable[..., None], *args: Any) -> None:
-        self._last_at = max(self._last_at, self._loop.time() + self._loop.delay_s())
+        # Timers of the same time have no order.
+        self._last_at = max(self._last_at + TURN_S, self._loop.time() + self._loop.delay_s())
         self._loop.call_at(self._last_at, step, *args)
 
     def _lose(self) -> None:

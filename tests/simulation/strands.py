@@ -18,6 +18,9 @@ T = TypeVar("T")
 LEAST_S = 1e-6
 """A sleep takes this long at least. A loop that looks again and again would stand still otherwise."""
 
+LOOK_S = 0.01
+"""How often a strand looks whether another one has ended."""
+
 PROCESS: contextvars.ContextVar[int] = contextvars.ContextVar("process")
 """The number of the simulated process to which the code that runs belongs."""
 
@@ -90,7 +93,7 @@ class _Result(concurrent.futures.Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         while not self.done():
-            sleep(LEAST_S)
+            sleep(LOOK_S)
         return super().result(timeout)
 
 

