@@ -15,11 +15,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulkdel.core.log_entries import stamp
 from bulkdel.export.lines import LINE_MAX
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, calls, serve_in_thread
@@ -700,6 +702,54 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         assert "belongs to another run" in ran.err
         assert f"move {it.log}.restore.* to another folder" in ran.err
         assert len(it.served.pool) == 10
+
+
+def let_pass(log: Path, minutes: int) -> None:
+    """Let minutes pass, as far as a log can tell."""
+
+    def earlier(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["type"] not in {"intent", "outcome"}:
+            return entry
+        at = datetime.fromisoformat(entry["at"]) - timedelta(minutes=minutes)
+        return {**entry, "at": stamp(at.timestamp())}
+
+    rewrite(log, earlier)
+
+
+@mutant(
+    "a restore does not know when the deletion ended",
+    "_prepare",
+    swap("progress.settled_at", "None"),
+)
+def test_a_restore_does_not_believe_look_ups_that_lag_behind_the_deletion(tmp_path: Path) -> None:
+    """Look-ups show some users under their old id still, which were deleted a minute after the others."""
+    ids, now = user_ids(30), 0.0
+    pool = Pool(lambda: now)
+    pool.add_ids(user_ids(40))
+    with undo(tmp_path, ids, pool=pool, lag_s=50.0) as it:
+        assert bulkdel(*it.deletion("--limit", 20)).code == 0
+        now = 60.0
+        it.delete()
+        ran = it.restore()
+        assert (ran.code, ran.counts()) == (4, {"done": 20, "remaining": 10})
+        assert "look-ups do not show yet what became of 10 ids, because they may lag: go on in 10 minutes" in ran.err
+        now = 120.0
+        ran = it.restore()
+        assert (ran.code, ran.counts()) == (0, {"done": 30})
+        assert len(pool) == 40
+
+
+def test_a_restore_of_users_that_look_ups_still_show_is_told_to_wait(tmp_path: Path) -> None:
+    with undo(tmp_path, user_ids(30), lag_s=600.0) as it:
+        it.delete()
+        for ago, text in (
+            (0, "look-ups may lag behind it. Nothing was restored. Run the same command again in 10 minutes"),
+            (11, "Is it the right export and pool"),
+        ):
+            let_pass(it.log, ago)
+            ran = it.restore()
+            assert ran.code == 4
+            assert text in ran.err
 
 
 @mutant(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from bulkdel.core.account_match import Instant, Presence
 from bulkdel.core.chunk_state import Send
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.id_type import IdSet
@@ -32,9 +34,10 @@ def rows(*users: User) -> Records:
     )
 
 
-def in_hand(*users: User, tally: Tally | None = None) -> CreationInHand:
+def in_hand(*users: User, tally: Tally | None = None, **more: Any) -> CreationInHand:
+    more = {"deleted_at": None} | more
     known = {"tally": tally or Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "job": RestoreUsers()}
-    parts = cast("Parts", SimpleNamespace(**known, job_look_ups=CreatedUserLookUps()))
+    parts = cast("Parts", SimpleNamespace(**known, **more, job_look_ups=CreatedUserLookUps()))
     found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
     assert isinstance(found, CreationInHand)
     return found
@@ -167,3 +170,19 @@ def test_records_without_a_key_are_sent_one_by_one() -> None:
     chunk = in_hand(SOCIAL, ANN, SOCIAL, BOB)
     groups = chunk.state.groups  # type: ignore[attr-defined]
     assert [list(group.ids) for group in groups] == [["old 0"], ["old 1", "old 3"], ["old 2"]]
+
+
+@mutant(
+    "a restore believes look-ups that may lag behind the deletion",
+    "CreationInHand._make_state",
+    swap("not lag_is_over(deleted_at, self._parts.now())", "lag_is_over(deleted_at, self._parts.now())"),
+    case="600-True",
+)
+@pytest.mark.parametrize(("ago_s", "left"), [(600, True), (601, False)])
+def test_an_account_that_was_deleted_within_ten_minutes_may_be_gone(ago_s: int, left: bool) -> None:
+    now = Instant("2026-01-01T12:00:00+00:00", 0)
+    deleted_at = Instant(datetime.fromtimestamp(now.ours - ago_s, UTC).isoformat(), 0)
+    chunk = in_hand(ANN, deleted_at=deleted_at, now=lambda: now)
+    chunk.state.looked_up({"old 0": Presence.NEVER_GONE}, proven=True)
+    assert (chunk.state.next_step() is not None) is left
+    assert [one.kind for one in chunk.state.settled] == ([] if left else ["already"])

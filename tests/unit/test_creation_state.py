@@ -315,6 +315,34 @@ def test_an_account_that_was_never_gone_is_there_already_whatever_was_sent() -> 
     assert sorted(told(chunk)) == [("already", ["a"], None), ("done", ["b"], None)]
 
 
+@mutant(
+    "an account that look-ups still show under its old id was never gone, however late they are",
+    "CreationState._never_gone",
+    swap("not self.deletion_lags", "True"),
+)
+@pytest.mark.parametrize("looks_again_max", [LOOKS_AGAIN_MAX, 0])
+def test_an_account_under_its_old_id_is_left_while_look_ups_may_lag_behind_its_deletion(looks_again_max: int) -> None:
+    chunk = state("a", "b", deletion_lags=True, looks_again_max=looks_again_max)
+    look(chunk, a=Presence.NEVER_GONE)
+    assert due(chunk) == ("send", ["b"])
+    chunk.replied(created("b"))
+    for again in range(1, looks_again_max + 1):
+        step = chunk.next_step()
+        assert isinstance(step, LookUp)
+        assert (list(step.records.ids), step.why, step.again) == (["a"], LookUpReason.FIRST, again)
+        look(chunk, a=Presence.NEVER_GONE)
+    assert told(chunk) == [("done", ["b"], None)]
+    assert chunk.contradicted == 1
+    assert chunk.leave() == (((0, 1),), ()), "nothing was sent for it"
+
+
+def test_an_account_that_ceases_to_be_under_its_old_id_is_created() -> None:
+    chunk = state("a", deletion_lags=True)
+    look(chunk, a=Presence.NEVER_GONE)
+    look(chunk)
+    assert due(chunk) == ("send", ["a"])
+
+
 def test_rows_in_doubt_are_judged_and_the_free_ones_sent_when_no_look_up_lags() -> None:
     chunk = state("a", "b", "c", "d", in_doubt=True)
     assert due(chunk) == ("IN_DOUBT", ["a", "b", "c", "d"])

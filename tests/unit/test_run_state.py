@@ -345,3 +345,14 @@ def test_a_long_run_in_order_needs_one_range() -> None:
     assert progress.in_doubt.ranges == ()
     assert progress.doubts() == []
     assert progress.complete
+
+
+def test_when_the_latest_outcome_was_written() -> None:
+    """The logs of shards are read one after the other."""
+    outcomes = [
+        Outcome(f"2026-03-01T12:0{minute}:00Z", 1, "done", ((row, row + 1),), ahead_s=row)
+        for row, minute in enumerate((1, 3, 2))
+    ]
+    start = [*recorded.born(ROWS, recorded.skipped()), Session("start", AT, "")]
+    assert fold(start).settled_at is None
+    assert fold([*start, *outcomes]).settled_at == Instant("2026-03-01T12:03:00Z", 1)

@@ -177,6 +177,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         put_back_by=_put_back_by(job, arguments) if copy is not None else None,
         coming=_coming_back(arguments, job, progress, to),
         backups=_names_of_backups(arguments, progress),
+        settled_at=progress.settled_at,
     )
     restoring = RunArguments(
         undo,

@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any, NamedTuple
 
+from bulkdel.core.retry import LAG_MAX_S
+
 SKEW_S = 300.0
 """How far apart two correct clocks may be."""
 
@@ -182,6 +184,11 @@ def age_s(moment: Instant, now: Instant) -> float:
     if moment.servers is None or now.servers is None:
         return now.ours - moment.ours
     return now.servers - moment.servers
+
+
+def lag_is_over(moment: Instant, now: Instant) -> bool:
+    """Whether `moment` is so long ago, by both clocks, that no look-up can lag behind what was done then."""
+    return min(age_s(moment, now), now.ours - moment.ours) > LAG_MAX_S
 
 
 def known_age_s(moment: Instant, now: Instant, *, one_clock: bool) -> float | None:

@@ -65,6 +65,9 @@ MAY_LAG = frozenset(
 )
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
+REPEATED = MAY_LAG | {LookUpReason.FIRST}
+"""Reasons for which a look-up may be repeated. A first one may lag behind the run that is undone."""
+
 
 EXCLUDED_SINCE = "excluded after it was sent"
 """The reason of an unknown outcome: a request may have been applied, and no look-up shows it."""
@@ -244,7 +247,7 @@ class ChunkState:
         sub_chunk, why = self._stack[-1]
         if why is None:
             return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part, sub_chunk.left_out)
-        return LookUp(sub_chunk.records, why, sub_chunk.again if why in MAY_LAG else 0)
+        return LookUp(sub_chunk.records, why, sub_chunk.again if why in REPEATED else 0)
 
     def replied(self, decision: Decision, requests: int = 1) -> None:
         """Take in the decision on the `Send` that was due. requests: how many its records take in all."""

@@ -4,7 +4,7 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
 
     LookUp ── keys unused ───────────────→ Send; after a refusal split; a single one → Send without what may be the
       │                                    cause (`Job.reductions`), at last refused
-      ├─ the account itself: never gone ─→ already
+      ├─ the account itself: never gone ─→ already; LookUp again, at last left, while it may lag behind the deletion
       ├─ another account has a key ──────→ refused (taken)
       ├─ an account with these keys ─────→ done, if a request may have been applied, and it is younger and fits the row
       └─ nothing shows whose it is ──────→ unknown; not sent yet: left for the next run
@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_state import MAY_LAG, ChunkState, Found, LookUpReason, SubChunk
+from bulkdel.core.chunk_state import MAY_LAG, REPEATED, ChunkState, Found, LookUpReason, SubChunk
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.outcome import TAKEN, Reduction
 from bulkdel.core.record import Record, Records
@@ -45,14 +45,16 @@ class CreationState(ChunkState):
     groups: the records of the chunk; those that may share a key are in different ones, which are settled one by one.
     reductions_of: what may be left out of a record that the API refuses, the best first (`Job.reductions`).
     looks_again_max: how often a look-up is repeated that may lag behind a request.
+    deletion_lags: whether look-ups may lag behind the deletion of these accounts.
 
-    `contradicted` counts the records in `left` with a key that is taken by the API's word, and that no look-up finds.
-    Once look-ups cannot lag any more, such a record is refused.
+    `contradicted` counts the records in `left` that go on once look-ups cannot lag any more: one with a key that is
+    taken by the API's word, and that no look-up finds, is refused; one that is there under its old id was never gone.
     """
 
     groups: Sequence[Records] = ()
     looks_again_max: int = LOOKS_AGAIN_MAX
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
+    deletion_lags: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,12 +123,23 @@ class CreationState(ChunkState):
         # An earlier request may have created the account, before something was left out of the record.
         found_again = sub_chunk._replace(shared=False, left_out=None)
         self._reached(found_again, Records.of(by_presence[Presence.REACHED]))
-        self._settle("already", sub_chunk, Records.of(by_presence[Presence.NEVER_GONE]))
+        if never_gone := Records.of(by_presence[Presence.NEVER_GONE]):
+            self._never_gone(sub_chunk._replace(records=never_gone), why)
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
         if undated := Records.of(by_presence[Presence.UNDATED]):
             self._undated(sub_chunk._replace(records=undated))
         if unused := Records.of(by_presence[None]):
             self._unused(sub_chunk._replace(records=unused), why, blind=blind, unproven=unproven)
+
+    def _never_gone(self, sub_chunk: SubChunk, why: LookUpReason | None) -> None:
+        """Take in records for which a look-up has found the account itself, which a run may have deleted since."""
+        if not self.deletion_lags:
+            self._settle("already", sub_chunk, sub_chunk.records)
+        elif why in REPEATED and sub_chunk.again < self.looks_again_max:
+            self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), why))
+        else:
+            self.contradicted += len(sub_chunk.records)
+            self.left.append(sub_chunk)
 
     def _undated(self, sub_chunk: SubChunk) -> None:
         """Take in records for which a look-up has found an account that may be the created one, or another one."""

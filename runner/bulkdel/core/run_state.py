@@ -62,6 +62,7 @@ class Progress:
     shards_left: how the latest session that has stopped left the logs of the shards: lines and SHA-256, by number.
     memberships_to: the path of the copy of the memberships, as the last session that keeps one named it; None without.
     copies: those that are complete and durable. Until an id is sent each session makes one, and the last one counts.
+    settled_at: when the latest outcome was written; None without one.
     reasons: how many rows have an outcome for a reason, by outcome and reason.
     """
 
@@ -91,6 +92,7 @@ class Progress:
     backups: tuple[tuple[str, Saved], ...] = ()
     memberships_to: str | None = None
     copies: tuple[MembershipsSaved, ...] = ()
+    settled_at: Instant | None = None
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
@@ -280,6 +282,8 @@ class Progress:
             raise Unreadable(f"{words} are settled twice, are skipped, or are not in the export")
         self.counts[entry.kind] += rows
         self.remaining -= rows
+        if self.settled_at is None or entry.at > self.settled_at.at:  # the logs of shards come one after the other
+            self.settled_at = Instant(entry.at, entry.ahead_s)
         self._note_reasons(entry, rows)
         for start, stop in spans:
             self._forget(start, stop)

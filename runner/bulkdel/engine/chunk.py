@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bulkdel.core.absence import IN_PATH, marks_in_path
-from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
+from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
@@ -21,7 +21,7 @@ from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
+from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
 from bulkdel.engine.backup import Backup, line_of
 from bulkdel.engine.parts import Parts, counts_of, write_settled
 from bulkdel.engine.progress import Event
@@ -207,10 +207,8 @@ class ChunkInHand:
     @property
     def _lag_over(self) -> bool:
         """Whether the intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
-        if (since := self._chunk.in_doubt_since) is None:
-            return False
-        now = self._parts.now()
-        return min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
+        since = self._chunk.in_doubt_since
+        return since is not None and lag_is_over(since, self._parts.now())
 
     def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bulkdel.core.account_match import Presence
+from bulkdel.core.account_match import Presence, lag_is_over
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send
 from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
@@ -42,7 +42,7 @@ class CreationInHand(ChunkInHand):
         self._noted: dict[str, dict[str, Any]] = {}
 
     def _make_state(self, *, lag_over: bool) -> ChunkState:
-        chunk, tally = self._chunk, self._parts.tally
+        chunk, tally, deleted_at = self._chunk, self._parts.tally, self._parts.deleted_at
         return CreationState(
             chunk,
             in_doubt=chunk.in_doubt_since is not None,
@@ -54,6 +54,7 @@ class CreationInHand(ChunkInHand):
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
             resend_unproven=self._parts.in_doubt_resend,
             reductions_of=self._reductions,
+            deletion_lags=deleted_at is not None and not lag_is_over(deleted_at, self._parts.now()),
         )
 
     @property
@@ -140,9 +141,10 @@ class CreationInHand(ChunkInHand):
         if self._keys_reserved:
             self._parts.tally.reserved.release(self._keys)
 
-    def _has_lagged(self, step: LookUp, found: Found) -> bool:  # noqa: ARG002 - any one shows it
-        """An account that was created is there now."""
-        return bool(found)
+    def _has_lagged(self, step: LookUp, found: Found) -> bool:
+        """An account that was created is there now, or one that was deleted is gone."""
+        gone = len(found) < len(step.records)
+        return gone if step.why is LookUpReason.FIRST else bool(found)
 
     async def _find(self, step: LookUp) -> Found | None:
         """Look the keys up; None when the look-up failed."""

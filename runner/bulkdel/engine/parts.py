@@ -64,8 +64,8 @@ class Tally:
     settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
     spared: rows that were not sent because of a guard, or because the pool keeps this administrator.
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence.
-    contradicted: rows that this pass left in doubt, because API and look-ups contradict each other: the API calls an id
-        unknown that they find, or a key taken that they do not find.
+    contradicted: rows that this pass left, because look-ups may lag: the API calls an id unknown that they find, or a
+        key taken that they do not find, or they find a deleted account under its old id.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
     refused_references: by reference, how many records the API has refused with it and accepted without it.
@@ -116,6 +116,7 @@ class Parts:
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
     gate: where a chunk waits before its intent.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
+    deleted_at: when the run that this one undoes settled its last row; None when it undoes none.
     """
 
     client: Client
@@ -140,6 +141,7 @@ class Parts:
     guards: Guards = NO_GUARDS
     gate: Gate = field(default_factory=OpenGate)
     on_event: Callable[[Event], None] | None = None
+    deleted_at: Instant | None = None
 
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""

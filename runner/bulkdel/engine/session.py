@@ -191,6 +191,7 @@ class SendingSession:
                 guards=plan.guards,
                 gate=OpenGate() if log.licence is None else Gate(lambda: client.rate_limiter.rate),
                 on_event=self._on_event if self._chunk_events else None,
+                deleted_at=undoes.settled_at if (undoes := plan.arguments.undoes) is not None else None,
             )
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.in_flight, settings.drain_s
@@ -310,8 +311,7 @@ def _last_failure(parts: Parts, noun: str) -> str:
     if tally.contradicted:
         ids, wait = counted(tally.contradicted, "id"), f"go on in {LAG_MAX_S / 60:.0f} minutes"
         if parts.job.target_state.created:
-            taken = f"the API says that other accounts have a key of {ids}, such as an email"
-            return f"{taken}, and no look-up finds them. Look-ups may lag: {wait}"
+            return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
         return f"the API refused {ids} as unknown that look-ups find. Look-ups may lag behind deletions: {wait}"
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend

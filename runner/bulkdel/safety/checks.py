@@ -24,11 +24,12 @@ from urllib.parse import unquote
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
+from bulkdel.core.account_match import lag_is_over
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
 from bulkdel.core.pace import Wish
-from bulkdel.core.retry import sample_suffices
+from bulkdel.core.retry import LAG_MAX_S, sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
@@ -678,10 +679,18 @@ def _still_there(server: SampleCheck, plan: RunPlan) -> str | None:
     """
     if plan.progress is not None or 2 * len(server.found) <= server.asked:
         return None
+    there = f"{len(server.found)} of {server.asked} sampled accounts are still there under their old id"
+    undoes = plan.arguments.undoes
+    deleted_at = undoes.settled_at if undoes is not None else None
+    if deleted_at is not None and server.moment is not None and not lag_is_over(deleted_at, server.moment):
+        return (
+            f"{there}. The run that deleted them has only just ended, and look-ups may lag behind it. "
+            f"{plan.words.nothing}. Run the same command again in {LAG_MAX_S / 60:.0f} minutes"
+        )
     return (
-        f"{len(server.found)} of {server.asked} sampled accounts are still there under their old id. Is it the right "
-        f"export and pool {server.pool}? {plan.words.nothing}. Accounts that were never deleted need no restore. To "
-        f"create the others, run {plan.arguments.job.name} on a copy of the export without these (docs/restore.md)"
+        f"{there}. Is it the right export and pool {server.pool}? {plan.words.nothing}. Accounts that were never "
+        f"deleted need no restore. To create the others, run {plan.arguments.job.name} on a copy of the export "
+        "without these (docs/restore.md)"
     )
 
 

@@ -63,6 +63,7 @@ class Undone:
     put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: when memberships follow the accounts: whether this user has confirmed the run of these; None before.
     coming: what its records hold. backups: where they are read.
+    settled_at: when its latest outcome was written; None without one.
     """
 
     log: Path
@@ -77,6 +78,7 @@ class Undone:
     confirmed: bool | None = None
     coming: Coming = Coming()
     backups: Sequence[str] = ()
+    settled_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
