@@ -174,7 +174,7 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
 @mutant(
     "another keeper grants shares at once",
     "RateShares.__init__",
-    swap("now + self._lasts_s if restarted else now", "now"),
+    swap("now + self._lasts_s if restarted else now", "now + self._lasts_s / 100 if restarted else now"),
     case="shares-0",
 )
 @mutant(
