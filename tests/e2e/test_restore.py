@@ -147,19 +147,21 @@ def test_the_round_trip_under_faults(_number: int, tmp_path: Path) -> None:
         assert len(pool) == others
         more = ["--max-refused", "100%", "--chunk-size", rng.choice((7, 50))]
         killed_often(it.restoring(count, *more), rng.randrange(4), requests, rng)
-        until_complete(it.restoring(count, *more))
+        restored = Path(f"{it.derived}.checkpoint.jsonl")
+        until_complete(it.restoring(count, *more), between=lambda: let_pass(restored, 11))
         assert differences(before, pool) == []
         assert pool.users_ever == 2 * count + others, "a user was created twice"
         assert [json.loads(line)["old"] for line in it.map.read_text().splitlines()] == ids
 
 
-def until_complete(words: Sequence[object], tries: int = 12) -> None:
+def until_complete(words: Sequence[object], tries: int = 12, between: Callable[[], None] = lambda: None) -> None:
     """Run the same command until it is complete."""
     for _ in range(tries):
         ran = bulkdel(*words)
         if ran.code == 0:
             return
         assert ran.code == 4, ran
+        between()
     raise AssertionError(ran)
 
 

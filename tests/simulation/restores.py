@@ -15,6 +15,7 @@ from typing import Any
 from bulkdel.commands.results import kinds_of, write_records
 from bulkdel.core.decision import Request
 from bulkdel.export.reopen import Reopened
+from bulkdel.library import Summary
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.restore_users import RestoreUsers
 from bulkdel_jobs.sandbox import Pool
@@ -147,6 +148,10 @@ class RestorePromises(RunPromises):
 
     def check(self, request: Request, pid: int) -> None:
         """See `RunPromises`."""
+
+    def may_wait(self, summary: Summary) -> bool:
+        """A creation without a response is not repeated within ten minutes. The last sessions begin later."""
+        return "because they may lag: go on in 10 minutes" in summary.why
 
     def settled(self) -> bool:
         """See `RunPromises`."""

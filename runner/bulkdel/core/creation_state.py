@@ -9,10 +9,12 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
       ├─ an account with these keys ─────→ done, if a request may have been applied, and it is younger and fits the row
       └─ nothing shows whose it is ──────→ unknown; not sent yet: left for the next run
     Send ── accepted ────────────────────→ done
-      ├─ no response ────────────────────→ LookUp, again later because it may lag; then Send again
+      ├─ no response ────────────────────→ LookUp, again later because it may lag; left for a later pass. Once no
+      │                                    look-up can lag any more: Send again
       └─ refused together with others ───→ LookUp, because some of them may have been created
 
-Repeating a creation may do harm. So a request that may have been applied is always followed by a look-up.
+Repeating a creation may do harm: not every API refuses a second account with the same keys. So a request that may have
+been applied is followed by look-ups, and without a response it is repeated only after one that cannot lag.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from bulkdel.core.retry import LOOKS_AGAIN_MAX
 HIDDEN = "a look-up may not find it"
 """The reason of an outcome, where no look-up can show whether the account was created."""
 
+WITHOUT_RESPONSE = frozenset({LookUpReason.LOST, LookUpReason.IN_DOUBT})
 REFUSALS = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED})
 
 
@@ -48,7 +51,8 @@ class CreationState(ChunkState):
     deletion_lags: whether look-ups may lag behind the deletion of these accounts.
 
     `contradicted` counts the records in `left` that go on once look-ups cannot lag any more: one with a key that is
-    taken by the API's word, and that no look-up finds, is refused; one that is there under its old id was never gone.
+    taken by the API's word, and that no look-up finds, is refused; one that is there under its old id was never gone;
+    one without a response, and that no look-up finds, is sent again.
     """
 
     groups: Sequence[Records] = ()
@@ -72,16 +76,20 @@ class CreationState(ChunkState):
         else:
             self._refuse(sub_chunk)
 
-    def _send(self, rest: SubChunk, unproven: Collection[str]) -> None:
+    def _send(self, rest: SubChunk, why: LookUpReason | None, unproven: Collection[str]) -> None:
         """Send records with unused keys.
 
-        A record that was sent before, and that no look-up can find, ends as unknown: another request might create it
-        twice.
+        Another request might create a record twice that was sent before. It ends as unknown when no look-up can find
+        it, and is left while look-ups may lag.
         """
         hidden = {*unproven} if rest.maybe_applied and not self.resend_unproven else set[str]()
         unknown = Records.of(record for record in rest.records if record.id in hidden)
         self._settle("unknown", rest, unknown, detail=rest.detail, reason=HIDDEN)
-        if others := Records.of(record for record in rest.records if record.id not in hidden):
+        others = Records.of(record for record in rest.records if record.id not in hidden)
+        if others and why in WITHOUT_RESPONSE and not self._lag_is_over:
+            self.contradicted += len(others)
+            self.left.append(rest._replace(records=others))
+        elif others:
             self._stack.append((rest._replace(records=others, again=0, seen=True), None))
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
@@ -89,8 +97,7 @@ class CreationState(ChunkState):
             super()._retry(sub_chunk, free=free)
             return
         sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not free), again=0)
-        why = LookUpReason.LOST if sub_chunk.attempts < self.attempts_max else LookUpReason.EXHAUSTED
-        self._stack.append((sub_chunk, why))
+        self._stack.append((sub_chunk, LookUpReason.LOST))
 
     def _refuse(self, sub_chunk: SubChunk) -> None:
         if sub_chunk.maybe_applied:
@@ -161,7 +168,7 @@ class CreationState(ChunkState):
         elif why is LookUpReason.EXHAUSTED:
             self.left.append(rest)
         elif why not in REFUSALS:
-            self._send(rest, unproven)
+            self._send(rest, why, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
         elif rest.records[0].id in unproven:
