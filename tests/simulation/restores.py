@@ -98,6 +98,8 @@ def draw_restore(seed: int) -> Restore:
         "omit": frozenset(rng.sample(keys, min(len(keys), rng.choice([0, 0, 1])))),
     }
     sessions = [drawn_session(rng) for _ in range(rng.choice([1, 2, 2, 3]))]
+    # With a clock that is set back by an hour, look-ups may lag for an hour longer.
+    sessions = [replace(each, clock_s=max(0.0, each.clock_s)) for each in sessions]
     if rng.random() < 0.2:
         sessions = [replace(session, changes=drawn_changes(rng)) for session in sessions]
     return Restore(
