@@ -370,7 +370,12 @@ def test_exit_code_1_always_comes_with_a_summary(tmp_path: Path) -> None:
             "restore again": list(undo),
         }
         for name, words in commands.items():
+            if name == "restore":  # within ten minutes it would leave those that are there: its look-ups may lag
+                for id_ in ids[10:12]:
+                    found = it.served.pool.find("user_id", id_)
+                    assert found is not None
+                    it.served.pool.delete(found)
             ran = bulkdel(*words, *(("--json",) if name.endswith("again") else ()))
             state = ran.summary["status"] if name.endswith("again") else ran.out.partition(":")[0]
             assert (ran.code, state) == (1, "complete"), (name, ran)
-        assert it.effects(ids) == [*[1] * 9, 0, 0, 0, *[1] * 8]
+        assert it.effects(ids) == [*[1] * 9, 0, *[1] * 10]
