@@ -157,7 +157,9 @@ def test_the_page_before_the_first_request(tmp_path: Path) -> None:
         answers = {path: asked(port, "GET", path) for path in ("/healthz", "/readyz", "/status.json", "/metrics", "/")}
         assert [answer.status for answer in answers.values()] == [200, 503, 200, 200, 200]
         status = answers["/status.json"].json()
-        assert (status["state"], status["doing"]) == ("starting", "opening the export")
+        # Its input is a pipe that stays open. How far the command has come depends on the machine.
+        doing = {"opening the export", "copying the export from a pipe: 0 bytes so far"}
+        assert (status["state"], status["doing"] in doing) == ("starting", True), status
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(OPEN_MAX)]  # they ask nothing
         assert asked(port, "GET", "/healthz").status == 200
         for each in silent:
