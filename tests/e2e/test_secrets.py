@@ -448,9 +448,8 @@ class Broken:
 
 
 BROKEN = {
-    # With more patience, the attempts may run out first: then look-ups settle every id. On a machine that stands still
-    # for a second, no failure comes before the patience ends.
-    "lost": Broken({Fault.RESET_AFTER: 1.0}, DELETIONS, "(--patience); the last failure: ", ("--patience", "1s")),
+    # The patience ends, or the attempts: then no look-up proves that all accounts are gone.
+    "lost": Broken({Fault.RESET_AFTER: 1.0}, DELETIONS, "the last failure: ", ("--patience", "1s")),
     "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "a sample of the ids failed (response"),
     "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no response"),
     "wrong-certificate": Broken(
