@@ -112,7 +112,7 @@ def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> No
 @mutant(
     "an empty list shows that no account can be misread, although accounts are known to be there",
     "AccountLookup._read_marks",
-    swap("listed == [] and self.shows and not self._known", "listed == []"),
+    swap("not listed and self.shows and not self._known", "not listed"),
 )
 def test_a_list_that_is_always_empty_proves_nothing(tmp_path: Path) -> None:
     """A proxy hides the accounts with a slash, and the list never has an account."""
@@ -144,7 +144,9 @@ def test_a_verification_does_not_believe_what_look_ups_have_read_before(tmp_path
 @mutant(
     "an id in a path is sent, though no look-up shows how the path is read",
     "HttpJob.__init__",
-    swap("(IN_PATH, LOOKED_UP_BY_PATH) if by_path else (PLAIN_IN_PATH, IN_BODY)", "(IN_PATH, LOOKED_UP_BY_PATH)"),
+    swap(
+        "(IN_PATH, LOOKED_UP_BY_PATH) if by_path else (NOT_LOOKED_UP_BY_PATH, IN_BODY)", "(IN_PATH, LOOKED_UP_BY_PATH)"
+    ),
 )
 @pytest.mark.parametrize("looks_up", [True, False])
 def test_without_a_look_up_by_path_no_id_that_may_be_misread_is_sent(looks_up: bool, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 EPOCH = 1_790_000_000.0
 """When the world begins, seconds of the true time."""
@@ -31,11 +33,12 @@ class WorldClock:
         """Let time pass between two sessions."""
         self._now += seconds
 
-    @contextmanager
-    def going_with(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Let time pass with this loop, until the block ends."""
+    def run(self, loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in this loop, and let time pass with it."""
+        asyncio.set_event_loop(None)
         self._loop = loop
         try:
-            yield
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                return runner.run(main)
         finally:
             self._now, self._loop = loop.time(), None

@@ -101,8 +101,6 @@ def _kind(rng: Random, of: GroupOrRole, user_there: bool) -> Kind:
 class MembershipPromises(RunPromises):
     """Watches a run that puts memberships back."""
 
-    names: Mapping[str, str] = {}
-
     def __init__(self, rows: Mapping[tuple[GroupOrRole, str], int], trace: Trace, now: Callable[[], float]) -> None:
         super().__init__(len(rows), trace, now)
         self._rows = rows
@@ -119,16 +117,9 @@ class MembershipPromises(RunPromises):
             users = [target["targetIdentifier"] for target in body["targets"]]
         return [self._rows.get((of, user), f"{of} {user}") for user in users]
 
-    def check(self, request: Request, pid: int) -> None:
-        """See `RunPromises`."""
-
     def proves_untouched(self, code: int | None, rows: int) -> bool:
         """See `RunPromises`."""
         return super().proves_untouched(code, rows) or (code == UNKNOWN_CODE and rows == 1)
-
-    def settled(self) -> bool:
-        """See `RunPromises`."""
-        return len(self.log.kinds) == len(self._rows)
 
 
 class MembershipWorld:
@@ -136,7 +127,7 @@ class MembershipWorld:
 
     def __init__(self, seed: int, folder: Path, drawn: PutBack | None = None) -> None:
         self.drawn = drawn = drawn or draw_memberships(seed)
-        self._clock = clock = WorldClock()
+        clock = WorldClock()
         self.trace = Trace(lambda: clock.now)
         self._pool = Pool(lambda: clock.now)
         self._users = [f"{number:024x}" for number in range(drawn.users)]
@@ -160,7 +151,6 @@ class MembershipWorld:
             export,
             Files(self._log),
             drawn.options,
-            self._before,
         )
 
     @property
@@ -201,14 +191,7 @@ class MembershipWorld:
     def _record(self, row: Membership) -> dict[str, Any]:
         return {"id": id_of(row.of, self._users[row.user])} | ({"endTime": END} if row.ends else {})
 
-    # --- the sessions and the judgement ---
-
-    def _before(self, number: int, session: Session) -> None:
-        """What was under way arrives, and time passes."""
-        del number
-        self._network.land()
-        self._clock.wait(session.gap_s)
-        self._stage.set_clock(session.clock_s)
+    # --- the judgement ---
 
     def _judge(self) -> None:
         rows, now, wrong = self.drawn.rows, self._members(), self._promises.note_wrong

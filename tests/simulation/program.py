@@ -160,6 +160,14 @@ class Machine:
             yield client
 
 
+async def begin(run: Run) -> None:
+    """Plan, confirm and start a run."""
+    plan = await run.plan()
+    if plan.ids and not plan.complete:
+        await run.confirm(ids=plan.ids, pool=plan.pool)
+    run.start()
+
+
 @dataclass(frozen=True)
 class SimulatedGenAuth(GenAuth):
     """GenAuth with the clock and the chance of the simulation. its: both of them."""

@@ -135,8 +135,6 @@ def _rivals(rng: Random, rows: Sequence[Row]) -> list[Rival]:
 class RestorePromises(RunPromises):
     """Watches a run that creates users."""
 
-    names: Mapping[str, str] = {}
-
     def __init__(self, drawn: Restore, trace: Trace, now: Callable[[], float]) -> None:
         super().__init__(len(drawn.rows), trace, now)
         self._rows = {row.record["name"]: at for at, row in enumerate(drawn.rows)}
@@ -148,16 +146,9 @@ class RestorePromises(RunPromises):
         names = [user["name"] for user in json.loads(request.body or b"")["list"]]
         return [self._rows.get(name, name) for name in names]
 
-    def check(self, request: Request, pid: int) -> None:
-        """See `RunPromises`."""
-
     def may_wait(self, summary: Summary) -> bool:
         """A creation without a response is not repeated within ten minutes. The last sessions begin later."""
         return "because they may lag: go on in 10 minutes" in summary.why
-
-    def settled(self) -> bool:
-        """See `RunPromises`."""
-        return len(self.log.kinds) == len(self._rows)
 
 
 class RestoreWorld:
@@ -167,7 +158,6 @@ class RestoreWorld:
         self.drawn = drawn = drawn or draw_restore(seed)
         clock = WorldClock()
         self.trace = Trace(lambda: clock.now)
-        self._clock = clock
         self._changes = 0
         self._pool = pool = Pool(lambda: clock.now)
         self._server = PooledApi(
@@ -193,7 +183,6 @@ class RestoreWorld:
             export,
             Files(self._log),
             drawn.options,
-            self._before,
             parameters={"passwords": drawn.passwords},
         )
         fill(pool, drawn.rows, drawn.shared, drawn.bystanders, BEFORE)
@@ -223,13 +212,6 @@ class RestoreWorld:
                 for wrong in self._restored.untrue(at, told):
                     self._promises.note_wrong(wrong)
         return self._promises.wrong
-
-    def _before(self, number: int, session: Session) -> None:
-        """What was under way arrives, and time passes."""
-        del number
-        self._network.land()
-        self._clock.wait(session.gap_s)
-        self._stage.set_clock(session.clock_s)
 
     def _let_rivals_register(self) -> None:
         for rival in self.drawn.rivals:

@@ -14,7 +14,7 @@ from bulkdel.library import Run, Summary
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.job import GenAuthJob
 from tests.simulation.clock import EPOCH
-from tests.simulation.program import HOST, Files, Machine, simulated
+from tests.simulation.program import HOST, Files, Machine, begin, simulated
 from tests.simulation.run_promises import RunPromises
 from tests.simulation.sessions import Session, Steer
 from tests.simulation.stage import Stage
@@ -28,7 +28,8 @@ FAIR_SESSION, FAIR_SESSIONS = Session(), 4
 class RunPlay:
     """One run, and what it is played on.
 
-    options: of the run. parameters: of the job. before: what happens before a session, called with its number, from 0.
+    options: of the run. parameters: of the job. before: what happens before a session, called with its number, from 0;
+    None where only time passes.
     more: more settings of the next session.
     """
 
@@ -39,7 +40,7 @@ class RunPlay:
     export: Path
     files: Files
     options: Mapping[str, Any]
-    before: Callable[[int, Session], None]
+    before: Callable[[int, Session], None] | None = None
     more: Callable[[], Mapping[str, Any]] = dict
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,7 +48,10 @@ class RunPlay:
         """Play every session, then fair ones. What is wrong is in the promises."""
         promises = self.promises
         for number, session in enumerate((*sessions, *([FAIR_SESSION] * FAIR_SESSIONS))):
-            self.before(number, session)
+            if self.before is None:
+                self.stage.pass_time(session)
+            else:
+                self.before(number, session)
             rate, timeout_s = self.options["rate"], self.options["timeout_s"]
             summary = self.stage.play(session, self._send, rate=rate, timeout_s=timeout_s)
             if summary is not None:
@@ -64,10 +68,7 @@ class RunPlay:
         session, surroundings = self.stage.session, machine.surroundings(self.files)
         job = simulated(self.job, machine.its)
         async with machine.run(job, self.export, self._settings(), surroundings, self.parameters) as run:
-            plan = await run.plan()
-            if plan.ids and not plan.complete:
-                await run.confirm(ids=plan.ids, pool=plan.pool)
-            run.start()
+            await begin(run)
             if session.end == "drain":
                 machine.loop.call_later(session.at / 10, self._drain, run.drain)
             for change in session.changes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import orjson
 
@@ -37,7 +38,7 @@ class RunPromises(ABC):
     now: seconds since the world began.
     """
 
-    names: Mapping[str, str]
+    names: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, rows: int, trace: Trace, now: Callable[[], float]) -> None:
         self._row_count = rows
@@ -65,13 +66,13 @@ class RunPromises(ABC):
     def changed_rows(self, request: Request) -> Sequence[int | str] | None:
         """The rows that a request changes, and ids that are no row; None for a request that changes nothing."""
 
-    @abstractmethod
     def settled(self) -> bool:
         """Whether every row is settled that can be."""
+        return len(self.log.kinds) == self._row_count
 
-    @abstractmethod
     def check(self, request: Request, pid: int) -> None:
-        """Check what only the job knows of a request. pid: of the process that sends it."""
+        """Check what only the job knows of a request: by default nothing. pid: of the process that sends it."""
+        del request, pid
 
     def proves_untouched(self, code: int | None, rows: int) -> bool:
         """Whether a response with this code proves that the request for so many rows had no effect."""
@@ -225,17 +226,17 @@ class Pace:
         """A 429 arrives. The longest pause counts."""
         self._open_at = max(self._open_at, now + pause_s_of(response))
 
-    def sent(self, now: float) -> str | None:
-        """A request leaves. Returns what is wrong with that."""
+    def sent(self, now: float, *, limiters: int = 1) -> str | None:
+        """A request leaves. Returns what is wrong with that. limiters: how many rate limiters share this rate."""
         self._requests += now >= self._holds_from
         if now < self._open_at - SLACK_S:
             return f"a request left {self._open_at - now:.3f} s before the end of the pause after a 429"
         if not self._rate or now < self._holds_from:
             return None
-        # At most rate * W + 1 + 2 * BURST_SHARE * rate in any window W; here in all windows that end now.
+        # At most rate * W + limiters + 2 * BURST_SHARE * rate in any window W; here in all windows that end now.
         level = self._requests - self._rate * now
         self._lowest = min(self._lowest, level - 1)
-        beyond = level - 1 - self._lowest - 2 * BURST_SHARE * self._rate
+        beyond = level - limiters - self._lowest - 2 * BURST_SHARE * self._rate
         too_many = beyond > SLACK_S * self._rate
         return f"{beyond:.3f} requests beyond the rate of {self._rate:g} a second" if too_many else None
 

@@ -21,9 +21,9 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.drawing import Drawn, draw
 from tests.simulation.network import CLEAR, Connection, Network, Roads
 from tests.simulation.pipes import PipeLoop
-from tests.simulation.program import HOST, Files, Machine, simulated
+from tests.simulation.program import HOST, Files, Machine, begin, simulated
 from tests.simulation.promises import Promises
-from tests.simulation.run_promises import SLACK_S, ProcessPromises, code_of, pause_s_of
+from tests.simulation.run_promises import SLACK_S, Pace, ProcessPromises, code_of, pause_s_of
 from tests.simulation.server import Server
 from tests.simulation.sessions import Session, drawn_session
 from tests.simulation.trace import Trace
@@ -94,12 +94,11 @@ class SharedPace:
 
     def __init__(self, drawn: Shares, now: Callable[[], float], wrong: Callable[[str], None]) -> None:
         # A lower rate holds once every process has said so.
-        self._rate = max(drawn.rate, *(rate for _, rate in drawn.changes), 0.0)
+        self._pace = Pace(max(drawn.rate, *(rate for _, rate in drawn.changes), 0.0))
         self._told_s = TOLD_S + 2 * drawn.delay_s
         self._ways = 0
         self._now = now
         self._wrong = wrong
-        self._count, self._lowest = 0, float("inf")
         self._pauses: list[tuple[float, float, int]] = []  # from when until when, and which process knows it anyway
         self._connected = True  # whether every process can hear the keeper
 
@@ -110,13 +109,8 @@ class SharedPace:
     def sent(self, worker: int) -> None:
         """A request of a process leaves."""
         now = self._now()
-        # At most rate * W + ways + 2 % of rate in any window W; here in all windows that end now.
-        level = self._count - self._rate * now
-        self._lowest = min(self._lowest, level)
-        self._count += 1
-        beyond = level + 1 - self._lowest - self._ways - 0.02 * self._rate
-        if beyond > SLACK_S * self._rate:
-            self._wrong(f"{beyond:.3f} requests of all shards beyond the rate of {self._rate:g} a second")
+        if (broken := self._pace.sent(now, limiters=self._ways)) is not None:
+            self._wrong(f"all shards: {broken}")
         if any(begin < now < end - SLACK_S and by != worker for begin, end, by in self._pauses):
             self._wrong(f"shard {worker} sends in the pause that another one was told")
 
@@ -179,10 +173,7 @@ class SharesWorld:
     def play(self) -> list[str]:
         """Play all shards. Returns what is wrong."""
         loop = PipeLoop(self._clock.now, self.drawn.delay_s, Random(f"pipes {self._seed}"))
-        asyncio.set_event_loop(None)
-        runner = asyncio.Runner(loop_factory=lambda: loop)
-        with self._clock.going_with(loop), runner:
-            runner.run(self._play(loop))
+        self._clock.run(loop, self._play(loop))
         return [wrong for promises in self._promises for wrong in promises.wrong]
 
     @staticmethod
@@ -285,9 +276,7 @@ class SharesWorld:
         job = simulated(DeleteUsers, machine.its)
         try:
             async with machine.run(job, folder / "export", settings, machine.surroundings(files)) as run:
-                plan = await run.plan()
-                await run.confirm(ids=plan.ids, pool=plan.pool)
-                run.start()
+                await begin(run)
                 await run.finished()
         except asyncio.CancelledError:
             watch.switch_off()

@@ -51,9 +51,11 @@ class Stage:
         """Seconds since the world began."""
         return self._clock.now
 
-    def set_clock(self, by_s: float) -> None:
-        """Set the clock of the machine."""
-        self._set_by_s += by_s
+    def pass_time(self, session: Session) -> None:
+        """Before a session what is under way arrives, time passes, and the clock of the machine may be set."""
+        self._network.land()
+        self._clock.wait(session.gap_s)
+        self._set_by_s += session.clock_s
 
     @property
     def set_by_s(self) -> float:
@@ -73,23 +75,20 @@ class Stage:
         self.disk.begin()
         self.process = self._promises.begin(session, rate)
         loop = SimulatedLoop(self._clock.now, self._at_turn)
-        asyncio.set_event_loop(None)
         machine = Machine(loop, self.wall, self._chance, self.rng, lambda: self._connect(timeout_s))
         result: T | None = None
         said: str = session.end
-        with self._clock.going_with(loop):
-            try:
-                with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                    result = runner.run(self._noting_its_task(program(machine)))
-                said = _words(result)
-            except asyncio.CancelledError:
-                if not self._crashed:
-                    raise
-            except BulkdelError as error:
-                said = f"{type(error).__name__}: {error}"
-                meant = isinstance(error, Halted) or (isinstance(error, FileFailed) and self.disk.failed)
-                if not (meant or self._crashed):
-                    self._promises.note_wrong(said)
+        try:
+            result = self._clock.run(loop, self._noting_its_task(program(machine)))
+            said = _words(result)
+        except asyncio.CancelledError:
+            if not self._crashed:
+                raise
+        except BulkdelError as error:
+            said = f"{type(error).__name__}: {error}"
+            meant = isinstance(error, Halted) or (isinstance(error, FileFailed) and self.disk.failed)
+            if not (meant or self._crashed):
+                self._promises.note_wrong(said)
         self.said.append(said)
         self._trace.note(f"=== {said}")
         if self._crashed and session.end.startswith("power"):

@@ -173,7 +173,7 @@ class StrandThread(concurrent.futures.Executor):
 
 
 class Inline(concurrent.futures.Executor):
-    """Runs each job at once, in the strand that submits it."""
+    """Runs each job at once, in the thread that submits it."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -182,9 +182,6 @@ class Inline(concurrent.futures.Executor):
         except Exception as error:  # noqa: BLE001 - as an executor does
             done.set_exception(error)
         return done
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Nothing is left to end."""
 
 
 async def in_strand(step: Callable[[], T], stop: Callable[[], None]) -> T:

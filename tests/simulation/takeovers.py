@@ -26,7 +26,7 @@ from tests.simulation.api import FAIR
 from tests.simulation.clock import EPOCH, WorldClock
 from tests.simulation.drawing import Drawn, draw
 from tests.simulation.network import CLEAR, Connection, Network, Roads
-from tests.simulation.program import HOST, Machine, simulated
+from tests.simulation.program import HOST, Machine, begin, simulated
 from tests.simulation.promises import Promises
 from tests.simulation.server import Server
 from tests.simulation.sessions import Session, drawn_session
@@ -171,10 +171,7 @@ class TakeoverWorld:
     def play(self) -> list[str]:
         """Play all processes, and judge the run. Returns what is wrong."""
         loop = StrandLoop(self._clock.now)
-        asyncio.set_event_loop(None)
-        runner = asyncio.Runner(loop_factory=lambda: loop)
-        with self._clock.going_with(loop), runner, loop.ending_strands():
-            runner.run(self._play(loop))
+        self._clock.run(loop, self._play(loop))
         if not self._promises.wrong:
             log = self._folder / "joined"
             log.write_bytes(self._store.lines)
@@ -182,6 +179,10 @@ class TakeoverWorld:
         return self._promises.wrong
 
     async def _play(self, loop: StrandLoop) -> None:
+        with loop.ending_strands():
+            await self._play_all(loop)
+
+    async def _play_all(self, loop: StrandLoop) -> None:
         self._server.begin(self.drawn.deletion.sessions[0].weather)
         async with asyncio.TaskGroup() as group:
             for number, process in enumerate(self.drawn.processes):
@@ -252,10 +253,7 @@ class TakeoverWorld:
         surroundings = self._surroundings(machine, far, loop, pid)
         job = simulated(DeleteUsers, machine.its)
         async with machine.run(job, self._folder / "export", self._settings(process), surroundings) as run:
-            plan = await run.plan()
-            if plan.ids and not plan.complete:
-                await run.confirm(ids=plan.ids, pool=plan.pool)
-            run.start()
+            await begin(run)
             return await run.finished()
 
     def _surroundings(self, machine: Machine, far: FarStore, loop: StrandLoop, pid: int) -> Surroundings:

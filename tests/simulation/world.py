@@ -131,10 +131,8 @@ class World:
 
     def _pass_time_before(self, session: Session) -> None:
         """What was under way arrives; time passes; accounts are created again, and deleted by another program."""
-        self._network.land()
         began, server, rng = self._clock.true, self._server, self._rng
-        self._clock.wait(session.gap_s)
-        self._stage.set_clock(session.clock_s)
+        self._stage.pass_time(session)
         again, ahead = self._promises.again, self._promises.keys_ahead()
         for account in [one for one in server.every() if one.deleted_by in OURS and one.key not in again | ahead]:
             if self.drawn.reusable and rng.random() < session.again and server.alive(account.key) is None:

@@ -10,9 +10,8 @@ after a later one has looked it up.
 
 from __future__ import annotations
 
-import concurrent.futures
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +34,7 @@ from bulkdel.store_path import store_path
 from tests import recorded
 from tests.examples import examples
 from tests.mutants import mutant
+from tests.simulation.strands import Inline
 from tests.syntax import drop, swap
 
 ROWS = 10
@@ -56,18 +56,6 @@ DEPTH = 2
 
 class Killed(BaseException):
     """The process is gone, wherever it was."""
-
-
-class Inline(concurrent.futures.Executor):
-    """Runs each job at once."""
-
-    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        try:
-            done.set_result(job(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - as an executor does
-            done.set_exception(error)
-        return done
 
 
 @dataclass

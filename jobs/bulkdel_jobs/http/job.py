@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
 
+from bulkdel.core.absence import PLAIN_IN_PATH
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.target_state import TargetState
@@ -45,10 +46,10 @@ BODY_NUMBER = IdType(
 )
 
 IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
-PLAIN_IN_PATH = {
+NOT_LOOKED_UP_BY_PATH = {
     name: replace(
         id_type,
-        never=re.compile(r"(?:.*[^A-Za-z0-9\-_~].*)?", re.DOTALL),
+        never=re.compile(rf"(?:.*[^{PLAIN_IN_PATH}].*)?", re.DOTALL),
         never_text="of letters, digits, -, _ and ~, for the path of a request. A server may read another id there as "
         "that of another account, and the table has no look-up by path ([http.look_up]) that would show it",
     )
@@ -101,7 +102,7 @@ class HttpJob(Job):
         self.chunk_max = description.chunk_size
         self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb, noun=ACCOUNT)
         by_path = description.look_ups is not None and PLACEHOLDER in description.look_ups.one.path
-        in_path, in_body = (IN_PATH, LOOKED_UP_BY_PATH) if by_path else (PLAIN_IN_PATH, IN_BODY)
+        in_path, in_body = (IN_PATH, LOOKED_UP_BY_PATH) if by_path else (NOT_LOOKED_UP_BY_PATH, IN_BODY)
         self.id_types = in_path if description.in_path else in_body
         self.id_type_default = next(iter(self.id_types))
         if verb != DELETE:

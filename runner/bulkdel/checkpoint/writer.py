@@ -98,11 +98,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         except Fenced as error:
             raise NotAcceptable(f"{path}: a log exists already. Run the same command again to go on.") from error
         except OSError as error:
-            todo = (
-                "Check the store and the network"
-                if in_store(path)
-                else f"Make room or name another file ({kind.option})"
-            )
+            todo = _todo(path, f"Make room or name another file ({kind.option})")
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was sent. "
                 f"{todo}, then run the same command again."
@@ -117,7 +113,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         try:
             return cls(*resume_log(path, kind, how), how)
         except OSError as error:
-            todo = "Check the store and the network" if in_store(path) else "Make room or repair the disk"
+            todo = _todo(path, "Make room or repair the disk")
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be written: {error.strerror or error}. Nothing was sent. "
                 f"{todo}, then run the same command again."
@@ -241,6 +237,11 @@ def _same_run(file: OpenLog, header: H) -> H:
     ):
         raise NotAcceptable(f"{file.path}: the log of another run is there. Give --store another URL.")
     return adopted
+
+
+def _todo(path: Path, of_file: str) -> str:
+    """What to do when a log cannot be written. of_file: where it is a file."""
+    return "Check the store and the network" if in_store(path) else of_file
 
 
 def _encode(entry: Entry) -> bytes:

@@ -47,8 +47,10 @@ IN_PATH = Misread(
     "another id, so HTTP 404 does not prove that it does not exist",
 )
 
-_ODD_IN_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-_~]")
-"""All but the characters that a URL never encodes; and the dot."""
+PLAIN_IN_PATH = r"A-Za-z0-9\-_~"
+"""The characters that a URL never encodes, without the dot: a class of a pattern. No server misreads them in a path."""
+
+_ODD_IN_PATH = re.compile(rf"%[0-9A-Fa-f]{{2}}|[^{PLAIN_IN_PATH}]")
 
 _ODD_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~@:/?,!*'()$]")
 """All but the characters that mean the same in a query when they are decoded once too often."""

@@ -155,13 +155,12 @@ class SendingSession:
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(self._connect(pool))
             proven, fullest = plan.server.proven, plan.server.fullest
-            sample = log.progress.header.sample or {}
             lookup = AccountLookup(
                 client,
                 self._look_ups,
                 around.chance,
                 proven=proven,
-                proven_before=bool(sample.get("found")),
+                proven_before=bool((log.progress.header.sample or {}).get("found")),
                 fullest=fullest,
                 lists=plan.server.lists,
                 shows=plan.server.shows,

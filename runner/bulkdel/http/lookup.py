@@ -158,8 +158,8 @@ class AccountLookup:
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
         if result is not None:
-            await self._read_marks([id_ for id_ in ids if id_ not in result.accounts], began, worker)
             missing = [id_ for id_ in ids if id_ not in result.accounts]
+            await self._read_marks(missing, began, worker)
             misread = [id_ for id_ in missing if not self.marks(id_) <= self._read_at.keys()]
             result = result._replace(unproven=result.unproven.union(misread))
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
@@ -398,11 +398,13 @@ class AccountLookup:
         async with self._control:
             marks = {mark for mark in self._not_read_since(since, missing) if self._in_vain[mark] < CONTROL_TRIES}
             listed = await self._list_controls(worker) if marks else None
-            if listed == [] and self.shows and not self._known:
+            if listed is None:
+                return
+            if not listed and self.shows and not self._known:
                 self._read_at.update(dict.fromkeys(marks, since))
-            for mark in sorted(marks) if listed is not None else []:
+            for mark in sorted(marks):
                 # From the whole page: this run may delete the next ones meanwhile.
-                there = dict.fromkeys([*(listed or ()), *self._known])
+                there = dict.fromkeys([*listed, *self._known])
                 controls = [id_ for id_ in there if mark in self.marks(id_) and id_ not in missing]
                 for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
                     if not self._is_read(mark, since):

@@ -178,9 +178,8 @@ class SampleCheck:
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
     found_before: whether another look-up than that of the sample has found an account, in this process or in the one
     that started it.
-    lists: whether the API has listed accounts for this key.
+    lists: whether the API has listed accounts for this key. shows: whether it has listed one.
     blind: how many accounts the API lists of which look-ups find none; 0 when any look-up has found an account.
-    read: the characters of ids that look-ups have found, of those that a server may read otherwise (`core.absence`).
     """
 
     pool: str | None = None
@@ -207,8 +206,8 @@ class SampleCheck:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
-        more: dict[str, Any] = {"unproven": self.unproven} if self.unproven else {}
-        return {"asked": self.asked, "found": len(self.found), **more, **self.sampled.to_json()}
+        unproven = {"unproven": self.unproven} if self.unproven else {}
+        return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
 
 
 NOT_SIGNED_IN = SampleCheck()
