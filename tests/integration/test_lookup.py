@@ -757,3 +757,33 @@ async def test_a_control_holds_the_deletions_back() -> None:
         assert await lookup.prove_since(math.inf, WorkerStatus())
         run.cancel()
     assert sandbox.ledger.by_path[LIST_PATH] == 3, "at first, then one that found none, and one while none is deleted"
+
+
+@mutant(
+    "listed accounts that this run deletes meanwhile show that their character is misread",
+    "AccountLookup._read_marks",
+    swap("await self._look_up_marks(hidden, missing, since, worker)", "hidden"),
+)
+@mutant(
+    "a control of a character is looked up while this run deletes it",
+    "AccountLookup._read_marks",
+    swap("self._client.action_requests.paused", "asyncio.Lock"),
+)
+async def test_a_control_of_a_character_holds_the_deletions_back() -> None:
+    """Whatever is listed is deleted before it can be looked up, and other accounts with the character are there."""
+    async with in_sandbox(Pool(), "username") as (lookup, client, sandbox):
+        sandbox.pool.add_ids(["a&0"], "username")
+        assert await lookup.find(["a&0"], WorkerStatus())
+        sandbox.switches = sandbox.switches.changed({"latency_after_s": 0.1, "fault_paths": frozenset({LIST_PATH})})
+
+        async def delete_all_again_and_again() -> None:
+            for number in itertools.count(1):
+                async with client.action_requests.sending():
+                    for each in list(sandbox.pool.alive()):
+                        sandbox.pool.delete(each)
+                    sandbox.pool.add_ids([f"a&{number}"], "username")
+                await asyncio.sleep(0.001)
+
+        run = asyncio.create_task(delete_all_again_and_again())
+        assert await lookup.find(["a&gone"], WorkerStatus()) == LookupResult({}, empty=True)
+        run.cancel()

@@ -388,31 +388,47 @@ class AccountLookup:
     async def _read_marks(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> None:
         """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
 
-        A few accounts with each mark are looked up: listed ones, and those that are known to be there. When none of
-        them is found, the mark counts as not read, also where it was read before. Where there is none with it, it stays
-        as it was; the list is asked a few times in all. An empty list shows that no account can be misread only when it
-        was not empty before, and no account is known to be there.
+        When listed accounts with a mark are not found, this process may have deleted them meanwhile, so others are
+        looked up while it sends no chunk. When these are not found either, the mark counts as not read, also where it
+        was read before.
         """
-        if not (marks := self._not_read_since(since, missing)):
+        if not self._not_read_since(since, missing):
             return
         async with self._control:
             marks = {mark for mark in self._not_read_since(since, missing) if self._in_vain[mark] < CONTROL_TRIES}
-            listed = await self._list_controls(worker) if marks else None
-            if listed is None:
-                return
-            if not listed and self.shows and not self._known:
-                self._read_at.update(dict.fromkeys(marks, since))
-            for mark in sorted(marks):
-                # From the whole page: this run may delete the next ones meanwhile.
-                there = dict.fromkeys([*listed, *self._known])
-                controls = [id_ for id_ in there if mark in self.marks(id_) and id_ not in missing]
-                for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
-                    if not self._is_read(mark, since):
-                        await self._find_and_note([id_], worker)
+            if marks and (hidden := await self._look_up_marks(marks, missing, since, worker)):
+                async with self._client.action_requests.paused():
+                    again = await self._look_up_marks(hidden, missing, since, worker)
+                for mark in hidden if again is None else again:
+                    self._read_at.pop(mark, None)
+
+    async def _look_up_marks(
+        self, marks: Iterable[str], missing: Sequence[str], since: float, worker: WorkerStatus
+    ) -> list[str] | None:
+        """Look up a few accounts with each mark. Return the marks of which there are accounts, and none is found.
+
+        None when the list fails.
+        The accounts are listed ones, and those that are known to be there. Where there is none with a mark, it stays as
+        it was; the list is asked a few times in all. An empty list shows that no account can be misread only when it
+        was not empty before, and no account is known to be there.
+        """
+        if (listed := await self._list_controls(worker)) is None:
+            return None
+        if not listed and self.shows and not self._known:
+            self._read_at.update(dict.fromkeys(marks, since))
+        hidden: list[str] = []
+        for mark in sorted(marks):
+            # From the whole page: this run may delete the next ones meanwhile.
+            there = dict.fromkeys([*listed, *self._known])
+            controls = [id_ for id_ in there if mark in self.marks(id_) and id_ not in missing]
+            for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
                 if not self._is_read(mark, since):
-                    self._in_vain[mark] += 1
-                    if controls:
-                        self._read_at.pop(mark, None)
+                    await self._find_and_note([id_], worker)
+            if not self._is_read(mark, since):
+                self._in_vain[mark] += 1
+                if controls:
+                    hidden.append(mark)
+        return hidden
 
     def _not_read_since(self, since: float, ids: Sequence[str]) -> set[str]:
         marks = set[str]().union(*map(self.marks, ids))
