@@ -23,7 +23,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed traced traced-unit traced-others untraced test-page test-all-pythons test-install test-sdks test-http test-store test-ray test-deploy test-python \
-	check messages mutants soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
+	check messages mutants mutants-generated soak soak-simulation bench bench-rate bench-shards bench-batch bench-keeper bench-store \
 	bench-tables lock clean
 
 demo: $(PROGRAM)
@@ -132,6 +132,13 @@ messages: $(STAMP)
 # Every mutant: programs that break one promise each, and the test that must fail. About twenty minutes on two idle cores.
 mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
+
+# 600 changes that mutmut draws from the modules that decide. A unit test must fail by 95 % of them; the others are printed.
+# Ten minutes. mutmut comes from pip.
+mutants-generated:
+	$(MAKE) .venv-mutmut/.installed VENV=.venv-mutmut GOAL=$@
+	.venv-mutmut/bin/python -m pip install --quiet 'mutmut>=3.8,<4'
+	.venv-mutmut/bin/python -m tests.generated
 
 # All that `make test` leaves out, and its campaigns by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
 # random campaigns, ten million ids, every mutant, every example of hypothesis. Some hours on two cores.

@@ -26,7 +26,8 @@ class Restored:
     before: the users of the server before the first session, by number. poisonous: keys that the server refuses.
     maybe_applied: whether a request may have had an effect that no response told of. undatable: whether a date does not
     tell which of two accounts is older: the clocks are apart, or a session came a day later. rivals: for each row, the
-    users that have registered with a key of it. blind: whether look-ups ceased to find users.
+    users that have registered with a key of it. blind: whether look-ups ceased to find users. together: whether a
+    request for several users may have been refused, which may have created some of them first.
     """
 
     pool: Pool
@@ -36,6 +37,7 @@ class Restored:
     maybe_applied: bool
     undatable: bool
     blind: bool = False
+    together: bool = False
     rivals: dict[int, list[int]] = field(default_factory=dict)
 
     def made(self) -> dict[str, int]:
@@ -95,7 +97,7 @@ class Restored:
         if row.kind == "taken" or rivals or twins:
             found |= {"refused"} | ({"unknown"} if unsure else set())
         if twins or (len(row.keys) == 1 and rivals):  # a user with all of its keys, since the intent: who is it?
-            found |= {"unknown"} if self.maybe_applied else set()
+            found |= {"unknown"} if self.maybe_applied or self.together else set()
         if any(row.record.get(field) in self.poisonous for field in KEYS.values()):
             found |= {"refused"}
         return found

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +84,30 @@ async def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypa
     "_check_same",
     swap("1", "0"),
 )
+@pytest.mark.parametrize("held", [b"key=secret", bytes(9) + b"key=secret"])
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_file_that_does_not_begin_as_a_backup_is_left(name: str, tmp_path: Path) -> None:
+async def test_a_file_that_does_not_begin_as_a_backup_is_left(name: str, held: bytes, tmp_path: Path) -> None:
     """The log knows nothing of its bytes: all of it would count as torn."""
     path = tmp_path / name
-    path.write_bytes(b"key=secret")
+    path.write_bytes(held)
     with pytest.raises(NotAcceptable, match="its first byte is another"):
         await save(path, Saved(), [1])
-    assert path.read_bytes() == b"key=secret"
+    assert path.read_bytes() == held
 
 
-async def test_an_empty_file_may_be_begun(tmp_path: Path) -> None:
-    """A run that was killed before its first record left it."""
-    (tmp_path / "b.jsonl").touch()
-    await save(tmp_path / "b.jsonl", None, [1])
+@mutant(
+    "a backup is refused of which a loss of power has left only zeros",
+    "_check_same",
+    swap("any(map(any, _blocks(fd, 0)))", "fd"),
+    case="zeros",
+)
+@pytest.mark.parametrize("held", [pytest.param(b"", id="nothing"), pytest.param(bytes(999), id="zeros")])
+async def test_a_file_that_holds_nothing_may_be_begun(held: bytes, tmp_path: Path) -> None:
+    """A run that was killed before its first record left it; or the power failed before its bytes were on the disk."""
+    (tmp_path / "b.jsonl").write_bytes(held)
+    with suppress(NotAcceptable):
+        await save(tmp_path / "b.jsonl", Saved(), [1])
+    assert (tmp_path / "b.jsonl").read_bytes().strip(bytes(1)), "it has a record"
     assert read(tmp_path / "b.jsonl") == [1]
 
 

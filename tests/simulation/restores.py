@@ -194,6 +194,7 @@ class RestoreWorld:
             maybe_applied=drawn.maybe_applied,
             undatable=drawn.undatable,
             blind=any(session.weather.goes_blind for session in drawn.sessions),
+            together=drawn.options["chunk_size"] > 1,
         )
 
     @property

@@ -310,12 +310,12 @@ def _copies(path: Path, fd: int, compression: str, start: int, stop: int) -> Ite
 def _check_same(path: Path, fd: int, known: Saved) -> None:
     """Refuse a file that is not this run's. A file of which nothing is known has to begin as a backup does.
 
-    Raises NotAcceptable.
+    One of zeros is what a loss of power may leave of the first records. Raises NotAcceptable.
     """
     fault = ""
     if not holds(fd, known, path.suffix):
         fault = f"its first {known.size:,} bytes are others, or end within a record"
-    elif not BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 1, 0)):
+    elif not BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 1, 0)) and any(map(any, _blocks(fd, 0))):
         fault = "its first byte is another"
     if fault:
         raise NotAcceptable(
