@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,6 +20,7 @@ from bulkdel.core.log_entries import (
     Session,
     Skipped,
     frame,
+    stamp,
     to_json,
 )
 from bulkdel.core.run_state import Progress
@@ -146,6 +148,18 @@ def read_entries(path: Path) -> Iterator[Entry]:
 def rewrite(log: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Change entries of a log; it stays valid: every hash and checksum is made anew."""
     log.write_bytes(changed_log(log.read_bytes(), change))
+
+
+def let_pass(log: Path, minutes: int) -> None:
+    """Let minutes pass, as far as the intents and outcomes of a log can tell."""
+
+    def earlier(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["type"] not in {"intent", "outcome"}:
+            return entry
+        at = datetime.fromisoformat(entry["at"]) - timedelta(minutes=minutes)
+        return {**entry, "at": stamp(at.timestamp())}
+
+    rewrite(log, earlier)
 
 
 def changed_log(data: bytes, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:

@@ -211,8 +211,8 @@ class NotifySettings:
                         validate(object, value)
                     except ValueError as error:
                         raise UsageError(f"{option} {value:g}: {error}") from None
-            for item in value if isinstance(value, list) else [value]:
-                # An unset variable of a script leaves an empty text behind; as a path it is `.`.
+            for item in value or [""] if isinstance(value, list) else [value]:
+                # An unset variable of a script leaves an empty text or list behind; as a path it is `.`.
                 if isinstance(item, str) and not item.strip():
                     raise UsageError(f"{option} is empty: give a value, or leave it out")
                 if item == Path():
@@ -499,7 +499,7 @@ class Settings(SendingSettings):
         since, after = (
             None if text is None else date_of(option, text).timestamp() for option, text in self._dates.items()
         )
-        return Guards(since, after, frozenset(self.only_status) if self.only_status else None)
+        return Guards(since, after, None if self.only_status is None else frozenset(self.only_status))
 
     @property
     def _dates(self) -> dict[str, str | None]:

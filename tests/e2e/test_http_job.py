@@ -155,10 +155,7 @@ def test_a_hostile_id_stays_one_value(
 @mutant(
     "an id that is no segment of a path in the body of a job with look-ups by path",
     "HttpJob.__init__",
-    swap(
-        "(IN_PATH, LOOKED_UP_BY_PATH) if by_path else (NOT_LOOKED_UP_BY_PATH, IN_BODY)",
-        "(IN_PATH, IN_BODY) if by_path else (NOT_LOOKED_UP_BY_PATH, IN_BODY)",
-    ),
+    swap("LOOKED_UP_BY_PATH if PLACEHOLDER in looks_up else IN_BODY", "IN_BODY"),
     case="batch-pattern2",
     crashes=True,
 )

@@ -144,14 +144,20 @@ def test_a_verification_does_not_believe_what_look_ups_have_read_before(tmp_path
 @mutant(
     "an id in a path is sent, though no look-up shows how the path is read",
     "HttpJob.__init__",
-    swap(
-        "(IN_PATH, LOOKED_UP_BY_PATH) if by_path else (NOT_LOOKED_UP_BY_PATH, IN_BODY)", "(IN_PATH, LOOKED_UP_BY_PATH)"
-    ),
+    swap("IN_PATH if shows else NOT_LOOKED_UP_BY_PATH", "IN_PATH"),
+    case="none",
 )
-@pytest.mark.parametrize("looks_up", [True, False])
-def test_without_a_look_up_by_path_no_id_that_may_be_misread_is_sent(looks_up: bool, tmp_path: Path) -> None:
-    """The server would delete `john` for `john.doe`, which a look-up by query finds as it should."""
-    table = block("pages") if looks_up else block("pages").partition("[http.look_up]")[0]
+@mutant(
+    "a look-up with the id in the middle of its path shows how the end of a path is read",
+    "HttpJob.__init__",
+    swap("_is_last(looks_up) == _is_last(description.action.request.path)", "True"),
+    case="within",
+)
+@pytest.mark.parametrize("looks_up", ["by query", "none", "within"])
+def test_without_a_look_up_by_path_no_id_that_may_be_misread_is_sent(looks_up: str, tmp_path: Path) -> None:
+    """The server would delete `john` for `john.doe`, which another look-up finds as it should."""
+    head, name, look_up = block("forum" if looks_up == "within" else "pages").partition("[http.look_up]")
+    table = head if looks_up == "none" else head + name + look_up.replace("/{id}", "/{id}/profile")
     with served(ReadsOtherwise(members={*PLAIN, "john.doe", "john"}, how="formats", shown=100)) as forum:
         it = Example(tmp_path, table, forum.url, {"FORUM_TOKEN": TOKEN})
         ran = it.run("run", *PLAIN, "john.doe")

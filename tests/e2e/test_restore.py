@@ -15,13 +15,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkdel.core.log_entries import stamp
 from bulkdel.export.lines import LINE_MAX
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, calls, serve_in_thread
@@ -45,7 +43,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.objectserver import ObjectServer, object_server
-from tests.recorded import rewrite
+from tests.recorded import let_pass, rewrite
 from tests.syntax import drop, negate, swap
 from tests.waits import WAIT_MAX_S
 
@@ -332,6 +330,33 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
         it.served.switches = it.served.switches.changed({"latency_after_s": 0})
         assert it.restore().counts() == {"done": 60}
         assert it.served.pool.users_ever == 120
+
+
+@mutant(
+    "a restore begins anew where its log is not found",
+    "_prepare",
+    swap("is_fresh(settings.for_run.checkpoint_for(str(to)))", "not progress.sent"),
+)
+@pytest.mark.parametrize("way", ["moved", "stored"])
+def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
+    """The log of the first one was moved away, or is in a store. Nothing is created twice."""
+    ids = user_ids(12)
+    store = ("--store", f"file://{tmp_path / 'store'}") if way == "stored" else ()
+    with undo(tmp_path, ids, clashes="accept") as it:
+        it.delete()
+        assert it.restore(None, "--limit", 5, *store).summary["done"] == 5
+        place = store[1] if store else f"{it.derived}.checkpoint.jsonl"
+        if way == "moved":
+            Path(place).rename(tmp_path / "away")
+        refused = it.restore()
+        assert (refused.code, len(it.served.pool)) == (3, 5), refused
+        assert f"Its log was {place}" in refused.err, refused
+        assert "Nothing was created" in refused.err, refused
+        assert f"bulkdel restore {it.log}" in refused.err, refused
+        if way == "moved":
+            (tmp_path / "away").rename(place)
+        assert it.restore(None, *store).counts() == {"done": 12}
+        assert it.served.pool.users_ever == 24
 
 
 @mutant(
@@ -704,18 +729,6 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         assert "belongs to another run" in ran.err
         assert f"move {it.log}.restore.* to another folder" in ran.err
         assert len(it.served.pool) == 10
-
-
-def let_pass(log: Path, minutes: int) -> None:
-    """Let minutes pass, as far as a log can tell."""
-
-    def earlier(entry: dict[str, Any]) -> dict[str, Any]:
-        if entry["type"] not in {"intent", "outcome"}:
-            return entry
-        at = datetime.fromisoformat(entry["at"]) - timedelta(minutes=minutes)
-        return {**entry, "at": stamp(at.timestamp())}
-
-    rewrite(log, earlier)
 
 
 @mutant(

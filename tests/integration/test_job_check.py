@@ -27,13 +27,14 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.transport import is_loopback
 from bulkdel.job import GROUP, NEVER, Account
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.kit import check_sign_in
+from bulkdel_jobs.kit import check_sign_in, lab
 from bulkdel_jobs.kit.check import CheckOptions, run_check
 from bulkdel_jobs.kit.faults import RESPONSES
 from tests import checked_jobs
 from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member
 from tests.mutants import mutant
 from tests.syntax import swap
+from tests.waits import WAIT_MAX_S
 
 SETTLED = Decision(NextStep.SETTLED, data=[{"id": "anything"}])
 
@@ -426,6 +427,8 @@ def check(
     (info / "entry_points.txt").write_text("[bulkdel.jobs]\nright = checked_now:Job\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
+    for module in (lab, check_sign_in):  # on a busy machine a sign-in that ends may take longer
+        monkeypatch.setattr(module, "END_S", WAIT_MAX_S)
 
     def run(chosen: type, **options: Any) -> Checked:
         monkeypatch.setitem(sys.modules, "checked_now", types.SimpleNamespace(Job=chosen))

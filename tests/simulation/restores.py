@@ -15,7 +15,6 @@ from typing import Any
 from bulkdel.commands.results import kinds_of, write_records
 from bulkdel.core.decision import Request
 from bulkdel.export.reopen import Reopened
-from bulkdel.library import Summary
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.restore_users import RestoreUsers
 from bulkdel_jobs.sandbox import Pool
@@ -145,10 +144,6 @@ class RestorePromises(RunPromises):
             return None
         names = [user["name"] for user in json.loads(request.body or b"")["list"]]
         return [self._rows.get(name, name) for name in names]
-
-    def may_wait(self, summary: Summary) -> bool:
-        """A creation without a response is not repeated within ten minutes. The last sessions begin later."""
-        return "because they may lag: go on in 10 minutes" in summary.why
 
 
 class RestoreWorld:

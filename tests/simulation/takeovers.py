@@ -16,6 +16,7 @@ from bulkdel.checkpoint.licence import Terms
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header
+from bulkdel.core.retry import LAG_MAX_S
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
@@ -35,8 +36,9 @@ from tests.simulation.strands import PROCESS, StrandLoop, StrandThread, in_stran
 from tests.simulation.trace import Trace
 from tests.simulation.world import OLD_S, write_ids
 
+FAIR_GAP_S = LAG_MAX_S + 60.0
 FAIR_PROCESSES = 4
-"""Processes at the end for which nothing goes wrong. They have to settle everything."""
+"""Processes at the end for which nothing goes wrong. No look-up of them lags. They have to settle everything."""
 
 LEAST_ROWS = 8
 """Fewer are sent before the next process begins."""
@@ -192,7 +194,7 @@ class TakeoverWorld:
         self._server.begin(FAIR)
         for number in range(FAIR_PROCESSES):
             PROCESS.set(100 + number)
-            summary = await self._one(loop, Process(self._clock.now + 60.0), 100 + number)
+            summary = await self._one(loop, Process(self._clock.now + FAIR_GAP_S), 100 + number)
             if summary is not None:
                 self._promises.check_summary(summary)
             if self._promises.wrong or (summary is not None and summary.status == "complete"):

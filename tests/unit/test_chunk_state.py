@@ -220,16 +220,23 @@ def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bo
         "if meant:\n    self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))",
     ),
 )
-def test_in_doubt_and_protected_since_is_never_sent() -> None:
-    chunk_state = ChunkState(chunk(3), in_doubt=True, protected=True)
+@mutant(
+    "an id is called excluded while a look-up may lag behind its deletion",
+    "ChunkState._spare",
+    swap("self._wait(rest)", "self.spared += kept"),
+    case="False",
+)
+@pytest.mark.parametrize("lag_over", [False, True])
+def test_in_doubt_and_protected_since_is_never_sent(lag_over: bool) -> None:
+    chunk_state = ChunkState(chunk(3), in_doubt=True, protected=True, lag_over=lag_over)
     chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u2"], "re-created")]
-    for again in range(1, LOOKS_AGAIN_MAX + 1):
+    for again in () if lag_over else range(1, LOOKS_AGAIN_MAX + 1):
         assert chunk_state.next_step() == LookUp(records(3)[1:2], LookUpReason.IN_DOUBT, again)
         chunk_state.looked_up({"u1": Presence.OLD}, proven=True)
-    assert chunk_state.spared == [records(3)[1]]
     assert chunk_state.next_step() is None
-    assert left(chunk_state) == ([], [])
+    assert chunk_state.spared == ([records(3)[1]] if lag_over else [])
+    assert (chunk_state.contradicted, left(chunk_state)) == ((0, ([], [])) if lag_over else (1, ([], [1])))
 
 
 def test_fresh_and_protected_is_never_sent_and_never_looked_up() -> None:
@@ -357,7 +364,7 @@ def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(i
         chunk_state.looked_up(found("u0"), proven=True)
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0")
-    if lag_over:
+    if in_doubt and lag_over:
         assert [one.kind for one in chunk_state.settled] == ["refused"]
     else:
         assert (chunk_state.settled, chunk_state.contradicted) == ([], 1)
@@ -367,7 +374,7 @@ def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(i
 @mutant(
     "refused although it may be deleted",
     "ChunkState._contradict",
-    negate("not self.lag_over"),
+    negate("self._may_lag"),
 )
 def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     """Refused because of u0; the others may be deleted, so none of them is refused for good."""
@@ -442,7 +449,40 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     for again in range(LOOKS_AGAIN_MAX + 1):
         assert chunk_state.next_step() == LookUp(chunk_state.chunk.records[2:], LookUpReason.UNSURE, again)
         chunk_state.looked_up(found("u2"), proven=True)
-    assert told(chunk_state)[2:] == [("refused", ["u2"], None)]
+    assert (left(chunk_state), chunk_state.contradicted) == (([], [2]), 1)
+    assert told(chunk_state)[2:] == []
+
+
+@mutant(
+    "what a request without a clear answer may have deleted is refused",
+    "ChunkState._there",
+    swap(
+        'self._lagging.append(Settled("refused", rest.records, rest.detail))',
+        'self._settle("refused", rest, rest.records, detail=rest.detail)',
+    ),
+    case="False",
+)
+@mutant(
+    "a refusal waits for ever where a response says nothing clear",
+    "ChunkState.replied",
+    swap("decision.maybe_applied and decision.next_step is NextStep.RETRY", "decision.maybe_applied"),
+    case="False",
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_id_is_refused_only_when_no_look_up_can_lag(lost: bool) -> None:
+    """At first it is left. Later it is sent once more; with a lost response it is left again."""
+    for in_doubt in (False, True):
+        chunk_state = ChunkState(chunk(1), in_doubt=in_doubt, lag_over=in_doubt)
+        if in_doubt:
+            chunk_state.looked_up(found("u0"), proven=True)
+        if lost:
+            chunk_state.replied(LOST)
+        chunk_state.replied(UNSURE)
+        while chunk_state.next_step() is not None:
+            chunk_state.looked_up(found("u0"), proven=True)
+        refused = in_doubt and not lost
+        assert left(chunk_state) == (([], []) if refused else ([], [0]))
+        assert told(chunk_state) == ([("refused", ["u0"], None)] if refused else [])
 
 
 def test_split_down_to_the_culprit() -> None:
@@ -676,6 +716,7 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
         LookUpReason.LAGGING: ([], []),
         LookUpReason.FIRST: ([2], []),
         LookUpReason.EXHAUSTED: ([], [0, 2]),
+        LookUpReason.UNSURE: ([], [0, 2]),
     }
     assert left(chunk_state) == left_behind.get(why, ([], [2]))
     both = [["u2"], ["u0"]]
@@ -1052,9 +1093,9 @@ def bound(scenario: Scenario) -> int:
 def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
     """Play it, and hold against the server what is claimed at the end."""
     chunk_state, server = play(scenario, machine)
+    untouched, doubtful = map(set, left(chunk_state))
     settled = {record.position // 2: one for one in chunk_state.settled for record in one.records}
     assert len(settled) == sum(len(one.records) for one in chunk_state.settled), "an outcome is final"
-    untouched, doubtful = map(set, left(chunk_state))
     spared = {record.position // 2 for record in chunk_state.spared}
     assert set(settled) | untouched | doubtful | spared == set(range(scenario.size)), "no record is lost"
     assert len(settled) + len(untouched) + len(doubtful) + len(chunk_state.spared) == scenario.size, (
@@ -1083,8 +1124,7 @@ def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
                 assert i not in server.uncertain, "absent, and not deleted: no request may have had effect unseen"
                 assert one.reason == "unproven" or i in scenario.unknown, "a deletion of ours is not called absent"
             case "refused":
-                lags_long = one.detail == UNSURE.detail and scenario.lag > LOOKS_AGAIN_MAX
-                assert i in server.alive or lags_long, "refused: it exists"
+                assert i in server.alive, "refused: it exists"
                 assert i in scenario.poisonous or server.uncertain, "refused: the server had a reason"
                 assert one.detail.code is not None
             case "unknown":

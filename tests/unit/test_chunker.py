@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bulkdel.core.chunker as feed_module
-from bulkdel.core.account_match import Instant
+from bulkdel.core.account_match import Doubt, Instant
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet, IdType
@@ -49,7 +49,7 @@ def ids(count: int) -> list[str | BadRow]:
 
 def shape(work: Iterable[Chunk]) -> list[tuple[Instant | None, list[int]]]:
     """(in doubt since, positions) of each chunk."""
-    return [(item.in_doubt_since, [record.position for record in item.records]) for item in work]
+    return [(item.doubt and item.doubt.since, [record.position for record in item.records]) for item in work]
 
 
 def deleted(*ranges: tuple[int, int]) -> Outcome:
@@ -185,7 +185,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     assert all(rows[record.position] == record.id for _, record in given_out)
     for item, record in given_out:
         expected = {"f": None, "k": None, "d": Instant(at(1)), "K": Instant(at(1)), "e": Instant(at(2))}
-        assert item.in_doubt_since == expected[kinds[record.position]], (
+        assert (item.doubt and item.doubt.since) == expected[kinds[record.position]], (
             "in doubt and fresh never share a chunk, nor do two intents"
         )
     for item in items:
@@ -205,12 +205,10 @@ def test_whatever_the_log_says(kinds: list[str], batch_size: int, chunk_size: in
     check(kinds, batch_size, chunk_size, limit)
 
 
-@pytest.mark.parametrize("since", [None, Instant(at(1))])
-def test_the_check_fails_where_doubt_and_fresh_are_mixed(
-    since: Instant | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("doubt", [None, Doubt(Instant(at(1)), Instant(at(1)))])
+def test_the_check_fails_where_doubt_and_fresh_are_mixed(doubt: Doubt | None, monkeypatch: pytest.MonkeyPatch) -> None:
     check(list("fdfedfe"), 3, 2, None)
-    monkeypatch.setattr(feed_module, "_split", lambda _, start, stop: [(start, stop, since)])
+    monkeypatch.setattr(feed_module, "_split", lambda _, start, stop: [(start, stop, doubt)])
     with pytest.raises(AssertionError, match="never share a chunk"):
         check(list("fdfedfe"), 3, 2, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Instant, Presence
+from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Doubt, Instant, Presence
 from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
 from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState, no_reductions
@@ -24,6 +24,8 @@ BAD = Detail(400, "no such department")
 SPLIT = Decision(NextStep.SPLIT, BAD)
 LOST = Decision(NextStep.RETRY, maybe_applied=True)
 UNSENT = Decision(NextStep.RETRY, untouched=True)
+SENT = Instant("2026-01-01T00:00:00.000Z", 0)
+DOUBT = Doubt(SENT, SENT)
 
 
 def records(*ids: str) -> Records:
@@ -31,8 +33,8 @@ def records(*ids: str) -> Records:
 
 
 def state(*ids: str, in_doubt: bool = False, **more: Any) -> CreationState:
-    since = Instant("2026-01-01T00:00:00.000Z", 0) if in_doubt else None
-    return CreationState(Chunk(records(*ids), since), in_doubt=in_doubt, look_first=True, absence_reaches=False, **more)
+    chunk = Chunk(records(*ids), DOUBT if in_doubt else None)
+    return CreationState(chunk, in_doubt=in_doubt, look_first=True, absence_reaches=False, **more)
 
 
 def created(*ids: str) -> Decision:
@@ -445,9 +447,8 @@ def test_ten_refusals_with_one_code_halt() -> None:
 
 
 def test_an_excluded_record_in_doubt_is_spared_unless_it_was_created() -> None:
-    since = Instant("2026-01-01T00:00:00.000Z", 0)
     chunk = CreationState(
-        Chunk(records("a", "b"), since, protected=True), in_doubt=True, look_first=True, protected=True, lag_over=True
+        Chunk(records("a", "b"), DOUBT, protected=True), in_doubt=True, look_first=True, protected=True, lag_over=True
     )
     look(chunk, a=REACHED)
     assert due(chunk) == ("end", [])

@@ -102,7 +102,7 @@ class Worker:
 @mutant(
     "in doubt taken for fresh",
     "_split",
-    swap("max(begin, start), min(end, stop), since", "max(begin, start), min(end, stop), since if end < 0 else None"),
+    swap("max(begin, start), min(end, stop), doubt", "max(begin, start), min(end, stop), doubt if end < 0 else None"),
 )
 @mutant(
     "released although it may have had effect",
@@ -128,6 +128,7 @@ class Protocol(RuleBasedStateMachine):
         self.passes = 0
         self.proven = False
         self.now = EPOCH
+        self.later = False  # whether no look-up can lag behind what was sent any more
 
     # --- an export, an API ---
 
@@ -213,12 +214,17 @@ class Protocol(RuleBasedStateMachine):
         for item in self.feed:
             worker = Worker(
                 item,
-                ChunkState(item, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable),
+                ChunkState(
+                    item,
+                    in_doubt=item.doubt is not None,
+                    resend_unproven=not self.reusable,
+                    lag_over=self.later and item.doubt is not None,
+                ),
             )
             self.workers.append(worker)
             doubtful = {record.position in self.doubtful for record in item.records}
-            assert doubtful == {item.in_doubt_since is not None}, "in doubt and not looked up first"
-            if item.in_doubt_since is None:
+            assert doubtful == {item.doubt is not None}, "in doubt and not looked up first"
+            if item.doubt is None:
                 worker.intent = self.append(Intent(self.stamp(), item.records.ranges, None, 0))
             return
         if not self.workers and not self.gathered:  # a pass is over when no worker has a chunk and all is durable
@@ -295,7 +301,7 @@ class Protocol(RuleBasedStateMachine):
     def presences_of(self, there: Sequence[str], asked: int, worker: Worker) -> dict[str, Presence]:
         now = Instant(self.stamp(), 0)
         created = {id_: self.client.users[id_].timestamp() for id_ in there}
-        since = worker.work.in_doubt_since or now
+        since = worker.work.doubt.since if worker.work.doubt else now
         return presences(created, asked - len(there), since, SAMPLED, now, reusable=self.reusable, resend=False)
 
     def after_a_step(self, worker: Worker) -> None:
@@ -408,7 +414,7 @@ class Protocol(RuleBasedStateMachine):
         if not hasattr(self, "client"):
             return
         self.crash(0)
-        self.client.others = True
+        self.client.others = self.later = True
         steps = count()
         for _ in range(3):
             self.late.clear()

@@ -31,7 +31,9 @@ from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
 from tests import recorded
+from tests.mutants import mutant
 from tests.recorded import AT, deleted, fold
+from tests.syntax import swap
 
 ROWS = 40
 
@@ -93,7 +95,7 @@ def test_a_history_folds_into_what_became_of_every_row(
     for found, rows in ((progress.settled, settled), (progress.in_doubt, set(doubts))):
         assert set(positions_in(found.ranges)) - skipped == rows
         assert found.size == len(rows)
-    told = {row: at for start, stop, at in progress.doubts() for row in range(start, stop)}
+    told = {row: doubt.since for start, stop, doubt in progress.doubts() for row in range(start, stop)}
     assert {row: at for row, at in told.items() if row not in skipped} == doubts
     untouched = progress.untouched(PositionSet([(0, ROWS)]))
     assert {*untouched.between(0, ROWS)} == {row for row in ends if ends[row] == OPEN} - set(doubts)
@@ -143,7 +145,30 @@ def intent(at: str, start: int, stop: int) -> Intent:
     ],
 )
 def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[object]) -> None:
-    assert folded(*entries).doubts() == doubts
+    assert [(start, stop, doubt.since) for start, stop, doubt in folded(*entries).doubts()] == doubts
+
+
+@mutant(
+    "the lag of a row that was sent again is counted from its first request",
+    "Progress._renew",
+    swap("self._intended[span]._replace(latest=at)", "self._intended[span]"),
+)
+@pytest.mark.parametrize(
+    ("entries", "latest"),
+    [
+        ([intent("a", 0, 50)], {(0, 50): "a"}),
+        ([intent("a", 0, 50), intent("b", 0, 50)], {(0, 50): "b"}),
+        # Of a part of the rows: it counts for all that had one intent together.
+        ([intent("a", 0, 50), intent("a", 50, 60), intent("b", 10, 20)], {(0, 50): "b", (50, 60): "a"}),
+        ([intent("a", 0, 50), intent("b", 40, 60)], {(0, 50): "b", (50, 60): "b"}),
+        ([intent("a", 0, 50), deleted(0, 20), intent("b", 20, 50)], {(20, 50): "b"}),
+        ([intent("a", 0, 50), intent("b", 0, 50), deleted(0, 20)], {(20, 50): "b"}),
+    ],
+)
+def test_when_rows_in_doubt_were_sent_last(entries: list[Entry], latest: dict[tuple[int, int], str]) -> None:
+    doubts = folded(*entries).doubts()
+    assert {(start, stop): doubt.latest.at for start, stop, doubt in doubts} == latest
+    assert {doubt.since.at for start, _, doubt in doubts if start < 50} == {"a"}
 
 
 @pytest.mark.parametrize(

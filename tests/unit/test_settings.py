@@ -247,7 +247,7 @@ def test_settings_do_not_change_under_a_run() -> None:
     ],
 )
 def test_a_date_of_a_guard(text: str, epoch: float) -> None:
-    settings = Settings(spare_active_since=text, spare_created_after=text, only_status=[])
+    settings = Settings(spare_active_since=text, spare_created_after=text)
     settings.check()
     assert settings.guards == Guards(epoch, epoch)
 
@@ -268,6 +268,8 @@ def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
         (Settings(ca_file=Path()), "--ca-file is empty"),
         (Settings(pool=" "), "--pool is empty"),
         (Settings(only_status=["a", ""]), "--only-status is empty"),
+        (Settings(only_status=[]), "--only-status is empty"),
+        (Settings(exclude=[]), "--exclude is empty"),
         (Settings(spare_created_after="2999-01-01"), "--spare-created-after '2999-01-01': is in the future"),
         (Settings(max_refused=""), "--max-refused is empty"),
         *((Settings(max_refused=text), "write a number of ids") for text in ("nan%", "101%", "-1", "1_0%", "1.5")),

@@ -51,7 +51,8 @@ NOT_LOOKED_UP_BY_PATH = {
         id_type,
         never=re.compile(rf"(?:.*[^{PLAIN_IN_PATH}].*)?", re.DOTALL),
         never_text="of letters, digits, -, _ and ~, for the path of a request. A server may read another id there as "
-        "that of another account, and the table has no look-up by path ([http.look_up]) that would show it",
+        "that of another account, and the table has no look-up by path ([http.look_up]) that would show it, with the "
+        "id at its end where the request has it there",
     )
     for name, id_type in IN_PATH.items()
 }
@@ -68,6 +69,11 @@ PAGE = "docs/http-job.md describes it"
 
 ACCOUNT = "account"
 """What an id means: the table does not say more."""
+
+
+def _is_last(path: str) -> bool:
+    """Whether the id is the last segment."""
+    return path.endswith(PLACEHOLDER)
 
 
 class HttpTarget(ApiTarget):
@@ -101,9 +107,13 @@ class HttpJob(Job):
         self.request = f"{self.summary} (method, base and path of [http] in the config file)"
         self.chunk_max = description.chunk_size
         self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb, noun=ACCOUNT)
-        by_path = description.look_ups is not None and PLACEHOLDER in description.look_ups.one.path
-        in_path, in_body = (IN_PATH, LOOKED_UP_BY_PATH) if by_path else (NOT_LOOKED_UP_BY_PATH, IN_BODY)
-        self.id_types = in_path if description.in_path else in_body
+        looks_up = "" if description.look_ups is None else description.look_ups.one.path
+        if description.in_path:
+            # A server may cut the last segment of a path, as what looks like the ending of a file, and no other one.
+            shows = looks_up.count(PLACEHOLDER) and _is_last(looks_up) == _is_last(description.action.request.path)
+            self.id_types = IN_PATH if shows else NOT_LOOKED_UP_BY_PATH
+        else:
+            self.id_types = LOOKED_UP_BY_PATH if PLACEHOLDER in looks_up else IN_BODY
         self.id_type_default = next(iter(self.id_types))
         if verb != DELETE:
             self.target_state = TargetState(reached=done, not_reached=f"not {done}", absence_reaches=False)

@@ -616,7 +616,7 @@ def _clock_notes(plan: RunPlan) -> list[Note]:
     elif reusable and server.found and sampled.newest is None:
         notes.append(Note("created_at_missing", "the looked-up records carry no createdAt"))
     if reusable and progress is not None and progress.in_doubt.size:
-        oldest_s = max(age_s(moment, now) for _, _, moment in progress.doubts())
+        oldest_s = max(age_s(doubt.since, now) for _, _, doubt in progress.doubts())
         if oldest_s > REUSE_AFTER_S:
             text = f"some ids have been in doubt for {span(oldest_s)}"
             notes.append(Note("long_in_doubt", text, {"in_doubt_s": round(oldest_s)}))

@@ -19,7 +19,7 @@ from typing import Any
 from bulkdel.checkpoint.annotation import annotate, annotating
 from bulkdel.checkpoint.lock import locked
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.command_line import CommandLine, quoted
+from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.commands.notices import Notices, notifying
@@ -41,7 +41,7 @@ from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.own_key import read_key
-from bulkdel.parameters import from_pinned, parameters_of
+from bulkdel.parameters import from_pinned, options_of_run, parameters_of
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
@@ -157,13 +157,15 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
     copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
-    begun = progress.undo if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
-    if begun is not None:
-        if not {"done", "without_record", "rows"} <= begun.facts.keys():
-            raise NotAcceptable(f"{log}: what it notes of the restore has no number of rows. Nothing was sent.")
-        derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
+    begun = progress.undo
+    if begun is not None and is_fresh(settings.for_run.checkpoint_for(str(to))):
+        raise NotAcceptable(_begun_elsewhere(log, progress, begun))
+    if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
+        raise NotAcceptable(f"{log}: what it notes of the restore has no number of rows. Nothing was sent.")
     if begun is None or not to.exists():
         derived = _derive(arguments, progress, job, undo, signals)
+    else:
+        derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     pinned = progress.header.pinned
     undoes = Undone(
         log,
@@ -190,6 +192,17 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         undoes=undoes,
     )
     return _Found(log, progress, job, derived, begun, copy, restoring)
+
+
+def _begun_elsewhere(log: Path, progress: Progress, begun: Annotation) -> str:
+    """Why a second restore does not begin: the log of the first one is not where this command would go on with it."""
+    of_job = options_of_run(progress.header.pinned["job"])
+    return (
+        f"{log}: a restore of this run has begun, and its log is not where this command looks for it. A second restore "
+        "might create accounts twice, and refuses those that came back. Nothing was created. Its log was "
+        f"{shown(begun.facts.get('checkpoint', 'not noted'))}. If it was moved, put it back. If it is in a store, name "
+        f"the store (--store).\n{how_to_restore(progress, begun, log, of_job)}"
+    )
 
 
 def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsSaved) -> MembershipsSaved:

@@ -74,6 +74,16 @@ class Instant(NamedTuple):
         return None if self.ahead_s is None else self.ours + self.ahead_s
 
 
+class Doubt(NamedTuple):
+    """When rows without an outcome were sent.
+
+    since: their first intent. latest: their latest one. No request for them has left INTENT_AGE_MAX_S or more after it.
+    """
+
+    since: Instant
+    latest: Instant
+
+
 class Sampled(NamedTuple):
     """The `createdAt` values of the sample that was looked up before the first id was sent.
 

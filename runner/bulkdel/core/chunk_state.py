@@ -204,7 +204,7 @@ class ChunkState:
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
-    contradicted: how many ids in `left` the API refuses as unknown although look-ups find them.
+    contradicted: how many ids in `left` look-ups find, or do not find, perhaps because they lag behind requests.
     halt: why the run must halt. to_check: as of `all_refused`.
     after_s: how many seconds the server asked to wait before the next attempt.
     """
@@ -228,8 +228,10 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
+    _lagging: list[Settled] = field(default_factory=list)  # would be refused, if look-ups could not lag
     _misread: Collection[str] = ()
     _acted: bool = False  # whether a request of this session may have been applied
+    _lost: bool = False  # whether one of them got no response
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -256,6 +258,7 @@ class ChunkState:
         # A request for several records that was refused may have been carried out for some of them first.
         refused = decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT} and len(sub_chunk.records) > 1
         self._acted = self._acted or decision.maybe_applied or refused
+        self._lost = self._lost or (decision.maybe_applied and decision.next_step is NextStep.RETRY)
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
             self._done(sub_chunk, sub_chunk.records, decision.detail, requests)
@@ -388,6 +391,8 @@ class ChunkState:
         The refusals of an unfinished chunk are given up too. If the whole chunk is refused with one code, the cause is
         not the ids, and an id with a recorded refusal would never be sent again.
         """
+        self._wait(*(SubChunk(part.records, maybe_applied=True, touched=True) for part in self._lagging))
+        self._lagging = []
         if not self.left and not self._stack:
             return (), ()
         sub_chunks = [*self.left, *(_left(sub_chunk, why) for sub_chunk, why in self._stack)]
@@ -450,7 +455,7 @@ class ChunkState:
                 case Verdict.AGAIN:
                     self._retry(part, free=decision.free)
                 case _:
-                    self._acted = True
+                    self._acted = self._lost = True
                     self._retry(part._replace(maybe_applied=True, touched=True), free=decision.free)
 
     def _split(self, sub_chunk: SubChunk) -> None:
@@ -474,6 +479,20 @@ class ChunkState:
         """Whether no look-up can lag behind a request that may have been applied."""
         return self.lag_over and not self._acted
 
+    @property
+    def _may_lag(self) -> bool:
+        """Whether a look-up that finds an id may lag behind an earlier session, or a request that got no response.
+
+        An id is refused only when it may not. A request of this session whose response says nothing clear does not
+        count: it would be the same each time.
+        """
+        return self._lost or not self.lag_over
+
+    def _wait(self, *sub_chunks: SubChunk) -> None:
+        """Leave records until no look-up can lag behind their requests."""
+        self.contradicted += sum(len(sub_chunk.records) for sub_chunk in sub_chunks)
+        self.left += sub_chunks
+
     def _contradict(self, sub_chunk: SubChunk) -> None:
         """Handle ids that the API refuses as unknown and a look-up finds.
 
@@ -483,9 +502,8 @@ class ChunkState:
         may_lag = sub_chunk.maybe_applied or sub_chunk.shared
         if may_lag and sub_chunk.again < LOOKS_AGAIN_MAX:
             self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), LookUpReason.LAGGING))
-        elif may_lag and not self.lag_over and len(sub_chunk.records) == 1:
-            self.contradicted += 1
-            self.left.append(sub_chunk)
+        elif may_lag and self._may_lag and len(sub_chunk.records) == 1:
+            self._wait(sub_chunk)
         elif may_lag and len(sub_chunk.records) == 1:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
         else:
@@ -515,6 +533,9 @@ class ChunkState:
                 self._split(rest)
             case LookUpReason.REFUSED if rest.may_lag and rest.again < LOOKS_AGAIN_MAX and not self._lag_is_over:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.REFUSED))
+            case LookUpReason.UNSURE if self._may_lag:
+                # A refusal of this id alone would say that the API still knows it.
+                self._lagging.append(Settled("refused", rest.records, rest.detail))
             case LookUpReason.UNSURE | LookUpReason.REFUSED:
                 self._settle("refused", rest, rest.records, detail=rest.detail)
             case LookUpReason.EXHAUSTED:
@@ -552,11 +573,13 @@ class ChunkState:
             self.left.append(sub_chunk)
 
     def _spare(self, sub_chunk: SubChunk, kept: list[Record]) -> None:
-        """Spare protected records that exist. Records in doubt are looked up again first: the look-up may lag."""
-        if kept and sub_chunk.maybe_applied and not self._lag_is_over and sub_chunk.again < LOOKS_AGAIN_MAX:
-            self._stack.append(
-                (sub_chunk._replace(records=Records.of(kept), again=sub_chunk.again + 1), LookUpReason.IN_DOUBT)
-            )
+        """Spare protected records that exist. Records in doubt wait for a look-up that cannot lag."""
+        rest = sub_chunk._replace(records=Records.of(kept), again=sub_chunk.again + 1)
+        if kept and sub_chunk.maybe_applied and not self._lag_is_over:
+            if sub_chunk.again < LOOKS_AGAIN_MAX:
+                self._stack.append((rest, LookUpReason.IN_DOUBT))
+            else:
+                self._wait(rest)
         elif sub_chunk.maybe_applied and self.several_requests:
             # One of its requests may have had effect, and not the others: it is not in the target state, nor untouched.
             self._settle("unknown", sub_chunk, Records.of(kept), reason=EXCLUDED_SINCE)
@@ -580,7 +603,7 @@ class ChunkState:
     def _halt_if_all_refused(self) -> None:
         """Halt when ids in a row were refused with one code: the cause is not the ids. They stay in doubt."""
         row: list[Settled] = []
-        for part in self.settled:
+        for part in (*self.settled, *self._lagging):
             if part.reason == TAKEN:  # the API was not asked
                 continue
             if part.kind != "refused" or (row and row[0].detail.refusal != part.detail.refusal):

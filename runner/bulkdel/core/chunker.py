@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from bulkdel.core.account_match import Instant
+from bulkdel.core.account_match import Doubt
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
 from bulkdel.core.record import Batch, Chunk, Record, Records
 from bulkdel.core.run_state import Progress
@@ -48,20 +48,20 @@ def chunks_of(
         for start, stop in settled.missing(
             max(batch.start, progress.first), min(batch.start + len(batch.rows), progress.end)
         ):
-            for first, last, since in _split(doubts, start, stop):
+            for first, last, doubt in _split(doubts, start, stop):
                 skips = set(progress.skipped.rows.between(first, last))
                 wanted = _records(batch, first, last, skips)
                 if protected.meets_any(wanted.ids):
                     kept = Records.of(record for record in wanted if protected.meets(record.id))
                     wanted = Records.of(record for record in wanted if not protected.meets(record.id))
-                    yield from _cut(kept, chunk_size, id_type, since, protected=True)
+                    yield from _cut(kept, chunk_size, id_type, doubt, protected=True)
                 wanted = wanted[:left]
                 left -= len(wanted)
-                if since is None:
+                if doubt is None:
                     parts.append(wanted)
                 else:
                     for some in _apart(wanted, in_common):
-                        yield from _cut(some, chunk_size, id_type, since)
+                        yield from _cut(some, chunk_size, id_type, doubt)
         *whole, fresh = _apart(Records.joined(parts), in_common)
         for some in (*whole, fresh[: len(fresh) - len(fresh) % chunk_size]):
             yield from _cut(some, chunk_size, id_type)
@@ -93,7 +93,7 @@ def _cut(
     records: Records,
     chunk_size: int,
     id_type: IdType,
-    since: Instant | None = None,
+    doubt: Doubt | None = None,
     *,
     protected: bool = False,
 ) -> Iterator[Chunk]:
@@ -108,24 +108,22 @@ def _cut(
                 else:
                     part.append(record)
                     met.update([record.id])
-            yield Chunk(Records.of(part), since, protected)
+            yield Chunk(Records.of(part), doubt, protected)
             some = Records.of(later)
         if some:
-            yield Chunk(some, since, protected)
+            yield Chunk(some, doubt, protected)
 
 
-def _split(
-    doubts: Sequence[tuple[int, int, Instant]], start: int, stop: int
-) -> Iterator[tuple[int, int, Instant | None]]:
-    """Cut a range where doubt begins or ends: each part with the time of its intent, None for fresh rows."""
+def _split(doubts: Sequence[tuple[int, int, Doubt]], start: int, stop: int) -> Iterator[tuple[int, int, Doubt | None]]:
+    """Cut a range where doubt begins or ends: each part with the times of its intents, None for fresh rows."""
     at = max(bisect_right(doubts, start, key=itemgetter(0)) - 1, 0)
-    for begin, end, since in doubts[at:]:
+    for begin, end, doubt in doubts[at:]:
         if begin >= stop:
             break
         if end > start:
             if begin > start:
                 yield start, begin, None
-            yield max(begin, start), min(end, stop), since
+            yield max(begin, start), min(end, stop), doubt
             start = min(end, stop)
     if start < stop:
         yield start, stop, None

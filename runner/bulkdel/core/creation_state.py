@@ -87,8 +87,7 @@ class CreationState(ChunkState):
         self._settle("unknown", rest, unknown, detail=rest.detail, reason=HIDDEN)
         others = Records.of(record for record in rest.records if record.id not in hidden)
         if others and why in WITHOUT_RESPONSE and not self._lag_is_over:
-            self.contradicted += len(others)
-            self.left.append(rest._replace(records=others))
+            self._wait(rest._replace(records=others))
         elif others:
             self._stack.append((rest._replace(records=others, again=0, seen=True), None))
 
@@ -109,9 +108,8 @@ class CreationState(ChunkState):
         """Send a refused record again without what may be the cause; settle it when nothing more can be left out."""
         (record,) = sub_chunk.records
         reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
-        if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and not self.lag_over:
-            self.contradicted += 1
-            self.left.append(sub_chunk)
+        if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and self._may_lag:
+            self._wait(sub_chunk)
             return
         if not reductions:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
@@ -145,8 +143,7 @@ class CreationState(ChunkState):
         elif why in REPEATED and sub_chunk.again < self.looks_again_max:
             self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), why))
         else:
-            self.contradicted += len(sub_chunk.records)
-            self.left.append(sub_chunk)
+            self._wait(sub_chunk)
 
     def _undated(self, sub_chunk: SubChunk) -> None:
         """Take in records for which a look-up has found an account that may be the created one, or another one."""

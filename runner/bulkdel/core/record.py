@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import NamedTuple, overload
 
-from bulkdel.core.account_match import Instant
+from bulkdel.core.account_match import Doubt
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.ranges import Ranges, ranges_of
 
@@ -100,13 +100,13 @@ class Records(Sequence[Record]):
 class Chunk:
     """Records that are sent in one request; at least one.
 
-    in_doubt_since: when an intent without outcome was written for it; None for rows that were not sent yet.
+    doubt: when intents without outcome were written for it; None for rows that were not sent yet.
     protected: the ids must not be sent (again): an exclude file that was added later names them, or they are those of
         the key's own user. Those in doubt are looked up.
     """
 
     records: Records
-    in_doubt_since: Instant | None = None
+    doubt: Doubt | None = None
     protected: bool = False
 
 

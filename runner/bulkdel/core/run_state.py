@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkdel.core.account_match import Instant
+from bulkdel.core.account_match import Doubt, Instant
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import (
     Annotation,
@@ -94,7 +94,7 @@ class Progress:
     copies: tuple[MembershipsSaved, ...] = ()
     settled_at: Instant | None = None
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
+    _intended: dict[tuple[int, int], Doubt] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
 
     def __post_init__(self) -> None:
@@ -237,9 +237,9 @@ class Progress:
                     found.add(position for position in range(first, last) if position not in self.skipped.rows)
         return found
 
-    def doubts(self) -> list[tuple[int, int, Instant]]:
-        """The rows in doubt as half-open ranges, ascending, each with the time of its first intent."""
-        return sorted((start, stop, at) for (start, stop), at in self._intended.items())
+    def doubts(self) -> list[tuple[int, int, Doubt]]:
+        """The rows in doubt as half-open ranges, ascending, each with the times of its intents."""
+        return sorted((start, stop, doubt) for (start, stop), doubt in self._intended.items())
 
     def _begin_session(self, entry: Session) -> None:
         """Take in what a session says when it starts."""
@@ -305,11 +305,18 @@ class Progress:
         for start, stop in spans:
             if self.settled.overlap(start, stop):
                 raise Unreadable(f"{_words(ranges)} are sent after they were settled")
-            # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
+            if self.in_doubt.overlap(start, stop):
+                self._renew(start, stop, at)
             for part in self.in_doubt.missing(start, stop):
-                self._intended[part] = at
+                self._intended[part] = Doubt(at, at)
             self.in_doubt.add(start, stop)
         self._save(entry.backup)
+
+    def _renew(self, start: int, stop: int, at: Instant) -> None:
+        """Take in a later intent for rows in doubt. It counts for all rows that were in one range with them."""
+        exact = [(start, stop)] if (start, stop) in self._intended else []
+        for span in exact or [span for span in self._intended if span[0] < stop and start < span[1]]:
+            self._intended[span] = self._intended[span]._replace(latest=at)
 
     def _save(self, saved: Saved | None) -> None:
         """Note what is durable of the backup."""
@@ -364,7 +371,7 @@ class Progress:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
             return  # nearly always all rows of an intent end together
         start, stop = self.skipped.rows.first_before(start), self.skipped.rows.first_after(stop)
-        kept: dict[tuple[int, int], Instant] = {}
+        kept: dict[tuple[int, int], Doubt] = {}
         for (begin, end), at in self._intended.items():
             if begin < min(start, end):
                 kept[begin, min(start, end)] = at

@@ -7,6 +7,7 @@ when a request may leave. `checkpoint` makes intents and outcomes durable.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -21,7 +22,7 @@ from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
+from bulkdel.core.retry import INTENT_AGE_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
 from bulkdel.engine.backup import Backup, line_of
 from bulkdel.engine.parts import Parts, counts_of, write_settled
 from bulkdel.engine.progress import Event
@@ -44,12 +45,11 @@ class ChunkInHand:
     """
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:
-        since = chunk.in_doubt_since
         self._chunk = chunk
         self._worker = worker
         self._parts = parts
         # The positions whose intent is enqueued, by this session or before.
-        self._intended = set(chunk.records.positions) if since is not None else set[int]()
+        self._intended = set(chunk.records.positions) if chunk.doubt is not None else set[int]()
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
         self._redact = IdRedactor()  # for the request that is prepared
         self._accounts: dict[str, Account] = {}  # by id, as the look-ups of this chunk returned them
@@ -60,7 +60,13 @@ class ChunkInHand:
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
         self._at_gate = False  # whether it has a place there
-        self._intent_at = since  # of the first intent for these records
+        self._intent_at = self._since  # of the first intent for these records
+        self._intent_s: float | None = None  # when this session has written their latest intent, by the monotonic clock
+
+    @property
+    def _since(self) -> Instant | None:
+        """When the rows were in doubt first; None for rows that were not sent before."""
+        return None if self._chunk.doubt is None else self._chunk.doubt.since
 
     @cached_property
     def state(self) -> ChunkState:
@@ -123,20 +129,32 @@ class ChunkInHand:
         """Make the intent of the chunk durable, before its first request leaves.
 
         Rows in doubt have an intent already. They get another one when copies were made of them since: with it the log
-        knows all that the backup must hold.
+        knows all that the backup must hold. See also `_renew_intent`.
         """
         if self._intended.issuperset(step.records.positions) and not self._copied:
             return
         await self._parts.gate.enter()
         self._at_gate = True
+        self._enqueue_intent(step.records)
+        await self._parts.log.flush()
+
+    def _enqueue_intent(self, records: Records) -> None:
         at, ahead_s = self._parts.now()
         backup = self._parts.backup
-        self._intended.update(step.records.positions)  # it is written even if the wait is cancelled
+        self._intended.update(records.positions)  # it is written even if the wait is cancelled
         self._copied = False
         self._intent_at = self._intent_at or Instant(at, ahead_s)
-        intent = Intent(at, step.records.ranges, backup.saved if backup else None, ahead_s)
-        self._parts.log.enqueue(intent)
-        await self._parts.log.flush()
+        self._intent_s = self._parts.surroundings.steady()
+        self._parts.log.enqueue(Intent(at, records.ranges, backup.saved if backup else None, ahead_s))
+
+    def _renew_intent(self, records: Records) -> None:
+        """Write another intent for a request that leaves long after the latest one: look-ups may lag behind it.
+
+        It need not be durable before the request: without it the rows are in doubt all the same.
+        """
+        age_s = math.inf if self._intent_s is None else self._parts.surroundings.steady() - self._intent_s
+        if age_s > INTENT_AGE_MAX_S:
+            self._enqueue_intent(records)
 
     async def send(self, step: Send, requests: Sequence[Request]) -> None:
         """Send the request that is due, after its backoff, and take in the decision on its response."""
@@ -147,7 +165,10 @@ class ChunkInHand:
 
         def expired() -> bool:
             self._pass_gate()
-            return self._id_may_be_reused() or self._is_stale(step.records.ids)
+            if self._id_may_be_reused() or self._is_stale(step.records.ids):
+                return True
+            self._renew_intent(step.records)
+            return False
 
         async with client.action_requests.sending():
             self._sent_at = self._sent_at or self._now_s()
@@ -206,9 +227,9 @@ class ChunkInHand:
 
     @property
     def _lag_over(self) -> bool:
-        """Whether the intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
-        since = self._chunk.in_doubt_since
-        return since is not None and lag_is_over(since, self._parts.now())
+        """Whether the latest intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
+        doubt = self._chunk.doubt
+        return doubt is not None and lag_is_over(doubt.latest, self._parts.now())
 
     def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.
@@ -310,7 +331,7 @@ class ChunkInHand:
         look_first = parts.look_first or bool(self._in_path)
         return ChunkState(
             chunk,
-            in_doubt=chunk.in_doubt_since is not None,
+            in_doubt=chunk.doubt is not None,
             # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
             resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
             and not (chunk.protected or look_first),
@@ -384,7 +405,7 @@ class ChunkInHand:
                 )
                 return None
             self._accounts.update(accounts)
-        since, now = self._chunk.in_doubt_since, parts.now()
+        since, now = self._since, parts.now()
         compare = partial(
             presences,
             {id_: account.created_at for id_, account in accounts.items()},

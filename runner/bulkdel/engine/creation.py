@@ -45,7 +45,7 @@ class CreationInHand(ChunkInHand):
         chunk, tally, deleted_at = self._chunk, self._parts.tally, self._parts.deleted_at
         return CreationState(
             chunk,
-            in_doubt=chunk.in_doubt_since is not None,
+            in_doubt=chunk.doubt is not None,
             look_first=True,
             protected=chunk.protected,
             absence_reaches=False,

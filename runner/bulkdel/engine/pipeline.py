@@ -34,7 +34,7 @@ async def settle_export(plan: RunPlan, parts: Parts, workers: Workers, left: Cal
         batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
         job, early = plan.arguments.job, doubts_wait_s(parts) > 0
         chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), in_common=job.in_common)
-        chunks = (chunk for chunk in chunks if not (early and chunk.in_doubt_since is not None))
+        chunks = (chunk for chunk in chunks if not (early and chunk.doubt is not None))
         tally.unproven = tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
         write_held(parts)

@@ -309,9 +309,7 @@ def _last_failure(parts: Parts, noun: str) -> str:
     lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
     if tally.contradicted:
         ids, wait = counted(tally.contradicted, "id"), f"go on in {LAG_MAX_S / 60:.0f} minutes"
-        if parts.job.target_state.created:
-            return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
-        return f"the API refused {ids} as unknown that look-ups find. Look-ups may lag behind deletions: {wait}"
+        return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")

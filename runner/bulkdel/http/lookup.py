@@ -158,10 +158,13 @@ class AccountLookup:
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
         if result is not None:
-            missing = [id_ for id_ in ids if id_ not in result.accounts]
-            await self._read_marks(missing, began, worker)
-            misread = [id_ for id_ in missing if not self.marks(id_) <= self._read_at.keys()]
-            result = result._replace(unproven=result.unproven.union(misread))
+            accounts = dict(result.accounts)
+            unseen = [id_ for id_ in ids if id_ not in accounts or not accounts[id_].certain]
+            await self._read_marks(unseen, began, worker)
+            misread = [id_ for id_ in unseen if not self.marks(id_) <= self._read_at.keys()]
+            for id_ in misread:  # the account that was found may be that of another id
+                accounts.pop(id_, None)
+            result = result._replace(accounts=accounts, unproven=result.unproven.union(misread))
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
             return None
         return result._replace(empty=self._empty_at >= began)
@@ -443,7 +446,8 @@ class AccountLookup:
         result = await self._find(ids, worker)
         if result is not None and result.accounts:
             self._note_found(began)
-            for mark in set[str]().union(*map(self.marks, result.accounts)):
+            seen = [id_ for id_, account in result.accounts.items() if account.certain]
+            for mark in set[str]().union(*map(self.marks, seen)):
                 self._read_at[mark] = max(began, self._read_at.get(mark, began))
                 del self._in_vain[mark]
         return result

@@ -40,7 +40,7 @@ LOOK_S = 1.0
 WAIT_S = 0.25
 """How long a signal may go unnoticed at the end of a command."""
 
-STOP_S = 1.0
+STOP_S = 10.0
 """How long the thread may take to end once its work is cancelled."""
 
 Warn = Callable[[str], None]
