@@ -24,7 +24,8 @@ USERS = 5_000
 
 def test_the_whole_story(tmp_path: Path) -> None:
     """A small demo. The second half of its run takes a second, so that a busy machine interrupts it in time."""
-    ran = bulkdel("demo", "--dir", tmp_path / "new", "--users", USERS, "--rate", 40, env={"BULKDEL_CONCURRENCY": "0"})
+    words = ("demo", "--dir", tmp_path / "new", "--users", USERS, "--rate", 40)
+    ran = bulkdel(*words, env={"BULKDEL_CONCURRENCY": "0"}, timeout=6 * WAIT_MAX_S)  # it starts six commands
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.rstrip().endswith("The counts agree exactly: every row of the export is accounted for.")
     assert re.findall(r"^\[exit code (\d+)\]$", ran.out, re.MULTILINE) == ["0", "130", "0", "1", "0", "1"]

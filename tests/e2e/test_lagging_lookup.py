@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.sandbox import LOOKUP_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.examples import one_in
-from tests.harness import bulkdel, case, finish, user_ids
+from tests.harness import DELETIONS, bulkdel, case, finish, kill, user_ids, wait_until
 from tests.mutants import mutant
+from tests.recorded import let_pass
 from tests.syntax import swap
 
 IDS = user_ids(40)
@@ -36,6 +37,27 @@ def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None
         ran = it.run()
         assert (ran.code, ran.counts()) == (0, {"deleted": 40}), ran.err
         assert it.served.ledger.deleted == 40
+
+
+@mutant(
+    "the lag of a row that is sent again is counted from its first request",
+    "ChunkInHand._lag_over",
+    swap("doubt.latest", "doubt.since"),
+)
+def test_a_row_of_long_ago_that_is_sent_again_waits_as_a_new_one(tmp_path: Path) -> None:
+    """The first request had no effect. The second one, eleven minutes later, has, and its response is lost."""
+    switches = {"unknown_ids": "refuse", "share_drop_before": 1.0, "fault_paths": DELETIONS}
+    with case(tmp_path, IDS[:1], users=[*IDS[:1], *OTHERS], options=OPTIONS, **switches) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] > 0, process)
+        kill(process)
+        let_pass(it.log, 11)
+        it.switch(share_drop_before=0.0, lag_s=600.0)
+        it.served.script("drop_after")
+        ran = it.run()
+        assert (ran.code, ran.counts(), it.served.ledger.deleted) == (4, {"remaining": 1}, 1), ran.err
+        it.switch(lag_s=0.0)
+        assert it.run().counts() == {"deleted": 1}
 
 
 @pytest.mark.parametrize("stop", one_in(2, [False, True]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +45,9 @@ class Machine:
     async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, RunPlan, Steering]]:
         settings = Settings(host=self.it.served.url, rate=20.0, chunk_size=1, id_type=self.id_type)
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
-        surroundings = Surroundings(wall=lambda: time.time() + self.ahead_s)
+        surroundings = Surroundings(
+            wall=lambda: time.time() + self.ahead_s, steady=lambda: time.monotonic() + self.ahead_s
+        )
         async with Run(arguments, surroundings=surroundings) as run:
             plan = await run.run_plan()
             if confirmed:
@@ -137,6 +142,30 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
             assert (await steering.apply("resume", ANN)).ok
             assert (await steering.apply("rate 0", ANN)).ok
             assert (await run.finished()).counts["deleted"] == len(ids)
+
+
+@mutant(
+    "a request that leaves long after its intent is not noted",
+    "ChunkInHand._renew_intent",
+    swap("age_s > INTENT_AGE_MAX_S", "age_s == math.inf"),
+)
+async def test_a_request_that_leaves_after_a_pause_has_an_intent_of_that_time(tmp_path: Path) -> None:
+    """Look-ups may lag behind it for ten minutes from then on."""
+    ids = user_ids(60, seed=17)
+    with machine(tmp_path, "user_id", ids) as on:
+        async with on.sending() as (run, _, steering):
+            assert (await steering.apply("pause", ANN)).ok
+            await quiet(run, on.it)
+            on.ahead_s = 40.0
+            assert (await steering.apply("resume", ANN)).ok
+            assert (await steering.apply("rate 0", ANN)).ok
+            assert (await run.finished()).counts["deleted"] == len(ids)
+        intents = Counter(row for each in entries(on.it.log) if each["type"] == "intent" for row in rows_of(each))
+        assert 0 < sum(count > 1 for count in intents.values()) < len(ids), "those whose intent was older"
+
+
+def rows_of(intent: dict[str, Any]) -> Iterator[int]:
+    return chain.from_iterable(range(*each) for each in intent["ranges"])
 
 
 @mutant(

@@ -165,6 +165,18 @@ def test_without_a_look_up_by_path_no_id_that_may_be_misread_is_sent(looks_up: s
 
 
 @mutant(
+    "the word for the key's own account is an id",
+    "_NEVER",
+    swap('f"{UNUSABLE.pattern}|{OTHER_WORDS}"', "UNUSABLE.pattern"),
+)
+def test_a_word_that_an_api_may_read_as_the_key_s_own_account_is_no_id(tmp_path: Path) -> None:
+    with served(Forum(members={*PLAIN, "me", "All"}, shown=100)) as forum:
+        for word in ("me", "All"):
+            ran = example(tmp_path, forum).run("run", *PLAIN, word)
+            assert (ran.code, "an API may read otherwise" in ran.err, forum.effects.total()) == (3, True, 0), ran
+
+
+@mutant(
     "that a path was read once proves it for ever",
     "AccountLookup._read_marks",
     swap("self._read_at.pop(mark, None)", "self._read_at.setdefault(mark, since)"),

@@ -17,7 +17,7 @@ from bulkdel.http.transport import check_host
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, TableAction, describe
 from bulkdel_jobs.parts.look_ups import ListLookUps
-from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, PLACEHOLDER, SEGMENT, UNUSABLE
+from bulkdel_jobs.parts.paths import OTHER_WORDS, PATH_ID, PATH_NAME, PLACEHOLDER, SEGMENT, UNUSABLE
 from bulkdel_jobs.parts.target import ApiTarget, pool_of
 
 BODY_ID = IdType("body_id", shape_text="never given out again")
@@ -49,10 +49,10 @@ IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
 NOT_LOOKED_UP_BY_PATH = {
     name: replace(
         id_type,
-        never=re.compile(rf"(?:.*[^{PLAIN_IN_PATH}].*)?", re.DOTALL),
-        never_text="of letters, digits, -, _ and ~, for the path of a request. A server may read another id there as "
-        "that of another account, and the table has no look-up by path ([http.look_up]) that would show it, with the "
-        "id at its end where the request has it there",
+        never=re.compile(rf"(?:.*[^{PLAIN_IN_PATH}].*)?|{OTHER_WORDS}", re.DOTALL | re.IGNORECASE),
+        never_text="of letters, digits, -, _ and ~, and no word such as me or all, for the path of a request. A server "
+        "may read another id there as that of another account, and the table has no look-up by path ([http.look_up]) "
+        "that would show it, with the id at its end where the request has it there",
     )
     for name, id_type in IN_PATH.items()
 }

@@ -22,8 +22,16 @@ UNUSABLE = re.compile(rf"(?:.*{_SLASH})?{_DOT}{{0,2}}(?:{_SLASH}.*)?", re.DOTALL
 
 SEGMENT = "one segment of a path: not empty, and without an empty part, `.` or `..` between slashes"
 
-PATH_ID = IdType("path_id", shape_text="never given out again", never=UNUSABLE, never_text=SEGMENT)
-PATH_NAME = IdType("path_name", shape_text="may be given out again", never=UNUSABLE, never_text=SEGMENT, reusable=True)
+OTHER_WORDS = "me|self|current|all|_all"
+"""A pattern of the words that an API may read as the key's own account, or as all accounts."""
+
+_NEVER = re.compile(f"{UNUSABLE.pattern}|{OTHER_WORDS}", UNUSABLE.flags)
+_NEVER_TEXT = f"{SEGMENT}; and none of the words that an API may read otherwise: {OTHER_WORDS.replace('|', ', ')}"
+
+PATH_ID = IdType("path_id", shape_text="never given out again", never=_NEVER, never_text=_NEVER_TEXT)
+PATH_NAME = IdType(
+    "path_name", shape_text="may be given out again", never=_NEVER, never_text=_NEVER_TEXT, reusable=True
+)
 """The ids of a job that has them in the path."""
 
 _TEMPLATE = re.compile(r"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*)+")
