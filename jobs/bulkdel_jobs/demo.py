@@ -24,7 +24,7 @@ import orjson
 from bulkdel.engine.signals import Interrupted, Signals
 from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.output import result
-from bulkdel.parent import for_child
+from bulkdel.parent import for_child, from_here
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Switches, serve_in_thread
 
@@ -135,10 +135,11 @@ def _step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Cal
     If the demo itself ends, so does the command. No setting and no real key of the user reaches it.
     """
     result(f"\n{caption}\n\n$ {shlex.join(['bulkdel', *words])}")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
+    environ = {**from_here(kept), **KEYS, **for_child()}
     command = [sys.executable, "-P", "-m", "bulkdel", *words]
     with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=folder, env={**environ, **KEYS, **for_child()}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as process:
         try:
             if interrupt is not None:

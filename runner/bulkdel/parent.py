@@ -1,17 +1,27 @@
-"""A process that another process of this program has started ends with it, however that one ends.
+"""What a process that another process of this program has started has of it.
 
-Otherwise it would hold the lock of its log, without a parent that could stop it or that divides its rate.
+It ends with its parent, however that one ends. Otherwise it would hold the lock of its log, without a parent that could
+stop it or that divides its rate. Where it begins in another folder, it still takes modules, libraries and certificates
+only from where its parent takes them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
+from collections.abc import Mapping
 
 PARENT = "_BULKDEL_PARENT"
 """The environment variable by which a parent tells its child process its pid. It is no option."""
+
+PATHS = re.compile(r"PATH|PYTHONPATH|PYTHONHOME|PYTHONUSERBASE|(LD|DYLD)_[A-Z_]*PATH|SSL_CERT_(FILE|DIR)")
+"""Variables with paths in which programs, modules, libraries and certificates are looked for."""
+
+PRELOADED = re.compile(r"LD_PRELOAD|LD_AUDIT|DYLD_INSERT_LIBRARIES")
+"""Variables with libraries. A name without a slash is looked for in those paths."""
 
 LOOK_S = 0.5
 """Seconds between two looks at whether the parent is there."""
@@ -23,6 +33,23 @@ END_S = 3.0
 def for_child() -> dict[str, str]:
     """The variable for a child of this process."""
     return {PARENT: str(os.getpid())}
+
+
+def from_here(environ: Mapping[str, str]) -> dict[str, str]:
+    """These variables for a child that begins in another folder: a relative or empty path means the folder here."""
+    found = dict(environ)
+    for name, value in environ.items():
+        if value and PATHS.fullmatch(name):
+            separators = "([:;])" if name.startswith("LD_") else "(:)"
+            found[name] = "".join(_whole(part) for part in re.split(separators, value))
+        elif PRELOADED.fullmatch(name):
+            found[name] = "".join(_whole(part) if "/" in part else part for part in re.split("([: ])", value))
+    return found
+
+
+def _whole(path: str) -> str:
+    """The path from the root; a separator as it is. Not by pathlib, because an empty path is the folder here."""
+    return path if path in {":", ";"} or path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109
 
 
 def end_with_parent(*, drains: bool) -> None:

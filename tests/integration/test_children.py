@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -244,3 +245,23 @@ async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> 
         done, _ = await asyncio.wait({running}, timeout=WAIT_MAX_S)
         assert done, "the sandbox runs until a signal ends it"
         assert "was killed" not in running.result().error, "it did not get the signal"
+
+
+@mutant(
+    "a process takes modules from the folder in which it begins",
+    "LocalProcesses._start",
+    swap("environ if work.folder is None else from_here(environ)", "environ"),
+)
+async def test_a_process_in_another_folder_takes_no_modules_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty entry in the path of modules means the folder of its parent."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sitecustomize.py").write_text(f"open({str(tmp_path / 'proof')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(tmp_path / "here")
+    paths = {"PYTHONPATH": f":{os.environ.get('PYTHONPATH', '/none')}"}
+    engine = LocalProcesses({**environment({}), **paths})
+    process = await engine.place(Work(["--version"], Environment(), KeeperAddress("", ""), tmp_path / "there"))
+    (ended,) = [said async for said in process.poll() if isinstance(said, Exited)]
+    assert (ended.code, (tmp_path / "proof").read_text()) == (0, "here")

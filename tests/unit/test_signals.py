@@ -8,11 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
-from bulkdel.parent import PARENT, end_with_parent
+from bulkdel.parent import PARENT, end_with_parent, from_here
 from tests.waits import WAIT_MAX_S
 
 
@@ -22,6 +23,27 @@ def test_a_variable_that_names_no_parent_is_left(value: str, monkeypatch: pytest
     end_with_parent(drains=False)
     assert PARENT not in os.environ
     assert [thread.name for thread in threading.enumerate() if thread.name == "parent"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("PYTHONPATH", ":/opt/x:lib", "/here/:/opt/x:/here/lib"),
+        ("PYTHONPATH", "/opt/a;b", "/opt/a;b"),
+        ("PYTHONPATH", "", ""),
+        ("LD_LIBRARY_PATH", "lib;/usr/lib:", "/here/lib;/usr/lib:/here/"),
+        ("DYLD_FALLBACK_LIBRARY_PATH", "lib", "/here/lib"),
+        ("LD_PRELOAD", "libx.so ./liby.so:/z.so", "libx.so /here/./liby.so:/z.so"),
+        ("SSL_CERT_FILE", "ca.pem", "/here/ca.pem"),
+        ("PATH", "/bin:bin", "/bin:/here/bin"),
+        ("LANG", "C", "C"),
+    ],
+)
+def test_a_relative_path_of_the_environment_means_the_folder_of_the_parent(
+    name: str, value: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_here({name: value}) == {name: found.replace("/here", str(tmp_path))}
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from bulkdel.fleet.placing import LINE_MAX, SHARD, Exited, Said, Stream, Work
 from bulkdel.http.shared_rate import ADDRESS
-from bulkdel.parent import for_child
+from bulkdel.parent import for_child, from_here
 
 PROGRAM = (sys.executable, "-P", "-m", "bulkdel")
-"""`-P`: the folder of the export, in which a process begins, is no place of Python modules."""
+"""`-P`: the folder in which a process begins, such as that of the export, is no place of Python modules."""
 
 READ_BYTES = 1 << 16
 
@@ -71,7 +71,7 @@ class LocalProcesses:
         process = await asyncio.create_subprocess_exec(
             *(*PROGRAM, *work.words),
             cwd=work.folder,
-            env=environ,
+            env=environ if work.folder is None else from_here(environ),
             pass_fds=descriptors,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
