@@ -257,6 +257,50 @@ def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: 
 
 
 @mutant(
+    "the processes of a batch begin in the folder of its file",
+    "Night._child",
+    swap(
+        'Work(placed.words("run", more), environment, keeper)',
+        'Work(placed.words("run", more), environment, keeper, self._batch.base)',
+    ),
+)
+@mutant(
+    "an exclude file of a batch is not read in the folder of its file",
+    "BatchRun.placed",
+    swap('("exclude", *WRITTEN_BY_BATCH)', "WRITTEN_BY_BATCH"),
+)
+def test_a_relative_name_means_the_folder_of_whoever_wrote_it(tmp_path: Path) -> None:
+    """Those of the own config are in the folder where the command is typed, those of the file are beside it.
+
+    In each of both folders lie files with the names of the other. A command that a log prints works where it is said.
+    """
+    theirs, own = tmp_path / "theirs", tmp_path / "own"
+    theirs.mkdir()
+    own.mkdir()
+    with night(theirs, {"one": 6}) as it:
+        ids, proof = it.ids["one"], tmp_path / "proof"
+        for folder, kept, of_file in ((own, ids[0], ids[1]), (theirs, ids[2], ids[3])):
+            write_objects(folder / "keep.jsonl", [kept])
+            write_objects(folder / "of file.jsonl", [of_file])
+            (folder / "tell.sh").write_text(f"#!/bin/sh\necho {folder.name} >> {proof}\n")
+            (folder / "tell.sh").chmod(0o700)
+        it.write("one", head=HEAD + 'exclude = ["of file.jsonl:id"]\nlimit = 2\n')
+        (own / "own.toml").write_text('[run]\nexclude = ["keep.jsonl"]\non_event = "./tell.sh"\n')
+        words = ("batch", "plan", it.file, "--config", "own.toml", *it.where, "--json")
+        planned = bulkdel(*words, cwd=own, env={})
+        assert (planned.code, json.loads(planned.out)["to_confirm"]["ids"]) == (0, 4), planned
+        ran = bulkdel(*json.loads(planned.out)["command"][1:], cwd=own, env={})
+        assert (ran.code, sum(it.effects("one"))) == (0, 2), ran
+        told = bulkdel("status", it.log("one"), cwd=tmp_path, env={}).out.splitlines()
+        begins = next(number for number, line in enumerate(told) if line.startswith("To go on, in "))
+        where, line = told[begins].removeprefix("To go on, in ").removesuffix(":"), shlex.split(told[begins + 1])
+        options = ("--host", it.pools["one"].url, "--config", "own.toml", "--limit", 2)
+        ran = bulkdel(*line[1:], *options, cwd=Path(where))
+        assert (ran.code, it.effects("one")) == (0, [0, 1, 1, 0, 1, 1]), (ran, line)
+        assert set(proof.read_text().split()) == {"own"}
+
+
+@mutant(
     "a protected host of a batch needs not be typed",
     "_trouble",
     swap('values["host"] not in wanted.get("typed_hosts", ())', 'values["host"] in wanted.get("typed_hosts", ())'),

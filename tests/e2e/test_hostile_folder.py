@@ -6,6 +6,7 @@ The oracle is a file that every such module would write.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -65,6 +66,30 @@ def test_no_process_of_a_command_imports_a_module_of_its_folder(tmp_path: Path) 
         assert bulkdel("batch", "run", *here, *confirmed, cwd=folder, env={}).code == 0
         assert served.pool.deleted == 1_500
         assert bulkdel("batch", "verify", *here, cwd=folder, env={}).code == 0
+    assert not proof.exists(), proof.read_text()
+
+
+def test_nor_does_a_process_of_a_batch_where_a_path_of_modules_has_an_empty_entry(tmp_path: Path) -> None:
+    """It means the folder where the command is typed, and never that of the file of the batch."""
+    theirs, own, proof = tmp_path / "theirs", tmp_path / "own", tmp_path / "proof"
+    theirs.mkdir()
+    own.mkdir()
+    (theirs / "more.jsonl").write_text("".join(f'"{id_}"\n' for id_ in IDS[:50]))
+    key = theirs / "key.env"
+    key.write_text("".join(f"{name}={value}\n" for name, value in KEYS.items()))
+    key.chmod(0o600)
+    hostile(theirs, proof)
+    relative = {"PYTHONPATH": f":{os.environ.get('PYTHONPATH', '')}", "SSL_CERT_FILE": "ca.pem"}
+    with sandbox(IDS[:50]) as served:
+        (theirs / "night.toml").write_text(
+            f'[[run]]\nname = "a"\njob = "delete-users"\nexport = "more.jsonl"\nhost = "{served.url}"\n'
+            'credentials_file = "key.env"\n'
+        )
+        words = ("batch", "plan", theirs / "night.toml", "--host", served.url, "--json")
+        planned = bulkdel(*words, cwd=own, env=relative)
+        assert planned.code == 0, planned
+        ran = bulkdel(*json.loads(planned.out)["command"][1:], cwd=own, env=relative)
+        assert (ran.code, served.pool.deleted) == (0, 50), ran
     assert not proof.exists(), proof.read_text()
 
 

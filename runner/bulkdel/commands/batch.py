@@ -589,13 +589,16 @@ class Night:
                 more["confirm_host"] = planned.values["confirm_host"]
         if (until := self._untils.get(run.name)) is not None:
             more["not_after"] = until.isoformat()
-        environment = run.environment(self._arguments.environ).plus({CONFIRMED_PLAN: str(planned.values["digest"])})
+        placed, digest = run.placed(self._batch.base), str(planned.values["digest"])
+        environment = placed.environment(self._arguments.environ).plus({CONFIRMED_PLAN: digest})
         progress = self._progress[run.name]
         progress.begin("running")
         self._under_way[run.name] = run.log_in(self._batch.base)
-        work = Work(run.words("run", more), environment, keeper, self._batch.base)
+        work = Work(placed.words("run", more), environment, keeper)
         # The log of this run is that of this batch, so what may still write it is the process that was lost.
-        again = replace(work, words=run.words("run", {**more, "take_over": True})) if "store" in run.options else None
+        again = (
+            replace(work, words=placed.words("run", {**more, "take_over": True})) if "store" in run.options else None
+        )
         try:
             return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
         finally:
@@ -684,8 +687,9 @@ async def _plan_all(
             begin(run.name)
             folder = batch.base / run.folder
             await in_thread(lambda: _make(folder), lambda: None)
-            words = run.words("plan", {"json": True, "log_format": "json"})
-            work = Work(words, run.environment(arguments.environ), keeper.address(groups[run.name]), batch.base)
+            placed = run.placed(batch.base)
+            words = placed.words("plan", {"json": True, "log_format": "json"})
+            work = Work(words, placed.environment(arguments.environ), keeper.address(groups[run.name]))
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
             window = run.options.get("not_after", batch.window)
             wanted = {**run.options, "export": run.export, "window": window, "typed_hosts": typed}

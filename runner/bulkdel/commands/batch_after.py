@@ -281,8 +281,9 @@ def verify(arguments: VerifyArguments) -> int:
         async with places:
             if sending:
                 return Ended(128 + sending[0], error="it was not started")
-            words = [*run.verify_words(), "--json", "--log-format", "json", *more]
-            work = Work(words, run.environment(environ), keeper.address(groups[run.name]), batch.base)
+            placed = run.placed(batch.base)
+            words = [*placed.verify_words(), "--json", "--log-format", "json", *more]
+            work = Work(words, placed.environment(environ), keeper.address(groups[run.name]))
             return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[Ended]:

@@ -1,7 +1,8 @@
 """The file of a batch, night.toml: which runs there are. Owns its keys; plans and starts nothing.
 
-Every path in it is relative to its folder, which is also the working folder of each run. `fleet.batch_origin` says what
-it may name.
+Every path in it is relative to its folder. The processes of a run begin in the folder of the user, because the config
+and the variables of the user mean that folder: they get whole paths (`BatchRun.placed`). `fleet.batch_origin` says what
+the file may name.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, Self, get_type_hints
 
 from bulkdel.command_line import TO_TYPE, CommandLine, file_variable_of, option_of, table_variables, variable_of
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
@@ -165,6 +166,20 @@ class BatchRun:
         """The digest of what the file says about it."""
         named = {one.name: getattr(self, one.name) for one in fields(self)}
         return digest_of({**named, "folder": str(self.folder)})
+
+    def placed(self, base: Path) -> Self:
+        """The same run with whole paths, for its processes. base: the folder of the file."""
+        whole = partial(_whole, Path(os.path.realpath(base)))
+        named = ("exclude", *WRITTEN_BY_BATCH)
+        paths = {name for name in self.parameters if options_of(load_job(self.job)).get(option_of(name))}
+        return replace(
+            self,
+            export=whole(self.export),
+            folder=Path(whole(self.folder)),
+            options={name: whole(value) if name in named else value for name, value in self.options.items()},
+            parameters={name: whole(value) if name in paths else value for name, value in self.parameters.items()},
+            credentials_file=None if self.credentials_file is None else whole(self.credentials_file),
+        )
 
     def words(self, command: str, more: Mapping[str, Any] = NOTHING) -> list[str]:
         """The command line of `run` or `plan`, without the program. No secret is in it. more: options of the batch."""
@@ -466,6 +481,14 @@ def _named(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         return {key: _named(item, name) for key, item in value.items()}
     return [_named(item, name) for item in value] if isinstance(value, list) else value
+
+
+def _whole(base: Path, name: Any) -> Any:
+    """The name of a file, or each name of a list, as a whole path; an address as it is."""
+    if isinstance(name, list):
+        return [_whole(base, each) for each in name]
+    # No Path: the text may have a column after its name.
+    return name if address_of(str(name)) is not None else os.path.join(base, str(name))  # noqa: PTH118
 
 
 def _check_words(value: Any, where: str) -> None:
