@@ -95,6 +95,28 @@ def test_excluded_emails_stay_whatever_their_case(tmp_path: Path) -> None:
         assert all(served.pool.find_alive("email", email) is not None for email in emails[:7])
 
 
+@mutant(
+    "a file with the whole name takes the place of an exclude file whose column is named",
+    "_local",
+    swap("len(files) > 1", "len(files) > 2"),
+)
+def test_an_exclude_file_is_not_read_in_the_place_of_another(tmp_path: Path) -> None:
+    """Another person has made a file whose name is that of the exclude file, with the column and the type."""
+    with case(tmp_path, IDS) as it:
+        keep, planted = tmp_path / "vip.csv", tmp_path / "vip.csv:userId"
+        keep.write_text(f"name,userId\r\nx,{IDS[0]}\r\n")
+        planted.write_text("0123456789abcdef01234567\n")
+        for ending in ("", ":user_id"):
+            refused = it.run("--exclude", f"{keep}:userId{ending}")
+            assert refused.code == 2, refused
+            assert f"may mean {planted} or {keep}, and both files are there" in refused.err
+        assert it.served.ledger.requests == 0
+        planted.unlink()
+        it.ids -= 1
+        assert it.run("--exclude", f"{keep}:userId").counts() == {"deleted": len(IDS) - 1, "excluded": 1}
+        assert alive(it, IDS) == {IDS[0]}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -26,7 +26,7 @@ from bulkdel.export.converting import all_columns, csv_options, table_of
 from bulkdel.export.download import Fetching, fetch_unnamed
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
-from bulkdel.format import did_you_mean
+from bulkdel.format import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +113,16 @@ def exclude_path(name: str | Path, id_types: Mapping[str, IdType]) -> str:
 
 
 def _local(name: str | Path, id_types: Mapping[str, IdType]) -> ExcludeName:
-    """A file wins whose own name has the colon."""
+    """The way to read a name that names a file. Raises UsageError where two do: another person may have made one."""
     ways = names_in(str(name), id_types)
-    return next((way for way in ways if os.path.lexists(way.path)), ways[0])
+    there = [way for way in ways if os.path.lexists(way.path)]
+    files = [way.path for way in there if not Path(way.path).is_dir()]
+    if len(files) > 1:
+        raise UsageError(
+            f"--exclude {shown(name)}: may mean {' or '.join(map(shown, files))}, and both files are there. Rename or "
+            "remove the one that is not meant"
+        )
+    return next(iter(there), ways[0])
 
 
 def _check_type(found: ExcludeName, id_types: Mapping[str, IdType]) -> None:
