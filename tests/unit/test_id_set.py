@@ -65,6 +65,7 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
     "folded",
     swap("(uuid := _UUID.fullmatch(text)) is not None", '(uuid := _UUID.fullmatch(text)) and "-" in text'),
 )
+@mutant("a digit of another script is another letter", "_digit", swap(r'char <= "\uffff"', r'char > "\uffff"'))
 @mutant("a katakana is another letter", "_base", swap("TO_HIRAGANA", "1"))
 @mutant("characters beyond U+FFFF differ", "_without_form", swap("_ANY_SUPPLEMENTARY", r'r"\g<0>"'))
 @mutant(
@@ -130,6 +131,10 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
         (NAME, "00123456", "123456", PERHAPS),  # a whole number, by its value
         (NAME, "+7", "7.0", PERHAPS),
         (NAME, "\u0667", "7", PERHAPS),  # a digit of Arabic
+        (NAME, "user\u0661", "user1", PERHAPS),
+        (NAME, "\u06f1\u0967\u0e51-x", "111-x", PERHAPS),  # of Persian, Hindi and Thai
+        (NAME, "user\u0661", "user2", APART),
+        (NAME, "a\U0001e951", "a\U0001f363", PERHAPS),  # a digit beyond U+FFFF
         (NAME, "-007", "-7", PERHAPS),
         (NAME, "-7", "7", APART),
         (NAME, "7.5", "7", APART),
@@ -149,6 +154,7 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
         (IDENTITY, f"{'a' * 24}:OU_1", f"{'a' * 24}:ou_1", PERHAPS),
         (RELATION, "lark:Ann", "Lark:ann", PERHAPS),
         (PHONE, "\uff0b8613800000004", "13800000004", PERHAPS),
+        (PHONE, "\u06f138\u0660\u0660000004", "13800000004", PERHAPS),
         (PLAIN, "a", "a", SURELY),
         (PLAIN, "a", "b", APART),
     ],

@@ -1,11 +1,11 @@
 """Which ids a server may take for one another. Owns the fold for exclude lists, guards and requests.
 
 A server may compare ids without case and accents, in another Unicode form or width, without characters that cannot be
-seen, the domain of an address by its ASCII form, a whole number by its value, a UUID without its hyphens, and what is
-percent-encoded by what it means. This fold does all of that, so two ids with different folds are two accounts for such
-a server. Where marks are vowels (Thai, Hindi), and for a Greek iota after a long vowel, it
-takes more ids for one another than a server does: that protects more. Spaces inside an id count. It is never used to
-look up, restore or create an account: see `IdType.forms`.
+seen, the domain of an address by its ASCII form, digits of any script by their values, a whole number by its value, a
+UUID without its hyphens, and what is percent-encoded by what it means. This fold does all of that, so two ids with
+different folds are two accounts for such a server. Where marks are vowels (Thai, Hindi), and for a Greek iota after a
+long vowel, it takes more ids for one another than a server does: that protects more. Spaces inside an id count. It is
+never used to look up, restore or create an account: see `IdType.forms`.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def spellings(id_: str) -> tuple[str, ...]:
 
 
 def normal(id_: str) -> str:
-    """The id with each character in its usual width."""
-    return id_ if id_.isascii() else unicodedata.normalize("NFKC", id_)
+    """The id with each character in its usual width, and each digit as that of ASCII."""
+    return id_ if id_.isascii() else "".join(map(_digit, unicodedata.normalize("NFKC", id_)))
 
 
 def phone_forms(id_: str) -> tuple[str, ...]:
@@ -169,7 +169,16 @@ def _base(char: str) -> str:
     if char in _SMALL_KANA:
         return _SMALL_KANA[char]
     named = _BASE.match(unicodedata.name(char, ""))
-    return named[1].lower() if named else _BASES.get(char, char)
+    return named[1].lower() if named else _BASES.get(char, _digit(char))
+
+
+def _digit(char: str) -> str:
+    """A decimal digit of any script as that of ASCII; any other character as it is.
+
+    One beyond U+FFFF stays: for a comparison that knows no such character, all of them are one.
+    """
+    value = unicodedata.decimal(char, None) if char <= "\uffff" else None
+    return char if value is None else str(value)
 
 
 def _label(label: str) -> str:
