@@ -24,6 +24,7 @@ from bulkdel.core.handover import MANIFEST
 from bulkdel.core.plan_file import sealed, text_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.handover.reading import unpack
+from tests.e2e.test_texts_of_others import FAKE, harmless
 from tests.elsewhere import elsewhere
 from tests.harness import (
     KEYS,
@@ -880,6 +881,34 @@ def test_unpack_says_that_only_the_archive_names_the_host(packed_run: Members, t
         archive.write_bytes(zstandard.compress(written(with_host(packed_run, named))))
         done = bulkdel("unpack", archive, "--to", tmp_path / f"new{number}", env={})
         assert (done.code, f"{named} is not the host of delete-users." in done.err) == (0, told), done
+
+
+@mutant(
+    "a key in the config of an archive makes a line of its own",
+    "_credentials",
+    swap("shown(error)", "str(error)"),
+    case="genauth",
+)
+@mutant(
+    "a key in a packed config makes a line of its own",
+    "find_target",
+    swap(
+        "f\"config, [genauth] {shown(name)}: knows {', '.join(sorted(CONFIG_KEYS))}, each a string\"",
+        "f\"config, [genauth] {name}: knows {', '.join(sorted(CONFIG_KEYS))}, each a string\"",
+    ),
+    case="genauth",
+)
+@pytest.mark.parametrize("table", ["genauth", "protect"])
+def test_a_key_in_the_config_of_an_archive_makes_no_line(packed_run: Members, tmp_path: Path, table: str) -> None:
+    """Neither where it is unpacked, nor where its command is typed."""
+    archive, new = tmp_path / "run.tar.zst", tmp_path / "new"
+    config = f"[{table}]\n{json.dumps(f'{FAKE}{chr(10)}{FAKE}')} = 'x'\n".encode()
+    archive.write_bytes(zstandard.compress(written(with_config(packed_run, config))))
+    done = bulkdel("unpack", archive, "--to", new, env=KEYS)
+    assert (done.code, (new / "c.toml").exists()) == (0, True), done
+    ran = bulkdel("plan", "delete-users", "export.jsonl", "--config", "c.toml", cwd=new, env=KEYS)
+    assert (ran.code, harmless(ran.err)) == (2, True), ran
+    assert harmless(done.err, ran.err), (done, ran)
 
 
 def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bulkdel.core.id_type import IdType
 from bulkdel.errors import Halted, UsageError
+from bulkdel.format import shown
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Action, LookUps, Target, TargetOptions
@@ -94,7 +95,7 @@ def find_target(options: TargetOptions, calls: Calls) -> Target:
     """Find host and credentials. The config's table `[genauth]` may name brand, credentials_file and lang."""
     for name, value in options.config.items():
         if name not in CONFIG_KEYS or not isinstance(value, str):
-            raise UsageError(f"config, [genauth] {name}: knows {', '.join(sorted(CONFIG_KEYS))}, each a string")
+            raise UsageError(f"config, [genauth] {shown(name)}: knows {', '.join(sorted(CONFIG_KEYS))}, each a string")
     brand = brand_named(options.config.get("brand", "genauth"))
     host = check_host(options.host or brand.host)
     credentials = find_credentials(options.environ, options.config.get("credentials_file"))

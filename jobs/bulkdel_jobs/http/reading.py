@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args
 
 from bulkdel.errors import UsageError
+from bulkdel.format import shown
 from bulkdel.variables import Variable
 
 Value = TypeVar("Value")
@@ -42,7 +43,7 @@ class Table:
 
     def fault(self, key: str, why: str) -> UsageError:
         """The error about a key."""
-        return UsageError(f"config, [{self.name}] {key}: {why}")
+        return UsageError(f"config, [{self.name}] {shown(key)}: {why}")
 
     def take(self, key: str, kind: type[Value], what: str, default: Value | None = None) -> Value | None:
         """The value of a key, which is a `kind`; `what` says so in words. `default` when the table has none."""

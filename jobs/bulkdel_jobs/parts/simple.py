@@ -12,6 +12,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import UsageError
+from bulkdel.format import shown
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.parts.auth import key_in_header
@@ -74,7 +75,7 @@ class OneByOne(Job):
         """See `bulkdel.job.Job`."""
         for name, value in options.config.items():
             if name not in {"host", "key_file"} or not isinstance(value, str):
-                raise UsageError(f"config, [{self.config_table}] {name}: knows host and key_file, each a string")
+                raise UsageError(f"config, [{self.config_table}] {shown(name)}: knows host and key_file, each a string")
         host = check_host(options.host or options.config.get("host", self.base_url))
         key = find_secret(options.environ, self.key_variable, options.config.get("key_file"))
         auth = None if key is None else key_in_header(pool_of(host), key, self.key_header, self.key_prefix)
