@@ -161,6 +161,27 @@ def once(response: bytes) -> Script:
     return script
 
 
+def tunnel_to(port: Callable[[], int]) -> Script:
+    """A proxy that connects each client to this port, whatever it asks for."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port())
+        await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        try:
+            await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+        finally:
+            writer.transport.abort()
+
+    return script
+
+
 def tls_context(name: str = "localhost") -> ssl.SSLContext:
     """TLS with the self-signed certificate for `name`: `localhost`, or `elsewhere`, which names another host."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

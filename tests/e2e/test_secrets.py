@@ -31,7 +31,7 @@ from tests.examples import one_in
 from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
 from tests.harness import COMMAND, DELETIONS, POOL, Ran, environment, importing_from, start, user_ids, write_objects
 from tests.mutants import mutant
-from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
+from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer, tunnel_to
 from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
@@ -337,6 +337,9 @@ ONE = ("pipe",)
 QUICK = ("--patience", "3s")
 """A run that waits for a better answer stops soon."""
 
+TRUSTED = ("--ca-file", DATA / "localhost.crt")
+"""The certificate of a server with TLS."""
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -475,8 +478,20 @@ def proxied(url: str) -> str:
 
 
 async def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
-    said = "no connection to the proxy"
-    await play(tmp_path, lambda it: stops(it, 4, said, *QUICK, "--proxy", proxied("http://localhost:9")))
+    said, options = "no connection to the proxy", (*TRUSTED, "--proxy", proxied("http://localhost:9"))
+    await play(tmp_path, lambda it: stops(it, 4, said, *QUICK, *options), tls=True)
+
+
+async def test_a_proxy_that_is_not_asked(tmp_path: Path) -> None:
+    """A server without TLS is allowed only on this machine. Its key does not travel in the clear to another one."""
+
+    async def scene(it: Play) -> None:
+        async with RawServer(always(answer(status=403))).running() as proxy:
+            ran = await it.run(*it.argv("--proxy", proxied(proxy.url)))
+            assert (ran.code, proxy.connections) == (0, 0), ran.err
+        assert it.server.effects == dict.fromkeys(IDS, 1)
+
+    await play(tmp_path, scene, modes=ONE)
 
 
 async def test_a_proxy_that_refuses(tmp_path: Path) -> None:
@@ -499,18 +514,20 @@ async def test_a_proxy_that_serves(tmp_path: Path) -> None:
     """The command that goes on is printed and logged, without the password; the same where the environment names it."""
 
     async def scene(it: Play) -> None:
-        proxy = proxied(it.server.url)
-        ran = await it.run(*it.argv("--proxy", proxy))
-        assert ran.code == 4, ran.err
-        assert "--proxy 'http://[hidden]@localhost" in ran.err
-        told = await it.run("status", it.log)
-        assert "To go on" in told.out
-        ran = await it.run(*it.argv("--proxy=" + proxy, command="plan"))
-        assert ran.code == 0
-        ran = await it.run(*it.argv(), env={**KEYS, "BULKDEL_PROXY": proxy})
-        assert ran.code == 4, ran.err
+        async with RawServer(tunnel_to(lambda: it.server.raw.port)).running() as through:
+            proxy = proxied(through.url)
+            ran = await it.run(*it.argv(*TRUSTED, "--proxy", proxy))
+            assert ran.code == 4, ran.err
+            assert "--proxy 'http://[hidden]@localhost" in ran.err
+            told = await it.run("status", it.log)
+            assert "To go on" in told.out
+            ran = await it.run(*it.argv(*TRUSTED, "--proxy=" + proxy, command="plan"))
+            assert ran.code == 0
+            ran = await it.run(*it.argv(*TRUSTED), env={**KEYS, "BULKDEL_PROXY": proxy})
+            assert ran.code == 4, ran.err
+            assert {request.method for request in through.requests} == {"CONNECT"}
 
-    await play(tmp_path, scene, says(DELETE_PATH, 402), modes=ONE)
+    await play(tmp_path, scene, says(DELETE_PATH, 402), modes=ONE, tls=True)
 
 
 FILES: Mapping[str, tuple[Mapping[str, tuple[str, int]], tuple[str, ...], str]] = {

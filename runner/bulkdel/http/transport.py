@@ -79,6 +79,7 @@ class TransportOptions:
     """How to reach the server.
 
     host: base URL as `check_host` returns it. ca_file: PEM, trusted beside the system's own. proxy: `http://…` or None.
+    It is not asked for a host without TLS.
     total_s, connect_s, read_s: bounds for a whole attempt, for making a connection (proxy and TLS included) and for
     silence in between. body_max: bytes of a body, as received and again once inflated.
 
@@ -297,7 +298,9 @@ class HttpTransport:
         # A connection is a part of an attempt, so it must not take longer than the whole.
         self._options = replace(options, connect_s=min(options.connect_s, options.total_s))
         self._host = check_host(options.host)
-        self._proxy = None if options.proxy is None else _check_proxy(options.proxy)
+        proxy = None if options.proxy is None else _check_proxy(options.proxy)
+        # Without TLS the key would travel in the clear to the proxy. And its loopback is another machine.
+        self._proxy = proxy if self._host.startswith("https:") else None
         # Loading the system's trust store takes 20 ms, and plain HTTP does not need it.
         self._tls = trust(options.ca_file) if self._host.startswith("https:") or options.ca_file else True
         self._now = now
