@@ -288,6 +288,19 @@ def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
         assert "1 of 200 sampled accounts have no time of the last sign-in that can be read (lastLogin)" in ran.err
 
 
+@pytest.mark.parametrize("zero", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"])
+def test_a_time_of_creation_that_was_not_filled_halts_the_run(zero: str, tmp_path: Path) -> None:
+    """It is as good as a missing one. A last sign-in of then was none, so it spares nothing."""
+    created, active = ("--spare-created-after", "2025-01-01"), ("--spare-active-since", "2025-01-01")
+    with case(tmp_path, IDS) as it:
+        change(it, IDS, **OLD)
+        change(it, IDS[60:61], createdAt=zero, lastLogin=zero)
+        ran = it.run(*created)
+        assert (ran.code, it.served.ledger.deleted) == (4, 0), ran.err
+        assert "1 of 200 sampled accounts have no time of creation that can be read (createdAt)" in ran.err
+        assert it.run(*active).counts() == {"deleted": 200}
+
+
 def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
     guards = ("--spare-active-since", "2025-01-01", "--only-status", "Activated")
     with case(tmp_path, IDS) as it:

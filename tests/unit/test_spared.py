@@ -71,6 +71,19 @@ def test_a_missing_field_is_no_answer(fact: str, guard: Guard) -> None:
 
 
 @mutant(
+    "a time of creation that was not filled is one of long ago",
+    "_says",
+    swap("guard is not CREATED_AFTER or value > 0", "guard is not CREATED_AFTER or value != 0"),
+)
+@pytest.mark.parametrize("at", [0.0, -62_135_596_800.0])
+def test_a_zero_value_is_no_time_of_creation(at: float) -> None:
+    """1970, and the year 1. A last sign-in then is none."""
+    assert ALL.judge([OLD._replace(created_at=at)]) == Judged(missing=CREATED_AFTER)
+    seen = Guards(active_since=200_000.0)
+    assert seen.judge([OLD._replace(last_seen_at=at)]) == seen.judge([OLD._replace(created_at=at)]) == Judged()
+
+
+@mutant(
     "an administrator with an empty id says its id",
     "untold",
     swap("not each", "each is None"),

@@ -109,7 +109,7 @@ class Guards:
         """Compare every record that an id means. The account is spared when one of them is."""
         spared: Spared | None = None
         for facts in records:
-            if missing := next((guard for guard in self.given if getattr(facts, guard.fact) is None), None):
+            if missing := next((guard for guard in self.given if not _says(facts, guard)), None):
                 return Judged(missing=missing)
             spared = spared or self._spares(facts)
         return Judged(spared)
@@ -167,6 +167,16 @@ def untold(told: Collection[object]) -> str | None:
     if not missing:
         return None
     return f"{missing:,} of {len(told):,} records that the server returned have no id where it is read"
+
+
+def _says(facts: Facts, guard: Guard) -> bool:
+    """Whether a record says what this guard compares.
+
+    An account that was created in 1970 or before it has a field that nothing was written to. A last sign-in of then
+    was none.
+    """
+    value = getattr(facts, guard.fact)
+    return value is not None and (guard is not CREATED_AFTER or value > 0)
 
 
 def _changes(before: Guards, now: Guards) -> list[Change]:
