@@ -8,6 +8,7 @@ import pty
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import harness
 from tests.examples import one_in
+from tests.forum import TOKEN, Forum
 from tests.harness import (
     DELETIONS,
     KEYS,
@@ -29,9 +31,11 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.httppage import Example, block
 from tests.mutants import mutant
 from tests.recorded import let_pass
-from tests.syntax import swap
+from tests.restserver import Answer, Asked, served
+from tests.syntax import drop, swap
 
 IDS = user_ids(200, seed=21)
 OLD = {"lastLogin": "2020-01-01T00:00:00.000Z", "createdAt": "2019-01-01T00:00:00.000Z"}
@@ -299,6 +303,38 @@ def test_a_time_of_creation_that_was_not_filled_halts_the_run(zero: str, tmp_pat
         assert (ran.code, it.served.ledger.deleted) == (4, 0), ran.err
         assert "1 of 200 sampled accounts have no time of creation that can be read (createdAt)" in ran.err
         assert it.run(*active).counts() == {"deleted": 200}
+
+
+@dataclass
+class BehindACache(Forum):
+    """A gateway answers a look-up that it has seen before, unless the request tells it to ask again."""
+
+    kept: dict[str, Answer] = field(default_factory=dict)
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "GET" and asked.headers.get("cache-control") != "no-cache" and asked.target in self.kept:
+            return self.kept[asked.target]
+        self.kept[asked.target] = super().answer(asked)
+        return self.kept[asked.target]
+
+
+@mutant(
+    "a cache between answers a look-up",
+    "HEADERS",
+    drop('"cache-control": "no-cache"'),
+)
+def test_no_cache_answers_the_look_up_of_a_guard(tmp_path: Path) -> None:
+    """One user signs in between the plan and the run."""
+    ids, guard = [f"m{number}" for number in range(20)], ("--spare-active-since", "2025-01-01")
+    facts = {id_: {"seen": "2020-01-01T00:00:00Z"} for id_ in ids}
+    with served(BehindACache(members={*ids, "kept"}, facts=facts)) as forum:
+        text = f'{block("forum")}last_seen_at = "seen"\n'
+        it = Example(tmp_path, text, forum.url, {"FORUM_TOKEN": TOKEN})
+        assert it.run("plan", *ids, options=guard).code == 0
+        forum.facts["m7"] = {"seen": "2025-06-01T00:00:00Z"}
+        ran = it.run("run", *ids, options=guard)
+        assert (ran.code, forum.members) == (0, {"kept", "m7"}), ran
+        assert ran.counts() == {"done": 19, "excluded": 1}
 
 
 def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ async def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> Non
         "host": f"localhost:{server.port}",
         "accept": "application/json",
         "accept-encoding": "gzip",
+        "cache-control": "no-cache",
         "user-agent": "bulkdel",
         "authorization": "Bearer x",
         "content-length": "10",

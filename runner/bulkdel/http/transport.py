@@ -35,8 +35,14 @@ from bulkdel.tls import trust
 # before that.
 KEEPALIVE_S = 4.0
 
-# gzip alone: this module inflates it itself, with a bound.
-HEADERS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "bulkdel"}
+# gzip alone: this module inflates it itself, with a bound. A cache on the way has to ask the server again: a guard
+# compares what an account is now.
+HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "gzip",
+    "cache-control": "no-cache",
+    "user-agent": "bulkdel",
+}
 
 GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for gzip
 
