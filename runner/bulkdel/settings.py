@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from bulkdel.command_line import option_of
+from bulkdel.command_line import option_of, variable_of
 from bulkdel.core.address import HIDDEN, address_of, split_names
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
@@ -151,13 +151,21 @@ def duration(_type: object, tokens: Sequence[Token]) -> float:
 
 
 def names_in_variable(_type: object, text: str, *, delimiter: str | None = None) -> list[str]:  # noqa: ARG001 - cyclopts gives it
-    """The exclude files in an environment variable, each with the column and the type that are named after a colon."""
+    """The exclude files in an environment variable, each with the column and the type that are named after a colon.
+
+    Raises UsageError for a word after a file that may be its column, and is also a file.
+    """
     names: list[str] = []
     file = ""
     for part in split_names(text, os.pathsep):
         # The separator is a colon too. After a file, what is no file is part of its name.
         if os.path.lexists(file) and address_of(part) is None and not os.path.lexists(part):
             names[-1] += f"{os.pathsep}{part}"
+        elif os.path.lexists(file) and not {"/", "."} & {*part}:
+            raise UsageError(
+                f"{variable_of('exclude')}: {shown(part)} may be a column of {shown(file)}, and is a file here too. "
+                f"For the file write ./{shown(part)}; for the column rename or remove the file"
+            )
         else:
             names.append(part)
             file = part

@@ -307,3 +307,21 @@ def test_a_column_after_an_exclude_file_in_the_environment(tmp_path: Path) -> No
         path.touch()
     found = names_in_variable(list, f"{one}:Mail:email:{two}:gone.csv:s3://b/k")
     assert found == [f"{one}:Mail:email", f"{two}:gone.csv", "s3://b/k"]
+
+
+@mutant(
+    "a file with the name of a column switches the column of an exclude file off",
+    "names_in_variable",
+    swap('{"/", "."} & {*part}', "{*part}"),
+)
+def test_a_file_with_the_name_of_a_column_is_not_taken_for_an_exclude_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.csv", "email", "two"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=r"BULKDEL_EXCLUDE: email may be a column of one\.csv, and is a file here too"):
+        names_in_variable(list, "one.csv:email:email")
+    assert names_in_variable(list, "one.csv:./two:email.csv") == ["one.csv", "./two:email.csv"]
+    (tmp_path / "email").unlink()
+    assert names_in_variable(list, "one.csv:email:email") == ["one.csv:email:email"]
