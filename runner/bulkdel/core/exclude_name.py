@@ -59,7 +59,7 @@ def is_unusual(id_: str) -> bool:
 
 
 def names_in(text: str, id_types: Collection[str]) -> list[ExcludeName]:
-    """Every way to read a name, the whole text first: a file whose own name has a colon wins.
+    """Every way to read a name, the whole text first: the name of a file may have a colon.
 
     id_types: those of the job. Another word at the end is part of the column's name.
     """
