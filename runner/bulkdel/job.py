@@ -194,7 +194,7 @@ class LookUps(Protocol):
     def administrators(self) -> Request | None:
         """The request that lists the administrators of the pool; None when the API has no such call.
 
-        The first of them that exists is never sent, so that the pool keeps one.
+        The first of them by its id that exists is never sent, so that the pool keeps one.
         """
         return None
 

@@ -9,6 +9,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None
 )
 def test_a_row_of_long_ago_that_is_sent_again_waits_as_a_new_one(tmp_path: Path) -> None:
     """The first request had no effect. The second one, eleven minutes later, has, and its response is lost."""
-    switches = {"unknown_ids": "refuse", "share_drop_before": 1.0, "fault_paths": DELETIONS}
+    switches: dict[str, Any] = {"unknown_ids": "refuse", "share_drop_before": 1.0, "fault_paths": DELETIONS}
     with case(tmp_path, IDS[:1], users=[*IDS[:1], *OTHERS], options=OPTIONS, **switches) as it:
         process = it.start()
         wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] > 0, process)

@@ -415,7 +415,7 @@ def _protected_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
     if plan.server.owner:
         yield "protected", "the key's own user, should it be in the export"
     if plan.server.administrator:
-        yield "protected", "one administrator, the first that the API lists"
+        yield "protected", "one administrator, the first by its id"
     counts = _spared(plan)
     for guard in plan.guards.given:
         sampled = f": {counts[guard]} of {len(plan.server.found)} in the sample" if plan.server.found else ""

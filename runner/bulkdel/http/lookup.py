@@ -290,7 +290,8 @@ class AccountLookup:
     async def administrator(self, worker: WorkerStatus) -> list[str] | None:
         """Return the ids of the first administrator that exists; None when a call failed, or the list cannot be read.
 
-        Empty when the API lists none, and when it has no such call.
+        They are taken in the order of their ids: each session of a run keeps the same one, whatever the order of the
+        list, and whichever of the others the run has deleted. Empty when the API lists none, and without such a call.
         """
         request = self._look_ups.administrators() if self.possible else None
         if request is None:
@@ -299,7 +300,7 @@ class AccountLookup:
         told = None if listed is None else self._told(listed.items)
         if told is None:
             return None
-        ids = list(dict.fromkeys(told))
+        ids = sorted(set(told))
         for start in range(0, len(ids), IDS_AT_ONCE):
             found = await self.find(ids[start : start + IDS_AT_ONCE], worker, with_states=False)
             if found is None:
