@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -39,11 +40,13 @@ class Machine:
 
     it: Case
     id_type: str
+    backup: Path | None = None
     ahead_s: float = field(default=0.0, init=False)
 
     @asynccontextmanager
     async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, RunPlan, Steering]]:
-        settings = Settings(host=self.it.served.url, rate=20.0, chunk_size=1, id_type=self.id_type)
+        url, backup = self.it.served.url, self.backup
+        settings = Settings(host=url, rate=20.0, chunk_size=1, id_type=self.id_type, backup=backup)
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
         surroundings = Surroundings(
             wall=lambda: time.time() + self.ahead_s, steady=lambda: time.monotonic() + self.ahead_s
@@ -166,6 +169,31 @@ async def test_a_request_that_leaves_after_a_pause_has_an_intent_of_that_time(tm
 
 def rows_of(intent: dict[str, Any]) -> Iterator[int]:
     return chain.from_iterable(range(*each) for each in intent["ranges"])
+
+
+@mutant(
+    "an account that was given the id after its look-up is deleted without a copy",
+    "ChunkInHand._is_stale",
+    swap("not parts.guards and (parts.backup is None or not parts.id_type.reusable)", "not parts.guards"),
+)
+async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(tmp_path: Path) -> None:
+    """The copies were made before the pause. In it each account that is left gives its email to another one."""
+    with machine(tmp_path, "email", EMAILS) as on:
+        on.backup, pool = tmp_path / "backup.jsonl", on.it.served.pool
+        async with on.sending() as (run, _, steering):
+            assert (await steering.apply("pause", ANN)).ok
+            await quiet(run, on.it)
+            left = [number for email in EMAILS if (number := pool.find_alive("email", email)) is not None]
+            for number in left:
+                pool.delete(number)
+            pool.add_ids(EMAILS[-len(left) :], "email")
+            on.ahead_s = 400.0
+            assert (await steering.apply("resume", ANN)).ok
+            assert (await steering.apply("rate 0", ANN)).ok
+            assert (await run.finished()).counts["deleted"] == len(EMAILS)
+        gone = {pool.user(number)["userId"] for number in range(pool.users_ever) if number not in left}
+        assert not list(pool.alive())
+        assert gone <= {json.loads(line)["userId"] for line in on.backup.read_text().splitlines()}
 
 
 @mutant(

@@ -248,21 +248,26 @@ class ChunkInHand:
         return self._parts.surroundings.wall(), self._parts.surroundings.steady()
 
     def _is_stale(self, ids: Sequence[str]) -> bool:
-        """Whether the guards compared one of these ids with a look-up that began too long ago, or with none."""
-        if not self._parts.guards:
+        """Whether the look-up of one of these ids began too long ago, or there was none.
+
+        The guards compare with it, and an id that was given to another account since is not the one in the backup.
+        """
+        parts = self._parts
+        if not parts.guards and (parts.backup is None or not parts.id_type.reusable):
             return False
         wall, steady = self._now_s()
         seen = [self._seen_at.get(id_) for id_ in ids]
         return any(at is None or max(wall - at[0], steady - at[1]) > RETRY_MAX_S for at in seen)
 
     def _renew_look_up(self) -> None:
-        """Look the ids of the request that was due up again, before it is sent: an account may be active by now."""
+        """Look the ids of the request that was due up again, before it is sent: an account may be active, or new."""
+        self._saved.clear()
         if not self.state.requests:
             self._sent_at = None
         if not self.state.renew_look_up():
             self._parts.tally.uncertain = (
-                f"look-ups were over {RETRY_MAX_S / 60:.0f} minutes old when their requests could leave, so the guards "
-                "could not tell: raise --rate or lower --concurrency"
+                f"look-ups were over {RETRY_MAX_S / 60:.0f} minutes old when their requests could leave, so neither a "
+                "guard nor a backup could rely on them: raise --rate or lower --concurrency"
             )
 
     def _by_reason(self, records: Sequence[Record]) -> dict[Spared | None, list[Record]]:
