@@ -37,6 +37,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.recorded import let_pass
 from tests.syntax import swap
 
 IDS = user_ids(400, seed=11)
@@ -235,9 +236,13 @@ def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) 
         keep = write_objects(tmp_path / "keep.jsonl", IDS[:10])
         it.ids = 90
         ran = it.run("--exclude", keep)
+        kept = len(set(IDS[:10]) & there)
+        if kept:  # look-ups may lag behind a deletion without a response
+            assert (ran.code, ran.counts()) == (4, {"deleted": 90, "remaining": 10}), ran.err
+            let_pass(it.log, 11)
+            ran = it.run("--exclude", keep)
         assert ran.code == 0, ran.err
         assert alive(it, IDS[:100]) == set(IDS[:10]) & there
-        kept = len(set(IDS[:10]) & there)
         assert ran.counts() == {"deleted": 100 - kept, **({"excluded": kept} if kept else {})}
 
 
@@ -522,6 +527,9 @@ def test_a_limit_that_is_none_is_confirmed_again(tmp_path: Path) -> None:
         ("xn--mnchen-3ya.example", "https://MÜNCHEN.example", "xn--mnchen-3ya.example"),
         ("[::1]", "http://[::1]:8443", "[::1]:8443"),
         ("[::1]:8444", "http://[::1]:8443", None),
+        ("10.0.0.1", "https://10.1", "10.0.0.1"),
+        ("10.0.0.1", "https://0x0a000001", "10.0.0.1"),
+        ("10.1", "https://[::ffff:10.0.0.1]", "10.0.0.1"),
     ],
 )
 def test_which_host_is_protected(listed: str, host: str, word: str | None) -> None:

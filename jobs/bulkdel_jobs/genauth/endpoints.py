@@ -179,7 +179,7 @@ class UserLookUps(LookUps):
                 before = accounts.get(id_)
                 # Two accounts with one id: the younger one decides what may be done, and a deletion may delete both.
                 accounts[id_] = account if before is None else together(before, account)
-        if self._id_type.name not in _LOOSE:
+        if self._id_type.name == _EXACT:
             return accounts, 0 if len(accounts) == len(ids) else len(strays)
         if not strays or len(ids) > 1:
             return accounts, len(strays)
@@ -352,8 +352,8 @@ def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
     ]
 
 
-_LOOSE = frozenset({"phone", "email", "username", "identity", "sync_relation"})
-"""Types that the server may match by rules we do not know. It compares the others exactly."""
+_EXACT = "user_id"
+"""The type that the server compares exactly. It may match the others by rules that we do not know."""
 
 _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "user_id": lambda user: _strings(user.get("userId")),

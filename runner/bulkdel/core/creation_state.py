@@ -88,6 +88,10 @@ class CreationState(ChunkState):
         others = Records.of(record for record in rest.records if record.id not in hidden)
         if others and why in WITHOUT_RESPONSE and not self._lag_is_over:
             self._wait(rest._replace(records=others))
+        elif others and why is LookUpReason.IN_DOUBT:
+            # Each alone: a refusal of several would leave open once more which of them were created.
+            alone = [Records.of([record]) for record in reversed(others)]
+            self._stack += [(rest._replace(records=each, again=0, seen=True), None) for each in alone]
         elif others:
             self._stack.append((rest._replace(records=others, again=0, seen=True), None))
 
@@ -108,7 +112,7 @@ class CreationState(ChunkState):
         """Send a refused record again without what may be the cause; settle it when nothing more can be left out."""
         (record,) = sub_chunk.records
         reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
-        if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and self._may_lag:
+        if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and not self._lag_is_over:
             self._wait(sub_chunk)
             return
         if not reductions:

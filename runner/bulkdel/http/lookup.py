@@ -490,11 +490,12 @@ class AccountLookup:
             matched = {id_: account for id_, account in matched.items() if account.certain or not self.splits(id_)}
             result = LookupResult(matched, unproven(list(filter(self.splits, group)), matched))
             if strays and len(group) > 1:
-                explained = await self._explain(strays, result, [id_ for id_ in group if id_ not in matched], worker)
-                if explained is None:
+                # A record that matches none belongs to one of the ids, or is one more of an id that has a record.
+                alone = await self._one_by_one(group, worker)
+                if alone is None:
                     return None
-                result = explained
-            elif strays and not self.splits(group[0]):
+                result = alone
+            elif strays and (matched or not self.splits(group[0])):
                 self._reader.failed = STRANGER
                 return None
             complete = await self._complete(result, found, group, worker)
@@ -525,23 +526,6 @@ class AccountLookup:
         # What the first response lacks may be cut off, so it proves nothing: only the second one does. A control with a
         # comma in the first does not count for the second, because some servers split an id only when it is alone.
         return None if more is None else LookupResult({**accounts, **more.accounts}, more.unproven)
-
-    async def _explain(
-        self, strays: int, result: LookupResult, missing: list[str], worker: WorkerStatus
-    ) -> LookupResult | None:
-        """Find the ids of records that match none: ask one by one for the ids without a record, then for the others."""
-        alone = await self._one_by_one(missing, worker)
-        if alone is None:
-            return None
-        explained = sum(len(account.records) for account in alone.accounts.values())
-        accounts = {**result.accounts, **alone.accounts}
-        if explained < strays and not any(map(self.splits, missing)):
-            # They may be second records of ids that have one. (Parts of an id with a comma would explain them too.)
-            more = await self._one_by_one(list(result.accounts), worker)
-            if more is None:
-                return None
-            accounts.update(more.accounts)
-        return LookupResult(accounts, alone.unproven)
 
     async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         accounts: dict[str, Account] = {}

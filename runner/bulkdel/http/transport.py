@@ -7,6 +7,7 @@ no credential.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -137,11 +138,24 @@ class NamedHost(NamedTuple):
 
 
 def host_in(text: str) -> NamedHost:
-    """The host in a base URL, or in a bare name. Raises ValueError for a text that names none."""
+    """The host in a base URL, or in a bare name. Raises ValueError for a text that names none.
+
+    An address has one spelling: 10.1 and ::ffff:10.0.0.1 are 10.0.0.1.
+    """
     url = URL(text if "://" in text else f"//{text}")
     if not url.raw_host:
         raise ValueError("no host")
-    return NamedHost(url.raw_host.rstrip(".").lower(), url.explicit_port, url.port)
+    return NamedHost(_one_spelling(url.raw_host.rstrip(".").lower()), url.explicit_port, url.port)
+
+
+def _one_spelling(host: str) -> str:
+    """An address as it is usually written; a name as it is."""
+    with contextlib.suppress(OSError):  # the system's own reading of 10.1 and 0x0a000001
+        return socket.inet_ntoa(socket.inet_aton(host))
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return host
 
 
 def is_loopback(url: str) -> bool:
