@@ -360,6 +360,22 @@ def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
 
 
 @mutant(
+    "two restores begin at the same time",
+    "_Found.annotate_begun",
+    swap("(other := log.progress.undo) is not None", "(other := log.progress.undo) is not None and not other.facts"),
+)
+def test_of_two_restores_at_the_same_time_one_begins(tmp_path: Path) -> None:
+    """Both have read the log of the run before one of them notes that it begins. Their own logs are apart."""
+    ids = user_ids(12)
+    with undo(tmp_path, ids, clashes="accept") as it:
+        it.delete()
+        stores = [("--store", f"file://{tmp_path / name}") for name in ("one", "two")]
+        both = [finish(each) for each in [start(*it.restoring(12, *store)) for store in stores]]
+        assert sorted(ran.code for ran in both) == [0, 3], both
+        assert it.served.pool.users_ever == 24
+
+
+@mutant(
     "a restore that could not bring all rows back ends as a success",
     "Run._summary",
     swap(

@@ -139,8 +139,13 @@ class _Found:
         }
 
     def annotate_begun(self) -> None:
-        """Note that the restore begins: from now on the run is not resumed. Raises NotAcceptable when it was."""
+        """Note that the restore begins: from now on the run is not resumed. Raises NotAcceptable when it was.
+
+        The same when another restore has begun since.
+        """
         with annotating(self.log) as log:
+            if (other := log.progress.undo) is not None:
+                raise NotAcceptable(_begun_elsewhere(self.log, log.progress, other))
             if log.progress.counts["done"] != self.derived.done:
                 raise NotAcceptable(
                     f"{self.log}: the run has gone on since the plan was made. Nothing was sent. Remove "
