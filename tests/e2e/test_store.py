@@ -384,7 +384,7 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert f"left    {backup}, the backup of the records: it is in a store" in forgotten.out, forgotten
         assert f"missing {backup}" not in forgotten.out
         objects[1].rename(tmp_path / "away")
-        named = ("--from-backup", backup, "--plan")
+        named = ("--from-backup", backup, "--store", f"{url}.back", "--plan")
         refused = bulkdel("restore", url, "--host", it.served.url, *NONE, *named, cwd=tmp_path / "store")
         assert (refused.code, "its first bytes are others. Nothing was created" in refused.err) == (3, True), (
             refused.err
