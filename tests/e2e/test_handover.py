@@ -884,12 +884,6 @@ def test_unpack_says_that_only_the_archive_names_the_host(packed_run: Members, t
 
 
 @mutant(
-    "a key in the config of an archive makes a line of its own",
-    "_credentials",
-    swap("shown(error)", "str(error)"),
-    case="genauth",
-)
-@mutant(
     "a key in a packed config makes a line of its own",
     "find_target",
     swap(

@@ -109,7 +109,7 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
         options = TargetOptions(manifest.host, table, named, parameters)
         target, own = job.configured(table).target(options), is_own_host(job, replace(options, environ={}))
     except BulkdelError as error:
-        return [shown(error)]  # it may quote the config of the archive
+        return [shown(error)]  # a job may quote the config of the archive
     only_there = (
         f"{manifest.host} is not the host of {job.name}. Only this archive names it, unless your config does too."
     )
