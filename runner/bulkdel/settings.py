@@ -172,6 +172,11 @@ def names_in_variable(_type: object, text: str, *, delimiter: str | None = None)
     return names
 
 
+def words_in_variable(_type: object, text: str, *, delimiter: str | None = None) -> list[str]:  # noqa: ARG001 - as above
+    """The words in an environment variable; an empty one, which `check` refuses, of a variable without any."""
+    return text.split() or [""]
+
+
 Flag = Parameter(negative="", show_default=False)
 
 
@@ -451,7 +456,9 @@ class Settings(SendingSettings):
     spare_created_after: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
     """Spare accounts that were created after this date; written in the same way."""
 
-    only_status: Annotated[list[str] | None, Parameter(group=SAFETY, negative="", metavar="STATUS")] = None
+    only_status: Annotated[
+        list[str] | None, Parameter(group=SAFETY, negative="", metavar="STATUS", env_var_split=words_in_variable)
+    ] = None
     """Send only accounts with this status, as the plan shows it (Suspended), and spare all others. Repeatable."""
 
     max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ from tests.httppage import Example, block
 from tests.mutants import mutant
 from tests.recorded import let_pass
 from tests.restserver import Answer, Asked, served
-from tests.syntax import drop, swap
+from tests.syntax import drop, negate, swap
 
 IDS = user_ids(200, seed=21)
 OLD = {"lastLogin": "2020-01-01T00:00:00.000Z", "createdAt": "2019-01-01T00:00:00.000Z"}
@@ -290,6 +291,38 @@ def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
         ran = it.run(*guard, "--allow-absent")
         assert (ran.code, it.served.ledger.deleted) == (4, 0), ran.err
         assert "1 of 200 sampled accounts have no time of the last sign-in that can be read (lastLogin)" in ran.err
+
+
+@mutant(
+    "a variable of a guard without a word switches it off",
+    "words_in_variable",
+    swap('text.split() or [""]', "text.split()"),
+)
+@mutant(
+    "an empty list of a guard switches it off",
+    "Settings.check",
+    swap("self.only_status is not None and not self.only_status", "self.only_status is None and self.only_status"),
+)
+@mutant(
+    "a variable that protects nothing is taken",
+    "_names",
+    negate("not value.strip()"),
+)
+def test_a_guard_that_is_empty_is_refused(tmp_path: Path) -> None:
+    """As from an unset variable of a script: it would send what the guard was to spare."""
+    config = tmp_path / "c.toml"
+    config.write_text("[run]\nonly_status = []\n")
+    variables = ("BULKDEL_ONLY_STATUS", "BULKDEL_PROTECT__POOLS", "BULKDEL_PROTECT__HOSTS")
+    with case(tmp_path, IDS) as it:
+        for name, empty in product(variables, ("", "  ")):
+            ran = it.run(env={**KEYS, name: empty})
+            assert (ran.code, "empty" in ran.err) == (2, True), (name, ran)
+        ran = it.run("--config", config)
+        assert (ran.code, "--only-status is empty" in ran.err) == (2, True), ran
+        assert it.served.ledger.requests == 0
+        change(it, IDS[:3], **SUSPENDED)
+        ran = it.run(env={**KEYS, "BULKDEL_ONLY_STATUS": "Activated Archived", "BULKDEL_PROTECT__POOLS": "another"})
+        assert ran.counts() == {"deleted": 197, "excluded": 3}, ran
 
 
 @pytest.mark.parametrize("zero", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"])

@@ -187,6 +187,8 @@ def _names(value: Variable, table: Any, key: str) -> Any:
     before = table.get(key, []) if isinstance(table, dict) else []
     if not isinstance(before, list):
         return before  # refused when the table is read
+    if not value.strip():
+        raise UsageError(f"{value.variable}: is empty, so it would protect nothing. Give names, or unset it")
     try:
         return [*before, *map(str, value.read_as(list))]
     except ValueError:
