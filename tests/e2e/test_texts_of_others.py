@@ -190,6 +190,32 @@ def test_a_log(tmp_path: Path) -> None:
         assert "Traceback" not in ran.err
 
 
+@mutant(
+    "the name of a member of a log makes a line of its own",
+    "refuse_differences",
+    swap(
+        'f"  {shown(name)}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"',
+        'f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"',
+    ),
+)
+def test_the_name_of_a_member_of_a_log(tmp_path: Path) -> None:
+    """A forged one is named where the run differs from the log."""
+    with case(tmp_path, user_ids(20), options=("--rate", 0)) as it:
+        assert it.run("--limit", 5).code == 0
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            if entry["type"] == "header":
+                entry["pinned"]["source"] |= {FAKE: "x"}
+                entry["pinned"] |= {f"evil\n{FAKE}": "x"}
+            return entry
+
+        recorded.rewrite(it.log, forged)
+        for words in ((*it.args,), ("verify", it.log, "--host", it.served.url)):
+            ran = bulkdel(*words)
+            assert ran.code != 0, ran
+            assert not any(line in FAKE.splitlines() for line in (ran.out + ran.err).splitlines()), ran
+
+
 def test_a_note_in_a_report(tmp_path: Path) -> None:
     """HTML has no escape for a control character: the page is also read in a terminal."""
     (tmp_path / "ids.jsonl").write_text(f'"{"a" * 24}"\n')

@@ -469,7 +469,7 @@ def refuse_differences(
         for pinned in (before, now)
     )
     different = [
-        f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
+        f"  {shown(name)}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
         for name in {**new, **old}
         if name not in leave_out and _json_of(old.get(name)) != _json_of(new.get(name))
     ]
