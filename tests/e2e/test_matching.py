@@ -420,5 +420,9 @@ def test_lines_that_are_more_than_an_id_are_told(tmp_path: Path) -> None:
     with sandbox(names, "username") as served:
         words = ("plan", "delete-users", export, "--id-type", "username", "--host", served.url, "--exclude", keep)
         plan = bulkdel(*words)
-        told = f"{keep}: 5 lines with a space, a quote, a comment or a mark of a list; each is taken whole"
+        told = f"{keep}: 5 lines with a space, a comma, a quote, a comment or a mark of a list; each is taken whole"
         assert (plan.code, told in " ".join(plan.out.split())) == (0, True), plan
+        export.write_text("".join(f"{name}\n" for name in names))
+        keep.write_text("user0\nuser1,user2\nuser3;user4\n")
+        plan = bulkdel(*words, "--format", "lines")
+        assert (plan.code, f"{keep}: 2 lines with a" in " ".join(plan.out.split())) == (0, True), plan

@@ -402,7 +402,7 @@ def _protected_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         if file.sheets_hidden is not None:
             yield "note", f"{file.path}: hidden and not read: {file.sheets_hidden}"
         if file.unusual:
-            what = "with a space, a quote, a comment or a mark of a list"
+            what = "with a space, a comma, a quote, a comment or a mark of a list"
             yield "note", f"{file.path}: {counted(file.unusual, 'line')} {what}; each is taken whole as one id to keep"
     yield from _looked_up_lines(plan)
     if plan.excluded and found is not None and found.kept:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
 
-_UNUSUAL = re.compile(r"[\s\"'`\u201c\u201d\u2018\u2019|#<>,;]|^[-*\u2022]|^(mailto|id)[:=]")
+_UNUSUAL = re.compile(r"[\s,;\"'`\u201c\u201d\u2018\u2019|#<>]|^[-*\u2022]|^(mailto|id)[:=]")
 
 
 class ExcludeName(NamedTuple):
