@@ -176,6 +176,31 @@ def test_an_exclude_file_is_read_like_the_export_or_as_bare_ids(tmp_path: Path) 
         assert alive(it, IDS) == set(IDS[:9])
 
 
+@mutant(
+    "the plan does not say which column of an exclude file is read",
+    "read_excluded",
+    swap("own.id_field is not None and found.dialect.guessed", "own.id_field is None and found.dialect.guessed"),
+)
+def test_the_plan_says_which_column_of_an_exclude_file_takes_the_place_of_the_one_that_was_named(
+    tmp_path: Path,
+) -> None:
+    """Without --id-field the column of both is recognised, and with a column of its own nothing has to be told."""
+    with case(tmp_path, IDS) as it:
+        keep = tmp_path / "keep.csv"
+        keep.write_text(f"login,id\r\nx,{IDS[0]}\r\n")
+        told = f"{keep}: has no column of the name that the export has; its column 'id' is read"
+        uid = write_objects(tmp_path / "uid.jsonl", IDS, "uid")
+        for export, options, column, tells in (
+            (uid, ("--id-field", "uid"), "", True),
+            (uid, ("--id-field", "uid"), ":id", False),
+            (it.export, (), "", False),
+        ):
+            words = ("plan", "delete-users", export, "--host", it.served.url, *options)
+            plan = bulkdel(*words, "--exclude", f"{keep}{column}")
+            assert (plan.code, told in " ".join(plan.out.split())) == (0, tells), plan
+            assert "1 of these ids may be in the export" in plan.out
+
+
 def test_a_resume_wants_the_same_exclude_files_and_takes_more(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         keep = write_objects(tmp_path / "keep.jsonl", IDS[300:320])

@@ -401,6 +401,11 @@ def _protected_lines(plan: RunPlan) -> Iterator[tuple[str, str]]:
         yield "protected", f"{counted(file.ids, 'id')} in {file.path}{column}{kind}"
         if file.sheets_hidden is not None:
             yield "note", f"{file.path}: hidden and not read: {file.sheets_hidden}"
+        if file.taken is not None:
+            yield (
+                "note",
+                f"{file.path}: has no column of the name that the export has; its column {file.taken!r} is read",
+            )
         if file.unusual:
             what = "with a space, a comma, a quote, a comment or a mark of a list"
             yield "note", f"{file.path}: {counted(file.unusual, 'line')} {what}; each is taken whole as one id to keep"

@@ -37,6 +37,7 @@ class ExcludeFile:
     column, sheet: as the user named them. id_type: of its ids. looked_up: whether that is another than the run's, so
     that its accounts are found by look-ups. sheet_read: of a workbook. sheets_hidden: those that were not read, as one
     text; None without any. unusual: how many of the ids look like more than an id (`core.exclude_name.is_unusual`).
+    taken: the column that was recognised, where the one of the export was named and this file lacks it.
     """
 
     path: str
@@ -49,6 +50,7 @@ class ExcludeFile:
     sheet_read: str | None = None
     sheets_hidden: str | None = None
     unusual: int = 0
+    taken: str | None = None
 
     @property
     def key(self) -> str:
@@ -98,10 +100,11 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
+        taken = found.dialect.id_field if own.id_field is not None and found.dialect.guessed else None
         files.append(
             ExcludeFile(
                 *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
-                *(", ".join(hidden) or None, unusual),
+                *(", ".join(hidden) or None, unusual, taken),
             )
         )
     return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})
