@@ -9,6 +9,8 @@ import pytest
 
 from bulkdel.commands.show import shown_lines
 from bulkdel.safety.plan_file import PlanFile
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.unit.test_plan_file import VALUES
 
 STOPS = "a bad row refuses it"
@@ -33,6 +35,19 @@ def test_how_the_export_is_read(changes: dict[str, Any], words: str) -> None:
     values = {**VALUES, "sha256": "ee", "estimate": estimate, "export": {**VALUES["export"], **changes}}
     lines = list(shown_lines(PlanFile(Path("plan.json"), values), 0.0))
     assert f"email: {words}" in [line.partition("read as:")[2].strip() for line in lines]
+
+
+@mutant(
+    "a name in a plan becomes a link",
+    "_plain",
+    swap(r'_MARKDOWN.sub(r"\\\g<0>", printable(str(text)))', "printable(str(text))"),
+)
+def test_no_name_becomes_a_link_or_a_heading() -> None:
+    pool = "x [a](b) #1 `c` https://evil.example WWW.evil.example"
+    values = {**VALUES, "sha256": "ee", "estimate": {"requests": 3996, "rate": 50}, "pool": pool}
+    heading = next(iter(shown_lines(PlanFile(Path("plan.json"), values), 0.0)))
+    shown = r"x \[a\](b) \#1 \`c\` https\://evil.example WWW\.evil.example"
+    assert heading.endswith(f" in pool {shown}")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
 from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
+
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|#!]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+"""What would be more than a text. A forge makes links of `https://…` and `www.…` too."""
 
 
 def show(path: Path) -> int:
@@ -201,8 +205,7 @@ def _found(values: Mapping[str, Any], job: Job) -> Iterator[tuple[str, str]]:
 
 def _plain(text: object) -> str:
     """A text that is no Markdown: a name cannot become a heading, a link or a picture."""
-    found = printable(str(text))
-    return "".join(f"\\{char}" if char in "\\`*[]<>|#!" else char for char in found)
+    return _MARKDOWN.sub(r"\\\g<0>", printable(str(text)))
 
 
 def _code(value: object) -> str:
