@@ -794,9 +794,8 @@ def test_unpack_says_that_the_own_config_does_not_count(packed_run: Members, tmp
         archive.write_bytes(zstandard.compress(written(members)))
         new = tmp_path / f"new{number}"
         done = bulkdel("unpack", archive, "--to", new, env={"BULKDEL_CONFIG": str(config)} if config else {})
-        sentence = (
-            f"The command reads {new / 'c.toml'} in the place of your {own}: your [protect] does not count there."
-        )
+        place = f"{new / 'c.toml'} in the place of your {own}"
+        sentence = f"The command reads {place}: your [run] and [protect] do not count there."
         assert (done.code, sentence in done.err) == (0, told), done
 
 

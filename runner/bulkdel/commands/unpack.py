@@ -88,7 +88,8 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     own = environ.get(variable_of("config"))
     for packed in line.options.get("--config", ()) if own else ():
         say(
-            f"The command reads {packed} in the place of your {own}: your [protect] does not count there. Add it to it."
+            f"The command reads {packed} in the place of your {own}: your [run] and [protect] do not count there. Add "
+            "what is meant to it, such as an exclude list."
         )
     say(f"To go on:\n  {line}", "to_go_on", command=line.words)
 
