@@ -1039,11 +1039,10 @@ def test_a_time_of_day_of_a_run_is_that_of_the_day_when_its_batch_began(tmp_path
     """A run whose turn comes after this time is not started. The same command again does not mean the next day."""
     with night(tmp_path, {"a": 600, "b": 20}) as it:
         head = HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\n"
-        it.write("a", "b", head=f"parallel = 1\n{head}")
-        options = it.confirmed()
-        soon = datetime.now(UTC) + timedelta(seconds=20)  # two plans come before
+        soon = datetime.now(UTC) + timedelta(seconds=30)  # two plans come before, twice
         head = f'parallel = 1\n{head}not_after = "{soon:%H:%M:%SZ}"\n'
         it.write("a", "b", head=head)
+        options = it.confirmed()
         ran = it.batch("run", *options, "--json")
         assert [run["exit_code"] for run in ran.summary["runs"]] == [6, 6], ran
         assert (ran.code, 0 < sum(it.effects("a")) < 600, sum(it.effects("b"))) == (6, True, 0), ran
