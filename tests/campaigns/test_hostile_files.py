@@ -156,7 +156,8 @@ class Stage:
         if event.name != "subprocess.Popen" or plan is None:
             return False
         words = re.sub(r"'--exclude', '[^']*'", "", plan[1])
-        words = re.sub(r"'--(?:checkpoint|backup)', '(?![/~])(?:(?!\.\.|://)[^'])*'", "", words)
+        here = re.escape(os.path.realpath(self.folder / "runs"))
+        words = re.sub(rf"'--(?:checkpoint|backup)', '{here}/(?:(?!\.\.|://|/[/~])[^'])*'", "", words)
         lures = (str(self.lures.outside), self.lures.url, "outside", "touch", *map("--{}'".format, self.lures.options))
         return not any(lure in words for lure in lures)
 

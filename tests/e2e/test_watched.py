@@ -34,7 +34,8 @@ def test_what_is_typed_is_seen(tmp_path: Path) -> None:
         assert {event.what for event in seen.beyond if event.name == "open"} == {str(other)}
         named = watched.run(*run, "--exclude", other, cwd=folder, within=folder, named=[other])
         assert (named.beyond, proof.exists()) == ([], False), named
-        asked = watched.run(*run, "--proxy", "http://127.0.0.2:9", cwd=folder, within=folder)
+        with_tls = [word.replace("http:", "https:") for word in run]
+        asked = watched.run(*with_tls, "--proxy", "http://127.0.0.2:9", cwd=folder, within=folder)
         assert {event.name for event in asked.beyond} <= {"socket.connect", "socket.getaddrinfo"}, asked
         assert "127.0.0.2" in asked.beyond[0].what
         away = watched.run("show", "x", cwd=folder, within=folder, env={})
