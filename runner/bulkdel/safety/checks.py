@@ -504,11 +504,8 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T])
             lists = f"{' and '.join(PROTECTED)}, each a list of strings"
             others = f"{RATE_MAX}, a number, and {OTHER_USER}, true or false"
             raise UsageError(f"config, [{PROTECT}] {shown(name)}: has {lists}; {others}")
-        if not (isinstance(value, list) and value and all(isinstance(item, str) and item.strip() for item in value)):
-            raise UsageError(
-                f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty. To protect none, leave "
-                "it out"
-            )
+        if not (isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)):
+            raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty")
         for item in value:
             text = item.strip()
             if not _ONE_NAME.fullmatch(text) or _RANGE.fullmatch(text) or not text.isprintable():
