@@ -709,9 +709,38 @@ def test_a_plan_from_before_a_log_was_gone_confirms_nothing(tmp_path: Path) -> N
         assert (ran.code, it.effects("a")) == (0, [2] * 5), ran
 
 
+@mutant(
+    "a killed batch does not know which of its runs had a log",
+    "BatchState._had_log",
+    swap("name in self._with_log or name in self._begun", "name in self._with_log"),
+)
+def test_a_killed_batch_asks_for_a_run_whose_log_is_gone(tmp_path: Path) -> None:
+    """The accounts that it deleted are there again. The confirmation of before does not count for them."""
+    with night(tmp_path, {"a": 100}) as it:
+        it.write("a", head=HEAD.replace("rate = 0", "rate = 5") + "chunk_size = 5\n")
+        process = start("batch", "run", it.file, *it.where, *it.confirmed(), env={})
+        wait_until(lambda: it.pools["a"].ledger.deleted >= 10, process)
+        pid = it.pid_of("a")
+        assert pid is not None
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not is_alive(pid))
+        before = it.effects("a")
+        assert 10 <= sum(before) < 100
+        it.log("a").unlink()
+        it.pools["a"].pool.add_ids(it.ids["a"], created_at="2020-01-01T00:00:00.000Z")
+        it.write("a", head=HEAD + "chunk_size = 5\n")
+        planned, ran = it.batch("plan"), it.batch("run")
+        assert (planned.code, "without the log that it had" in planned.out) == (0, True), planned
+        assert (ran.code, it.effects("a"), "1 run is without the log that it had" in ran.err) == (2, before, True), ran
+        ran = it.batch("run", *it.confirmed())
+        assert (ran.code, it.effects("a")) == (0, [each + 1 for each in before]), ran
+
+
 FORGED: dict[str, dict[str, Any]] = {
     "confirmed": {"at": 1, "digest": {}, "runs": {"pool": 1, "rows": "20", "digest": None, "spec": []}},
     "planned": {"at": "06:00", "digest": {}},
+    "run_begun": {"at": "06:00", "name": 1},
     "run_ended": {"facts": {"rows": 20, "status": []}},
     "session": {"stopped": [], "not_after": "2026-01-31T06:00:00"},
 }
@@ -1018,8 +1047,8 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
 
 @mutant(
     "a run of a batch is started after its own time",
-    "Night._settle_all.settle",
-    swap("self._untils.get(run.name)", "self._until"),
+    "Night._closed",
+    swap("self._untils.get(name)", "self._until"),
 )
 @mutant(
     "the time of day that has stopped a run of a batch means the next day",

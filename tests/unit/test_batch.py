@@ -33,6 +33,7 @@ from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
     BatchPlanned,
+    BatchRunBegun,
     BatchRunEnded,
     Entry,
     Found,
@@ -164,6 +165,21 @@ def test_what_has_to_be_confirmed() -> None:
     both = ToConfirm.of([run("a"), run("b", digest="other")], {"a": Due.NEW, "b": Due.GONE})
     assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"), frozenset("b"))
     assert both.key == (both.ids, both.digest)
+
+
+def test_which_runs_had_a_log() -> None:
+    """What has begun had one, until its end says that it had none. What had one once is known from then on."""
+    at = stamp(NOW)
+    halted: dict[str, Any] = {"rows": 6, "remaining": 6, "status": "halted"}
+    names = "begun", "ended", "never", "again", "garbled", "waits"
+    given = confirmed(begun="d", ended="d", never="d", again="d", garbled="d", waits="d")
+    began = [BatchRunBegun(at, name) for name in names if name != "waits"]
+    ends = {"ended": halted, "never": {"status": "not begun"}, "again": halted, "garbled": {"status": "unknown"}}
+    later = [BatchRunBegun(at, "again"), BatchRunEnded(at, "again", 2, {"status": "not begun"})]
+    state = state_of(given, *began, *(BatchRunEnded(at, name, 4, facts) for name, facts in ends.items()), given, *later)
+    with_log, without = ([run(name, checkpoint_exists=exists) for name in names] for exists in (True, False))
+    assert state.due(with_log, NOW, KEY) == {}
+    assert state.due(without, NOW, KEY) == dict.fromkeys(("begun", "ended", "again", "garbled"), Due.GONE)
 
 
 def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:

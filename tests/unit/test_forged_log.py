@@ -221,6 +221,7 @@ def test_no_text_of_a_log_has_a_line_break() -> None:
         {"type": "annotation", "event": "undo", **at, **facts},
         {"type": "change", "at": AT, "what": "stop", "value": True, "source": "ctl", "user": text},
         {"type": "batch", "format": 2, "tool": text, "at": AT, "file": text},
+        {"type": "run_begun", "at": AT, "name": text},
         {"type": "run_ended", "at": AT, "name": text, "exit": 0, "facts": facts},
     ]
     for entry in entries:

@@ -22,6 +22,7 @@ from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
     BatchPlanned,
+    BatchRunBegun,
     BatchRunEnded,
     Change,
     Changed,
@@ -130,6 +131,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(BatchHeader, TEXT, TIME, TEXT),
     st.builds(BatchPlanned, TIME, COUNT, TEXT, st.dictionaries(TEXT, LISTED, max_size=3)),
     st.builds(BatchConfirmed, TIME, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, CONFIRMED_RUN, max_size=3)),
+    st.builds(BatchRunBegun, TIME, TEXT),
     st.builds(BatchRunEnded, TIME, TEXT, COUNT, SUMMARY),
     HEADERS,
 )
@@ -238,6 +240,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "batch": to_json(BatchHeader("t", AT, "night.toml")),
     "planned": to_json(BatchPlanned(AT, 5, "d", {"a": {"digest": "x", "ids": 5}})),
     "confirmed": to_json(BatchConfirmed(AT, 5, "d", "typed", "me", {"a": RUN})),
+    "run_begun": to_json(BatchRunBegun(AT, "a")),
     "run_ended": to_json(BatchRunEnded(AT, "a", 0, {"status": "complete"})),
 }
 

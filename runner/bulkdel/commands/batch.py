@@ -37,7 +37,7 @@ from bulkdel.core.batch import (
     planned_run,
     twins,
 )
-from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunEnded, Session, stamp
+from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunBegun, BatchRunEnded, Session, stamp
 from bulkdel.core.mac import with_mac
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
@@ -53,7 +53,7 @@ from bulkdel.fleet.children import Children, Ended
 from bulkdel.fleet.joining import LOCAL, engine_on
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
-from bulkdel.fleet.run_log import Still, summary_in, whether_complete
+from bulkdel.fleet.run_log import NOT_STARTED, Still, summary_in, whether_complete
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.http.transport import check_host
@@ -535,11 +535,9 @@ class Night:
 
         async def settle(run: PlannedRun) -> None:
             async with places:
-                while self._steering.held and self._state.closed(datetime.now(UTC)) is None:  # noqa: ASYNC110
-                    await asyncio.sleep(HELD_LOOK_S)  # a signal or the end of the window ends a pause, too
+                code = await self._closed_or_begun(run.name, log)
                 self._waiting -= 1
-                state = replace(self._state, until=self._untils.get(run.name))
-                if (code := state.closed(datetime.now(UTC))) is not None:
+                if code is not None:
                     held_back = Ended(code, error=HELD_BACK)
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
@@ -557,6 +555,21 @@ class Night:
         finally:
             for watch in watches:
                 watch.cancel()
+
+    async def _closed_or_begun(self, name: str, log: LogWriter[BatchState]) -> int | None:
+        """The exit code of a run that may not begin any more. None when it begins: the log of the batch says so."""
+        if (code := await self._closed(name)) is not None:
+            return code
+        await self._keep(log, BatchRunBegun(_now(), name))
+        if (code := await self._closed(name)) is not None:  # the batch was stopped since, or its log has failed
+            await self._keep(log, BatchRunEnded(_now(), name, code, {"status": NOT_STARTED}))
+        return code
+
+    async def _closed(self, name: str) -> int | None:
+        """Wait while the batch is paused. Returns the exit code of a run that may not begin any more."""
+        while self._steering.held and self._state.closed(datetime.now(UTC)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(HELD_LOOK_S)  # a signal or the end of the window ends a pause, too
+        return replace(self._state, until=self._untils.get(name)).closed(datetime.now(UTC))
 
     async def _stop_with_the_engine(self) -> None:
         """When the engine has failed every child drains, and no other begins: none could be placed again."""
@@ -621,7 +634,7 @@ class Night:
         self._state = replace(self._state, failures=self._state.failures + (ended.exit in FAILURES))
         self._progress[name].end(ended.result)
 
-    async def _keep(self, log: LogWriter[BatchState], entry: BatchRunEnded) -> None:
+    async def _keep(self, log: LogWriter[BatchState], entry: BatchRunBegun | BatchRunEnded) -> None:
         """Write to the log of the batch. When that fails every child drains, and no other begins."""
         try:
             log.enqueue(entry)

@@ -14,6 +14,7 @@ from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
     BatchPlanned,
+    BatchRunBegun,
     BatchRunEnded,
     Entry,
     Session,
@@ -168,6 +169,8 @@ class BatchState:
         self.given: set[tuple[int, str]] = set()
         self.planned: dict[tuple[int, str], BatchPlanned] = {}
         self.ended: dict[str, BatchRunEnded] = {}
+        self._begun: set[str] = set()
+        self._with_log: set[str] = set()
         self.start: Session | None = None
         self.stop: Session | None = None
         self.under_way: Session | None = None
@@ -182,8 +185,13 @@ class BatchState:
                     self.ended.pop(name, None)  # an end counts for the plan that was confirmed before it
             case BatchPlanned():
                 self.planned[entry.ids, entry.digest] = entry
+            case BatchRunBegun():
+                self._begun.add(entry.name)
             case BatchRunEnded():
                 self.ended[entry.name] = entry
+                self._begun.discard(entry.name)
+                if "rows" in entry.facts or entry.facts.get("status") == "unknown":  # a log that cannot be read is one
+                    self._with_log.add(entry.name)
             case Session(event="start"):
                 self.start, self.stop, self.under_way = entry, None, entry
             case Session():
@@ -208,8 +216,11 @@ class BatchState:
         )
 
     def _had_log(self, name: str) -> bool:
-        """Whether a process of this run has ended with a summary, and so had a log."""
-        return name in self.ended and "rows" in self.ended[name].facts
+        """Whether a process of this run had a log: it has ended with a summary, or nothing says that it has ended.
+
+        No later confirmation changes that.
+        """
+        return name in self._with_log or name in self._begun
 
     def valid_list(self, given: tuple[int, str], now: float) -> BatchPlanned | None:
         """The list of plans with this number of ids and digest. None where it is missing, over a day old, or later.

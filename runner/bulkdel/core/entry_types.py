@@ -206,6 +206,7 @@ TYPES: Mapping[str, Mapping[str, Any]] = {
         "runs": Each(_CONFIRMED_RUN),
         **dict.fromkeys(("digest", "how", "user"), str),
     },
+    "run_begun": {"at": TIME, "name": str},
     "run_ended": {"at": TIME, "name": str, "exit": WHOLE, "facts": Such(_is_summary)},
 }
 """By the type of the entry; and by its type with its event, or with what it changes, for the other members of it."""

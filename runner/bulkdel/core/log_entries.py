@@ -345,6 +345,14 @@ class BatchPlanned:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRunBegun:
+    """The process of one run of a batch is about to start. On the disk before it does."""
+
+    at: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRunEnded:
     """The process of one run of a batch has ended. facts: the summary of that run, as far as there is one."""
 
@@ -370,6 +378,7 @@ Entry = (
     | BatchHeader
     | BatchPlanned
     | BatchConfirmed
+    | BatchRunBegun
     | BatchRunEnded
 )
 
@@ -387,6 +396,7 @@ _TYPES = {
     BatchHeader: "batch",
     BatchPlanned: "planned",
     BatchConfirmed: "confirmed",
+    BatchRunBegun: "run_begun",
     BatchRunEnded: "run_ended",
 }
 
@@ -643,6 +653,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "batch": _batch_header,
     "confirmed": _confirmed,
     "planned": _planned,
+    "run_begun": lambda data: BatchRunBegun(data["at"], data["name"]),
     "run_ended": lambda data: BatchRunEnded(data["at"], data["name"], data["exit"], data["facts"]),
 }
 
