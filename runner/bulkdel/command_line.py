@@ -15,7 +15,7 @@ from bulkdel.core.mac import mac_holds
 from bulkdel.core.option_origin import COMPARED, FLAGS_OF_LOG, FROM_LOG
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable, shown, steers
-from bulkdel.store_path import is_within
+from bulkdel.store_path import StorePath, is_within
 from bulkdel.variables import BETWEEN
 
 ENV_PREFIX = "BULKDEL_"
@@ -342,6 +342,33 @@ def how_to_take_back(packed: Annotation, log: Path) -> str:
         f"there. To take it back, when it has not gone on elsewhere:\n  {CommandLine('unpack', (archive,))}\n"
         f"If the archive is lost:\n  {again}"
     )
+
+
+def is_of_restore(progress: Progress) -> bool:
+    """Whether a log is that of a restore, or of the memberships of one: `restore` goes on with it, by the run's log."""
+    try:
+        return CommandLine.read(_words_of_start(progress)).command == "restore"
+    except ValueError:
+        return False
+
+
+def to_pack(progress: Progress, log: Path) -> CommandLine | None:
+    """The command that packs a run, up to its `--out`. The log of a restore is packed with that of its run.
+
+    log: where it is. Another person may have written it, so it names no log but that of its run, which is beside it.
+    None where there is none.
+    """
+    if not is_of_restore(progress):
+        return CommandLine("pack", (str(log),))
+    names = CommandLine.read(_words_of_start(progress)).names
+    beside_it = [log.with_name(Path(name).name) for name in names if not isinstance(log, StorePath) and Path(name).name]
+    found = [each for each in beside_it if log.name.startswith(f"{each.name}.") and each.exists()]
+    return CommandLine("pack", (str(found[0]),)) if found else None
+
+
+def _words_of_start(progress: Progress) -> Sequence[str]:
+    words: Sequence[str] = progress.start.facts.get("to_go_on", ()) if progress.start is not None else ()
+    return words
 
 
 def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Collection[str]) -> str:

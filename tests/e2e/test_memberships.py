@@ -709,6 +709,62 @@ def test_the_memberships_of_ones_own_restore_are_put_back_without_a_question(tmp
             assert bulkdel(*restoring(it), env=env).code == again
 
 
+@mutant(
+    "the log of a restore is packed without its run",
+    "_refuse_restore",
+    swap("not is_of_restore(progress)", "True"),
+)
+@mutant(
+    "status prints a command that packs a restore without its run",
+    "to_pack",
+    swap("not is_of_restore(progress)", "is_of_restore(progress)"),
+)
+def test_a_restore_is_packed_with_its_run_alone(tmp_path: Path) -> None:
+    """Its own log is refused and gets no note: an archive of it would go on nowhere. So is that of the memberships."""
+    with filled(tmp_path, assignment_targets=True) as (it, _):
+        assert it.run().code == 0
+        confirmed = (*restoring(it), "--confirm", 300, "--pool", POOL)
+        assert bulkdel(*confirmed, "--limit", 100).code == 0
+        accounts, put_back = (
+            Path(f"{it.log}.restore.{name}.checkpoint.jsonl") for name in ("jsonl", "memberships.jsonl")
+        )
+        told = bulkdel("status", accounts).out
+        assert told.endswith(
+            "To hand it, with its run, over to another user or machine:\n"
+            f"  bulkdel pack {it.log} --out export.tar.zst\n"
+        ), told
+        out = tmp_path / "run.tar.zst"
+        instead = "is the log of a restore. Nothing was packed. It is packed with its run:"
+        command = f"bulkdel pack {it.log} --out {out}"
+
+        def is_refused(log: Path) -> None:
+            before = log.read_bytes()
+            for again in ((), ("--again",)):
+                refused = bulkdel("pack", log, "--out", out, *again)
+                assert (refused.code, f"{log}: {instead}\n  {command}" in refused.err, out.exists()) == (
+                    3,
+                    True,
+                    False,
+                ), refused
+            assert log.read_bytes() == before
+
+        is_refused(accounts)
+        assert bulkdel(*confirmed).code == 0
+        is_refused(put_back)
+        packed = bulkdel("pack", it.log, "--out", out)
+        assert (packed.code, accounts.name in packed.out, put_back.name in packed.out) == (0, True, True), packed
+        # Without its run beside it, nothing says which log to type: another person may have written this one.
+        alone = tmp_path / "alone" / accounts.name
+        alone.parent.mkdir()
+        alone.write_bytes(accounts.read_bytes())
+        refused = bulkdel("pack", alone, "--out", out.with_name("alone.tar.zst"))
+        assert (refused.code, "Pack the log of its run." in refused.err, "bulkdel pack" in refused.err) == (
+            3,
+            True,
+            False,
+        )
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(20))
 def test_any_groups_and_roles_come_back(seed: int, tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 from bulkdel.checkpoint.annotation import annotating
 from bulkdel.checkpoint.lock import is_locked, locked, writer_words
 from bulkdel.checkpoint.reader import find_log, shard_log
-from bulkdel.command_line import CommandLine, how_to_take_back
+from bulkdel.command_line import CommandLine, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import Manifest
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file, remove_parts, sync
 from bulkdel.engine.first_entries import process_facts
@@ -96,6 +97,7 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
     """Do it. Blocks."""
     progress.fetched("finding the files of the run")
     runs = files_of(log)
+    _refuse_restore(runs[0].progress, log, arguments.out)
     packed = runs[0].progress.handed_over
     if packed is not None and not arguments.again:
         raise NotAcceptable(f"{log}: nothing was packed. {how_to_take_back(packed, log)}")
@@ -132,6 +134,15 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
                 f"file (--out FILE), and run the same command again{again}."
             ) from error
     return _Made(manifest, contents, sha256, size)
+
+
+def _refuse_restore(progress: Progress, log: Path, out: Path) -> None:
+    """Raise NotAcceptable for the log of a restore: without its run no archive of it goes on."""
+    if not is_of_restore(progress):
+        return
+    line = to_pack(progress, log)
+    how = f"It is packed with its run:\n  {line.plus('--out', out)}" if line else "Pack the log of its run."
+    raise NotAcceptable(f"{log}: is the log of a restore. Nothing was packed. {how}")
 
 
 def _other_logs(runs: Sequence[RunFiles]) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
-from bulkdel.command_line import CommandLine, is_restored
+from bulkdel.command_line import CommandLine, is_of_restore, is_restored, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
@@ -129,9 +129,12 @@ def _print_run(progress: Progress) -> None:
 
 def _print_how_to_go_on(progress: Progress, path: Path, environ: Mapping[str, str]) -> None:
     result(how_to_go_on(progress, path, read_key(environ)))
-    if progress.undo is None and progress.handed_over is None and progress.start is not None:
-        pack = CommandLine("pack", (str(path),)).plus("--out", f"{path.name.partition('.')[0]}.tar.zst")
-        result(f"To hand it over to another user or machine:\n  {pack}")
+    if progress.undo is not None or progress.handed_over is not None or progress.start is None:
+        return
+    if (pack := to_pack(progress, path)) is not None:
+        which = "it, with its run," if is_of_restore(progress) else "it"
+        out = f"{path.name.partition('.')[0]}.tar.zst"
+        result(f"To hand {which} over to another user or machine:\n  {pack.plus('--out', out)}")
 
 
 def live_status(log: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
