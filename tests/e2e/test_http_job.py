@@ -783,8 +783,8 @@ def test_the_example_of_a_vendor_with_a_misspelt_path(name: str, look_up: str, t
     "a halt after refusals does not name the request",
     "RunPlan.to_check",
     swap(
-        "f\"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}\"",
-        "f\"{there}Check the request first{f': {self.arguments.job.name}' if self.arguments.job.request else ''}\"",
+        "f\"Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}\"",
+        "f\"Check the request first{f': {self.arguments.job.name}' if self.arguments.job.request else ''}\"",
     ),
 )
 def test_a_misspelt_path_is_named_and_the_run_begins_anew_with_the_right_one(

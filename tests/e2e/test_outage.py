@@ -85,14 +85,14 @@ def test_an_api_that_stays_down_when_a_run_begins_halts_it(tmp_path: Path) -> No
         "return (\n"
         '    f"of the {settled:,} ids that this session has done, {refused:,} were '
         'refused, and --max-refused allows "\n'
-        '    f"{limit}. Look at the reasons first; then leave these ids out '
-        '(--exclude), or allow more (--max-refused)"\n'
+        '    f"{limit}. Look at the reasons first; then {leave_out}allow '
+        'more (--max-refused)"\n'
         ")",
         "return (\n"
         '    f"of the {settled:,} ids that this session has done, {refused:,} were '
         'refused, more than "\n'
-        '    f"{limit}. Look at the reasons first; then leave these ids out '
-        '(--exclude), or allow more (--max-refused)"\n'
+        '    f"{limit}. Look at the reasons first; then {leave_out}allow '
+        'more (--max-refused)"\n'
         ")",
     ),
 )

@@ -284,6 +284,26 @@ def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
         assert [pool.user(number)["status"] for number in pool.alive()] == ["Activated"] * 60
 
 
+def test_a_halted_restore_says_how_it_goes_on_without_some_rows(tmp_path: Path) -> None:
+    """It has no --exclude. The command that it prints brings back the lines that were copied."""
+    ids = user_ids(12)
+    with undo(tmp_path, ids) as it:
+        it.delete()
+        it.plan()
+        rows = it.derived.read_text().splitlines(keepends=True)
+        keys = [json.loads(row)[key] for row in rows[:10] for key in ("email", "username", "phone")]
+        it.served.switches = it.served.switches.changed({"poisonous": dict.fromkeys(filter(None, keys), (400, None))})
+        halted = it.restore(None, "--chunk-size", 1, "--concurrency", 1)
+        assert (halted.code, len(it.served.pool), "--exclude" in halted.err) == (4, 0, False), halted
+        assert f"copy the lines of the other rows that remain from {it.derived} into a new FILE" in halted.err
+        some = tmp_path / "some.jsonl"
+        some.write_text("".join(rows[10:]))
+        line = halted.err.split("run the job on it (")[1].split(";")[0]
+        words = [str(some) if word == "FILE" else word for word in shlex.split(line)]
+        ran = bulkdel(*words[1:], "--confirm", 2, "--pool", POOL, "--rate", 0, "--json")
+        assert (ran.code, ran.counts(), len(it.served.pool)) == (0, {"done": 2}, 2), ran
+
+
 def test_killed_while_it_derives(tmp_path: Path) -> None:
     """The file has its name only when it is whole, and nothing else is left of the killed ones."""
     ids, rng = user_ids(3_000), new_rng()

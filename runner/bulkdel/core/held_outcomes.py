@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from bulkdel.core.outcome import TAKEN, Settled
 from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 
-TO_CHECK = "Check the request first"
+LEAVE_OUT = "Leave ids out (--exclude) only when the fault is theirs"
+
+TO_CHECK = f"Check the request first. {LEAVE_OUT}"
 
 WRONG_REQUEST = "Is it the right host, path, id type and column? If these ids really do not exist, give --allow-absent"
 
@@ -129,11 +131,11 @@ def size(parts: Sequence[Settled]) -> int:
 def all_refused(parts: Sequence[Settled], to_check: str = TO_CHECK) -> str:
     """Why a run halts after these refusals in a row. It names rows and not ids: the log of a run holds it.
 
-    to_check: what is more likely wrong than the ids, and what speaks for that.
+    to_check: what is more likely wrong than the ids, what speaks for that, and how to go on without the ids.
     """
     positions = [position for part in parts for position in part.records.positions]
     return (
         f"{len(positions)} ids in a row were refused with one code ({parts[-1].detail}), and none was accepted between "
         f"them. They are rows {min(positions):,} to {max(positions):,} of the export, counted from 0. That is rarely "
-        f"because of the ids. {to_check}. Leave ids out (--exclude) only when the fault is theirs"
+        f"because of the ids. {to_check}"
     )

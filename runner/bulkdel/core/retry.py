@@ -75,12 +75,16 @@ def too_many_refused(most: int | Fraction, refused: int, settled: int) -> bool:
     return settled >= SETTLED_MIN and refused > most * settled
 
 
-def refused_words(most: int | Fraction, refused: int, settled: int) -> str:
-    """Why a session halts for --max-refused, and what to do. Arguments: as of `too_many_refused`."""
+def refused_words(most: int | Fraction, refused: int, settled: int, *, may_exclude: bool = True) -> str:
+    """Why a session halts for --max-refused, and what to do. may_exclude: whether the command has --exclude.
+
+    The other arguments: as of `too_many_refused`.
+    """
     limit = f"{most:,}" if isinstance(most, int) else f"{float(most * 100):g} %"
+    leave_out = "leave these ids out (--exclude), or " if may_exclude else ""
     return (
         f"of the {settled:,} ids that this session has done, {refused:,} were refused, and --max-refused allows "
-        f"{limit}. Look at the reasons first; then leave these ids out (--exclude), or allow more (--max-refused)"
+        f"{limit}. Look at the reasons first; then {leave_out}allow more (--max-refused)"
     )
 
 

@@ -110,7 +110,7 @@ class Parts:
     job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: what is done to the ids of a chunk.
     log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
-    refused_max: --max-refused. to_check: see `RunPlan.to_check`. in_doubt_resend: --in-doubt resend.
+    refused_max: --max-refused. to_check, may_exclude: see `RunPlan`. in_doubt_resend: --in-doubt resend.
     look_first: look every id up before it is sent.
     several_requests: whether a chunk takes several requests.
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
@@ -134,6 +134,7 @@ class Parts:
     held: HeldOutcomes
     refused_max: int | Fraction
     to_check: str
+    may_exclude: bool = True
     backup: Backup | None = None
     in_doubt_resend: bool = False
     look_first: bool = False
@@ -174,7 +175,8 @@ def write_settled(
     tally.settled += sum(counts.values())
     tally.refused += counts.get("refused", 0)
     if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
-        why = refused_words(parts.refused_max, tally.refused, tally.settled)
+        most, may_exclude = parts.refused_max, parts.may_exclude
+        why = refused_words(most, tally.refused, tally.settled, may_exclude=may_exclude)
         parts.drain.begin(Stop(why, error=Halted(why)))
 
 

@@ -184,6 +184,7 @@ class SendingSession:
                 held=self._held(lookup),
                 refused_max=self._refused_max,
                 to_check=plan.to_check,
+                may_exclude=plan.may_exclude,
                 backup=backup,
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=plan.look_first,

@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, CommandLine
+from bulkdel.command_line import CONFIRMING, CommandLine, quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.guards import NO_GUARDS, Guards
+from bulkdel.core.held_outcomes import LEAVE_OUT
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.mac import mac_holds
@@ -460,11 +461,30 @@ class RunPlan:
 
     @property
     def to_check(self) -> str:
-        """What to check when the API refuses ids one after the other: the request, and why not the ids."""
+        """What to check when the API refuses ids one after the other: the request, and why not the ids.
+
+        Then how to go on without the ids.
+        """
         found, asked = len(self.server.found), self.server.asked
         there = f"Look-ups have found {found:,} of {asked:,} sampled ids. " if found else ""
+        first = f"Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}"
+        return f"{there}{first}. {LEAVE_OUT if self.may_exclude else self._without_lines}"
+
+    @property
+    def may_exclude(self) -> bool:
+        """Whether the command has --exclude. `restore` has none."""
+        return self.arguments.undoes is None
+
+    @property
+    def _without_lines(self) -> str:
+        """How a restore goes on without some of its rows."""
+        arguments = self.arguments
+        line = CommandLine("run", (arguments.job.name, "FILE")).plus_parameters(arguments.parameters)
+        line = line.plus("--host", self.target.pinned_host)
         return (
-            f"{there}Check the request first{f': {self.arguments.job.request}' if self.arguments.job.request else ''}"
+            "Only when the fault is theirs, go on without them: copy the lines of the other rows that remain from "
+            f"{quoted(arguments.export)} into a new FILE, and run the job on it ({line}; docs/restore.md, Which "
+            "users)"
         )
 
     def excluded_files(self) -> dict[str, str]:
