@@ -20,9 +20,10 @@ from bulkdel.commands.report import ReportArguments, report
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Switches, serve
 from tests.faultserver import KEY_ID, KEYS, SECRET, FaultServer, envelope, json_answer
-from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, kill, sandbox, user_ids
+from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, kill, sandbox, user_ids, write_objects
 from tests.mutants import mutant
 from tests.rawserver import ReceivedRequest
+from tests.recorded import let_pass
 from tests.syntax import swap
 
 NAMES = [f"{first} {last}" for first in ("Anna", "Boris", "Chloe", "Dmitri", "Élodie") for last in ("Miller", "Okafor")]
@@ -180,6 +181,36 @@ def test_it_answers_how_many_why_and_by_which_user(done: tuple[Path, Path]) -> N
     assert run["audit"]["holds"]
     status = json.loads(bulkdel("status", "--json", done[1], env={}).out)
     assert run["audit"]["sha256"] == status["log_sha256"]
+
+
+def test_what_was_sent_is_not_called_never_sent_and_what_was_not_is_not_called_sent(tmp_path: Path) -> None:
+    """A row is excluded after it was sent without a response, and a guard spares the first of two rows with one id."""
+    ids = user_ids(2)
+    with case(tmp_path, ids, users=[*ids, *user_ids(5, seed=9)], share_drop_before=1.0) as it:
+        it.switch(fault_paths=frozenset({DELETE_PATH}))
+        assert it.run().code == 4
+        it.switch(share_drop_before=0.0)
+        let_pass(it.log, 11)
+        kept = write_objects(tmp_path / "kept.jsonl", ids[:1])
+        it.ids -= 1
+        ran = it.run("--exclude", kept)
+        assert (ran.counts(), it.served.ledger.sent(ids[0]) > 0) == ({"deleted": 1, "excluded": 1}, True), ran
+        excluded = meaning(facts(tmp_path, it.log), "excluded")
+        assert "never sent" not in excluded
+        assert "If sent before, that had no effect." in excluded
+    again = tmp_path / "again"
+    again.mkdir()
+    with case(again, [*ids, ids[0]], users=ids) as it:
+        ran = it.run("--only-status", "Suspended")
+        assert (ran.counts(), it.served.ledger.sent(ids[0])) == ({"excluded": 2, "duplicate": 1}, 0), ran
+        assert "sent" not in meaning(facts(again, it.log), "duplicate")
+
+
+def meaning(found: dict[str, Any], kind: str) -> str:
+    """What a report says that an outcome of its run means."""
+    (text,) = [each["meaning"] for each in found["runs"][0]["outcomes"] if each["kind"] == kind]
+    assert isinstance(text, str)
+    return text
 
 
 def test_it_says_whether_it_was_verified(done: tuple[Path, Path]) -> None:

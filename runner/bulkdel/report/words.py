@@ -17,8 +17,8 @@ MEANINGS = {
     "absent": "There was no such {noun}.",
     "refused": "The server refused it, so nothing was changed. bulkdel results shows its messages.",
     "unknown": "Nothing shows whether it was {done}. Look at each of them.",
-    "excluded": "Protected by an exclude file or a guard, and never sent.",
-    "duplicate": "An earlier row has the same id, and that one was sent.",
+    "excluded": "Protected by an exclude file or a guard, and not sent since. If sent before, that had no effect.",
+    "duplicate": "An earlier row has the same id, and the outcome of that row holds for both.",
     "invalid": "The row has no usable id, so nothing was sent for it.",
     REMAINING: "Not settled yet. The same command goes on.",
 }
