@@ -300,8 +300,8 @@ def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
 )
 @mutant(
     "an empty list of a guard switches it off",
-    "Settings.check",
-    swap("self.only_status is not None and not self.only_status", "self.only_status is None and self.only_status"),
+    "NotifySettings.check",
+    swap("value or ['']", "value"),
 )
 @mutant(
     "a variable that protects nothing is taken",
