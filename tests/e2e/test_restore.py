@@ -763,7 +763,7 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         ran = it.restore(30)
         assert ran.code == 3, ran
         assert "belongs to another run" in ran.err
-        assert f"move {it.log}.restore.* to another folder" in ran.err
+        assert f"leave {it.log}.restore.jsonl as it is: a run has one restore" in ran.err
         assert len(it.served.pool) == 10
 
 

@@ -374,8 +374,8 @@ def _anew(plan: RunPlan, log: Progress) -> str:
 
 def _begun_otherwise(undoes: Undone) -> str:
     return (
-        f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is. To begin "
-        f"another restore, move {undoes.log}.restore.* to another folder."
+        f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is: a run has "
+        "one restore."
     )
 
 
