@@ -157,9 +157,9 @@ def test_the_record_of_an_id_that_is_asked_for_alone_is_meant() -> None:
     assert matched("username", ["Ann"]) == ({}, 0)
     ann = {"username": "Ann"}
     assert matched("username", ["Ann"], user, ann) == ({"Ann": ann}, 0)  # but rather the one that fits
-    # Ids are compared exactly, so a stranger is no match even then.
+    assert matched("external_id", ["1"], user) == ({"1": user}, 0)
+    # A user id is compared exactly, so a stranger is no match even then.
     assert matched("user_id", ["e" * 24], user) == ({}, 1)
-    assert matched("external_id", ["1"], user) == ({}, 1)
 
 
 def test_several_ids_one_account() -> None:
