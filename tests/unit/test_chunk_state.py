@@ -374,7 +374,7 @@ def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(i
 @mutant(
     "refused although it may be deleted",
     "ChunkState._contradict",
-    negate("self._may_lag"),
+    negate("self._too_early"),
 )
 def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     """Refused because of u0; the others may be deleted, so none of them is refused for good."""

@@ -13,7 +13,7 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
       │                                            → split; a single id → left for a later pass, or refused if no
       │                                            request had effect on it
       ├─ look up (success is not true) ──────────→ LookUp: gone → done · there → split; a single id → LookUp again,
-      │                                            later; then refused
+      │                                            later; then left, or refused once no look-up can lag
       └─ split ──────────────────────────────────→ two halves; a single id → refused, or LookUp if an earlier request
                                                   may have had effect on it: gone → done, or absent (unproven) if that
                                                   request was refused · there → again, later; refused
@@ -21,7 +21,7 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
     LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven), left if
                                                   the request may misread it too · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
-    LookUp that finds a protected record ────────→ spared, never sent
+    LookUp that finds a protected record ────────→ spared, never sent; in doubt: left while a look-up may lag
     LookUp that finds the target state ──────────→ already, or done if a request may have been applied
 
 "There" is an account that is not in the target state yet. "Gone" is an id without an account: that is the target state
@@ -480,11 +480,11 @@ class ChunkState:
         return self.lag_over and not self._acted
 
     @property
-    def _may_lag(self) -> bool:
-        """Whether a look-up that finds an id may lag behind an earlier session, or a request that got no response.
+    def _too_early(self) -> bool:
+        """Whether it is too early to refuse an id: the look-up that finds it may lag behind a request for it.
 
-        An id is refused only when it may not. A request of this session whose response says nothing clear does not
-        count: it would be the same each time.
+        That is a request of an earlier session, or one that got no response. One of this session whose response says
+        nothing clear does not count: it would say the same each time.
         """
         return self._lost or not self.lag_over
 
@@ -502,7 +502,7 @@ class ChunkState:
         may_lag = sub_chunk.maybe_applied or sub_chunk.shared
         if may_lag and sub_chunk.again < LOOKS_AGAIN_MAX:
             self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), LookUpReason.LAGGING))
-        elif may_lag and self._may_lag and len(sub_chunk.records) == 1:
+        elif may_lag and self._too_early and len(sub_chunk.records) == 1:
             self._wait(sub_chunk)
         elif may_lag and len(sub_chunk.records) == 1:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
@@ -533,7 +533,7 @@ class ChunkState:
                 self._split(rest)
             case LookUpReason.REFUSED if rest.may_lag and rest.again < LOOKS_AGAIN_MAX and not self._lag_is_over:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.REFUSED))
-            case LookUpReason.UNSURE if self._may_lag:
+            case LookUpReason.UNSURE if self._too_early:
                 # A refusal of this id alone would say that the API still knows it.
                 self._lagging.append(Settled("refused", rest.records, rest.detail))
             case LookUpReason.UNSURE | LookUpReason.REFUSED:

@@ -10,7 +10,7 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
       └─ nothing shows whose it is ──────→ unknown; not sent yet: left for the next run
     Send ── accepted ────────────────────→ done
       ├─ no response ────────────────────→ LookUp, again later because it may lag; left for a later pass. Once no
-      │                                    look-up can lag any more: Send again
+      │                                    look-up can lag any more: Send again, each record alone
       └─ refused together with others ───→ LookUp, because some of them may have been created
 
 Repeating a creation may do harm: not every API refuses a second account with the same keys. So a request that may have
