@@ -245,11 +245,8 @@ def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
 
 @mutant(
     "the log does not know the copies of rows that were in doubt",
-    "ChunkInHand.write_intent",
-    swap(
-        "self._intended.issuperset(step.records.positions) and not self._copied",
-        "self._intended.issuperset(step.records.positions)",
-    ),
+    "ChunkInHand._enqueue_intent",
+    swap("backup.saved if backup else None", "None"),
 )
 def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
     """Begun without a backup, killed with requests lost; the resume keeps one, and the ids in doubt are in it too."""

@@ -1048,7 +1048,7 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
 @mutant(
     "a run of a batch is started after its own time",
     "Night._closed",
-    swap("self._untils.get(name)", "self._until"),
+    swap("self._untils.get(name)", "self._untils.get(name[:0])"),
 )
 @mutant(
     "the time of day that has stopped a run of a batch means the next day",

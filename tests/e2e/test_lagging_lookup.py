@@ -31,6 +31,11 @@ OPTIONS = ("--rate", 0, "--chunk-size", 20)
     "ChunkState._contradict",
     swap("sub_chunk.again < LOOKS_AGAIN_MAX", "sub_chunk.again > LOOKS_AGAIN_MAX"),
 )
+@mutant(
+    "look-ups that lag for seconds are not repeated",
+    "LOOKS_AGAIN_MAX",
+    swap("3", "0"),
+)
 def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None:
     """Deleted without an answer, sent again, unknown, and still found by look-ups: looked up again."""
     with case(tmp_path, IDS, users=[*IDS, *OTHERS], options=OPTIONS, unknown_ids="refuse", lag_s=1.5) as it:

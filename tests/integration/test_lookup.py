@@ -237,7 +237,7 @@ async def test_a_record_that_matches_no_id_is_explained_by_asking_one_by_one() -
 @mutant(
     "the records of an id are taken for those of others in the same look-up",
     "AccountLookup._find",
-    swap("await self._one_by_one(group, worker)", "await self._one_by_one(open_ids, worker)"),
+    swap("await self._one_by_one(group, worker)", "await self._one_by_one(list(open_ids), worker)"),
 )
 @pytest.mark.parametrize(("id_type", "field"), [("username", "username"), ("external_id", "externalId")])
 @pytest.mark.parametrize("more", ["bob", "Doe, Jane"])

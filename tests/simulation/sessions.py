@@ -86,6 +86,11 @@ def drawn_changes(rng: Random) -> Sequence[Steer]:
     return found
 
 
+def _long_at_times(lag_s: float) -> float:
+    """A third of the lags are long. Nothing more is drawn for that: a seed plays all else as before."""
+    return lag_s * LONG if Random(f"lag {lag_s}").random() < 1 / 3 else lag_s
+
+
 def drawn_session(rng: Random) -> Session:
     """Draw a session."""
 
@@ -106,7 +111,7 @@ def drawn_session(rng: Random) -> Session:
         failing_after=share(0.2),
         garbled=share(0.1),
         unsuccessful=share(0.2, 0.15),
-        lag_s=share(LAG_MAX_S, 0.15) * rng.choice([1, 1, LONG]),
+        lag_s=_long_at_times(share(LAG_MAX_S, 0.15)),
         blind_s=rng.choice([0.0, rng.uniform(0.0, 3.0)]) if rng.random() < 0.14 else float("inf"),
         token_s=token_s,
         announced_s=7200 if rng.random() < 0.5 else int(token_s),

@@ -95,11 +95,6 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
     ),
 )
 @mutant(
-    "look-ups are not repeated for as long as they may lag",
-    "LOOKS_AGAIN_MAX",
-    swap("3", "1"),
-)
-@mutant(
     "an account is compared with the time of the look-up and not of the intent",
     "ChunkInHand._find",
     swap("since or now", "now"),

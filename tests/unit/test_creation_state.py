@@ -111,7 +111,7 @@ def test_no_response_is_followed_by_look_ups_and_not_by_the_same_request() -> No
 @mutant(
     "an account is created again after a lost answer while look-ups may lag",
     "CreationState._send",
-    swap("not self._lag_is_over", "why is None"),
+    swap("not self._lag_is_over", "self.protected"),
     case="False",
 )
 @pytest.mark.parametrize("in_doubt", [False, True])

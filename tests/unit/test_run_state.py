@@ -151,7 +151,7 @@ def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[obje
 @mutant(
     "the lag of a row that was sent again is counted from its first request",
     "Progress._renew",
-    swap("self._intended[span]._replace(latest=at)", "self._intended[span]"),
+    swap("self._intended[span]._replace(latest=at)", "self._intended[span]._replace(since=at)"),
 )
 @pytest.mark.parametrize(
     ("entries", "latest"),
