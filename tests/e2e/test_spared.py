@@ -397,7 +397,7 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
 @mutant(
     "a user is spared for the status that the run gave it",
     "ChunkInHand._find",
-    swap("since is not None or self.state.requests > 0", "since is not None"),
+    swap("since is not None or self.state.requests > 0", "self.state.requests < 0"),
 )
 def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_path: Path) -> None:
     """Answers are lost: a look-up finds the users suspended, which --only-status Activated would spare."""
