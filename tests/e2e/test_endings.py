@@ -323,7 +323,7 @@ def test_half_a_confirmation(given: tuple[Any, ...], missing: str, tmp_path: Pat
     "read_success",
     swap(
         'unreadable(decision, "statusCode 200, but the response has no data.success")',
-        "decision._replace(next_step=NextStep.LOOK_UP, maybe_applied=True)",
+        "decision._replace(next_step=NextStep.SPLIT)",
     ),
 )
 async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
