@@ -212,8 +212,9 @@ class TakeoverWorld:
             loop.call_later(process.killed_s, self._kill, loop, task, number)
         await asyncio.wait({task})
         said, summary = "killed", None
+        error = None if task.cancelled() else task.exception()  # of a killed process it says nothing
         if number not in self._killed:
-            if (error := task.exception()) is None:
+            if error is None:
                 summary = task.result()
                 said = f"{summary.status}: {summary.why}"
             else:
