@@ -742,28 +742,39 @@ async def test_a_known_account_whose_look_up_fails_is_no_control() -> None:
         assert not await lookup.prove_since(math.inf, WorkerStatus())
 
 
+@contextlib.asynccontextmanager
+async def all_deleted_again_and_again(
+    client: Client, sandbox: Sandbox, made: Callable[[int], str], id_type: str = "user_id"
+) -> AsyncIterator[None]:
+    """Whatever is listed is deleted before it can be looked up, and another account is there. made: its id."""
+    sandbox.switches = sandbox.switches.changed({"latency_after_s": 0.1, "fault_paths": frozenset({LIST_PATH})})
+
+    async def delete() -> None:
+        for number in itertools.count(1):
+            async with client.action_requests.sending():
+                for each in list(sandbox.pool.alive()):
+                    sandbox.pool.delete(each)
+                sandbox.pool.add_ids([made(number)], id_type)
+            await asyncio.sleep(0.001)
+
+    run = asyncio.create_task(delete())
+    try:
+        yield
+    finally:
+        run.cancel()
+
+
 @mutant(
     "a control of accounts that this run deletes meanwhile",
     "AccountLookup._control_passes_while_paused",
     swap("self._client.action_requests.paused", "asyncio.Lock"),
 )
 async def test_a_control_holds_the_deletions_back() -> None:
-    """Whatever is listed is deleted before it can be looked up, and other accounts are there: as in a fast run."""
+    """As in a fast run."""
     async with in_sandbox() as (lookup, client, sandbox):
         assert await lookup.prove(WorkerStatus())
-        sandbox.switches = sandbox.switches.changed({"latency_after_s": 0.1, "fault_paths": frozenset({LIST_PATH})})
-
-        async def delete_all_again_and_again() -> None:
-            for number in itertools.count(1):
-                async with client.action_requests.sending():
-                    for each in list(sandbox.pool.alive()):
-                        sandbox.pool.delete(each)
-                    sandbox.pool.add_ids([f"{number:x}".zfill(24)])
-                await asyncio.sleep(0.001)
-
-        run = asyncio.create_task(delete_all_again_and_again())
-        assert await lookup.prove_since(math.inf, WorkerStatus())
-        run.cancel()
+        async with all_deleted_again_and_again(client, sandbox, lambda number: f"{number:x}".zfill(24)):
+            assert await lookup.prove_since(math.inf, WorkerStatus())
     assert sandbox.ledger.by_path[LIST_PATH] == 3, "at first, then one that found none, and one while none is deleted"
 
 
@@ -778,20 +789,9 @@ async def test_a_control_holds_the_deletions_back() -> None:
     swap("self._client.action_requests.paused", "asyncio.Lock"),
 )
 async def test_a_control_of_a_character_holds_the_deletions_back() -> None:
-    """Whatever is listed is deleted before it can be looked up, and other accounts with the character are there."""
+    """Each of the accounts has the character."""
     async with in_sandbox(Pool(), "username") as (lookup, client, sandbox):
         sandbox.pool.add_ids(["a&0"], "username")
         assert await lookup.find(["a&0"], WorkerStatus())
-        sandbox.switches = sandbox.switches.changed({"latency_after_s": 0.1, "fault_paths": frozenset({LIST_PATH})})
-
-        async def delete_all_again_and_again() -> None:
-            for number in itertools.count(1):
-                async with client.action_requests.sending():
-                    for each in list(sandbox.pool.alive()):
-                        sandbox.pool.delete(each)
-                    sandbox.pool.add_ids([f"a&{number}"], "username")
-                await asyncio.sleep(0.001)
-
-        run = asyncio.create_task(delete_all_again_and_again())
-        assert await lookup.find(["a&gone"], WorkerStatus()) == LookupResult({}, empty=True)
-        run.cancel()
+        async with all_deleted_again_and_again(client, sandbox, "a&{}".format, "username"):
+            assert await lookup.find(["a&gone"], WorkerStatus()) == LookupResult({}, empty=True)

@@ -372,11 +372,11 @@ class Progress:
             return  # nearly always all rows of an intent end together
         start, stop = self.skipped.rows.first_before(start), self.skipped.rows.first_after(stop)
         kept: dict[tuple[int, int], Doubt] = {}
-        for (begin, end), at in self._intended.items():
+        for (begin, end), doubt in self._intended.items():
             if begin < min(start, end):
-                kept[begin, min(start, end)] = at
+                kept[begin, min(start, end)] = doubt
             if end > max(stop, begin):
-                kept[max(stop, begin), end] = at
+                kept[max(stop, begin), end] = doubt
         self._intended = kept
 
 
