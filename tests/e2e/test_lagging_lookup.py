@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.examples import one_in
+from tests.forum import TOKEN, Forum
 from tests.harness import DELETIONS, bulkdel, case, finish, kill, user_ids, wait_until
+from tests.httppage import Example, block
 from tests.mutants import mutant
 from tests.recorded import let_pass
+from tests.restserver import Answer, Asked, served
 from tests.syntax import swap
 
 IDS = user_ids(40)
@@ -64,6 +68,32 @@ def test_a_row_of_long_ago_that_is_sent_again_waits_as_a_new_one(tmp_path: Path)
         assert (ran.code, ran.counts(), it.served.ledger.deleted) == (4, {"remaining": 1}, 1), ran.err
         it.switch(lag_s=0.0)
         assert it.run().counts() == {"deleted": 1}
+
+
+@dataclass
+class SaysGone(Forum):
+    """Says 410 of the member `lost` once it has deleted it, by a request without a response. Look-ups still find it."""
+
+    lost: str = ""
+
+    def answer(self, asked: Asked) -> Answer:
+        match asked.method, asked.path[-1]:
+            case "GET", self.lost:
+                return 200, self.record(self.lost)
+            case "DELETE", self.lost if self.lost in self.members:
+                self.remove("members", self.lost)
+                return None
+            case "DELETE", self.lost:
+                return 410, {"message": "gone"}
+        return super().answer(asked)
+
+
+@mutant("an id that an API calls gone is refused", "DEFAULTS", swap("410", "411"))
+def test_an_id_that_is_called_gone_is_not_refused_while_look_ups_lag(tmp_path: Path) -> None:
+    with served(SaysGone(members={"m1", "m2", "m3"}, lost="m2")) as forum:
+        ran = Example(tmp_path, block("forum"), forum.url, {"FORUM_TOKEN": TOKEN}).run("run", "m1", "m2")
+        assert (ran.code, ran.counts()) == (4, {"done": 1, "remaining": 1}), ran
+        assert forum.members == {"m3"}
 
 
 @pytest.mark.parametrize("stop", one_in(2, [False, True]))

@@ -156,7 +156,7 @@ PAGES += [
     b" <title>Sign in</title>",
 ]
 
-TABLE = Statuses.of({"settled": [200, 204, 207], "absent": [410], "again": [423], "refused": ["5xx"]})
+TABLE = Statuses.of({"settled": [200, 204, 207], "absent": [422], "again": [423], "refused": ["5xx"]})
 
 
 @mutant(
@@ -172,6 +172,7 @@ TABLE = Statuses.of({"settled": [200, 204, 207], "absent": [410], "again": [423]
         (403, "forbidden"),
         (404, "absent"),
         (410, "absent"),
+        (422, "absent"),
         (408, "again"),
         (423, "again"),
         (429, "throttled"),

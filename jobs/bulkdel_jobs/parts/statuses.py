@@ -36,6 +36,7 @@ DEFAULTS: Mapping[int | str, str] = {
     403: "forbidden",
     404: "absent",
     408: "again",
+    410: "absent",
     429: "throttled",
     "4xx": "refused",
     "5xx": "again",
