@@ -40,10 +40,10 @@ def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
         strace()
     mutate(copied(tmp_path), mutant)
     done = pytest_on(tmp_path, [mutant.test], "-x")
-    assert done.returncode == ALL_TESTS_FAILED, done.stdout + done.stderr
-    assert f"FAILED tests/{mutant.test}" in done.stdout
+    assert done.exit_code == ALL_TESTS_FAILED, done.said
+    assert f"FAILED tests/{mutant.test}" in done.said
     report = json.loads((tmp_path / REPORT).read_text())
-    assert report["faults"] == [None], done.stdout
+    assert report["faults"] == [None], done.said
     assert mutant.crashes or not report["crashes"], "\n".join(["the program crashed:", *report["crashes"]])
 
 
@@ -58,7 +58,7 @@ def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
     done = pytest_on(
         copied(tmp_path), sorted({*few, "integration/test_promises.py::test_a_log_that_is_gone_takes_no_more"})
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.said
 
 
 def test_the_tests_run_the_copy(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_tests_run_the_copy(tmp_path: Path) -> None:
         "    assert len(told) == 2\n"
     )
     done = pytest_on(tmp_path, ["test_where.py"])
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.said
 
 
 def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
