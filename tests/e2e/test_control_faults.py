@@ -189,7 +189,7 @@ def test_a_pause_holds_sign_ins_and_look_ups_too(folder: Path) -> None:
 def test_the_end_of_the_time_comes_while_it_is_paused(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 50, *ONE]) as it, running(it) as process:
         assert asked(it, "pause")["ok"]
-        soon = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(time.time() + 2))
+        soon = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(time.time() + 5))
         assert asked(it, f"until {soon}")["ok"]
         ran = finish(process)
         assert (ran.code, ran.summary["status"]) == (6, "stopped")
