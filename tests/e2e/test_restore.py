@@ -380,6 +380,28 @@ def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
 
 
 @mutant(
+    "an archive does not say that the log of a restore stays in a store",
+    "_Found._stored_restore",
+    swap("is_store_url(log)", "not is_store_url(log)"),
+)
+def test_the_log_of_a_restore_in_a_store_stays_there(tmp_path: Path) -> None:
+    """The archive and its command say so. Without the store nothing is created; with it the restore goes on."""
+    store = f"file://{tmp_path / 'store'}"
+    with undo(tmp_path, user_ids(12), clashes="accept") as it:
+        it.delete()
+        assert it.restore(None, "--limit", 5, "--store", store).summary["done"] == 5
+        packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.zst")
+        assert f"not in it: {store}, the log of the restore, stays there" in packed.out, packed
+        unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
+        assert "Left out, because it belongs to the first machine: --store" in unpacked.err, unpacked
+        log, given = tmp_path / "new" / it.log.name, it.restoring(12)[2:]
+        refused = bulkdel("restore", log, *given)
+        assert (refused.code, len(it.served.pool)) == (3, 5), refused
+        ran = bulkdel("restore", log, *given, "--store", store)
+        assert (ran.code, ran.counts(), it.served.pool.users_ever) == (0, {"done": 12}, 24), ran
+
+
+@mutant(
     "two restores begin at the same time",
     "_Found.annotate_begun",
     swap("(other := log.progress.undo) is not None", "(other := log.progress.undo) is not None and not other.facts"),
@@ -604,6 +626,26 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
         assert f'They have "endTime":"unknown" in {moved[1]}' in ran.err
         left = {difference.field for difference in differences(before, pool)}
         assert left == {"roles"}
+
+
+@mutant(
+    "the last summary of a restore does not have the exit code of the command",
+    "_run",
+    swap("replace(ended, exit_code=ended.exit_code or exit_code)", "replace(ended, exit_code=ended.exit_code)"),
+)
+def test_the_last_summary_has_the_exit_code_of_the_restore(tmp_path: Path) -> None:
+    """One user is refused, because its e-mail is taken; all memberships of the others are put back."""
+    count = 12
+    pool = full_users(count + 10)
+    ids = [ids_of(pool.user(number), "user_id")[0] for number in range(count)]
+    with undo(tmp_path, ids, pool=pool, assignment_targets=True) as it:
+        taken = pool.user(3)["email"]
+        it.delete("--backup-memberships")
+        pool.add_ids([taken], "email")
+        ran = it.restore()
+        accounts, memberships = [json.loads(line) for line in ran.out.splitlines()]
+        assert (accounts["refused"], memberships["refused"]) == (1, 0), ran
+        assert (ran.code, accounts["exit_code"], memberships["exit_code"]) == (1, 1, 1)
 
 
 def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | 
         found.add_logs(run)
     for run in runs:
         found.add_written(run)
+    found.note_stored_restore()
     export = found.add_export()
     excluded = found.add_excluded()
     parameters = found.add_parameters()
@@ -165,6 +166,18 @@ class _Found:
                 self._missing.append(f"{path}, {named.what}: is not there")
             else:
                 self.notes.append(f"{path}, {named.what}, is left out: it is not there")
+
+    def note_stored_restore(self) -> None:
+        """Note the log of a restore that is in a store: it stays there, and what goes on with the restore needs it."""
+        if (log := self._stored_restore) is not None:
+            self.notes.append(f"{log}, the log of the restore, stays there. To go on with the restore, add its --store")
+
+    @property
+    def _stored_restore(self) -> str | None:
+        """The log of the restore where it is in a store; None otherwise."""
+        undo = self._progress.undo
+        log = undo.facts.get("checkpoint") if undo is not None else None
+        return log if isinstance(log, str) and is_store_url(log) else None
 
     def add_export(self) -> str | None:
         """Add the export, unless the copy of one is there already. Returns its name; None without it."""
@@ -297,6 +310,7 @@ class _Found:
         left_out, hidden = [], list(secrets)
         for option, values in line.options.items():
             if option in OF_THE_SESSION:
+                left_out += ["--store"] if option == "--store" and self._stored_restore is not None else []
                 continue
             if any(HIDDEN in value for value in values) and option != "--exclude":
                 hidden.append(option)

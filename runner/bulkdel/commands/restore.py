@@ -98,10 +98,10 @@ def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) ->
         _annotate_ended(found, ended)
     if found.copy is None or not ended.progress.complete or not ended.progress.counts["done"]:
         return ended.exit_code
-    exit_code, put_back = _put_back(found, found.copy, notices, signals, confirmed=ended.confirmed)
+    exit_code, put_back = _put_back(found, found.copy, notices, signals, ended)
     with signals.phase(lambda: "ending the restore", ignore):
         _annotate_ended(found, ended, put_back)
-    return exit_code or ended.exit_code
+    return exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,16 +246,16 @@ def _put_back_by(job: Job, arguments: RestoreArguments) -> Job:
 
 
 def _put_back(
-    found: _Found, copy: MembershipsSaved, notices: Notices, signals: Signals, *, confirmed: bool
+    found: _Found, copy: MembershipsSaved, notices: Notices, signals: Signals, came_back: Summary
 ) -> tuple[int, Sequence[int]]:
     """Put back the memberships of the accounts that were restored, as one more run.
 
-    confirmed: whether this user has confirmed the run of the accounts. Else its log says which accounts get them, and
-    another person may have written it: the memberships are confirmed themselves.
+    came_back: the run of the accounts. Unless this user has confirmed it, its log says which accounts get memberships,
+    and another person may have written it: the memberships are confirmed themselves.
 
-    Returns its exit code, and the values of the facts MEMBERSHIPS.
+    Returns the exit code of the restore, and the values of the facts MEMBERSHIPS.
     """
-    memberships, accounts = found.job.memberships, found.restoring
+    memberships, accounts, confirmed = found.job.memberships, found.restoring, came_back.confirmed
     assert memberships is not None  # a run with a copy of them has some
     to, step = beside(found.log, RESTORED_MEMBERSHIPS), "reading the copy of the memberships"
 
@@ -272,7 +272,7 @@ def _put_back(
         )
     if not derived.rows:
         say("None of these accounts has a membership to put back.")
-        return 1 if derived.unclear else 0, (0, 0, 0)
+        return came_back.exit_code or min(derived.unclear, 1), (0, 0, 0)
     if not confirmed:
         say(
             "Only the log of the restore says which accounts get these memberships, and no session of it was begun by "
@@ -295,7 +295,7 @@ def _put_back(
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
     )
-    ended = run_command.settle(putting, notices)
+    ended = run_command.settle(putting, notices, exit_code=came_back.exit_code)
     counts = ended.progress.counts
     return ended.exit_code, (derived.rows, counts["done"] + counts["already"], ended.progress.remaining)
 

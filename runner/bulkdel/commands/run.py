@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
@@ -57,8 +58,17 @@ def run(arguments: RunArguments) -> int:
         return settle(arguments, notices).exit_code
 
 
-def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[], None] | None = None) -> Summary:
-    """Do the same, and return the summary. before_sending: a blocking step before the first request."""
+def settle(
+    arguments: RunArguments,
+    notices: Notices,
+    before_sending: Callable[[], None] | None = None,
+    *,
+    exit_code: int = 0,
+) -> Summary:
+    """Do the same, and return the summary. before_sending: a blocking step before the first request.
+
+    exit_code: of an earlier run of this command, with which the command ends when this run ends with 0.
+    """
     events = arguments.settings.log_level == "debug"
 
     def begin() -> None:
@@ -88,7 +98,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
 
     with Signals() as signals:
         ended = run_loop(
-            _run(opened, arguments, reporter, notices),
+            _run(opened, arguments, reporter, notices, exit_code),
             signals,
             lambda: None if reporter.ask() else opened.doing,
             drain,
@@ -98,7 +108,7 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
         return ended
 
 
-async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices) -> Summary:
+async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, exit_code: int) -> Summary:
     async with opened, on_page(opened, arguments) as page:
         try:
             async with showing(lambda: opened.doing, arguments.settings):
@@ -129,6 +139,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
                 async for event in opened.start():
                     reporter.event(event)
         ended = await opened.finished()
+        ended = replace(ended, exit_code=ended.exit_code or exit_code)
         notices.ended(
             ended.progress,
             ended.session.ending,
