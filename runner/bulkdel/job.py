@@ -167,6 +167,13 @@ class LookUps(Protocol):
         """
         return marks_in_query(id_)
 
+    def by_kind(
+        self,
+        ids: Sequence[str],  # noqa: ARG002 - only records have keys
+    ) -> Iterable[tuple[str, LookUps, Mapping[str, str]]]:
+        """The keys by which these records are asked for: each kind, its look-ups, and the key of each record."""
+        return ()
+
     def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys
         """Texts of which two records have one in common when they may share a key: they are not sent together."""
         return ()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ from tests.full_users import full_users
 from tests.harness import POOL, Ran, bulkdel, entries
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
+from tests.recorded import let_pass
+from tests.restserver import Answer, Api, Asked, served
 from tests.syntax import drop, swap
 
 TOKEN = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
@@ -161,6 +165,68 @@ async def test_an_account_that_is_found_by_a_rule_of_the_server_is_found_alone()
         assert await found_by_keys(lookup, usernames("bo", "a.nn", "Carl")) == ["2", "1", None]
         assert await found_by_keys(lookup, usernames("Carl", "Dora")) == [None, None]
     assert asked == [["bo", "a.nn", "Carl"], ["a.nn"], ["Carl"], ["Carl"], ["Carl", "Dora"]]
+
+
+# --- keys that a server may read otherwise ----------------------------------------------------------------------------
+
+
+@dataclass
+class HandsOn(Api):
+    """A gateway before the server `to`. decodes: it hands an encoded plus in a query on as it is, which is a blank."""
+
+    to: str = ""
+    decodes: bool = True
+
+    def answer(self, asked: Asked) -> Answer:
+        path, mark, query = asked.target.partition("?")
+        target = f"{path}{mark}{query.replace('%2B', '+') if self.decodes else query}"
+        headers = {name: value for name, value in asked.headers.items() if name not in {"host", "accept-encoding"}}
+        with contextlib.closing(HTTPConnection(self.to.removeprefix("http://"))) as there:
+            there.request(asked.method, target, asked.body or None, headers)
+            try:
+                response = there.getresponse()
+            except ConnectionError:
+                return None
+            return response.status, response.read(), {"content-type": "application/json"}
+
+
+@mutant(
+    "a user is created twice behind a gateway that decodes a plus",
+    "CreationInHand._find",
+    swap(
+        "parts.lookup.misread_keys(look_ups, missing, self._worker)",
+        "parts.lookup.misread_keys(look_ups, missing[:0], self._worker)",
+    ),
+    case="True-drop_after-counts0",
+)
+@mutant(
+    "no key with a plus is ever found",
+    "AccountLookup.misread_keys",
+    swap("key not in odd", "key in odd"),
+    case="False-drop_before-counts2",
+)
+@pytest.mark.parametrize(
+    ("decodes", "fault", "counts"),
+    [
+        (True, "drop_after", {"unknown": 3}),
+        (False, "drop_after", {"done": 3}),
+        (False, "drop_before", {"remaining": 3}),
+    ],
+)
+def test_a_user_that_a_look_up_may_not_find_is_not_created_again(
+    decodes: bool, fault: str, counts: Mapping[str, int], tmp_path: Path
+) -> None:
+    """Their only key has a plus. The server has a user with one, so a look-up of that user tells how a plus is read."""
+    users = [{"email": f"ann+{number}@x.example"} for number in range(3)]
+    with serve_in_thread(Pool.from_ids(["there+1@x.example"], "email"), Switches(clashes="accept")) as sandbox:
+        sandbox.script(fault, path=CREATE_PATH)
+        with served(HandsOn(to=sandbox.url, decodes=decodes)) as gateway:
+            ran = run_at(gateway.url, tmp_path, users)
+            assert ran.counts() == counts, ran
+            let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
+            again = run_at(gateway.url, tmp_path, users)
+        assert again.counts() == ({"done": 3} if fault == "drop_before" else counts), again
+        assert sandbox.pool.effects_of("created", "email") == {user["email"]: 1 for user in users}
 
 
 # --- a key that cannot see users --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from bulkdel.core.absence import may_be_split
+from bulkdel.core.absence import marks_in_query, may_be_split
 from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
@@ -189,7 +189,7 @@ class CreatedUserLookUps(UserLookUps):
 class KeyLookUps(UserLookUps):
     """Look-ups of users by the keys of some records. It is asked for the ids of these records only.
 
-    one_key: ask for one key of each record, one without a comma if there is any.
+    one_key: ask for one key of each record, one that every server reads alike if there is any.
     """
 
     def __init__(self, records: Records, *, one_key: bool = False) -> None:
@@ -208,14 +208,19 @@ class KeyLookUps(UserLookUps):
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """Make the requests: one for each kind of key, or more where the query would be too long."""
         found: list[tuple[Sequence[str], Request]] = []
-        for name, look_ups in self._by_type.items():
+        for _, look_ups, asked in self.by_kind(ids):
             owners = defaultdict[str, list[str]](list)
-            for id_ in ids:
-                if name in self._asked[id_]:
-                    owners[self._asked[id_][name]].append(id_)
+            for id_, key in asked.items():
+                owners[key].append(id_)
             for keys, request in look_ups.calls(list(owners)):
                 found.append(([id_ for key in keys for id_ in owners[key]], request))
         return found
+
+    def by_kind(self, ids: Sequence[str]) -> Iterator[tuple[str, LookUps, Mapping[str, str]]]:
+        """See `bulkdel.job.LookUps`."""
+        for name, look_ups in self._by_type.items():
+            if keys := {id_: self._asked[id_][name] for id_ in ids if name in self._asked[id_]}:
+                yield name, look_ups, keys
 
     def match(self, ids: Sequence[str], found: Sequence[User]) -> tuple[dict[str, Account], int]:
         """Match users to the records with which they share a key. A user that was found for one record alone is its."""
@@ -298,8 +303,8 @@ class KeyLookUps(UserLookUps):
 
 
 def _first(keys: Mapping[str, str]) -> Mapping[str, str]:
-    """One of these keys, if possible one that no server can take for several."""
-    return dict(sorted(keys.items(), key=lambda key: may_be_split(key[1]))[:1])
+    """One of these keys, if possible one that no server can take for several, or read otherwise."""
+    return dict(sorted(keys.items(), key=lambda key: (may_be_split(key[1]), len(marks_in_query(key[1]))))[:1])
 
 
 def _in_url(keys: Mapping[str, Sequence[str]]) -> Mapping[str, str]:

@@ -155,6 +155,9 @@ class CreationInHand(ChunkInHand):
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
+        if sent:
+            missing = [id_ for id_ in ids if id_ not in looked.accounts]
+            self._unproven |= await parts.lookup.misread_keys(look_ups, missing, self._worker)
         if looked.empty and (sent or not parts.lookup.proven):
             proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
             if not proven and parts.lookup.lost:
