@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
+from bulkdel.core.absence import marks_in_query
 from tests.campaigns.drawing import PATIENCE_S, TAINTING
 from tests.campaigns.jobs_drawing import Session, drawn_session
 from tests.jobs import CREATING
@@ -42,6 +43,11 @@ class Row:
     def findable(self) -> bool:
         """Whether a look-up is sure to find it: one of its keys has no comma."""
         return any("," not in key for key in self.keys.values())
+
+    @property
+    def may_be_misread(self) -> bool:
+        """Whether no look-up by its keys proves anything, unless one finds another user with the same characters."""
+        return all("," in key or marks_in_query(key) for key in self.keys.values())
 
 
 @dataclass(frozen=True)

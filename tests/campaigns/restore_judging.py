@@ -88,12 +88,13 @@ class Restored:
         if row.kind == "before":
             return {"already", "refused"} if self.blind else {"already"}
         unsure = self.maybe_applied and self.undatable
+        hidden = not row.findable or (row.may_be_misread and (self.maybe_applied or self.together))
         if number is not None:
-            return {"done"} | ({"unknown"} if unsure or not row.findable else set[str]())
+            return {"done"} | ({"unknown"} if unsure or hidden else set[str]())
         rivals = self.rivals.get(at)
         neighbours = [self.rows[n] for n in (at - 1, at + 1) if 0 <= n < len(self.rows)]
         twins = [other for other in neighbours if {*other.keys.items()} & {*row.keys.items()}]
-        found = {"unknown"} if not row.findable else set[str]()
+        found = {"unknown"} if hidden else set[str]()
         if row.kind == "taken" or rivals or twins:
             found |= {"refused"} | ({"unknown"} if unsure else set())
         if twins or (len(row.keys) == 1 and rivals):  # a user with all of its keys, since the intent: who is it?

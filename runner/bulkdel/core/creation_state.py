@@ -172,10 +172,12 @@ class CreationState(ChunkState):
             self._send(rest, why, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
-        elif rest.records[0].id in unproven:
+        elif rest.records[0].id in unproven and (
+            why is not LookUpReason.REFUSED or rest.clash or self._lost or self.in_doubt
+        ):
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
             self._stack.append((rest._replace(again=0, seen=True), None))
         else:
-            # Unless it is a clash, what was sent before has had no effect: the next refusal needs no look-up.
+            # Unless it is a clash, what was refused now was refused before: the next refusal needs no look-up.
             self._reduce(rest._replace(maybe_applied=rest.clash))
