@@ -152,7 +152,7 @@ def _pytest(folder: Path, words: Sequence[str]) -> NoReturn:
     os.environ.update(ours)
     os.chdir(folder)
     sys.path[:0] = path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"tests", "bulkdel", "bulkdel_jobs"}]:
         del sys.modules[name]  # the copy has its own
     # The libraries of plugins are loaded already, so pytest cannot change their assertions.
     quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")

@@ -35,9 +35,11 @@ from bulkdel_jobs.sandbox import (
     serve,
     serve_in_thread,
 )
+from bulkdel_jobs.sandbox.users import created as created_user
 from tests.examples import one_in
 from tests.full_users import full_users
 from tests.harness import POOL, Ran, bulkdel, entries
+from tests.jobs import AT
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
 from tests.recorded import let_pass
@@ -170,6 +172,60 @@ async def test_an_account_that_is_found_by_a_rule_of_the_server_is_found_alone()
 # --- keys that a server may read otherwise ----------------------------------------------------------------------------
 
 
+HIDDEN = [{"username": "a,b"}, {"username": "a,b", "externalId": "1,2"}, {"name": "no key"}]
+FOUND = [{"username": "c"}, {"username": "a,c", "externalId": "1"}]
+ODD = [{"email": "ann+1@x.example"}, {"phone": "13800000000", "phoneCountryCode": "+86", "username": "d,e"}]
+
+
+@mutant(
+    "a key that a comma may split proves that a user is not there",
+    "hidden_records",
+    swap("id_ in hidden and not own.may_split(key)", "id_ in hidden"),
+    case="plus-True-hidden0",
+)
+@mutant(
+    "a list without an account proves something, although accounts were created",
+    "_unread_marks",
+    swap("not listed.items and not created", "not listed.items"),
+    case="None-True-hidden2",
+)
+@mutant(
+    "a look-up of listed accounts without a response counts as one",
+    "_unread_marks",
+    swap("if found is None:\n    return None", "if found is None:\n    break"),
+    case="fails-True-None",
+)
+@pytest.mark.parametrize(
+    ("there", "created", "hidden"),
+    [
+        ("plus", True, HIDDEN),
+        ("another", True, [*HIDDEN, *ODD]),
+        (None, True, [*HIDDEN, *ODD]),
+        (None, False, HIDDEN),
+        ("fails", True, None),
+    ],
+)
+async def test_which_users_a_look_up_may_not_find(there: str | None, created: bool, hidden: Any) -> None:
+    """there: a listed user whose keys have a plus, or none; or the look-up of that one gets no response."""
+    pool = Pool()
+    if there is not None:
+        plus = {"email": "eve+1@x.example", "phone": "13900000000", "phoneCountryCode": "+86"}
+        pool.put(created_user(0, {"username": "eve"} if there == "another" else plus, AT))
+    async with in_sandbox(pool) as (lookup, sandbox):
+        users = [*HIDDEN, *FOUND, *ODD]
+        records = rows(users)
+        if there == "fails":
+            sandbox.script(*[None] * 4, *["500"] * ATTEMPTS_MAX, path=LOOKUP_PATH)
+        look_ups = CreatedUserLookUps().for_records(records)
+        found = await lookup.find_keys(look_ups, records.ids, WorkerStatus(), sent=True, created=created)
+        if hidden is None:
+            assert found is None
+        else:
+            assert found is not None
+            wanted = frozenset(id_ for id_, user in zip(records.ids, users, strict=True) if user in hidden)
+            assert (found.unproven, len(found.accounts)) == (wanted, 0)
+
+
 @dataclass
 class HandsOn(Api):
     """A gateway before the server `to`. decodes: it hands an encoded plus in a query on as it is, which is a blank."""
@@ -192,29 +248,26 @@ class HandsOn(Api):
 
 @mutant(
     "a user is created twice behind a gateway that decodes a plus",
-    "CreationInHand._find",
-    swap(
-        "parts.lookup.misread_keys(look_ups, missing, self._worker)",
-        "parts.lookup.misread_keys(look_ups, missing[:0], self._worker)",
-    ),
-    case="True-drop_after-counts0",
+    "AccountLookup.find_keys",
+    swap("sent and missing", "created and missing"),
+    case="True-drop_after-first0-second0",
 )
 @mutant(
     "no key with a plus is ever found",
-    "AccountLookup.misread_keys",
-    swap("key not in odd", "key in odd"),
-    case="False-drop_before-counts2",
+    "_unread_marks",
+    swap("account.certain", "not account.certain"),
+    case="False-drop_before-first2-second2",
 )
 @pytest.mark.parametrize(
-    ("decodes", "fault", "counts"),
+    ("decodes", "fault", "first", "second"),
     [
-        (True, "drop_after", {"unknown": 3}),
-        (False, "drop_after", {"done": 3}),
-        (False, "drop_before", {"remaining": 3}),
+        (True, "drop_after", {"remaining": 3}, {"unknown": 3}),
+        (False, "drop_after", {"done": 3}, {"done": 3}),
+        (False, "drop_before", {"remaining": 3}, {"done": 3}),
     ],
 )
 def test_a_user_that_a_look_up_may_not_find_is_not_created_again(
-    decodes: bool, fault: str, counts: Mapping[str, int], tmp_path: Path
+    decodes: bool, fault: str, first: Mapping[str, int], second: Mapping[str, int], tmp_path: Path
 ) -> None:
     """Their only key has a plus. The server has a user with one, so a look-up of that user tells how a plus is read."""
     users = [{"email": f"ann+{number}@x.example"} for number in range(3)]
@@ -222,10 +275,10 @@ def test_a_user_that_a_look_up_may_not_find_is_not_created_again(
         sandbox.script(fault, path=CREATE_PATH)
         with served(HandsOn(to=sandbox.url, decodes=decodes)) as gateway:
             ran = run_at(gateway.url, tmp_path, users)
-            assert ran.counts() == counts, ran
+            assert ran.counts() == first, ran
             let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
             again = run_at(gateway.url, tmp_path, users)
-        assert again.counts() == ({"done": 3} if fault == "drop_before" else counts), again
+        assert again.counts() == second, again
         assert sandbox.pool.effects_of("created", "email") == {user["email"]: 1 for user in users}
 
 

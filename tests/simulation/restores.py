@@ -14,6 +14,7 @@ from typing import Any
 
 from bulkdel.commands.results import kinds_of, write_records
 from bulkdel.core.decision import Request
+from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.export.reopen import Reopened
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.restore_users import RestoreUsers
@@ -33,6 +34,8 @@ from tests.simulation.trace import Trace
 
 ROWS_MAX = 25
 DAY_S = 86_400.0
+LOOKED_AGAIN_S = sum(map(look_again_s, range(1, LOOKS_AGAIN_MAX + 1)))
+"""For so long a look-up is repeated that may lag."""
 BEFORE = iso(datetime.fromtimestamp(EPOCH - 3 * DAY_S, UTC))
 """When the users were created that have a key of a row at the beginning."""
 
@@ -137,6 +140,10 @@ class RestorePromises(RunPromises):
     def __init__(self, drawn: Restore, trace: Trace, now: Callable[[], float]) -> None:
         super().__init__(len(drawn.rows), trace, now)
         self._rows = {row.record["name"]: at for at, row in enumerate(drawn.rows)}
+
+    def may_wait(self, why: str, lag_s: float) -> bool:
+        """See `RunPromises`. In a pool that was empty, look-ups have to find one of the users that were created."""
+        return super().may_wait(why, lag_s) or (lag_s > LOOKED_AGAIN_S and "look-ups find no user at all" in why)
 
     def changed_rows(self, request: Request) -> Sequence[int | str] | None:
         """See `RunPromises`."""

@@ -238,7 +238,6 @@ def test_one_key_finds_what_was_created() -> None:
     records = rows(*users)
     look_ups = CreatedUserLookUps().for_records(records, one_key=True)
     assert asked(look_ups, records.ids) == {"email": ["Ann@X.example"], "username": ["c", "a,b"]}
-    assert [look_ups.may_split(id_) for id_ in records.ids] == [False, False, True, True, True]
     accounts, _ = look_ups.match(records.ids, [{"userId": "new", **WHOLE}])
     assert accounts[records.ids[0]].shared == ("email", "phone", "username"), "it is judged by all of them"
 
@@ -264,23 +263,8 @@ def test_urls_stay_under_six_kilobytes() -> None:
 def test_half_of_a_surrogate_pair_in_a_key_is_in_no_url() -> None:
     look_ups = keys({"username": "a\ud83d", "email": "a@x.example"}, {"username": "b\ud83d"})
     assert asked(look_ups, [OLD, OTHER]) == {"email": ["a@x.example"]}
-    assert (look_ups.may_split(OLD), look_ups.may_split(OTHER)) == (False, True)
     accounts, strays = look_ups.match([OLD, OTHER], [{"userId": "n", "username": "b\ud83d"}])
     assert ([*accounts], strays) == ([OTHER], 0), "the response of a creation can have it"
-
-
-@pytest.mark.parametrize(
-    ("user", "split"),
-    [
-        ({"username": "a,b"}, True),
-        ({"username": "a,b", "externalId": "1,2"}, True),
-        ({"username": "a,b", "externalId": "1"}, False),
-        ({"username": "a"}, False),
-        ({"name": "no key"}, True),
-    ],
-)
-def test_a_record_is_not_sure_to_be_found_when_each_of_its_keys_has_a_comma(user: dict[str, Any], split: bool) -> None:
-    assert keys(user).may_split(OLD) is split
 
 
 ALL, SOME, OTHER_KEYS = Keys.ALL, Keys.SOME, Keys.OTHER

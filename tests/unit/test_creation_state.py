@@ -22,7 +22,6 @@ from tests.syntax import negate, swap
 REACHED, UNDATED = Presence.REACHED, Presence.UNDATED
 BAD = Detail(400, "no such department")
 SPLIT = Decision(NextStep.SPLIT, BAD)
-CLASH = Decision(NextStep.LOOK_UP, Detail(409))
 LOST = Decision(NextStep.RETRY, maybe_applied=True)
 UNSENT = Decision(NextStep.RETRY, untouched=True)
 SENT = Instant("2026-01-01T00:00:00.000Z", 0)
@@ -381,20 +380,6 @@ def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
-@pytest.mark.parametrize(("decision", "unknown"), [(SPLIT, False), (CLASH, True)])
-def test_a_record_that_is_refused_alone_as_before_was_not_created(decision: Decision, unknown: bool) -> None:
-    """No look-up is sure to find it. What it is refused for now was a reason before, too; unless it may be itself."""
-    chunk = state("a,b", "c")
-    look(chunk)
-    chunk.replied(decision)
-    look(chunk, unproven=["a,b"])
-    chunk.replied(decision)
-    while due(chunk) == ("REFUSED", ["a,b"]):
-        look(chunk, unproven=["a,b"])
-    (first,) = told(chunk)
-    assert first == (("unknown", ["a,b"], "a look-up may not find it") if unknown else ("refused", ["a,b"], None))
-
-
 def test_alone_too_such_a_record_is_not_sent_again() -> None:
     chunk = state("a,b", in_doubt=True, lag_over=True)
     chunk.looked_up({}, proven=True, unproven=["a,b"])
@@ -418,7 +403,8 @@ def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bo
     while due(chunk)[0] in {"LOST", "IN_DOUBT"}:
         chunk.looked_up({}, proven=True, unproven=["a,b"])
     assert due(chunk) == (("send", ["c"]) if in_doubt else ("end", []))
-    assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
+    assert told(chunk) == ([("unknown", ["a,b"], "a look-up may not find it")] if in_doubt else [])
+    assert chunk.contradicted == (0 if in_doubt else 2), "look-ups may lag"
 
 
 def test_taken_keys_say_nothing_about_the_requests() -> None:

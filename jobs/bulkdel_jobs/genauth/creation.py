@@ -238,10 +238,6 @@ class KeyLookUps(UserLookUps):
                     accounts[id_] = account
         return accounts, strays
 
-    def may_split(self, id_: str) -> bool:
-        """Whether no look-up is sure to find it: a server may take each key of this record for several."""
-        return all(map(may_be_split, self._asked[id_].values()))
-
     def keys_of(self, id_: str) -> set[str]:
         """The forms of the keys of a record."""
         return {

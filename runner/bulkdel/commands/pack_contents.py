@@ -170,7 +170,9 @@ class _Found:
     def note_stored_restore(self) -> None:
         """Note the log of a restore that is in a store: it stays there, and what goes on with the restore needs it."""
         if (log := self._stored_restore) is not None:
-            self.notes.append(f"{log}, the log of the restore, stays there. To go on with the restore, add its --store")
+            self.notes.append(
+                f"{log}, the log of the restore, stays there. A command that goes on with it needs --store"
+            )
 
     @property
     def _stored_restore(self) -> str | None:

@@ -79,16 +79,17 @@ class CreationState(ChunkState):
     def _send(self, rest: SubChunk, why: LookUpReason | None, unproven: Collection[str]) -> None:
         """Send records with unused keys.
 
-        Another request might create a record twice that was sent before. It ends as unknown when no look-up can find
-        it, and is left while look-ups may lag.
+        Another request might create a record twice that was sent before. It is left while look-ups may lag. It ends as
+        unknown when no look-up can find it even then.
         """
+        if why in WITHOUT_RESPONSE and not self._lag_is_over:
+            self._wait(rest)
+            return
         hidden = {*unproven} if rest.maybe_applied and not self.resend_unproven else set[str]()
         unknown = Records.of(record for record in rest.records if record.id in hidden)
         self._settle("unknown", rest, unknown, detail=rest.detail, reason=HIDDEN)
         others = Records.of(record for record in rest.records if record.id not in hidden)
-        if others and why in WITHOUT_RESPONSE and not self._lag_is_over:
-            self._wait(rest._replace(records=others))
-        elif others and why is LookUpReason.IN_DOUBT:
+        if others and why is LookUpReason.IN_DOUBT:
             # Each alone: a refusal of several would leave open once more which of them were created.
             alone = [Records.of([record]) for record in reversed(others)]
             self._stack += [(rest._replace(records=each, again=0, seen=True), None) for each in alone]
@@ -172,12 +173,10 @@ class CreationState(ChunkState):
             self._send(rest, why, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
-        elif rest.records[0].id in unproven and (
-            why is not LookUpReason.REFUSED or rest.clash or self._lost or self.in_doubt
-        ):
+        elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
             self._stack.append((rest._replace(again=0, seen=True), None))
         else:
-            # Unless it is a clash, what was refused now was refused before: the next refusal needs no look-up.
+            # Unless it is a clash, what was sent before has had no effect: the next refusal needs no look-up.
             self._reduce(rest._replace(maybe_applied=rest.clash))

@@ -151,13 +151,11 @@ class CreationInHand(ChunkInHand):
         parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
         # Any key may be taken; of what was created any key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
-        looked = await parts.lookup.find_keys(look_ups, ids, self._worker)
+        created = parts.tally.succeeded
+        looked = await parts.lookup.find_keys(look_ups, ids, self._worker, sent=sent, created=created)
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
-        if sent:
-            missing = [id_ for id_ in ids if id_ not in looked.accounts]
-            self._unproven |= await parts.lookup.misread_keys(look_ups, missing, self._worker)
         if looked.empty and (sent or not parts.lookup.proven):
             proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
             if not proven and parts.lookup.lost:

@@ -23,6 +23,7 @@ from bulkdel.core.decision import Decision, NextStep, Response, Verdict
 from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.hidden_records import hidden_records
 from bulkdel.http.pages import Listed, Reader
 from bulkdel.job import Account, LookUps
 
@@ -106,8 +107,6 @@ class AccountLookup:
         self._in_vain = Counter[str]()
         self._proven_before = proven_before
         self._creates = creates
-        self._chance = chance
-        self._of_kind: dict[str, AccountLookup] = {}  # of the keys of records, by their kind
         self.proven = proven
         self.lost = False
         self.listed = 0
@@ -162,7 +161,8 @@ class AccountLookup:
         if result is not None:
             accounts = dict(result.accounts)
             unseen = [id_ for id_ in ids if id_ not in accounts or not accounts[id_].certain]
-            misread = await self._misread(unseen, began, worker)
+            await self._read_marks(unseen, began, worker)
+            misread = [id_ for id_ in unseen if not self.marks(id_) <= self._read_at.keys()]
             for id_ in misread:  # the account that was found may be that of another id
                 accounts.pop(id_, None)
             result = result._replace(accounts=accounts, unproven=result.unproven.union(misread))
@@ -170,11 +170,16 @@ class AccountLookup:
             return None
         return result._replace(empty=self._empty_at >= began)
 
-    async def find_keys(self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
+    async def find_keys(
+        self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus, *, sent: bool = False, created: bool = False
+    ) -> LookupResult | None:
         """Return the accounts that have a key of these records; None when a look-up failed.
 
         look_ups: those of the records (`LookUps.for_records`). Asks again for the records of which no key was found,
         until a response finds no more: an API may return a limited number of accounts.
+
+        sent: a request may have created them. Then those that were not found are `unproven` where the look-up may not
+        have found them. created: see `hidden_records`.
         """
         began = self._client.clock()
         accounts: dict[str, Account] = {}
@@ -187,20 +192,10 @@ class AccountLookup:
                 break
         if accounts:
             self._note_found(began)
-        return LookupResult(accounts, frozenset(filter(look_ups.may_split, missing)), empty=not accounts)
-
-    async def misread_keys(self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus) -> frozenset[str]:
-        """The records that were not found, and of which a server may read every key otherwise.
-
-        look_ups: those of the records. As `find` does, it looks listed accounts up whose keys have the same characters.
-        """
-        began, misread = self._client.clock(), set(ids)
-        for kind, of_kind, keys in look_ups.by_kind(ids):
-            if kind not in self._of_kind:
-                self._of_kind[kind] = AccountLookup(self._client, of_kind, self._chance, creates=self._creates)
-            odd = await self._of_kind[kind]._misread(list(keys.values()), began, worker)  # noqa: SLF001 - of this class
-            misread -= {id_ for id_, key in keys.items() if key not in odd}
-        return frozenset(misread)
+        hidden: frozenset[str] | None = frozenset()
+        if sent and missing:
+            hidden = await hidden_records(self._reader, look_ups, missing, worker, created=created)
+        return None if hidden is None else LookupResult(accounts, hidden, empty=not accounts)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """As `find`, and ask again for the ids that were not found until a response finds no more.
@@ -403,11 +398,6 @@ class AccountLookup:
                     self._comma_tries_left -= 1
             return self._with_comma
 
-    async def _misread(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> list[str]:
-        """Those of `missing` with a mark that no look-up has shown to be read as it was sent."""
-        await self._read_marks(missing, since, worker)
-        return [id_ for id_ in missing if not self.marks(id_) <= self._read_at.keys()]
-
     async def _read_marks(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> None:
         """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
 
@@ -433,11 +423,11 @@ class AccountLookup:
         None when the list fails.
         The accounts are listed ones, and those that are known to be there. Where there is none with a mark, it stays as
         it was; the list is asked a few times in all. An empty list shows that no account can be misread only when it
-        was not empty before, or this run creates accounts, and no account is known to be there.
+        was not empty before, and no account is known to be there.
         """
         if (listed := await self._list_controls(worker)) is None:
             return None
-        if not listed and (self.shows or self._creates) and not self._known:
+        if not listed and self.shows and not self._known:
             self._read_at.update(dict.fromkeys(marks, since))
         hidden: list[str] = []
         for mark in sorted(marks):
