@@ -380,6 +380,24 @@ def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
+@mutant(
+    "a record that a look-up may not find is given up while look-ups may lag",
+    "CreationState._unused",
+    swap("rest.records[0].id in unproven and may_lag", "rest.records[0].id in unproven and not may_lag"),
+)
+def test_such_a_record_that_was_refused_with_others_waits_until_look_ups_cannot_lag() -> None:
+    """By then a user may be listed by whose keys a look-up is proven."""
+    chunk = state("a,b", "c")
+    look(chunk)
+    chunk.replied(SPLIT)
+    look(chunk, unproven=["a,b"])
+    chunk.replied(SPLIT)
+    while due(chunk) == ("REFUSED", ["a,b"]):
+        look(chunk, unproven=["a,b"])
+    assert (told(chunk), chunk.contradicted) == ([], 1)
+    assert due(chunk) == ("send", ["c"])
+
+
 def test_alone_too_such_a_record_is_not_sent_again() -> None:
     chunk = state("a,b", in_doubt=True, lag_over=True)
     chunk.looked_up({}, proven=True, unproven=["a,b"])

@@ -159,8 +159,8 @@ class CreationState(ChunkState):
 
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
-        alone = len(rest.records) == 1
-        looks_again = why in MAY_LAG and rest.again < self.looks_again_max and not self._lag_is_over
+        alone, may_lag = len(rest.records) == 1, not self._lag_is_over
+        looks_again = why in MAY_LAG and rest.again < self.looks_again_max and may_lag
         if blind:
             self.left.append(rest)
         elif looks_again and (alone or why is not LookUpReason.UNSURE):
@@ -173,6 +173,8 @@ class CreationState(ChunkState):
             self._send(rest, why, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
+        elif rest.records[0].id in unproven and may_lag:
+            self._wait(rest)
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
