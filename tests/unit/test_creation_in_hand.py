@@ -156,7 +156,7 @@ def test_with_a_part_that_is_gone_no_other_part_is_lost(early: bool) -> None:
 
 def test_records_that_share_a_key_are_in_different_groups() -> None:
     chunk = in_hand(ANN, BOB, ANN | {"username": "another"}, {"username": "BOB "})
-    groups = chunk.state.groups  # type: ignore[attr-defined]
+    groups = chunk.state.groups
     assert [list(group.ids) for group in groups] == [["old 0", "old 1"], ["old 2", "old 3"]]
 
 
@@ -168,7 +168,7 @@ def test_records_that_share_a_key_are_in_different_groups() -> None:
 def test_records_without_a_key_are_sent_one_by_one() -> None:
     """Users with a social sign-in alone: only the answer says which new user is which."""
     chunk = in_hand(SOCIAL, ANN, SOCIAL, BOB)
-    groups = chunk.state.groups  # type: ignore[attr-defined]
+    groups = chunk.state.groups
     assert [list(group.ids) for group in groups] == [["old 0"], ["old 1", "old 3"], ["old 2"]]
 
 

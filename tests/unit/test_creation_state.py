@@ -380,21 +380,52 @@ def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
+CLASH = Decision(NextStep.LOOK_UP, Detail(409))
+UNCLEAR = Decision(NextStep.SPLIT, BAD, maybe_applied=True)
+
+
 @mutant(
     "a record that a look-up may not find is given up while look-ups may lag",
     "CreationState._unused",
-    swap("rest.records[0].id in unproven and may_lag", "rest.records[0].id in unproven and not may_lag"),
+    swap(
+        "rest.records[0].id in unproven and not refused_before and may_lag",
+        "rest.records[0].id in unproven and not refused_before and not may_lag",
+    ),
+    case="CLASH-CLASH-False",
 )
-def test_such_a_record_that_was_refused_with_others_waits_until_look_ups_cannot_lag() -> None:
-    """By then a user may be listed by whose keys a look-up is proven."""
+@mutant(
+    "a record that was perhaps created is refused",
+    "CreationState._unused",
+    swap("rest.clash or self.in_doubt or self._lost or self._unclear", "rest.clash or self.in_doubt or self._lost"),
+    case="UNCLEAR-SPLIT-False",
+)
+@pytest.mark.parametrize(
+    ("first", "alone", "refused"),
+    [
+        (SPLIT, SPLIT, True),
+        (CLASH, CLASH, False),
+        (SPLIT, CLASH, False),
+        (UNCLEAR, SPLIT, False),
+        (SPLIT, UNCLEAR, False),
+    ],
+    ids=["SPLIT-SPLIT-True", "CLASH-CLASH-False", "SPLIT-CLASH-False", "UNCLEAR-SPLIT-False", "SPLIT-UNCLEAR-False"],
+)
+def test_a_record_that_a_look_up_may_not_find_waits_unless_it_is_refused_as_before(
+    first: Decision, alone: Decision, refused: bool
+) -> None:
+    """After the wait, a user may be listed by whose keys a look-up is proven."""
     chunk = state("a,b", "c")
     look(chunk)
-    chunk.replied(SPLIT)
+    chunk.replied(first)
+    assert not chunk.gives_up
     look(chunk, unproven=["a,b"])
-    chunk.replied(SPLIT)
+    chunk.replied(alone)
+    proofs = 0
     while due(chunk) == ("REFUSED", ["a,b"]):
+        proofs += chunk.gives_up
         look(chunk, unproven=["a,b"])
-    assert (told(chunk), chunk.contradicted) == ([], 1)
+    assert proofs == 1, "only the last look-up has to be proven"
+    assert (told(chunk), chunk.contradicted) == (([("refused", ["a,b"], None)], 0) if refused else ([], 1))
     assert due(chunk) == ("send", ["c"])
 
 
@@ -419,6 +450,7 @@ def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bo
         assert due(chunk) == ("send", ["a,b", "c"]), "nothing was sent, so nothing can be created twice"
         chunk.replied(LOST)
     while due(chunk)[0] in {"LOST", "IN_DOUBT"}:
+        assert chunk.gives_up is in_doubt
         chunk.looked_up({}, proven=True, unproven=["a,b"])
     assert due(chunk) == (("send", ["c"]) if in_doubt else ("end", []))
     assert told(chunk) == ([("unknown", ["a,b"], "a look-up may not find it")] if in_doubt else [])

@@ -10,7 +10,8 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
       └─ nothing shows whose it is ──────→ unknown; not sent yet: left for the next run
     Send ── accepted ────────────────────→ done
       ├─ no response ────────────────────→ LookUp, again later because it may lag; left for a later pass. Once no
-      │                                    look-up can lag any more: Send again, each record alone
+      │                                    look-up can lag any more: Send again, each record alone; unknown where the
+      │                                    look-up may not have found it
       └─ refused together with others ───→ LookUp, because some of them may have been created
 
 Repeating a creation may do harm: not every API refuses a second account with the same keys. So a request that may have
@@ -59,6 +60,7 @@ class CreationState(ChunkState):
     looks_again_max: int = LOOKS_AGAIN_MAX
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
     deletion_lags: bool = False
+    _unclear: bool = False  # whether a request of this session got a response that says nothing clear
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +68,21 @@ class CreationState(ChunkState):
             start, why = self._stack.pop()
             self._stack += [(start._replace(records=group), why) for group in reversed(self.groups)]
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether the look-up that is due is the last one for records that may have been created, if it finds none."""
+        sub_chunk, why = self._stack[-1]
+        if why in WITHOUT_RESPONSE:
+            return self._lag_is_over
+        return why in REFUSALS and len(sub_chunk.records) == 1 and not self._looks_again(sub_chunk, why)
+
+    def _looks_again(self, sub_chunk: SubChunk, why: LookUpReason | None) -> bool:
+        """Whether a look-up that finds nothing is repeated, because it may lag."""
+        several = why is LookUpReason.UNSURE and len(sub_chunk.records) > 1
+        return why in MAY_LAG and sub_chunk.again < self.looks_again_max and not self._lag_is_over and not several
+
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
+        self._unclear = self._unclear or decision.maybe_applied
         if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
             super()._decided(sub_chunk, decision)
             return
@@ -160,10 +176,13 @@ class CreationState(ChunkState):
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone, may_lag = len(rest.records) == 1, not self._lag_is_over
-        looks_again = why in MAY_LAG and rest.again < self.looks_again_max and may_lag
+        # What the API refuses now it has refused before, unless it may be about the account that was created.
+        refused_before = why is LookUpReason.REFUSED and not (
+            rest.clash or self.in_doubt or self._lost or self._unclear
+        )
         if blind:
             self.left.append(rest)
-        elif looks_again and (alone or why is not LookUpReason.UNSURE):
+        elif self._looks_again(rest, why):
             self._stack.append((rest._replace(again=rest.again + 1), why))
         elif self.protected:
             self.spared += rest.records
@@ -173,9 +192,9 @@ class CreationState(ChunkState):
             self._send(rest, why, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
-        elif rest.records[0].id in unproven and may_lag:
+        elif rest.records[0].id in unproven and not refused_before and may_lag:
             self._wait(rest)
-        elif rest.records[0].id in unproven:
+        elif rest.records[0].id in unproven and not refused_before:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
             self._stack.append((rest._replace(again=0, seen=True), None))

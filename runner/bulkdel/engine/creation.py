@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bulkdel.core.account_match import Presence, lag_is_over
-from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send
+from bulkdel.core.chunk_state import Found, LookUp, LookUpReason, Send
 from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
@@ -30,6 +30,8 @@ from bulkdel.job import Account, Job, LookUps
 class CreationInHand(ChunkInHand):
     """One chunk of accounts that are created, and the worker that settles it."""
 
+    state: CreationState
+
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: LookUps) -> None:
         """look_ups: those of the job."""
         super().__init__(chunk, worker, parts)
@@ -41,7 +43,7 @@ class CreationInHand(ChunkInHand):
         self._left_out: dict[str, str] = {}  # by id, what is left out of a record because it does not exist any more
         self._noted: dict[str, dict[str, Any]] = {}
 
-    def _make_state(self, *, lag_over: bool) -> ChunkState:
+    def _make_state(self, *, lag_over: bool) -> CreationState:
         chunk, tally, deleted_at = self._chunk, self._parts.tally, self._parts.deleted_at
         return CreationState(
             chunk,
@@ -151,8 +153,8 @@ class CreationInHand(ChunkInHand):
         parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
         # Any key may be taken; of what was created any key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
-        created = parts.tally.succeeded
-        looked = await parts.lookup.find_keys(look_ups, ids, self._worker, sent=sent, created=created)
+        prove, created = self.state.gives_up, parts.tally.succeeded
+        looked = await parts.lookup.find_keys(look_ups, ids, self._worker, prove=prove, created=created)
         if looked is None:
             return None
         self._unproven = set(looked.unproven)

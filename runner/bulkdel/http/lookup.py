@@ -171,15 +171,15 @@ class AccountLookup:
         return result._replace(empty=self._empty_at >= began)
 
     async def find_keys(
-        self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus, *, sent: bool = False, created: bool = False
+        self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus, *, prove: bool = False, created: bool = False
     ) -> LookupResult | None:
         """Return the accounts that have a key of these records; None when a look-up failed.
 
         look_ups: those of the records (`LookUps.for_records`). Asks again for the records of which no key was found,
         until a response finds no more: an API may return a limited number of accounts.
 
-        sent: a request may have created them. Then those that were not found are `unproven` where the look-up may not
-        have found them. created: see `hidden_records`.
+        prove: those that were not found are `unproven` where the look-up may not have found them. created: see
+        `hidden_records`.
         """
         began = self._client.clock()
         accounts: dict[str, Account] = {}
@@ -193,8 +193,9 @@ class AccountLookup:
         if accounts:
             self._note_found(began)
         hidden: frozenset[str] | None = frozenset()
-        if sent and missing:
-            hidden = await hidden_records(self._reader, look_ups, missing, worker, created=created)
+        if prove and missing:
+            found = [id_ for id_, account in accounts.items() if account.certain]
+            hidden = await hidden_records(self._reader, look_ups, found, missing, worker, created=created)
         return None if hidden is None else LookupResult(accounts, hidden, empty=not accounts)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
