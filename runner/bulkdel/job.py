@@ -170,8 +170,8 @@ class LookUps(Protocol):
     def by_kind(
         self,
         ids: Sequence[str],  # noqa: ARG002 - only records have keys
-    ) -> Iterable[tuple[str, LookUps, Mapping[str, str]]]:
-        """The keys by which these records are asked for: each kind, its look-ups, and the key of each record."""
+    ) -> Iterable[tuple[LookUps, Mapping[str, str]]]:
+        """The keys by which these records are asked for: the look-ups of each kind, and the key of each record."""
         return ()
 
     def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys

@@ -208,7 +208,7 @@ class KeyLookUps(UserLookUps):
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """Make the requests: one for each kind of key, or more where the query would be too long."""
         found: list[tuple[Sequence[str], Request]] = []
-        for _, look_ups, asked in self.by_kind(ids):
+        for look_ups, asked in self.by_kind(ids):
             owners = defaultdict[str, list[str]](list)
             for id_, key in asked.items():
                 owners[key].append(id_)
@@ -216,11 +216,11 @@ class KeyLookUps(UserLookUps):
                 found.append(([id_ for key in keys for id_ in owners[key]], request))
         return found
 
-    def by_kind(self, ids: Sequence[str]) -> Iterator[tuple[str, LookUps, Mapping[str, str]]]:
+    def by_kind(self, ids: Sequence[str]) -> Iterator[tuple[LookUps, Mapping[str, str]]]:
         """See `bulkdel.job.LookUps`."""
         for name, look_ups in self._by_type.items():
             if keys := {id_: self._asked[id_][name] for id_ in ids if name in self._asked[id_]}:
-                yield name, look_ups, keys
+                yield look_ups, keys
 
     def match(self, ids: Sequence[str], found: Sequence[User]) -> tuple[dict[str, Account], int]:
         """Match users to the records with which they share a key. A user that was found for one record alone is its."""

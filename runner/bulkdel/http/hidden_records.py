@@ -7,13 +7,13 @@ characters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.pages import Reader
+from bulkdel.http.pages import Reader, spread
 from bulkdel.job import LookUps
 
-CONTROLS_MAX = 3  # accounts with one character that are looked up; one that is found suffices
+MARK_CONTROLS_MAX = 3  # accounts whose id or key has one character that may be misread; one that is found suffices
 
 
 async def hidden_records(
@@ -30,7 +30,7 @@ async def hidden_records(
     look_ups: those of the records. found: the records whose accounts have one of their keys. created: whether this run
     has created accounts. If not, an empty list of accounts says that nothing is hidden.
     """
-    kinds = [(own, keys) for _, own, keys in look_ups.by_kind([*found, *missing])]
+    kinds = list(look_ups.by_kind([*found, *missing]))
     hidden = set(missing)
     for own, keys in kinds:
         hidden -= {id_ for id_, key in keys.items() if not (own.may_split(key) or own.marks(key))}
@@ -63,7 +63,7 @@ async def _read_marks(
     read = set[str]()
     for mark in sorted(marks):
         controls = [key for key in listed.items if mark in look_ups.marks(key) and key not in missing]
-        for key in _spread(controls) if mark not in read else ():
+        for key in spread(controls, MARK_CONTROLS_MAX) if mark not in read else ():
             found = await reader.items(look_ups.calls([key])[0][1], look_ups.read, worker, [key])
             if found is None:
                 return None
@@ -72,8 +72,3 @@ async def _read_marks(
                 read |= look_ups.marks(key)
                 break
     return read
-
-
-def _spread(keys: Sequence[str]) -> Iterable[str]:
-    """A few of them, from the whole list: the first ones may be new, and look-ups lag."""
-    return keys[:: -(-len(keys) // CONTROLS_MAX) or 1]

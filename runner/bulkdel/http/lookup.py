@@ -23,8 +23,8 @@ from bulkdel.core.decision import Decision, NextStep, Response, Verdict
 from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.hidden_records import hidden_records
-from bulkdel.http.pages import Listed, Reader
+from bulkdel.http.hidden_records import MARK_CONTROLS_MAX, hidden_records
+from bulkdel.http.pages import Listed, Reader, spread
 from bulkdel.job import Account, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
@@ -32,7 +32,6 @@ CONTROLS_MAX = 10  # accounts looked up as a control, as many in one request as 
 CONTROL_TRIES = 3  # an empty pool, or a key that may not list, is not asked again and again
 PAUSED_TRIES = 2  # controls while this process sends no chunk
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices
-MARK_CONTROLS_MAX = 3  # accounts whose id has a character that may be misread; one that is found suffices
 PAGE_MIN = 10  # accounts that any API returns in one response, if there are so many
 
 # Such a look-up proves nothing of any id: the server may have ignored the ids and returned any account.
@@ -432,10 +431,9 @@ class AccountLookup:
             self._read_at.update(dict.fromkeys(marks, since))
         hidden: list[str] = []
         for mark in sorted(marks):
-            # From the whole page: this run may delete the next ones meanwhile.
             there = dict.fromkeys([*listed, *self._known])
             controls = [id_ for id_ in there if mark in self.marks(id_) and id_ not in missing]
-            for id_ in controls[:: -(-len(controls) // MARK_CONTROLS_MAX) or 1]:
+            for id_ in spread(controls, MARK_CONTROLS_MAX):
                 if not self._is_read(mark, since):
                     await self._find_and_note([id_], worker)
             if not self._is_read(mark, since):
@@ -591,9 +589,9 @@ class AccountLookup:
             self.uncontrolled = listed is refused.items and not self._known
             return listed is not None and await self._known_pass(worker)
         self.uncontrolled = False
-        # Several, from the whole page: this run may delete the next ones meanwhile. Ids without a comma come first.
+        # Ids without a comma come first.
         certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
-        for group, _ in self._look_ups.calls(certain[:: -(-len(certain) // CONTROLS_MAX)]):
+        for group, _ in self._look_ups.calls(spread(certain, CONTROLS_MAX)):
             result = await self._find_and_note(group, worker)
             if result is None or result.accounts:
                 return result is not None

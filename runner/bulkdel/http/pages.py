@@ -38,6 +38,11 @@ class Listed(NamedTuple):
     pages: int = 1
 
 
+def spread(ids: Sequence[str], most: int) -> Sequence[str]:
+    """At most so many of the ids of a list, from the whole of it: the next ones may be new, or be deleted meanwhile."""
+    return ids[:: -(-len(ids) // most) or 1]
+
+
 class RetryingClient:
     """Sends the reading requests of a job, and repeats each until there is a response that can be used.
 
