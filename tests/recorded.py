@@ -150,6 +150,10 @@ def rewrite(log: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> No
     log.write_bytes(changed_log(log.read_bytes(), change))
 
 
+MAY_LAG = "because they may lag: go on in 10 minutes"
+"""What a session says that has left ids because look-ups may lag. Then a test lets minutes pass."""
+
+
 def let_pass(log: Path, minutes: int) -> None:
     """Let minutes pass, as far as the intents and outcomes of a log can tell."""
 

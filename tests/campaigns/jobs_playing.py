@@ -22,7 +22,6 @@ from tests.campaigns.playing import (
     LAST_MAX_S,
     LOG,
     MAY_END_WITH,
-    MAY_LAG,
     RESULTS,
     SESSION_MAX_S,
     SIGNALS,
@@ -31,7 +30,7 @@ from tests.campaigns.playing import (
 )
 from tests.harness import POOL, Ran, check_second_reader, finish, start, write_objects
 from tests.jobs import BACKUP, Effect, JobCase, Served, serving, write_backup
-from tests.recorded import let_pass
+from tests.recorded import MAY_LAG, let_pass
 
 LAST_SESSIONS_MAX = 4
 """Sessions without faults in which a run has to come to its end."""

@@ -30,8 +30,6 @@ RESULTS = "results.jsonl"
 KILLED = -signal.SIGKILL
 MAY_END_WITH = {0, 1, 4, 6, 128 + signal.SIGTERM, 128 + signal.SIGINT, KILLED}
 """What a session of a campaign may exit with. 2, 3 and 5 would blame the command, the export or the disk."""
-MAY_LAG = "because they may lag: go on in 10 minutes"
-"""What a session says that has left ids because look-ups may lag. The campaign lets the minutes pass in the log."""
 
 
 @dataclass

@@ -16,8 +16,8 @@ import pytest
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.campaigns.drawing import Session, draw, export_bytes
 from tests.campaigns.judging import judge, verify
-from tests.campaigns.playing import LOG, MAY_LAG, Play
-from tests.recorded import let_pass
+from tests.campaigns.playing import LOG, Play
+from tests.recorded import MAY_LAG, let_pass
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"), 16)
 FEW = 3

@@ -13,6 +13,7 @@ from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.core.retry import http_date_s
 from bulkdel.http.rate_limiter import BURST_SHARE, CHANGE_S
 from bulkdel.library import Summary
+from tests.recorded import MAY_LAG
 from tests.simulation.safe import RELEASED, SENT, STARTED, SafeLog
 from tests.simulation.sessions import Session
 from tests.simulation.trace import Trace
@@ -73,7 +74,7 @@ class RunPromises(ABC):
     def may_wait(self, why: str, lag_s: float) -> bool:
         """Whether a session that stopped for this reason may leave rows to a later one: look-ups lag for so long."""
         del lag_s
-        return "because they may lag: go on in 10 minutes" in why
+        return MAY_LAG in why
 
     def check(self, request: Request, pid: int) -> None:
         """Check what only the job knows of a request: by default nothing. pid: of the process that sends it."""
