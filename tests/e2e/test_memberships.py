@@ -642,6 +642,26 @@ def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) ->
         assert times_of(it)["role", "shop", "x", new_of[IDS[7]]] == Times(None, END)
 
 
+@mutant(
+    "a restore without a membership that can be put back ends with another code than its last summary",
+    "_put_back",
+    swap("derived.unclear and not came_back.exit_code", "derived.unclear and came_back.exit_code"),
+)
+def test_a_restore_whose_memberships_are_all_unclear_says_so_in_its_last_summary(tmp_path: Path) -> None:
+    """The only membership has an end that may be that of any user."""
+    with case(tmp_path, IDS[:9]) as it:
+        it.served.pool.access.add_role("x", (), "shop").add(7, Times(None, END))
+        it.options += ["--backup", tmp_path / "users.jsonl", "--backup-memberships"]
+        assert it.run().code == 0
+        confirmed = bulkdel(*restoring(it), "--confirm", 9, "--pool", POOL)
+        again = bulkdel(*restoring(it))
+        for ran in (confirmed, again):
+            assert (ran.code, ran.summary["exit_code"]) == (1, 1), ran
+            assert "1 membership is not put back" in ran.err
+        assert len(it.served.pool.user_ids()) == 9
+        assert held(it) == set()
+
+
 def restoring(it: Case) -> Sequence[object]:
     """The command that restores, without a confirmation."""
     return ("restore", it.log, "--host", it.served.url, "--passwords", "none", "--rate", 0, "--json")

@@ -27,6 +27,7 @@ from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, 
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
+from bulkdel.core.summary import EXIT_REFUSED
 from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, write_derived
 from bulkdel.engine.derived_memberships import write_memberships
@@ -272,7 +273,10 @@ def _put_back(
         )
     if not derived.rows:
         say("None of these accounts has a membership to put back.")
-        return came_back.exit_code or min(derived.unclear, 1), (0, 0, 0)
+        if derived.unclear and not came_back.exit_code:
+            came_back = replace(came_back, exit_code=EXIT_REFUSED)
+            run_command.print_summary(came_back, as_json=accounts.settings.json)  # the last one has the exit code
+        return came_back.exit_code, (0, 0, 0)
     if not confirmed:
         say(
             "Only the log of the restore says which accounts get these memberships, and no session of it was begun by "

@@ -248,6 +248,17 @@ def _own_stores(plan: RunPlan, progress: Progress) -> list[str]:
     return begun
 
 
+def print_summary(ended: Summary, *, as_json: bool) -> None:
+    """Print the summary of a run."""
+    values = ended.to_json()
+    if as_json:
+        say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it
+    else:
+        lines = (f"{ended.status}: {counted(ended.rows, 'row')}", *count_lines(ended.progress), *session_lines(values))
+        say_summary("\n".join(lines))
+    say_values("run.ended", values)
+
+
 def _print_end(plan: RunPlan, ended: Summary) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
@@ -262,13 +273,7 @@ def _print_end(plan: RunPlan, ended: Summary) -> None:
         )
     if ended.session.unproven:
         say(_unproven_text(plan, ended.session.unproven), "rows_unproven")
-    values = ended.to_json()
-    if plan.arguments.settings.json:
-        say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it
-    else:
-        lines = (f"{ended.status}: {counted(ended.rows, 'row')}", *count_lines(ended.progress), *session_lines(values))
-        say_summary("\n".join(lines))
-    say_values("run.ended", values)
+    print_summary(ended, as_json=plan.arguments.settings.json)
     if ended.why:
         say(f"Stopped: {ended.why}", "stopped", level="warning")
     _print_next_commands(plan, ended)
