@@ -66,7 +66,7 @@ def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path:
         it = example(tmp_path, forum)
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 3), ran
-        assert "3 rows remain. Their ids have a dot, or another character besides letters, digits" in ran.err, ran
+        assert "3 rows remain. Their ids have a capital letter, a dot, or another character besides" in ran.err, ran
         assert "Send them again without a look-up" not in ran.err, ran
         assert not [each for each in forum.asked if each.method == "DELETE" and hides in each.target]
         forum.hides = "never"

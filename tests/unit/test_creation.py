@@ -220,11 +220,12 @@ def test_each_kind_of_key_is_asked_for_once() -> None:
         "phone": ["+8613800000001", "+14155550100"],
         "username": ["ann"],
         "external_id": ["7"],
-    }
+        "user_id": [ids[3]],
+    }, "a user whose keys find nothing, or may be misread, may never have been gone"
     assert [list(group) for group, _ in look_ups.calls(ids)] == [
-        [ids[0], ids[2]], [ids[0], ids[2], ids[1]], [ids[0], ids[2]], [ids[1]]
+        [ids[3]], [ids[0], ids[2]], [ids[0], ids[2], ids[1]], [ids[0], ids[2]], [ids[1]]
     ]  # fmt: skip
-    assert asked(look_ups, ids[3:]) == {}
+    assert asked(look_ups, ids[3:]) == {"user_id": ids[3:]}
 
 
 def test_one_key_finds_what_was_created() -> None:
@@ -262,7 +263,7 @@ def test_urls_stay_under_six_kilobytes() -> None:
 
 def test_half_of_a_surrogate_pair_in_a_key_is_in_no_url() -> None:
     look_ups = keys({"username": "a\ud83d", "email": "a@x.example"}, {"username": "b\ud83d"})
-    assert asked(look_ups, [OLD, OTHER]) == {"email": ["a@x.example"]}
+    assert asked(look_ups, [OLD, OTHER]) == {"email": ["a@x.example"], "user_id": [OTHER]}
     accounts, strays = look_ups.match([OLD, OTHER], [{"userId": "n", "username": "b\ud83d"}])
     assert ([*accounts], strays) == ([OTHER], 0), "the response of a creation can have it"
 

@@ -19,12 +19,14 @@ from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation import CreationInHand, chunk_in_hand
 from bulkdel.engine.parts import GONE_AFTER, Parts, Tally
 from bulkdel.http.client import WorkerStatus
-from bulkdel_jobs.genauth.creation import CreatedUserLookUps
+from bulkdel_jobs.genauth.creation import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
 from tests.mutants import mutant
 from tests.syntax import swap
 
 User = Mapping[str, Any]
+NOON = Instant("2026-01-01T12:00:00.000Z", 0)
+LONG_AGO = {"createdAt": "2021-05-01T00:00:00.000Z"}
 ANN, BOB, EVE = ({"email": f"{name}@x.example", "username": name} for name in ("ann", "bob", "eve"))
 
 
@@ -35,7 +37,7 @@ def rows(*users: User) -> Records:
 
 
 def in_hand(*users: User, tally: Tally | None = None, **more: Any) -> CreationInHand:
-    more = {"deleted_at": None} | more
+    more = {"deleted_at": None, "now": lambda: NOON} | more
     known = {"tally": tally or Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "job": RestoreUsers()}
     parts = cast("Parts", SimpleNamespace(**known, **more, job_look_ups=CreatedUserLookUps()))
     found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
@@ -51,6 +53,12 @@ def accepted(
     return {answer.id: chunk.noted[answer.id]["made"] for answer in decision.data}
 
 
+@mutant(
+    "an account that was there before counts as created",
+    "CreationInHand.accepted",
+    swap("{Presence.REACHED, Presence.UNDATED}", "{Presence.REACHED, Presence.UNDATED, Presence.TAKEN}"),
+    case="another user, who was there before",
+)
 @pytest.mark.parametrize(
     ("created", "made"),
     [
@@ -63,6 +71,10 @@ def accepted(
         pytest.param([ANN | {"userId": "1", "username": "bob"}], {}, id="keys of two records"),
         pytest.param([ANN | {"userId": "old 0"}, BOB | {"userId": "2"}], {"old 1": "2"}, id="the old id"),
         pytest.param([ANN, BOB | {"userId": 2}], {}, id="no id"),
+        pytest.param([ANN | {"userId": "1"} | LONG_AGO | {"name": "Eve"}], {}, id="another user, who was there before"),
+        pytest.param(
+            [ANN | {"userId": "1", "userSourceType": CREATED_BY_API} | LONG_AGO], {"old 0": "1"}, id="a clock is wrong"
+        ),
         pytest.param([], {}, id="nothing"),
     ],
 )

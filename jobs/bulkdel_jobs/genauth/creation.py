@@ -14,7 +14,6 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from bulkdel.core.absence import marks_in_query, may_be_split
 from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
@@ -23,7 +22,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.responses import read_list
+from bulkdel_jobs.genauth.responses import can_be_named, read_list
 
 CONFLICT = 409
 """The statusCode of a creation with a key that another user has (GenAuth's list of status codes)."""
@@ -198,7 +197,9 @@ class KeyLookUps(UserLookUps):
         self._by_type = {name: UserLookUps(ID_TYPES[name], full=True) for name in KEYS}
         self._keys = {id_: self._keys_of(user) for id_, user in self._users.items()}
         asked = {id_: _in_url(keys) for id_, keys in self._keys.items()}
-        self._asked = {id_: _first(keys) if one_key else keys for id_, keys in asked.items()}
+        self._asked = {id_: self._first(keys) if one_key else keys for id_, keys in asked.items()}
+        hidden = (id_ for id_, keys in asked.items() if all(any(self._read_alike(key)) for key in keys.items()))
+        self._by_old_id = frozenset(() if one_key else filter(can_be_named, hidden))
         self._ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by id type and form of the key
         for id_, keys in self._keys.items():
             for name, spellings in keys.items():
@@ -206,8 +207,11 @@ class KeyLookUps(UserLookUps):
                     self._ids[name, form].append(id_)
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
-        """Make the requests: one for each kind of key, or more where the query would be too long."""
-        found: list[tuple[Sequence[str], Request]] = []
+        """Make the requests: one for each kind of key, or more where the query would be too long.
+
+        A user that was never gone may have keys that a server misreads: it is asked for by its id as well.
+        """
+        found = super().calls([id_ for id_ in ids if id_ in self._by_old_id])
         for look_ups, asked in self.by_kind(ids):
             owners = defaultdict[str, list[str]](list)
             for id_, key in asked.items():
@@ -221,6 +225,15 @@ class KeyLookUps(UserLookUps):
         for name, look_ups in self._by_type.items():
             if keys := {id_: self._asked[id_][name] for id_ in ids if name in self._asked[id_]}:
                 yield look_ups, keys
+
+    def _first(self, keys: Mapping[str, str]) -> Mapping[str, str]:
+        """One of these keys, if possible one that no server can take for several, or read otherwise."""
+        return dict(sorted(keys.items(), key=self._read_alike)[:1])
+
+    def _read_alike(self, key: tuple[str, str]) -> tuple[bool, int]:
+        """(False, 0) of a key, with its kind, that every server reads alike. More are worse."""
+        kind, text = key
+        return self._by_type[kind].may_split(text), len(self._by_type[kind].marks(text))
 
     def match(self, ids: Sequence[str], found: Sequence[User]) -> tuple[dict[str, Account], int]:
         """Match users to the records with which they share a key. A user that was found for one record alone is its."""
@@ -296,11 +309,6 @@ class KeyLookUps(UserLookUps):
             shared=tuple(shared),
             lost=" and ".join(lost) if lost or shown else None,
         )
-
-
-def _first(keys: Mapping[str, str]) -> Mapping[str, str]:
-    """One of these keys, if possible one that no server can take for several, or read otherwise."""
-    return dict(sorted(keys.items(), key=lambda key: (may_be_split(key[1]), len(marks_in_query(key[1]))))[:1])
 
 
 def _in_url(keys: Mapping[str, Sequence[str]]) -> Mapping[str, str]:

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from bulkdel.core.absence import IN_QUERY, Misread, marks_in_query
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
+from bulkdel_jobs.genauth.id_types import country_code
 from bulkdel_jobs.genauth.responses import (
     can_be_named,
     read_envelope,
@@ -44,6 +46,8 @@ PARTS = {"withCustomData": "customData", "withIdentities": "identities", "withDe
 
 FIELDS: Mapping[str, str] = {"last_seen_at": "lastLogin", "created_at": "createdAt", "status": "status"}
 """The fields of a record that the guards compare: `bulkdel.job.LookUps.fields`."""
+
+COUNTRY_CODE = IN_QUERY._replace(mark="a plus and a country code", same="the same country code")
 
 STATUS_MAX = 20
 """A longer status is not shown. The longest documented one is `Deactivated`."""
@@ -155,6 +159,21 @@ class UserLookUps(LookUps):
         """See `bulkdel.job.LookUps`."""
         return [PARTS[name] for name, _ in self._paths.full]
 
+    @property
+    def misread(self) -> Misread:
+        """See `bulkdel.job.LookUps`."""
+        return COUNTRY_CODE if self._id_type.name == _PHONE else IN_QUERY
+
+    def marks(self, id_: str) -> frozenset[str]:
+        """See `bulkdel.job.LookUps`. Where the type ignores case, capital letters say nothing.
+
+        A server that reads a plus as a blank may still find the numbers of its own country.
+        """
+        marks = marks_in_query(self._id_type.key(id_))
+        if self._id_type.name != _PHONE or "+" not in marks:
+            return marks
+        return marks - {"+"} | {f"+{country_code(id_)}"}
+
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.
 
@@ -248,7 +267,7 @@ class UserLookUps(LookUps):
 
     def ids_of(self, record: Mapping[str, Any]) -> list[str]:
         """The ids of a user, in full."""
-        return _full_phones(record) if self._id_type.name == "phone" else self._ids_of(record)
+        return _full_phones(record) if self._id_type.name == _PHONE else self._ids_of(record)
 
     def says_ids(self, record: Mapping[str, Any]) -> bool:
         """See `bulkdel.job.LookUps`. The API leaves out a text that is empty, and no other field."""
@@ -353,6 +372,7 @@ def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
 
 
 _EXACT = "user_id"
+_PHONE = "phone"
 """The type that the server compares exactly. It may match the others by rules that we do not know."""
 
 _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {

@@ -10,11 +10,18 @@ from bulkdel.core.alike import phone_forms
 from bulkdel.core.id_type import IdType
 
 _HEX24 = r"[0-9a-f]{24}"
+_CODE_OF_TWO = re.compile("2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")
 
 
 def email_forms(id_: str) -> tuple[str, ...]:
     """The address in lower case, its accents in one code point each (NFC): some systems write them as two."""
     return (unicodedata.normalize("NFC", id_.lower()),)
+
+
+def country_code(phone: str) -> str:
+    """The country code of a phone number that has one: the digits that the ITU gave to a country (E.164)."""
+    digits = "".join(filter(str.isdecimal, phone))
+    return digits[: 1 if digits[:1] in {"1", "7"} else 2 if _CODE_OF_TWO.match(digits) else 3]
 
 
 ID_TYPES: Mapping[str, IdType] = {

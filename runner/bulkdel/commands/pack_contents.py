@@ -31,7 +31,16 @@ from bulkdel.commands.run_files import (
 )
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
-from bulkdel.core.handover import MANIFEST, OF_A_FILE, GoingOn, free_name, is_name_of_secret, toml_of, without_files
+from bulkdel.core.handover import (
+    MANIFEST,
+    OF_A_FILE,
+    PROTECTING,
+    GoingOn,
+    free_name,
+    is_name_of_secret,
+    toml_of,
+    without_files,
+)
 from bulkdel.core.option_origin import FROM_ARCHIVE, HOST
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
@@ -335,12 +344,14 @@ class _Found:
         of_tables = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
         hosts = {f"{start}{HOST.upper()}" for start in of_tables}
         known = {name: value for name, value in line.variables.items() if name.startswith(of_tables)}
+        own_guards = {name for name in known if name.startswith(PROTECTING)}
         variables = {
             name: value
             for name, value in known.items()
-            if not (name in hosts or name.endswith(OF_A_FILE) or holds_table(value))
+            if not (name in hosts | own_guards or name.endswith(OF_A_FILE) or holds_table(value))
         }
-        hidden += [name for name in line.variables if name in known.keys() - variables.keys() - hosts]
+        left_out += sorted(own_guards)
+        hidden += [name for name in line.variables if name in known.keys() - variables.keys() - hosts - own_guards]
         return GoingOn(
             line.command,
             (log,) if restoring else (job, str(export)),

@@ -3,18 +3,19 @@
 A look-up carries its ids in a URL. In the query a server may split a value at its commas: it then looks for `a` and `b`
 instead of `a,b`, and answers that no such account exists. Some servers split a value only when it is the only one,
 others split every value. A server, or a proxy before it, may also read `+` as a blank, decode a value twice, or take
-UTF-8 for another encoding.
+UTF-8 for another encoding, or write capital letters small.
 
 In a path it may besides refuse an encoded character as an unknown path, and take what follows a dot for the name of a
 format. It answers 404 then, and the account exists; or it means another account.
 
 So it is no proof that a look-up does not find an id with such characters, its marks, unless another look-up of that
-time has found an account whose id has the same ones.
+time has found an account whose id has the same ones. Capital letters count as read where no listed account has one.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -22,10 +23,14 @@ from bulkdel.core.bad_rows import with_article
 
 
 class Misread(NamedTuple):
-    """Why it proves nothing that a look-up does not find some ids. mark: what these ids have. why: the reason."""
+    """Why it proves nothing that a look-up does not find some ids.
+
+    mark: what these ids have. why: the reason. same: what another id has to have, to show how a server reads them.
+    """
 
     mark: str
     why: str
+    same: str = "these characters too"
 
     @property
     def text(self) -> str:
@@ -34,28 +39,36 @@ class Misread(NamedTuple):
 
     def control(self, id_type: str, noun: str) -> str:
         """What can be done about it. noun: what an id means."""
-        account = f"{with_article(noun)} whose {id_type} has the same character"
+        account = f"{with_article(noun)} whose {id_type} has {self.same}"
         return f"Create {account}, among the first that the API lists; look-ups must find it."
 
 
+ODD_IN_PATH = "a dot, or another character besides letters, digits, hyphens, underscores and tildes"
+"""What an id has that a server may take for another id in a path (`odd_in_path`)."""
+
 IN_QUERY = Misread(
-    "a comma, a plus, an ampersand or another character that a query has to encode",
+    "a comma, a capital letter, a plus or another character that a query has to encode",
     "another id or as two, so an empty response does not prove that it does not exist",
 )
 IN_PATH = Misread(
-    "a dot, or another character besides letters, digits, hyphens, underscores and tildes",
+    f"a capital letter, {ODD_IN_PATH}",
     "another id, so HTTP 404 does not prove that it does not exist",
 )
 
 PLAIN_IN_PATH = r"A-Za-z0-9\-_~"
 """The characters that a URL never encodes, without the dot: a class of a pattern. No server misreads them in a path."""
 
-_ODD_IN_PATH = re.compile(rf"%[0-9A-Fa-f]{{2}}|[^{PLAIN_IN_PATH}]")
+_IN_PATH = re.compile(rf"%[0-9A-Fa-f]{{2}}|[^{PLAIN_IN_PATH}]")
 
-_ODD_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~@:/?,!*'()$]")
+_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~@:/?,!*'()$]")
 """All but the characters that mean the same in a query when they are decoded once too often."""
 
 _ENCODED = "an encoded character"
+CAPITAL = "a capital letter"
+_CAPITALS = re.compile("[A-Z]")
+
+_LARGE_SCRIPTS = frozenset({"CJK", "HANGUL", "HIRAGANA", "KATAKANA"})
+"""Scripts of so many characters that hardly two accounts have the same ones: those of one script count as one."""
 
 
 def may_be_split(id_: str) -> bool:
@@ -63,14 +76,19 @@ def may_be_split(id_: str) -> bool:
     return "," in id_
 
 
+def odd_in_path(id_: str) -> bool:
+    """Whether `id_` has a character that a URL encodes, or a dot: a server may take it for another id in a path."""
+    return _IN_PATH.search(id_) is not None
+
+
 def marks_in_path(id_: str) -> frozenset[str]:
-    """What a server may read otherwise in `id_`, in a path. Characters of one length in UTF-8 count as one."""
-    return frozenset(map(_mark, _ODD_IN_PATH.findall(id_)))
+    """What a server may read otherwise in `id_`, in a path. All capital letters count as one."""
+    return _capital(id_).union(map(_mark, _IN_PATH.findall(id_)))
 
 
 def marks_in_query(id_: str) -> frozenset[str]:
     """What a server may read otherwise in `id_`, in a query, besides its commas."""
-    return frozenset(map(_mark, _ODD_IN_QUERY.findall(id_)))
+    return _capital(id_).union(map(_mark, _IN_QUERY.findall(id_)))
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
@@ -86,4 +104,9 @@ def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
 def _mark(piece: str) -> str:
     if piece.isascii():
         return piece if len(piece) == 1 else _ENCODED
-    return f"a character of {len(piece.encode(errors='surrogatepass'))} bytes"
+    script = unicodedata.name(piece, "").partition(" ")[0]
+    return f"{script} of {len(piece.encode())} bytes" if script in _LARGE_SCRIPTS else piece
+
+
+def _capital(id_: str) -> frozenset[str]:
+    return frozenset({CAPITAL}) if _CAPITALS.search(id_) else frozenset()

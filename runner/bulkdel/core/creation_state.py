@@ -7,7 +7,7 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
       ├─ the account itself: never gone ─→ already; LookUp again, at last left, while it may lag behind the deletion
       ├─ another account has a key ──────→ refused (taken)
       ├─ an account with these keys ─────→ done, if a request may have been applied, and it is younger and fits the row
-      └─ nothing shows whose it is ──────→ unknown; not sent yet: left for the next run
+      └─ nothing shows whose it is ──────→ unknown; not sent yet: LookUp again, at last refused (taken)
     Send ── accepted ────────────────────→ done
       ├─ no response ────────────────────→ LookUp, again later because it may lag; left for a later pass. Once no
       │                                    look-up can lag any more: Send again, each record alone; unknown where the
@@ -60,7 +60,6 @@ class CreationState(ChunkState):
     looks_again_max: int = LOOKS_AGAIN_MAX
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
     deletion_lags: bool = False
-    _unclear: bool = False  # whether a request of this session got a response that says nothing clear
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +81,6 @@ class CreationState(ChunkState):
         return why in MAY_LAG and sub_chunk.again < self.looks_again_max and not self._lag_is_over and not several
 
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
-        self._unclear = self._unclear or decision.maybe_applied
         if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
             super()._decided(sub_chunk, decision)
             return
@@ -153,7 +151,7 @@ class CreationState(ChunkState):
             self._never_gone(sub_chunk._replace(records=never_gone), why)
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
         if undated := Records.of(by_presence[Presence.UNDATED]):
-            self._undated(sub_chunk._replace(records=undated))
+            self._undated(sub_chunk._replace(records=undated), why)
         if unused := Records.of(by_presence[None]):
             self._unused(sub_chunk._replace(records=unused), why, blind=blind, unproven=unproven)
 
@@ -166,20 +164,22 @@ class CreationState(ChunkState):
         else:
             self._wait(sub_chunk)
 
-    def _undated(self, sub_chunk: SubChunk) -> None:
-        """Take in records for which a look-up has found an account that may be the created one, or another one."""
+    def _undated(self, sub_chunk: SubChunk, why: LookUpReason | None) -> None:
+        """Take in records for which a look-up has found an account that may be the created one, or another one.
+
+        Where nothing was sent, the API has returned an account that it was not asked for. When it does so each time, it
+        takes the keys of that account for those of the record.
+        """
         if sub_chunk.maybe_applied:
             self._settle("unknown", sub_chunk, sub_chunk.records, reason="perhaps another account")
-        else:  # the look-up returned an account that it was not asked for
-            self.left.append(sub_chunk)
+        elif why in REPEATED and sub_chunk.again < self.looks_again_max:
+            self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), why))
+        else:
+            self._settle("refused", sub_chunk, sub_chunk.records, reason=TAKEN)
 
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone, may_lag = len(rest.records) == 1, not self._lag_is_over
-        # What the API refuses now it has refused before, unless it may be about the account that was created.
-        refused_before = why is LookUpReason.REFUSED and not (
-            rest.clash or self.in_doubt or self._lost or self._unclear
-        )
         if blind:
             self.left.append(rest)
         elif self._looks_again(rest, why):
@@ -192,9 +192,9 @@ class CreationState(ChunkState):
             self._send(rest, why, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
-        elif rest.records[0].id in unproven and not refused_before and may_lag:
+        elif rest.records[0].id in unproven and may_lag:
             self._wait(rest)
-        elif rest.records[0].id in unproven and not refused_before:
+        elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
             self._stack.append((rest._replace(again=0, seen=True), None))

@@ -38,6 +38,9 @@ _VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
 NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
 """The commands that go on, and how many names each has: job and export, or the log."""
 
+PROTECTING = "BULKDEL_PROTECT__"
+"""How the variables begin that protect pools and hosts. Each machine has its own: an archive could switch them off."""
+
 OF_A_FILE = "_FILE"
 """The end of the name of a variable, and in small letters of a key, that names a file with a secret."""
 
@@ -62,8 +65,8 @@ class GoingOn:
     """The command that goes on with the run, with names of files as they are in the new folder.
 
     command: `run` or `restore`; `plan` where an approved plan is over. names, options, variables: as in `CommandLine`;
-    the last of the names is a file. left_out: options that belong to the first machine. secrets: options and variables
-    whose value is a secret, and the keys of the config that named a file with one.
+    the last of the names is a file. left_out: options and variables that belong to the first machine. secrets: options
+    and variables whose value is a secret, and the keys of the config that named a file with one.
     """
 
     command: str
@@ -246,9 +249,11 @@ def _going_on(found: Mapping[str, Any]) -> GoingOn:
     if (
         len(made.names) != NAMES_OF.get(made.command)
         or not all(isinstance(word, str) and word.isprintable() for word in words)
-        or not all(_OPTION.fullmatch(option) for option in (*made.options, *made.left_out))
+        or not all(map(_OPTION.fullmatch, made.options))
+        or not all(_OPTION.fullmatch(name) or _VARIABLE.fullmatch(name) for name in made.left_out)
         or not all(map(is_name_of_secret, made.secrets))
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
+        or any(name.startswith(PROTECTING) for name in made.variables)
     ):
         raise Unfit("holds a command that bulkdel does not have")
     return made

@@ -74,6 +74,15 @@ FROM_BATCH = frozenset(
 )
 """What the file of a batch may set of a run. Hosts and addresses in it are typed too; its files lie in its folder."""
 
+LIMITING = frozenset(
+    {
+        *("spare_active_since", "spare_created_after", "only_status", "max_delete", "max_refused", "max_invalid"),
+        *("limit", "not_after", "backup_memberships", "look_first", "allow_absent", "in_doubt", "on_invalid"),
+        "id_pattern",
+    }
+)
+"""Those of them that hold a run back. Where the person has set one in [run] of the config, the file may not differ."""
+
 WRITTEN_BY_BATCH = frozenset({"backup", "checkpoint"})
 """Options of a run in that file which name what is written."""
 

@@ -52,7 +52,7 @@ class Progress:
     annotations: what was done about the run outside of its sessions, in order.
     sessions: how many have started. confirmed_at: when the run was confirmed last, as its beginning or the start of a
     session says: a change holds for its session. confirmed_ahead_s: how far the server's clock was ahead of ours then;
-    None when it is not known.
+    None when it is not known. confirmed_host: the protected host that was confirmed by name then; None without one.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     resume_points: the resume points of that export.
     excluded: every exclude file so far, as in the header. guards: those of the latest session.
@@ -83,6 +83,7 @@ class Progress:
     shards_left: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     confirmed_at: str = ""
     confirmed_ahead_s: int | None = None
+    confirmed_host: str | None = None
     asked: Mapping[str, int] = field(default_factory=dict)
     resume_points: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Progress:
         self.rows = self.remaining = self.header.counts["rows"]
         self.confirmed_at = self.header.at
         self.confirmed_ahead_s = self.header.confirmed.get("ahead_s")
+        self.confirmed_host = self.header.confirmed.get("host")
         self.asked = self.header.counts
         self.resume_points = self.header.resume_points
         self.excluded = self.header.excluded
@@ -248,6 +250,7 @@ class Progress:
         self.changes = {}
         if confirmed := facts.get("confirmed"):
             self.confirmed_at, self.confirmed_ahead_s = entry.at, confirmed.get("ahead_s")
+            self.confirmed_host = confirmed.get("host")
         self.asked = facts.get("asked") or self.asked
         self.excluded = dict(facts.get("excluded") or self.excluded)
         self.guards = _guards(facts) or self.guards

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import unquote
 
-from bulkdel.core.absence import IN_PATH, marks_in_path
+from bulkdel.core.absence import ODD_IN_PATH, odd_in_path
 from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
@@ -115,7 +115,7 @@ class ChunkInHand:
             parts.tally.own.update(parts.client.auth.users)
         if not parts.lookup.by_path and self._in_path.intersection(ids):
             raise Halted(
-                f"an id in the path of a request has {IN_PATH.mark}. The server may read it as another id, and only "
+                f"an id in the path of a request has {ODD_IN_PATH}. The server may read it as another id, and only "
                 "look-ups with the id in their path show whether it does. The job has none, so such an id is not sent"
             )
         if self._protects(ids):
@@ -352,7 +352,7 @@ class ChunkInHand:
     @cached_property
     def _in_path(self) -> frozenset[str]:
         """The ids of the chunk that stand in the path of the request, and that the server may misread there."""
-        odd = frozenset(filter(marks_in_path, self._chunk.records.ids))
+        odd = frozenset(filter(odd_in_path, self._chunk.records.ids))
         requests = self._parts.action.calls(self._chunk.records) if odd else ()
         return odd.intersection(unquote(part) for request in requests for part in request.path.split("/"))
 
@@ -384,7 +384,7 @@ class ChunkInHand:
         return len(found) < len(step.records)
 
     async def _find(self, step: LookUp) -> Found | None:
-        """Look records up; None when the look-up failed, or found accounts that do not have these ids (--backup)."""
+        """Look records up; None when the look-up failed, or found accounts that do not have these ids."""
         parts, records, ids = self._parts, step.records, step.records.ids
         looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
@@ -402,13 +402,15 @@ class ChunkInHand:
             if parts.lookup.uncontrolled:
                 self._uncontrolled.update(missing)
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
+        loose = [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]
+        if loose and (parts.guards or parts.backup is not None):
+            # The account does not have this id, so the action may reach one that a guard spares, or without a copy.
+            parts.tally.uncertain = (
+                f"{len(loose)} looked-up ids returned an account that they do not name, and a guard or a backup needs "
+                "the one that is meant: write these ids as the API shows them"
+            )
+            return None
         if parts.backup is not None:
-            if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
-                # The account does not have this id, so the action may reach an account without a copy.
-                parts.tally.uncertain = (
-                    f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
-                )
-                return None
             self._accounts.update(accounts)
         since, now = self._since, parts.now()
         compare = partial(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bulkdel.core.account_match import Presence, lag_is_over
+from bulkdel.core.account_match import Instant, Presence, lag_is_over
 from bulkdel.core.chunk_state import Found, LookUp, LookUpReason, Send
 from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
@@ -63,10 +63,10 @@ class CreationInHand(ChunkInHand):
     def _proven(self) -> bool:
         """In a pool that lists no account, keys are free: the users of the restored pool may all be gone.
 
-        Not once an account was created: then it has to be listed, and found.
+        Not once an account may have been created: then it has to be listed, and found.
         """
-        lookup = self._parts.lookup
-        return lookup.proven or (lookup.none_listed and not self._parts.tally.succeeded)
+        lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.maybe_applied
+        return lookup.proven or (lookup.none_listed and not created)
 
     @property
     def noted(self) -> Mapping[str, Mapping[str, Any]]:
@@ -99,18 +99,20 @@ class CreationInHand(ChunkInHand):
     def accepted(self, step: Send, decision: Decision) -> Decision:
         """Read which of the records were created: an answer about each id.
 
-        An account that has the keys of two records, or a record with two accounts, is no answer about them. The one
-        account in the answer to a request of one record is its account, also where it shows none of its keys.
+        An account that has the keys of two records, or a record with two accounts, is no answer about them. Nor is one
+        that was there before: an API may answer with the account that has a key. The one account in the answer to a
+        request of one record is its account, also where it shows none of its keys.
         """
         alone = len(step.records) == len(decision.data) == 1
+        moment = self._intent_at or self._parts.now()
         claims = [
             (id_, account)
             for created in decision.data
             for id_, account in self._all_keys.match(step.records.ids, [created])[0].items()
             if (account.certain or alone)
             and account.made is not None
-            and not account.never_gone
             and account.keys is not Keys.OTHER
+            and self._judged(account, moment, unused=True) in {Presence.REACHED, Presence.UNDATED}
         ]
         ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
@@ -153,8 +155,7 @@ class CreationInHand(ChunkInHand):
         parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
         # Any key may be taken; of what was created any key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
-        prove, created = self.state.gives_up, parts.tally.succeeded
-        looked = await parts.lookup.find_keys(look_ups, ids, self._worker, prove=prove, created=created)
+        looked = await parts.lookup.find_keys(look_ups, ids, self._worker, prove=self.state.gives_up)
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
@@ -164,15 +165,7 @@ class CreationInHand(ChunkInHand):
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
-            seen = Created(
-                account.created_at,
-                keys=account.keys,
-                certain=account.certain,
-                never_gone=account.never_gone,
-                alike=account.alike,
-                unused=id_ in self._unused,
-            )
-            found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
+            found[id_] = self._judged(account, self._intent_at if sent else None, unused=id_ in self._unused)
             if found[id_] in {Presence.REACHED, Presence.NEVER_GONE}:
                 self._note(id_, account)
             elif found[id_] is Presence.TAKEN:
@@ -181,6 +174,18 @@ class CreationInHand(ChunkInHand):
                 parts.tally.uncertain = STRANGER
         self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
+
+    def _judged(self, account: Account, moment: Instant | None, *, unused: bool) -> Presence:
+        """Whether an account is the one that was created. moment, unused: see `creation` and `Created`."""
+        seen = Created(
+            account.created_at,
+            keys=account.keys,
+            certain=account.certain,
+            never_gone=account.never_gone,
+            alike=account.alike,
+            unused=unused,
+        )
+        return creation(seen, moment, self._parts.now())
 
     def _note(self, id_: str, account: Account) -> None:
         """Note what the log has to say of a created account.

@@ -22,7 +22,7 @@ from typing import Any, Self, get_type_hints
 
 from bulkdel.command_line import TO_TYPE, CommandLine, file_variable_of, option_of, table_variables, variable_of
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
-from bulkdel.core.option_origin import WRITTEN_BY_BATCH
+from bulkdel.core.option_origin import LIMITING, WRITTEN_BY_BATCH
 from bulkdel.core.pace import may_be_set
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
@@ -298,16 +298,29 @@ class Batch:
     ) -> None:
         """Refuse hosts and addresses that only this file names, before any is asked. Raises UsageError.
 
+        The same for an option that holds a run back, and for which the user has set another value.
+
         hosts, addresses: those that the user names too. own: the tables of the config of this machine, with those that
         `environ` sets. line: the command, without them.
         """
         line = line.plus("--address", *addresses) if addresses else line
+        self._check_limits(own.get("run", {}))
         self._check_hosts(hosts, own, environ, line)
         self.check_addresses(addresses, line.plus("--host", *hosts) if hosts else line)
 
     def check_addresses(self, typed: Sequence[str], line: CommandLine) -> None:
         """Refuse addresses that only this file names, before any is asked. Raises UsageError."""
         check_addresses(self.path, (place for run in self.runs for place in run.places), typed, line)
+
+    def _check_limits(self, own: Mapping[str, Any]) -> None:
+        own = {name.replace("-", "_"): value for name, value in own.items()}
+        for run in self.runs:
+            for name in sorted(LIMITING & run.options.keys() & own.keys()):
+                if str(run.options[name]) != str(own[name]):
+                    raise UsageError(
+                        f"{self.path} ({run.name}), {name}: your config has another value in [run], which holds every "
+                        "run back. Nothing was sent. Leave the option out of one of the two files"
+                    )
 
     def _check_hosts(
         self, typed: Sequence[str], own: Mapping[str, Any], environ: Mapping[str, str], line: CommandLine

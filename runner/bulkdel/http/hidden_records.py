@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from bulkdel.core.absence import CAPITAL
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.pages import Reader, spread
 from bulkdel.job import LookUps
@@ -22,22 +23,15 @@ async def hidden_records(
     found: Collection[str],
     missing: Sequence[str],
     worker: WorkerStatus,
-    *,
-    created: bool,
 ) -> frozenset[str] | None:
     """Those of `missing`, of which no key was found, that the look-up may not have found; None when a request failed.
 
-    look_ups: those of the records. found: the records whose accounts have one of their keys. created: whether this run
-    has created accounts. If not, an empty list of accounts says that nothing is hidden.
+    look_ups: those of the records. found: the records whose accounts have one of their keys.
     """
     kinds = list(look_ups.by_kind([*found, *missing]))
     hidden = set(missing)
     for own, keys in kinds:
         hidden -= {id_ for id_, key in keys.items() if not (own.may_split(key) or own.marks(key))}
-    if hidden and not created:
-        listed = await reader.items(look_ups.control(), look_ups.read_control, worker, some=True)
-        if listed is None or not listed.items:
-            return None if listed is None else frozenset()
     asked_by = Counter(id_ for _, keys in kinds for id_ in keys)
     for own, keys in kinds:
         asked = {id_: key for id_, key in keys.items() if id_ in hidden and not own.may_split(key)}
@@ -63,6 +57,8 @@ async def _read_marks(
     read = set[str]()
     for mark in sorted(marks):
         controls = [key for key in listed.items if mark in look_ups.marks(key) and key not in missing]
+        if not controls and mark == CAPITAL:
+            read.add(mark)
         for key in spread(controls, MARK_CONTROLS_MAX) if mark not in read else ():
             found = await reader.items(look_ups.calls([key])[0][1], look_ups.read, worker, [key])
             if found is None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from bulkdel.core.absence import IN_PATH, Misread, may_be_split, unproven
+from bulkdel.core.absence import CAPITAL, IN_PATH, Misread, may_be_split, unproven
 from bulkdel.core.decision import Decision, NextStep, Response, Verdict
 from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
@@ -170,15 +170,14 @@ class AccountLookup:
         return result._replace(empty=self._empty_at >= began)
 
     async def find_keys(
-        self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus, *, prove: bool = False, created: bool = False
+        self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus, *, prove: bool = False
     ) -> LookupResult | None:
         """Return the accounts that have a key of these records; None when a look-up failed.
 
         look_ups: those of the records (`LookUps.for_records`). Asks again for the records of which no key was found,
         until a response finds no more: an API may return a limited number of accounts.
 
-        prove: those that were not found are `unproven` where the look-up may not have found them. created: see
-        `hidden_records`.
+        prove: those that were not found are `unproven` where the look-up may not have found them.
         """
         began = self._client.clock()
         accounts: dict[str, Account] = {}
@@ -194,7 +193,7 @@ class AccountLookup:
         hidden: frozenset[str] | None = frozenset()
         if prove and missing:
             found = [id_ for id_, account in accounts.items() if account.certain]
-            hidden = await hidden_records(self._reader, look_ups, found, missing, worker, created=created)
+            hidden = await hidden_records(self._reader, look_ups, found, missing, worker)
         return None if hidden is None else LookupResult(accounts, hidden, empty=not accounts)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
@@ -422,8 +421,8 @@ class AccountLookup:
 
         None when the list fails.
         The accounts are listed ones, and those that are known to be there. Where there is none with a mark, it stays as
-        it was; the list is asked a few times in all. An empty list shows that no account can be misread only when it
-        was not empty before, and no account is known to be there.
+        it was, but a capital letter counts as read; the list is asked a few times in all. An empty list shows that no
+        account can be misread only when it was not empty before, and no account is known to be there.
         """
         if (listed := await self._list_controls(worker)) is None:
             return None
@@ -436,7 +435,9 @@ class AccountLookup:
             for id_ in spread(controls, MARK_CONTROLS_MAX):
                 if not self._is_read(mark, since):
                     await self._find_and_note([id_], worker)
-            if not self._is_read(mark, since):
+            if not controls and mark == CAPITAL:
+                self._read_at[mark] = since
+            elif not self._is_read(mark, since):
                 self._in_vain[mark] += 1
                 if controls:
                     hidden.append(mark)

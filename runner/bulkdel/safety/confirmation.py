@@ -144,12 +144,11 @@ def of_all_ids(plan: RunPlan) -> str:
 
 def confirmation_due(plan: RunPlan, now: float) -> str | None:
     """The reason why the run has to be confirmed (again); None when it is confirmed."""
-    log, limit = plan.progress, plan.arguments.settings.limit
+    log = plan.progress
     if log is not None and log.complete:
         return None  # nothing is left to send
     if log is None or log.start is None:
         return _why_at_all(plan.arguments.job)
-    before = log.start.facts.get("limit")
     verdicts, now_verdicts = log.start.facts.get("verdicts", {}), plan.arguments.job.verdicts
     other = [name for name in {**verdicts, **now_verdicts} if verdicts.get(name) != now_verdicts.get(name)]
     due = None
@@ -161,17 +160,26 @@ def confirmation_due(plan: RunPlan, now: float) -> str | None:
         due = "exclude files were added"
     elif plan.more_guards:
         due = "guards were added or tightened"
+    elif plan.host_word not in {None, log.confirmed_host}:
+        due = f"the config protects {plan.host_word}, which was not confirmed by name"
     elif other:
         due = f"the config says something else of the responses than in the last session: {', '.join(other)}"
     elif log.stop is not None and (until := log.stop.facts.get("not_after")):
         due = f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
-    elif before is not None and limit is None:
-        due = "--limit was left out"
-    elif before is not None and limit is not None and limit > max(before, log.remaining):
-        due = "--limit is more than the remaining ids"
+    elif (
+        lifted := _limit_lifted(log.start.facts.get("limit"), plan.arguments.settings.limit, log.remaining)
+    ) is not None:
+        due = lifted
     elif plan.id_type.reusable:
         due = _confirmed_long_ago(plan, log, now)
     return due
+
+
+def _limit_lifted(before: int | None, limit: int | None, remaining: int) -> str | None:
+    """The reason to confirm ids that an earlier --limit, `before`, did not reach; None without one."""
+    if before is None or (limit is not None and limit <= max(before, remaining)):
+        return None
+    return "--limit was left out" if limit is None else "--limit is more than the remaining ids"
 
 
 def _confirmed_long_ago(plan: RunPlan, log: Progress, now: float) -> str | None:

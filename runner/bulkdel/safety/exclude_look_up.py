@@ -62,6 +62,9 @@ async def look_up_excluded(
                 raise _halted(id_type, f"failed ({lookup.failed})")
             if found.unproven:
                 raise _halted(id_type, _unproven_text(found.unproven, lookup.misread))
+            if loose := sum(not account.certain for account in found.accounts.values()):
+                other = f"return for {counted(loose, 'id')} an account that the id does not name, which may be another"
+                raise _halted(id_type, other)
             records = [record for account in found.accounts.values() for record in account.records]
             if of_run is not None and (why := untold([of_run.says_ids(record) for record in records])):
                 raise _halted(id_type, f"find accounts, but {why} ({name})")
