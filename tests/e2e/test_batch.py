@@ -325,6 +325,34 @@ def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
         assert entries(it.log("one"))[0]["confirmed"]["host"] == url.removeprefix("http://")
 
 
+@mutant(
+    "the file of a batch loosens what the config of the user holds back",
+    "Batch.check_typed",
+    drop('self._check_limits(own.get("run", {}))'),
+    case="max_delete",
+)
+@pytest.mark.parametrize(
+    ("name", "own", "loose"),
+    [
+        ("max_delete", 3, 1000),
+        ("spare_active_since", "2000-01-01", "2025-01-01"),
+        ("only_status", ["Suspended"], ["Activated"]),
+    ],
+)
+def test_no_file_loosens_what_the_config_holds_back(name: str, own: Any, loose: Any, tmp_path: Path) -> None:
+    with night(tmp_path, {"one": 5}) as it:
+        config = tmp_path / "own.toml"
+        config.write_text(f"[run]\n{name.replace('_', '-')} = {json.dumps(own)}\n")
+        it.write("one", head=HEAD, one=f"{name} = {json.dumps(loose)}")
+        for command in ("plan", "run"):
+            ran = bulkdel("batch", command, it.file, "--config", config, "--host", it.pools["one"].url, env={})
+            assert (ran.code, f"(one), {name}: your config has another value" in ran.err) == (2, True), ran
+        assert it.effects("one") == [0] * 5
+        it.write("one", head=HEAD, one=f"{name} = {json.dumps(own)}")
+        ran = bulkdel("batch", "plan", it.file, "--config", config, "--host", it.pools["one"].url, env={})
+        assert "your config has another value" not in ran.err, ran
+
+
 def asked(refused: Ran) -> list[str]:
     """The options of the command that an unconfirmed batch prints."""
     words = shlex.split(next(line for line in refused.err.splitlines() if line.startswith("  bulkdel ")))

@@ -353,6 +353,25 @@ def test_a_protected_host_wants_its_word(tmp_path: Path) -> None:
         assert entries(it.log)[0]["confirmed"]["host"] == word
 
 
+@mutant(
+    "a host that is protected since the run began is not asked for",
+    "confirmation_due",
+    swap("plan.host_word not in {None, log.confirmed_host}", "plan.host_word is log.confirmed_host is not None"),
+)
+def test_a_host_that_is_protected_since_wants_its_word(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:60]) as it:
+        word = it.served.url.removeprefix("http://")
+        assert it.run("--limit", 10).code == 0
+        protected = ("--config", config(tmp_path, f'[protect]\nhosts = ["{word}"]\n'))
+        again = [word for word in it.args if word not in {"--confirm", 60, "--pool", POOL}]
+        ran = bulkdel(*again, "--limit", 10, *protected)
+        assert (ran.code, f"the config protects {word}" in ran.err, it.served.ledger.deleted) == (2, True, 10), ran
+        confirmed = ("--confirm", 60, "--pool", POOL, "--confirm-host", word)
+        assert bulkdel(*again, "--limit", 10, *protected, *confirmed).code == 0
+        assert bulkdel(*again, "--limit", 10, *protected).code == 0, "it was confirmed"
+        assert it.served.ledger.deleted == 30
+
+
 @pytest.mark.parametrize(("typed", "code"), [("word", 0), ("nonsense", 2)])
 def test_a_protected_host_wants_its_word_typed(typed: str, code: int, tmp_path: Path) -> None:
     with case(tmp_path, IDS[:60]) as it:

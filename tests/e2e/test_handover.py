@@ -205,6 +205,7 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
         "GENAUTH_ACCESS_KEY_ID": KEYS["GENAUTH_ACCESS_KEY_ID"],
         "GENAUTH_ACCESS_KEY_SECRET": KEYS["GENAUTH_ACCESS_KEY_SECRET"],
         "BULKDEL_GENAUTH__CREDENTIALS_FILE": str(tmp_path / "SECRET5"),
+        "BULKDEL_PROTECT__POOLS": "another",
     }
     key, token = tmp_path / "SECRET2", tmp_path / "SECRET4"
     for path in (key, token, tmp_path / "SECRET5"):
@@ -237,7 +238,8 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
     for name in ("[genauth] credentials_file", "--proxy", "--notify", "--slow-while", variable):
         assert f"A secret that has to be here: {name}\n" in unpacked.err
     left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
-    assert set(left_out.split(", ")) == {"--listen", "--listen-control", "--archive", "--archive-key", "--on-event"}
+    of_machine = {"--listen", "--listen-control", "--archive", "--archive-key", "--on-event", "BULKDEL_PROTECT__POOLS"}
+    assert set(left_out.split(", ")) == of_machine
     line = " ".join(command_in(unpacked.err))
     assert "SECRET" not in line
     assert "hidden" not in line

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from http.client import HTTPConnection
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -38,12 +36,13 @@ from bulkdel_jobs.sandbox import (
 from bulkdel_jobs.sandbox.users import created as created_user
 from tests.examples import one_in
 from tests.full_users import full_users
+from tests.gateway import Gateway, blank, gbk, latin, of_china, small, unchanged
 from tests.harness import POOL, Ran, bulkdel, entries
 from tests.jobs import AT
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
 from tests.recorded import let_pass
-from tests.restserver import Answer, Api, Asked, served
+from tests.restserver import served
 from tests.syntax import drop, swap
 
 TOKEN = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
@@ -215,60 +214,113 @@ async def test_which_users_a_look_up_may_not_find(there: str | None, hidden: Any
             assert (found.unproven, len(found.accounts)) == (wanted, 0)
 
 
-@dataclass
-class HandsOn(Api):
-    """A gateway before the server `to`. decodes: it hands an encoded plus in a query on as it is, which is a blank."""
+class Behind(NamedTuple):
+    """Users that are restored behind a gateway.
 
-    to: str = ""
-    decodes: bool = True
+    reads: how it reads ids in a query. fault: what happens to the first request. kind: of their key. there: the key of
+    a user that the server lists. keys: theirs. first, second: their outcomes in the first run, and after the wait.
+    """
 
-    def answer(self, asked: Asked) -> Answer:
-        path, mark, query = asked.target.partition("?")
-        target = f"{path}{mark}{query.replace('%2B', '+') if self.decodes else query}"
-        headers = {name: value for name, value in asked.headers.items() if name not in {"host", "accept-encoding"}}
-        with contextlib.closing(HTTPConnection(self.to.removeprefix("http://"))) as there:
-            there.request(asked.method, target, asked.body or None, headers)
-            try:
-                response = there.getresponse()
-            except ConnectionError:
-                return None
-            return response.status, response.read(), {"content-type": "application/json"}
+    reads: Callable[[str], str]
+    fault: str
+    kind: str
+    there: str
+    keys: Sequence[str]
+    first: str
+    second: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.reads.__name__}-{self.fault}-{self.there}"
+
+
+PLUSES = ["ann+1@x.example", "ann+2@x.example"]
+BEHIND = (
+    Behind(blank, "drop_after", "email", "there+1@x.example", PLUSES, "remaining", "unknown"),
+    Behind(unchanged, "drop_after", "email", "there+1@x.example", PLUSES, "done", "done"),
+    Behind(unchanged, "drop_before", "email", "there+1@x.example", PLUSES, "remaining", "done"),
+    Behind(latin, "drop_after", "username", "jos\u00e9", ["\u0436\u0430\u043d"], "remaining", "unknown"),
+    Behind(gbk, "drop_after", "username", "\u738b\u4f1f", ["\ud55c\uad6d"], "remaining", "unknown"),
+    Behind(small, "drop_after", "username", "Zoe", ["Alice", "EMP-1"], "remaining", "unknown"),
+    Behind(small, "drop_after", "username", "zoe", ["bob"], "done", "done"),
+    Behind(of_china, "drop_after", "phone", "+8613800000001", ["+14155550100"], "remaining", "unknown"),
+)
 
 
 @mutant(
     "a user is created twice behind a gateway that decodes a plus",
     "AccountLookup.find_keys",
     swap("prove and missing", "prove and not missing"),
-    case="True-drop_after-first0-second0",
+    case="blank-drop_after-there+1@x.example",
 )
 @mutant(
     "no key with a plus is ever found",
     "_read_marks",
     swap("account.certain", "not account.certain"),
-    case="False-drop_before-first2-second2",
+    case="unchanged-drop_before-there+1@x.example",
 )
-@pytest.mark.parametrize(
-    ("decodes", "fault", "first", "second"),
-    [
-        (True, "drop_after", {"remaining": 3}, {"unknown": 3}),
-        (False, "drop_after", {"done": 3}, {"done": 3}),
-        (False, "drop_before", {"remaining": 3}, {"done": 3}),
-    ],
-)
-def test_a_user_that_a_look_up_may_not_find_is_not_created_again(
-    decodes: bool, fault: str, first: Mapping[str, int], second: Mapping[str, int], tmp_path: Path
-) -> None:
-    """Their only key has a plus. The server has a user with one, so a look-up of that user tells how a plus is read."""
-    users = [{"email": f"ann+{number}@x.example"} for number in range(3)]
-    with serve_in_thread(Pool.from_ids(["there+1@x.example"], "email"), Switches(clashes="accept")) as sandbox:
-        sandbox.script(fault, path=CREATE_PATH)
-        with served(HandsOn(to=sandbox.url, decodes=decodes)) as gateway:
+@pytest.mark.untraced
+@pytest.mark.parametrize("behind", [pytest.param(each, id=each.name) for each in BEHIND])
+def test_a_user_that_a_look_up_may_not_find_is_not_created_again(behind: Behind, tmp_path: Path) -> None:
+    """The server has a user whose key has such characters too, or others: a look-up of it tells how these are read."""
+    with serve_in_thread(Pool.from_ids([behind.there], behind.kind), Switches(clashes="accept")) as sandbox:
+        sandbox.script(behind.fault, path=CREATE_PATH)
+        with served(Gateway(to=sandbox.url, reads=behind.reads)) as gateway:
+            users = [{behind.kind: key} for key in behind.keys]
             ran = run_at(gateway.url, tmp_path, users)
-            assert ran.counts() == first, ran
+            assert ran.counts() == {behind.first: len(users)}, ran
             let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
             again = run_at(gateway.url, tmp_path, users)
-        assert again.counts() == second, again
-        assert sandbox.pool.effects_of("created", "email") == {user["email"]: 1 for user in users}
+        assert again.counts() == {behind.second: len(users)}, again
+        assert sandbox.pool.effects_of("created", behind.kind) == dict.fromkeys(behind.keys, 1)
+
+
+@mutant(
+    "a user whose keys a server misreads is not asked for by its id",
+    "KeyLookUps.__init__",
+    swap("all(any(self._read_alike(key)) for key in keys.items())", "not keys"),
+)
+async def test_a_user_that_was_never_gone_is_found_by_its_id() -> None:
+    """Whatever a gateway makes of its keys. A second user with the same address is not made."""
+    pool, user = Pool(), {"email": "ann+1@x.example"}
+    pool.put({**created_user(0, user, AT), "userId": f"{0:024x}"})
+    async with serve(pool) as sandbox:
+        with served(Gateway(to=sandbox.url, reads=blank)) as gateway:
+            async with looking_up(gateway.url) as lookup:
+                assert await found_by_keys(lookup, [user, {"email": "bob+1@x.example"}]) == [f"{0:024x}", None]
+
+
+@mutant(
+    "a pool that lists no user is empty, although users may have been created",
+    "CreationInHand._proven",
+    swap("self._parts.tally.succeeded or self.state.maybe_applied", "self._parts.tally.succeeded"),
+    case="accept",
+)
+@pytest.mark.parametrize("clashes", ["accept", "refuse"])
+def test_a_key_that_sees_no_user_creates_none_again(clashes: Literal["accept", "refuse"], tmp_path: Path) -> None:
+    """Its lists are empty as those of an empty pool are. The response to the first request was lost."""
+    users = usernames("ann", "bob")
+    with serve_in_thread(Pool(), Switches(clashes=clashes)) as sandbox:
+        sandbox.script("drop_after", path=CREATE_PATH)
+        with served(Gateway(to=sandbox.url, blind=True)) as gateway:
+            for _ in range(2):
+                ran = run_at(gateway.url, tmp_path, users)
+                assert (ran.code, ran.counts()) == (4, {"remaining": 2}), ran
+                let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
+            gateway.blind = False
+            ran = run_at(gateway.url, tmp_path, users)
+        assert (ran.code, ran.counts()) == (0, {"done": 2}), ran
+        assert sandbox.pool.effects_of("created", "username") == {"ann": 1, "bob": 1}
+
+
+@pytest.mark.untraced
+def test_a_user_for_whom_look_ups_return_another_ends_as_refused(tmp_path: Path) -> None:
+    """Each time they do, so the API takes the keys for those of the other user. All others come back."""
+    with serve_in_thread(Pool.from_ids(["a b"], "username")) as sandbox:
+        with served(Gateway(to=sandbox.url, reads=blank)) as gateway:
+            ran = run_at(gateway.url, tmp_path, usernames("a+b", "carl"))
+        assert (ran.code, ran.counts()) == (1, {"done": 1, "refused": 1}), ran
+        assert sandbox.pool.effects_of("created", "username") == {"carl": 1}
 
 
 # --- a key that cannot see users --------------------------------------------------------------------------------------
@@ -281,7 +333,11 @@ def run_in(sandbox: Sandbox, folder: Path, users: Sequence[Mapping[str, Any]], *
 def run_at(url: str, folder: Path, users: Sequence[Mapping[str, Any]], *more: object, pool: str = POOL) -> Ran:
     export = folder / "export.jsonl"
     export.write_bytes(b"".join((record.payload or b"") + b"\n" for record in rows(users)))
-    confirmed = ("--confirm", len(users), "--pool", pool, "--json")
+    return run_export(url, export, len(users), *more, pool=pool)
+
+
+def run_export(url: str, export: Path, count: int, *more: object, pool: str = POOL) -> Ran:
+    confirmed = ("--confirm", count, "--pool", pool, "--json")
     where = ("--host", url, "--rate", 0)
     return bulkdel("run", "restore-users", export, "--passwords", "none", *where, *confirmed, *more)
 

@@ -34,6 +34,7 @@ from tests.simulation.trace import Trace
 
 ROWS_MAX = 25
 DAY_S = 86_400.0
+NO_ROW = -1
 LOOKED_AGAIN_S = sum(map(look_again_s, range(1, LOOKS_AGAIN_MAX + 1)))
 """For so long a look-up is repeated that may lag."""
 BEFORE = iso(datetime.fromtimestamp(EPOCH - 3 * DAY_S, UTC))
@@ -137,13 +138,18 @@ def _rivals(rng: Random, rows: Sequence[Row]) -> list[Rival]:
 class RestorePromises(RunPromises):
     """Watches a run that creates users."""
 
-    def __init__(self, drawn: Restore, trace: Trace, now: Callable[[], float]) -> None:
+    def __init__(self, drawn: Restore, pool: Pool, trace: Trace, now: Callable[[], float]) -> None:
         super().__init__(len(drawn.rows), trace, now)
+        self._pool = pool
         self._rows = {row.record["name"]: at for at, row in enumerate(drawn.rows)}
 
     def may_wait(self, why: str, lag_s: float) -> bool:
-        """See `RunPromises`. In a pool that was empty, look-ups have to find one of the users that were created."""
-        return super().may_wait(why, lag_s) or (lag_s > LOOKED_AGAIN_S and "look-ups find no user at all" in why)
+        """See `RunPromises`. In a pool that was empty, look-ups have to find one of the users that were created.
+
+        Where a request may have created one, and there is none, a person has to say so.
+        """
+        hidden = lag_s > LOOKED_AGAIN_S or not len(self._pool)
+        return super().may_wait(why, lag_s) or (hidden and "look-ups find no user at all" in why)
 
     def changed_rows(self, request: Request) -> Sequence[int | str] | None:
         """See `RunPromises`."""
@@ -172,7 +178,7 @@ class RestoreWorld:
             before=self._let_rivals_register,
         )
         self._network = Network(self._server, Random(f"network {seed}"))
-        self._promises = RestorePromises(drawn, self.trace, lambda: clock.now)
+        self._promises = RestorePromises(drawn, pool, self.trace, lambda: clock.now)
         self._stage = Stage(seed, clock, self.trace, self._network, self._promises)
         self._log = self._stage.disk.file(folder / "log", self._promises.log_is_safe)
         export = folder / "export"
@@ -185,6 +191,7 @@ class RestoreWorld:
             export,
             Files(self._log),
             drawn.options,
+            before=self._pass_time,
             parameters={"passwords": drawn.passwords},
         )
         fill(pool, drawn.rows, drawn.shared, drawn.bystanders, BEFORE)
@@ -215,6 +222,13 @@ class RestoreWorld:
                 for wrong in self._restored.untrue(at, told):
                     self._promises.note_wrong(wrong)
         return self._promises.wrong
+
+    def _pass_time(self, _number: int, session: Session) -> None:
+        """As the command says it: a person creates a user as a control where none is left to be found."""
+        self._stage.pass_time(session)
+        if session is FAIR_SESSION and not len(self._pool):
+            self._pool.add_ids(["control@x.example"], "email", created_at=self._server.time)
+            self._restored.rivals.setdefault(NO_ROW, []).append(self._pool.users_ever - 1)
 
     def _let_rivals_register(self) -> None:
         for rival in self.drawn.rivals:

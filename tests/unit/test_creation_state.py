@@ -518,6 +518,13 @@ AT = NOON.ours
         pytest.param(Created(AT - ZONE_MAX_S - 1), NOON, LATER, UNDATED, id="older, so a clock is wrong"),
         pytest.param(Created(AT + 1, keys=Keys.OTHER), NOON, LATER, Presence.TAKEN, id="another key"),
         pytest.param(Created(AT + 1, keys=Keys.OTHER, unused=True), NOON, LATER, UNDATED, id="a key written otherwise"),
+        pytest.param(
+            Created(AT + 1, keys=Keys.OTHER, alike=False, unused=True),
+            NOON,
+            LATER,
+            Presence.TAKEN,
+            id="signed up with one",
+        ),
         pytest.param(Created(AT + 1, keys=Keys.SOME), NOON, LATER, UNDATED, id="not all of the keys"),
         pytest.param(Created(AT + 1, keys=Keys.SOME, unused=True), NOON, LATER, UNDATED, id="not all, once free"),
         pytest.param(Created(AT + 1), None, LATER, Presence.TAKEN, id="nothing was sent"),

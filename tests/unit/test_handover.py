@@ -74,6 +74,11 @@ def changed(*path: str | int, to: Any) -> bytes:
 NOT_OURS = "is not one that bulkdel wrote"
 
 
+@mutant(
+    "an archive switches off what the variables of a machine protect",
+    "_going_on",
+    swap("name.startswith(PROTECTING)", "not name"),
+)
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -115,6 +120,7 @@ NOT_OURS = "is not one that bulkdel wrote"
         (changed("going_on", "left_out", to=["run: curl x|sh"]), "does not have"),
         (changed("going_on", "variables", to={"LD_PRELOAD": "x"}), "does not have"),
         (changed("going_on", "variables", to={"BULKDEL_GENAUTH__CREDENTIALS_FILE": "x"}), "does not have"),
+        (changed("going_on", "variables", to={"BULKDEL_PROTECT__POOLS": "[]"}), "does not have"),
     ],
 )
 def test_a_manifest_that_is_not_trusted_is_refused(data: bytes, said: str) -> None:

@@ -33,9 +33,8 @@ from bulkdel.job import Auth, Target, job_faults
 from bulkdel.settings import CommonSettings
 from bulkdel.times import since_boot
 
-BREAKER_POLL_S = 0.25  # how often a request that waits for the breaker looks: another request's probe may close it
+POLL_S = 0.25  # how often a request looks that waits for the breaker, which another's probe may close, or the licence
 
-LICENCE_POLL_S = 0.05
 """How often a request that waits for the licence looks for it."""
 
 TICK_S = 1.0
@@ -237,8 +236,8 @@ class Client:
         """Wait until this process may send. That time is not the silence of the server."""
         began = self.clock()
         while not (self.may_send() or self.draining):  # noqa: ASYNC110 - a commit in another thread renews it
-            await asyncio.sleep(LICENCE_POLL_S)
-        if (waited_s := self.clock() - began) > LICENCE_POLL_S:
+            await asyncio.sleep(POLL_S)
+        if (waited_s := self.clock() - began) > POLL_S:
             self.extend_patience(waited_s)
 
     async def back_off(self, attempts: int, after_s: float, chance: float) -> None:
@@ -342,7 +341,7 @@ class Client:
         while True:
             await self.auth.ensure()
             while (wait_s := self.breaker.wait_s(now := self.clock())) > 0:  # noqa: ASYNC110 - pure: it cannot wake us
-                await asyncio.sleep(min(wait_s, BREAKER_POLL_S))
+                await asyncio.sleep(min(wait_s, POLL_S))
             self.rate_limiter.set_rate(self.adaptive_rate.rate(now))
             await self.rate_limiter.acquire()
             if (ready := self.auth.sign(request)) is not None and self.breaker.take(now := self.clock()):

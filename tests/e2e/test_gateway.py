@@ -1,0 +1,110 @@
+"""A gateway that reads ids in a query otherwise than they were sent: no guard goes by the account of another id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel_jobs.sandbox import Pool, Sandbox, serve_in_thread
+from bulkdel_jobs.sandbox.users import created
+from tests.gateway import Gateway, latin, of_china, small
+from tests.harness import POOL, Ran, bulkdel
+from tests.jobs import AT
+from tests.mutants import mutant
+from tests.restserver import served
+from tests.syntax import drop, swap
+
+User = Mapping[str, Any]
+
+
+@contextmanager
+def behind(reads: Callable[[str], str], users: Iterable[User]) -> Iterator[tuple[str, Sandbox]]:
+    """A server with these users, and the URL of the gateway before it."""
+    pool = Pool()
+    for user in users:
+        pool.put({**created(pool.users_ever, {}, AT), **user})
+    with serve_in_thread(pool) as sandbox, served(Gateway(to=sandbox.url, reads=reads)) as gateway:
+        yield gateway.url, sandbox
+
+
+def delete(url: str, folder: Path, rows: Iterable[User], count: int, *more: object) -> Ran:
+    export = folder / "export.jsonl"
+    export.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    where = ("--host", url, "--rate", 0, "--json", "--confirm", count, "--pool", POOL)
+    return bulkdel("run", "delete-users", export, *where, *more)
+
+
+@mutant(
+    "an account that is not named by an id to keep counts as protected",
+    "look_up_excluded",
+    drop("raise _halted(id_type, other)"),
+    case="another-account",
+)
+@mutant(
+    "capital letters are always read as they were sent",
+    "_capital",
+    swap("_CAPITALS.search(id_)", "_CAPITALS.search(id_[:0])"),
+    case="capitals",
+)
+@mutant(
+    "a plus is read in every country as it is in one",
+    "UserLookUps.marks",
+    swap("self._id_type.name != _PHONE", "self._id_type.name == _PHONE"),
+    case="countries",
+)
+@mutant(
+    "all letters that are not ASCII are one character",
+    "_mark",
+    swap("script in _LARGE_SCRIPTS", "script not in _LARGE_SCRIPTS"),
+    case="latin",
+)
+@pytest.mark.parametrize(
+    ("reads", "kept", "others"),
+    [
+        pytest.param(latin, {"username": "жан"}, [{"username": "zoé"}], id="latin"),
+        pytest.param(small, {"username": "Alice"}, [{"username": "Zoe"}], id="capitals"),
+        pytest.param(small, {"username": "Alice"}, [{"username": "alice"}], id="another-account"),
+        pytest.param(
+            of_china,
+            {"phone": "4155550100", "phoneCountryCode": "+1"},
+            [{"phone": "13800000001", "phoneCountryCode": "+86"}],
+            id="countries",
+        ),
+    ],
+)
+def test_an_exclude_file_whose_account_may_be_hidden_refuses_the_run(
+    reads: Callable[[str], str], kept: User, others: list[User], tmp_path: Path
+) -> None:
+    """Look-ups of its id find nothing, or the account of another id."""
+    with behind(reads, [kept, *others, {"username": "bob"}]) as (url, sandbox):
+        (kind,) = kept.keys() & {"username", "phone"}
+        keep = tmp_path / "keep.txt"
+        keep.write_text(f"{kept.get('phoneCountryCode', '')}{kept[kind]}\n")
+        rows = [{"userId": sandbox.pool.user(number)["userId"]} for number in (0, len(others) + 1)]
+        ran = delete(url, tmp_path, rows, 2, "--exclude", f"{keep}:1:{kind}")
+        assert (ran.code, "Nothing was sent" in ran.err, sandbox.pool.deleted) == (4, True, 0), ran
+        assert "So it is not known which accounts the exclude files protect" in ran.err, ran
+
+
+@mutant(
+    "a guard goes by the account of another id",
+    "ChunkInHand._find",
+    swap("parts.guards or parts.backup is not None", "parts.backup is not None"),
+)
+def test_a_guard_does_not_go_by_the_account_of_another_id(tmp_path: Path) -> None:
+    """Alice has signed in since; alice never has."""
+    active, idle = {"username": "Alice", "lastLogin": "2024-06-01T00:00:00.000Z"}, {"username": "alice"}
+    others = [{"username": f"user {number}"} for number in range(250)]
+    with behind(small, [active, idle, *others]) as (url, sandbox):
+        rows = [{"username": user["username"]} for user in (*others, active)]
+        options = ("--id-field", "username", "--id-type", "username", "--spare-active-since", "2023-01-01")
+        ran = delete(url, tmp_path, rows, 251, *options)
+        assert ran.code == 4, ran
+        assert "returned an account that they do not name" in ran.err, ran
+        gone = sandbox.pool.effects_of("deleted", "username")
+        assert not {"Alice", "alice"} & gone.keys(), gone
