@@ -15,10 +15,12 @@ from bulkdel.core.account_match import (
     Sampled,
     age_s,
     known_age_s,
+    lag_is_over,
     presence,
     presences,
 )
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.retry import LAG_MAX_S
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -237,6 +239,12 @@ def test_after_a_day_a_newer_account_may_have_come_by_another_way() -> None:
 def test_age_is_measured_by_the_servers_clock_where_it_is_known() -> None:
     assert age_s(at(0, 7200), at(HOUR, 0)) == HOUR - 7200
     assert age_s(at(0, None), at(HOUR, 0)) == age_s(at(0, 0), at(HOUR, None)) == HOUR
+
+
+def test_no_look_up_can_lag_once_ten_minutes_have_passed_by_both_clocks() -> None:
+    assert lag_is_over(at(0, 0), at(LAG_MAX_S + 1, 0))
+    assert not lag_is_over(at(0, 0), at(LAG_MAX_S - 1, 30)), "by the server's clock alone"
+    assert not lag_is_over(at(0, 30), at(LAG_MAX_S + 1, 0)), "by our clock alone"
 
 
 # The sample

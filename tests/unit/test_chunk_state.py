@@ -180,6 +180,30 @@ def test_what_an_answer_leaves_open_was_touched(verdict: Verdict) -> None:
     assert left(chunk_state) == (([0], []) if verdict is Verdict.AGAIN else ([], [0]))
 
 
+def test_what_was_lost_does_not_count_for_the_next_request_of_a_record() -> None:
+    chunk_state = ChunkState(chunk(1), several_requests=True)
+    chunk_state.replied(LOST, 2)
+    chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ALREADY, Detail(200))]), 2)
+    assert chunk_state.next_step() == Send(records(1), 1, part=1)
+
+
+def test_what_was_lost_does_not_count_for_the_halves_of_a_chunk() -> None:
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(LOST)
+    chunk_state.replied(REFUSED)
+    assert chunk_state.next_step() == Send(records(2)[:1], 1)
+    chunk_state.replied(OK)
+    assert chunk_state.next_step() == Send(records(2)[1:], 1)
+
+
+def test_what_the_api_says_of_an_id_in_doubt_is_kept() -> None:
+    chunk_state = ChunkState(chunk(1))
+    chunk_state.replied(LOST)
+    chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ALREADY, Detail(409))]))
+    assert told(chunk_state) == [("done", ["u0"], None)]
+    assert chunk_state.settled[0].detail == Detail(409)
+
+
 def test_an_id_that_is_called_unknown_after_a_lost_request_is_in_doubt() -> None:
     chunk_state = ChunkState(chunk(1))
     chunk_state.replied(LOST)

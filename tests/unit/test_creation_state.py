@@ -194,7 +194,7 @@ def test_a_clash_of_one_alone_that_nothing_was_sent_for_is_a_refusal() -> None:
     "nothing is looked up after several records were refused together",
     "CreationState._decided",
     swap(
-        "self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))",
+        "self._stack.append((sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE))",
         "self._split(sub_chunk._replace(maybe_applied=True, again=0))",
     ),
 )
@@ -264,8 +264,11 @@ def test_of_a_record_that_is_refused_alone_again_nothing_has_to_be_looked_up() -
 
 @mutant(
     "an account that a look-up finds lacks what was left out last",
-    "CreationState._found",
-    swap("sub_chunk._replace(shared=False, left_out=None)", "sub_chunk._replace(shared=False)"),
+    "ChunkState._reached",
+    swap(
+        'self._settle("done", sub_chunk, reached, detail=detail)',
+        'self._settle("done", sub_chunk, reached, detail=detail, reason=sub_chunk.without)',
+    ),
 )
 def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
     """Not where a look-up finds the account: an earlier request may have created it. Its record shows what it lacks."""
@@ -277,6 +280,38 @@ def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
         if lost:
             look(chunk, a=REACHED)
         assert told(chunk) == [("done", ["a"], None if lost else "without departmentIds")]
+
+
+def test_a_wait_that_the_server_asks_for_is_no_attempt() -> None:
+    chunk = state("a")
+    look(chunk)
+    chunk.replied(LOST)
+    look_in_vain(chunk, LookUpReason.LOST)
+    chunk = state("a", lag_over=True, in_doubt=True)
+    look(chunk)
+    chunk.replied(Decision(NextStep.RETRY, untouched=True, free=True))
+    assert due(chunk) == ("LOST", ["a"])
+    look(chunk, a=REACHED)
+    assert [one.attempts for one in chunk.settled] == [1]
+
+
+def test_the_look_ups_after_each_lost_request_are_as_many() -> None:
+    chunk = state("a", reductions_of=lambda _: [Reduction(b"1", "departmentIds"), Reduction(b"2", "identities")])
+    look(chunk)
+    chunk.replied(Decision(NextStep.SPLIT, BAD, maybe_applied=True))
+    look_in_vain(chunk, LookUpReason.REFUSED)
+    assert due(chunk) == ("send", ["a"])
+    chunk.replied(LOST)
+    look_in_vain(chunk, LookUpReason.LOST)
+
+
+def test_all_groups_of_a_chunk_that_is_protected_since_are_spared() -> None:
+    chunk = Chunk(records("a", "b"), DOUBT, protected=True)
+    groups = [records("a", "b")[:1], records("a", "b")[1:]]
+    some = CreationState(chunk, in_doubt=True, look_first=True, protected=True, lag_over=True, groups=groups)
+    look(some)
+    look(some)
+    assert (due(some), [record.id for record in some.spared]) == (("end", []), ["a", "b"])
 
 
 @mutant(
@@ -444,6 +479,21 @@ def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bo
     assert due(chunk) == (("send", ["c"]) if in_doubt else ("end", []))
     assert told(chunk) == ([("unknown", ["a,b"], "a look-up may not find it")] if in_doubt else [])
     assert chunk.contradicted == (0 if in_doubt else 2), "look-ups may lag"
+
+
+def test_what_the_api_said_last_is_kept_of_a_record_that_no_look_up_may_find() -> None:
+    chunk = state("a,b", "c", in_doubt=True, lag_over=True)
+    chunk.looked_up({}, proven=True)
+    chunk.replied(Decision(NextStep.RETRY, BAD, untouched=True))
+    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
+    assert chunk.settled[0].detail == BAD
+    chunk = state("a,b", in_doubt=True, lag_over=True)
+    chunk.looked_up({}, proven=True)
+    chunk.replied(SPLIT)
+    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
+    assert chunk.settled[0].detail == BAD
 
 
 def test_taken_keys_say_nothing_about_the_requests() -> None:

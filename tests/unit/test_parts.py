@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bulkdel.core.bad_rows import Why
 from bulkdel.core.decision import NextStep, Request, Response, Verdict
 from bulkdel.core.id_type import IdType, misshapen
 from bulkdel.core.record import Records
@@ -108,6 +109,7 @@ def test_no_id_pattern_lets_such_an_id_in(id_type: IdType, pattern: str | None) 
 def test_the_reason_says_what_an_id_is() -> None:
     found = misshapen("..", PATH_ID, {})
     assert found is not None
+    assert found.why is Why.SHAPE
     assert "one segment of a path" in str(found)
     assert misshapen("..", IdType("free"), {}) is None
 

@@ -196,7 +196,10 @@ def test_any_other_value_is_named(name: str, value: int) -> None:
         ('{"plan_format": 1, "a": ' + "[" * 50 + "]" * 50 + "}", "nested too deeply"),
         ("[1]", "no plan"),
         ('{"ids": 5}', "no plan"),
-        ('{"plan_format": 2}', "its format is 2, and this version reads 1"),
+        (
+            '{"plan_format": 2}',
+            "this version reads 1. Make the plan anew with the version that runs it",
+        ),
         ('{"plan_format": 1, "ids": 10, "ids": 5000}', "ids: is there twice"),
         ('{"plan_format": 1, "a": "\\ud800", "lines": {"plan_format": "83dcefb7"}, "sha256": "x"}', "a: was added"),
         ('{"plan_format": 1, "a": "\\ud800", "lines": {"a": "00"}, "sha256": "x"}', "is not what was written"),

@@ -283,6 +283,8 @@ def test_a_backup_that_was_moved_is_continued_and_another_one_is_a_further_one()
     assert (progress.backup, progress.backups) == (("b", Saved()), (("b", Saved()),))
     progress.apply(started(backup="c", backup_was="a"))
     assert (progress.backup, progress.backups) == (("c", Saved()), (("b", Saved()), ("c", Saved())))
+    progress.apply(started(backup="d", backup_was="c"))
+    assert progress.backups == (("b", Saved()), ("d", Saved()))
 
 
 def started(**facts: object) -> Session:
@@ -297,6 +299,29 @@ def test_what_was_confirmed_last_is_what_counts() -> None:
     progress.apply(started(asked=fewer, excluded={"aa": "/a", "bb": "/b"}, confirmed={"ids": 39}))
     progress.apply(started())
     assert (progress.asked, progress.excluded, progress.confirmed_at) == (fewer, {"aa": "/a", "bb": "/b"}, "2")
+
+
+def test_by_which_clock_and_for_which_host_a_run_was_confirmed() -> None:
+    header = replace(recorded.header(100), confirmed={"ids": 100, "ahead_s": 7, "host": "a"})
+    progress = fold([header, started()])
+    assert (progress.confirmed_ahead_s, progress.confirmed_host) == (7, "a")
+    progress.apply(started(confirmed={"ids": 100, "ahead_s": -3}))
+    assert (progress.confirmed_ahead_s, progress.confirmed_host) == (-3, None)
+
+
+def test_how_the_latest_session_left_the_logs_of_its_shards() -> None:
+    progress = folded(Session("stop", AT, "", {"shards": {"1": (5, "aa")}}))
+    assert progress.shards_left == {"1": (5, "aa")}
+    progress.apply(started())
+    progress.apply(Session("stop", AT, ""))
+    assert progress.shards_left == {}
+
+
+def test_rows_are_counted_by_the_reason_of_their_outcome() -> None:
+    """A row with a reason of its own does not count for the reason of the others."""
+    own = ({"row": 1, "reason": "taken"}, {"row": 2, "attempts": 3})
+    progress = folded(Outcome(AT, 1, "refused", ((0, 4),), reason="unproven", exceptions=own))
+    assert progress.reasons == {("refused", "taken"): 1, ("refused", "unproven"): 3}
 
 
 def noted(progress: Progress) -> str:

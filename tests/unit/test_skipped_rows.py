@@ -66,6 +66,14 @@ def test_a_long_run_is_stepped_over_by_bytes_on_both_sides() -> None:
     )
 
 
+def test_a_run_that_ends_with_a_byte_has_its_end_there() -> None:
+    """From any position in it: the rows are looked at eight at a time."""
+    found = PositionSet([(8, 16)])
+    assert [found.first_after(position) for position in range(8, 17)] == [16] * 9
+    assert [found.first_before(position) for position in range(8, 17)] == [8] * 9
+
+
+
 @settings(deadline=None)
 @given(SETS, SETS)
 def test_ranges_are_joined_only_across_duplicates(positions: set[int], rows: set[int]) -> None:

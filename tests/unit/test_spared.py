@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import product
 
 import pytest
@@ -47,6 +48,16 @@ OLD = Facts(last_seen_at=99.0, created_at=200.0, status="Suspended")
 )
 def test_which_account_is_spared(guards: Guards, facts: Facts, spared: Spared | None) -> None:
     assert guards.judge([facts]) == Judged(spared)
+
+
+def test_the_moments_of_guards_are_written_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert Guards(active_since=0.0).to_json() == {"active_since": "1970-01-01T00:00:00Z"}
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @mutant("a day spares from its beginning only", "Guards._spares", swap("latest_s(at)", "at"))

@@ -391,7 +391,7 @@ class ChunkState:
         The refusals of an unfinished chunk are given up too. If the whole chunk is refused with one code, the cause is
         not the ids, and an id with a recorded refusal would never be sent again.
         """
-        self._wait(*(SubChunk(part.records, maybe_applied=True, touched=True) for part in self._lagging))
+        self._wait(*(SubChunk(part.records, touched=True) for part in self._lagging))
         self._lagging = []
         if not self.left and not self._stack:
             return (), ()
@@ -399,7 +399,7 @@ class ChunkState:
         if self._stack:
             refused = [part for part in self.settled if part.by_the_api]
             self.settled = [part for part in self.settled if not part.by_the_api]
-            sub_chunks += [SubChunk(part.records, maybe_applied=True, touched=True) for part in refused]
+            sub_chunks += [SubChunk(part.records, touched=True) for part in refused]
         self.left, self._stack = [], []
         untouched = [record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]
         doubtful = [record for sub_chunk in sub_chunks if sub_chunk.touched for record in sub_chunk.records]
@@ -521,7 +521,7 @@ class ChunkState:
     def _reached(self, sub_chunk: SubChunk, reached: Records, detail: Detail = NOTHING_SAID) -> None:
         """Settle ids in the target state."""
         if sub_chunk.may_be_ours:
-            self._settle("done", sub_chunk, reached, detail=detail, reason=sub_chunk.without)
+            self._settle("done", sub_chunk, reached, detail=detail)
         else:
             self._settle("already", sub_chunk, reached, detail=detail, reason=sub_chunk.unproven)
 
@@ -616,5 +616,4 @@ class ChunkState:
             refused = [part for part in self.settled if part.by_the_api]
             self.settled = [part for part in self.settled if not part.by_the_api]
             # Without look-ups nothing could ever settle a row in doubt that the user excludes.
-            again = SubChunk(Records(), maybe_applied=self.can_look_up, touched=self.can_look_up)
-            self.left += [again._replace(records=part.records) for part in refused]
+            self.left += [SubChunk(part.records, touched=self.can_look_up) for part in refused]

@@ -86,7 +86,7 @@ class CreationState(ChunkState):
             return
         sub_chunk = sub_chunk._replace(clash=decision.next_step is NextStep.LOOK_UP)
         if len(sub_chunk.records) > 1:
-            self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))
+            self._stack.append((sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE))
         else:
             self._refuse(sub_chunk)
 
@@ -106,9 +106,9 @@ class CreationState(ChunkState):
         if others and why is LookUpReason.IN_DOUBT:
             # Each alone: a refusal of several would leave open once more which of them were created.
             alone = [Records.of([record]) for record in reversed(others)]
-            self._stack += [(rest._replace(records=each, again=0, seen=True), None) for each in alone]
+            self._stack += [(rest._replace(records=each), None) for each in alone]
         elif others:
-            self._stack.append((rest._replace(records=others, again=0, seen=True), None))
+            self._stack.append((rest._replace(records=others), None))
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
         if not sub_chunk.maybe_applied:
@@ -135,7 +135,7 @@ class CreationState(ChunkState):
             return
         left_out, *others = reductions
         records = Records.of([record._replace(payload=left_out.payload)])
-        again = sub_chunk._replace(records=records, attempts=0, again=0, left_out=left_out, reductions=tuple(others))
+        again = sub_chunk._replace(records=records, attempts=0, left_out=left_out, reductions=tuple(others))
         self._stack.append((again, None))
 
     def _found(
@@ -144,9 +144,7 @@ class CreationState(ChunkState):
         by_presence: dict[Presence | None, list[Record]] = {presence: [] for presence in (None, *Presence)}
         for record in sub_chunk.records:
             by_presence[found.get(record.id)].append(record)
-        # An earlier request may have created the account, before something was left out of the record.
-        found_again = sub_chunk._replace(shared=False, left_out=None)
-        self._reached(found_again, Records.of(by_presence[Presence.REACHED]))
+        self._reached(sub_chunk, Records.of(by_presence[Presence.REACHED]))
         if never_gone := Records.of(by_presence[Presence.NEVER_GONE]):
             self._never_gone(sub_chunk._replace(records=never_gone), why)
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
@@ -191,13 +189,13 @@ class CreationState(ChunkState):
         elif why not in REFUSALS:
             self._send(rest, why, unproven)
         elif not alone:
-            self._split(rest._replace(again=0, seen=True))
+            self._split(rest)
         elif rest.records[0].id in unproven and may_lag:
             self._wait(rest)
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause
-            self._stack.append((rest._replace(again=0, seen=True), None))
+            self._stack.append((rest, None))
         else:
             # Unless it is a clash, what was sent before has had no effect: the next refusal needs no look-up.
             self._reduce(rest._replace(maybe_applied=rest.clash))
