@@ -26,6 +26,11 @@ def small(id_: str) -> str:
     return id_.lower()
 
 
+def without_dots(id_: str) -> str:
+    """A dot is left out."""
+    return id_.replace(".", "")
+
+
 def blank(id_: str) -> str:
     """A plus is a blank."""
     return id_.replace("+", " ")

@@ -327,8 +327,8 @@ def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
 
 @mutant(
     "the file of a batch loosens what the config of the user holds back",
-    "Batch.check_typed",
-    drop('self._check_limits(own.get("run", {}))'),
+    "BatchArguments.batch",
+    drop('batch.check_limits(self.config.get("run", {}))'),
     case="max_delete",
 )
 @pytest.mark.parametrize(
@@ -348,6 +348,11 @@ def test_no_file_loosens_what_the_config_holds_back(name: str, own: Any, loose: 
             ran = bulkdel("batch", command, it.file, "--config", config, "--host", it.pools["one"].url, env={})
             assert (ran.code, f"(one), {name}: your config has another value" in ran.err) == (2, True), ran
         assert it.effects("one") == [0] * 5
+        it.write("one", head=f'{HEAD}\nnot_after = "23:00"')
+        config.write_text('[run]\nnot_after = "22:00"\n')
+        ran = bulkdel("batch", "plan", it.file, "--config", config, "--host", it.pools["one"].url, env={})
+        assert (ran.code, "not_after: your config has another value" in ran.err) == (2, True), ran
+        config.write_text(f"[run]\n{name.replace('_', '-')} = {json.dumps(own)}\n")
         it.write("one", head=HEAD, one=f"{name} = {json.dumps(own)}")
         ran = bulkdel("batch", "plan", it.file, "--config", config, "--host", it.pools["one"].url, env={})
         assert "your config has another value" not in ran.err, ran

@@ -66,7 +66,7 @@ def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path:
         it = example(tmp_path, forum)
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 20, 0, 3), ran
-        assert "3 rows remain. Their ids have a capital letter, a dot, or another character besides" in ran.err, ran
+        assert "3 rows remain. Their ids have a capital letter, a dot, or a character other than" in ran.err, ran
         assert "Send them again without a look-up" not in ran.err, ran
         assert not [each for each in forum.asked if each.method == "DELETE" and hides in each.target]
         forum.hides = "never"
@@ -100,7 +100,7 @@ def test_a_listed_account_with_the_same_characters_proves_the_path(case: str, tm
 @mutant(
     "where no account is left, ids that may be misread remain",
     "AccountLookup._look_up_marks",
-    swap("dict.fromkeys(marks, since)", "dict.fromkeys((), since)"),
+    swap("dict.fromkeys(marks, began)", "dict.fromkeys((), began)"),
 )
 def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> None:
     """Every account is deleted before the last id, which never existed, and which alone has a slash."""

@@ -231,7 +231,7 @@ class Behind(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.reads.__name__}-{self.fault}-{self.there}"
+        return f"{self.reads.__name__}-{self.fault}-{self.there}-{self.keys[0]}"
 
 
 PLUSES = ["ann+1@x.example", "ann+2@x.example"]
@@ -242,6 +242,7 @@ BEHIND = (
     Behind(latin, "drop_after", "username", "jos\u00e9", ["\u0436\u0430\u043d"], "remaining", "unknown"),
     Behind(gbk, "drop_after", "username", "\u738b\u4f1f", ["\ud55c\uad6d"], "remaining", "unknown"),
     Behind(small, "drop_after", "username", "Zoe", ["Alice", "EMP-1"], "remaining", "unknown"),
+    Behind(small, "drop_after", "username", "zoe", ["Bob"], "remaining", "unknown"),  # only Bob has a capital letter
     Behind(small, "drop_after", "username", "zoe", ["bob"], "done", "done"),
     Behind(of_china, "drop_after", "phone", "+8613800000001", ["+14155550100"], "remaining", "unknown"),
 )
@@ -251,13 +252,13 @@ BEHIND = (
     "a user is created twice behind a gateway that decodes a plus",
     "AccountLookup.find_keys",
     swap("prove and missing", "prove and not missing"),
-    case="blank-drop_after-there+1@x.example",
+    case="blank-drop_after-there+1@x.example-ann+1@x.example",
 )
 @mutant(
     "no key with a plus is ever found",
     "_read_marks",
     swap("account.certain", "not account.certain"),
-    case="unchanged-drop_before-there+1@x.example",
+    case="unchanged-drop_before-there+1@x.example-ann+1@x.example",
 )
 @pytest.mark.untraced
 @pytest.mark.parametrize("behind", [pytest.param(each, id=each.name) for each in BEHIND])
@@ -281,19 +282,33 @@ def test_a_user_that_a_look_up_may_not_find_is_not_created_again(behind: Behind,
     swap("all(any(self._read_alike(key)) for key in keys.items())", "not keys"),
 )
 async def test_a_user_that_was_never_gone_is_found_by_its_id() -> None:
-    """Whatever a gateway makes of its keys. A second user with the same address is not made."""
+    """Whatever a gateway makes of its keys, and whatever they are now. It is not created a second time."""
     pool, user = Pool(), {"email": "ann+1@x.example"}
     pool.put({**created_user(0, user, AT), "userId": f"{0:024x}"})
+    pool.put({**created_user(1, {"email": "other+1@x.example"}, AT), "userId": f"{2:024x}"})
     async with serve(pool) as sandbox:
         with served(Gateway(to=sandbox.url, reads=blank)) as gateway:
             async with looking_up(gateway.url) as lookup:
-                assert await found_by_keys(lookup, [user, {"email": "bob+1@x.example"}]) == [f"{0:024x}", None]
+                users = [user, {"email": "bob+1@x.example"}, {"email": "eve+1@x.example"}]
+                assert await found_by_keys(lookup, users) == [f"{0:024x}", None, f"{2:024x}"]
+
+
+@mutant(
+    "a refusal by an empty pool counts as a request without a response",
+    "CreationState.unanswered",
+    swap("self.in_doubt or self._lost or self._unclear", "self.in_doubt or self._acted"),
+)
+def test_into_an_empty_pool_users_are_created_although_one_is_refused(tmp_path: Path) -> None:
+    """The first request is refused because of one of them."""
+    with serve_in_thread(Pool(), Switches(poisonous={"bad": (400, None)})) as sandbox:
+        ran = run_in(sandbox, tmp_path, usernames("ann", "bad", "bob"))
+        assert (ran.code, ran.counts()) == (1, {"done": 2, "refused": 1}), ran
 
 
 @mutant(
     "a pool that lists no user is empty, although users may have been created",
     "CreationInHand._proven",
-    swap("self._parts.tally.succeeded or self.state.maybe_applied", "self._parts.tally.succeeded"),
+    swap("self._parts.tally.succeeded or self.state.unanswered", "self._parts.tally.succeeded"),
     case="accept",
 )
 @pytest.mark.parametrize("clashes", ["accept", "refuse"])
@@ -307,6 +322,7 @@ def test_a_key_that_sees_no_user_creates_none_again(clashes: Literal["accept", "
                 ran = run_at(gateway.url, tmp_path, users)
                 assert (ran.code, ran.counts()) == (4, {"remaining": 2}), ran
                 let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
+            assert sandbox.ledger.by_path[CREATE_PATH] == 1
             gateway.blind = False
             ran = run_at(gateway.url, tmp_path, users)
         assert (ran.code, ran.counts()) == (0, {"done": 2}), ran
@@ -409,7 +425,7 @@ def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: 
 @mutant(
     "a pool that lists none of the created users counts as empty",
     "CreationInHand._proven",
-    swap("self._parts.tally.succeeded or self.state.maybe_applied", "self.state.maybe_applied"),
+    swap("self._parts.tally.succeeded or self.state.unanswered", "self.state.unanswered"),
 )
 async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path: Path) -> None:
     """A server that lists no user may be empty. When it still lists none after a creation, the key cannot see users."""

@@ -146,9 +146,9 @@ class RestorePromises(RunPromises):
     def may_wait(self, why: str, lag_s: float) -> bool:
         """See `RunPromises`. In a pool that was empty, look-ups have to find one of the users that were created.
 
-        Where a request may have created one, and there is none, a person has to say so.
+        Where a request got no response, and there is no user, a person has to say so.
         """
-        hidden = lag_s > LOOKED_AGAIN_S or not len(self._pool)
+        hidden = lag_s > LOOKED_AGAIN_S or (bool(self._maybe_applied) and not len(self._pool))
         return super().may_wait(why, lag_s) or (hidden and "look-ups find no user at all" in why)
 
     def changed_rows(self, request: Request) -> Sequence[int | str] | None:

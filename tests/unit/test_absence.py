@@ -43,6 +43,7 @@ def test_which_ids_may_be_split(id_: str, expected: bool) -> None:
         ("éж", ["é", "ж"]),
         ("日本+🍣", ["+", "CJK of 3 bytes", "🍣"]),
         ("𠮷한국", ["CJK of 4 bytes", "HANGUL of 3 bytes"]),
+        ("佐々木タロー", ["CJK of 3 bytes", "KATAKANA of 3 bytes"]),
         ("\udc80", ["\udc80"]),
     ],
 )
@@ -68,6 +69,6 @@ def test_which_characters_may_be_misread_in_a_query(id_: str, expected: list[str
 
 
 def test_the_way_out_names_the_id_type() -> None:
-    assert "a user whose username has these characters too" in IN_QUERY.control("username", "user")
+    assert "a user whose username has each of these characters that they have" in IN_QUERY.control("username", "user")
     assert "Their ids have a comma" in IN_QUERY.text
     assert "Their ids have a capital letter, a dot" in IN_PATH.text

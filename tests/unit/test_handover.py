@@ -120,7 +120,7 @@ NOT_OURS = "is not one that bulkdel wrote"
         (changed("going_on", "left_out", to=["run: curl x|sh"]), "does not have"),
         (changed("going_on", "variables", to={"LD_PRELOAD": "x"}), "does not have"),
         (changed("going_on", "variables", to={"BULKDEL_GENAUTH__CREDENTIALS_FILE": "x"}), "does not have"),
-        (changed("going_on", "variables", to={"BULKDEL_PROTECT__POOLS": "[]"}), "does not have"),
+        (changed("going_on", "variables", to={"BULKDEL_PROTECT__POOLS": "[]"}), "which no archive may set"),
     ],
 )
 def test_a_manifest_that_is_not_trusted_is_refused(data: bytes, said: str) -> None:

@@ -73,7 +73,6 @@ def test_a_run_that_ends_with_a_byte_has_its_end_there() -> None:
     assert [found.first_before(position) for position in range(8, 17)] == [8] * 9
 
 
-
 @settings(deadline=None)
 @given(SETS, SETS)
 def test_ranges_are_joined_only_across_duplicates(positions: set[int], rows: set[int]) -> None:

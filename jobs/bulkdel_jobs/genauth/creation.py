@@ -240,7 +240,7 @@ class KeyLookUps(UserLookUps):
         accounts: dict[str, Account] = {}
         strays, wanted = 0, set(ids)
         for user in found:
-            matching = wanted.intersection(self._sharing(user))
+            matching = wanted.intersection([*self._sharing(user), user.get("userId")])
             certain = bool(matching)
             if not matching and len(wanted) == 1:
                 matching = wanted

@@ -47,7 +47,11 @@ PARTS = {"withCustomData": "customData", "withIdentities": "identities", "withDe
 FIELDS: Mapping[str, str] = {"last_seen_at": "lastLogin", "created_at": "createdAt", "status": "status"}
 """The fields of a record that the guards compare: `bulkdel.job.LookUps.fields`."""
 
-COUNTRY_CODE = IN_QUERY._replace(mark="a plus and a country code", same="the same country code")
+COUNTRY_CODE = Misread(
+    "a plus and a country code",
+    "another number, so an empty response does not prove that it does not exist",
+    same="the same country code",
+)
 
 STATUS_MAX = 20
 """A longer status is not shown. The longest documented one is `Deactivated`."""

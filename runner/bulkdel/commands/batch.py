@@ -116,6 +116,7 @@ class BatchArguments:
         batch = replace(read_batch(self.file), **given)
         line = replace(self.line, names=(command, str(self.file))).without("--host", "--address")
         batch.check_typed(self.hosts, self.addresses, self.config, self.environ, line)
+        batch.check_limits(self.config.get("run", {}))
         say_credentials(batch, self.config)
         if self.on != LOCAL:
             batch.check_for_nodes()

@@ -2,8 +2,8 @@
 
 A look-up carries its ids in a URL. In the query a server may split a value at its commas: it then looks for `a` and `b`
 instead of `a,b`, and answers that no such account exists. Some servers split a value only when it is the only one,
-others split every value. A server, or a proxy before it, may also read `+` as a blank, decode a value twice, or take
-UTF-8 for another encoding, or write capital letters small.
+others split every value. A server, or a proxy before it, may also read `+` as a blank, decode a value twice, take UTF-8
+for another encoding, or write capital letters small.
 
 In a path it may besides refuse an encoded character as an unknown path, and take what follows a dot for the name of a
 format. It answers 404 then, and the account exists; or it means another account.
@@ -25,12 +25,12 @@ from bulkdel.core.bad_rows import with_article
 class Misread(NamedTuple):
     """Why it proves nothing that a look-up does not find some ids.
 
-    mark: what these ids have. why: the reason. same: what another id has to have, to show how a server reads them.
+    mark: what these ids have. why: the reason. same: what the id of a control has to have, to show how they are read.
     """
 
     mark: str
     why: str
-    same: str = "these characters too"
+    same: str = "each of these characters that they have"
 
     @property
     def text(self) -> str:
@@ -43,7 +43,7 @@ class Misread(NamedTuple):
         return f"Create {account}, among the first that the API lists; look-ups must find it."
 
 
-ODD_IN_PATH = "a dot, or another character besides letters, digits, hyphens, underscores and tildes"
+ODD_IN_PATH = "a dot, or a character other than letters, digits, hyphens, underscores and tildes"
 """What an id has that a server may take for another id in a path (`odd_in_path`)."""
 
 IN_QUERY = Misread(
@@ -67,8 +67,9 @@ _ENCODED = "an encoded character"
 CAPITAL = "a capital letter"
 _CAPITALS = re.compile("[A-Z]")
 
-_LARGE_SCRIPTS = frozenset({"CJK", "HANGUL", "HIRAGANA", "KATAKANA"})
-"""Scripts of so many characters that hardly two accounts have the same ones: those of one script count as one."""
+_LARGE_SCRIPTS = {script: script for script in ("CJK", "HANGUL", "HIRAGANA", "KATAKANA")} | {"IDEOGRAPHIC": "CJK"}
+"""Scripts of so many characters that hardly two accounts have the same ones, by the first word of a character's name.
+Those of one script that are as long in UTF-8 count as one."""
 
 
 def may_be_split(id_: str) -> bool:
@@ -104,8 +105,8 @@ def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
 def _mark(piece: str) -> str:
     if piece.isascii():
         return piece if len(piece) == 1 else _ENCODED
-    script = unicodedata.name(piece, "").partition(" ")[0]
-    return f"{script} of {len(piece.encode())} bytes" if script in _LARGE_SCRIPTS else piece
+    script = _LARGE_SCRIPTS.get(re.split("[ -]", unicodedata.name(piece, ""))[0])
+    return piece if script is None else f"{script} of {len(piece.encode())} bytes"
 
 
 def _capital(id_: str) -> frozenset[str]:

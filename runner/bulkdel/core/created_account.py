@@ -43,9 +43,9 @@ def creation(account: Created, moment: Instant | None, now: Instant) -> Presence
 
     moment: of the intent; None when no request may have been applied. Before an intent is written, a look-up has shown
     that no account has the keys. So a younger account with all of them is the one that was created (REACHED). One with
-    another value for a key is another one (TAKEN), unless its keys were seen unused and it is alike: the API may write
-    a key in another way. One that is not alike and older by more than any time zone is another one too. Anything else
-    is UNDATED: another person may have been given the keys meanwhile, or a clock is wrong.
+    another value for a key is another one (TAKEN), unless this session saw the keys of the row unused and it is alike:
+    the API may write a key in another way. One that is not alike and older by more than any time zone is another one
+    too. Anything else is UNDATED: another person may have been given the keys meanwhile, or a clock is wrong.
     """
     if account.never_gone:
         return Presence.NEVER_GONE

@@ -7,7 +7,7 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
       ├─ the account itself: never gone ─→ already; LookUp again, at last left, while it may lag behind the deletion
       ├─ another account has a key ──────→ refused (taken)
       ├─ an account with these keys ─────→ done, if a request may have been applied, and it is younger and fits the row
-      └─ nothing shows whose it is ──────→ unknown; not sent yet: LookUp again, at last refused (taken)
+      └─ nothing shows whose it is ──────→ unknown; not sent yet: LookUp again, at last refused
     Send ── accepted ────────────────────→ done
       ├─ no response ────────────────────→ LookUp, again later because it may lag; left for a later pass. Once no
       │                                    look-up can lag any more: Send again, each record alone; unknown where the
@@ -26,12 +26,15 @@ from dataclasses import dataclass
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import MAY_LAG, REPEATED, ChunkState, Found, LookUpReason, SubChunk
 from bulkdel.core.decision import Decision, NextStep
-from bulkdel.core.outcome import TAKEN, Reduction
+from bulkdel.core.outcome import TAKEN, Detail, Reduction
 from bulkdel.core.record import Record, Records
 from bulkdel.core.retry import LOOKS_AGAIN_MAX
 
 HIDDEN = "a look-up may not find it"
 """The reason of an outcome, where no look-up can show whether the account was created."""
+
+OTHERS = "look-ups return another account"
+"""The reason of a refusal without a request: a look-up returned an account that has no key of the record, each time."""
 
 WITHOUT_RESPONSE = frozenset({LookUpReason.LOST, LookUpReason.IN_DOUBT})
 REFUSALS = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED})
@@ -60,12 +63,18 @@ class CreationState(ChunkState):
     looks_again_max: int = LOOKS_AGAIN_MAX
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
     deletion_lags: bool = False
+    _unclear: bool = False  # whether a request of this session got a response that says nothing clear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._stack and len(self.groups) > 1:
             start, why = self._stack.pop()
             self._stack += [(start._replace(records=group), why) for group in reversed(self.groups)]
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a request for these records got no clear response, in this session or before."""
+        return self.in_doubt or self._lost or self._unclear
 
     @property
     def gives_up(self) -> bool:
@@ -81,6 +90,7 @@ class CreationState(ChunkState):
         return why in MAY_LAG and sub_chunk.again < self.looks_again_max and not self._lag_is_over and not several
 
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
+        self._unclear = self._unclear or decision.maybe_applied
         if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
             super()._decided(sub_chunk, decision)
             return
@@ -165,20 +175,19 @@ class CreationState(ChunkState):
     def _undated(self, sub_chunk: SubChunk, why: LookUpReason | None) -> None:
         """Take in records for which a look-up has found an account that may be the created one, or another one.
 
-        Where nothing was sent, the API has returned an account that it was not asked for. When it does so each time, it
-        takes the keys of that account for those of the record.
+        Where nothing was sent, the API has returned an account that it was not asked for.
         """
         if sub_chunk.maybe_applied:
             self._settle("unknown", sub_chunk, sub_chunk.records, reason="perhaps another account")
-        elif why in REPEATED and sub_chunk.again < self.looks_again_max:
+        elif why in REPEATED and sub_chunk.again < LOOKS_AGAIN_MAX:
             self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), why))
         else:
-            self._settle("refused", sub_chunk, sub_chunk.records, reason=TAKEN)
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=Detail(message=OTHERS), reason=OTHERS)
 
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone, may_lag = len(rest.records) == 1, not self._lag_is_over
-        if blind:
+        if blind and not (self.resend_unproven and rest.maybe_applied):
             self.left.append(rest)
         elif self._looks_again(rest, why):
             self._stack.append((rest._replace(again=rest.again + 1), why))

@@ -253,9 +253,10 @@ def _going_on(found: Mapping[str, Any]) -> GoingOn:
         or not all(_OPTION.fullmatch(name) or _VARIABLE.fullmatch(name) for name in made.left_out)
         or not all(map(is_name_of_secret, made.secrets))
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
-        or any(name.startswith(PROTECTING) for name in made.variables)
     ):
         raise Unfit("holds a command that bulkdel does not have")
+    if own := [name for name in made.variables if name.startswith(PROTECTING)]:
+        raise Unfit(f"holds a command that sets {own[0]}, which no archive may set")
     return made
 
 

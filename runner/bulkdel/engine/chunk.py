@@ -58,6 +58,7 @@ class ChunkInHand:
         self._seen_at: dict[str, tuple[float, float]] = {}  # by id, when its latest look-up began: by both clocks
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
+        self._loose: set[str] = set()  # whose latest look-ups returned an account that they do not name
         self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
         self._at_gate = False  # whether it has a place there
         self._intent_at = self._since  # of the first intent for these records
@@ -96,7 +97,7 @@ class ChunkInHand:
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
-            unproven = self._unproven | self._uncontrolled
+            unproven = self._unproven | self._uncontrolled | self._loose
             misread = self._unproven & self._in_path
             self.state.looked_up(found, proven=self._proven, unproven=unproven, misread=misread)
 
@@ -202,6 +203,13 @@ class ChunkInHand:
         self._worker.state = WorkerState.IDLE
         for sub_chunk in state.left if parts.lookup.possible else ():
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
+            for record in sub_chunk.records:
+                if record.id in self._loose:
+                    tally.uncertain = (
+                        f"row {record.position} (counted from 0): a look-up returned an account that the id does not "
+                        "name, and a guard or a backup needs the one that is meant. In a new export, write the id as "
+                        "the API shows it"
+                    )
         untouched, _ = state.leave()
         entries: list[Entry] = []
         controlled = parts.lookup.proven and not parts.lookup.uncontrolled
@@ -384,7 +392,7 @@ class ChunkInHand:
         return len(found) < len(step.records)
 
     async def _find(self, step: LookUp) -> Found | None:
-        """Look records up; None when the look-up failed, or found accounts that do not have these ids."""
+        """Look records up; None when the look-up failed."""
         parts, records, ids = self._parts, step.records, step.records.ids
         looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
@@ -402,14 +410,12 @@ class ChunkInHand:
             if parts.lookup.uncontrolled:
                 self._uncontrolled.update(missing)
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
-        loose = [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]
-        if loose and (parts.guards or parts.backup is not None):
+        self._loose.difference_update(ids)
+        if parts.guards or parts.backup is not None:
             # The account does not have this id, so the action may reach one that a guard spares, or without a copy.
-            parts.tally.uncertain = (
-                f"{len(loose)} looked-up ids returned an account that they do not name, and a guard or a backup needs "
-                "the one that is meant: write these ids as the API shows them"
-            )
-            return None
+            loose = {id_: one for id_, one in accounts.items() if not one.certain and id_ not in protected}
+            accounts = {id_: one for id_, one in accounts.items() if id_ not in loose}
+            self._loose.update(loose)
         if parts.backup is not None:
             self._accounts.update(accounts)
         since, now = self._since, parts.now()

@@ -65,7 +65,7 @@ class CreationInHand(ChunkInHand):
 
         Not once an account may have been created: then it has to be listed, and found.
         """
-        lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.maybe_applied
+        lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.unanswered
         return lookup.proven or (lookup.none_listed and not created)
 
     @property
@@ -104,7 +104,7 @@ class CreationInHand(ChunkInHand):
         request of one record is its account, also where it shows none of its keys.
         """
         alone = len(step.records) == len(decision.data) == 1
-        moment = self._intent_at or self._parts.now()
+        moment = self._intent_at or self._parts.now()  # they were sent only after their keys were seen unused
         claims = [
             (id_, account)
             for created in decision.data

@@ -298,13 +298,10 @@ class Batch:
     ) -> None:
         """Refuse hosts and addresses that only this file names, before any is asked. Raises UsageError.
 
-        The same for an option that holds a run back, and for which the user has set another value.
-
         hosts, addresses: those that the user names too. own: the tables of the config of this machine, with those that
         `environ` sets. line: the command, without them.
         """
         line = line.plus("--address", *addresses) if addresses else line
-        self._check_limits(own.get("run", {}))
         self._check_hosts(hosts, own, environ, line)
         self.check_addresses(addresses, line.plus("--host", *hosts) if hosts else line)
 
@@ -312,11 +309,16 @@ class Batch:
         """Refuse addresses that only this file names, before any is asked. Raises UsageError."""
         check_addresses(self.path, (place for run in self.runs for place in run.places), typed, line)
 
-    def _check_limits(self, own: Mapping[str, Any]) -> None:
+    def check_limits(self, own: Mapping[str, Any]) -> None:
+        """Refuse options that hold a run back, and for which the user has set another value. Raises UsageError.
+
+        own: the table `run` of the config of this machine.
+        """
         own = {name.replace("-", "_"): value for name, value in own.items()}
         for run in self.runs:
-            for name in sorted(LIMITING & run.options.keys() & own.keys()):
-                if str(run.options[name]) != str(own[name]):
+            options = {"not_after": self.window, **run.options} if self.window is not None else run.options
+            for name in sorted(LIMITING & options.keys() & own.keys()):
+                if str(options[name]) != str(own[name]):
                     raise UsageError(
                         f"{self.path} ({run.name}), {name}: your config has another value in [run], which holds every "
                         "run back. Nothing was sent. Leave the option out of one of the two files"

@@ -33,9 +33,8 @@ from bulkdel.job import Auth, Target, job_faults
 from bulkdel.settings import CommonSettings
 from bulkdel.times import since_boot
 
-POLL_S = 0.25  # how often a request looks that waits for the breaker, which another's probe may close, or the licence
-
-"""How often a request that waits for the licence looks for it."""
+POLL_S = 0.25
+"""How often a waiting request looks again: for the breaker (the probe of another may close it), or for the licence."""
 
 TICK_S = 1.0
 """Seconds between two readings of `Uptime`."""

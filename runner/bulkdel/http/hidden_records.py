@@ -57,7 +57,7 @@ async def _read_marks(
     read = set[str]()
     for mark in sorted(marks):
         controls = [key for key in listed.items if mark in look_ups.marks(key) and key not in missing]
-        if not controls and mark == CAPITAL:
+        if mark == CAPITAL and not any(mark in look_ups.marks(key) for key in listed.items):
             read.add(mark)
         for key in spread(controls, MARK_CONTROLS_MAX) if mark not in read else ():
             found = await reader.items(look_ups.calls([key])[0][1], look_ups.read, worker, [key])

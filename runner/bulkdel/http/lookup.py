@@ -424,24 +424,26 @@ class AccountLookup:
         it was, but a capital letter counts as read; the list is asked a few times in all. An empty list shows that no
         account can be misread only when it was not empty before, and no account is known to be there.
         """
-        if (listed := await self._list_controls(worker)) is None:
+        began = self._client.clock()
+        if (listed := await self._list_controls(worker, refused=Listed([]))) is None:
             return None
+        there = [*dict.fromkeys([*listed, *self._known])]
         if not listed and self.shows and not self._known:
-            self._read_at.update(dict.fromkeys(marks, since))
-        hidden: list[str] = []
-        for mark in sorted(marks):
-            there = dict.fromkeys([*listed, *self._known])
-            controls = [id_ for id_ in there if mark in self.marks(id_) and id_ not in missing]
-            for id_ in spread(controls, MARK_CONTROLS_MAX):
-                if not self._is_read(mark, since):
-                    await self._find_and_note([id_], worker)
-            if not controls and mark == CAPITAL:
-                self._read_at[mark] = since
-            elif not self._is_read(mark, since):
-                self._in_vain[mark] += 1
-                if controls:
-                    hidden.append(mark)
-        return hidden
+            self._read_at.update(dict.fromkeys(marks, began))
+        if not any(CAPITAL in self.marks(id_) for id_ in there):
+            self._read_at[CAPITAL] = began
+        controls = {
+            mark: spread([id_ for id_ in there if mark in self.marks(id_) and id_ not in missing], MARK_CONTROLS_MAX)
+            for mark in sorted(marks)
+        }
+        for number in range(MARK_CONTROLS_MAX):
+            unread = [mark for mark in controls if not self._is_read(mark, since)]
+            some = dict.fromkeys(controls[mark][number] for mark in unread if number < len(controls[mark]))
+            if some:
+                await self._find_and_note([*some], worker)
+        unread = [mark for mark in controls if not self._is_read(mark, since)]
+        self._in_vain.update(unread)
+        return [mark for mark in unread if controls[mark]]
 
     def _not_read_since(self, since: float, ids: Sequence[str]) -> set[str]:
         marks = set[str]().union(*map(self.marks, ids))

@@ -31,6 +31,7 @@ REASONS = {
     "excluded after it was sent": "it was excluded after a request that may have had effect",
     "refused after a request that may have been applied": "it was refused after a request that may have had effect",
     "taken": "another {noun} has one of its keys",
+    "look-ups return another account": "look-ups for it return another {noun}",
     "perhaps another account": "nothing tells whether this run created the {noun} that is there",
     "a look-up may not find it": "a look-up may not find it",
     Spared.ACTIVE: "spared: signed in lately (--spare-active-since)",

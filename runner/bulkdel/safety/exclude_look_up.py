@@ -62,8 +62,8 @@ async def look_up_excluded(
                 raise _halted(id_type, f"failed ({lookup.failed})")
             if found.unproven:
                 raise _halted(id_type, _unproven_text(found.unproven, lookup.misread))
-            if loose := sum(not account.certain for account in found.accounts.values()):
-                other = f"return for {counted(loose, 'id')} an account that the id does not name, which may be another"
+            if loose := [id_ for id_, account in found.accounts.items() if not account.certain]:
+                other = f"return another account for {_named(loose)}, or one that writes the id in another way"
                 raise _halted(id_type, other)
             records = [record for account in found.accounts.values() for record in account.records]
             if of_run is not None and (why := untold([of_run.says_ids(record) for record in records])):
@@ -85,16 +85,21 @@ async def look_up_excluded(
 
 
 def _unproven_text(ids: Collection[str], misread: Misread) -> str:
-    """Why nothing is known of these ids. They are named only where a person sees it."""
-    shown = f" ({first_of(sorted(ids), NAMED_MAX)})" if has_terminal() else ""
+    """Why nothing is known of these ids."""
     return (
-        f"find no account of {counted(len(ids), 'id')}{shown} with {misread.mark}, which proves nothing. A server may "
-        f"read such an id as {misread.why}"
+        f"find no account of {_named(ids)} with {misread.mark}, which proves nothing. A server may read such an id as "
+        f"{misread.why}"
     )
+
+
+def _named(ids: Collection[str]) -> str:
+    """How many ids there are. They are named only where a person sees it."""
+    return counted(len(ids), "id") + (f" ({first_of(sorted(ids), NAMED_MAX)})" if has_terminal() else "")
 
 
 def _halted(id_type: str, why: str) -> Halted:
     return Halted(
         f"--exclude: look-ups by {id_type} {why}. So it is not known which accounts the exclude files protect. Nothing "
-        "was sent. Run the same command again, or write these ids in an exclude file of the id type of the export"
+        "was sent. Run the same command again. If that does not help, write these ids as the API shows them, or ids of "
+        "the type of the export"
     )
