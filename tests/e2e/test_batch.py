@@ -329,7 +329,7 @@ def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
     "the file of a batch loosens what the config of the user holds back",
     "BatchArguments.batch",
     drop('batch.check_limits(self.config.get("run", {}))'),
-    case="max_delete",
+    case="max_delete-3-1000",
 )
 @pytest.mark.parametrize(
     ("name", "own", "loose"),

@@ -147,7 +147,7 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
 @mutant(
     "tightened guards are not confirmed",
     "confirmation_due",
-    swap("plan.more_guards", "plan.more_guards and limit is not None"),
+    swap("plan.more_guards", "plan.more_guards and plan.ids == 0"),
 )
 def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
     since = ("--spare-active-since", "2025-06-01")

@@ -203,7 +203,7 @@ async def test_which_users_a_look_up_may_not_find(there: str | None, hidden: Any
         users = [*HIDDEN, *FOUND, *ODD]
         records = rows(users)
         if there == "fails":
-            sandbox.script(*[None] * 4, *["500"] * ATTEMPTS_MAX, path=LOOKUP_PATH)
+            sandbox.script(*[None] * 5, *["500"] * ATTEMPTS_MAX, path=LOOKUP_PATH)
         look_ups = CreatedUserLookUps().for_records(records)
         found = await lookup.find_keys(look_ups, records.ids, WorkerStatus(), prove=True)
         if hidden is None:

@@ -333,7 +333,7 @@ def test_a_record_that_was_refused_with_others_is_sent_whole_once_more() -> None
 
 @mutant(
     "look-ups of a row in doubt are not repeated after a request of this session",
-    "CreationState._unused",
+    "CreationState._looks_again",
     swap("not self._lag_is_over", "not self.lag_over"),
 )
 def test_a_look_up_of_a_row_in_doubt_may_lag_behind_a_request_of_this_session() -> None:
