@@ -56,15 +56,18 @@ def of_china(id_: str) -> str:
 class Gateway(Api):
     """The gateway before the server `to`. reads: what it makes of an id in a query.
 
-    blind: it says that there is no user, to each look-up and each list.
+    blind: it says that there is no user, to each look-up and each list. lists: whether the key may list users.
     """
 
     to: str = ""
     reads: Callable[[str], str] = unchanged
     blind: bool = False
+    lists: bool = True
 
     def answer(self, asked: Asked) -> Answer:
         path, mark, query = asked.target.partition("?")
+        if path == LIST_PATH and not self.lists:
+            return 200, json.dumps({"statusCode": 403, "message": "Permission denied"}).encode(), AS_JSON
         if self.blind and path in {LIST_PATH, LOOKUP_PATH}:
             none = [] if path == LOOKUP_PATH else {"totalCount": 0, "list": []}
             return 200, json.dumps({"statusCode": 200, "message": "", "data": none}).encode(), AS_JSON

@@ -351,7 +351,7 @@ def test_no_file_loosens_what_the_config_holds_back(name: str, own: Any, loose: 
         it.write("one", head=f'{HEAD}\nnot_after = "23:00"')
         config.write_text('[run]\nnot_after = "22:00"\n')
         ran = bulkdel("batch", "plan", it.file, "--config", config, "--host", it.pools["one"].url, env={})
-        assert (ran.code, "not_after: your config has another value" in ran.err) == (2, True), ran
+        assert (ran.code, f"{it.file}, not_after: your config has another value" in ran.err) == (2, True), ran
         config.write_text(f"[run]\n{name.replace('_', '-')} = {json.dumps(own)}\n")
         it.write("one", head=HEAD, one=f"{name} = {json.dumps(own)}")
         ran = bulkdel("batch", "plan", it.file, "--config", config, "--host", it.pools["one"].url, env={})

@@ -23,12 +23,12 @@ User = Mapping[str, Any]
 
 
 @contextmanager
-def behind(reads: Callable[[str], str], users: Iterable[User]) -> Iterator[tuple[str, Sandbox]]:
+def behind(reads: Callable[[str], str], users: Iterable[User], **more: Any) -> Iterator[tuple[str, Sandbox]]:
     """A server with these users, and the URL of the gateway before it."""
     pool = Pool()
     for user in users:
         pool.put({**created(pool.users_ever, {}, AT), **user})
-    with serve_in_thread(pool) as sandbox, served(Gateway(to=sandbox.url, reads=reads)) as gateway:
+    with serve_in_thread(pool) as sandbox, served(Gateway(to=sandbox.url, reads=reads, **more)) as gateway:
         yield gateway.url, sandbox
 
 
@@ -43,19 +43,19 @@ def delete(url: str, folder: Path, rows: Iterable[User], count: int, *more: obje
     "an account that is not named by an id to keep counts as protected",
     "look_up_excluded",
     drop("raise _halted(id_type, other)"),
-    case="another-account",
+    case="listed-another-account",
 )
 @mutant(
     "capital letters are always read as they were sent",
     "_capital",
     swap("_CAPITALS.search(id_)", "_CAPITALS.search(id_[:0])"),
-    case="capitals",
+    case="listed-capitals",
 )
 @mutant(
     "a plus is read in every country as it is in one",
     "UserLookUps.marks",
     swap("self._id_type.name != _PHONE", "self._id_type.name == _PHONE"),
-    case="countries",
+    case="listed-countries",
 )
 @mutant(
     "all letters that are not ASCII are one character",
@@ -64,7 +64,7 @@ def delete(url: str, folder: Path, rows: Iterable[User], count: int, *more: obje
         'piece if script is None else f"{script} of {len(piece.encode())} bytes"',
         'f"{script} of {len(piece.encode())} bytes"',
     ),
-    case="latin",
+    case="listed-latin",
 )
 @pytest.mark.parametrize(
     ("reads", "kept", "others"),
@@ -81,16 +81,18 @@ def delete(url: str, folder: Path, rows: Iterable[User], count: int, *more: obje
         ),
     ],
 )
+@pytest.mark.parametrize("lists", [True, False], ids=["listed", "unlisted"])
 def test_an_exclude_file_whose_account_may_be_hidden_refuses_the_run(
-    reads: Callable[[str], str], kept: User, others: list[User], tmp_path: Path
+    reads: Callable[[str], str], kept: User, others: list[User], lists: bool, tmp_path: Path
 ) -> None:
-    """Look-ups of its id find nothing, or the account of another id."""
-    with behind(reads, [kept, *others, {"username": "bob"}]) as (url, sandbox):
+    """Look-ups of its id find nothing, or the account of another id. The key may or may not list users."""
+    with behind(reads, [kept, *others, {"username": "bob"}], lists=lists) as (url, sandbox):
         (kind,) = kept.keys() & {"username", "phone"}
         keep = tmp_path / "keep.txt"
-        keep.write_text(f"{kept.get('phoneCountryCode', '')}{kept[kind]}\n")
-        rows = [{"userId": sandbox.pool.user(number)["userId"]} for number in (0, len(others) + 1)]
-        ran = delete(url, tmp_path, rows, 2, "--exclude", f"{keep}:1:{kind}")
+        found = [] if kind == "phone" else ["bob"]
+        keep.write_text("\n".join([f"{kept.get('phoneCountryCode', '')}{kept[kind]}", *found]))
+        rows = [{"userId": sandbox.pool.user(0)["userId"]}]
+        ran = delete(url, tmp_path, rows, 1, "--exclude", f"{keep}:1:{kind}")
         assert (ran.code, "Nothing was sent" in ran.err, sandbox.pool.deleted) == (4, True, 0), ran
         assert "So it is not known which accounts the exclude files protect" in ran.err, ran
 

@@ -69,6 +69,8 @@ def test_which_characters_may_be_misread_in_a_query(id_: str, expected: list[str
 
 
 def test_the_way_out_names_the_id_type() -> None:
-    assert "a user whose username has each of these characters that they have" in IN_QUERY.control("username", "user")
+    assert "a user whose username has the same such characters as the ids of these rows" in IN_QUERY.control(
+        "username", "user"
+    )
     assert "Their ids have a comma" in IN_QUERY.text
     assert "Their ids have a capital letter, a dot" in IN_PATH.text

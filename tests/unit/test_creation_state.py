@@ -15,7 +15,7 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.outcome import TAKEN, Detail, Reduction
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 from tests.mutants import mutant
 from tests.syntax import negate, swap
 
@@ -479,6 +479,58 @@ def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bo
     assert due(chunk) == (("send", ["c"]) if in_doubt else ("end", []))
     assert told(chunk) == ([("unknown", ["a,b"], "a look-up may not find it")] if in_doubt else [])
     assert chunk.contradicted == (0 if in_doubt else 2), "look-ups may lag"
+
+
+@mutant(
+    "repeated first look-ups count as repetitions of later ones",
+    "CreationState._send",
+    swap("rest._replace(again=0)", "rest"),
+)
+def test_look_ups_that_were_repeated_before_a_request_do_not_count_after_it() -> None:
+    chunk = state("a", "b", deletion_lags=True)
+    look(chunk, a=Presence.NEVER_GONE, b=Presence.NEVER_GONE)
+    look(chunk)
+    assert due(chunk) == ("send", ["a", "b"])
+    chunk.replied(SPLIT)
+    assert chunk.next_step() == LookUp(records("a", "b"), LookUpReason.UNSURE, 0)
+
+
+@mutant(
+    "a user for whom look-ups return another one is in the way of all others for ever",
+    "CreationState._undated",
+    swap("sub_chunk.again < LOOKS_AGAIN_MAX", "sub_chunk.again >= 0"),
+)
+def test_a_record_for_which_look_ups_return_another_account_each_time_is_refused() -> None:
+    chunk = state("a", "b")
+    for _ in range(LOOKS_AGAIN_MAX + 1):
+        assert due(chunk)[0] in {"FIRST", "send"}
+        if due(chunk)[0] == "send":
+            chunk.replied(created("b"))
+        look(chunk, a=UNDATED)
+    assert told(chunk) == [("done", ["b"], None), ("refused", ["a"], "look-ups return another account")]
+
+
+def test_look_ups_that_return_another_account_for_each_record_halt_the_run() -> None:
+    chunk = state(*(f"a{number}" for number in range(ALL_REFUSED_MIN)))
+    ids = [f"a{number}" for number in range(ALL_REFUSED_MIN)]
+    for _ in range(LOOKS_AGAIN_MAX + 1):
+        chunk.looked_up(dict.fromkeys(ids, UNDATED), proven=True)
+    assert chunk.halt is not None
+    assert "look-ups return another account" in chunk.halt
+
+
+def test_a_record_without_a_response_is_sent_again_where_a_person_says_so() -> None:
+    """Also where no look-up finds any account. It is refused only after a look-up that could have found it."""
+    for resend in (True, False):
+        chunk = state("a", in_doubt=True, lag_over=True, resend_unproven=resend)
+        look(chunk, proven=False)
+        assert due(chunk) == (("send", ["a"]) if resend else ("end", []))
+    chunk = state("a", in_doubt=True, lag_over=True, resend_unproven=True)
+    look(chunk, proven=False)
+    chunk.replied(Decision(NextStep.LOOK_UP, Detail(409)))
+    assert due(chunk) == ("REFUSED", ["a"])
+    look(chunk, proven=False)
+    assert (told(chunk), due(chunk)) == ([], ("end", []))
 
 
 def test_what_the_api_said_last_is_kept_of_a_record_that_no_look_up_may_find() -> None:

@@ -240,7 +240,9 @@ class KeyLookUps(UserLookUps):
         accounts: dict[str, Account] = {}
         strays, wanted = 0, set(ids)
         for user in found:
-            matching = wanted.intersection([*self._sharing(user), user.get("userId")])
+            matching = {id_ for id_ in wanted if id_ == user.get("userId")}.union(
+                wanted.intersection(self._sharing(user))
+            )
             certain = bool(matching)
             if not matching and len(wanted) == 1:
                 matching = wanted

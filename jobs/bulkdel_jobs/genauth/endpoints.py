@@ -50,7 +50,7 @@ FIELDS: Mapping[str, str] = {"last_seen_at": "lastLogin", "created_at": "created
 COUNTRY_CODE = Misread(
     "a plus and a country code",
     "another number, so an empty response does not prove that it does not exist",
-    same="the same country code",
+    same="the same country code as the ids of these rows",
 )
 
 STATUS_MAX = 20

@@ -9,7 +9,8 @@ In a path it may besides refuse an encoded character as an unknown path, and tak
 format. It answers 404 then, and the account exists; or it means another account.
 
 So it is no proof that a look-up does not find an id with such characters, its marks, unless another look-up of that
-time has found an account whose id has the same ones. Capital letters count as read where no listed account has one.
+time has found an account whose id has the same ones. Capital letters count as read where accounts are listed, and none
+has one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Misread(NamedTuple):
 
     mark: str
     why: str
-    same: str = "each of these characters that they have"
+    same: str = "the same such characters as the ids of these rows"
 
     @property
     def text(self) -> str:

@@ -113,6 +113,7 @@ class CreationState(ChunkState):
         unknown = Records.of(record for record in rest.records if record.id in hidden)
         self._settle("unknown", rest, unknown, detail=rest.detail, reason=HIDDEN)
         others = Records.of(record for record in rest.records if record.id not in hidden)
+        rest = rest._replace(again=0)
         if others and why is LookUpReason.IN_DOUBT:
             # Each alone: a refusal of several would leave open once more which of them were created.
             alone = [Records.of([record]) for record in reversed(others)]
@@ -179,6 +180,8 @@ class CreationState(ChunkState):
         """
         if sub_chunk.maybe_applied:
             self._settle("unknown", sub_chunk, sub_chunk.records, reason="perhaps another account")
+        elif why is LookUpReason.EXHAUSTED:
+            self.left.append(sub_chunk)
         elif why in REPEATED and sub_chunk.again < LOOKS_AGAIN_MAX:
             self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), why))
         else:
@@ -187,7 +190,7 @@ class CreationState(ChunkState):
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone, may_lag = len(rest.records) == 1, not self._lag_is_over
-        if blind and not (self.resend_unproven and rest.maybe_applied):
+        if blind and not (self.resend_unproven and why in WITHOUT_RESPONSE):
             self.left.append(rest)
         elif self._looks_again(rest, why):
             self._stack.append((rest._replace(again=rest.again + 1), why))

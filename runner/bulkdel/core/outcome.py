@@ -142,5 +142,5 @@ class Settled(NamedTuple):
 
     @property
     def by_the_api(self) -> bool:
-        """Whether the API has refused these records. A refusal without a request says nothing about the requests."""
+        """Whether the API has refused these records, or returned other accounts for them. Not that a key is taken."""
         return self.kind == "refused" and self.reason != TAKEN

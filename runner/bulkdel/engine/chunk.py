@@ -98,7 +98,7 @@ class ChunkInHand:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
             unproven = self._unproven | self._uncontrolled | self._loose
-            misread = self._unproven & self._in_path
+            misread = (self._unproven & self._in_path) | self._loose
             self.state.looked_up(found, proven=self._proven, unproven=unproven, misread=misread)
 
     async def prepare(self, step: Send) -> Sequence[Request]:
@@ -389,7 +389,7 @@ class ChunkInHand:
 
     def _has_lagged(self, step: LookUp, found: Found) -> bool:
         """Whether a repeated look-up shows that the one before lagged: an account that was there is gone now."""
-        return len(found) < len(step.records)
+        return len(found) < sum(record.id not in self._loose for record in step.records)
 
     async def _find(self, step: LookUp) -> Found | None:
         """Look records up; None when the look-up failed."""

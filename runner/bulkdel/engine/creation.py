@@ -54,7 +54,7 @@ class CreationInHand(ChunkInHand):
             lag_over=lag_over,
             groups=_apart(chunk.records, self._all_keys),
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
-            resend_unproven=self._parts.in_doubt_resend,
+            resend_unproven=self._parts.in_doubt_resend and not chunk.protected,
             reductions_of=self._reductions,
             deletion_lags=deleted_at is not None and not lag_is_over(deleted_at, self._parts.now()),
         )
@@ -104,7 +104,7 @@ class CreationInHand(ChunkInHand):
         request of one record is its account, also where it shows none of its keys.
         """
         alone = len(step.records) == len(decision.data) == 1
-        moment = self._intent_at or self._parts.now()  # they were sent only after their keys were seen unused
+        moment = self._intent_at or self._parts.now()
         claims = [
             (id_, account)
             for created in decision.data
@@ -112,7 +112,7 @@ class CreationInHand(ChunkInHand):
             if (account.certain or alone)
             and account.made is not None
             and account.keys is not Keys.OTHER
-            and self._judged(account, moment, unused=True) in {Presence.REACHED, Presence.UNDATED}
+            and self._judged(account, moment, unused=id_ in self._unused) in {Presence.REACHED, Presence.UNDATED}
         ]
         ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
@@ -172,7 +172,8 @@ class CreationInHand(ChunkInHand):
                 self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
             if not account.certain:
                 parts.tally.uncertain = STRANGER
-        self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
+        if self._proven:
+            self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
     def _judged(self, account: Account, moment: Instant | None, *, unused: bool) -> Presence:

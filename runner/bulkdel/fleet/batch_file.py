@@ -315,12 +315,14 @@ class Batch:
         own: the table `run` of the config of this machine.
         """
         own = {name.replace("-", "_"): value for name, value in own.items()}
-        for run in self.runs:
-            options = {"not_after": self.window, **run.options} if self.window is not None else run.options
+        # A typed --not-after stands in the place of that of the file.
+        of_all = {} if self.window is None or self.not_after != self.window else {"not_after": self.window}
+        places = [(str(self.path), of_all), *((f"{self.path} ({run.name})", run.options) for run in self.runs)]
+        for place, options in places:
             for name in sorted(LIMITING & options.keys() & own.keys()):
                 if str(options[name]) != str(own[name]):
                     raise UsageError(
-                        f"{self.path} ({run.name}), {name}: your config has another value in [run], which holds every "
+                        f"{place}, {name}: your config has another value in [run], which holds every "
                         "run back. Nothing was sent. Leave the option out of one of the two files"
                     )
 

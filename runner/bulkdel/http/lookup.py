@@ -103,6 +103,7 @@ class AccountLookup:
         self._comma_tries_left = CONTROL_TRIES
         self._known = dict.fromkeys(known)
         self._read_at: dict[str, float] = {}  # by mark, when the latest look-up began that has found an id with it
+        self._small_at = float("-inf")  # when the latest list of accounts began, if none of them has a capital letter
         self._in_vain = Counter[str]()
         self._proven_before = proven_before
         self._creates = creates
@@ -161,7 +162,8 @@ class AccountLookup:
             accounts = dict(result.accounts)
             unseen = [id_ for id_ in ids if id_ not in accounts or not accounts[id_].certain]
             await self._read_marks(unseen, began, worker)
-            misread = [id_ for id_ in unseen if not self.marks(id_) <= self._read_at.keys()]
+            read = {*self._read_at, *({CAPITAL} if self._small_at >= began else ())}
+            misread = [id_ for id_ in unseen if not self.marks(id_) <= read]
             for id_ in misread:  # the account that was found may be that of another id
                 accounts.pop(id_, None)
             result = result._replace(accounts=accounts, unproven=result.unproven.union(misread))
@@ -421,8 +423,9 @@ class AccountLookup:
 
         None when the list fails.
         The accounts are listed ones, and those that are known to be there. Where there is none with a mark, it stays as
-        it was, but a capital letter counts as read; the list is asked a few times in all. An empty list shows that no
-        account can be misread only when it was not empty before, and no account is known to be there.
+        it was; the list is asked a few times in vain. But a capital letter counts as read while accounts are listed and
+        none has one. An empty list shows that no account can be misread only when it was not empty before, and no
+        account is known to be there.
         """
         began = self._client.clock()
         if (listed := await self._list_controls(worker, refused=Listed([]))) is None:
@@ -430,8 +433,8 @@ class AccountLookup:
         there = [*dict.fromkeys([*listed, *self._known])]
         if not listed and self.shows and not self._known:
             self._read_at.update(dict.fromkeys(marks, began))
-        if not any(CAPITAL in self.marks(id_) for id_ in there):
-            self._read_at[CAPITAL] = began
+        marks_there = set[str]().union(*map(self.marks, there))
+        self._small_at = began if listed and CAPITAL not in marks_there else float("-inf")
         controls = {
             mark: spread([id_ for id_ in there if mark in self.marks(id_) and id_ not in missing], MARK_CONTROLS_MAX)
             for mark in sorted(marks)
@@ -442,7 +445,8 @@ class AccountLookup:
             if some:
                 await self._find_and_note([*some], worker)
         unread = [mark for mark in controls if not self._is_read(mark, since)]
-        self._in_vain.update(unread)
+        # The only account with a mark may be the one that is looked for: a list may lag.
+        self._in_vain.update(mark for mark in unread if controls[mark] or mark not in marks_there)
         return [mark for mark in unread if controls[mark]]
 
     def _not_read_since(self, since: float, ids: Sequence[str]) -> set[str]:
@@ -450,7 +454,8 @@ class AccountLookup:
         return {mark for mark in marks if not self._is_read(mark, since)}
 
     def _is_read(self, mark: str, since: float) -> bool:
-        return self._read_at.get(mark, float("-inf")) >= since
+        small_at = self._small_at if mark == CAPITAL else float("-inf")
+        return max(self._read_at.get(mark, small_at), small_at) >= since
 
     async def _find_and_note(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look up `ids`. If an account is found, note that look-ups find accounts."""
