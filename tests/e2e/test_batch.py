@@ -348,7 +348,7 @@ def test_no_file_loosens_what_the_config_holds_back(name: str, own: Any, loose: 
             ran = bulkdel("batch", command, it.file, "--config", config, "--host", it.pools["one"].url, env={})
             assert (ran.code, f"(one), {name}: your config has another value" in ran.err) == (2, True), ran
         assert it.effects("one") == [0] * 5
-        it.write("one", head=f'{HEAD}\nnot_after = "23:00"')
+        it.write("one", head=f'not_after = "23:00"\n{HEAD}')
         config.write_text('[run]\nnot_after = "22:00"\n')
         ran = bulkdel("batch", "plan", it.file, "--config", config, "--host", it.pools["one"].url, env={})
         assert (ran.code, f"{it.file}, not_after: your config has another value" in ran.err) == (2, True), ran

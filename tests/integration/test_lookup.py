@@ -226,7 +226,8 @@ async def in_odd_server(
 
 
 async def test_a_record_that_matches_no_id_is_explained_by_asking_one_by_one() -> None:
-    async with in_odd_server({"ann": {"username": "ann"}, "bob": {"username": "bob"}}) as (lookup, asked):
+    users, listed = {"ann": {"username": "ann"}, "bob": {"username": "bob"}}, [{"userId": "7", "username": "bob"}]
+    async with in_odd_server(users, listed=listed) as (lookup, asked):
         found = await lookup.find(["bob", "Ann", "carl"], WorkerStatus())
         assert found is not None
         assert {id_: account.raw["username"] for id_, account in found.accounts.items()} == {"bob": "bob", "Ann": "ann"}
