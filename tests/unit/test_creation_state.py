@@ -510,6 +510,16 @@ def test_a_record_for_which_look_ups_return_another_account_each_time_is_refused
     assert told(chunk) == [("done", ["b"], None), ("refused", ["a"], "look-ups return another account")]
 
 
+def test_a_record_whose_attempts_ran_out_is_left_where_a_look_up_returns_another_account() -> None:
+    chunk = state("a")
+    look(chunk)
+    for _ in range(ATTEMPTS_MAX):
+        chunk.replied(Decision(NextStep.RETRY))
+    assert due(chunk) == ("EXHAUSTED", ["a"])
+    look(chunk, a=UNDATED)
+    assert (told(chunk), [list(one.records.ids) for one in chunk.left]) == ([], [["a"]])
+
+
 def test_look_ups_that_return_another_account_for_each_record_halt_the_run() -> None:
     chunk = state(*(f"a{number}" for number in range(ALL_REFUSED_MIN)))
     ids = [f"a{number}" for number in range(ALL_REFUSED_MIN)]
