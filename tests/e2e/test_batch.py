@@ -658,6 +658,7 @@ def test_a_batch_that_is_stopped_while_it_plans_begins_no_run(tmp_path: Path) ->
         assert "The batch is under way, planning: 1 planning" in it.batch("status").out
         stopped = it.batch("ctl", "stop")
         it.pools["a"].switches = it.pools["a"].switches.changed({"latency_s": 0.0})
+        wait_until(lambda: process.poll() is not None)
         ran = finish(process)
         assert (stopped.code, "stopping" in stopped.out, ran.code, it.effects("a")) == (0, True, 6, [0] * 20), ran
         assert [(run["status"], run["exit_code"]) for run in ran.summary["runs"]] == [("not started", 6)]

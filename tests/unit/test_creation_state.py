@@ -484,7 +484,7 @@ def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bo
 @mutant(
     "repeated first look-ups count as repetitions of later ones",
     "CreationState._send",
-    swap("rest._replace(again=0)", "rest"),
+    swap("rest._replace(again=0)", "rest._replace(again=rest.again)"),
 )
 def test_look_ups_that_were_repeated_before_a_request_do_not_count_after_it() -> None:
     chunk = state("a", "b", deletion_lags=True)
