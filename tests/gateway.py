@@ -1,4 +1,4 @@
-"""A gateway between the program and a server: it hands each request on, and may change the ids in its query."""
+"""A gateway between the program and a server. It hands each request on, and may change the `userIds` of its query."""
 
 from __future__ import annotations
 

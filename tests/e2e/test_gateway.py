@@ -52,7 +52,7 @@ def delete(url: str, folder: Path, rows: Iterable[User], count: int, *more: obje
     case="listed-capitals",
 )
 @mutant(
-    "a plus is read in every country as it is in one",
+    "a number of one country proves the plus of all countries",
     "UserLookUps.marks",
     swap("self._id_type.name != _PHONE", "self._id_type.name == _PHONE"),
     case="listed-countries",
@@ -89,8 +89,8 @@ def test_an_exclude_file_whose_account_may_be_hidden_refuses_the_run(
     with behind(reads, [kept, *others, {"username": "bob"}], lists=lists) as (url, sandbox):
         (kind,) = kept.keys() & {"username", "phone"}
         keep = tmp_path / "keep.txt"
-        found = [] if kind == "phone" else ["bob"]
-        keep.write_text("\n".join([f"{kept.get('phoneCountryCode', '')}{kept[kind]}", *found]))
+        also_kept = [] if kind == "phone" else ["bob"]  # which look-ups find; it is no phone number
+        keep.write_text("\n".join([f"{kept.get('phoneCountryCode', '')}{kept[kind]}", *also_kept]))
         rows = [{"userId": sandbox.pool.user(0)["userId"]}]
         ran = delete(url, tmp_path, rows, 1, "--exclude", f"{keep}:1:{kind}")
         assert (ran.code, "Nothing was sent" in ran.err, sandbox.pool.deleted) == (4, True, 0), ran

@@ -69,7 +69,7 @@ def test_which_characters_may_be_misread_in_a_query(id_: str, expected: list[str
 
 
 def test_the_way_out_names_the_id_type() -> None:
-    assert "a user whose username has the same such characters as the ids of these rows" in IN_QUERY.control(
+    assert "a user whose username has the special characters of the ids of these rows" in IN_QUERY.control(
         "username", "user"
     )
     assert "Their ids have a comma" in IN_QUERY.text

@@ -10,7 +10,7 @@ format. It answers 404 then, and the account exists; or it means another account
 
 So it is no proof that a look-up does not find an id with such characters, its marks, unless another look-up of that
 time has found an account whose id has the same ones. Capital letters count as read where accounts are listed, and none
-has one.
+has one. What was proven once counts until listed accounts with such a character are not found any more.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from bulkdel.core.bad_rows import with_article
 
 
 class Misread(NamedTuple):
-    """Why it proves nothing that a look-up does not find some ids.
+    """Why an id that a look-up does not find may still exist.
 
     mark: what these ids have. why: the reason. same: what the id of a control has to have, to show how they are read.
     """
 
     mark: str
     why: str
-    same: str = "the same such characters as the ids of these rows"
+    same: str = "the special characters of the ids of these rows"
 
     @property
     def text(self) -> str:

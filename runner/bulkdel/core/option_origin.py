@@ -81,7 +81,8 @@ LIMITING = frozenset(
         "id_pattern",
     }
 )
-"""Those of them that hold a run back. Where the person has set one in [run] of the config, the file may not differ."""
+"""Options of FROM_BATCH that decide what is sent. Where the person has set one in [run] of the config, the file of the
+batch may not have another value."""
 
 WRITTEN_BY_BATCH = frozenset({"backup", "checkpoint"})
 """Options of a run in that file which name what is written."""

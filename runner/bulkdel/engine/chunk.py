@@ -58,7 +58,7 @@ class ChunkInHand:
         self._seen_at: dict[str, tuple[float, float]] = {}  # by id, when its latest look-up began: by both clocks
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
-        self._loose: set[str] = set()  # whose latest look-ups returned an account that they do not name
+        self._loose: set[str] = set()  # ids whose latest look-up returned an account without that id
         self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
         self._at_gate = False  # whether it has a place there
         self._intent_at = self._since  # of the first intent for these records
@@ -359,7 +359,10 @@ class ChunkInHand:
 
     @cached_property
     def _in_path(self) -> frozenset[str]:
-        """The ids of the chunk that stand in the path of the request, and that the server may misread there."""
+        """The ids of the chunk that stand in the path of the request, and have a dot or a character that a URL encodes.
+
+        Not those with a capital letter: each would have to be looked up, and hardly a server ignores case in a path.
+        """
         odd = frozenset(filter(odd_in_path, self._chunk.records.ids))
         requests = self._parts.action.calls(self._chunk.records) if odd else ()
         return odd.intersection(unquote(part) for request in requests for part in request.path.split("/"))

@@ -61,9 +61,10 @@ class CreationInHand(ChunkInHand):
 
     @property
     def _proven(self) -> bool:
-        """In a pool that lists no account, keys are free: the users of the restored pool may all be gone.
+        """Whether a look-up that finds nothing shows that the keys are free.
 
-        Not once an account may have been created: then it has to be listed, and found.
+        It does in a pool that lists no account, because all may be gone, until one may have been created: then an
+        account has to be listed, and found.
         """
         lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.unanswered
         return lookup.proven or (lookup.none_listed and not created)

@@ -310,7 +310,7 @@ class Batch:
         check_addresses(self.path, (place for run in self.runs for place in run.places), typed, line)
 
     def check_limits(self, own: Mapping[str, Any]) -> None:
-        """Refuse options that hold a run back, and for which the user has set another value. Raises UsageError.
+        """Refuse options of `LIMITING` for which the user has set another value. Raises UsageError.
 
         own: the table `run` of the config of this machine.
         """
@@ -322,8 +322,8 @@ class Batch:
             for name in sorted(LIMITING & options.keys() & own.keys()):
                 if str(options[name]) != str(own[name]):
                     raise UsageError(
-                        f"{place}, {name}: your config has another value in [run], which holds every "
-                        "run back. Nothing was sent. Leave the option out of one of the two files"
+                        f"{place}, {name}: your config has another value in [run], which no file of a "
+                        "batch may change. Nothing was sent. Leave the option out of one of the two files"
                     )
 
     def _check_hosts(

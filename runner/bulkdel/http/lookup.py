@@ -57,7 +57,7 @@ class AccountLookup:
     """Look-ups with their retries, matching and control. Every method may raise Halted, as `Client.ask` does.
 
     possible: whether the job has look-ups. If not, nothing is sent, and each id is left unproven.
-    proven: whether any look-up of this session has found an existing account.
+    proven: whether an empty response counts now: a look-up has found an account, and no control has failed since.
     lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
@@ -179,7 +179,7 @@ class AccountLookup:
         look_ups: those of the records (`LookUps.for_records`). Asks again for the records of which no key was found,
         until a response finds no more: an API may return a limited number of accounts.
 
-        prove: those that were not found are `unproven` where the look-up may not have found them.
+        prove: a record that was not found, and each of whose keys a server may misread, is `unproven`.
         """
         began = self._client.clock()
         accounts: dict[str, Account] = {}

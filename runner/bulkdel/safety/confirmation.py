@@ -110,8 +110,8 @@ def check_digest(plan: RunPlan, digest: str) -> None:
     if plan.digest != digest:
         raise NotConfirmed(
             "not confirmed: this is no longer the plan that was confirmed for the batch. The export, an exclude file, "
-            f"the pool, a guard or a parameter has changed. {plan.words.nothing}. Run the batch again; it shows the "
-            "new plan and asks for this run again"
+            f"the pool, a guard, a parameter or what the responses mean has changed. {plan.words.nothing}. Run the "
+            "batch again; it shows the new plan and asks for this run again"
         )
 
 

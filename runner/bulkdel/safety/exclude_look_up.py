@@ -75,7 +75,7 @@ async def look_up_excluded(
                 without += not own
             not_found += [id_ for id_ in some if id_ not in found.accounts]
         if not_found and not await lookup.prove(WorkerStatus()):
-            raise _halted(id_type, "find no account at all, also none that the API lists")
+            raise _halted(id_type, "find no account at all, also none that the API lists, or it lists none")
     if accounts and not ids:
         raise Halted(
             f"--exclude: none of the {accounts:,} accounts that were looked up has an id of the type {name}, so the "
