@@ -124,8 +124,8 @@ def bulkdel(
     ran = Ran(process.returncode, (out or b"").decode(), (err or b"").decode())
     for words in printed.new_commands(ran.out, ran.err):
         printed.parse(words)
-        if messages.are_kept() and words[1] in printed.READS:
-            with start(*words[1:], env=env, cwd=cwd) as read:
+        if messages.are_kept() and words[1] in printed.READS and not printed.is_elsewhere(words, cwd):
+            with start(*printed.typed(words[1:]), env=env, cwd=cwd) as read:
                 said = read.communicate(timeout=timeout)
             assert read.returncode == 0, (words, said)
     return ran

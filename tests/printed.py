@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from pathlib import Path
 
 from cyclopts import CycloptsError, MissingArgumentError
 
@@ -55,13 +56,24 @@ def new_commands(*texts: str) -> Iterator[list[str]]:
                 yield words
 
 
+def typed(words: Sequence[str]) -> list[str]:
+    """The words of the command itself, without what its output is piped into."""
+    return list(takewhile(lambda word: word not in {"|", ">"}, words))
+
+
+def is_elsewhere(words: Sequence[str], here: Path | None) -> bool:
+    """Whether the first name lies in another folder than `here`, or has characters that the terminal could not show."""
+    name = Path(next(iter(words[2:]), "."))
+    return "\\x" in str(name) or not (name.is_absolute() or ((here or Path()) / name).exists())
+
+
 def parse(words: Sequence[str]) -> None:
     """Parse a command as the program does. Raises AssertionError for one that the program does not take.
 
     What the text beside it asks the person to add may be missing. A file that it names may be gone by now, or lie in
     another folder: so a restore is tried with each job, and the settings of a file are left out.
     """
-    rest = list(takewhile(lambda word: word not in {"|", ">"}, words[1:]))
+    rest = typed(words[1:])
     for at in [at for at, word in enumerate(rest) if word == "--config"][::-1]:
         del rest[at : at + 2]
     if rest[0] in {"run", "plan"} and "--plan" not in rest and rest[1] not in job_names():
