@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from bulkdel.core.account_match import (
     age_s,
     known_age_s,
     lag_is_over,
+    latest_s,
     presence,
     presences,
 )
@@ -266,6 +269,20 @@ def test_what_a_sample_says(created: list[float | None], now: Instant, expected:
     assert Sampled.of(created, now) == expected
     assert Sampled.from_json(expected.to_json()) == expected
     assert expected.trusted is (expected.newest is not None and expected.future_s == 0)
+
+
+def test_midnight_stands_for_the_whole_day() -> None:
+    assert [latest_s(each) for each in (0.0, 1.0, DAY)] == [DAY - 1, 1.0, 2 * DAY - 1]
+
+
+def test_the_newest_account_of_a_sample_is_written_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert Sampled(0.0, 0, 0).to_json()["newest"] == "1970-01-01T00:00:00+00:00"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_header_without_a_sample() -> None:

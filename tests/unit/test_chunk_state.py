@@ -187,6 +187,32 @@ def test_what_was_lost_does_not_count_for_the_next_request_of_a_record() -> None
     assert chunk_state.next_step() == Send(records(1), 1, part=1)
 
 
+def test_a_look_up_that_is_renewed_is_no_repetition() -> None:
+    chunk_state = ChunkState(chunk(1), look_first=True)
+    chunk_state.looked_up(found("u0"), proven=True)
+    assert chunk_state.renew_look_up()
+    assert chunk_state.next_step() == LookUp(records(1), LookUpReason.FIRST, 0)
+
+
+def test_a_refusal_as_unknown_of_an_id_that_is_there_keeps_what_the_api_said() -> None:
+    chunk_state = ChunkState(chunk(2), lag_over=True)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    look_in_vain(chunk_state, "u0")
+    assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [NOT_FOUND.detail]
+
+
+def test_the_halt_says_what_is_to_be_checked() -> None:
+    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN), to_check="Check the key.")
+    while (step := chunk_state.next_step()) is not None:
+        if isinstance(step, Send):
+            chunk_state.replied(REFUSED)
+        else:
+            chunk_state.looked_up(found(*step.records.ids), proven=True)
+    assert str(chunk_state.halt).endswith("Check the key.")
+
+
 def test_what_was_lost_does_not_count_for_the_halves_of_a_chunk() -> None:
     chunk_state = ChunkState(chunk(2))
     chunk_state.replied(LOST)

@@ -293,6 +293,24 @@ def test_a_wait_that_the_server_asks_for_is_no_attempt() -> None:
     assert due(chunk) == ("LOST", ["a"])
     look(chunk, a=REACHED)
     assert [one.attempts for one in chunk.settled] == [1]
+    chunk = state("a", in_doubt=True, lag_over=True)
+    look(chunk)
+    chunk.replied(LOST)
+    look(chunk, a=REACHED)
+    assert [one.attempts for one in chunk.settled] == [2]
+
+
+def test_which_responses_leave_open_whether_a_user_was_created() -> None:
+    for response, open_ in ((SPLIT, False), (UNCLEAR, True), (LOST, True), (UNSENT, False)):
+        chunk = state("a", "b")
+        look(chunk)
+        chunk.replied(response)
+        assert chunk.unanswered is open_
+        if not open_:
+            look(chunk) if due(chunk)[0] != "send" else None
+            chunk.replied(SPLIT)
+            assert not chunk.unanswered
+    assert state("a", in_doubt=True).unanswered
 
 
 def test_the_look_ups_after_each_lost_request_are_as_many() -> None:

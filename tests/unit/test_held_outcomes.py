@@ -106,6 +106,14 @@ def test_one_that_is_done_proves_the_request() -> None:
     assert held.halt is None
 
 
+def test_all_that_is_done_counts() -> None:
+    half = ABSENT_SHARE_AFTER // 2
+    held = HeldOutcomes(absent_counts=False, done=half - 1)
+    held.take([part("done")])
+    assert len(held.take([part("absent") for _ in range(half)])) == half
+    assert not halted(held)
+
+
 def test_more_than_half_absent_later_halts() -> None:
     half = ABSENT_SHARE_AFTER // 2
     held = HeldOutcomes(absent_counts=False, done=half)

@@ -143,6 +143,7 @@ def test_what_was_written_is_read() -> None:
         (put("planned_at", "2026-02-20T12:00:00.000Z"), "planned_at: 2026-02-20T12:00:00.000Z is not what"),
         (put("planned_by.user", "ben"), "planned_by.user: ben is not what was written"),
         (put("require_other_user", True), "require_other_user: yes is not what was written"),
+        (put("export.header", False), "export.header: no is not what was written"),
         (put("numbers.ids", 10**30), f"numbers.ids: {10**30:,} is not what was written"),
         (put("confirm_host", ["a"]), "confirm_host.1: was added"),
         (put(SHA256, "0" * 64), "no line differs, but the digest over them is another"),

@@ -305,8 +305,10 @@ def test_by_which_clock_and_for_which_host_a_run_was_confirmed() -> None:
     header = replace(recorded.header(100), confirmed={"ids": 100, "ahead_s": 7, "host": "a"})
     progress = fold([header, started()])
     assert (progress.confirmed_ahead_s, progress.confirmed_host) == (7, "a")
-    progress.apply(started(confirmed={"ids": 100, "ahead_s": -3}))
-    assert (progress.confirmed_ahead_s, progress.confirmed_host) == (-3, None)
+    progress.apply(started(confirmed={"ids": 100, "ahead_s": -3, "host": "b"}))
+    assert (progress.confirmed_ahead_s, progress.confirmed_host) == (-3, "b")
+    progress.apply(started(confirmed={"ids": 100}))
+    assert (progress.confirmed_ahead_s, progress.confirmed_host) == (None, None)
 
 
 def test_how_the_latest_session_left_the_logs_of_its_shards() -> None:
