@@ -399,7 +399,7 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         refused = bulkdel(*line[1:-1], address.rpartition("/")[0], env=KEYS)
         assert refused.code == 3, refused.err
         copy = "night/far/checkpoint.jsonl.input"
-        assert f'export has no version: set it to "{copy}"' in refused.out
+        assert f'export has no version: set it to "{tmp_path / copy}"' in refused.out
         night.write_text(night.read_text().replace(address, copy))
         planned = bulkdel("batch", "plan", night, "--host", served.url, "--json", env=KEYS)
         assert planned.code == 0, planned.err

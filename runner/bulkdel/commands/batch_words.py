@@ -60,7 +60,8 @@ def table_lines(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> list[s
 
 def _table_row(run: PlannedRun, due: Mapping[str, Due]) -> tuple[str, ...]:
     values, sample = run.values, run.values.get("sample")
-    why = shortened(run.trouble) if run.trouble else "complete" if run.complete else due.get(run.name, "")
+    trouble = next(iter(run.trouble.splitlines()), "")  # whole: it may name a file
+    why = trouble or ("complete" if run.complete else due.get(run.name, ""))
     return (
         run.name,
         str(values.get("pool") or "-"),
