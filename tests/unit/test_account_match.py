@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -275,14 +273,9 @@ def test_midnight_stands_for_the_whole_day() -> None:
     assert [latest_s(each) for each in (0.0, 1.0, DAY)] == [DAY - 1, 1.0, 2 * DAY - 1]
 
 
-def test_the_newest_account_of_a_sample_is_written_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    time.tzset()
-    try:
-        assert Sampled(0.0, 0, 0).to_json()["newest"] == "1970-01-01T00:00:00+00:00"
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+@pytest.mark.usefixtures("berlin")
+def test_the_newest_account_of_a_sample_is_written_in_utc() -> None:
+    assert Sampled(0.0, 0, 0).to_json()["newest"] == "1970-01-01T00:00:00+00:00"
 
 
 def test_a_header_without_a_sample() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 
 import pytest
@@ -50,14 +49,9 @@ def test_which_account_is_spared(guards: Guards, facts: Facts, spared: Spared | 
     assert guards.judge([facts]) == Judged(spared)
 
 
-def test_the_moments_of_guards_are_written_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    time.tzset()
-    try:
-        assert Guards(active_since=0.0).to_json() == {"active_since": "1970-01-01T00:00:00Z"}
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+@pytest.mark.usefixtures("berlin")
+def test_the_moments_of_guards_are_written_in_utc() -> None:
+    assert Guards(active_since=0.0).to_json() == {"active_since": "1970-01-01T00:00:00Z"}
 
 
 @mutant("a day spares from its beginning only", "Guards._spares", swap("latest_s(at)", "at"))

@@ -240,9 +240,7 @@ class KeyLookUps(UserLookUps):
         accounts: dict[str, Account] = {}
         strays, wanted = 0, set(ids)
         for user in found:
-            matching = {id_ for id_ in wanted if id_ == user.get("userId")}.union(
-                wanted.intersection(self._sharing(user))
-            )
+            matching = wanted.intersection(self._sharing(user))
             certain = bool(matching)
             if not matching and len(wanted) == 1:
                 matching = wanted
@@ -276,7 +274,8 @@ class KeyLookUps(UserLookUps):
         return {name: own for name, look_ups in self._by_type.items() if (own := look_ups.ids_of(user))}
 
     def _sharing(self, user: User) -> Iterator[str]:
-        """The ids of the records that share a key with a user."""
+        """The ids of the records that share a key with a user, and its own: it may be a record that was never gone."""
+        yield from self.ids_of(user)
         for name, look_ups in self._by_type.items():
             for own in look_ups.ids_of(user):
                 for form in KEY_TYPES[name].forms_of(own):

@@ -376,8 +376,9 @@ def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
 
 
 _EXACT = "user_id"
-_PHONE = "phone"
 """The type that the server compares exactly. It may match the others by rules that we do not know."""
+
+_PHONE = "phone"
 
 _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "user_id": lambda user: _strings(user.get("userId")),

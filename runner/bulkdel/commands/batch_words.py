@@ -20,8 +20,12 @@ WIDTH = 72
 
 def shortened(text: str) -> str:
     """The beginning of a reason. All of it is in the log of the run, and in the JSON."""
-    first = text.splitlines()[0] if text else ""
+    first = _first_line(text)
     return first if len(first) <= WIDTH else f"{first[: WIDTH - 1].rstrip()}…"
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else ""
 
 
 def due_words(due: Mapping[str, Due]) -> str:
@@ -60,7 +64,7 @@ def table_lines(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> list[s
 
 def _table_row(run: PlannedRun, due: Mapping[str, Due]) -> tuple[str, ...]:
     values, sample = run.values, run.values.get("sample")
-    trouble = next(iter(run.trouble.splitlines()), "")  # whole: it may name a file
+    trouble = _first_line(run.trouble)  # not shortened: it may name a file
     why = trouble or ("complete" if run.complete else due.get(run.name, ""))
     return (
         run.name,

@@ -345,13 +345,14 @@ class _Found:
         hosts = {f"{start}{HOST.upper()}" for start in of_tables}
         known = {name: value for name, value in line.variables.items() if name.startswith(of_tables)}
         own_guards = {name for name in known if name.startswith(PROTECTING)}
+        of_machine = hosts | own_guards
         variables = {
             name: value
             for name, value in known.items()
-            if not (name in hosts | own_guards or name.endswith(OF_A_FILE) or holds_table(value))
+            if not (name in of_machine or name.endswith(OF_A_FILE) or holds_table(value))
         }
         left_out += sorted(own_guards)
-        hidden += [name for name in line.variables if name in known.keys() - variables.keys() - hosts - own_guards]
+        hidden += [name for name in line.variables if name in known.keys() - variables.keys() - of_machine]
         return GoingOn(
             line.command,
             (log,) if restoring else (job, str(export)),

@@ -59,9 +59,9 @@ IN_PATH = Misread(
 PLAIN_IN_PATH = r"A-Za-z0-9\-_~"
 """The characters that a URL never encodes, without the dot: a class of a pattern. No server misreads them in a path."""
 
-_IN_PATH = re.compile(rf"%[0-9A-Fa-f]{{2}}|[^{PLAIN_IN_PATH}]")
+_ODD_PATH_PART = re.compile(rf"%[0-9A-Fa-f]{{2}}|[^{PLAIN_IN_PATH}]")
 
-_IN_QUERY = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~@:/?,!*'()$]")
+_ODD_QUERY_PART = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~@:/?,!*'()$]")
 """All but the characters that mean the same in a query when they are decoded once too often."""
 
 _ENCODED = "an encoded character"
@@ -80,17 +80,17 @@ def may_be_split(id_: str) -> bool:
 
 def odd_in_path(id_: str) -> bool:
     """Whether `id_` has a character that a URL encodes, or a dot: a server may take it for another id in a path."""
-    return _IN_PATH.search(id_) is not None
+    return _ODD_PATH_PART.search(id_) is not None
 
 
 def marks_in_path(id_: str) -> frozenset[str]:
     """What a server may read otherwise in `id_`, in a path. All capital letters count as one."""
-    return _capital(id_).union(map(_mark, _IN_PATH.findall(id_)))
+    return _capital(id_).union(map(_mark, _ODD_PATH_PART.findall(id_)))
 
 
 def marks_in_query(id_: str) -> frozenset[str]:
     """What a server may read otherwise in `id_`, in a query, besides its commas."""
-    return _capital(id_).union(map(_mark, _IN_QUERY.findall(id_)))
+    return _capital(id_).union(map(_mark, _ODD_QUERY_PART.findall(id_)))
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:

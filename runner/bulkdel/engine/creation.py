@@ -113,7 +113,7 @@ class CreationInHand(ChunkInHand):
             if (account.certain or alone)
             and account.made is not None
             and account.keys is not Keys.OTHER
-            and self._judged(account, moment, unused=id_ in self._unused) in {Presence.REACHED, Presence.UNDATED}
+            and self._judged(id_, account, moment) in {Presence.REACHED, Presence.UNDATED}
         ]
         ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
@@ -166,7 +166,7 @@ class CreationInHand(ChunkInHand):
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
-            found[id_] = self._judged(account, self._intent_at if sent else None, unused=id_ in self._unused)
+            found[id_] = self._judged(id_, account, self._intent_at if sent else None)
             if found[id_] in {Presence.REACHED, Presence.NEVER_GONE}:
                 self._note(id_, account)
             elif found[id_] is Presence.TAKEN:
@@ -177,15 +177,15 @@ class CreationInHand(ChunkInHand):
             self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
-    def _judged(self, account: Account, moment: Instant | None, *, unused: bool) -> Presence:
-        """Whether an account is the one that was created. moment, unused: see `creation` and `Created`."""
+    def _judged(self, id_: str, account: Account, moment: Instant | None) -> Presence:
+        """Whether an account is the one that was created from this record. moment: see `creation`."""
         seen = Created(
             account.created_at,
             keys=account.keys,
             certain=account.certain,
             never_gone=account.never_gone,
             alike=account.alike,
-            unused=unused,
+            unused=id_ in self._unused,
         )
         return creation(seen, moment, self._parts.now())
 

@@ -454,8 +454,7 @@ class AccountLookup:
         return {mark for mark in marks if not self._is_read(mark, since)}
 
     def _is_read(self, mark: str, since: float) -> bool:
-        small_at = self._small_at if mark == CAPITAL else float("-inf")
-        return max(self._read_at.get(mark, small_at), small_at) >= since
+        return self._read_at.get(mark, float("-inf")) >= since or (mark == CAPITAL and self._small_at >= since)
 
     async def _find_and_note(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look up `ids`. If an account is found, note that look-ups find accounts."""
