@@ -102,6 +102,15 @@ class Drawn:
             for session in self.sessions
         )
 
+    @property
+    def maybe_outrun(self) -> bool:
+        """Whether a look-up before a request may find a user that another client has deleted.
+
+        The API refuses such an id together with others. Nothing says then that the request had no effect on it.
+        """
+        lags = any(session.others and session.switches.get("lag_s") for session in self.sessions)
+        return self.look_first and lags
+
     def key(self, id_: str) -> str:
         """What two ids share that are certainly the same."""
         return id_.lower() if self.id_type == "email" else id_

@@ -17,6 +17,9 @@ from tests.jobs import HOSTILE, VICTIMS, Effect, JobCase
 
 FEW = 20
 
+CONTROLS = tuple(f"{id_}9" for id_ in HOSTILE)
+"""Ids with the special characters of HOSTILE, of accounts that the API lists first."""
+
 End = Literal["whole", "kill", "terminate"]
 
 
@@ -39,7 +42,8 @@ class Drawn:
     """One campaign. Each id of the export is in one of there, reached and absent: what the server knows of it at first.
 
     reached: ids that are in the target state. poisonous: ids that the server refuses. bystanders: accounts that exist
-    and are not in the export. put_back: how many ids leave the target state before the verification.
+    and are not in the export. controlled: those of CONTROLS exist too, so a look-up that finds no id with a special
+    character proves something. put_back: how many ids leave the target state before the verification.
     """
 
     job: JobCase
@@ -54,6 +58,7 @@ class Drawn:
     lasting: Mapping[str, Any]
     sessions: tuple[Session, ...]
     put_back: int
+    controlled: bool
 
     @property
     def poisonous(self) -> Mapping[str, Any]:
@@ -134,6 +139,7 @@ def draw(job: JobCase, seed: int, *, small: bool = False) -> Drawn:
             for _ in range(rng.randint(1, 2 if small else 4))
         ),
         put_back=rng.choice((0, 1, 5)),
+        controlled=job.settle is not None or rng.random() < 0.5,
     )
 
 

@@ -91,6 +91,8 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
         return found | ({"deleted", "absent"} if gone and not deleted else set()) | ({"unknown"} if doubtful else set())
     if gone and (deleted or drawn.maybe_applied or drawn.lasting["unknown_ids"] == "accept"):
         found.add("deleted")
+    if gone and account in it.others and drawn.maybe_outrun:
+        found.add("deleted")
     if gone and (not deleted or alias):
         found.add("absent")
     if (not deleted or alias) and (row.id in drawn.lasting["poisonous"] or unsuccessful(drawn)):

@@ -175,6 +175,26 @@ def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> 
         assert not open_ or job.settle is None or job.creates
 
 
+@mutant(
+    "to send again is offered to a run that does it",
+    "_unproven_text",
+    swap('plan.arguments.settings.in_doubt != "resend"', "plan.arguments.settings"),
+)
+def test_to_send_an_id_again_that_may_be_misread_is_offered_once(tmp_path: Path) -> None:
+    """The API answers nothing about an id that does not exist, and no look-up can prove that."""
+    job = next(job for job in JOBS if job.name == "enable-users")
+    export, again = job.export(tmp_path / "e.jsonl", ["a,b", *job.ids(3)]), "Send them again without a look-up"
+    with serving(job, job.ids(3), unknown_ids="accept") as served:
+        line = words(served, export, 4, "--id-pattern", "(?s).+", "--allow-absent", "--checkpoint", tmp_path / "log")
+        ran = bulkdel(*line)
+        assert (ran.code, ran.summary["remaining"]) == (4, 1), ran
+        assert again in ran.err, ran
+        ran = bulkdel(*line, "--in-doubt", "resend")
+        assert (ran.code, ran.summary["remaining"]) == (4, 1), ran
+        assert "- Create a user" in ran.err, ran
+        assert again not in ran.err, ran
+
+
 @pytest.mark.parametrize("job", [JOBS[0], JOBS[-1]], ids=lambda job: job.name)
 def test_ids_that_cannot_be_sent_are_refused_before(job: JobCase, tmp_path: Path) -> None:
     """An empty id, a newline, a line separator, a zero byte: nothing is sent, also not for the others."""

@@ -220,7 +220,7 @@ def _unproven_text(plan: RunPlan, rows: int) -> str:
         pass  # no other way: an id is sent only after a look-up that found it, or the request may be misread as well
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
-    else:
+    elif plan.arguments.settings.in_doubt != "resend":
         resend = plan.line.plus("--in-doubt", "resend")
         newer = f"{with_article(plan.words.noun)} that was given the id meanwhile is {plan.words.done}"
         ways.append(f"Send them again without a look-up; {newer}:\n  {resend}")
