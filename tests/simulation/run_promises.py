@@ -11,7 +11,7 @@ import orjson
 
 from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.core.retry import http_date_s
-from bulkdel.http.rate_limiter import BURST_SHARE, CHANGE_S
+from bulkdel.http.rate_limiter import BURST_SHARE
 from bulkdel.library import Summary
 from tests.recorded import MAY_LAG
 from tests.simulation.safe import RELEASED, SENT, STARTED, SafeLog
@@ -180,7 +180,7 @@ class ProcessPromises:
     def change_rate(self, rate: float) -> None:
         """The process is told another rate."""
         self._rate = rate
-        self._pace.changed(rate, self._now())
+        self._pace.changed(rate)
 
     def drain_at(self, at: float) -> None:
         """The process is told to stop at this time."""
@@ -216,14 +216,13 @@ class Pace:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._holds_from = self._open_at = float("-inf")
+        self._open_at = float("-inf")
         self._lowest = float("inf")
         self._requests = 0
 
-    def changed(self, rate: float, now: float) -> None:
-        """Another rate, which holds within CHANGE_S. What leaves until then is not counted."""
-        self._rate, self._holds_from = rate, now + CHANGE_S
-        self._requests, self._lowest = 0, float("inf")
+    def changed(self, rate: float) -> None:
+        """Another rate, which holds from now on."""
+        self._rate, self._requests, self._lowest = rate, 0, float("inf")
 
     def throttled(self, now: float, response: Response) -> None:
         """A 429 arrives. The longest pause counts."""
@@ -231,10 +230,10 @@ class Pace:
 
     def sent(self, now: float, *, limiters: int = 1) -> str | None:
         """A request leaves. Returns what is wrong with that. limiters: how many rate limiters share this rate."""
-        self._requests += now >= self._holds_from
+        self._requests += 1
         if now < self._open_at - SLACK_S:
             return f"a request left {self._open_at - now:.3f} s before the end of the pause after a 429"
-        if not self._rate or now < self._holds_from:
+        if not self._rate:
             return None
         # At most rate * W + limiters + 2 * BURST_SHARE * rate in any window W; here in all windows that end now.
         level = self._requests - self._rate * now

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from aiolimiter import AsyncLimiter
 
@@ -16,9 +16,6 @@ from bulkdel.core.rate_use import Use
 from bulkdel.times import since_boot
 
 BURST_SHARE = 0.01  # room in the bucket beyond one request, as a share of the rate: what a late wake-up may catch up
-
-CHANGE_S = 0.25
-"""A changed rate holds after so many seconds at the latest, also while a request waits in the bucket of a low rate."""
 
 
 class RateLimiter:
@@ -52,9 +49,11 @@ class RateLimiter:
         self._held_before_s = 0.0  # how long the holds lasted that have ended
         self._released = asyncio.Event()
         self._bucket: AsyncLimiter | None = None  # None: unlimited, or not made yet
-        self._bucket_rate = 0.0
-        self._credit = 0.0  # the part of a place that a waiting request had earned when the rate was changed
-        self._changes = 0
+        self._bucket_rate = 0.0  # of the bucket, or the one that it gets before another request waits in it
+        self._passing: asyncio.Task[None] | None = None  # of the request that waits in the bucket
+        self._changed = False  # whether the bucket has an earlier rate, and must not be waited in any more
+        # The part of a place in the bucket that the next request has earned, and until when this is counted.
+        self._earned, self._earned_until = 0.0, clock()
         # One waiter at a time: aiolimiter wakes a crowd one by one, each late by a loop turn, and falls below the rate.
         self._turn = asyncio.Lock()
         self.taken = self.throttled = 0
@@ -133,9 +132,12 @@ class RateLimiter:
         self._rate = rate
 
     def change_rate(self, rate: float) -> None:
-        """Go on at another rate, also for a request that waits in the bucket. It keeps what it has earned."""
+        """Go on at another rate at once, also for a request that waits in the bucket. It keeps what it has earned."""
+        self._earn()
         self.set_rate(rate)
-        self._changes += 1
+        self._bucket_rate, self._changed = rate, True
+        if self._passing is not None:
+            self._passing.cancel()
 
     async def acquire(self) -> None:
         """Wait until one request may leave. May be cancelled at any moment; a cancelled call has taken nothing."""
@@ -153,7 +155,7 @@ class RateLimiter:
                 await self._released.wait()
             while (paused_s := self._open_at - self._clock()) > 0:  # noqa: ASYNC110 - another 429 may move the end
                 await asyncio.sleep(paused_s)
-            if self._rate and self._bucket is None:
+            if self._changed or (self._rate and self._bucket is None):
                 await self._change_bucket()
             self._count()
             self._limits = True
@@ -182,29 +184,35 @@ class RateLimiter:
 
     async def _pass_bucket(self, bucket: AsyncLimiter) -> bool:
         """Wait for a place in the bucket. False when the rate was changed before there was one."""
-        if self._rate * CHANGE_S >= 1:  # the wait is short
-            await bucket.acquire()
-            self._credit = 0.0
-            return True
-        changes, began = self._changes, self._clock()
-        while self._changes == changes:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(bucket.acquire(), CHANGE_S)
-                self._credit = 0.0
-                return True
-        self._credit = min(1.0, self._credit + (self._clock() - began) * self._bucket_rate)
-        return False
+        self._passing = passing = asyncio.create_task(bucket.acquire())
+        try:
+            await asyncio.wait({passing})
+        finally:
+            passing.cancel()
+            self._passing = None
+        if passing.cancelled():
+            return False
+        passing.result()
+        self._earned, self._earned_until = 0.0, self._clock()
+        return True
+
+    def _earn(self) -> None:
+        """Count what the next request has earned until now."""
+        now = self._clock()
+        self._earned = min(1.0, self._earned + (now - self._earned_until) * self._bucket_rate)
+        self._earned_until = now
 
     async def _change_bucket(self) -> None:
         """Make the bucket for the present rate: aiolimiter 1.3.0 ignores a changed `max_rate`.
 
-        It begins full but for what a waiting request has earned: neither the start nor a change lets a burst through.
+        It begins full but for what the next request has earned: neither the start nor a change lets a burst through.
         At the full rate the old bucket is full too right after a request has left, so a change costs nothing.
         """
-        self._bucket, self._bucket_rate = None, self._rate
+        self._earn()
+        self._bucket, self._bucket_rate, self._changed = None, self._rate, False
         if not self._rate:
-            self._credit = 0.0
+            self._earned = 0.0
         else:
             size = 1 + BURST_SHARE * self._rate
             self._bucket = AsyncLimiter(size, size / self._rate)
-            await self._bucket.acquire(size - self._credit)  # an empty bucket has the room, so this does not wait
+            await self._bucket.acquire(size - self._earned)  # an empty bucket has the room, so this does not wait
