@@ -122,13 +122,21 @@ def bulkdel(
             process.kill()
             raise
     ran = Ran(process.returncode, (out or b"").decode(), (err or b"").decode())
+    _check_printed(ran, env, cwd)
+    return ran
+
+
+def _check_printed(ran: Ran, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    """Parse each command that was printed, and with `make messages` run those that only read."""
     for words in printed.new_commands(ran.out, ran.err):
         printed.parse(words)
-        if messages.are_kept() and words[1] in printed.READS and not printed.is_elsewhere(words, cwd):
-            with start(*printed.typed(words[1:]), env=env, cwd=cwd) as read:
-                said = read.communicate(timeout=timeout)
+        if messages.are_kept() and printed.can_be_read(words, cwd):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                start(*printed.typed(words[1:]), env=env, cwd=cwd or folder) as read,
+            ):
+                said = read.communicate(timeout=WAIT_MAX_S)
             assert read.returncode == 0, (words, said)
-    return ran
 
 
 def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> subprocess.Popen[bytes]:
@@ -161,7 +169,9 @@ def run_on(export: Path | str, served: Sandbox, *options: object, ids: int = 0, 
 def finish(process: subprocess.Popen[bytes], timeout: float = WAIT_MAX_S) -> Ran:
     """Wait for a started command."""
     out, err = process.communicate(timeout=timeout)
-    return Ran(process.returncode, out.decode(), err.decode())
+    ran = Ran(process.returncode, out.decode(), err.decode())
+    _check_printed(ran)
+    return ran
 
 
 def processes_of_shards(pid: int) -> list[int]:

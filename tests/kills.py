@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -51,7 +52,8 @@ class Watch:
         self.root = root
         self.faults: list[str | None] = []
         self.crashes: list[str] = []
-        told = subprocess.Popen.communicate
+        told, read = subprocess.Popen.communicate, os.read
+        latest: dict[int, bytes] = {}
 
         # An assertion about an exit code need not show what the command said, so that is read where it comes in.
         def communicate(process: Any, *args: Any, **kwargs: Any) -> Any:
@@ -60,7 +62,13 @@ class Watch:
                 self._look_for_crash(text.decode(errors="replace") if isinstance(text, bytes) else text or "")
             return said
 
+        def read_and_look(fd: int, length: int, /) -> bytes:
+            latest[fd] = (latest.get(fd, b"") + (data := read(fd, length)))[-4_000:]
+            self._look_for_crash(latest[fd].decode(errors="replace"))
+            return data
+
         subprocess.Popen.communicate = communicate  # type: ignore[assignment,method-assign]
+        os.read = read_and_look
 
     def _look_for_crash(self, text: str) -> None:
         if CRASH.search(text):

@@ -3,8 +3,8 @@
     @mutant("a run goes on without its confirmation", "Run.start", negate("self._confirmed is None"))
     def test_nothing_is_sent_before_the_confirmation() -> None: ...
 
-It names a function, and an operator on its syntax tree. So a function may move to another file, and a line may be
-written in another way. The rules:
+It names a function, and an operator on its syntax tree. So a function may move to another file, and white space, line
+breaks, quotes and comments may change. The rules:
 
 - The function is named as Python qualifies it ("Class.method", "function.inner"); a constant or a class by its name.
 - The operator finds its place once, in all functions of that name.

@@ -69,7 +69,7 @@ def test_the_measure_of_the_bound_finds_a_burst() -> None:
 @mutant(
     "a burst at every start",
     "RateLimiter._change_bucket",
-    swap("size - self._credit", "0"),
+    swap("size - self._earned", "0"),
 )
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [2, 50, 150])
@@ -310,6 +310,19 @@ async def test_a_change_holds_also_for_a_request_that_comes_after_it() -> None:
     rate_limiter.change_rate(10)
     await rate_limiter.acquire()
     assert now() - begun == pytest.approx(5.6, abs=0.2)
+
+
+@pytest.mark.fake_clock
+async def test_a_change_holds_also_for_a_request_that_waits_for_a_share() -> None:
+    clock = asyncio.get_running_loop().time
+    rate_limiter = RateLimiter(0.5, clock=clock, share_clock=clock)
+    await rate_limiter.acquire()
+    rate_limiter.let_until(now())
+    waiting = asyncio.create_task(rate_limiter.acquire())
+    await asyncio.sleep(0.1)
+    rate_limiter.change_rate(100)
+    rate_limiter.let_until(now() + 3)
+    await asyncio.wait_for(waiting, 0.1)
 
 
 @pytest.mark.fake_clock

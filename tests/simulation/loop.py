@@ -18,7 +18,10 @@ TURNS_MAX = 200_000
 
 
 class _Selector(selectors.SelectSelector):
-    """Waits for nothing: the time jumps to the next timer."""
+    """Waits for nothing: the time jumps to the next timer.
+
+    A session that does not end breaks a promise, so that is an AssertionError. Here no busy machine can be the reason.
+    """
 
     def __init__(self, now: float, on_turn: Callable[[int], None]) -> None:
         super().__init__()

@@ -136,6 +136,18 @@ class Promises(RunPromises):
 
     def judge(self, log: Path) -> None:
         """Hold every row against the server, and every account that was deleted against what was meant."""
+        self.judge_rows(log)
+        meant = {self._key(id_) for id_ in self._drawn.rows} - self._kept
+        for account in self._server.every():
+            if account.deleted_by not in OURS:
+                continue
+            if account.key not in meant or self._server.accounts[account.key][0] is not account:
+                self.note_wrong(f"{account} was deleted, which was not meant")
+            if self._drawn.backup and account.user_id not in self.copies.users:
+                self.note_wrong(f"{account} was deleted, and the backup has no copy")
+
+    def judge_rows(self, log: Path, *, may_remain: bool = False) -> None:
+        """Hold every row against the server. may_remain: the run has not come to its end."""
         try:
             ends = second_reader.read(log).ends
         except second_reader.Refused as error:
@@ -145,18 +157,10 @@ class Promises(RunPromises):
         reasons = _reasons(log)
         for at, id_ in enumerate(self._drawn.rows):
             word = words.get(ends[at], "remaining")
-            may_be = self._true_outcomes(at, id_, reasons.get(at))
+            may_be = [*self._true_outcomes(at, id_, reasons.get(at)), *(["remaining"] if may_remain else [])]
             if word not in may_be:
                 accounts = self._server.accounts.get(self._key(id_))
                 self.note_wrong(f"row {at} ({id_}) is {word} {reasons.get(at)}, may be {may_be}: {accounts}")
-        meant = {self._key(id_) for id_ in self._drawn.rows} - self._kept
-        for account in self._server.every():
-            if account.deleted_by not in OURS:
-                continue
-            if account.key not in meant or self._server.accounts[account.key][0] is not account:
-                self.note_wrong(f"{account} was deleted, which was not meant")
-            if self._drawn.backup and account.user_id not in self.copies.users:
-                self.note_wrong(f"{account} was deleted, and the backup has no copy")
 
     def judge_findings(self, log: Path) -> None:
         """Hold the findings of a whole verification against the server."""

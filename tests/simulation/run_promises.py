@@ -73,8 +73,7 @@ class RunPromises(ABC):
 
     def may_wait(self, why: str, lag_s: float) -> bool:
         """Whether a session that stopped for this reason may leave rows to a later one: look-ups lag for so long."""
-        del lag_s
-        return MAY_LAG in why
+        return lag_s > 0 and MAY_LAG in why
 
     def check(self, request: Request, pid: int) -> None:
         """Check what only the job knows of a request: by default nothing. pid: of the process that sends it."""

@@ -10,9 +10,11 @@ from random import Random
 from typing import Any
 
 from bulkdel.core.decision import NoResponse, Request, Response
+from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
-from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.http.shared_rate import CONNECT_AGAIN_S, KeeperAddress
+from bulkdel.library import Summary
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.api import FAIR, Weather
@@ -25,7 +27,7 @@ from tests.simulation.program import HOST, Files, Machine, begin, simulated
 from tests.simulation.promises import Promises
 from tests.simulation.run_promises import SLACK_S, Pace, ProcessPromises, code_of, pause_s_of
 from tests.simulation.server import Server
-from tests.simulation.sessions import Session, drawn_session
+from tests.simulation.sessions import End, Session, drawn_session
 from tests.simulation.trace import Trace
 from tests.simulation.world import OLD_S, write_ids
 
@@ -93,14 +95,15 @@ class SharedPace:
     """When requests of all processes may leave. wrong: notes what must not have happened."""
 
     def __init__(self, drawn: Shares, now: Callable[[], float], wrong: Callable[[str], None]) -> None:
-        # A lower rate holds once every process has said so.
-        self._pace = Pace(max(drawn.rate, *(rate for _, rate in drawn.changes), 0.0))
+        self._rates = [(0.0, drawn.rate)]  # each with its time
+        self._rate = drawn.rate
+        self._pace = Pace(drawn.rate)
         self._told_s = TOLD_S + 2 * drawn.delay_s
         self._ways = 0
         self._now = now
         self._wrong = wrong
         self._pauses: list[tuple[float, float, int]] = []  # from when until when, and which process knows it anyway
-        self._connected = True  # whether every process can hear the keeper
+        self._connected_from = 0.0  # when every process can hear the keeper
 
     def connect(self) -> None:
         """A process opens a way to the server, with a rate limiter of its own: once to plan, and once to send."""
@@ -109,6 +112,9 @@ class SharedPace:
     def sent(self, worker: int) -> None:
         """A request of a process leaves."""
         now = self._now()
+        if (rate := self._rate_at(now)) != self._rate:
+            self._rate = rate
+            self._pace.changed(rate)
         if (broken := self._pace.sent(now, limiters=self._ways)) is not None:
             self._wrong(f"all shards: {broken}")
         if any(begin < now < end - SLACK_S and by != worker for begin, end, by in self._pauses):
@@ -116,12 +122,25 @@ class SharedPace:
 
     def throttled(self, worker: int, pause_s: float) -> None:
         """A process gets a 429. The others hear of it soon."""
-        if self._connected:
+        if self._now() >= self._connected_from:
             self._pauses.append((self._now() + self._told_s, self._now() + pause_s, worker))
 
+    def change_rate(self, rate: float) -> None:
+        """The keeper divides another rate from now on."""
+        self._rates.append((self._now(), rate))
+
     def cut(self) -> None:
-        """The keeper is gone. What it was told is lost with it."""
-        self._connected, self._pauses = False, []
+        """The keeper is gone, and another one begins. What the first was told is lost with it."""
+        self._connected_from, self._pauses = self._now() + CONNECT_AGAIN_S + self._told_s, []
+
+    def _rate_at(self, now: float) -> float:
+        """The highest rate that a share may still have. A lower one holds once the shares before it have ended."""
+        ends = [at for at, _ in self._rates[1:]]
+        return max(
+            rate
+            for (begin, rate), end in zip(self._rates, [*ends, float("inf")], strict=True)
+            if begin <= now <= end + LASTS_S * CLOCKS_APART + self._told_s
+        )
 
     def killed(self, worker: int) -> None:
         """A process is gone. What it was just about to tell is lost."""
@@ -171,15 +190,18 @@ class SharesWorld:
                 self._server.create(id_, EPOCH - OLD_S)
 
     def play(self) -> list[str]:
-        """Play all shards. Returns what is wrong."""
+        """Play all shards, and judge each. Returns what is wrong."""
         loop = PipeLoop(self._clock.now, self.drawn.delay_s, Random(f"pipes {self._seed}"))
         self._clock.run(loop, self._play(loop))
+        for number, promises in enumerate(self._promises):
+            if (self._folder / str(number) / "log").exists():
+                promises.judge_rows(self._folder / str(number) / "log", may_remain=True)
         return [wrong for promises in self._promises for wrong in promises.wrong]
 
-    @staticmethod
-    def _deletion(shard: Shard) -> Drawn:
+    def _deletion(self, shard: Shard) -> Drawn:
         some = draw(0)
         options = {**some.options, "id_type": "user_id", "chunk_size": 1, "concurrency": shard.concurrency, "rate": 0.0}
+        end: End = "whole" if shard.killed_s is None else "kill"
         return replace(
             some,
             id_type="user_id",
@@ -192,7 +214,7 @@ class SharesWorld:
             customs=replace(some.customs, unknown="accept", poisonous=frozenset(), ahead_s=0.0, created_ahead_s=0.0),
             options={**options, "patience": 900.0, "timeout_s": 2.0, "look_first": False},
             backup=None,
-            sessions=[Session()],
+            sessions=[Session(end=end, weather=self.drawn.weather, roads=shard.roads)],
             verification=None,
             guards={},
         )
@@ -220,6 +242,7 @@ class SharesWorld:
                 changing.cancel()
             self.trace.note("** the keeper is killed")
             self._pace.cut()
+            self._pace.change_rate(drawn.rate)
             loop.break_pipes()
         async with keeping_rate({GROUP: drawn.rate}, clock=loop.time, restarted=True) as keeper:
             loop.listen_also(keeper.address(GROUP).path, address.result().path)
@@ -230,6 +253,7 @@ class SharesWorld:
             await asyncio.sleep(at - self._clock.now)
             self.trace.note(f"the rate is {rate:g}")
             keeper.set_rate(GROUP, rate)
+            self._pace.change_rate(rate)
 
     async def _one(self, loop: PipeLoop, number: int, keeper: KeeperAddress) -> None:
         """Play one process."""
@@ -245,9 +269,11 @@ class SharesWorld:
             await asyncio.wait({task})
             self.said.append("killed")
             return
-        said = "complete"
+        said: str
         try:
-            task.result()
+            summary = task.result()
+            self._promises[number].check_summary(summary)
+            said = summary.status
         except BulkdelError as error:
             said = f"{type(error).__name__}: {error}"
             if not isinstance(error, Halted | FileFailed):
@@ -255,13 +281,13 @@ class SharesWorld:
         self.said.append(said)
         self.trace.note(f"=== shard {number}: {said}")
 
-    async def _run(self, loop: PipeLoop, number: int, keeper: KeeperAddress) -> None:
+    async def _run(self, loop: PipeLoop, number: int, keeper: KeeperAddress) -> Summary:
         promises, deletion, folder = self._promises[number], self._deletions[number], self._folder / str(number)
         folder.mkdir()
         write_ids(folder / "export", deletion.rows)
         network = Network(self._server, Random(f"network {self._seed} {number}"))
         network.begin(self._server.weather, self.drawn.shards[number].roads)
-        watch = promises.begin(Session(), 0.0)
+        watch = promises.begin(deletion.sessions[0], 0.0)
         disk = SimulatedDisk(Random(f"disk {self._seed} {number}"), lambda _count, _name: None, promises.note_wrong)
 
         def connected() -> Connection:
@@ -277,7 +303,7 @@ class SharesWorld:
         try:
             async with machine.run(job, folder / "export", settings, machine.surroundings(files)) as run:
                 await begin(run)
-                await run.finished()
+                return await run.finished()
         except asyncio.CancelledError:
             watch.switch_off()
             disk.switch_off()

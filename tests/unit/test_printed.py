@@ -16,6 +16,8 @@ from tests.printed import commands_in, new_commands, parse
         ("  - bulkdel jobs\n- bulkdel jobs", [["bulkdel", "jobs"]]),
         (json.dumps({"event": "x", "command": ["bulkdel", "jobs"]}), [["bulkdel", "jobs"]]),
         ("bulkdel: a message", []),
+        ("To see the log: bulkdel status x.jsonl", [["bulkdel", "status", "x.jsonl"]]),
+        ("Usage: bulkdel COMMAND", []),
         ("{no json", []),
     ],
 )
@@ -37,13 +39,26 @@ def test_commands_that_differ_in_numbers_are_one() -> None:
         "restore users.checkpoint.jsonl",
         "results users.checkpoint.jsonl --only deleted | jq .id",
         "batch run night.toml",
+        "status x.jsonl | bulkdel jobs",
     ],
 )
 def test_what_the_program_takes(line: str) -> None:
     parse(["bulkdel", *line.split()])
 
 
-@pytest.mark.parametrize("line", ["run delete-users x.jsonl --onyl 5", "results x.jsonl --confirm 5", "nothing x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run delete-users x.jsonl --onyl 5",
+        "run delete-users x.jsonl --rate",
+        "run delete-user x.jsonl --rate 5",
+        "results x.jsonl --confirm 5",
+        "nothing x",
+        "restore x.jsonl --jsno",
+        "restore x.jsonl --plan --sned",
+        "results x.jsonl | bulkdel nothing",
+    ],
+)
 def test_what_the_program_does_not_take(line: str) -> None:
     with pytest.raises(AssertionError, match="printed, and not taken"):
         parse(["bulkdel", *line.split()])

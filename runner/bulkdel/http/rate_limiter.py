@@ -155,13 +155,13 @@ class RateLimiter:
                 await self._released.wait()
             while (paused_s := self._open_at - self._clock()) > 0:  # noqa: ASYNC110 - another 429 may move the end
                 await asyncio.sleep(paused_s)
-            if self._changed or (self._rate and self._bucket is None):
-                await self._change_bucket()
             self._count()
             self._limits = True
             try:
                 while self.without_share:
                     await self._renewed.wait()
+                if self._changed or (self._rate and self._bucket is None):
+                    await self._change_bucket()
                 passed = self._bucket is None or await self._pass_bucket(self._bucket)
             finally:
                 self._count()
