@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.simulation.loop import TURN_S, SimulatedLoop
+
+PROCESS: ContextVar[int | None] = ContextVar("PROCESS", default=None)
+"""The process that connects, where one may be killed."""
 
 
 class PipeLoop(SimulatedLoop):
@@ -22,7 +26,7 @@ class PipeLoop(SimulatedLoop):
         self._delay_max_s = delay_max_s
         self._rng = rng
         self._servers: dict[str, Callable[[], asyncio.BaseProtocol]] = {}
-        self._pipes: list[Pipe] = []
+        self._pipes: list[tuple[int | None, Pipe]] = []  # each with the process that has connected
 
     async def create_unix_server(  # type: ignore[override]
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], path: Any = None, **_: Any
@@ -42,7 +46,7 @@ class PipeLoop(SimulatedLoop):
         near, far = Pipe(self, here), Pipe(self, there)
         near.join(far)
         far.join(near)
-        self._pipes += [near, far]
+        self._pipes += [(PROCESS.get(), near), (None, far)]
         there.connection_made(far)
         here.connection_made(near)
         return near, here
@@ -57,9 +61,15 @@ class PipeLoop(SimulatedLoop):
 
     def break_pipes(self) -> None:
         """Every connection is lost."""
-        for pipe in self._pipes:
+        for _, pipe in self._pipes:
             pipe.abort()
         self._pipes = []
+
+    def kill(self, process: int) -> None:
+        """This process says nothing more. What it has said arrives, and then the end of its connection."""
+        for of, pipe in self._pipes:
+            if of == process:
+                pipe.close()
 
 
 class PipeServer:

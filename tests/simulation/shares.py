@@ -13,7 +13,7 @@ from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
-from bulkdel.http.shared_rate import CONNECT_AGAIN_S, KeeperAddress
+from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.library import Summary
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
@@ -22,7 +22,7 @@ from tests.simulation.clock import EPOCH, WorldClock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.drawing import Drawn, draw
 from tests.simulation.network import CLEAR, Connection, Network, Roads
-from tests.simulation.pipes import PipeLoop
+from tests.simulation.pipes import PROCESS, PipeLoop
 from tests.simulation.program import HOST, Files, Machine, begin, simulated
 from tests.simulation.promises import Promises
 from tests.simulation.run_promises import SLACK_S, Pace, ProcessPromises, code_of, pause_s_of
@@ -103,7 +103,7 @@ class SharedPace:
         self._now = now
         self._wrong = wrong
         self._pauses: list[tuple[float, float, int]] = []  # from when until when, and which process knows it anyway
-        self._connected_from = 0.0  # when every process can hear the keeper
+        self._connected_from = 0.0  # when every process hears of what the keeper is told
 
     def connect(self) -> None:
         """A process opens a way to the server, with a rate limiter of its own: once to plan, and once to send."""
@@ -130,8 +130,11 @@ class SharedPace:
         self._rates.append((self._now(), rate))
 
     def cut(self) -> None:
-        """The keeper is gone, and another one begins. What the first was told is lost with it."""
-        self._connected_from, self._pauses = self._now() + CONNECT_AGAIN_S + self._told_s, []
+        """The keeper is gone, and another one begins. What the first was told is lost with it.
+
+        The second says nothing until every share of the first has ended.
+        """
+        self._connected_from, self._pauses = self._now() + LASTS_S * CLOCKS_APART + self._told_s, []
 
     def _rate_at(self, now: float) -> float:
         """The highest rate that a share may still have. A lower one holds once the shares before it have ended."""
@@ -265,6 +268,7 @@ class SharesWorld:
         if not task.done():
             self.trace.note(f"** shard {number} is killed")
             self._pace.killed(number)
+            loop.kill(number)
             task.cancel()
             await asyncio.wait({task})
             self.said.append("killed")
@@ -282,6 +286,7 @@ class SharesWorld:
         self.trace.note(f"=== shard {number}: {said}")
 
     async def _run(self, loop: PipeLoop, number: int, keeper: KeeperAddress) -> Summary:
+        PROCESS.set(number)
         promises, deletion, folder = self._promises[number], self._deletions[number], self._folder / str(number)
         folder.mkdir()
         write_ids(folder / "export", deletion.rows)

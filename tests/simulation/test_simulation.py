@@ -171,7 +171,7 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
     "a lowered share is given away before its process has heard of it",
     "_Worker.held",
     swap("max((granted.rate for granted in self.granted), default=0.0)", "self.rate"),
-    case="shares-3",
+    case="shares-6",
 )
 @mutant(
     "another keeper grants shares at once",
