@@ -18,6 +18,8 @@ import pytest
 
 from tests.examples import one_in
 from tests.harness import case, environment, strace, user_ids
+from tests.mutants import mutant
+from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(600, seed=8)
@@ -118,6 +120,18 @@ def traced(folder: Path, script: str, ids: Sequence[str] = IDS, *options: object
     return order
 
 
+@mutant(
+    "a request leaves before its intent is durable",
+    "ChunkInHand.write_intent",
+    swap("await self._parts.log.flush()", "await asyncio.sleep(0)"),
+    traced=True,
+)
+@mutant(
+    "a commit is not synced to the disk",
+    "LogFile.commit",
+    drop("self._disk.sync(self._fd)"),
+    traced=True,
+)
 def test_intents_are_durable_before_their_requests(tmp_path: Path) -> None:
     """Of all positions that left, none left early."""
     order = traced(tmp_path, "")
