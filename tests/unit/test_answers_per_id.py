@@ -283,6 +283,11 @@ def test_a_lagging_look_up_that_finds_one_in_the_target_state_sends_the_others_a
 # Whatever the server answers
 
 
+@mutant(
+    "what may be applied counts as done",
+    "ChunkState._answered",
+    swap("Verdict.SETTLED", "Verdict.SETTLED | Verdict.MAYBE_APPLIED"),
+)
 @given(st.data())
 @settings(max_examples=examples(200), deadline=None)
 def test_every_id_ends_once_and_as_the_server_knows(data: st.DataObject) -> None:
