@@ -74,9 +74,9 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
 
 
 @mutant(
-    "an id that was never there is called deleted",
-    "ChunkState._gone",
-    swap("sub_chunk.may_be_ours", "sub_chunk.records"),
+    "rows that were in doubt at a kill are sent as if they were new",
+    "chunks_of",
+    swap("yield from _cut(some, chunk_size, id_type, doubt)", "yield from _cut(some, chunk_size, id_type)"),
     case="0x5eed0001",
 )
 @pytest.mark.parametrize("seed", seeds(FEW), ids=hex)

@@ -199,11 +199,6 @@ def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> No
     "settle_export",
     swap("early and chunk.doubt is not None", "not early and chunk.doubt is not None"),
 )
-@mutant(
-    "an exclude file in UTF-16 is read without a word, and protects nobody",
-    "refuse_at_once",
-    swap("False", "True"),
-)
 def test_killed_and_taken_over(tmp_path: Path) -> None:
     """After a SIGKILL the next run watches for 1.1 licences, then goes on; nothing is lost."""
     store = tmp_path / "store"
