@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import POOL, Ran, bulkdel, case, finish, importing_from, start, user_ids
+from tests.harness import KEYS, POOL, Ran, bulkdel, case, finish, importing_from, start, user_ids
 from tests.mutants import mutant
 from tests.syntax import before
 
@@ -42,7 +42,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     (folder / "watched.py").write_text(JOB)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: watched\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[bulkdel.jobs]\nwatched = watched:Job\n")
-    return {**importing_from(folder), "MADE": str(tmp_path / "made")}
+    return {**KEYS, **importing_from(folder), "MADE": str(tmp_path / "made")}
 
 
 @mutant(
