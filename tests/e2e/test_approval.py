@@ -476,7 +476,7 @@ def test_the_sample_has_changed_since(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a plan runs once more although its users are gone",
+    "the sample of a plan does not count where all of its users are gone",
     "sample_difference",
     swap("abs(before - after) <= SAMPLE_SHIFT", "after == 0 or abs(before - after) <= SAMPLE_SHIFT"),
 )
