@@ -39,6 +39,8 @@ from tests.harness import (
     wait_for_arrivals,
     write_objects,
 )
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(1_200, seed=3)
@@ -231,6 +233,13 @@ def killed_at(folder: Path, policy: str, call: str, counts: Sequence[int]) -> No
         tally.assert_nothing_lost(it.run(), len(counts))
 
 
+@mutant(
+    "a log that a kill has left without its header is refused",
+    "LogFile._clear_remains",
+    swap("suppress(Unborn)", "suppress(FileNotFoundError)"),
+    case="write-accept",
+    traced=True,
+)
 @pytest.mark.parametrize(
     ("call", "policy"), [pytest.param("fdatasync", "refuse", marks=pytest.mark.soak), ("write", "accept")]
 )

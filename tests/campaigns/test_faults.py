@@ -18,7 +18,9 @@ from tests.examples import one_in
 from tests.faultserver import KEYS, REDIRECTS, Fault, FaultServer
 from tests.harness import COMMAND, POOL, Ran, bulkdel, entries, environment, user_ids, write_objects
 from tests.launching import launched, took
+from tests.mutants import mutant
 from tests.rawserver import DATA, RawServer, always, answer
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 SEED = os.environ.get("CAMPAIGN_SEED", "3")
@@ -235,6 +237,11 @@ async def test_a_redirect_halts(fault: Fault, size: Sequence[Any], tmp_path: Pat
     await redirected(tmp_path, fault, DELETE_PATH, *size)
 
 
+@mutant(
+    "a redirect is followed",
+    "HttpTransport._attempt",
+    swap("False", "True"),
+)
 async def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
     """The look-up of the sample, so nothing was deleted. All are redirected: there are four, of ids drawn anew."""
     await redirected(tmp_path, Fault.REDIRECT_302, LOOKUP_PATH, *SMALL, share=1.0)

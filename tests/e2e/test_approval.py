@@ -103,6 +103,11 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield it
 
 
+@mutant(
+    "a plan file has the ids that are shown as examples",
+    "write_plan",
+    swap('"summary": arguments.job.summary', '"summary": f"{arguments.job.summary} {plan.server.found}"'),
+)
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     """Each step prints the next command. Only the export's ids are deleted, and both users are in the log."""
     with desk(tmp_path) as it:
@@ -470,6 +475,11 @@ def test_the_sample_has_changed_since(tmp_path: Path) -> None:
         assert "sample: of the ids that were looked up, the plan found 200 of 200, now 1" in ran.err
 
 
+@mutant(
+    "the sample of a plan does not count where all of its users are gone",
+    "sample_difference",
+    swap("abs(before - after) <= SAMPLE_SHIFT", "after == 0 or abs(before - after) <= SAMPLE_SHIFT"),
+)
 def test_a_plan_runs_once_more_with_another_checkpoint(tmp_path: Path) -> None:
     """Within its 24 hours it begins a run of its own. The sample refuses it as long as its users are gone."""
     with desk(tmp_path) as it:
@@ -613,6 +623,11 @@ def test_another_user_is_required(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
 
 
+@mutant(
+    "a plan file has the options that may hold a secret",
+    "_asked_for",
+    swap("DECIDES_BY_MEANING | COMPARED | MAY_DIFFER", "DECIDES_BY_MEANING | COMPARED"),
+)
 def test_no_secret_is_in_a_plan(tmp_path: Path) -> None:
     """Neither the key, nor the URL of a notification, nor the query of an address."""
     with desk(tmp_path) as it:

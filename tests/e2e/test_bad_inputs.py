@@ -15,6 +15,8 @@ import pytest
 
 from tests.examples import one_in
 from tests.harness import POOL, bulkdel, environment, finish, run_on, sandbox, start, user_ids
+from tests.mutants import mutant
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(300)
@@ -83,6 +85,12 @@ REFUSED = [
 ]
 
 
+@mutant(
+    "a number with a fraction is an id",
+    "id_of_value",
+    swap("isinstance(value, int)", "isinstance(value, int | float)"),
+    case="12-float.jsonl",
+)
 @pytest.mark.parametrize("bad", one_in(3, REFUSED), ids=lambda bad: bad.name)
 def test_refused(bad: Bad, tmp_path: Path) -> None:
     """Exit 3 before any request, naming the file, where, and why."""

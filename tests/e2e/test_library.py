@@ -112,6 +112,14 @@ async def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
 
 
+@mutant(
+    "a number that differs confirms where the pool is the right one",
+    "confirm",
+    swap(
+        "any(given[name] != value for name, value in wanted.items())",
+        "all(given[name] != value for name, value in wanted.items())",
+    ),
+)
 @pytest.mark.parametrize(("ids", "pool"), [(399, POOL), (401, POOL), (400, "another"), (400, POOL.upper()), (0, POOL)])
 async def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
@@ -486,6 +494,11 @@ print(json.dumps([*both, *found]))
 """
 
 
+@mutant(
+    "rows that were in doubt at a kill are left out",
+    "_split",
+    swap("yield max(begin, start), min(end, stop), doubt", "yield min(end, stop), min(end, stop), doubt"),
+)
 def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_path: Path) -> None:
     """SIGKILL while all three send; the same program again goes on with each."""
     exports = [user_ids(600, seed=seed) for seed in (41, 42, 43)]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import KEYS, POOL, Ran, bulkdel, case, finish, start, user_ids
+from tests.harness import KEYS, POOL, Ran, bulkdel, case, finish, importing_from, start, user_ids
+from tests.mutants import mutant
+from tests.syntax import before
 
 IDS = user_ids(300, seed=13)
 
@@ -40,9 +42,14 @@ def env(tmp_path: Path) -> dict[str, str]:
     (folder / "watched.py").write_text(JOB)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: watched\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[bulkdel.jobs]\nwatched = watched:Job\n")
-    return {**KEYS, "PYTHONPATH": str(folder), "MADE": str(tmp_path / "made")}
+    return {**KEYS, **importing_from(folder), "MADE": str(tmp_path / "made")}
 
 
+@mutant(
+    "the object that can delete exists before the confirmation",
+    "confirm",
+    before("check_sample(plan)", "plan.target.action(plan.id_type)"),
+)
 def test_plan_sample_and_confirmation_hold_no_object_that_deletes(tmp_path: Path, env: dict[str, str]) -> None:
     made = tmp_path / "made"
 

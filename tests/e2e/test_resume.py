@@ -42,6 +42,12 @@ def sent_again(it: Case, ids: list[str]) -> int:
     return sum((times - 1) * count for times, count in it.served.ledger.sent_times().items() if times > 1)
 
 
+@mutant(
+    "what a killed run may have deleted is called absent",
+    "ChunkInHand._make_state",
+    swap("chunk.doubt is not None", "chunk.doubt is not None and chunk.protected"),
+    case="refuse",
+)
 @pytest.mark.parametrize("policy", ["accept", "refuse"])
 def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
     """Ids that were gone at the kill, unseen, are `deleted`, whatever the API says about unknown ids."""

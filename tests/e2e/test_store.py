@@ -194,6 +194,11 @@ def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> No
         assert (ended.code, it.effects(IDS)) == (0, [1] * 600), ended.err
 
 
+@mutant(
+    "rows that were in doubt when a log in a store was taken over are left out",
+    "settle_export",
+    swap("early and chunk.doubt is not None", "not early and chunk.doubt is not None"),
+)
 def test_killed_and_taken_over(tmp_path: Path) -> None:
     """After a SIGKILL the next run watches for 1.1 licences, then goes on; nothing is lost."""
     store = tmp_path / "store"
@@ -289,6 +294,11 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
         assert (status.code, status.counts()) == (0, {"deleted": 600}), status.err
 
 
+@mutant(
+    "a run whose store is away for a while ends",
+    "StoreLog.__init__",
+    swap("Creator(self._objects, terms.patience_s, means)", "Creator(self._objects, terms.licence_s, means)"),
+)
 def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
     """While the store is away nothing is sent for longer than the licence; then the run goes on by itself."""
     with case(tmp_path, IDS) as it, object_server() as store:

@@ -97,6 +97,12 @@ SEVEN: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
 """The files that a spreadsheet makes of one list: how each is written, the option and the name that it needs."""
 
 
+@mutant(
+    "the first id of a list to keep is not protected",
+    "read_excluded",
+    swap("ids.update(good)", "ids.update(good[1:])"),
+    case="book.xlsx",
+)
 @pytest.mark.parametrize("name", [*SEVEN, "vips.xls", "vips.ods"])
 def test_each_file_of_a_spreadsheet_protects_all_300(name: str, tmp_path: Path) -> None:
     export, kept = crm(tmp_path / "crm.csv"), tmp_path / name
@@ -123,6 +129,11 @@ def plan(export: Path, *options: object) -> Ran:
     return bulkdel("plan", "delete-users", export, *options, env={})
 
 
+@mutant(
+    "a refusal advises one option at a time",
+    "STEPS_MAX",
+    swap("4", "1"),
+)
 @pytest.mark.traced
 def test_one_refusal_has_every_option(tmp_path: Path) -> None:
     """The text of Excel's plain CSV: encoding, column, type and bad rows at once; the command it prints works."""
@@ -705,6 +716,11 @@ def test_what_reads_a_table_ends_with_a_killed_command_which_goes_through_again(
         assert [served.ledger.effects(id_, "email") for id_ in OTHERS] == [1] * len(OTHERS)
 
 
+@mutant(
+    "the zeros before a number count",
+    "folded",
+    swap("text if number is None else str(int(number[1]))", "text if number is None else number[0]"),
+)
 def test_a_number_that_a_sheet_shows_with_zeros_keeps_the_id_with_zeros(tmp_path: Path) -> None:
     """The cells of the exclude file hold 7 and 8, and show 00007 and 00008."""
     book = xlsxwriter.Workbook(str(tmp_path / "keep.xlsx"))

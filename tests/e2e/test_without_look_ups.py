@@ -334,6 +334,14 @@ def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
     assert [(row["id"], row["code"]) for row in results] == [("t3", 422)]
 
 
+@mutant(
+    "ids that an answer settles are sent again",
+    "ChunkState._answered",
+    swap(
+        "self._done(part, part.records, detail, requests)",
+        "self._decided(part, decision._replace(next_step=NextStep.SPLIT))",
+    ),
+)
 def test_answers_per_id(bench: Bench) -> None:
     """Three ids of a thousand are refused, and no other id is sent twice."""
     ids = [f"t{i}" for i in range(1000)]

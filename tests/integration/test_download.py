@@ -100,6 +100,11 @@ def s3_variables(served: ObjectServer) -> Mapping[str, str]:
     return {**served.environ, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 
+@mutant(
+    "what was read of an object before a failure is read again",
+    "_Download._rest",
+    swap("version is not None and not version.resumable", "version is not None"),
+)
 def test_drops_and_failures_are_read_over(both: Place) -> None:
     """Each time the rest is asked for, of the same version."""
     both.served.meets(

@@ -11,6 +11,8 @@ import pytest
 
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel_jobs.kit.new import TEMPLATE, check_name, next_commands, write_job
+from tests.mutants import mutant
+from tests.syntax import swap
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +22,11 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@mutant(
+    "the folders of a new job have the name of the template",
+    "write_job",
+    swap("folder / renamed(path, name)", "folder / path"),
+)
 def test_the_name_stands_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
     """Also in the pyproject, and no word of the template is left. The program's own linter has nothing to say."""
     assert write_job("retire-b2b-members") == 0

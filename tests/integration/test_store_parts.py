@@ -66,6 +66,11 @@ def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Creator]:
         creator.close()
 
 
+@mutant(
+    "an object that is said to exist and is not there counts as created",
+    "Creator._attempt",
+    swap('raise OSError(None, f"{name} is said to exist, and cannot be read")', "return 0.0"),
+)
 def test_a_store_that_lies_gets_each_object_once(store: ObjectServer) -> None:
     """Lost answers, 412 after a success, 409, 500, 503: each object is there, with our bytes, created once."""
     store.switch(shares=ALL_LIES)

@@ -283,6 +283,14 @@ def test_a_lagging_look_up_that_finds_one_in_the_target_state_sends_the_others_a
 # Whatever the server answers
 
 
+@mutant(
+    "what may be applied counts as done",
+    "ChunkState._answered",
+    swap(
+        "self._retry(part._replace(maybe_applied=True, touched=True), free=decision.free)",
+        "self._done(part, part.records, detail, requests)",
+    ),
+)
 @given(st.data())
 @settings(max_examples=examples(200), deadline=None)
 def test_every_id_ends_once_and_as_the_server_knows(data: st.DataObject) -> None:

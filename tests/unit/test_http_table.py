@@ -286,6 +286,11 @@ SECRETS: list[dict[str, Any]] = [
 ]
 
 
+@mutant(
+    "a secret in a table of the config is known by its name alone",
+    "Table.refuse_secret",
+    swap("isinstance(value, str) and SECRET_VALUE.match(value)", "value is None and SECRET_VALUE.match(name)"),
+)
 @pytest.mark.parametrize("changes", SECRETS)
 def test_a_secret_in_the_table_is_refused_and_not_shown(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="a secret must not stand in the config") as caught:
