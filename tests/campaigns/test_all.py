@@ -17,7 +17,9 @@ from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.campaigns.drawing import Session, draw, export_bytes
 from tests.campaigns.judging import judge, verify
 from tests.campaigns.playing import LOG, Play
+from tests.mutants import mutant
 from tests.recorded import MAY_LAG, let_pass
+from tests.syntax import swap
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"), 16)
 FEW = 3
@@ -71,6 +73,12 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
     return f"{drawn}; {dict(outcomes)}"
 
 
+@mutant(
+    "the hash of the skipped rows is over ranges with their last row",
+    "ListDigest.add",
+    swap("f'{reason}[{start},{stop}]\\n'", "f'{reason}[{start},{stop - 1}]\\n'"),
+    case="0x5eed0000",
+)
 @pytest.mark.parametrize("seed", seeds(FEW), ids=hex)
 def test_a_campaign(seed: int, tmp_path: Path) -> None:
     print(play(seed, tmp_path, small=True))  # noqa: T201

@@ -258,6 +258,13 @@ def test_every_signal_twice_in_every_state(state: State, signum: signal.Signals,
     test_a_second_signal_leaves_at_once(state, signum, tmp_path)
 
 
+@mutant(
+    "many SIGUSR1 interrupt each other",
+    "Signals.__enter__",
+    swap("self._asked.put", "lambda number, _: self._asked.put(number)"),
+    case="preflight-bulkdel: ",
+    crashes=True,
+)
 @pytest.mark.parametrize(("state", "told"), [(preflight, "bulkdel: "), (sending, '"event": "progress"')])
 def test_thousands_of_questions_do_not_end_a_run(state: State, told: str, tmp_path: Path) -> None:
     """SIGUSR1 as fast as a program can send it, while the export is read, and while ids are deleted."""

@@ -47,6 +47,13 @@ def make(rate: float) -> RateLimiter:
     return RateLimiter(rate, clock=asyncio.get_running_loop().time)
 
 
+@mutant("a tenth of the rate may leave at once", "BURST_SHARE", swap("0.01", "0.1"), case="150-16")
+@mutant(
+    "a twentieth of the rate is not used",
+    "RateLimiter._change_bucket",
+    swap("AsyncLimiter(size, size / self._rate)", "AsyncLimiter(size, 1.05 * size / self._rate)"),
+    case="50-16",
+)
 @pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize(("rate", "workers"), one_in(2, product([0.5, 1, 50, 150, 1000], [1, 16, 64])))
