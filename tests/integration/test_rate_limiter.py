@@ -47,7 +47,12 @@ def make(rate: float) -> RateLimiter:
     return RateLimiter(rate, clock=asyncio.get_running_loop().time)
 
 
-@mutant("a tenth of the rate may leave at once", "BURST_SHARE", swap("0.01", "0.1"), case="150-16")
+@mutant(
+    "a twentieth more than the rate is sent",
+    "RateLimiter._change_bucket",
+    swap("AsyncLimiter(size, size / self._rate)", "AsyncLimiter(size, 0.95 * size / self._rate)"),
+    case="50-16",
+)
 @mutant(
     "a twentieth of the rate is not used",
     "RateLimiter._change_bucket",
@@ -76,7 +81,7 @@ def test_the_measure_of_the_bound_finds_a_burst() -> None:
 @mutant(
     "a burst at every start",
     "RateLimiter._change_bucket",
-    swap("size - self._credit", "0"),
+    swap("size - self._earned", "0"),
 )
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [2, 50, 150])
