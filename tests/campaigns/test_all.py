@@ -76,8 +76,8 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
 @mutant(
     "the hash of the skipped rows is over ranges with their last row",
     "ListDigest.add",
-    swap("f'{reason}[{start},{stop}]\\n'", "f'{reason}[{start},{stop - 1}]\\n'"),
-    case="0x5eed0000",
+    swap('f"{reason}[{start},{stop}]\\n"', 'f"{reason}[{start},{stop - 1}]\\n"'),
+    case="0x5eed0001",
 )
 @pytest.mark.parametrize("seed", seeds(FEW), ids=hex)
 def test_a_campaign(seed: int, tmp_path: Path) -> None:

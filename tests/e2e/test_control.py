@@ -206,7 +206,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 @mutant(
     "a change of the concurrency ends the run",
     "Workers.set_concurrency",
-    before("self._start_workers()", "self._drain.begin(Stop('another concurrency', planned=True))"),
+    before("self._start_workers()", 'self._drain.begin(Stop("another concurrency", planned=True))'),
     case="breaker",
 )
 @pytest.mark.parametrize("state", one_in(2, FAULTS))

@@ -87,7 +87,10 @@ def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str],
 @mutant(
     "unpack does not say which variable is missing",
     "_credentials",
-    swap("target.key_hint", "manifest.job"),
+    swap(
+        'f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"',
+        'f"A secret that has to be here: the credentials for {manifest.host}"',
+    ),
 )
 @mutant(
     "the command that unpack prints does not name the host",

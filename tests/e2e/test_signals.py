@@ -33,7 +33,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.mutants import mutant
-from tests.syntax import swap
+from tests.syntax import before, swap
 
 IDS = user_ids(2_000, seed=8)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -259,11 +259,11 @@ def test_every_signal_twice_in_every_state(state: State, signum: signal.Signals,
 
 
 @mutant(
-    "a SIGUSR1 that comes before the line of the last one stops a run",
-    "Signals.__enter__",
-    swap(
-        "self._asked.put",
-        "lambda number, _: self._handle(number, None) if self._asked.qsize() else self._asked.put(number)",
+    "a SIGUSR1 that comes before the line of the last one ends the run",
+    "Signals._print_steps",
+    before(
+        "if (text := self._doing()) is not None:\n    note(text)",
+        "if not self._asked.empty():\n    os._exit(128 + signal.SIGUSR1)",
     ),
     case="preflight-bulkdel: ",
 )

@@ -37,7 +37,7 @@ from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_shards import export_of
 from tests.harness import KEYS, POOL, Case, bulkdel, case, sandbox, user_ids
 from tests.mutants import mutant
-from tests.syntax import before, drop, swap
+from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
 
 NOWHERE = KeeperAddress("/nowhere", "pool")

@@ -50,7 +50,7 @@ def test_files_are_there() -> None:
 @mutant(
     "the job reads its key from another variable",
     "KEY_ID",
-    swap("'GENAUTH_ACCESS_KEY_ID'", "'GENAUTH_KEY_ID'"),
+    swap('"GENAUTH_ACCESS_KEY_ID"', '"GENAUTH_KEY_ID"'),
     case="job.yaml",
 )
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
