@@ -23,7 +23,7 @@ from tests.httppage import Example, block, misspelt
 from tests.installed import outcomes
 from tests.mutants import mutant
 from tests.restserver import Answer, Api, Asked, served
-from tests.syntax import drop, negate, swap
+from tests.syntax import negate, swap
 from tests.vendors import SECRET, VENDORS, Keycloak
 
 IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
@@ -91,11 +91,6 @@ def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str],
         'f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"',
         'f"A secret that has to be here: the credentials for {manifest.host}"',
     ),
-)
-@mutant(
-    "the command that unpack prints does not name the host",
-    "line_in",
-    drop('line = line if manifest.host == SANDBOX else line.plus("--host", manifest.host)'),
 )
 def test_an_unpacked_run_says_which_variable_goes_to_which_host(
     forum: Forum, example: Callable[[str], Example]

@@ -94,6 +94,7 @@ async def test_a_second_limiter_begins_without_a_burst(rate: float) -> None:
     assert beyond(times, rate) <= 0
 
 
+@mutant("a tenth of the rate may leave at once", "BURST_SHARE", swap("0.01", "0.1"))
 @pytest.mark.fake_clock
 async def test_idle_time_is_no_credit_for_a_burst() -> None:
     rate_limiter = make(150)
