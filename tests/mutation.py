@@ -46,7 +46,7 @@ def copied(folder: Path) -> Path:
     What Python compiled comes along: it is used where the source is unchanged (same size and time), which spares half
     a minute of compiling. The file with the change has another time.
     """
-    for package in ("runner", "jobs", "tests", "docs"):
+    for package in ("runner", "jobs", "tests", "docs", "deploy"):
         shutil.copytree(ROOT / package, folder / package)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "tests" / "conftest.py").write_text(CONFTEST)

@@ -239,6 +239,12 @@ def test_sandbox_needs_nothing(tmp_path: Path) -> None:
     assert "host" in again.err
 
 
+@mutant(
+    "a stdout that is full ends a run with another exit code",
+    "summary",
+    swap("SafeStream(sys.stdout)", "Stdout()"),
+    case="stdout-full-True",
+)
 @pytest.mark.parametrize(
     ("stream", "how", "json"), one_in(3, product(["stdout", "stderr"], ["closed", "full"], [True, False]))
 )

@@ -39,7 +39,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.recorded import rewrite
-from tests.syntax import drop, only_if, swap
+from tests.syntax import before, drop, only_if, swap
 
 IDS = user_ids(700, seed=14)
 ONE = ("--chunk-size", 1, "--concurrency", 64)
@@ -203,6 +203,12 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@mutant(
+    "a change of the concurrency ends the run",
+    "Workers.set_concurrency",
+    before("self._start_workers()", 'self._drain.begin(Stop("another concurrency", planned=True))'),
+    case="breaker",
+)
 @pytest.mark.parametrize("state", one_in(2, FAULTS))
 def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
     """Unlimited, in the pause of a 429, with the breaker open, and while it drains."""

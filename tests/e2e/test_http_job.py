@@ -84,6 +84,14 @@ def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str],
     assert (verified.code, verified.summary["still_there"]) == (1, 20), verified
 
 
+@mutant(
+    "unpack does not say which variable is missing",
+    "_credentials",
+    swap(
+        'f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"',
+        'f"A secret that has to be here: the credentials for {manifest.host}"',
+    ),
+)
 def test_an_unpacked_run_says_which_variable_goes_to_which_host(
     forum: Forum, example: Callable[[str], Example]
 ) -> None:

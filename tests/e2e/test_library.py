@@ -172,6 +172,12 @@ def test_an_unknown_job() -> None:
         bulkdel.open_run("nope", "export.jsonl")
 
 
+@mutant(
+    "the library takes an option that only the command obeys",
+    "open_run",
+    swap("RunOptions.__annotations__.keys()", "vars(Settings())"),
+    case="schedule",
+)
 @pytest.mark.parametrize("name", ["speed", "schedule", "pause_file", "slow_while", "notify", "listen"])
 def test_an_option_that_would_have_no_effect_is_refused(name: str) -> None:
     options: Any = {name: "00:00-24:00=1"}

@@ -36,7 +36,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.silent_names import LATE
-from tests.syntax import swap
+from tests.syntax import before, swap
 from tests.waits import WAIT_MAX_S
 from tests.webhook import TOKEN, Webhook, keeping_command, webhook
 
@@ -91,6 +91,13 @@ def test_nothing_about_a_person_is_sent(tmp_path: Path) -> None:
     check_kept_secret(ran, tmp_path)
 
 
+@mutant(
+    "a command of --on-event that fails ends the run",
+    "CommandSender.send",
+    before(
+        'return Answer(told=code == 0, text=f"exit code {code}")', "if code:\n    os.kill(os.getpid(), signal.SIGTERM)"
+    ),
+)
 def test_failing_notifications_leave_the_run_alone(tmp_path: Path) -> None:
     with told_case(tmp_path) as (told, it):
         urls = [*map(told.url, ("fails", "refuses", "redirects")), f"http://localhost:1/{TOKEN}"]
@@ -152,6 +159,20 @@ def test_a_silent_name_server_holds_nothing_up(tmp_path: Path) -> None:
     steady(scenario, tmp_path)
 
 
+@mutant(
+    "a command of --on-event inherits the files that are open",
+    "CommandSender.send",
+    swap(
+        "asyncio.create_subprocess_exec(*self._words, **given, env=environ, start_new_session=True)",
+        """asyncio.create_subprocess_exec(
+            *self._words,
+            **given,
+            env=environ,
+            start_new_session=True,
+            pass_fds=[int(each.name) for each in os.scandir("/proc/self/fd") if each.is_file()],
+        )""",
+    ),
+)
 def test_a_command_that_outlives_a_killed_run_holds_nothing_of_it(tmp_path: Path) -> None:
     pid, hangs = tmp_path / "pid", tmp_path / "hangs.sh"
     hangs.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 1000\n")

@@ -71,6 +71,11 @@ def test_a_server_that_is_started_after_the_run_is_waited_for(tmp_path: Path) ->
         assert it.effects(IDS[:100]) == [1] * 100
 
 
+@mutant(
+    "a run whose server stays down ends with another exit code",
+    "Halted",
+    swap("exit_code = 4", "exit_code = 5"),
+)
 def test_an_api_that_stays_down_when_a_run_begins_halts_it(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100], share_503=1.0, fault_style="http", fault_paths=frozenset({LOOKUP_PATH})) as it:
         ran = it.run("--patience", "2s")

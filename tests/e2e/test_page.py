@@ -39,7 +39,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.pageclient import Answer, ask, event, stream
-from tests.syntax import swap
+from tests.syntax import before, swap
 
 TOKEN = "correct-horse-battery"
 READ = ("/", "/status.json", "/metrics", "/healthz", "/readyz", "/page.js", "/no")
@@ -193,6 +193,11 @@ def test_what_is_refused_before_anything_is_sent(
     assert not Path(f"{export}.checkpoint.jsonl").exists()
 
 
+@mutant(
+    "every command loads the web server of the live page",
+    "make_app",
+    before("sources = [*app.config, secrets_in_files, config]", "import bulkdel.live.page.server"),
+)
 def test_nothing_of_it_is_loaded_without_it() -> None:
     """Neither by `--help` nor by `run`."""
     costly = {"aiohttp.web", "prometheus_client", "bulkdel.live.page.server"}

@@ -271,6 +271,11 @@ def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_i
         assert set(it.effects(ids)) == {1}
 
 
+@mutant(
+    "a run halts when the process of one of its shards was killed",
+    "ShardProcesses._run",
+    swap("in_vain == STARTS_MAX", "end is ProcessEnd.KILLED"),
+)
 @pytest.mark.alone
 def test_the_rate_holds_while_shards_are_frozen_killed_and_joined(tmp_path: Path) -> None:
     """At most rate * W + processes + 2 % of the rate arrives in any window. The first process is frozen for longer than

@@ -33,7 +33,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.mutants import mutant
-from tests.syntax import swap
+from tests.syntax import before, swap
 
 IDS = user_ids(2_000, seed=8)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -258,6 +258,15 @@ def test_every_signal_twice_in_every_state(state: State, signum: signal.Signals,
     test_a_second_signal_leaves_at_once(state, signum, tmp_path)
 
 
+@mutant(
+    "a SIGUSR1 that comes before the line of the last one ends the run",
+    "Signals._print_steps",
+    before(
+        "if (text := self._doing()) is not None:\n    note(text)",
+        "if not self._asked.empty():\n    os._exit(128 + signal.SIGUSR1)",
+    ),
+    case="preflight-bulkdel: ",
+)
 @pytest.mark.parametrize(("state", "told"), [(preflight, "bulkdel: "), (sending, '"event": "progress"')])
 def test_thousands_of_questions_do_not_end_a_run(state: State, told: str, tmp_path: Path) -> None:
     """SIGUSR1 as fast as a program can send it, while the export is read, and while ids are deleted."""

@@ -118,6 +118,12 @@ async def test_processes_that_join_and_end_stay_within_the_rate_and_use_it(rate:
     assert len(times) >= 0.98 * rate * 22 - 4 * 3, len(times)
 
 
+@mutant(
+    "what a slow process leaves of the rate is not used by the others",
+    "RateShares._targets",
+    swap("max(each.wants, least[each.group])", "math.inf"),
+    case="150.0",
+)
 @pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", one_in(3, [50.0, 150.0, 500.0]))
@@ -282,6 +288,7 @@ def _link(target: str, path: str) -> None:
     Path(path).symlink_to(target)
 
 
+@mutant("each 429 of one burst halves the rate", "HALVE_EVERY_S", swap("1.0", "0.0"))
 @pytest.mark.fake_clock
 async def test_a_429_pauses_every_process_at_once_and_halves_the_rate_once() -> None:
     async with keeping(100) as keeper:
@@ -302,6 +309,11 @@ async def test_a_429_pauses_every_process_at_once_and_halves_the_rate_once() -> 
     assert within(times, at + 2, at + 4.5) <= 2.5 * 55 + 3
 
 
+@mutant(
+    "a 429 of one process pauses no other one",
+    "RateShares._grant",
+    swap("self.pause_s(worker.group, now)", "0.0"),
+)
 @mutant(
     "a 429 is told to the others with their next share",
     "RateShares.ask",

@@ -47,6 +47,18 @@ def make(rate: float) -> RateLimiter:
     return RateLimiter(rate, clock=asyncio.get_running_loop().time)
 
 
+@mutant(
+    "a twentieth more than the rate is sent",
+    "RateLimiter._change_bucket",
+    swap("AsyncLimiter(size, size / self._rate)", "AsyncLimiter(size, 0.95 * size / self._rate)"),
+    case="50-16",
+)
+@mutant(
+    "a twentieth of the rate is not used",
+    "RateLimiter._change_bucket",
+    swap("AsyncLimiter(size, size / self._rate)", "AsyncLimiter(size, 1.05 * size / self._rate)"),
+    case="50-16",
+)
 @pytest.mark.untraced
 @pytest.mark.fake_clock
 @pytest.mark.parametrize(("rate", "workers"), one_in(2, product([0.5, 1, 50, 150, 1000], [1, 16, 64])))
@@ -82,6 +94,7 @@ async def test_a_second_limiter_begins_without_a_burst(rate: float) -> None:
     assert beyond(times, rate) <= 0
 
 
+@mutant("a tenth of the rate may leave at once", "BURST_SHARE", swap("0.01", "0.1"))
 @pytest.mark.fake_clock
 async def test_idle_time_is_no_credit_for_a_burst() -> None:
     rate_limiter = make(150)

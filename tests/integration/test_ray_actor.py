@@ -406,6 +406,12 @@ def _keys_on_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@mutant(
+    "a run halts when the machine of one of its shards is lost",
+    "ShardProcesses._run",
+    swap("in_vain == STARTS_MAX", "end is ProcessEnd.LOST"),
+    crashes=True,
+)
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path) -> None:
     """The node lives and reaches the server and the store. Its process gets no share of the rate, and loses its log."""

@@ -143,6 +143,11 @@ def run(name: str = "a", **values: Any) -> PlannedRun:
 
 
 @mutant(
+    "what was confirmed before has to be confirmed again by the same command",
+    "BatchState.due",
+    swap("not mac_holds(before, own_key)", "not mac_holds(before, own_key) or now > 0"),
+)
+@mutant(
     "a run of a batch that has changed is not confirmed anew",
     "BatchState.due",
     swap('before.runs[run.name]["digest"] != run.digest', 'before.runs[run.name]["ids"] != run.ids'),

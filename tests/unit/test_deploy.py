@@ -15,6 +15,8 @@ from bulkdel.core import summary
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.parts.secret import IN_FILE
+from tests.mutants import mutant
+from tests.syntax import swap
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -45,6 +47,12 @@ def test_files_are_there() -> None:
     assert len(FILES) == 7
 
 
+@mutant(
+    "the job reads its key from another variable",
+    "KEY_ID",
+    swap('"GENAUTH_ACCESS_KEY_ID"', '"GENAUTH_KEY_ID"'),
+    case="job.yaml",
+)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_variable_is_an_option(path: Path) -> None:
     """Also those of the key: the names that the job reads."""

@@ -13,6 +13,8 @@ from bulkdel.core.log_entries import Skipped
 from bulkdel.core.record import Chunk, Records
 from bulkdel.engine.workers import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
+from tests.mutants import mutant
+from tests.syntax import drop
 from tests.waits import WAIT_MAX_S
 
 Item = Chunk | Skipped
@@ -56,6 +58,11 @@ async def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers()
         await recorded.prefetch.aclose()
 
 
+@mutant(
+    "the whole export is read before its ids are sent",
+    "Prefetch._read",
+    drop("while len(self._ready) >= AT_ONCE:\n    self._wanted.clear()\n    await self._wanted.wait()"),
+)
 async def test_the_next_ones_are_read_while_these_are_sent() -> None:
     read = threading.Semaphore(0)
 
