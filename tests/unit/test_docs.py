@@ -23,6 +23,7 @@ from bulkdel.core.guards import Spared
 from bulkdel.core.result_row import IN_DOUBT
 from bulkdel_jobs.genauth import creation
 from tests.harness import bulkdel
+from tests.mutants import mutants
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -238,6 +239,26 @@ def test_a_promise_that_the_soak_holds_says_so() -> None:
     page = (ROOT / "docs" / "promises.md").read_text()
     for file, test, after in re.findall(r"`(tests/[^`:]*\.py)::(\w+)(?:\[\w+\])?`( \([^)]*make soak`\))?", page):
         assert after == left_to_the_soak(file).get(test, ""), test
+
+
+WITHOUT_MUTANT = {
+    "A guard that cannot be relied on": "the row names another table",
+    "The installed package runs beside folders": "it is about the names of the packages, which no function decides",
+    "On Ray, an export and a log in S3 and nodes on two machines": "it breaks only where two machines share no folder",
+    "Shards cost at most 15 %": "it is a figure of a benchmark",
+}
+"""How a promise begins of which no test dies by a mutant, and why."""
+
+
+def test_every_promise_has_a_test_that_dies_by_a_mutant() -> None:
+    noted = {mutant.test.partition("[")[0].removesuffix("::runTest") for mutant in mutants()}
+    without = set()
+    for row in re.findall(r"^\| ([A-Z`].*) \|$", (ROOT / "docs" / "promises.md").read_text(), re.MULTILINE):
+        named = re.findall(r"`tests/([^`:]*\.py)(?:::(\w+))?", row)
+        tests = {f"{file}::{name}" if name else file for file, name in named}
+        if tests.isdisjoint({*noted, *(test.partition("::")[0] for test in noted)}):
+            without.add(next((begin for begin in WITHOUT_MUTANT if row.startswith(begin)), row))
+    assert without == {*WITHOUT_MUTANT}
 
 
 def test_the_layers_are_those_that_are_checked() -> None:
