@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -18,14 +19,25 @@ from typing import Any
 import pytest
 import zstandard
 
-from bulkdel_jobs.sandbox import Pool
+from bulkdel.checkpoint.file import How
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.durable import Disk, write_all
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.library import Run
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers
+from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests.examples import ALL, one_in
 from tests.harness import (
+    DELETIONS,
+    POOL,
     Case,
     Ran,
     bulkdel,
     case,
     entries,
+    environment,
     finish,
     kill,
     user_ids,
@@ -243,6 +255,16 @@ def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
         check_gone_is_saved(it, tmp_path / "users.jsonl", IDS[:200])
 
 
+def leave_in_doubt(it: Case) -> None:
+    """A run without a backup is killed while its requests are lost."""
+    it.switch(share_drop_before=1.0, fault_paths=DELETIONS)
+    process = it.start()
+    wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 2, process)
+    kill(process)
+    it.switch(share_drop_before=0.0)
+    assert bulkdel("status", it.log, "--json").summary["in_doubt"] == it.ids
+
+
 @mutant(
     "the log does not know the copies of rows that were in doubt",
     "ChunkInHand._enqueue_intent",
@@ -251,12 +273,7 @@ def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
 def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
     """Begun without a backup, killed with requests lost; the resume keeps one, and the ids in doubt are in it too."""
     with case(tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2)) as it:
-        it.switch(share_drop_before=1.0, fault_paths=["/api/v3/delete-users-batch"])
-        process = it.start()
-        wait_until(lambda: it.served.ledger.by_path["/api/v3/delete-users-batch"] >= 2, process)
-        kill(process)
-        it.switch(share_drop_before=0.0)
-        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
+        leave_in_doubt(it)
         backup = tmp_path / "users.jsonl"
         ran = it.run("--backup", backup)
         assert ran.counts() == {"deleted": 100}, ran.err
@@ -264,6 +281,38 @@ def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
         data = backup.read_bytes()
         known = [entry["backup"] for entry in entries(it.log) if entry["type"] == "intent" and "backup" in entry]
         assert [len(data), zlib.crc32(data)] in known, "a restore could not tell that the file was changed"
+
+
+@mutant(
+    "rows that were in doubt are sent before the log knows their copies",
+    "ChunkInHand.write_intent",
+    swap(
+        "self._intended.issuperset(step.records.positions) and not self._copied",
+        "self._intended.issuperset(step.records.positions)",
+    ),
+)
+async def test_in_doubt_is_not_resent_unless_the_log_knows_its_copy(tmp_path: Path) -> None:
+    """The log takes no intent that says how long the backup is. A loss of power could shorten the backup unseen."""
+
+    def write(fd: int, data: bytes) -> None:
+        if b'"backup":[' in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_all(fd, data)
+
+    with case(tmp_path, IDS[:100], options=("--rate", 0, "--concurrency", 2)) as it:
+        leave_in_doubt(it)
+        before = it.served.ledger.by_path[DELETE_PATH]
+        settings = Settings(host=it.served.url, rate=0, backup=tmp_path / "users.jsonl")
+        around = Surroundings(resume_log=lambda log, terms: Checkpoint.resume(log, How(Disk(write), terms=terms)))
+        arguments = RunArguments(DeleteUsers(), str(it.export), settings, {}, environment())
+        async with Run(arguments, surroundings=around) as run:
+            await run.run_plan()
+            await run.confirm(ids=it.ids, pool=POOL)
+            run.start()
+            summary = await run.finished()
+        assert it.served.ledger.by_path[DELETE_PATH] == before
+        assert (summary.exit_code, summary.counts["deleted"]) == (5, 0)
+        assert it.run("--backup", tmp_path / "users.jsonl").counts() == {"deleted": 100}
 
 
 def test_an_intent_says_how_long_the_backup_is(tmp_path: Path) -> None:

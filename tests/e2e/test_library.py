@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -249,6 +250,31 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
             run.set_rate(500)
             assert (await run.finished()).status == "complete"
             assert it.served.ledger.busiest() > 3, "requests in a second"
+        assert_all_deleted_once(it, IDS)
+
+
+@mutant(
+    "a lowered concurrency never holds",
+    "Workers._work",
+    swap("worker.number < self.concurrency", "worker.number >= 0"),
+)
+async def test_the_concurrency_can_be_changed_under_way(tmp_path: Path) -> None:
+    """With one request at a time, the next one arrives when the one before was answered."""
+    answered_s = 0.05
+    with case(tmp_path, IDS, latency_s=answered_s) as it:
+        async with opened(it, chunk_size=1, concurrency=8) as run:
+            await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            events = run.start()
+            await anext(events)
+            run.set_concurrency(1)
+            arrivals = it.served.ledger.arrivals
+            in_hand = len(arrivals) + 8  # each worker has at most one chunk that it sends all the same
+            await asyncio.to_thread(wait_until, lambda: len(arrivals) >= in_hand + 5)
+            gaps = [later - earlier for earlier, later in pairwise(arrivals[in_hand : in_hand + 5])]
+            assert min(gaps) >= answered_s
+            run.set_concurrency(64)
+            assert (await run.finished()).status == "complete"
         assert_all_deleted_once(it, IDS)
 
 

@@ -25,23 +25,39 @@ from bulkdel.live.watches import PauseFile
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
-from tests.harness import POOL, Case, case, entries, environment, user_ids
+from tests.harness import DELETIONS, POOL, Case, case, entries, environment, user_ids
 from tests.mutants import mutant
-from tests.syntax import negate, swap
+from tests.syntax import drop, negate, swap
 
 EMAILS = [f"leaver{number}@example.com" for number in range(60)]
 ANN = By(Source.CTL, "ann")
 HOUR_S = 3600.0
 
+LONG_S = 400.0
+"""Longer than a look-up or a first request counts (RETRY_MAX_S)."""
+
+PAUSES = {
+    "both clocks": (LONG_S, 0.0),
+    "the wall clock is set back": (LONG_S, -HOUR_S),
+    "the monotonic clock stands still": (0.0, LONG_S),
+}
+"""How far a long pause moves both clocks, and the wall clock alone besides."""
+
+each_pause = pytest.mark.parametrize("clocks", PAUSES)
+
 
 @dataclass
 class Machine:
-    """The clock of the machine, and a run on it."""
+    """The clocks of the machine, and a run on it.
+
+    ahead_s: how far both are ahead. set_s: how far the wall clock alone is ahead besides.
+    """
 
     it: Case
     id_type: str
     backup: Path | None = None
     ahead_s: float = field(default=0.0, init=False)
+    set_s: float = field(default=0.0, init=False)
 
     @asynccontextmanager
     async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, RunPlan, Steering]]:
@@ -49,7 +65,7 @@ class Machine:
         settings = Settings(host=url, rate=20.0, chunk_size=1, id_type=self.id_type, backup=backup)
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
         surroundings = Surroundings(
-            wall=lambda: time.time() + self.ahead_s, steady=lambda: time.monotonic() + self.ahead_s
+            wall=lambda: time.time() + self.ahead_s + self.set_s, steady=lambda: time.monotonic() + self.ahead_s
         )
         async with Run(arguments, surroundings=surroundings) as run:
             plan = await run.run_plan()
@@ -175,8 +191,28 @@ def rows_of(intent: dict[str, Any]) -> Iterator[int]:
     "an account that was given the id after its look-up is deleted without a copy",
     "ChunkInHand._is_stale",
     swap("not parts.guards and (parts.backup is None or not parts.id_type.reusable)", "not parts.guards"),
+    case="both clocks",
 )
-async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(tmp_path: Path) -> None:
+@mutant(
+    "a wall clock that is set back hides how old a look-up is",
+    "ChunkInHand._is_stale",
+    swap("max(wall - at[0], steady - at[1])", "max(wall, steady) - max(at)"),
+    case="the wall clock is set back",
+)
+@mutant(
+    "a look-up is as old as the slower clock says",
+    "ChunkInHand._is_stale",
+    swap("max(wall - at[0], steady - at[1])", "min(wall - at[0], steady - at[1])"),
+    case="the monotonic clock stands still",
+)
+@mutant(
+    "the copy of a record is not made anew after a renewed look-up",
+    "ChunkInHand._renew_look_up",
+    drop("self._saved.clear()"),
+    case="both clocks",
+)
+@each_pause
+async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(clocks: str, tmp_path: Path) -> None:
     """The copies were made before the pause. In it each account that is left gives its email to another one."""
     with machine(tmp_path, "email", EMAILS) as on:
         on.backup, pool = tmp_path / "backup.jsonl", on.it.served.pool
@@ -187,13 +223,49 @@ async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(tm
             for number in left:
                 pool.delete(number)
             pool.add_ids(EMAILS[-len(left) :], "email")
-            on.ahead_s = 400.0
+            on.ahead_s, on.set_s = PAUSES[clocks]
             assert (await steering.apply("resume", ANN)).ok
             assert (await steering.apply("rate 0", ANN)).ok
             assert (await run.finished()).counts["deleted"] == len(EMAILS)
         gone = {pool.user(number)["userId"] for number in range(pool.users_ever) if number not in left}
         assert not list(pool.alive())
         assert gone <= {json.loads(line)["userId"] for line in on.backup.read_text().splitlines()}
+
+
+@mutant(
+    "a wall clock that is set back hides how long ago an email was sent first",
+    "ChunkInHand._id_may_be_reused",
+    swap(
+        "max(around.wall() - wall, around.steady() - steady)", "max(around.wall(), around.steady()) - max(wall, steady)"
+    ),
+    case="the wall clock is set back",
+)
+@mutant(
+    "an email was sent first as long ago as the slower clock says",
+    "ChunkInHand._id_may_be_reused",
+    swap("max(around.wall() - wall, around.steady() - steady)", "min(around.wall() - wall, around.steady() - steady)"),
+    case="the monotonic clock stands still",
+)
+@each_pause
+async def test_an_account_that_has_the_id_since_a_long_pause_is_not_deleted_by_a_repetition(
+    clocks: str, tmp_path: Path
+) -> None:
+    """The responses before the pause are lost. In it each email of a deleted account is given to a new one."""
+    with machine(tmp_path, "email", EMAILS) as on:
+        pool = on.it.served.pool
+        on.it.switch(share_drop_after=1.0, fault_paths=DELETIONS)
+        async with on.sending() as (run, _, steering):
+            assert (await steering.apply("pause", ANN)).ok
+            await quiet(run, on.it)
+            given = list(pool.deleted_ids("email"))
+            pool.add_ids(given, "email", created_at=on.it.served.created_at)
+            on.it.switch(share_drop_after=0.0)
+            on.ahead_s, on.set_s = PAUSES[clocks]
+            assert (await steering.apply("resume", ANN)).ok
+            assert (await steering.apply("rate 0", ANN)).ok
+            counts = (await run.finished()).counts
+        assert on.it.effects(EMAILS, "email") == [1] * len(EMAILS)
+        assert counts["deleted"] + counts["unknown"] == len(EMAILS)
 
 
 @mutant(
