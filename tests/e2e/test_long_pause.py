@@ -166,16 +166,24 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
 @mutant(
     "a request that leaves long after its intent is not noted",
     "ChunkInHand._renew_intent",
-    swap("age_s > INTENT_AGE_MAX_S", "age_s == math.inf"),
+    swap("self._enqueued_at is None or self._age_s(self._enqueued_at) > INTENT_AGE_MAX_S", "self._enqueued_at is None"),
+    case="both clocks",
 )
-async def test_a_request_that_leaves_after_a_pause_has_an_intent_of_that_time(tmp_path: Path) -> None:
+@mutant(
+    "the age of an intent is that of the monotonic clock",
+    "ChunkInHand._renew_intent",
+    swap("self._age_s(self._enqueued_at)", "self._parts.surroundings.steady() - self._enqueued_at[1]"),
+    case="the monotonic clock stands still",
+)
+@each_pause
+async def test_a_request_that_leaves_after_a_pause_has_an_intent_of_that_time(clocks: str, tmp_path: Path) -> None:
     """Look-ups may lag behind it for ten minutes from then on."""
     ids = user_ids(60, seed=17)
     with machine(tmp_path, "user_id", ids) as on:
         async with on.sending() as (run, _, steering):
             assert (await steering.apply("pause", ANN)).ok
             await quiet(run, on.it)
-            on.ahead_s = 40.0
+            on.ahead_s, on.set_s = PAUSES[clocks]
             assert (await steering.apply("resume", ANN)).ok
             assert (await steering.apply("rate 0", ANN)).ok
             assert (await run.finished()).counts["deleted"] == len(ids)
@@ -195,14 +203,17 @@ def rows_of(intent: dict[str, Any]) -> Iterator[int]:
 )
 @mutant(
     "a wall clock that is set back hides how old a look-up is",
-    "ChunkInHand._is_stale",
-    swap("max(wall - at[0], steady - at[1])", "max(wall, steady) - max(at)"),
+    "ChunkInHand._age_s",
+    swap("max(now - then for now, then in zip(self._now_s(), since, strict=True))", "max(self._now_s()) - max(since)"),
     case="the wall clock is set back",
 )
 @mutant(
     "a look-up is as old as the slower clock says",
-    "ChunkInHand._is_stale",
-    swap("max(wall - at[0], steady - at[1])", "min(wall - at[0], steady - at[1])"),
+    "ChunkInHand._age_s",
+    swap(
+        "max(now - then for now, then in zip(self._now_s(), since, strict=True))",
+        "min(now - then for now, then in zip(self._now_s(), since, strict=True))",
+    ),
     case="the monotonic clock stands still",
 )
 @mutant(
@@ -233,18 +244,16 @@ async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(cl
 
 
 @mutant(
-    "a wall clock that is set back hides how long ago an email was sent first",
+    "an email was sent first as long ago as the monotonic clock says",
     "ChunkInHand._id_may_be_reused",
-    swap(
-        "max(around.wall() - wall, around.steady() - steady)", "max(around.wall(), around.steady()) - max(wall, steady)"
-    ),
-    case="the wall clock is set back",
+    swap("self._age_s(self._sent_at)", "self._parts.surroundings.steady() - self._sent_at[1]"),
+    case="the monotonic clock stands still",
 )
 @mutant(
-    "an email was sent first as long ago as the slower clock says",
+    "an email was sent first as long ago as the wall clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("max(around.wall() - wall, around.steady() - steady)", "min(around.wall() - wall, around.steady() - steady)"),
-    case="the monotonic clock stands still",
+    swap("self._age_s(self._sent_at)", "self._parts.surroundings.wall() - self._sent_at[0]"),
+    case="the wall clock is set back",
 )
 @each_pause
 async def test_an_account_that_has_the_id_since_a_long_pause_is_not_deleted_by_a_repetition(

@@ -437,7 +437,7 @@ def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 @mutant(
     "a look-up counts for ever",
     "ChunkInHand._is_stale",
-    swap("max(wall - at[0], steady - at[1]) > RETRY_MAX_S", "min(wall, steady) < at[1] - RETRY_MAX_S"),
+    swap("self._age_s(at) > RETRY_MAX_S", "self._age_s(at) < 0"),
 )
 @mutant(
     "what another client deleted before the request is called done",

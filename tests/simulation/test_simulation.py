@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import pytest
 from _pytest.mark.structures import ParameterSet
@@ -235,16 +235,13 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
     "ChunkState._too_early",
     swap("self._lost or not self.lag_over", "False"),
 )
-@pytest.mark.parametrize("unknown", ["refuse", "partial"])
-def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(
-    unknown: Literal["refuse", "partial"], tmp_path: Path
-) -> None:
+def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Path) -> None:
     """It is killed at some turn of its loop; the next one begins a second later, and look-ups lag by eight minutes."""
     ids = [f"{number:024x}" for number in range(12)]
     options = {**draw(0).options, "id_type": "user_id", "rate": 20.0, "concurrency": 2, "chunk_size": 3}
     options |= {"look_first": False, "patience": 900.0}
     base = replace(draw(0), id_type="user_id", rows=ids, there=ids, young=frozenset(), strangers=(), excluded=())
-    base = replace(base, owner=None, customs=Customs(unknown=unknown), options=options, backup=None, verification=None)
+    base = replace(base, owner=None, customs=Customs(unknown="refuse"), options=options, backup=None, verification=None)
     lagging = Session(weather=Weather(lag_s=480.0), gap_s=1.0)
     for turn in range(60, 115, 1 if ALL else 5):
         drawn = replace(base, guards={}, sessions=[Session(end="kill", at=turn), lagging])

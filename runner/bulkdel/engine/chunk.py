@@ -7,7 +7,6 @@ when a request may leave. `checkpoint` makes intents and outcomes durable.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -62,7 +61,7 @@ class ChunkInHand:
         self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
         self._at_gate = False  # whether it has a place there
         self._intent_at = self._since  # of the first intent for these records
-        self._intent_s: float | None = None  # when this session has written their latest intent, by the monotonic clock
+        self._enqueued_at: tuple[float, float] | None = None  # when this session has written their latest intent
 
     @property
     def _since(self) -> Instant | None:
@@ -145,7 +144,7 @@ class ChunkInHand:
         self._intended.update(records.positions)  # it is written even if the wait is cancelled
         self._copied = False
         self._intent_at = self._intent_at or Instant(at, ahead_s)
-        self._intent_s = self._parts.surroundings.steady()
+        self._enqueued_at = self._now_s()
         self._parts.log.enqueue(Intent(at, records.ranges, backup.saved if backup else None, ahead_s))
 
     def _renew_intent(self, records: Records) -> None:
@@ -153,8 +152,7 @@ class ChunkInHand:
 
         It need not be durable before the request: without it the rows are in doubt all the same.
         """
-        age_s = math.inf if self._intent_s is None else self._parts.surroundings.steady() - self._intent_s
-        if age_s > INTENT_AGE_MAX_S:
+        if self._enqueued_at is None or self._age_s(self._enqueued_at) > INTENT_AGE_MAX_S:
             self._enqueue_intent(records)
 
     async def send(self, step: Send, requests: Sequence[Request]) -> None:
@@ -247,13 +245,15 @@ class ChunkInHand:
         """
         if not self._parts.id_type.reusable or not self.state.maybe_freed or self._sent_at is None:
             return False
-        wall, steady = self._sent_at
-        around = self._parts.surroundings
-        return max(around.wall() - wall, around.steady() - steady) > RETRY_MAX_S
+        return self._age_s(self._sent_at) > RETRY_MAX_S
 
     def _now_s(self) -> tuple[float, float]:
         """The time by the wall clock and by the monotonic clock: the first may be set, the second may stand still."""
         return self._parts.surroundings.wall(), self._parts.surroundings.steady()
+
+    def _age_s(self, since: tuple[float, float]) -> float:
+        """Seconds since then, by the clock that says more."""
+        return max(now - then for now, then in zip(self._now_s(), since, strict=True))
 
     def _is_stale(self, ids: Sequence[str]) -> bool:
         """Whether the look-up of one of these ids began too long ago, or there was none.
@@ -263,9 +263,8 @@ class ChunkInHand:
         parts = self._parts
         if not parts.guards and (parts.backup is None or not parts.id_type.reusable):
             return False
-        wall, steady = self._now_s()
         seen = [self._seen_at.get(id_) for id_ in ids]
-        return any(at is None or max(wall - at[0], steady - at[1]) > RETRY_MAX_S for at in seen)
+        return any(at is None or self._age_s(at) > RETRY_MAX_S for at in seen)
 
     def _renew_look_up(self) -> None:
         """Look the ids of the request that was due up again, before it is sent: an account may be active, or new."""
