@@ -6,11 +6,13 @@
 It names a function, and an operator on its syntax tree. So a function may move to another file, and white space, line
 breaks, quotes and comments may change. The rules:
 
+- Its name has letters, digits, hyphens and blanks, and says what the broken program does.
 - The function is named as Python qualifies it ("Class.method", "function.inner"); a constant or a class by its name.
 - The operator finds its place once, in all functions of that name.
 - The file with the change passes ruff and mypy: code that could have been committed.
-- The test fails by an assertion of its own. A NameError, a timeout or a traceback of the program is no kill: it says
-  that the program is broken, and not that the test watches the promise. Where the promise is about crashes, so that
+- The test fails by an assertion of its own. A NameError, a test that hangs or a traceback of the program is no kill: it
+  says that the program is broken, and not that the test watches the promise. A wait of the test for what was promised
+  may end in vain: that is an assertion. Where the promise is about crashes, so that
   the test makes the program crash, the mutant says `crashes=True`.
 
 To try one: `python -m pytest tests/campaigns/test_mutants.py -k "the-name-with-dashes"`.
@@ -39,7 +41,7 @@ T = TypeVar("T")
 class Mutant:
     """One broken promise.
 
-    function, change: where and what. test: what must fail by it, below `tests`. traced: the test needs strace.
+    function, change: where and what. test: what must fail by it, below `tests`. strace: the test needs it.
     crashes: the test makes the program crash on purpose, so a traceback proves nothing.
     """
 
@@ -47,18 +49,18 @@ class Mutant:
     function: str
     change: Change
     test: str
-    traced: bool
+    strace: bool
     crashes: bool
 
 
 def mutant(
-    name: str, function: str, change: Change, *, case: str | None = None, traced: bool = False, crashes: bool = False
+    name: str, function: str, change: Change, *, case: str | None = None, strace: bool = False, crashes: bool = False
 ) -> Callable[[T], T]:
     """Note on a test that it must fail by this mutant. case: the parameters of the test, where one case is enough.
 
     The other arguments are those of `Mutant`. The test is not changed: `mutants` reads the notes, without an import.
     """
-    del name, function, change, case, traced, crashes
+    del name, function, change, case, strace, crashes
     return lambda test: test
 
 
@@ -87,10 +89,10 @@ def _read(note: ast.Call, test: str) -> Mutant:
         change: Change,
         case: str | None = None,
         *,
-        traced: bool = False,
+        strace: bool = False,
         crashes: bool = False,
     ) -> Mutant:
-        return Mutant(name, function, change, f"{test}[{case}]" if case is not None else test, traced, crashes)
+        return Mutant(name, function, change, f"{test}[{case}]" if case is not None else test, strace, crashes)
 
     known = {"__builtins__": {}, "mutant": made, **{name: getattr(syntax, name) for name in OPERATORS}}
     found: Mutant = eval(compile(ast.Expression(note), test, "eval"), known)

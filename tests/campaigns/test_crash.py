@@ -238,7 +238,7 @@ def killed_at(folder: Path, policy: str, call: str, counts: Sequence[int]) -> No
     "LogFile._clear_remains",
     swap("suppress(Unborn)", "suppress(FileNotFoundError)"),
     case="write-accept",
-    traced=True,
+    strace=True,
 )
 @pytest.mark.parametrize(
     ("call", "policy"), [pytest.param("fdatasync", "refuse", marks=pytest.mark.soak), ("write", "accept")]

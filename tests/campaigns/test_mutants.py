@@ -36,7 +36,7 @@ def params() -> Iterator[ParameterSet]:
 @pytest.mark.parametrize("mutant", list(params()))
 def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The named test passes on the program as it is (it runs beside this one) and fails on the mutant."""
-    if mutant.traced:
+    if mutant.strace:
         strace()
     mutate(copied(tmp_path), mutant)
     done = pytest_on(tmp_path, [mutant.test], "-x")
@@ -81,7 +81,7 @@ def test_the_tests_run_the_copy(tmp_path: Path) -> None:
 
 def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
     def of(name: str, old: str, new: str) -> Mutant:
-        return Mutant(name, "FileFailed", swap(old, new), "", traced=False, crashes=False)
+        return Mutant(name, "FileFailed", swap(old, new), "", strace=False, crashes=False)
 
     spoilt, typed = of("spoilt", "exit_code = 5", "exit_code = five"), of("typed", "exit_code = 5", 'exit_code = "5"')
     moved, sound = of("moved", "exit_code = 55", "exit_code = 56"), of("sound", "exit_code = 5", "exit_code = 6")

@@ -144,7 +144,7 @@ def by_somebody_else(lines: list[bytes]) -> list[bytes]:
 
 
 @mutant(
-    "a session's hash is not checked",
+    "the hash of a session is not checked",
     "Reader._check",
     swap("entry.log_sha256 != self.sha.hexdigest()", "not entry.log_sha256"),
 )

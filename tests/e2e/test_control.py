@@ -249,7 +249,7 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
 
 
 @mutant(
-    "rate_max bounds no change to unlimited",
+    "the highest rate bounds no change to unlimited",
     "check_change",
     swap("0 < rate <= highest", "0 <= rate <= highest"),
 )
@@ -581,7 +581,7 @@ def test_what_answers_at_the_socket_fakes_no_line_and_no_command(folder: Path) -
 
 
 @mutant(
-    "a socket that sends now and then a byte holds `ctl`",
+    "a socket that sends now and then a byte holds ctl",
     "_exchange",
     swap("sock.settimeout(_left_s(until))", "sock.settimeout(ANSWER_S)"),
 )

@@ -426,7 +426,7 @@ def test_an_own_user_that_is_no_text_halts(wrap: Callable[[str], Any], tmp_path:
     swap("bool(owner)", "bool(auth.users)"),
 )
 @mutant(
-    "the run goes on although the look-up of the key's own user failed",
+    "the run goes on although the look-up of the own user of the key failed",
     "_ids_of_owner",
     swap("await lookup.owner(user, WorkerStatus())", "await lookup.owner(user, WorkerStatus()) or []"),
 )

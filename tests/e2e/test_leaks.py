@@ -84,7 +84,7 @@ def test_the_query_of_slow_while_is_in_no_command() -> None:
 
 
 @mutant(
-    "a Ray cluster counts as guarded when `ray status` fails for any reason",
+    "a Ray cluster counts as guarded when ray status fails for any reason",
     "check_token_asked",
     swap("not _is_answered(command, os.environ)", "not _is_answered(command, os.environ) and not address"),
 )

@@ -284,7 +284,7 @@ def until_the_first_intent(log: Path) -> None:
     swap("self.progress.sent", "self.progress.memberships is not None"),
 )
 @mutant(
-    "a copy of the memberships that only a forged log calls the run's own is replaced",
+    "a copy of the memberships that only a forged log calls one of this run is replaced",
     "check_memberships",
     swap("not proven", "not proven and not known"),
     case="the log of another",
@@ -682,7 +682,7 @@ def forget_what_was_put_back(it: Case) -> None:
     ),
 )
 @mutant(
-    "a session that sends nothing makes the log of another one's own",
+    "a session that sends nothing makes the log of another one its own",
     "Run._send",
     negate("not plan.is_proven"),
 )

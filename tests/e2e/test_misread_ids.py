@@ -98,7 +98,7 @@ def test_a_listed_account_with_the_same_characters_proves_the_path(case: str, tm
 
 
 @mutant(
-    "where no account is left, ids that may be misread remain",
+    "where no account is left ids that may be misread remain",
     "AccountLookup._look_up_marks",
     swap("dict.fromkeys(marks, began)", "dict.fromkeys((), began)"),
 )
@@ -110,7 +110,7 @@ def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> No
 
 
 @mutant(
-    "an empty list shows that no account can be misread, although accounts are known to be there",
+    "an empty list shows that no account can be misread although accounts are known to be there",
     "AccountLookup._look_up_marks",
     swap("not listed and self.shows and not self._known", "not listed"),
 )
@@ -142,7 +142,7 @@ def test_a_verification_does_not_believe_what_look_ups_have_read_before(tmp_path
 
 
 @mutant(
-    "an id in a path is sent, though no look-up shows how the path is read",
+    "an id in a path is sent though no look-up shows how the path is read",
     "HttpJob.__init__",
     swap("IN_PATH if shows else NOT_LOOKED_UP_BY_PATH", "IN_PATH"),
     case="none",
@@ -165,7 +165,7 @@ def test_without_a_look_up_by_path_no_id_that_may_be_misread_is_sent(looks_up: s
 
 
 @mutant(
-    "the word for the key's own account is an id",
+    "the word for the own account of the key is an id",
     "_NEVER",
     swap('f"{UNUSABLE.pattern}|{OTHER_WORDS}"', "UNUSABLE.pattern"),
 )

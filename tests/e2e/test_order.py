@@ -108,13 +108,13 @@ def traced(folder: Path, ids: Sequence[str] = IDS, *options: object) -> Order:
     "a request leaves before its intent is durable",
     "ChunkInHand.write_intent",
     swap("await self._parts.log.flush()", "await asyncio.sleep(0)"),
-    traced=True,
+    strace=True,
 )
 @mutant(
     "a commit is not synced to the disk",
     "LogFile.commit",
     drop("self._disk.sync(self._fd)"),
-    traced=True,
+    strace=True,
 )
 def test_intents_are_durable_before_their_requests(tmp_path: Path) -> None:
     """Of all positions that left, none left early."""

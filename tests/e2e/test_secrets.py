@@ -506,7 +506,7 @@ async def test_a_proxy_that_refuses(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a proxy's password is told",
+    "the password of a proxy is told",
     "CommandLine.words",
     swap('"[hidden]@"', 'r"\\g<0>"'),
 )

@@ -212,7 +212,7 @@ def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a newer account is called the one that was meant, and spared",
+    "a newer account is called the one that was meant and spared",
     "ChunkInHand._find",
     swap("{id_: each for id_, each in compare(resend=True).items() if id_ not in protected}", "compare(resend=True)"),
 )

@@ -239,7 +239,7 @@ def test_one_id_a_request(bench: Bench) -> None:
 
 
 @mutant(
-    "an id that a server may misread in a path is sent, though nothing shows how the path is read",
+    "an id that a server may misread in a path is sent though nothing shows how the path is read",
     "ChunkInHand._make_state",
     swap("parts.look_first or bool(self._in_path)", "parts.look_first"),
 )

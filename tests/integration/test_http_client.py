@@ -428,7 +428,7 @@ async def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
 
 
 @mutant(
-    "an id in a request's number",
+    "an id in the number of a request",
     "decision_on",
     swap("clean(detail.request_id) if detail.request_id else detail.request_id", "detail.request_id"),
 )

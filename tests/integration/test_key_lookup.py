@@ -306,7 +306,7 @@ def test_into_an_empty_pool_users_are_created_although_one_is_refused(tmp_path: 
 
 
 @mutant(
-    "a pool that lists no user is empty, although users may have been created",
+    "a pool that lists no user is empty although users may have been created",
     "CreationInHand._proven",
     swap("self._parts.tally.succeeded or self.state.unanswered", "self._parts.tally.succeeded"),
     case="accept",

@@ -651,7 +651,7 @@ async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page
     case="403-True-None",
 )
 @mutant(
-    "any refusal says that the key's own user is no account",
+    "any refusal says that the own user of the key is no account",
     "Reader.items",
     negate("unknown and absent is not None"),
     case="400-False-None",

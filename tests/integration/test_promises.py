@@ -46,7 +46,7 @@ def whole_entries(log: Path) -> list[dict[str, Any]]:
     "intent not awaited",
     "ChunkInHand.write_intent",
     drop("await self._parts.log.flush()"),
-    traced=True,
+    strace=True,
 )
 def test_no_request_before_its_intent(tmp_path: Path) -> None:
     """Every write to the log takes 0.3 s: when the first deletion arrives, its intent stands there all the same."""

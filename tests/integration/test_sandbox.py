@@ -226,7 +226,7 @@ async def test_signed_deletion(brand: str, key: str, passed: Any, status: int) -
 
 
 @mutant(
-    "the sandbox compares the signature of a text as it came, and not as Node writes it",
+    "the sandbox compares the signature of a text as it came and not as Node writes it",
     "_utf_8",
     swap(
         'text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()',

@@ -145,7 +145,7 @@ def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
     swap("plan.progress is not None or 2 * len(server.found) <= server.asked", "2 * len(server.found) <= server.asked"),
 )
 @mutant(
-    "an account that was never gone counts as restored, where look-ups had ceased to find it",
+    "an account that was never gone counts as restored where look-ups had ceased to find it",
     "creation",
     swap("Presence.NEVER_GONE", "Presence.REACHED"),
 )

@@ -377,7 +377,7 @@ def test_an_account_that_was_never_gone_is_there_already_whatever_was_sent() -> 
 
 
 @mutant(
-    "an account that look-ups still show under its old id was never gone, however late they are",
+    "an account that look-ups still show under its old id was never gone however late they are",
     "CreationState._never_gone",
     swap("not self.deletion_lags", "not self.deletion_lags or bool(sub_chunk.records)"),
 )

@@ -67,7 +67,7 @@ SURELY, PERHAPS, APART = (True, True), (False, True), (False, False)
 )
 @mutant("a digit of another script is another letter", "_digit", swap(r'char <= "\uffff"', r'char > "\uffff"'))
 @mutant("a katakana is another letter", "_base", swap("TO_HIRAGANA", "1"))
-@mutant("characters beyond U+FFFF differ", "_without_form", swap("_ANY_SUPPLEMENTARY", r'r"\g<0>"'))
+@mutant("characters beyond the basic plane differ", "_without_form", swap("_ANY_SUPPLEMENTARY", r'r"\g<0>"'))
 @mutant(
     "what is percent-encoded is another text",
     "_text_of",

@@ -53,7 +53,7 @@ def raised(function: Callable[..., Any], *args: Any) -> Exception:
 
 
 @mutant(
-    "a job's fault is the program's",
+    "a fault of a job is called one of the program",
     "job_failed",
     swap("not jobs[at_fault]", "at_fault"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -68,6 +69,8 @@ def test_a_renamed_file_and_a_moved_function_lose_no_mutant(tmp_path: Path) -> N
 
 def test_every_mutant_has_a_name_of_its_own() -> None:
     found = mutants()
+    assert all(re.fullmatch("[A-Za-z0-9 -]+", one.name) for one in found)
+    assert all(one.change.old.split() != one.change.new.split() for one in found)
     assert len({one.name for one in found}) == len(found) > 0
 
 

@@ -85,7 +85,7 @@ async def test_a_head_that_is_back_in_time_has_not_failed() -> None:
 
 
 @mutant(
-    "a request to the head of Ray's cluster has no time limit",
+    "a request to the head of a Ray cluster has no time limit",
     "in_time",
     swap("seconds", "1_000 * seconds"),
 )
