@@ -188,6 +188,14 @@ class MembershipWorld:
             found |= {GroupOrRole("role", str(role.record["code"]), space.code): role for role in space.roles.values()}
         return {of: frozenset(each.users) for of, each in found.items()}
 
+    def _ends(self, row: Membership) -> int:
+        """When the user of a row loses its role, milliseconds; 0 for never."""
+        space = self._pool.access.namespaces.get(str(row.of.namespace))
+        assert space is not None
+        role = next(role for role in space.roles.values() if role.record["code"] == row.of.code)
+        times = role.users.get(row.user)
+        return (times and times.end) or 0
+
     def _record(self, row: Membership) -> dict[str, Any]:
         return {"id": id_of(row.of, self._users[row.user])} | ({"endTime": END} if row.ends else {})
 
@@ -206,7 +214,9 @@ class MembershipWorld:
                 may_be = {"refused"} if unsuccessful else set()
             if word not in may_be:
                 wrong(f"row {at} {row} is {word} {told}, may be {may_be}; the user is a member: {member}")
+            if row.kind == "missing" and member and row.of.kind == "role" and self._ends(row) != (row.ends and END):
+                wrong(f"row {at} {row}: the membership ends at {self._ends(row)}")
         for of, members in now.items():
             meant = {row.user for row in rows if row.of == of and row.kind == "missing"}
             if (more := members - self._before_all.get(of, frozenset()) - meant) or self._before_all[of] - members:
-                wrong(f"{of} has other members than before and those of the rows: {more}")
+                wrong(f"{of} has other members than before and those of the rows: {more}; it lacks some: {not more}")
