@@ -419,7 +419,7 @@ def how_to_settle_doubts(progress: Progress, words: Sequence[str], where: str = 
         f"in it.\nTo go on{where}, create one {noun} in that pool that can be looked up by {id_type}, as a "
         f"control. Then run the same command:\n  {shown(shlex.join(words))}"
     )
-    if any(map(options.get, ONLY_FOUND)) or options.get("in_doubt") == "resend":
-        return text  # the command has the last one already
+    if words[1] == "restore" or any(map(options.get, ONLY_FOUND)) or options.get("in_doubt") == "resend":
+        return text  # a restore creates none without a look-up; or the command has the last one already
     resend = shlex.join([*words, "--in-doubt", "resend"])
     return f"{text}\nOr send them again, if no {id_type} was given to a new {noun} meanwhile:\n  {resend}"

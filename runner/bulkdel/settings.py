@@ -360,9 +360,6 @@ class SendingSettings(CommonSettings):
     """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
     on)."""
 
-    in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
-    """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
-
     note: Annotated[str | None, Parameter(group=OUTPUT)] = None
     """Text for the log, such as the number of a change request. `status` shows it."""
 
@@ -479,6 +476,9 @@ class Settings(SendingSettings):
 
     allow_absent: Annotated[bool, Parameter(group=SAFETY), Flag] = False
     """Go on although fewer than half of the sampled ids exist."""
+
+    in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
+    """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""

@@ -109,7 +109,7 @@ class Drawn:
         The API refuses such an id together with others. Nothing says then that the request had no effect on it.
         """
         lags = any(session.others and session.switches.get("lag_s") for session in self.sessions)
-        return self.look_first and lags
+        return self.look_first and lags and self.lasting["unknown_ids"] in ("refuse", "partial")
 
     def key(self, id_: str) -> str:
         """What two ids share that are certainly the same."""

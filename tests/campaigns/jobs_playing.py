@@ -50,7 +50,7 @@ class Sessions:
     folder: Path
     served: Served
     words: list[str]
-    last_max_s: float = LAST_MAX_S
+    last_max_s: float = 3 * LAST_MAX_S
     told: list[str] = field(default_factory=list)
     filled_at: float = field(default_factory=time.monotonic)
 
@@ -129,7 +129,7 @@ class Sessions:
             self.words += ["--in-doubt", "resend"]
         elif "Leave out --look-first" in ran.err:
             self.words.remove("--look-first")
-        elif "To settle them:\n- Create " in ran.err:
+        elif "Ways to settle them:\n- Create " in ran.err:
             self.job.fill(self.served.pool, CONTROLS)
 
     def results(self, count: int, last: Ran) -> list[dict[str, Any]]:

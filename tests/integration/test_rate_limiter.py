@@ -325,6 +325,20 @@ async def test_a_change_holds_also_for_a_request_that_comes_after_it() -> None:
     assert now() - begun == pytest.approx(5.6, abs=0.2)
 
 
+@mutant(
+    "a request that waits for a share keeps its place at the earlier rate",
+    "RateLimiter._acquire",
+    swap(
+        "while self.without_share:\n"
+        "    await self._renewed.wait()\n"
+        "if self._changed or (self._rate and self._bucket is None):\n"
+        "    await self._change_bucket()",
+        "if self._changed or (self._rate and self._bucket is None):\n"
+        "    await self._change_bucket()\n"
+        "while self.without_share:\n"
+        "    await self._renewed.wait()",
+    ),
+)
 @pytest.mark.fake_clock
 async def test_a_change_holds_also_for_a_request_that_waits_for_a_share() -> None:
     clock = asyncio.get_running_loop().time
@@ -335,7 +349,9 @@ async def test_a_change_holds_also_for_a_request_that_waits_for_a_share() -> Non
     await asyncio.sleep(0.1)
     rate_limiter.change_rate(100)
     rate_limiter.let_until(now() + 3)
-    await asyncio.wait_for(waiting, 0.1)
+    await asyncio.sleep(0.1)
+    assert waiting.done()
+    await waiting
 
 
 @pytest.mark.fake_clock

@@ -210,7 +210,7 @@ class Promises(RunPromises):
             found.append("refused")
         if (by == "others" or second) and unknown in ("refuse", "partial") and drawn.lagging:
             found.append("refused")  # the API calls it unknown, and a look-up that lags still finds it
-        if ours and unknown == "partial" and drawn.lagging:
+        if ours and unknown == "partial" and drawn.lagging and drawn.options["chunk_size"] > 1:
             found.append("refused")  # the same, after a request that deletes some and calls another one unknown
         # A blind sample has no createdAt, and an account as young as the run may then be another one.
         young = key in map(self._key, drawn.young) and any(session.weather.goes_blind for session in drawn.sessions)

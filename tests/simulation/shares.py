@@ -177,6 +177,7 @@ class SharesWorld:
     def __init__(self, seed: int, folder: Path, drawn: Shares | None = None) -> None:
         self.drawn = drawn = drawn or draw_shares(seed)
         self.said: list[str] = []
+        self._complete = [False] * len(drawn.shards)
         self._seed = seed
         self._folder = folder
         self._clock = clock = WorldClock()
@@ -197,8 +198,9 @@ class SharesWorld:
         loop = PipeLoop(self._clock.now, self.drawn.delay_s, Random(f"pipes {self._seed}"))
         self._clock.run(loop, self._play(loop))
         for number, promises in enumerate(self._promises):
-            if (self._folder / str(number) / "log").exists():
-                promises.judge_rows(self._folder / str(number) / "log", may_remain=True)
+            log, complete = self._folder / str(number) / "log", self._complete[number]
+            if complete or log.exists():
+                promises.judge_rows(log, may_remain=not complete)
         return [wrong for promises in self._promises for wrong in promises.wrong]
 
     def _deletion(self, shard: Shard) -> Drawn:
@@ -278,6 +280,7 @@ class SharesWorld:
             summary = task.result()
             self._promises[number].check_summary(summary)
             said = summary.status
+            self._complete[number] = said == "complete"
         except BulkdelError as error:
             said = f"{type(error).__name__}: {error}"
             if not isinstance(error, Halted | FileFailed):

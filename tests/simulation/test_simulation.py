@@ -259,7 +259,7 @@ for seed in range(int(sys.argv[2])):
     folder.mkdir(parents=True)
     world = WORLDS[sys.argv[3]](seed, folder)
     world.play()
-    print(*world.trace.lines, *world.said, sep="\\n")
+    print(*world.trace.lines, *(f"ended: {one}" for one in world.said), sep="\\n")
     print(*(file.read_bytes() for file in sorted(folder.rglob("log")) if file.is_file()), sep="\\n")
 """
 
@@ -275,7 +275,7 @@ def test_a_seed_repeats_exactly(name: str, tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
         printed.append(done.stdout)
         (tmp_path / "run").rename(tmp_path / f"run with hash seed {hash_seed}")
-    assert printed[0].count("complete") > 1
+    assert printed[0].count("\nended: complete") > 1
     assert printed[0] == printed[1]
 
 

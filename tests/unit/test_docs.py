@@ -247,10 +247,10 @@ WITHOUT_MUTANT = {
     "On Ray, an export and a log in S3 and nodes on two machines": "it breaks only where two machines share no folder",
     "Shards cost at most 15 %": "it is a figure of a benchmark",
 }
-"""How a promise begins of which no test dies by a mutant, and why."""
+"""How a promise begins of which no named test has a mutant, and why."""
 
 
-def test_every_promise_has_a_test_that_dies_by_a_mutant() -> None:
+def test_every_promise_names_a_test_with_a_mutant() -> None:
     noted = {mutant.test.partition("[")[0].removesuffix("::runTest") for mutant in mutants()}
     without = set()
     for row in re.findall(

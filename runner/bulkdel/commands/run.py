@@ -216,15 +216,16 @@ def _unproven_text(plan: RunPlan, rows: int) -> str:
     assert look_ups is not None, "without look-ups no id is unproven"
     misread = look_ups.misread
     ways = [f"{misread.control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
-    if plan.arguments.settings.backup or plan.guards or not look_ups.splits_commas:
-        pass  # no other way: an id is sent only after a look-up that found it, or the request may be misread as well
+    found_only = plan.arguments.settings.backup or plan.guards or plan.arguments.job.target_state.created
+    if found_only or not look_ups.splits_commas:
+        pass  # no other way: an id is sent only after a look-up, or the request may be misread as well
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     elif plan.arguments.settings.in_doubt != "resend":
         resend = plan.line.plus("--in-doubt", "resend")
         newer = f"{with_article(plan.words.noun)} that was given the id meanwhile is {plan.words.done}"
         ways.append(f"Send them again without a look-up; {newer}:\n  {resend}")
-    remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {misread.text}. To settle them:"
+    remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {misread.text}. Ways to settle them:"
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 

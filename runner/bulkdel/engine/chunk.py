@@ -61,7 +61,7 @@ class ChunkInHand:
         self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
         self._at_gate = False  # whether it has a place there
         self._intent_at = self._since  # of the first intent for these records
-        self._enqueued_at: tuple[float, float] | None = None  # when this session has written their latest intent
+        self._enqueued_at: tuple[float, float] | None = None  # when it has written their latest intent
 
     @property
     def _since(self) -> Instant | None:
@@ -252,7 +252,7 @@ class ChunkInHand:
         return self._parts.surroundings.wall(), self._parts.surroundings.steady()
 
     def _age_s(self, since: tuple[float, float]) -> float:
-        """Seconds since then, by the clock that says more."""
+        """Seconds since then: the larger of the ages by the two clocks."""
         return max(now - then for now, then in zip(self._now_s(), since, strict=True))
 
     def _is_stale(self, ids: Sequence[str]) -> bool:

@@ -49,7 +49,7 @@ class RateLimiter:
         self._held_before_s = 0.0  # how long the holds lasted that have ended
         self._released = asyncio.Event()
         self._bucket: AsyncLimiter | None = None  # None: unlimited, or not made yet
-        self._bucket_rate = 0.0  # of the bucket, or the one that it gets before another request waits in it
+        self._bucket_rate = 0.0  # at which the next request earns its place
         self._passing: asyncio.Task[None] | None = None  # of the request that waits in the bucket
         self._changed = False  # whether the bucket has an earlier rate, and must not be waited in any more
         # The part of a place in the bucket that the next request has earned, and until when this is counted.
@@ -133,6 +133,8 @@ class RateLimiter:
 
     def change_rate(self, rate: float) -> None:
         """Go on at another rate at once, also for a request that waits in the bucket. It keeps what it has earned."""
+        if rate == self._rate == self._bucket_rate:
+            return
         self._earn()
         self.set_rate(rate)
         self._bucket_rate, self._changed = rate, True
@@ -197,7 +199,7 @@ class RateLimiter:
         return True
 
     def _earn(self) -> None:
-        """Count what the next request has earned until now."""
+        """Count what the next request has earned until now, also while nothing may leave: at most one place."""
         now = self._clock()
         self._earned = min(1.0, self._earned + (now - self._earned_until) * self._bucket_rate)
         self._earned_until = now
