@@ -149,7 +149,7 @@ soak: $(STAMP)
 
 # 200,000 simulated runs, 170,000 of them deletions: about an hour and a quarter on two idle cores.
 soak-simulation: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak tests/simulation
+	$(BIN)/python -m pytest -v -n 2 --dist worksteal -m soak tests/simulation
 
 # Speed, compared with the bare loop and the SDK: some minutes, or one with `make bench QUICK=--quick`. Both sides of a
 # ratio run in turn, so a busy machine slows down both. The server is nginx where it is installed, else a stub.
