@@ -17,7 +17,7 @@ from bulkdel.cli.job_options import find_job
 from bulkdel.job import job_names, load_job
 from tests.messages import alike
 
-COMMAND = re.compile(r"(?: {2,}(?:- )?|.*To see the log: )(bulkdel .+)")
+COMMAND = re.compile(r"(?: {2,}(?:- )?|(?!{).*To see the log: )(bulkdel .+)")
 """A line of its own, or the end of a sentence."""
 
 READS = frozenset({"jobs", "report", "results", "show", "status"})

@@ -19,6 +19,7 @@ from tests.printed import commands_in, new_commands, parse
         ("To see the log: bulkdel status x.jsonl", [["bulkdel", "status", "x.jsonl"]]),
         ("Usage: bulkdel COMMAND", []),
         ("{no json", []),
+        ('{"event": "halted: gone. To see the log: bulkdel status x.jsonl"}', []),
     ],
 )
 def test_which_commands_stand_in_a_text(text: str, expected: list[list[str]]) -> None:
