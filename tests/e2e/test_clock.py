@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome
+from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import Pool
 from tests import harness, recorded
 from tests.harness import DELETIONS, Case, Ran, bulkdel, case, finish, kill, user_ids, wait_for_arrivals, wait_until
 from tests.mutants import mutant
-from tests.syntax import swap
+from tests.syntax import drop, swap
 
 MAILS = [f"user{i}@example.com" for i in range(60)]
 IDS = user_ids(60)
@@ -222,6 +223,22 @@ def test_without_a_date_nothing_is_called_re_created(tmp_path: Path) -> None:
 
 
 # Nothing to look up by
+
+
+@mutant(
+    "a control that gets no response counts as one that finds nothing",
+    "SendingSession.run",
+    drop("blind = blind and not lookup.unanswered"),
+)
+def test_emails_are_in_doubt_and_the_control_gets_no_response(tmp_path: Path) -> None:
+    """Nothing is said of the pool, and the same command goes on."""
+    with in_doubt(tmp_path, MAILS, effect=True) as it:
+        it.switch(share_html=1.0, fault_paths=frozenset({LIST_PATH}))
+        ran = it.run("--patience", 2)
+        assert (ran.code, ran.counts()) == (4, {"remaining": 60}), ran
+        assert ("look-ups find no user" in ran.err, "To go on:" in ran.err) == (False, True), ran
+        it.switch(share_html=0.0)
+        assert it.run().counts() == {"deleted": 60}
 
 
 @mutant(
