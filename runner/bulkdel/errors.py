@@ -83,9 +83,11 @@ _NOT_MAPPED = ("cannot allocate", "failed to map")
 
 
 def of_the_machine(error: BaseException) -> BulkdelError | None:
-    """What stops the program when memory is short, or a module cannot be loaded; None for an error of another kind."""
+    """What stops the program when memory is short, a module cannot be loaded or a name is too long; else None."""
     if _is_short_of_memory(error):
         return BulkdelError(SHORT_OF_MEMORY)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{str(error.filename)[:60]!r}…: this name is too long for a file")
     if isinstance(error, ImportError):
         return BulkdelError(
             f"the module {error.name or '?'} cannot be loaded. What was sent is in the checkpoint. Install bulkdel "

@@ -104,12 +104,12 @@ class Drawn:
 
     @property
     def maybe_outrun(self) -> bool:
-        """Whether a look-up before a request may find a user that another client has deleted.
+        """Whether a look-up may find a user that another client has deleted.
 
         The API refuses such an id together with others. Nothing says then that the request had no effect on it.
         """
         lags = any(session.others and session.switches.get("lag_s") for session in self.sessions)
-        return self.look_first and lags and self.lasting["unknown_ids"] in ("refuse", "partial")
+        return lags and self.lasting["unknown_ids"] in ("refuse", "partial")
 
     def key(self, id_: str) -> str:
         """What two ids share that are certainly the same."""

@@ -85,6 +85,8 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
     found = set[str]()
     if kept and (not deleted or alias):
         found.add("excluded")
+    if not deleted and row.id in drawn.lasting["poisonous"]:
+        found.add("refused")  # perhaps before it was excluded
     if kept and not it.dead_when_kept[row.user]:
         # Sent before it was excluded, and gone since: nothing says by which run. Or there, perhaps another one.
         doubtful = drawn.reusable and (row.user in again or drawn.clocks_apart)

@@ -294,6 +294,10 @@ def export_outside(values: Any, _: Random, lures: Lures) -> None:
     values["command"]["names"][1] = str(lures.named)
 
 
+def long_export(values: Any, _: Random, lures: Lures) -> None:
+    values["command"]["names"][1] = "x" * 5_000
+
+
 def other_export(values: Any, rng: Random, lures: Lures) -> None:
     values["command"]["names"][1] = rng.choice([str(lures.named), f"{lures.url}/x", "../../named/users.jsonl", "-"])
 
@@ -497,6 +501,7 @@ def test_hostile_plans(stage: Stage, times: int) -> None:
     for name in stage.lures.options:
         check([(partial(set_option, name), RUN_AND_TYPED)])
     check([(export_outside, RUN_AND_TYPED)])
+    check([(long_export, RUN_AND_TYPED)])
     many(180 * times, OF_PLAN, check)
 
 

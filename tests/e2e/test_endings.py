@@ -172,6 +172,20 @@ def test_a_name_with_a_leading_dash(typed: tuple[str, ...], tmp_path: Path) -> N
         assert verified.code == 0, verified.err
 
 
+@mutant(
+    "a name that is too long is a bug of the program",
+    "of_the_machine",
+    swap("error.errno == errno.ENAMETOOLONG", "not error.errno"),
+    crashes=True,
+)
+@pytest.mark.parametrize("command", ["status", "verify", "restore", "results", "report", "forget", "ctl"])
+def test_a_name_that_is_too_long_is_refused(command: str, tmp_path: Path) -> None:
+    more = ("--passwords", "none") if command == "restore" else ()
+    ran = bulkdel(command, "x" * 5_000, *more, cwd=tmp_path)
+    assert (ran.code, "this name is too long for a file" in ran.err) == (2, True), ran
+    assert len(ran.err) < 500
+
+
 def test_a_typo_is_no_export(tmp_path: Path) -> None:
     ran = bulkdel("run", "delete-users", "--trimm", cwd=tmp_path)
     assert ran.code == 2

@@ -116,6 +116,7 @@ def test_a_text_is_fit_for_json(text: str, fit: str) -> None:
         (ModuleNotFoundError("No module named 'orjson'", name="orjson"), "the module orjson cannot be loaded"),
         (ImportError("libm.so.6: version `GLIBC_2.38' not found", name="pyarrow"), "the module pyarrow cannot be"),
         (ImportError("cannot import name 'x'"), "the module ? cannot be loaded"),
+        (OSError(errno.ENAMETOOLONG, "", "x" * 300), "this name is too long"),
         (OSError(errno.ENOENT, ""), None),
         (KeyError("cannot allocate"), None),
     ],

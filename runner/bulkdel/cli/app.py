@@ -687,6 +687,7 @@ def run_app(words: list[str]) -> int:
         code = BulkdelError.exit_code
         if failed := job_failed(error) or of_the_machine(error):
             say_error(failed)
+            code = failed.exit_code
         else:
             say(
                 f"{trace_of(error)}\nbulkdel: this is a bug in this program; please report it. The checkpoint is "
