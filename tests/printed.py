@@ -24,7 +24,10 @@ READS = frozenset({"jobs", "report", "results", "show", "status"})
 """Commands that only read. `make messages` runs those that are printed, and `batch status`."""
 
 ELSEWHERE = frozenset(
-    {"blind", "delete-each", "delete-faulty", "delete-things", "disable", "j", "practise", "relaxed", "watched"}
+    {
+        *("blind", "delete-each", "delete-faulty", "delete-members", "delete-things", "disable", "j", "practise"),
+        *("relaxed", "watched"),
+    }
 )
 """Jobs that tests install for one command only."""
 

@@ -17,6 +17,7 @@ from tests.examples import one_in
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
 from tests.jobs import CREATING, EVERY_JOB, HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
 from tests.mutants import mutant
+from tests.recorded import MAY_LAG, let_pass
 from tests.syntax import swap
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
@@ -137,6 +138,9 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
         assert 0 < len(served.effects()) < len(job.expected(ids))
         served.switch(latency_after_s=0.0)
         ran = bulkdel(*command)
+        if MAY_LAG in ran.err:  # the kill has cut a creation, which had no effect
+            let_pass(log, 11)
+            ran = bulkdel(*command)
         assert ran.code == 0, ran
         assert served.effects() == job.expected(ids)
         assert ran.summary["resumed"] is True

@@ -162,7 +162,7 @@ def kill_some(folder: Path, *, kills: int, seed: int) -> None:
                     kill_one(draw.choice(victims))
                     killed += 1
             ended = kill(process)
-            assert ended.code in {0, -signal.SIGKILL}, ended
+            assert ended.code in {0, -signal.SIGKILL}, ended.err
         ran = run(it, *options)
         assert (ran.code, seed) == (0, seed), ran
         counts = ran.counts()
