@@ -12,8 +12,8 @@ breaks, quotes and comments may change. The rules:
 - The file with the change passes ruff and mypy: code that could have been committed.
 - The test fails by an assertion of its own. A NameError, a test that hangs or a traceback of the program is no kill: it
   says that the program is broken, and not that the test watches the promise. A wait of the test for what was promised
-  may end in vain: that is an assertion. Where the promise is about crashes, so that
-  the test makes the program crash, the mutant says `crashes=True`.
+  may end in vain: that is an assertion. Where the promise is about crashes, so that the test makes the program crash,
+  the mutant says `crashes=True`.
 
 To try one: `python -m pytest tests/campaigns/test_mutants.py -k "the-name-with-dashes"`.
 """

@@ -85,6 +85,26 @@ class Drawn:
         return any(session.weather.lag_s for session in self.sessions)
 
 
+def plain(rows: Sequence[str], customs: Customs, **options: Any) -> Drawn:
+    """A run on users that are all there, by their ids, with nothing else that is drawn. Its sessions are to come."""
+    some = draw(0)
+    return replace(
+        some,
+        id_type="user_id",
+        rows=rows,
+        there=rows,
+        young=frozenset(),
+        strangers=(),
+        excluded=(),
+        owner=None,
+        customs=customs,
+        options={**some.options, "id_type": "user_id", "patience": 900.0, **options},
+        backup=None,
+        verification=None,
+        guards={},
+    )
+
+
 def draw(seed: int) -> Drawn:
     """Draw a run."""
     drawn, rng = _with_guards(_draw(Random(f"run {seed}")), Random(f"guards {seed}")), Random(f"changes {seed}")

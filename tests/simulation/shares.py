@@ -20,7 +20,7 @@ from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.api import FAIR, Weather
 from tests.simulation.clock import EPOCH, WorldClock
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.drawing import Drawn, draw
+from tests.simulation.drawing import Drawn, draw, plain
 from tests.simulation.network import CLEAR, Connection, Network, Roads
 from tests.simulation.pipes import PROCESS, PipeLoop
 from tests.simulation.program import HOST, Files, Machine, begin, simulated
@@ -204,25 +204,11 @@ class SharesWorld:
         return [wrong for promises in self._promises for wrong in promises.wrong]
 
     def _deletion(self, shard: Shard) -> Drawn:
-        some = draw(0)
-        options = {**some.options, "id_type": "user_id", "chunk_size": 1, "concurrency": shard.concurrency, "rate": 0.0}
         end: End = "whole" if shard.killed_s is None else "kill"
-        return replace(
-            some,
-            id_type="user_id",
-            rows=shard.rows,
-            there=shard.rows,
-            young=frozenset(),
-            strangers=(),
-            excluded=(),
-            owner=None,
-            customs=replace(some.customs, unknown="accept", poisonous=frozenset(), ahead_s=0.0, created_ahead_s=0.0),
-            options={**options, "patience": 900.0, "timeout_s": 2.0, "look_first": False},
-            backup=None,
-            sessions=[Session(end=end, weather=self.drawn.weather, roads=shard.roads)],
-            verification=None,
-            guards={},
-        )
+        some, options = draw(0).customs, {"concurrency": shard.concurrency, "timeout_s": 2.0, "look_first": False}
+        customs = replace(some, unknown="accept", poisonous=frozenset(), ahead_s=0.0, created_ahead_s=0.0)
+        drawn = plain(shard.rows, customs, chunk_size=1, rate=0.0, **options)
+        return replace(drawn, sessions=[Session(end=end, weather=self.drawn.weather, roads=shard.roads)])
 
     async def _play(self, loop: PipeLoop) -> None:
         self._server.begin(self.drawn.weather)

@@ -16,7 +16,7 @@ from _pytest.mark.structures import ParameterSet
 from tests.examples import ALL, examples
 from tests.mutants import mutant
 from tests.simulation.api import Weather
-from tests.simulation.drawing import draw
+from tests.simulation.drawing import draw, plain
 from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs
 from tests.simulation.sessions import ENDS, Session, What
@@ -213,11 +213,14 @@ def test_two_hundred_thousand_runs(batch: int, tmp_path: Path) -> None:
 )
 def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed(tmp_path: Path) -> None:
     """A page holds 10 accounts. From some moment on look-ups find none; here from each fifth of a second on."""
-    ids = [f"{number:024x}" for number in range(30)]
-    options = {**draw(0).options, "id_type": "user_id", "rate": 5.0, "concurrency": 2, "chunk_size": 15}
-    options |= {"look_first": True, "patience": 900.0}
-    base = replace(draw(0), id_type="user_id", rows=ids, there=ids, young=frozenset(), strangers=(), excluded=())
-    base = replace(base, owner=None, customs=Customs(page=10), options=options, backup=None, verification=None)
+    base = plain(
+        [f"{number:024x}" for number in range(30)],
+        Customs(page=10),
+        rate=5.0,
+        concurrency=2,
+        chunk_size=15,
+        look_first=True,
+    )
     for tenth in range(0, 40, 1 if ALL else 2):
         drawn = replace(base, sessions=[Session(weather=Weather(blind_s=tenth / 10))])
         folder = tmp_path / str(tenth)
@@ -237,14 +240,17 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
 )
 def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Path) -> None:
     """It is killed at some turn of its loop; the next one begins a second later, and look-ups lag by eight minutes."""
-    ids = [f"{number:024x}" for number in range(12)]
-    options = {**draw(0).options, "id_type": "user_id", "rate": 20.0, "concurrency": 2, "chunk_size": 3}
-    options |= {"look_first": False, "patience": 900.0}
-    base = replace(draw(0), id_type="user_id", rows=ids, there=ids, young=frozenset(), strangers=(), excluded=())
-    base = replace(base, owner=None, customs=Customs(unknown="refuse"), options=options, backup=None, verification=None)
+    base = plain(
+        [f"{number:024x}" for number in range(12)],
+        Customs(unknown="refuse"),
+        rate=20.0,
+        concurrency=2,
+        chunk_size=3,
+        look_first=False,
+    )
     lagging = Session(weather=Weather(lag_s=480.0), gap_s=1.0)
     for turn in range(60, 115, 1 if ALL else 5):
-        drawn = replace(base, guards={}, sessions=[Session(end="kill", at=turn), lagging])
+        drawn = replace(base, sessions=[Session(end="kill", at=turn), lagging])
         folder = tmp_path / str(turn)
         folder.mkdir()
         assert World(turn, folder, drawn).play() == [], f"killed at turn {turn}"

@@ -263,7 +263,7 @@ class ChunkInHand:
         parts = self._parts
         if not parts.guards and (parts.backup is None or not parts.id_type.reusable):
             return False
-        seen = [self._seen_at.get(id_) for id_ in ids]
+        seen = {self._seen_at.get(id_) for id_ in ids}  # those of one look-up have one time
         return any(at is None or self._age_s(at) > RETRY_MAX_S for at in seen)
 
     def _renew_look_up(self) -> None:

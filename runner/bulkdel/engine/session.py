@@ -214,8 +214,8 @@ class SendingSession:
             }
         self._changes.end()
         # A blind session: no look-up finds an existing user, so an empty response proves nothing.
-        now, blind = datetime.fromtimestamp(around.wall(), UTC), lookup.possible and not lookup.proven
-        blind = blind and not lookup.unanswered
+        blind = lookup.possible and not (lookup.proven or lookup.unanswered)
+        now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(parts), until=control.until, now=now, blind=blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
