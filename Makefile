@@ -129,7 +129,7 @@ messages: $(STAMP)
 	TESTS_MESSAGES=$(CURDIR)/.reports/messages $(PYTEST) -n 3 --dist worksteal -m 'not alone and not soak' tests/e2e
 	$(BIN)/python -m tests.messages .reports/messages .reports/messages.txt
 
-# Every mutant: programs that break one promise each, and the test that must fail. About 17 minutes on two idle cores.
+# Every mutant: programs that break one promise each, and the test that must fail. About 20 minutes on two idle cores.
 mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 5 --dist worksteal tests/campaigns/test_mutants.py
 

@@ -41,7 +41,7 @@ SAID = "said.txt"
 
 
 def copied(folder: Path) -> Path:
-    """Copy the packages, their tests and the pages with examples, as they are.
+    """Copy the packages, their tests, the pages with examples and the manifests, as they are.
 
     What Python compiled comes along: it is used where the source is unchanged (same size and time), which spares half
     a minute of compiling. The file with the change has another time.
