@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
@@ -190,6 +191,43 @@ def test_a_proxy_that_begins_to_hide_accounts_in_the_middle_of_a_run(tmp_path: P
         forum.hides = "never"
         ran = it.run("run", *ids)
         assert (ran.code, ran.summary["done"], forum.members) == (0, 40, {*PLAIN}), ran
+
+
+@dataclass
+class HidesInBetween(Forum):
+    """The first look-up of an id with a slash is answered last: after the first deletion of one, a proxy hides them."""
+
+    held: str = ""
+    hidden: threading.Event = field(default_factory=threading.Event)
+
+    def answered(self, asked: Asked) -> Answer:
+        with self.turn:
+            held = "%2F" in asked.target and len(self.effects) > 0 and not self.held
+            self.held = asked.path[-1] if held else self.held
+        if held:
+            assert self.hidden.wait(20)
+        return super().answered(asked)
+
+    def answer(self, asked: Asked) -> Answer:
+        if "%2F" in asked.target and self.hidden.is_set():
+            return 404, {"message": "no such page"}
+        answer = super().answer(asked)
+        if "%2F" in asked.target and asked.method == "DELETE":
+            self.hidden.set()
+        return answer
+
+
+@mutant(
+    "a look-up that is on the way meanwhile shows how an id is read",
+    "AccountLookup._misread",
+    swap("self._read_marks(unread, answered, worker)", "self._read_marks(unread, answered - 30, worker)"),
+)
+def test_a_look_up_that_is_answered_before_another_says_nothing_of_that(tmp_path: Path) -> None:
+    ids = ["team/1", "team/2"]
+    with served(HidesInBetween(members={*PLAIN, *ids, "kept", "team/kept"}, shown=100)) as forum:
+        ran = example(tmp_path, forum).run("run", *PLAIN, *ids, options=("--concurrency", 2))
+        assert (ran.code, ran.summary["absent"], ran.summary["done"]) == (4, 0, forum.effects.total()), ran
+        assert forum.members == {forum.held, "kept", "team/kept"}
 
 
 @dataclass

@@ -362,7 +362,10 @@ async def test_more_than_fit_into_the_request_with_the_control() -> None:
 @mutant(
     "a control in a response that was cut short proves what the next one lacks",
     "AccountLookup._complete",
-    swap("more.unproven", "result.unproven & more.unproven"),
+    swap(
+        "more._replace(accounts={**accounts, **more.accounts})",
+        "more._replace(accounts={**accounts, **more.accounts}, unproven=result.unproven & more.unproven)",
+    ),
 )
 async def test_what_a_cut_response_lacks_is_not_proven_by_its_control() -> None:
     """Seed 3000095 of the simulation: the eleventh of eleven ids, in a server that returns ten and splits a lone id.

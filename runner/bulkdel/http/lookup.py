@@ -45,11 +45,13 @@ class LookupResult(NamedTuple):
 
     accounts: the accounts that exist, by id as asked.
     unproven: ids that were not found, although that does not prove them gone.
+    unread: ids with a mark that no account of the same response has. `find` looks for others that have it.
     empty: whether one of the responses held no account. Look-ups may have ceased to find any: see `prove_since`.
     """
 
     accounts: dict[str, Account]
     unproven: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
     empty: bool = False
 
 
@@ -160,14 +162,10 @@ class AccountLookup:
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
         if result is not None:
-            accounts = dict(result.accounts)
-            unseen = [id_ for id_ in ids if id_ not in accounts or not accounts[id_].certain]
-            await self._read_marks(unseen, began, worker)
-            read = {*self._read_at, *({CAPITAL} if self._small_at >= began else ())}
-            misread = [id_ for id_ in unseen if not self.marks(id_) <= read]
-            for id_ in misread:  # the account that was found may be that of another id
-                accounts.pop(id_, None)
-            result = result._replace(accounts=accounts, unproven=result.unproven.union(misread))
+            misread = await self._misread(result, worker)
+            # The account that was found may be that of another id.
+            accounts = {id_: account for id_, account in result.accounts.items() if id_ not in misread}
+            result = LookupResult(accounts, result.unproven | misread)
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
             return None
         return result._replace(empty=self._empty_at >= began)
@@ -388,7 +386,7 @@ class AccountLookup:
             if len(left) == len(missing):
                 break
             missing = left
-        return LookupResult(accounts, frozenset(missing))
+        return result._replace(accounts=accounts, unproven=frozenset(missing))
 
     async def _comma_controls(self, worker: WorkerStatus) -> list[str]:
         """Some listed ids with a comma. Empty when none is listed, or after a few look-ups that did not find them."""
@@ -399,6 +397,19 @@ class AccountLookup:
                 if not self._with_comma:
                     self._comma_tries_left -= 1
             return self._with_comma
+
+    async def _misread(self, result: LookupResult, worker: WorkerStatus) -> frozenset[str]:
+        """The ids of which the server may have looked for others: no look-up finds an account with their marks.
+
+        Such a look-up is in the same response, or it begins after it: of two that are on the way, the later one may be
+        answered first.
+        """
+        accounts = result.accounts
+        unread = [id_ for id_ in result.unread if id_ not in accounts or not accounts[id_].certain]
+        answered = self._client.clock()
+        await self._read_marks(unread, answered, worker)
+        read = {*self._read_at, *({CAPITAL} if self._small_at >= answered else ())}
+        return frozenset(id_ for id_ in unread if not self.marks(id_) <= read)
 
     async def _read_marks(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> None:
         """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
@@ -493,8 +504,7 @@ class AccountLookup:
         return accounts
 
     async def _find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
-        accounts: dict[str, Account] = {}
-        open_ids: set[str] = set()
+        results: list[LookupResult] = []
         for group, request in self._look_ups.calls(ids):
             found = await self._reader.items(request, self._look_ups.read, worker, group)
             if found is None:
@@ -504,7 +514,8 @@ class AccountLookup:
             matched, strays = self._look_ups.match(group, found.items)
             # The server may split an id with a comma, and return a record that has only a part of it.
             matched = {id_: account for id_, account in matched.items() if account.certain or not self.splits(id_)}
-            result = LookupResult(matched, unproven(list(filter(self.splits, group)), matched))
+            open_ids = unproven(list(filter(self.splits, group)), matched)
+            result = LookupResult(matched, open_ids, self._unread(group, matched))
             if strays and len(group) > 1:
                 # A record that matches none belongs to one of the ids, or is one more of an id that has a record.
                 alone = await self._one_by_one(group, worker)
@@ -517,9 +528,13 @@ class AccountLookup:
             complete = await self._complete(result, found, group, worker)
             if complete is None:
                 return None
-            accounts.update(complete.accounts)
-            open_ids |= complete.unproven
-        return LookupResult(accounts, frozenset(open_ids))
+            results.append(complete)
+        return _joined(results)
+
+    def _unread(self, ids: Sequence[str], accounts: Mapping[str, Account]) -> frozenset[str]:
+        """The ids of a response with a mark that none of its accounts has."""
+        read = set[str]().union(*(self.marks(id_) for id_, account in accounts.items() if account.certain))
+        return frozenset(id_ for id_ in ids if not self.marks(id_) <= read)
 
     async def _complete(
         self, result: LookupResult, found: Listed, group: Sequence[str], worker: WorkerStatus
@@ -541,11 +556,10 @@ class AccountLookup:
         more = await self._find(missing, worker)
         # What the first response lacks may be cut off, so it proves nothing: only the second one does. A control with a
         # comma in the first does not count for the second, because some servers split an id only when it is alone.
-        return None if more is None else LookupResult({**accounts, **more.accounts}, more.unproven)
+        return None if more is None else more._replace(accounts={**accounts, **more.accounts})
 
     async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
-        accounts: dict[str, Account] = {}
-        open_ids: set[str] = set()
+        results: list[LookupResult] = []
         for id_ in ids:
             alone = await self._find([id_], worker)
             if alone is None:
@@ -553,13 +567,13 @@ class AccountLookup:
             if any(
                 account.raw == other.raw and not (account.certain and other.certain)
                 for account in alone.accounts.values()
-                for other in accounts.values()
+                for result in results
+                for other in result.accounts.values()
             ):
                 self._reader.failed = STRANGER  # two ids cannot mean one account that carries neither
                 return None
-            accounts.update(alone.accounts)
-            open_ids |= alone.unproven
-        return LookupResult(accounts, frozenset(open_ids))
+            results.append(alone)
+        return _joined(results)
 
     async def _control_passes_in_time(self, worker: WorkerStatus) -> bool:
         """As `_control_passes`. Where the pool was empty before, what it lists now is new, and look-ups may lag."""
@@ -627,3 +641,15 @@ class AccountLookup:
         self.lists = self.lists or listed is not allowed
         self.shows = self.shows or bool(listed.items)
         return listed.items
+
+
+def _joined(results: Sequence[LookupResult]) -> LookupResult:
+    """The results of several look-ups as one."""
+    accounts: dict[str, Account] = {}
+    for result in results:
+        accounts.update(result.accounts)
+    return LookupResult(
+        accounts,
+        frozenset[str]().union(*(result.unproven for result in results)),
+        frozenset[str]().union(*(result.unread for result in results)),
+    )
