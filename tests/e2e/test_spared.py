@@ -187,6 +187,11 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
     "ChunkInHand._spares",
     swap("return judged.spared is not None", "return judged.spared is not None and self._chunk.doubt is None"),
 )
+@mutant(
+    "a session with a clock that was set back says that ten minutes are enough",
+    "ChunkInHand.write_outcomes",
+    swap("lag_left_s(doubt.latest, parts.now())", "0.0"),
+)
 def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
     """Those of the session that sent them, and those that were added since."""
     since = ("--spare-active-since", "2025-06-01")
@@ -204,7 +209,10 @@ def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
         # A look-up that still finds them may lag behind the request that got no response.
         assert (ran.code, ran.counts()) == (4, {"deleted": 195, "remaining": 5}), ran.err
         assert "what became of 5 ids, because they may lag: go on in 10 minutes" in ran.err
-        let_pass(it.log, 11)
+        let_pass(it.log, -60)  # as if the clock had been set back by an hour
+        ran = it.run(*since, "--only-status", "Activated")
+        assert (ran.code, "go on in 70 minutes" in ran.err) == (4, True), ran.err
+        let_pass(it.log, 71)
         ran = it.run(*since, "--only-status", "Activated")
         assert (ran.code, ran.counts()) == (0, {"deleted": 195, "excluded": 5}), ran.err
         assert ran.summary["spared"] == {"active since": 2, "status": 3}

@@ -70,6 +70,11 @@ class Drawn:
         return customs.ahead_s is None or abs(customs.ahead_s) > 60 or bool(customs.created_ahead_s) or stepped
 
     @property
+    def set_back(self) -> bool:
+        """Whether the clock of the machine is set back."""
+        return any(session.clock_s < 0 for session in self.sessions)
+
+    @property
     def maybe_applied(self) -> bool:
         """Whether a request may have had an effect that no response told of."""
         return any(session.may_hide_effects for session in self.sessions)

@@ -13,6 +13,7 @@ from bulkdel.core.decision import Request
 from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, READ_PATH
 from tests import second_reader
+from tests.recorded import MAY_LAG
 from tests.simulation.clock import EPOCH
 from tests.simulation.drawing import Drawn
 from tests.simulation.ids import account_key, row_key
@@ -50,6 +51,10 @@ class Promises(RunPromises):
     def guard(self, *, guarded: bool) -> None:
         """Whether the next session spares accounts."""
         self._guarded = guarded
+
+    def may_wait(self, why: str, lag_s: float) -> bool:
+        """See `RunPromises`. With a clock that is set back, look-ups may lag for as much longer."""
+        return super().may_wait(why, lag_s) or (self._drawn.set_back and MAY_LAG in why)
 
     # --- at every request ---
 

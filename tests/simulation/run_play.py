@@ -20,7 +20,7 @@ from tests.simulation.sessions import Session, Steer
 from tests.simulation.stage import Stage
 from tests.simulation.trace import Trace
 
-FAIR_SESSION, FAIR_SESSIONS = Session(), 4
+FAIR_SESSION, FAIR_SESSIONS = Session(), 5
 """Sessions at the end in which nothing goes wrong. They have to settle everything."""
 
 

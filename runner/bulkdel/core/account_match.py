@@ -198,7 +198,12 @@ def age_s(moment: Instant, now: Instant) -> float:
 
 def lag_is_over(moment: Instant, now: Instant) -> bool:
     """Whether `moment` is so long ago, by both clocks, that no look-up can lag behind what was done then."""
-    return min(age_s(moment, now), now.ours - moment.ours) > LAG_MAX_S
+    return lag_left_s(moment, now) < 0
+
+
+def lag_left_s(moment: Instant, now: Instant) -> float:
+    """For how long a look-up may still lag behind what was done at `moment`, by the clock that says the longer time."""
+    return LAG_MAX_S - min(age_s(moment, now), now.ours - moment.ours)
 
 
 def known_age_s(moment: Instant, now: Instant, *, one_clock: bool) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bulkdel.core.absence import ODD_IN_PATH, odd_in_path
-from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, presences
+from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, lag_left_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
@@ -223,6 +223,8 @@ class ChunkInHand:
             chunk: dict[str, Any] = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}
             parts.on_event(Event("debug", "chunk.settled", chunk | counts_of(state.settled)))
         tally.contradicted += state.contradicted
+        if state.contradicted and (doubt := self._chunk.doubt) is not None:
+            tally.lag_s = max(tally.lag_s, lag_left_s(doubt.latest, parts.now()))
         if parts.held.halt is not None:
             parts.drain.begin(Stop(parts.held.halt, error=Halted(parts.held.halt)))
 

@@ -18,7 +18,7 @@ from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Outcome, Released, stamp
 from bulkdel.core.outcome import Settled
-from bulkdel.core.retry import refused_words, too_many_refused
+from bulkdel.core.retry import LAG_MAX_S, refused_words, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.progress import Event
@@ -66,6 +66,7 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence.
     contradicted: rows that this pass left, because look-ups may lag: the API calls an id unknown that they find, or a
         key taken that they do not find, or they find a deleted account under its old id.
+    lag_s: for how long look-ups may lag behind the requests for these rows: longer where a clock was set back.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
     refused_references: by reference, how many records the API has refused with it and accepted without it.
@@ -84,6 +85,7 @@ class Tally:
     spared: int = 0
     unproven: int = 0
     contradicted: int = 0
+    lag_s: float = LAG_MAX_S
     lags_in_vain: int = 0
     uncertain: str = ""
     refused_codes: Counter[str] = field(default_factory=Counter)

@@ -6,6 +6,7 @@ The workers settle the chunks; the command prints the report.
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -19,7 +20,7 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
-from bulkdel.core.retry import LAG_MAX_S, number_or_share
+from bulkdel.core.retry import number_or_share
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.control import Changes, SessionControl
@@ -310,7 +311,7 @@ def _last_failure(parts: Parts, noun: str) -> str:
     """The last failure of a request or of a look-up, in words; empty without one."""
     lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
     if tally.contradicted:
-        ids, wait = counted(tally.contradicted, "id"), f"go on in {LAG_MAX_S / 60:.0f} minutes"
+        ids, wait = counted(tally.contradicted, "id"), f"go on in {math.ceil(tally.lag_s / 60)} minutes"
         return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
