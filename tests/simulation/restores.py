@@ -29,6 +29,7 @@ from tests.simulation.pooled_api import Clocks, PooledApi
 from tests.simulation.program import Files
 from tests.simulation.run_play import FAIR_SESSION, RunPlay
 from tests.simulation.run_promises import RunPromises
+from tests.simulation.safe import SENT
 from tests.simulation.sessions import Session, drawn_changes, drawn_session
 from tests.simulation.stage import Stage
 from tests.simulation.trace import Trace
@@ -147,9 +148,9 @@ class RestorePromises(RunPromises):
     def may_wait(self, why: str, lag_s: float) -> bool:
         """See `RunPromises`. In a pool that was empty, look-ups have to find one of the users that were created.
 
-        Where a request got no response, and there is no user, a person has to say so.
+        Where the log says that rows were sent, and there is no user, a person has to say so.
         """
-        hidden = lag_s > LOOKED_AGAIN_S or (bool(self._maybe_applied) and not len(self._pool))
+        hidden = lag_s > LOOKED_AGAIN_S or (SENT in self.log.rows.values() and not len(self._pool))
         return MAY_LAG in why or (hidden and "look-ups find no user at all" in why)
 
     def changed_rows(self, request: Request) -> Sequence[int | str] | None:
