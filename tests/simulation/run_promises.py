@@ -111,6 +111,10 @@ class RunPromises(ABC):
 
     # --- at every entry that becomes safe ---
 
+    def entry_is_safe(self, state: str, rows: Sequence[int]) -> None:
+        """Check what only the job knows of an entry: by default nothing. state: of these rows, or their outcome."""
+        del state, rows
+
     def log_is_safe(self, data: bytes, again: bool) -> None:
         """More of the log is safe. again: other bytes than before; they are read from the beginning."""
         if again:
@@ -121,6 +125,7 @@ class RunPromises(ABC):
             if again:
                 continue
             self._trace.note(f"  safe: {state} {numbers(rows)}")
+            self.entry_is_safe(state, rows)
             if state == RELEASED and (applied := self._maybe_applied.intersection(rows)):
                 self.note_wrong(f"rows {numbers(applied)} are released, and a request for them may have been applied")
 

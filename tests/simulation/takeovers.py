@@ -29,6 +29,7 @@ from tests.simulation.drawing import Drawn, draw
 from tests.simulation.network import CLEAR, Connection, Network, Roads
 from tests.simulation.program import HOST, Machine, begin, simulated
 from tests.simulation.promises import Promises
+from tests.simulation.safe import RELEASED, SENT, STARTED
 from tests.simulation.server import Server
 from tests.simulation.sessions import Session, drawn_session
 from tests.simulation.store import CLEAR_WAY, FarStore, SharedStore, Way
@@ -127,21 +128,37 @@ def _process(rng: Random, begins_s: float) -> Process:
 
 
 class TakeoverPromises(Promises):
-    """Watches all processes of the run: no row leaves once a later session has looked it up."""
+    """Watches all processes of the run: no row leaves once a later session has looked it up and settled it by that.
+
+    A look-up that is no more than a control of other ids does not count.
+    """
 
     def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float]) -> None:
         super().__init__(drawn, server, trace, now)
-        self._looked_up: dict[int, int] = {}  # by row, the latest session that has looked it up
+        self._looked_up: dict[tuple[int, int], float] = {}  # by row and session, when that has looked it up last
+        self._sent: dict[int, tuple[float, int]] = {}  # by row, when it was sent last, and by which session
+        self._settled_by: dict[int, int] = {}
 
     def check(self, request: Request, pid: int) -> None:
         """See `RunPromises`."""
         super().check(request, pid)
         number = self.log.pids.index(pid) if pid in self.log.pids else -1
-        for asked in self.asked_rows(request):
-            self._looked_up[asked] = max(number, self._looked_up.get(asked, -1))
+        self._looked_up.update({(asked, number): self._now() for asked in self.asked_rows(request)})
         for row in self.changed_rows(request) or ():
-            if isinstance(row, int) and (later := self._looked_up.get(row, -1)) > number:
-                self.note_wrong(f"row {row}: session {number} sends it, after session {later} has looked it up")
+            if isinstance(row, int):
+                self._sent[row] = self._now(), number
+                if (later := self._settled_by.get(row, -1)) > number:
+                    self.note_wrong(f"row {row}: session {number} sends it, after session {later} has settled it")
+
+    def entry_is_safe(self, state: str, rows: Sequence[int]) -> None:
+        """See `RunPromises`."""
+        number = len(self.log.pids) - 1
+        for row in rows if state not in {SENT, RELEASED, STARTED} else ():
+            self._settled_by[row] = number
+            sent_at, sender = self._sent.get(row, (0.0, number))
+            if sender < number and (looked_up_at := self._looked_up.get((row, number), sent_at)) < sent_at:
+                said = f"session {number} has looked it up at {looked_up_at:.3f} s, and settles it by that"
+                self.note_wrong(f"row {row}: session {sender} sent it at {sent_at:.3f} s; {said}")
 
 
 class TakeoverWorld:
