@@ -26,6 +26,7 @@ BODIES = {
         "data": {"access_token": _token(), "expires_in": 7200},
     },
     b"get-user-batch": {"statusCode": 200, "message": "", "data": []},
+    b"list-users": {"statusCode": 200, "message": "", "data": {"totalCount": 0, "list": []}},
     b"": {"statusCode": 200, "message": "Operation successful", "requestId": "r", "data": {"success": True}},
 }
 """Answers by what the path ends with; the empty one is for everything else."""

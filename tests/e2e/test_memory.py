@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import Pool, serve_in_thread
+from tests.bench import commands, exports
 from tests.bench.commands import measured
+from tests.bench.serving import serving
 from tests.harness import COMMAND, POOL, environment
 from tests.launching import launched, took
 from tests.madeup import make_run
@@ -51,6 +54,14 @@ def peaks_kib(export: Path, count: int, repeated: float) -> dict[str, int]:
     run = took(export.with_suffix(".took")).peak_kib
     log = Path(f"{export}.checkpoint.jsonl")
     return {"run": run, "results": peak_of_results_kib(log, rows)}
+
+
+def test_the_server_of_the_benchmarks_takes_a_whole_run(tmp_path: Path) -> None:
+    """`make test` runs no benchmark, so what the server of the benchmarks answers is tried here."""
+    with serving(tmp_path) as served:
+        words = commands.run_words(served.url, exports.write(tmp_path, "objects", 200), tmp_path / "log", "--rate", 0)
+        done = subprocess.run(words, env=environment(commands.ENVIRON), capture_output=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["deleted"]) == (0, 200), done.stderr
 
 
 @pytest.mark.soak
