@@ -103,6 +103,7 @@ class SharedPace:
         self._now = now
         self._wrong = wrong
         self._pauses: list[tuple[float, float, int]] = []  # from when until when, and which process knows it anyway
+        self._killed = set[int]()
         self._connected_from = 0.0  # when every process hears of what the keeper is told
 
     def connect(self) -> None:
@@ -121,8 +122,8 @@ class SharedPace:
             self._wrong(f"shard {worker} sends in the pause that another one was told")
 
     def throttled(self, worker: int, pause_s: float) -> None:
-        """A process gets a 429. The others hear of it soon."""
-        if self._now() >= self._connected_from:
+        """A 429 comes for a process. If that lives, the others hear of it soon."""
+        if worker not in self._killed and self._now() >= self._connected_from:
             self._pauses.append((self._now() + self._told_s, self._now() + pause_s, worker))
 
     def change_rate(self, rate: float) -> None:
@@ -148,6 +149,7 @@ class SharedPace:
     def killed(self, worker: int) -> None:
         """A process is gone. What it was just about to tell is lost."""
         now = self._now()
+        self._killed.add(worker)
         self._pauses = [(begin, end, by) for begin, end, by in self._pauses if by != worker or begin <= now]
 
 
