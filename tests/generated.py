@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,9 @@ ABOUT_FILES = ("deploy", "docs", "reprs", "mutant_places", "forged_log")
 
 NOTICED = frozenset({"killed", "timeout", "segfault"})
 """mutmut says `segfault` of a test that ends by a signal: here of one whose change takes all memory."""
+
+MEMORY_MAX = 4 << 30
+"""Bytes of memory that the tests of one change may take: some changes fill it in a loop."""
 
 NOT_CHECKED = "not checked"
 
@@ -128,6 +132,8 @@ def results() -> Iterator[tuple[str, str]]:
 def main(seed: int = SEED, count: int = COUNT) -> int:
     """Draw, run and tell. Returns the exit code."""
     copy_and_configure()
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, most))
     mutmut("run", "bulkdel.core.absence.*")  # so that it knows its changes
     drawn = random.Random(seed).sample(sorted(name for name, _ in results()), count)
     mutmut("run", *drawn)
