@@ -95,7 +95,7 @@ def test_a_lost_reply_is_sent_again_whole() -> None:
         assert chunk_state.next_step() == Send(chunk(3).records, attempt)
     chunk_state.replied(OK)
     assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
-    assert chunk_state.settled[0].attempts == ATTEMPTS_MAX
+    assert (chunk_state.settled[0].attempts, chunk_state.requests) == (ATTEMPTS_MAX, ATTEMPTS_MAX)
 
 
 def test_what_the_server_asks_to_wait_is_handed_on_and_forgotten() -> None:
@@ -201,6 +201,48 @@ def test_a_refusal_as_unknown_of_an_id_that_is_there_keeps_what_the_api_said() -
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0")
     assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [NOT_FOUND.detail]
+
+
+def test_an_id_that_is_there_after_an_unclear_response_keeps_what_the_api_said() -> None:
+    chunk_state = ChunkState(chunk(1), lag_over=True)
+    chunk_state.replied(UNSURE)
+    while isinstance(chunk_state.next_step(), LookUp):
+        chunk_state.looked_up(found("u0"), proven=True)
+    assert [(one.kind, one.detail) for one in chunk_state.settled] == [("refused", UNSURE.detail)]
+
+
+def test_an_id_that_an_answer_calls_absent_and_that_is_there_keeps_what_the_api_said() -> None:
+    chunk_state = ChunkState(chunk(1), lag_over=True)
+    chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ABSENT, Detail(404))]))
+    while isinstance(chunk_state.next_step(), LookUp):
+        chunk_state.looked_up(found("u0"), proven=True)
+    assert [(one.kind, one.detail) for one in chunk_state.settled] == [("refused", Detail(404))]
+
+
+def test_an_unknown_id_that_a_look_up_may_miss_keeps_what_the_api_said() -> None:
+    chunk_state = ChunkState(chunk(1))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True, unproven={"u0"})
+    assert [(one.reason, one.detail) for one in chunk_state.settled] == [("unproven", NOT_FOUND.detail)]
+
+
+@pytest.mark.parametrize("resend", [True, False])
+def test_a_row_in_doubt_without_look_ups_waits_for_a_person(resend: bool) -> None:
+    """It is not called unknown: that is for one that must never be sent."""
+    chunk_state = ChunkState(chunk(1), in_doubt=True, can_look_up=False, resend_unproven=resend)
+    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    assert (told(chunk_state), chunk_state.next_step() is None) == ([], not resend)
+
+
+def test_an_id_that_was_seen_before_a_refusal_of_several_and_is_gone_was_done() -> None:
+    """The refused request may have been carried out for it, and its look-up is repeated before the next one."""
+    chunk_state = ChunkState(chunk(2), look_first=True)
+    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state.replied(REFUSED)
+    assert sent(chunk_state) == ["u0"]
+    assert chunk_state.renew_look_up()
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("done", ["u0"], None)]
 
 
 def test_the_halt_says_what_is_to_be_checked() -> None:

@@ -229,6 +229,7 @@ def test_a_refusal_of_one_alone_needs_no_look_up() -> None:
     look(chunk)
     chunk.replied(SPLIT)
     assert told(chunk) == [("refused", ["a"], None)]
+    assert chunk.settled[0].detail == SPLIT.detail
 
 
 def test_parts_are_left_out_one_after_the_other() -> None:

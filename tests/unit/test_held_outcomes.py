@@ -51,6 +51,12 @@ def test_absent_ids_without_a_control_halt_as_without_look_ups(
     assert (halted(held), written == []) == (halts, halts)
 
 
+def test_unless_it_was_allowed() -> None:
+    held = HeldOutcomes()
+    held.take([part("absent", ABSENT_FIRST)._replace(reason="unproven")], controlled=False)
+    assert halted(held)
+
+
 @pytest.mark.parametrize("size", [1, 3, ALL_REFUSED_MIN])
 def test_refusals_in_a_row_halt_whatever_the_size_of_the_chunks(size: int) -> None:
     held = HeldOutcomes()

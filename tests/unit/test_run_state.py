@@ -324,6 +324,8 @@ def test_rows_are_counted_by_the_reason_of_their_outcome() -> None:
     own = ({"row": 1, "reason": "taken"}, {"row": 2, "attempts": 3})
     progress = folded(Outcome(AT, 1, "refused", ((0, 4),), reason="unproven", exceptions=own))
     assert progress.reasons == {("refused", "taken"): 1, ("refused", "unproven"): 3}
+    progress = folded(*(Outcome(AT, 1, "absent", ((at, at + 2),), reason="unproven") for at in (0, 2)))
+    assert progress.reasons == {("absent", "unproven"): 4}
 
 
 def noted(progress: Progress) -> str:

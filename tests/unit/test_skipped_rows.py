@@ -73,6 +73,14 @@ def test_a_run_that_ends_with_a_byte_has_its_end_there() -> None:
     assert [found.first_before(position) for position in range(8, 17)] == [8] * 9
 
 
+def test_a_hole_behind_a_full_byte_is_found() -> None:
+    assert PositionSet([(0, 8), (9, 64)]).first_after(1) == 8
+
+
+def test_two_ranges_are_joined_across_the_row_between_them() -> None:
+    assert PositionSet([(2, 3)]).joined(((0, 2), (3, 5))) == ((0, 5),)
+
+
 @settings(deadline=None)
 @given(SETS, SETS)
 def test_ranges_are_joined_only_across_duplicates(positions: set[int], rows: set[int]) -> None:
