@@ -139,7 +139,9 @@ def main(seed: int = SEED, count: int = COUNT) -> int:
     """Draw, run and tell. Returns the exit code."""
     copy_and_configure()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, most))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (MEMORY_MAX if most == resource.RLIM_INFINITY else min(MEMORY_MAX, most), most)
+    )
     mutmut("run", "bulkdel.core.absence.*")  # so that it knows its changes
     drawn = random.Random(seed).sample(sorted(name for name, _ in results()), count)
     mutmut("run", *drawn)

@@ -221,13 +221,21 @@ class HidesInBetween(Forum):
     "a look-up that is on the way meanwhile shows how an id is read",
     "AccountLookup._misread",
     swap("self._read_marks(unread, answered, worker)", "self._read_marks(unread, answered - 30, worker)"),
+    case="with others",
 )
-def test_a_look_up_that_is_answered_before_another_says_nothing_of_that(tmp_path: Path) -> None:
+@mutant(
+    "an id that the list has is absent where no other one has its marks",
+    "AccountLookup._look_up_marks",
+    swap("controls[mark] or mark in listed_too", "controls[mark]"),
+    case="alone",
+)
+@pytest.mark.parametrize("others", [{"team/kept"}, set()], ids=["with others", "alone"])
+def test_a_look_up_that_is_answered_before_another_says_nothing_of_that(others: set[str], tmp_path: Path) -> None:
     ids = ["team/1", "team/2"]
-    with served(HidesInBetween(members={*PLAIN, *ids, "kept", "team/kept"}, shown=100)) as forum:
+    with served(HidesInBetween(members={*PLAIN, *ids, "kept", *others}, shown=100)) as forum:
         ran = example(tmp_path, forum).run("run", *PLAIN, *ids, options=("--concurrency", 2))
         assert (ran.code, ran.summary["absent"], ran.summary["done"]) == (4, 0, forum.effects.total()), ran
-        assert forum.members == {forum.held, "kept", "team/kept"}
+        assert forum.members == {forum.held, "kept", *others}
 
 
 @dataclass

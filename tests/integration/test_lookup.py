@@ -10,6 +10,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -349,6 +350,31 @@ async def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever
             found = await lookup.find_all(GONE, WorkerStatus())
             assert found == LookupResult({}, frozenset(GONE))
     assert sandbox.ledger.by_path[LIST_PATH] == lists
+
+
+@mutant(
+    "beside a control with a comma an id is read as in the response before",
+    "AccountLookup._find_with_control",
+    swap("unread.difference(missing) | again.unread.intersection(missing)", "unread.difference(missing)"),
+)
+async def test_beside_a_control_with_a_comma_the_other_characters_need_a_control_too() -> None:
+    """The server splits an id that is asked for alone, ten of whose parts exist, and reads a plus as a blank."""
+    id_ = "a,b,c,d,e,f,g,h,i,j+k"
+
+    async def script(peer: Peer) -> None:
+        while True:
+            path, _, query = (await peer.request()).target.partition("?")
+            values = [value.replace("+", " ") for value in parse_qs(query).get("userIds", [])]
+            there = [value for value in values if value == "x,y"]
+            there = values[0].split(",") if len(values) == 1 and values != there else there
+            users = [{"userId": f"{number:024x}", "username": name} for number, name in enumerate(there)]
+            listed = [{"userId": "f" * 24, "username": "x,y"}]
+            told: Any = {"access_token": "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"}
+            told = users if path == LOOKUP_PATH else {"totalCount": 1, "list": listed} if path == LIST_PATH else told
+            await peer.send(answer(json.dumps({"statusCode": 200, "data": told}).encode()))
+
+    async with RawServer(script).running() as server, looking_up(server.url, "username") as (lookup, _):
+        assert await lookup.find([id_], WorkerStatus()) == LookupResult({}, frozenset({id_}))
 
 
 async def test_more_than_fit_into_the_request_with_the_control() -> None:

@@ -122,7 +122,7 @@ class SharedPace:
             self._wrong(f"shard {worker} sends in the pause that another one was told")
 
     def throttled(self, worker: int, pause_s: float) -> None:
-        """A 429 comes for a process. If that lives, the others hear of it soon."""
+        """A 429 comes for a process. The others hear of it soon, unless that process was killed."""
         if worker not in self._killed and self._now() >= self._connected_from:
             self._pauses.append((self._now() + self._told_s, self._now() + pause_s, worker))
 

@@ -227,7 +227,7 @@ def test_an_unknown_id_that_a_look_up_may_miss_keeps_what_the_api_said() -> None
 
 
 @pytest.mark.parametrize("resend", [True, False])
-def test_a_row_in_doubt_without_look_ups_waits_for_a_person(resend: bool) -> None:
+def test_a_row_in_doubt_without_look_ups_is_sent_again_or_left(resend: bool) -> None:
     """It is not called unknown: that is for one that must never be sent."""
     chunk_state = ChunkState(chunk(1), in_doubt=True, can_look_up=False, resend_unproven=resend)
     chunk_state.looked_up({}, proven=False, unproven={"u0"})

@@ -51,7 +51,7 @@ def test_absent_ids_without_a_control_halt_as_without_look_ups(
     assert (halted(held), written == []) == (halts, halts)
 
 
-def test_unless_it_was_allowed() -> None:
+def test_absent_ids_are_not_allowed_by_default() -> None:
     held = HeldOutcomes()
     held.take([part("absent", ABSENT_FIRST)._replace(reason="unproven")], controlled=False)
     assert halted(held)

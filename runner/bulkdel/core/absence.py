@@ -8,8 +8,9 @@ for another encoding, or write capital letters small.
 In a path it may besides refuse an encoded character as an unknown path, and take what follows a dot for the name of a
 format. It answers 404 then, and the account exists; or it means another account.
 
-So it is no proof that a look-up does not find an id with such characters, its marks, unless another look-up of that
-time has found an account whose id has the same ones. Capital letters count as read where accounts are listed, and none
+So it is no proof that a look-up does not find an id with such characters, its marks, unless the same response, or a
+look-up that begins later, has an account whose id has the same ones. Where no other listed account has them, an earlier
+look-up counts too. Capital letters count as read where accounts are listed, and none
 has one. What was proven once counts until listed accounts with such a character are not found any more.
 """
 

@@ -66,7 +66,8 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence.
     contradicted: rows that this pass left, because look-ups may lag: the API calls an id unknown that they find, or a
         key taken that they do not find, or they find a deleted account under its old id.
-    lag_s: for how long look-ups may lag behind the requests for these rows: longer where a clock was set back.
+    lag_s: for how long look-ups may lag behind the requests for these rows: LAG_MAX_S, or longer where a clock was set
+        back.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
     refused_references: by reference, how many records the API has refused with it and accepted without it.

@@ -20,7 +20,7 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
-from bulkdel.core.retry import number_or_share
+from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.control import Changes, SessionControl
@@ -312,6 +312,7 @@ def _last_failure(parts: Parts, noun: str) -> str:
     lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
     if tally.contradicted:
         ids, wait = counted(tally.contradicted, "id"), f"go on in {math.ceil(tally.lag_s / 60)} minutes"
+        wait += " (a clock was set back)" if tally.lag_s > LAG_MAX_S else ""
         return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend

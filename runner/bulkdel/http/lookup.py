@@ -45,7 +45,8 @@ class LookupResult(NamedTuple):
 
     accounts: the accounts that exist, by id as asked.
     unproven: ids that were not found, although that does not prove them gone.
-    unread: ids with a mark that no account of the same response has. `find` looks for others that have it.
+    unread: ids with a mark that no account of the same response has. `find` looks for others that have it, and returns
+        those that are misread as unproven.
     empty: whether one of the responses held no account. Look-ups may have ceased to find any: see `prove_since`.
     """
 
@@ -369,7 +370,7 @@ class AccountLookup:
 
     async def _find_with_control(self, result: LookupResult, missing: list[str], worker: WorkerStatus) -> LookupResult:
         """Ask for `missing`, ids with a comma, in one request with accounts that exist and have a comma too."""
-        accounts = dict(result.accounts)
+        accounts, unread = dict(result.accounts), result.unread
         while missing and (controls := [id_ for id_ in await self._comma_controls(worker) if id_ not in missing]):
             again = await self._find_and_note([*controls, *missing], worker)
             if again is None:
@@ -380,13 +381,14 @@ class AccountLookup:
                 self._comma_tries_left -= 1
                 continue
             self._comma_tries_left = CONTROL_TRIES
+            unread = unread.difference(missing) | again.unread.intersection(missing)
             accounts.update({id_: again.accounts[id_] for id_ in missing if id_ in again.accounts})
             # Ids that did not fit into the request with the control go into the next one.
             left = [id_ for id_ in missing if id_ in again.unproven]
             if len(left) == len(missing):
                 break
             missing = left
-        return result._replace(accounts=accounts, unproven=frozenset(missing))
+        return LookupResult(accounts, frozenset(missing), unread)
 
     async def _comma_controls(self, worker: WorkerStatus) -> list[str]:
         """Some listed ids with a comma. Empty when none is listed, or after a few look-ups that did not find them."""
@@ -402,7 +404,7 @@ class AccountLookup:
         """The ids of which the server may have looked for others: no look-up finds an account with their marks.
 
         Such a look-up is in the same response, or it begins after it: of two that are on the way, the later one may be
-        answered first.
+        answered first. Where the list has no other account with a mark, an earlier one still counts.
         """
         accounts = result.accounts
         unread = [id_ for id_ in result.unread if id_ not in accounts or not accounts[id_].certain]
@@ -416,24 +418,26 @@ class AccountLookup:
 
         When listed accounts with a mark are not found, this process may have deleted them meanwhile, so others are
         looked up while it sends no chunk. When these are not found either, the mark counts as not read, also where it
-        was read before.
+        was read before. So it does when the list fails.
         """
         if not self._not_read_since(since, missing):
             return
         async with self._control:
             marks = {mark for mark in self._not_read_since(since, missing) if self._in_vain[mark] < CONTROL_TRIES}
-            if marks and (hidden := await self._look_up_marks(marks, missing, since, worker)):
+            hidden = await self._look_up_marks(marks, missing, since, worker) if marks else []
+            if hidden:
                 async with self._client.action_requests.paused():
                     again = await self._look_up_marks(hidden, missing, since, worker)
-                for mark in hidden if again is None else again:
-                    self._read_at.pop(mark, None)
+                hidden = hidden if again is None else again
+            for mark in marks if hidden is None else hidden:
+                self._read_at.pop(mark, None)
 
     async def _look_up_marks(
         self, marks: Iterable[str], missing: Sequence[str], since: float, worker: WorkerStatus
     ) -> list[str] | None:
         """Look up a few accounts with each mark. Return the marks of which there are accounts, and none is found.
 
-        None when the list fails.
+        None when the list fails. An account of `missing` that the list has counts: it is there, and was not found.
         The accounts are listed ones, and those that are known to be there. Where there is none with a mark, it stays as
         it was; the list is asked a few times in vain. But a capital letter counts as read while accounts are listed and
         none has one. An empty list shows that no account can be misread only when it was not empty before, and no
@@ -459,7 +463,8 @@ class AccountLookup:
         unread = [mark for mark in controls if not self._is_read(mark, since)]
         # The only account with a mark may be the one that is looked for: a list may lag.
         self._in_vain.update(mark for mark in unread if controls[mark] or mark not in marks_there)
-        return [mark for mark in unread if controls[mark]]
+        listed_too = set[str]().union(*(self.marks(id_) for id_ in listed if id_ in missing))
+        return [mark for mark in unread if controls[mark] or mark in listed_too]
 
     def _not_read_since(self, since: float, ids: Sequence[str]) -> set[str]:
         marks = set[str]().union(*map(self.marks, ids))
@@ -552,7 +557,7 @@ class AccountLookup:
         if not missing or not held or (found.pages == 1 and held < max(fullest, PAGE_MIN)):
             return result
         if not accounts:  # a full response of other accounts proves nothing, and so would the next one
-            return LookupResult({}, frozenset(missing))
+            return result._replace(unproven=frozenset(missing))
         more = await self._find(missing, worker)
         # What the first response lacks may be cut off, so it proves nothing: only the second one does. A control with a
         # comma in the first does not count for the second, because some servers split an id only when it is alone.
