@@ -12,37 +12,18 @@ from typing import Any, Self
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.log_entries import Annotation
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.option_origin import COMPARED, FLAGS_OF_LOG, FROM_LOG
+from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variable_of
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable, shown, steers
+from bulkdel.options import COMPARED, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
 from bulkdel.store_path import StorePath, is_within
 from bulkdel.variables import BETWEEN
-
-ENV_PREFIX = "BULKDEL_"
-
-ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
-"""Options with which only ids are sent that a look-up has found."""
 
 GOING_ON = frozenset({"run", "plan", "restore"})
 """The commands that go on with a run."""
 
-CONFIRMING = ("--confirm", "--pool", "--confirm-host")
-"""Options that confirm a plan. A command that is printed for a later session leaves them out."""
-
 TO_TYPE = "ADDRESS"
 """Stands in a printed command for a host or an address that only a file names. A person types that in its place."""
-
-NOT_ASKED = frozenset({"--note", "--store"})
-"""Options whose address is not asked: a text, and the place of the log, which the user has said."""
-
-OF_WHICH_RUN = ("--checkpoint", "--plan", "--export", "--from-backup")
-"""Options that say with which run a command goes on, and with which files."""
-
-SECRET = frozenset({"notify", "on_event"})
-"""Options whose value may be a secret. A printed command leaves them out, and the log has a word in their place."""
-
-ADDRESSES = frozenset({"exclude", "slow_while"})
-"""Options that may be an address with a signature in its query, which is a secret."""
 
 _OPTION = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
 """An option as this program prints it. What parses a command also takes `--on_event`, which no list has."""
@@ -106,7 +87,7 @@ class CommandLine:
             if value is None or value is False or one.name in SECRET or (value == one.default and not set_elsewhere):
                 continue
             values = () if value is True else value if isinstance(value, list) else (value,)
-            if one.name in ADDRESSES:
+            if one.name in SIGNED:
                 values = [shown_address(str(each)) for each in values]
             line = line.plus(option_of(one.name), *values)
         return line
@@ -167,24 +148,9 @@ def is_option(word: str) -> bool:
     return word.startswith("-") and word != "-"
 
 
-def option_of(name: str) -> str:
-    """The option of this field, as it is typed."""
-    return f"--{name.rstrip('_').replace('_', '-')}"  # `as` is a word of Python, so its field is `as_`
-
-
-def variable_of(name: str) -> str:
-    """The environment variable of this field."""
-    return f"{ENV_PREFIX}{name.rstrip('_').upper()}"
-
-
 def table_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Those variables of an environment that set a table of the config. None of them is a secret."""
     return {name: value for name, value in sorted(environ.items()) if name.startswith(ENV_PREFIX) and BETWEEN in name}
-
-
-def file_variable_of(name: str) -> str:
-    """The environment variable that names a file with the value of this field, if it is a secret."""
-    return f"{variable_of(name)}_FILE"
 
 
 def is_set_elsewhere(name: str, environ: Mapping[str, str], config: Mapping[str, Any]) -> bool:
@@ -252,8 +218,11 @@ def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> b
     if start is None or not mac_holds(start, own_key):
         return False
     begun = CommandLine.read(start.facts.get("to_go_on", ()))
-    which = [(each.command, each.names, *map(each.options.get, OF_WHICH_RUN)) for each in (line, begun)]
-    return which[0] == which[1]
+
+    def which_run(of: CommandLine) -> list[object]:
+        return [of.command, of.names, *(of.options.get(option_of(name)) for name in OF_WHICH_RUN)]
+
+    return which_run(line) == which_run(begun)
 
 
 def _of_this_run(line: CommandLine, progress: Progress, log: Path, folder: object) -> tuple[CommandLine, str]:
@@ -317,7 +286,8 @@ def line_of_log(
     def only_there(value: str) -> bool:
         return address_of(value) is not None and value not in typed_words
 
-    elsewhere = {each for each in allowed - NOT_ASKED if any(map(only_there, line.options.get(each, ())))}
+    asked = allowed - {*map(option_of, NOT_ASKED)}
+    elsewhere = {each for each in asked if any(map(only_there, line.options.get(each, ())))}
     left_out = [each for each in line.options if each not in allowed - elsewhere or (each == "--store" and not stored)]
     names = tuple(TO_TYPE if only_there(name) else name for name in line.names)
     kept = replace(line.without(*left_out), names=names, variables={})

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from bulkdel.command_line import option_of, variable_of
 from bulkdel.core.address import HIDDEN, address_of, split_names
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
+from bulkdel.core.option import File, Names, Option, Role, option_of, variable_of
 from bulkdel.core.pace import RATE_MAX, RATE_MIN, may_be_set
 from bulkdel.core.retry import number_or_share
 from bulkdel.core.shards import SHARDS_MAX
@@ -56,6 +56,16 @@ RESTORED = ".restore.jsonl"
 RESTORED_MEMBERSHIPS = ".restore.memberships.jsonl"
 RESTORE_MAP = ".restore.map.jsonl"
 """The endings, after the name of a run's log, of the files of its restore: its two exports, and the map of ids."""
+
+_ARCHIVE, _BATCH, _LOG = frozenset({File.ARCHIVE}), frozenset({File.BATCH}), frozenset({File.LOG})
+_ALL = _ARCHIVE | _BATCH | _LOG
+
+_DECIDES, _MEANS, _PACE = Option(Role.DECIDES), Option(Role.MEANS), Option(Role.PACE)
+_OWN = Option(Role.DECIDES, own=True)
+_GUARDS = Option(Role.MEANS, looks=True)
+_MACHINE, _SECRET = Option(Role.MACHINE), Option(Role.MACHINE, secret=True)
+_SHOWS, _CONFIRMS = Option(Role.SHOWS, _ALL), Option(Role.CONFIRMS)
+_OF_THE_RUN = Option(Role.COMMAND, _ARCHIVE | _LOG, Names.FILE)
 
 CHECKING = Group("What is read back", sort_key=0)
 UNDOING = Group("What is restored", sort_key=0)
@@ -196,22 +206,24 @@ def seconds(low: float, high: float) -> Parameter:
 class NotifySettings:
     """The options that `notify test` shares with the commands that it tests."""
 
-    config: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    config: Annotated[Path | None, Option(Role.MACHINE, _ARCHIVE, Names.FILE), Parameter(group=OUTPUT)] = None
     """TOML file with defaults for these options, in a table [run]. `bulkdel config example` prints one."""
 
-    ca_file: Annotated[Path | None, Parameter(group=SERVER)] = None
+    ca_file: Annotated[Path | None, Option(Role.MACHINE, names=Names.FILE), Parameter(group=SERVER)] = None
     """PEM file with a certificate authority to trust besides the system's."""
 
-    proxy: Annotated[str | None, Parameter(group=SERVER)] = field(default=None, repr=False)
+    proxy: Annotated[str | None, _MACHINE, Parameter(group=SERVER)] = field(default=None, repr=False)
     """Proxy URL. Proxies named in the environment are not used."""
 
-    notify: Annotated[list[str] | None, Parameter(group=NOTIFYING, negative="", metavar="URL")] = field(
+    notify: Annotated[list[str] | None, _SECRET, Parameter(group=NOTIFYING, negative="", metavar="URL")] = field(
         default=None, repr=False
     )
     """Post to this URL at the start and the end, at a halt, a planned stop and a long outage. Slack and Teams get their
     own form. Other services by apprise (mailto://…). Repeatable; better in BULKDEL_NOTIFY, because it is a secret."""
 
-    on_event: Annotated[str | None, Parameter(group=NOTIFYING, metavar="COMMAND")] = field(default=None, repr=False)
+    on_event: Annotated[str | None, _SECRET, Parameter(group=NOTIFYING, metavar="COMMAND")] = field(
+        default=None, repr=False
+    )
     """Run this command at the same events, without a shell, with BULKDEL_EVENT and more in its environment."""
 
     def check(self) -> None:
@@ -236,41 +248,41 @@ class NotifySettings:
 class CommonSettings(NotifySettings):
     """The options that `run`, `plan`, `restore` and `verify` share: the server, the pace, the output."""
 
-    host: Annotated[str | None, Parameter(group=SERVER)] = None
+    host: Annotated[str | None, Option(Role.COMPARED, _ARCHIVE | _BATCH), Parameter(group=SERVER)] = None
     """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
-    rate: Annotated[float, Parameter(group=SENDING, converter=per_second, validator=check_rate)] = 50.0
+    rate: Annotated[float, _PACE, Parameter(group=SENDING, converter=per_second, validator=check_rate)] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
-    concurrency: Annotated[int | None, Parameter(group=SENDING), count(1, 4_096)] = None
+    concurrency: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, 4_096)] = None
     """Requests in flight at the same time, at most. Default: 16; 512 for a run with --store."""
 
-    patience: Annotated[float, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
+    patience: Annotated[float, _PACE, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
     """Stop when the server has given no useful response for this long (30s, 15m, 2h)."""
 
-    timeout_s: Annotated[float, Parameter(group=SENDING, validator=Number(gte=1, lte=3_600))] = 60.0
+    timeout_s: Annotated[float, _PACE, Parameter(group=SENDING, validator=Number(gte=1, lte=3_600))] = 60.0
     """Time limit of one whole request, seconds."""
 
-    archive: Annotated[str | None, Parameter(group=OUTPUT, metavar="URL")] = None
+    archive: Annotated[str | None, Option(Role.MACHINE, _BATCH), Parameter(group=OUTPUT, metavar="URL")] = None
     """At each stop, copy the log, the state of `verify` and the report to this store: s3://, gs://, az:// or file://."""
 
-    archive_key: Annotated[Path | None, Parameter(group=OUTPUT, metavar="KEYFILE")] = None
+    archive_key: Annotated[Path | None, _MACHINE, Parameter(group=OUTPUT, metavar="KEYFILE")] = None
     """With --archive: also the outcome of every row, with a keyed hash in place of each id, as `results --hash-ids`."""
 
-    archive_no_ids: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
+    archive_no_ids: Annotated[bool, Option(Role.MACHINE, _BATCH), Parameter(group=OUTPUT), Flag] = False
     """With --archive: leave the log out, which holds the ids that were refused or are unknown."""
 
-    json: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
+    json: Annotated[bool, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT), Flag] = False
     """Print the result as one JSON object, the last line of stdout. `plan`: the plan, as all of stdout."""
 
-    log_level: Annotated[Literal["debug", "info", "warning"], Parameter(group=OUTPUT)] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning"], _SHOWS, Parameter(group=OUTPUT)] = "info"
     """debug: one event per chunk. warning: no progress lines."""
 
-    log_format: Annotated[LogFormat | None, Parameter(group=OUTPUT)] = None
+    log_format: Annotated[LogFormat | None, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT)] = None
     """json: each line of stderr is one JSON object. text: plain lines. Default: a bar on a terminal, and elsewhere the
     progress as JSON lines."""
 
-    progress_every: Annotated[float, Parameter(group=OUTPUT), seconds(1, 3_600)] = 5.0
+    progress_every: Annotated[float, _SHOWS, Parameter(group=OUTPUT), seconds(1, 3_600)] = 5.0
     """How often a progress line is written (5s, 1m), where there is no bar."""
 
     def check(self) -> None:
@@ -318,55 +330,59 @@ class CommonSettings(NotifySettings):
 class SendingSettings(CommonSettings):
     """The options that `run`, `plan` and `restore` share: the session, its confirmation, its limits."""
 
-    chunk_size: Annotated[int | None, Parameter(group=SENDING), count(1)] = None
+    chunk_size: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1)] = None
     """Ids in one request. Default: as many as the API takes (50)."""
 
-    limit: Annotated[int | None, Parameter(group=SENDING), count(1)] = None
+    limit: Annotated[int | None, _DECIDES, Parameter(group=SENDING), count(1)] = None
     """Settle this many ids in this session, then stop: a first careful step."""
 
-    drain_s: Annotated[float, Parameter(group=SENDING), seconds(0, 3_600)] = 30.0
+    drain_s: Annotated[float, _PACE, Parameter(group=SENDING), seconds(0, 3_600)] = 30.0
     """How long requests in flight may take to finish after a first Ctrl-C (30, 30s, 2m)."""
 
-    confirm: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
+    confirm: Annotated[int | None, _CONFIRMS, Parameter(group=SAFETY), count(0)] = None
     """Confirm the number of ids, as `plan` shows it. Together with --pool."""
 
-    pool: Annotated[str | None, Parameter(group=SAFETY)] = None
+    pool: Annotated[str | None, Option(Role.CONFIRMS, _BATCH), Parameter(group=SAFETY)] = None
     """Confirm the user pool of the ids, as `plan` shows it. Together with --confirm."""
 
-    confirm_host: Annotated[str | None, Parameter(group=SAFETY)] = None
+    confirm_host: Annotated[str | None, _CONFIRMS, Parameter(group=SAFETY)] = None
     """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
 
-    not_after: Annotated[str | None, Parameter(group=SAFETY)] = None
+    not_after: Annotated[str | None, _MEANS, Parameter(group=SAFETY)] = None
     """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
 
-    schedule: Annotated[str | None, Parameter(group=SENDING)] = None
+    schedule: Annotated[str | None, _PACE, Parameter(group=SENDING)] = None
     """Lower limits of the rate by time of day (local): "Mon-Fri 08:00-18:00=10, else=50"."""
 
-    slow_while: Annotated[str | None, Parameter(group=SENDING, metavar="URL")] = field(default=None, repr=False)
+    slow_while: Annotated[str | None, Option(Role.MACHINE, signed=True), Parameter(group=SENDING, metavar="URL")] = (
+        field(default=None, repr=False)
+    )
     """Ask this URL every 5 s. While its answer is not 200, or takes over a second, the rate is halved, and climbs back
     afterwards. For a page that your users sign in at."""
 
-    pause_file: Annotated[Path | None, Parameter(group=SENDING)] = None
+    pause_file: Annotated[Path | None, _MACHINE, Parameter(group=SENDING)] = None
     """Pause while this file exists."""
 
-    store: Annotated[str | None, Parameter(group=OUTPUT, metavar="URL")] = None
+    store: Annotated[
+        str | None, Option(Role.MACHINE, _BATCH | _LOG, asked=False), Parameter(group=OUTPUT, metavar="URL")
+    ] = None
     """Keep the log in a store, not in a file: s3://bucket/run, gs://…, az://… or file:///shared/run. It outlives this
     machine: the same command goes on from any other."""
 
-    take_over: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
+    take_over: Annotated[bool, Option(Role.COMMAND), Parameter(group=OUTPUT), Flag] = False
     """With --store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
 
-    max_refused: Annotated[str, Parameter(group=SAFETY)] = "1%"
+    max_refused: Annotated[str, _DECIDES, Parameter(group=SAFETY)] = "1%"
     """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
     on)."""
 
-    note: Annotated[str | None, Parameter(group=OUTPUT)] = None
+    note: Annotated[str | None, Option(Role.COMMAND, _ALL, asked=False), Parameter(group=OUTPUT)] = None
     """Text for the log, such as the number of a change request. `status` shows it."""
 
-    listen: Annotated[str | None, Parameter(group=OUTPUT, metavar="ADDRESS")] = None
+    listen: Annotated[str | None, _MACHINE, Parameter(group=OUTPUT, metavar="ADDRESS")] = None
     """Serve a live page and metrics at this address: 127.0.0.1:9400, [::1]:9400 or unix:/run/bulkdel.sock."""
 
-    listen_control: Annotated[Path | None, Parameter(group=OUTPUT, metavar="TOKENFILE")] = None
+    listen_control: Annotated[Path | None, _MACHINE, Parameter(group=OUTPUT, metavar="TOKENFILE")] = None
     """File with a token that only you can read. With the token, the page can pause, slow down and stop the run."""
 
     @property
@@ -402,82 +418,94 @@ class SendingSettings(CommonSettings):
 class Settings(SendingSettings):
     """The options of `run` and `plan` that a library call and a batch have too."""
 
-    checkpoint: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    checkpoint: Annotated[
+        Path | None,
+        Option(Role.MACHINE, _ALL, Names.NEW_FILE),
+        Parameter(group=OUTPUT),
+    ] = None
     """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
 
-    shards: Annotated[int | None, Parameter(group=SENDING), count(1, SHARDS_MAX)] = None
+    shards: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, SHARDS_MAX)] = None
     """Cut the export into this many parts, each sent by a process of its own. The rate is still that of the whole run.
     For a server that takes more than one processor can send. A resume keeps the cut. Default: one process."""
 
-    on: Annotated[Literal["local", "ray"], Parameter(group=SENDING)] = "local"
+    on: Annotated[Literal["local", "ray"], Option(Role.MACHINE, _LOG), Parameter(group=SENDING)] = "local"
     """Where the processes of --shards run: on this machine, or on the nodes of a Ray cluster (docs/engines.md)."""
 
-    sandbox: Annotated[bool, Parameter(group=SERVER), Flag] = False
+    sandbox: Annotated[bool, _OWN, Parameter(group=SERVER), Flag] = False
     """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""
 
-    id_type: Annotated[str | None, Parameter(group=READING)] = None
+    id_type: Annotated[str | None, Option(Role.MEANS, own=True), Parameter(group=READING)] = None
     """What kind of id the export holds. `bulkdel jobs` lists the types. Default: the job's own (user_id)."""
 
-    id_field: Annotated[str | None, Parameter(group=READING)] = None
+    id_field: Annotated[str | None, _OWN, Parameter(group=READING)] = None
     """JSON member (dots reach deeper), CSV column by name, or by number from 1. Default: id, userId or user_id."""
 
-    id_pattern: Annotated[str | None, Parameter(group=READING)] = None
+    id_pattern: Annotated[str | None, _DECIDES, Parameter(group=READING)] = None
     """Regular expression that a whole id must match, instead of the type's own shape."""
 
-    format: Annotated[Literal["auto", "jsonl", "csv", "lines"], Parameter(group=READING)] = "auto"
+    format: Annotated[Literal["auto", "jsonl", "csv", "lines"], _OWN, Parameter(group=READING)] = "auto"
     """Format of the export; `lines`: each line is an id. gzip and zstd are detected."""
 
-    encoding: Annotated[str | None, Parameter(group=READING)] = None
+    encoding: Annotated[str | None, _OWN, Parameter(group=READING)] = None
     """Encoding of files that are not UTF-8, by its name in Python: cp1252, gb18030, utf-16-le. UTF-16 with a byte-order
     mark needs no name."""
 
-    sheet: Annotated[str | None, Parameter(group=READING)] = None
+    sheet: Annotated[str | None, _OWN, Parameter(group=READING)] = None
     """Sheet of a workbook (.xlsx, .xls, .ods), also of exclude files. Default: the only visible one that has rows."""
 
-    trim: Annotated[bool, Parameter(group=READING), Flag] = False
+    trim: Annotated[bool, _OWN, Parameter(group=READING), Flag] = False
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
-    on_invalid: Annotated[Literal["stop", "skip"], Parameter(group=READING)] = "stop"
+    on_invalid: Annotated[Literal["stop", "skip"], _DECIDES, Parameter(group=READING)] = "stop"
     """What a bad row does: `stop` refuses the export before anything is sent, `skip` writes it to EXPORT.invalid."""
 
-    max_invalid: Annotated[str | None, Parameter(group=READING)] = None
+    max_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING)] = None
     """With --on-invalid skip: refuse an export with more bad rows than N or N%. Default: 1%, but always 10 rows.
     May change on a resume, which does not count again."""
 
     exclude: Annotated[
-        list[str | Path] | None, Parameter(group=SAFETY, negative="", env_var_split=names_in_variable)
+        list[str | Path] | None,
+        Option(Role.MEANS, names=Names.FILE, own=True, signed=True),
+        Parameter(group=SAFETY, negative="", env_var_split=names_in_variable),
     ] = field(default=None, repr=False)
     """File of ids that must not be sent, or its address; the formats of an export. FILE:COLUMN names its column, and
     FILE:COLUMN:TYPE an id type of its own, whose accounts are looked up. Repeatable; a resume may add more."""
 
-    spare_active_since: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
+    spare_active_since: Annotated[str | None, _GUARDS, Parameter(group=SAFETY, metavar="DATE")] = None
     """Spare accounts that signed in on this date or later: 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00."""
 
-    spare_created_after: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
+    spare_created_after: Annotated[str | None, _GUARDS, Parameter(group=SAFETY, metavar="DATE")] = None
     """Spare accounts that were created after this date; written in the same way."""
 
     only_status: Annotated[
-        list[str] | None, Parameter(group=SAFETY, negative="", metavar="STATUS", env_var_split=words_in_variable)
+        list[str] | None,
+        _GUARDS,
+        Parameter(group=SAFETY, negative="", metavar="STATUS", env_var_split=words_in_variable),
     ] = None
     """Send only accounts with this status, as the plan shows it (Suspended), and spare all others. Repeatable."""
 
-    max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
+    max_delete: Annotated[int | None, _DECIDES, Parameter(group=SAFETY), count(0)] = None
     """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
 
-    backup: Annotated[Path | None, Parameter(group=SAFETY, converter=path_or_store)] = None
+    backup: Annotated[
+        Path | None,
+        Option(Role.COMPARED, _ARCHIVE | _BATCH, Names.NEW_FILE, looks=True),
+        Parameter(group=SAFETY, converter=path_or_store),
+    ] = None
     """Keep a copy of every record, durable before its id is sent: JSON Lines, with .gz or .zst compressed. Or a URL: of
     a place in a store, such as s3://bucket/users.jsonl.gz."""
 
-    backup_memberships: Annotated[bool, Parameter(group=SAFETY), Flag] = False
+    backup_memberships: Annotated[bool, _DECIDES, Parameter(group=SAFETY), Flag] = False
     """With --backup, before the first id is sent: also copy which users are in which groups and have which roles."""
 
-    look_first: Annotated[bool, Parameter(group=SAFETY), Flag] = False
+    look_first: Annotated[bool, Option(Role.DECIDES, looks=True), Parameter(group=SAFETY), Flag] = False
     """Look every id up before it is sent, so that outcomes are seen, not inferred. --backup does it anyway."""
 
-    allow_absent: Annotated[bool, Parameter(group=SAFETY), Flag] = False
+    allow_absent: Annotated[bool, _DECIDES, Parameter(group=SAFETY), Flag] = False
     """Go on although fewer than half of the sampled ids exist."""
 
-    in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
+    in_doubt: Annotated[Literal["look-up", "resend"], _DECIDES, Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
     def check(self, chunk_max: int = COUNT_MAX) -> None:
@@ -591,7 +619,7 @@ class Settings(SendingSettings):
 class ApprovalSettings(Settings):
     """The option that only `run` and `plan` have, both."""
 
-    as_: Annotated[str | None, Parameter(name="--as", group=SAFETY, metavar="NAME")] = None
+    as_: Annotated[str | None, Option(Role.COMMAND), Parameter(name="--as", group=SAFETY, metavar="NAME")] = None
     """Name of the user, where every job is the same user of the system (CI): for a plan that another user approves. It
     is recorded as claimed."""
 
@@ -607,7 +635,11 @@ class ApprovalSettings(Settings):
 class PlanSettings(ApprovalSettings):
     """The options of `plan`."""
 
-    out: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    out: Annotated[
+        Path | None,
+        Option(Role.MACHINE, _ARCHIVE, Names.NEW_FILE),
+        Parameter(group=SAFETY, metavar="FILE"),
+    ] = None
     """Also write the plan to this new file, for another user: `bulkdel show FILE`, then `bulkdel run --plan FILE`."""
 
 
@@ -616,7 +648,11 @@ class PlanSettings(ApprovalSettings):
 class RunSettings(ApprovalSettings):
     """The options of `run`."""
 
-    plan: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    plan: Annotated[
+        Path | None,
+        Option(Role.COMMAND, _ARCHIVE | _LOG, Names.FILE),
+        Parameter(group=SAFETY, metavar="FILE"),
+    ] = None
     """Run this plan, which `plan --out` wrote and which has job, export and options. Asks nothing, and refuses any
     difference. A plan is valid for 24 hours; a run that has begun by it resumes later too."""
 
@@ -626,21 +662,25 @@ class RunSettings(ApprovalSettings):
 class RestoreSettings(SendingSettings):
     """The options of `restore`. It has none about the ids, because its export is made from the backup."""
 
-    plan: Annotated[bool, Parameter(group=UNDOING), Flag] = False
+    plan: Annotated[bool, _OF_THE_RUN, Parameter(group=UNDOING), Flag] = False
     """Only show the plan. No account is created; the derived export is written. Works without credentials too."""
 
-    export: Annotated[str | None, Parameter(group=UNDOING)] = None
+    export: Annotated[str | None, _OF_THE_RUN, Parameter(group=UNDOING)] = None
     """Where the export of the run is now, if it has moved."""
 
-    from_backup: Annotated[list[PathOrStore] | None, Parameter(group=UNDOING, negative="")] = None
+    from_backup: Annotated[
+        list[PathOrStore] | None,
+        Option(Role.COMMAND, _ARCHIVE | _LOG, Names.FILE),
+        Parameter(group=UNDOING, negative=""),
+    ] = None
     """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. A backup in a store
     is always named. Repeatable."""
 
-    records_of: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
+    records_of: Annotated[list[Path] | None, Option(Role.COMMAND), Parameter(group=UNDOING, negative="")] = None
     """The checkpoint of an earlier run on the same accounts, such as the disabling before the deletion. The records of
     its backup take the place of those that were copied before the deletion. Repeatable; the last one counts."""
 
-    without_memberships: Annotated[bool, Parameter(group=UNDOING), Flag] = False
+    without_memberships: Annotated[bool, Option(Role.COMMAND, _ARCHIVE | _LOG), Parameter(group=UNDOING), Flag] = False
     """Bring back the accounts only, not their groups and roles: for a run whose copy of them is lost."""
 
     @property

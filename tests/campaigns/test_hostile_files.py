@@ -472,7 +472,7 @@ def inputs_of(plan: Mapping[str, Any], place: Path) -> list[Path]:
 @mutant(
     "the audit hook sees a command that a plan names",
     "FROM_PLAN",
-    swap("DECIDES | DECIDES_BY_MEANING | PACE", 'DECIDES | DECIDES_BY_MEANING | PACE | {"on_event"}'),
+    swap("_set_by(File.PLAN)", '_set_by(File.PLAN) | {"on_event"}'),
 )
 @mutant(
     "a file is tried in a folder that only a plan names",

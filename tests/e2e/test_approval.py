@@ -209,7 +209,7 @@ def rewritten(path: Path, **changes: Any) -> None:
 @mutant(
     "an option of the environment is added to a plan",
     "_asked_for",
-    swap("DECIDES_BY_MEANING | COMPARED | MAY_DIFFER", 'DECIDES_BY_MEANING | COMPARED | MAY_DIFFER | {"trim"}'),
+    swap("MEANS | COMPARED | MAY_DIFFER", 'MEANS | COMPARED | MAY_DIFFER | {"trim"}'),
 )
 @pytest.mark.traced
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_no_word_of_a_plan_steers_the_terminal(planned: Desk, option: str) -> No
 @mutant(
     "a plan sets an option of the machine",
     "FROM_PLAN",
-    swap("DECIDES | DECIDES_BY_MEANING | PACE", "DECIDES | DECIDES_BY_MEANING | PACE | OF_THE_MACHINE"),
+    swap("_set_by(File.PLAN)", "_set_by(File.PLAN) | OF_THE_MACHINE"),
 )
 def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
     """A plan with a command, made with its seal, is refused by `run` and by `show`, and the command is not run."""
@@ -626,7 +626,7 @@ def test_another_user_is_required(tmp_path: Path) -> None:
 @mutant(
     "a plan file has the options that may hold a secret",
     "_asked_for",
-    swap("DECIDES_BY_MEANING | COMPARED | MAY_DIFFER", "DECIDES_BY_MEANING | COMPARED"),
+    swap("MEANS | COMPARED | MAY_DIFFER", "MEANS | COMPARED"),
 )
 def test_no_secret_is_in_a_plan(tmp_path: Path) -> None:
     """Neither the key, nor the URL of a notification, nor the query of an address."""

@@ -236,7 +236,7 @@ def test_the_file_picks_no_secret_that_does_not_belong_to_its_job(tmp_path: Path
 @mutant(
     "the file of a batch sets an option of the machine",
     "FROM_BATCH",
-    swap('("log_level", "progress_every", "note")', '("log_level", "progress_every", "note", "on_event")'),
+    swap("_set_by(File.BATCH)", '_set_by(File.BATCH) | {"on_event"}'),
 )
 def test_the_file_sets_nothing_of_the_machine_and_its_own_config_does(tmp_path: Path) -> None:
     """The command of an event is run only where a config has it that is typed. Its host needs no --host then."""

@@ -190,8 +190,8 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
 )
 @mutant(
     "the query of slow-while is in the archive",
-    "ADDRESSES",
-    swap('{"exclude", "slow_while"}', '{"exclude"}'),
+    "SIGNED",
+    swap("one.signed", 'one.signed and name == "exclude"'),
 )
 @mutant(
     "an unpacked run does not say that its first machine ran a command",

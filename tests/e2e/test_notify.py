@@ -191,7 +191,7 @@ def test_a_command_that_outlives_a_killed_run_holds_nothing_of_it(tmp_path: Path
 @mutant(
     "the words of a command are in the log",
     "SECRET",
-    swap('{"notify", "on_event"}', '{"notify"}'),
+    swap("one.secret", 'name == "notify"'),
 )
 def test_the_words_of_a_command_are_in_no_file_and_no_output(tmp_path: Path) -> None:
     """A person may write a secret into it. What is printed to go on leaves it out."""
@@ -234,7 +234,7 @@ def test_a_run_that_is_refused_is_told_as_a_halt(tmp_path: Path) -> None:
 @mutant(
     "the URL of a notification is in the printed command",
     "SECRET",
-    swap('{"notify", "on_event"}', '{"on_event"}'),
+    swap("one.secret", 'name == "on_event"'),
 )
 def test_a_halt_and_a_stop_have_their_events(tmp_path: Path) -> None:
     with told_case(tmp_path, latency_s=0.05) as (told, it):

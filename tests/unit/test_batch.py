@@ -44,11 +44,11 @@ from bulkdel.core.log_entries import (
     to_json,
 )
 from bulkdel.core.mac import with_mac
-from bulkdel.core.option_origin import FROM_BATCH
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_file import read_batch
 from bulkdel.fleet.children import Ended
+from bulkdel.options import FROM_BATCH
 from bulkdel.settings import Settings
 from tests.mutants import mutant
 from tests.syntax import swap

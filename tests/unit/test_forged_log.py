@@ -16,7 +16,7 @@ from bulkdel.command_line import line_of_log
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core import log_entries
 from bulkdel.core.log_entries import Entry, Session
-from bulkdel.core.option_origin import FLAGS_OF_LOG, FROM_LOG, OF_THE_COMMAND, OF_THE_MACHINE
+from bulkdel.options import FLAGS_OF_LOG, FROM_LOG, OF_THE_COMMAND, OF_THE_MACHINE
 from bulkdel.parameters import options_of_run
 from bulkdel.settings import RestoreSettings, RunSettings
 from bulkdel.store_path import store_path
@@ -25,6 +25,7 @@ from tests.mutants import mutant
 from tests.syntax import swap
 
 KEPT = {"plan", "checkpoint", "store", "on", "json", "log_level", "log_format", "progress_every", "note"}
+KEPT |= {"export", "from_backup", "without_memberships"}
 ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup"}) - KEPT
 """What no command has that is printed from a log."""
 
@@ -81,10 +82,7 @@ def test_what_is_no_command_that_goes_on_is_not_printed(
 @mutant(
     "a log confirms the command that is printed from it",
     "FROM_LOG",
-    swap(
-        '(*FROM_PLAN, "plan", "checkpoint", "store", "on", "export", "from_backup", "without_memberships")',
-        '(*FROM_PLAN, *OF_THE_COMMAND, "checkpoint", "store", "on", "export", "from_backup", "without_memberships")',
-    ),
+    swap("_set_by(File.LOG)", "_set_by(File.LOG) | OF_THE_COMMAND"),
 )
 def test_a_command_is_printed_without_what_belongs_to_one_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

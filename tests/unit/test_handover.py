@@ -26,7 +26,10 @@ from bulkdel.core.handover import (
     toml_of,
     without_files,
 )
-from bulkdel.core.option_origin import OF_THE_COMMAND, OF_THE_MACHINE
+from bulkdel.core.option import Names
+from bulkdel.options import OF_THE_COMMAND, OF_THE_MACHINE
+from bulkdel.parameters import options_of_archive
+from bulkdel_jobs.delete_users import DeleteUsers
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -129,8 +132,8 @@ def test_a_manifest_that_is_not_trusted_is_refused(data: bytes, said: str) -> No
     assert said in str(refused.value)
 
 
-OF_JOB = {"--app": False, "--list": True}
-"""The options of a job. The second names a file."""
+ALLOWED = {**options_of_archive(DeleteUsers()), "--app": Names.NOTHING, "--list": Names.FILE}
+"""The options that an archive may have, and two of a job. The second names a file."""
 
 PACKED = replace(
     ONE,
@@ -145,18 +148,22 @@ def with_options(**options: str) -> Manifest:
 
 
 HARMLESS = {"config", "plan", "checkpoint", "out", "json", "log_level", "log_format", "progress_every", "note"}
+HARMLESS |= {"export", "from_backup", "without_memberships"}
 """What an archive may set of these: files in it, and how a command shows itself."""
 
 
 @mutant(
     "an archive sets an option of the machine",
-    "Manifest._check_command",
-    swap("{*map(_option, FROM_ARCHIVE), *of_job}", '{*map(_option, FROM_ARCHIVE), *of_job, "--on-event"}'),
+    "options_of_archive",
+    swap(
+        "{option_of(name): OPTIONS[name].names for name in FROM_ARCHIVE}",
+        '{option_of(name): OPTIONS[name].names for name in {*FROM_ARCHIVE, "on_event"}}',
+    ),
 )
 @pytest.mark.parametrize("name", sorted((OF_THE_MACHINE | OF_THE_COMMAND) - HARMLESS))
 def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
     with pytest.raises(Unfit, match=f"holds a command with --{name.replace('_', '-')}"):
-        with_options(**{name: "x"}).check_going_on(OF_JOB, {}, ())
+        with_options(**{name: "x"}).check_going_on(ALLOWED, {}, ())
 
 
 @mutant(
@@ -190,10 +197,10 @@ def test_an_archive_sets_the_options_of_its_list_and_names_its_own_files(
 ) -> None:
     made = with_options(**options)
     if refused is None:
-        made.check_going_on(OF_JOB, {}, ())
+        made.check_going_on(ALLOWED, {}, ())
         return
     with pytest.raises(Unfit) as raised:
-        made.check_going_on(OF_JOB, {}, ())
+        made.check_going_on(ALLOWED, {}, ())
     assert refused in str(raised.value)
 
 

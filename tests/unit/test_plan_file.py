@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.command_line import option_of
-from bulkdel.core.option_origin import (
-    COMPARED,
-    DECIDES,
-    DECIDES_BY_MEANING,
-    FROM_PLAN,
-    OF_THE_COMMAND,
-    OF_THE_MACHINE,
-    PACE,
-)
+from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import (
     AHEAD_S,
     LINES,
@@ -42,8 +32,8 @@ from bulkdel.core.plan_file import (
     values_of,
 )
 from bulkdel.errors import UsageError
+from bulkdel.options import COMPARED, FROM_PLAN, OF_THE_COMMAND, OF_THE_MACHINE
 from bulkdel.safety.plan_file import PlanFile
-from bulkdel.settings import PlanSettings, RunSettings
 from tests.mutants import mutant
 from tests.syntax import negate, swap
 
@@ -427,15 +417,6 @@ def test_a_new_run_is_compared_with_a_sample() -> None:
     assert sample_difference(None, now, begun=True) is None
     assert sample_difference(None, None, begun=False) is None
     assert sample_difference(now, now, begun=False) is None
-
-
-LISTS = (DECIDES, DECIDES_BY_MEANING, PACE, COMPARED, OF_THE_MACHINE, OF_THE_COMMAND)
-
-
-def test_every_option_has_its_place() -> None:
-    """Each option of `run` and `plan` is in one list. The lists have no name that is no option."""
-    names = sorted({one.name for settings in (RunSettings, PlanSettings) for one in fields(settings)})
-    assert sorted(name for each in LISTS for name in each) == names
 
 
 @pytest.mark.parametrize("name", sorted(COMPARED | OF_THE_MACHINE | OF_THE_COMMAND | {"unheard_of", "\x1b[2J"}))

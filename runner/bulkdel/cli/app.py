@@ -26,7 +26,8 @@ from bulkdel.cli.config import (
 )
 from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
-from bulkdel.command_line import ENV_PREFIX, is_option
+from bulkdel.command_line import is_option
+from bulkdel.core.option import ENV_PREFIX
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from bulkdel.cli.config import ARGUMENTS, OPTIONS, no_source, tables_of, tables_with
-from bulkdel.command_line import ENV_PREFIX, variable_of
-from bulkdel.core.option_origin import FROM_BATCH
+from bulkdel.core.option import ENV_PREFIX, variable_of
 from bulkdel.errors import UsageError
+from bulkdel.options import FROM_BATCH
 from bulkdel.output import LogFormat
 from bulkdel.settings import check_rate, count, per_second, seconds
 

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from bulkdel.command_line import ENV_PREFIX, file_variable_of, option_of, quoted, variable_of
+from bulkdel.command_line import quoted
 from bulkdel.core.address import address_of
+from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT

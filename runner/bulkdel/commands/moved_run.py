@@ -14,33 +14,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import (
-    CONFIRMING,
-    ENV_PREFIX,
-    TO_TYPE,
-    CommandLine,
-    goes_on,
-    how_to_resume,
-    line_of_log,
-    typed_words,
-    without_words,
-)
+from bulkdel.command_line import TO_TYPE, CommandLine, goes_on, how_to_resume, line_of_log, typed_words, without_words
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
+from bulkdel.core.option import ENV_PREFIX
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import printable, shown
 from bulkdel.job import SANDBOX, Job, load_job
-from bulkdel.parameters import options_of, options_of_run
+from bulkdel.options import CONFIRMING, FILES
+from bulkdel.parameters import options_of_archive, options_of_run
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.checks import PROTECT
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
 from bulkdel.store_path import StorePath, beside
 from bulkdel.variables import holds_table, merged, table_of, toml_in
-
-FILES = ("--exclude", "--config", "--ca-file", "--backup", "--plan")
-"""The options of `run` that name a file."""
 
 
 def job_of(name: str, command: str) -> Job:
@@ -74,8 +63,8 @@ def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str
         if log != manifest.log:
             raise Unfit(f"holds a command with another log than its own, {log!r}")
     tables = merged(config, table_of(variables, ENV_PREFIX))
-    of_job = {} if going_on is None else options_of(job_of(manifest.job, going_on.command))
-    manifest.check_going_on(of_job, tables, tables_of(job))
+    allowed = {} if going_on is None else options_of_archive(job_of(manifest.job, going_on.command))
+    manifest.check_going_on(allowed, tables, tables_of(job))
     return tables
 
 
@@ -155,7 +144,7 @@ def line_in(folder: Path, manifest: Manifest, going_on: GoingOn, now: datetime) 
 
     It names the host of the run, whatever the config and the environment say.
     """
-    paths = paths_of(going_on.options, options_of(job_of(manifest.job, going_on.command)))
+    paths = paths_of(going_on.options, options_of_archive(job_of(manifest.job, going_on.command)))
     options = {
         option: tuple(str(folder / value) if option in paths else value for value in values)
         for option, values in going_on.options.items()

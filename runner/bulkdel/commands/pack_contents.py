@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
-from bulkdel.command_line import CONFIRMING, CommandLine, goes_on, is_restored, option_of, variable_of
+from bulkdel.command_line import CommandLine, goes_on, is_restored
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP,
@@ -32,6 +32,7 @@ from bulkdel.commands.run_files import (
 from bulkdel.core.address import HIDDEN, address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import (
+    HOST,
     MANIFEST,
     OF_A_FILE,
     PROTECTING,
@@ -41,7 +42,7 @@ from bulkdel.core.handover import (
     toml_of,
     without_files,
 )
-from bulkdel.core.option_origin import FROM_ARCHIVE, HOST
+from bulkdel.core.option import option_of, variable_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
@@ -50,7 +51,8 @@ from bulkdel.export.reopen import has_stored_copy, stored_parts
 from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
 from bulkdel.job import load_job
-from bulkdel.parameters import options_of
+from bulkdel.options import CONFIRMING
+from bulkdel.parameters import options_of_archive
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
@@ -316,7 +318,7 @@ class _Found:
         assert line is not None, "it goes on"
         pinned = self._progress.header.pinned
         own, of_job = job_of(pinned["job"], line.command), load_job(pinned["job"])
-        allowed = {*map(option_of, FROM_ARCHIVE), *options_of(own)}
+        allowed = options_of_archive(own)
         options: dict[str, tuple[str, ...]] = {}
         left_out, hidden = [], list(secrets)
         for option, values in line.options.items():

@@ -10,12 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, CommandLine
+from bulkdel.command_line import CommandLine
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.plan_file import FORMAT, FORMAT_MEMBER, SHA256, sealed, text_of, valid_until
 from bulkdel.durable import atomic_file
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
+from bulkdel.options import CONFIRMING
 from bulkdel.safety.as_planned import approved_values
 from bulkdel.safety.checks import requires_other_user, sample_trouble
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, given_words, this_user

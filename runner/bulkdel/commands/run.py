@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
+from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere
 from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
+from bulkdel.core.option import variable_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CommandLine, option_of
+from bulkdel.command_line import CommandLine
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeName
+from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import age_fault, leaves, valid_until
 from bulkdel.errors import UsageError
 from bulkdel.format import amount, counted, printable, span

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import CommandLine, variable_of
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import OF_A_FILE, Manifest
+from bulkdel.core.option import variable_of
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, UsageError

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Self
 
-from bulkdel.core.option_origin import FILES_OF_ARCHIVE, FROM_ARCHIVE, HOST, NEW_FILES_OF_ARCHIVE, foreign
+from bulkdel.core.option import Names, foreign
 
 FORMAT = 1
 """Grows when an older version could misread the archive."""
@@ -37,6 +37,9 @@ _VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
 
 NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
 """The commands that go on, and how many names each has: job and export, or the log."""
+
+HOST = "host"
+"""The key with the host in the table of a job. No archive has it: the command that `unpack` prints names the host."""
 
 PROTECTING = "BULKDEL_PROTECT__"
 """How the variables begin that protect pools and hosts. Each machine has its own: an archive could switch them off."""
@@ -152,11 +155,11 @@ class Manifest:
         if not {self.log, self.config} <= {None, *(file.name for file in self.files)}:
             raise Unfit("names a log or a config file that is none of its files")
 
-    def check_going_on(self, of_job: Mapping[str, bool], tables: Mapping[str, Any], known: Collection[str]) -> None:
-        """Raise Unfit for a command with an option of no list, or with a file that is not in the archive.
+    def check_going_on(self, allowed: Mapping[str, Names], tables: Mapping[str, Any], known: Collection[str]) -> None:
+        """Raise Unfit for a command with another option than these, or with a file that is not in the archive.
 
-        of_job: the options of the job, each with whether it names a file. tables: of the config file, and those that
-        the variables make. known: the tables that it may have.
+        allowed: the options as they are typed, each with what it names. tables: of the config file, and those that the
+        variables make. known: the tables that it may have.
         """
         for name, table in tables.items():
             if name not in known or not isinstance(table, Mapping):
@@ -166,12 +169,12 @@ class Manifest:
         if without_files(tables)[1]:
             raise Unfit("has a config that names a file with a secret")
         if self.going_on is not None:
-            self._check_command(self.going_on, of_job)
+            self._check_command(self.going_on, allowed)
 
-    def _check_command(self, going_on: GoingOn, of_job: Mapping[str, bool]) -> None:
+    def _check_command(self, going_on: GoingOn, allowed: Mapping[str, Names]) -> None:
         if going_on.command != "restore" and going_on.names[0] != self.job:
             raise Unfit("holds a command of another job")
-        if others := foreign(going_on.options, {*map(_option, FROM_ARCHIVE), *of_job}):
+        if others := foreign(going_on.options, allowed):
             raise Unfit(f"holds a command with {others[0]}, which no archive may have")
         if going_on.options.get("--host", (self.host,)) != (self.host,):
             raise Unfit("holds a command with another host than that of the run")
@@ -179,9 +182,10 @@ class Manifest:
         for log in logs:
             if log != self.log:
                 raise Unfit(f"holds a command with another log than its own, {log!r}")
-        named = [(option, value) for option in paths_of(going_on.options, of_job) for value in going_on.options[option]]
+        paths = paths_of(going_on.options, allowed)
+        named = [(option, value) for option in paths for value in going_on.options[option]]
         for option, value in [("", going_on.names[-1]), *named]:
-            if option in NEW_FILES:
+            if allowed.get(option) is Names.NEW_FILE:
                 check_name(value)
             elif not self._has(option, value):
                 raise Unfit(f"holds a command with {f'{option} {value}'.strip()!r}, which is none of its files")
@@ -196,21 +200,13 @@ class Manifest:
         return value in files
 
 
-def paths_of(options: Collection[str], of_job: Mapping[str, bool]) -> list[str]:
-    """Those of the options that name a file in the folder of the archive."""
-    return [option for option in options if option in FILES or option in NEW_FILES or of_job.get(option)]
+def paths_of(options: Collection[str], allowed: Mapping[str, Names]) -> list[str]:
+    """Those of the options that name a file in the folder of the archive. allowed: see `Manifest.check_going_on`."""
+    return [option for option in options if allowed[option] is not Names.NOTHING]
 
 
 class Unfit(ValueError):
     """A manifest that is not accepted; its text follows the name of the archive."""
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-FILES = frozenset(map(_option, FILES_OF_ARCHIVE))
-NEW_FILES = frozenset(map(_option, NEW_FILES_OF_ARCHIVE))
 
 
 def check_name(name: Any) -> None:

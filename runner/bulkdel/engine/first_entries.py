@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.command_line import SECRET
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
 from bulkdel.export.stored_copy import put_copy
 from bulkdel.format import located, printable
+from bulkdel.options import SECRET
 from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import RunPlan

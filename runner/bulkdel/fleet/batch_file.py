@@ -20,9 +20,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
-from bulkdel.command_line import TO_TYPE, CommandLine, file_variable_of, option_of, table_variables, variable_of
+from bulkdel.command_line import TO_TYPE, CommandLine, table_variables
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
-from bulkdel.core.option_origin import LIMITING, WRITTEN_BY_BATCH
+from bulkdel.core.option import file_variable_of, option_of, variable_of
 from bulkdel.core.pace import may_be_set
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
@@ -39,6 +39,7 @@ from bulkdel.fleet.placing import Environment
 from bulkdel.format import shown, shown_host
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.options import LIMITING, WRITTEN_BY_BATCH
 from bulkdel.parameters import check_type, options_of, parameters_of
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.named_host import host_of, is_own_host

@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from bulkdel.command_line import ENV_PREFIX, TO_TYPE, CommandLine, variable_of
+from bulkdel.command_line import TO_TYPE, CommandLine
 from bulkdel.core.address import Address, address_of, beginning_of, is_below
-from bulkdel.core.option_origin import FROM_BATCH, WORDS_OF_SECRETS
+from bulkdel.core.option import ENV_PREFIX, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
+from bulkdel.options import FROM_BATCH
 from bulkdel.settings import Settings
 
 SETTINGS = frozenset(one.name for one in fields(Settings))
@@ -47,6 +48,14 @@ OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
 
 _ELSEWHERE = ("_FILE", "_URI", "_URL")
 """The endings of those of them that say where a credential is."""
+
+WORDS_OF_SECRETS = frozenset(
+    {
+        *("ACCOUNT", "APIKEY", "AUTH", "CLIENT", "CREDENTIAL", "CREDENTIALS", "ID", "KEY", "LOGIN", "PASS"),
+        *("PASSWORD", "SECRET", "TOKEN", "USER", "USERNAME"),
+    }
+)
+"""Of these words, one is in the name of a variable that the file of a batch may give to a process."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 

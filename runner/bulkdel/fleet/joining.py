@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from bulkdel.command_line import variable_of
 from bulkdel.core.address import holds_secret
+from bulkdel.core.option import variable_of
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
-from bulkdel.command_line import ENV_PREFIX
+from bulkdel.core.option import ENV_PREFIX
 from bulkdel.errors import UsageError
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.variables import BETWEEN

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 
-from bulkdel.command_line import file_variable_of, variable_of
 from bulkdel.core.address import holds_secret
+from bulkdel.core.option import file_variable_of, variable_of
 from bulkdel.fleet.channel import Order, Wanted, line_of, packed
 from bulkdel.fleet.placing import Environment, Work
 from bulkdel.fleet.plain_export import PlainExport

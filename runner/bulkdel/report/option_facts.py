@@ -7,26 +7,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
-from bulkdel.command_line import option_of
 from bulkdel.core.guards import Guards
+from bulkdel.core.option import option_of
 from bulkdel.format import printable
+from bulkdel.options import SHOWS, TEXTS
 from bulkdel.parameters import by_option
 from bulkdel.report.facts import OptionFacts, Texts
 from bulkdel.settings import Settings
 
-TEXTS = frozenset({"id_type", "id_field", "id_pattern", "max_refused", "max_invalid", "not_after", "schedule"})
-"""Options whose value is a text and is shown. Others name files, hosts or secrets, or are shown elsewhere."""
-
-OF_THE_OUTPUT = frozenset({"json", "log_level", "log_format", "progress_every"})
-"""Options that change nothing but what is printed. They are not shown."""
-
 
 def options_of(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
-    """The options that differ from the default: numbers, choices, and the texts that are in TEXTS."""
+    """The options that differ from the default: numbers, choices, and those of `options.TEXTS`; none of SHOWS."""
     found, kinds = [], get_type_hints(Settings)
     for one in fields(Settings):
         value, kind, option = values.get(one.name), kinds[one.name], option_of(one.name)
-        if value is None or value == one.default or one.name in OF_THE_OUTPUT:
+        if value is None or value == one.default or one.name in SHOWS:
             continue
         if one.name in TEXTS:
             found.append(OptionFacts(option, texts.text(printable(str(value)))))

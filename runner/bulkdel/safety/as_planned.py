@@ -13,16 +13,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import option_of
 from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.guards import Guard
-from bulkdel.core.option_origin import COMPARED, DECIDES_BY_MEANING, MAY_DIFFER
+from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import differences, leaves, sample_difference
 from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.export.download import Source
 from bulkdel.format import printable, shown
 from bulkdel.job import Target, TargetOptions
+from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
@@ -75,7 +75,7 @@ def _asked_for(arguments: RunArguments) -> dict[str, Any]:
         "options": {
             one.name: value
             for one in fields(settings)
-            if one.name not in DECIDES_BY_MEANING | COMPARED | MAY_DIFFER
+            if one.name not in MEANS | COMPARED | MAY_DIFFER
             and (value := _as_json(getattr(settings, one.name))) is not None
         },
         "backup": settings.backup is not None,

@@ -23,11 +23,12 @@ from typing import Any, TypeVar, cast
 from urllib.parse import unquote
 
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.command_line import how_to_restore, how_to_take_back, option_of
+from bulkdel.command_line import how_to_restore, how_to_take_back
 from bulkdel.core.account_match import lag_is_over
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
+from bulkdel.core.option import option_of
 from bulkdel.core.pace import Wish
 from bulkdel.core.retry import LAG_MAX_S, sample_suffices
 from bulkdel.core.run_state import Progress

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.command_line import CommandLine, flags_of, option_of
+from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.core.address import address_of, holds_secret
-from bulkdel.core.option_origin import FROM_PLAN, foreign
+from bulkdel.core.option import foreign, option_of
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
+from bulkdel.options import FROM_PLAN
 from bulkdel.parameters import options_of
 from bulkdel.person import this_person
 

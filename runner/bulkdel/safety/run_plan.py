@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CONFIRMING, CommandLine, quoted
+from bulkdel.command_line import CommandLine, quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.guards import NO_GUARDS, Guards
@@ -33,6 +33,7 @@ from bulkdel.export.download import Source
 from bulkdel.format import located, printable
 from bulkdel.http.memberships import MembershipCost
 from bulkdel.job import Account, Job, Target
+from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
