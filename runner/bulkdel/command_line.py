@@ -218,11 +218,8 @@ def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> b
     if start is None or not mac_holds(start, own_key):
         return False
     begun = CommandLine.read(start.facts.get("to_go_on", ()))
-
-    def which_run(of: CommandLine) -> list[object]:
-        return [of.command, of.names, *(of.options.get(option_of(name)) for name in OF_WHICH_RUN)]
-
-    return which_run(line) == which_run(begun)
+    same = all(line.options.get(each) == begun.options.get(each) for each in map(option_of, OF_WHICH_RUN))
+    return same and (line.command, line.names) == (begun.command, begun.names)
 
 
 def _of_this_run(line: CommandLine, progress: Progress, log: Path, folder: object) -> tuple[CommandLine, str]:

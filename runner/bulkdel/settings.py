@@ -418,11 +418,7 @@ class SendingSettings(CommonSettings):
 class Settings(SendingSettings):
     """The options of `run` and `plan` that a library call and a batch have too."""
 
-    checkpoint: Annotated[
-        Path | None,
-        Option(Role.MACHINE, _ALL, Names.NEW_FILE),
-        Parameter(group=OUTPUT),
-    ] = None
+    checkpoint: Annotated[Path | None, Option(Role.MACHINE, _ALL, Names.NEW_FILE), Parameter(group=OUTPUT)] = None
     """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
 
     shards: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, SHARDS_MAX)] = None
@@ -648,11 +644,7 @@ class PlanSettings(ApprovalSettings):
 class RunSettings(ApprovalSettings):
     """The options of `run`."""
 
-    plan: Annotated[
-        Path | None,
-        Option(Role.COMMAND, _ARCHIVE | _LOG, Names.FILE),
-        Parameter(group=SAFETY, metavar="FILE"),
-    ] = None
+    plan: Annotated[Path | None, _OF_THE_RUN, Parameter(group=SAFETY, metavar="FILE")] = None
     """Run this plan, which `plan --out` wrote and which has job, export and options. Asks nothing, and refuses any
     difference. A plan is valid for 24 hours; a run that has begun by it resumes later too."""
 
@@ -668,11 +660,7 @@ class RestoreSettings(SendingSettings):
     export: Annotated[str | None, _OF_THE_RUN, Parameter(group=UNDOING)] = None
     """Where the export of the run is now, if it has moved."""
 
-    from_backup: Annotated[
-        list[PathOrStore] | None,
-        Option(Role.COMMAND, _ARCHIVE | _LOG, Names.FILE),
-        Parameter(group=UNDOING, negative=""),
-    ] = None
+    from_backup: Annotated[list[PathOrStore] | None, _OF_THE_RUN, Parameter(group=UNDOING, negative="")] = None
     """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. A backup in a store
     is always named. Repeatable."""
 

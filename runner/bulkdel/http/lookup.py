@@ -538,8 +538,11 @@ class AccountLookup:
 
     def _unread(self, ids: Sequence[str], accounts: Mapping[str, Account]) -> frozenset[str]:
         """The ids of a response with a mark that none of its accounts has."""
-        read = set[str]().union(*(self.marks(id_) for id_, account in accounts.items() if account.certain))
-        return frozenset(id_ for id_ in ids if not self.marks(id_) <= read)
+        seen = {id_ for id_, account in accounts.items() if account.certain}
+        if not (unseen := [id_ for id_ in ids if id_ not in seen]):  # so in most responses
+            return frozenset()
+        read = set[str]().union(*map(self.marks, seen))
+        return frozenset(id_ for id_ in unseen if not self.marks(id_) <= read)
 
     async def _complete(
         self, result: LookupResult, found: Listed, group: Sequence[str], worker: WorkerStatus
