@@ -128,7 +128,7 @@ def _process(rng: Random, begins_s: float) -> Process:
 
 
 class TakeoverPromises(Promises):
-    """Watches all processes of the run: no row leaves once a later session has looked it up and settled it by that.
+    """Watches all processes of the run: no row leaves once a later session has looked it up and decided on it by that.
 
     A look-up that is no more than a control of other ids does not count.
     """
@@ -137,7 +137,7 @@ class TakeoverPromises(Promises):
         super().__init__(drawn, server, trace, now)
         self._looked_up: dict[tuple[int, int], float] = {}  # by row and session, when that has looked it up last
         self._sent: dict[int, tuple[float, int]] = {}  # by row, when it was sent last, and by which session
-        self._settled_by: dict[int, int] = {}
+        self._decided_by: dict[int, int] = {}  # by row, the latest session that has sent or settled it
 
     def check(self, request: Request, pid: int) -> None:
         """See `RunPromises`."""
@@ -146,19 +146,24 @@ class TakeoverPromises(Promises):
         self._looked_up.update({(asked, number): self._now() for asked in self.asked_rows(request)})
         for row in self.changed_rows(request) or ():
             if isinstance(row, int):
+                if (later := self._decided_by.get(row, -1)) > number:
+                    self.note_wrong(f"row {row}: session {number} sends it, after session {later} has decided on it")
+                self._decides(row, number)
                 self._sent[row] = self._now(), number
-                if (later := self._settled_by.get(row, -1)) > number:
-                    self.note_wrong(f"row {row}: session {number} sends it, after session {later} has settled it")
 
     def entry_is_safe(self, state: str, rows: Sequence[int]) -> None:
         """See `RunPromises`."""
         number = len(self.log.pids) - 1
         for row in rows if state not in {SENT, RELEASED, STARTED} else ():
-            self._settled_by[row] = number
-            sent_at, sender = self._sent.get(row, (0.0, number))
-            if sender < number and (looked_up_at := self._looked_up.get((row, number), sent_at)) < sent_at:
-                said = f"session {number} has looked it up at {looked_up_at:.3f} s, and settles it by that"
-                self.note_wrong(f"row {row}: session {sender} sent it at {sent_at:.3f} s; {said}")
+            self._decides(row, number)
+
+    def _decides(self, row: int, number: int) -> None:
+        """A session sends or settles a row, by the latest look-up that it has made of it."""
+        self._decided_by[row] = max(number, self._decided_by.get(row, -1))
+        sent_at, sender = self._sent.get(row, (0.0, number))
+        if sender < number and (looked_up_at := self._looked_up.get((row, number), sent_at)) < sent_at:
+            said = f"session {number} has looked it up at {looked_up_at:.3f} s, and decides by that"
+            self.note_wrong(f"row {row}: session {sender} sent it at {sent_at:.3f} s; {said}")
 
 
 class TakeoverWorld:
