@@ -517,8 +517,10 @@ class Run:
         try:
             if plan.complete and plan.progress is not None and plan.progress.stop is not None and self._log is not None:
                 figures = plan.progress.stop.facts  # nothing is left to do: the same summary once more
-                read = await asyncio.to_thread(read_log, plan.checkpoint)
-                return self._summary(SessionResult(Ending(), figures, {}, 0, 0, read.progress, read.sha256))
+                progress, sha256 = self._log.progress, self._log.sha256
+                if plan.shards:  # over the log of each shard too
+                    sha256 = (await asyncio.to_thread(read_log, plan.checkpoint)).sha256
+                return self._summary(SessionResult(Ending(), figures, {}, 0, 0, progress, sha256))
             around = self._surroundings
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
