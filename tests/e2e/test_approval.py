@@ -105,8 +105,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @mutant(
     "a plan file has the ids that are shown as examples",
-    "write_plan",
-    swap('"summary": arguments.job.summary', '"summary": f"{arguments.job.summary} {plan.server.found}"'),
+    "_sample",
+    swap('"statuses": statuses', '"statuses": {**statuses, str(plan.server.found): 1}'),
 )
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     """Each step prints the next command. Only the export's ids are deleted, and both users are in the log."""
@@ -208,7 +208,7 @@ def rewritten(path: Path, **changes: Any) -> None:
 
 @mutant(
     "an option of the environment is added to a plan",
-    "_asked_for",
+    "_options",
     swap("MEANS | COMPARED | MAY_DIFFER", 'MEANS | COMPARED | MAY_DIFFER | {"trim"}'),
 )
 @pytest.mark.traced
@@ -422,7 +422,7 @@ def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
 @mutant(
     "an exclude file that the plan does not have is read",
     "check_files",
-    swap('{"name": printable(path), "sha256": sha256}', 'approved.values["exclude"][0]'),
+    swap('{"path": printable(path), "sha256": sha256}', 'approved.values["exclude"][0]'),
 )
 def test_a_file_is_read_only_if_the_plan_has_it(planned: Desk) -> None:
     """An exclude file with other bytes is not parsed, so that nothing of it is shown; nor is a pipe opened."""
@@ -625,7 +625,7 @@ def test_another_user_is_required(tmp_path: Path) -> None:
 
 @mutant(
     "a plan file has the options that may hold a secret",
-    "_asked_for",
+    "_options",
     swap("MEANS | COMPARED | MAY_DIFFER", "MEANS | COMPARED"),
 )
 def test_no_secret_is_in_a_plan(tmp_path: Path) -> None:

@@ -1056,7 +1056,7 @@ def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> No
 @mutant(
     "a process of a batch sends another plan than the confirmed one",
     "check_digest",
-    swap("plan.digest != digest", "not digest"),
+    swap("plan_digest(plan) != confirmed", "not confirmed"),
 )
 @pytest.mark.traced
 def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:
@@ -1173,18 +1173,21 @@ def test_a_window_that_is_taken_out_of_the_file_is_confirmed_anew(place: str, tm
 
 @mutant(
     "the digest of a plan ignores --max-refused",
-    "RunPlan.digest",
-    drop('"max_refused": settings.max_refused'),
+    "FACTS",
+    swap(
+        'PlanFact("max_refused", In.PAGE | In.DIGEST, asked=lambda run: run.settings.max_refused)',
+        'PlanFact("max_refused", In.PAGE, asked=lambda run: run.settings.max_refused)',
+    ),
 )
 @mutant(
     "the digest of a plan ignores its guards",
-    "RunPlan.digest",
-    drop('"guards": self.guards.to_json()'),
+    "FACTS",
+    swap("lambda plan: plan.guards.to_json()", "lambda plan: {}"),
 )
 @mutant(
     "the digest of a plan ignores the exclude files",
-    "RunPlan.digest",
-    swap('"excluded": sorted(file.key for file in self.excluded)', '"excluded": len(self.excluded)'),
+    "FACTS",
+    swap("sorted(file.key for file in plan.excluded)", "len(plan.excluded)"),
 )
 def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
     """Each of these plans is another one; how fast it is done, and where it is kept, is not part of it."""

@@ -129,8 +129,9 @@ def test_the_plan_as_json(tmp_path: Path) -> None:
         assert (plan["pool"], plan["host"], plan["trouble"]) == (POOL, served.url, [])
         assert (plan["sample"]["asked"], plan["sample"]["found"]) == (55, 55)
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (keep, export)]
-        read_as = {"column": None, "id_type": "user_id"}
-        assert plan["exclude"] == [{"path": str(keep), "ids": 5, "sha256": digests[0], **read_as}]
+        (excluded,) = plan["exclude"]
+        file = {"path": str(keep), "ids": 5, "sha256": digests[0], "column": None, "id_type": "user_id"}
+        assert {name: excluded[name] for name in file} == file
         assert plan["sha256"] == digests[1]
         assert [note["rows"] for note in plan["notes"]] == [1, 1]
         assert plan["command"][0] == "bulkdel"

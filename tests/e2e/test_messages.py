@@ -176,7 +176,7 @@ def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> Non
 )
 @mutant(
     "the plan of a resume shows the number of the whole export",
-    "_size_of_the_work",
+    "size_of_the_work",
     swap(
         "f\"{up_to}{counted(plan.remaining, 'id')}{all_ids} in {counted(requests, 'request')}{first} {pace}{lasts}\"",
         "f\"{up_to}{counted(plan.ids, 'id')}{all_ids} in {counted(requests, 'request')}{first} {pace}{lasts}\"",

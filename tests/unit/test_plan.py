@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine, is_option
-from bulkdel.commands.plan import plan_lines
 from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.mac import with_mac
@@ -27,6 +26,7 @@ from bulkdel.job import Account, load_job
 from bulkdel.person import Person, this_person
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
+from bulkdel.safety.plan_facts import plan_lines
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings

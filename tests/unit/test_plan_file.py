@@ -41,7 +41,7 @@ AT = "2026-01-31T12:00:00.000Z"
 AT_S = datetime.fromisoformat(AT).timestamp()
 
 KEEP: dict[str, Any] = {
-    "name": "keep.csv",
+    "path": "keep.csv",
     "sha256": "bb",
     "ids": 300,
     "column": None,
@@ -126,7 +126,7 @@ def test_what_was_written_is_read() -> None:
     [
         (put("numbers.ids", 199_000), "numbers.ids: 199,000 is not what was written"),
         (put("export.sha256", "ab"), "export.sha256: ab is not what was written"),
-        (put("exclude", []), "exclude: was added\n  exclude.1.name: was removed"),
+        (put("exclude", []), "exclude: was added\n  exclude.1.path: was removed"),
         (put("options.allow_absent", True), "options.allow_absent: was added"),
         (lambda values: values["options"].pop("limit"), "options.limit: was removed"),
         (lambda values: values["guards"]["only_status"].append("Active"), "guards.only_status.2: was added"),
@@ -348,13 +348,13 @@ MADE_ANEW = {
         ),
         (
             "exclude",
-            [*VALUES["exclude"], {**KEEP, "name": "more.csv", "sha256": "cc"}],
+            [*VALUES["exclude"], {**KEEP, "path": "more.csv", "sha256": "cc"}],
             "exclude more.csv: the plan does not have it",
         ),
         ("digest", "de", "digest: the plan has dd, now de"),
         ("options.encoding", False, None),  # an option of a newer version that is not given
         ("export.name", "/mnt/users.csv", None),
-        ("exclude", [{**KEEP, "name": "/mnt/keep.csv"}], None),
+        ("exclude", [{**KEEP, "path": "/mnt/keep.csv"}], None),
         ("not_after", "2026-01-31T18:00:00+00:00", None),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +16,10 @@ from bulkdel.durable import atomic_file
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.options import CONFIRMING
-from bulkdel.safety.as_planned import approved_values
 from bulkdel.safety.checks import requires_other_user, sample_trouble
+from bulkdel.safety.plan_facts import file_values
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, given_words, this_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan
-
-SHOWN = ("fires", "explained", "notes")
-"""Members of `plan --json` that the file has too, for the approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +87,10 @@ def why_not_written(plan: RunPlan, path: Path) -> BulkdelError | None:
     return None if trouble is None else Halted(f"{said}{trouble}")
 
 
-def write_plan(plan: RunPlan, path: Path, shown: Mapping[str, Any]) -> Written:
-    """Write the plan. shown: the values of `plan --json`. Raises UsageError when the file is there, and FileFailed."""
+def write_plan(plan: RunPlan, path: Path) -> Written:
+    """Write the plan. Raises UsageError when the file is there, and FileFailed."""
     arguments = plan.arguments
-    line, log = plan.whole_line, plan.progress
-    config = arguments.settings.config
+    line, config = plan.whole_line, arguments.settings.config
     values = sealed(
         {
             FORMAT_MEMBER: FORMAT,
@@ -103,12 +98,7 @@ def write_plan(plan: RunPlan, path: Path, shown: Mapping[str, Any]) -> Written:
             "planned_at": stamp(time.time()),
             "planned_by": this_user(arguments.claimed),
             OTHER_USER: requires_other_user(arguments.config),
-            "summary": arguments.job.summary,
-            **approved_values(plan),
-            "going_on": None if log is None else {"settled": log.rows - log.remaining, "remaining": log.remaining},
-            "sample": shown["sample"],
-            "estimate": {name: shown[name] for name in ("requests", "rate", "estimated_s")},
-            **{name: shown[name] for name in SHOWN},
+            **file_values(plan),
             "config": None if config is None else printable(config),
             "command": {"names": [printable(name) for name in line.names], "options": given_words(line, arguments.job)},
         }

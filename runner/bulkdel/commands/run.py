@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere
 from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.notices import Notices, notifying
-from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.option import variable_of
@@ -46,6 +45,7 @@ from bulkdel.output import summary as say_summary
 from bulkdel.safety.as_planned import run_otherwise
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
+from bulkdel.safety.plan_facts import In, plan_lines, values_in
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.store_path import in_store
 
@@ -129,7 +129,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
             say(f"This run is complete already; nothing was sent.{text}", "complete_already")
         else:
             if not plan.complete:
-                say("\n".join(plan_lines(plan)), "plan", private=True, plan=plan_values(plan))
+                say("\n".join(plan_lines(plan)), "plan", private=True, plan=values_in(plan, In.JSON))
             if plan.ids == 0:
                 say(f"There is nothing to {plan.words.verb}.", "nothing_to_do")
             await _confirm(opened, plan)

@@ -15,6 +15,7 @@ from bulkdel.core.exclude_name import ExcludeName
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import age_fault, leaves, valid_until
 from bulkdel.errors import UsageError
+from bulkdel.export.encoding import UTF_8
 from bulkdel.format import amount, counted, printable, span
 from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.output import result_line
@@ -86,13 +87,13 @@ def _line(plan: PlanFile) -> CommandLine:
     """The command that runs it, with what no plan gives to a run: addresses, and where a backup is written."""
     values, line = plan.values, CommandLine("run", plan.names if plan.export_elsewhere else ())
     line = line.plus("--plan", plan.path).plus("--host", values["host"])
-    if any(address_of(file["name"]) is not None for file in values["exclude"]):
+    if any(address_of(file["path"]) is not None for file in values["exclude"]):
         line = line.plus("--exclude", *map(_exclude_name, values["exclude"]))
     return line.plus("--backup", "FILE") if values["backup"] else line
 
 
 def _exclude_name(file: Mapping[str, Any]) -> ExcludeName:
-    return ExcludeName(file["name"], file["column"], file["id_type"] if file["looked_up"] else None)
+    return ExcludeName(file["path"], file["column"], file["id_type"] if file["looked_up"] else None)
 
 
 def _facts(*facts: tuple[str, str]) -> Iterator[str]:
@@ -127,7 +128,7 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield everything that a run must have too."""
     export = values["export"]
     bytes_ = f"{amount(export['bytes'])}, SHA-256 {_plain(export['sha256'])}"
-    if (table := export.get("object", {}).get("table")) is None:
+    if (table := (export.get("object") or {}).get("table")) is None:
         yield "export", f"{_code(export['name'])}, {bytes_}"
     else:
         sheet = "" if table["sheet"] is None else f", sheet {_code(table['sheet'])}"
@@ -145,7 +146,7 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         named = (("sheet", "sheet_read"), ("column", "column"), ("hidden and not read:", "sheets_hidden"))
         which = "".join(f", {word} {_code(file[name])}" for word, name in named if file.get(name) is not None)
         which += f", each {_plain(file['id_type'])} looked up" if file.get("looked_up") else ""
-        yield "never sent", f"{ids}{_code(file['name'])}{which}, SHA-256 {_plain(file['sha256'])}"
+        yield "never sent", f"{ids}{_code(file['path'])}{which}, SHA-256 {_plain(file['sha256'])}"
     for name, value in values["guards"].items():
         yield "spared", f"accounts by {_plain(option_of(name))} {_code(value)}"
     options = {_plain(option_of(name)): value for name, value in values["options"].items() if value is not False}
@@ -170,7 +171,7 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_plain(export['format'].upper())} with {_code(export['delimiter'])} between the columns, {column}"
     if export["compression"] != "none":
         yield _plain(export["compression"])
-    if "encoding" in export:
+    if export.get("encoding", UTF_8) != UTF_8:
         yield _code(export["encoding"])
     if export["id_pattern"] is not None:
         yield f"each id matches {_code(export['id_pattern'])}"

@@ -101,7 +101,7 @@ _SHAPE_OF_SAMPLE = {"sample.asked": int, "sample.found": int}
 
 
 _SHAPE_OF_EXCLUDED: Mapping[str, type | tuple[type, ...]] = {
-    "name": str,
+    "path": str,
     "sha256": str,
     "ids": int,
     "column": (str, type(None)),
@@ -348,7 +348,7 @@ def _compared(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _other_files(planned: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for each exclude file that only one of the plans has."""
-    old, new = ({_identity(file): str(file.get("name")) for file in files} for files in (planned, now))
+    old, new = ({_identity(file): str(file.get("path")) for file in files} for files in (planned, now))
     for identity, name in old.items():
         if identity not in new:
             changed = "was changed since" if name in new.values() else "is not given now"
@@ -361,7 +361,7 @@ def _other_files(planned: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 def _identity(file: Mapping[str, Any]) -> tuple[str, ...]:
     """What makes an exclude file the same: its bytes, and how they are read."""
     return file["sha256"], *(
-        f"{name}={value}" for name, value in sorted(file.items()) if name not in {"sha256", "name"}
+        f"{name}={value}" for name, value in sorted(file.items()) if name not in {"sha256", "path"}
     )
 
 

@@ -18,6 +18,7 @@ from bulkdel.format import located, printable
 from bulkdel.options import SECRET
 from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
+from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import SPOOLED
 from bulkdel.store_path import beside, in_store
@@ -44,7 +45,7 @@ def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surround
         tool=f"bulkdel {version('bulkdel')}",
         run_id=str(uuid.uuid4()),
         at=stamp(surroundings.wall()),
-        pinned=plan.pinned(),
+        pinned=header_values(plan),
         export_path=located(export.file.path),
         export_object=export.source.to_json() if export.source is not None else {},
         excluded=plan.excluded_files(),

@@ -77,7 +77,7 @@ class Dialect:
     id_column: CSV only, 0-based.
     guessed: whether the program recognised the id field, or that each line is an id. The plan says so.
     sep_line: CSV only: the first line names the delimiter (`sep=;`, as Excel writes it) and is neither header nor data.
-    encoding: of the text, as Python names it. The log has it only where it is not UTF-8.
+    encoding: of the text, as Python names it.
     """
 
     format: str
@@ -92,7 +92,7 @@ class Dialect:
 
     def to_json(self) -> dict[str, Any]:
         """Return the members as JSON."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("encoding", UTF_8)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -13,6 +13,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.engine.progress import Snapshot, Speed, limited_by
 from bulkdel.format import printable
 from bulkdel.library import Run
+from bulkdel.safety.plan_facts import In, values_in
 from bulkdel.safety.run_plan import RunPlan
 
 TICK_S = 1.0
@@ -48,24 +49,9 @@ class LiveStatus:
             "run_id": self._run.run_id,
             "pid": os.getpid(),
             "names": names,
-            "plan": self._plan_values(),
+            "plan": values_in(plan, In.PAGE),
         }
         return {**known, **(_starting(self._run.doing) if moment is None else self._values(moment))}
-
-    def _plan_values(self) -> dict[str, Any]:
-        """The plan, in numbers."""
-        settings, counts = self._plan.arguments.settings, self._plan.export.counts
-        return {
-            "ids": self._plan.ids,
-            **{name: counts[name] for name in ("rows", "excluded", "duplicate", "invalid")},
-            "rate": settings.rate,
-            "concurrency": settings.in_flight,
-            "chunk_size": self._plan.chunk_size,
-            "backup": settings.backup is not None,
-            "max_refused": settings.max_refused,
-            "patience_s": settings.patience,
-            "schedule": settings.schedule,
-        }
 
     def _values(self, moment: Snapshot) -> dict[str, Any]:
         per_s, left_s, used = self._speeds

@@ -9,94 +9,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from bulkdel.core.exclude_name import ExcludeKey
-from bulkdel.core.guards import Guard
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import differences, leaves, sample_difference
 from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
-from bulkdel.export.download import Source
 from bulkdel.format import printable, shown
 from bulkdel.job import Target, TargetOptions
-from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
+from bulkdel.safety.plan_facts import approved_values, guard_field, known_first, parameter_value
 from bulkdel.safety.plan_file import PlanFile, is_recorded
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 
-def approved_values(plan: RunPlan) -> dict[str, Any]:
-    """Everything that a run by this plan must have too. Holds no id, no text of a row and no secret."""
-    run, export = plan.pinned(), plan.export
-    return {
-        **_asked_for(plan.arguments),
-        "parameters": {name: _parameter(value) for name, value in plan.parameters.items()},
-        "table": {**run.get("table", {}), **plan.arguments.job.verdicts},
-        "host": run["host"],
-        "confirm_host": plan.host_word,
-        "pool": plan.pool,
-        "export": {
-            "name": printable(plan.export_named),
-            **({} if export.source is None else {"object": _object(export.source)}),
-            "sha256": run["sha256"],
-            "bytes": run["bytes"],
-            **run["source"],
-        },
-        "numbers": {name: export.counts[name] for name in ("rows", "ids", "duplicate", "excluded", "invalid")},
-        "exclude": [
-            {"name": printable(file.path), **{name: value for name, value in asdict(file).items() if name != "path"}}
-            for file in plan.excluded
-        ],
-        "not_after": None if plan.until is None else plan.until.isoformat(),
-        "digest": plan.digest,
-    }
-
-
-def _object(source: Source) -> dict[str, Any]:
-    """What the copy is one of. Of a table also its SHA-256 and its sheets."""
-    table = source.table
-    if table is None:
-        return source.to_json()
-    return {**source.to_json(), "table": {name: table[name] for name in ("sha256", "sheet", "hidden")}}
-
-
-def _asked_for(arguments: RunArguments) -> dict[str, Any]:
-    """What is known before a file is opened."""
-    settings = arguments.settings
-    return {
-        "job": arguments.job.name,
-        "id_type": settings.id_type or arguments.job.id_type_default,
-        "guards": {_field(guard): list(settings.guards.typed(guard)) for guard in settings.guards.given},
-        "options": {
-            one.name: value
-            for one in fields(settings)
-            if one.name not in MEANS | COMPARED | MAY_DIFFER
-            and (value := _as_json(getattr(settings, one.name))) is not None
-        },
-        "backup": settings.backup is not None,
-    }
-
-
 def _known_first(arguments: RunArguments, target: Target | None) -> dict[str, Any]:
-    return {**({} if target is None else {"host": target.pinned_host}), **_asked_for(arguments)}
-
-
-def _field(guard: Guard) -> str:
-    return guard.option.removeprefix("--").replace("-", "_")
-
-
-def _parameter(value: Any) -> Any:
-    """A parameter of the job. Of a file it is the content: it may lie elsewhere on another machine."""
-    return f"a file with SHA-256 {value['sha256']}" if isinstance(value, Mapping) else value
-
-
-def _as_json(value: Any) -> Any:
-    return printable(value) if isinstance(value, Path) else value
+    return {**({} if target is None else {"host": target.pinned_host}), **known_first(arguments)}
 
 
 def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
@@ -118,7 +50,9 @@ def check_files_of_job(arguments: RunArguments) -> None:
     if approved is None:
         return
     files = {
-        name: _parameter(value) for name, value in pinned(arguments.parameters).items() if isinstance(value, Mapping)
+        name: parameter_value(value)
+        for name, value in pinned(arguments.parameters).items()
+        if isinstance(value, Mapping)
     }
     planned = {name: approved.values["parameters"].get(name) for name in files}
     others = [name for name, value in files.items() if planned[name] != value]
@@ -151,7 +85,7 @@ def check_files(arguments: RunArguments, target: Target | None) -> None:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         same = next((file for file in planned if file["sha256"] == sha256), None)
-        now.append({"name": printable(path), "sha256": sha256} if same is None else same)
+        now.append({"path": printable(path), "sha256": sha256} if same is None else same)
         if same is not None:
             planned.remove(same)
     if len(now) < len(settings.exclude or ()):
@@ -250,9 +184,9 @@ def _check_complete(plan: RunPlan, approved: PlanFile) -> None:
     now = {
         "pool": log.header.pinned["pool"],
         "numbers": {name: log.asked.get(name) for name in approved.values["numbers"]},
-        "guards": {_field(guard): list(log.guards.typed(guard)) for guard in log.guards.given},
+        "guards": {guard_field(guard): list(log.guards.typed(guard)) for guard in log.guards.given},
     }
-    planned = {_key(file): file["name"] for file in approved.values["exclude"]}
+    planned = {_key(file): file["path"] for file in approved.values["exclude"]}
     found = [
         *differences({name: approved.values[name] for name in now}, now),
         *(f"exclude {name}: the run did not have it" for key, name in planned.items() if key not in log.excluded),

@@ -15,6 +15,7 @@ from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
 from bulkdel.safety.checks import check_sample
+from bulkdel.safety.plan_facts import plan_digest
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.store_path import in_store
@@ -105,9 +106,9 @@ def words_to_confirm(line: CommandLine, given: int | None, number: int) -> str:
     return f", {why}:\n  {line.without('--confirm')}"
 
 
-def check_digest(plan: RunPlan, digest: str) -> None:
+def check_digest(plan: RunPlan, confirmed: str) -> None:
     """Compare the plan with the one that was confirmed as a part of a batch. Raises NotConfirmed."""
-    if plan.digest != digest:
+    if plan_digest(plan) != confirmed:
         raise NotConfirmed(
             "not confirmed: this is no longer the plan that was confirmed for the batch. The export, an exclude file, "
             f"the pool, a guard, a parameter or what the responses mean has changed. {plan.words.nothing}. Run the "

@@ -81,6 +81,7 @@ from bulkdel.safety.checks import (
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
+from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.plan_file import check_age
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck, Undone
 from bulkdel.settings import LOG, SPOOLED, Settings
@@ -257,7 +258,7 @@ def _check_pinned(plan: RunPlan, log: Progress) -> None:
     """Refuse a resume that differs from the run, and fewer guards."""
     arguments = plan.arguments
     before = {**log.header.pinned, "parameters": log.header.parameters}
-    now_pinned = {**plan.pinned(), "parameters": plan.parameters}
+    now_pinned = {**header_values(plan), "parameters": plan.parameters}
     otherwise = _begun_otherwise(arguments.undoes) if arguments.undoes is not None else _anew(plan, log)
     refuse_differences(before, now_pinned, arguments.checkpoint, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)

@@ -21,7 +21,6 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.outcome import OutcomeWords
-from bulkdel.core.plan_digest import digest_of
 from bulkdel.core.record import ResumePoint
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import cuts_of, thinned
@@ -437,30 +436,6 @@ class RunPlan:
         return line
 
     @property
-    def digest(self) -> str:
-        """The digest of everything that a confirmation covers. It is the same before the run and on a resume."""
-        settings, pinned = self.arguments.settings, self.pinned()
-        if self.progress is not None and self.complete:  # a complete run does not sign in
-            pinned["pool"] = self.progress.header.pinned["pool"]
-        return digest_of(
-            {
-                **pinned,
-                "ids": self.ids,
-                "excluded": sorted(file.key for file in self.excluded),
-                "guards": self.guards.to_json(),
-                "parameters": dict(self.parameters),
-                "verdicts": dict(self.arguments.job.verdicts),
-                "limit": settings.limit,
-                "backup": settings.backup is not None,
-                "memberships": settings.backup_memberships,
-                "look_first": self.look_first,
-                "in_doubt": settings.in_doubt,
-                "allow_absent": settings.allow_absent,
-                "max_refused": settings.max_refused,
-            }
-        )
-
-    @property
     def to_check(self) -> str:
         """What to check when the API refuses ids one after the other: the request, and why not the ids.
 
@@ -491,23 +466,3 @@ class RunPlan:
     def excluded_files(self) -> dict[str, str]:
         """The path of each exclude file by its key, as the log keeps it."""
         return {file.key: located(file.path) for file in self.excluded}
-
-    def pinned(self) -> dict[str, Any]:
-        """The values that must be the same on a resume."""
-        options = self.export.options
-        return {
-            "job": self.arguments.job.name,
-            "host": self.target.pinned_host,
-            "pool": self.pool,
-            "id_type": self.id_type.name,
-            "source": {
-                # `guessed` is only for the plan: the same field given by --id-field reads the same rows.
-                **{name: value for name, value in self.export.dialect.to_json().items() if name != "guessed"},
-                "trim": options.trim,
-                "on_invalid": options.on_invalid,
-                "id_pattern": options.id_pattern,
-            },
-            "sha256": self.export.fingerprint.sha256,
-            "bytes": self.export.fingerprint.size,
-            **({"table": dict(self.arguments.job.pinned)} if self.arguments.job.pinned else {}),
-        }

@@ -1,0 +1,348 @@
+"""The facts of a plan, as one list: what each is, what people read of it, and which descriptions of the plan have it.
+
+A description is a printer of this list: the lines, `plan --json`, the file of `plan --out`, the header of the log, the
+digest of a confirmation, and the live page. Nothing here reads, sends or deletes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import Flag, auto
+from pathlib import Path
+from typing import Any
+
+from bulkdel.core.guards import Guard
+from bulkdel.core.plan_digest import digest_of
+from bulkdel.export import Dialect
+from bulkdel.export.download import Source
+from bulkdel.format import printable
+from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
+from bulkdel.safety import plan_words as words
+from bulkdel.safety.checks import sample_trouble
+from bulkdel.safety.run_plan import RunArguments, RunPlan
+
+
+class In(Flag):
+    """The descriptions of a plan.
+
+    JSON: `plan --json`. PAGE: the live page. HEADER: that of the log; it must be the same on a resume. READ: the same,
+    in its member `source`: how the rows are read. DIGEST: what a confirmation covers. APPROVED: the file of a plan, and
+    a run by it must have the same. FOUND: that file too; a run may differ.
+
+    None of them has an id or the text of a row.
+    """
+
+    JSON = auto()
+    PAGE = auto()
+    HEADER = auto()
+    READ = auto()
+    DIGEST = auto()
+    APPROVED = auto()
+    FOUND = auto()
+
+
+PINNED = In.HEADER | In.DIGEST | In.APPROVED
+READ = In.READ | In.DIGEST | In.APPROVED
+ONLY_LINES = In(0)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFact:
+    """One fact of a plan.
+
+    name: of its member. where: the descriptions that have it; one of two forms may have the same name in others.
+    of: its value, as JSON, from the plan. asked: the same from the arguments, where it is known before a file is
+    opened. lines: what people read of it, as names and texts; it may have ids.
+    group: the member of the file of a plan that it stands in. rare: whether no description has it where it is None.
+    """
+
+    name: str
+    where: In = ONLY_LINES
+    of: Callable[[RunPlan], Any] | None = None
+    asked: Callable[[RunArguments], Any] | None = None
+    lines: Callable[[RunPlan], words.Lines] | None = None
+    group: str = ""
+    rare: bool = False
+
+    def value(self, plan: RunPlan) -> Any:
+        """Its value in this plan, as JSON."""
+        if self.asked is not None:
+            return self.asked(plan.arguments)
+        return self.of(plan) if self.of is not None else None
+
+
+def values_in(plan: RunPlan, where: In) -> dict[str, Any]:
+    """The facts of one description by name, in the order of the list."""
+    found = ((fact, fact.value(plan)) for fact in FACTS if fact.where & where)
+    return {fact.name: value for fact, value in found if value is not None or not fact.rare}
+
+
+def header_values(plan: RunPlan) -> dict[str, Any]:
+    """What must be the same on a resume, as the header has it."""
+    return {**values_in(plan, In.HEADER), "source": values_in(plan, In.READ)}
+
+
+def plan_digest(plan: RunPlan) -> str:
+    """The digest of everything that a confirmation covers. It is the same before the run and on a resume."""
+    return digest_of(values_in(plan, In.DIGEST))
+
+
+def approved_values(plan: RunPlan) -> dict[str, Any]:
+    """Everything that a run by this plan must have too."""
+    return _grouped(plan, In.APPROVED)
+
+
+def file_values(plan: RunPlan) -> dict[str, Any]:
+    """What the file of a plan has of it."""
+    return _grouped(plan, In.APPROVED | In.FOUND)
+
+
+def known_first(arguments: RunArguments) -> dict[str, Any]:
+    """What of `approved_values` is known before a file is opened."""
+    return {fact.name: fact.asked(arguments) for fact in FACTS if fact.asked is not None and fact.where & In.APPROVED}
+
+
+def plan_lines(plan: RunPlan) -> list[str]:
+    """The plan as lines."""
+    lines = [line for fact in FACTS if fact.lines is not None for line in fact.lines(plan)]
+    width = max(len(name) for name, _ in lines)
+    return [f"  {name:<{width}}  {text}" for name, text in lines]
+
+
+def _grouped(plan: RunPlan, where: In) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for fact in FACTS:
+        if fact.where & where and ((value := fact.value(plan)) is not None or not fact.rare):
+            (found.setdefault(fact.group, {}) if fact.group else found)[fact.name] = value
+    return found
+
+
+def _guard_options(arguments: RunArguments) -> dict[str, list[str]]:
+    guards = arguments.settings.guards
+    return {guard_field(guard): list(guards.typed(guard)) for guard in guards.given}
+
+
+def guard_field(guard: Guard) -> str:
+    """The member of a plan that has the values of a guard."""
+    return guard.option.removeprefix("--").replace("-", "_")
+
+
+def _options(arguments: RunArguments) -> dict[str, Any]:
+    """Every other option that decides what is sent."""
+    settings = arguments.settings
+    values = {
+        one.name: getattr(settings, one.name)
+        for one in fields(settings)
+        if one.name not in MEANS | COMPARED | MAY_DIFFER
+    }
+    return {
+        name: printable(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def parameter_value(value: Any) -> Any:
+    """A parameter of the job. Of a file it is the content: it may lie elsewhere on another machine."""
+    return f"a file with SHA-256 {value['sha256']}" if isinstance(value, Mapping) else value
+
+
+def _object(source: Source | None) -> dict[str, Any] | None:
+    """What the copy is one of. Of a table also its SHA-256 and its sheets."""
+    if source is None or source.table is None:
+        return None if source is None else source.to_json()
+    return {**source.to_json(), "table": {name: source.table[name] for name in ("sha256", "sheet", "hidden")}}
+
+
+def _sheet(source: Source | None) -> str | None:
+    return None if source is None or source.table is None else source.table["sheet"]
+
+
+def _pool(plan: RunPlan) -> Any:
+    """The pool; of a complete run, which does not sign in, that of its log."""
+    return plan.progress.header.pinned["pool"] if plan.progress is not None and plan.complete else plan.pool
+
+
+def _going_on(plan: RunPlan) -> dict[str, int] | None:
+    log = plan.progress
+    return None if log is None else {"settled": log.rows - log.remaining, "remaining": log.remaining}
+
+
+def _estimated_s(plan: RunPlan) -> float | None:
+    rate = plan.arguments.settings.rate
+    return round(plan.requests / rate, 1) if rate else None
+
+
+def _exclude(plan: RunPlan) -> list[dict[str, Any]]:
+    return [{**asdict(file), "path": printable(file.path)} for file in plan.excluded]
+
+
+def _looked_up(plan: RunPlan) -> dict[str, Any] | None:
+    if (found := plan.looked_up) is None:
+        return None
+    return {"accounts": found.accounts, "without_id": found.without, "not_found": len(found.not_found)}
+
+
+def _memberships(plan: RunPlan) -> dict[str, Any] | None:
+    if plan.memberships is None:
+        return None
+    saved, cost = words.saved_memberships(plan), plan.server.memberships
+    found = {} if cost is None else {"requests": cost.requests, "members": cost.members, **cost.outline.counts}
+    return {"path": printable(plan.memberships), "saved_at": None if saved is None else saved.at, **found}
+
+
+def _sample(plan: RunPlan) -> dict[str, Any] | None:
+    if not plan.server.asked:
+        return None
+    statuses, latest = words.statuses(plan.server)
+    return {
+        **plan.server.to_json(),
+        "statuses": statuses,
+        "latest_sign_in": latest.isoformat() if latest else None,
+        "spared": {guard.option: count for guard, count in words.spared(plan).items()},
+    }
+
+
+def _notes(plan: RunPlan) -> list[dict[str, Any]]:
+    return [{"note": note.name, **note.facts} for note in words.notes(plan)]
+
+
+def _explained(plan: RunPlan) -> list[dict[str, str]]:
+    arguments = plan.arguments
+    return [{"name": name, "text": text} for name, text in arguments.job.plan_lines(arguments.parameters)]
+
+
+def _trouble(plan: RunPlan) -> list[str]:
+    """Why this plan may not be what was meant, or cannot be run."""
+    trouble = {
+        "nothing_to_delete": plan.ids == 0,
+        "not_signed_in": plan.pool is None and not plan.complete,
+        "checkpoint_exists": plan.progress is not None,
+        "sample": sample_trouble(plan) is not None,
+    }
+    return [name for name, is_so in trouble.items() if is_so]
+
+
+def _command(plan: RunPlan) -> list[str] | None:
+    """The command that runs this plan; None where it cannot be run, or needs none."""
+    cannot = plan.ids == 0 or plan.complete or plan.arguments.settings.sandbox or sample_trouble(plan) is not None
+    return None if cannot else plan.confirming_line.words
+
+
+def _of_dialect(name: str, where: In) -> PlanFact:
+    """How the bytes are read as rows."""
+    return PlanFact(name, where, lambda plan: getattr(plan.export.dialect, name), group="export")
+
+
+def _of_options(name: str) -> PlanFact:
+    """What is taken from a row."""
+    return PlanFact(name, READ | In.JSON, lambda plan: getattr(plan.export.options, name), group="export")
+
+
+def _count(name: str, more: In = ONLY_LINES, lines: Callable[[RunPlan], words.Lines] | None = None) -> PlanFact:
+    """How many rows the preflight has found."""
+    return PlanFact(
+        name,
+        In.JSON | In.PAGE | In.APPROVED | more,
+        lambda plan: plan.export.counts[name],
+        group="numbers",
+        lines=lines,
+    )
+
+
+FACTS = (
+    PlanFact("job", PINNED | In.JSON, asked=lambda run: run.job.name, lines=words.job),
+    PlanFact("summary", In.FOUND, asked=lambda run: run.job.summary),
+    PlanFact("parameters", In.JSON | In.DIGEST, lambda plan: dict(plan.parameters), lines=words.parameters),
+    PlanFact(
+        "parameters",
+        In.APPROVED,
+        lambda plan: {name: parameter_value(value) for name, value in plan.parameters.items()},
+    ),
+    PlanFact("table", In.HEADER | In.DIGEST, lambda plan: dict(plan.arguments.job.pinned) or None, rare=True),
+    PlanFact("verdicts", In.DIGEST, lambda plan: dict(plan.arguments.job.verdicts)),
+    PlanFact("table", In.APPROVED, lambda plan: {**plan.arguments.job.pinned, **plan.arguments.job.verdicts}),
+    PlanFact("host", PINNED | In.JSON, lambda plan: plan.target.pinned_host, lines=words.host),
+    PlanFact("confirm_host", In.JSON | In.APPROVED, lambda plan: plan.host_word),
+    PlanFact("pool", PINNED | In.JSON, _pool, lines=words.pool),
+    PlanFact("key", In.JSON, lambda plan: plan.target.key, lines=words.key),
+    PlanFact("export", In.JSON, lambda plan: printable(plan.export.file.path), lines=words.export),
+    PlanFact("name", In.FOUND, lambda plan: printable(plan.export_named), group="export"),
+    PlanFact("object", In.JSON | In.FOUND, lambda plan: _object(plan.export.source), group="export"),
+    PlanFact("sheet", In.JSON, lambda plan: _sheet(plan.export.source)),
+    PlanFact("sha256", PINNED | In.JSON, lambda plan: plan.export.fingerprint.sha256, group="export"),
+    PlanFact("bytes", PINNED | In.JSON, lambda plan: plan.export.fingerprint.size, group="export"),
+    *(_of_dialect(one.name, READ | In.JSON) for one in fields(Dialect) if one.name != "guessed"),
+    _of_dialect("guessed", In.JSON),  # the same field given by --id-field reads the same rows
+    *(_of_options(name) for name in ("trim", "on_invalid", "id_pattern")),
+    PlanFact(
+        "id_type",
+        PINNED | In.JSON,
+        asked=lambda run: run.settings.id_type or run.job.id_type_default,
+        lines=words.id_type,
+    ),
+    PlanFact("id_reusable", In.JSON, lambda plan: plan.id_type.reusable),
+    _count("rows", lines=words.rows),
+    _count("ids", In.DIGEST, words.size_of_the_work),
+    _count("duplicate"),
+    _count("excluded"),
+    _count("invalid"),
+    PlanFact("remaining", In.JSON, lambda plan: plan.remaining),
+    PlanFact("look_first", In.JSON | In.DIGEST, lambda plan: plan.look_first),
+    PlanFact("requests", In.JSON | In.FOUND, lambda plan: plan.requests, group="estimate"),
+    PlanFact("rate", In.JSON | In.PAGE | In.FOUND, asked=lambda run: run.settings.rate, group="estimate"),
+    PlanFact("estimated_s", In.JSON | In.FOUND, _estimated_s, group="estimate"),
+    PlanFact("concurrency", In.PAGE, asked=lambda run: run.settings.in_flight),
+    PlanFact("chunk_size", In.PAGE, lambda plan: plan.chunk_size),
+    PlanFact("drain_s", In.JSON, asked=lambda run: run.settings.drain_s),
+    PlanFact("patience_s", In.PAGE, asked=lambda run: run.settings.patience),
+    PlanFact("in_doubt", In.DIGEST, asked=lambda run: run.settings.in_doubt),
+    PlanFact("allow_absent", In.DIGEST, asked=lambda run: run.settings.allow_absent),
+    PlanFact("max_refused", In.PAGE | In.DIGEST, asked=lambda run: run.settings.max_refused),
+    PlanFact("exclude", In.JSON | In.APPROVED, _exclude, lines=words.protected),
+    PlanFact("exclude", In.DIGEST, lambda plan: sorted(file.key for file in plan.excluded)),
+    PlanFact("exclude_looked_up", In.JSON, _looked_up),
+    PlanFact("exclude_met", In.JSON, lambda plan: plan.export.preflight and plan.export.preflight.kept),
+    PlanFact("exclude_perhaps", In.JSON, lambda plan: plan.export.preflight.perhaps if plan.export.preflight else 0),
+    PlanFact("own_user_protected", In.JSON, lambda plan: plan.server.owner),
+    PlanFact("administrator_protected", In.JSON, lambda plan: bool(plan.server.administrator)),
+    PlanFact("guards", In.JSON | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards),
+    PlanFact("guards", In.APPROVED, asked=_guard_options),
+    PlanFact("options", In.APPROVED, asked=_options),
+    PlanFact("checkpoint", In.JSON, lambda plan: printable(plan.checkpoint), lines=words.checkpoint),
+    PlanFact("checkpoint_exists", In.JSON, lambda plan: plan.progress is not None),
+    PlanFact("shards", lines=words.shards),
+    PlanFact("backup", In.JSON, lambda plan: words.or_none(plan.arguments.settings.backup), lines=words.backup),
+    PlanFact("backup", In.PAGE | In.DIGEST | In.APPROVED, asked=lambda run: run.settings.backup is not None),
+    PlanFact("memberships", In.JSON, _memberships, lines=words.memberships),
+    PlanFact("memberships", In.DIGEST, asked=lambda run: run.settings.backup_memberships),
+    PlanFact("fires", In.JSON | In.FOUND, asked=lambda run: run.job.fires, lines=words.fires),
+    PlanFact("explained", In.JSON | In.FOUND, _explained, lines=words.explained),
+    PlanFact(
+        "undoes",
+        In.JSON,
+        asked=lambda run: None if run.undoes is None else printable(run.undoes.log),
+        lines=words.restores,
+    ),
+    PlanFact("look_ups", In.JSON, lambda plan: plan.has_look_ups),
+    PlanFact(
+        "not_after",
+        In.JSON | In.APPROVED,
+        lambda plan: None if plan.until is None else plan.until.isoformat(),
+        lines=words.not_after,
+    ),
+    PlanFact("schedule", In.PAGE, asked=lambda run: run.settings.schedule, lines=words.schedule),
+    PlanFact("limit", In.JSON | In.DIGEST, asked=lambda run: run.settings.limit, lines=words.limit),
+    PlanFact("copy", In.JSON, lambda plan: words.or_none(plan.export.file.spooled), lines=words.copy),
+    PlanFact("going_on", In.FOUND, _going_on, lines=words.going_on),
+    PlanFact("digest", In.JSON | In.APPROVED, plan_digest),
+    PlanFact("complete", In.JSON, lambda plan: plan.complete),
+    PlanFact("sample", In.JSON | In.FOUND, _sample, lines=words.sample),
+    PlanFact(
+        "notes", In.JSON | In.FOUND, _notes, lines=lambda plan: (("note", note.text) for note in words.notes(plan))
+    ),
+    PlanFact("trouble", In.JSON, _trouble),
+    PlanFact("command", In.JSON, _command),
+)
+"""Every fact, in the order of the lines."""
