@@ -344,7 +344,7 @@ def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Coll
     undo: the latest annotation of the restore. of_job: as in `how_to_resume`.
     """
     lines = []
-    if not is_restored(undo):
+    if not undo.is_restored:
         where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
         try:
             line, left_out = line_of_log(undo.facts.get("to_go_on"), log, of_job)
@@ -359,15 +359,9 @@ def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Coll
     return "\n".join(lines)
 
 
-def is_restored(undo: Annotation) -> bool:
-    """Whether a restore has ended, and nothing of it remains. undo: its latest annotation."""
-    left = undo.facts.get("remaining"), undo.facts.get("memberships_remaining", 0)
-    return undo.facts.get("state") == "ended" and left == (0, 0)
-
-
 def goes_on(progress: Progress) -> bool:
     """Whether something remains to be sent: by the run, or by its restore."""
-    return not progress.complete if progress.undo is None else not is_restored(progress.undo)
+    return not progress.complete if progress.undo is None else not progress.undo.is_restored
 
 
 def blind(progress: Progress) -> bool:

@@ -263,7 +263,7 @@ def test_what_an_old_log_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixt
     log.write_bytes(b"".join(recorded.lines_of(sittings)))
     assert print_audit(log, json=False) == 0
     out = capsys.readouterr().out
-    assert "by         ? on ?, ?" in out
+    assert "by         ?, ?" in out
     assert "confirmed  nothing" in out
 
 

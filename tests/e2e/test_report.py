@@ -173,8 +173,8 @@ def test_it_answers_how_many_why_and_by_which_user(done: tuple[Path, Path]) -> N
     first, second = run["sessions"]
     assert first["ended"] == "--limit was reached"
     assert second["ended"] == "every row has its outcome"
-    assert first["machine"] == os.uname().nodename
-    assert first["confirmed"] == "480 ids, by --confirm and --pool"
+    assert first["by"].endswith(f" on {os.uname().nodename}")
+    assert first["confirmed"] == f"480 ids in pool {POOL}, by --confirm and --pool"
     assert {"option": "--limit", "value": "200"} in first["options"]
     assert {"option": "--rate", "value": "100"} in first["options"]
     assert len(run["throughput"]["sessions"]) == 2

@@ -266,7 +266,7 @@ def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     assert f"  undo       restored on {AT} by u on m: 9,998 of 10,000 rows, 0 remaining, see r.jsonl\n" in told
     assert f"  forget     files removed on {AT} by u on m: 3 of 4,096 bytes\n" in told
-    assert f"  forget     removal of files begun on {AT} by ? on ?\n  to end it: bulkdel forget {path}\n" in told
+    assert f"  forget     removal of files begun on {AT} by ?\n  to end it: bulkdel forget {path}\n" in told
     assert "restore begun" not in told
     print_audit(path, json=False)
     told = capsys.readouterr().out

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.change_words import with_origin
 from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.core.pace import Pause, Pauses, RateLimits
+from bulkdel.log_words import with_origin
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_rows import Why
-from bulkdel.core.change_words import SOURCES
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import (
     Annotation,
@@ -27,6 +26,7 @@ from bulkdel.core.log_entries import (
     VerifyHeader,
 )
 from bulkdel.errors import NotAcceptable
+from bulkdel.log_words import SOURCES
 from bulkdel.report import words
 from bulkdel.report.facts import Ended, Light, OptionFacts, Report, RunFacts, State, Texts
 from bulkdel.report.html import page
@@ -238,11 +238,11 @@ def test_what_was_done_about_the_run(tmp_path: Path) -> None:
         [Annotation("forget", AT, "", {**by, "state": "ended", "removed": 3})],
     )
     assert [each.what for each in found.annotations] == [
-        "A restore has begun: 20 rows",
-        "A restore has stopped: 7 of 20 rows are back",
-        "A restore has ended: 20 of 20 rows are back",
-        "The removal of files with personal data has begun",
-        "Files with personal data were removed: 3",
+        "Restore begun",
+        "Restore stopped: 7 of 20 rows, 13 remaining",
+        "Restored: 20 of 20 rows, 0 remaining",
+        "Removal of files begun",
+        "Files removed: 3 of ? bytes",
     ]
     assert (found.state, found.light) == (State.COMPLETE, Light.LOOK)
     assert found.to_look_at == ("A restore of this run has begun: what it did is being undone.",)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
-from bulkdel.command_line import CommandLine, goes_on, is_restored
+from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP,
@@ -311,7 +311,7 @@ class _Found:
         excluded: as `add_excluded` returns them. files: names by option. secrets: keys of the config, left out.
         """
         undo, log = self._progress.undo, self.sources[0].name
-        restoring = undo is not None and not is_restored(undo)
+        restoring = undo is not None and not undo.is_restored
         if not goes_on(self._progress):
             return None
         line = self._line

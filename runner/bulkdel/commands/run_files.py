@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
-from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
@@ -248,7 +247,7 @@ def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
 
 def _is_restoring(progress: Progress) -> bool:
     """Whether a restore of the run has begun and is not complete. It needs the backups and what it has made so far."""
-    return progress.handed_over is None and progress.undo is not None and not is_restored(progress.undo)
+    return progress.handed_over is None and progress.undo is not None and not progress.undo.is_restored
 
 
 def is_held(path: Path) -> bool:

@@ -18,10 +18,11 @@ from bulkdel.errors import UsageError
 from bulkdel.export.encoding import UTF_8
 from bulkdel.format import amount, counted, printable, span
 from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.log_words import user_words
 from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
 from bulkdel.safety.named_host import is_own_host
-from bulkdel.safety.plan_file import OTHER_USER, PlanFile, user_words
+from bulkdel.safety.plan_file import OTHER_USER, PlanFile
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#!]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 """What would be more than a text. A forge makes links of `https://…` and `www.…` too."""

@@ -11,22 +11,21 @@ from typing import Any
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
-from bulkdel.command_line import CommandLine, is_of_restore, is_restored, to_pack
+from bulkdel.command_line import CommandLine, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
-from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, Header, Source
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
-from bulkdel.core.summary import FIGURES, HOW, count_lines, counts_of, state_of, summary_of
+from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summary_of
 from bulkdel.errors import NotAcceptable
-from bulkdel.format import counted, printable
+from bulkdel.format import counted, printable, shown
 from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import now_lines
+from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
 from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option
-from bulkdel.safety.plan_file import user_words
 
 USER = ("user", "machine", "as")
 """Facts of a session's start entry that name its user. `as` is the name of --as."""
@@ -97,7 +96,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         result_line(f"  {remaining}" + (": not restored" if progress.undo else f": the next run looks {them} up"))
     if log.damaged_tail:
         result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
-    if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
+    if not progress.complete or not (progress.undo is None or progress.undo.is_restored):
         _print_how_to_go_on(progress, path, environ)
     return 0
 
@@ -106,9 +105,8 @@ def plan_lines(progress: Progress) -> list[str]:
     """By which user a run was planned, and by which it was run last; none for a run without a plan file."""
     if (plan := progress.plan) is None or progress.start is None:
         return []
-    planner = plan.get("planned_by")
     return [
-        f"  planned by {user_words(planner if isinstance(planner, dict) else {})}, at {plan.get('planned_at', '?')}",
+        f"  planned by {user_words(plan.get('planned_by'))}, at {plan.get('planned_at', '?')}",
         f"  run by     {user_words(progress.start.facts)}",
     ]
 
@@ -157,42 +155,11 @@ def standing(annotations: Sequence[Annotation]) -> list[Annotation]:
 
 
 def annotation_words(annotation: Annotation) -> str:
-    """What an annotation says. A fact that it lacks is a question mark."""
-    facts = annotation.facts
-    where, by = printable(str(facts.get("checkpoint", "?"))), f"on {annotation.at} by {_by(facts)}"
-    removed, size = (_number(facts, name) for name in ("removed", "bytes"))
-    match annotation.event, facts.get("state"):
-        case "handover", _:
-            return f"packed {by}, into {printable(str(facts.get('archive', '?')))}"
-        case "undo", "ended":
-            ended = "restored" if is_restored(annotation) else "restore stopped"
-            return f"{ended} {by}: {_restored_words(facts)}, see {where}"
-        case "undo", _:
-            return f"restore begun {by}, see {where}"
-        case _, "ended":
-            return f"files removed {by}: {removed} of {size} bytes"
-        case _:
-            return f"removal of files begun {by}"
-
-
-def _restored_words(facts: Mapping[str, Any]) -> str:
-    """How far a restore is: its rows, then the memberships where it puts some back."""
-    words = f"{_number(facts, 'restored')} of {_number(facts, 'rows')} rows, {_number(facts, 'remaining')} remaining"
-    if "memberships" not in facts:
-        return words
-    if facts["memberships"] is None:
-        return f"{words}, no membership yet"
-    of, left = _number(facts, "memberships"), _number(facts, "memberships_remaining")
-    return f"{words}; {_number(facts, 'memberships_restored')} of {of} memberships, {left} remaining"
-
-
-def _number(facts: Mapping[str, Any], name: str) -> str:
-    count = facts.get(name)
-    return f"{count:,}" if isinstance(count, int) else "?"
-
-
-def _by(facts: Mapping[str, Any]) -> str:
-    return f"{printable(str(facts.get('user', '?')))} on {printable(str(facts.get('machine', '?')))}"
+    """What was done, when and by which user, and where it is."""
+    facts, (done, much) = annotation.facts, done_words(annotation)
+    where = {"handover": ("into", "archive"), "undo": ("see", "checkpoint")}.get(annotation.event)
+    words = f"{done} on {annotation.at} by {user_words(facts)}" + (f": {much}" if much else "")
+    return words if where is None else f"{words}, {where[0]} {shown(facts.get(where[1], '?'))}"
 
 
 def _annotation_values(annotation: Annotation) -> dict[str, Any]:
@@ -297,7 +264,7 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
         result_line(f"{path}: run {header.run_id}, begun {header.at} by {header.tool}")
         _print_job(header)
         result_line(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
-        result_line(f"  confirmed  {_confirmed(header.confirmed)}")
+        result_line(f"  confirmed  {confirmed_words(header.confirmed)}")
     _print_sessions(sessions)
     for line, annotation in found.annotations:
         result_line(f"annotation, line {line}: {annotation_words(annotation)}")
@@ -327,7 +294,7 @@ def _print_session(number: int, session: Mapping[str, Any]) -> None:
     if session["note"]:
         result_line(f"  note       {printable(session['note'])}")
     if session["confirmed"]:
-        result_line(f"  confirmed  {_confirmed(session['confirmed'])}")
+        result_line(f"  confirmed  {confirmed_words(session['confirmed'])}")
     for sha256, name in (session["excluded"] or {}).items():
         result_line(f"  excluded   the ids of {name}, sha256 {sha256}")
     _print_guards(Guards.from_json(session["guards"] or {}))
@@ -339,12 +306,3 @@ def _print_session(number: int, session: Mapping[str, Any]) -> None:
     result_line(f"  log before {session['log_sha256']} at its start")
     if session["stop"]:
         result_line(f"             {session['log_sha256_at_stop']} at its stop")
-
-
-def _confirmed(confirmed: Mapping[str, Any]) -> str:
-    if "ids" not in confirmed:
-        return "nothing"
-    how = confirmed.get("how", "")
-    words = f"{counted(confirmed['ids'], 'id')} in pool {confirmed.get('pool')}, {HOW.get(how, how)}"
-    plan = confirmed.get("plan")
-    return words if plan is None else f"{words} of {user_words(plan['planned_by'])}, sha256 {plan['sha256']}"

@@ -277,6 +277,12 @@ class Annotation:
     log_sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_restored(self) -> bool:
+        """Whether this is the end of a restore of which nothing remains."""
+        left = self.facts.get("remaining"), self.facts.get("memberships_remaining", 0)
+        return self.event == "undo" and self.facts.get("state") == "ended" and left == (0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyHeader:

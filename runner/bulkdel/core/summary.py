@@ -14,17 +14,6 @@ Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 """The figures of a session, as its stop entry and the summary have them."""
 
-HOW = {
-    "typed": "typed on a terminal",
-    "options": "by --confirm and --pool",
-    "library": "by the program that runs it",
-    "sandbox": "not asked: a sandbox",
-    "restore": "by the confirmation of the restore",
-    "batch": "by the confirmation of the batch",
-    "plan": "by a plan",
-}
-"""How a run was confirmed (`safety.confirmation.How`), in words."""
-
 EXIT_COMPLETE = 0
 EXIT_REFUSED = 1
 EXIT_REMAINING = 4

@@ -16,13 +16,13 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.adaptive_rate import Slowed
-from bulkdel.core.change_words import SOURCES
 from bulkdel.core.log_entries import Change, Changed, Source, Value, stamp
 from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import span, until_words
+from bulkdel.log_words import SOURCES
 from bulkdel.safety.confirmation import Confirmed, How
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.times import until_of

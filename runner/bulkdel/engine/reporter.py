@@ -17,10 +17,10 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from bulkdel.core.change_words import with_origin
 from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.engine.progress import LEVELS, LIMITS, QUEUE_MAX, Event, Level, Snapshot, Speed, limited_by
 from bulkdel.format import shown, span
+from bulkdel.log_words import with_origin
 from bulkdel.output import LogFormat, stderr_log
 
 INTERVAL_S = 5.0

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.command_line import CommandLine
-from bulkdel.core.change_words import SOURCES
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import BY_HAND, OPTION
 from bulkdel.engine.progress import LIMITS
 from bulkdel.format import counted, shown, span, until_words
+from bulkdel.log_words import SOURCES
 from bulkdel.options import CONFIRMING
 
 BOUNDS: Mapping[str, str] = {

@@ -117,8 +117,7 @@ class SessionFacts:
     stop: str | None
     ended: Ended
     exit_code: int | None
-    user: str
-    machine: str
+    by: str
     tool: str
     confirmed: str
     note: str
@@ -145,8 +144,7 @@ class AnnotationFacts:
 
     at: str
     what: str
-    user: str
-    machine: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +158,7 @@ class VerifyFacts:
     at: str
     ended: bool
     of_this_log: bool
-    user: str
-    machine: str
+    by: str
     reached: str
     not_reached: str
     gone: int

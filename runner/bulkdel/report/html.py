@@ -9,7 +9,7 @@ from bulkdel.command_line import quoted
 from bulkdel.format import counted, lines_shown, span
 from bulkdel.report.charts import parts, throughput_svg
 from bulkdel.report.facts import PLACEHOLDERS, Report
-from bulkdel.report.words import by, time_words
+from bulkdel.report.words import time_words
 
 TEMPLATE = "report.html.j2"
 
@@ -29,7 +29,6 @@ def page(report: Report) -> str:
     environment.globals |= {
         "parts": parts,
         "counted": counted,
-        "by": by,
         "chart": lambda shown: Markup(throughput_svg(shown)),  # noqa: S704 - numbers and our own words only
     }
     text = files("bulkdel.report").joinpath(TEMPLATE).read_text(encoding="utf-8")

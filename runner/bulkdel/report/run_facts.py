@@ -7,17 +7,17 @@ they can be compared with the exports; a second pass makes the facts of the repo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bulkdel.checkpoint.audit import AuditedSession
-from bulkdel.command_line import is_restored
 from bulkdel.core.bad_rows import Why
-from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.log_entries import Annotation, Changed
-from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, HOW, state_of
+from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, state_of
 from bulkdel.core.verification import Counts
 from bulkdel.format import counted, printable
 from bulkdel.job import SANDBOX
+from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
 from bulkdel.report import words
 from bulkdel.report.facts import (
     AnnotationFacts,
@@ -98,8 +98,7 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
         stop=session.stop.at if session.stop else None,
         ended=_ended(run, session),
         exit_code=stop.get("exit"),
-        user=user_of(start.get("user"), texts),
-        machine=user_of(start.get("machine"), texts),
+        by=user_words(start, partial(user_of, texts=texts)),
         tool=str(start.get("tool") or "?"),
         confirmed=_confirmed(start["confirmed"], texts) if start.get("confirmed") else "",
         note=texts.text(printable(start["note"])) if start.get("note") else "",
@@ -144,8 +143,7 @@ def _verification(run: ReadRun, texts: Texts) -> VerifyFacts | None:
         at=findings.stop.at if findings.stop else findings.start.at,
         ended=findings.stop is not None,
         of_this_log=pinned.get("log_sha256") == run.audit.sha256,
-        user=user_of(facts.get("user"), texts),
-        machine=user_of(facts.get("machine"), texts),
+        by=user_words(facts, partial(user_of, texts=texts)),
         reached=run.target_state.claimed if run.progress.counts["absent"] else run.target_state.reached,
         not_reached=run.target_state.not_reached,
         gone=counts.gone,
@@ -205,35 +203,11 @@ def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
-    facts = entry.facts
-    numbers = {name: f"{facts[name]:,}" if isinstance(facts.get(name), int) else "?" for name in RESTORED}
-    match entry.event, facts.get("state"):
-        case "undo", "ended":
-            done = "A restore has ended" if is_restored(entry) else "A restore has stopped"
-            what = f"{done}: {numbers['restored']} of {numbers['rows']} rows are back"
-        case "undo", _:
-            what = f"A restore has begun: {numbers['rows']} rows"
-        case "handover", _:
-            what = "The run was handed over"
-        case _, "ended":
-            what = f"Files with personal data were removed: {numbers['removed']}"
-        case _:
-            what = "The removal of files with personal data has begun"
-    return AnnotationFacts(entry.at, what, user_of(facts.get("user"), texts), user_of(facts.get("machine"), texts))
-
-
-RESTORED = ("restored", "rows", "removed")
-
-
 def _confirmed(confirmed: Mapping[str, Any], texts: Texts) -> str:
-    if not isinstance(ids := confirmed.get("ids"), int):
-        return "nothing was confirmed"
-    said = f"{counted(ids, 'id')}, {HOW.get(str(confirmed.get('how', '')), 'in another way')}"
-    plan = confirmed.get("plan")
-    if not isinstance(plan, dict):
-        return said
-    planner = plan.get("planned_by") or {}
-    user = words.by(user_of(planner.get("user"), texts), user_of(planner.get("machine"), texts))
-    claimed = f", as {user_of(planner['as'], texts)} (claimed)" if planner.get("as") else ""
-    return f"{said} that was made by {user}{claimed}"
+    return confirmed_words(confirmed, partial(user_of, texts=texts), lambda pool: texts.name(printable(str(pool))))
+
+
+def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
+    done, much = done_words(entry)
+    what = f"{done[0].upper()}{done[1:]}" + (f": {much}" if much else "")
+    return AnnotationFacts(entry.at, what, user_words(entry.facts, partial(user_of, texts=texts)))

@@ -123,16 +123,11 @@ def by_whom(sessions: Sequence[SessionFacts]) -> str:
     """Who ran the sessions, and when; empty before the first one."""
     if not sessions:
         return ""
-    users = list(dict.fromkeys(by(each.user, each.machine) for each in sessions))
+    users = list(dict.fromkeys(each.by for each in sessions))
     some = users if len(users) <= USERS_MAX else [*users[: USERS_MAX - 1], f"{len(users) - USERS_MAX + 1} others"]
     names = " and ".join(filter(None, (", ".join(some[:-1]), some[-1])))
     times = [sessions[0].start, *([sessions[-1].stop] if sessions[-1].stop else [])]
     return f"Run by {names} in {counted(len(sessions), 'session')}, from {' to '.join(map(time_words, times))} UTC."
-
-
-def by(user: str, machine: str) -> str:
-    """A user and its machine."""
-    return user if user == machine else f"{user} on {machine}"
 
 
 def time_words(at: str) -> str:

@@ -19,6 +19,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
+from bulkdel.log_words import user_words
 from bulkdel.options import FROM_PLAN
 from bulkdel.parameters import options_of
 from bulkdel.person import this_person
@@ -128,12 +129,6 @@ def this_user(claimed: str | None) -> dict[str, str | None]:
     """The user of this process: of the system, the machine, and the name that --as claims."""
     person = this_person()
     return {"user": person.user, "machine": person.machine, "as": claimed}
-
-
-def user_words(user: Mapping[str, Any]) -> str:
-    """A user of a plan for people."""
-    words = f"{shown(user.get('user') or '?')} on {shown(user.get('machine') or '?')}"
-    return words if user.get("as") is None else f"{words}, as {shown(user['as'])} (claimed)"
 
 
 def is_recorded(progress: Progress | None, plan: PlanFile) -> bool:

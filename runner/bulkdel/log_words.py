@@ -1,0 +1,116 @@
+"""What a log says, in words: a change, a user, a confirmation, what was done about a run.
+
+The same in `status`, in its audit and in a report. A text that bulkdel did not write passes `text`: it is escaped, or
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bulkdel.core.log_entries import Annotation, Change, Changed, Source
+from bulkdel.format import counted, shown
+
+Text = Callable[[object], str]
+
+CHANGES = {
+    Changed.RATE: "{} requests a second",
+    Changed.CONCURRENCY: "{} requests at the same time",
+    Changed.UNTIL: "stops at {}",
+    Changed.STOP: "stopped",
+    Changed.SCHEDULE: "{} requests a second by --schedule",
+    Changed.SLOWED: "slowed to {} requests a second by --slow-while",
+}
+
+SOURCES = {
+    Source.CTL: "bulkdel ctl",
+    Source.KEY: "a key on the terminal",
+    Source.PAGE: "the live page",
+    Source.PAUSE_FILE: "the pause file",
+    Source.SCHEDULE: "the schedule",
+    Source.SLOW_WHILE: "the watched URL",
+    Source.LIBRARY: "the program that runs it",
+}
+
+
+def change_words(change: Change) -> str:
+    """A change in words."""
+    what, value = change.what, change.value
+    if what is Changed.PAUSED:
+        return "paused" if value else "resumed"
+    if what is Changed.SCHEDULE and value is None:
+        return "no limit by --schedule"
+    if what is Changed.RATE and value == 0:
+        return "no limit of the rate"
+    return CHANGES[what].format(f"{value:g}" if isinstance(value, float) else value)
+
+
+def with_origin(change: Change) -> str:
+    """A change in words, with the user and the source."""
+    words = change_words(change)
+    by = f"by {change.user} ({SOURCES[change.source]})" if change.user else f"by {SOURCES[change.source]}"
+    return f"{words[0].upper()}{words[1:]}, {by}"
+
+
+HOW = {
+    "typed": "typed on a terminal",
+    "options": "by --confirm and --pool",
+    "library": "by the program that runs it",
+    "sandbox": "not asked: a sandbox",
+    "restore": "by the confirmation of the restore",
+    "batch": "by the confirmation of the batch",
+    "plan": "by a plan",
+}
+"""How a run was confirmed (`safety.confirmation.How`)."""
+
+
+def user_words(user: object, text: Text = shown) -> str:
+    """A user and its machine; a question mark for what the log lacks."""
+    facts: Mapping[str, Any] = user if isinstance(user, Mapping) else {}
+    name, machine, claimed = (text(facts.get(member) or "?") for member in ("user", "machine", "as"))
+    words = name if name == machine else f"{name} on {machine}"
+    return f"{words}, as {claimed} (claimed)" if facts.get("as") else words
+
+
+def confirmed_words(confirmed: Mapping[str, Any], text: Text = shown, name: Text = shown) -> str:
+    """What was confirmed, and how. name: shows a pool, as `text` does a user and a machine."""
+    if not isinstance(ids := confirmed.get("ids"), int):
+        return "nothing"
+    how = confirmed.get("how", "")
+    words = f"{counted(ids, 'id')} in pool {name(confirmed.get('pool'))}, {HOW.get(how, 'in another way')}"
+    if not isinstance(plan := confirmed.get("plan"), Mapping):
+        return words
+    return f"{words} that was made by {user_words(plan.get('planned_by'), text)}, sha256 {shown(plan.get('sha256'))}"
+
+
+def done_words(annotation: Annotation) -> tuple[str, str]:
+    """What was done about a run, and how much of it. A number that it lacks is a question mark."""
+    facts = annotation.facts
+    match annotation.event, facts.get("state"):
+        case "handover", _:
+            return "packed", ""
+        case "undo", "ended":
+            return "restored" if annotation.is_restored else "restore stopped", _restored_words(facts)
+        case "undo", _:
+            return "restore begun", ""
+        case _, "ended":
+            return "files removed", f"{_number(facts, 'removed')} of {_number(facts, 'bytes')} bytes"
+        case _:
+            return "removal of files begun", ""
+
+
+def _restored_words(facts: Mapping[str, Any]) -> str:
+    """How far a restore is: its rows, then the memberships where it puts some back."""
+    words = f"{_number(facts, 'restored')} of {_number(facts, 'rows')} rows, {_number(facts, 'remaining')} remaining"
+    if "memberships" not in facts:
+        return words
+    if facts["memberships"] is None:
+        return f"{words}, no membership yet"
+    of, left = _number(facts, "memberships"), _number(facts, "memberships_remaining")
+    return f"{words}; {_number(facts, 'memberships_restored')} of {of} memberships, {left} remaining"
+
+
+def _number(facts: Mapping[str, Any], name: str) -> str:
+    count = facts.get(name)
+    return f"{count:,}" if isinstance(count, int) else "?"
