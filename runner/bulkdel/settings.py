@@ -189,6 +189,9 @@ def words_in_variable(_type: object, text: str, *, delimiter: str | None = None)
 
 Flag = Parameter(negative="", show_default=False)
 
+EVERYDAY = Parameter(show=True)
+"""An option that `--help` shows. `--help-all` shows the others too."""
+
 
 def count(low: int, high: int = COUNT_MAX) -> Parameter:
     """An option that is a whole number between these bounds."""
@@ -206,8 +209,8 @@ def seconds(low: float, high: float) -> Parameter:
 class NotifySettings:
     """The options that `notify test` shares with the commands that it tests."""
 
-    config: Annotated[Path | None, Option(Role.MACHINE, _ARCHIVE, Names.FILE), Parameter(group=OUTPUT)] = None
-    """TOML file with defaults for these options, in a table [run]. `bulkdel config example` prints one."""
+    config: Annotated[Path | None, Option(Role.MACHINE, _ARCHIVE, Names.FILE), Parameter(group=OUTPUT), EVERYDAY] = None
+    """TOML file with defaults (`bulkdel config example`)."""
 
     ca_file: Annotated[Path | None, Option(Role.MACHINE, names=Names.FILE), Parameter(group=SERVER)] = None
     """PEM file with a certificate authority to trust besides the system's."""
@@ -248,10 +251,10 @@ class NotifySettings:
 class CommonSettings(NotifySettings):
     """The options that `run`, `plan`, `restore` and `verify` share: the server, the pace, the output."""
 
-    host: Annotated[str | None, Option(Role.COMPARED, _ARCHIVE | _BATCH), Parameter(group=SERVER)] = None
+    host: Annotated[str | None, Option(Role.COMPARED, _ARCHIVE | _BATCH), Parameter(group=SERVER), EVERYDAY] = None
     """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
-    rate: Annotated[float, _PACE, Parameter(group=SENDING, converter=per_second, validator=check_rate)] = 50.0
+    rate: Annotated[float, _PACE, Parameter(group=SENDING, converter=per_second, validator=check_rate), EVERYDAY] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
     concurrency: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, 4_096)] = None
@@ -272,8 +275,8 @@ class CommonSettings(NotifySettings):
     archive_no_ids: Annotated[bool, Option(Role.MACHINE, _BATCH), Parameter(group=OUTPUT), Flag] = False
     """With --archive: leave the log out, which holds the ids that were refused or are unknown."""
 
-    json: Annotated[bool, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT), Flag] = False
-    """Print the result as one JSON object, the last line of stdout. `plan`: the plan, as all of stdout."""
+    json: Annotated[bool, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT), Flag, EVERYDAY] = False
+    """Print the result as one JSON object, the last line."""
 
     log_level: Annotated[Literal["debug", "info", "warning"], _SHOWS, Parameter(group=OUTPUT)] = "info"
     """debug: one event per chunk. warning: no progress lines."""
@@ -333,22 +336,22 @@ class SendingSettings(CommonSettings):
     chunk_size: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1)] = None
     """Ids in one request. Default: as many as the API takes (50)."""
 
-    limit: Annotated[int | None, _DECIDES, Parameter(group=SENDING), count(1)] = None
+    limit: Annotated[int | None, _DECIDES, Parameter(group=SENDING), count(1), EVERYDAY] = None
     """Settle this many ids in this session, then stop: a first careful step."""
 
     drain_s: Annotated[float, _PACE, Parameter(group=SENDING), seconds(0, 3_600)] = 30.0
     """How long requests in flight may take to finish after a first Ctrl-C (30, 30s, 2m)."""
 
-    confirm: Annotated[int | None, _CONFIRMS, Parameter(group=SAFETY), count(0)] = None
+    confirm: Annotated[int | None, _CONFIRMS, Parameter(group=SAFETY), count(0), EVERYDAY] = None
     """Confirm the number of ids, as `plan` shows it. Together with --pool."""
 
-    pool: Annotated[str | None, Option(Role.CONFIRMS, _BATCH), Parameter(group=SAFETY)] = None
+    pool: Annotated[str | None, Option(Role.CONFIRMS, _BATCH), Parameter(group=SAFETY), EVERYDAY] = None
     """Confirm the user pool of the ids, as `plan` shows it. Together with --confirm."""
 
     confirm_host: Annotated[str | None, _CONFIRMS, Parameter(group=SAFETY)] = None
     """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
 
-    not_after: Annotated[str | None, _MEANS, Parameter(group=SAFETY)] = None
+    not_after: Annotated[str | None, _MEANS, Parameter(group=SAFETY), EVERYDAY] = None
     """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
 
     schedule: Annotated[str | None, _PACE, Parameter(group=SENDING)] = None
@@ -418,7 +421,9 @@ class SendingSettings(CommonSettings):
 class Settings(SendingSettings):
     """The options of `run` and `plan` that a library call and a batch have too."""
 
-    checkpoint: Annotated[Path | None, Option(Role.MACHINE, _ALL, Names.NEW_FILE), Parameter(group=OUTPUT)] = None
+    checkpoint: Annotated[
+        Path | None, Option(Role.MACHINE, _ALL, Names.NEW_FILE), Parameter(group=OUTPUT), EVERYDAY
+    ] = None
     """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
 
     shards: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, SHARDS_MAX)] = None
@@ -428,13 +433,13 @@ class Settings(SendingSettings):
     on: Annotated[Literal["local", "ray"], Option(Role.MACHINE, _LOG), Parameter(group=SENDING)] = "local"
     """Where the processes of --shards run: on this machine, or on the nodes of a Ray cluster (docs/engines.md)."""
 
-    sandbox: Annotated[bool, _OWN, Parameter(group=SERVER), Flag] = False
+    sandbox: Annotated[bool, _OWN, Parameter(group=SERVER), Flag, EVERYDAY] = False
     """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""
 
-    id_type: Annotated[str | None, Option(Role.MEANS, own=True), Parameter(group=READING)] = None
+    id_type: Annotated[str | None, Option(Role.MEANS, own=True), Parameter(group=READING), EVERYDAY] = None
     """What kind of id the export holds. `bulkdel jobs` lists the types. Default: the job's own (user_id)."""
 
-    id_field: Annotated[str | None, _OWN, Parameter(group=READING)] = None
+    id_field: Annotated[str | None, _OWN, Parameter(group=READING), EVERYDAY] = None
     """JSON member (dots reach deeper), CSV column by name, or by number from 1. Default: id, userId or user_id."""
 
     id_pattern: Annotated[str | None, _DECIDES, Parameter(group=READING)] = None
@@ -464,9 +469,10 @@ class Settings(SendingSettings):
         list[str | Path] | None,
         Option(Role.MEANS, names=Names.FILE, own=True, signed=True),
         Parameter(group=SAFETY, negative="", env_var_split=names_in_variable),
+        EVERYDAY,
     ] = field(default=None, repr=False)
-    """File of ids that must not be sent, or its address; the formats of an export. FILE:COLUMN names its column, and
-    FILE:COLUMN:TYPE an id type of its own, whose accounts are looked up. Repeatable; a resume may add more."""
+    """File of ids that must not be sent, or its address. FILE:COLUMN names its column, FILE:COLUMN:TYPE an id type of
+    its own. Repeatable; a resume may add more."""
 
     spare_active_since: Annotated[str | None, _GUARDS, Parameter(group=SAFETY, metavar="DATE")] = None
     """Spare accounts that signed in on this date or later: 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00."""
@@ -488,9 +494,10 @@ class Settings(SendingSettings):
         Path | None,
         Option(Role.COMPARED, _ARCHIVE | _BATCH, Names.NEW_FILE, looks=True),
         Parameter(group=SAFETY, converter=path_or_store),
+        EVERYDAY,
     ] = None
-    """Keep a copy of every record, durable before its id is sent: JSON Lines, with .gz or .zst compressed. Or a URL: of
-    a place in a store, such as s3://bucket/users.jsonl.gz."""
+    """Keep a copy of every record, durable before its id is sent: FILE.jsonl, .jsonl.gz or .jsonl.zst, or in a store
+    (s3://bucket/users.jsonl.gz)."""
 
     backup_memberships: Annotated[bool, _DECIDES, Parameter(group=SAFETY), Flag] = False
     """With --backup, before the first id is sent: also copy which users are in which groups and have which roles."""
@@ -635,6 +642,7 @@ class PlanSettings(ApprovalSettings):
         Path | None,
         Option(Role.MACHINE, _ARCHIVE, Names.NEW_FILE),
         Parameter(group=SAFETY, metavar="FILE"),
+        EVERYDAY,
     ] = None
     """Also write the plan to this new file, for another user: `bulkdel show FILE`, then `bulkdel run --plan FILE`."""
 
@@ -654,7 +662,7 @@ class RunSettings(ApprovalSettings):
 class RestoreSettings(SendingSettings):
     """The options of `restore`. It has none about the ids, because its export is made from the backup."""
 
-    plan: Annotated[bool, _OF_THE_RUN, Parameter(group=UNDOING), Flag] = False
+    plan: Annotated[bool, _OF_THE_RUN, Parameter(group=UNDOING), Flag, EVERYDAY] = False
     """Only show the plan. No account is created; the derived export is written. Works without credentials too."""
 
     export: Annotated[str | None, _OF_THE_RUN, Parameter(group=UNDOING)] = None
@@ -664,11 +672,15 @@ class RestoreSettings(SendingSettings):
     """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. A backup in a store
     is always named. Repeatable."""
 
-    records_of: Annotated[list[Path] | None, Option(Role.COMMAND), Parameter(group=UNDOING, negative="")] = None
-    """The checkpoint of an earlier run on the same accounts, such as the disabling before the deletion. The records of
-    its backup take the place of those that were copied before the deletion. Repeatable; the last one counts."""
+    records_of: Annotated[list[Path] | None, Option(Role.COMMAND), Parameter(group=UNDOING, negative=""), EVERYDAY] = (
+        None
+    )
+    """The checkpoint of an earlier run on the same accounts, such as a disabling. The records of its backup take the
+    place of those that were copied before the deletion. Repeatable; the last one counts."""
 
-    without_memberships: Annotated[bool, Option(Role.COMMAND, _ARCHIVE | _LOG), Parameter(group=UNDOING), Flag] = False
+    without_memberships: Annotated[
+        bool, Option(Role.COMMAND, _ARCHIVE | _LOG), Parameter(group=UNDOING), Flag, EVERYDAY
+    ] = False
     """Bring back the accounts only, not their groups and roles: for a run whose copy of them is lost."""
 
     @property
@@ -686,14 +698,14 @@ class RestoreSettings(SendingSettings):
 class VerifySettings(CommonSettings):
     """The options of `verify`."""
 
-    sample: Annotated[int | None, Parameter(group=CHECKING), count(1)] = None
+    sample: Annotated[int | None, Parameter(group=CHECKING), count(1), EVERYDAY] = None
     """Read back this many ids, spread evenly over all; a resume reads back the same ones. Default: all."""
 
-    again: Annotated[bool, Parameter(group=CHECKING), Flag] = False
+    again: Annotated[bool, Parameter(group=CHECKING), Flag, EVERYDAY] = False
     """Start over instead of resuming; the earlier findings are moved aside."""
 
-    export: Annotated[str | None, Parameter(group=CHECKING)] = None
+    export: Annotated[str | None, Parameter(group=CHECKING), EVERYDAY] = None
     """Where the export is now, if it has moved."""
 
-    state: Annotated[Path | None, Parameter(group=CHECKING)] = None
+    state: Annotated[Path | None, Parameter(group=CHECKING), EVERYDAY] = None
     """Where the progress of the verification is kept. Default: CHECKPOINT.verify.jsonl."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import resource
 import shlex
 import threading
@@ -406,6 +407,28 @@ def test_version_help_jobs() -> None:
     ran = bulkdel("jobs")
     assert "delete-users" in ran.out
     assert "external_id" in ran.out
+
+
+@mutant(
+    "every option is in the short help",
+    "_helped",
+    swap("None if all_options else Parameter(show=False)", "None"),
+)
+@pytest.mark.parametrize("command", ["run", "plan", "restore", "verify"])
+def test_the_help_fits_on_a_page(command: str) -> None:
+    """80 columns, 60 lines, 24 options, two examples that can be typed. `--help-all` has the others, and the codes."""
+    short, whole = (bulkdel(command, flag, env={"COLUMNS": "80"}) for flag in ("--help", "--help-all"))
+    assert (short.code, whole.code) == (0, 0), (short.err, whole.err)
+    lines = short.out.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 80
+    some, every = (set(re.findall(r"^│ (?:\* )? *(--[a-z-]+)", each.out, re.MULTILINE)) for each in (short, whole))
+    assert 4 <= len(some) <= 24
+    assert some < every
+    assert len(re.findall(rf"^ • bulkdel {command} ", short.out, re.MULTILINE)) == 2
+    assert f"bulkdel {command} --help-all" in short.out
+    assert "Exit codes" in whole.out
+    assert "Exit codes" not in short.out
 
 
 def test_status_of_nothing(tmp_path: Path) -> None:

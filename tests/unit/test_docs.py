@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel import errors, job
+from bulkdel.cli.app import EXAMPLES as SHORT_HELP
 from bulkdel.core import summary
 from bulkdel.core.chunk_state import LookUpReason
 from bulkdel.core.guards import Spared
@@ -58,7 +59,8 @@ def first_cells(text: str) -> list[str]:
 
 @cache
 def help_of(command: str) -> str:
-    ran = bulkdel(*command.split(), "--help", env={"COLUMNS": "200", "NO_COLOR": "1"})
+    all_of_it = "--help-all" if command in SHORT_HELP else "--help"
+    ran = bulkdel(*command.split(), all_of_it, env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert ran.code == 0, ran.err
     return ran.out
 
@@ -74,7 +76,11 @@ def commands(parent: str = "") -> tuple[str, ...]:
 
 
 def options(command: str) -> set[str]:
-    return set(re.findall(r"^│ (?:\* )?\s*(--[a-z0-9-]+)", help_of(command), re.MULTILINE)) - {"--help", "--version"}
+    return set(re.findall(r"^│ (?:\* )?\s*(--[a-z0-9-]+)", help_of(command), re.MULTILINE)) - {
+        "--help",
+        "--help-all",
+        "--version",
+    }
 
 
 def described(command: str) -> set[str]:

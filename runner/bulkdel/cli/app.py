@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,16 @@ from bulkdel.cli.config import (
     tables_with,
     with_all_excluded,
 )
-from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
+from bulkdel.cli.job_options import (
+    HELP_ALL,
+    HELP_FLAGS,
+    described,
+    find_job,
+    for_completion,
+    is_of,
+    with_job,
+    with_options_of,
+)
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import is_option
 from bulkdel.core.option import ENV_PREFIX
@@ -33,6 +42,7 @@ from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.settings import (
+    EVERYDAY,
     NotifySettings,
     PlanSettings,
     RestoreSettings,
@@ -76,6 +86,30 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 - 5 a file could not be written: alarm; make room, run again
 - 129, 130, 143 interrupted: run again
 """
+
+EXAMPLES = {
+    "run": """Examples:
+
+- `bulkdel run delete-users leavers.csv --exclude keep.csv --limit 50`
+- `bulkdel run delete-users leavers.csv --exclude keep.csv`: goes on with it
+""",
+    "plan": """Examples:
+
+- `bulkdel plan delete-users leavers.csv --exclude keep.csv`
+- `bulkdel plan delete-users leavers.csv --out plan.json`: to be approved
+""",
+    "restore": """Examples:
+
+- `bulkdel restore leavers.csv --plan`: shows what would come back
+- `bulkdel restore leavers.csv`
+""",
+    "verify": """Examples:
+
+- `bulkdel verify leavers.csv`
+- `bulkdel verify leavers.csv --sample 10,000`
+""",
+}
+"""Two of each command whose help is short."""
 
 SHOW_EPILOGUE = """Exit codes: 0 shown; 2 no plan, or changed after it was written; 5 the output could not be
 written; 141 the reader of stdout has left.
@@ -126,29 +160,30 @@ OfTheJob = Annotated[Any, Parameter(parse=False)]
 """The parameters of a job that has some: `with_options_of` gives the command their options."""
 
 
-CheckpointPath = Annotated[Path, Parameter(converter=path_or_store)]
+CheckpointPath = Annotated[Path, Parameter(converter=path_or_store, show=True)]
 """The path of a log or of its export, or the URL of the store of a log."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True)]
+JobName = Annotated[str, EVERYDAY]
+Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True, show=True)]
 """A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. The type
 has `Path` so that the shell completes file names."""
 
 
 def run(
-    job: str, export: Export, /, *, settings: RunSettings | None = None, parameters: OfTheJob = None, given: Given
+    job: JobName, export: Export, /, *, settings: RunSettings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
     """Do a job for every id of an export, or resume an earlier run of the same command.
 
-    Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
-    then begins. The checkpoint records everything that happens to an id.
+    It reads and checks the export, signs in, looks up a sample, shows the plan, asks for confirmation, and only then
+    begins.
 
     Parameters
     ----------
     job: str
-        What to do with the ids; `bulkdel jobs` lists the jobs and the options that only they have.
+        What to do with the ids: `bulkdel jobs` lists the jobs and their options.
     export: str
-        The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd. `-` is standard input, and needs
-        --checkpoint. An address (s3://, gs://, az://, https://) is copied beside the checkpoint first.
+        The ids: JSON Lines, CSV, one id a line, a workbook or Parquet. Or an address (s3://, gs://, az://, https://),
+        or `-` for standard input, which needs --checkpoint.
     """
     from bulkdel.commands import run as command
 
@@ -156,7 +191,7 @@ def run(
 
 
 def plan(
-    job: str, export: Export, /, *, settings: PlanSettings | None = None, parameters: OfTheJob = None, given: Given
+    job: JobName, export: Export, /, *, settings: PlanSettings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
     """Read and check an export, show what `run` would do, and change nothing. Works without credentials too.
 
@@ -537,7 +572,7 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -
 
     try:
         found = shell or detect_shell()
-        path = make_app(ConfigFile(), listed=True, for_shell=True).install_completion(shell=found)
+        path = make_app(ConfigFile(), listed=True, for_shell=True, all_options=True).install_completion(shell=found)
     except ShellDetectionError:
         raise UsageError("the shell could not be detected. Name it: --shell bash, zsh or fish") from None
     except OSError as error:
@@ -555,12 +590,13 @@ def make_app(
     job: Job | None = None,
     for_shell: bool = False,
     approved: PlanFile | None = None,
+    all_options: bool = False,
 ) -> App:
     """Build the commands.
 
     listed: the texts of all commands will be shown, so those of the jobs are loaded too. job: `run`, `plan` and
     `restore` have the options of this job. for_shell: the commands are not called, but completed by a shell.
-    approved: the plan that `run` goes by.
+    approved: the plan that `run` goes by. all_options: the help of a command shows every option.
     """
     app = App(
         name="bulkdel",
@@ -576,14 +612,14 @@ def make_app(
         if for_shell:
             app.command(for_completion(command))
         else:
-            app.command(with_options_of(job, command), config=its_sources)
+            app.command(with_options_of(job, command), config=its_sources, **_helped(command, all_options=all_options))
     app.command(show, config=[no_source], help_epilogue=SHOW_EPILOGUE)
-    app.command(with_options_of(job, restore), config=sources)
+    app.command(with_options_of(job, restore), config=sources, **_helped(restore, all_options=all_options))
     app.command(status, config=[no_source], help_epilogue=STATUS_EPILOGUE)
     app.command(ctl, config=[no_source], help_epilogue=CTL_EPILOGUE)
     app.command(results, config=[no_source], help_epilogue=RESULTS_EPILOGUE)
     app.command(report, config=[no_source], help_epilogue=REPORT_EPILOGUE)
-    app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
+    app.command(verify, config=sources, **_helped(verify, all_options=all_options))
     app.command(forget, config=[no_source], help_epilogue=FORGET_EPILOGUE)
     app.command(pack, config=[no_source], help_epilogue=PACK_EPILOGUE)
     app.command(unpack, config=[no_source], help_epilogue=UNPACK_EPILOGUE)
@@ -598,6 +634,19 @@ def make_app(
     app.command(install_completion, name="--install-completion", help_epilogue=" ")
     _add_job_commands(app, listed=listed)
     return app
+
+
+def _helped(command: Callable[..., int], *, all_options: bool) -> dict[str, Any]:
+    """How the help of a command with many options is shown: the everyday options and examples, or everything."""
+    name = command.__name__
+    examples = EXAMPLES.get(name, "")
+    ends = VERIFY_EPILOGUE if command is verify else EPILOGUE
+    short = f"{examples}\n\nThe other options, and the exit codes: `bulkdel {name} {HELP_ALL}`\n"
+    return {
+        "help_flags": sorted(HELP_FLAGS),
+        "help_epilogue": ends if all_options else short.strip(),
+        "default_parameter": None if all_options else Parameter(show=False),
+    }
 
 
 def _add_job_commands(app: App, *, listed: bool) -> None:
@@ -664,7 +713,8 @@ def run_app(words: list[str]) -> int:
             named = {"job": job.name}
             stderr_log().know(lambda: named)
         check_job(approved, job, os.environ)
-        app = make_app(config, listed=not words or words[0].startswith("-"), job=job, approved=approved)
+        listed, all_options = not words or words[0].startswith("-"), HELP_ALL in words
+        app = make_app(config, listed=listed, job=job, approved=approved, all_options=all_options)
         command, bound, injected = app.parse_args(
             words, exit_on_error=False, print_error=not stderr_log().json, verbose=False
         )

@@ -21,7 +21,8 @@ from bulkdel.store_path import log_path
 
 COMMANDS = frozenset({"run", "plan"})
 RESTORE = "restore"
-HELP = frozenset({"--help", "-h"})
+HELP_ALL = "--help-all"
+HELP_FLAGS = frozenset({"--help", "-h", HELP_ALL})
 
 
 def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None:
@@ -35,7 +36,7 @@ def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None
     if command == RESTORE:
         after = [word for before, word in pairwise(words) if word in others and not before.startswith("-")]
         found = _undo_of_any(after or others, words)
-        return _only_undo() if found is None and HELP & set(words) else found
+        return _only_undo() if found is None and HELP_FLAGS & set(words) else found
     if command not in COMMANDS:
         return None
     installed = set(job_names())
@@ -115,7 +116,7 @@ def with_options_of(job: Job | None, command: Callable[..., int], *, named: bool
         del arguments["job"]
     if job.parameters is not None:
         group = Group(f"What {job.name} needs to know", sort_key=0)
-        hint: Any = Annotated[job.parameters, Parameter(name="*", group=group, negative_iterable=())]
+        hint: Any = Annotated[job.parameters, Parameter(name="*", group=group, negative_iterable=(), show=True)]
         needed = any(default_of(one) is MISSING for one in fields(job.parameters))
         default = inspect.Parameter.empty if needed else job.parameters()
         arguments["parameters"] = arguments["parameters"].replace(annotation=hint, default=default)

@@ -275,7 +275,9 @@ FACTS = (
     PlanFact("bytes", PINNED | In.JSON, lambda plan: plan.export.fingerprint.size, group="export"),
     *(_of_dialect(one.name, READ | In.JSON) for one in fields(Dialect) if one.name != "guessed"),
     _of_dialect("guessed", In.JSON),  # the same field given by --id-field reads the same rows
-    *(_of_options(name) for name in ("trim", "on_invalid", "id_pattern")),
+    _of_options("trim"),
+    _of_options("on_invalid"),
+    _of_options("id_pattern"),
     PlanFact(
         "id_type",
         PINNED | In.JSON,
