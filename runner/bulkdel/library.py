@@ -81,9 +81,9 @@ class RunOptions(TypedDict, total=False):
     concurrency: int | None
     chunk_size: int | None
     limit: int | None
-    drain_s: float
+    drain: float
     patience: float
-    timeout_s: float
+    timeout: float
     id_type: str | None
     id_field: str | None
     id_pattern: str | None

@@ -263,8 +263,8 @@ class CommonSettings(NotifySettings):
     patience: Annotated[float, _PACE, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
     """Stop when the server has given no useful response for this long (30s, 15m, 2h)."""
 
-    timeout_s: Annotated[float, _PACE, Parameter(group=SENDING, validator=Number(gte=1, lte=3_600))] = 60.0
-    """Time limit of one whole request, seconds."""
+    timeout: Annotated[float, _PACE, Parameter(group=SENDING), seconds(1, 3_600)] = 60.0
+    """Time limit of one whole request (60s, 2m)."""
 
     archive: Annotated[str | None, Option(Role.MACHINE, _BATCH), Parameter(group=OUTPUT, metavar="URL")] = None
     """At each stop, copy the log, the state of `verify` and the report to this store: s3://, gs://, az:// or file://."""
@@ -339,8 +339,8 @@ class SendingSettings(CommonSettings):
     limit: Annotated[int | None, _DECIDES, Parameter(group=SENDING), count(1), EVERYDAY] = None
     """Settle this many ids in this session, then stop: a first careful step."""
 
-    drain_s: Annotated[float, _PACE, Parameter(group=SENDING), seconds(0, 3_600)] = 30.0
-    """How long requests in flight may take to finish after a first Ctrl-C (30, 30s, 2m)."""
+    drain: Annotated[float, _PACE, Parameter(group=SENDING), seconds(0, 3_600)] = 25.0
+    """How long requests in flight may take to finish after a first Ctrl-C (25s, 2m)."""
 
     confirm: Annotated[int | None, _CONFIRMS, Parameter(group=SAFETY), count(0), EVERYDAY] = None
     """Confirm the number of ids, as `plan` shows it. Together with --pool."""

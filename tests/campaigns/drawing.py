@@ -238,7 +238,7 @@ def drawn_rows(
 
 def drawn_options(rng: Random, id_type: str, layout: str, *, on_invalid: bool) -> tuple[str, ...]:
     """The options of every session."""
-    options = ["--id-type", id_type, "--patience", str(PATIENCE_S), "--timeout-s", "3", "--drain-s", "3", "--json"]
+    options = ["--id-type", id_type, "--patience", str(PATIENCE_S), "--timeout", "3", "--drain", "3", "--json"]
     options += ["--max-refused", "100%", "--allow-absent"]
     options += ["--rate", rng.choice(("0", "0", "0", "400", "100"))]
     options += ["--concurrency", str(rng.choice((1, 4, 8, 16)))]

@@ -146,7 +146,7 @@ def draw(job: JobCase, seed: int, *, small: bool = False) -> Drawn:
 def drawn_options(rng: Random, size: int, *, codes: bool) -> tuple[str, ...]:
     """The options of every session."""
     options = ["--rate", "0", "--id-pattern", "(?s).+", "--allow-absent", "--max-refused", "100%", "--json"]
-    options += ["--patience", str(PATIENCE_S), "--timeout-s", "3", "--drain-s", "3"]
+    options += ["--patience", str(PATIENCE_S), "--timeout", "3", "--drain", "3"]
     options += ["--concurrency", str(rng.choice((1, 4, 8))), "--chunk-size", str(size)]
     if rng.random() < 0.3:
         options += ["--look-first"]

@@ -226,7 +226,7 @@ def drawn_options(rng: Random, size: int) -> tuple[str, ...]:
     """The options of every session."""
     options = ["--passwords", rng.choice(("none", "generate", "reset-on-first-login"))]
     options += ["--rate", "0", "--max-refused", "100%", "--json"]
-    options += ["--patience", str(PATIENCE_S), "--timeout-s", "3", "--drain-s", "3"]
+    options += ["--patience", str(PATIENCE_S), "--timeout", "3", "--drain", "3"]
     return (*options, "--concurrency", str(rng.choice((4, 8, 16))), "--chunk-size", str(size))
 
 

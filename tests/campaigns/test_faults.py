@@ -167,13 +167,13 @@ async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *option
 SMALL = (1_200, "--chunk-size", 10)
 """No time-out: on a busy machine a short one would end the requests that meet no fault, too."""
 
-MANY = (2_000, *SMALL[1:], "--timeout-s", 1)
+MANY = (2_000, *SMALL[1:], "--timeout", 1)
 """Enough requests that each of twenty faults of 2 % is met."""
 
-SLOW = (1_200, "--chunk-size", 25, "--timeout-s", 2)
+SLOW = (1_200, "--chunk-size", 25, "--timeout", 2)
 """Of the faults that need a time-out. Fewer requests: many time-outs at once open the breaker, five seconds each."""
 
-LARGE = (100_000, "--timeout-s", 2)
+LARGE = (100_000, "--timeout", 2)
 
 
 def sizes(*small: object) -> pytest.MarkDecorator:

@@ -977,10 +977,10 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
 )
 @pytest.mark.soak
 def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> None:
-    """It is killed 10 seconds after the largest --drain-s of the runs, and summed up from its log."""
+    """It is killed 10 seconds after the largest --drain of the runs, and summed up from its log."""
     with night(tmp_path, {"frozen": 200, "drains": 200}) as it:
         head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 1\n"
-        it.write("frozen", "drains", head=head, drains='drain_s = "4s"')
+        it.write("frozen", "drains", head=head, drains='drain = "4s"')
         process = start("batch", "run", it.file, *it.where, *it.confirmed(), "--json", env={})
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
         pid = it.pid_of("frozen")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,43 @@ def test_a_protected_pool_in_capitals(tmp_path: Path) -> None:
 
 
 # ── what is printed ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@mutant(
+    "an old name of an option is ignored in the environment",
+    "_check_renamed",
+    swap("typed | os.environ.keys()", "typed"),
+)
+def test_an_old_name_of_an_option_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    """On the command line, in the environment, and in the config."""
+    export, config = write_objects(tmp_path / "e.jsonl", IDS), tmp_path / "c.toml"
+    config.write_text("[run]\ntimeout_s = 5\n")
+    run: Sequence[object] = ("run", "delete-users", export, "--sandbox")
+    for words, env, said in (
+        (("--drain-s", 5), {}, "--drain-s is called --drain now"),
+        (("--drain-s=5",), {}, "--drain-s is called --drain now"),
+        ((), {"BULKDEL_DRAIN_S": "5"}, "BULKDEL_DRAIN_S is called BULKDEL_DRAIN now"),
+        (("--config", config), {}, "[run] timeout_s is called timeout now"),
+    ):
+        ran = bulkdel(*run, *words, env=env)
+        assert ran.code == 2, ran
+        assert said in ran.err
+
+
+@mutant(
+    "an option that is given twice is refused",
+    "make_app",
+    swap("Parameter(allow_repeating=True)", "Parameter()"),
+)
+def test_of_an_option_that_is_given_twice_the_last_one_counts(tmp_path: Path) -> None:
+    """A list has all of them."""
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    keep = [write_objects(tmp_path / f"{at}.jsonl", [IDS[at]]) for at in range(2)]
+    excluded = [word for file in keep for word in ("--exclude", file)]
+    options = ("--sandbox", "--rate", 5, "--rate=9", "--trim", "--trim", *excluded, "--json")
+    plan = bulkdel("plan", "delete-users", export, *options).summary
+    assert (plan["rate"], plan["trim"]) == (9, True)
+    assert [file["path"] for file in plan["exclude"]] == list(map(str, keep))
 
 
 def test_the_plan_as_json(tmp_path: Path) -> None:

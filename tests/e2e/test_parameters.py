@@ -240,7 +240,6 @@ def test_the_help_describes_them(words: tuple[str, ...], bench: Bench) -> None:
             (["--group", "a\nb"], "bulkdel: 'a\\nb': write it as one line of printable characters"),
             (["--group", "a\x1b[31m"], "write it as one line"),
             (["--group", "a", "--role", ""], "practise, --role is empty"),
-            (["--group", "a", "--group", "b"], "--group specified multiple times"),
             (["--group", "a", "--status", "gone"], "Choose from"),
             (["--group", "a", "--count", "many"], "--count"),
             (["--group", "a", "--template", ""], "practise, --template is empty"),

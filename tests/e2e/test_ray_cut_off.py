@@ -26,7 +26,7 @@ from tests.raycluster import Cluster, Node, cluster, program
 
 LICENCE_S = 10.0
 BUCKET = "night"
-SLOW = ("--rate", 40, "--chunk-size", 5, "--drain-s", 2)
+SLOW = ("--rate", 40, "--chunk-size", 5, "--drain", 2)
 SIGNED = {
     "authorization": "AWS4-HMAC-SHA256 Credential=AKIAMOTO/20261126/us-east-1/s3/aws4_request, SignedHeaders=host, "
     "Signature=0"  # moto looks at none

@@ -125,9 +125,9 @@ def test_with_rows_in_doubt_the_resume_comes_before_a_new_run(tmp_path: Path) ->
 
 
 def test_drain_ends_in_time(tmp_path: Path) -> None:
-    """--drain-s bounds the waiting; what has no answer by then is in doubt, and found out by the next run."""
+    """--drain bounds the waiting; what has no answer by then is in doubt, and found out by the next run."""
     with case(tmp_path, IDS[:2_000], latency_after_s=30.0, fault_paths=DELETIONS) as it:
-        process = it.start("--drain-s", "0.5")
+        process = it.start("--drain", "0.5")
         it.wait_until_deleted(CONCURRENCY * CHUNK)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()

@@ -635,7 +635,7 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
 
     async def scene(it: Play) -> None:
         it.server.shares = STALLED
-        argv = it.argv("--drain-s", 0, "--checkpoint", it.log)
+        argv = it.argv("--drain", 0, "--checkpoint", it.log)
         piped = [word if word != str(it.export) else "-" for word in argv]
         copy = Path(f"{it.log}.input")
         for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*argv[:2], str(copy), *argv[3:]])):

@@ -306,7 +306,7 @@ def freeze_and_kill(folder: Path) -> None:
 def test_a_frozen_shard_sends_nothing_again_that_was_answered_meanwhile(tmp_path: Path) -> None:
     """It is frozen for longer than its requests may take, and their answers have come when it wakes."""
     ids = user_ids(900, seed=12)
-    with sharded(tmp_path, ids, "--rate", 20, "--chunk-size", 10, "--timeout-s", 2, latency_s=0.6) as it:
+    with sharded(tmp_path, ids, "--rate", 20, "--chunk-size", 10, "--timeout", 2, latency_s=0.6) as it:
         process = it.start()
         wait_until(lambda: len(processes_of_shards(process.pid)) == 3 and it.served.pool.deleted > 100, process)
         frozen = processes_of_shards(process.pid)[0]
@@ -437,7 +437,7 @@ def test_a_frozen_shard_does_not_keep_the_patience_of_the_others(tmp_path: Path)
 
     def scenario(folder: Path) -> None:
         ids = user_ids(3_000, seed=67)
-        with sharded(folder, ids, "--rate", 60, "--chunk-size", 5, "--patience", 3, "--drain-s", 1, shards=2) as it:
+        with sharded(folder, ids, "--rate", 60, "--chunk-size", 5, "--patience", 3, "--drain", 1, shards=2) as it:
             process = it.start()
             it.wait_until_deleted(200)
             frozen, _ = processes_of_shards(process.pid)

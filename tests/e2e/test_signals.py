@@ -143,7 +143,7 @@ def refreshing(folder: Path) -> Iterator[Running]:
 @contextmanager
 def draining(folder: Path) -> Iterator[Running]:
     """The requests on the wire get no response, so the first signal begins a drain that lasts."""
-    options = ("--rate", 0, "--drain-s", 4)
+    options = ("--rate", 0, "--drain", 4)
     with case(folder, IDS, latency_after_s=30.0, fault_paths=DELETIONS, options=options) as it:
         process = it.start()
         wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 16, process)

@@ -69,7 +69,7 @@ def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def run_of(it: Case, *options: object) -> subprocess.Popen[bytes]:
     """Start the case's run with little patience."""
-    return it.start("--patience", f"{PATIENCE_S}s", "--timeout-s", 2, *options)
+    return it.start("--patience", f"{PATIENCE_S}s", "--timeout", 2, *options)
 
 
 def assert_whole(it: Case, ran: Ran) -> None:
@@ -174,7 +174,7 @@ def test_while_verify_asks(tmp_path: Path) -> None:
         it.switch(latency_s=1.0)
         args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         before = it.served.ledger.by_path[LOOKUP_PATH]
-        process = start(*args, "--patience", f"{PATIENCE_S}s", "--timeout-s", 2)
+        process = start(*args, "--patience", f"{PATIENCE_S}s", "--timeout", 2)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > before, process)
         with stopped(process):
             it.switch(latency_s=0.0)

@@ -118,7 +118,7 @@ class Network:
 class Connection:
     """`bulkdel.http.transport.Transport` over the network, for one session.
 
-    wall: the clock of the program's machine. timeout_s: --timeout-s.
+    wall: the clock of the program's machine. timeout_s: --timeout.
     """
 
     def __init__(self, network: Network, watch: Watch, *, wall: Callable[[], float], timeout_s: float) -> None:

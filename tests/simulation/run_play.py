@@ -52,7 +52,7 @@ class RunPlay:
                 self.stage.pass_time(session)
             else:
                 self.before(number, session)
-            rate, timeout_s = self.options["rate"], self.options["timeout_s"]
+            rate, timeout_s = self.options["rate"], self.options["timeout"]
             summary = self.stage.play(session, self._send, rate=rate, timeout_s=timeout_s)
             if summary is not None:
                 self.trace.note(f"=== {dict(summary.counts)}")

@@ -207,7 +207,7 @@ class SharesWorld:
 
     def _deletion(self, shard: Shard) -> Drawn:
         end: End = "whole" if shard.killed_s is None else "kill"
-        some, options = draw(0).customs, {"concurrency": shard.concurrency, "timeout_s": 2.0, "look_first": False}
+        some, options = draw(0).customs, {"concurrency": shard.concurrency, "timeout": 2.0, "look_first": False}
         customs = replace(some, unknown="accept", poisonous=frozenset(), ahead_s=0.0, created_ahead_s=0.0)
         drawn = plain(shard.rows, customs, chunk_size=1, rate=0.0, **options)
         return replace(drawn, sessions=[Session(end=end, weather=self.drawn.weather, roads=shard.roads)])

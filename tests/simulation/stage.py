@@ -67,7 +67,7 @@ class Stage:
     ) -> T | None:
         """Let the program run on the machine. Returns its result; None when it did not come to its end.
 
-        rate, timeout_s: --rate and --timeout-s.
+        rate, timeout_s: --rate and --timeout.
         """
         self._trace.note(f"=== {session}")
         self.session, self._crashed = session, False

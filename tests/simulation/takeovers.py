@@ -267,7 +267,7 @@ class TakeoverWorld:
 
         def connected() -> Connection:
             watch.connect()
-            return Connection(network, watch, wall=self._wall, timeout_s=options["timeout_s"])
+            return Connection(network, watch, wall=self._wall, timeout_s=options["timeout"])
 
         def switch_off() -> None:
             watch.switch_off()

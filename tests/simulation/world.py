@@ -98,7 +98,7 @@ class World:
                 account.deleted_at = None
                 self.trace.note(f"the account of {account.key} is back")
         for each in (session, *([FAIR_SESSION] * FAIR_SESSIONS)):
-            rate, timeout_s = self.drawn.options["rate"], self.drawn.options["timeout_s"]
+            rate, timeout_s = self.drawn.options["rate"], self.drawn.options["timeout"]
             result = self._stage.play(each, self._verify, rate=rate, timeout_s=timeout_s)
             done = each is FAIR_SESSION and result is not None and not result.ending.why
             if self._promises.wrong or done:
@@ -153,7 +153,7 @@ class World:
         """Verify the run. No deletion may leave."""
         drawn = self._stage.session
         self._stage.process.drain_at(float("-inf"))
-        names = ("rate", "concurrency", "patience", "timeout_s")
+        names = ("rate", "concurrency", "patience", "timeout")
         settings = VerifySettings(host=HOST, **{name: self.drawn.options[name] for name in names})
         with ExitStack() as stack:
             session = machine.verification(simulated(DeleteUsers, machine.its), settings, self._files, stack)

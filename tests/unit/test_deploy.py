@@ -79,7 +79,7 @@ def test_a_manifest(path: Path) -> None:
     assert job["podReplacementPolicy"] == "Failed", "two pods never write one log"
     pod = job["template"]["spec"]
     assert (pod["restartPolicy"], pod["securityContext"]["runAsUser"]) == ("Never", 65532)
-    assert pod["terminationGracePeriodSeconds"] > Settings().drain_s
+    assert pod["terminationGracePeriodSeconds"] > Settings().drain
     (container,) = pod["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
@@ -93,7 +93,7 @@ def test_the_unit() -> None:
     unit = (DEPLOY / "systemd" / "bulkdel@.service").read_text()
     planned = f"{summary.EXIT_STOPPED} 143"
     assert f"\nSuccessExitStatus={planned}\n" in unit
-    stop_s, drain_s = (int(re.findall(rf"{name}=(\d+)", unit)[0]) for name in ("TimeoutStopSec", "BULKDEL_DRAIN_S"))
+    stop_s, drain_s = (int(re.findall(rf"{name}=(\d+)", unit)[0]) for name in ("TimeoutStopSec", "BULKDEL_DRAIN"))
     assert stop_s > drain_s
 
 

@@ -83,7 +83,7 @@ def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Acco
         (("j", "-"), {"checkpoint": Path("-log")}, "bulkdel run j - --checkpoint=-log"),
         (("j", "e"), {"json": True, "limit": None}, "bulkdel run j e --json"),
         (("j", "e"), {"exclude": [Path("a"), Path("b")]}, "bulkdel run j e --exclude a --exclude b"),
-        (("j", "e"), {"patience": 2_592_000.0, "drain_s": 0.5}, "bulkdel run j e --patience 2592000 --drain-s 0.5"),
+        (("j", "e"), {"patience": 2_592_000.0, "drain": 0.5}, "bulkdel run j e --patience 2592000 --drain 0.5"),
         (("j", "e"), {"id_pattern": "1.0", "max_refused": "1%"}, "bulkdel run j e --id-pattern 1.0"),
         # the default is typed where another source has another value
         (("j", "e"), {"concurrency": 16}, "bulkdel run j e --concurrency 16"),

@@ -162,7 +162,7 @@ def test_every_bad_row_has_words_without_a_text_of_the_row() -> None:
 def test_options_parameters_and_guards(tmp_path: Path) -> None:
     options = {
         "rate": 20.0,
-        "timeout_s": 60.0,  # the default
+        "timeout": 60.0,  # the default
         "on_invalid": "skip",
         "trim": True,
         "id_field": "E-Mail",

@@ -36,7 +36,7 @@ from bulkdel.cli.job_options import (
 )
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import is_option
-from bulkdel.core.option import ENV_PREFIX
+from bulkdel.core.option import ENV_PREFIX, RENAMED, option_of, variable_of
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed
@@ -603,6 +603,7 @@ def make_app(
         help=HELP,
         help_epilogue=EPILOGUE,
         version=f"bulkdel {version('bulkdel')}",
+        default_parameter=Parameter(allow_repeating=True),
         config=[Env(ENV_PREFIX, command=False, show=False)],
         console=Console(file=Stdout()),  # type: ignore[arg-type]  # it needs no more than a text stream
         error_console=Console(file=stderr_log()),  # type: ignore[arg-type]
@@ -686,6 +687,15 @@ def _check_text(words: Sequence[str]) -> None:
             ) from None
 
 
+def _check_renamed(words: Sequence[str]) -> None:
+    """Refuse an option by the name that it had. As a variable it would be ignored."""
+    typed = {word.partition("=")[0] for word in words}
+    for old, new in RENAMED.items():
+        for name in (option_of, variable_of):
+            if name(old) in typed | os.environ.keys():
+                raise UsageError(f"{name(old)} is called {name(new)} now")
+
+
 def _check_folder() -> None:
     """Refuse to start in a folder with a name that cannot be written to the log."""
     try:
@@ -705,6 +715,7 @@ def run_app(words: list[str]) -> int:
     config, job = ConfigFile(), None
     try:
         _check_text(words)
+        _check_renamed(words)
         approved = plan_named(words, os.environ)
         name = approved.names[0] if approved is not None else os.environ.get(JOB)
         words = with_job(words, name, lambda job: make_app(ConfigFile(), job=job))

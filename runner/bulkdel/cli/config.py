@@ -18,7 +18,7 @@ from cyclopts.config import Dict
 
 from bulkdel.command_line import quoted
 from bulkdel.core.address import address_of
-from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variable_of
+from bulkdel.core.option import ENV_PREFIX, RENAMED, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
@@ -72,6 +72,8 @@ class ConfigFile:
             raise UsageError(
                 f"--config {path}: names a command (on_event), and others may write it. Fix: chmod go-w {quoted(path)}"
             )
+        for old in RENAMED.keys() & self.run.keys():
+            raise UsageError(f"--config {path}: [run] {old} is called {RENAMED[old]} now")
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
         if own := sorted(known & self.run.keys() - OPTIONS):
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")

@@ -92,6 +92,10 @@ class Option:
         return self.role in FROM_ANY_FILE or kind in self.by
 
 
+RENAMED = {"drain_s": "drain", "timeout_s": "timeout"}
+"""The fields of options that had another name. An old name is refused, with the new one."""
+
+
 def option_of(name: str) -> str:
     """The option of this field, as it is typed."""
     return f"--{name.rstrip('_').replace('_', '-')}"  # `as` is a word of Python, so its field is `as_`

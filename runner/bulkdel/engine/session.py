@@ -195,7 +195,7 @@ class SendingSession:
                 deleted_at=undoes.settled_at if (undoes := plan.arguments.undoes) is not None else None,
             )
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
-            concurrency, drain_s = settings.in_flight, settings.drain_s
+            concurrency, drain_s = settings.in_flight, settings.drain
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
             self._workers = workers
             control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)

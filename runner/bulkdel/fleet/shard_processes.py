@@ -77,7 +77,7 @@ class ShardProcesses:
         self._drain = drain
         self._licence = licence
         self._on_event = on_event
-        self._drain_s = settings.drain_s
+        self._drain_s = settings.drain
         self._patience_s = settings.patience
         self._refused_max: int | Fraction = number_or_share(settings.max_refused)
 

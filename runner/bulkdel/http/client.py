@@ -397,7 +397,7 @@ async def connect(
         if keeper is not None:  # entered first: the share is given back when nothing can be sent any more
             rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate, boot))
         if transport is None:
-            options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
+            options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout)
 
             def may_write() -> bool:
                 # A process that was frozen may have lost its share since the limiter let the request through.

@@ -297,7 +297,7 @@ FACTS = (
     PlanFact("estimated_s", In.JSON | In.FOUND, _estimated_s, group="estimate"),
     PlanFact("concurrency", In.PAGE, asked=lambda run: run.settings.in_flight),
     PlanFact("chunk_size", In.PAGE, lambda plan: plan.chunk_size),
-    PlanFact("drain_s", In.JSON, asked=lambda run: run.settings.drain_s),
+    PlanFact("drain_s", In.JSON, asked=lambda run: run.settings.drain),
     PlanFact("patience_s", In.PAGE, asked=lambda run: run.settings.patience),
     PlanFact("in_doubt", In.DIGEST, asked=lambda run: run.settings.in_doubt),
     PlanFact("allow_absent", In.DIGEST, asked=lambda run: run.settings.allow_absent),

@@ -93,7 +93,7 @@ INVALID = ".invalid"
 
 
 SILENCE_S = 30.0
-"""How long nothing may come from the place of an export before it is asked again; --timeout-s may be shorter."""
+"""How long nothing may come from the place of an export before it is asked again; --timeout may be shorter."""
 
 
 class Reading(Enum):
@@ -329,7 +329,7 @@ def _export_refusal(
 
 def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
     """How what lies elsewhere is fetched."""
-    reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout_s))
+    reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout))
     return Fetching(reach, settings.patience, reading.fetched)
 
 
