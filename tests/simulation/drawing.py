@@ -85,6 +85,11 @@ class Drawn:
         return any(session.weather.unsuccessful for session in self.sessions)
 
     @property
+    def unclear_again(self) -> bool:
+        """Whether a later session may get a response that says nothing clear, while look-ups lag."""
+        return any(session.weather.unsuccessful and session.weather.lag_s for session in self.sessions[1:])
+
+    @property
     def lagging(self) -> bool:
         """Whether a look-up may have found an account that was deleted."""
         return any(session.weather.lag_s for session in self.sessions)

@@ -217,6 +217,8 @@ class Promises(RunPromises):
             found.append("refused")  # the API calls it unknown, and a look-up that lags still finds it
         if ours and unknown == "partial" and drawn.lagging and drawn.options["chunk_size"] > 1:
             found.append("refused")  # the same, after a request that deletes some and calls another one unknown
+        if ours and drawn.unclear_again:
+            found.append("refused")  # its second response that says nothing clear counts as a refusal
         # A blind sample has no createdAt, and an account as young as the run may then be another one.
         young = key in map(self._key, drawn.young) and any(session.weather.goes_blind for session in drawn.sessions)
         if drawn.reusable and (key in self.again or drawn.clocks_apart or young):
