@@ -97,7 +97,6 @@ class RunOptions(TypedDict, total=False):
     spare_active_since: str | None
     spare_created_after: str | None
     only_status: list[str] | None
-    max_delete: int | None
     not_after: str | None
     backup: Path | None
     backup_memberships: bool

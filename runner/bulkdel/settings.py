@@ -487,9 +487,6 @@ class Settings(SendingSettings):
     ] = None
     """Send only accounts with this status, as the plan shows it (Suspended), and spare all others. Repeatable."""
 
-    max_delete: Annotated[int | None, _DECIDES, Parameter(group=SAFETY), count(0)] = None
-    """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
-
     backup: Annotated[
         Path | None,
         Option(Role.COMPARED, _ARCHIVE | _BATCH, Names.NEW_FILE, looks=True),

@@ -329,12 +329,12 @@ def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
     "the file of a batch loosens what the config of the user holds back",
     "BatchArguments.batch",
     drop('batch.check_limits(self.config.get("run", {}))'),
-    case="max_delete-3-1000",
+    case="max_refused-3-1000",
 )
 @pytest.mark.parametrize(
     ("name", "own", "loose"),
     [
-        ("max_delete", 3, 1000),
+        ("max_refused", "3", "1000"),
         ("spare_active_since", "2000-01-01", "2025-01-01"),
         ("only_status", ["Suspended"], ["Activated"]),
     ],

@@ -130,6 +130,8 @@ def test_an_old_name_of_an_option_is_refused_with_the_new_one(tmp_path: Path) ->
         (("--drain-s=5",), {}, "--drain-s is called --drain now"),
         ((), {"BULKDEL_DRAIN_S": "5"}, "BULKDEL_DRAIN_S is called BULKDEL_DRAIN now"),
         (("--config", config), {}, "[run] timeout_s is called timeout now"),
+        (("--max-delete", 5), {}, "--max-delete is gone. In its place: max_ids in the table [protect]"),
+        ((), {"BULKDEL_MAX_DELETE": "5"}, "BULKDEL_MAX_DELETE is gone. In its place: max_ids"),
     ):
         ran = bulkdel(*run, *words, env=env)
         assert ran.code == 2, ran

@@ -22,6 +22,7 @@ from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.examples import one_in
 from tests.harness import (
     DELETIONS,
+    KEYS,
     POOL,
     Case,
     bulkdel,
@@ -291,14 +292,19 @@ def test_excluded_and_created_again(tmp_path: Path) -> None:
 # ── limits and hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant(
+    "a run may have more ids than the config allows",
+    "check_max",
+    swap("ids > most", "ids > 2 * most"),
+)
 def test_an_export_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
-        ran = it.run("--max-delete", 399)
+        ran = it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "399"})
         assert ran.code == 3, ran.err
-        assert "400" in ran.err
+        assert "asks to delete 400 ids, and [protect] max_ids of the config allows 399" in ran.err
         assert it.served.ledger.requests == 0
         assert not it.log.exists()
-        assert it.run("--max-delete", 400).code == 0
+        assert it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "400"}).code == 0
 
 
 @mutant(
@@ -322,6 +328,7 @@ def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
         "[protect]\npool = ['x']\n",
         "[protect]\npools = 'x'\n",
         "[protect]\nhosts = [1]\n",
+        "[protect]\nmax_ids = '5000'\n",
         "[protect]\npools = [' ']\n",
         "[protect]\nhosts = ['https://']\n",
         "[protect]\npools = ['x',\n",

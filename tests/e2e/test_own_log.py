@@ -349,7 +349,7 @@ def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_lo
         rewrite(it.log, small)
         ran = resumed(it, "--confirm", 5, "--pool", POOL)
         assert (ran.code, it.served.ledger.deleted) == (2, SENT), ran
-        ran = resumed(it, "--confirm", len(IDS), "--pool", POOL, "--max-delete", 10)
+        ran = resumed(it, "--confirm", len(IDS), "--pool", POOL, env={"BULKDEL_PROTECT__MAX_IDS": "10"})
         assert (ran.code, it.served.ledger.deleted) == (3, SENT), ran
 
 

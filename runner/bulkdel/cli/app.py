@@ -36,7 +36,7 @@ from bulkdel.cli.job_options import (
 )
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import is_option
-from bulkdel.core.option import ENV_PREFIX, RENAMED, option_of, variable_of
+from bulkdel.core.option import ENV_PREFIX, RENAMED, REPLACED, option_of, variable_of
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed
@@ -688,12 +688,16 @@ def _check_text(words: Sequence[str]) -> None:
 
 
 def _check_renamed(words: Sequence[str]) -> None:
-    """Refuse an option by the name that it had. As a variable it would be ignored."""
+    """Refuse an option that has another name now, or is gone. As a variable it would be ignored."""
     typed = {word.partition("=")[0] for word in words}
-    for old, new in RENAMED.items():
-        for name in (option_of, variable_of):
-            if name(old) in typed | os.environ.keys():
+    given = typed | os.environ.keys()
+    for name in (option_of, variable_of):
+        for old, new in RENAMED.items():
+            if name(old) in given:
                 raise UsageError(f"{name(old)} is called {name(new)} now")
+        for old, instead in REPLACED.items():
+            if name(old) in given:
+                raise UsageError(f"{name(old)} is gone. In its place: {instead}")
 
 
 def _check_folder() -> None:

@@ -18,7 +18,7 @@ from cyclopts.config import Dict
 
 from bulkdel.command_line import quoted
 from bulkdel.core.address import address_of
-from bulkdel.core.option import ENV_PREFIX, RENAMED, file_variable_of, option_of, variable_of
+from bulkdel.core.option import ENV_PREFIX, RENAMED, REPLACED, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
@@ -74,6 +74,8 @@ class ConfigFile:
             )
         for old in RENAMED.keys() & self.run.keys():
             raise UsageError(f"--config {path}: [run] {old} is called {RENAMED[old]} now")
+        for old in REPLACED.keys() & self.run.keys():
+            raise UsageError(f"--config {path}: [run] {old} is gone. In its place: {REPLACED[old]}")
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
         if own := sorted(known & self.run.keys() - OPTIONS):
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
@@ -167,10 +169,10 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import PROTECT, PROTECTED, RATE_MAX
+    from bulkdel.safety.checks import NUMBERS, PROTECT, PROTECTED
     from bulkdel.safety.plan_file import OTHER_USER
 
-    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, RATE_MAX, OTHER_USER)}
+    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, *NUMBERS, OTHER_USER)}
     jobs = {job.config_table for job in loadable_jobs()}
     nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
     for name in sorted(own.keys() - options - nested.keys()):
@@ -180,7 +182,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         )
     found = table_of(nested, ENV_PREFIX)
     for key, value in found.get(PROTECT, {}).items():
-        read = _names if key in PROTECTED else _number if key == RATE_MAX else _flag
+        read = _names if key in PROTECTED else _number if key in NUMBERS else _flag
         found[PROTECT][key] = read(value, tables.get(PROTECT, {}), key)
     return merged(tables, found)
 

@@ -95,6 +95,9 @@ class Option:
 RENAMED = {"drain_s": "drain", "timeout_s": "timeout"}
 """The fields of options that had another name. An old name is refused, with the new one."""
 
+REPLACED = {"max_delete": "max_ids in the table [protect] of the config (BULKDEL_PROTECT__MAX_IDS)"}
+"""The fields of options that are gone, and what takes the place of each."""
+
 
 def option_of(name: str) -> str:
     """The option of this field, as it is typed."""

@@ -53,6 +53,10 @@ from bulkdel.times import until_of
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
 RATE_MAX = "rate_max"
+IDS_MAX = "max_ids"
+NUMBERS = (RATE_MAX, IDS_MAX)
+"""Keys of [protect] that are a number. Of two, the smaller one holds."""
+
 """A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
 session cannot be changed to a higher rate. OTHER_USER is another member."""
 
@@ -78,6 +82,7 @@ def check_arguments(arguments: RunArguments) -> None:
             if name not in tables or not isinstance(value, dict):  # it would have no effect
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     rate_max(arguments.config)
+    ids_max(arguments.config)
     _check_other_user(arguments)
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
@@ -435,12 +440,13 @@ def check_known(path: Path, durable: Saved | None) -> None:
 # The export
 
 
-def check_max(settings: Settings, ids: int, export: str, verb: str) -> None:
-    """Refuse more ids than --max-delete. Raises NotAcceptable."""
-    if settings.max_delete is not None and ids > settings.max_delete:
+def check_max(config: Mapping[str, Any], ids: int, export: str, verb: str) -> None:
+    """Refuse more ids than the config allows for one run. Raises NotAcceptable."""
+    most = ids_max(config)
+    if most is not None and ids > most:
         raise NotAcceptable(
-            f"{export}: asks to {verb} {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
-            "Is it the right export? If so, raise the number."
+            f"{export}: asks to {verb} {ids:,} ids, and [{PROTECT}] {IDS_MAX} of the config allows {most:,}. Nothing "
+            "was sent. Is it the right export? If so, raise the number in the config."
         )
 
 
@@ -499,11 +505,11 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T])
     """The pools or hosts that the config protects. Raises UsageError for an unknown name: it would protect nothing."""
     table = config.get(PROTECT, {})
     for name, value in table.items():
-        if name in {RATE_MAX, OTHER_USER}:
+        if name in {*NUMBERS, OTHER_USER}:
             continue
         if name not in PROTECTED:
             lists = f"{' and '.join(PROTECTED)}, each a list of strings"
-            others = f"{RATE_MAX}, a number, and {OTHER_USER}, true or false"
+            others = f"{' and '.join(NUMBERS)}, numbers, and {OTHER_USER}, true or false"
             raise UsageError(f"config, [{PROTECT}] {shown(name)}: has {lists}; {others}")
         if not (isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)):
             raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty")
@@ -523,6 +529,14 @@ def rate_max(config: Mapping[str, Any]) -> float | None:
     if value is not None and not (type(value) in {int, float} and value > 0):
         raise UsageError(f"config, [{PROTECT}] {RATE_MAX}: has to be a number of requests a second above 0")
     return None if value is None else float(value)
+
+
+def ids_max(config: Mapping[str, Any]) -> int | None:
+    """How many ids one run may ask for. Raises UsageError."""
+    value = config.get(PROTECT, {}).get(IDS_MAX)
+    if value is not None and not (type(value) is int and value >= 0):
+        raise UsageError(f"config, [{PROTECT}] {IDS_MAX}: has to be a whole number of ids")
+    return value
 
 
 def requires_other_user(config: Mapping[str, Any]) -> bool:
