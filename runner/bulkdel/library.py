@@ -91,8 +91,7 @@ class RunOptions(TypedDict, total=False):
     encoding: str | None
     sheet: str | None
     trim: bool
-    on_invalid: Literal["stop", "skip"]
-    max_invalid: str | None
+    skip_invalid: str | None
     exclude: list[str | Path] | None
     spare_active_since: str | None
     spare_created_after: str | None

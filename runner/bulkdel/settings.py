@@ -458,12 +458,9 @@ class Settings(SendingSettings):
     trim: Annotated[bool, _OWN, Parameter(group=READING), Flag] = False
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
-    on_invalid: Annotated[Literal["stop", "skip"], _DECIDES, Parameter(group=READING)] = "stop"
-    """What a bad row does: `stop` refuses the export before anything is sent, `skip` writes it to EXPORT.invalid."""
-
-    max_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING)] = None
-    """With --on-invalid skip: refuse an export with more bad rows than N or N%. Default: 1%, but always 10 rows.
-    May change on a resume, which does not count again."""
+    skip_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING, metavar="N|N%")] = None
+    """Leave out bad rows, at most N or N% of all, and write them to EXPORT.invalid. Without it one bad row refuses the
+    export. May change on a resume, which does not count again."""
 
     exclude: Annotated[
         list[str | Path] | None,
@@ -517,7 +514,7 @@ class Settings(SendingSettings):
             raise UsageError(f"--chunk-size {self.chunk_size}: the API takes at most {chunk_max} ids in one request")
         for option, text, noun in (
             ("--max-refused", self.max_refused, "ids"),
-            ("--max-invalid", self.max_invalid, "rows"),
+            ("--skip-invalid", self.skip_invalid, "rows"),
         ):
             try:
                 if text is not None:

@@ -246,7 +246,7 @@ def drawn_options(rng: Random, id_type: str, layout: str, *, on_invalid: bool) -
     if layout == "lines":
         options += ["--format", "lines"]
     if on_invalid:
-        options += ["--on-invalid", "skip"]
+        options += ["--skip-invalid", "10"]
     if rng.random() < 0.2:
         options += ["--look-first"]
     if rng.random() < 0.2:

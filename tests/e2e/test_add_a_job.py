@@ -180,7 +180,7 @@ def test_the_shortest_job_runs(bench: Bench) -> None:
     args = bench.args(*ids, job="delete-members")
     refused = bench.run("plan", *args)
     assert (refused.code, "../m1" in refused.err) == (3, True), refused
-    ran = bench.run("run", *args, "--on-invalid", "skip", "--confirm", 42, "--pool", bench.pool, "--json")
+    ran = bench.run("run", *args, "--skip-invalid", "10", "--confirm", 42, "--pool", bench.pool, "--json")
     assert (ran.code, ran.counts()) == (1, {"done": 41, "refused": 1, "invalid": 1}), ran
     assert server.things == {"bad", "kept", "../m1"}
     assert sorted(server.deletions) == sorted([id_] for id_ in ids[:41])

@@ -183,11 +183,11 @@ def test_id_pattern_for_private_deployments(tmp_path: Path) -> None:
 
 
 def test_skip_writes_a_file_to_feed_back(tmp_path: Path) -> None:
-    """--on-invalid skip: the bad rows as they stood, the rest deleted; repaired, they can be run."""
+    """--skip-invalid: the bad rows as they stood, the rest deleted; repaired, they can be run."""
     export = tmp_path / "mixed.csv"
     export.write_bytes(lines("name,id", f"a,{A}", "b,oops", f'"c, d", {B}', f"e,{IDS[2]}"))
     with sandbox(IDS) as served:
-        ran = run_on(export, served, "--on-invalid", "skip", ids=2)
+        ran = run_on(export, served, "--skip-invalid", "10", ids=2)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 2, "invalid": 2}
         left = tmp_path / "mixed.csv.invalid"
@@ -314,7 +314,7 @@ def test_nothing_to_delete(tmp_path: Path) -> None:
     keep = tmp_path / "keep.jsonl"
     keep.write_bytes(jsonl(A, B))
     with sandbox(IDS) as served:
-        ran = run_on(export, served, "--on-invalid", "skip", "--exclude", keep, ids=0)
+        ran = run_on(export, served, "--skip-invalid", "10", "--exclude", keep, ids=0)
         assert ran.code == 0, ran.err
         assert "nothing to delete" in ran.err
         assert ran.counts() == {"excluded": 2, "invalid": 1}

@@ -38,7 +38,7 @@ def test_an_export_without_a_usable_id_is_refused(command: str, tmp_path: Path) 
     """Also when so many bad rows are allowed. The answer names the option that is missing."""
     export = export_of(tmp_path, [f"{mail},x" for mail in MAILS])
     with sandbox(MAILS, "email") as served:
-        ran = run_on(export, served, "--on-invalid", "skip", "--max-invalid", "100%", command=command)
+        ran = run_on(export, served, "--skip-invalid", "100%", command=command)
         assert ran.code == 3, (ran.out, ran.err)
         assert "all 50 rows are bad" in ran.err
         assert "50  line 2: 'u0@example.com,x': not a user_id" in ran.err
@@ -64,12 +64,12 @@ def test_all_bad_rows_are_told_at_once(tmp_path: Path) -> None:
             ["1", "line 26: 'u@example.com,x': not a user_id (24 lower-case hex digits); looks like email"],
             ["1", f"line 27: '{IDS[1]}': 1 column, where the first row has 2"],
         ]
-        assert "--on-invalid skip" in ran.err
+        assert "--skip-invalid" in ran.err
         assert served.ledger.requests == 0
         assert names(tmp_path) == ["export.csv"]
         with export.open("ab") as file:
             file.write(b"\xff,x\n")
-        damaged = run_on(export, served, "--on-invalid", "skip")
+        damaged = run_on(export, served, "--skip-invalid", "10")
         assert (damaged.code, "line 29" in damaged.err, "UTF-8" in damaged.err) == (3, True, True), damaged.err
 
 
@@ -77,23 +77,23 @@ def test_all_bad_rows_are_told_at_once(tmp_path: Path) -> None:
     "one bad row more than allowed",
     "bad_rows_refusal",
     swap("bad <= allowed", "bad <= allowed + 1"),
-    case="1199-12-options1-False",
+    case="1199-12-1%-False",
 )
 @pytest.mark.parametrize(
-    ("rows", "bad", "options", "accepted"),
+    ("rows", "bad", "most", "accepted"),
     [
-        (1_199, 11, (), True),
-        (1_199, 12, (), False),
-        (100, 1, ("--max-invalid", "0"), False),
-        (1_000, 6, ("--max-invalid", "0.5%"), False),
+        (1_199, 11, "1%", True),
+        (1_199, 12, "1%", False),
+        (100, 1, "0", False),
+        (1_000, 6, "0.5%", False),
     ],
 )
-def test_too_many_bad_rows(rows: int, bad: int, options: tuple[str, ...], accepted: bool, tmp_path: Path) -> None:
-    """More than 1 % of the rows and more than 10; or more than --max-invalid, which holds exactly."""
+def test_too_many_bad_rows(rows: int, bad: int, most: str, accepted: bool, tmp_path: Path) -> None:
+    """More than --skip-invalid, which holds exactly."""
     # Blank rows at the end are no rows: were they, one more bad row would be allowed.
     export = export_of(tmp_path, [f"{id_},x" for id_ in IDS[: rows - bad]] + ["oops,x"] * bad + [","] * 200)
     with sandbox(IDS) as served:
-        ran = run_on(export, served, "--on-invalid", "skip", *options, command="plan")
+        ran = run_on(export, served, "--skip-invalid", most, command="plan")
         assert ran.code == (0 if accepted else 3), (ran.out, ran.err)
         assert names(tmp_path) == ["export.csv"], "a plan writes nothing"
         if not accepted:
@@ -102,16 +102,16 @@ def test_too_many_bad_rows(rows: int, bad: int, options: tuple[str, ...], accept
             assert served.ledger.requests == 0
 
 
-def test_a_max_invalid_that_is_none(tmp_path: Path) -> None:
-    ran = bulkdel("plan", "delete-users", export_of(tmp_path, [f"{IDS[0]},x"]), "--max-invalid=٣%", env={})
-    assert (ran.code, "--max-invalid" in ran.err) == (2, True), ran.err
+def test_a_number_of_bad_rows_that_is_none(tmp_path: Path) -> None:
+    ran = bulkdel("plan", "delete-users", export_of(tmp_path, [f"{IDS[0]},x"]), "--skip-invalid=٣%", env={})
+    assert (ran.code, "--skip-invalid" in ran.err) == (2, True), ran.err
 
 
 def test_what_is_left_out_is_written_when_the_run_begins(tmp_path: Path) -> None:
     """Not by a plan, nor by a run that was not confirmed; the rows as they stand, the reasons without their text."""
     export = export_of(tmp_path, [f"{IDS[0]},x", "oops,secret", f"{IDS[1]},x", ",secret"])
     left, reasons = tmp_path / "export.csv.invalid", tmp_path / "export.csv.invalid.reasons.csv"
-    skip = ("--on-invalid", "skip")
+    skip = ("--skip-invalid", "10")
     with sandbox(IDS) as served:
         plan = run_on(export, served, *skip, command="plan")
         assert plan.code == 0, plan.err
@@ -140,7 +140,7 @@ def test_bad_rows_that_were_corrected_by_hand_are_not_overwritten(tmp_path: Path
     left = tmp_path / "export.csv.invalid"
     keep = tmp_path / "keep.txt"
     keep.write_text(f"{IDS[19]}\n")
-    skip = ("--on-invalid", "skip")
+    skip = ("--skip-invalid", "10")
     with sandbox(IDS) as served:
         assert run_on(export, served, *skip, "--limit", 5, ids=20).code == 0
         left.write_text(f"id,name\n{IDS[20]},x\n")
@@ -157,12 +157,12 @@ def test_bad_rows_that_were_corrected_by_hand_are_not_overwritten(tmp_path: Path
     assert not (tmp_path / "other.log").exists()
 
 
-def test_max_invalid_may_change_on_a_resume(tmp_path: Path) -> None:
+def test_how_many_bad_rows_may_be_left_out_may_change_on_a_resume(tmp_path: Path) -> None:
     export = export_of(tmp_path, [*(f"{id_},x" for id_ in IDS[:40]), *["oops,x"] * 20])
-    skip = ("--on-invalid", "skip")
+    skip = ("--skip-invalid", "10")
     with sandbox(IDS) as served:
         assert run_on(export, served, *skip, ids=40).code == 3
-        first = run_on(export, served, *skip, "--max-invalid", "50%", "--limit", 10, ids=40)
+        first = run_on(export, served, "--skip-invalid", "50%", "--limit", 10, ids=40)
         assert first.code == 0, first.err
         ran = run_on(export, served, *skip, ids=40)
         assert ran.counts() == {"deleted": 40, "invalid": 20}, ran.err
@@ -175,7 +175,7 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
     keep = export_of(tmp_path, [f"n;{MAILS[0]}", "n;n/a", "n;", "n;", ";"], "keep.csv", "Name;E-Mail")
     options = ("--id-type", "email", "--id-field", "e-mail", "--exclude", keep)
     with sandbox(MAILS, "email") as served:
-        ran = run_on(export, served, *options, "--on-invalid", "skip", "--max-invalid", "100%", ids=49)
+        ran = run_on(export, served, *options, "--skip-invalid", "100%", ids=49)
         assert ran.code == 3, ran.err
         assert f"{keep}: 3 of 4 rows are bad" in ran.err
         assert "2  line 4: 'n;': an empty id" in ran.err
@@ -243,7 +243,7 @@ def test_a_piped_export_leaves_its_bad_rows_beside_the_checkpoint(tmp_path: Path
     """The plan's only file is the copy of the pipe, and it says so; a resume from the copy names the same files."""
     data = "".join(f"{row}\n" for row in ("id", *IDS[:20], "oops")).encode()
     log, copy = tmp_path / "log", tmp_path / "log.input"
-    skip = ("--checkpoint", log, "--on-invalid", "skip")
+    skip = ("--checkpoint", log, "--skip-invalid", "10")
     with sandbox(IDS) as served:
         url = ("--host", served.url, "--rate", 0)
         plan = bulkdel("plan", "delete-users", "-", *url, *skip, input=data)

@@ -130,6 +130,7 @@ def test_an_old_name_of_an_option_is_refused_with_the_new_one(tmp_path: Path) ->
         (("--drain-s=5",), {}, "--drain-s is called --drain now"),
         ((), {"BULKDEL_DRAIN_S": "5"}, "BULKDEL_DRAIN_S is called BULKDEL_DRAIN now"),
         (("--config", config), {}, "[run] timeout_s is called timeout now"),
+        (("--on-invalid", "skip"), {}, "--on-invalid is gone. In its place: --skip-invalid N, or N%"),
         (("--max-delete", 5), {}, "--max-delete is gone. In its place: max_ids in the table [protect]"),
         ((), {"BULKDEL_MAX_DELETE": "5"}, "BULKDEL_MAX_DELETE is gone. In its place: max_ids"),
     ):
@@ -159,7 +160,7 @@ def test_the_plan_as_json(tmp_path: Path) -> None:
     keep = write_objects(tmp_path / "keep.jsonl", IDS[:5])
     export = write_objects(tmp_path / "e.jsonl", [*IDS, IDS[7], "oops"])
     with sandbox(IDS) as served:
-        options = ("--host", served.url, "--rate", 0, "--exclude", keep, "--on-invalid", "skip")
+        options = ("--host", served.url, "--rate", 0, "--exclude", keep, "--skip-invalid", "10")
         ran = bulkdel("plan", "delete-users", export, *options, "--json")
         assert ran.code == 0, ran.err
         assert not [id_ for id_ in (*IDS, "oops") if id_ in ran.out]

@@ -62,7 +62,7 @@ def run_of(
     """The log of a run on the sandbox, whose export came through a pipe, with bad rows and a backup."""
     folder.mkdir(exist_ok=True)
     log = folder / name
-    more = ("--on-invalid", "skip", "--backup", folder / backup, "--rate", 0, "--json")
+    more = ("--skip-invalid", "10", "--backup", folder / backup, "--rate", 0, "--json")
     ran = bulkdel("run", "delete-users", "-", "--checkpoint", log, "--sandbox", *more, *options, input=piped)
     assert ran.code == 0, ran.err
     return log
@@ -777,7 +777,7 @@ def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_
     export = tmp_path / "e.jsonl"
     export.write_bytes(PIPED)
     log, rehearsal, third = (tmp_path / f"e.jsonl{end}" for end in (*LOGS, ".third"))
-    options = ("--sandbox", "--rate", 0, "--on-invalid", "skip")
+    options = ("--sandbox", "--rate", 0, "--skip-invalid", "10")
     for path in (log, rehearsal, third):
         assert bulkdel("run", "delete-users", export, *options, "--checkpoint", path).code == 0
     bad, why = tmp_path / "e.jsonl.invalid", tmp_path / "e.jsonl.invalid.reasons.csv"

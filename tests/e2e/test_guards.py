@@ -129,11 +129,11 @@ def test_an_exclude_file_is_not_read_in_the_place_of_another(tmp_path: Path) -> 
     ],
 )
 def test_a_doubtful_exclude_file_stops_everything(text: str, told: str, tmp_path: Path) -> None:
-    """Also with --on-invalid skip: a row that is skipped there would protect no user."""
+    """Also with --skip-invalid: a row that is skipped there would protect no user."""
     with case(tmp_path, IDS) as it:
         keep = tmp_path / "keep.jsonl"
         keep.write_text(text)
-        ran = it.run("--exclude", keep, "--on-invalid", "skip")
+        ran = it.run("--exclude", keep, "--skip-invalid", "10")
         assert (ran.code, told in ran.err, str(keep) in ran.err) == (3, True, True), ran.err
         assert it.served.ledger.requests == 0
 

@@ -170,7 +170,7 @@ def test_completion_is_installed_by_one_command(tmp_path: Path) -> None:
     assert sorted(completed("r")) == ["report", "restore", "results", "run"]
     assert completed("run", "delete-users", "us") == ["users.jsonl"]
     assert {"--confirm", "--concurrency"} <= set(completed("run", "--con"))
-    assert completed("run", "--on-invalid", "s") == ["stop", "skip"]
+    assert completed("run", "--in-doubt", "r") == ["resend"]
     assert "delete-users" in completed("plan", "del")
 
 

@@ -162,7 +162,7 @@ def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> Non
         (["users.jsonl", "--checkpoint", "/proc/log"], 5, "--checkpoint /proc/log: the folder /proc takes no file: "),
         (["users.jsonl", "--archive", "file:///proc/x/y"], 2, "--archive file:///proc/x/y: the folder "),
         (["users.jsonl", "--backup", "b.jsonl"], 0, ""),
-        (["bad.jsonl", "--on-invalid", "skip"], 0, ""),
+        (["bad.jsonl", "--skip-invalid", "10"], 0, ""),
     ):
         ran = bulkdel("plan", "delete-users", *options, cwd=place, env={})
         assert (ran.code, said in ran.err) == (code, True), ran

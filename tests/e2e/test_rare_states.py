@@ -294,7 +294,7 @@ def test_corrections_are_not_overwritten(tmp_path: Path) -> None:
     """EXPORT.invalid may hold a user's corrections: another run does not replace them."""
     export = tmp_path / "e.jsonl"
     write_objects(export, [*IDS[:5], "oops"])
-    args = ("run", "delete-users", export, "--sandbox", "--on-invalid", "skip", "--rate", 0)
+    args = ("run", "delete-users", export, "--sandbox", "--skip-invalid", "10", "--rate", 0)
     assert bulkdel(*args, env={}).code == 0
     mended = tmp_path / "e.jsonl.invalid"
     mended.write_text(mended.read_text().replace("oops", IDS[7]))

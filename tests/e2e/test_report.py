@@ -86,7 +86,7 @@ async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     async with Gossip(MAILS).running() as server:
         words = [
             *("run", "delete-users", export, "--id-type", "email", "--host", server.url, "--rate", 0, "--json"),
-            *("--on-invalid", "skip", "--exclude", vips, "--checkpoint", log, "--chunk-size", 2),
+            *("--skip-invalid", "10", "--exclude", vips, "--checkpoint", log, "--chunk-size", 2),
             *("--note", f"as {NAMES[1]} asked", "--confirm", len(MAILS) - 1, "--pool", POOL, "--id-field", "email"),
         ]
         ran = await asyncio.to_thread(bulkdel, *words, env=KEYS)
@@ -134,7 +134,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     kept.write_text("".join(f'"{id_}"\n' for id_ in IDS[:20]))
     with sandbox([*IDS, "f" * 24], poisonous={IDS[30]: (422, 7)}) as served:
         words = [
-            *("run", "delete-users", export, "--host", served.url, "--rate", 100, "--json", "--on-invalid", "skip"),
+            *("run", "delete-users", export, "--host", served.url, "--rate", 100, "--json", "--skip-invalid", "10"),
             *("--exclude", kept, "--confirm", 480, "--pool", POOL, "--note", "CHG-1234", "--chunk-size", 10),
         ]
         assert bulkdel(*words, "--limit", 200).code == 0

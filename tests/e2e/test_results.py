@@ -73,7 +73,7 @@ def test_ten_thousand_rows_agree_with_the_server(tmp_path: Path) -> None:
         "latency_after_s": 0.3,
         "fault_paths": DELETIONS,
     }
-    with case(tmp_path, IDS, users=users, options=["--rate", 0, "--on-invalid", "skip"], **switches) as it:
+    with case(tmp_path, IDS, users=users, options=["--rate", 0, "--skip-invalid", "10"], **switches) as it:
         it.export.write_text("".join(text + "\n" for text in texts))
         process = it.start()
         it.wait_until_deleted(1_000)
@@ -201,7 +201,7 @@ def test_hashed(tmp_path: Path) -> None:
     key.chmod(0o600)
     with case(tmp_path, emails[:-1], id_type="email", poisonous={emails[3]: (409, None)}) as it:
         write_objects(it.export, [*emails, "no address"])
-        it.options += ["--id-type", "email", "--on-invalid", "skip"]
+        it.options += ["--id-type", "email", "--skip-invalid", "10"]
         assert it.run().code == 1
         told = bulkdel("results", it.log, "--hash-ids", key, env={})
         found = rows_of(told.out)

@@ -576,7 +576,7 @@ async def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
         lines = it.export.read_text().splitlines()
         it.export.write_text("\n".join([*lines[:7], spelled, *lines[7:]]))
         await stops(it, 3, "bad row")
-        assert (await it.run(*it.argv("--on-invalid", "skip"))).code == 0
+        assert (await it.run(*it.argv("--skip-invalid", "10"))).code == 0
         assert f"{it.export.name}.invalid" in it.names()
 
     await play(tmp_path, scene, modes=ONE)

@@ -129,7 +129,7 @@ def test_a_heading_that_is_advised(tmp_path: Path) -> None:
 def test_the_pattern_of_a_log(tmp_path: Path) -> None:
     """It is kept as it is, because a resume needs it, and a bad row is told with it."""
     ids = [*user_ids(20), "no id"]
-    with case(tmp_path, ids, options=("--rate", 0, "--on-invalid", "skip", "--max-invalid", 5)) as it:
+    with case(tmp_path, ids, options=("--rate", 0, "--skip-invalid", 5)) as it:
         it.ids = 20
         assert it.run().code == 0
         for pattern in (f"x|\n{FAKE}\n", f"({HOSTILE}"):

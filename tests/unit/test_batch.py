@@ -591,7 +591,7 @@ def test_no_file_sets_an_option_of_the_machine(tmp_path: Path, name: str, place:
         'credentials_file = "~/key.env"',
         'credentials_file = "/etc/key.env"',
         'credentials_file = "{name}/../../key.env"',
-        'export = "/tmp/e"\non_invalid = "skip"',
+        'export = "/tmp/e"\nskip_invalid = "10"',
         'job = "enable-users"\nparameters = { from_backup = "/tmp/b" }',
         'job = "enable-users"\nparameters = { from_backup = ["b", "/tmp/b"] }',
     ],

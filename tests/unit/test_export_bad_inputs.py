@@ -88,7 +88,7 @@ def test_04_invalid_utf_8_is_refused_with_its_line(tmp_path: Path, skip: str) ->
 def test_04_control_characters_in_an_id(tmp_path: Path) -> None:
     text = refused(write(tmp_path / "x", '{"id":"a"}\n{"id":"b\\u0000"}\n'))
     assert """line 2: '{"id":"b\\\\u0000"}': the control character U+0000 in the id""" in text
-    assert "--on-invalid skip" in text
+    assert "--skip-invalid" in text
     assert "line 3: 'b\\x07,1': the control character U+0007" in refused(write(tmp_path / "x", "id,n\na,1\nb\7,1\n"))
     assert "line 3: 'b\\x00,1': the control character U+0000" in refused(
         write(tmp_path / "x", "id,n\naaaaaaa,1\nb\0,1\n")

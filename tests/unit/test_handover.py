@@ -174,7 +174,7 @@ def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "refused"),
     [
-        ({"rate": "5", "app": "a1", "host": "https://x", "on_invalid": "skip"}, None),
+        ({"rate": "5", "app": "a1", "host": "https://x", "skip_invalid": "10"}, None),
         ({"config": "c.toml", "plan": "plan.json", "exclude": "a.csv:Mail:email", "list": "a.csv"}, None),
         ({"backup": "new.jsonl", "checkpoint": LOG.name}, None),
         ({"checkpoint": "new.jsonl"}, "another log than its own"),

@@ -148,8 +148,8 @@ def test_two_commands_say_the_same_of_an_option_of_one_name() -> None:
 
 def test_what_a_report_shows_as_a_text() -> None:
     assert sorted(TEXTS) == [
-        *("encoding", "id_field", "id_pattern", "id_type", "max_invalid", "max_refused", "not_after"),
-        *("schedule", "sheet"),
+        *("encoding", "id_field", "id_pattern", "id_type", "max_refused", "not_after"),
+        *("schedule", "sheet", "skip_invalid"),
     ]
 
 

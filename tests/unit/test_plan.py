@@ -88,14 +88,14 @@ def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Acco
         # the default is typed where another source has another value
         (("j", "e"), {"concurrency": 16}, "bulkdel run j e --concurrency 16"),
         (("j", "e"), {"chunk_size": 50, "trim": False}, "bulkdel run j e --chunk-size 50"),
-        (("j", "e"), {"on_invalid": "stop"}, "bulkdel run j e --on-invalid stop"),
+        (("j", "e"), {"format": "auto"}, "bulkdel run j e --format auto"),
     ],
 )
 def test_a_command_has_what_differs_from_the_defaults(
     names: tuple[str, ...], options: dict[str, Any], expected: str
 ) -> None:
     environ = {"BULKDEL_CONCURRENCY": "8"} if "concurrency" in options else {}
-    config = {"run": {"on-invalid": "skip", "trim": True}} if "on_invalid" in options else {}
+    config = {"run": {"format": "csv", "trim": True}} if "format" in options else {}
     line = CommandLine("run", names).plus_settings(Settings(**options), environ=environ, config=config)
     assert str(line) == expected
 

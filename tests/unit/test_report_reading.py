@@ -163,7 +163,7 @@ def test_options_parameters_and_guards(tmp_path: Path) -> None:
     options = {
         "rate": 20.0,
         "timeout": 60.0,  # the default
-        "on_invalid": "skip",
+        "skip_invalid": "10",
         "trim": True,
         "id_field": "E-Mail",
         "host": "https://secret.example",
@@ -181,7 +181,7 @@ def test_options_parameters_and_guards(tmp_path: Path) -> None:
         OptionFacts("--rate", "20"),
         OptionFacts("--id-field", "E-Mail"),
         OptionFacts("--trim", ""),
-        OptionFacts("--on-invalid", "skip"),
+        OptionFacts("--skip-invalid", "10"),
     )
     assert found.parameters == (OptionFacts("--group", "eng"), OptionFacts("--table", "t.csv, sha256 ab"))
     assert found.guards == (OptionFacts("--spare-active-since", "2026-01-31"),)

@@ -267,7 +267,7 @@ def _arguments(
     if given.plan is not None and export not in given.words:
         from bulkdel.safety.plan_file import check_folder_of
 
-        check_folder_of(export, given.plan, log=here, bad_rows=settings.on_invalid == "skip")
+        check_folder_of(export, given.plan, log=here, bad_rows=settings.skip_invalid is not None)
     settings = with_all_excluded(settings, os.environ, given.config.run)
     found = load_job(job)
     found = found.configured(tables.get(found.config_table, {}))

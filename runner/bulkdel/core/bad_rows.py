@@ -16,7 +16,7 @@ from bulkdel.core.retry import number_or_share
 
 MAX_SHARE = Fraction(1, 100)
 MAX_FEW = 10
-"""Without --max-invalid: 1 % of the rows may be bad, and 10 rows in any case."""
+"""Without --skip-invalid: 1 % of the rows may be bad, and 10 rows in any case."""
 
 
 class Why(Enum):
@@ -88,7 +88,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class MaxInvalid:
-    """--max-invalid: how many rows may be bad when bad rows are skipped.
+    """--skip-invalid: how many rows may be bad when bad rows are skipped.
 
     few: this many in any case. share: of all rows.
     """
@@ -108,7 +108,7 @@ class MaxInvalid:
 
 
 MAX_INVALID = MaxInvalid()
-"""Without --max-invalid."""
+"""Without --skip-invalid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,13 @@ class Option:
 RENAMED = {"drain_s": "drain", "timeout_s": "timeout"}
 """The fields of options that had another name. An old name is refused, with the new one."""
 
-REPLACED = {"max_delete": "max_ids in the table [protect] of the config (BULKDEL_PROTECT__MAX_IDS)"}
+_SKIP_INVALID = "--skip-invalid N, or N%: so many bad rows may be left out"
+
+REPLACED = {
+    "on_invalid": _SKIP_INVALID,
+    "max_invalid": _SKIP_INVALID,
+    "max_delete": "max_ids in the table [protect] of the config (BULKDEL_PROTECT__MAX_IDS)",
+}
 """The fields of options that are gone, and what takes the place of each."""
 
 

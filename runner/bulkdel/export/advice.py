@@ -79,9 +79,8 @@ class Way:
         """The options that leave out the bad rows that remain."""
         if self.left is None:
             return {}
-        bad, rows = self.left.rows - self.left.usable, self.left.rows
-        most = {} if bad <= self.options.max_invalid.allowed(rows) else {"--max-invalid": str(bad)}
-        return {"--on-invalid": "skip", **most}
+        bad = self.left.rows - self.left.usable
+        return {"--skip-invalid": str(bad)}
 
 
 @dataclass(frozen=True, slots=True)

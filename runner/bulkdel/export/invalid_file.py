@@ -1,4 +1,4 @@
-"""The file that --on-invalid skip writes the bad rows to, and the one with their reasons."""
+"""The file that --skip-invalid writes the bad rows to, and the one with their reasons."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def bad_rows_refusal(
         return None
     first = min(group.first.line for group in groups)
     if bad == 1 < rows and on_invalid != "skip":
-        end = f"Nothing was sent. {_todo(groups, rows, allowed, on_invalid, protects=protects)}"
+        end = f"Nothing was sent. {_todo(groups, rows, on_invalid, protects=protects)}"
         return ExportRefused(
             f"{path}, {row_shown(groups[0].first)}. {end}",
             public=f"{path}, {row_shown(groups[0].first, public=True)}. {end}",
@@ -143,8 +143,8 @@ def bad_rows_refusal(
     if bad == rows:
         how_many = f"all {rows:,} rows are bad" if rows > 1 else "its only row is bad"
     elif on_invalid == "skip":
-        how_many += f", more than the {allowed:,} that --max-invalid allows"
-    begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, allowed, on_invalid, protects=protects)
+        how_many += f", more than the {allowed:,} that --skip-invalid allows"
+    begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, on_invalid, protects=protects)
     return ExportRefused(
         f"{begin}\n{bad_rows_table(groups)}\n{end}",
         public=f"{begin}\n{bad_rows_table(groups, public=True)}\n{end}",
@@ -169,17 +169,15 @@ def bad_rows_table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _todo(groups: Sequence[BadGroup], rows: int, allowed: int, on_invalid: str, *, protects: bool) -> str:
+def _todo(groups: Sequence[BadGroup], rows: int, on_invalid: str, *, protects: bool) -> str:
     bad = sum(group.count for group in groups)
     hint = "" if protects else _hint(groups, rows)
     if protects or bad == rows:
         todo = "Otherwise correct the file." if hint else "Correct the file."
-    elif bad <= allowed:
-        todo = f"Correct the row{'s' if bad > 1 else ''}, or leave bad rows out with --on-invalid skip."
     elif on_invalid == "skip":
-        todo = f"Correct the rows; or, if so many are expected, allow them with --max-invalid {bad}."
+        todo = f"Correct the rows; or, if so many are expected, allow them with --skip-invalid {bad}."
     else:
-        todo = f"Correct the rows, or leave them out with --on-invalid skip --max-invalid {bad}."
+        todo = f"Correct the row{'s' if bad > 1 else ''}, or leave bad rows out with --skip-invalid {bad}."
     return f"{hint} {todo}".lstrip()
 
 

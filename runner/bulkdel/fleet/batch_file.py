@@ -574,7 +574,7 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
     of_job = options_of(job)
     files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
     files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}
-    if run.options.get("on_invalid") == "skip" and address_of(run.export) is None:
+    if run.options.get("skip_invalid") is not None and address_of(run.export) is None:
         files["export"] = run.export  # the rows that are left out are written beside it
     for name, value in files.items():
         for item in _listed(value):

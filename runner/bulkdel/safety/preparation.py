@@ -89,7 +89,7 @@ from bulkdel.store.far_object import Reach
 from bulkdel.store_path import beside, in_store
 
 INVALID = ".invalid"
-"""The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
+"""The ending, after the export's name, of the file with the rows that --skip-invalid leaves out."""
 
 
 SILENCE_S = 30.0
@@ -194,7 +194,7 @@ def prepare(
             check_folders(arguments)
         check_max(arguments.config, export.counts["ids"], export.file.path, job.words.verb)
         if export.preflight is not None and export.invalid_to is not None:
-            check_folder(export.invalid_to, "--on-invalid skip")
+            check_folder(export.invalid_to, "--skip-invalid")
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
             check_look_ups(arguments, target, id_type)
@@ -342,8 +342,8 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
         format=settings.format,
         id_field=settings.id_field,
         trim=settings.trim,
-        on_invalid=settings.on_invalid,
-        max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
+        on_invalid="stop" if settings.skip_invalid is None else "skip",
+        max_invalid=MAX_INVALID if settings.skip_invalid is None else MaxInvalid.parse(settings.skip_invalid),
         id_pattern=settings.id_pattern,
         whole=job.takes_records,
         encoding=None if settings.encoding is None else encoding_named(settings.encoding),
