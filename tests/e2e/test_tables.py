@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import gzip
 import io
+import itertools
 import json
 import os
 import shlex
@@ -149,7 +150,7 @@ def test_one_refusal_has_every_option(tmp_path: Path) -> None:
     assert "Then 3 of 14,400 rows are bad:" in ran.err
     assert "  'E-Mail'        email  10,000\n  'Kundennummer'  phone  10,000, as any number does" in ran.err
     skipping = ran.err.strip().splitlines()[-1].split()
-    assert {*zip(skipping, skipping[1:], strict=False)} >= {
+    assert {*itertools.pairwise(skipping)} >= {
         *(("--encoding", "cp1252"), ("--id-field", "E-Mail"), ("--id-type", "email"), ("--skip-invalid", "3"))
     }
     ran = bulkdel(*skipping[1:], "--json", env={})
