@@ -29,7 +29,9 @@ from tests.mutants import mutants
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "tests/README.md", *DOCS]
+DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
+MORE = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md")]
+PAGES = [README, *MORE, *DOCS, *DECISIONS]
 REFERENCE = ROOT / "docs" / "reference.md"
 WORDS_MAX = 800
 SOURCES = (ROOT, ROOT / "runner", ROOT / "jobs", ROOT / "runner/bulkdel", ROOT / "jobs/bulkdel_jobs")
