@@ -71,7 +71,7 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
         "id_column": None,
         "sep_line": False,
         "trim": False,
-        "on_invalid": "stop",
+        "skip_invalid": False,
         "id_pattern": None,
     }
     pinned = {

@@ -61,6 +61,7 @@ HOW = {
     "restore": "by the confirmation of the restore",
     "batch": "by the confirmation of the batch",
     "plan": "by a plan",
+    "nothing to delete": "not asked: nothing to send",
 }
 """How a run was confirmed (`safety.confirmation.How`)."""
 
@@ -74,14 +75,14 @@ def user_words(user: object, text: Text = shown) -> str:
 
 
 def confirmed_words(confirmed: Mapping[str, Any], text: Text = shown, name: Text = shown) -> str:
-    """What was confirmed, and how. name: shows a pool, as `text` does a user and a machine."""
+    """What was confirmed, and how. name: shows a pool and a hash, as `text` does a user and a machine."""
     if not isinstance(ids := confirmed.get("ids"), int):
         return "nothing"
     how = confirmed.get("how", "")
     words = f"{counted(ids, 'id')} in pool {name(confirmed.get('pool'))}, {HOW.get(how, 'in another way')}"
     if not isinstance(plan := confirmed.get("plan"), Mapping):
         return words
-    return f"{words} that was made by {user_words(plan.get('planned_by'), text)}, sha256 {shown(plan.get('sha256'))}"
+    return f"{words} that was made by {user_words(plan.get('planned_by'), text)}, sha256 {name(plan.get('sha256'))}"
 
 
 def done_words(annotation: Annotation) -> tuple[str, str]:

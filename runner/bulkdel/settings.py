@@ -460,7 +460,7 @@ class Settings(SendingSettings):
 
     skip_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING, metavar="N|N%")] = None
     """Leave out bad rows, at most N or N% of all, and write them to EXPORT.invalid. Without it one bad row refuses the
-    export. May change on a resume, which does not count again."""
+    export. The number may change on a resume, which does not count again."""
 
     exclude: Annotated[
         list[str | Path] | None,

@@ -979,7 +979,7 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
 def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> None:
     """It is killed 10 seconds after the largest --drain of the runs, and summed up from its log."""
     with night(tmp_path, {"frozen": 200, "drains": 200}) as it:
-        head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 1\n"
+        head = HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\nconcurrency = 1\ndrain = 1\n"
         it.write("frozen", "drains", head=head, drains='drain = "4s"')
         process = start("batch", "run", it.file, *it.where, *it.confirmed(), "--json", env={})
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
@@ -1136,7 +1136,7 @@ if "_BULKDEL_PARENT" in os.environ:
 def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path) -> None:
     """As a node of Ray with a wrong clock."""
     with night(tmp_path, {"a": 400}) as it:
-        it.write("a", head=HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\ndrain_s = 0\n")
+        it.write("a", head=HEAD.replace("rate = 0", "rate = 10") + "chunk_size = 1\nconcurrency = 1\ndrain = 0\n")
         (tmp_path / "sitecustomize.py").write_text(SLOW_CLOCK)
         options, until = it.confirmed(), datetime.now(UTC) + timedelta(seconds=8)
         words = ("batch", "run", it.file, *it.where, *options, "--not-after", until.isoformat(), "--json")

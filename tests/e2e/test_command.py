@@ -459,9 +459,9 @@ def test_two_pools_one_export(tmp_path: Path) -> None:
 )
 def test_a_misspelt_variable_is_no_guard(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
-        ran = it.run(env={**KEYS, "BULKDEL_MAX_DELTE": "5"})
-        assert (ran.code, "BULKDEL_MAX_DELETE?" in ran.err) == (2, True), ran.err
-        ran = it.run(env={**KEYS, "BULKDEL_MAX_DELETE": "5"})
+        ran = it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS_": "5"})
+        assert (ran.code, "BULKDEL_PROTECT__MAX_IDS?" in ran.err) == (2, True), ran.err
+        ran = it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "5"})
         assert ran.code == 3, ran.err
         assert it.run("--host", "").code == 2
         assert it.served.ledger.requests == 0

@@ -293,18 +293,29 @@ def test_excluded_and_created_again(tmp_path: Path) -> None:
 
 
 @mutant(
+    "a largest number of ids that is none gives way to the environment",
+    "_number",
+    swap("min(before, number) if is_number else before", "min(before, number) if is_number else number"),
+)
+@mutant(
     "a run may have more ids than the config allows",
     "check_max",
     swap("ids > most", "ids > 2 * most"),
 )
 def test_an_export_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
+        large = {**KEYS, "BULKDEL_PROTECT__MAX_IDS": "400"}
         ran = it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "399"})
         assert ran.code == 3, ran.err
         assert "asks to delete 400 ids, and [protect] max_ids of the config allows 399" in ran.err
         assert it.served.ledger.requests == 0
         assert not it.log.exists()
-        assert it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "400"}).code == 0
+        assert it.run("--config", config(tmp_path, "[protect]\nmax_ids = 399\n"), env=large).code == 3, "the smaller"
+        wrong = it.run("--config", config(tmp_path, "[protect]\nmax_ids = '9'\n"), env=large)
+        assert (wrong.code, "max_ids: has to be a whole number" in wrong.err) == (2, True), wrong
+        assert it.run(env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": ""}).code == 2
+        assert it.served.ledger.deleted == 0
+        assert it.run(env=large).code == 0
 
 
 @mutant(
@@ -328,7 +339,7 @@ def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
         "[protect]\npool = ['x']\n",
         "[protect]\npools = 'x'\n",
         "[protect]\nhosts = [1]\n",
-        "[protect]\nmax_ids = '5000'\n",
+        *(f"[protect]\nmax_ids = {value}\n" for value in ("'5000'", "-1", "1.5", "true", "nan", "[100]")),
         "[protect]\npools = [' ']\n",
         "[protect]\nhosts = ['https://']\n",
         "[protect]\npools = ['x',\n",

@@ -112,6 +112,9 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     refused = bench.to_it("run")
     assert refused.code == 2, refused
     assert "missing; only a run of enable undoes it. Nothing was disabled. To confirm:" in refused.err
+    config = bench.folder / "few.toml"
+    config.write_text("[protect]\nmax_ids = 1\n")
+    assert "asks to disable 5 ids, and [protect]" in bench.to_it("run", *bench.confirmed, "--config", config).err
     first = bench.to_it("run", *bench.confirmed)
     assert first.code == 0, first
     assert "  disabled                     4\n  not there                    1\n" in first.out

@@ -635,6 +635,22 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
     "_run",
     swap("ended.exit_code or exit_code", "ended.exit_code or min(exit_code, 0)"),
 )
+@mutant(
+    "a restore may not have more rows than the config allows a run",
+    "prepare",
+    swap("arguments.undoes is None and not complete", "not complete"),
+)
+def test_the_largest_number_of_ids_is_no_guard_of_a_restore(tmp_path: Path) -> None:
+    """It brings accounts back. A complete run repeats its summary, although the number was lowered since."""
+    few = tmp_path / "few.toml"
+    few.write_text("[protect]\nmax_ids = 1\n")
+    with undo(tmp_path, user_ids(3)) as it:
+        it.delete()
+        it.delete("--config", few)
+        restored = it.restore(None, "--config", few)
+        assert (restored.code, len(it.served.pool)) == (0, 3), restored
+
+
 def test_the_last_summary_has_the_exit_code_of_the_restore(tmp_path: Path) -> None:
     """One user is refused, because its e-mail is taken; all memberships of the others are put back."""
     count = 12

@@ -211,7 +211,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         [
             (["--id-type", "username"], "id_type"),
             (["--trim"], "trim"),
-            (["--skip-invalid", "10"], "on_invalid"),
+            (["--skip-invalid", "10"], "skip_invalid"),
             (["--id-pattern", "[0-9a-f]{24}"], "id_pattern"),
         ],
     ),

@@ -136,7 +136,7 @@ def test_the_pattern_of_a_log(tmp_path: Path) -> None:
 
             def forged(entry: dict[str, Any], pattern: str = pattern) -> dict[str, Any]:
                 if entry["type"] == "header":
-                    entry["pinned"]["source"] |= {"id_pattern": pattern, "on_invalid": "stop"}
+                    entry["pinned"]["source"] |= {"id_pattern": pattern, "skip_invalid": False}
                 return entry
 
             recorded.rewrite(it.log, forged)

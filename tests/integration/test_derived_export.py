@@ -38,7 +38,7 @@ def pinned_header(export: Path, rows: int, id_type: str) -> Header:
     del dialect["guessed"]
     with open_export(str(export)) as opened:
         found = fingerprint(opened)
-    source = {**dialect, "trim": False, "on_invalid": "stop", "id_pattern": None}
+    source = {**dialect, "trim": False, "skip_invalid": False, "id_pattern": None}
     pinned: dict[str, Any] = {"job": "delete-users", "host": "h", "pool": "p", "id_type": id_type}
     pinned |= {"sha256": found.sha256, "bytes": found.size}
     return replace(header(rows), pinned={**pinned, "source": source}, export_path=str(export))

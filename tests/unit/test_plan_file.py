@@ -77,7 +77,7 @@ VALUES: dict[str, Any] = {
         "id_field": "E-Mail",
         "id_column": 2,
         "trim": False,
-        "on_invalid": "stop",
+        "skip_invalid": False,
         "id_pattern": None,
     },
     "numbers": {"rows": 200_120, "ids": 199_787, "duplicate": 0, "excluded": 300, "invalid": 33},

@@ -26,13 +26,14 @@ from bulkdel.core.log_entries import (
     VerifyHeader,
 )
 from bulkdel.errors import NotAcceptable
-from bulkdel.log_words import SOURCES
+from bulkdel.log_words import HOW, SOURCES
 from bulkdel.report import words
 from bulkdel.report.facts import Ended, Light, OptionFacts, Report, RunFacts, State, Texts
 from bulkdel.report.html import page
 from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
+from bulkdel.safety.confirmation import How
 from bulkdel.verify.findings import STATE
 from tests.recorded import AT, RUN_ID, deleted, header, lines_of
 
@@ -219,6 +220,7 @@ def test_changes(tmp_path: Path) -> None:
     assert (found.changes[0].source, found.changes[0].user) == ("bulkdel ctl", "ops")
     assert (len(found.changes), found.changes_left_out) == (CHANGES_MAX, len(made))
     assert set(SOURCES) == set(Source)
+    assert set(HOW) == set(How)
 
 
 def test_what_was_done_about_the_run(tmp_path: Path) -> None:

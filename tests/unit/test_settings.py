@@ -11,7 +11,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from bulkdel.cli.app import make_app
-from bulkdel.cli.config import ConfigFile, with_all_excluded
+from bulkdel.cli.config import ConfigFile, value_of, with_all_excluded
 from bulkdel.core.guards import Guards
 from bulkdel.errors import UsageError
 from bulkdel.settings import Settings, names_in_variable
@@ -322,3 +322,23 @@ def test_a_file_with_the_name_of_a_column_is_not_taken_for_an_exclude_file(
     assert names_in_variable(list, "one.csv:./two:email.csv") == ["one.csv", "./two:email.csv"]
     (tmp_path / "email").unlink()
     assert names_in_variable(list, "one.csv:email:email") == ["one.csv:email:email"]
+
+
+@mutant(
+    "of a plan that is named twice the first one is run",
+    "value_of",
+    swap('word.partition("=")[2]', 'word.partition("=")[2] if found is None else found'),
+)
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["run", "--plan", "b", "--plan=a"], "a"),
+        (["run", "--plan=b", "--plan", "a"], "a"),
+        (["run", "--plan", "b", "--plan", "a"], "a"),
+        (["run", "--plan=b", "--plan=a"], "a"),
+        (["run", "--plan"], None),
+    ],
+)
+def test_a_value_that_is_read_before_the_words_are_parsed_is_the_last_one(words: list[str], value: str | None) -> None:
+    """As it is parsed: otherwise a run would go by one plan and name another."""
+    assert value_of("plan", words, {}) == value

@@ -27,7 +27,7 @@ STOPS = "a bad row refuses it"
         ({"format": "lines", "encoding": "cp1252"}, f"one id a line, `cp1252`, {STOPS}"),
         ({"format": "lines", "trim": True}, f"one id a line, spaces around an id are taken off, {STOPS}"),
         ({"format": "lines", "id_pattern": "x+"}, f"one id a line, each id matches `x+`, {STOPS}"),
-        ({"format": "lines", "on_invalid": "skip"}, "one id a line, bad rows are left out"),
+        ({"format": "lines", "skip_invalid": True}, "one id a line, bad rows are left out"),
     ],
 )
 def test_how_the_export_is_read(changes: dict[str, Any], words: str) -> None:

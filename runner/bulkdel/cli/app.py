@@ -36,11 +36,12 @@ from bulkdel.cli.job_options import (
 )
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.command_line import is_option
-from bulkdel.core.option import ENV_PREFIX, RENAMED, REPLACED, option_of, variable_of
+from bulkdel.core.option import ENV_PREFIX, INSTEAD, option_of
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
 from bulkdel.job import installed
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
+from bulkdel.parameters import options_of
 from bulkdel.settings import (
     EVERYDAY,
     NotifySettings,
@@ -172,7 +173,7 @@ has `Path` so that the shell completes file names."""
 def run(
     job: JobName, export: Export, /, *, settings: RunSettings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
-    """Do a job for every id of an export, or resume an earlier run of the same command.
+    """Do a job for every id of an export, or go on with an earlier run.
 
     It reads and checks the export, signs in, looks up a sample, shows the plan, asks for confirmation, and only then
     begins.
@@ -182,8 +183,8 @@ def run(
     job: str
         What to do with the ids: `bulkdel jobs` lists the jobs and their options.
     export: str
-        The ids: JSON Lines, CSV, one id a line, a workbook or Parquet. Or an address (s3://, gs://, az://, https://),
-        or `-` for standard input, which needs --checkpoint.
+        The ids: JSON Lines, CSV, one id a line (also gzip, zstd), a workbook or Parquet. Or an address (s3://, gs://,
+        az://, https://), or `-` for standard input, which needs --checkpoint.
     """
     from bulkdel.commands import run as command
 
@@ -200,7 +201,7 @@ def plan(
     job: str
         What would be done with the ids.
     export: str
-        The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd; a file or an address, as of `run`.
+        The ids, as of `run`: a file, an address or `-`.
     """
     from bulkdel.commands import plan as command
 
@@ -687,17 +688,14 @@ def _check_text(words: Sequence[str]) -> None:
             ) from None
 
 
-def _check_renamed(words: Sequence[str]) -> None:
-    """Refuse an option that has another name now, or is gone. As a variable it would be ignored."""
-    typed = {word.partition("=")[0] for word in words}
-    given = typed | os.environ.keys()
-    for name in (option_of, variable_of):
-        for old, new in RENAMED.items():
-            if name(old) in given:
-                raise UsageError(f"{name(old)} is called {name(new)} now")
-        for old, instead in REPLACED.items():
-            if name(old) in given:
-                raise UsageError(f"{name(old)} is gone. In its place: {instead}")
+def _check_gone(words: Sequence[str], job: Job | None) -> None:
+    """Refuse an option that is gone, and name what takes its place. A job may have an option of that name."""
+    if not (words and words[0] in EXAMPLES):
+        return
+    typed = {word.partition("=")[0] for word in words} - (options_of(job).keys() if job is not None else set())
+    for old, instead in INSTEAD.items():
+        if option_of(old) in typed:
+            raise UsageError(f"{option_of(old)} is gone. In its place: {instead}")
 
 
 def _check_folder() -> None:
@@ -719,11 +717,11 @@ def run_app(words: list[str]) -> int:
     config, job = ConfigFile(), None
     try:
         _check_text(words)
-        _check_renamed(words)
         approved = plan_named(words, os.environ)
         name = approved.names[0] if approved is not None else os.environ.get(JOB)
         words = with_job(words, name, lambda job: make_app(ConfigFile(), job=job))
         job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
+        _check_gone(words, job)
         if job is not None:
             named = {"job": job.name}
             stderr_log().know(lambda: named)

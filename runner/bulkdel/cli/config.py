@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -9,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from cyclopts.config import Dict
 
 from bulkdel.command_line import quoted
 from bulkdel.core.address import address_of
-from bulkdel.core.option import ENV_PREFIX, RENAMED, REPLACED, file_variable_of, option_of, variable_of
+from bulkdel.core.option import ENV_PREFIX, INSTEAD, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
@@ -72,10 +73,9 @@ class ConfigFile:
             raise UsageError(
                 f"--config {path}: names a command (on_event), and others may write it. Fix: chmod go-w {quoted(path)}"
             )
-        for old in RENAMED.keys() & self.run.keys():
-            raise UsageError(f"--config {path}: [run] {old} is called {RENAMED[old]} now")
-        for old in REPLACED.keys() & self.run.keys():
-            raise UsageError(f"--config {path}: [run] {old} is gone. In its place: {REPLACED[old]}")
+        for name in self.run:
+            if (now := INSTEAD.get(name.replace("-", "_"))) is not None:
+                raise UsageError(f"--config {path}: [run] {name} is gone. In its place: {now}")
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
         if own := sorted(known & self.run.keys() - OPTIONS):
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
@@ -176,6 +176,8 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     jobs = {job.config_table for job in loadable_jobs()}
     nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
     for name in sorted(own.keys() - options - nested.keys()):
+        if (now := {variable_of(old): new for old, new in INSTEAD.items()}.get(name)) is not None:
+            raise UsageError(f"the environment sets {name}, which is gone. In its place: {now}")
         close = _close(name, options | known, {PROTECT, *jobs})
         raise UsageError(
             f"the environment sets {name}, which is no option." + (f" Did you mean {close}?" if close else "")
@@ -207,7 +209,10 @@ def _number(value: Variable, table: Any, key: str) -> Any:
         number = value.read_as(int, float)
     except ValueError:
         raise UsageError(f"{value.variable}: write a number") from None
-    return before if isinstance(before, int | float) and before < number else number
+    if before is None:
+        return number
+    is_number = type(before) in {int, float} and math.isfinite(before)
+    return min(before, number) if is_number else before  # what is no number is refused when the table is read
 
 
 def _flag(value: Variable, table: Any, key: str) -> Any:
@@ -256,11 +261,15 @@ def log_format(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
 
 
 def value_of(name: str, words: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """The value of an option before the words are parsed: as it was typed, or of its variable."""
+    """The value of an option before the words are parsed: as it was typed last, or of its variable."""
     option = option_of(name)
-    typed = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
-    typed += [value for word, value in pairwise(words) if word == option]
-    return typed[-1] if typed else environ.get(variable_of(name))
+    found = environ.get(variable_of(name))
+    for word, following in zip_longest(words, words[1:]):
+        if word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+        elif word == option and following is not None:
+            found = following
+    return found
 
 
 def forget_kubernetes() -> None:

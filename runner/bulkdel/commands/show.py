@@ -178,7 +178,7 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
         yield f"each id matches {_code(export['id_pattern'])}"
     if export["trim"]:
         yield "spaces around an id are taken off"
-    yield "a bad row refuses it" if export["on_invalid"] == "stop" else "bad rows are left out"
+    yield "a bad row refuses it" if not export["skip_invalid"] else "bad rows are left out"
 
 
 def _found(values: Mapping[str, Any], job: Job) -> Iterator[tuple[str, str]]:

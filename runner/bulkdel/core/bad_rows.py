@@ -16,7 +16,7 @@ from bulkdel.core.retry import number_or_share
 
 MAX_SHARE = Fraction(1, 100)
 MAX_FEW = 10
-"""Without --skip-invalid: 1 % of the rows may be bad, and 10 rows in any case."""
+"""Where no number is given: 1 % of the rows may be bad, and 10 rows in any case."""
 
 
 class Why(Enum):
@@ -108,7 +108,7 @@ class MaxInvalid:
 
 
 MAX_INVALID = MaxInvalid()
-"""Without --skip-invalid."""
+"""Where no number is given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,9 +74,9 @@ NUMBER = (int, float)
 _COUNTS = dict.fromkeys(("rows", "ids", *SKIPS), WHOLE)
 
 _SOURCE = {
-    **dict.fromkeys(("format?", "compression?", "encoding?", "on_invalid?"), str),
+    **dict.fromkeys(("format?", "compression?", "encoding?"), str),
     **dict.fromkeys(("delimiter?", "id_field?", "id_pattern?"), TEXT),
-    **dict.fromkeys(("header?", "sep_line?", "trim?"), bool),
+    **dict.fromkeys(("header?", "sep_line?", "trim?", "skip_invalid?"), bool),
     "id_column?": (WHOLE, NONE),
 }
 

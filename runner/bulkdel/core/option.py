@@ -92,12 +92,11 @@ class Option:
         return self.role in FROM_ANY_FILE or kind in self.by
 
 
-RENAMED = {"drain_s": "drain", "timeout_s": "timeout"}
-"""The fields of options that had another name. An old name is refused, with the new one."""
+_SKIP_INVALID = "--skip-invalid N, or N%: so many bad rows are left out. Without it one bad row refuses the export"
 
-_SKIP_INVALID = "--skip-invalid N, or N%: so many bad rows may be left out"
-
-REPLACED = {
+INSTEAD = {
+    "drain_s": "--drain",
+    "timeout_s": "--timeout",
     "on_invalid": _SKIP_INVALID,
     "max_invalid": _SKIP_INVALID,
     "max_delete": "max_ids in the table [protect] of the config (BULKDEL_PROTECT__MAX_IDS)",

@@ -73,7 +73,7 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "export.id_field": (str, type(None)),
     "export.id_column": (int, type(None)),
     "export.trim": bool,
-    "export.on_invalid": str,
+    "export.skip_invalid": bool,
     "export.id_pattern": (str, type(None)),
     "numbers": dict,
     "numbers.rows": int,

@@ -99,7 +99,7 @@ def _way_of_reading(job: Job, pinned: Mapping[str, Any]) -> tuple[ReadOptions, D
         id_type=job.id_types[pinned["id_type"]],
         id_types=job.id_types,
         trim=source.pop("trim"),
-        on_invalid=source.pop("on_invalid"),
+        on_invalid="skip" if source.pop("skip_invalid") else "stop",
         id_pattern=source.pop("id_pattern"),
         whole=job.takes_records,
     )

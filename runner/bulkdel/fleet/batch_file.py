@@ -22,7 +22,7 @@ from typing import Any, Self, get_type_hints
 
 from bulkdel.command_line import TO_TYPE, CommandLine, table_variables
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
-from bulkdel.core.option import file_variable_of, option_of, variable_of
+from bulkdel.core.option import INSTEAD, file_variable_of, option_of, variable_of
 from bulkdel.core.pace import may_be_set
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
@@ -601,6 +601,8 @@ def _credentials(where: str, table: Any) -> dict[str, str]:
 def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in table:
         if name not in known:
+            if (now := INSTEAD.get(name.replace("-", "_"))) is not None:
+                raise UsageError(f"{where}: {name} is gone. In its place: {now}")
             few = f". It has {', '.join(known) or 'none'}" if len(known) < len(BATCH_KEYS) else ""
             raise UsageError(f"{where}: unknown key {name!r}{_meant(name, known) or few}")
 

@@ -1,6 +1,6 @@
 """What of a plan another user approves, and the refusal of a run that differs from it.
 
-`plan --out` writes these values, and `run --plan` makes them anew. Both take them from here, so that nothing is
+`plan --out` writes these values, and `run --plan` makes them anew. Both take them from `plan_facts`, so that nothing is
 approved that is not compared.
 """
 

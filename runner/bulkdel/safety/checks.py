@@ -54,11 +54,11 @@ PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
 RATE_MAX = "rate_max"
 IDS_MAX = "max_ids"
+"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, a running session
+cannot be changed to a higher rate, and no run has more ids. OTHER_USER is another member."""
+
 NUMBERS = (RATE_MAX, IDS_MAX)
 """Keys of [protect] that are a number. Of two, the smaller one holds."""
-
-"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
-session cannot be changed to a higher rate. OTHER_USER is another member."""
 
 _ONE_NAME = re.compile(r"(?:https?://)?(?:\[[0-9A-Fa-f:.]+\])?[^\s*,;\"'`?|^$\\()\[\]{}<>]*", re.IGNORECASE)
 DEFAULT_PORTS = (443, 80)

@@ -51,10 +51,10 @@ ONLY_LINES = In(0)
 class PlanFact:
     """One fact of a plan.
 
-    name: of its member. where: the descriptions that have it; one of two forms may have the same name in others.
+    name: of its member. where: the descriptions that have it. Two facts may share a name when no description has both.
     of: its value, as JSON, from the plan. asked: the same from the arguments, where it is known before a file is
     opened. lines: what people read of it, as names and texts; it may have ids.
-    group: the member of the file of a plan that it stands in. rare: whether no description has it where it is None.
+    group: the member of the file of a plan that it stands in. rare: left out where it is None.
     """
 
     name: str
@@ -159,11 +159,6 @@ def _sheet(source: Source | None) -> str | None:
     return None if source is None or source.table is None else source.table["sheet"]
 
 
-def _pool(plan: RunPlan) -> Any:
-    """The pool; of a complete run, which does not sign in, that of its log."""
-    return plan.progress.header.pinned["pool"] if plan.progress is not None and plan.complete else plan.pool
-
-
 def _going_on(plan: RunPlan) -> dict[str, int] | None:
     log = plan.progress
     return None if log is None else {"settled": log.rows - log.remaining, "remaining": log.remaining}
@@ -265,7 +260,7 @@ FACTS = (
     PlanFact("table", In.APPROVED, lambda plan: {**plan.arguments.job.pinned, **plan.arguments.job.verdicts}),
     PlanFact("host", PINNED | In.JSON, lambda plan: plan.target.pinned_host, lines=words.host),
     PlanFact("confirm_host", In.JSON | In.APPROVED, lambda plan: plan.host_word),
-    PlanFact("pool", PINNED | In.JSON, _pool, lines=words.pool),
+    PlanFact("pool", PINNED | In.JSON, words.known_pool, lines=words.pool),
     PlanFact("key", In.JSON, lambda plan: plan.target.key, lines=words.key),
     PlanFact("export", In.JSON, lambda plan: printable(plan.export.file.path), lines=words.export),
     PlanFact("name", In.FOUND, lambda plan: printable(plan.export_named), group="export"),
@@ -276,7 +271,7 @@ FACTS = (
     *(_of_dialect(one.name, READ | In.JSON) for one in fields(Dialect) if one.name != "guessed"),
     _of_dialect("guessed", In.JSON),  # the same field given by --id-field reads the same rows
     _of_options("trim"),
-    _of_options("on_invalid"),
+    PlanFact("skip_invalid", READ | In.JSON, lambda plan: plan.export.options.on_invalid == "skip", group="export"),
     _of_options("id_pattern"),
     PlanFact(
         "id_type",

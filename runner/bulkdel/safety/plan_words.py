@@ -46,7 +46,7 @@ SPARED = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note about the export in the plan. name, facts: for programs, without ids and row texts."""
+    """A note in the plan. name, facts: for programs, without ids and row texts."""
 
     name: str
     text: str
@@ -75,7 +75,12 @@ def host(plan: RunPlan) -> Lines:
 
 def pool(plan: RunPlan) -> Lines:
     """Whose ids they are."""
-    yield "pool", plan.pool or "not signed in"
+    yield "pool", known_pool(plan) or "not signed in"
+
+
+def known_pool(plan: RunPlan) -> str | None:
+    """The pool; of a complete run, which does not sign in, that of its log."""
+    return plan.progress.header.pinned["pool"] if plan.progress is not None and plan.complete else plan.pool
 
 
 def key(plan: RunPlan) -> Lines:

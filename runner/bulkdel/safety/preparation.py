@@ -192,7 +192,8 @@ def prepare(
         export = _read_export(arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, how=how)
         if arguments.approved is not None:
             check_folders(arguments)
-        check_max(arguments.config, export.counts["ids"], export.file.path, job.words.verb)
+        if arguments.undoes is None and not complete:  # a restore brings accounts back
+            check_max(arguments.config, export.counts["ids"], export.file.path, job.words.verb)
         if export.preflight is not None and export.invalid_to is not None:
             check_folder(export.invalid_to, "--skip-invalid")
         if target is None:

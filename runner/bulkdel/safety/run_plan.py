@@ -1,6 +1,6 @@
 """The arguments of a run and its plan, as frozen values. Each step takes the plan and returns a new one.
 
-Nothing here reads, sends or deletes. `commands.plan` words the plan for people.
+Nothing here reads, sends or deletes. `safety.plan_facts` describes the plan, for people and for programs.
 """
 
 from __future__ import annotations
