@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -56,6 +57,7 @@ class GroupCommit(ABC, Generic[Item, Written]):
         self._apply = apply
         self._batches: deque[_Batch[Item, Written]] = deque()  # the first of them may be on its way to the disk
         self._writer: asyncio.Task[None] | None = None
+        self._turn = threading.Lock()  # `close` may run in another thread than the event loop
         self._failed = asyncio.Event()
         self.failure: FileFailed | None = None
         self.lost: list[Item] = []
@@ -105,9 +107,10 @@ class GroupCommit(ABC, Generic[Item, Written]):
 
     def close(self) -> None:
         """Write what is left, and end the thread. Blocks. Raises nothing: a failure is in `failure`."""
-        while self._batches:
-            batch = self._batches[0]
-            self._end(batch.job or self._thread.submit(self._write, batch.items))
+        while (first := self._first()) is not None:
+            batch, job = first
+            concurrent.futures.wait([job])
+            self._end(batch, job)
         self._thread.shutdown()
 
     def _wake(self) -> None:
@@ -116,25 +119,35 @@ class GroupCommit(ABC, Generic[Item, Written]):
 
     async def _write_batches(self) -> None:
         """Write one batch after the other until none is left: written here, or by `close`."""
-        while self._batches:
-            batch = self._batches[0]
-            batch.job = batch.job or self._thread.submit(self._write, batch.items)
+        while (first := self._first()) is not None:
+            batch, job = first
             with suppress(Exception):  # `_end` takes in the result
-                await asyncio.shield(asyncio.wrap_future(batch.job))  # shielded: a write that has begun goes on
-            if self._batches and self._batches[0] is batch:
-                self._end(batch.job)
+                await asyncio.shield(asyncio.wrap_future(job))  # shielded: a write that has begun goes on
+            self._end(batch, job)
 
-    def _end(self, job: concurrent.futures.Future[Sequence[Written]]) -> None:
-        """Take in the result of the first batch's write, and wake its waiters. A failure wakes all waiters."""
-        try:
-            for written in job.result():
-                self._apply(written)
-        except Exception as error:  # noqa: BLE001 - after any failure nothing more may be written
-            self.failure = self._failure_of(error)
-            self.failure.__cause__ = error
-            self.lost = [item for batch in self._batches for item in batch.items]
-            self._failed.set()
-            while self._batches:
+    def _first(self) -> tuple[_Batch[Item, Written], concurrent.futures.Future[Sequence[Written]]] | None:
+        """The first batch, and its write, which has begun now; None when no batch is left."""
+        with self._turn:
+            if not self._batches:
+                return None
+            batch = self._batches[0]
+            batch.job = job = batch.job or self._thread.submit(self._write, batch.items)
+            return batch, job
+
+    def _end(self, batch: _Batch[Item, Written], job: concurrent.futures.Future[Sequence[Written]]) -> None:
+        """Take in the result of a write that has ended, once, and wake its waiters. A failure wakes all waiters."""
+        with self._turn:
+            if not self._batches or self._batches[0] is not batch:
+                return  # taken in already, by the event loop or by `close`
+            try:
+                for written in job.result():
+                    self._apply(written)
+            except Exception as error:  # noqa: BLE001 - after any failure nothing more may be written
+                self.failure = self._failure_of(error)
+                self.failure.__cause__ = error
+                self.lost = [item for each in self._batches for item in each.items]
+                self._failed.set()
+                while self._batches:
+                    self._batches.popleft().ended.set()
+            else:
                 self._batches.popleft().ended.set()
-        else:
-            self._batches.popleft().ended.set()

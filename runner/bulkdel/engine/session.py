@@ -215,7 +215,7 @@ class SendingSession:
             }
         self._changes.end()
         # A blind session: no look-up finds an existing user, so an empty response proves nothing.
-        blind = lookup.possible and not (lookup.proven or lookup.unanswered)
+        blind = lookup.possible and lookup.answered and not lookup.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(parts), until=control.until, now=now, blind=blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))

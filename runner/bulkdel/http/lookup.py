@@ -64,7 +64,7 @@ class AccountLookup:
     lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
-    unanswered: whether the latest control got no response.
+    answered: whether the latest control has got its responses; false while there was none.
     lists: whether the API has listed accounts for this key since the command was started. shows: whether it has
         listed one.
     uncontrolled: whether the latest control had no account to look up, because the key may not list any.
@@ -114,7 +114,7 @@ class AccountLookup:
         self.proven = proven
         self.lost = False
         self.listed = 0
-        self.none_listed = self.unanswered = False
+        self.none_listed = self.answered = False
         self.lists = lists
         self.shows = shows
         self.uncontrolled = False
@@ -612,8 +612,9 @@ class AccountLookup:
         that the sample found are looked up, the last ones first; true where none of them is left.
         """
         refused = Listed([])
+        self.answered = False  # also when it is cut off
         listed = await self._list_controls(worker, refused=refused)
-        self.unanswered = listed is None
+        self.answered = listed is not None
         self.listed = len(listed or ())
         self.none_listed = listed == [] and listed is not refused.items
         if not listed:
@@ -625,8 +626,8 @@ class AccountLookup:
         for group, _ in self._look_ups.calls(spread(certain, CONTROLS_MAX)):
             result = await self._find_and_note(group, worker)
             if result is None or result.accounts:
-                self.unanswered = result is None
-                return result is not None
+                self.answered = result is not None
+                return self.answered
         return False
 
     async def _known_pass(self, worker: WorkerStatus) -> bool:
@@ -635,8 +636,8 @@ class AccountLookup:
         for id_ in reversed(known):
             found = await self._find_and_note([id_], worker)
             if found is None or found.accounts:
-                self.unanswered = found is None
-                return found is not None
+                self.answered = found is not None
+                return self.answered
         return not known
 
     async def _list_controls(self, worker: WorkerStatus, *, refused: Listed | None = None) -> list[str] | None:
