@@ -22,7 +22,7 @@ from typing import Any, get_type_hints
 import pytest
 
 import bulkdel
-from bulkdel.core.decision import Decision, Response
+from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
@@ -47,7 +47,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
-from tests.syntax import negate, swap
+from tests.syntax import drop, negate, swap
 from tests.waits import WAIT_MAX_S
 
 pytestmark = pytest.mark.traced  # it runs in this process
@@ -448,6 +448,44 @@ def test_a_failure_of_several_workers_is_raised_once(tmp_path: Path) -> None:
     with case(tmp_path, IDS, latency_s=0.05, jitter_s=0.3) as it:
         asyncio.run(go(it))  # the end of the loop reports too
     assert reported == []
+
+
+class Malformed(DeleteUsersBatch):
+    """An action that says of no id what became of it."""
+
+    def read(self, response: Response) -> Decision:
+        return Decision(NextStep.PER_ID, data=None)
+
+
+class MalformedTarget(GenAuth):
+    """A target with that action."""
+
+    def action(self, id_type: IdType) -> DeleteUsersBatch:
+        return Malformed(id_type)
+
+
+class MalformedJob(DeleteUsers):
+    """A job with that target."""
+
+    def target(self, options: TargetOptions) -> Target:
+        made = super().target(options)
+        return MalformedTarget(*(getattr(made, field.name) for field in fields(GenAuth)))
+
+
+@mutant(
+    "a request whose response the job cannot take in counts as untouched",
+    "ChunkInHand.send",
+    drop("self._worker.state = WorkerState.ON_WIRE"),
+)
+def test_a_job_that_fails_after_the_response_leaves_its_ids_in_doubt(tmp_path: Path) -> None:
+    """The server has deleted them. The next session looks them up: they are deleted by this run, not absent."""
+    with case(tmp_path, IDS[:20]) as it:
+        run = bulkdel.open_run(MalformedJob(), it.export, rate=0, host=it.served.url, environ=KEYS, checkpoint=it.log)
+        with pytest.raises(TypeError):
+            asyncio.run(whole(run, 20))
+        assert it.effects(IDS[:20]) == [1] * 20
+        assert [entry for entry in entries(it.log) if entry["type"] == "released"] == []
+        assert it.run().counts() == {"deleted": 20}
 
 
 async def test_drained_before_the_start(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Kept(GroupCommit[int, int]):
 @mutant(
     "what is left is written twice when a file is closed",
     "GroupCommit._first",
-    swap("batch.job or self._thread.submit(self._write, batch.items)", "self._thread.submit(self._write, batch.items)"),
+    swap("batch.job or self._begun(batch.items)", "self._begun(batch.items)"),
 )
 async def test_each_item_is_written_and_taken_in_once_by_the_event_loop_or_by_close() -> None:
     for _ in range(ROUNDS):

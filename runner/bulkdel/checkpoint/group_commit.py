@@ -131,8 +131,17 @@ class GroupCommit(ABC, Generic[Item, Written]):
             if not self._batches:
                 return None
             batch = self._batches[0]
-            batch.job = job = batch.job or self._thread.submit(self._write, batch.items)
+            batch.job = job = batch.job or self._begun(batch.items)
             return batch, job
+
+    def _begun(self, items: list[Item]) -> concurrent.futures.Future[Sequence[Written]]:
+        """Begin a write. A system that starts no thread any more is a failed write."""
+        try:
+            return self._thread.submit(self._write, items)
+        except RuntimeError as error:
+            failed = concurrent.futures.Future[Sequence[Written]]()
+            failed.set_exception(error)
+            return failed
 
     def _end(self, batch: _Batch[Item, Written], job: concurrent.futures.Future[Sequence[Written]]) -> None:
         """Take in the result of a write that has ended, once, and wake its waiters. A failure wakes all waiters."""

@@ -178,6 +178,7 @@ class ChunkInHand:
             elif self._is_stale(step.records.ids):
                 self._renew_look_up()
             return
+        self._worker.state = WorkerState.ON_WIRE  # until its response is taken in: the job's own code may fail before
         if decision.next_step is NextStep.SETTLED:
             decision = self.accepted(step, decision)
         if decision.next_step is NextStep.PER_ID:
@@ -188,6 +189,7 @@ class ChunkInHand:
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids
             decision = decision._replace(next_step=NextStep.SPLIT if parts.tally.succeeded else NextStep.HALT)
         self.state.replied(decision, len(requests))
+        self._worker.state = WorkerState.SETTLING
 
     def write_outcomes(self) -> None:
         """Enqueue the outcomes of the chunk. Does not wait: the next intent of the worker is flushed after them.

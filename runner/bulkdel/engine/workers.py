@@ -266,6 +266,7 @@ class Workers:
         """Wait until every worker has ended, also those that begin meanwhile."""
         while at_work := [task for task in self._tasks if not task.done()]:
             await asyncio.wait(at_work)
+        self._work_of = None  # a change of the concurrency begins no worker any more
 
     def _wake(self) -> None:
         """End every wait: for a pause, the limiter, a backoff, the disk. Requests on the wire continue.

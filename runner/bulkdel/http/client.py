@@ -206,18 +206,20 @@ class Client:
                 # If this halts, the worker is still on the wire, so its chunk counts as touched.
                 after_s = self._within_patience(decision.after_s or 0.0)
                 decision = decision._replace(after_s=after_s, free=self.breaker.open or stopped)
-            worker.state = before
             if decision.next_step is NextStep.THROTTLED:
+                worker.state = before
                 self.figures["throttled"] += 1
                 self.adaptive_rate.throttled(now)
                 pause_s = self.pause_s if decision.after_s is None else decision.after_s
                 self.rate_limiter.pause(self._within_patience(pause_s))
             elif decision.next_step is NextStep.SIGN_IN:
+                worker.state = before
                 self.auth.rejected(generation)
             else:
                 if isinstance(response, Response) and not failed:
                     self.auth.accepted(generation)
                     self.answered_at = now
+                worker.state = before
                 return decision
             if self.draining:  # nothing is sent again
                 break
