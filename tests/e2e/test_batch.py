@@ -1182,7 +1182,7 @@ def test_a_window_that_is_taken_out_of_the_file_is_confirmed_anew(place: str, tm
 @mutant(
     "the digest of a plan ignores its guards",
     "FACTS",
-    swap("lambda plan: plan.guards.to_json()", "lambda plan: {}"),
+    swap("lambda plan: plan.guards.to_json()", "lambda plan: plan.guards.to_json() and {}"),
 )
 @mutant(
     "the digest of a plan ignores the exclude files",

@@ -339,7 +339,7 @@ def test_a_body_with_another_type_of_value_does_not_resume(forum: Forum, example
 @mutant(
     "the digest of a plan ignores what a response means",
     "FACTS",
-    swap("lambda plan: dict(plan.arguments.job.verdicts)", "lambda plan: {}"),
+    swap("lambda plan: dict(plan.arguments.job.verdicts)", "lambda plan: dict(plan.arguments.job.verdicts) and {}"),
 )
 def test_what_a_response_means_is_confirmed_anew(forum: Forum, example: Callable[[str], Example]) -> None:
     """A plan has it, and so has its digest, by which a batch begins its runs."""

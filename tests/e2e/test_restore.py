@@ -631,11 +631,6 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
 
 
 @mutant(
-    "the last summary of a restore does not have the exit code of the command",
-    "_run",
-    swap("ended.exit_code or exit_code", "ended.exit_code or min(exit_code, 0)"),
-)
-@mutant(
     "a restore may not have more rows than the config allows a run",
     "prepare",
     swap("arguments.undoes is None and not complete", "not complete"),
@@ -651,6 +646,11 @@ def test_the_largest_number_of_ids_is_no_guard_of_a_restore(tmp_path: Path) -> N
         assert (restored.code, len(it.served.pool)) == (0, 3), restored
 
 
+@mutant(
+    "the last summary of a restore does not have the exit code of the command",
+    "_run",
+    swap("ended.exit_code or exit_code", "ended.exit_code or min(exit_code, 0)"),
+)
 def test_the_last_summary_has_the_exit_code_of_the_restore(tmp_path: Path) -> None:
     """One user is refused, because its e-mail is taken; all memberships of the others are put back."""
     count = 12

@@ -38,7 +38,7 @@ class Kept(GroupCommit[int, int]):
 @mutant(
     "what is written while a file is closed is taken in twice",
     "GroupCommit._end",
-    swap("not self._batches or self._batches[0] is not batch", "not self._batches"),
+    swap("not self._batches or self._batches[0] is not batch", "not (self._batches and batch)"),
 )
 @mutant(
     "what is left is written twice when a file is closed",
