@@ -22,7 +22,7 @@ from tests.simulation.server import Customs
 from tests.simulation.sessions import ENDS, Session, What
 from tests.simulation.world import World, remove
 from tests.simulation.worlds import WORLDS
-from tests.syntax import drop, only_if, swap
+from tests.syntax import drop, swap
 
 FEW, BATCH, OTHERS = 2, 120, 20
 """`make test` plays FEW batches of deletions, and of OTHERS in each other world: 400 runs in all. The soak and mutants
@@ -118,11 +118,6 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
     "a control without an answer counts as passed",
     "AccountLookup._control_passes",
     swap("result is not None", "result is None or bool(result.accounts)"),
-)
-@mutant(
-    "a verification has no control after its look-ups",
-    "VerifySession._confirm",
-    only_if("self._missing", "await self._control(live, worker)"),
 )
 @mutant(
     "a request that waits in the bucket leaves in a hold",
