@@ -29,6 +29,7 @@ from bulkdel.checkpoint.watch import wait_for_line
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
+from bulkdel.engine.store_backup import StoreBackup
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.stored_copy import put_copy
 from bulkdel.store import remote
@@ -1077,3 +1078,30 @@ def test_obstore_is_named_where_it_is_missing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "pip install 'bulkdel[remote]'" in done.stderr
+
+
+@mutant(
+    "a backup in a store has a patience of its own",
+    "StoreBackup.__init__",
+    swap("Creator(means.open(path), patience_s, means)", "Creator(means.open(path), 900.0, means)"),
+)
+@pytest.mark.parametrize("patience_s", [10.0, 600.0])
+async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_of_the_run(patience_s: float) -> None:
+    """The store is away for a minute of a clock that only waiting moves."""
+
+    class Refusing(Away):
+        def create(self, name: str, data: bytes) -> bool:
+            self.now += 0.01
+            if self.now < self.away[1]:
+                raise OSError(None, "away")
+            return True
+
+        def get(self, name: str) -> bytes | None:
+            return None
+
+    backup = StoreBackup.begin(URL, None, patience_s, Refusing((0.0, 60.0)).means)
+    try:
+        with contextlib.nullcontext() if patience_s > 60.0 else pytest.raises(FileFailed, match="away"):
+            await backup.save([b'{"id":"a"}\n'])
+    finally:
+        backup.close()

@@ -125,7 +125,7 @@ class Machine:
     def _resume_log(self, file: SimulatedFile, path: Path, _: Terms) -> Checkpoint:
         return Checkpoint.resume(path, self._how(file))
 
-    def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None) -> Backup:
+    def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None, _: float) -> Backup:
         assert file is not None
         return Backup.open(path, durable, disk=file.calls, thread=self._thread())
 

@@ -141,7 +141,9 @@ class SendingSession:
         async with AsyncExitStack() as stack:
             backup = None
             if settings.backup is not None:
-                backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
+                backup = await asyncio.to_thread(
+                    around.open_backup, settings.backup, plan.backup_known, settings.patience
+                )
                 stack.push_async_callback(asyncio.to_thread, backup.close)
             log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
             stack.callback(asyncio.create_task(log.keep()).cancel)

@@ -17,22 +17,22 @@ from bulkdel.store.means import MEANS, Means
 from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store_path import StorePath, in_store
 
-PATIENCE_S = 900.0
-"""A write that fails is repeated for so long. Without its copy no id is sent."""
-
 
 class StoreBackup(Backup):
     """A backup in a store, open for appending."""
 
-    def __init__(self, path: StorePath, saved: Saved, objects: int, means: Means) -> None:
-        """objects: how many there are."""
+    def __init__(self, path: StorePath, saved: Saved, objects: int, patience_s: float, means: Means) -> None:
+        """objects: how many there are. patience_s: see `begin`."""
         super().__init__(path, -1, saved)
-        self._creator = Creator(means.open(path), PATIENCE_S, means)
+        self._creator = Creator(means.open(path), patience_s, means)
         self._objects = objects
 
     @classmethod
-    def begin(cls, path: StorePath, durable: Saved | None, means: Means = MEANS) -> StoreBackup:
-        """Open a new backup, or an earlier one to continue it: see `Backup.open`."""
+    def begin(cls, path: StorePath, durable: Saved | None, patience_s: float, means: Means = MEANS) -> StoreBackup:
+        """Open a new backup, or an earlier one to continue it: see `Backup.open`.
+
+        patience_s: a write that fails is repeated for so long. Without its copy no id is sent.
+        """
         try:
             size = crc = objects = 0
             fits = not (durable or Saved()).size
@@ -54,7 +54,7 @@ class StoreBackup(Backup):
                 f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
                 "objects back, or name another place (--backup)."
             )
-        return cls(path, Saved(size, crc), objects, means)
+        return cls(path, Saved(size, crc), objects, patience_s, means)
 
     def close(self) -> None:
         """Write what is left, and end the threads. Blocks."""
@@ -80,6 +80,6 @@ def _plus(saved: Saved, data: bytes) -> Saved:
     return Saved(saved.size + len(data), zlib.crc32(data, saved.crc))
 
 
-def open_backup(path: Path, durable: Saved | None) -> Backup:
+def open_backup(path: Path, durable: Saved | None, patience_s: float) -> Backup:
     """Open a backup in a file or in a store: see `Backup.open`."""
-    return StoreBackup.begin(path, durable) if in_store(path) else Backup.open(path, durable)
+    return StoreBackup.begin(path, durable, patience_s) if in_store(path) else Backup.open(path, durable)

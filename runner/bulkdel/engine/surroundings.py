@@ -48,7 +48,7 @@ class Surroundings:
     licence_s: float = LICENCE_S
     create_log: Callable[[Path, Header, SkippedRows, Terms], Checkpoint] = _create_log
     resume_log: Callable[[Path, Terms], Checkpoint] = _resume_log
-    open_backup: Callable[[Path, Saved | None], Backup] = open_backup
+    open_backup: Callable[[Path, Saved | None, float], Backup] = open_backup
 
     def terms_of(self, settings: SendingSettings) -> Terms:
         """How a log in a store is written with these settings."""

@@ -93,9 +93,8 @@ class BatchSteering:
 
     async def _hold(self) -> None:
         """Pause each run that is under way, also one that begins to send only later."""
-        paused = set[Path]()
-        while self.held:
-            paused |= await self._ask("pause", [log for log in self._under_way() if log not in paused])
+        while self.held:  # one that was paused may have been begun anew; a second pause changes nothing
+            await self._ask("pause", self._under_way())
             await asyncio.sleep(AGAIN_S)
 
     async def _ask(self, command: str, logs: Sequence[Path]) -> set[Path]:
