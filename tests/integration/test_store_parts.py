@@ -1083,7 +1083,7 @@ def test_obstore_is_named_where_it_is_missing() -> None:
 @mutant(
     "a backup in a store has a patience of its own",
     "StoreBackup.__init__",
-    swap("Creator(means.open(path), patience_s, means)", "Creator(means.open(path), 900.0, means)"),
+    swap("Creator(means.open(path), patience_s, means)", "Creator(means.open(path), max(patience_s, 900.0), means)"),
 )
 @pytest.mark.parametrize("patience_s", [10.0, 600.0])
 async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_of_the_run(patience_s: float) -> None:
