@@ -162,7 +162,9 @@ def kill_some(folder: Path, *, kills: int, seed: int) -> None:
                     kill_one(draw.choice(victims))
                     killed += 1
             ended = kill(process)
-            assert ended.code in {0, -signal.SIGKILL}, ended.err
+            # On a busy machine a process may be killed five times in a row before it settles a row: that ends a run.
+            in_vain = ended.code == 4 and "times without having settled a row" in ended.err
+            assert in_vain or ended.code in {0, -signal.SIGKILL}, ended.err
         ran = run(it, *options)
         assert (ran.code, seed) == (0, seed), ran
         counts = ran.counts()
