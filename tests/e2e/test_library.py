@@ -394,25 +394,32 @@ async def test_a_drained_run_says_so(tmp_path: Path) -> None:
 
 
 class Unreadable(DeleteUsersBatch):
-    """An action that cannot read any response."""
+    """An action that cannot read any response, so it fails in every worker at once."""
 
     def read(self, response: Response) -> Decision:
         raise ValueError(f"cannot read {len(response.body)} bytes")
 
 
-class FaultyTarget(GenAuth):
-    """A target whose action fails in every worker at once."""
+class Malformed(DeleteUsersBatch):
+    """An action that says of no id what became of it."""
 
-    def action(self, id_type: IdType) -> DeleteUsersBatch:
-        return Unreadable(id_type)
+    def read(self, response: Response) -> Decision:
+        return Decision(NextStep.PER_ID, data=None)
 
 
-class FaultyJob(DeleteUsers):
-    """A job with that target."""
+def job_with(action: type[DeleteUsersBatch]) -> DeleteUsers:
+    """The job with another action."""
 
-    def target(self, options: TargetOptions) -> Target:
-        made = super().target(options)
-        return FaultyTarget(*(getattr(made, field.name) for field in fields(GenAuth)))
+    class OtherTarget(GenAuth):
+        def action(self, id_type: IdType) -> DeleteUsersBatch:
+            return action(id_type)
+
+    class OtherJob(DeleteUsers):
+        def target(self, options: TargetOptions) -> Target:
+            made = super().target(options)
+            return OtherTarget(*(getattr(made, field.name) for field in fields(GenAuth)))
+
+    return OtherJob()
 
 
 @mutant(
@@ -438,7 +445,7 @@ def test_a_failure_of_several_workers_is_raised_once(tmp_path: Path) -> None:
 
     async def go(it: Case) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-        run = bulkdel.open_run(FaultyJob(), it.export, rate=0, host=it.served.url, environ=KEYS, chunk_size=20)
+        run = bulkdel.open_run(job_with(Unreadable), it.export, rate=0, host=it.served.url, environ=KEYS, chunk_size=20)
         with pytest.raises(ValueError, match="cannot read"):
             await whole(run, 400)
         del run
@@ -450,28 +457,6 @@ def test_a_failure_of_several_workers_is_raised_once(tmp_path: Path) -> None:
     assert reported == []
 
 
-class Malformed(DeleteUsersBatch):
-    """An action that says of no id what became of it."""
-
-    def read(self, response: Response) -> Decision:
-        return Decision(NextStep.PER_ID, data=None)
-
-
-class MalformedTarget(GenAuth):
-    """A target with that action."""
-
-    def action(self, id_type: IdType) -> DeleteUsersBatch:
-        return Malformed(id_type)
-
-
-class MalformedJob(DeleteUsers):
-    """A job with that target."""
-
-    def target(self, options: TargetOptions) -> Target:
-        made = super().target(options)
-        return MalformedTarget(*(getattr(made, field.name) for field in fields(GenAuth)))
-
-
 @mutant(
     "a request whose response the job cannot take in counts as untouched",
     "ChunkInHand.send",
@@ -480,7 +465,8 @@ class MalformedJob(DeleteUsers):
 def test_a_job_that_fails_after_the_response_leaves_its_ids_in_doubt(tmp_path: Path) -> None:
     """The server has deleted them. The next session looks them up: they are deleted by this run, not absent."""
     with case(tmp_path, IDS[:20]) as it:
-        run = bulkdel.open_run(MalformedJob(), it.export, rate=0, host=it.served.url, environ=KEYS, checkpoint=it.log)
+        job = job_with(Malformed)
+        run = bulkdel.open_run(job, it.export, rate=0, host=it.served.url, environ=KEYS, checkpoint=it.log)
         with pytest.raises(TypeError):
             asyncio.run(whole(run, 20))
         assert it.effects(IDS[:20]) == [1] * 20

@@ -641,12 +641,11 @@ def make_app(
 def _helped(command: Callable[..., int], *, all_options: bool) -> dict[str, Any]:
     """How the help of a command with many options is shown: the everyday options and examples, or everything."""
     name = command.__name__
-    examples = EXAMPLES.get(name, "")
     ends = VERIFY_EPILOGUE if command is verify else EPILOGUE
-    short = f"{examples}\n\nThe other options, and the exit codes: `bulkdel {name} {HELP_ALL}`\n"
+    short = f"{EXAMPLES[name]}\nThe other options, and the exit codes: `bulkdel {name} {HELP_ALL}`"
     return {
         "help_flags": sorted(HELP_FLAGS),
-        "help_epilogue": ends if all_options else short.strip(),
+        "help_epilogue": ends if all_options else short,
         "default_parameter": None if all_options else Parameter(show=False),
     }
 

@@ -6,7 +6,7 @@ digest of a confirmation, and the live page. Nothing here reads, sends or delete
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Flag, auto
 from pathlib import Path
@@ -74,8 +74,7 @@ class PlanFact:
 
 def values_in(plan: RunPlan, where: In) -> dict[str, Any]:
     """The facts of one description by name, in the order of the list."""
-    found = ((fact, fact.value(plan)) for fact in FACTS if fact.where & where)
-    return {fact.name: value for fact, value in found if value is not None or not fact.rare}
+    return {fact.name: value for fact, value in _facts_in(plan, where)}
 
 
 def header_values(plan: RunPlan) -> dict[str, Any]:
@@ -112,10 +111,15 @@ def plan_lines(plan: RunPlan) -> list[str]:
 
 def _grouped(plan: RunPlan, where: In) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for fact in FACTS:
-        if fact.where & where and ((value := fact.value(plan)) is not None or not fact.rare):
-            (found.setdefault(fact.group, {}) if fact.group else found)[fact.name] = value
+    for fact, value in _facts_in(plan, where):
+        (found.setdefault(fact.group, {}) if fact.group else found)[fact.name] = value
     return found
+
+
+def _facts_in(plan: RunPlan, where: In) -> Iterator[tuple[PlanFact, Any]]:
+    """The facts that one of these descriptions has, each with its value, in the order of the list."""
+    found = ((fact, fact.value(plan)) for fact in FACTS if fact.where & where)
+    return ((fact, value) for fact, value in found if value is not None or not fact.rare)
 
 
 def _guard_options(arguments: RunArguments) -> dict[str, list[str]]:
