@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotate
-from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Outcome, Session
 from bulkdel.durable import Disk, sync, sync_directory, truncate, write_all, write_at
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.place.log_file import LogFile
+from bulkdel.place.opening import log_place
 from tests import recorded
 
 ROWS = 100_000
@@ -37,7 +38,11 @@ def tell(line: str) -> None:
 
 
 def opened(path: Path) -> Checkpoint:
-    return Checkpoint.create(path, recorded.header(ROWS)) if is_fresh(path) else Checkpoint.resume(path)
+    return (
+        Checkpoint.create(log_place(path), recorded.header(ROWS))
+        if is_fresh(log_place(path))
+        else Checkpoint.resume(log_place(path))
+    )
 
 
 def hold(checkpoint: Checkpoint) -> None:
@@ -99,7 +104,7 @@ def annotate_and_die(torn: Path, call: int, *, halfway: bool) -> None:
         return done
 
     disk = Disk(dying(write_all), dying(write_at), dying(truncate), dying(sync), dying(sync_directory))
-    annotate(path, "undo", {"state": "begun"}, recorded.AT, How(disk))
+    annotate(LogFile(path, disk), "undo", {"state": "begun"}, recorded.AT)
     os._exit(1)  # it was not killed
 
 

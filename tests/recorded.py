@@ -25,6 +25,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+from bulkdel.place.opening import log_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -140,7 +141,7 @@ def state(progress: Progress) -> tuple[object, ...]:
 
 def read_entries(path: Path) -> Iterator[Entry]:
     """Every entry of the log of a run, in order. A damaged tail is ignored."""
-    with reading(path, RUN) as reader:
+    with reading(log_place(path), RUN) as reader:
         for entries in reader.commits():
             yield from entries
 

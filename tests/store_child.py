@@ -1,6 +1,6 @@
 """A run with its log in a store and a licence of a second, for the tests to kill and to stop: real code, real process.
 
-`python -m tests.store_child STORE EXPORT HOST IDS {"rate": 50, "licence_s": 1.0, "take_over": false}`. It prints its
+`python -m tests.store_child STORE EXPORT HOST IDS {"rate": 50, "lease_s": 1.0, "take_over": false}`. It prints its
 summary as JSON, and exits as `bulkdel run` does. SIGUSR1 pauses it, SIGUSR2 lets it go on.
 """
 
@@ -27,14 +27,14 @@ from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
 from tests.harness import POOL, Ran, environment, finish
 
-LICENCE_S = 1.0
+LEASE_S = 1.0
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-async def run(store: str, export: str, host: str, ids: int, licence_s: float, **options: Any) -> int:
+async def run(store: str, export: str, host: str, ids: int, lease_s: float, **options: Any) -> int:
     settings = Settings(host=host, store=store, **options)
     arguments = RunArguments(load_job("delete-users"), export, settings, {}, os.environ)
-    around = Surroundings(licence_s=licence_s)
+    around = Surroundings(lease_s=lease_s)
     async with Run(arguments, surroundings=around, make_session=session_of) as opened:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, opened.pause)
@@ -64,7 +64,7 @@ def started(
     prefix: the words before its command line.
     """
     url = store if isinstance(store, str) else f"file://{store}"
-    words = [url, str(export), host, str(ids), json.dumps({"licence_s": LICENCE_S, **options})]
+    words = [url, str(export), host, str(ids), json.dumps({"lease_s": LEASE_S, **options})]
     with subprocess.Popen(
         [*prefix, sys.executable, "-m", "tests.store_child", *words],
         env={**environment(), **environ},

@@ -38,6 +38,7 @@ from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
+from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.preparation import (
@@ -497,8 +498,9 @@ class Run:
         check_arguments(arguments)
         target = find_target(arguments)
         around = self._surroundings
-        if not is_fresh(arguments.checkpoint, patience_s=min(READ_S, arguments.settings.patience)):
-            resumed = around.resume_log(arguments.checkpoint, around.terms_of(arguments.settings))
+        terms = around.terms_of(arguments.settings)
+        if not is_fresh(log_place(arguments.checkpoint, replace(terms, patience_s=min(READ_S, terms.patience_s)))):
+            resumed = around.resume_log(log_place(arguments.checkpoint, terms))
             try:
                 self._reading.check()
             except Drained:  # the run was left while the log was opened, so the stack is closed already
@@ -517,7 +519,7 @@ class Run:
                 figures = plan.progress.stop.facts  # nothing is left to do: the same summary once more
                 progress, sha256 = self._log.progress, self._log.sha256
                 if plan.shards:  # over the log of each shard too
-                    sha256 = (await asyncio.to_thread(read_log, plan.checkpoint)).sha256
+                    sha256 = (await asyncio.to_thread(read_log, log_place(plan.checkpoint))).sha256
                 return self._summary(SessionResult(Ending(), figures, {}, 0, 0, progress, sha256))
             around = self._surroundings
             if self._log is None:

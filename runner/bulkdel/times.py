@@ -23,7 +23,7 @@ YEAR_DAYS = 366
 def since_boot() -> float:
     """Seconds of a clock that only grows, and that also counts the time in which the machine sleeps.
 
-    What another process may rely on, such as a licence to send or a share of the rate, ends by this clock.
+    What another process may rely on, such as a lease to send or a share of the rate, ends by this clock.
     `time.monotonic` stands still while a laptop or a virtual machine sleeps. CLOCK_MONOTONIC of macOS does not.
     """
     clock = getattr(clocks, "CLOCK_BOOTTIME", clocks.CLOCK_MONOTONIC)

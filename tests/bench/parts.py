@@ -26,6 +26,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.job import TargetOptions, load_job
+from bulkdel.place.opening import log_place
 from bulkdel.settings import Settings
 from tests.bench import exports
 from tests.bench.bare import CHUNK, spent
@@ -108,7 +109,7 @@ async def _spread(each: Callable[[int], Awaitable[object]]) -> None:
 def logging(path: Path) -> None:
     """Intents that are waited for and outcomes that are not, as the engine writes them."""
     path.unlink(missing_ok=True)
-    asyncio.run(_log(Checkpoint.create(path, _header(ROWS))))
+    asyncio.run(_log(Checkpoint.create(log_place(path), _header(ROWS))))
 
 
 async def _log(checkpoint: Checkpoint) -> None:

@@ -43,7 +43,7 @@ PUT_USD, GET_USD = 5 / 1_000_000, 0.4 / 1_000_000
 ROLL = 1_000
 """Lines of the log in one roll."""
 
-LICENCE_S = 10.0
+LEASE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def summary() -> str:
             f"- one pool: {IDS // POOLS:,} ids in {pool_s() / 60:.1f} minutes of sending",
             f"- store: {commits:,} commit objects and {rolls:,} rolls, {usd:.0f} USD to write",
             f"- to read one log back: {ceil(commits / POOLS / ROLL)} rolls and at most {ROLL - 1} commits",
-            f"- taking over: {1.1 * LICENCE_S:.0f} s of watching, then all rows; with --take-over fresh rows at once",
+            f"- taking over: {1.1 * LEASE_S:.0f} s of watching, then all rows; with --take-over fresh rows at once",
         ]
     )
 

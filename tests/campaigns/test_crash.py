@@ -235,7 +235,7 @@ def killed_at(folder: Path, policy: str, call: str, counts: Sequence[int]) -> No
 
 @mutant(
     "a log that a kill has left without its header is refused",
-    "LogFile._clear_remains",
+    "OpenLog._clear_remains",
     swap("suppress(Unborn)", "suppress(FileNotFoundError)"),
     case="write-accept",
     strace=True,

@@ -15,6 +15,7 @@ import pytest
 from bulkdel.checkpoint.audit import audit
 from bulkdel.commands.status import print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, frame
+from bulkdel.place.opening import log_place
 from tests import recorded
 from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, finish, kill, user_ids
 from tests.mutants import mutant
@@ -234,7 +235,7 @@ def test_settled_twice_does_not_pass(tmp_path: Path) -> None:
     ]
     log = tmp_path / "log"
     log.write_bytes(b"".join(recorded.lines_of(commits)))
-    found = audit(log)
+    found = audit(log_place(log))
     assert found.fault is not None
     assert "line 4" in found.fault
     assert "settled twice" in found.fault
@@ -245,9 +246,9 @@ def test_counts_that_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """The audit finds counts that do not add up, although `Progress` never makes them."""
     log = tmp_path / "log"
     log.write_bytes(b"".join(recorded.lines_of([[recorded.header(100)], [Session("start", AT, "")]])))
-    assert audit(log).fault is None
+    assert audit(log_place(log)).fault is None
     monkeypatch.setattr("bulkdel.checkpoint.audit.counts_of", lambda progress: {"deleted": 1, "remaining": 98})
-    fault = audit(log).fault
+    fault = audit(log_place(log)).fault
     assert fault is not None
     assert "do not add up to 100 rows: 1 deleted, 98 remaining" in fault
 

@@ -1014,7 +1014,7 @@ def test_a_frozen_run_does_not_keep_its_batch_from_ending(tmp_path: Path) -> Non
 @mutant(
     "a run of a batch is complete although its log is gone",
     "whether_complete",
-    swap("if is_fresh(log):\n    return Still.UNKNOWN", "if is_fresh(log):\n    return Still.COMPLETE"),
+    swap("if is_fresh(place):\n    return Still.UNKNOWN", "if is_fresh(place):\n    return Still.COMPLETE"),
 )
 @pytest.mark.soak
 def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> None:

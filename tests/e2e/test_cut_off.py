@@ -19,7 +19,7 @@ from tests.objectserver import ObjectServer, object_server
 from tests.store_child import started
 
 IDS = user_ids(600, seed=51)
-LICENCE_S = 2.0
+LEASE_S = 2.0
 
 
 def fence(store: ObjectServer, pid: int) -> int | None:
@@ -36,7 +36,7 @@ def test_a_run_without_its_store_sends_nothing_after_it_was_taken_over(take_over
     """When the link is mended, the old process ends with exit code 5, and names its successor."""
 
     def scenario(folder: Path) -> None:
-        options: dict[str, Any] = {"rate": 100.0, "chunk_size": 1, "licence_s": LICENCE_S, "patience": 60.0}
+        options: dict[str, Any] = {"rate": 100.0, "chunk_size": 1, "lease_s": LEASE_S, "patience": 60.0}
         url = "s3://bucket/run"
         with case(folder, IDS, latency_s=0.05) as it, object_server() as store, another_machine() as machine:
             with relayed(machine, it.served.url) as api, relayed(machine, store.url) as far:
@@ -50,7 +50,7 @@ def test_a_run_without_its_store_sends_nothing_after_it_was_taken_over(take_over
                         fenced_at = time.monotonic()
                         ended = finish(new)
                     assert ended.code == 0, ended
-                    assert_in_time(max(api.heard) <= fenced_at + 1.1 * LICENCE_S)
+                    assert_in_time(max(api.heard) <= fenced_at + 1.1 * LEASE_S)
                     far.link.mend()
                     thawed = finish(old)
                     assert thawed.code == 5, thawed

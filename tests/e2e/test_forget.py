@@ -26,6 +26,7 @@ from bulkdel.checkpoint.audit import audit
 from bulkdel.commands import forget as command
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.place.opening import log_place
 from bulkdel_jobs.genauth.memberships import GROUPS_PATH
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
@@ -251,7 +252,7 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
     run_of(tmp_path, backup="another")  # with the export and another backup it goes on
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 0
-    assert audit(log).fault is None
+    assert audit(log_place(log)).fault is None
 
 
 def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) -> None:
@@ -318,7 +319,7 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
         assert beside(ended) == {""}
         assert noted(ended)[-1] == ("ended", 3)
         for each in (killed, ended):
-            assert audit(each).fault is None
+            assert audit(log_place(each)).fault is None
     assert len(seen) == 4  # killed before the first file, and after each
     one = next(path for path in tmp_path.glob("killed-*/x.jsonl") if noted(path) == [("begun", None)])
     assert f"  to end it: bulkdel forget {one}\n" in bulkdel("status", one, env={}).out
@@ -631,7 +632,7 @@ def test_a_log_that_has_changed_since_the_files_were_listed_is_refused(
     log = run_of(tmp_path)
 
     def confirm(*_: object) -> None:
-        annotate(log, "undo", {"state": "begun"}, stamp(0))
+        annotate(log_place(log), "undo", {"state": "begun"}, stamp(0))
 
     monkeypatch.setattr(command, "_confirm", confirm)
     with pytest.raises(NotAcceptable, match=r"has changed meanwhile\. Nothing was removed"):
@@ -668,7 +669,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     removed = [path for path in log.parent.rglob("*") if path.is_file() and path != log]
     if killed:
         files = [{"path": str(path), "bytes": path.stat().st_size} for path in removed]
-        annotate(log, "forget", {"state": "begun", "files": files}, stamp(0))
+        annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
         for path in removed:
             path.unlink()
     done: list[str] = []
@@ -701,7 +702,7 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
     assert forget(log, "--confirm", 4).code == 0
     spooled = tmp_path / f"{log.name}.input"
     spooled.write_bytes(b"other")
-    annotate(log, "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
+    annotate(log_place(log), "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
     ran = forget(log)
     assert ran.code == 1
     assert noted(log)[-1] == ("ended", 0)
@@ -711,7 +712,7 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
 def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Path) -> None:
     log = run_of(tmp_path / "old")
     files = [{"path": str(path), "bytes": path.stat().st_size} for path in log.parent.iterdir() if path != log]
-    annotate(log, "forget", {"state": "begun", "files": files}, stamp(0))
+    annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
     shutil.move(tmp_path / "old", tmp_path / "new")
     moved = tmp_path / "new" / log.name
     assert forget(moved, "--confirm", len(files)).code == 0

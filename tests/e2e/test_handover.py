@@ -436,7 +436,7 @@ def test_a_full_disk_leaves_no_archive_and_no_folder_and_the_run_where_it_was(tm
 
 @mutant(
     "the archive has the log with the note that it was handed over",
-    "_until_handover",
+    "_log_blocks",
     swap("100", "9"),
 )
 def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def traced(folder: Path, ids: Sequence[str] = IDS, *options: object) -> Order:
 )
 @mutant(
     "a commit is not synced to the disk",
-    "LogFile.commit",
+    "WritableFile.append",
     drop("self._disk.sync(self._fd)"),
     strace=True,
 )

@@ -17,6 +17,7 @@ from bulkdel.checkpoint.annotation import annotating
 from bulkdel.core.log_entries import Event
 from bulkdel.core.summary import FIGURES
 from bulkdel.own_key import make_key
+from bulkdel.place.opening import log_place
 from tests.examples import one_in
 from tests.harness import (
     KEYS,
@@ -249,7 +250,7 @@ def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp
 
     with begun(tmp_path) as it:
         for event in {FORGET, UNDO} & {kind}:
-            with annotating(it.log) as log:
+            with annotating(log_place(it.log)) as log:
                 log.add(event, {"state": "begun", "files": []}, "2026-01-01T00:00:00.000Z")
         rewrite(it.log, forged)
         before, where, packed = it.served.ledger.requests, ("--host", it.served.url), tmp_path / "packed.tar.gz"

@@ -39,7 +39,7 @@ from tests.harness import (
 )
 from tests.raycluster import TOKEN, Cluster, cluster
 
-LICENCE_S = 10.0
+LEASE_S = 10.0
 NODES = 2
 
 
@@ -194,7 +194,7 @@ def test_a_frozen_node_sends_nothing_after_it_was_replaced(nodes: Cluster, tmp_p
         (old,) = frozen.shards
         frozen.signal(signal.SIGSTOP)
         wait_until(lambda: sessions(tmp_path) == 3, process)
-        time.sleep(1.1 * LICENCE_S)
+        time.sleep(1.1 * LEASE_S)
         assert bulkdel("ctl", url(it), "pause").code == 0  # so whatever arrives now comes from the frozen one
         time.sleep(1)
         wait_for_arrivals(it.served)

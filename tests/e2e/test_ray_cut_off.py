@@ -24,7 +24,7 @@ from tests.harness import KEYS, Case, assert_in_time, bulkdel, finish, sandbox, 
 from tests.netns import Link, Machine, Relayed, another_machine, relayed
 from tests.raycluster import Cluster, Node, cluster, program
 
-LICENCE_S = 10.0
+LEASE_S = 10.0
 BUCKET = "night"
 SLOW = ("--rate", 40, "--chunk-size", 5, "--drain", 2)
 SIGNED = {
@@ -163,8 +163,8 @@ def test_a_node_that_is_cut_off_from_the_engine_sends_nothing_after_it_was_repla
             place.engine.cut()
             fenced_at = place.wait_for_successor(name, old)
             assert_in_time(Path(f"/proc/{old}").exists(), "the process was to be alive when it was replaced")
-            time.sleep(1.1 * LICENCE_S)
-            assert_in_time(max(api.heard) <= fenced_at + 1.1 * LICENCE_S, max(api.heard) - fenced_at)
+            time.sleep(1.1 * LEASE_S)
+            assert_in_time(max(api.heard) <= fenced_at + 1.1 * LEASE_S, max(api.heard) - fenced_at)
             heard = len(api.heard)
             place.engine.mend()
             time.sleep(3)
@@ -198,7 +198,7 @@ def test_a_node_that_is_cut_off_from_the_store_sends_nothing_after_the_run_was_t
             assert (first.code, "has taken it over" in first.err) == (5, True), first
             place.store.link.mend()
             time.sleep(3)
-            assert_in_time(max(api.heard) <= fenced_at + 1.1 * LICENCE_S, max(api.heard) - fenced_at)
+            assert_in_time(max(api.heard) <= fenced_at + 1.1 * LEASE_S, max(api.heard) - fenced_at)
             assert it.effects(ids) == [1] * len(ids)
 
     steady(scenario, tmp_path)

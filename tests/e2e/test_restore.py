@@ -355,7 +355,7 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
 @mutant(
     "a restore begins anew where its log is not found",
     "_prepare",
-    swap("is_fresh(settings.for_run.checkpoint_for(str(to)))", "not progress.sent"),
+    swap("is_fresh(log_place(settings.for_run.checkpoint_for(str(to))))", "not progress.sent"),
 )
 @pytest.mark.parametrize("way", ["moved", "stored"])
 def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
@@ -939,8 +939,8 @@ def test_the_key_goes_to_the_host_that_was_typed_and_not_to_what_a_log_makes_of_
 
 @mutant(
     "a restore reads another run than one that has ended",
-    "locked",
-    drop("lock(fd, path, RUN)"),
+    "LogFile.held",
+    drop("_lock(fd, self.where)"),
 )
 def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     ids = user_ids(40)

@@ -584,8 +584,8 @@ async def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
 
 @mutant(
     "others can read a log",
-    "LogFile.create",
-    swap("os.open(path, APPEND | NEW, MODE)", "os.open(path, APPEND | NEW, 0o644)"),
+    "LogFile.writable",
+    swap("MODE", "0o644"),
 )
 async def test_plan_run_and_status(tmp_path: Path) -> None:
     """Without a key and with one, wrongly confirmed, complete, and asked how far it is."""

@@ -22,12 +22,12 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint.file import How
-from bulkdel.checkpoint.licence import Terms
-from bulkdel.checkpoint.lock import is_locked
-from bulkdel.checkpoint.reader import shard_log
+from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
+from bulkdel.place.lease import Terms
+from bulkdel.place.log_place import shard_log
+from bulkdel.place.opening import log_place
 from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import (
@@ -357,7 +357,7 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
     options = ("--rate", 10, "--chunk-size", 10, "--store", url)
 
     async def take_over() -> None:
-        other = Checkpoint.resume(store_path(url), How(terms=Terms(take_over=True)))
+        other = Checkpoint.resume(log_place(store_path(url), Terms(take_over=True)))
         other.enqueue(Session("start", stamp(time.time()), "", {"machine": "other"}))
         await other.begun()
         other.close()
@@ -372,8 +372,8 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
 
 @mutant(
     "the processes of a run that is taken over wait for those of the frozen one",
-    "ShardedSession._send_all",
-    swap("log.licence is not None", "export.elsewhere is not None"),
+    "_prepared",
+    swap("True", "False"),
 )
 @pytest.mark.soak
 def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path
         with shard_log(it.log, 1).open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             process = it.start()
-            wait_until(lambda: it.log.read_bytes().count(b"\n") > 0 and is_locked(it.log), process)
+            wait_until(lambda: it.log.read_bytes().count(b"\n") > 0 and is_locked(log_place(it.log)), process)
             time.sleep(1.5)
             process.send_signal(signal.SIGINT)
             began = time.monotonic()
@@ -535,7 +535,7 @@ def test_the_log_of_a_shard_begins_as_that_of_its_run_says(tmp_path: Path) -> No
 @mutant(
     "a shard goes on from an older log",
     "ShardLogs._check_as_left",
-    negate("not begins_as(log, noted, self._patience_s)"),
+    negate("not begins_as(log, noted)"),
 )
 @pytest.mark.parametrize(
     "lost",
@@ -554,7 +554,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
             process = it.start()
             it.wait_until_deleted(it.served.pool.deleted + 100)
             kill(process)
-            wait_until(lambda: not is_locked(shard_log(it.log, 2)))
+            wait_until(lambda: not is_locked(log_place(shard_log(it.log, 2))))
         shard, before = shard_log(it.log, 2), it.served.ledger.by_path[DELETE_PATH]
         whole = shard.read_bytes()
         if lost == "missing":
@@ -573,8 +573,8 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
 
 @mutant(
     "a run without its log begins anew beside the logs of its shards",
-    "_refuse_without_run",
-    negate('any(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*"))'),
+    "LogFile.has_shards",
+    swap('any(self.where.parent.glob(f"{glob.escape(self.where.name)}.shard-[0-9]*"))', "False"),
 )
 @pytest.mark.soak
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
@@ -602,12 +602,10 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
     swap(
         "if self._log.failure is None:\n"
         "    with suppress(NotAcceptable):\n"
-        "        return await asyncio.to_thread(read_log, path, partly=True, "
-        "patience_s=patience_s)",
+        "        return await asyncio.to_thread(read_log, self._place, partly=True)",
         "if self._log is not None:\n"
         "    with suppress(FileFailed if self._log else NotAcceptable):\n"
-        "        return await asyncio.to_thread(read_log, path, partly=True, "
-        "patience_s=patience_s)",
+        "        return await asyncio.to_thread(read_log, self._place, partly=True)",
     ),
 )
 @pytest.mark.soak

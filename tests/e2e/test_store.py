@@ -17,8 +17,8 @@ import pytest
 
 from bulkdel.commands.archive import archive
 from bulkdel.core.log_entries import Session
+from bulkdel.place.log_objects import LINES_A_ROLL, line_name, roll_name
 from bulkdel.settings import Settings
-from bulkdel.store.lines import LINES_A_ROLL, line_name, roll_name
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from bulkdel_jobs.sandbox.users import ids_of
 from tests import recorded
@@ -42,7 +42,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.objectserver import DENIED, PASSING, PRIVATE_CA, SECRET, Lie, another_way, object_server
-from tests.store_child import LICENCE_S, ran, started
+from tests.store_child import LEASE_S, ran, started
 from tests.syntax import swap
 
 IDS = user_ids(600, seed=15)
@@ -177,14 +177,14 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> None:
     """A paused run writes too, so a second one sees it, names it, and sends nothing."""
     store = tmp_path / "store"
-    options: dict[str, Any] = {"rate": 100.0, "chunk_size": 5, "licence_s": 3.0}  # more than a busy machine is late
+    options: dict[str, Any] = {"rate": 100.0, "chunk_size": 5, "lease_s": 3.0}  # more than a busy machine is late
     with case(tmp_path, IDS) as it, started(store, it.export, it.served.url, 600, **options) as first:
         it.wait_until_deleted(50)
         first.send_signal(signal.SIGUSR1)
         wait_until(lambda: b'"what":"paused"' in b"".join(lines(store)), first)
         wait_for_arrivals(it.served)
         sent = it.served.ledger.by_path[DELETE_PATH]
-        second = ran(store, it.export, it.served.url, 600, licence_s=3.0)
+        second = ran(store, it.export, it.served.url, 600, lease_s=3.0)
         assert second.code == 3, second
         assert f"host {os.uname().nodename}, pid {first.pid}, user " in second.err
         assert it.served.ledger.by_path[DELETE_PATH] == sent
@@ -209,7 +209,7 @@ def test_killed_and_taken_over(tmp_path: Path) -> None:
         began = time.monotonic()
         ended = ran(store, it.export, it.served.url, 600, rate=0.0)
         assert ended.code == 0, ended
-        assert time.monotonic() - began >= 1.1 * LICENCE_S
+        assert time.monotonic() - began >= 1.1 * LEASE_S
         assert "Watching for 1 s" in ended.err
         assert it.effects(IDS) == [1] * 600
         assert summary(ended)["resumed"] is True
@@ -229,7 +229,7 @@ def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool
 
     def scenario(folder: Path) -> None:
         store = folder / "store"
-        options: dict[str, Any] = {"rate": 100.0, "chunk_size": 1, "licence_s": 3.0 if take_over else LICENCE_S}
+        options: dict[str, Any] = {"rate": 100.0, "chunk_size": 1, "lease_s": 3.0 if take_over else LEASE_S}
         with (
             case(folder, IDS, latency_s=0.05) as it,
             started(store, it.export, it.served.url, 600, **options) as old,
@@ -296,8 +296,8 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
 
 @mutant(
     "a run whose store is away for a while ends",
-    "StoreLog.__init__",
-    swap("Creator(self._objects, terms.patience_s, means)", "Creator(self._objects, terms.licence_s, means)"),
+    "StoreLines.__init__",
+    swap("terms.patience_s", "min(terms.patience_s, terms.lease_s)"),
 )
 def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
     """While the store is away nothing is sent for longer than the licence; then the run goes on by itself."""
@@ -307,9 +307,9 @@ def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
             it.wait_until_deleted(100)
             store.switch(down=True)
             down_at = time.monotonic()
-            time.sleep(2 * LICENCE_S)
+            time.sleep(2 * LEASE_S)
             last = max(it.served.ledger.arrivals)
-            assert last <= down_at + LICENCE_S + 0.3, last - down_at
+            assert last <= down_at + LEASE_S + 0.3, last - down_at
             store.switch(down=False)
             ended = finish(process)
         assert ended.code == 0, ended
@@ -341,7 +341,7 @@ def test_a_process_that_is_cut_off_from_the_store_sends_nothing_more(tmp_path: P
                 fenced_at = time.monotonic()
                 ended = finish(new)
             assert ended.code == 0, ended
-            silent = [at for at in it.served.ledger.arrivals if cut_at + LICENCE_S + 0.3 < at < fenced_at - 1.0]
+            silent = [at for at in it.served.ledger.arrivals if cut_at + LEASE_S + 0.3 < at < fenced_at - 1.0]
             assert silent == [], "the sample of the successor comes just before its fence"
             at = it.served.ledger.requests
             other.switch(down=False)

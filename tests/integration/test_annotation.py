@@ -17,13 +17,14 @@ import pytest
 from bulkdel.checkpoint.annotation import annotate, annotating
 from bulkdel.checkpoint.audit import audit
 from bulkdel.checkpoint.index import LogIndex
-from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import read_log
+from bulkdel.checkpoint.under_way import holder
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core.log_entries import Annotation, Entry, Outcome, Session, frame
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.place.opening import log_place
 from tests import recorded, second_reader
 from tests.checkpoint_child import ANNOTATION_CALLS
 from tests.mutants import mutant
@@ -58,26 +59,26 @@ def path(tmp_path: Path) -> Path:
 
 
 def annotations_of(path: Path) -> list[tuple[str, Any]]:
-    return [(entry.event, entry.facts.get("state")) for entry in read_log(path).progress.annotations]
+    return [(entry.event, entry.facts.get("state")) for entry in read_log(log_place(path)).progress.annotations]
 
 
 def agreed(path: Path) -> None:
     """Every reader finds what the log said before it was annotated."""
-    log, second = read_log(path), second_reader.read(path)
+    log, second = read_log(log_place(path)), second_reader.read(path)
     plain = recorded.settled_by(len(COMMITS), COMMITS)
     assert state(log.progress) == state(plain)
     assert second.counts() == counts_of(plain)
     assert second.sha256 == log.sha256
-    with LogIndex(path) as index:
+    with LogIndex(log_place(path)) as index:
         assert index.sha256 == log.sha256
         assert [result.kind for result in index.between(388, 396)] == ["remaining", "refused", "remaining", "excluded"]
-    assert audit(path).fault is None
+    assert audit(log_place(path)).fault is None
 
 
 def test_an_annotation_is_a_line_of_its_own_with_the_hash_of_all_before_it(path: Path) -> None:
-    annotate(path, "undo", BEGUN, AT)
+    annotate(log_place(path), "undo", BEGUN, AT)
     before = path.read_bytes()
-    annotate(path, "undo", ENDED, AT)
+    annotate(log_place(path), "undo", ENDED, AT)
     lines = path.read_bytes().splitlines(keepends=True)
     assert b"".join(lines[:-2]) == WHOLE
     first, second = map(json.loads, lines[-2:])
@@ -89,22 +90,22 @@ def test_an_annotation_is_a_line_of_its_own_with_the_hash_of_all_before_it(path:
 
 
 async def test_a_run_goes_on_after_annotations(path: Path) -> None:
-    with annotating(path) as log:
+    with annotating(log_place(path)) as log:
         log.add("forget", BEGUN, AT)
         log.add("forget", ENDED, AT)
         assert [entry.facts["state"] for entry in log.progress.annotations] == ["begun", "ended"]
-    checkpoint = Checkpoint.resume(path)
+    checkpoint = Checkpoint.resume(log_place(path))
     assert checkpoint.progress.in_doubt.size == 9
     await append(checkpoint, Session("start", AT, "", {"pid": 1}))
     await append(checkpoint, deleted(380, 390), deleted(391, 395))
     await append(checkpoint, Session("stop", AT, "", {"why": "end"}))
     checkpoint.close()
-    annotate(path, "undo", BEGUN, AT)
-    log_ = read_log(path)
+    annotate(log_place(path), "undo", BEGUN, AT)
+    log_ = read_log(log_place(path))
     assert (log_.progress.complete, log_.progress.sessions) == (True, 2)
     assert annotations_of(path) == [("forget", "begun"), ("forget", "ended"), ("undo", "begun")]
     assert second_reader.read(path).counts() == counts_of(log_.progress)
-    found = audit(path)
+    found = audit(log_place(path))
     assert found.fault is None
     assert [line for line, _ in found.annotations] == [len(LINES) + 1, len(LINES) + 2, len(LINES) + 6]
 
@@ -113,7 +114,7 @@ def test_a_torn_tail_is_saved_and_cut_off_first(path: Path) -> None:
     torn = b'{"seq":45,"entries":[{"type":"inte'
     with path.open("ab") as file:
         file.write(torn)
-    annotate(path, "undo", BEGUN, AT)
+    annotate(log_place(path), "undo", BEGUN, AT)
     assert path.with_name(f"{path.name}.torn-45").read_bytes() == torn
     assert path.read_bytes().startswith(WHOLE + b'{"seq":45,"entries":[{"type":"annotation"')
     agreed(path)
@@ -127,21 +128,23 @@ def test_a_run_under_way_is_named_and_its_log_is_left_alone(path: Path) -> None:
         assert process.stdout.readline() == f"held {process.pid}\n"
         before = path.read_bytes()
         with pytest.raises(NotAcceptable, match=rf"another run \(pid {process.pid}\) is under way"):
-            annotate(path, "undo", BEGUN, AT)
+            annotate(log_place(path), "undo", BEGUN, AT)
         assert path.read_bytes() == before
         process.communicate(timeout=WAIT_MAX_S)
-    annotate(path, "undo", BEGUN, AT)
+    annotate(log_place(path), "undo", BEGUN, AT)
     assert annotations_of(path) == [("undo", "begun")]
 
 
 def test_a_killed_run_is_not_taken_for_what_annotates_its_log(path: Path) -> None:
     path.write_bytes(b"".join(LINES[:20]))
-    with annotating(path) as log:
-        assert holder(path, read_log(path).progress) == 1  # what the killed session says, until there is more
+    with annotating(log_place(path)) as log:
+        assert (
+            holder(log_place(path), read_log(log_place(path)).progress) == 1
+        )  # what the killed session says, until there is more
         log.add("forget", BEGUN, AT)
-        assert holder(path, read_log(path).progress) is None
+        assert holder(log_place(path), read_log(log_place(path)).progress) is None
         with pytest.raises(NotAcceptable, match="another run is under way"):
-            Checkpoint.resume(path)
+            Checkpoint.resume(log_place(path))
 
 
 @mutant(
@@ -201,7 +204,7 @@ def test_an_annotation_that_cannot_be_believed_is_refused(path: Path, lines: lis
     path.write_bytes(data)
     for use in (read_log, Checkpoint.resume, lambda log: annotate(log, "undo", BEGUN, AT)):
         with pytest.raises(NotAcceptable, match=words):
-            use(path)
+            use(log_place(path))
     with pytest.raises(second_reader.Refused):
         second_reader.read(path)
     assert path.read_bytes() == data
@@ -211,7 +214,7 @@ def test_an_annotation_does_not_cover_what_no_session_wrote(path: Path) -> None:
     """Its hash covers the line, but not even that makes an outcome after the last stop one of a session."""
     stopped: list[list[Entry]] = [*COMMITS, [Outcome(AT, 1, "done", ((380, 390),))], [Annotation("undo", AT, "")]]
     path.write_bytes(b"".join(recorded.lines_of(stopped)))
-    fault = audit(path).fault
+    fault = audit(log_place(path)).fault
     assert fault is not None
     assert "line 45 holds an entry (outcome) that no session wrote" in fault
 
@@ -231,9 +234,9 @@ def test_killed_at_every_call_it_is_written_or_not_and_the_same_again_goes_throu
         found = annotations_of(log)
         assert found in ([], [("undo", "begun")])
         written += bool(found)
-        audited = audit(log)
+        audited = audit(log_place(log))
         assert (audited.fault is None) or data == torn.read_bytes()  # that is the torn tail of a session
-        annotate(log, "undo", BEGUN, AT)
+        annotate(log_place(log), "undo", BEGUN, AT)
         assert annotations_of(log) == [*found, ("undo", "begun")]
         agreed(log)
     assert 0 < written < len(logs)
@@ -243,25 +246,25 @@ def test_a_disk_that_fails_is_a_failure_of_a_file(path: Path, monkeypatch: pytes
     def fail(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with annotating(path) as log:
+    with annotating(log_place(path)) as log:
         monkeypatch.setattr(os, "fdatasync", fail)
         with pytest.raises(FileFailed, match=r"No space left on device\. Make room .* same command again"):
             log.add("undo", BEGUN, AT)
         assert log.progress.annotations == ()
     with pytest.raises(FileFailed, match="No space left on device"):
-        annotate(path, "undo", BEGUN, AT)
+        annotate(log_place(path), "undo", BEGUN, AT)
 
 
 def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header = recorded.header(400)
     header = replace(header, pinned={**header.pinned, "job": "j", "host": "h", "id_type": "t", "sha256": "0"})
     path.write_bytes(b"".join(recorded.lines_of([[header], *COMMITS[1:]])))
-    annotate(path, "undo", BEGUN, AT)
+    annotate(log_place(path), "undo", BEGUN, AT)
     print_status(path, json=False, environ={})
     assert f"  undo       restore begun on {AT} by u on m, see r.jsonl\n" in capsys.readouterr().out
-    annotate(path, "undo", ENDED, AT)
-    annotate(path, "forget", {**BY, "state": "ended", "removed": 3, "bytes": 4096}, AT)
-    annotate(path, "forget", {}, AT)  # what a later version may leave out
+    annotate(log_place(path), "undo", ENDED, AT)
+    annotate(log_place(path), "forget", {**BY, "state": "ended", "removed": 3, "bytes": 4096}, AT)
+    annotate(log_place(path), "forget", {}, AT)  # what a later version may leave out
     print_status(path, json=False, environ={})
     told = capsys.readouterr().out
     assert f"  undo       restored on {AT} by u on m: 9,998 of 10,000 rows, 0 remaining, see r.jsonl\n" in told
@@ -289,8 +292,8 @@ def test_a_torn_annotation_after_the_last_stop_is_no_fault_and_other_bytes_are(p
     line = recorded.lines_of([*COMMITS, [Annotation("undo", AT, "", BEGUN)]])[-1]
     for length in range(1, len(line)):
         path.write_bytes(WHOLE + line[:length])
-        found = audit(path)
+        found = audit(log_place(path))
         assert (found.fault, found.damaged_tail) == (None, length)
     for tail in (b"x", b'{"seq":45,"entries":[{"type":"outcome"'):
         path.write_bytes(WHOLE + tail)
-        assert "bytes that no session wrote" in str(audit(path).fault)
+        assert "bytes that no session wrote" in str(audit(log_place(path)).fault)

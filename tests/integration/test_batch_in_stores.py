@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint import lock
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.commands import batch_after
 from bulkdel.core.log_entries import Session
+from bulkdel.place.log_objects import StoreLines
+from bulkdel.place.opening import log_place
 from bulkdel.store_path import store_path
 from tests import recorded
 from tests.mutants import mutant
@@ -31,7 +32,7 @@ def night(tmp_path: Path) -> Path:
     file, lines = tmp_path / "night.toml", ['[defaults]\njob = "delete-users"']
 
     async def begin(url: str) -> None:
-        log = Checkpoint.create(store_path(url), recorded.header(20))
+        log = Checkpoint.create(log_place(store_path(url)), recorded.header(20))
         await recorded.append(log, Session("start", recorded.AT, "", ELSEWHERE))
         await recorded.append(log, recorded.deleted(0, 5))
         log.close()
@@ -58,7 +59,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, line: bytes | None) -> None:
             return line
         return None if line else b"a line"
 
-    monkeypatch.setattr(lock, "wait_for_line", wait)
+    monkeypatch.setattr(StoreLines, "wait_for", wait)
 
 
 @mutant(

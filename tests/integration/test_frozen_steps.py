@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint.licence import Terms
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.job import load_job
 from bulkdel.library import Run
+from bulkdel.place.lease import Terms
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import SendingSettings, Settings
 from bulkdel.store.directory import Directory
@@ -34,7 +34,7 @@ from tests.waits import WAIT_MAX_S
 
 pytestmark = pytest.mark.untraced
 
-LICENCE_S = 2.0
+LEASE_S = 2.0
 FROZEN_S = 0.1
 STEPS = 60
 """More than there are between the first intent and its request."""
@@ -62,7 +62,7 @@ class Frozen:
             return
         self._left -= 1
         if self._left < 0:
-            self._ahead_s = 1.5 * LICENCE_S
+            self._ahead_s = 1.5 * LEASE_S
             self.frozen = True
             self.jumped.set()
 
@@ -142,7 +142,7 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
         patched.setattr(socket.socket, "sendmsg", sendmsg)
         settings = Settings(host=it.served.url, store=f"file://{folder}/store", rate=rate, patience=60.0)
         arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, {**os.environ, **KEYS})
-        around = Jumping(licence_s=LICENCE_S)
+        around = Jumping(lease_s=LEASE_S)
         object.__setattr__(around, "frozen", frozen)
         async with Run(arguments, surroundings=around) as opened:
             await opened.plan()

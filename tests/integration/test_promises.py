@@ -12,6 +12,7 @@ import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.errors import FileFailed
+from bulkdel.place.opening import log_place
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
 from tests.harness import (
@@ -119,14 +120,14 @@ def test_retries_pass_the_limiter(fault: str, tmp_path: Path) -> None:
 
 @mutant(
     "a log that was lost is written on",
-    "LogFile.commit",
-    only_if("not line", "check_place(self._fd, self.path, self.size + len(line))"),
+    "WritableFile.append",
+    only_if("not line", "check_place(self._fd, self._path, self._size)"),
 )
 async def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
     """The next run would not find the lines of a log without a name, so the first such line is a failure."""
     path = tmp_path / "log.jsonl"
 
-    checkpoint = Checkpoint.create(path, recorded.header())
+    checkpoint = Checkpoint.create(log_place(path), recorded.header())
     await recorded.append(checkpoint, recorded.deleted(0, 1))
     path.unlink()
     with pytest.raises(FileFailed, match="no longer"):

@@ -30,6 +30,7 @@ from bulkdel.fleet.sharded_session import ShardedSession
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.job import load_job
 from bulkdel.library import Run
+from bulkdel.place.opening import log_place
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
@@ -451,11 +452,11 @@ async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tm
         opened.drain()
         async with asyncio.timeout(WAIT_MAX_S):
             await opened.finished()
-        stop = read_log(store_path(url)).progress.stop
+        stop = read_log(log_place(store_path(url))).progress.stop
         assert stop is not None
         noted = {int(number): lines for number, (lines, _) in stop.facts["shards"].items()}
         async with asyncio.timeout(WAIT_MAX_S):
-            while read_log(store_path(url)).lines == noted:  # noqa: ASYNC110 - nothing tells
+            while read_log(log_place(store_path(url))).lines == noted:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.2)
         await nodes.calls[0].actor.kill()
         await exited(nodes.calls[0].actor)

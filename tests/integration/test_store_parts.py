@@ -1,4 +1,4 @@
-"""The parts of a log in a store: a store that lies, a directory, the probe, rolls, the gate, the licence."""
+"""The parts of a log in a store: a store that lies, a directory, the probe, rolls, the gate, the lease."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ import orjson
 import pytest
 
 from bulkdel.checkpoint.audit import audit
-from bulkdel.checkpoint.file import How
-from bulkdel.checkpoint.licence import Licence, Terms
+from bulkdel.checkpoint.open_log import Fenced
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.store_log import Fenced
-from bulkdel.checkpoint.watch import wait_for_line
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
-from bulkdel.engine.store_backup import StoreBackup
+from bulkdel.engine.store_backup import open_backup
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.stored_copy import put_copy
+from bulkdel.place.lease import Terms, TimedLease
+from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
+from bulkdel.place.opening import log_place
 from bulkdel.store import remote
-from bulkdel.store.certain import HEDGE_S, Creator, Getter, Taken, repeated
+from bulkdel.store.certain import HEDGE_S, Retrying, Taken, repeated
 from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
-from bulkdel.store.lines import StoreLines, line_name, roll_name
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects, open_objects
 from bulkdel.store.parts import part_name, parts_of
@@ -44,7 +43,7 @@ from bulkdel.store_path import StorePath, store_path
 from tests import recorded
 from tests.mutants import mutant
 from tests.objectserver import PASSING, SECRET, Fault, Lie, ObjectServer, object_server
-from tests.syntax import before, negate, swap
+from tests.syntax import negate, swap
 from tests.waits import WAIT_MAX_S
 
 URL, RUN = store_path("s3://bucket/run"), "/bucket/run"
@@ -59,8 +58,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
         yield served
 
 
-def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Creator]:
-    creator = Creator(objects, patience_s)
+def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Retrying]:
+    creator = Retrying(objects, patience_s)
     try:
         yield creator
     finally:
@@ -69,7 +68,7 @@ def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Creator]:
 
 @mutant(
     "an object that is said to exist and is not there counts as created",
-    "Creator._attempt",
+    "Retrying._attempt",
     swap('raise OSError(None, f"{name} is said to exist, and cannot be read")', "return 0.0"),
 )
 def test_a_store_that_lies_gets_each_object_once(store: ObjectServer) -> None:
@@ -115,7 +114,7 @@ def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: ObjectServ
 
 @mutant(
     "a run with a slow store ends after all attempts that wait",
-    "Creator.close",
+    "Retrying.close",
     swap("self._threads.shutdown(wait=False, cancel_futures=True)", "self._threads.shutdown(wait=False)"),
 )
 @mutant(
@@ -133,7 +132,7 @@ def test_a_store_that_is_too_slow_is_named_and_ends_after_the_attempts_on_the_wi
     monkeypatch.setattr(remote, "REQUEST_S", 0.4)
     store.switch(put_s=4.0)
     thread = ThreadPoolExecutor(1)
-    creator = Creator(open_objects(URL), 1.3, replace(MEANS, threads=lambda _: thread))
+    creator = Retrying(open_objects(URL), 1.3, replace(MEANS, threads=lambda _: thread))
     with pytest.raises(OSError, match=r"no answer within 0\.4 s, so the store is too slow"):
         creator.create("log/1", b"a")
     creator.close()
@@ -148,9 +147,9 @@ def test_a_read_that_fails_is_repeated(store: ObjectServer) -> None:
     for number, line in enumerate(whole, 1):
         store.objects[f"{RUN}/{line_name(number)}"] = store.objects[f"{RUN}/input/{part_name(number)}"] = line
     store.switch(get_shares=dict.fromkeys(PASSING, 0.1), slow_s=0.05)
-    with contextlib.closing(StoreLines(URL, patience_s=20.0)) as lines:
+    with contextlib.closing(StoreLines(URL, Terms(patience_s=20.0))) as lines:
         assert list(lines) == whole
-        assert list(parts_of(URL / "input", patience_s=20.0)) == whole
+        assert list(parts_of(Retrying.at(URL / "input", 20.0))) == whole
         assert store.get_lies.keys() == set(PASSING)
         store.switch(get_shares={})
         began = time.monotonic()
@@ -162,7 +161,7 @@ def test_a_log_is_read_until_the_patience_ends(store: ObjectServer) -> None:
     store.switch(down=True)
     began = time.monotonic()
     with pytest.raises(NotAcceptable, match=r"the store cannot be read: .*503"):
-        read_log(URL, patience_s=1.0)
+        read_log(log_place(URL, Terms(patience_s=1.0)))
     assert 1.0 <= time.monotonic() - began < WAIT_MAX_S / 5
 
 
@@ -196,9 +195,9 @@ def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.Monk
     store.bytes_s = 200_000
     copy = tmp_path / "copy"
     copy.write_bytes(os.urandom(800_000))
-    assert words_of_failure(lambda: put_copy(copy, URL, 10.0)) == ""
+    assert words_of_failure(lambda: put_copy(copy, URL, Terms(patience_s=10.0))) == ""
     assert store.puts == {f"{RUN}/input/{part_name(number)}": 1 for number in (1, 2)}
-    assert b"".join(parts_of(URL / "input")) == copy.read_bytes()
+    assert b"".join(parts_of(Retrying.at(URL / "input"))) == copy.read_bytes()
 
 
 def words_of_failure(step: Callable[[], None]) -> str:
@@ -299,7 +298,7 @@ class Sleeping:
 
     def created(self) -> str:
         """Create an object with a patience of 15 minutes. Returns the words of the failure, or ""."""
-        creator = Creator(self, 900.0, Means(clock=lambda: self.now))
+        creator = Retrying(self, 900.0, Means(clock=lambda: self.now))
         try:
             creator.create("log/1", b"ours")
         except OSError as error:
@@ -327,7 +326,7 @@ def test_a_store_that_never_answers_is_named() -> None:
         def create(self, name: str, data: bytes) -> bool:
             return over.wait(10) and super().create(name, data)
 
-    creator = Creator(Silent((0.0, 0.0)), 0.2)
+    creator = Retrying(Silent((0.0, 0.0)), 0.2)
     try:
         with pytest.raises(OSError) as failed:
             creator.create("log/1", b"")
@@ -344,25 +343,25 @@ def test_a_store_that_never_answers_is_named() -> None:
 )
 def test_a_read_is_repeated_until_the_patience_ends() -> None:
     back = Away((0.0, 25.0))
-    assert answer(lambda: Getter(back, 30.0, back.means).get("a")) == b"there"
+    assert answer(lambda: Retrying(back, 30.0, back.means).get("a")) == b"there"
     assert 25 <= back.now <= 26.1, "it is asked again every second"
     gone = Away((0.0, 100.0))
-    assert "away" in str(answer(lambda: Getter(gone, 30.0, gone.means).get("a")))
+    assert "away" in str(answer(lambda: Retrying(gone, 30.0, gone.means).get("a")))
     assert 30 <= gone.now <= 32
 
 
 @mutant(
     "a watch takes a store that is away for the silence of the other process",
-    "wait_for_line",
+    "StoreLines.wait_for",
     swap("now - looked_at > LOOK_S", "now - looked_at > 1e9 * LOOK_S"),
 )
 def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
     """The process that is watched cannot write either. What it writes when the store is back is seen in time."""
-    terms, path = Terms(licence_s=10.0), store_path("file:///watched")
+    terms, path = Terms(lease_s=10.0, patience_s=60.0), store_path("file:///watched")
 
     def watched(store: Away) -> bytes | str | None:
-        with contextlib.closing(StoreLines(path, store.means, patience_s=60.0)) as lines:
-            return answer(lambda: wait_for_line(lines, 7, path, replace(terms, means=store.means)))
+        place = LogObjects(path, replace(terms, means=store.means))
+        return answer(lambda: place.watch(7))
 
     for away in ((3.0, 8.0), (3.0, 40.0), (4.9, 20.0)):
         assert watched(Away(away, arrives=away[1] + 5)) == b"there", away
@@ -374,8 +373,8 @@ def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
 
 @mutant(
     "a process that was taken over reads again which line was written in its place",
-    "StoreLog.commit",
-    before("now = self._terms.means.clock()", 'taken.found = self._lines.line(self.seq + 1) or b""'),
+    "OpenLog.commit",
+    swap("taken.found", 'next(iter(self._lines.following(self.seq + 1)), b"")'),
 )
 def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> None:
     """The line that shows it is read once. The store may be away after that."""
@@ -391,8 +390,8 @@ def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> No
 
     async def scenario() -> str:
         once = Means(open=lambda opened: Once(opened.directory))
-        old = await begun(path, 1, How(terms=Terms(patience_s=0.5, means=once)))
-        new = await begun(path, 2, How(terms=Terms(take_over=True)))
+        old = await begun(path, 1, Terms(patience_s=0.5, means=once))
+        new = await begun(path, 2, Terms(take_over=True))
         old.touch()
         with contextlib.suppress(FileFailed):
             await old.flush()
@@ -474,15 +473,15 @@ def test_the_probe_refuses_a_store_that_does_not_fence(store: ObjectServer) -> N
 def test_a_log_in_a_store_that_lies(store: ObjectServer) -> None:
     """It is created, written, read and resumed; joined it is the log, byte for byte."""
     store.switch(shares=ALL_LIES)
-    how = How(terms=Terms(licence_s=0.5))
+    place = log_place(URL, Terms(lease_s=0.5))
 
     async def sessions() -> str:
-        log = Checkpoint.create(URL, recorded.header(20), how=how)
-        assert not is_fresh(URL)
+        log = Checkpoint.create(place, recorded.header(20))
+        assert not is_fresh(place)
         for row in range(10):
             if row == 5:
                 await log.aclose()
-                log = Checkpoint.resume(URL, how)
+                log = Checkpoint.resume(place)
             if row in (0, 5):
                 await recorded.append(log, Session("start", recorded.AT, "", {"pid": row}))
             await recorded.append(log, recorded.deleted(row, row + 1))
@@ -493,13 +492,13 @@ def test_a_log_in_a_store_that_lies(store: ObjectServer) -> None:
 
     sha256 = asyncio.run(sessions())
     assert sha256 == hashlib.sha256(b"".join(store.lines(RUN))).hexdigest()
-    read = read_log(URL)
+    read = read_log(log_place(URL))
     assert (read.progress.settled.size, read.progress.sessions, read.sha256) == (10, 2, sha256)
 
 
 def test_a_failing_store_ends_the_run_and_not_before_the_patience(store: ObjectServer) -> None:
     async def session() -> None:
-        log = Checkpoint.create(URL, recorded.header(20), how=How(terms=Terms(patience_s=1.0)))
+        log = Checkpoint.create(log_place(URL, Terms(patience_s=1.0)), recorded.header(20))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
         store.switch(down=True)
         began = time.monotonic()
@@ -650,10 +649,10 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
     """A thousand lines become one object, when the last of them is written; one that is missing is made again."""
     path = store_path(f"file://{tmp_path}/store")
     lines = filled(path, 1, 2_003)
-    how, objects = How(terms=Terms(take_over=True)), Directory(path.directory)
+    objects = Directory(path.directory)
 
     async def go_on() -> None:
-        log = Checkpoint.resume(path, how)
+        log = Checkpoint.resume(log_place(path, Terms(take_over=True)))
         wait_for_object(objects, roll_name(2_000))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 2}))
         for row in range(2_000, 2_050):
@@ -672,7 +671,7 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
 
     def read() -> list[bytes]:
         asked.clear()
-        counted = StoreLines(path, Means(open=lambda _: Counting(path.directory)))
+        counted = StoreLines(path, replace(READING, means=Means(open=lambda _: Counting(path.directory))))
         try:
             return list(counted)
         finally:
@@ -684,14 +683,14 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
     objects.create(roll_name(1_000), b"".join(lines[:1_000]))
     assert read() == whole
     assert len(asked) < 200
-    assert read_log(path).progress.settled.size == 2_050
+    assert read_log(log_place(path)).progress.settled.size == 2_050
 
 
 def test_a_roll_of_another_writer_replaces_no_line(tmp_path: Path) -> None:
     """One with another last line does not count. The audit reads the lines alone, also where the last line is right."""
     path = store_path(f"file://{tmp_path}/store")
     lines = filled(path, 1, 1_203)
-    objects, sha256 = Directory(path.directory), read_log(path).sha256
+    objects, sha256 = Directory(path.directory), read_log(log_place(path)).sha256
 
     def with_another(seq: int) -> list[bytes]:
         entry = recorded.deleted(seq - 3, seq - 2)._replace(at="2026-03-01T13Z")
@@ -699,8 +698,8 @@ def test_a_roll_of_another_writer_replaces_no_line(tmp_path: Path) -> None:
 
     for forged, read_too in ((with_another(1_000), True), (with_another(500), False), (lines[999:1_000], True)):
         objects.create(roll_name(1_000), b"".join(forged))
-        assert audit(path).sha256 == sha256
-        assert (read_log(path).sha256 == sha256) is read_too
+        assert audit(log_place(path)).sha256 == sha256
+        assert (read_log(log_place(path)).sha256 == sha256) is read_too
         (path.directory / roll_name(1_000)).unlink()
 
 
@@ -710,7 +709,7 @@ def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:
     objects = Directory(path.directory)
 
     async def go_on() -> None:
-        log = Checkpoint.resume(path, How(terms=Terms(take_over=True)))
+        log = Checkpoint.resume(log_place(path, Terms(take_over=True)))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 2}))
         assert objects.get(roll_name(1_000)) is None
         await recorded.append(log, recorded.deleted(996, 997))
@@ -718,7 +717,7 @@ def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:
         await log.aclose()
 
     asyncio.run(go_on())
-    assert read_log(path).progress.settled.size == 997
+    assert read_log(log_place(path)).progress.settled.size == 997
 
 
 def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
@@ -726,7 +725,7 @@ def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
 
     async def fill() -> None:
-        log = Checkpoint.create(path, recorded.header(10))
+        log = Checkpoint.create(log_place(path), recorded.header(10))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
         for row in range(5):
             await recorded.append(log, recorded.deleted(row, row + 1))
@@ -736,13 +735,13 @@ def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
     (path.directory / line_name(5)).rename(tmp_path / "away")
     hole = r"log/000000000005 is missing, and log/000000000006 is there"
     with pytest.raises(NotAcceptable, match=hole):
-        read_log(path)
+        read_log(log_place(path))
     with pytest.raises(NotAcceptable, match=hole):
-        Checkpoint.resume(path, How(terms=Terms(take_over=True)))
+        Checkpoint.resume(log_place(path, Terms(take_over=True)))
     assert not (path.directory / line_name(5)).exists()
     (path.directory / line_name(5)).write_bytes((tmp_path / "away").read_bytes()[:-9])
     with pytest.raises(NotAcceptable, match=r"line 5 .* is damaged.*copy of the objects.*With another --store the run"):
-        read_log(path)
+        read_log(log_place(path))
 
 
 def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
@@ -752,17 +751,17 @@ def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
     for seq in range(1, 50):
         (path.directory / line_name(seq)).unlink()
     with pytest.raises(NotAcceptable, match=r"log/000000000001 is missing, and log/0000000000\d\d is there"):
-        is_fresh(path)
+        is_fresh(log_place(path))
 
 
 @mutant(
     "a roll that is too long is read to its end",
-    "StoreLog._joined",
+    "WritableObjects._joined",
     swap("len(roll) > ROLL_BYTES_MAX", "count == LINES_A_ROLL and len(roll) > ROLL_BYTES_MAX"),
 )
 def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried at each resume, and lines may have a megabyte: no more of them are read than a roll may hold."""
-    monkeypatch.setattr("bulkdel.checkpoint.store_log.ROLL_BYTES_MAX", 10_000)
+    monkeypatch.setattr("bulkdel.place.log_objects.ROLL_BYTES_MAX", 10_000)
     path = store_path(f"file://{tmp_path}/store")
     filled(path, 1, 1_002)
     asked: list[str] = []
@@ -773,7 +772,7 @@ def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypa
             return super().get(name)
 
     terms = Terms(take_over=True, means=Means(open=lambda opened: Counting(opened.directory)))
-    log = Checkpoint.resume(path, How(terms=terms))
+    log = Checkpoint.resume(log_place(path, terms))
     again = wait_for(lambda: asked[asked.index(line_name(1_002)) :].count(line_name(1)))
     time.sleep(0.2)
     assert again == 1
@@ -795,7 +794,10 @@ def wait_for(count: Callable[[], int]) -> int:
 def said_of(path: StorePath) -> str:
     """What is said when a log is read, and when a session begins; "" where it is read."""
     said = []
-    for read in (lambda: read_log(path), lambda: Checkpoint.resume(path, How(terms=Terms(take_over=True))).close()):
+    for read in (
+        lambda: read_log(log_place(path)),
+        lambda: Checkpoint.resume(log_place(path, Terms(take_over=True))).close(),
+    ):
         try:
             read()
         except NotAcceptable as error:
@@ -827,16 +829,16 @@ def test_a_log_with_a_long_hole_is_refused(stop: int, away: range, tmp_path: Pat
 @mutant(
     "a roll behind the end of a log is not looked for",
     "StoreLines._behind",
-    swap("self._listed(line_name(missing)) or self._listed(roll_name(missing))", "self._listed(line_name(missing))"),
+    swap("listed(line_name(missing)) or listed(roll_name(missing))", "listed(line_name(missing))"),
 )
 def test_a_roll_shows_that_lines_were_deleted(tmp_path: Path) -> None:
     """All objects of lines are gone, and the roll of the first thousand."""
     path = store_path(f"file://{tmp_path}/store")
     (path.directory / "log").mkdir(parents=True)
-    assert is_fresh(path)
+    assert is_fresh(log_place(path))
     Directory(path.directory).create(roll_name(2_000), b"")
     with pytest.raises(NotAcceptable, match=r"log/000000000001 is missing, and roll/000000002000 is there"):
-        is_fresh(path)
+        is_fresh(log_place(path))
 
 
 @mutant(
@@ -851,18 +853,18 @@ def test_a_hole_in_an_object_store(lists: bool, store: ObjectServer, tmp_path: P
     for seq, line in enumerate(filled(store_path(f"file://{tmp_path}"), 1, 201), 1):
         store.objects[f"{RUN}/{line_name(seq)}"] = line
     store.objects[f"{RUN}/log/000000000200.copy"] = b""
-    assert read_log(URL).progress.settled.size == 198
+    assert read_log(log_place(URL)).progress.settled.size == 198
     for seq in range(50, 151):
         del store.objects[f"{RUN}/{line_name(seq)}"]
     with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000\d\d\d is there"):
-        read_log(URL)
+        read_log(log_place(URL))
     for seq in range(161, 201):
         del store.objects[f"{RUN}/{line_name(seq)}"]
     if lists:
         with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000151 is there"):
-            read_log(URL)
+            read_log(log_place(URL))
     else:
-        assert read_log(URL).progress.settled.size == 47
+        assert read_log(log_place(URL)).progress.settled.size == 47
 
 
 def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
@@ -875,13 +877,15 @@ def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
             filled(path, 10, 14)
             return super().listed(after)
 
-    with contextlib.closing(StoreLines(path, Means(open=lambda opened: Growing(opened.directory)))) as read:
+    with contextlib.closing(
+        StoreLines(path, replace(READING, means=Means(open=lambda opened: Growing(opened.directory))))
+    ) as read:
         assert list(read) == lines
 
 
 @mutant(
     "a session in a store goes on with the nonce of another process",
-    "StoreLog.begin",
+    "OpenLog.begin",
     swap("self.adopted is not None", "self.adopted is None"),
 )
 def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Path) -> None:
@@ -889,17 +893,17 @@ def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Pa
     left_out = recorded.skipped(duplicate=[(1, 2)])
     other = recorded.skipped(duplicate=[(2, 3)])
     Directory(path.directory).create(line_name(1), recorded.encode_line(1, [recorded.header(10, left_out)]))
-    assert is_fresh(path), "its creation was cut short"
+    assert is_fresh(log_place(path)), "its creation was cut short"
     with pytest.raises(NotAcceptable, match="the log of another run is there"):
-        Checkpoint.create(path, recorded.header(10, other), other)
+        Checkpoint.create(log_place(path), recorded.header(10, other), other)
 
     async def begin() -> None:
-        log = Checkpoint.create(path, recorded.header(10, left_out), left_out)
+        log = Checkpoint.create(log_place(path), recorded.header(10, left_out), left_out)
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
         await log.aclose()
 
     asyncio.run(begin())
-    assert read_log(path).progress.sessions == 1
+    assert read_log(log_place(path)).progress.sessions == 1
     nonces = [orjson.loads((path.directory / line_name(seq)).read_bytes())["nonce"] for seq in (1, 2, 3)]
     assert nonces[:2] == [recorded.NONCE] * 2, "both processes that create the log write the same lines"
     assert nonces[2] != recorded.NONCE, "only one of them can begin a session"
@@ -908,10 +912,10 @@ def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Pa
 def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
     """Both have read the same log, which no session has. The one that is late is refused, and names the other."""
     path = store_path(f"file://{tmp_path}/store")
-    Checkpoint.create(path, recorded.header(10)).close()
+    Checkpoint.create(log_place(path), recorded.header(10)).close()
 
     async def begin() -> None:
-        logs = [Checkpoint.resume(path) for _ in range(2)]
+        logs = [Checkpoint.resume(log_place(path)) for _ in range(2)]
         logs[0].enqueue(Session("start", recorded.AT, "", {"pid": 1}))
         await logs[0].begun()
         logs[1].enqueue(Session("start", recorded.AT, "", {"pid": 2}))
@@ -926,7 +930,7 @@ def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
     asyncio.run(begin())
 
 
-# --- the licence and the gate
+# --- the lease and the gate
 
 
 ENOUGH = 200
@@ -954,28 +958,31 @@ class Far:
         return self._objects.listed(after)
 
 
-async def begun(path: StorePath, pid: int, how: How) -> Checkpoint:
-    log = Checkpoint.create(path, recorded.header(10), how=how) if is_fresh(path) else Checkpoint.resume(path, how)
+async def begun(path: StorePath, pid: int, terms: Terms) -> Checkpoint:
+    place = log_place(path, terms)
+    fresh = is_fresh(log_place(path))
+    log = Checkpoint.create(place, recorded.header(10)) if fresh else Checkpoint.resume(place)
     log.enqueue(Session("start", recorded.AT, "", {"pid": pid}))
     await log.begun()
     return log
 
 
 async def test_a_busy_process_is_taken_over(tmp_path: Path) -> None:
-    """It writes one line after the other, and each request of its successor is as slow as its own."""
+    """It writes a line every 30 ms, and a request takes 20 ms: its successor writes first after some tries."""
     path = store_path(f"file://{tmp_path}/store")
     far = Terms(take_over=True, means=Means(open=Far))
-    owner = await begun(path, 1, How(terms=far))
+    owner = await begun(path, 1, far)
 
     async def write() -> None:
         with contextlib.suppress(FileFailed):
             while True:
                 owner.touch()
                 await owner.flush()
+                await asyncio.sleep(0.01)
 
     writing = asyncio.create_task(write())
     await asyncio.sleep(0.3)
-    taker = await asyncio.wait_for(begun(path, 2, How(terms=far)), WAIT_MAX_S)
+    taker = await asyncio.wait_for(begun(path, 2, far), WAIT_MAX_S)
     await asyncio.wait_for(writing, WAIT_MAX_S)
     assert isinstance(owner.failure and owner.failure.__cause__, Fenced)
     await asyncio.gather(owner.aclose(), taker.aclose())
@@ -983,25 +990,25 @@ async def test_a_busy_process_is_taken_over(tmp_path: Path) -> None:
 
 @mutant(
     "a busy process is tried to be taken over for ever",
-    "StoreLog.commit",
+    "WritableObjects.append",
     swap("now > self._overtakes_until", "now > self._overtakes_until + 1e9"),
 )
 async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
-    owner = await begun(path, 1, How())
+    owner = await begun(path, 1, Terms())
 
     class Late(Far):
         """A store in which the owner has always just written the next line."""
 
         def create(self, name: str, data: bytes) -> bool:
-            if name.startswith("log/") and owner._file.seq < ENOUGH:  # type: ignore[attr-defined]  # noqa: SLF001
+            if name.startswith("log/") and owner._file.seq < ENOUGH:  # noqa: SLF001
                 owner._file.commit([])  # noqa: SLF001
             return super().create(name, data)
 
-    terms = Terms(licence_s=0.05, take_over=True, means=Means(open=Late))
+    terms = Terms(lease_s=0.05, take_over=True, means=Means(open=Late))
     said = ""
     try:
-        await (await begun(path, 2, How(terms=terms))).aclose()
+        await (await begun(path, 2, terms)).aclose()
     except NotAcceptable as error:
         said = str(error)
     assert "pid 1" in said
@@ -1009,16 +1016,16 @@ async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Pat
     await owner.aclose()
 
 
-def test_a_licence_counts_from_its_begin() -> None:
+def test_a_lease_counts_from_its_begin() -> None:
     now = [100.0]
-    licence = Licence(Terms(licence_s=10.0, means=Means(clock=lambda: now[0])))
-    assert (licence.valid, licence.renewal_due) == (False, True), "before the first commit nothing may be sent"
-    licence.renew(95.0)
+    lease = TimedLease(Terms(lease_s=10.0, means=Means(clock=lambda: now[0])))
+    assert (lease.valid, lease.renewal_due) == (False, True), "before the first commit nothing may be sent"
+    lease.renew(95.0)
     for now[0], valid in ((100.0, True), (104.99, True), (105.0, False)):
-        assert licence.valid is valid
-    licence.succeed()
+        assert lease.valid is valid
+    lease.succeed()
     for now[0], left_s in ((105.0, 11.0), (110.0, 6.0), (117.0, 0.0)):
-        assert licence.predecessor_s == pytest.approx(left_s)
+        assert lease.predecessor_s == pytest.approx(left_s)
 
 
 @mutant(
@@ -1082,8 +1089,8 @@ def test_obstore_is_named_where_it_is_missing() -> None:
 
 @mutant(
     "a backup in a store has a patience of its own",
-    "StoreBackup.__init__",
-    swap("Creator(means.open(path), patience_s, means)", "Creator(means.open(path), max(patience_s, 900.0), means)"),
+    "open_backup",
+    swap("terms.patience_s", "max(terms.patience_s, 900.0)"),
 )
 @pytest.mark.parametrize("patience_s", [10.0, 600.0])
 async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_of_the_run(patience_s: float) -> None:
@@ -1099,7 +1106,7 @@ async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_o
         def get(self, name: str) -> bytes | None:
             return None
 
-    backup = StoreBackup.begin(URL, None, patience_s, Refusing((0.0, 60.0)).means)
+    backup = open_backup(URL, None, Terms(patience_s=patience_s, means=Refusing((0.0, 60.0)).means))
     try:
         with contextlib.nullcontext() if patience_s > 60.0 else pytest.raises(FileFailed, match="away"):
             await backup.save([b'{"id":"a"}\n'])

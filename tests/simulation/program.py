@@ -12,9 +12,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
-from bulkdel.checkpoint.file import How
-from bulkdel.checkpoint.licence import Terms
-from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.checkpoint.writer import Checkpoint, How
 from bulkdel.core.log_entries import Header, Saved, stamp
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
@@ -27,6 +25,9 @@ from bulkdel.http.transport import Transport
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.library import Run
 from bulkdel.parameters import parameters_of
+from bulkdel.place.lease import Terms
+from bulkdel.place.log_file import LogFile
+from bulkdel.place.log_place import LogPlace
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
@@ -86,9 +87,16 @@ class Machine:
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
         assert files.findings is not None
-        how, at = self._how(files.findings), stamp(self.wall())
+        place_of = partial(LogFile, disk=files.findings.calls)
         log, _ = open_findings_log(
-            files.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, key=KEY, how=how
+            files.findings.path,
+            pinned,
+            index.progress.skipped.rows,
+            at=stamp(self.wall()),
+            again=False,
+            key=KEY,
+            how=self._how(),
+            place_of=place_of,
         )
         stack.callback(log.close)
         target = job.target(TargetOptions(HOST, {}, {}))
@@ -117,23 +125,21 @@ class Machine:
         """The header of a new log, with a run id that was drawn."""
         return replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
 
-    def _create_log(
-        self, file: SimulatedFile, path: Path, header: Header, skipped: SkippedRows, _: Terms
-    ) -> Checkpoint:
-        return Checkpoint.create(path, self.named(header), skipped, self._how(file))
+    def _create_log(self, file: SimulatedFile, place: LogPlace, header: Header, skipped: SkippedRows) -> Checkpoint:
+        return Checkpoint.create(LogFile(place.where, file.calls), self.named(header), skipped, self._how())
 
-    def _resume_log(self, file: SimulatedFile, path: Path, _: Terms) -> Checkpoint:
-        return Checkpoint.resume(path, self._how(file))
+    def _resume_log(self, file: SimulatedFile, place: LogPlace) -> Checkpoint:
+        return Checkpoint.resume(LogFile(place.where, file.calls), self._how())
 
-    def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None, _: float) -> Backup:
+    def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None, _: Terms) -> Backup:
         assert file is not None
         return Backup.open(path, durable, disk=file.calls, thread=self._thread())
 
     def _thread(self) -> SimulatedThread:
         return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
 
-    def _how(self, file: SimulatedFile) -> How:
-        return How(file.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
+    def _how(self) -> How:
+        return How(self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @asynccontextmanager
     async def connected(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from random import Random
 
-from bulkdel.store.lines import line_name
+from bulkdel.place.log_objects import line_name
 from bulkdel.store.means import Means
 from tests.simulation.strands import Inline, StrandLoop, sleep
 

@@ -11,9 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bulkdel.checkpoint.file import How
-from bulkdel.checkpoint.licence import Terms
-from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.checkpoint.writer import Checkpoint, How
 from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header
 from bulkdel.core.retry import LAG_MAX_S
@@ -21,6 +19,8 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
 from bulkdel.library import Summary
+from bulkdel.place.log_objects import LogObjects
+from bulkdel.place.log_place import LogPlace
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.api import FAIR
@@ -282,17 +282,19 @@ class TakeoverWorld:
             return await run.finished()
 
     def _surroundings(self, machine: Machine, far: FarStore, loop: StrandLoop, pid: int) -> Surroundings:
-        def how(terms: Terms) -> How:
+        def how() -> How:
             thread = StrandThread(loop, lambda: self._rng.random() * 0.02)
-            return How(
-                thread=thread, nonce=f"{self._rng.getrandbits(64):016x}", terms=replace(terms, means=far.means())
-            )
+            return How(thread=thread, nonce=f"{self._rng.getrandbits(64):016x}")
 
-        def create(path: Path, header: Header, skipped: SkippedRows, terms: Terms) -> Checkpoint:
-            return Checkpoint.create(path, machine.named(header), skipped, how(terms))
+        def reached(place: LogPlace) -> LogPlace:
+            assert isinstance(place, LogObjects)
+            return replace(place, terms=replace(place.terms, means=far.means()))
 
-        def resume(path: Path, terms: Terms) -> Checkpoint:
-            return Checkpoint.resume(path, how(terms))
+        def create(place: LogPlace, header: Header, skipped: SkippedRows) -> Checkpoint:
+            return Checkpoint.create(reached(place), machine.named(header), skipped, how())
+
+        def resume(place: LogPlace) -> Checkpoint:
+            return Checkpoint.resume(reached(place), how())
 
         return Surroundings(
             wall=self._wall,

@@ -74,8 +74,8 @@ def play(seed: int, folder: Path, name: str = "deletion") -> None:
 )
 @mutant(
     "the name of a new log is made durable on another disk",
-    "LogFile.create",
-    swap("how.disk", "DISK"),
+    "WritableFile.append",
+    swap("self._disk.sync_directory(self._path)", "DISK.sync_directory(self._path)"),
     case="1",
 )
 @pytest.mark.soak
@@ -151,9 +151,9 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a process without a licence sends",
-    "Licence.valid",
-    swap("self._terms.means.clock() - self._began < self._terms.licence_s", "True"),
+    "a process without a lease sends",
+    "TimedLease.valid",
+    swap("self._terms.means.clock() - self._began < self._terms.lease_s", "True"),
     case="takeovers-3",
 )
 @mutant(

@@ -17,6 +17,7 @@ from bulkdel.checkpoint.reader import read_log
 from bulkdel.commands.moved_run import how_to_go_on, line_in
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, PackedFile
 from bulkdel.core.log_entries import Session
+from bulkdel.place.opening import log_place
 from tests import recorded
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -52,7 +53,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def told(folder: Path) -> str:
-    return how_to_go_on(read_log(folder / LOG).progress, folder / LOG, None)
+    return how_to_go_on(read_log(log_place(folder / LOG)).progress, folder / LOG, None)
 
 
 def with_values(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

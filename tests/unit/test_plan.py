@@ -24,6 +24,7 @@ from bulkdel.core.summary import count_lines
 from bulkdel.format import shown, steers
 from bulkdel.job import Account, load_job
 from bulkdel.person import Person, this_person
+from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.plan_facts import plan_lines
@@ -220,7 +221,7 @@ def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool =
     counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
     folder.mkdir(exist_ok=True)
     checkpoint = Checkpoint.create(
-        folder / "log", Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"})
+        log_place(folder / "log"), Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"})
     )
     stack.callback(checkpoint.close)
     if started:

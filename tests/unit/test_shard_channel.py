@@ -42,7 +42,7 @@ ORDER = Order(
     excluded=["k"],
     settled_max=None,
     debug=False,
-    licence_s=10.0,
+    lease_s=10.0,
     wanted=WANTED,
     export={"path": "/e"},
 )

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.checkpoint.reader import LINE_MAX
 from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, from_json, to_json
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.run_state import Progress
@@ -21,6 +20,7 @@ from bulkdel.core.skipped_rows import (
     RowSet,
     SkippedRows,
 )
+from bulkdel.place.log_place import LINE_MAX
 from tests import recorded
 from tests.recorded import AT, deleted, encode_line, fold
 

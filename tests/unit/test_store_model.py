@@ -20,15 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.checkpoint.file import How
-from bulkdel.checkpoint.licence import Terms
-from bulkdel.checkpoint.store_log import Fenced
-from bulkdel.checkpoint.writer import Checkpoint, Queued
+from bulkdel.checkpoint.open_log import Fenced
+from bulkdel.checkpoint.writer import Checkpoint, How, Queued
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, decode_line, to_json
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.store.lines import line_name
+from bulkdel.place.lease import Terms
+from bulkdel.place.log_objects import line_name
+from bulkdel.place.opening import log_place
 from bulkdel.store.means import Means
 from bulkdel.store_path import store_path
 from tests import recorded
@@ -38,7 +38,7 @@ from tests.simulation.strands import Inline
 from tests.syntax import drop, swap
 
 ROWS = 10
-LICENCE_S = 10.0
+LEASE_S = 10.0
 PATIENCE_S = 12.0
 """A step counts 10 s at most. So it ends in one that takes long and a few others."""
 SKIPPED = recorded.skipped(
@@ -196,12 +196,12 @@ class World:
 def session(world: World) -> Iterator[None]:
     """One session, from the reading of the log to its end or its death; it yields between its steps."""
     take_over = not world.calm and world.chance.random() < 0.3
-    how = How(thread=Inline(), terms=Terms(LICENCE_S, PATIENCE_S, take_over, world.means()))
+    place, how = log_place(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), How(thread=Inline())
     try:
         if not world.born():
-            log = Checkpoint.create(PATH, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how)
+            log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how)
         else:
-            log = Checkpoint.resume(PATH, how)
+            log = Checkpoint.resume(place, how)
     except (NotAcceptable, FileFailed):
         return
     yield
@@ -219,13 +219,12 @@ def session(world: World) -> Iterator[None]:
 
 def settle(world: World, log: Checkpoint) -> Iterator[None]:
     """Give every row its outcome: look up the rows in doubt once they may be, send the others."""
-    progress, licence = log.progress, log.licence
-    assert licence is not None
-    number = log._file.seq  # type: ignore[attr-defined]  # noqa: SLF001 - the number of the fence
+    progress, lease = log.progress, log.lease
+    number = log._file.seq  # noqa: SLF001 - the number of the fence
     doubts = rows_of(progress.in_doubt.overlap(0, ROWS))
     mine: set[int] = set()
     while True:
-        if doubts and not licence.predecessor_s:
+        if doubts and not lease.predecessor_s:
             for row in doubts:
                 world.looked_up_by[row] = max(number, world.looked_up_by.get(row, 0))
             yield
@@ -236,20 +235,20 @@ def settle(world: World, log: Checkpoint) -> Iterator[None]:
         if not fresh and not doubts:
             return
         mine.update(fresh)
-        if not fresh or licence.renewal_due:
+        if not fresh or lease.renewal_due:
             world.sleep(1.0)
             write(log)
         yield
         if fresh:
             write(log, *(Intent(recorded.AT, ((row, row + 1),)) for row in fresh))
             yield  # it may be held up right before it sends
-            if licence.valid:
+            if lease.valid:
                 for row in fresh:
                     send(world, row, number)
                 yield
                 write(log, *(Outcome(recorded.AT, 1, "done", ((row, row + 1),)) for row in fresh))
             else:
-                doubts = [*doubts, *fresh]  # without a licence nothing is sent; they are looked up
+                doubts = [*doubts, *fresh]  # without a lease nothing is sent; they are looked up
         yield
 
 
@@ -278,7 +277,7 @@ def played(seed: int) -> World:
     for _ in range(STEPS):
         world.step()
     world.calm, world.processes = True, {}
-    world.now += 10 * LICENCE_S
+    world.now += 10 * LEASE_S
     for name, data in world.late:
         world._effect(name, data)  # noqa: SLF001
     for _ in session(world):
@@ -290,26 +289,23 @@ def played(seed: int) -> World:
 
 @mutant(
     "a line of another process in a store counts as our own",
-    "Creator._attempt",
+    "Retrying._attempt",
     swap("Taken(name, found)", "0.0"),
 )
 @mutant(
-    "a licence counts from the end of its commit",
-    "StoreLog._append",
-    swap(
-        "began = self._terms.means.clock()\nself._creator.create(line_name(self.seq + 1), line)",
-        "self._creator.create(line_name(self.seq + 1), line)\nbegan = self._terms.means.clock()",
-    ),
+    "a lease counts from the end of its commit",
+    "WritableObjects.append",
+    swap("self.lease.renew(began)", "self.lease.renew(clock())"),
 )
 @mutant(
-    "a successor does not wait for the licence of the process before it",
-    "StoreLog._append",
-    drop("self.licence.succeed()"),
+    "a successor does not wait for the lease of the process before it",
+    "WritableObjects.append",
+    drop("self.lease.succeed()"),
 )
 @mutant(
-    "a watch ends before the licence has lapsed",
-    "wait_for_line",
-    swap("terms.wait_s", "terms.licence_s / 4"),
+    "a watch ends before the lease has lapsed",
+    "StoreLines.wait_for",
+    swap("self._terms.wait_s", "self._terms.lease_s / 4"),
 )
 @pytest.mark.untraced
 def test_no_interleaving_breaks_the_invariant() -> None:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from bulkdel.checkpoint.file import PLAIN, How
-from bulkdel.checkpoint.opening import OpenLog, resume_log
+from bulkdel.checkpoint.open_log import OpenLog
 from bulkdel.checkpoint.reader import RUN
 from bulkdel.core.log_entries import Annotation, Event, to_json
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import FileFailed
+from bulkdel.place.log_place import LogPlace
 
 
 class Annotator:
@@ -41,35 +40,35 @@ class Annotator:
         try:
             self._file.commit([orjson.dumps(to_json(entry))])
         except OSError as error:
-            raise _failed(self._file.path, error) from error
+            raise _failed(self._file.place, error) from error
         self.progress.apply(entry)
 
 
 @contextmanager
-def annotating(path: Path, how: How = PLAIN) -> Iterator[Annotator]:
+def annotating(place: LogPlace) -> Iterator[Annotator]:
     """Lock the log of a run and repair its tail, as a resume does; a run that starts meanwhile is refused.
 
     Raises NotAcceptable when a run is under way, or when the log is corrupt or no log, FileFailed when its tail cannot
     be repaired.
     """
     try:
-        file, progress = resume_log(path, RUN, how)
+        file, progress = OpenLog.resume(place, RUN, None)
     except OSError as error:
-        raise _failed(path, error) from error
+        raise _failed(place, error) from error
     try:
         yield Annotator(file, progress)
     finally:
         file.close()
 
 
-def annotate(path: Path, event: Event, facts: Mapping[str, Any], at: str, how: How = PLAIN) -> None:
+def annotate(place: LogPlace, event: Event, facts: Mapping[str, Any], at: str) -> None:
     """Append one annotation to the log of a run. Raises what `annotating` and `Annotator.add` raise."""
-    with annotating(path, how) as log:
+    with annotating(place) as log:
         log.add(event, facts, at)
 
 
-def _failed(path: Path, error: OSError) -> FileFailed:
+def _failed(place: LogPlace, error: OSError) -> FileFailed:
     return FileFailed(
-        f"{path}: the log of the run cannot be written: {error.strerror or error}. Make room or repair the disk, "
-        "then run the same command again."
+        f"{place.where}: the log of the run cannot be written: {error.strerror or error}. {place.mend}, then run the "
+        "same command again."
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from bulkdel.checkpoint.reader import RUN, begins_as, reading, shard_log
+from bulkdel.checkpoint.reader import RUN, begins_as, reading
 from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import NotAcceptable
+from bulkdel.place.log_place import LogPlace
 
 
 @dataclass(slots=True)
@@ -48,13 +48,13 @@ class Audit:
     fault: str | None = None
 
 
-def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> Audit:
+def audit(place: LogPlace, each: Callable[[Iterable[Entry]], None] | None = None) -> Audit:
     """Read every line of a log. Raises NotAcceptable only when it cannot be opened.
 
     each: called with the entries of every line that was read, up to the first fault.
     """
-    found = Audit()
-    with reading(path, RUN, by_rolls=False) as reader:
+    found, path = Audit(), place.where
+    with reading(place, RUN, by_rolls=False) as reader:
         try:
             for progress, entries in reader.folding():
                 found.progress = progress
@@ -70,7 +70,7 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
         except NotAcceptable as error:
             found.fault = str(error)
         found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha256, reader.damaged_tail
-        _audit_shards(found, path, reader.shards.sha256)
+        _audit_shards(found, place, reader.shards.sha256)
         stopped = bool(found.sessions) and found.sessions[-1].stop is not None and not reader.torn_annotation
     if found.fault is None and found.progress is not None:
         rows, counts = found.progress.rows, counts_of(found.progress)
@@ -83,15 +83,15 @@ def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> 
     return found
 
 
-def _audit_shards(found: Audit, path: Path, shards: Mapping[int, str]) -> None:
+def _audit_shards(found: Audit, place: LogPlace, shards: Mapping[int, str]) -> None:
     """Audit the log of each shard. Its commits count too; the first fault is that of the run."""
     left = {} if found.progress is None else found.progress.shards_left
     for number, noted in ((int(text), noted) for text, noted in left.items()):
-        log = shard_log(path, number)
+        log = place.shard(number)
         if found.fault is None and (number not in shards or not begins_as(log, noted)):
-            found.fault = f"{log}: does not go on from where the last session that has stopped left it"
+            found.fault = f"{log.where}: does not go on from where the last session that has stopped left it"
     for number in shards:
-        shard = audit(shard_log(path, number))
+        shard = audit(place.shard(number))
         found.commits += shard.commits
         found.fault = found.fault or shard.fault
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +22,7 @@ from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
 from bulkdel.core.outcome import REMAINING
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import FileFailed
+from bulkdel.place.log_place import LogPlace
 
 IN_DOUBT = "in doubt"
 
@@ -65,12 +65,12 @@ class LogIndex:
     progress: the whole log folded. sha256: as `Log` has it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: LogPlace) -> None:
         """Read the log once. Raises NotAcceptable as `read_log` does, and FileFailed when there is no room."""
         self._rows = sqlite3.connect("", check_same_thread=False)  # no name: a temporary file
         try:
             self._rows.executescript(SCHEMA)
-            with reading(path, RUN) as reader:
+            with reading(place, RUN) as reader:
                 for self.progress, entries in reader.folding():
                     self._rows.executemany(INSERT, _spans(entries, self.progress.skipped.rows))
                     self._rows.executemany(INSERT_SPARED, _spared(entries))
@@ -79,7 +79,7 @@ class LogIndex:
             self._rows.close()
             if isinstance(error, sqlite3.Error):
                 raise FileFailed(
-                    f"{path}: its index cannot be written: {error}. Make room in {sqlite_folder()}."
+                    f"{place.where}: its index cannot be written: {error}. Make room in {sqlite_folder()}."
                 ) from error
             raise
         self.sha256 = reader.sha256

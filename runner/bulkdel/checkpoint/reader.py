@@ -6,15 +6,12 @@ corruption (a durable commit is lost or changed, so the log is refused). Never w
 
 from __future__ import annotations
 
-import errno
-import glob
 import hashlib
 import os
 import re
-import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -36,21 +33,13 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
+from bulkdel.place.log_place import LINE_MAX, Lines, LogPlace
 from bulkdel.settings import LOG, SANDBOX_LOG
-from bulkdel.store.certain import READ_S
-from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import in_store
-
-LINE_MAX = 8 << 20
-"""Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
-can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest list of
-skipped rows in one entry has 10,000 ranges: about 200 kB."""
 
 ZEROS_MAX = 4096
 """Zeros that count as an empty log. After a loss of power a file may have its length without its bytes. One block: more
 zeros are no first line."""
-
-READ_BYTES = 1 << 20
 
 
 class Fold(Protocol):
@@ -126,11 +115,6 @@ class Log:
 _SHARD_LOG = re.compile(r"\.shard-\d{5}$")
 
 
-def shard_log(path: Path, number: int) -> Path:
-    """The log of a shard. path: the log of the run. number: from 1."""
-    return path.with_name(f"{path.name}.shard-{number:05}")
-
-
 LOGS_MAX = 5
 """Logs that are named where a folder was given."""
 
@@ -180,62 +164,6 @@ def _begins_a_log(path: Path) -> bool:
         return False
 
 
-def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = RUN.option) -> int:
-    """Open a log that exists: a regular file, and no symbolic link. Raises NotAcceptable, naming the option."""
-    try:
-        # O_NONBLOCK: opening a named pipe would wait for its other end. It means nothing to a regular file.
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        symbolic = error.errno == errno.ELOOP
-        reason = "is a symbolic link; name the file itself" if symbolic else f"cannot be opened: {error.strerror}"
-        raise NotAcceptable(f"{path}: {reason} ({option})") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise NotAcceptable(f"{path}: is not a regular file; a log has to be one ({option})")
-    return fd
-
-
-class Lines(Protocol):
-    """The lines of a log as they are stored: in a file, or in a store."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the lines in their order, each with its newline; the last one may be torn."""
-        ...
-
-    def tail(self, start: int, line: bytes) -> bytes | None:
-        """The bytes from `start` on, where `line` is. None where a commit is whole or absent, so that none is torn."""
-        ...
-
-    def length(self, start: int) -> int:
-        """How many bytes there are from `start` on."""
-        ...
-
-
-class FileLines:
-    """The lines of the file `fd` as it is now: `Lines`. Lines that are written meanwhile are not read."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._stop = os.fstat(fd).st_size
-
-    def __iter__(self) -> Iterator[bytes]:
-        """See `Lines`."""
-        start = 0
-        with open(self._fd, "rb", buffering=READ_BYTES, closefd=False) as file:
-            file.seek(0)
-            while line := file.readline(min(LINE_MAX, self._stop - start)):
-                start += len(line)
-                yield line
-
-    def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - it may have been cut off meanwhile
-        """See `Lines`."""
-        return os.pread(self._fd, min(LINE_MAX + 1, self._stop - start), start)
-
-    def length(self, start: int) -> int:
-        """See `Lines`."""
-        return self._stop - start
-
-
 class Shards:
     """The logs of the shards of a run, which are read after its own.
 
@@ -243,11 +171,10 @@ class Shards:
     Without `partly` the first one is raised.
     """
 
-    def __init__(self, path: Path, *, partly: bool, patience_s: float) -> None:
-        """path: of the log of the run. patience_s: see `reading`; after one that could not be read there is none."""
-        self._path = path
+    def __init__(self, place: LogPlace, *, partly: bool) -> None:
+        """place: of the log of the run."""
+        self._place = place
         self._partly = partly
-        self._patience_s = patience_s
         self.sha256: dict[int, str] = {}
         self.lines: dict[int, int] = {}
         self.unread: list[NotAcceptable] = []
@@ -267,15 +194,18 @@ class Shards:
 
         The logs of all shards are there before the first session of the run.
         """
-        path, patience_s = shard_log(self._path, number), 0.0 if self.unread else self._patience_s
-        if is_fresh(path, patience_s=patience_s):
+        place = self._place.shard(number)
+        if self.unread:  # the store fails: it is not waited for once more
+            place = place.once()
+        path = place.where
+        if is_fresh(place):
             if run.sessions:
                 raise NotAcceptable(
                     f"{path}: is missing or empty. It says what was sent of shard {number}, so without it ids could be "
                     "sent again. Put it back where it was, beside the log of the run; then run the same command again."
                 )
             return
-        with reading(path, RUN, patience_s=patience_s) as reader:
+        with reading(place, RUN) as reader:
             shard: Progress | None = None
             for entries in reader.commits():
                 more = iter(entries)
@@ -299,14 +229,13 @@ class Reader(Generic[F]):
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
     own: whether the entries that `folding` hands out are of this log. shards: the logs of the shards, when they
-    were read. partly, patience_s: see `Shards`.
+    were read. partly: see `Shards`.
     """
 
-    def __init__(
-        self, lines: Lines, path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S
-    ) -> None:
+    def __init__(self, lines: Lines, place: LogPlace, kind: LogKind[F], *, partly: bool = False) -> None:
         self._lines = lines
-        self._path = path
+        self._place = place
+        self._path = place.where
         self._kind = kind
         self._nonce = ""
         self._nonces = set[str]()  # of all sessions and annotations so far
@@ -318,7 +247,7 @@ class Reader(Generic[F]):
         self.torn_annotation = False
         self.sha = hashlib.sha256()
         self.own = True
-        self.shards = Shards(path, partly=partly, patience_s=patience_s)
+        self.shards = Shards(place, partly=partly)
 
     def commits(self) -> Iterator[list[Entry]]:
         """The entries, line by line. Raises NotAcceptable for corruption and for what this version cannot read."""
@@ -331,7 +260,7 @@ class Reader(Generic[F]):
             yield entries
             self._passed(line)
         if not self.seq:
-            _refuse_without_run(self._path)
+            _refuse_without_run(self._place)
             raise Unborn(f"{self._path}: is empty, so nothing was sent under it. Run the same command again.")
 
     def read(self, line: bytes) -> list[Entry]:
@@ -454,7 +383,7 @@ class Reader(Generic[F]):
         return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another file ({option}).")
 
     def _killed_while_created(self) -> Unborn:
-        _refuse_without_run(self._path)
+        _refuse_without_run(self._place)
         return Unborn(
             f"{self._path}: a {self._kind.name} is creating this log, or was killed while it did; nothing was sent "
             "under it. Run the same command again."
@@ -462,10 +391,8 @@ class Reader(Generic[F]):
 
     @property
     def _todo(self) -> str:
-        if in_store(self._path):
-            start_over = self._kind.start_over.replace("--checkpoint", "--store")
-            return f"Put back a copy of the objects if there is one. {start_over}"
-        return f"Put back a copy of this file if there is one. {self._kind.start_over}"
+        start_over = self._kind.start_over.replace("--checkpoint", self._place.option)
+        return f"Put back a copy of {self._place.kept_as} if there is one. {start_over}"
 
 
 def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
@@ -476,28 +403,13 @@ def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
 
 
 @contextmanager
-def reading(
-    path: Path, kind: LogKind[F], *, partly: bool = False, patience_s: float = READ_S, by_rolls: bool = True
-) -> Iterator[Reader[F]]:
+def reading(place: LogPlace, kind: LogKind[F], *, partly: bool = False, by_rolls: bool = True) -> Iterator[Reader[F]]:
     """Open a log for one pass over it, without its lock: also while a process writes it. partly: see `Reader`.
 
-    patience_s: a store that cannot be read is asked again for so long. by_rolls: see `StoreLines`. Raises NotAcceptable
-    after that, and when the log cannot be opened.
+    by_rolls: see `LogPlace.lines`. Raises NotAcceptable when the log cannot be opened, or its store cannot be read.
     """
-    if in_store(path):
-        lines = StoreLines(path, patience_s=patience_s, by_rolls=by_rolls)
-        try:
-            yield Reader(lines, path, kind, partly=partly, patience_s=patience_s)
-        except OSError as error:
-            raise unreachable(path, error) from error
-        finally:
-            lines.close()
-        return
-    fd = open_log(path, option=kind.option)
-    try:
-        yield Reader(FileLines(fd), path, kind, partly=partly)
-    finally:
-        os.close(fd)
+    with place.lines(by_rolls=by_rolls) as lines:
+        yield Reader(lines, place, kind, partly=partly)
 
 
 def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
@@ -509,99 +421,66 @@ def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
     return f"another {kind.name} ({where})" if where else f"another {kind.name}"
 
 
-def unreachable(path: Path, error: OSError) -> NotAcceptable:
-    """The error for a store that cannot be read."""
-    return NotAcceptable(
-        f"{path}: the store cannot be read: {error.strerror or error}. Check the URL, the network and the credentials, "
-        "then run this again."
-    )
-
-
-def read_log(path: Path, *, partly: bool = False, patience_s: float = READ_S) -> Log:
+def read_log(place: LogPlace, *, partly: bool = False) -> Log:
     """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`.
 
-    partly: of the log of a shard that is damaged, read the sound part. patience_s: see `reading`.
+    partly: of the log of a shard that is damaged, read the sound part.
     """
-    with reading(path, RUN, partly=partly, patience_s=patience_s) as reader:
+    with reading(place, RUN, partly=partly) as reader:
         progress = reader.replay()
         size, shards = reader.size, reader.shards
         return Log(progress, reader.sha256, reader.damaged_tail, size, shards.sha256, shards.lines, shards.unread)
 
 
-def read_shards(path: Path, run: Progress, patience_s: float) -> Log:
-    """Fold the logs of the shards into the progress of their run, without its own log. path: of that log.
-
-    patience_s: see `reading`.
+def read_shards(place: LogPlace, run: Progress) -> Log:
+    """Fold the logs of the shards into the progress of their run, without its own log. place: of that log.
 
     Of a log that is damaged or missing the sound part is read.
     """
-    shards = Shards(path, partly=True, patience_s=patience_s)
+    shards = Shards(place, partly=True)
     deque(shards.folding(run), maxlen=0)
     return Log(run, "", 0, 0, shards.sha256, shards.lines, shards.unread)
 
 
-def begins_as(path: Path, noted: tuple[int, str], patience_s: float = READ_S) -> bool:
+def begins_as(place: LogPlace, noted: tuple[int, str]) -> bool:
     """Whether the log of a shard begins as it was noted: so many lines, with this SHA-256.
 
     Raises NotAcceptable when it cannot be read.
     """
     lines, sha256 = noted
-    with reading(path, RUN, patience_s=patience_s) as reader:
+    with reading(place, RUN) as reader:
         for _ in reader.commits():
             if reader.seq == lines:  # those before the line that was just read
                 break
         return reader.seq == lines and reader.sha.hexdigest() == sha256
 
 
-def _refuse_without_run(path: Path) -> None:
+def _refuse_without_run(place: LogPlace) -> None:
     """Raise NotAcceptable where the log of a run is missing, and those of its shards are there."""
-    if _SHARD_LOG.search(path.name):
-        return
-    first = shard_log(path, 1)
-    if in_store(first):
-        lines = StoreLines(first)
-        try:
-            there = next(iter(lines), None) is not None
-        finally:
-            lines.close()
-    else:
-        there = os.path.lexists(first)
-        with suppress(PermissionError):  # a folder may be closed to readers
-            there = any(path.parent.glob(f"{glob.escape(path.name)}.shard-[0-9]*"))
-    if there:
+    if not _SHARD_LOG.search(place.where.name) and place.has_shards():
         raise NotAcceptable(
-            f"{path}: is missing or empty, and the logs of its shards are there ({first.name}, …). They say what was "
+            f"{place.where}: is missing or empty, and the logs of its shards are there "
+            f"({place.shard(1).where.name}, …). They say what was "
             "sent. Put the log of the run back; then run the same command again. Move those of the shards away only to "
             "send everything from the first row on."
         )
 
 
-def end_of(path: Path) -> object:
-    """What changes when the log grows; None when it cannot be read."""
-    try:
-        return read_log(path).sha256 if in_store(path) else path.stat().st_size
-    except (OSError, NotAcceptable):
-        return None
-
-
-def header_of(path: Path) -> Header:
+def header_of(place: LogPlace) -> Header:
     """Read only the header of the log of a run. Raises NotAcceptable."""
-    with reading(path, RUN) as reader:
+    with reading(place, RUN) as reader:
         header = next(reader.commits())[0]
         assert isinstance(header, Header), "the first line begins like one"
         return header
 
 
-def is_fresh(path: Path, kind: LogKind[Any] = RUN, *, patience_s: float = READ_S) -> bool:
-    """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises.
-
-    patience_s: see `reading`.
-    """
-    if not (in_store(path) or os.path.lexists(path)):
-        _refuse_without_run(path)
+def is_fresh(place: LogPlace, kind: LogKind[Any] = RUN) -> bool:
+    """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
+    if not place.is_there():
+        _refuse_without_run(place)
         return True
     try:
-        with reading(path, kind, patience_s=patience_s) as reader:
+        with reading(place, kind) as reader:
             return not any(fold.born for fold, _ in reader.folding())
     except Unborn:
         return True

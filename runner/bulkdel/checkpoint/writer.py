@@ -11,24 +11,21 @@ import asyncio
 import concurrent.futures
 import errno
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Generic, NoReturn, Self, TypeVar
 
 import orjson
 
-from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.group_commit import GroupCommit
-from bulkdel.checkpoint.licence import Licence
-from bulkdel.checkpoint.opening import OpenLog, create_log, resume_log
-from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
-from bulkdel.checkpoint.store_log import Fenced, Overtaken
+from bulkdel.checkpoint.open_log import Fenced, OpenLog
+from bulkdel.checkpoint.reader import RUN, F, LogKind
 from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, Skipped, VerifyHeader, to_json
 from bulkdel.core.mac import with_mac
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.store_path import in_store
+from bulkdel.place.lease import Lease
+from bulkdel.place.log_place import LINE_MAX, LogPlace, Overtaken
 
 COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
@@ -40,8 +37,21 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 """Bytes of the longest entry. Even in a line that is almost full it fits LINE_MAX, with the frame of the line."""
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a log is written; a simulation passes its own.
+
+    thread: runs the commits, one after the other; None for a thread of its own. nonce: None for a random one.
+    """
+
+    thread: concurrent.futures.Executor | None = None
+    nonce: str | None = None
+
+
+PLAIN = How()
+
 KEEPS = 20
-"""How often in one licence `LogWriter.keep` looks whether a renewal is due."""
+"""How often in one lease `LogWriter.keep` looks whether a renewal is due."""
 
 SAME_RUN = ("pinned", "parameters", "counts", "excluded", "skipped_sha256", "guards")
 """Members of a header that two processes agree in when they create the same log."""
@@ -66,13 +76,13 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         self._file = file
         self._closed = False
         self.progress = progress
-        self.path = file.path
+        self.path = file.place.where
         self.recovered = file.recovered
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        place: LogPlace,
         header: Header | VerifyHeader | BatchHeader,
         skipped: SkippedRows | None = None,
         how: How = PLAIN,
@@ -80,12 +90,12 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
     ) -> Self:
         """Start a log with `header` and the whole list of `skipped` rows, durable on return.
 
-        `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
+        `is_fresh(place)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
         skipped = skipped or SkippedRows()
         part = _encode(header)
         try:
-            file = create_log(path, kind, part, how)
+            file = OpenLog.create(place, kind, part, how.nonce)
             try:
                 progress = kind.fold(_same_run(file, header), skipped)
                 for reason, ranges in skipped.entries():
@@ -96,33 +106,31 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
                 raise
             return cls(file, progress, how)
         except Fenced as error:
-            raise NotAcceptable(f"{path}: a log exists already. Run the same command again to go on.") from error
+            raise NotAcceptable(f"{place.where}: a log exists already. Run the same command again to go on.") from error
         except OSError as error:
-            todo = _todo(path, f"Make room or name another file ({kind.option})")
             raise FileFailed(
-                f"{path}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was sent. "
-                f"{todo}, then run the same command again."
+                f"{place.where}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was "
+                f"sent. {place.mend}, or name another place ({kind.option}); then run the same command again."
             ) from error
 
     @classmethod
-    def resume(cls, path: Path, how: How = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
+    def resume(cls, place: LogPlace, how: How = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
         """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
         """
         try:
-            return cls(*resume_log(path, kind, how), how)
+            return cls(*OpenLog.resume(place, kind, how.nonce), how)
         except OSError as error:
-            todo = _todo(path, "Make room or repair the disk")
             raise FileFailed(
-                f"{path}: the log of the {kind.name} cannot be written: {error.strerror or error}. Nothing was sent. "
-                f"{todo}, then run the same command again."
+                f"{place.where}: the log of the {kind.name} cannot be written: {error.strerror or error}. Nothing was "
+                f"sent. {place.mend}, then run the same command again."
             ) from error
 
     @property
-    def licence(self) -> Licence | None:
-        """The licence to send, which commits renew; None for a file, which a process has for as long as it locks it."""
-        return self._file.licence
+    def lease(self) -> Lease:
+        """The right to write the log, and to send."""
+        return self._file.lease
 
     async def begun(self) -> None:
         """Wait until the start entry of this session is durable.
@@ -142,11 +150,11 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
             raise
 
     async def keep(self) -> NoReturn:
-        """Renew the licence while there is nothing to write: in a pause, or an outage. Until cancelled."""
-        while self.licence is not None:
-            if self.licence.renewal_due:
+        """Renew the lease while there is nothing to write: in a pause, or an outage. Until cancelled."""
+        while self.lease.length_s is not None:
+            if self.lease.renewal_due:
                 self.touch()
-            await asyncio.sleep(self.licence.length_s / KEEPS)
+            await asyncio.sleep(self.lease.length_s / KEEPS)
         await asyncio.Event().wait()
         raise AssertionError("it waits for ever")
 
@@ -207,17 +215,12 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
             return FileFailed(
                 f"{self.path}: {reason}. This run sends nothing more. To see the log: bulkdel status {self.path}"
             )
-        if self.licence is not None:
-            return FileFailed(
-                f"{self.path}: the log cannot be written: {reason}. Nothing more is sent. Check the store and the "
-                "network, then run the same command again: it goes on from what is in the store."
-            )
         # Without the file the same command would start over; a run would count the ids that it deleted as absent.
         gone = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ESTALE}
-        todo = "Put back the file that was there" if gone else "Make room or repair the disk"
+        todo = "Put back what was there" if gone else self._file.place.mend
         return FileFailed(
-            f"{self.path}: the log cannot be written: {reason}. "
-            f"Nothing more is sent. {todo}, then run the same command again: it goes on from what is in this file."
+            f"{self.path}: the log cannot be written: {reason}. Nothing more is sent. {todo}, then run the same "
+            "command again: it goes on from what the log holds."
         )
 
 
@@ -235,13 +238,8 @@ def _same_run(file: OpenLog, header: H) -> H:
     if not isinstance(adopted, type(header)) or any(
         getattr(adopted, name, None) != getattr(header, name, None) for name in SAME_RUN
     ):
-        raise NotAcceptable(f"{file.path}: the log of another run is there. Give --store another URL.")
+        raise NotAcceptable(f"{file.place.where}: the log of another run is there. Give --store another URL.")
     return adopted
-
-
-def _todo(path: Path, of_file: str) -> str:
-    """What to do when a log cannot be written. of_file: where it is a file."""
-    return "Check the store and the network" if in_store(path) else of_file
 
 
 def _encode(entry: Entry) -> bytes:

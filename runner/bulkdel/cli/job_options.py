@@ -17,6 +17,7 @@ from bulkdel.checkpoint.reader import find_log, log_of, read_log
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, job_names, load_job
 from bulkdel.parameters import check_type, default_of
+from bulkdel.place.opening import log_place
 from bulkdel.store_path import log_path
 
 COMMANDS = frozenset({"run", "plan"})
@@ -75,13 +76,13 @@ def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
             continue
         from bulkdel.commands.restore import undo_of  # only `restore` needs all that it imports
 
-        undo = undo_of(log, read_log(log).progress, os.environ)
+        undo = undo_of(log, read_log(log_place(log)).progress, os.environ)
         check_type(undo)
         return undo
     if "-" in line:  # it is among no words, so the value of an option would be taken for the log
         raise UsageError(f"unknown option -. `bulkdel {RESTORE} --help` lists them")
     for word in words[:1]:
-        read_log(find_log(log_path(word)))  # raises NotAcceptable: it is no log
+        read_log(log_place(find_log(log_path(word))))  # raises NotAcceptable: it is no log
     return None
 
 

@@ -13,13 +13,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import read_log, shard_log
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.commands.report import ReportArguments, report
 from bulkdel.commands.results import kinds_of, read_key, write_rows
 from bulkdel.durable import write_all
 from bulkdel.errors import BulkdelError
 from bulkdel.export.reopen import Reopened
 from bulkdel.output import say
+from bulkdel.place.log_place import shard_log
+from bulkdel.place.opening import log_place
 from bulkdel.settings import CommonSettings
 from bulkdel.store.certain import repeated
 from bulkdel.store.objects import open_objects
@@ -36,7 +38,7 @@ def archive(log: Path, url: str, settings: CommonSettings, patience_s: float = P
     try:
         objects = open_objects(to, ca_file=settings.ca_file, proxy=settings.proxy)
         # Two stops may have the same log: that of a run, and that of its verification.
-        found = read_log(log)
+        found = read_log(log_place(log))
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{found.sha256[:16]}-{secrets.token_hex(3)}"
         with tempfile.TemporaryDirectory() as folder:
             for path in _files(log, found.shards, settings, Path(folder)):

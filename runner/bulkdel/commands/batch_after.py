@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkdel.checkpoint.lock import holder, is_locked
 from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.under_way import holder, is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
@@ -38,6 +38,7 @@ from bulkdel.format import counted, shown
 from bulkdel.live.ask import ask, ask_batch
 from bulkdel.live.status_lines import answer_text
 from bulkdel.output import Stdout, result, say, say_error
+from bulkdel.place.opening import log_place
 from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"
@@ -164,12 +165,13 @@ def _state(run: BatchRun, log: Path, before: RunState, environ: Mapping[str, str
 
     before: its state without a log, as far as the log of the batch says.
     """
+    place = log_place(log)
     try:
-        if is_fresh(log):
+        if is_fresh(place):
             return before
-        progress = read_log(log).progress
+        progress = read_log(place).progress
         live = None if progress.under_way is None else live_status(log, environ)
-        running = live is not None or holder(log, progress) is not None
+        running = live is not None or holder(place, progress) is not None
     except NotAcceptable as error:
         return replace(before, state=f"its log cannot be read: {shortened(str(error))}")
     counts, rows = counts_of(progress), progress.rows
@@ -220,7 +222,8 @@ def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[
         except NotAcceptable as error:
             if only:
                 raise
-            under_way = not is_fresh(log) and holder(log, read_log(log).progress) is not None
+            place = log_place(log)
+            under_way = not is_fresh(place) and holder(place, read_log(place).progress) is not None
             return {"ok": False, "text": str(error), "status": None} if under_way else None
 
     found = zip(runs, _at_once(runs, answer_of), strict=True)
@@ -228,7 +231,7 @@ def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[
     if not answers and not only and (told := ask_batch(batch.log, " ".join(words), environ)) is not None:
         answers["batch"] = told
     if not answers:
-        if batch.log.exists() and is_locked(batch.log, BATCH):
+        if batch.log.exists() and is_locked(log_place(batch.log), BATCH):
             raise NotAcceptable(f"{named.file}: a batch is under way, and it does not answer. Stop its process")
         state = CommandLine("batch", ("status", str(named.file)))
         raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {state}")
@@ -322,7 +325,7 @@ def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
 def report(named: Named, arguments: ReportArguments) -> int:
     """Write one report of the runs that have begun. arguments: without logs."""
     (batch, runs), file = named.read("report"), named.file
-    logs = [log for run in runs if not is_fresh(log := run.log_in(batch.base))]
+    logs = [log for run in runs if not is_fresh(log_place(log := run.log_in(batch.base)))]
     if not logs:
         raise NotAcceptable(f"{file}: no run has begun, so there is nothing to report")
     if missing := len(runs) - len(logs):
@@ -354,7 +357,7 @@ def results(arguments: ResultsArguments) -> int:
     codes = []
     for name, log in logs.items():
         try:
-            if is_fresh(log):
+            if is_fresh(log_place(log)):
                 say(f"{name}: has not begun, so it has no results.")
             else:
                 begun[name] = log

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotating
-from bulkdel.checkpoint.lock import is_locked, locked, writer_words
-from bulkdel.checkpoint.reader import find_log, shard_log
+from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.under_way import is_locked, locked, writer_words
 from bulkdel.command_line import CommandLine, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
@@ -35,6 +35,8 @@ from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, printable
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
+from bulkdel.place.log_place import shard_log
+from bulkdel.place.opening import log_place
 from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
 from bulkdel.store_path import StorePath
@@ -66,9 +68,10 @@ def pack(arguments: PackArguments) -> int:
     log = find_log(arguments.checkpoint)
     if os.path.lexists(out):
         raise NotAcceptable(f"{out}: is there already. Nothing was packed. Name a new file: --out FILE")
-    if is_locked(log):
+    place = log_place(log)
+    if is_locked(place):
         raise NotAcceptable(
-            f"{log}: a {writer_words(log)} is under way. Nothing was packed. To stop it:\n"
+            f"{log}: a {writer_words(place)} is under way. Nothing was packed. To stop it:\n"
             f"  {CommandLine('ctl', (str(log), 'stop'))}\nWhen it has ended, pack it."
         )
     progress = ReadingProgress()
@@ -105,11 +108,11 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
         raise UsageError("--again: this run was not handed over yet. Leave it out")
     contents = contents_of(runs, arguments.moved, arguments.config)
     with ExitStack() as stack:
-        annotator = stack.enter_context(annotating(log))
+        annotator = stack.enter_context(annotating(log_place(log)))
         if annotator.sha256 != runs[0].sha256:
             raise NotAcceptable(f"{log}: has changed meanwhile. Nothing was packed. Run the same command again.")
         for other in _other_logs(runs):
-            stack.enter_context(locked(other))
+            stack.enter_context(locked(log_place(other)))
         remove_parts(arguments.out)  # of a process that was killed
         done = _Counting(progress, "hashing")
         files = tuple(measured(source, done.add) for source in contents.sources)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import FileLines, is_fresh, open_log, shard_log
+from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
@@ -53,10 +52,11 @@ from bulkdel.handover.writing import Read, Source
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
+from bulkdel.place.log_place import shard_log
+from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
-from bulkdel.store.lines import StoreLines
 from bulkdel.store_path import StorePath, beside, is_store_url, is_within
 from bulkdel.variables import BETWEEN, holds_table, toml_in
 from bulkdel.verify.findings import findings_log, findings_path
@@ -133,10 +133,10 @@ class _Found:
         self._add(run.log, "the log", partial(_log_blocks, run.log), sha256)
         for number in shard_numbers(run.progress.header):
             shard = shard_log(run.log, number)
-            if not is_fresh(shard):
+            if not is_fresh(log_place(shard)):
                 self._add(shard, "the log of a shard", partial(_log_blocks, shard))
         state = findings_path(run.log)
-        if not is_fresh(state, findings_log(lambda _: PositionSet())):
+        if not is_fresh(log_place(state), findings_log(lambda _: PositionSet())):
             name = beside(run.log, ".verify.jsonl") if isinstance(state, StorePath) else state
             self._add(name, "the findings of the verification", partial(_log_blocks, state))
 
@@ -440,22 +440,11 @@ def _before_handover(progress: Progress) -> str:
 
 def _log_blocks(path: Path) -> Iterator[bytes]:
     """The lines of a log, in a file or in a store, up to its first hand-over."""
-    if isinstance(path, StorePath):
-        with closing(StoreLines(path)) as lines:
-            yield from _until_handover(lines)
-        return
-    fd = open_log(path)
-    try:
-        yield from _until_handover(FileLines(fd))
-    finally:
-        os.close(fd)
-
-
-def _until_handover(lines: Iterable[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        if HANDED_OVER in line[:100]:
-            return
-        yield line
+    with log_place(path).lines() as lines:
+        for line in lines:
+            if HANDED_OVER in line[:100]:
+                return
+            yield line
 
 
 def _without_host(table: Any) -> Any:

@@ -17,6 +17,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.http.client import connect_in
 from bulkdel.output import result, result_line
+from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
 from bulkdel.safety.plan_facts import In, plan_lines, values_in
 from bulkdel.safety.preparation import (
@@ -43,7 +44,7 @@ def plan(arguments: RunArguments) -> int:
                 check_out(out, arguments)
             target, rng = find_target(arguments), random.Random()  # noqa: S311 - a sample, not a secret
             path = arguments.checkpoint
-            log = None if is_fresh(path) else read_log(path).progress
+            log = None if is_fresh(log_place(path)) else read_log(log_place(path)).progress
             now = datetime.now(UTC)
             step = partial(prepare, arguments, target, log, stack, reading, now=now, rng=rng)
             found = run_loop(_shown(step, reading, arguments.settings), signals)

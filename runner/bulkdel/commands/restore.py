@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotate, annotating
-from bulkdel.checkpoint.lock import locked
 from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.under_way import locked
 from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
@@ -43,6 +43,7 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run, parameters_of
+from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
@@ -87,7 +88,7 @@ def restore(arguments: RestoreArguments) -> int:
 
 
 def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) -> int:
-    with signals.phase(lambda: "reading the log of the run"), locked(arguments.log):
+    with signals.phase(lambda: "reading the log of the run"), locked(log_place(arguments.log)):
         found = _prepare(arguments, signals)
     if not found.derived.rows:
         return _nothing(arguments.log, found.job, found.derived)
@@ -144,7 +145,7 @@ class _Found:
 
         The same when another restore has begun since.
         """
-        with annotating(self.log) as log:
+        with annotating(log_place(self.log)) as log:
             if (other := log.progress.undo) is not None:
                 raise NotAcceptable(_begun_elsewhere(self.log, log.progress, other))
             if log.progress.counts["done"] != self.derived.done:
@@ -158,13 +159,13 @@ class _Found:
 def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
     settings, log, to = arguments.settings, arguments.log, beside(arguments.log, RESTORED)
-    progress = read_log(log).progress
+    progress = read_log(log_place(log)).progress
     check_not_handed_over(progress, log)
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
     copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
     begun = progress.undo
-    if begun is not None and is_fresh(settings.for_run.checkpoint_for(str(to))):
+    if begun is not None and is_fresh(log_place(settings.for_run.checkpoint_for(str(to)))):
         raise NotAcceptable(_begun_elsewhere(log, progress, begun))
     if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
         raise NotAcceptable(f"{log}: what it notes of the restore has no number of rows. Nothing was sent.")
@@ -409,7 +410,7 @@ def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job
     """Make the derived export."""
     log, settings, step = arguments.log, arguments.settings, "reading the export of the run"
     to = beside(log, RESTORED)
-    earlier = {path: read_log(path).progress for path in settings.records_of or ()}
+    earlier = {path: read_log(log_place(path)).progress for path in settings.records_of or ()}
     with ExitStack() as stack:
         stack.enter_context(signals.phase(lambda: step))
         given = _own_backups(arguments, progress, earlier)
@@ -566,6 +567,6 @@ def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | Non
     if noted.get("state") == "ended" and all(noted.get(name) == value for name, value in now.items()):
         return
     try:
-        annotate(found.log, "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
+        annotate(log_place(found.log), "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
     except NotAcceptable as error:
         say(f"The log of the run does not say how far the restore is: {error}")

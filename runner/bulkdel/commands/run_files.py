@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
+from bulkdel.checkpoint.under_way import is_locked, writer_words
 from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
@@ -37,6 +37,7 @@ from bulkdel.export.stored_copy import FOLDER
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
 from bulkdel.own_key import read_key
+from bulkdel.place.opening import log_place
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED, is_named_as_memberships
 from bulkdel.store_path import beside, in_store, is_within, log_path
@@ -145,8 +146,9 @@ def files_of(log: Path) -> list[RunFiles]:
 
 def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
     """See `files_of`. export: that of a restore; None when the export is the user's own."""
-    if is_locked(log):
-        raise NotAcceptable(f"{log}: a {writer_words(log)} is under way. Wait for it to end, then run this again.")
+    place = log_place(log)
+    if is_locked(place):
+        raise NotAcceptable(f"{log}: a {writer_words(place)} is under way. Wait for it to end, then run this again.")
     if is_held(beside(log, STATE)):
         raise NotAcceptable(f"{log}: a verification is under way. Wait for it to end, then run this again.")
     read = _Read.of(log)
@@ -283,7 +285,7 @@ class _Read(NamedTuple):
     def of(cls, log: Path) -> _Read:
         ids = made = 0
         named, key = set[str](), read_key(os.environ)
-        with reading(log, RUN) as reader:
+        with reading(log_place(log), RUN) as reader:
             for progress, entries in reader.folding():
                 for entry in entries:
                     if isinstance(entry, Outcome):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
-from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
+from bulkdel.checkpoint.under_way import holder
 from bulkdel.command_line import CommandLine, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.guards import Guards
@@ -26,6 +26,7 @@ from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words
 from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option
+from bulkdel.place.opening import log_place
 
 USER = ("user", "machine", "as")
 """Facts of a session's start entry that name its user. `as` is the name of --as."""
@@ -49,9 +50,9 @@ FACTS = (
 def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     """Print progress and counts of a run; of one that is under way, also what it does now. path: its log or export."""
     path = find_log(path)
-    log = read_log(path)
+    log = read_log(log_place(path))
     progress = log.progress
-    pid = holder(path, progress)
+    pid = holder(log_place(path), progress)
     state = "running" if pid is not None else state_of(progress)
     live = live_status(path, environ) if pid is not None else None
     if json:
@@ -190,10 +191,10 @@ def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:
     The log has no key: who can write it can write all of it anew. What was kept apart from it shows that.
     """
     path = find_log(path)
-    found = audit(path)
+    found = audit(log_place(path))
     if found.fault is None and expect is not None and expect.strip().lower() != found.sha256:
         found = replace(found, fault=f"{path}: is not the log that was expected: its SHA-256 is {found.sha256}")
-    pid = holder(path, found.progress) if found.progress is not None else None
+    pid = holder(log_place(path), found.progress) if found.progress is not None else None
     sessions = [_session_values(session) for session in found.sessions]
     for values in sessions:
         values["pid"] = pid if values is sessions[-1] else None

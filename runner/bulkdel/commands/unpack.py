@@ -27,6 +27,7 @@ from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.output import result, say
 from bulkdel.parameters import parameters_of
+from bulkdel.place.opening import log_place
 from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
@@ -60,7 +61,7 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 def check(manifest: Manifest, folder: Path) -> None:
     """Refuse an archive whose log, command, config or plan is not what an archive may have. Raises NotAcceptable."""
-    check_unpacked(manifest, folder, read_log(folder / manifest.log).progress)
+    check_unpacked(manifest, folder, read_log(log_place(folder / manifest.log)).progress)
 
 
 def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> None:
@@ -106,7 +107,7 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
     try:
         job = load_job(manifest.job)
         table = tables.get(job.config_table, {})
-        values = read_log(folder / manifest.log).progress.header.parameters
+        values = read_log(log_place(folder / manifest.log)).progress.header.parameters
         parameters = parameters_of(job, {name: _here(value, manifest, folder) for name, value in values.items()})
         options = TargetOptions(manifest.host, table, named, parameters)
         target, own = job.configured(table).target(options), is_own_host(job, replace(options, environ={}))

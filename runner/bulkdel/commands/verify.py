@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.lock import is_locked, writer_words
-from bulkdel.checkpoint.reader import end_of
+from bulkdel.checkpoint.under_way import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.archiving import archive_if_asked
@@ -35,6 +34,7 @@ from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
+from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.settings import VerifySettings
@@ -77,11 +77,12 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
     settings, path = arguments.settings, arguments.checkpoint
     around = Surroundings(connect=connect_in(arguments.environ))
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
-        if is_locked(path):
+        place = log_place(path)
+        if is_locked(place):
             raise NotAcceptable(
-                f"{path}: a {writer_words(path)} is under way, so rows still change. Verify when it has ended."
+                f"{path}: a {writer_words(place)} is under way, so rows still change. Verify when it has ended."
             )
-        end, began = end_of(path), around.steady()
+        end, began = place.end(), around.steady()
         reopened = Reopened.open(path, settings.export, stack)
         progress = reopened.log_index.progress
         notices.reopened(progress)
@@ -104,7 +105,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             ended = _look_up(session, signals, notices, settings)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
-        if not ending.why and end_of(path) != end:
+        if not ending.why and place.end() != end:
             # The rows that the run has settled since were not looked up.
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
+from bulkdel.checkpoint.under_way import holder
 from bulkdel.commands.results import UNREAD
 from bulkdel.commands.status import live_status, print_status
 from bulkdel.core.summary import count_lines
 from bulkdel.format import lines_shown
 from bulkdel.live.status_lines import status_lines
 from bulkdel.output import Stdout, result
+from bulkdel.place.opening import log_place
 
 EVERY_S = 1.0
 """Between two looks on a terminal that can redraw its lines."""
@@ -76,8 +77,8 @@ def _text(log: Path, environ: Mapping[str, str]) -> str | None:
     """The status of the run now: from the run, or else from its log. None when none is under way."""
     if (status := live_status(log, environ)) is not None:
         return "\n".join(status_lines(log, status))
-    progress = read_log(log).progress
-    if (pid := holder(log, progress)) is None:
+    progress = read_log(log_place(log)).progress
+    if (pid := holder(log_place(log), progress)) is None:
         return None
     note = "  it does not answer, so this is from its log alone"
     return "\n".join([f"{log}: running (pid {pid})", *count_lines(progress), note])

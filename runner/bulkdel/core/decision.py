@@ -62,7 +62,7 @@ class NoResponse(NamedTuple):
 
     sent: False only when nothing of the request can have left this machine.
     setup: the setting that has to be corrected before any request can succeed; None for a fault that may pass.
-    withheld: this process had no licence to send. It says nothing about the server.
+    withheld: this process had no lease. It says nothing about the server.
     """
 
     reason: str

@@ -32,6 +32,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
 from bulkdel.safety.checks import check_known
+from bulkdel.store.certain import Retrying
 from bulkdel.store.parts import parts_of
 from bulkdel.store_path import StorePath, in_store
 
@@ -234,7 +235,7 @@ def _fetched(path: StorePath) -> int:
     """A backup in a store, joined in a temporary file without a name."""
     try:
         with tempfile.TemporaryFile() as file:
-            for data in parts_of(path):
+            for data in parts_of(Retrying.at(path)):
                 file.write(data)
             file.flush()
             return os.dup(file.fileno())

@@ -34,8 +34,9 @@ def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroun
     # Where the printed command names the copy, it has to be found from any machine.
     copied = address_of(plan.export_named) is None and (export.file.spooled is not None or export.file.is_file(copy))
     if in_store(plan.checkpoint) and copied:
-        put_copy(copy, plan.checkpoint, terms.patience_s, terms.means)
-    return surroundings.create_log(plan.checkpoint, header_of(plan, confirmed, surroundings), export.skipped, terms)
+        put_copy(copy, plan.checkpoint, terms)
+    place = surroundings.log_place(plan.checkpoint, plan.arguments.settings)
+    return surroundings.create_log(place, header_of(plan, confirmed, surroundings), export.skipped)
 
 
 def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:

@@ -218,9 +218,9 @@ def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
 def doubts_wait_s(parts: Parts) -> float:
     """Seconds until the rows in doubt may be looked up: the process before this one cannot send them any more then.
 
-    0 but for a log in a store that was taken over without a watch (`checkpoint.licence`).
+    0 but for a log in a store that was taken over without a watch.
     """
-    return 0.0 if parts.log.licence is None else parts.log.licence.predecessor_s
+    return parts.log.lease.predecessor_s
 
 
 async def wait_for_doubts(parts: Parts) -> None:

@@ -142,12 +142,12 @@ class SendingSession:
             backup = None
             if settings.backup is not None:
                 backup = await asyncio.to_thread(
-                    around.open_backup, settings.backup, plan.backup_known, settings.patience
+                    around.open_backup, settings.backup, plan.backup_known, around.terms_of(settings)
                 )
                 stack.push_async_callback(asyncio.to_thread, backup.close)
             log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
             stack.callback(asyncio.create_task(log.keep()).cancel)
-            if backup is not None or log.licence is not None:
+            if backup is not None or log.lease.length_s is not None:
                 # Before the first copy: else the log would not know the file. In a store: before any other effect.
                 await log.begun()
             if plan.more_excluded and plan.export.preflight is not None:
@@ -192,7 +192,7 @@ class SendingSession:
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=plan.look_first,
                 guards=plan.guards,
-                gate=OpenGate() if log.licence is None else Gate(lambda: client.rate_limiter.rate),
+                gate=OpenGate() if log.lease.length_s is None else Gate(lambda: client.rate_limiter.rate),
                 on_event=self._on_event if self._chunk_events else None,
                 deleted_at=undoes.settled_at if (undoes := plan.arguments.undoes) is not None else None,
             )
@@ -270,12 +270,10 @@ class SendingSession:
             self._copying = None
 
     def _connect(self, pool: str) -> AbstractAsyncContextManager[Client]:
-        """Open the way to the server, on which nothing leaves without the licence of a log in a store."""
-        plan, licence = self._plan, self._log.licence
+        """Open the way to the server, on which nothing leaves without the lease of the log."""
+        plan, lease = self._plan, self._log.lease
         settings = plan.arguments.settings
-        if licence is None:
-            return self._surroundings.connect(plan.target, settings, pool=pool)
-        return self._surroundings.connect(plan.target, settings, pool=pool, may_send=lambda: licence.valid)
+        return self._surroundings.connect(plan.target, settings, pool=pool, may_send=lambda: lease.valid)
 
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent

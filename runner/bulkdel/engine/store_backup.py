@@ -12,8 +12,8 @@ from pathlib import Path
 from bulkdel.core.log_entries import Saved
 from bulkdel.engine.backup import Backup
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.store.certain import Creator, Taken
-from bulkdel.store.means import MEANS, Means
+from bulkdel.place.lease import Terms
+from bulkdel.store.certain import Retrying, Taken
 from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store_path import StorePath, in_store
 
@@ -21,22 +21,19 @@ from bulkdel.store_path import StorePath, in_store
 class StoreBackup(Backup):
     """A backup in a store, open for appending."""
 
-    def __init__(self, path: StorePath, saved: Saved, objects: int, patience_s: float, means: Means) -> None:
-        """objects: how many there are. patience_s: see `begin`."""
+    def __init__(self, path: StorePath, store: Retrying, saved: Saved, objects: int) -> None:
+        """store: at this URL. objects: how many there are."""
         super().__init__(path, -1, saved)
-        self._creator = Creator(means.open(path), patience_s, means)
+        self._store = store
         self._objects = objects
 
     @classmethod
-    def begin(cls, path: StorePath, durable: Saved | None, patience_s: float, means: Means = MEANS) -> StoreBackup:
-        """Open a new backup, or an earlier one to continue it: see `Backup.open`.
-
-        patience_s: a write that fails is repeated for so long. Without its copy no id is sent.
-        """
+    def begin(cls, path: StorePath, durable: Saved | None, store: Retrying) -> StoreBackup:
+        """Open a new backup, or an earlier one to continue it: see `Backup.open`. store: at this URL."""
         try:
             size = crc = objects = 0
             fits = not (durable or Saved()).size
-            for data in parts_of(path, means):
+            for data in parts_of(store):
                 objects += 1
                 size, crc = size + len(data), zlib.crc32(data, crc)
                 fits = fits or (durable is not None and (size, crc) == durable)
@@ -54,19 +51,19 @@ class StoreBackup(Backup):
                 f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
                 "objects back, or name another place (--backup)."
             )
-        return cls(path, Saved(size, crc), objects, patience_s, means)
+        return cls(path, store, Saved(size, crc), objects)
 
     def close(self) -> None:
         """Write what is left, and end the threads. Blocks."""
         self._end_writes()
-        self._creator.close()
+        self._store.close()
 
     def _write(self, items: list[bytes]) -> tuple[Saved]:
         packed, saved = self._pack(b"".join(items)), self.saved
         while True:
             name = part_name(self._objects + 1)
             try:
-                self._creator.create(name, packed)
+                self._store.create(name, packed)
             except Taken as taken:
                 saved, ours = _plus(saved, taken.found), False
             else:
@@ -80,6 +77,8 @@ def _plus(saved: Saved, data: bytes) -> Saved:
     return Saved(saved.size + len(data), zlib.crc32(data, saved.crc))
 
 
-def open_backup(path: Path, durable: Saved | None, patience_s: float) -> Backup:
-    """Open a backup in a file or in a store: see `Backup.open`."""
-    return StoreBackup.begin(path, durable, patience_s) if in_store(path) else Backup.open(path, durable)
+def open_backup(path: Path, durable: Saved | None, terms: Terms) -> Backup:
+    """Open a backup in a file or in a store: see `Backup.open`. terms: of a store."""
+    if in_store(path):
+        return StoreBackup.begin(path, durable, Retrying.at(path, terms.patience_s, terms.means))
+    return Backup.open(path, durable)

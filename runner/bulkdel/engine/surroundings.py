@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkdel.checkpoint.file import How
-from bulkdel.checkpoint.licence import LICENCE_S, Terms
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved
 from bulkdel.core.skipped_rows import SkippedRows
@@ -18,15 +16,10 @@ from bulkdel.engine.backup import Backup
 from bulkdel.engine.store_backup import open_backup
 from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.client import Connect, connect
+from bulkdel.place.lease import LEASE_S, Terms
+from bulkdel.place.log_place import LogPlace
+from bulkdel.place.opening import log_place
 from bulkdel.settings import SendingSettings
-
-
-def _create_log(path: Path, header: Header, skipped: SkippedRows, terms: Terms) -> Checkpoint:
-    return Checkpoint.create(path, header, skipped, How(terms=terms))
-
-
-def _resume_log(path: Path, terms: Terms) -> Checkpoint:
-    return Checkpoint.resume(path, How(terms=terms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +28,7 @@ class Surroundings:
 
     wall: the time, epoch seconds; it may be set while the run is under way. steady: seconds that only grow.
     chance: a number in [0, 1). pid: of this process. in_thread: runs a blocking step.
-    licence_s: how long a commit to a store licenses sending.
+    lease_s: how long a commit to a store licenses sending.
     connect: opens the way to the server. create_log, resume_log, open_backup: open the files of the run.
     """
 
@@ -45,11 +38,15 @@ class Surroundings:
     pid: int = field(default_factory=os.getpid)
     in_thread: InThread = in_thread
     connect: Connect = connect
-    licence_s: float = LICENCE_S
-    create_log: Callable[[Path, Header, SkippedRows, Terms], Checkpoint] = _create_log
-    resume_log: Callable[[Path, Terms], Checkpoint] = _resume_log
-    open_backup: Callable[[Path, Saved | None, float], Backup] = open_backup
+    lease_s: float = LEASE_S
+    create_log: Callable[[LogPlace, Header, SkippedRows], Checkpoint] = Checkpoint.create
+    resume_log: Callable[[LogPlace], Checkpoint] = Checkpoint.resume
+    open_backup: Callable[[Path, Saved | None, Terms], Backup] = open_backup
 
     def terms_of(self, settings: SendingSettings) -> Terms:
         """How a log in a store is written with these settings."""
-        return Terms(self.licence_s, settings.patience, settings.take_over)
+        return Terms(self.lease_s, settings.patience, settings.take_over)
+
+    def log_place(self, path: Path, settings: SendingSettings) -> LogPlace:
+        """The log at this path, or in the store at this URL, as a run writes it."""
+        return log_place(path, self.terms_of(settings))

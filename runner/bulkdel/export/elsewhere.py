@@ -15,9 +15,8 @@ from bulkdel.export.download import Fetching, asking
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.stored_copy import PART_BYTES
 from bulkdel.format import amount
-from bulkdel.store.certain import Getter
+from bulkdel.store.certain import Retrying
 from bulkdel.store.far_object import Broken, Changed, Version, far_object
-from bulkdel.store.means import MEANS, Means
 from bulkdel.store.parts import part_name
 from bulkdel.store_path import StorePath
 
@@ -96,11 +95,11 @@ class FarExport(Elsewhere):
 class StoredExport(Elsewhere):
     """A copy in a store, in parts of PART_BYTES. See `stored_copy`."""
 
-    __slots__ = ("_getter",)
+    __slots__ = ("_store",)
 
-    def __init__(self, folder: StorePath, size: int, patience_s: float, means: Means = MEANS) -> None:
+    def __init__(self, folder: StorePath, size: int, patience_s: float) -> None:
         super().__init__(str(folder), size)
-        self._getter = Getter(means.open(folder), patience_s, means)
+        self._store = Retrying.at(folder, patience_s)
 
     def _fetch(self, offset: int, length: int) -> tuple[int, bytes]:
         first, last = offset // PART_BYTES, (offset + length - 1) // PART_BYTES
@@ -109,6 +108,6 @@ class StoredExport(Elsewhere):
 
     def _part(self, number: int) -> bytes:
         try:
-            return self._getter.get(part_name(number)) or b""  # a part that is gone has not the hash of its block
+            return self._store.get(part_name(number)) or b""  # a part that is gone has not the hash of its block
         except OSError as error:
             raise Halted(f"{self.path}: {error.strerror or error}. Start the same command again.") from error

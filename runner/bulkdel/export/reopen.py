@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self, TypeGuard
 
 from bulkdel.checkpoint.index import LogIndex, RowResult
-from bulkdel.checkpoint.reader import unreachable
 from bulkdel.core.id_type import IdType
 from bulkdel.core.run_state import Progress
 from bulkdel.durable import write_all
@@ -26,7 +25,10 @@ from bulkdel.export.file import checked_blocks
 from bulkdel.export.lines import whole_lines
 from bulkdel.export.stored_copy import FOLDER
 from bulkdel.job import Job, load_job
+from bulkdel.place.log_objects import unreachable
+from bulkdel.place.opening import log_place
 from bulkdel.settings import SPOOLED
+from bulkdel.store.certain import Retrying
 from bulkdel.store.parts import parts_of
 from bulkdel.store_path import StorePath, beside, in_store
 
@@ -121,7 +123,7 @@ class Reopened:
 
         Raises NotAcceptable when the log cannot be read or the export is not the one that the run had.
         """
-        log_index = stack.enter_context(LogIndex(path))
+        log_index = stack.enter_context(LogIndex(log_place(path)))
         opened = RunExport.open(path, log_index.progress, export, stack)
         return cls(path, log_index, opened.job, opened)
 
@@ -179,7 +181,7 @@ def has_stored_copy(log: Path) -> TypeGuard[StorePath]:
 def stored_parts(log: StorePath) -> Iterator[bytes]:
     """The copy of a pipe in the store of a log; nothing when there is none. Raises NotAcceptable."""
     try:
-        yield from parts_of(log / FOLDER)
+        yield from parts_of(Retrying.at(log / FOLDER))
     except OSError as error:
         raise unreachable(log, error) from error
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.store.certain import Creator, Taken
-from bulkdel.store.means import MEANS, Means
+from bulkdel.place.lease import Terms
+from bulkdel.store.certain import Retrying, Taken
 from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store_path import StorePath
 
@@ -24,11 +24,11 @@ PART_BYTES = 4 << 20
 """Bytes of one object."""
 
 
-def put_copy(copy: Path, log: StorePath, patience_s: float, means: Means = MEANS) -> None:
+def put_copy(copy: Path, log: StorePath, terms: Terms) -> None:
     """Put the copy into the store. Raises FileFailed when it cannot be written, NotAcceptable when another is there."""
     try:
         with copy.open("rb") as file:
-            _put(iter(partial(file.read, PART_BYTES), b""), log / FOLDER, patience_s, means)
+            _put(iter(partial(file.read, PART_BYTES), b""), Retrying.at(log / FOLDER, terms.patience_s, terms.means))
     except Taken as error:
         raise NotAcceptable(
             f"{log}: holds the copy of another pipe. Nothing was sent. Give --store another URL, then start the pipe "
@@ -41,13 +41,13 @@ def put_copy(copy: Path, log: StorePath, patience_s: float, means: Means = MEANS
         ) from error
 
 
-def put_blocks(blocks: Iterable[bytes], folder: StorePath, patience_s: float, means: Means = MEANS) -> None:
+def put_blocks(blocks: Iterable[bytes], folder: StorePath, patience_s: float) -> None:
     """Put the plain bytes of an export into the store, for processes on other machines. blocks: of the same length.
 
     What is there already is compared. Raises FileFailed when it cannot be written, NotAcceptable when it differs.
     """
     try:
-        _put(_joined(blocks), folder, patience_s, means)
+        _put(_joined(blocks), Retrying.at(folder, patience_s))
     except Taken as error:
         raise NotAcceptable(
             f"{folder}: holds the copy of another export. Nothing was sent. Give --store another URL."
@@ -70,19 +70,18 @@ def _joined(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(part)
 
 
-def _put(parts: Iterable[bytes], folder: StorePath, patience_s: float, means: Means) -> None:
-    creator = Creator(means.open(folder), patience_s, means)
+def _put(parts: Iterable[bytes], store: Retrying) -> None:
     try:
         for number, part in enumerate(parts, 1):
-            creator.create(part_name(number), part)
+            store.create(part_name(number), part)
     finally:
-        creator.close()
+        store.close()
 
 
-def fetch_copy(copy: Path, log: StorePath, means: Means = MEANS) -> None:
+def fetch_copy(copy: Path, log: StorePath) -> None:
     """Fetch the copy from the store, if there is one. Raises FileFailed."""
     try:
-        parts = parts_of(log / FOLDER, means)
+        parts = parts_of(Retrying.at(log / FOLDER))
         if (first := next(parts, None)) is None:
             return
         with atomic_file(copy) as file:

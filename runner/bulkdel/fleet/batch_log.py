@@ -6,7 +6,6 @@ rules for damage.
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.batch import BatchState
 from bulkdel.core.log_entries import BatchHeader
 from bulkdel.format import printable
+from bulkdel.place.opening import log_place
 
 BATCH: LogKind[BatchState] = LogKind(
     "batch",
@@ -27,17 +27,19 @@ BATCH: LogKind[BatchState] = LogKind(
 
 def read_state(log: Path, file: Path) -> BatchState:
     """What the log says now, without its lock; an empty state without a log. file: of the batch."""
-    if not os.path.lexists(log) or is_fresh(log, BATCH):
+    place = log_place(log)
+    if not place.is_there() or is_fresh(place, BATCH):
         return BatchState(header(file, ""))
-    with reading(log, BATCH) as reader:
+    with reading(place, BATCH) as reader:
         return reader.replay()
 
 
 def open_batch_log(log: Path, file: Path, at: str) -> LogWriter[BatchState]:
     """Open the log to write to it, or create it. Raises NotAcceptable when another batch writes it, FileFailed."""
-    if is_fresh(log, BATCH):
-        return LogWriter.create(log, header(file, at), kind=BATCH)
-    return LogWriter.resume(log, kind=BATCH)
+    place = log_place(log)
+    if is_fresh(place, BATCH):
+        return LogWriter.create(place, header(file, at), kind=BATCH)
+    return LogWriter.resume(place, kind=BATCH)
 
 
 def header(file: Path, at: str) -> BatchHeader:

@@ -77,15 +77,12 @@ class Order:
     still settles count."""
     debug: bool
     """Whether each chunk is an event."""
-    licence_s: float
+    lease_s: float
     """How long a commit to a store licenses sending."""
     wanted: Wanted
     """What the run wants at first."""
     export: Mapping[str, Any] | None = None
     """Where a process on another machine finds the export; None for one that has its descriptor."""
-    take_over: bool = False
-    """Whether the log in a store is taken over without a watch. The session of the run has that of the run, so what
-    still writes is a lost process, or one of a frozen run."""
 
     @property
     def bytes_checked(self) -> Fingerprint:

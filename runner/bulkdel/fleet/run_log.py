@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.under_way import holder
 from bulkdel.core.summary import state_of, summary_of
 from bulkdel.errors import BulkdelError
 from bulkdel.export import fingerprint, open_export
 from bulkdel.format import printable
+from bulkdel.place.opening import log_place
 
 NOT_STARTED = "not started"
 """The status of a run of which this batch has started no process."""
@@ -30,13 +31,14 @@ def summary_in(log: Path, *, started: bool) -> dict[str, Any]:
 
     Raises NotAcceptable when the log cannot be read.
     """
-    if is_fresh(log):
+    place = log_place(log)
+    if is_fresh(place):
         return {"status": NOT_BEGUN if started else NOT_STARTED}
-    read = read_log(log)
+    read = read_log(place)
     progress = read.progress
     state = NOT_STARTED
     if started:
-        state = RUNNING if holder(log, progress) is not None else state_of(progress)
+        state = RUNNING if holder(place, progress) is not None else state_of(progress)
     return summary_of(
         progress,
         state,
@@ -66,9 +68,10 @@ class Still(enum.Enum):
 def whether_complete(log: Path, export: Path) -> Still:
     """Find out whether a run that was complete still is."""
     try:
-        if is_fresh(log):
+        place = log_place(log)
+        if is_fresh(place):
             return Still.UNKNOWN
-        progress = read_log(log).progress
+        progress = read_log(place).progress
         if not progress.complete:
             return Still.OTHER_LOG
         if _is_pinned(export, progress.header.pinned):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import RUN, reading, shard_log
+from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header
@@ -47,6 +47,9 @@ from bulkdel.fleet.plain_export import open_elsewhere
 from bulkdel.http.client import connect_in
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
+from bulkdel.place.lease import Terms
+from bulkdel.place.log_place import LogPlace, shard_log
+from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.preparation import ReadingProgress, fetching_of, find_target, read_options
@@ -120,7 +123,7 @@ class _Process:
     def __init__(
         self, plan: RunPlan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        around = Surroundings(connect=connect_in(plan.arguments.environ), licence_s=order.licence_s)
+        around = Surroundings(connect=connect_in(plan.arguments.environ), lease_s=order.lease_s)
         self._log = log
         self._reader = reader
         self._writer = writer
@@ -205,7 +208,7 @@ def _prepared(
     if order.tool != (here := version("bulkdel")):
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
     path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
-    of_run, skipped_of_run = _read_run(arguments.checkpoint, settings.patience)
+    of_run, skipped_of_run = _read_run(log_place(arguments.checkpoint, Terms(patience_s=settings.patience)))
     header, _ = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
@@ -224,11 +227,12 @@ def _prepared(
         concurrency=order.wanted.concurrency,
         max_refused=ANY_SHARE,
         backup=backup,
-        take_over=order.take_over,
+        # The session of the run has the log of the run. So what still writes that of the shard is a lost process, or
+        # one of a frozen run.
+        take_over=True,
     )
-    around = Surroundings(licence_s=order.licence_s)
-    terms = around.terms_of(settings)
-    log = around.resume_log(path, terms)
+    around = Surroundings(lease_s=order.lease_s)
+    log = around.resume_log(around.log_place(path, settings))
     stack.callback(log.close)
     _check_same(log.progress, header, path)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)
@@ -288,13 +292,13 @@ def shard_file(path: Path, number: int) -> Path:
     return path.with_name(f"{name}.shard-{number:05}{dot}{endings}")
 
 
-def _read_run(path: Path, patience_s: float) -> tuple[Header, SkippedRows]:
+def _read_run(place: LogPlace) -> tuple[Header, SkippedRows]:
     """The header of the log of the run, and its list of skipped rows."""
-    with reading(path, RUN, patience_s=patience_s) as reader:
+    with reading(place, RUN) as reader:
         for progress, _ in reader.folding():
             if progress.born:
                 return progress.header, progress.skipped
-    raise NotAcceptable(f"{path}: has no header")
+    raise NotAcceptable(f"{place.where}: has no header")
 
 
 def _check_same(progress: Progress, header: Header, path: Path) -> None:

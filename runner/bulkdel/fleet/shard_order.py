@@ -25,16 +25,14 @@ class ShardWork:
     """What the work of all shards has in common.
 
     plan: of the run. export: what the shards read. keeper: of the rate. debug: whether each chunk is an event.
-    licence_s: how long a commit to a store licenses sending. take_over: whether the logs of the shards are taken over
-    without a watch.
+    lease_s: how long a commit to a store licenses sending.
     """
 
     plan: RunPlan
     export: PlainExport
     keeper: KeeperAddress
     debug: bool
-    licence_s: float
-    take_over: bool
+    lease_s: float
 
     def of(self, number: int, settled_max: int | None, wanted: Wanted) -> Work:
         """The work of one shard. settled_max, wanted: see `Order`."""
@@ -58,10 +56,9 @@ class ShardWork:
             excluded=[file.key for file in plan.excluded],
             settled_max=settled_max,
             debug=self.debug,
-            licence_s=self.licence_s,
+            lease_s=self.lease_s,
             wanted=wanted,
             export=self.export.elsewhere,
-            take_over=self.take_over,
         )
 
 

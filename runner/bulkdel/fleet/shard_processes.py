@@ -10,7 +10,6 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-from bulkdel.checkpoint.licence import Licence
 from bulkdel.core.retry import number_or_share, refused_words, too_many_refused
 from bulkdel.core.summary import Ending
 from bulkdel.engine.progress import Event
@@ -25,6 +24,7 @@ from bulkdel.fleet.shard_order import ShardWork
 from bulkdel.fleet.shard_states import ShardState, ShardStates
 from bulkdel.format import span
 from bulkdel.output import say
+from bulkdel.place.lease import Lease
 from bulkdel.times import since_boot
 
 STARTS_MAX = 5
@@ -33,7 +33,7 @@ STARTS_MAX = 5
 START_AGAIN_S = 0.5
 """Seconds before it is started again, times how often it has ended."""
 
-LICENCE_LOOK_S, SILENT_LOOK_S = 0.25, 1.0
+LEASE_LOOK_S, SILENT_LOOK_S = 0.25, 1.0
 
 ERRORS = {kind.exit_code: kind for kind in (UsageError, NotAcceptable, FileFailed, Halted)}
 """By its exit code, why a process could not begin."""
@@ -53,7 +53,7 @@ class ProcessEnd(enum.Enum):
 class ShardProcesses:
     """The processes of one session.
 
-    logs: to read how far a killed process came. licence: of the log of the run; None where it is a file.
+    logs: to read how far a killed process came. lease: of the log of the run.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ShardProcesses:
         logs: ShardLogs,
         engine: Engine,
         drain: Drain,
-        licence: Licence | None,
+        lease: Lease,
         on_event: Callable[[Event], None],
     ) -> None:
         settings = work.plan.arguments.settings
@@ -75,7 +75,7 @@ class ShardProcesses:
         self._logs = logs
         self._engine = engine
         self._drain = drain
-        self._licence = licence
+        self._lease = lease
         self._on_event = on_event
         self._drain_s = settings.drain
         self._patience_s = settings.patience
@@ -129,8 +129,8 @@ class ShardProcesses:
         them.
         """
         await self._ended_or_drained(self._control.released.wait())
-        while not (self._licence is None or self._licence.valid or self._drain.begun.is_set()):  # noqa: ASYNC110
-            await asyncio.sleep(LICENCE_LOOK_S)  # nothing tells that a commit has renewed it
+        while not (self._lease.valid or self._drain.begun.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(LEASE_LOOK_S)  # nothing tells that a commit has renewed it
         return not self._drain.begun.is_set()
 
     async def _run_once(self, shard: ShardState, settled_max: int | None) -> ProcessEnd:

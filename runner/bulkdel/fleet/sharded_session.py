@@ -84,6 +84,7 @@ class ShardedSession:
         self._export_of = export_of
         self._plan = plan
         self._log = log
+        self._place = surroundings.log_place(plan.checkpoint, plan.arguments.settings)
         self._start = start
         self._key = key
         self._around = surroundings
@@ -100,9 +101,9 @@ class ShardedSession:
         """Send until every row is settled or something stops it. How it ended is in the result."""
         plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
         killed = plan.progress is not None and plan.progress.under_way is not None
-        logs = ShardLogs(plan.checkpoint, log.progress, plan.arguments.settings.patience)
+        logs = ShardLogs(self._place, log.progress)
         stopped = threading.Event()
-        beginning = in_thread(lambda: logs.begin(around, plan.arguments.settings, stopped), stopped.set)
+        beginning = in_thread(lambda: logs.begin(around, stopped), stopped.set)
         if not await ended_before(self._drain.begun.wait(), beginning):
             self._changes.end()
             return await self._end(began)
@@ -142,8 +143,7 @@ class ShardedSession:
                 export=export,
                 keeper=keeper.address(GROUP),
                 debug=self._chunk_events,
-                licence_s=around.licence_s,
-                take_over=log.licence is not None,
+                lease_s=around.lease_s,
             )
             processes = ShardProcesses(
                 work=work,
@@ -152,7 +152,7 @@ class ShardedSession:
                 logs=logs,
                 engine=self._engine,
                 drain=drain,
-                licence=log.licence,
+                lease=log.lease,
                 on_event=self._on_event,
             )
             self._sending = _Sending(steered, control)
@@ -248,14 +248,14 @@ class ShardedSession:
 
     async def _read_at_end(self) -> Log:
         """What the logs have now. Where that of the run cannot be written or read, those of the shards."""
-        path, progress, patience_s = self._plan.checkpoint, self._log.progress, self._plan.arguments.settings.patience
+        progress = self._log.progress
         with suppress(FileFailed):
             await self._log.flush()
         if self._log.failure is None:
             with suppress(NotAcceptable):
-                return await asyncio.to_thread(read_log, path, partly=True, patience_s=patience_s)
+                return await asyncio.to_thread(read_log, self._place, partly=True)
         of_shards = Progress(progress.header, skipped=progress.skipped)
-        return await asyncio.to_thread(read_shards, path, of_shards, patience_s)
+        return await asyncio.to_thread(read_shards, self._place, of_shards)
 
     async def _end(self, began: float) -> SessionResult:
         """Add up, and write the stop entry."""

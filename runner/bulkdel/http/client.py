@@ -34,7 +34,7 @@ from bulkdel.settings import CommonSettings
 from bulkdel.times import since_boot
 
 POLL_S = 0.25
-"""How often a waiting request looks again: for the breaker (the probe of another may close it), or for the licence."""
+"""How often a waiting request looks again: for the breaker (the probe of another may close it), or for the lease."""
 
 TICK_S = 1.0
 """Seconds between two readings of `Uptime`."""
@@ -139,7 +139,7 @@ class Client:
         when the clock was made.
     latency: of the responses.
     action_requests: those of the job's action that are under way; the sender of a chunk enters them here.
-    may_send: whether this process has the licence to send. The transport asks once more, last.
+    may_send: whether this process has the lease. The transport asks once more, last.
     """
 
     transport: Transport
@@ -190,7 +190,7 @@ class Client:
             with self.rate_limiter.on_wire():
                 response = await self.transport.send(request, headers)
             if isinstance(response, NoResponse) and response.withheld:
-                decides = decides and not self.draining  # the licence may never come back
+                decides = decides and not self.draining  # the lease may never come back
                 continue
             sent_at, now = now, self.clock()
             decision = decision_on(response, read, lambda text: redact(self.auth.hide(text)), self.now())
@@ -387,7 +387,7 @@ async def connect(
     """Open the way to the server: transport, rate limiter, sign-in and client, closed together.
 
     pool: the one that every token must carry; None when it is not known yet.
-    may_send: whether this process has the licence to send; see `Client`.
+    may_send: whether this process has the lease; see `Client`.
     transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`. boot: the clock of a share.
     keeper: of the rate that this process shares with others; None when it has the rate for itself.
 

@@ -183,25 +183,25 @@ class _UnaskedResponse(aiohttp.ClientConnectionError):
 
 
 class _Withheld(aiohttp.ClientConnectionError):
-    """There is no licence to send. Nothing was written."""
+    """There is no lease to send. Nothing was written."""
 
 
 def _sockets(may_send: Callable[[], bool]) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
-    """Make sockets that ask for the licence directly before a system call writes.
+    """Make sockets that ask for the lease directly before a system call writes.
 
-    A process can be stopped at any instant, also between the last look at its licence and its write. The less lies
+    A process can be stopped at any instant, also between the last look at its lease and its write. The less lies
     between, the less often.
     """
 
     class Licensed(socket.socket):
         def send(self, data: Any, *flags: Any) -> int:
             if not may_send():
-                raise ConnectionAbortedError("no licence to send")
+                raise ConnectionAbortedError("no lease to send")
             return super().send(data, *flags)
 
         def sendmsg(self, buffers: Any, *more: Any) -> int:
             if not may_send():
-                raise ConnectionAbortedError("no licence to send")
+                raise ConnectionAbortedError("no lease to send")
             return super().sendmsg(buffers, *more)
 
     return lambda info: Licensed(info[0], info[1], info[2])
@@ -241,7 +241,7 @@ class _Body(aiohttp.BytesPayload):
 
     Before Python 3.12, aiohttp writes it a turn of the event loop after the request has its connection.
 
-    withheld: whether there was no licence to send then. Nothing was written, and the connection is closed.
+    withheld: whether there was no lease to send then. Nothing was written, and the connection is closed.
     """
 
     def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
@@ -419,7 +419,7 @@ class HttpTransport:
 
 
 TOO_LARGE = NoResponse("response too large", sent=True)
-WITHHELD = NoResponse("this process has no licence to send", sent=False, withheld=True)
+WITHHELD = NoResponse("this process has no lease to send", sent=False, withheld=True)
 GARBLED = NoResponse("response broken off or garbled", sent=True)
 UNASKED = NoResponse("response in an encoding that was not asked for", sent=True)
 

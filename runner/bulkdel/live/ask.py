@@ -12,12 +12,13 @@ from typing import Any
 
 import orjson
 
-from bulkdel.checkpoint.lock import is_locked
 from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
+from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.core.answer_types import check_answer
 from bulkdel.errors import NotAcceptable
 from bulkdel.live.socket_path import beside, folders, id_of_batch, in_folder, is_socket_of
+from bulkdel.place.opening import log_place
 from bulkdel.store_path import StorePath, in_store
 
 ANSWER_S = 10.0
@@ -35,10 +36,10 @@ def ask(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
 
     Raises NotAcceptable.
     """
-    run_id = header_of(log).run_id
+    run_id = header_of(log_place(log)).run_id
     if in_store(log):
         return _ask_of_store(log, run_id, command, environ)
-    if not is_locked(log):
+    if not is_locked(log_place(log)):
         state = CommandLine("status", (str(log),))
         raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
     if (answer := _answer_beside(log, run_id, command, environ)) is not None:
@@ -66,7 +67,7 @@ def _ask_of_store(log: StorePath, run_id: str, command: str, environ: Mapping[st
     places = [in_folder(folder, run_id) for folder in folders(own, environ)]
     if (answer := _answer(places, {own, 0}, run_id, command)) is not None:
         return answer
-    progress = read_log(log).progress
+    progress = read_log(log_place(log)).progress
     state = CommandLine("status", (str(log),))
     if progress.under_way is None:
         raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkdel.checkpoint.audit import Audit, audit
-from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, reading
+from bulkdel.checkpoint.under_way import holder
 from bulkdel.core.log_entries import MADE, Change, Changed, Entry, Outcome, Session, Throttled
 from bulkdel.core.ranges import size_of
 from bulkdel.core.run_state import Progress
@@ -19,6 +19,7 @@ from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.core.verification import Findings
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.job import load_job
+from bulkdel.place.opening import log_place
 from bulkdel.report import words
 from bulkdel.report.texts import TextCheck
 from bulkdel.report.timeline import Timeline
@@ -107,7 +108,7 @@ class ReadRun:
     def read(cls, path: Path) -> ReadRun:
         """Read the log and that of its verification. Raises NotAcceptable for a file that is no log of a run."""
         gathered = Gathered()
-        found = audit(path, gathered.take)
+        found = audit(log_place(path), gathered.take)
         progress = found.progress
         if progress is None:
             raise NotAcceptable(f"{found.fault or path}: there is nothing to report")
@@ -116,7 +117,7 @@ class ReadRun:
             target_state = load_job(progress.header.pinned["job"]).target_state
         except UsageError:  # the job is not installed here
             target_state = GONE
-        pid = holder(path, progress)
+        pid = holder(log_place(path), progress)
         return cls(path, found, progress, gathered, pid, findings, readable, target_state)
 
     def see_made(self, check: TextCheck) -> None:
@@ -124,7 +125,7 @@ class ReadRun:
         if not self.gathered.made:
             return
         # What stands after a fault of the log is in no report, so it need not be compared.
-        with suppress(NotAcceptable), reading(self.path, RUN) as reader:
+        with suppress(NotAcceptable), reading(log_place(self.path), RUN) as reader:
             for entries in reader.commits():
                 for entry in entries:
                     for each in entry.exceptions if isinstance(entry, Outcome) else ():
@@ -137,7 +138,7 @@ def _findings(path: Path, progress: Progress) -> tuple[Findings | None, bool]:
     if not has_findings(state):
         return None, True
     try:
-        with reading(state, findings_log(lambda _: progress.skipped.rows)) as reader:
+        with reading(log_place(state), findings_log(lambda _: progress.skipped.rows)) as reader:
             findings = reader.replay()
     except NotAcceptable:
         return None, False

@@ -41,11 +41,13 @@ from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values, options_of_run
+from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import SPOOLED, Settings
+from bulkdel.store.certain import Retrying
 from bulkdel.store.parts import parts_of
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import until_of
@@ -139,7 +141,7 @@ def _check_copy(arguments: RunArguments) -> None:
     if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):
         return
     log, done = copy.with_name(copy.name.removesuffix(SPOOLED)), arguments.job.words.done
-    if log.is_file() and not is_fresh(log) and log != Path(os.path.realpath(arguments.checkpoint)):
+    if log.is_file() and not is_fresh(log_place(log)) and log != Path(os.path.realpath(arguments.checkpoint)):
         shown = Path(arguments.export.removesuffix(SPOOLED)) if arguments.export.endswith(SPOOLED) else log
         line = arguments.line.plus("--checkpoint", shown)
         raise NotAcceptable(
@@ -177,7 +179,7 @@ def _check_reached(backup: Path) -> None:
     if not in_store(backup):
         return
     try:
-        next(parts_of(backup), None)
+        next(parts_of(Retrying.at(backup)), None)
     except OSError as error:
         why = error.strerror or error
         raise FileFailed(f"--backup {backup}: the store cannot be read: {why}. Nothing was sent") from error

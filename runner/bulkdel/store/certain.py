@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import suppress
 from statistics import median
 from typing import TypeVar
 
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects
+from bulkdel.store_path import StorePath
 
 HEDGE_S, HEDGE_LEAST_S, HEDGE_MOST_S = 0.1, 0.05, 1.0
 """A second attempt begins when the first has no answer for so long: at first, at least, and at most."""
@@ -37,7 +39,7 @@ RECENT = 100
 """Attempts whose times decide when the next one is hedged."""
 
 PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
-"""After a failed attempt. It doubles each time. It is far below the licence, which lapses meanwhile."""
+"""After a failed attempt. It doubles each time. It is far below the lease, which lapses meanwhile."""
 
 LOOK_S = 1.0
 """How often an attempt without an answer is compared with the patience."""
@@ -46,6 +48,9 @@ NO_ANSWER = "no answer from the store"
 
 STEP_S = 10.0
 """Seconds that count at most between two looks at a patience."""
+
+LIST_TRIES = 3
+"""How often a list is asked for. A log can be read without one: the credentials may not list, or the store cannot."""
 
 READ_S = 10.0
 """The patience of a command that only reads. That of a run is --patience."""
@@ -102,49 +107,54 @@ def repeated(
         pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
 
-class Getter:
-    """Reads objects, each until there is an answer. "There is none" is an answer. For any number of threads."""
+class Retrying:
+    """A store whose requests are repeated until there is an answer, or for the patience.
+
+    `get` is for any number of threads, `create` for one at a time. objects: the store; of these a request is made once.
+    hedged, close: see `create`.
+    """
 
     def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
-        """patience_s: an object that cannot be read for so long is given up."""
-        self._objects = objects
+        """patience_s: a request that fails for so long is given up."""
+        self.objects = objects
         self._patience_s = patience_s
         self._means = means
+        self._clock = means.clock
+        self._threads: Executor | None = None
+        self._took: deque[float] = deque(maxlen=RECENT)
         self._closed = False
 
+    @classmethod
+    def at(cls, path: StorePath, patience_s: float = READ_S, means: Means = MEANS) -> Retrying:
+        """The store at this URL. Creates nothing."""
+        return cls(means.open(path), patience_s, means)
+
     def get(self, name: str) -> bytes | None:
-        """Read an object; None when there is none. Raises OSError after the patience."""
-        return repeated(lambda: self._objects.get(name), self._patience_s, self._means, ended=lambda: self._closed)
+        """Read an object; None when there is none, which is an answer. Raises OSError after the patience."""
+        return repeated(lambda: self.objects.get(name), self._patience_s, self._means, ended=lambda: self._closed)
 
-    def close(self) -> None:
-        """Repeat no more, so that the threads that read end."""
-        self._closed = True
-
-
-class Creator:
-    """Creates one object after the other, each until its effect is certain. For one thread at a time."""
-
-    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
-        """patience_s: an object that cannot be created for so long is given up."""
-        self._objects = objects
-        self._patience_s = patience_s
-        self._clock = means.clock
-        self._sleep = means.sleep
-        self._threads = means.threads(THREADS)
-        self._took: deque[float] = deque(maxlen=RECENT)
+    def first_listed(self, after: str, wanted: Callable[[str], object]) -> str | None:
+        """The first wanted name behind this one in a list. Raises OSError when there is no list: see LIST_TRIES."""
+        for _ in range(LIST_TRIES - 1):
+            with suppress(OSError):
+                return next(filter(wanted, self.objects.listed(after)), None)
+            self._means.sleep(PAUSE_S)
+        return next(filter(wanted, self.objects.listed(after)), None)
 
     def create(self, name: str, data: bytes) -> None:
         """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
+        if self._threads is None:
+            self._threads = self._means.threads(THREADS)
         patience, pause_s, failure = Patience(self._patience_s, self._clock), PAUSE_S, OSError(None, NO_ANSWER)
         due, under_way = self._clock(), set[Future[float | Taken]]()
-        hedged = self._objects.hedged and len(data) <= HEDGED_BYTES
+        hedged = self.objects.hedged and len(data) <= HEDGED_BYTES
         while True:
             now = self._clock()
             if now >= due and len(under_way) < HEDGED_AT_ONCE:
                 under_way.add(self._threads.submit(self._attempt, name, data))
                 due = now + self._hedge_s if hedged else float("inf")
             if not under_way:
-                self._sleep(min(due - now, LOOK_S))
+                self._means.sleep(min(due - now, LOOK_S))
             ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)
             for attempt in ended:
                 try:
@@ -161,16 +171,18 @@ class Creator:
                 raise failure
 
     def close(self) -> None:
-        """End the threads. An attempt that is under way may still have its effect: it has the same bytes.
+        """Repeat no more, and end the threads. A creation that is under way may have its effect: it has the same bytes.
 
         Those that wait for a thread are not begun: a program that ends waits for its threads.
         """
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _attempt(self, name: str, data: bytes) -> float | Taken:
         """Try once. Returns how long it took, or that it is taken. Raises OSError while neither is known."""
         began = self._clock()
-        if not self._objects.create(name, data) and (found := self._objects.get(name)) != data:
+        if not self.objects.create(name, data) and (found := self.objects.get(name)) != data:
             if found is None:
                 raise OSError(None, f"{name} is said to exist, and cannot be read")
             return Taken(name, found)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, as_completed
 
 from bulkdel.errors import NotAcceptable
-from bulkdel.store.certain import READ_S, Getter
+from bulkdel.store.certain import READ_S, Retrying
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects
 from bulkdel.store_path import StorePath
@@ -53,9 +53,9 @@ def probe(objects: Objects, path: StorePath, means: Means = MEANS, *, todo: str 
 
 def _check_written(objects: Objects, path: StorePath, created: Mapping[str, bytes], means: Means, todo: str) -> None:
     """Refuse a store of which one of these objects does not hold what its writer has written. Raises NotAcceptable."""
-    getter = Getter(objects, READ_S, means)
+    store = Retrying(objects, READ_S, means)
     with means.threads(AT_ONCE) as threads:
-        reads = {threads.submit(getter.get, name): text for name, text in created.items()}
+        reads = {threads.submit(store.get, name): text for name, text in created.items()}
     for each, text in reads.items():
         if isinstance(error := each.exception(), OSError):
             raise NotAcceptable(

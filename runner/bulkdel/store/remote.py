@@ -17,7 +17,7 @@ from bulkdel.store.bucket import open_bucket, words_of
 from bulkdel.store_path import StorePath
 
 REQUEST_S = 3.0
-"""Time limit of one request: far below the licence. A read may be silent for so long."""
+"""Time limit of one request: far below the lease. A read may be silent for so long."""
 
 BYTES_S = 125_000
 """1 Mbit/s. The time of an object's bytes at this rate is added to the limit of the request that creates it."""

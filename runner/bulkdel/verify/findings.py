@@ -9,6 +9,7 @@ from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.core.log_entries import VerifyHeader
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import Findings
+from bulkdel.place.opening import log_place
 from bulkdel.store_path import beside, in_store
 
 STATE = ".verify.jsonl"
@@ -26,7 +27,7 @@ def findings_path(log: Path) -> Path:
     latest, kind = log / "verify", findings_log(lambda _: PositionSet())
     for number in range(1, AGAIN_MAX):
         path = log / "verify" / str(number)
-        if is_fresh(path, kind):
+        if is_fresh(log_place(path), kind):
             break
         latest = path
     return latest

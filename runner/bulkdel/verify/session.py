@@ -21,10 +21,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.checkpoint.writer import LogWriter
+from bulkdel.checkpoint.writer import PLAIN, How, LogWriter
 from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
@@ -42,6 +41,8 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
 from bulkdel.job import Target
+from bulkdel.place.log_place import LogPlace
+from bulkdel.place.opening import log_place
 from bulkdel.settings import VerifySettings
 from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
@@ -69,14 +70,15 @@ def open_findings_log(
     again: bool,
     key: bytes | None,
     how: How = PLAIN,
+    place_of: Callable[[Path], LogPlace] = log_place,
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one.
 
     A new one when there is none, when it pins other values, or when one of its findings has no MAC by `key`: another
     person may have written it.
 
-    skipped: the skipped rows of the log that is verified. again: begin a new one in any case. how: as for the log of a
-        run.
+    skipped: the skipped rows of the log that is verified. again: begin a new one in any case. how, place_of: as for
+        the log of a run.
 
     Also returns the path that an earlier log was moved to; it is never overwritten.
 
@@ -87,14 +89,15 @@ def open_findings_log(
     aside = None
     if in_store(path) and not path.name.isdecimal():
         path = next_findings_path(path)
-    elif not is_fresh(path, kind):
-        log = LogWriter[Findings].resume(path, how, kind)
+    elif not is_fresh(place_of(path), kind):
+        log = LogWriter[Findings].resume(place_of(path), how, kind)
         if log.progress.header.pinned == pinned and log.progress.proven and not again:
             return log, None
         if in_store(path):
             log.close()
             path, earlier = next_findings_path(path), path
-            return open_findings_log(path, pinned, skipped, at=at, again=again, key=key, how=how)[0], earlier
+            begun, _ = open_findings_log(path, pinned, skipped, at=at, again=again, key=key, how=how, place_of=place_of)
+            return begun, earlier
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
         try:
             path.rename(aside)
@@ -103,7 +106,7 @@ def open_findings_log(
         finally:
             log.close()
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].create(path, header, None, how, kind), aside
+    return LogWriter[Findings].create(place_of(path), header, None, how, kind), aside
 
 
 def gone_rows(

@@ -2,7 +2,7 @@
 
 An actor that has died, or that does not answer for SILENT_S, counts as lost, and so does its process. What placed it
 places the work again, and the new process takes the log over. The old one, should it still live, gets no share of the
-rate any more, and its licence to send ends with the log.
+rate any more, and its lease ends with the log.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Where a run keeps its log: a file, or objects in a store."""

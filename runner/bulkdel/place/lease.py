@@ -1,0 +1,112 @@
+"""The lease of a log: the right to write it, and to send.
+
+Of a file, a process has it for as long as it holds the lock. Of a store each commit renews it for some seconds, and
+without a valid one nothing leaves. A process that was stopped or cut off cannot know whether another one has taken its
+log over. The other one waits until this lease must have lapsed. So both count the same seconds, each on its own clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bulkdel.store.means import MEANS, Means
+
+LEASE_S = 10.0
+"""Seconds for which one commit to a store licenses sending, from its begin."""
+
+RENEW_SHARE = 0.4
+"""After this much of a lease it is renewed. With the time until that is noticed, it is less than half of it."""
+
+WAIT_SHARE = 1.1
+"""A successor waits this much of a lease: two clocks do not run exactly alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a log in a store is written.
+
+    lease_s: see LEASE_S; tests pass a shorter one. patience_s: what fails is repeated for so long.
+    take_over: begin without watching whether another process still writes the log.
+    means: clock, threads and network.
+    """
+
+    lease_s: float = LEASE_S
+    patience_s: float = 900.0
+    take_over: bool = False
+    means: Means = MEANS
+
+    @property
+    def wait_s(self) -> float:
+        """How long a successor waits until the lease of the process before it has lapsed."""
+        return self.lease_s * WAIT_SHARE
+
+
+class Lease(Protocol):
+    """The right of this process to write a log, and to send. It is renewed by commits and asked before each request."""
+
+    @property
+    def length_s(self) -> float | None:
+        """Seconds for which one commit renews it; None when it lasts as long as the log is open."""
+        ...
+
+    @property
+    def valid(self) -> bool:
+        """Whether a request may leave now."""
+        ...
+
+    @property
+    def renewal_due(self) -> bool:
+        """Whether a commit is due, also when there is nothing to write."""
+        ...
+
+    @property
+    def predecessor_s(self) -> float:
+        """Seconds until the lease of the process before this one has lapsed for sure; 0 when it has."""
+        ...
+
+
+class LockLease:
+    """The lease of a file: `Lease`. It lasts as long as the lock."""
+
+    length_s = None
+    valid = True
+    renewal_due = False
+    predecessor_s = 0.0
+
+
+class TimedLease:
+    """The lease of a log in a store: `Lease`. It is renewed in the thread of the commits and read in the event loop."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._began = float("-inf")
+        self._predecessor_until = float("-inf")
+
+    @property
+    def length_s(self) -> float:
+        """See `Lease`."""
+        return self._terms.lease_s
+
+    @property
+    def valid(self) -> bool:
+        """See `Lease`."""
+        return self._terms.means.clock() - self._began < self._terms.lease_s
+
+    @property
+    def renewal_due(self) -> bool:
+        """Whether so much of it has passed that a commit is due, also when there is nothing to write."""
+        return self._terms.means.clock() - self._began >= self._terms.lease_s * RENEW_SHARE
+
+    @property
+    def predecessor_s(self) -> float:
+        """See `Lease`."""
+        return max(0.0, self._predecessor_until - self._terms.means.clock())
+
+    def renew(self, began: float) -> None:
+        """A commit counts. began: when the first attempt to write it began, by the clock of the terms."""
+        self._began = began
+
+    def succeed(self) -> None:
+        """This process has just taken the log over from one whose lease may still be valid."""
+        self._predecessor_until = self._terms.means.clock() + self._terms.wait_s

@@ -1,0 +1,244 @@
+"""A log in a file, which one process at a time may write: it holds `flock` on the log itself.
+
+The lock lies on the log and not on a file beside it. It belongs to the inode, so two paths to one log are one lock, and
+it ends with its process, however that ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from bulkdel.durable import DISK, Disk, atomic_file, check_place
+from bulkdel.errors import NotAcceptable
+from bulkdel.place.lease import LockLease
+from bulkdel.place.log_place import LINE_MAX, Busy, shard_log
+
+READ_BYTES = 1 << 20
+
+TRIES = 5
+TRY_PAUSE_S = 0.02
+"""A run does not wait for another run. It tries again because `is_held` holds a shared lock for microseconds."""
+
+MODE = 0o600
+"""For the owner only: refused and unknown ids are in the log, which is personal data."""
+
+APPEND = os.O_RDWR | os.O_APPEND
+NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log in a file: `LogPlace`. disk: changes it and makes it durable."""
+
+    where: Path
+    disk: Disk = DISK
+    option: str = "--checkpoint"
+    kept_as: str = "this file"
+    mend: str = "Make room or repair the disk"
+
+    def shard(self, number: int) -> LogFile:
+        """See `LogPlace`."""
+        return LogFile(shard_log(self.where, number), self.disk)
+
+    def once(self) -> LogFile:
+        """See `LogPlace`."""
+        return self
+
+    def is_there(self) -> bool:
+        """See `LogPlace`."""
+        return os.path.lexists(self.where)
+
+    def has_shards(self) -> bool:
+        """See `LogPlace`."""
+        if self.shard(1).is_there():
+            return True
+        with suppress(PermissionError):  # a folder may be closed to readers
+            return any(self.where.parent.glob(f"{glob.escape(self.where.name)}.shard-[0-9]*"))
+        return False
+
+    @contextmanager
+    def lines(self, *, by_rolls: bool = True) -> Iterator[FileLines]:  # noqa: ARG002 - there are none
+        """See `LogPlace`."""
+        with self._opened() as fd:
+            yield FileLines(fd)
+
+    def writable(self, *, new: bool, another: bool) -> WritableFile:  # noqa: ARG002 - a file can always be locked
+        """See `LogPlace`."""
+        try:
+            fd = os.open(self.where, APPEND | NEW, MODE) if new else _open(self.where, APPEND)
+        except FileExistsError:
+            fd = _open(self.where, APPEND)
+        try:
+            _lock(fd, self.where)
+        except BaseException:
+            os.close(fd)
+            raise
+        return WritableFile(fd, self.where, self.disk)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """See `LogPlace`."""
+        with self._opened() as fd:
+            _lock(fd, self.where)
+            yield
+
+    def is_held(self) -> bool:
+        """See `LogPlace`."""
+        with self._opened() as fd:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:  # a file system without locks, on which no run begins
+                return False
+        return False  # the shared lock was let go with the file
+
+    def watch(self, seq: int) -> None:
+        """See `LogPlace`: a lock tells."""
+
+    def end(self) -> int | None:
+        """See `LogPlace`."""
+        with suppress(OSError):
+            return self.where.stat().st_size
+        return None
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        fd = _open(self.where)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+class FileLines:
+    """The lines of the file `fd` as it is now: `Lines`. Lines that are written meanwhile are not read."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._stop = os.fstat(fd).st_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """See `Lines`."""
+        start = 0
+        with open(self._fd, "rb", buffering=READ_BYTES, closefd=False) as file:
+            file.seek(0)
+            while line := file.readline(min(LINE_MAX, self._stop - start)):
+                start += len(line)
+                yield line
+
+    def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - it may have been cut off meanwhile
+        """See `Lines`."""
+        return os.pread(self._fd, min(LINE_MAX + 1, self._stop - start), start)
+
+    def length(self, start: int) -> int:
+        """See `Lines`."""
+        return self._stop - start
+
+
+class WritableFile(FileLines):
+    """The lines of a file that is locked for this process: `WritableLines`."""
+
+    watch_s = 0.0
+
+    def __init__(self, fd: int, path: Path, disk: Disk) -> None:
+        super().__init__(fd)
+        self._path = path
+        self._disk = disk
+        self._size = 0
+        self.lease = LockLease()
+
+    def watch(self, seq: int) -> None:
+        """See `WritableLines`: the lock keeps processes apart."""
+
+    def following(self, seq: int) -> Iterator[bytes]:  # noqa: ARG002 - no other process writes
+        """See `WritableLines`."""
+        yield from ()
+
+    def settle(self, seq: int, size: int, last: bytes) -> Path | None:
+        """See `WritableLines`.
+
+        The earlier process may have been killed between its write and its sync. Or its sync failed. Then the system may
+        keep the line in memory only and count it as written, so that another sync would not write it. Therefore the
+        last line is written once more over itself, and synced.
+        """
+        torn, self._size = None, size
+        if length := self.length(size):
+            torn = _save_beside(self._path, seq + 1, os.pread(self._fd, length, size))
+            self._disk.truncate(self._fd, size)
+        if last:
+            self._disk.write_at(self._fd, last, size - len(last))
+            self._disk.sync(self._fd)
+            self._disk.sync_directory(self._path)
+        return torn
+
+    def empty(self) -> None:
+        """See `WritableLines`."""
+        self._disk.truncate(self._fd, 0)
+
+    def append(self, seq: int, line: bytes) -> None:
+        """See `WritableLines`."""
+        self._disk.write(self._fd, line)
+        self._disk.sync(self._fd)
+        self._size += len(line)
+        check_place(self._fd, self._path, self._size)
+        if seq == 1:
+            self._disk.sync_directory(self._path)
+
+    def close(self) -> None:
+        """See `WritableLines`. The lock ends with the file."""
+        fd, self._fd = self._fd, -1  # once closed, the number may belong to another file
+        with suppress(OSError):
+            os.close(fd)
+
+
+def _open(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a log that exists: a regular file, and no symbolic link. Raises NotAcceptable."""
+    try:
+        # O_NONBLOCK: opening a named pipe would wait for its other end. It means nothing to a regular file.
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        symbolic = error.errno == errno.ELOOP
+        reason = "is a symbolic link; name the file itself" if symbolic else f"cannot be opened: {error.strerror}"
+        raise NotAcceptable(f"{path}: {reason}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotAcceptable(f"{path}: is not a regular file; a log has to be one")
+    return fd
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Take the lock of a log until `fd` is closed. Raises Busy and NotAcceptable."""
+    for remaining in reversed(range(TRIES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if remaining:
+                time.sleep(TRY_PAUSE_S)
+        except OSError as error:
+            raise NotAcceptable(
+                f"{path}: cannot be locked ({error.strerror}), so two processes could not be kept apart. "
+                "Put the log on a local file system."
+            ) from error
+        else:
+            return
+    raise Busy
+
+
+def _save_beside(path: Path, seq: int, data: bytes) -> Path:
+    """Write `data` durably to `<path>.torn-<seq>`, or with a further number where that is taken."""
+    names = (Path(f"{path}.torn-{seq}" + (f"-{i}" if i > 1 else "")) for i in count(1))
+    target = next(name for name in names if not os.path.lexists(name))
+    with atomic_file(target) as file:
+        file.write(data)
+    return target

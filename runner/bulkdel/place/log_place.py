@@ -1,0 +1,169 @@
+"""Where a log lies, and its lines. Which kind of place it is was chosen once, where the command line was read.
+
+Everything here blocks, and raises OSError for what fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from bulkdel.place.lease import Lease
+
+LINE_MAX = 8 << 20
+"""Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
+can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest list of
+skipped rows in one entry has 10,000 ranges: about 200 kB."""
+
+
+class Busy(Exception):
+    """Another process has the log."""
+
+
+class Overtaken(Exception):
+    """The process before this one wrote once more before it was fenced. That has to be read, and the line made anew."""
+
+
+class Lines(Protocol):
+    """The lines of a log as they are stored: in a file, or in a store."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the lines in their order, each with its newline; the last one may be torn."""
+        ...
+
+    def tail(self, start: int, line: bytes) -> bytes | None:
+        """The bytes from `start` on, where `line` is. None where a commit is whole or absent, so that none is torn."""
+        ...
+
+    def length(self, start: int) -> int:
+        """How many bytes there are from `start` on."""
+        ...
+
+
+class WritableLines(Lines, Protocol):
+    """The lines of a log that this process may append to."""
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write them, and to send."""
+        ...
+
+    @property
+    def watch_s(self) -> float:
+        """How long `watch` waits."""
+        ...
+
+    def watch(self, seq: int) -> bytes | None:
+        """Wait whether the process of a session that has not ended still writes; then return its line of this number.
+
+        Nothing is waited for where a lock keeps processes apart, or where this one is to take the log over.
+        """
+        ...
+
+    def following(self, seq: int) -> Iterator[bytes]:
+        """Yield the lines from this number on that another process has written since they were read."""
+        ...
+
+    def settle(self, seq: int, size: int, last: bytes) -> Path | None:
+        """Make the lines that were read durable, and cut off a torn line behind them.
+
+        seq, size: how many lines and bytes were read. last: the last of the lines. Returns where the torn one is saved.
+        """
+        ...
+
+    def empty(self) -> None:
+        """Remove what a process has left that was killed while it created the log in a file."""
+        ...
+
+    def append(self, seq: int, line: bytes) -> None:
+        """Write a line; durable on return. The same number always has the same bytes, however often it is tried.
+
+        Raises Taken when another process has written a line of this number; Overtaken when that was the process that is
+        taken over, and Busy when it goes on for long; and OSError. After all of these but Overtaken no more may be
+        written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let the log go. Raises nothing: every line is durable already."""
+        ...
+
+
+class LogPlace(Protocol):
+    """Where a log lies."""
+
+    @property
+    def where(self) -> Path:
+        """As a command names it."""
+        ...
+
+    @property
+    def option(self) -> str:
+        """The option that names another one."""
+        ...
+
+    @property
+    def kept_as(self) -> str:
+        """What it consists of, in words."""
+        ...
+
+    @property
+    def mend(self) -> str:
+        """What to do when it cannot be written."""
+        ...
+
+    def shard(self, number: int) -> LogPlace:
+        """The log of a shard. number: from 1."""
+        ...
+
+    def once(self) -> LogPlace:
+        """The same place without patience: what fails is not repeated."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether there may be a log. Of a store only reading tells."""
+        ...
+
+    def has_shards(self) -> bool:
+        """Whether there is the log of a shard."""
+        ...
+
+    def lines(self, *, by_rolls: bool = True) -> AbstractContextManager[Lines]:
+        """Open the lines to read them, also while a process writes them. by_rolls: whether rolls spare requests.
+
+        Raises NotAcceptable when they cannot be opened, and for a store that fails later.
+        """
+        ...
+
+    def writable(self, *, new: bool, another: bool) -> WritableLines:
+        """Open the lines to append to them. new: make a file if there is none. another: whether another place would do.
+
+        Raises Busy, and NotAcceptable when they cannot be opened, or when the place cannot keep two processes apart.
+        """
+        ...
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the lock, and change nothing. Raises Busy. A store has no lock."""
+        ...
+
+    def is_held(self) -> bool | None:
+        """Whether a process has the lock. None where there is none: whether a line appears tells then."""
+        ...
+
+    def watch(self, seq: int) -> bytes | None:
+        """Wait for this line, until no process can have the log any more. None when nothing has written it.
+
+        Raises NotAcceptable when the store fails.
+        """
+        ...
+
+    def end(self) -> object:
+        """What changes when the log grows; None when it cannot be read."""
+        ...
+
+
+def shard_log(path: Path, number: int) -> Path:
+    """The log of a shard. path: the log of the run. number: from 1."""
+    return path.with_name(f"{path.name}.shard-{number:05}")
