@@ -266,15 +266,6 @@ class CommonSettings(NotifySettings):
     timeout: Annotated[float, _PACE, Parameter(group=SENDING), seconds(1, 3_600)] = 60.0
     """Time limit of one whole request (60s, 2m)."""
 
-    archive: Annotated[str | None, Option(Role.MACHINE, _BATCH), Parameter(group=OUTPUT, metavar="URL")] = None
-    """At each stop, copy the log, the state of `verify` and the report to this store: s3://, gs://, az:// or file://."""
-
-    archive_key: Annotated[Path | None, _MACHINE, Parameter(group=OUTPUT, metavar="KEYFILE")] = None
-    """With --archive: also the outcome of every row, with a keyed hash in place of each id, as `results --hash-ids`."""
-
-    archive_no_ids: Annotated[bool, Option(Role.MACHINE, _BATCH), Parameter(group=OUTPUT), Flag] = False
-    """With --archive: leave the log out, which holds the ids that were refused or are unknown."""
-
     json: Annotated[bool, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT), Flag, EVERYDAY] = False
     """Print the result as one JSON object, the last line."""
 
@@ -292,10 +283,6 @@ class CommonSettings(NotifySettings):
         """See `NotifySettings.check`."""
         super().check()
         self._check_open_files(1)
-        if self.archive is not None:
-            store_path(self.archive, "--archive")  # refuses what is no URL of a store
-        elif self.archive_key is not None or self.archive_no_ids:
-            raise UsageError("--archive-key and --archive-no-ids: need --archive URL")
 
     @property
     def _descriptors_beside(self) -> int:
@@ -571,8 +558,6 @@ class Settings(SendingSettings):
     def _check_store(self) -> None:
         if self.store is not None:
             store_path(self.store)  # refuses what is no URL of a store
-            if self.archive is not None:
-                raise UsageError("--store and --archive: the log is in a store already. Leave --archive out")
             if self.checkpoint is not None:
                 raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
             if self.on == "ray" and self.backup is not None and not in_store(self.backup):

@@ -632,7 +632,7 @@ def test_no_secret_is_in_a_plan(tmp_path: Path) -> None:
     """Neither the key, nor the URL of a notification, nor the query of an address."""
     with desk(tmp_path) as it:
         env = {"BULKDEL_NOTIFY": f"{it.served.url}/hook-private"}
-        ran = it.plan("--slow-while", f"{it.served.url}/health?private", "--archive", "file:///tmp/private", env=env)
+        ran = it.plan("--slow-while", f"{it.served.url}/health?private", env=env)
         assert ran.code == 0, ran.err
         text = it.file.read_text()
         assert "private" not in text

@@ -651,7 +651,6 @@ def test_the_options_are_those_of_the_command_line() -> None:
     hints = get_type_hints(Settings)
     # only the command line has these: in the library a call confirms and steers the run, and nothing is printed
     printed = {"json", "log_level", "log_format", "progress_every"}
-    archived = {"archive", "archive_key", "archive_no_ids"}
     steered = {"listen", "listen_control", "pause_file", "schedule", "slow_while"}
     others = {
         "config",
@@ -662,7 +661,6 @@ def test_the_options_are_those_of_the_command_line() -> None:
         "on_event",
         "shards",
         "on",
-        *archived,
         *steered,
         *printed,
     }

@@ -160,7 +160,7 @@ def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> Non
         (["users.jsonl", "--backup", "none/b.jsonl"], 2, "--backup none/b.jsonl: the folder "),
         (["users.jsonl", "--backup", "/proc/b.jsonl"], 5, "--backup /proc/b.jsonl: the folder /proc takes no file: "),
         (["users.jsonl", "--checkpoint", "/proc/log"], 5, "--checkpoint /proc/log: the folder /proc takes no file: "),
-        (["users.jsonl", "--archive", "file:///proc/x/y"], 2, "--archive file:///proc/x/y: the folder "),
+        (["users.jsonl", "--store", "file:///proc/x/y"], 2, "--store file:///proc/x/y: the folder "),
         (["users.jsonl", "--backup", "b.jsonl"], 0, ""),
         (["bad.jsonl", "--skip-invalid", "10"], 0, ""),
     ):

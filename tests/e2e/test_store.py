@@ -15,10 +15,8 @@ from typing import Any
 
 import pytest
 
-from bulkdel.commands.archive import archive
 from bulkdel.core.log_entries import Session
 from bulkdel.place.log_objects import LINES_A_ROLL, line_name, roll_name
-from bulkdel.settings import Settings
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from bulkdel_jobs.sandbox.users import ids_of
 from tests import recorded
@@ -399,47 +397,6 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert (refused.code, "its first bytes are others. Nothing was created" in refused.err) == (3, True), (
             refused.err
         )
-
-
-@mutant(
-    "the archive has the log although its ids were to be left out",
-    "_files",
-    swap("settings.archive_no_ids", "settings.archive_no_ids and settings.json and settings.archive is None"),
-)
-def test_the_archive_of_each_stop(tmp_path: Path) -> None:
-    archive, key = tmp_path / "archive", tmp_path / "key"
-    key.write_text("a key of more than thirty-two bytes in one line\n")
-    key.chmod(0o600)
-    with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24], poisonous={IDS[3]: (422, None)}) as it:
-        options = ("--archive", f"file://{archive}", "--archive-key", key)
-        first = it.run("--limit", 50, *options)
-        assert first.code == 0, first.err
-        (stop,) = archive.iterdir()
-        copied = stop / it.log.name
-        assert copied.read_bytes() == it.log.read_bytes()
-        assert {path.name for path in stop.iterdir()} == {it.log.name, "report.html", "report.json", "results.csv"}
-        whole = it.run(*options, "--archive-no-ids")
-        assert (whole.code, whole.counts()) == (1, {"deleted": 99, "refused": 1}), whole.err
-        assert IDS[3].encode() in it.log.read_bytes()
-        verified = bulkdel("verify", it.log, "--host", it.served.url, "--archive", f"file://{archive}")
-        assert verified.code == 0, verified.err
-        stops = sorted(archive.iterdir(), key=lambda path: path.stat().st_mtime)
-        assert len(stops) == 3
-        assert it.log.name not in {path.name for path in stops[1].iterdir()}
-        for path in (path for path in stops[1].iterdir()):
-            assert not any(id_.encode() in path.read_bytes() for id_ in IDS[:100]), path.name
-        assert f"{it.log.name}.verify.jsonl" in {path.name for path in stops[2].iterdir()}
-        nowhere = it.run("--archive", f"file://{tmp_path}/no/folder")
-        assert (nowhere.code, "--archive file://" in nowhere.err) == (2, True), nowhere.err
-
-
-def test_an_archive_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said, and the run has ended as it would have."""
-    with case(tmp_path, IDS[:10]) as it:
-        assert it.run().code == 0
-        (tmp_path / "file").touch()
-        archive(it.log, f"file://{tmp_path}/file/x", Settings(), patience_s=0.1)
-        assert "the archive could not be written: Not a directory" in capsys.readouterr().err
 
 
 def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:

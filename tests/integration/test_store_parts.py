@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -33,7 +32,7 @@ from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
 from bulkdel.place.opening import log_place
 from bulkdel.store import remote
-from bulkdel.store.certain import HEDGE_S, Retrying, Taken, repeated
+from bulkdel.store.certain import HEDGE_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
 from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects, open_objects
@@ -207,26 +206,6 @@ def words_of_failure(step: Callable[[], None]) -> str:
     except FileFailed as error:
         return str(error)
     return ""
-
-
-@mutant(
-    "a file of the archive is held whole in memory",
-    "Remote.upload",
-    swap("size > PIECE_BYTES", "size < 0"),
-)
-def test_a_large_file_is_uploaded_in_pieces(store: ObjectServer, tmp_path: Path) -> None:
-    """So it is never whole in memory. An answer that is lost or bad begins the upload again."""
-    large, small, none = tmp_path / "large", tmp_path / "small", tmp_path / "none"
-    large.write_bytes(os.urandom(20 << 20))
-    small.write_bytes(b"small")
-    none.touch()
-    store.switch(shares={Lie.BUSY: 0.2, Lie.CUT: 0.1})
-    for path in (large, small, none):
-        repeated(partial(open_objects(URL).upload, f"archive/{path.name}", path), 20.0)
-        repeated(partial(Directory(tmp_path / "store").upload, f"archive/{path.name}", path), 20.0)
-        assert store.objects[f"{RUN}/archive/{path.name}"] == path.read_bytes(), path
-        assert (tmp_path / "store/archive" / path.name).read_bytes() == path.read_bytes()
-    assert store.puts[f"{RUN}/archive/large"] >= 3
 
 
 @dataclass
@@ -521,7 +500,7 @@ def writers(folder: Path, name: str, count: int) -> list[bool]:
 
 @mutant(
     "a file of a store is replaced",
-    "Directory._write",
+    "Directory.create",
     swap("os.link(part, path)", "part.replace(path)"),
 )
 def test_one_of_many_writers_creates_a_file(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_command_takes_every_setting(tmp_path: Path) -> None:
     with sandbox(["12345678"]) as served:
         config = (tmp_path / "all.toml").read_text()
         config = config.replace("https://api.example.com", served.url)
-        config = re.sub(r"^(ca_file|proxy|store|take_over|archive_key) = .*\n", "", config, flags=re.MULTILINE)
+        config = re.sub(r"^(ca_file|proxy|store|take_over) = .*\n", "", config, flags=re.MULTILINE)
         (tmp_path / "all.toml").write_text(config)
         ran = bulkdel("plan", "delete-users", "e.jsonl", "--config", "all.toml", env={}, cwd=tmp_path)
     assert ran.code == 0, ran

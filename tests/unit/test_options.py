@@ -63,7 +63,7 @@ def test_what_a_file_may_set_besides() -> None:
     assert more == {
         File.PLAN: set(),
         File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "checkpoint", "backup", "out"},
-        File.BATCH: {*shows, "host", "pool", "backup", "checkpoint", "store", "archive", "archive_no_ids"},
+        File.BATCH: {*shows, "host", "pool", "backup", "checkpoint", "store"},
         File.LOG: {*shows, *of_run, "json", "log_format", "checkpoint", "store", "on"},
     }
 
@@ -121,7 +121,6 @@ def lists_in(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 ELSEWHERE = {
     "batch_after.py": ["--json", "--log-format", "json"],  # words of a command
-    "batch_file.py": ["store", "archive", "backup"],  # those that may be an address
     "pack_contents.py": ["--as", "--store", "--take-over", "--checkpoint"],  # what `pack` makes anew
 }
 """The lists that no other place needs, by the file."""

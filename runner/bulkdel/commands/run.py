@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere
-from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
@@ -24,7 +23,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.reporter import Reporter
-from bulkdel.engine.signals import Signals, ignore, run_loop
+from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
@@ -98,15 +97,12 @@ def settle(
         return opened.sending
 
     with Signals() as signals:
-        ended = run_loop(
+        return run_loop(
             _run(opened, arguments, reporter, notices, exit_code),
             signals,
             lambda: None if reporter.ask() else opened.doing,
             drain,
         )
-        with signals.phase(lambda: "writing the archive", ignore):
-            archive_if_asked(ended.checkpoint, settings)
-        return ended
 
 
 async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, exit_code: int) -> Summary:

@@ -15,7 +15,6 @@ from typing import Any
 from bulkdel.checkpoint.under_way import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.archiving import archive_if_asked
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import stamp
@@ -68,9 +67,7 @@ def verify(arguments: VerifyArguments) -> int:
     """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first look-up."""
     arguments.settings.check()
     with notifying(arguments.settings, arguments.environ, "verify") as notices:
-        code = _verify(arguments, notices)
-    archive_if_asked(arguments.checkpoint, arguments.settings)
-    return code
+        return _verify(arguments, notices)
 
 
 def _verify(arguments: VerifyArguments, notices: Notices) -> int:

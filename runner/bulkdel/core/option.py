@@ -94,11 +94,19 @@ class Option:
 
 _SKIP_INVALID = "--skip-invalid N, or N%: so many bad rows are left out. Without it one bad row refuses the export"
 
+_ARCHIVE = (
+    "`bulkdel pack` (the whole run in one file), `bulkdel report`, or `bulkdel results --hash-ids` (every outcome, no "
+    "id). With --store the log itself lies in a store"
+)
+
 INSTEAD = {
     "drain_s": "--drain",
     "timeout_s": "--timeout",
     "on_invalid": _SKIP_INVALID,
     "max_invalid": _SKIP_INVALID,
+    "archive": _ARCHIVE,
+    "archive_key": _ARCHIVE,
+    "archive_no_ids": _ARCHIVE,
     "max_delete": "max_ids in the table [protect] of the config (BULKDEL_PROTECT__MAX_IDS)",
 }
 """The fields of options that are gone, and what takes the place of each."""

@@ -92,7 +92,6 @@ OWN_BRACES = ("id_pattern", "note")
 
 _IN_BRACES = re.compile(r"\{[A-Za-z_]\w*\}")
 
-APART = ("backup", "archive")
 """Options that name what a run writes. No two runs may have the same."""
 
 RUNS_MAX = 10_000
@@ -220,8 +219,8 @@ class BatchRun:
 
     @property
     def places(self) -> list[str]:
-        """Its export, its exclude files, its store, its archive and its backup: paths and addresses."""
-        named = [self.options.get(name) for name in ("store", "archive", "backup")]
+        """Its export, its exclude files, its store and its backup: paths and addresses."""
+        named = [self.options.get(name) for name in ("store", "backup")]
         return [
             self.export,
             *map(str, self.options.get("exclude", ())),
@@ -569,8 +568,6 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
     files |= {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
     if is_store_url(str(files.get("backup"))):
         del files["backup"]
-    if (archive := run.options.get("archive")) is not None:
-        store_path(str(archive), f"{where}, archive")  # refuses what is no URL of a store
     of_job = options_of(job)
     files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
     files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}
@@ -618,7 +615,7 @@ def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
     keys: dict[str, Callable[[BatchRun], Hashable]] = {
         "name": lambda run: run.name.lower(),
         "log": lambda run: run.log_in(base).resolve(),
-        **{name: partial(_place_of, name, base) for name in APART},
+        "backup": partial(_place_of, "backup", base),
     }
     for what, of in keys.items():
         counts = Counter(map(of, runs))

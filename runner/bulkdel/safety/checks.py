@@ -49,7 +49,7 @@ from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store.certain import Retrying
 from bulkdel.store.parts import parts_of
-from bulkdel.store_path import in_store, store_path
+from bulkdel.store_path import in_store
 from bulkdel.times import until_of
 
 PROTECT = "protect"
@@ -107,8 +107,6 @@ def check_arguments(arguments: RunArguments) -> None:
 def check_folders(arguments: RunArguments) -> None:
     """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
     check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
-    if arguments.settings.archive is not None:
-        check_folder(store_path(arguments.settings.archive), "--archive")
     if arguments.settings.backup is not None:
         check_folder(arguments.settings.backup, "--backup")
         _check_reached(arguments.settings.backup)

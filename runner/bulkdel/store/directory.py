@@ -6,9 +6,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bulkdel.durable import sync, sync_directory, write_all
@@ -17,12 +15,9 @@ NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Opening a named pipe would wait for its other end. It means nothing to a regular file."""
 
-PIECE_BYTES = 8 << 20
-"""Of a file that is copied, so much is in memory."""
-
 OBJECT_BYTES_MAX = 16 << 20
-"""Of an object that is read. No larger one is written, but for those of an archive, which are not read. The largest is
-a roll; a line has half as much, and so has a part of a backup or of an export, but for its last record."""
+"""Of an object that is read. No larger one is written. The largest is a roll; a line has half as much, and so has a
+part of a backup or of an export, but for its last record."""
 
 MODE = 0o600
 """For the owner only: a log holds refused ids."""
@@ -43,15 +38,6 @@ class Directory:
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`. The file and its name are on the disk when it returns."""
-        return self._write(name, [data])
-
-    def upload(self, name: str, file: Path) -> None:
-        """Copy a file. Nothing else writes an object of this name."""
-        with file.open("rb") as opened:
-            self._write(name, iter(partial(opened.read, PIECE_BYTES), b""))
-
-    def _write(self, name: str, pieces: Iterable[bytes]) -> bool:
-        """Write an object that has these bytes; False when there is one."""
         path = self._path(name)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         known = set(self._known)  # before the attempt: at the same time another thread may make the folder
@@ -65,8 +51,7 @@ class Directory:
         self._known.add(path.parent)
         try:
             try:
-                for piece in pieces:
-                    write_all(fd, piece)
+                write_all(fd, data)
                 sync(fd)
             finally:
                 os.close(fd)

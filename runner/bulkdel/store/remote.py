@@ -22,9 +22,6 @@ REQUEST_S = 3.0
 BYTES_S = 125_000
 """1 Mbit/s. The time of an object's bytes at this rate is added to the limit of the request that creates it."""
 
-PIECE_BYTES, PIECES_AT_ONCE = 8 << 20, 2
-"""Of a large file so much is sent in one request, and so many of them at the same time. S3 takes 10,000 of one file."""
-
 SMALL_BITS = 16
 """Objects up to 64 KiB have the same limit."""
 
@@ -96,21 +93,6 @@ class Remote:
         try:
             for page in self._obstore.list(self._read, folder, offset=after):
                 yield from (each["path"] for each in page)
-        except self._failed as error:
-            raise OSError(None, words_of(error)) from None
-
-    def upload(self, name: str, file: Path) -> None:
-        """Copy a file, a large one in pieces. Nothing else writes an object of this name."""
-        size = file.stat().st_size
-        try:
-            self._obstore.put(
-                self._writer(min(size, PIECE_BYTES) * PIECES_AT_ONCE),
-                name,
-                file,
-                use_multipart=size > PIECE_BYTES,
-                chunk_size=PIECE_BYTES,
-                max_concurrency=PIECES_AT_ONCE,
-            )
         except self._failed as error:
             raise OSError(None, words_of(error)) from None
 
