@@ -94,8 +94,7 @@ class RunOptions(TypedDict, total=False):
     trim: bool
     skip_invalid: str | None
     exclude: list[str | Path] | None
-    spare_active_since: str | None
-    spare_created_after: str | None
+    spare: list[str] | None
     only_status: list[str] | None
     not_after: str | None
     backup: Path | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from bulkdel.core.option import APPROVED, File, Names, Option, Role, option_of
 from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings
@@ -63,6 +63,11 @@ LIMITING = frozenset(name for name in DECIDES if not OPTIONS[name].own)
 
 FLAGS_OF_LOG = frozenset(name for name in FROM_LOG if get_args(_FIELDS[name])[0] is bool)
 """Those that take no value: a word after one would be an argument of its own."""
+
+LISTS = frozenset(
+    name for name in OPTIONS if any(get_origin(one) is list for one in get_args(get_args(_FIELDS[name])[0]))
+)
+"""Options that have several values."""
 
 ONLY_FOUND = frozenset(name for name, one in OPTIONS.items() if one.looks)
 SECRET = frozenset(name for name, one in OPTIONS.items() if one.secret)

@@ -11,17 +11,18 @@ import re
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Annotated, Any, Literal, Self, cast, get_type_hints
 from urllib.parse import urlsplit
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from bulkdel.conditions import conditions_of, time_of, with_instants
 from bulkdel.core.address import HIDDEN, address_of, split_names
-from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
+from bulkdel.core.guards import Guard, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.option import File, Names, Option, Role, option_of, variable_of
 from bulkdel.core.pace import RATE_MAX, RATE_MIN, may_be_set
@@ -31,7 +32,7 @@ from bulkdel.errors import UsageError
 from bulkdel.format import shown, span
 from bulkdel.output import LogFormat
 from bulkdel.store_path import in_store, log_path, store_path
-from bulkdel.times import date_of, schedule_at, seconds_of, until_of
+from bulkdel.times import schedule_at, seconds_of, until_of
 
 NOTE_MAX = 1_000
 """Characters of `--note`."""
@@ -458,18 +459,20 @@ class Settings(SendingSettings):
     """File of ids that must not be sent, or its address. FILE:COLUMN names its column, FILE:COLUMN:TYPE an id type of
     its own. Repeatable; a resume may add more."""
 
-    spare_active_since: Annotated[str | None, _GUARDS, Parameter(group=SAFETY, metavar="DATE")] = None
-    """Spare accounts that signed in on this date or later: 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00."""
-
-    spare_created_after: Annotated[str | None, _GUARDS, Parameter(group=SAFETY, metavar="DATE")] = None
-    """Spare accounts that were created after this date; written in the same way."""
+    spare: Annotated[
+        list[str] | None,
+        _GUARDS,
+        Parameter(group=SAFETY, negative="", metavar="CONDITION", env_var_split=words_in_variable),
+    ] = None
+    """Spare accounts that signed in on a date or later, or were created after it: active-since=2026-01-31 (midnight
+    UTC), active-since=90d, created-after=2026-01-31T06:00+02:00. Repeatable."""
 
     only_status: Annotated[
         list[str] | None,
         _GUARDS,
         Parameter(group=SAFETY, negative="", metavar="STATUS", env_var_split=words_in_variable),
     ] = None
-    """Send only accounts with this status, as the plan shows it (Suspended), and spare all others. Repeatable."""
+    """Send only accounts with one of these statuses, as the plan shows them (Suspended,Archived), and spare others."""
 
     backup: Annotated[
         Path | None,
@@ -522,24 +525,36 @@ class Settings(SendingSettings):
 
     @property
     def guards(self) -> Guards:
-        """The guards that were given. Raises UsageError for a date that cannot be read."""
-        since, after = (
-            None if text is None else date_of(option, text).timestamp() for option, text in self._dates.items()
-        )
-        return Guards(since, after, None if self.only_status is None else frozenset(self.only_status))
+        """The guards that were given. An age counts from today; `with_instants` has left none where a plan was made.
+
+        Raises UsageError for a condition that cannot be read.
+        """
+        now = datetime.now(UTC)
+        times = {guard.name: time_of(guard, text, now).timestamp() for guard, text in self._conditions.items()}
+        return Guards(**times, statuses=None if self.only_status is None else frozenset(self._statuses))
+
+    def with_instants(self, now: datetime, before: Guards) -> Self:
+        """The same with an instant in the place of each age of --spare. before: see `conditions.with_instants`."""
+        return self if self.spare is None else replace(self, spare=with_instants(self.spare, now, before))
 
     @property
-    def _dates(self) -> dict[str, str | None]:
-        return {ACTIVE_SINCE.option: self.spare_active_since, CREATED_AFTER.option: self.spare_created_after}
+    def _conditions(self) -> dict[Guard, str]:
+        return conditions_of(self.spare or ())
+
+    @property
+    def _statuses(self) -> list[str]:
+        return [status.strip() for text in self.only_status or () for status in text.split(",")]
 
     def _check_times(self, now: datetime) -> None:
         if self.not_after is not None:
             until_of(self.not_after, now)
         if self.schedule is not None:
             schedule_at("--schedule", self.schedule, now)
-        for option, text in self._dates.items():
-            if text is not None and date_of(option, text) > now:
-                raise UsageError(f"{option} {text!r}: is in the future, so it would spare no account. Correct the date")
+        for guard, text in self._conditions.items():
+            if time_of(guard, text, now) > now:
+                raise UsageError(f"{guard.option}={text}: is in the future, so it would spare no account. Correct it")
+        if self.only_status is not None and not all(self._statuses):
+            raise UsageError("--only-status is empty, or one of its words is. Name the statuses, or leave it out")
 
     def _check_fields(self) -> None:
         if self.backup_memberships and in_store(self.backup):

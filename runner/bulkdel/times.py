@@ -41,14 +41,17 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-def date_of(option: str, text: str) -> datetime:
-    """Read a date (its midnight in UTC), or a date with a time and a zone. Raises UsageError naming the option."""
+def date_of(option: str, text: str, other: str = "") -> datetime:
+    """Read a date (its midnight in UTC), or a date with a time and a zone. other: what else could be written.
+
+    Raises UsageError naming the option.
+    """
     stripped = text.strip()
     with suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(f"{stripped}T00:00Z" if _DATE.fullmatch(stripped) else stripped)
         if at.tzinfo is not None:
             return at.astimezone(UTC)
-    raise UsageError(f"{option} {text!r}: write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00")
+    raise UsageError(f"{option} {text!r}: write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00{other}")
 
 
 def is_time_of_day(text: str) -> bool:

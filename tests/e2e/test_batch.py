@@ -335,7 +335,7 @@ def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
     ("name", "own", "loose"),
     [
         ("max_refused", "3", "1000"),
-        ("spare_active_since", "2000-01-01", "2025-01-01"),
+        ("spare", ["active-since=2000-01-01"], ["active-since=2025-01-01"]),
         ("only_status", ["Suspended"], ["Activated"]),
     ],
 )
@@ -1211,7 +1211,7 @@ def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
             )
         ]
         exports = [digest(export=write_objects(tmp_path / "again.jsonl", ids))]
-        guards = [digest("--spare-created-after", day) for day in ("2020-01-01", "2020-01-02")]
+        guards = [digest("--spare", f"created-after={day}") for day in ("2020-01-01", "2020-01-02")]
         excluded = [digest("--exclude", keep), digest("--exclude", keep_too)]
         more = [digest(*words) for words in (["--limit", 5], ["--backup", tmp_path / "b"], ["--look-first"])]
         policy = [

@@ -108,7 +108,7 @@ def test_a_guard_does_not_go_by_the_account_of_another_id(tmp_path: Path) -> Non
     others = [{"username": f"user {number}"} for number in range(250)]
     with behind(without_dots, [active, idle, *others]) as (url, sandbox):
         rows = [{"username": user["username"]} for user in (*others, active)]
-        options = ("--id-field", "username", "--id-type", "username", "--spare-active-since", "2023-01-01")
+        options = ("--id-field", "username", "--id-type", "username", "--spare", "active-since=2023-01-01")
         ran = delete(url, tmp_path, rows, 251, *options)
         assert (ran.code, ran.counts()) == (4, {"deleted": 250, "remaining": 1}), ran
         assert "row 250 (counted from 0): a look-up returned an account that the id does not name" in ran.err, ran

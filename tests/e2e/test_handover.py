@@ -84,7 +84,7 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
     second.mkdir()
     exclude = write_objects(first / "vips.jsonl", VIPS)
     config = first / "c.toml"
-    config.write_text('[run]\nspare_created_after = "2025-01-01"\n\n[protect]\npools = ["another"]\n')
+    config.write_text('[run]\nspare = ["created-after=2025-01-01"]\n\n[protect]\npools = ["another"]\n')
     options = ("--rate", 0, "--exclude", exclude, "--backup", first / "b.jsonl.zst", "--config", config)
     with case(first, IDS, users=[*IDS, *OTHERS], options=options) as one:
         one.ids -= len(VIPS)

@@ -218,8 +218,8 @@ def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callab
     forum.staff = [IDS[23], IDS[5], IDS[6]]
     it = example("guards")
     since, after, idle = (
-        ("--spare-active-since", "2025-06-01"),
-        ("--spare-created-after", "2025-01-01"),
+        ("--spare", "active-since=2025-06-01"),
+        ("--spare", "created-after=2025-01-01"),
         ("--only-status", "idle"),
     )
     plan = it.run("plan", *IDS, options=(*since, *after))
@@ -228,7 +228,7 @@ def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callab
     forum.facts[IDS[9]] = {"state": "idle", "joined": "2020-01-01T00:00:00Z", "activity": {}}
     ran = it.run("run", *IDS, options=since)
     assert (ran.code, forum.count("DELETE")) == (4, 0), ran
-    assert "(activity.last_visit), and --spare-active-since needs it" in ran.err
+    assert "(activity.last_visit), and --spare active-since needs it" in ran.err
     forum.facts[IDS[9]] = visited
     first = it.run("run", *IDS, options=(*since, "--limit", 4))
     assert (first.code, sum(forum.effects.values())) == (0, 4), first
@@ -275,8 +275,8 @@ def test_a_guard_whose_field_the_table_does_not_name_is_refused(
 ) -> None:
     forum.members, it = set(IDS), example("forum")
     for guard, words in (
-        (("--spare-active-since", "2025-06-01"), "time of the last sign-in"),
-        (("--spare-created-after", "2025-06-01"), "time of creation"),
+        (("--spare", "active-since=2025-06-01"), "time of the last sign-in"),
+        (("--spare", "created-after=2025-06-01"), "time of creation"),
         (("--only-status", "idle"), "status"),
     ):
         ran = it.run("run", *IDS, options=guard)

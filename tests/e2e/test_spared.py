@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def without_confirmation(it: Case) -> list[object]:
     one_in(
         2,
         [
-            (ACTIVE, ("--spare-active-since", "2025-06-01"), "active since"),
-            (NEW, ("--spare-created-after", "2025-05-31T23:59:59.999Z"), "created after"),
+            (ACTIVE, ("--spare", "active-since=2025-06-01"), "active since"),
+            (NEW, ("--spare", "created-after=2025-05-31T23:59:59.999Z"), "created after"),
             (SUSPENDED, ("--only-status", "Activated", "--only-status", "Archived"), "status"),
         ],
     ),
@@ -150,30 +151,30 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
     swap("plan.more_guards", "plan.more_guards and plan.ids == 0"),
 )
 def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
-    since = ("--spare-active-since", "2025-06-01")
+    since = ("--spare", "active-since=2025-06-01")
     with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 2)) as it:
         change(it, IDS, **OLD)
         change(it, IDS[:10], **ACTIVE)
         assert it.run("--limit", 5, *since).code == 0
         requests = it.served.ledger.by_path[DELETE_PATH]
-        for loose, new in (((), "none"), (("--spare-active-since", "2025-06-02"), "2025-06-02")):
+        for loose, new in (((), "none"), (("--spare", "active-since=2025-06-02"), "2025-06-02")):
             ran = it.run(*loose)
             assert ran.code == 3, ran.err
-            assert f"--spare-active-since: the checkpoint has 2025-06-01, this run has {new}" in ran.err
-            assert ran.err.splitlines()[-1].endswith("--spare-active-since 2025-06-01")
+            assert f"--spare active-since: the checkpoint has 2025-06-01, this run has {new}" in ran.err
+            assert ran.err.splitlines()[-1].endswith("--spare active-since=2025-06-01")
         ran = bulkdel(*without_confirmation(it), *since, "--only-status", "Activated")
         assert (ran.code, "guards were added or tightened" in ran.err) == (2, True), ran.err
         assert it.served.ledger.by_path[DELETE_PATH] == requests, "nothing was sent by any of these"
-        environ = {"BULKDEL_SPARE_ACTIVE_SINCE": "2025-06-01", "BULKDEL_ONLY_STATUS": "Activated"}
+        environ = {"BULKDEL_SPARE": "active-since=2025-06-01", "BULKDEL_ONLY_STATUS": "Activated"}
         ran = it.run("--limit", 5, env={**KEYS, **environ})
         assert ran.code == 0, ran.err
         line = ran.err.splitlines()[-1]
         assert "--only-status Activated" in line
-        assert "--spare-active-since 2025-06-01" in line
+        assert "--spare active-since=2025-06-01" in line
         dropped = it.run(*since)
         assert dropped.code == 3, dropped.err
         assert "--only-status: the checkpoint has Activated, this run has none" in dropped.err
-        ran = it.run("--spare-active-since", "2025-05-01", "--only-status", "Activated")
+        ran = it.run("--spare", "active-since=2025-05-01", "--only-status", "Activated")
         assert (ran.code, ran.counts()) == (0, {"deleted": 190, "excluded": 10}), ran.err
         assert alive(it) == set(IDS[:10])
         guards = [entry["guards"] for entry in entries(it.log) if entry.get("event") == "start"]
@@ -194,7 +195,7 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
 )
 def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
     """Those of the session that sent them, and those that were added since."""
-    since = ("--spare-active-since", "2025-06-01")
+    since = ("--spare", "active-since=2025-06-01")
     options = ("--rate", 0, "--concurrency", 2)
     with case(tmp_path, IDS, options=options, fault_paths=DELETIONS, share_drop_before=1.0) as it:
         change(it, IDS, **OLD)
@@ -234,7 +235,7 @@ def test_a_new_account_is_spared_also_when_rows_in_doubt_are_sent_again(tmp_path
         kill(process)
         it.served.pool.add_ids(names, "username", created_at=it.served.created_at)
         it.switch(latency_after_s=0.0)
-        ran = it.run("--spare-created-after", "2025-01-01")
+        ran = it.run("--spare", "created-after=2025-01-01")
         assert (ran.code, ran.counts()) == (1, {"unknown": 20}), ran.err
         assert it.served.pool.deleted == 20
 
@@ -259,7 +260,7 @@ def test_the_question_says_how_many_at_most(tmp_path: Path) -> None:
 )
 def test_spared_rows_do_not_count_for_the_limit(tmp_path: Path) -> None:
     """The first 150 users are active: `--limit 40` deletes 40 of the others, if there are so many."""
-    guard = ("--spare-active-since", "2025-01-01")
+    guard = ("--spare", "active-since=2025-01-01")
     with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 2)) as it:
         change(it, IDS, **OLD)
         change(it, IDS[:150], **ACTIVE)
@@ -277,7 +278,7 @@ def test_spared_rows_do_not_count_for_the_limit(tmp_path: Path) -> None:
 )
 def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
     """Seen in the sample, nothing is sent. Seen later, the rest of its chunk is not sent; the message has no id."""
-    guard = ("--spare-active-since", "2025-01-01")
+    guard = ("--spare", "active-since=2025-01-01")
     with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 1)) as it:
         change(it, IDS, **OLD)
         assert it.run("--limit", 50, *guard).code == 0
@@ -285,7 +286,7 @@ def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
         ran = it.run(*guard)
         assert ran.code == 4, ran.err
         assert "row 120 (counted from 0)" in ran.err
-        assert "time of the last sign-in that can be read (lastLogin), and --spare-active-since needs it" in ran.err
+        assert "time of the last sign-in that can be read (lastLogin), and --spare active-since needs it" in ran.err
         assert not any(it.served.ledger.sent(id_) for id_ in IDS[100:150])
         assert not any(id_ in ran.err for id_ in IDS)
         it.ids -= 1
@@ -336,7 +337,7 @@ def test_a_guard_that_is_empty_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zero", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"])
 def test_a_time_of_creation_that_was_not_filled_halts_the_run(zero: str, tmp_path: Path) -> None:
     """It is as good as a missing one. A last sign-in of then was none, so it spares nothing."""
-    created, active = ("--spare-created-after", "2025-01-01"), ("--spare-active-since", "2025-01-01")
+    created, active = ("--spare", "created-after=2025-01-01"), ("--spare", "active-since=2025-01-01")
     with case(tmp_path, IDS) as it:
         change(it, IDS, **OLD)
         change(it, IDS[60:61], createdAt=zero, lastLogin=zero)
@@ -366,7 +367,7 @@ class BehindACache(Forum):
 )
 def test_no_cache_answers_the_look_up_of_a_guard(tmp_path: Path) -> None:
     """One user signs in between the plan and the run."""
-    ids, guard = [f"m{number}" for number in range(20)], ("--spare-active-since", "2025-01-01")
+    ids, guard = [f"m{number}" for number in range(20)], ("--spare", "active-since=2025-01-01")
     facts = {id_: {"seen": "2020-01-01T00:00:00Z"} for id_ in ids}
     with served(BehindACache(members={*ids, "kept"}, facts=facts)) as forum:
         text = f'{block("forum")}last_seen_at = "seen"\n'
@@ -379,7 +380,7 @@ def test_no_cache_answers_the_look_up_of_a_guard(tmp_path: Path) -> None:
 
 
 def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
-    guards = ("--spare-active-since", "2025-01-01", "--only-status", "Activated")
+    guards = ("--spare", "active-since=2025-01-01", "--only-status", "Activated")
     with case(tmp_path, IDS) as it:
         change(it, IDS, **OLD)
         change(it, IDS, **NEVER)
@@ -388,11 +389,11 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
         words = [word for word in without_confirmation(it)[1:] if word != "--json"]
         plan = bulkdel("plan", *words, *guards)
         assert plan.code == 0, plan.err
-        assert "signed in at 2025-01-01 or later (--spare-active-since): 7 of 200 in the sample" in plan.out
+        assert "signed in at 2025-01-01 or later (--spare active-since): 7 of 200 in the sample" in plan.out
         assert "whose status is not Activated (--only-status): 5 of 200 in the sample" in plan.out
         assert "the latest sign-in was 2025-06-01" in plan.out
         told = json.loads(bulkdel("plan", *words, *guards, "--json").out)
-        assert told["sample"]["spared"] == {"--spare-active-since": 7, "--only-status": 5}
+        assert told["sample"]["spared"] == {"--spare active-since": 7, "--only-status": 5}
         assert told["guards"] == {"active_since": "2025-01-01T00:00:00Z", "statuses": ["Activated"]}
         assert told["notes"] == []
         typo = bulkdel("plan", *words, "--only-status", "activated")
@@ -400,6 +401,30 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
         change(it, IDS[:7], **NEVER)
         assert "the latest sign-in" not in bulkdel("plan", *words).out
         assert it.served.ledger.deleted == 0
+
+
+@mutant(
+    "an age is counted anew in each session",
+    "prepare",
+    swap("NO_GUARDS if log is None else log.guards", "NO_GUARDS"),
+)
+def test_an_age_is_a_date_from_the_plan_on(tmp_path: Path) -> None:
+    """The plan and its command have the date. A resume on a later day goes on with that of the log."""
+    today = datetime.now(UTC).date()
+    since, before = (str(today - timedelta(days=days)) for days in (90, 91))
+    with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 2)) as it:
+        change(it, IDS, **OLD)
+        change(it, IDS[:3], lastLogin=f"{before}T12:00:00.000Z")
+        words = [word for word in without_confirmation(it)[1:] if word != "--json"]
+        plan = bulkdel("plan", *words, "--spare", "active-since=90d")
+        assert f"signed in at {since} or later" in plan.out
+        assert f"--spare active-since={since}" in plan.out.splitlines()[-1]
+        assert it.run("--limit", 5, "--spare", f"active-since={before}").code == 0
+        ran = it.run("--spare", "active-since=90d")
+        assert (ran.code, ran.counts()) == (0, {"deleted": 197, "excluded": 3}), ran.err
+        assert alive(it) == set(IDS[:3])
+        starts = [entry["guards"] for entry in entries(it.log) if entry.get("event") == "start"]
+        assert [each["active_since"][:10] for each in starts] == [before, before]
 
 
 @mutant(
@@ -419,10 +444,10 @@ def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_pa
 @pytest.mark.parametrize(
     ("job", "words"),
     [
-        (("delete-groups",), "--spare-created-after: the look-ups of delete-groups return no time of creation"),
+        (("delete-groups",), "--spare created-after: the look-ups of delete-groups return no time of creation"),
         (
             ("restore-users", "--passwords", "none"),
-            "--spare-created-after: restore-users creates what is not there; it spares nothing. Leave it out",
+            "--spare created-after: restore-users creates what is not there; it spares nothing. Leave it out",
         ),
     ],
     ids=["groups", "restore"],
@@ -430,7 +455,7 @@ def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_pa
 def test_a_guard_that_a_job_cannot_have_is_refused(job: Sequence[str], words: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         ran = bulkdel(
-            "plan", job[0], it.export, *job[1:], "--host", it.served.url, "--spare-created-after", "2025-01-01"
+            "plan", job[0], it.export, *job[1:], "--host", it.served.url, "--spare", "created-after=2025-01-01"
         )
         assert (ran.code, words in ran.err, it.served.ledger.requests) == (2, True, 0), ran.err
 
@@ -458,7 +483,7 @@ def test_an_old_look_up_is_repeated_before_its_request_leaves(tmp_path: Path, mo
     with case(tmp_path, IDS[:50], options=("--rate", 0)) as it:
         change(it, IDS[:50], **OLD)
         it.served.script("429")
-        process = it.start("--spare-active-since", "2025-01-01")
+        process = it.start("--spare", "active-since=2025-01-01")
         wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 1, process)
         change(it, IDS[:1], **ACTIVE)
         number = it.served.pool.find_alive("user_id", IDS[1])

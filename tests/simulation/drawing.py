@@ -132,7 +132,7 @@ def _with_guards(drawn: Drawn, rng: Random) -> Drawn:
     since, after = (
         datetime.fromtimestamp(EPOCH - days * DAY_S, UTC).isoformat() for days in (5, rng.choice([0.02, 45]))
     )
-    guards = rng.choice([{"spare_active_since": since}, {"spare_created_after": after}])
+    guards = {"spare": [rng.choice([f"active-since={since}", f"created-after={after}"])]}
     return replace(drawn, sign_ins=sign_ins, guards=guards, guarded_from=rng.choice([0, 0, 1]))
 
 

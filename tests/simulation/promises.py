@@ -229,11 +229,12 @@ class Promises(RunPromises):
 
     def _spared(self, account: Account, now: float) -> bool:
         """Whether a guard of this run spares an account. now: seconds since the world began."""
-        guards = self._drawn.guards
-        if "spare_created_after" in guards:
-            return self._server.created_at(account) > datetime.fromisoformat(guards["spare_created_after"]).timestamp()
+        name, _, date = self._drawn.guards["spare"][0].partition("=")
+        at = datetime.fromisoformat(date).timestamp()
+        if name == "created-after":
+            return self._server.created_at(account) > at
         seen = account.last_sign_in(EPOCH + now)
-        return seen is not None and seen >= datetime.fromisoformat(guards["spare_active_since"]).timestamp()
+        return seen is not None and seen >= at
 
     # --- words ---
 

@@ -77,7 +77,7 @@ def test_what_limits_a_run_of_a_batch() -> None:
 def test_what_the_options_with_a_secret_or_a_look_up_are() -> None:
     assert sorted(SECRET) == ["notify", "on_event"]
     assert sorted(SIGNED) == ["exclude", "slow_while"]
-    assert sorted(ONLY_FOUND) == ["backup", "look_first", "only_status", "spare_active_since", "spare_created_after"]
+    assert sorted(ONLY_FOUND) == ["backup", "look_first", "only_status", "spare"]
 
 
 NEW = """

@@ -332,7 +332,7 @@ MADE_ANEW = {
         ("parameters.group", "ops", "--group: the plan has eng, now ops"),
         ("guards.only_status", ["Suspended", "Active"], "--only-status: the plan has Suspended, now Suspended, Active"),
         ("guards", {}, "--only-status: the plan has Suspended, now none"),
-        ("guards.spare_active_since", ["2026-01-01"], "--spare-active-since: the plan has none, now 2026-01-01"),
+        ("guards.spare", ["active-since=2026-01-01"], "--spare: the plan has none, now active-since=2026-01-01"),
         ("options.limit", 10, "--limit: the plan has 100, now 10"),
         ("options", {"trim": False, "max_refused": "1%"}, "--limit: the plan has 100, now none"),
         ("options.allow_absent", True, "--allow-absent: the plan has none, now yes"),

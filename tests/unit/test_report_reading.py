@@ -185,7 +185,7 @@ def test_options_parameters_and_guards(tmp_path: Path) -> None:
         OptionFacts("--skip-invalid", "10"),
     )
     assert found.parameters == (OptionFacts("--group", "eng"), OptionFacts("--table", "t.csv, sha256 ab"))
-    assert found.guards == (OptionFacts("--spare-active-since", "2026-01-31"),)
+    assert found.guards == (OptionFacts("--spare", "active-since=2026-01-31"),)
     assert (found.note, found.backup, found.memberships) == ("CHG-1", True, False)
     assert "secret" not in str(found)
 

@@ -52,8 +52,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "pool": None,
         "confirm_host": None,
         "exclude": None,
-        "spare_active_since": None,
-        "spare_created_after": None,
+        "spare": None,
         "only_status": None,
         "not_after": None,
         "backup": None,
@@ -137,7 +136,7 @@ def read(*words: str) -> Settings:
         (("--trim",), True),
         (("--exclude", "a", "--exclude=b"), ["a", "b"]),
         (("--only-status", "Suspended", "--only-status=Archived"), ["Suspended", "Archived"]),
-        (("--spare-active-since", "2026-01-31"), "2026-01-31"),
+        (("--spare", "active-since=2026-01-31"), ["active-since=2026-01-31"]),
     ],
 )
 def test_an_option_as_it_is_typed(words: tuple[str, ...], read_as: object) -> None:
@@ -241,7 +240,7 @@ def test_settings_do_not_change_under_a_run() -> None:
     ],
 )
 def test_a_date_of_a_guard(text: str, epoch: float) -> None:
-    settings = Settings(spare_active_since=text, spare_created_after=text)
+    settings = Settings(spare=[f"active-since={text}", f"created-after={text}"])
     settings.check()
     assert settings.guards == Guards(epoch, epoch)
 
@@ -249,8 +248,8 @@ def test_a_date_of_a_guard(text: str, epoch: float) -> None:
 @pytest.mark.parametrize("text", ["2026-01-31T06:00", "20260131", "2026-02-30", "yesterday", "06:00Z"])
 def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
     """Also a time without a zone, which may be hours off."""
-    with pytest.raises(UsageError, match=r"--spare-active-since .*: write 2026-01-31"):
-        Settings(spare_active_since=text).check()
+    with pytest.raises(UsageError, match=r"--spare active-since .*: write 2026-01-31"):
+        Settings(spare=[f"active-since={text}"]).check()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +263,7 @@ def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
         (Settings(only_status=["a", ""]), "--only-status is empty"),
         (Settings(only_status=[]), "--only-status is empty"),
         (Settings(exclude=[]), "--exclude is empty"),
-        (Settings(spare_created_after="2999-01-01"), "--spare-created-after '2999-01-01': is in the future"),
+        (Settings(spare=["created-after=2999-01-01"]), "--spare created-after=2999-01-01: is in the future"),
         (Settings(max_refused=""), "--max-refused is empty"),
         *((Settings(max_refused=text), "write a number of ids") for text in ("nan%", "101%", "-1", "1_0%", "1.5")),
     ],

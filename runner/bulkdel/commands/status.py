@@ -181,8 +181,8 @@ def _print_job(header: Header) -> None:
 
 
 def _print_guards(guards: Guards) -> None:
-    for guard in guards.given:
-        result_line(f"  guard      {guard.option} {', '.join(guards.typed(guard))}")
+    for option, values in guards.options.items():
+        result_line(f"  guard      {option} {', '.join(values)}")
 
 
 def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:

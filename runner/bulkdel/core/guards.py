@@ -39,20 +39,22 @@ class Facts(NamedTuple):
 class Guard(NamedTuple):
     """One of the guards.
 
-    option: as it is typed. name: its field of `Guards`, and its member in the log. fact: what it compares, by its name
-    in `Facts`, and in words.
+    option: what messages call it. name: its field of `Guards`, and its member in the log. fact: what it compares, by
+    its name in `Facts`, and in words. key: how a condition of --spare begins; empty for an option of its own.
     """
 
     option: str
     name: str
     fact: str
     words: str
+    key: str = ""
 
 
-ACTIVE_SINCE = Guard("--spare-active-since", "active_since", "last_seen_at", "time of the last sign-in")
-CREATED_AFTER = Guard("--spare-created-after", "created_after", "created_at", "time of creation")
+ACTIVE_SINCE = Guard("--spare active-since", "active_since", "last_seen_at", "time of the last sign-in", "active-since")
+CREATED_AFTER = Guard("--spare created-after", "created_after", "created_at", "time of creation", "created-after")
 ONLY_STATUS = Guard("--only-status", "statuses", "status", "status")
 GUARDS = (ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS)
+TIMED = (ACTIVE_SINCE, CREATED_AFTER)
 
 
 class Judged(NamedTuple):
@@ -99,7 +101,14 @@ class Guards:
         value = getattr(self, guard.name)
         if value is None:
             return ()
-        return tuple(sorted(value)) if guard is ONLY_STATUS else (_iso(value).removesuffix("T00:00:00Z"),)
+        return tuple(sorted(value)) if guard is ONLY_STATUS else (_shown(value),)
+
+    @property
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """The values of each option that gives these guards, as they are typed."""
+        spare = tuple(condition(guard, getattr(self, guard.name)) for guard in TIMED if guard in self.given)
+        given = {"--spare": spare, ONLY_STATUS.option: self.typed(ONLY_STATUS)}
+        return {option: values for option, values in given.items() if values}
 
     def only(self, guard: Guard) -> Guards:
         """This guard without the others."""
@@ -157,6 +166,11 @@ class Guards:
 NO_GUARDS = Guards()
 
 
+def condition(guard: Guard, at: float) -> str:
+    """A condition of --spare, as it can be typed. at: epoch seconds."""
+    return f"{guard.key}={_shown(at)}"
+
+
 def untold(told: Collection[object]) -> str | None:
     """Why a guard cannot go by a list: some of its records do not say what is compared. None when all of them do.
 
@@ -199,6 +213,10 @@ def _spares_as_much(guard: Guard, one: Guards, other: Guards) -> bool:
 
 def _iso(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()}Z"
+
+
+def _shown(at: float) -> str:
+    return _iso(at).removesuffix("T00:00:00Z")
 
 
 def _epoch(text: Any) -> float | None:

@@ -39,7 +39,7 @@ from bulkdel.fleet.placing import Environment
 from bulkdel.format import shown, shown_host
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
-from bulkdel.options import LIMITING, WRITTEN_BY_BATCH
+from bulkdel.options import LIMITING, LISTS, WRITTEN_BY_BATCH
 from bulkdel.parameters import check_type, options_of, parameters_of
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.named_host import host_of, is_own_host
@@ -109,7 +109,6 @@ COMMON = frozenset(one.name for one in fields(CommonSettings))
 RATE = Settings().rate
 
 _FLAGS = frozenset(name for name, hint in get_type_hints(Settings).items() if hint is bool)
-_LISTS = frozenset({"exclude", "only_status"})
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -469,7 +468,7 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _value_of(name: str, cell: str) -> Any:
     """The value of a cell, which is text, as its key wants it."""
-    if name in _LISTS:
+    if name in LISTS:
         return [item.strip() for item in cell.split(BETWEEN_ITEMS) if item.strip()]
     if name in _FLAGS and cell.strip().lower() in {"true", "false"}:
         return cell.strip().lower() == "true"
@@ -537,7 +536,7 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> Batch
     if export == "-":
         raise UsageError(f"{where}, export: a batch has no standard input. Name a file")
     options = {
-        name: _option(value, f"{where}, {name}", is_list=name in _LISTS)
+        name: _option(value, f"{where}, {name}", is_list=name in LISTS)
         for name, value in keys.items()
         if name in RUN_KEYS
     }

@@ -43,7 +43,7 @@ def parameters_of(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts,
 
 def guards_of(guards: Guards, texts: Texts) -> tuple[OptionFacts, ...]:
     """The guards that were given."""
-    return tuple(OptionFacts(each.option, texts.text(", ".join(guards.typed(each)))) for each in guards.given)
+    return tuple(OptionFacts(option, texts.text(", ".join(values))) for option, values in guards.options.items())
 
 
 def user_of(name: Any, texts: Texts) -> str:

@@ -34,8 +34,8 @@ REASONS = {
     "look-ups return another account": "look-ups for it return another {noun}",
     "perhaps another account": "nothing tells whether this run created the {noun} that is there",
     "a look-up may not find it": "a look-up may not find it",
-    Spared.ACTIVE: "spared: signed in lately (--spare-active-since)",
-    Spared.CREATED: "spared: created lately (--spare-created-after)",
+    Spared.ACTIVE: "spared: signed in lately (--spare active-since)",
+    Spared.CREATED: "spared: created lately (--spare created-after)",
     Spared.STATUS: "spared: another status (--only-status)",
     Spared.ADMINISTRATOR: "the administrator that the pool keeps",
 }

@@ -22,7 +22,7 @@ from bulkdel.job import Target, TargetOptions
 from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
-from bulkdel.safety.plan_facts import approved_values, guard_field, known_first, parameter_value
+from bulkdel.safety.plan_facts import approved_values, guard_options, known_first, parameter_value
 from bulkdel.safety.plan_file import PlanFile, is_recorded
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 
@@ -184,7 +184,7 @@ def _check_complete(plan: RunPlan, approved: PlanFile) -> None:
     now = {
         "pool": log.header.pinned["pool"],
         "numbers": {name: log.asked.get(name) for name in approved.values["numbers"]},
-        "guards": {guard_field(guard): list(log.guards.typed(guard)) for guard in log.guards.given},
+        "guards": guard_options(log.guards),
     }
     planned = {_key(file): file["path"] for file in approved.values["exclude"]}
     found = [

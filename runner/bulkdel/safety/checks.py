@@ -292,11 +292,14 @@ def check_guards(plan: RunPlan) -> None:
     log = plan.progress
     if log is None or log.complete or not (loosened := plan.guards.loosened(log.guards)):
         return
-    line, changes = plan.line, []
+    kept, changes = plan.guards, []
     for guard, before, now in loosened:
-        line = line.plus(guard.option, *before)
+        kept = replace(kept, **{guard.name: getattr(log.guards, guard.name)})
         old, new = (", ".join(values) or "none" for values in (before, now))
         changes.append(f"  {guard.option}: the checkpoint has {old}, this run has {new}")
+    line = plan.line.without("--spare", "--only-status")
+    for option, values in kept.options.items():
+        line = line.plus(option, *values)
     raise NotAcceptable(
         f"{plan.checkpoint}: this run was started with guards that spare more. A resume may add guards and tighten "
         "them. Nothing was sent.\n" + "\n".join(changes) + f"\nTo go on:\n  {line}"

@@ -12,7 +12,7 @@ from enum import Flag, auto
 from pathlib import Path
 from typing import Any
 
-from bulkdel.core.guards import Guard
+from bulkdel.core.guards import Guards
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.export import Dialect
 from bulkdel.export.download import Source
@@ -123,13 +123,12 @@ def _facts_in(plan: RunPlan, where: In) -> Iterator[tuple[PlanFact, Any]]:
 
 
 def _guard_options(arguments: RunArguments) -> dict[str, list[str]]:
-    guards = arguments.settings.guards
-    return {guard_field(guard): list(guards.typed(guard)) for guard in guards.given}
+    return guard_options(arguments.settings.guards)
 
 
-def guard_field(guard: Guard) -> str:
-    """The member of a plan that has the values of a guard."""
-    return guard.option.removeprefix("--").replace("-", "_")
+def guard_options(guards: Guards) -> dict[str, list[str]]:
+    """The guards as a plan has them: the values of each option, by its field."""
+    return {option.removeprefix("--").replace("-", "_"): list(values) for option, values in guards.options.items()}
 
 
 def _options(arguments: RunArguments) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from bulkdel.command_line import CommandLine, how_to_resume, quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
+from bulkdel.core.guards import NO_GUARDS
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.mac import mac_holds
@@ -170,8 +171,11 @@ def prepare(
     """Read the export and make the plan, without the sample check. Blocks.
 
     target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
-    stack: closes the export and the sandbox. now: the time, for --not-after. rng: draws the sample.
+    stack: closes the export and the sandbox. now: the time, for --not-after and for the ages of --spare. rng: draws the
+    sample.
     """
+    guards = NO_GUARDS if log is None else log.guards
+    arguments = replace(arguments, settings=arguments.settings.with_instants(now, guards))
     path, settings, job = arguments.checkpoint, arguments.settings, arguments.job
     complete = log is not None and log.complete
     with naming_differences(arguments, target):
