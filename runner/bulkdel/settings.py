@@ -27,7 +27,7 @@ from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.option import File, Names, Option, Role, option_of, variable_of
 from bulkdel.core.pace import RATE_MAX, RATE_MIN, may_be_set
 from bulkdel.core.retry import number_or_share
-from bulkdel.core.shards import SHARDS_MAX
+from bulkdel.core.shards import LOCAL, RAY, shards_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown, span
 from bulkdel.output import LogFormat
@@ -414,12 +414,9 @@ class Settings(SendingSettings):
     ] = None
     """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
 
-    shards: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, SHARDS_MAX)] = None
-    """Cut the export into this many parts, each sent by a process of its own. The rate is still that of the whole run.
-    For a server that takes more than one processor can send. A resume keeps the cut. Default: one process."""
-
-    on: Annotated[Literal["local", "ray"], Option(Role.MACHINE, _LOG), Parameter(group=SENDING)] = "local"
-    """Where the processes of --shards run: on this machine, or on the nodes of a Ray cluster (docs/engines.md)."""
+    shards: Annotated[str | None, _PACE, Parameter(group=SENDING, metavar="N")] = None
+    """Cut the export into this many parts, each sent by a process of its own: on this machine, or with 8@ray on the
+    nodes of a Ray cluster. The rate is still that of the whole run. A resume keeps the cut. Default: one process."""
 
     sandbox: Annotated[bool, _OWN, Parameter(group=SERVER), Flag, EVERYDAY] = False
     """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""
@@ -575,17 +572,38 @@ class Settings(SendingSettings):
             store_path(self.store)  # refuses what is no URL of a store
             if self.checkpoint is not None:
                 raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
-            if self.on == "ray" and self.backup is not None and not in_store(self.backup):
+            if self.on == RAY and self.backup is not None and not in_store(self.backup):
                 raise UsageError(
-                    "--on ray: a --backup that is a file would be lost with its node. Give the URL of a store"
+                    f"--shards {self.shards}: a --backup that is a file would be lost with its node. Give the URL of a "
+                    "store"
                 )
-        elif self.on == "ray":
+        elif self.on == RAY:
             raise UsageError(
-                "--on ray: needs --store URL, so that every node reaches the log: s3://, gs://, az:// or file:// with "
-                "a folder that they share"
+                f"--shards {self.shards}: needs --store URL, so that every node reaches the log: s3://, gs://, az://, "
+                "or file:// with a folder that they share"
             )
         elif self.take_over:
             raise UsageError("--take-over: needs --store URL. A log in a file is locked by its process")
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards were asked for; 1 for one process."""
+        return self._shards[0]
+
+    @property
+    def on(self) -> str:
+        """The engine that runs their processes."""
+        return self._shards[1]
+
+    @property
+    def _shards(self) -> tuple[int, str]:
+        try:
+            return (1, LOCAL) if self.shards is None else shards_of(self.shards)
+        except ValueError:
+            raise UsageError(
+                f"--shards {self.shards}: write a number such as 8, of at most five digits, or 8@ray for the nodes of "
+                "a Ray cluster"
+            ) from None
 
     def checkpoint_for(self, export: str) -> Path:
         """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""

@@ -77,12 +77,12 @@ class Lures:
             "on-event": self.proof,
             "slow-while": f"{self.url}/slow",
             **dict.fromkeys(("proxy", "notify"), self.url),
-            **dict.fromkeys(("ca-file", "listen-control", "archive-key", "pause-file", "plan"), secret),
+            **dict.fromkeys(("ca-file", "listen-control", "pause-file", "plan"), secret),
             **dict.fromkeys(("backup", "checkpoint", "out", "state"), str(new)),
-            **dict.fromkeys(("store", "archive"), f"file://{new}"),
+            "store": f"file://{new}",
             "config": str(self.outside / "own.toml"),
             "listen": "127.0.0.1:0",
-            "on": "ray",
+            "shards": "2@ray",
             "take-over": "",
         }
 

@@ -660,7 +660,6 @@ def test_the_options_are_those_of_the_command_line() -> None:
         "notify",
         "on_event",
         "shards",
-        "on",
         *steered,
         *printed,
     }

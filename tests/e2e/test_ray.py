@@ -58,7 +58,7 @@ def nodes() -> Iterator[Cluster]:
 @contextmanager
 def on_ray(folder: Path, ids: list[str], *options: object, shards: int = 3, **switches: Any) -> Iterator[Case]:
     export = export_of(folder, ids)
-    where = ("--shards", shards, "--on", "ray", "--store", f"file://{folder}/store")
+    where = ("--shards", f"{shards}@ray", "--store", f"file://{folder}/store")
     with sandbox(ids, **switches) as served:
         yield Case(export, served, len(ids), [*where, *(options or ("--rate", 0))])
 

@@ -25,6 +25,7 @@ from tests.netns import Link, Machine, Relayed, another_machine, relayed
 from tests.raycluster import Cluster, Node, cluster, program
 
 LEASE_S = 10.0
+RAY = "2@ray"
 BUCKET = "night"
 SLOW = ("--rate", 40, "--chunk-size", 5, "--drain", 2)
 SIGNED = {
@@ -123,11 +124,13 @@ def place() -> Iterator[Place]:
 
 
 @contextmanager
-def case(place: Place, folder: Path, ids: list[str], *options: object) -> Iterator[tuple[Case, Relayed, str]]:
+def case(
+    place: Place, folder: Path, ids: list[str], *options: object, shards: str = "2"
+) -> Iterator[tuple[Case, Relayed, str]]:
     """A run of two shards over an export in the bucket, the API on the other machine, and the name of the log."""
     name = f"{folder.parent.name}-{folder.name}"
     export = place.put(f"{name}.jsonl", export_of(folder, ids).read_bytes())
-    where = ("--store", f"s3://{BUCKET}/{name}", "--shards", 2, *options)
+    where = ("--store", f"s3://{BUCKET}/{name}", "--shards", shards, *options)
     with sandbox(ids) as served, relayed(place.machine, served.url) as api:
         yield Case(export, served, len(ids), [*where]), api, name  # type: ignore[arg-type]  # only its text is used
 
@@ -135,7 +138,7 @@ def case(place: Place, folder: Path, ids: list[str], *options: object) -> Iterat
 def test_a_run_over_two_machines_is_that_of_one_process(place: Place, tmp_path: Path) -> None:
     """An export and a log in S3, and no folder that both machines have to share."""
     ids = user_ids(3_000, seed=61)
-    with place.node(), case(place, tmp_path, ids, "--on", "ray", "--rate", 0, "--concurrency", 4) as (it, api, name):
+    with place.node(), case(place, tmp_path, ids, "--rate", 0, "--concurrency", 4, shards=RAY) as (it, api, name):
         ran = bulkdel(*it.args, env=place.environ, cwd=tmp_path)
         assert (ran.code, ran.counts()) == (0, {"deleted": 3_000, "duplicate": 300}), ran
         assert it.effects(ids) == [1] * len(ids)
@@ -156,7 +159,7 @@ def test_a_node_that_is_cut_off_from_the_engine_sends_nothing_after_it_was_repla
 
     def scenario(folder: Path) -> None:
         ids = user_ids(12_000, seed=62)
-        with place.node() as far, case(place, folder, ids, "--on", "ray", *SLOW) as (it, api, name):
+        with place.node() as far, case(place, folder, ids, *SLOW, shards=RAY) as (it, api, name):
             process = it.start(env=place.environ, cwd=folder)
             wait_until(lambda: len(api.heard) > 30, process)
             (old,) = far.shards
@@ -185,7 +188,7 @@ def test_a_node_that_is_cut_off_from_the_store_sends_nothing_after_the_run_was_t
     def scenario(folder: Path) -> None:
         ids = user_ids(6_000, seed=63)
         with place.node() as far, case(place, folder, ids) as (it, api, name):
-            process = start(*it.args, "--on", "ray", *SLOW, env=place.environ, cwd=folder)
+            process = start(*it.args, "--shards", RAY, *SLOW, env=place.environ, cwd=folder)
             wait_until(lambda: len(api.heard) > 30, process)
             (old,) = far.shards
             place.store.link.cut()

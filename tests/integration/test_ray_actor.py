@@ -377,7 +377,7 @@ async def sent_on(engine: Engine, folder: Path, ids: Sequence[str], **more: Any)
     export = export_of(folder, ids)
     with sandbox(ids) as served:
         settings = Settings(
-            host=served.url, store=f"file://{folder}/store", shards=2, rate=60, chunk_size=10, concurrency=8, **more
+            host=served.url, store=f"file://{folder}/store", shards="2", rate=60, chunk_size=10, concurrency=8, **more
         )
         arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, {**os.environ, **KEYS})
         session = partial(ShardedSession, engine=engine, export_of=export_for_all_machines)

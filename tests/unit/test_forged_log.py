@@ -24,7 +24,7 @@ from tests import recorded
 from tests.mutants import mutant
 from tests.syntax import swap
 
-KEPT = {"plan", "checkpoint", "store", "on", "json", "log_level", "log_format", "progress_every", "note"}
+KEPT = {"plan", "checkpoint", "store", "json", "log_level", "log_format", "progress_every", "note"}
 KEPT |= {"export", "from_backup", "without_memberships"}
 ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup"}) - KEPT
 """What no command has that is printed from a log."""

@@ -167,6 +167,17 @@ def test_an_archive_sets_no_option_of_the_machine(name: str) -> None:
 
 
 @mutant(
+    "an archive names the machines that send",
+    "names_engine",
+    swap('option == "--shards"', 'option == "--on"'),
+)
+def test_an_archive_names_no_engine() -> None:
+    with_options(shards="8").check_going_on(ALLOWED, {}, ())
+    with pytest.raises(Unfit, match="--shards that names an engine"):
+        with_options(shards="8@ray").check_going_on(ALLOWED, {}, ())
+
+
+@mutant(
     "the command of an archive names a config that was not checked",
     "Manifest._has",
     swap("value == self.config", 'value.endswith(".toml")'),

@@ -64,7 +64,7 @@ def test_what_a_file_may_set_besides() -> None:
         File.PLAN: set(),
         File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "checkpoint", "backup", "out"},
         File.BATCH: {*shows, "host", "pool", "backup", "checkpoint", "store"},
-        File.LOG: {*shows, *of_run, "json", "log_format", "checkpoint", "store", "on"},
+        File.LOG: {*shows, *of_run, "json", "log_format", "checkpoint", "store"},
     }
 
 
@@ -148,7 +148,7 @@ def test_two_commands_say_the_same_of_an_option_of_one_name() -> None:
 def test_what_a_report_shows_as_a_text() -> None:
     assert sorted(TEXTS) == [
         *("encoding", "id_field", "id_pattern", "id_type", "max_refused", "not_after"),
-        *("schedule", "sheet", "skip_invalid"),
+        *("schedule", "shards", "sheet", "skip_invalid"),
     ]
 
 

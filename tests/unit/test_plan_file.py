@@ -452,11 +452,10 @@ def test_a_plan_sets_the_options_of_its_list_and_of_its_job(tmp_path: Path) -> N
     values = changed(put("command", {"names": ["kick-users", "users.csv"], "options": options}))
     file.write_text(text_of(sealed(values)))
     assert PlanFile.read(file).options.keys() == options.keys()
-    file.write_text(
-        text_of(sealed(changed(put("command.options", {"--exclude": ["keep.csv", "https://a.example/k:Mail"]}))))
-    )
-    with pytest.raises(UsageError, match=r"has an address for --exclude\. No plan may"):
-        PlanFile.read(file)
+    for elsewhere in ({"--exclude": ["keep.csv", "https://a.example/k:Mail"]}, {"--shards": ["8@ray"]}):
+        file.write_text(text_of(sealed(changed(put("command.options", elsewhere)))))
+        with pytest.raises(UsageError, match=f"names another machine for {next(iter(elsewhere))}. No plan may"):
+            PlanFile.read(file)
     file.write_text(text_of(sealed(changed(put("command.options", {"--app": ["a1"]})))))
     with pytest.raises(UsageError, match="sets --app"):
         PlanFile.read(file)

@@ -31,7 +31,6 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "ca_file": None,
         "proxy": None,
         "shards": None,
-        "on": "local",
         "sandbox": False,
         "rate": 50.0,
         "concurrency": None,

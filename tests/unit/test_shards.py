@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.record import Record, ResumePoint
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import cuts_of, shard_header, spans_of, thinned
+from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, thinned
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.export import Preflight, ReadOptions, open_export, preflight, read_rows
 from bulkdel.export.compression import decompressed
@@ -258,3 +259,23 @@ def test_any_cut_of_any_export_sends_the_rows_that_one_process_sends(
             source.close()
         assert sorted(parts) == sorted(whole)
         assert counts == of_run.counts
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("8", (8, "local")), (" 2@ray ", (2, "ray")), ("99999@local", (99_999, "local"))]
+)
+def test_shards_as_they_are_typed(text: str, found: tuple[int, str]) -> None:
+    assert shards_of(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "8@", "@ray", "8@k8s", "100000", "8 @ray", "٣", "1_0"])
+def test_what_is_no_number_of_shards(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text) or "^$"):
+        shards_of(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "names"), [("--shards", ["8"], False), ("--shards", ["8@ray"], True), ("--as", ["a@b"], False)]
+)
+def test_only_the_user_of_a_machine_names_an_engine(option: str, values: list[str], names: bool) -> None:
+    assert names_engine(option, values) is names

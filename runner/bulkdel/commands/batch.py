@@ -39,6 +39,7 @@ from bulkdel.core.batch import (
 )
 from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunBegun, BatchRunEnded, Session, stamp
 from bulkdel.core.mac import with_mac
+from bulkdel.core.shards import LOCAL
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
@@ -50,7 +51,7 @@ from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
 from bulkdel.fleet.batch_steering import BatchSteering
 from bulkdel.fleet.children import Children, Ended
-from bulkdel.fleet.joining import LOCAL, engine_on
+from bulkdel.fleet.joining import engine_on
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_STARTED, Still, summary_in, whether_complete

@@ -43,7 +43,7 @@ from bulkdel.core.handover import (
 )
 from bulkdel.core.option import option_of, variable_of
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import shard_numbers
+from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import has_stored_copy, stored_parts
@@ -327,7 +327,7 @@ class _Found:
                 continue
             if any(HIDDEN in value for value in values) and option != "--exclude":
                 hidden.append(option)
-            elif option not in allowed or (option == "--backup" and any(map(is_store_url, values))):
+            elif option not in allowed or _is_elsewhere(option, values):
                 left_out.append(option)
             else:
                 options[option] = (pinned["host"],) if option == "--host" else values
@@ -436,6 +436,11 @@ def _last_line(run: RunFiles) -> CommandLine:
 def _before_handover(progress: Progress) -> str:
     """The SHA-256 of the log before it was handed over for the first time."""
     return next(entry.log_sha256 for entry in progress.annotations if entry.event == "handover")
+
+
+def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
+    """Whether an option names what the next machine has to name itself: a backup in a store, an engine for shards."""
+    return (option == "--backup" and any(map(is_store_url, values))) or names_engine(option, values)
 
 
 def _log_blocks(path: Path) -> Iterator[bytes]:

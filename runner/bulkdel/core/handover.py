@@ -14,6 +14,7 @@ from datetime import date, datetime, time
 from typing import Any, Self
 
 from bulkdel.core.option import Names, foreign
+from bulkdel.core.shards import names_engine
 
 FORMAT = 1
 """Grows when an older version could misread the archive."""
@@ -176,6 +177,8 @@ class Manifest:
             raise Unfit("holds a command of another job")
         if others := foreign(going_on.options, allowed):
             raise Unfit(f"holds a command with {others[0]}, which no archive may have")
+        if names_engine("--shards", going_on.options.get("--shards", ())):
+            raise Unfit("holds a command with --shards that names an engine, which no archive may have")
         if going_on.options.get("--host", (self.host,)) != (self.host,):
             raise Unfit("holds a command with another host than that of the run")
         logs = going_on.names if going_on.command == "restore" else going_on.options.get("--checkpoint", ())

@@ -6,6 +6,7 @@ positions of the whole export. So every count of the run is the sum of those of 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,8 +16,22 @@ from bulkdel.core.outcome import SKIPS
 from bulkdel.core.record import ResumePoint
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
-SHARDS_MAX = 99_999
-"""Shards of one run: their numbers have five digits in the names of the logs."""
+LOCAL, RAY = "local", "ray"
+"""Engines: where the processes of shards run."""
+
+_SHARDS = re.compile(rf"([1-9]\d{{0,4}})(?:@({LOCAL}|{RAY}))?")
+
+
+def shards_of(text: str) -> tuple[int, str]:
+    """Read `8` or `8@ray`: the number of shards, and the engine. Raises ValueError."""
+    if (found := _SHARDS.fullmatch(text.strip())) is None:
+        raise ValueError(text)
+    return int(found[1]), found[2] or LOCAL
+
+
+def names_engine(option: str, values: Sequence[str]) -> bool:
+    """Whether an option names an engine: whose machines are used, only the user of this one may say."""
+    return option == "--shards" and any("@" in value for value in values)
 
 
 def cuts_of(points: Sequence[ResumePoint], rows: int, shards: int) -> tuple[ResumePoint, ...]:

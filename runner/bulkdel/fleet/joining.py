@@ -8,18 +8,18 @@ from contextlib import contextmanager
 
 from bulkdel.core.address import holds_secret
 from bulkdel.core.option import variable_of
+from bulkdel.core.shards import LOCAL
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
 from bulkdel.safety.run_plan import RunArguments
 
-LOCAL = "local"
 """The engine that is this machine."""
 
 
 @contextmanager
 def joined_engine(arguments: RunArguments) -> Iterator[None]:
-    """Be a part of the engine that --on names until the block ends. Raises UsageError when it cannot be used."""
+    """Be a part of the engine of the shards until the block ends. Raises UsageError when it cannot be used."""
     if arguments.settings.on == LOCAL:
         yield
         return

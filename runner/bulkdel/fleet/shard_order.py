@@ -65,7 +65,7 @@ class ShardWork:
 def _command(plan: RunPlan) -> tuple[list[str], Environment]:
     """The words after `bulkdel` that start the process of a shard, and its environment."""
     secrets = dict[str, str]()
-    settings, line = plan.arguments.settings, plan.line.without("--on")
+    settings, line = plan.arguments.settings, plan.line.without("--shards")
     # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
     if settings.proxy is not None and "@" in settings.proxy:
         secrets[variable_of("proxy")] = settings.proxy

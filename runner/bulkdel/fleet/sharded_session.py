@@ -21,6 +21,7 @@ from bulkdel.core.limit_portions import LimitPortions
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import LOCAL
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
 from bulkdel.engine.ending import ending_of, stop_facts
@@ -52,7 +53,7 @@ def session_of(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
     """The session of this plan: in this process, or in one for each shard."""
     if not plan.shards:
         return SendingSession(plan, log, **more)
-    if plan.arguments.settings.on == "local":
+    if plan.arguments.settings.on == LOCAL:
         return ShardedSession(plan, log, **more)
     from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - an extra installs what it needs
 

@@ -32,7 +32,7 @@ from bulkdel.core.option import option_of
 from bulkdel.core.pace import Wish
 from bulkdel.core.retry import LAG_MAX_S, sample_suffices
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import shard_numbers
+from bulkdel.core.shards import RAY, shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
@@ -251,12 +251,12 @@ def check_not_handed_over(log: Progress | None, path: Path) -> None:
 
 def check_shards(arguments: RunArguments, log: Progress | None) -> None:
     """Refuse what a run in several processes cannot do. Raises UsageError."""
-    settings, wanted = arguments.settings, arguments.settings.shards
+    settings, wanted = arguments.settings, arguments.settings.shard_count
     if log is not None:
         wanted = len(shard_numbers(log.header))  # a resume keeps the cut
-    if wanted is None or wanted <= 1:
-        if settings.on == "ray" and log is None:
-            raise UsageError("--on ray: needs --shards N, with N of 2 or more: a process on a node for each")
+    if wanted <= 1:
+        if settings.on == RAY and log is None:
+            raise UsageError(f"--shards {settings.shards}: give 2 or more, for a process on a node for each")
         return
     for option, given, way in (
         ("--sandbox", settings.sandbox, "Start `bulkdel sandbox` and name it with --host"),

@@ -16,6 +16,7 @@ from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option import foreign, option_of
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
@@ -73,8 +74,8 @@ class PlanFile:
             raise UsageError(f"{path}: its command has a word that is not one line of printable characters. {anew}")
         if found_elsewhere := [option for option, values in plan.options.items() if _elsewhere(option, values)]:
             raise UsageError(
-                f"{path}: has an address for {', '.join(found_elsewhere)}. No plan may: no address is asked that only "
-                f"a file names. {anew}"
+                f"{path}: names another machine for {', '.join(found_elsewhere)}. No plan may: none is asked that "
+                f"only a file names. {anew}"
             )
         return plan
 
@@ -181,8 +182,9 @@ def _allowed(job: Job) -> set[str]:
 
 
 def _elsewhere(option: str, values: Sequence[str]) -> bool:
-    """Whether an exclude file is at an address. Like that of an export, it is typed."""
-    return option == option_of("exclude") and any(address_of(value) is not None for value in values)
+    """Whether an exclude file is at an address, or an engine sends the shards. Such a thing is typed."""
+    at_address = option == option_of("exclude") and any(address_of(value) is not None for value in values)
+    return at_address or names_engine(option, values)
 
 
 def check_folder_of(export: str, plan: PlanFile, *, log: bool, bad_rows: bool) -> None:

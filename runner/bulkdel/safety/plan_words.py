@@ -18,6 +18,7 @@ from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.core.log_entries import MembershipsSaved
+from bulkdel.core.shards import LOCAL
 from bulkdel.export import REASONS, Preflight
 from bulkdel.export.encoding import UTF_8
 from bulkdel.format import counted, first_of, printable, shown, span, until_words
@@ -165,13 +166,15 @@ def checkpoint(plan: RunPlan) -> Lines:
 
 def shards(plan: RunPlan) -> Lines:
     """How many processes send. An export may be too small for as many as were asked for."""
-    wanted, shards = plan.arguments.settings.shards, len(plan.shards) + 1
-    if plan.progress is None and wanted is not None and wanted > shards:
+    settings, shards = plan.arguments.settings, len(plan.shards) + 1
+    wanted = settings.shard_count
+    if plan.progress is None and wanted > shards:
         yield "shards", f"{shards} of the {wanted} that --shards asks for: the export is too small for more"
-    elif plan.progress is not None and wanted is not None and wanted != shards:
+    elif plan.progress is not None and settings.shards is not None and wanted != shards:
         yield "shards", f"{shards}, as the run was begun, and not the {wanted} of --shards"
     elif shards > 1:
-        yield "shards", f"{shards}, each with a process and a log of its own"
+        where = "" if settings.on == LOCAL else f", on the nodes of the engine {settings.on}"
+        yield "shards", f"{shards}, each with a process and a log of its own{where}"
 
 
 def backup(plan: RunPlan) -> Lines:

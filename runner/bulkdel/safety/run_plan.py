@@ -295,8 +295,8 @@ class RunPlan:
         """Where the second shard of the run begins, the third, and so on; empty for a run in one process."""
         if self.progress is not None:
             return self.progress.header.shards
-        found, wanted = self.export.preflight, self.arguments.settings.shards
-        return () if found is None or wanted is None else cuts_of(found.resume_points, found.rows, wanted)
+        found, wanted = self.export.preflight, self.arguments.settings.shard_count
+        return () if found is None else cuts_of(found.resume_points, found.rows, wanted)
 
     @property
     def resume_points(self) -> tuple[ResumePoint, ...]:

@@ -51,7 +51,7 @@ def joined() -> Iterator[None]:
     try:
         import ray  # noqa: PLC0415 - an extra installs it
     except ModuleNotFoundError:
-        raise UsageError("--on ray: Ray is not installed. Install it: pip install 'bulkdel[ray]'") from None
+        raise UsageError("Ray is not installed. Install it: pip install 'bulkdel[ray]'") from None
     _check_reached(os.environ.get(ADDRESS, ""))
     logging.getLogger("ray").setLevel(logging.ERROR)
     at_sigterm = signal.getsignal(signal.SIGTERM)
@@ -63,7 +63,7 @@ def joined() -> Iterator[None]:
         os.chdir("/")  # Ray adds the folder of its driver to where every actor looks for modules
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(f"--on ray: cannot join a Ray cluster: {first_line(error)}. {_how_to_start()}") from None
+        raise UsageError(f"cannot join a Ray cluster: {first_line(error)}. {_how_to_start()}") from None
     finally:
         os.fchdir(here)
         os.close(here)
@@ -155,7 +155,7 @@ def _check_reached(address: str) -> None:
     """Refuse an address that is of no cluster: Ray itself would try for minutes. Raises UsageError."""
     if address.startswith("ray://"):
         raise UsageError(
-            f"--on ray: {ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
+            f"{ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
             "`ray job submit`"
         )
     host, _, port = address.rpartition(":")
@@ -164,24 +164,24 @@ def _check_reached(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
         except OSError as error:
             reason = error.strerror or error
-            raise UsageError(f"--on ray: cannot join a Ray cluster: {address}: {reason}. {_how_to_start()}") from None
+            raise UsageError(f"cannot join a Ray cluster: {address}: {reason}. {_how_to_start()}") from None
 
 
 def check_token_asked(address: str) -> None:
     """Ask the cluster for its state with the token and without. Raises UsageError unless only the first is answered."""
     program = shutil.which("ray", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if program is None:
-        raise UsageError("--on ray: the program `ray` is not there. Install it: pip install 'bulkdel[ray]'")
+        raise UsageError("the program `ray` is not there. Install it: pip install 'bulkdel[ray]'")
     command = [program, "status", "--address", address]
     without = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
     if _is_answered(command, {**without, AUTH_MODE: "disabled"}):
         raise UsageError(
-            "--on ray: this cluster takes requests without a token, so anything that reaches it can run code where the "
+            "this Ray cluster takes requests without a token, so anything that reaches it can run code where the "
             f"credentials are. Start every node with {AUTH_MODE}=token ({TOKENS})"
         )
     if not _is_answered(command, os.environ):  # the refusal without a token may have had another cause
         raise UsageError(
-            "--on ray: the cluster does not answer `ray status` with the token either, so it is not known whether it "
+            "the Ray cluster does not answer `ray status` with the token either, so it is not known whether it "
             f"asks for one. See what it says, then run the same command again:\n  ray status --address {address}"
         )
 
@@ -194,7 +194,7 @@ def _is_answered(command: Sequence[str], environ: Mapping[str, str]) -> bool:
         )
     except subprocess.TimeoutExpired:
         raise UsageError(
-            f"--on ray: the cluster does not answer `ray status` within {PROBE_S:.0f} s, so it is not known whether it "
+            f"the Ray cluster does not answer `ray status` within {PROBE_S:.0f} s, so it is not known whether it "
             "asks for a token. Run the same command again when it does"
         ) from None
     return asked.returncode == 0
