@@ -373,9 +373,6 @@ class SendingSettings(CommonSettings):
     listen: Annotated[str | None, _MACHINE, Parameter(group=OUTPUT, metavar="ADDRESS")] = None
     """Serve a live page and metrics at this address: 127.0.0.1:9400, [::1]:9400 or unix:/run/bulkdel.sock."""
 
-    listen_control: Annotated[Path | None, _MACHINE, Parameter(group=OUTPUT, metavar="TOKENFILE")] = None
-    """File with a token that only you can read. With the token, the page can pause, slow down and stop the run."""
-
     @property
     def _descriptors_beside(self) -> int:
         return super()._descriptors_beside + (DESCRIPTORS_OF_PAGE if self.listen else 0)
@@ -389,19 +386,11 @@ class SendingSettings(CommonSettings):
     def listen_address(self) -> ListenAddress | None:
         """Where the live page listens; None without one. Raises UsageError for an address that cannot be used."""
         if self.listen is None:
-            if self.listen_control is not None:
-                raise UsageError("--listen-control: needs --listen ADDRESS, which serves the page")
             return None
         try:
-            address = listen_address(self.listen)
+            return listen_address(self.listen)
         except ValueError as error:
             raise UsageError(f"--listen {self.listen}: {error}") from None
-        if not address.loopback and self.listen_control is None:
-            raise UsageError(
-                f"--listen {self.listen}: other machines could read the page. Give --listen-control TOKENFILE, so that "
-                "it asks for a token, or listen on 127.0.0.1"
-            )
-        return address
 
 
 @Parameter(name="*")

@@ -77,7 +77,7 @@ class Lures:
             "on-event": self.proof,
             "slow-while": f"{self.url}/slow",
             **dict.fromkeys(("proxy", "notify"), self.url),
-            **dict.fromkeys(("ca-file", "listen-control", "pause-file", "plan"), secret),
+            **dict.fromkeys(("ca-file", "pause-file", "plan"), secret),
             **dict.fromkeys(("backup", "checkpoint", "out", "state"), str(new)),
             "store": f"file://{new}",
             "config": str(self.outside / "own.toml"),

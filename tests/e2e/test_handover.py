@@ -206,6 +206,7 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
         "GENAUTH_ACCESS_KEY_SECRET": KEYS["GENAUTH_ACCESS_KEY_SECRET"],
         "BULKDEL_GENAUTH__CREDENTIALS_FILE": str(tmp_path / "SECRET5"),
         "BULKDEL_PROTECT__POOLS": "another",
+        "BULKDEL_LISTEN__CONTROL": str(tmp_path / "SECRET4"),
     }
     key, token = tmp_path / "SECRET2", tmp_path / "SECRET4"
     for path in (key, token, tmp_path / "SECRET5"):
@@ -216,10 +217,9 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
         # The sandbox also takes the requests that a proxy gets.
         proxy = one.served.url.replace("http://", "http://user:SECRET3@")
         config.write_text(f'[run]\nproxy = "{proxy}"\n[genauth]\nlang = "de"\ncredentials_file = "{key}"\n')
-        more = ("--listen", f"unix:{tmp_path}/s", "--listen-control", token, "--archive-key", key)
+        more = ("--listen", f"unix:{tmp_path}/s")
         hooks = ("--slow-while", f"{one.served.url}/sandbox/switches?token=SECRET6", "--on-event", "true SECRET7")
-        store = ("--archive", f"file://{tmp_path}/a")
-        ran = one.run("--limit", 50, "--config", config, *more, *hooks, *store, env=secrets)
+        ran = one.run("--limit", 50, "--config", config, *more, *hooks, env=secrets)
         assert ran.code == 0, ran.err
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst", env=secrets)
         assert packed.code == 0, packed.err
@@ -238,7 +238,7 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
     for name in ("[genauth] credentials_file", "--proxy", "--notify", "--slow-while", variable):
         assert f"A secret that has to be here: {name}\n" in unpacked.err
     left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
-    of_machine = {"--listen", "--listen-control", "--archive", "--archive-key", "--on-event", "BULKDEL_PROTECT__POOLS"}
+    of_machine = {"--listen", "--on-event", "BULKDEL_LISTEN__CONTROL", "BULKDEL_PROTECT__POOLS"}
     assert set(left_out.split(", ")) == of_machine
     line = " ".join(command_in(unpacked.err))
     assert "SECRET" not in line

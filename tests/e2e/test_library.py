@@ -651,7 +651,7 @@ def test_the_options_are_those_of_the_command_line() -> None:
     hints = get_type_hints(Settings)
     # only the command line has these: in the library a call confirms and steers the run, and nothing is printed
     printed = {"json", "log_level", "log_format", "progress_every"}
-    steered = {"listen", "listen_control", "pause_file", "schedule", "slow_while"}
+    steered = {"listen", "pause_file", "schedule", "slow_while"}
     others = {
         "config",
         "confirm",

@@ -45,6 +45,13 @@ TOKEN = "correct-horse-battery"
 READ = ("/", "/status.json", "/metrics", "/healthz", "/readyz", "/page.js", "/no")
 
 
+def with_token(folder: Path) -> Path:
+    """A config that names a file with the token of `control`."""
+    config = folder / "page.toml"
+    config.write_text(f'[listen]\ncontrol = "{token_file(folder)}"\n')
+    return config
+
+
 def token_file(folder: Path) -> Path:
     path = folder / "page.token"
     path.write_text(TOKEN)
@@ -84,7 +91,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
     ids, bearer = user_ids(2_000), {"Authorization": f"Bearer {TOKEN}"}
     with (
         case(tmp_path, ids, users=ids[:-100], options=["--rate", 20, "--chunk-size", 10]) as it,
-        served(it, "--listen-control", token_file(tmp_path)) as (process, port),
+        served(it, "--config", with_token(tmp_path)) as (process, port),
     ):
         wait_until(lambda: asked(port, "GET", "/readyz").status == 200, process, every_s=0.1)
         it.wait_until_deleted(100)
@@ -171,11 +178,11 @@ def test_the_page_before_the_first_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--listen", "0.0.0.0:0"], "other machines could read the page. Give --listen-control TOKENFILE"),
+        (["--listen", "0.0.0.0:0"], "other machines could read the page. Name a file with a token in the config"),
         (["--listen", "9400"], "write 127.0.0.1:9400"),
-        (["--listen-control", "page.token"], "--listen-control: needs --listen ADDRESS"),
-        (["--listen", "127.0.0.1:0", "--listen-control", "no.token"], "Name a file with a token"),
-        (["--listen", "203.0.113.1:1", "--listen-control", "page.token"], "Give another address"),
+        (["--listen", "127.0.0.1:0", "--config", "no.toml"], "Name a file with a token"),
+        (["--listen", "203.0.113.1:1", "--config", "page.toml"], "Give another address"),
+        (["--listen-control", "page.token"], "--listen-control is gone. In its place: control in the table [listen]"),
         (["--listen", "unix:export.jsonl"], "no socket of yours. Give another path"),
     ],
 )
@@ -183,7 +190,8 @@ def test_what_is_refused_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    token_file(tmp_path)
+    with_token(tmp_path)
+    (tmp_path / "no.toml").write_text('[listen]\nread = "no.token"\n')
     ids = user_ids(5)
     export = write_objects(tmp_path / "export.jsonl", ids)
     with sandbox(ids) as server:
@@ -250,7 +258,7 @@ def test_the_rate_of_the_run_while_its_page_is_attacked(tmp_path: Path) -> None:
     def scenario(folder: Path) -> None:
         with (
             case(folder, user_ids(20_000), options=["--rate", 100, "--chunk-size", 10]) as it,
-            served(it, "--listen-control", token_file(folder)) as (process, port),
+            served(it, "--config", with_token(folder)) as (process, port),
         ):
             it.wait_until_deleted(200)
             arrivals, rates = it.served.ledger.arrivals, []

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser.driving import Browser, browsing
+from tests.e2e.test_page import TOKEN, with_token
 from tests.harness import POOL, Case, case, entries, finish, kill, told_after, user_ids
 
-TOKEN = "correct-horse-battery"
 RATE = 50
 
 
@@ -55,12 +55,9 @@ class Shown:
 @contextmanager
 def shown(folder: Path, browser: Browser, host: str = "127.0.0.1", count: int = 25_000) -> Iterator[Shown]:
     """Begin a run with a page at a free port."""
-    token = folder / "page.token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
     ids = user_ids(count)
     with case(folder, ids, users=ids[: -count // 10], options=["--rate", RATE, "--chunk-size", 10]) as it:
-        run = it.start("--listen", f"{host}:0", "--listen-control", token)
+        run = it.start("--listen", f"{host}:0", "--config", with_token(folder))
         try:
             line = told_after(run, "Live page: ", None)
             found = re.search(r"http://[\d.:]+/", line)

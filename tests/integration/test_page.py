@@ -18,11 +18,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bulkdel.core.listen_address import ListenAddress
+from bulkdel.core.page_access import Right
 from bulkdel.errors import UsageError
 from bulkdel.live.connections import REQUEST_S, TAKEN_AT_ONCE, listen
 from bulkdel.live.page.server import OPEN_MAX, serving_page
-from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token
+from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token, read_tokens
 from bulkdel.live.page.stream import READERS_MAX
+from bulkdel.safety.checks import listen_tokens
 from tests import pageclient
 from tests.mutants import mutant
 from tests.pageclient import ask, send
@@ -85,11 +87,15 @@ class MadeUpRun:
 
 
 @asynccontextmanager
-async def page(run: MadeUpRun, *, token: str | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Serve it at a free port."""
+async def page(
+    run: MadeUpRun, *, token: str | None = None, read: str | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """Serve it at a free port. token: of `control`."""
+    given = {Right.CONTROL: token, Right.READ: read}
+    tokens = {right: each for right, each in given.items() if each is not None}
     with socket.create_server((host, 0)) as free:
         port: int = free.getsockname()[1]
-    async with serving_page(ListenAddress(host, port), token, run):
+    async with serving_page(ListenAddress(host, port), tokens, run):
         yield port
 
 
@@ -221,8 +227,8 @@ async def test_other_names_other_sites_and_broken_requests(capsys: pytest.Captur
     "a cookie steers without an origin",
     "_of_writing",
     swap(
-        "request.signed_in is SignedIn.COOKIE and request.path != LOGIN and not named",
-        'request.signed_in is SignedIn.COOKIE and request.path != LOGIN and origin == "null"',
+        "steers and request.signed_in is SignedIn.COOKIE and not named",
+        'steers and request.signed_in is SignedIn.COOKIE and origin == "null"',
     ),
 )
 async def test_the_token() -> None:
@@ -268,8 +274,49 @@ async def test_the_token() -> None:
 
 
 @mutant(
+    "a token that only reads steers the run",
+    "_of_writing",
+    swap("request.right is not Right.CONTROL", "request.right is None"),
+)
+async def test_a_token_that_only_reads() -> None:
+    """With it a browser and a script read, and neither steers. That of `control` does both."""
+    run, only = MadeUpRun(), "another token of 16"
+    async with page(run, token=TOKEN, read=only, host="0.0.0.0") as port:
+        here = {"Host": f"run.example:{port}", "Origin": f"http://run.example:{port}"}
+        assert (await ask(port, "GET", "/status.json", **here)).status == 401
+        for token, steers in ((only, 403), (TOKEN, 200)):
+            bearer = {**here, "Authorization": f"Bearer {token}"}
+            assert (await ask(port, "GET", "/status.json", **bearer)).status == 200
+            assert (await ask(port, "POST", "/control", {"command": "rate 10"}, **bearer)).status == steers
+            signed_in = await ask(port, "POST", "/login", {"name": "ann", "token": token}, **here)
+            assert signed_in.status == 200
+            cookie = {**here, "Cookie": signed_in.headers["set-cookie"].partition("; ")[0]}
+            assert (await ask(port, "GET", "/status.json", **cookie)).status == 200
+            assert (await ask(port, "POST", "/control", {"command": "rate 10"}, **cookie)).status == steers
+    assert len(run.commands) == 2
+    async with page(run, read=only) as port:
+        assert (await ask(port, "GET", "/status.json")).status == 200, "reading needs no token here"
+        told = await ask(port, "POST", "/control", {"command": "stop"}, Authorization=f"Bearer {only}")
+        assert (told.status, b"`control` in [listen]" in told.body) == (403, True)
+    assert len(run.commands) == 2
+
+
+def test_the_tokens_of_the_config(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{name} {'-' * 20}".replace(" ", ""))
+        (tmp_path / name).chmod(0o600)
+    files = {"read": tmp_path / "one", "control": tmp_path / "two"}
+    assert read_tokens(listen_tokens({"listen": {name: str(path) for name, path in files.items()}})).keys() == {*Right}
+    with pytest.raises(UsageError, match="have one token"):
+        read_tokens({"read": tmp_path / "one", "control": tmp_path / "one"})
+    for table in ({"steer": "x"}, {"read": ""}, {"control": 1}):
+        with pytest.raises(UsageError, match=r"\[listen\] .*has read and control, each a file with a token"):
+            listen_tokens({"listen": table})
+
+
+@mutant(
     "a wrong token costs nothing",
-    "SignIns.knows",
+    "SignIns.right_of",
     swap("WRONG_S", "0"),
 )
 async def test_wrong_tokens_are_slow_and_few() -> None:
@@ -371,7 +418,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     address = ListenAddress(path=str(path))
     with socket.socket(socket.AF_UNIX) as left_over:  # of a run that was killed
         left_over.bind(str(path))
-    async with serving_page(address, None, run):
+    async with serving_page(address, {}, run):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert (await ask(str(path), "GET", "/status.json", Host="anything")).json() == STATUS
         with pytest.raises(UsageError, match="another program listens there"):
@@ -455,10 +502,10 @@ def test_the_token_file(tmp_path: Path, text: str, mode: int, says: str | None) 
     path.write_text(text)
     path.chmod(mode)
     if says is None:
-        assert read_token(path) == text.strip()
+        assert read_token(path, "it") == text.strip()
         return
     with pytest.raises(UsageError, match=says) as refused:
-        read_token(path)
+        read_token(path, "it")
     assert text not in str(refused.value)
 
 
@@ -468,12 +515,12 @@ def test_a_mounted_token_file(tmp_path: Path) -> None:
     path.write_text(TOKEN)
     path.chmod(0o440)
     os.chown(path, os.geteuid() + 1, -1)
-    assert read_token(path) == TOKEN
+    assert read_token(path, "it") == TOKEN
     path.chmod(0o444)
     with pytest.raises(UsageError, match="others can read the token"):
-        read_token(path)
+        read_token(path, "it")
 
 
 def test_no_token_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
-        read_token(tmp_path / "token")
+        read_token(tmp_path / "token", "it")

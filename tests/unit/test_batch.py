@@ -560,7 +560,6 @@ TYPED = [
     "on_event",
     "slow_while",
     "pause_file",
-    "listen_control",
 ]
 
 

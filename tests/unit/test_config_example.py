@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
-from bulkdel.safety.checks import NUMBERS, PROTECTED
+from bulkdel.safety.checks import NUMBERS, PROTECTED, TOKENS
 from bulkdel.safety.plan_file import OTHER_USER
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.genauth.target import CONFIG_KEYS
@@ -31,10 +31,11 @@ def everything_on(text: str) -> str:
 
 def test_every_setting_is_there_and_no_other() -> None:
     found = tables(everything_on(EXAMPLE.read_text()))
-    assert found.keys() == {"run", "protect", "genauth"}
+    assert found.keys() == {"run", "listen", "protect", "genauth"}
     assert found["protect"].keys() == {*PROTECTED, *NUMBERS, OTHER_USER}
     # `config` names this very file, and `plan` one run.
     assert found["run"].keys() == {one.name.rstrip("_") for one in dataclasses.fields(RunSettings)} - {"config", "plan"}
+    assert found["listen"].keys() == {*TOKENS}
     assert found["genauth"].keys() == CONFIG_KEYS
 
 

@@ -80,7 +80,7 @@ NOT_OURS = "is not one that bulkdel wrote"
 @mutant(
     "an archive switches off what the variables of a machine protect",
     "_going_on",
-    swap("name.startswith(PROTECTING)", "not name"),
+    swap("name.startswith(OWN_VARIABLES)", "not name"),
 )
 @pytest.mark.parametrize(
     ("data", "said"),

@@ -36,7 +36,7 @@ from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings
 
 NAMES = {one.name for kind in (RestoreSettings, PlanSettings, RunSettings) for one in fields(kind)}
 
-RUNS_OR_TRUSTS = {"on_event", "notify", "ca_file", "proxy", "listen", "listen_control", "slow_while", "pause_file"}
+RUNS_OR_TRUSTS = {"on_event", "notify", "ca_file", "proxy", "listen", "slow_while", "pause_file"}
 """What no file may set that another person could have written."""
 
 

@@ -7,19 +7,27 @@ from dataclasses import replace
 import pytest
 
 from bulkdel.core.listen_address import ListenAddress
-from bulkdel.core.page_access import PageRequest, SignedIn, refusal
+from bulkdel.core.page_access import PageRequest, Right, SignedIn, refusal
 from tests.mutants import mutant
 from tests.syntax import swap
 
 HERE = ListenAddress("127.0.0.1", 9400)
 NETWORK = ListenAddress("0.0.0.0", 9400)
 READS = PageRequest("GET", "/status.json", "127.0.0.1:9400")
-STEERS = PageRequest("POST", "/control", "127.0.0.1:9400", content_type="application/json", signed_in=SignedIn.TOKEN)
+STEERS = PageRequest(
+    "POST",
+    "/control",
+    "127.0.0.1:9400",
+    content_type="application/json",
+    signed_in=SignedIn.TOKEN,
+    right=Right.CONTROL,
+)
 CLICKS = replace(STEERS, origin="http://127.0.0.1:9400", fetch_site="same-origin", signed_in=SignedIn.COOKIE)
 
 
 def status(request: PageRequest, address: ListenAddress = HERE, *, has_token: bool = False) -> int:
-    found = refusal(request, address, has_token=has_token)
+    """has_token: whether the run has the token of `control`."""
+    found = refusal(request, address, {Right.CONTROL} if has_token else ())
     return 200 if found is None else found.status
 
 

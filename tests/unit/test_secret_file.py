@@ -19,18 +19,18 @@ def test_a_pipe_without_a_writer_is_empty(tmp_path: Path) -> None:
     os.mkfifo(path := tmp_path / "pipe", 0o600)
     assert read_secret(path) == ""
     with pytest.raises(UsageError, match="no token of 16"):
-        read_token(path)
+        read_token(path, "it")
     ran = bulkdel("notify", "test", env={"BULKDEL_NOTIFY_FILE": str(path)})
     assert (ran.code, "is empty" in ran.err) == (2, True), ran
 
 
 def test_a_pipe_of_a_shell_is_read_to_its_end() -> None:
-    """As with `--listen-control <(pass show token)`."""
+    """As with `BULKDEL_LISTEN__CONTROL=<(pass show token)`."""
     ours, theirs = os.pipe()
     try:
         os.write(theirs, TOKEN.encode())
         os.close(theirs)
-        assert read_token(Path(f"/dev/fd/{ours}")) == TOKEN
+        assert read_token(Path(f"/dev/fd/{ours}"), "it") == TOKEN
     finally:
         os.close(ours)
 

@@ -73,7 +73,6 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "notify": None,
         "on_event": None,
         "listen": None,
-        "listen_control": None,
     }
 
 

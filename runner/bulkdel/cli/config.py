@@ -169,16 +169,17 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import NUMBERS, PROTECT, PROTECTED
+    from bulkdel.safety.checks import LISTEN, NUMBERS, PROTECT, PROTECTED, TOKENS
     from bulkdel.safety.plan_file import OTHER_USER
 
-    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, *NUMBERS, OTHER_USER)}
+    keys = {PROTECT: (*PROTECTED, *NUMBERS, OTHER_USER), LISTEN: TOKENS}
+    known = {f"{variable_of(table)}{BETWEEN}{key.upper()}" for table, names in keys.items() for key in names}
     jobs = {job.config_table for job in loadable_jobs()}
     nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
     for name in sorted(own.keys() - options - nested.keys()):
         if (now := {variable_of(old): new for old, new in INSTEAD.items()}.get(name)) is not None:
             raise UsageError(f"the environment sets {name}, which is gone. In its place: {now}")
-        close = _close(name, options | known, {PROTECT, *jobs})
+        close = _close(name, options | known, {*keys, *jobs})
         raise UsageError(
             f"the environment sets {name}, which is no option." + (f" Did you mean {close}?" if close else "")
         )

@@ -34,7 +34,7 @@ from bulkdel.core.handover import (
     HOST,
     MANIFEST,
     OF_A_FILE,
-    PROTECTING,
+    OWN_VARIABLES,
     GoingOn,
     free_name,
     is_name_of_secret,
@@ -346,7 +346,7 @@ class _Found:
         of_tables = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
         hosts = {f"{start}{HOST.upper()}" for start in of_tables}
         known = {name: value for name, value in line.variables.items() if name.startswith(of_tables)}
-        own_guards = {name for name in known if name.startswith(PROTECTING)}
+        own_guards = {name for name in line.variables if name.startswith(OWN_VARIABLES)}
         of_machine = hosts | own_guards
         variables = {
             name: value

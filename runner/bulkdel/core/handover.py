@@ -42,8 +42,9 @@ NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
 HOST = "host"
 """The key with the host in the table of a job. No archive has it: the command that `unpack` prints names the host."""
 
-PROTECTING = "BULKDEL_PROTECT__"
-"""How the variables begin that protect pools and hosts. Each machine has its own: an archive could switch them off."""
+OWN_VARIABLES = ("BULKDEL_PROTECT__", "BULKDEL_LISTEN__")
+"""How the variables begin that protect pools and hosts, and that name the tokens of the page. Each machine has its own:
+an archive could switch them off, or name a token that its maker knows."""
 
 OF_A_FILE = "_FILE"
 """The end of the name of a variable, and in small letters of a key, that names a file with a secret."""
@@ -254,7 +255,7 @@ def _going_on(found: Mapping[str, Any]) -> GoingOn:
         or not all(_VARIABLE.fullmatch(name) and not name.endswith(OF_A_FILE) for name in made.variables)
     ):
         raise Unfit("holds a command that bulkdel does not have")
-    if own := [name for name in made.variables if name.startswith(PROTECTING)]:
+    if own := [name for name in made.variables if name.startswith(OWN_VARIABLES)]:
         raise Unfit(f"holds a command that sets {own[0]}, which no archive may set")
     return made
 

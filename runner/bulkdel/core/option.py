@@ -110,6 +110,7 @@ INSTEAD = {
     "spare_active_since": "--spare active-since=DATE, or an age such as active-since=90d",
     "spare_created_after": "--spare created-after=DATE, or an age such as created-after=30d",
     "on": "--shards N@ray, such as --shards 8@ray",
+    "listen_control": "control in the table [listen] of the config (BULKDEL_LISTEN__CONTROL)",
     "max_delete": "max_ids in the table [protect] of the config (BULKDEL_PROTECT__MAX_IDS)",
 }
 """The fields of options that are gone, and what takes the place of each."""

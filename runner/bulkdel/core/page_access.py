@@ -8,6 +8,7 @@ browser send the request, and the token.
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,9 +40,16 @@ class SignedIn(enum.Enum):
     TOKEN = "token"  # noqa: S105 - a word, no secret
 
 
+class Right(enum.Enum):
+    """What a token allows."""
+
+    READ = "read"
+    CONTROL = "control"
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What a request says of itself. Headers that it lacks are empty."""
+    """What a request says of itself. Headers that it lacks are empty. right: of its token; None without one."""
 
     method: str
     path: str
@@ -50,6 +58,7 @@ class PageRequest:
     fetch_site: str = ""
     content_type: str = ""
     signed_in: SignedIn = SignedIn.NO
+    right: Right | None = None
 
 
 class Refusal(NamedTuple):
@@ -61,18 +70,20 @@ class Refusal(NamedTuple):
 
 FROM_ANOTHER_SITE = Refusal(403, "another site has made the browser send this request")
 SIGN_IN = Refusal(401, "sign in with the token, or send it as `Authorization: Bearer`")
+ONLY_SHOWS = Refusal(403, "this page only shows. To steer the run, name a token: `control` in [listen] of the config")
+ONLY_READS = Refusal(403, "this token only reads. To steer the run, sign in with that of `control`")
 
 
-def refusal(request: PageRequest, address: ListenAddress, *, has_token: bool) -> Refusal | None:
+def refusal(request: PageRequest, address: ListenAddress, tokens: Collection[Right]) -> Refusal | None:
     """Why a request is not answered; None when it is.
 
-    address: where the page listens. has_token: whether the run was given a token. Without the token, reading is allowed
-    on a loopback address under its own name only.
+    address: where the page listens. tokens: which the run was given. Without a token, reading is allowed on a loopback
+    address under its own name only.
     """
     here = address.loopback and _named_here(request.host, address)
-    if not has_token and not here:
+    if not tokens and not here:
         return Refusal(421, f"the page is at {address.shown}; it does not answer to another name")
-    checks = _of_reading(request, here=here) if request.method in READING else _of_writing(request, has_token=has_token)
+    checks = _of_reading(request, here=here) if request.method in READING else _of_writing(request, tokens)
     return next((refused for wrong, refused in checks if wrong), None)
 
 
@@ -83,16 +94,18 @@ def _of_reading(request: PageRequest, *, here: bool) -> list[tuple[bool, Refusal
     ]
 
 
-def _of_writing(request: PageRequest, *, has_token: bool) -> list[tuple[bool, Refusal]]:
+def _of_writing(request: PageRequest, tokens: Collection[Right]) -> list[tuple[bool, Refusal]]:
     origin = request.origin.partition("://")[2].lower()
     named = bool(request.origin) and origin == request.host.lower()
+    steers = request.path != LOGIN
     return [
-        (not has_token, Refusal(403, "this page only shows. To steer the run from it: run --listen-control TOKENFILE")),
+        (not tokens or (steers and Right.CONTROL not in tokens), ONLY_SHOWS),
         (request.fetch_site in OTHER_SITES or (bool(request.origin) and not named), FROM_ANOTHER_SITE),
         (request.content_type != "application/json", Refusal(415, "send application/json")),
-        (request.signed_in is SignedIn.NO and request.path != LOGIN, SIGN_IN),
+        (steers and request.signed_in is SignedIn.NO, SIGN_IN),
+        (steers and request.right is not Right.CONTROL, ONLY_READS),
         # A browser sends the cookie by itself, but always names the site that makes it send a command.
-        (request.signed_in is SignedIn.COOKIE and request.path != LOGIN and not named, FROM_ANOTHER_SITE),
+        (steers and request.signed_in is SignedIn.COOKIE and not named, FROM_ANOTHER_SITE),
     ]
 
 

@@ -79,7 +79,7 @@ async def on_batch_page(address: ListenAddress | None, seen: BatchOnPage) -> Asy
         return
     from bulkdel.live.page.server import serving_page  # noqa: PLC0415 - loads a web server
 
-    async with serving_page(address, None, seen):
+    async with serving_page(address, {}, seen):
         watching = asyncio.create_task(seen.watch())
         try:
             yield

@@ -54,6 +54,9 @@ from bulkdel.times import until_of
 
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
+
+LISTEN, TOKENS = "listen", ("read", "control")
+"""The table of the config with the tokens of the live page."""
 RATE_MAX = "rate_max"
 IDS_MAX = "max_ids"
 """A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, a running session
@@ -79,12 +82,13 @@ T = TypeVar("T")
 def check_arguments(arguments: RunArguments) -> None:
     """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
     if arguments.config:
-        tables = {"run", PROTECT, *(job.config_table for job in loadable_jobs())}
+        tables = {"run", PROTECT, LISTEN, *(job.config_table for job in loadable_jobs())}
         for name, value in arguments.config.items():
             if name not in tables or not isinstance(value, dict):  # it would have no effect
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     rate_max(arguments.config)
     ids_max(arguments.config)
+    listen_tokens(arguments.config)
     _check_other_user(arguments)
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
@@ -524,6 +528,15 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T])
                     "Write each by itself, without patterns, ranges and quotes"
                 )
     return {fold(item.strip()) for item in table.get(listed, ())}
+
+
+def listen_tokens(config: Mapping[str, Any]) -> dict[str, Path]:
+    """The files with the tokens of the live page, by what each allows. Raises UsageError."""
+    table = config.get(LISTEN, {})
+    for name, value in table.items():
+        if name not in TOKENS or not (isinstance(value, str) and value.strip()):
+            raise UsageError(f"config, [{LISTEN}] {shown(name)}: has {' and '.join(TOKENS)}, each a file with a token")
+    return {name: Path(value).expanduser() for name, value in table.items()}
 
 
 def rate_max(config: Mapping[str, Any]) -> float | None:

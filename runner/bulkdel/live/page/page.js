@@ -316,7 +316,9 @@ function connect() {
     points = [...points.filter((point) => point[0] < first), ...hello.points].slice(-POINTS_MAX);
     ended = false;
     askToSignIn(canControl && !signedInAs, "To steer the run. Reading needs no token.");
-    show("how", canControl ? (signedInAs ? `Signed in as ${signedInAs}.` : "") : "This page only shows. To steer the run: bulkdel ctl, or run --listen-control.");
+    show("how", canControl ? (signedInAs ? `Signed in as ${signedInAs}.` : "")
+      : signedInAs ? `Signed in as ${signedInAs}. This token only reads.`
+      : "This page only shows. To steer the run: bulkdel ctl, or a token ([listen] of the config).");
     news();
   });
   source.addEventListener("status", (event) => take(event));

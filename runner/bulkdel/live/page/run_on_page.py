@@ -12,10 +12,12 @@ from typing import Any
 from bulkdel.command_line import quoted
 from bulkdel.core.log_entries import Source, stamp
 from bulkdel.core.pace import By
+from bulkdel.errors import UsageError
 from bulkdel.format import printable
 from bulkdel.library import Run
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
+from bulkdel.safety.checks import listen_tokens
 from bulkdel.safety.run_plan import RunArguments
 
 LOG = "CHECKPOINT"
@@ -73,7 +75,7 @@ class RunOnPage:
 async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]:
     """Serve the page of `run` until the block ends, with --listen.
 
-    Raises UsageError when the address cannot be listened on, or the token file cannot be used.
+    Raises UsageError when the address cannot be listened on, or a token file cannot be used.
     """
     settings = arguments.settings
     seen = RunOnPage(run, arguments.job.name, quoted(arguments.checkpoint))
@@ -81,8 +83,13 @@ async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]
         yield seen
         return
     from bulkdel.live.page.server import serving_page  # noqa: PLC0415 - loads a web server
-    from bulkdel.live.page.sign_in import read_token  # noqa: PLC0415 - the same
+    from bulkdel.live.page.sign_in import read_tokens  # noqa: PLC0415 - the same
 
-    token = None if settings.listen_control is None else read_token(settings.listen_control)
-    async with serving_page(address, token, seen):
+    tokens = read_tokens(listen_tokens(arguments.config))
+    if not (address.loopback or tokens):
+        raise UsageError(
+            f"--listen {settings.listen}: other machines could read the page. Name a file with a token in the config, "
+            'so that the page asks for it ([listen] read = "page.token"), or listen on 127.0.0.1'
+        )
+    async with serving_page(address, tokens, seen):
         yield seen

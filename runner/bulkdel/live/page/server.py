@@ -1,7 +1,7 @@
 """The live page of one run: what each address answers. Shows what `SeenRun.look` returns, and nothing else.
 
 `/` is the page, `/events` its stream, `/status.json` the same as one object, `/metrics` for Prometheus, `/healthz` and
-`/readyz` for Kubernetes. `/login` and `/control` need the token of `--listen-control`.
+`/readyz` for Kubernetes. `/login` and `/control` need a token.
 
 It runs in the event loop of the run. `connections` bounds what it costs.
 """
@@ -20,10 +20,10 @@ import orjson
 from aiohttp import web
 
 from bulkdel.core.listen_address import ListenAddress
-from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Refusal, SignedIn, refusal
+from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Refusal, Right, SignedIn, refusal
 from bulkdel.errors import trace_of
 from bulkdel.live.connections import ANSWER_S, Connections, listen
-from bulkdel.live.page.sign_in import NAME_MAX, SignIns, TooManyWrongTokensError
+from bulkdel.live.page.sign_in import NAME_MAX, Session, SignIns, Tokens, TooManyWrongTokensError
 from bulkdel.live.page.stream import LAST_S, Stream
 from bulkdel.output import say
 
@@ -92,15 +92,15 @@ class SeenRun(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def serving_page(address: ListenAddress, token: str | None, run: SeenRun) -> AsyncIterator[None]:
+async def serving_page(address: ListenAddress, tokens: Tokens, run: SeenRun) -> AsyncIterator[None]:
     """Serve the page of `run` until the block ends, and print where it is.
 
-    token: allows to control the run. Raises UsageError when the address cannot be listened on.
+    Raises UsageError when the address cannot be listened on.
     """
     listener = listen(address)
     try:
         connections = Connections(listener.socket, most=OPEN_MAX, busy=BUSY, give_way=True)
-        page = _Page(listener.address, token, run, connections)
+        page = _Page(listener.address, tokens, run, connections)
         runner = web.AppRunner(page.app, access_log=None, logger=_silent_logger(), **LIMITS)
         await runner.setup()
         server = runner.server
@@ -127,13 +127,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class _Page:
     """The answers."""
 
-    def __init__(self, address: ListenAddress, token: str | None, run: SeenRun, connections: Connections) -> None:
+    def __init__(self, address: ListenAddress, tokens: Tokens, run: SeenRun, connections: Connections) -> None:
         self._address = address
-        self._has_token = token is not None
+        self._rights = frozenset(tokens)
         self._cookie = f"bulkdel-{address.port}"
         self._run = run
         self._connections = connections
-        self._sign_ins = SignIns(token)
+        self._sign_ins = SignIns(tokens)
         self._failed = False
         self.stream = Stream(run.look, self._report)
         self.metrics = _metrics(run.look)
@@ -157,10 +157,10 @@ class _Page:
         """Refuse a request or answer it, in bounded time. A connection carries one request."""
         self._connections.asked(request.transport, ANSWER_S)
         try:
-            signed_in = await self._sign_ins.proof(
+            signed_in, right = await self._sign_ins.proof(
                 request.headers.get("Authorization", ""), request.cookies.get(self._cookie, "")
             )
-            refused = refusal(_what_it_says(request, signed_in), self._address, has_token=self._has_token)
+            refused = refusal(_what_it_says(request, signed_in, right), self._address, self._rights)
             if refused is None:
                 response = await handler(request)
             elif request.path == PAGE and refused.status == web.HTTPUnauthorized.status_code:
@@ -200,8 +200,13 @@ class _Page:
         if self.stream.full:
             return _text(503, "too many streams are open; close a page")
         self._connections.limit(request.transport, None)  # each write has a limit of its own
-        name = self._sign_ins.name_of(request.cookies.get(self._cookie, ""))
-        return await self.stream.send(request, {"control": self._has_token, "name": name})
+        session = self._session(request)
+        right, name = (None, None) if session is None else (session.right, session.name)
+        control = Right.CONTROL in self._rights and right is not Right.READ
+        return await self.stream.send(request, {"control": control, "name": name})
+
+    def _session(self, request: web.Request) -> Session | None:
+        return self._sign_ins.session_of(request.cookies.get(self._cookie, ""))
 
     async def _status(self, _request: web.Request) -> web.Response:
         return _json(200, self._run.look())
@@ -224,10 +229,12 @@ class _Page:
         name = _line(asked.get("name"), NAME_MAX)
         if name is None:
             return _json(400, {"ok": False, "text": "give a name for the log"})
-        if not await self._sign_ins.knows(str(asked.get("token", ""))):
+        right = await self._sign_ins.right_of(str(asked.get("token", "")))
+        if right is None:
             return _json(401, {"ok": False, "text": "wrong token"})
         response = _json(200, {"ok": True, "name": name})
-        response.set_cookie(self._cookie, self._sign_ins.new_session(name), httponly=True, samesite="Strict", path="/")
+        cookie = self._sign_ins.new_session(name, right)
+        response.set_cookie(self._cookie, cookie, httponly=True, samesite="Strict", path="/")
         return response
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -235,7 +242,8 @@ class _Page:
         command = _line(asked.get("command"), COMMAND_MAX)
         if command is None:
             return _json(400, {"ok": False, "text": 'send {"command": "pause"}'})
-        name = self._sign_ins.name_of(request.cookies.get(self._cookie, ""))
+        session = self._session(request)
+        name = session.name if session is not None else None
         name = name or _line(asked.get("name"), NAME_MAX) or NO_NAME
         obeyed, text = await self._run.steer(command, name)
         return _json(200 if obeyed else 409, {"ok": obeyed, "text": text})
@@ -255,7 +263,7 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
     response.headers.update(HEADERS)
 
 
-def _what_it_says(request: web.Request, signed_in: SignedIn) -> PageRequest:
+def _what_it_says(request: web.Request, signed_in: SignedIn, right: Right | None) -> PageRequest:
     hosts = request.headers.getall("Host", [])
     return PageRequest(
         request.method,
@@ -265,6 +273,7 @@ def _what_it_says(request: web.Request, signed_in: SignedIn) -> PageRequest:
         request.headers.get("Sec-Fetch-Site", ""),
         request.content_type if "Content-Type" in request.headers else "",
         signed_in,
+        right,
     )
 
 

@@ -1,7 +1,7 @@
-"""The token of the page, and the browsers that have signed in with it.
+"""The tokens of the page, and the browsers that have signed in with one.
 
-The token is compared in constant time, and a wrong one costs half a second. A browser gets a random session in its
-place, so that the token is in no URL and in no cookie.
+A token is compared in constant time, and a wrong one costs half a second. A browser gets a random session in its
+place, so that a token is in no URL and in no cookie.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from bulkdel.command_line import quoted
-from bulkdel.core.page_access import SignedIn
+from bulkdel.core.page_access import Right, SignedIn
 from bulkdel.errors import UsageError
 from bulkdel.secret_file import open_secret
 
@@ -41,12 +42,24 @@ NAME_MAX = 64
 BEARER = "Bearer "
 
 
+Tokens = dict[Right, str]
+"""The tokens that a run was given."""
+
+
 class TooManyWrongTokensError(Exception):
     """So many wrong tokens wait that this one is not looked at."""
 
 
-def read_token(path: Path) -> str:
-    """Read the token file. Raises UsageError when others can read it, or the token is too short.
+def read_tokens(files: Mapping[str, Path]) -> Tokens:
+    """Read the files of tokens, by what each allows. Raises UsageError."""
+    found = {Right(name): read_token(path, f"config, [listen] {name}") for name, path in files.items()}
+    if len({*found.values()}) < len(found):
+        raise UsageError("config, [listen]: `read` and `control` have one token. Make another one")
+    return found
+
+
+def read_token(path: Path, of: str) -> str:
+    """Read a token file. of: what names it. Raises UsageError when others can read it, or the token is too short.
 
     A file of another owner may be readable for its group: Kubernetes mounts secrets so for a pod with `fsGroup`.
     """
@@ -54,60 +67,73 @@ def read_token(path: Path) -> str:
         with open_secret(path) as file:
             found = os.fstat(file.fileno())
             if stat.S_IMODE(found.st_mode) & (0o077 if found.st_uid == os.geteuid() else 0o007):
-                raise UsageError(f"--listen-control {path}: others can read the token. Fix: chmod 600 {quoted(path)}")
+                raise UsageError(f"{of} {path}: others can read the token. Fix: chmod 600 {quoted(path)}")
             token = file.read(TOKEN_MAX + 2).decode("ascii").strip()
     except OSError as error:
-        raise UsageError(f"--listen-control {path}: {error.strerror}. Name a file with a token") from error
+        raise UsageError(f"{of} {path}: {error.strerror}. Name a file with a token") from error
     except UnicodeDecodeError:
         token = ""
     if not TOKEN_MIN <= len(token) <= TOKEN_MAX or not token.isprintable() or " " in token:
         make = f"(umask 077; openssl rand -hex 32 > {quoted(path)})"
-        raise UsageError(f"--listen-control {path}: no token of {TOKEN_MIN} or more characters. To make one:\n  {make}")
+        raise UsageError(f"{of} {path}: no token of {TOKEN_MIN} or more characters. To make one:\n  {make}")
     return token
 
 
-class SignIns:
-    """Compares tokens, and keeps the sessions of browsers. token: None when the run has none."""
+class Session(NamedTuple):
+    """A browser that has signed in. name: of the person, for the log. until: by the clock of `SignIns`."""
 
-    def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._token = token
+    name: str
+    right: Right
+    until: float
+
+
+class SignIns:
+    """Compares tokens, and keeps the sessions of browsers."""
+
+    def __init__(self, tokens: Mapping[Right, str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tokens = {right: token.encode() for right, token in tokens.items()}
         self._clock = clock
         self._waiting = 0
-        self._sessions: dict[bytes, tuple[str, float]] = {}  # by the hash of the cookie: the name, and until when
+        self._sessions: dict[bytes, Session] = {}  # by the hash of the cookie
 
-    async def knows(self, token: str) -> bool:
-        """Whether `token` is the token. Raises TooManyWrongTokensError."""
-        if self._token is None:
-            return False
+    async def right_of(self, token: str) -> Right | None:
+        """What a token allows; None for a wrong one. Raises TooManyWrongTokensError."""
+        if not self._tokens:
+            return None
         if self._waiting >= WRONG_AT_ONCE:
             raise TooManyWrongTokensError
-        if hmac.compare_digest(token.encode(errors="surrogatepass"), self._token.encode()):
-            return True
+        given = token.encode(errors="surrogatepass")
+        rights = [right for right, known in self._tokens.items() if hmac.compare_digest(given, known)]
+        if rights:
+            return rights[0]
         self._waiting += 1
         try:
             await asyncio.sleep(WRONG_S)
         finally:
             self._waiting -= 1
-        return False
+        return None
 
-    def new_session(self, name: str) -> str:
+    def new_session(self, name: str, right: Right) -> str:
         """Sign a browser in, and return the value of its cookie. name: of the person, for the log."""
         cookie = secrets.token_urlsafe(32)
         while len(self._sessions) >= SESSIONS_MAX:
             del self._sessions[next(iter(self._sessions))]
-        self._sessions[_hash(cookie)] = name, self._clock() + SESSION_S
+        self._sessions[_hash(cookie)] = Session(name, right, self._clock() + SESSION_S)
         return cookie
 
-    def name_of(self, cookie: str) -> str | None:
-        """The name that a signed-in browser has given; None when it is not signed in."""
-        name, until = self._sessions.get(_hash(cookie), (None, 0.0))
-        return name if until > self._clock() else None
+    def session_of(self, cookie: str) -> Session | None:
+        """The session of a signed-in browser; None when it is not signed in."""
+        found = self._sessions.get(_hash(cookie))
+        return found if found is not None and found.until > self._clock() else None
 
-    async def proof(self, authorization: str, cookie: str) -> SignedIn:
-        """How a request proves that it knows the token. Raises TooManyWrongTokensError."""
-        if authorization.startswith(BEARER) and await self.knows(authorization.removeprefix(BEARER).strip()):
-            return SignedIn.TOKEN
-        return SignedIn.COOKIE if self.name_of(cookie) is not None else SignedIn.NO
+    async def proof(self, authorization: str, cookie: str) -> tuple[SignedIn, Right | None]:
+        """How a request proves that it knows a token, and what that allows. Raises TooManyWrongTokensError."""
+        if authorization.startswith(BEARER):
+            right = await self.right_of(authorization.removeprefix(BEARER).strip())
+            if right is not None:
+                return SignedIn.TOKEN, right
+        session = self.session_of(cookie)
+        return (SignedIn.NO, None) if session is None else (SignedIn.COOKIE, session.right)
 
 
 def _hash(cookie: str) -> bytes:
