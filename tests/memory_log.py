@@ -1,0 +1,124 @@
+"""A log in memory: a third place beside a file and a store, in one file. It passes the suite of all places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bulkdel.errors import NotAcceptable
+from bulkdel.place.lease import LockLease
+from bulkdel.place.log_place import Busy, shard_log
+
+
+@dataclass
+class Kept:
+    """The lines of one log. locked: whether something writes it."""
+
+    lines: list[bytes] = field(default_factory=list)
+    locked: bool = False
+
+
+@dataclass(frozen=True)
+class LogInMemory:
+    """`bulkdel.place.log_place.LogPlace`. logs: all that there are, by name."""
+
+    where: Path
+    logs: dict[str, Kept] = field(default_factory=dict)
+    option: str = "--checkpoint"
+    kept_as: str = "the lines"
+    mend: str = "Make room"
+
+    @property
+    def _kept(self) -> Kept:
+        if (kept := self.logs.get(str(self.where))) is None:
+            raise NotAcceptable(f"{self.where}: cannot be opened: there is none")
+        return kept
+
+    def shard(self, number: int) -> LogInMemory:
+        return LogInMemory(shard_log(self.where, number), self.logs)
+
+    def once(self) -> LogInMemory:
+        return self
+
+    def is_there(self) -> bool:
+        return str(self.where) in self.logs
+
+    def has_shards(self) -> bool:
+        return self.shard(1).is_there()
+
+    @contextmanager
+    def lines(self, *, by_rolls: bool = True) -> Iterator[MemoryLines]:
+        yield MemoryLines(self._kept)
+
+    def writable(self, *, new: bool, another: bool) -> WritableMemory:
+        if new:
+            self.logs.setdefault(str(self.where), Kept())
+        return WritableMemory(self._kept)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        lines = WritableMemory(self._kept)
+        try:
+            yield
+        finally:
+            lines.close()
+
+    def is_held(self) -> bool:
+        return self._kept.locked
+
+    def watch(self, seq: int) -> None:
+        pass
+
+    def end(self) -> int | None:
+        return len(self._kept.lines) if self.is_there() else None
+
+
+class MemoryLines:
+    """`Lines`. None is torn."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self._stop = len(kept.lines)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.kept.lines[: self._stop])
+
+    def tail(self, start: int, line: bytes) -> None:
+        pass
+
+    def length(self, start: int) -> int:
+        return sum(map(len, self.kept.lines)) - start
+
+
+class WritableMemory(MemoryLines):
+    """`WritableLines`."""
+
+    watch_s = 0.0
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(kept)
+        if kept.locked:
+            raise Busy
+        kept.locked = True
+        self.lease = LockLease()
+
+    def watch(self, seq: int) -> None:
+        pass
+
+    def following(self, seq: int) -> Iterator[bytes]:
+        yield from ()
+
+    def settle(self, seq: int, size: int, last: bytes) -> None:
+        pass
+
+    def empty(self) -> None:
+        self.kept.lines.clear()
+
+    def append(self, seq: int, line: bytes) -> None:
+        assert seq == len(self.kept.lines) + 1
+        self.kept.lines.append(line)
+
+    def close(self) -> None:
+        self.kept.locked = False
