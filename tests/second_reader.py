@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LINE_MAX = 8 << 20
 LIST_MAX = 10_000
@@ -172,3 +178,66 @@ def settle(log: Log, ranges: Sequence[Sequence[int]], word: str) -> None:
             raise Refused(f"rows {start} to {stop} are settled twice, or are not in the export")
         log.ends[start:stop] = MARKS[word] * (stop - start)
         log.doubtful[start:stop] = bytes(stop - start)
+
+
+@dataclass
+class Input:
+    """Every row of an input. ids: None for a bad row. lines: where each row starts. records: empty without any."""
+
+    ids: list[str | None] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    records: list[str] = field(default_factory=list)
+    why: dict[int, str] = field(default_factory=dict)
+
+
+def read_input(packed: bytes, index: bytes) -> Input:
+    """Read an input by its index. Raises Refused for what docs/input-format.md forbids."""
+    *frames, last = [json.loads(line) for line in index.splitlines()]
+    found, byte = Input(), 0
+    for frame in frames:
+        begins = (frame["at"], frame["byte"]) == (len(found.ids), byte)
+        content = (
+            zstd.decompress(packed[byte : byte + frame["size"]]) if begins and frame["length"] <= LINE_MAX else b""
+        )
+        if len(content) != frame["length"] or hashlib.sha256(content).hexdigest() != frame["sha256"]:
+            raise Refused(frame)
+        for line in content.splitlines():
+            _add_block(found, json.loads(line))
+        byte += frame["size"]
+        if len(found.ids) != frame["at"] + frame["rows"]:
+            raise Refused(frame)
+    content = hashlib.sha256("".join(frame["sha256"] for frame in frames).encode()).hexdigest().encode()
+    if last != {"rows": len(found.ids), "bytes": len(packed), "content": content.decode()} or byte != len(packed):
+        raise Refused(last)
+    return found
+
+
+def _add_block(found: Input, block: dict[str, Any]) -> None:
+    at, ids, steps = block["at"], block["ids"], dict(map(tuple, block.get("steps", [])))
+    if at != len(found.ids) or not 0 < len(ids) <= 1_000:
+        raise Refused(block)
+    line = block["line"]
+    for i in range(len(ids)):
+        line += steps.get(i, 1) if i else 0
+        found.lines.append(line)
+    found.ids += ids
+    found.records += block.get("records", [])
+    found.why |= {at + i: words for i, words in block.get("why", [])}
+    if {at + i for i, id_ in enumerate(ids) if id_ is None} != {row for row in found.why if row >= at}:
+        raise Refused(block)
+
+
+def read_skipped(packed: bytes) -> dict[str, set[int]]:
+    """The skipped rows by reason. Raises Refused for what docs/input-format.md forbids."""
+    head, _, bits = zstd.decompress(packed).partition(b"\n")
+    rows, reasons = json.loads(head)["rows"], json.loads(head)["bitmaps"]
+    size = (rows + 7) // 8
+    if len(bits) != size * len(reasons):
+        raise Refused(head)
+    found = {}
+    for number, reason in enumerate(reasons):
+        bitmap = bits[number * size : (number + 1) * size]
+        found[reason] = {p for p in range(size * 8) if bitmap[p // 8] >> p % 8 & 1}
+    if max((max(each, default=0) for each in found.values()), default=0) >= max(rows, 1):
+        raise Refused(head)
+    return found

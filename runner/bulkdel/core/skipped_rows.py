@@ -118,6 +118,18 @@ class PositionSet:
         if end > begin:
             yield begin, end
 
+    def bitmap(self, rows: int) -> Iterator[bytes]:
+        """The first so many positions as bits, in pieces: position p is bit p % 8 of byte p // 8."""
+        empty = bytes(PAGE_ROWS // 8)
+        for number in range(-(-rows // PAGE_ROWS)):
+            yield bytes(self._pages.get(number, empty))[: -(-rows // 8) - number * (PAGE_ROWS // 8)]
+
+    def add_bitmap(self, number: int, piece: bytes) -> None:
+        """Take in a piece of a `bitmap`, of which this set has no position yet. number: of the piece, from 0."""
+        if any(piece):
+            self._pages[number] = bytearray(piece.ljust(PAGE_ROWS // 8, b"\0"))
+            self.size += int.from_bytes(piece, "little").bit_count()
+
     def parts(self) -> Iterator[Ranges]:
         """The ranges for the entries of the log, at most RANGES_MAX each."""
         ranges = self.ranges()

@@ -35,11 +35,7 @@ from bulkdel.safety.checks import check_known
 from bulkdel.store.certain import Retrying
 from bulkdel.store.parts import parts_of
 from bulkdel.store_path import StorePath, in_store
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from bulkdel.zstd import zstd
 
 MODE = 0o600
 """The file is personal data."""

@@ -5,17 +5,12 @@ Data comes out *before* a damaged end is found. That is why the preflight reads 
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Iterable, Iterator
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.refusal import refusal
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from bulkdel.zstd import zstd
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"

@@ -6,7 +6,6 @@ A plain tar, so that any tar can read it. Owner and time of the files are left o
 from __future__ import annotations
 
 import hashlib
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,11 +15,7 @@ from typing import BinaryIO
 
 from bulkdel.core.handover import MANIFEST, Manifest, PackedFile
 from bulkdel.errors import NotAcceptable
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from bulkdel.zstd import zstd
 
 ENDINGS = (".tar.zst", ".tar.gz")
 
