@@ -42,6 +42,7 @@ class Sessions:
     """A campaign of one job under way. words: the command, the same each time. about: what was drawn, in words.
 
     lasting: how the server is, whatever a session changes. last_max_s: longer is a hang.
+    cut_short: whether a session was ended that was drawn as whole: on a busy machine it takes too long.
     """
 
     job: JobCase
@@ -52,6 +53,7 @@ class Sessions:
     words: list[str]
     last_max_s: float = 3 * LAST_MAX_S
     told: list[str] = field(default_factory=list)
+    cut_short: bool = False
     filled_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -104,6 +106,7 @@ class Sessions:
                     stop = None
                 time.sleep(0.003)
             if not last:
+                self.cut_short |= process.poll() is None
                 process.terminate()  # the faults make it slow
             try:
                 ran = finish(process, DRAINED_S)
@@ -234,19 +237,19 @@ def true_outcomes(it: Play, id_: str, asked: Counter[Effect]) -> set[str]:
     """What may truly be said of an id."""
     drawn, job = it.drawn, it.drawn.job
     state = job.state(it.served.pool, id_)
-    carried_out = asked >= job.expected([id_])
+    carried_out, maybe_applied = asked >= job.expected([id_]), drawn.maybe_applied or it.cut_short
     found = {"refused"} if id_ in drawn.poisonous or drawn.unsuccessful else set[str]()
     if id_ in drawn.absent:
         # An API that takes unknown ids calls them done, unless it lists what it has changed.
         sent = "," in id_ or not drawn.look_first
         told = sent and not job.per_id and drawn.lasting["unknown_ids"] in (None, "accept")
-        applied = job.settle is None and drawn.maybe_applied
+        applied = job.settle is None and maybe_applied
         return found | ({"absent", "done"} if told or applied else {"absent"})
     if id_ in drawn.reached:
         found |= {"already"}
         if job.name == "resign-users" and drawn.lasting["resign_again"] == "refuse" and not drawn.look_first:
             found |= {"refused"}  # the API refuses a user that has resigned
-        return found | ({"done"} if carried_out or drawn.maybe_applied else set())
+        return found | ({"done"} if carried_out or maybe_applied else set())
     if job.codes and "resend" not in drawn.options:
         found |= {"unknown"}  # nothing says whether a code in doubt means what it meant
     reached = state is None if job.settle is None else state is True
