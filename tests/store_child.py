@@ -1,4 +1,4 @@
-"""A run with its log in a store and a licence of a second, for the tests to kill and to stop: real code, real process.
+"""A run with its log in a store and a lease of a second, for the tests to kill and to stop: real code, real process.
 
 `python -m tests.store_child STORE EXPORT HOST IDS {"rate": 50, "lease_s": 1.0, "take_over": false}`. It prints its
 summary as JSON, and exits as `bulkdel run` does. SIGUSR1 pauses it, SIGUSR2 lets it go on.

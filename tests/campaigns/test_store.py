@@ -1,6 +1,6 @@
 """Killed at random instants with the log in a store, and taken over by the next process. The server counts.
 
-The licence is a second, so a successor watches for 1.1 s. `CAMPAIGN_SEED` draws the same instants again.
+The lease is a second, so a successor watches for 1.1 s. `CAMPAIGN_SEED` draws the same instants again.
 """
 
 from __future__ import annotations

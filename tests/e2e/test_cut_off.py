@@ -1,7 +1,7 @@
 """A run that is cut off from its store while it still reaches the API: two machines, by a network namespace.
 
 The oracle is what comes to the API from the other machine: nothing may, after the fence of the successor and 1.1
-licences.
+leases.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a paused run does not renew its licence",
+    "a paused run does not renew its lease",
     "LogWriter.keep",
     swap("self.touch()", "await self.flush()"),
 )
@@ -198,7 +198,7 @@ def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> No
     swap("early and chunk.doubt is not None", "not early and chunk.doubt is not None"),
 )
 def test_killed_and_taken_over(tmp_path: Path) -> None:
-    """After a SIGKILL the next run watches for 1.1 licences, then goes on; nothing is lost."""
+    """After a SIGKILL the next run watches for 1.1 leases, then goes on; nothing is lost."""
     store = tmp_path / "store"
     with case(tmp_path, IDS, latency_s=0.02) as it:
         with started(store, it.export, it.served.url, 600, rate=200.0, chunk_size=5) as first:
@@ -222,7 +222,7 @@ def test_killed_and_taken_over(tmp_path: Path) -> None:
 def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:
     """SIGSTOP, a successor, SIGCONT: of the old process nothing arrives any more. It ends with exit code 5.
 
-    With --take-over the successor sends at once, but leaves the rows in doubt alone for 1.1 licences.
+    With --take-over the successor sends at once, but leaves the rows in doubt alone for 1.1 leases.
     """
 
     def scenario(folder: Path) -> None:
@@ -298,7 +298,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
     swap("terms.patience_s", "min(terms.patience_s, terms.lease_s)"),
 )
 def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
-    """While the store is away nothing is sent for longer than the licence; then the run goes on by itself."""
+    """While the store is away nothing is sent for longer than the lease; then the run goes on by itself."""
     with case(tmp_path, IDS) as it, object_server() as store:
         options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
         with started("s3://bucket/run", it.export, it.served.url, 600, **options) as process:

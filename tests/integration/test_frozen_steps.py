@@ -1,7 +1,7 @@
-"""A process that is frozen at any step between the intent of a chunk and its request, until its licence has lapsed.
+"""A process that is frozen at any step between the intent of a chunk and its request, until its lease has lapsed.
 
 The process is this one, and its clock jumps in the place of a SIGSTOP: so it is frozen between any two steps of its
-tasks. While it is without a licence, it must write no request to delete. The oracle are the calls of its sockets.
+tasks. While it is without a lease, it must write no request to delete. The oracle are the calls of its sockets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STEPS = 60
 class Frozen:
     """A clock that jumps at a step of a task. steps: so many after the first intent is in the log.
 
-    written: whether a request to delete was written before the jump. withheld: none was while there was no licence.
+    written: whether a request to delete was written before the jump. withheld: none was while there was no lease.
     """
 
     def __init__(self, step: int) -> None:
@@ -154,7 +154,7 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
             await asyncio.wait({ending, jumped}, return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_MAX_S)
             if frozen.jumped.is_set():
                 await asyncio.sleep(FROZEN_S)
-            frozen.frozen = False  # the store is back, and the next commit is a licence
+            frozen.frozen = False  # the store is back, and the next commit renews the lease
             async with asyncio.timeout(WAIT_MAX_S):
                 ended = await ending
             jumped.cancel()
@@ -169,7 +169,7 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
     swap("self._host = check_host(options.host)", "self._host, may_send = check_host(options.host), lambda: True"),
 )
 @pytest.mark.parametrize("rate", [0.0, 5.0])
-async def test_nothing_is_written_without_a_licence_at_any_step(
+async def test_nothing_is_written_without_a_lease_at_any_step(
     rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a rate, the request waits for the limiter on its way."""

@@ -148,7 +148,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def opened(self, valid: Callable[[], bool] = lambda: True, **options: Any) -> AsyncIterator[Client]:
-        """valid: what the transport sees of the licence to send."""
+        """valid: what the transport sees of the lease."""
         async with (
             self.server.running(),
             HttpTransport(TransportOptions(self.server.url), may_send=valid) as transport,
@@ -465,11 +465,11 @@ def test_replies_are_what_they_seem() -> None:
 
 
 @mutant(
-    "a request leaves without asking for the licence last",
+    "a request leaves without asking for the lease last",
     "HttpTransport.__init__",
     swap("self._host = check_host(options.host)", "self._host, may_send = check_host(options.host), lambda: True"),
 )
-async def test_nothing_is_written_without_a_licence() -> None:
+async def test_nothing_is_written_without_a_lease() -> None:
     """The transport asks when the connection is there, with the body, and before the write. Then the request leaves."""
     answers = [False, False, True, False, True, True, True]
     asked: list[bool] = []
@@ -486,8 +486,8 @@ async def test_nothing_is_written_without_a_licence() -> None:
 
 
 @pytest.mark.parametrize("state", [WorkerState.IDLE, WorkerState.DECIDING])
-async def test_a_drain_does_not_wait_for_a_licence(state: WorkerState) -> None:
-    """Also not for a look-up that decides: the licence may never come back."""
+async def test_a_drain_does_not_wait_for_a_lease(state: WorkerState) -> None:
+    """Also not for a look-up that decides: the lease may never come back."""
     async with opened(valid=lambda: False, may_send=lambda: False) as world:
         worker = WorkerStatus(0, state)
         asking = asyncio.create_task(world.ask(worker))

@@ -444,7 +444,7 @@ async def test_the_shard_of_a_node_that_is_cut_off_is_taken_over(tmp_path: Path)
 @pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tmp_path: Path) -> None:
-    """It lives until it hears nothing for a while, and renews its licence meanwhile. The run can be resumed."""
+    """It lives until it hears nothing for a while, and renews its lease meanwhile. The run can be resumed."""
     ids, nodes, url = user_ids(2_400, seed=59), Nodes(), f"file://{tmp_path}/store"
     async with sent_on(nodes, tmp_path, ids) as (served, opened):
         await deleted(served, 200)

@@ -28,7 +28,7 @@ class Surroundings:
 
     wall: the time, epoch seconds; it may be set while the run is under way. steady: seconds that only grow.
     chance: a number in [0, 1). pid: of this process. in_thread: runs a blocking step.
-    lease_s: how long a commit to a store licenses sending.
+    lease_s: how long a commit to a store renews the lease.
     connect: opens the way to the server. create_log, resume_log, open_backup: open the files of the run.
     """
 

@@ -78,7 +78,7 @@ class Order:
     debug: bool
     """Whether each chunk is an event."""
     lease_s: float
-    """How long a commit to a store licenses sending."""
+    """How long a commit to a store renews the lease."""
     wanted: Wanted
     """What the run wants at first."""
     export: Mapping[str, Any] | None = None

@@ -25,7 +25,7 @@ class ShardWork:
     """What the work of all shards has in common.
 
     plan: of the run. export: what the shards read. keeper: of the rate. debug: whether each chunk is an event.
-    lease_s: how long a commit to a store licenses sending.
+    lease_s: how long a commit to a store renews the lease.
     """
 
     plan: RunPlan

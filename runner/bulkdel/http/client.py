@@ -180,7 +180,7 @@ class Client:
         while decides or not self.draining:
             if not decides:
                 worker.state = WorkerState.WAITING
-            await self._licensed()
+            await self._leased()
             headers, generation, now = await self._admission(request)
             if (self.draining and not decides) or too_late():
                 break
@@ -233,7 +233,7 @@ class Client:
         if decision.next_step is not NextStep.THROTTLED:  # a 429 is no failure, but the rate was too high
             self.adaptive_rate.record(now, failed=failed)
 
-    async def _licensed(self) -> None:
+    async def _leased(self) -> None:
         """Wait until this process may send. That time is not the silence of the server."""
         began = self.clock()
         while not (self.may_send() or self.draining):  # noqa: ASYNC110 - a commit in another thread renews it

@@ -13,7 +13,7 @@ from typing import Protocol
 from bulkdel.store.means import MEANS, Means
 
 LEASE_S = 10.0
-"""Seconds for which one commit to a store licenses sending, from its begin."""
+"""Seconds for which one commit to a store renews a lease, from its begin."""
 
 RENEW_SHARE = 0.4
 """After this much of a lease it is renewed. With the time until that is noticed, it is less than half of it."""
