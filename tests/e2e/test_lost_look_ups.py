@@ -71,7 +71,7 @@ def test_a_key_that_loses_its_permission_proves_nothing_absent(lists: bool, word
 
 @mutant(
     "accounts of the sample are no control",
-    "SendingSession.run",
+    "SendingSession._lookup",
     swap("() if plan.arguments.job.target_state.created else plan.server.found", "()"),
 )
 @pytest.mark.parametrize("look_first", [False, True])

@@ -23,6 +23,7 @@ from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, key_of
+from bulkdel.engine.backup import Backup
 from bulkdel.engine.control import Changes, SessionControl
 from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.gate import Gate, OpenGate
@@ -136,66 +137,13 @@ class SendingSession:
 
         Raises NotAcceptable or FileFailed before the first request when backup or log cannot be opened or written.
         """
-        plan, log, around = self._plan, self._log, self._surroundings
-        settings, began = plan.arguments.settings, around.steady()
+        plan, log, around, began = self._plan, self._log, self._surroundings, self._surroundings.steady()
+        settings = plan.arguments.settings
         async with AsyncExitStack() as stack:
-            backup = None
-            if settings.backup is not None:
-                backup = await asyncio.to_thread(
-                    around.open_backup, settings.backup, plan.backup_known, around.terms_of(settings)
-                )
-                stack.push_async_callback(asyncio.to_thread, backup.close)
-            log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
-            stack.callback(asyncio.create_task(log.keep()).cancel)
-            if backup is not None or log.lease.length_s is not None:
-                # Before the first copy: else the log would not know the file. In a store: before any other effect.
-                await log.begun()
-            if plan.more_excluded and plan.export.preflight is not None:
-                excluded = plan.export.preflight.skipped.by_reason["excluded"]
-                for ranges in log.progress.untouched(excluded).parts():
-                    log.enqueue(Skipped("excluded", ranges))
-                    await log.flush()
-            pool = log.progress.header.pinned["pool"]
-            client = await stack.enter_async_context(self._connect(pool))
-            proven, fullest = plan.server.proven, plan.server.fullest
-            lookup = AccountLookup(
-                client,
-                self._look_ups,
-                around.chance,
-                proven=proven,
-                proven_before=bool((log.progress.header.sample or {}).get("found")),
-                fullest=fullest,
-                lists=plan.server.lists,
-                shows=plan.server.shows,
-                known=() if plan.arguments.job.target_state.created else plan.server.found,
-                creates=plan.arguments.job.target_state.created,
-            )
-            parts = Parts(
-                client=client,
-                lookup=lookup,
-                job_look_ups=self._look_ups,
-                action=self._action,
-                job=plan.arguments.job,
-                several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
-                log=log,
-                id_type=plan.id_type,
-                surroundings=around,
-                drain=self._drain,
-                protected=plan.protected,
-                administrator=IdSet(plan.id_type, plan.server.administrator),
-                tally=self._tally,
-                held=self._held(lookup),
-                refused_max=self._refused_max,
-                to_check=plan.to_check,
-                may_exclude=plan.may_exclude,
-                backup=backup,
-                in_doubt_resend=settings.in_doubt == "resend",
-                look_first=plan.look_first,
-                guards=plan.guards,
-                gate=OpenGate() if log.lease.length_s is None else Gate(lambda: client.rate_limiter.rate),
-                on_event=self._on_event if self._chunk_events else None,
-                deleted_at=undoes.settled_at if (undoes := plan.arguments.undoes) is not None else None,
-            )
+            backup = await self._begin(stack)
+            client = await stack.enter_async_context(self._connect(log.progress.header.pinned["pool"]))
+            lookup = self._lookup(client)
+            parts = self._parts(client, lookup, backup)
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.in_flight, settings.drain
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
@@ -216,10 +164,81 @@ class SendingSession:
                 "duration_s": round(around.steady() - began, 3),
             }
         self._changes.end()
+        return await self._end(parts, figures, until=control.until)
+
+    async def _begin(self, stack: AsyncExitStack) -> Backup | None:
+        """Open the backup, and write the first entries of the session. `stack` closes the backup."""
+        plan, log, around, backup = self._plan, self._log, self._surroundings, None
+        settings = plan.arguments.settings
+        if settings.backup is not None:
+            backup = await asyncio.to_thread(
+                around.open_backup, settings.backup, plan.backup_known, around.terms_of(settings)
+            )
+            stack.push_async_callback(asyncio.to_thread, backup.close)
+        log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
+        stack.callback(asyncio.create_task(log.keep()).cancel)
+        if backup is not None or log.lease.length_s is not None:
+            # Before the first copy: else the log would not know the file. In a store: before any other effect.
+            await log.begun()
+        if plan.more_excluded and plan.export.preflight is not None:
+            excluded = plan.export.preflight.skipped.by_reason["excluded"]
+            for ranges in log.progress.untouched(excluded).parts():
+                log.enqueue(Skipped("excluded", ranges))
+                await log.flush()
+        return backup
+
+    def _lookup(self, client: Client) -> AccountLookup:
+        plan = self._plan
+        return AccountLookup(
+            client,
+            self._look_ups,
+            self._surroundings.chance,
+            proven=plan.server.proven,
+            proven_before=bool((self._log.progress.header.sample or {}).get("found")),
+            fullest=plan.server.fullest,
+            lists=plan.server.lists,
+            shows=plan.server.shows,
+            known=() if plan.arguments.job.target_state.created else plan.server.found,
+            creates=plan.arguments.job.target_state.created,
+        )
+
+    def _parts(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> Parts:
+        plan, log, settings = self._plan, self._log, self._plan.arguments.settings
+        undoes = plan.arguments.undoes
+        return Parts(
+            client=client,
+            lookup=lookup,
+            job_look_ups=self._look_ups,
+            action=self._action,
+            job=plan.arguments.job,
+            several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
+            log=log,
+            id_type=plan.id_type,
+            surroundings=self._surroundings,
+            drain=self._drain,
+            protected=plan.protected,
+            administrator=IdSet(plan.id_type, plan.server.administrator),
+            tally=self._tally,
+            held=self._held(lookup),
+            refused_max=self._refused_max,
+            to_check=plan.to_check,
+            may_exclude=plan.may_exclude,
+            backup=backup,
+            in_doubt_resend=settings.in_doubt == "resend",
+            look_first=plan.look_first,
+            guards=plan.guards,
+            gate=OpenGate() if log.lease.length_s is None else Gate(lambda: client.rate_limiter.rate),
+            on_event=self._on_event if self._chunk_events else None,
+            deleted_at=undoes.settled_at if undoes is not None else None,
+        )
+
+    async def _end(self, parts: Parts, figures: Mapping[str, Any], *, until: datetime | None) -> SessionResult:
+        """Write the last entry of the session, and add up."""
+        plan, log, around, lookup = self._plan, self._log, self._surroundings, parts.lookup
         # A blind session: no look-up finds an existing user, so an empty response proves nothing.
         blind = lookup.possible and lookup.answered and not lookup.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
-        facts = stop_facts(plan, log.progress, self._ending(parts), until=control.until, now=now, blind=blind)
+        facts = stop_facts(plan, log.progress, self._ending(parts), until=until, now=now, blind=blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed

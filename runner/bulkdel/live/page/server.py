@@ -23,7 +23,7 @@ from bulkdel.core.listen_address import ListenAddress
 from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Refusal, Right, SignedIn, refusal
 from bulkdel.errors import trace_of
 from bulkdel.live.connections import ANSWER_S, Connections, listen
-from bulkdel.live.page.sign_in import NAME_MAX, Session, SignIns, Tokens, TooManyWrongTokensError
+from bulkdel.live.page.sign_in import NAME_MAX, BrowserSession, SignIns, Tokens, TooManyWrongTokensError
 from bulkdel.live.page.stream import LAST_S, Stream
 from bulkdel.output import say
 
@@ -205,7 +205,7 @@ class _Page:
         control = Right.CONTROL in self._rights and right is not Right.READ
         return await self.stream.send(request, {"control": control, "name": name})
 
-    def _session(self, request: web.Request) -> Session | None:
+    def _session(self, request: web.Request) -> BrowserSession | None:
         return self._sign_ins.session_of(request.cookies.get(self._cookie, ""))
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -79,7 +79,7 @@ def read_token(path: Path, of: str) -> str:
     return token
 
 
-class Session(NamedTuple):
+class BrowserSession(NamedTuple):
     """A browser that has signed in. name: of the person, for the log. until: by the clock of `SignIns`."""
 
     name: str
@@ -94,7 +94,7 @@ class SignIns:
         self._tokens = {right: token.encode() for right, token in tokens.items()}
         self._clock = clock
         self._waiting = 0
-        self._sessions: dict[bytes, Session] = {}  # by the hash of the cookie
+        self._sessions: dict[bytes, BrowserSession] = {}  # by the hash of the cookie
 
     async def right_of(self, token: str) -> Right | None:
         """What a token allows; None for a wrong one. Raises TooManyWrongTokensError."""
@@ -118,10 +118,10 @@ class SignIns:
         cookie = secrets.token_urlsafe(32)
         while len(self._sessions) >= SESSIONS_MAX:
             del self._sessions[next(iter(self._sessions))]
-        self._sessions[_hash(cookie)] = Session(name, right, self._clock() + SESSION_S)
+        self._sessions[_hash(cookie)] = BrowserSession(name, right, self._clock() + SESSION_S)
         return cookie
 
-    def session_of(self, cookie: str) -> Session | None:
+    def session_of(self, cookie: str) -> BrowserSession | None:
         """The session of a signed-in browser; None when it is not signed in."""
         found = self._sessions.get(_hash(cookie))
         return found if found is not None and found.until > self._clock() else None
