@@ -235,8 +235,8 @@ def killed_at(folder: Path, policy: str, call: str, counts: Sequence[int]) -> No
 
 @mutant(
     "a log that a kill has left without its header is refused",
-    "OpenLog._clear_remains",
-    swap("suppress(Unborn)", "suppress(FileNotFoundError)"),
+    "LogFile.writable",
+    swap("FileExistsError", "FileNotFoundError"),
     case="write-accept",
     strace=True,
 )

@@ -404,7 +404,7 @@ list_at = "users"
 
 @mutant(
     "the plan does not read the control",
-    "with_sample_check",
+    "_sampled",
     negate("sample and not await lookup.check_control(WorkerStatus())"),
 )
 def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_installed_job_is_in_the_table() -> None:
 
 @mutant(
     "a plan asks for the state of each user of the sample",
-    "with_sample_check",
+    "_sampled",
     swap("False", "True"),
     case="remove-group-members",
 )

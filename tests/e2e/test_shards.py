@@ -570,8 +570,8 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
 
 @mutant(
     "a run without its log begins anew beside the logs of its shards",
-    "LogFile.has_shards",
-    swap('any(self.where.parent.glob(f"{glob.escape(self.where.name)}.shard-[0-9]*"))', "False"),
+    "_refuse_without_run",
+    swap("place.has_shards()", "False"),
 )
 @pytest.mark.soak
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:

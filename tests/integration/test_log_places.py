@@ -25,7 +25,7 @@ from tests import recorded
 from tests.memory_log import LogInMemory
 from tests.mutants import mutant
 from tests.objectserver import Lie, object_server
-from tests.syntax import drop, swap
+from tests.syntax import drop
 
 TERMS = Terms(lease_s=0.3, patience_s=20.0)
 LIES = dict.fromkeys(Lie, 0.05)
@@ -153,12 +153,6 @@ async def test_whether_a_process_writes_it(place: LogPlace) -> None:
         assert read_log(place).progress.sessions == 1
 
 
-@mutant(
-    "the lease of a file ends with its first commit",
-    "WritableFile.__init__",
-    swap("LockLease()", "TimedLease(Terms())"),
-    case="file",
-)
 @mutant(
     "a commit to a store does not renew the lease",
     "WritableObjects.append",

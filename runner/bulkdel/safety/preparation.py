@@ -556,8 +556,6 @@ async def with_sample_check(
     pool or another pool than that of the log.
     """
     target = plan.target
-    found: dict[str, Account] = {}
-    unproven = 0
     async with connect(target, plan.arguments.settings, pool=None) as client:
         asking.begin(client)
         auth = client.auth
@@ -568,28 +566,7 @@ async def with_sample_check(
         owner = await _ids_of_owner(plan, lookup, auth.users)
         administrator = await _ids_of_administrator(plan, lookup)
         sample = plan.sample if lookup.possible else []
-        for start in range(0, len(sample), IDS_AT_ONCE):
-            some = sample[start : start + IDS_AT_ONCE]
-            looked = await lookup.find(some, WorkerStatus(), with_states=False)
-            if looked is None:
-                raise Halted(
-                    f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
-                    f"Does the key have the permission to read {plan.words.noun}s? Nothing was {plan.words.done}."
-                )
-            if await lookup.shows_few(some, looked, WorkerStatus()):
-                raise Halted(
-                    f"{target.pinned_host}: a look-up of {len(some)} ids returned {len(looked.accounts)}, and a second "
-                    f"one for the others failed or found more: it may show too few {plan.words.noun}s, so an id that "
-                    "it lacks may exist. A job whose table has a chunk_size can ask for fewer ids at once. "
-                    f"Nothing was {plan.words.done}."
-                )
-            found.update(looked.accounts)
-            unproven += len(looked.unproven)
-        if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would tell
-            raise Halted(
-                f"{target.pinned_host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see "
-                f"could not be read ({lookup.failed}). {plan.words.nothing}. Run the same command again."
-            )
+        found, unproven = await _sampled(plan, lookup, sample)
         looked_up = await _looked_up_excluded(plan, client, chance)
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
@@ -621,6 +598,33 @@ async def with_sample_check(
     check_pool(plan)
     check_as_planned(plan, rows_known=not reads_again(plan))
     return plan
+
+
+async def _sampled(plan: RunPlan, lookup: AccountLookup, sample: Sequence[str]) -> tuple[dict[str, Account], int]:
+    """Look the sample up: its accounts by id, and how many ids nothing can be proven of. Raises Halted."""
+    found, unproven, host = dict[str, Account](), 0, plan.target.pinned_host
+    for start in range(0, len(sample), IDS_AT_ONCE):
+        some = sample[start : start + IDS_AT_ONCE]
+        looked = await lookup.find(some, WorkerStatus(), with_states=False)
+        if looked is None:
+            raise Halted(
+                f"{host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). Does the key have "
+                f"the permission to read {plan.words.noun}s? Nothing was {plan.words.done}."
+            )
+        if await lookup.shows_few(some, looked, WorkerStatus()):
+            raise Halted(
+                f"{host}: a look-up of {len(some)} ids returned {len(looked.accounts)}, and a second one for the "
+                f"others failed or found more: it may show too few {plan.words.noun}s, so an id that it lacks may "
+                f"exist. A job whose table has a chunk_size can ask for fewer ids at once. Nothing was {plan.words.done}."
+            )
+        found.update(looked.accounts)
+        unproven += len(looked.unproven)
+    if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would tell
+        raise Halted(
+            f"{host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see could not be read "
+            f"({lookup.failed}). {plan.words.nothing}. Run the same command again."
+        )
+    return found, unproven
 
 
 async def _ids_of_owner(plan: RunPlan, lookup: AccountLookup, users: Sequence[str]) -> list[str]:
