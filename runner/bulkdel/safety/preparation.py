@@ -615,7 +615,8 @@ async def _sampled(plan: RunPlan, lookup: AccountLookup, sample: Sequence[str]) 
             raise Halted(
                 f"{host}: a look-up of {len(some)} ids returned {len(looked.accounts)}, and a second one for the "
                 f"others failed or found more: it may show too few {plan.words.noun}s, so an id that it lacks may "
-                f"exist. A job whose table has a chunk_size can ask for fewer ids at once. Nothing was {plan.words.done}."
+                "exist. A job whose table has a chunk_size can ask for fewer ids at once. Nothing was "
+                f"{plan.words.done}."
             )
         found.update(looked.accounts)
         unproven += len(looked.unproven)
