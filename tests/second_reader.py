@@ -1,4 +1,5 @@
-"""A second reader of both kinds of log, written from docs/log-format.md alone. It imports nothing of bulkdel."""
+"""A second reader of the logs, the input and the skipped rows, written from docs/log-format.md and docs/input-format.md
+alone. It imports nothing of bulkdel."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ else:
     from backports import zstd
 
 LINE_MAX = 8 << 20
+FRAME_MAX = 16 << 20
 LIST_MAX = 10_000
 KINDS = ("done", "already", "absent", "refused", "unknown")
 SKIPS = ("excluded", "duplicate", "invalid")
@@ -197,7 +199,7 @@ def read_input(packed: bytes, index: bytes) -> Input:
     for frame in frames:
         begins = (frame["at"], frame["byte"]) == (len(found.ids), byte)
         content = (
-            zstd.decompress(packed[byte : byte + frame["size"]]) if begins and frame["length"] <= LINE_MAX else b""
+            zstd.decompress(packed[byte : byte + frame["size"]]) if begins and frame["length"] <= FRAME_MAX else b""
         )
         if len(content) != frame["length"] or hashlib.sha256(content).hexdigest() != frame["sha256"]:
             raise Refused(frame)
@@ -238,6 +240,8 @@ def read_skipped(packed: bytes) -> dict[str, set[int]]:
     for number, reason in enumerate(reasons):
         bitmap = bits[number * size : (number + 1) * size]
         found[reason] = {p for p in range(size * 8) if bitmap[p // 8] >> p % 8 & 1}
+    if sum(map(len, found.values())) != len(set().union(*found.values())):
+        raise Refused(head)
     if max((max(each, default=0) for each in found.values()), default=0) >= max(rows, 1):
         raise Refused(head)
     return found

@@ -14,6 +14,7 @@ from bulkdel.core.log_entries import Annotation
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variable_of
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import names_engine
 from bulkdel.format import counted, printable, shown, steers
 from bulkdel.options import COMPARED, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
 from bulkdel.store_path import StorePath, is_within
@@ -285,6 +286,7 @@ def line_of_log(
 
     asked = allowed - {*map(option_of, NOT_ASKED)}
     elsewhere = {each for each in asked if any(map(only_there, line.options.get(each, ())))}
+    elsewhere |= {each for each, values in line.options.items() if names_engine(each, values)}
     left_out = [each for each in line.options if each not in allowed - elsewhere or (each == "--store" and not stored)]
     names = tuple(TO_TYPE if only_there(name) else name for name in line.names)
     kept = replace(line.without(*left_out), names=names, variables={})

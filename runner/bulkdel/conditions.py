@@ -15,7 +15,7 @@ from bulkdel.errors import UsageError
 from bulkdel.times import date_of
 
 _AGE = re.compile(r"\s*([1-9]\d{0,4})d\s*")
-"""Days. A longer age would begin before the year 1."""
+"""At most five digits: one of six could begin before the year 1."""
 
 
 def conditions_of(texts: Iterable[str]) -> dict[Guard, str]:
@@ -33,8 +33,24 @@ def conditions_of(texts: Iterable[str]) -> dict[Guard, str]:
     return found
 
 
+def joined(sources: Iterable[Iterable[str]]) -> list[str]:
+    """The conditions of several places, such as the command line and the config: of each guard those of the first.
+
+    One guard must not replace another one. Raises UsageError for what is no condition.
+    """
+    found = dict[Guard, str]()
+    for texts in sources:
+        found = {**conditions_of(texts), **found}
+    return [f"{guard.key}={value}" for guard, value in found.items()]
+
+
+def has_age(texts: Iterable[str]) -> bool:
+    """Whether a condition has an age. Raises UsageError for what is no condition."""
+    return any(_AGE.fullmatch(value) for value in conditions_of(texts).values())
+
+
 def time_of(guard: Guard, value: str, now: datetime) -> datetime:
-    """The instant of a condition; of an age the midnight in UTC so many days ago. Raises UsageError."""
+    """The instant of a condition. An age is the midnight in UTC that many days before `now`. Raises UsageError."""
     if (age := _AGE.fullmatch(value)) is None:
         return date_of(guard.option, value, ", or an age such as 90d")
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=int(age[1]))

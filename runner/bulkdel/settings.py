@@ -511,7 +511,7 @@ class Settings(SendingSettings):
 
     @property
     def guards(self) -> Guards:
-        """The guards that were given. An age counts from today; `with_instants` has left none where a plan was made.
+        """The guards that were given. An age counts from today. Once a plan is made there is no age left.
 
         Raises UsageError for a condition that cannot be read.
         """

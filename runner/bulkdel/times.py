@@ -42,9 +42,9 @@ def seconds_of(text: str) -> float:
 
 
 def date_of(option: str, text: str, other: str = "") -> datetime:
-    """Read a date (its midnight in UTC), or a date with a time and a zone. other: what else could be written.
+    """Read a date (its midnight in UTC), or a date with a time and a zone.
 
-    Raises UsageError naming the option.
+    other: what else could be written, after a comma. Raises UsageError naming the option.
     """
     stripped = text.strip()
     with suppress(ValueError, OverflowError):

@@ -570,7 +570,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
 
 @mutant(
     "a run without its log begins anew beside the logs of its shards",
-    "_refuse_without_run",
+    "refuse_without_run",
     swap("place.has_shards()", "False"),
 )
 @pytest.mark.soak

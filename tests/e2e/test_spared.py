@@ -503,3 +503,42 @@ def test_look_ups_that_are_always_too_old_come_to_an_end(tmp_path: Path, monkeyp
         assert "look-ups were over" in ran.err
         assert "raise --rate or lower --concurrency" in ran.err
         assert (it.served.ledger.by_path[DELETE_PATH], it.served.ledger.deleted) == (0, 0)
+
+
+@mutant(
+    "one guard replaces another one of the config",
+    "joined",
+    swap("{**conditions_of(texts), **found}", "found or conditions_of(texts)"),
+)
+def test_the_conditions_of_all_places_hold(tmp_path: Path) -> None:
+    """Of the command line, the environment and the config. Of one guard the first place counts."""
+    config = tmp_path / "c.toml"
+    config.write_text('[run]\nspare = ["created-after=2025-01-01", "active-since=2099-01-01"]\n')
+    env = {**KEYS, "BULKDEL_SPARE": "active-since=2030-01-01"}
+    with case(tmp_path, IDS) as it:
+        change(it, IDS, **OLD)
+        change(it, IDS[:4], **NEW)
+        change(it, IDS[2:7], **ACTIVE)
+        ran = it.run("--config", config, "--spare", "active-since=2025-01-01", env=env)
+        assert (ran.code, alive(it)) == (0, set(IDS[:7])), ran.err
+        (start,) = (entry for entry in entries(it.log) if entry.get("event") == "start")
+        assert {name: at[:10] for name, at in start["guards"].items()} == {
+            "active_since": "2025-01-01",
+            "created_after": "2025-01-01",
+        }
+
+
+@mutant(
+    "an age is counted from a clock that is wrong",
+    "check_ages",
+    swap("AGES_APART_S", "1e12"),
+)
+def test_an_age_is_not_counted_from_a_wrong_clock(tmp_path: Path) -> None:
+    """The clock of this machine is a year behind that of the server, or ahead of it: a date has no such risk."""
+    with case(tmp_path, IDS[:50]) as it:
+        change(it, IDS[:50], **OLD)
+        it.switch(date_offset_s=366 * 86_400)
+        ran = it.run("--spare", "active-since=90d")
+        assert (ran.code, it.served.ledger.deleted) == (3, 0), ran.err
+        assert "an age counts from the clock of this machine, which differs by" in ran.err
+        assert it.run("--spare", "active-since=2025-01-01").counts() == {"deleted": 50}

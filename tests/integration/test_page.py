@@ -22,7 +22,7 @@ from bulkdel.core.page_access import Right
 from bulkdel.errors import UsageError
 from bulkdel.live.connections import REQUEST_S, TAKEN_AT_ONCE, listen
 from bulkdel.live.page.server import OPEN_MAX, serving_page
-from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token, read_tokens
+from bulkdel.live.page.sign_in import SESSIONS_MAX, WRONG_AT_ONCE, SignIns, read_token, read_tokens
 from bulkdel.live.page.stream import READERS_MAX
 from bulkdel.safety.checks import listen_tokens
 from tests import pageclient
@@ -182,7 +182,7 @@ async def test_the_stream_begins_with_its_history_and_ends_with_the_run() -> Non
         await asyncio.sleep(0.7)  # a point a second
         reader, writer = await pageclient.stream(port)
         name, hello = await pageclient.event(reader)
-        assert (name, hello["control"], hello["name"]) == ("hello", True, None)
+        assert (name, hello["control"], hello["sign_in"], hello["name"]) == ("hello", False, True, None)
         first, second = (point[1:] for point in hello["points"])
         assert (first, second[0], second[2:]) == ([50.0, 0.0, None, None], 50.0, [0.55, 0.955])
         assert 15 < second[1] <= 20
@@ -301,16 +301,26 @@ async def test_a_token_that_only_reads() -> None:
     assert len(run.commands) == 2
 
 
+def test_a_token_that_reads_signs_out_none_that_steers() -> None:
+    sign_ins = SignIns({Right.CONTROL: TOKEN})
+    steers, first = sign_ins.new_session("ann", Right.CONTROL), sign_ins.new_session("bob", Right.READ)
+    for _ in range(SESSIONS_MAX):
+        last = sign_ins.new_session("eve", Right.READ)
+    assert [sign_ins.session_of(each) is not None for each in (steers, first, last)] == [True, False, True]
+
+
 def test_the_tokens_of_the_config(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_text(f"{name} {'-' * 20}".replace(" ", ""))
         (tmp_path / name).chmod(0o600)
     files = {"read": tmp_path / "one", "control": tmp_path / "two"}
     assert read_tokens(listen_tokens({"listen": {name: str(path) for name, path in files.items()}})).keys() == {*Right}
-    with pytest.raises(UsageError, match="have one token"):
+    with pytest.raises(UsageError, match="have the same token"):
         read_tokens({"read": tmp_path / "one", "control": tmp_path / "one"})
+    with pytest.raises(UsageError, match="is a table with the files of tokens"):
+        listen_tokens({"listen": "127.0.0.1:9400"})
     for table in ({"steer": "x"}, {"read": ""}, {"control": 1}):
-        with pytest.raises(UsageError, match=r"\[listen\] .*has read and control, each a file with a token"):
+        with pytest.raises(UsageError, match=r"\[listen\] .*: its keys are read and control"):
             listen_tokens({"listen": table})
 
 

@@ -382,6 +382,29 @@ def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> No
     assert "has taken it over" in said
 
 
+@mutant(
+    "a store that is lost during a watch is said to take no more",
+    "WritableObjects.watch",
+    swap("OSError", "FileNotFoundError"),
+)
+def test_a_store_that_is_lost_during_the_watch_cannot_be_read(tmp_path: Path) -> None:
+    """Nothing was sent, so that is exit code 3, as where it cannot be read at first."""
+    path = store_path(f"file://{tmp_path}/store")
+    filled(path, 1, 3)
+    reads: list[str] = []
+
+    class Lost(Directory):
+        def get(self, name: str) -> bytes | None:
+            reads.append(name)
+            if reads.count(line_name(3)) > 1:
+                raise OSError(None, "away")
+            return super().get(name)
+
+    terms = Terms(patience_s=0.2, means=Means(open=lambda opened: Lost(opened.directory)))
+    with pytest.raises(NotAcceptable, match="the store cannot be read: away"):
+        Checkpoint.resume(log_place(path, terms))
+
+
 def test_no_error_shows_a_secret(store: ObjectServer) -> None:
     store.switch(down=True)
     objects = open_objects(URL)
@@ -1068,8 +1091,8 @@ def test_obstore_is_named_where_it_is_missing() -> None:
 
 @mutant(
     "a backup in a store has a patience of its own",
-    "open_backup",
-    swap("terms.patience_s", "max(terms.patience_s, 900.0)"),
+    "StoreBackup.begin",
+    swap("Retrying.at(path, terms.patience_s, terms.means)", "Retrying.at(path, 900.0, terms.means)"),
 )
 @pytest.mark.parametrize("patience_s", [10.0, 600.0])
 async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_of_the_run(patience_s: float) -> None:

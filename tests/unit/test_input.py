@@ -128,8 +128,8 @@ def test_blocks_and_frames_have_an_end() -> None:
 
 
 def test_a_block_ends_with_the_row_that_fills_it() -> None:
-    """Records may have a MiB each; escaped, one has twice as much. No frame is larger than a reader takes."""
-    records = [numbered(1, '"' * (1 << 20)).records[0]] * 9
+    """Records may have a MiB each; escaped, one has six times as much. No frame is larger than a reader takes."""
+    records = [numbered(1, "\1" * (1 << 20)).records[0]] * 9
     rows = numbered(9)._replace(records=records)
     file, index = written(rows)
     assert [frame.rows for frame in index.frames] == [1] * 9
@@ -140,11 +140,25 @@ def test_a_block_ends_with_the_row_that_fills_it() -> None:
     assert [len(block.ids) for block in found] == [10, 10]
 
 
+def test_the_reasons_of_bad_rows_fill_a_block_too() -> None:
+    rows = Rows(0, [None] * 9, range(1, 10), (), dict.fromkeys(range(9), "\1" * (BLOCK_CHARACTERS // 2)))
+    file, index = written(rows)
+    blocks = list(opened(file, index).rows())
+    assert [len(block.ids) for block in blocks] == [2, 2, 2, 2, 1]
+    assert max(frame.length for frame in index.frames) < FRAME_MAX
+    with pytest.raises(ValueError, match="a frame of"):
+        written(rows._replace(why=dict.fromkeys(range(9), "\1" * (3 << 20))))
+
+
 def test_a_row_that_does_not_follow_is_refused() -> None:
     writer = InputWriter(bytearray().extend)
     writer.add(numbered(10))
     with pytest.raises(ValueError, match="row 11 after row 9"):
         writer.add(numbered(3)._replace(at=11))
+    with pytest.raises(ValueError, match="some rows have a text"):
+        writer.add(numbered(3, "text")._replace(at=10))
+    with pytest.raises(ValueError, match="row 5 after row -1"):
+        InputWriter(bytearray().extend).add(numbered(3)._replace(at=5))
 
 
 def test_an_input_without_rows() -> None:
@@ -193,7 +207,9 @@ def test_a_damaged_frame_halts_before_its_rows(change: str) -> None:
         frames = [*index.frames[:2], third._replace(size=len(zstd.compress(_other(file, third))))]
         index = Index(tuple(frames))
     read: list[str | None] = []
-    with pytest.raises(Halted, match=rf"rows {third.at:,} to {third.at + third.rows - 1:,} are damaged .*was sent"):
+    with pytest.raises(
+        Halted, match=rf"rows {third.at:,} to {third.at + third.rows - 1:,} are damaged .*has sent none"
+    ):
         read.extend(id_ for block in opened(damaged, index).rows() for id_ in block.ids)
     assert read == rows.ids[: third.at]
     assert joined(opened(damaged, index).rows(0, third.at)).ids == rows.ids[: third.at]
@@ -220,8 +236,11 @@ BAD = encode(Rows(5, ["a", None, "c"], [3, 4, 6], ["1", "2", "3"], {6: "empty"})
         *(with_members(BAD, at=at) for at in (-1, "5", True, 5.0)),
         *(with_members(BAD, line=line) for line in (0, "3", None)),
         *(with_members(BAD, ids=ids) for ids in ([], "abc", ["a", 1, "c"], ["a", None])),
+        with_members(BAD, more=1),
+        encode(numbered(BLOCK_ROWS + 1)),
         *(with_members(BAD, records=records) for records in (["1"], ["1", "2", 3], {"a": 1})),
         *(with_members(BAD, why=why) for why in ([], [[0, "x"]], [[1, 7]], [[1, "x"], [2, "y"]], [[2, "x"]])),
+        *(with_members(BAD, why=why) for why in ([[1, "x"], [1, "x"]], [[1.0, "x"]], [[True, "x"]])),
         *(with_members(BAD, steps=steps) for steps in ([[0, 2]], [[3, 2]], [[2, -1]], [[2, 2], [1, 2]], [[1]], [7])),
     ],
 )
@@ -237,6 +256,9 @@ def test_blocks_that_are_not_those_of_the_frame() -> None:
     for at, count in ((0, 3), (0, 5), (1, 4)):
         with pytest.raises(ValueError, match="row"):
             decode_frame(content, at, count)
+    for torn in (content[:-1], content + b"{", content.replace(b"\n", b"\r", 1)):
+        with pytest.raises(ValueError, match=r"line feed|unexpected|JSON"):
+            decode_frame(torn, 0, 4)
     with pytest.raises(ValueError, match="row 3 where row 0 follows"):
         decode_frame(b"".join(reversed(content.splitlines(keepends=True))), 0, 4)
 
@@ -262,6 +284,8 @@ def changed(number: int, **members: Any) -> bytes:
         changed(0, size="1"),
         changed(0, sha256="aa"),
         changed(0, length=FRAME_MAX + 1),
+        changed(0, size=1 << 40),
+        changed(2, byte=1 << 63),
         changed(0, more=1),
         changed(-1, rows=1),
         changed(-1, content="0" * 64),
@@ -347,7 +371,7 @@ def test_skipped_rows_that_nothing_wrote_are_refused(data: bytes) -> None:
         unpacked(data, 10)
 
 
-def test_ten_million_skipped_rows_are_small() -> None:
+def test_skipped_rows_are_small() -> None:
     positions = PositionSet((start, start + 3) for start in range(0, 1_000_000, 10))
     found = SkippedRows()
     found.add("duplicate", positions)

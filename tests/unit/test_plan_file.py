@@ -454,7 +454,7 @@ def test_a_plan_sets_the_options_of_its_list_and_of_its_job(tmp_path: Path) -> N
     assert PlanFile.read(file).options.keys() == options.keys()
     for elsewhere in ({"--exclude": ["keep.csv", "https://a.example/k:Mail"]}, {"--shards": ["8@ray"]}):
         file.write_text(text_of(sealed(changed(put("command.options", elsewhere)))))
-        with pytest.raises(UsageError, match=f"names another machine for {next(iter(elsewhere))}. No plan may"):
+        with pytest.raises(UsageError, match=f"gives {next(iter(elsewhere))} an address or an engine. No plan may"):
             PlanFile.read(file)
     file.write_text(text_of(sealed(changed(put("command.options", {"--app": ["a1"]})))))
     with pytest.raises(UsageError, match="sets --app"):

@@ -11,7 +11,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from bulkdel.cli.app import make_app
-from bulkdel.cli.config import ConfigFile, value_of, with_all_excluded
+from bulkdel.cli.config import ConfigFile, value_of, with_all_kept
 from bulkdel.core.guards import Guards
 from bulkdel.errors import UsageError
 from bulkdel.settings import Settings, names_in_variable
@@ -288,7 +288,7 @@ def test_exclude_files_add_up(
 ) -> None:
     """An empty variable stays in the list, so that `check` refuses it."""
     settings = Settings(exclude=None if typed is None else list(typed))
-    found = with_all_excluded(settings, environ, table).exclude
+    found = with_all_kept(settings, environ, table).exclude
     assert (None if found is None else sorted(map(str, found))) == meant
 
 

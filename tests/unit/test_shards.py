@@ -31,7 +31,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.record import Record, ResumePoint
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, thinned
+from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, thinned, without_engine
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.export import Preflight, ReadOptions, open_export, preflight, read_rows
 from bulkdel.export.compression import decompressed
@@ -262,10 +262,17 @@ def test_any_cut_of_any_export_sends_the_rows_that_one_process_sends(
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("8", (8, "local")), (" 2@ray ", (2, "ray")), ("99999@local", (99_999, "local"))]
+    ("text", "found"),
+    [("8", (8, "local")), (" 2@ray ", (2, "ray")), ("99999@local", (99_999, "local")), ("1,000", (1_000, "local"))],
 )
 def test_shards_as_they_are_typed(text: str, found: tuple[int, str]) -> None:
     assert shards_of(text) == found
+
+
+def test_a_plan_keeps_the_number_of_shards_alone() -> None:
+    options = {"--shards": ["8@ray"], "--as": ["a@b"], "--limit": ["5"]}
+    assert without_engine(options) == {**options, "--shards": ["8"]}
+    assert without_engine({"--shards": ["8"]}) == {"--shards": ["8"]}
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "8@", "@ray", "8@k8s", "100000", "8 @ray", "٣", "1_0"])

@@ -1,7 +1,6 @@
 """A log that this process may append to: how it is created, taken up again, and written line by line.
 
-Everything here blocks and raises OSError; `bulkdel.checkpoint.writer` decides where it runs and what a failure
-means. Knows nothing of entries beyond their encoded form, and nothing of the event loop.
+Blocks. Raises OSError and NotAcceptable. `bulkdel.checkpoint.writer` decides where it runs and what a failure means.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, Unborn, writer_of
+from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, Unborn, refuse_without_run, writer_of
 from bulkdel.checkpoint.under_way import another_words
 from bulkdel.core.log_entries import Damaged, Entry, Session, Unreadable, decode_line, frame
 from bulkdel.errors import NotAcceptable
@@ -36,8 +35,8 @@ class OpenLog:
     """A log of which this process has the lease; every byte in it is durable.
 
     nonce: a random word in every line that this process writes; it marks the lines of one session.
-    seq, size: of the last durable line, and up to its end. sha: the SHA-256 of every durable byte. recovered: where a
-    torn tail was saved before it was cut off; None when there was none.
+    seq: number of the last durable line. size: bytes up to its end. sha: the SHA-256 of every durable byte.
+    recovered: where a torn tail was saved before it was cut off; None when there was none.
     adopted: the header that a process has left which was killed while it created the log, or which creates it now.
     """
 
@@ -130,6 +129,8 @@ class OpenLog:
         which is saved, or a header with a part of its list of skipped rows, which this process writes again.
         """
         if not self._lines.length(0):
+            if self.lease.length_s is None:  # a file that was moved away since it was looked for
+                refuse_without_run(self.place)
             return
         with suppress(Unborn):
             if any(fold.born for fold, _ in self._reader.folding()):

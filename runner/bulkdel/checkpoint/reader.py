@@ -260,7 +260,7 @@ class Reader(Generic[F]):
             yield entries
             self._passed(line)
         if not self.seq:
-            _refuse_without_run(self._place)
+            refuse_without_run(self._place)
             raise Unborn(f"{self._path}: is empty, so nothing was sent under it. Run the same command again.")
 
     def read(self, line: bytes) -> list[Entry]:
@@ -383,7 +383,7 @@ class Reader(Generic[F]):
         return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another file ({option}).")
 
     def _killed_while_created(self) -> Unborn:
-        _refuse_without_run(self._place)
+        refuse_without_run(self._place)
         return Unborn(
             f"{self._path}: a {self._kind.name} is creating this log, or was killed while it did; nothing was sent "
             "under it. Run the same command again."
@@ -455,7 +455,7 @@ def begins_as(place: LogPlace, noted: tuple[int, str]) -> bool:
         return reader.seq == lines and reader.sha.hexdigest() == sha256
 
 
-def _refuse_without_run(place: LogPlace) -> None:
+def refuse_without_run(place: LogPlace) -> None:
     """Raise NotAcceptable where the log of a run is missing, and those of its shards are there."""
     if not _SHARD_LOG.search(place.where.name) and place.has_shards():
         raise NotAcceptable(
@@ -477,7 +477,7 @@ def header_of(place: LogPlace) -> Header:
 def is_fresh(place: LogPlace, kind: LogKind[Any] = RUN) -> bool:
     """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
     if not place.is_there():
-        _refuse_without_run(place)
+        refuse_without_run(place)
         return True
     try:
         with reading(place, kind) as reader:

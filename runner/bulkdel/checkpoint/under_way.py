@@ -15,7 +15,7 @@ from bulkdel.place.log_place import Busy, LogPlace
 def locked(place: LogPlace) -> Iterator[None]:
     """Hold the lock of the log of a run, and change nothing. Raises NotAcceptable when a process has it.
 
-    A store has no lock: that no process writes the log is seen once, before.
+    In a store the log is watched once, up to 11 s, and then nothing is held.
     """
     if place.is_held() is None and is_locked(place):
         raise NotAcceptable(another_words(place))

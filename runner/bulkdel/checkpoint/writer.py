@@ -108,9 +108,10 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         except Fenced as error:
             raise NotAcceptable(f"{place.where}: a log exists already. Run the same command again to go on.") from error
         except OSError as error:
+            option = place.option if kind is RUN else kind.option
             raise FileFailed(
                 f"{place.where}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was "
-                f"sent. {place.mend}, or name another place ({kind.option}); then run the same command again."
+                f"sent. {place.mend}, or name another place ({option}); then run the same command again."
             ) from error
 
     @classmethod
@@ -238,7 +239,9 @@ def _same_run(file: OpenLog, header: H) -> H:
     if not isinstance(adopted, type(header)) or any(
         getattr(adopted, name, None) != getattr(header, name, None) for name in SAME_RUN
     ):
-        raise NotAcceptable(f"{file.place.where}: the log of another run is there. Give --store another URL.")
+        raise NotAcceptable(
+            f"{file.place.where}: the log of another run is there. Give {file.place.option} another place."
+        )
     return adopted
 
 

@@ -22,7 +22,7 @@ from bulkdel.cli.config import (
     no_source,
     secrets_in_files,
     tables_with,
-    with_all_excluded,
+    with_all_kept,
 )
 from bulkdel.cli.job_options import (
     HELP_ALL,
@@ -269,7 +269,7 @@ def _arguments(
         from bulkdel.safety.plan_file import check_folder_of
 
         check_folder_of(export, given.plan, log=here, bad_rows=settings.skip_invalid is not None)
-    settings = with_all_excluded(settings, os.environ, given.config.run)
+    settings = with_all_kept(settings, os.environ, given.config.run)
     found = load_job(job)
     found = found.configured(tables.get(found.config_table, {}))
     if parameters is None:  # no option of the job was given

@@ -18,13 +18,22 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkdel.command_line import quoted
+from bulkdel.conditions import joined
 from bulkdel.core.address import address_of
 from bulkdel.core.option import ENV_PREFIX, INSTEAD, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.secret_file import read_secret
-from bulkdel.settings import PlanSettings, RestoreSettings, RunSettings, Settings, VerifySettings, names_in_variable
+from bulkdel.settings import (
+    PlanSettings,
+    RestoreSettings,
+    RunSettings,
+    Settings,
+    VerifySettings,
+    names_in_variable,
+    words_in_variable,
+)
 from bulkdel.variables import BETWEEN, Variable, merged, table_of, toml_in
 
 S = TypeVar("S", bound=Settings)
@@ -137,19 +146,31 @@ def tables_of(path: str) -> dict[str, Any]:
     return tables
 
 
-def with_all_excluded(settings: S, environ: Mapping[str, str], table: Mapping[str, Any]) -> S:
-    """Add up the exclude files of the command line, the environment and the config's table [run], each file once.
+def with_all_kept(settings: S, environ: Mapping[str, str], table: Mapping[str, Any]) -> S:
+    """Add up what is to be kept, of the command line, the environment and the config's table [run].
 
-    Any other option is taken from the first place that has it. A list of ids to keep must not replace another one.
+    These are the exclude files, each file once, and the conditions of --spare, of each guard that of the first place.
+    Any other option is taken from the first place that has it. What is to be kept must not replace something else.
     """
-    configured = table.get("exclude", [])
-    configured = [configured] if isinstance(configured, str) else configured
-    if not (isinstance(configured, list) and all(isinstance(name, str) for name in configured)):
-        raise UsageError('config, [run] exclude: write a list of file names: ["keep.jsonl"]')
-    named = environ.get(variable_of("exclude"))
+    named, conditions = (environ.get(variable_of(name)) for name in ("exclude", "spare"))
     listed = [] if named is None else names_in_variable(list, named)
-    files = [*(settings.exclude or ()), *listed, *configured]
-    return replace(settings, exclude=list({_which(name): name for name in reversed(files)}.values())[::-1] or None)
+    files = [*(settings.exclude or ()), *listed, *_texts(table, "exclude", '["keep.jsonl"]')]
+    words = [] if conditions is None else words_in_variable(list, conditions)
+    spare = joined([settings.spare or (), words, _texts(table, "spare", '["active-since=90d"]')])
+    return replace(
+        settings,
+        exclude=list({_which(name): name for name in reversed(files)}.values())[::-1] or None,
+        spare=spare or settings.spare,
+    )
+
+
+def _texts(table: Mapping[str, Any], name: str, example: str) -> list[str]:
+    """The list of this name in the table [run]."""
+    value = table.get(name, [])
+    value = [value] if isinstance(value, str) else value
+    if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        raise UsageError(f"config, [run] {name}: write a list of texts: {example}")
+    return value
 
 
 def _which(name: str | Path) -> str | Path:

@@ -25,7 +25,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable
 from bulkdel.output import result, say
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import WRITING, log_place
 from bulkdel.safety.confirmation import How
 
 SOME_LEFT = 1
@@ -142,7 +142,7 @@ def _remove(runs: Sequence[RunFiles], facts: Mapping[str, Any], around: Surround
     """
     by = process_facts(around.pid)
     with ExitStack() as stack:
-        logs = [(run, stack.enter_context(annotating(log_place(run.log)))) for run in runs]
+        logs = [(run, stack.enter_context(annotating(log_place(run.log, WRITING)))) for run in runs]
         for run, log in logs:
             if log.sha256 != run.sha256:
                 raise NotAcceptable(

@@ -36,7 +36,7 @@ from bulkdel.format import amount, counted, printable
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
 from bulkdel.place.log_place import shard_log
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import WRITING, log_place
 from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
 from bulkdel.store_path import StorePath
@@ -108,7 +108,7 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
         raise UsageError("--again: this run was not handed over yet. Leave it out")
     contents = contents_of(runs, arguments.moved, arguments.config)
     with ExitStack() as stack:
-        annotator = stack.enter_context(annotating(log_place(log)))
+        annotator = stack.enter_context(annotating(log_place(log, WRITING)))
         if annotator.sha256 != runs[0].sha256:
             raise NotAcceptable(f"{log}: has changed meanwhile. Nothing was packed. Run the same command again.")
         for other in _other_logs(runs):

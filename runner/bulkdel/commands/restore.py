@@ -43,7 +43,7 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run, parameters_of
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import WRITING, log_place
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
@@ -145,7 +145,7 @@ class _Found:
 
         The same when another restore has begun since.
         """
-        with annotating(log_place(self.log)) as log:
+        with annotating(log_place(self.log, WRITING)) as log:
             if (other := log.progress.undo) is not None:
                 raise NotAcceptable(_begun_elsewhere(self.log, log.progress, other))
             if log.progress.counts["done"] != self.derived.done:
@@ -567,6 +567,6 @@ def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | Non
     if noted.get("state") == "ended" and all(noted.get(name) == value for name, value in now.items()):
         return
     try:
-        annotate(log_place(found.log), "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
+        annotate(log_place(found.log, WRITING), "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
     except NotAcceptable as error:
         say(f"The log of the run does not say how far the restore is: {error}")

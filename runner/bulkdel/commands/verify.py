@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
+from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
@@ -172,7 +174,8 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     }
     key = make_key(arguments.environ)
     path, skipped = settings.state or findings_path(arguments.checkpoint), reopened.log_index.progress.skipped.rows
-    log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key)
+    place_of = partial(log_place, terms=Terms(patience_s=settings.patience))
+    log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key, place_of=place_of)
     if aside is not None:
         changed = "the log has grown since, host or sample have changed, or another user has written findings"
         why = "as --again says" if settings.again else changed

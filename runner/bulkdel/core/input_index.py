@@ -15,6 +15,9 @@ from bulkdel.core.input_rows import FRAME_MAX
 
 _SHA256_DIGITS = 64
 
+BYTES_MAX = 1 << 62
+"""No file is longer."""
+
 
 class Frame(NamedTuple):
     """A part of the input that is compressed by itself.
@@ -82,6 +85,6 @@ def _frame(members: Any) -> Frame:
     whole = set(map(type, numbers)) == {int} and isinstance(sha256, str) and len(sha256) == _SHA256_DIGITS
     if not whole or min(frame.at, frame.byte) < 0 or min(frame.rows, frame.size, frame.length) < 1:
         raise ValueError("no frame")
-    if frame.length > FRAME_MAX:
-        raise ValueError(f"a frame of {frame.length} bytes")
+    if frame.length > FRAME_MAX or frame.size > FRAME_MAX + (FRAME_MAX >> 7) or frame.byte >= BYTES_MAX:
+        raise ValueError(f"a frame of {frame.size} bytes at {frame.byte}, and {frame.length} before compression")
     return frame

@@ -14,13 +14,15 @@ import orjson
 
 BLOCK_ROWS = 1_000
 BLOCK_CHARACTERS = 256 << 10
-"""A block ends with its thousandth row, or with the row with which its ids and records have so many characters."""
+"""A block ends with its thousandth row, or with the row that fills it: so many characters of ids, reasons, records."""
 
 FRAME_BYTES = 1 << 20
 """A frame ends with the block with which it has so many bytes."""
 
-FRAME_MAX = 8 << 20
-"""No frame has more. A row has at most 1 MiB, and escaped it may have twice as much."""
+FRAME_MAX = 16 << 20
+"""No frame has more. A row has at most 1 MiB, and a character of it takes six bytes at most (`\\u0001`)."""
+
+MEMBERS = frozenset({"at", "line", "steps", "ids", "why", "records"})
 
 _NO_WHY: Mapping[int, str] = {}
 
@@ -30,7 +32,7 @@ class Rows(NamedTuple):
 
     at: position of the first row. ids: None for a bad row. lines: the 1-based line where each row starts.
     records: the text of each row as it stands in the export, for a job that needs it; else empty.
-    why: why a row has no usable id, by position.
+    why: by position, why a row has no usable id: each None of `ids`, and no other row.
     """
 
     at: int
@@ -51,7 +53,9 @@ class Rows(NamedTuple):
         return Rows(self.at + i, self.ids[i:j], self.lines[i:j], self.records[i:j], why)
 
     def joined(self, more: Rows) -> Rows:
-        """These rows and those that follow them."""
+        """These rows and those that follow them. Raises ValueError where only some of them have a text."""
+        if self.ids and bool(self.records) != bool(more.records):
+            raise ValueError("some rows have a text, and others have none")
         return Rows(
             self.at,
             [*self.ids, *more.ids],
@@ -65,13 +69,13 @@ class Blocks:
     """Cuts consecutive rows into blocks."""
 
     def __init__(self) -> None:
-        self._rest: Rows | None = None
+        self._rest = Rows(0, [], [])
 
     def add(self, rows: Rows) -> Iterator[Rows]:
         """Yield the blocks that these rows complete. Raises ValueError when they do not follow the last ones."""
-        if self._rest is not None:
-            if rows.at != self._rest.stop:
-                raise ValueError(f"row {rows.at} after row {self._rest.stop - 1}")
+        if rows.at != self._rest.stop:
+            raise ValueError(f"row {rows.at} after row {self._rest.stop - 1}")
+        if self._rest.ids:
             rows = self._rest.joined(rows)
         while (count := _block_rows(rows)) is not None:
             yield rows.between(rows.at, rows.at + count)
@@ -80,21 +84,24 @@ class Blocks:
 
     def end(self) -> Rows | None:
         """The last rows; None when there are none."""
-        return self._rest if self._rest is not None and self._rest.ids else None
+        return self._rest if self._rest.ids else None
 
 
 def _block_rows(rows: Rows) -> int | None:
     """How many of these rows make a block; None when they are too few."""
     ids = rows.ids[:BLOCK_ROWS]
     records = rows.records[:BLOCK_ROWS] or [""] * len(ids)
-    sizes = [len(id_ or "") + len(record) for id_, record in zip(ids, records, strict=True)]
+    sizes = [
+        len(rows.why[at] if id_ is None else id_) + len(record)
+        for at, (id_, record) in enumerate(zip(ids, records, strict=True), rows.at)
+    ]
     if sum(sizes) >= BLOCK_CHARACTERS:
         return next(count for count, size in enumerate(accumulate(sizes), 1) if size >= BLOCK_CHARACTERS)
     return BLOCK_ROWS if len(ids) == BLOCK_ROWS else None
 
 
 def encode(rows: Rows) -> bytes:
-    """A block as a line, line feed included."""
+    """A block as a line, line feed included. It has a row at least."""
     members: dict[str, Any] = {"at": rows.at, "line": rows.lines[0]}
     if steps := _steps(rows.lines):
         members["steps"] = steps
@@ -107,12 +114,14 @@ def encode(rows: Rows) -> bytes:
 
 
 def decode(line: bytes) -> Rows:
-    """Read a block. Raises ValueError for what `encode` did not write."""
+    """Read a block. Raises ValueError or TypeError for a line that is none."""
     members = orjson.loads(line)
     if not isinstance(members, dict) or not members.keys() >= {"at", "line", "ids"}:
         raise ValueError("no block")
     at, first, ids, records = members["at"], members["line"], members["ids"], members.get("records", [])
-    if not (isinstance(ids, list) and ids and set(map(type, ids)) <= {str, type(None)}):
+    if members.keys() - MEMBERS:
+        raise ValueError("unknown members")
+    if not (isinstance(ids, list) and 0 < len(ids) <= BLOCK_ROWS and set(map(type, ids)) <= {str, type(None)}):
         raise ValueError("no ids")
     if not (isinstance(records, list) and set(map(type, records)) <= {str} and len(records) in {0, len(ids)}):
         raise ValueError("no records")
@@ -124,7 +133,10 @@ def decode(line: bytes) -> Rows:
 
 def decode_frame(content: bytes, at: int, count: int) -> list[Rows]:
     """Read the blocks of a frame: so many rows from this position on. Raises ValueError and TypeError."""
-    blocks, stop = [decode(line) for line in content.splitlines()], at + count
+    *lines, end = content.split(b"\n")
+    if end:
+        raise ValueError("no line feed at the end")
+    blocks, stop = [decode(line) for line in lines], at + count
     for block in blocks:
         if block.at != at:
             raise ValueError(f"row {block.at} where row {at} follows")
@@ -158,6 +170,7 @@ def _why(pairs: Any, at: int, ids: Sequence[str | None]) -> Mapping[int, str]:
     """The reasons by position. Each bad row has one, and no other row."""
     found: dict[int, str] = dict(pairs)
     bad = [i for i, id_ in enumerate(ids) if id_ is None]
-    if list(found) != bad or not all(isinstance(words, str) for words in found.values()):
+    numbers, texts = set(map(type, found)) <= {int}, set(map(type, found.values())) <= {str}
+    if list(found) != bad or len(pairs) != len(bad) or not (numbers and texts):
         raise ValueError("the reasons are not those of the bad rows")
     return {at + i: words for i, words in found.items()} if found else _NO_WHY

@@ -33,7 +33,7 @@ HTTP_PORT = 80
 
 
 class SignedIn(enum.Enum):
-    """How a request has proven that it knows the token."""
+    """How a request has proven that it knows a token."""
 
     NO = "no"
     COOKIE = "cookie"  # a browser sends it by itself, also when another site makes it send the request
@@ -70,20 +70,22 @@ class Refusal(NamedTuple):
 
 FROM_ANOTHER_SITE = Refusal(403, "another site has made the browser send this request")
 SIGN_IN = Refusal(401, "sign in with the token, or send it as `Authorization: Bearer`")
-ONLY_SHOWS = Refusal(403, "this page only shows. To steer the run, name a token: `control` in [listen] of the config")
+ONLY_SHOWS = Refusal(
+    403, "this page only shows. A run is steered from it with a token: `control` in [listen] of the config"
+)
 ONLY_READS = Refusal(403, "this token only reads. To steer the run, sign in with that of `control`")
 
 
-def refusal(request: PageRequest, address: ListenAddress, tokens: Collection[Right]) -> Refusal | None:
+def refusal(request: PageRequest, address: ListenAddress, rights: Collection[Right]) -> Refusal | None:
     """Why a request is not answered; None when it is.
 
-    address: where the page listens. tokens: which the run was given. Without a token, reading is allowed on a loopback
-    address under its own name only.
+    address: where the page listens. rights: those that the run has a token for. Without a token, reading is allowed on
+    a loopback address under its own name only.
     """
     here = address.loopback and _named_here(request.host, address)
-    if not tokens and not here:
+    if not rights and not here:
         return Refusal(421, f"the page is at {address.shown}; it does not answer to another name")
-    checks = _of_reading(request, here=here) if request.method in READING else _of_writing(request, tokens)
+    checks = _of_reading(request, here=here) if request.method in READING else _of_writing(request, rights)
     return next((refused for wrong, refused in checks if wrong), None)
 
 
@@ -94,12 +96,12 @@ def _of_reading(request: PageRequest, *, here: bool) -> list[tuple[bool, Refusal
     ]
 
 
-def _of_writing(request: PageRequest, tokens: Collection[Right]) -> list[tuple[bool, Refusal]]:
+def _of_writing(request: PageRequest, rights: Collection[Right]) -> list[tuple[bool, Refusal]]:
     origin = request.origin.partition("://")[2].lower()
     named = bool(request.origin) and origin == request.host.lower()
     steers = request.path != LOGIN
     return [
-        (not tokens or (steers and Right.CONTROL not in tokens), ONLY_SHOWS),
+        (not rights or (steers and Right.CONTROL not in rights), ONLY_SHOWS),
         (request.fetch_site in OTHER_SITES or (bool(request.origin) and not named), FROM_ANOTHER_SITE),
         (request.content_type != "application/json", Refusal(415, "send application/json")),
         (steers and request.signed_in is SignedIn.NO, SIGN_IN),

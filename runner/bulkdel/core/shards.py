@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bulkdel.core.log_entries import Header, Shard
@@ -19,19 +19,27 @@ from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 LOCAL, RAY = "local", "ray"
 """Engines: where the processes of shards run."""
 
-_SHARDS = re.compile(rf"([1-9]\d{{0,4}})(?:@({LOCAL}|{RAY}))?")
+_SHARDS = re.compile(rf"([1-9][0-9]{{0,4}}|[1-9][0-9]?,[0-9]{{3}})(?:@({LOCAL}|{RAY}))?")
 
 
 def shards_of(text: str) -> tuple[int, str]:
     """Read `8` or `8@ray`: the number of shards, and the engine. Raises ValueError."""
     if (found := _SHARDS.fullmatch(text.strip())) is None:
         raise ValueError(text)
-    return int(found[1]), found[2] or LOCAL
+    return int(found[1].replace(",", "")), found[2] or LOCAL
 
 
 def names_engine(option: str, values: Sequence[str]) -> bool:
-    """Whether an option names an engine: whose machines are used, only the user of this one may say."""
+    """Whether the value names an engine. Only the user of this machine may name one."""
     return option == "--shards" and any("@" in value for value in values)
+
+
+def without_engine(options: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The values of options, with the number of shards alone."""
+    return {
+        option: [value.partition("@")[0] for value in values] if names_engine(option, values) else values
+        for option, values in options.items()
+    }
 
 
 def cuts_of(points: Sequence[ResumePoint], rows: int, shards: int) -> tuple[ResumePoint, ...]:

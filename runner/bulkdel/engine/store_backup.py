@@ -13,7 +13,7 @@ from bulkdel.core.log_entries import Saved
 from bulkdel.engine.backup import Backup
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms
-from bulkdel.store.certain import Retrying, Taken
+from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store_path import StorePath, in_store
 
@@ -28,12 +28,15 @@ class StoreBackup(Backup):
         self._objects = objects
 
     @classmethod
-    def begin(cls, path: StorePath, durable: Saved | None, store: Retrying) -> StoreBackup:
-        """Open a new backup, or an earlier one to continue it: see `Backup.open`. store: at this URL."""
+    def begin(cls, path: StorePath, durable: Saved | None, terms: Terms) -> StoreBackup:
+        """Open a new backup, or an earlier one to continue it: see `Backup.open`.
+
+        terms: a write is repeated for their patience. Reading is not: nothing was sent yet.
+        """
         try:
             size = crc = objects = 0
             fits = not (durable or Saved()).size
-            for data in parts_of(store):
+            for data in parts_of(Retrying.at(path, min(READ_S, terms.patience_s), terms.means)):
                 objects += 1
                 size, crc = size + len(data), zlib.crc32(data, crc)
                 fits = fits or (durable is not None and (size, crc) == durable)
@@ -51,7 +54,7 @@ class StoreBackup(Backup):
                 f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
                 "objects back, or name another place (--backup)."
             )
-        return cls(path, store, Saved(size, crc), objects)
+        return cls(path, Retrying.at(path, terms.patience_s, terms.means), Saved(size, crc), objects)
 
     def close(self) -> None:
         """Write what is left, and end the threads. Blocks."""
@@ -80,5 +83,5 @@ def _plus(saved: Saved, data: bytes) -> Saved:
 def open_backup(path: Path, durable: Saved | None, terms: Terms) -> Backup:
     """Open a backup in a file or in a store: see `Backup.open`. terms: of a store."""
     if in_store(path):
-        return StoreBackup.begin(path, durable, Retrying.at(path, terms.patience_s, terms.means))
+        return StoreBackup.begin(path, durable, terms)
     return Backup.open(path, durable)

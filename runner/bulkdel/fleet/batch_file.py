@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
 from bulkdel.command_line import TO_TYPE, CommandLine, table_variables
+from bulkdel.conditions import has_age, joined
 from bulkdel.core.address import BUCKETS, address_of, holds_secret
 from bulkdel.core.option import INSTEAD, file_variable_of, option_of, variable_of
 from bulkdel.core.pace import may_be_set
@@ -91,8 +92,6 @@ OWN_BRACES = ("id_pattern", "note")
 """Options whose texts may have words in braces of their own. So may the texts of a table."""
 
 _IN_BRACES = re.compile(r"\{[A-Za-z_]\w*\}")
-
-"""Options that name what a run writes. No two runs may have the same."""
 
 RUNS_MAX = 10_000
 """Runs of a batch: one entry of its log has all that were confirmed at once."""
@@ -476,13 +475,15 @@ def _value_of(name: str, cell: str) -> Any:
 
 
 def _merged(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a run above the defaults. Tables and exclude lists add up: a guard must not replace another one."""
+    """The keys of a run above the defaults. What is to be kept adds up: a guard must not replace another one."""
     both = {**defaults, **run}
     for name in TABLES:
         if isinstance(defaults.get(name), dict) and isinstance(run.get(name), dict):
             both[name] = {**defaults[name], **run[name]}
     if "exclude" in defaults and "exclude" in run:
         both["exclude"] = [*_listed(defaults["exclude"]), *_listed(run["exclude"])]
+    if "spare" in defaults and "spare" in run:
+        both["spare"] = joined([map(str, _listed(run["spare"])), map(str, _listed(defaults["spare"]))])
     return both
 
 
@@ -567,6 +568,11 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
     files |= {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
     if is_store_url(str(files.get("backup"))):
         del files["backup"]
+    if has_age(run.options.get("spare", ())):
+        raise UsageError(
+            f"{where}, spare: an age would be another date in each process of a batch that runs over midnight. Write a "
+            "date, such as active-since=2026-01-31"
+        )
     of_job = options_of(job)
     files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
     files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}
@@ -609,12 +615,12 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
-    """Refuse two runs with one name or one log. Some file systems do not tell upper from lower case."""
+    """Refuse two runs with one name, one log or one backup. Some file systems do not tell upper from lower case."""
     base = path.absolute().parent
     keys: dict[str, Callable[[BatchRun], Hashable]] = {
         "name": lambda run: run.name.lower(),
         "log": lambda run: run.log_in(base).resolve(),
-        "backup": partial(_place_of, "backup", base),
+        "backup": partial(_backup_of, base),
     }
     for what, of in keys.items():
         counts = Counter(map(of, runs))
@@ -623,9 +629,9 @@ def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
             raise UsageError(f"{path}: the runs {twice[0]!r} and {twice[1]!r} have one {what}. Give each its own")
 
 
-def _place_of(option: str, base: Path, run: BatchRun) -> Path | str | None:
-    """Where a run writes what this option names; None without it."""
-    value = run.options.get(option)
+def _backup_of(base: Path, run: BatchRun) -> Path | str | None:
+    """Where a run writes its backup; None without one."""
+    value = run.options.get("backup")
     return value if value is None or is_store_url(str(value)) else (base / str(value)).resolve()
 
 

@@ -14,8 +14,6 @@ from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
 from bulkdel.safety.run_plan import RunArguments
 
-"""The engine that is this machine."""
-
 
 @contextmanager
 def joined_engine(arguments: RunArguments) -> Iterator[None]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from bulkdel.core.input_index import Frame, Index
 from bulkdel.core.input_rows import Rows, decode_frame
 from bulkdel.errors import Halted
+from bulkdel.format import shown
 from bulkdel.zstd import zstd
 
 
@@ -15,7 +16,7 @@ class Input:
     """The input of a run. Blocks while it reads. where: what messages call it."""
 
     def __init__(self, read_at: Callable[[int, int], bytes], index: Index, where: str) -> None:
-        """read_at: gives the bytes of the file from an offset on, so many or fewer; may raise OSError."""
+        """read_at(offset, size): up to `size` bytes of the file from `offset` on. May raise OSError."""
         self._read_at = read_at
         self._index = index
         self._where = where
@@ -40,8 +41,8 @@ class Input:
         except (ValueError, TypeError, zstd.ZstdError) as error:
             last = frame.at + frame.rows - 1
             raise Halted(
-                f"{self._where}: rows {frame.at:,} to {last:,} are damaged ({error}). None of them was sent. Put back "
-                "a copy of the file, then run the same command again."
+                f"{self._where}: rows {frame.at:,} to {last:,} are damaged ({shown(str(error))}). This command has "
+                "sent none of them. Put back a copy of the file, then run the same command again."
             ) from error
 
     def _content(self, frame: Frame) -> bytes:
@@ -51,7 +52,7 @@ class Input:
         decompressor = zstd.ZstdDecompressor()
         content = decompressor.decompress(packed, frame.length + 1)
         if len(content) != frame.length or not decompressor.eof or decompressor.unused_data:
-            raise ValueError("another length")
+            raise ValueError("its length differs")
         if hashlib.sha256(content).hexdigest() != frame.sha256:
-            raise ValueError("other bytes than those that were written")
+            raise ValueError("its SHA-256 differs")
         return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -52,7 +53,7 @@ def _read(plain: _Plain, rows: int) -> SkippedRows:
 def _sizes(rows: int) -> Iterator[int]:
     """The sizes of the pieces of a bitmap."""
     whole, rest = divmod(-(-rows // 8), PIECE_BYTES)
-    yield from [PIECE_BYTES] * whole
+    yield from repeat(PIECE_BYTES, whole)
     yield from [rest] if rest else []
 
 

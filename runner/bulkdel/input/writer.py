@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from bulkdel.core.input_index import Frame, Index
-from bulkdel.core.input_rows import FRAME_BYTES, Blocks, Rows, encode
+from bulkdel.core.input_rows import FRAME_BYTES, FRAME_MAX, Blocks, Rows, encode
 from bulkdel.zstd import zstd
 
 LEVEL = 1
@@ -25,7 +25,7 @@ class InputWriter:
         self._at = self._rows = self._byte = 0
 
     def add(self, rows: Rows) -> None:
-        """Add the next rows. Raises ValueError when they do not follow the last ones."""
+        """Add the next rows. Raises ValueError when they do not follow the last ones, or one is longer than a MiB."""
         for block in self._blocks.add(rows):
             self._add(block)
 
@@ -45,6 +45,8 @@ class InputWriter:
 
     def _end_frame(self) -> None:
         content = bytes(self._content)
+        if len(content) > FRAME_MAX:
+            raise ValueError(f"a frame of {len(content)} bytes")
         packed = zstd.compress(content, LEVEL)
         self._write(packed)
         sha256 = hashlib.sha256(content).hexdigest()

@@ -1,6 +1,6 @@
 """The lease of a log: the right to write it, and to send.
 
-Of a file, a process has it for as long as it holds the lock. Of a store each commit renews it for some seconds, and
+The lease of a file lasts as long as its lock. The lease of a store is renewed by each commit, for some seconds, and
 without a valid one nothing leaves. A process that was stopped or cut off cannot know whether another one has taken its
 log over. The other one waits until this lease must have lapsed. So both count the same seconds, each on its own clock.
 """
@@ -13,10 +13,10 @@ from typing import Protocol
 from bulkdel.store.means import MEANS, Means
 
 LEASE_S = 10.0
-"""Seconds for which one commit to a store renews a lease, from its begin."""
+"""How long a commit to a store renews the lease, in seconds from the beginning of the commit."""
 
 RENEW_SHARE = 0.4
-"""After this much of a lease it is renewed. With the time until that is noticed, it is less than half of it."""
+"""A lease is renewed after this share of its length. With the time until that is noticed it is before half of it."""
 
 WAIT_SHARE = 1.1
 """A successor waits this much of a lease: two clocks do not run exactly alike."""

@@ -41,7 +41,7 @@ ROLL_BYTES_MAX = OBJECT_BYTES_MAX
 """Bytes of the longest roll. A longer one is left out, and its lines are read one by one."""
 
 BEHIND = tuple(1 << power for power in range(21))
-"""Where there is no list, so far behind the end of a log is looked for lines."""
+"""How far behind the end lines are looked for, where the store gives no list."""
 
 NUMBERED = re.compile(r"(log|roll)/\d{12}")
 
@@ -49,7 +49,7 @@ LOOK_S = 0.2
 """How often a watch looks for the next line."""
 
 OVERTAKE_LEASES = 6
-"""For so many leases a process that is busy is tried to be taken over."""
+"""How long a takeover is tried while the other process goes on writing, in leases."""
 
 READING = Terms(patience_s=READ_S)
 """Of a command that only reads."""
@@ -268,7 +268,10 @@ class WritableObjects(StoreLines):
     def watch(self, seq: int) -> bytes | None:
         """See `WritableLines`."""
         self._overtakes = self._terms.take_over
-        return None if self._overtakes else self.wait_for(seq)
+        try:
+            return None if self._overtakes else self.wait_for(seq)
+        except OSError as error:
+            raise unreachable(self._path, error) from error
 
     def following(self, seq: int) -> Iterator[bytes]:
         """See `WritableLines`.

@@ -1,4 +1,4 @@
-"""Where a log lies, and its lines. Which kind of place it is was chosen once, where the command line was read.
+"""Where a log lies, and its lines.
 
 Everything here blocks, and raises OSError for what fails.
 """
@@ -34,11 +34,11 @@ class Lines(Protocol):
         ...
 
     def tail(self, start: int, line: bytes) -> bytes | None:
-        """The bytes from `start` on, where `line` is. None where a commit is whole or absent, so that none is torn."""
+        """The bytes from `start` on, LINE_MAX + 1 at most. None where a commit is whole or absent."""
         ...
 
     def length(self, start: int) -> int:
-        """How many bytes there are from `start` on."""
+        """How many bytes of a torn line there are from `start` on. 0 where a commit is whole or absent."""
         ...
 
 
@@ -56,7 +56,7 @@ class WritableLines(Lines, Protocol):
         ...
 
     def watch(self, seq: int) -> bytes | None:
-        """Wait whether the process of a session that has not ended still writes; then return its line of this number.
+        """Wait until it is known whether the process of a session that has not ended still writes: then its line.
 
         Nothing is waited for where a lock keeps processes apart, or where this one is to take the log over.
         """
@@ -106,7 +106,7 @@ class LogPlace(Protocol):
 
     @property
     def kept_as(self) -> str:
-        """What it consists of, in words."""
+        """What a message calls its parts, such as `the objects`."""
         ...
 
     @property

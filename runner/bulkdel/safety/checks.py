@@ -30,13 +30,14 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
 from bulkdel.core.option import option_of
 from bulkdel.core.pace import Wish
+from bulkdel.core.page_access import Right
 from bulkdel.core.retry import LAG_MAX_S, sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import RAY, shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.format import counted, did_you_mean, located, printable, shown, until_words
+from bulkdel.format import counted, did_you_mean, located, printable, shown, span, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
@@ -54,13 +55,16 @@ from bulkdel.times import until_of
 
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
-
-LISTEN, TOKENS = "listen", ("read", "control")
-"""The table of the config with the tokens of the live page."""
 RATE_MAX = "rate_max"
 IDS_MAX = "max_ids"
 """A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, a running session
 cannot be changed to a higher rate, and no run has more ids. OTHER_USER is another member."""
+
+LISTEN, TOKENS = "listen", tuple(right.value for right in Right)
+"""The table of the config with the tokens of the live page, and its members."""
+
+AGES_APART_S = 6 * 3_600.0
+"""So far the clocks of server and machine may differ where an age counts in days."""
 
 NUMBERS = (RATE_MAX, IDS_MAX)
 """Keys of [protect] that are a number. Of two, the smaller one holds."""
@@ -88,7 +92,7 @@ def check_arguments(arguments: RunArguments) -> None:
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     rate_max(arguments.config)
     ids_max(arguments.config)
-    listen_tokens(arguments.config)
+    check_page(arguments)
     _check_other_user(arguments)
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
@@ -308,6 +312,18 @@ def check_guards(plan: RunPlan) -> None:
         f"{plan.checkpoint}: this run was started with guards that spare more. A resume may add guards and tighten "
         "them. Nothing was sent.\n" + "\n".join(changes) + f"\nTo go on:\n  {line}"
     )
+
+
+def check_ages(plan: RunPlan, ahead_s: int | None) -> None:
+    """Refuse an age of --spare that was counted from a wrong clock: it would spare other accounts.
+
+    Raises NotAcceptable. ahead_s: how far the server's clock is ahead of ours; None when it is not known.
+    """
+    if plan.ages and ahead_s is not None and abs(ahead_s) > AGES_APART_S:
+        raise NotAcceptable(
+            f"--spare: an age counts from the clock of this machine, which differs by {span(abs(ahead_s))} from that "
+            f"of the server. {plan.words.nothing}. Set the clock, or write a date such as active-since=2026-01-31."
+        )
 
 
 def _excluded_paths(arguments: RunArguments) -> list[str | Path]:
@@ -533,10 +549,24 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T])
 def listen_tokens(config: Mapping[str, Any]) -> dict[str, Path]:
     """The files with the tokens of the live page, by what each allows. Raises UsageError."""
     table = config.get(LISTEN, {})
+    if not isinstance(table, Mapping):
+        raise UsageError(f"config, {LISTEN}: is a table with the files of tokens. The address stands in [run]")
     for name, value in table.items():
         if name not in TOKENS or not (isinstance(value, str) and value.strip()):
-            raise UsageError(f"config, [{LISTEN}] {shown(name)}: has {' and '.join(TOKENS)}, each a file with a token")
+            keys = " and ".join(TOKENS)
+            raise UsageError(f"config, [{LISTEN}] {shown(name)}: its keys are {keys}; each names a file with a token")
     return {name: Path(value).expanduser() for name, value in table.items()}
+
+
+def check_page(arguments: RunArguments) -> dict[str, Path]:
+    """The files with the tokens of the page. Raises UsageError where others could read the page without one."""
+    address, tokens = arguments.settings.listen_address, listen_tokens(arguments.config)
+    if address is not None and not (address.loopback or tokens):
+        raise UsageError(
+            f"--listen {arguments.settings.listen}: other machines could read the page. Name a file with a token in "
+            'the config, so that the page asks for it ([listen] read = "page.token"), or listen on 127.0.0.1'
+        )
+    return tokens
 
 
 def rate_max(config: Mapping[str, Any]) -> float | None:

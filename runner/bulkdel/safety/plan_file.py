@@ -16,7 +16,7 @@ from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option import foreign, option_of
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import names_engine
+from bulkdel.core.shards import names_engine, without_engine
 from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
@@ -74,8 +74,8 @@ class PlanFile:
             raise UsageError(f"{path}: its command has a word that is not one line of printable characters. {anew}")
         if found_elsewhere := [option for option, values in plan.options.items() if _elsewhere(option, values)]:
             raise UsageError(
-                f"{path}: names another machine for {', '.join(found_elsewhere)}. No plan may: none is asked that "
-                f"only a file names. {anew}"
+                f"{path}: gives {', '.join(found_elsewhere)} an address or an engine. No plan may: these are "
+                f"typed. {anew}"
             )
         return plan
 
@@ -171,7 +171,7 @@ def given_words(line: CommandLine, job: Job) -> dict[str, list[str]]:
     allowed = _allowed(job)
     return {
         option: list(values)
-        for option, values in line.options.items()
+        for option, values in without_engine(line.options).items()
         if option in allowed and not any(map(holds_secret, values)) and not _elsewhere(option, values)
     }
 
@@ -182,7 +182,7 @@ def _allowed(job: Job) -> set[str]:
 
 
 def _elsewhere(option: str, values: Sequence[str]) -> bool:
-    """Whether an exclude file is at an address, or an engine sends the shards. Such a thing is typed."""
+    """Whether an option names an address or an engine. Both are typed."""
     at_address = option == option_of("exclude") and any(address_of(value) is not None for value in values)
     return at_address or names_engine(option, values)
 

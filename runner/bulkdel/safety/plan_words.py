@@ -173,7 +173,7 @@ def shards(plan: RunPlan) -> Lines:
     elif plan.progress is not None and settings.shards is not None and wanted != shards:
         yield "shards", f"{shards}, as the run was begun, and not the {wanted} of --shards"
     elif shards > 1:
-        where = "" if settings.on == LOCAL else f", on the nodes of the engine {settings.on}"
+        where = "" if settings.on == LOCAL else ", on the nodes of a Ray cluster"
         yield "shards", f"{shards}, each with a process and a log of its own{where}"
 
 

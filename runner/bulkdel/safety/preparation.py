@@ -17,6 +17,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from bulkdel.command_line import CommandLine, how_to_resume, quoted
+from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
@@ -62,6 +63,7 @@ from bulkdel.safety.as_planned import (
 )
 from bulkdel.safety.checks import (
     OTHERWISE,
+    check_ages,
     check_backup,
     check_excluded,
     check_folder,
@@ -175,6 +177,7 @@ def prepare(
     sample.
     """
     guards = NO_GUARDS if log is None else log.guards
+    ages = has_age(arguments.settings.spare or ())
     arguments = replace(arguments, settings=arguments.settings.with_instants(now, guards))
     path, settings, job = arguments.checkpoint, arguments.settings, arguments.job
     complete = log is not None and log.complete
@@ -216,6 +219,7 @@ def prepare(
             more_excluded=more_excluded,
             guards=settings.guards,
             more_guards=log is not None and settings.guards.tightened(log.guards),
+            ages=ages,
             host_word=host_word(arguments.config, target.host),
             backup_known=backup_known,
             memberships=memberships,
@@ -596,6 +600,7 @@ async def with_sample_check(
     protected = plan.protected.plus(own_ids)
     plan = replace(plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up)
     check_pool(plan)
+    check_ages(plan, client.transport.ahead_s)
     check_as_planned(plan, rows_known=not reads_again(plan))
     return plan
 

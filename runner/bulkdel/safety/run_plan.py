@@ -224,6 +224,7 @@ class RunPlan:
     protected: ids that must never be sent: those of the exclude files and, after the sign-in, of the key's own user.
     more_excluded: whether there are exclude files that the earlier sessions did not have.
     guards: which of the looked-up accounts are spared. more_guards: whether they spare more than before.
+    ages: whether this session has counted a date of a guard from the clock of this machine.
     host_word: the extra word that confirms a run on this host; None when none is needed.
     backup_known: the part of the backup that an earlier session made durable; None for a new file.
     memberships: where the copy of the memberships is, or will be; None without --backup-memberships.
@@ -247,6 +248,7 @@ class RunPlan:
     more_excluded: bool = False
     guards: Guards = NO_GUARDS
     more_guards: bool = False
+    ages: bool = False
     host_word: str | None = None
     backup_known: Saved | None = None
     memberships: Path | None = None

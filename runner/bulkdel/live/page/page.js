@@ -315,10 +315,10 @@ function connect() {
     const first = hello.points.length ? hello.points[0][0] : Infinity;
     points = [...points.filter((point) => point[0] < first), ...hello.points].slice(-POINTS_MAX);
     ended = false;
-    askToSignIn(canControl && !signedInAs, "To steer the run. Reading needs no token.");
-    show("how", canControl ? (signedInAs ? `Signed in as ${signedInAs}.` : "")
-      : signedInAs ? `Signed in as ${signedInAs}. This token only reads.`
-      : "This page only shows. To steer the run: bulkdel ctl, or a token ([listen] of the config).");
+    askToSignIn(hello.sign_in, "To steer the run: the token of `control`.");
+    show("how", signedInAs ? `Signed in as ${signedInAs}${canControl ? "" : ", to read"}.`
+      : hello.sign_in ? ""
+      : "This page only shows. To steer: bulkdel ctl, for a batch bulkdel batch ctl, or a token ([listen] of the config).");
     news();
   });
   source.addEventListener("status", (event) => take(event));

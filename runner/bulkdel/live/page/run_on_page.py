@@ -12,12 +12,11 @@ from typing import Any
 from bulkdel.command_line import quoted
 from bulkdel.core.log_entries import Source, stamp
 from bulkdel.core.pace import By
-from bulkdel.errors import UsageError
 from bulkdel.format import printable
 from bulkdel.library import Run
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
-from bulkdel.safety.checks import listen_tokens
+from bulkdel.safety.checks import check_page
 from bulkdel.safety.run_plan import RunArguments
 
 LOG = "CHECKPOINT"
@@ -85,11 +84,5 @@ async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]
     from bulkdel.live.page.server import serving_page  # noqa: PLC0415 - loads a web server
     from bulkdel.live.page.sign_in import read_tokens  # noqa: PLC0415 - the same
 
-    tokens = read_tokens(listen_tokens(arguments.config))
-    if not (address.loopback or tokens):
-        raise UsageError(
-            f"--listen {settings.listen}: other machines could read the page. Name a file with a token in the config, "
-            'so that the page asks for it ([listen] read = "page.token"), or listen on 127.0.0.1'
-        )
-    async with serving_page(address, tokens, seen):
+    async with serving_page(address, read_tokens(check_page(arguments)), seen):
         yield seen

@@ -202,8 +202,10 @@ class _Page:
         self._connections.limit(request.transport, None)  # each write has a limit of its own
         session = self._session(request)
         right, name = (None, None) if session is None else (session.right, session.name)
-        control = Right.CONTROL in self._rights and right is not Right.READ
-        return await self.stream.send(request, {"control": control, "name": name})
+        may_sign_in = Right.CONTROL in self._rights and right is not Right.CONTROL
+        return await self.stream.send(
+            request, {"control": right is Right.CONTROL, "sign_in": may_sign_in, "name": name}
+        )
 
     def _session(self, request: web.Request) -> BrowserSession | None:
         return self._sign_ins.session_of(request.cookies.get(self._cookie, ""))

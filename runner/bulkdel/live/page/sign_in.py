@@ -34,7 +34,7 @@ WRONG_AT_ONCE = 8
 
 SESSION_S = 12 * 3_600.0
 SESSIONS_MAX = 64
-"""How long a browser stays signed in, and how many do. A further one signs the oldest out."""
+"""How long a browser stays signed in, and how many do with one token. A further one signs the oldest out."""
 
 NAME_MAX = 64
 """Characters of the name that a person gives for the log."""
@@ -43,7 +43,7 @@ BEARER = "Bearer "
 
 
 Tokens = dict[Right, str]
-"""The tokens that a run was given."""
+"""The token of each right that a run was given."""
 
 
 class TooManyWrongTokensError(Exception):
@@ -54,7 +54,7 @@ def read_tokens(files: Mapping[str, Path]) -> Tokens:
     """Read the files of tokens, by what each allows. Raises UsageError."""
     found = {Right(name): read_token(path, f"config, [listen] {name}") for name, path in files.items()}
     if len({*found.values()}) < len(found):
-        raise UsageError("config, [listen]: `read` and `control` have one token. Make another one")
+        raise UsageError("config, [listen]: `read` and `control` have the same token. Make another one")
     return found
 
 
@@ -103,6 +103,7 @@ class SignIns:
         if self._waiting >= WRONG_AT_ONCE:
             raise TooManyWrongTokensError
         given = token.encode(errors="surrogatepass")
+        # All are compared: how long it takes does not tell which one fits.
         rights = [right for right, known in self._tokens.items() if hmac.compare_digest(given, known)]
         if rights:
             return rights[0]
@@ -116,8 +117,9 @@ class SignIns:
     def new_session(self, name: str, right: Right) -> str:
         """Sign a browser in, and return the value of its cookie. name: of the person, for the log."""
         cookie = secrets.token_urlsafe(32)
-        while len(self._sessions) >= SESSIONS_MAX:
-            del self._sessions[next(iter(self._sessions))]
+        alike = [key for key, session in self._sessions.items() if session.right is right]
+        for oldest in alike[: len(alike) - SESSIONS_MAX + 1]:  # a token that reads signs out none that steers
+            del self._sessions[oldest]
         self._sessions[_hash(cookie)] = BrowserSession(name, right, self._clock() + SESSION_S)
         return cookie
 
