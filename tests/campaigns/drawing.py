@@ -108,7 +108,12 @@ class Drawn:
 
         The API refuses such an id together with others. Nothing says then that the request had no effect on it.
         """
-        lags = any(session.others and session.switches.get("lag_s") for session in self.sessions)
+        return self.maybe_late and any(session.others and session.switches.get("lag_s") for session in self.sessions)
+
+    @property
+    def maybe_late(self) -> bool:
+        """Whether the API may refuse an id as unknown that a look-up finds, because look-ups lag."""
+        lags = any(session.switches.get("lag_s") for session in self.sessions)
         return lags and self.lasting["unknown_ids"] in ("refuse", "partial")
 
     def key(self, id_: str) -> str:

@@ -99,6 +99,8 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
         found.add("absent")
     if (not deleted or alias) and (row.id in drawn.lasting["poisonous"] or unsuccessful(drawn)):
         found.add("refused")
+    if alias and gone and drawn.maybe_late:
+        found.add("refused")  # a request with the other spelling has deleted the user, and a look-up finds it still
     if drawn.reusable and (row.user in again or (drawn.clocks_apart and (alias or not gone))):
         found.add("unknown")
     return found
