@@ -85,7 +85,7 @@ class MemoryLines:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.kept.lines[: self._stop])
 
-    def tail(self, start: int, line: bytes) -> None:
+    def tail(self, start: int) -> None:
         pass
 
     def length(self, start: int) -> int:

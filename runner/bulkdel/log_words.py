@@ -25,7 +25,6 @@ CHANGES = {
 
 SOURCES = {
     Source.CTL: "bulkdel ctl",
-    Source.KEY: "a key on the terminal",
     Source.PAGE: "the live page",
     Source.PAUSE_FILE: "the pause file",
     Source.SCHEDULE: "the schedule",

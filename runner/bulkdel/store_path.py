@@ -58,15 +58,15 @@ def is_store_url(text: str) -> bool:
     return address is not None and address.scheme in SCHEMES
 
 
-def store_path(text: str, option: str = "--store") -> StorePath:
-    """Read the URL of a store. option: where it was given. Raises UsageError."""
+def store_path(text: str) -> StorePath:
+    """Read the URL of a store. Raises UsageError."""
     address = address_of(text)
     if address is not None and "@" in address.place:  # not shown: there is a secret in it
         raise UsageError(
-            f"{option}: has a user or a password in it. Credentials come from the environment; leave them out"
+            "--store: has a user or a password in it. Credentials come from the environment; leave them out"
         )
     if address is None or not _is_plain(address):
-        raise UsageError(f"{option} {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
+        raise UsageError(f"--store {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
     place = [address.place] if address.place else []
     return StorePath(f"{address.scheme}:", *place, *address.key.strip("/").split("/"))
 

@@ -18,7 +18,7 @@ from bulkdel.log_words import with_origin
         (RateLimits(50.0, None, 10.0), 10.0, "schedule"),
         (RateLimits(0.0, None, 10.0), 10.0, "schedule"),
         (RateLimits(0.0, Source.PAGE, 10.0), 10.0, "schedule"),
-        (RateLimits(5.0, Source.KEY, 10.0), 5.0, "key"),
+        (RateLimits(5.0, Source.LIBRARY, 10.0), 5.0, "library"),
         (RateLimits(10.0, None, 10.0), 10.0, "rate"),
     ],
 )
@@ -32,7 +32,7 @@ def test_every_limit_has_a_name() -> None:
     assert RateLimits(20.0, Source.CTL, 10.0).named == {"ctl": 20.0, "schedule": 10.0}
 
 
-HAND, OTHER = Pause(Source.CTL, "ann", 5.0), Pause(Source.KEY, "bob", 7.0)
+HAND, OTHER = Pause(Source.CTL, "ann", 5.0), Pause(Source.LIBRARY, "bob", 7.0)
 FILE = Pause(Source.PAUSE_FILE, None, 6.0)
 
 
@@ -42,7 +42,7 @@ def test_a_pause_is_ended_by_its_own_kind() -> None:
     assert paused.first is HAND
     only_file = paused.ended(Source.PAGE)
     assert (only_file.first, only_file.since) == (FILE, 5.0), "paused all the time since the first"
-    assert only_file.ended(Source.KEY) == only_file
+    assert only_file.ended(Source.LIBRARY) == only_file
     assert only_file.ended(Source.PAUSE_FILE) == Pauses()
     assert Pauses().begun(FILE).begun(FILE).since == 6.0
     assert Pauses().first is None

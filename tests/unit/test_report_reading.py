@@ -88,7 +88,7 @@ def test_why_a_session_ended_is_a_class(last: Session, ended: Ended, tmp_path: P
 
 
 def test_a_stop_that_a_user_asked_for_is_not_that_of_not_after(tmp_path: Path) -> None:
-    asked = Change(AT, Changed.STOP, True, Source.KEY, "ops")
+    asked = Change(AT, Changed.STOP, True, Source.LIBRARY, "ops")
     assert facts(tmp_path, [pinned()], [START], [asked], [stop("stopped", 6)]).sessions[0].ended is Ended.ASKED
 
 
@@ -196,7 +196,7 @@ def test_changes(tmp_path: Path) -> None:
         Change(AT, Changed.RATE, 0, Source.LIBRARY),
         Change(AT, Changed.CONCURRENCY, 4, Source.PAGE, "ops"),
         Change(AT, Changed.UNTIL, AT, Source.CTL, "ops"),
-        Change(AT, Changed.PAUSED, True, Source.KEY, "ops"),
+        Change(AT, Changed.PAUSED, True, Source.LIBRARY, "ops"),
         Change(AT, Changed.PAUSED, False, Source.PAUSE_FILE),
         Change(AT, Changed.SCHEDULE, None, Source.SCHEDULE),
         Change(AT, Changed.SCHEDULE, 5, Source.SCHEDULE),

@@ -235,7 +235,7 @@ def test_a_change_needs_a_session(before: list[Entry]) -> None:
     with pytest.raises(Unreadable, match="responses 429, while no session was under way"):
         fold([recorded.header(100), *before, Throttled("T", 1)])
     with pytest.raises(Unreadable, match="no session was under way"):
-        fold([recorded.header(100), *before, Change("T", Changed.STOP, True, Source.KEY)])
+        fold([recorded.header(100), *before, Change("T", Changed.STOP, True, Source.LIBRARY)])
 
 
 def test_the_guards_of_the_latest_session_count() -> None:

@@ -97,16 +97,14 @@ class Unborn(NotAcceptable):
 class Log:
     """The sound part of the log of a run.
 
-    size: bytes of the sound lines. sha256: over those. damaged_tail: bytes after them; while a run is writing they may
-    be half a commit. shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then. lines: of
-    each of these logs.
+    sha256: over the sound lines. damaged_tail: bytes after them; while a run is writing they may be half a commit.
+    shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then. lines: of each of these.
     unread: of a run in shards, the failures of the logs that could be read in part only, if that was asked for.
     """
 
     progress: Progress
     sha256: str
     damaged_tail: int
-    size: int
     shards: Mapping[int, str] = field(default_factory=dict)
     lines: Mapping[int, int] = field(default_factory=dict)
     unread: Sequence[NotAcceptable] = ()
@@ -351,7 +349,7 @@ class Reader(Generic[F]):
 
     def _judge(self, line: bytes, damage: Damaged) -> None:
         """Distinguish a torn tail from corruption. `line` is the first damaged line; the lines before it are sound."""
-        tail = self._lines.tail(self.size, line)
+        tail = self._lines.tail(self.size)
         if tail is None:
             raise self._corrupt(damage)
         if not tail.startswith(line) and self.seq:
@@ -428,8 +426,8 @@ def read_log(place: LogPlace, *, partly: bool = False) -> Log:
     """
     with reading(place, RUN, partly=partly) as reader:
         progress = reader.replay()
-        size, shards = reader.size, reader.shards
-        return Log(progress, reader.sha256, reader.damaged_tail, size, shards.sha256, shards.lines, shards.unread)
+        shards = reader.shards
+        return Log(progress, reader.sha256, reader.damaged_tail, shards.sha256, shards.lines, shards.unread)
 
 
 def read_shards(place: LogPlace, run: Progress) -> Log:
@@ -439,7 +437,7 @@ def read_shards(place: LogPlace, run: Progress) -> Log:
     """
     shards = Shards(place, partly=True)
     deque(shards.folding(run), maxlen=0)
-    return Log(run, "", 0, 0, shards.sha256, shards.lines, shards.unread)
+    return Log(run, "", 0, shards.sha256, shards.lines, shards.unread)
 
 
 def begins_as(place: LogPlace, noted: tuple[int, str]) -> bool:

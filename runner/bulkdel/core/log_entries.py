@@ -222,7 +222,6 @@ class Source(enum.StrEnum):
     """Where a change came from."""
 
     CTL = "ctl"
-    KEY = "key"
     PAGE = "page"
     PAUSE_FILE = "pause-file"
     SCHEDULE = "schedule"

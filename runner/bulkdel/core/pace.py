@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bulkdel.core.log_entries import Changed, Source, Value
 
-BY_HAND = frozenset({Source.CTL, Source.KEY, Source.PAGE, Source.LIBRARY})
+BY_HAND = frozenset({Source.CTL, Source.PAGE, Source.LIBRARY})
 """Sources of a pause that any of them may end. The pause file ends its own."""
 
 RATE_MIN, RATE_MAX = 0.001, 100_000.0

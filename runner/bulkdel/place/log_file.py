@@ -137,8 +137,8 @@ class FileLines:
                 start += len(line)
                 yield line
 
-    def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - it may have been cut off meanwhile
-        """See `Lines`."""
+    def tail(self, start: int) -> bytes | None:
+        """See `Lines`. A run may have cut it off meanwhile."""
         return os.pread(self._fd, min(LINE_MAX + 1, self._stop - start), start)
 
     def length(self, start: int) -> int:

@@ -172,7 +172,7 @@ class StoreLines:
         """Read one line; None when there is none of this number yet."""
         return self._store.get(line_name(seq))
 
-    def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - an object is whole or absent
+    def tail(self, start: int) -> bytes | None:  # noqa: ARG002 - an object is whole or absent
         """See `Lines`: no line is torn."""
         return None
 

@@ -33,7 +33,7 @@ class Lines(Protocol):
         """Yield the lines in their order, each with its newline; the last one may be torn."""
         ...
 
-    def tail(self, start: int, line: bytes) -> bytes | None:
+    def tail(self, start: int) -> bytes | None:
         """The bytes from `start` on, LINE_MAX + 1 at most. None where a commit is whole or absent."""
         ...
 

@@ -7,7 +7,6 @@ its effect is not known: a time-out, a broken connection, a server that fails.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol
 
 from bulkdel.store.directory import Directory
@@ -45,8 +44,8 @@ class Objects(Protocol):
         ...
 
 
-def open_objects(path: StorePath, *, ca_file: Path | None = None, proxy: str | None = None) -> Directory | Remote:
+def open_objects(path: StorePath) -> Directory | Remote:
     """Open the store at this URL. Creates nothing. Raises UsageError when what it needs is not installed."""
     if path.scheme == "file":
         return Directory(path.directory)
-    return Remote(path, ca_file=ca_file, proxy=proxy)
+    return Remote(path)

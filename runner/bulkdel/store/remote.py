@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from bulkdel.store.bucket import open_bucket, words_of
@@ -47,8 +47,8 @@ class Remote:
     rounds = 8
     """A store may look first and write then. With a gap of 20 ms at every tenth write, one round rarely finds it."""
 
-    def __init__(self, path: StorePath, *, ca_file: Path | None, proxy: str | None) -> None:
-        self._open = partial(open_bucket, str(path), ca_file=ca_file, proxy=proxy)
+    def __init__(self, path: StorePath) -> None:
+        self._open = partial(open_bucket, str(path), ca_file=None, proxy=None)
         self._request = timedelta(seconds=REQUEST_S)
         whole = timedelta(seconds=READ_MOST_S)
         self._read = self._open({"timeout": whole, "connect_timeout": self._request, "read_timeout": self._request})
