@@ -317,8 +317,8 @@ def test_a_store_that_never_answers_is_named() -> None:
 
 @mutant(
     "a read of a store that fails is not repeated",
-    "repeated",
-    negate("ended()"),
+    "Retrying.get",
+    negate("self._closed"),
 )
 def test_a_read_is_repeated_until_the_patience_ends() -> None:
     back = Away((0.0, 25.0))

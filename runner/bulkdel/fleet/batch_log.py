@@ -28,7 +28,7 @@ BATCH: LogKind[BatchState] = LogKind(
 def read_state(log: Path, file: Path) -> BatchState:
     """What the log says now, without its lock; an empty state without a log. file: of the batch."""
     place = log_place(log)
-    if not place.is_there() or is_fresh(place, BATCH):
+    if is_fresh(place, BATCH):
         return BatchState(header(file, ""))
     with reading(place, BATCH) as reader:
         return reader.replay()

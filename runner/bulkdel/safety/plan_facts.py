@@ -122,10 +122,6 @@ def _facts_in(plan: RunPlan, where: In) -> Iterator[tuple[PlanFact, Any]]:
     return ((fact, value) for fact, value in found if value is not None or not fact.rare)
 
 
-def _guard_options(arguments: RunArguments) -> dict[str, list[str]]:
-    return guard_options(arguments.settings.guards)
-
-
 def guard_options(guards: Guards) -> dict[str, list[str]]:
     """The guards as a plan has them: the values of each option, by its field."""
     return {option.removeprefix("--").replace("-", "_"): list(values) for option, values in guards.options.items()}
@@ -308,7 +304,7 @@ FACTS = (
     PlanFact("own_user_protected", In.JSON, lambda plan: plan.server.owner),
     PlanFact("administrator_protected", In.JSON, lambda plan: bool(plan.server.administrator)),
     PlanFact("guards", In.JSON | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards),
-    PlanFact("guards", In.APPROVED, asked=_guard_options),
+    PlanFact("guards", In.APPROVED, asked=lambda run: guard_options(run.settings.guards)),
     PlanFact("options", In.APPROVED, asked=_options),
     PlanFact("checkpoint", In.JSON, lambda plan: printable(plan.checkpoint), lines=words.checkpoint),
     PlanFact("checkpoint_exists", In.JSON, lambda plan: plan.progress is not None),

@@ -87,26 +87,6 @@ class Patience:
         return self._left_s < 0
 
 
-def repeated(
-    attempt: Callable[[], T], patience_s: float, means: Means = MEANS, *, ended: Callable[[], bool] = lambda: False
-) -> T:
-    """Do it again while it raises OSError, until the patience is over or `ended` says so. Then raise that.
-
-    A PermissionError is raised at once: it does not pass by itself.
-    """
-    patience, pause_s = Patience(patience_s, means.clock), PAUSE_S
-    while True:
-        try:
-            return attempt()
-        except PermissionError:
-            raise
-        except OSError:
-            if ended() or patience.over:
-                raise
-        means.sleep(pause_s)
-        pause_s = min(pause_s * 2, PAUSE_MAX_S)
-
-
 class Retrying:
     """A store whose requests are repeated until there is an answer, or for the patience.
 
@@ -130,8 +110,21 @@ class Retrying:
         return cls(means.open(path), patience_s, means)
 
     def get(self, name: str) -> bytes | None:
-        """Read an object; None when there is none, which is an answer. Raises OSError after the patience."""
-        return repeated(lambda: self.objects.get(name), self._patience_s, self._means, ended=lambda: self._closed)
+        """Read an object; None when there is none, which is an answer.
+
+        Raises OSError after the patience, and a PermissionError at once: it does not pass by itself.
+        """
+        patience, pause_s = Patience(self._patience_s, self._clock), PAUSE_S
+        while True:
+            try:
+                return self.objects.get(name)
+            except PermissionError:
+                raise
+            except OSError:
+                if self._closed or patience.over:
+                    raise
+            self._means.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
     def first_listed(self, after: str, wanted: Callable[[str], object]) -> str | None:
         """The first wanted name behind this one in a list. Raises OSError when there is no list: see LIST_TRIES."""
