@@ -271,6 +271,12 @@ def steady(scenario: Callable[[Path], None], folder: Path) -> None:
             return
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names of the files in a folder, sorted, but for the files of skipped rows, whose names have a hash."""
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if re.search(r"\.skipped-[0-9a-f]{16}\.zst$", name) is None]
+
+
 def user_ids(count: int, seed: int = 0) -> list[str]:
     """Distinct well-formed user ids."""
     rng = random.Random(seed)

@@ -14,8 +14,9 @@ from bulkdel.place.log_place import Busy, shard_log
 
 @dataclass
 class Kept:
-    """The lines of one log. locked: whether something writes it."""
+    """The lines of one log. skipped: its files of skipped rows, by SHA-256. locked: whether something writes it."""
 
+    skipped: dict[str, bytes] = field(default_factory=dict)
     lines: list[bytes] = field(default_factory=list)
     locked: bool = False
 
@@ -35,6 +36,12 @@ class LogInMemory:
         if (kept := self.logs.get(str(self.where))) is None:
             raise NotAcceptable(f"{self.where}: cannot be opened: there is none")
         return kept
+
+    def keep_skipped(self, data: bytes, sha256: str) -> None:
+        self._kept.skipped[sha256] = data
+
+    def skipped(self, sha256: str) -> bytes | None:
+        return self._kept.skipped.get(sha256)
 
     def shard(self, number: int) -> LogInMemory:
         return LogInMemory(shard_log(self.where, number), self.logs)
@@ -112,9 +119,6 @@ class WritableMemory(MemoryLines):
 
     def settle(self, seq: int, size: int, last: bytes) -> None:
         pass
-
-    def empty(self) -> None:
-        self.kept.lines.clear()
 
     def append(self, seq: int, line: bytes) -> None:
         assert seq == len(self.kept.lines) + 1

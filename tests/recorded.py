@@ -25,6 +25,8 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+from bulkdel.input.skipped import packed
+from bulkdel.place.log_place import skipped_file
 from bulkdel.place.opening import log_place
 
 if TYPE_CHECKING:
@@ -56,11 +58,11 @@ def nonce_of(lines: Sequence[bytes]) -> str:
     return nonce
 
 
-def fold(entries: list[Entry]) -> Progress:
-    """The progress of a log with these entries; the first is its header."""
+def fold(entries: list[Entry], left_out: SkippedRows = NONE) -> Progress:
+    """The progress of a log with these entries; the first is its header. left_out: of its file of skipped rows."""
     header, *others = entries
     assert isinstance(header, Header)
-    progress = Progress(header)
+    progress = Progress(header, skipped=skipped(**{each: rows.ranges() for each, rows in left_out.by_reason.items()}))
     for entry in others:
         progress.apply(entry)
     return progress
@@ -78,7 +80,7 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
     ids = rows - left_out.rows.size
     counts = {"rows": rows, "ids": ids}
     counts |= {str(reason): some.size for reason, some in left_out.by_reason.items()}
-    digest = left_out.digest()
+    digest = hashlib.sha256(packed(left_out, rows)).hexdigest() if left_out.rows.size else None
     confirmed = {"ids": ids}
     pinned: dict[str, Any] = {
         "job": "delete-users",
@@ -92,9 +94,10 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
     return Header("0.1.0", RUN_ID, AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
 
 
-def born(rows: int, left_out: SkippedRows) -> list[Entry]:
-    """The header and the list of skipped rows: what a log holds before its first session."""
-    return [header(rows, left_out), *(Skipped(reason, ranges) for reason, ranges in left_out.entries())]
+def write_skipped(log: Path, rows: int, left_out: SkippedRows) -> None:
+    """Write the file beside a log. rows: of the export."""
+    data = packed(left_out, rows)
+    skipped_file(log, hashlib.sha256(data).hexdigest()).write_bytes(data)
 
 
 def deleted(start: int, stop: int) -> Outcome:

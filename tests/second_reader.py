@@ -20,7 +20,6 @@ else:
 
 LINE_MAX = 8 << 20
 FRAME_MAX = 16 << 20
-LIST_MAX = 10_000
 KINDS = ("done", "already", "absent", "refused", "unknown")
 SKIPS = ("excluded", "duplicate", "invalid")
 WHYS = ("active since", "created after", "status", "administrator")
@@ -47,7 +46,6 @@ class Log:
     begun: bool = False
     found: dict[str, set[int]] = field(default_factory=lambda: {"gone": set(), "recreated": set(), "there": set()})
     spared: Counter[str] = field(default_factory=Counter)
-    list_sha: Any = field(default_factory=hashlib.sha256)
 
     def counts(self) -> dict[str, int]:
         """Rows by word, with the job's names; words that do not occur in the job are left out."""
@@ -62,12 +60,6 @@ class Log:
     def in_doubt(self) -> int:
         """How many rows are in doubt."""
         return self.doubtful.count(1)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the list of skipped rows is the one of the header. A verification has none."""
-        digest = self.list_sha.hexdigest()
-        return bool(self.header.get("skipped_sha256", digest) == digest)
 
 
 def sound(line: bytes) -> bool:
@@ -115,35 +107,42 @@ def read(path: Path) -> Log:
     data = path.read_bytes()
     entries = ((end, entry) for end, some in good_lines(data) for entry in some)
     size, header = next(entries)
-    if header["type"] not in ("header", "verify") or header["format"] != 2:
-        raise Refused("no header of format 2")
+    if header["type"] not in ("header", "verify") or header["format"] != 3:
+        raise Refused("no header of format 3")
     rows = header["counts"]["rows"] if header["type"] == "header" else 0
     log = Log(header, bytearray(REMAINING * rows), bytearray(rows))
+    if header.get("skipped_sha256"):
+        take_skipped(log, path)
     for end, entry in entries:
         size = end
         apply(log, entry)
-    if not log.complete:
-        raise Refused("the log is not complete at its start")
     log.torn, log.sha256 = len(data) - size, hashlib.sha256(data[:size]).hexdigest()
     return log
+
+
+def take_skipped(log: Log, path: Path) -> None:
+    """Give the rows of the file of skipped rows their words. Raises Refused unless it is the one of the header."""
+    sha256, counts = log.header["skipped_sha256"], log.header["counts"]
+    data = path.with_name(f"{path.name}.skipped-{sha256[:16]}.zst").read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Refused("the skipped rows are not those of the header")
+    for word, rows in read_skipped(data).items():
+        settle(log, [(row, row + 1) for row in rows], word)
+        if len(rows) != counts[word]:
+            raise Refused("the header counts other skipped rows")
 
 
 def apply(log: Log, entry: dict[str, Any]) -> None:
     """Take in the next entry after the header."""
     match entry:
-        case {"type": "skipped", "reason": word, "ranges": ranges} if word in SKIPS and not log.begun:
-            if len(ranges) > LIST_MAX:
-                raise Refused("skipped rows in too long an entry")
-            log.list_sha.update("".join(f"{word}[{start},{stop}]\n" for start, stop in ranges).encode())
-            settle(log, ranges, word)
-        case {"type": "session", "event": "start" | "stop"} if log.complete:
+        case {"type": "session", "event": "start" | "stop"}:
             log.begun = True
         case {"type": "memberships", "path": _, "size": _, "crc": _} if log.begun:
             if any(map(log.ends.count, map(MARKS.get, KINDS))) or log.in_doubt:  # type: ignore[arg-type]
                 raise Refused("the copy of the memberships is not older than the first intent")
         case {"type": "change", "what": _, "source": _} | {"type": "throttled", "responses": _} if log.begun:
             pass
-        case {"type": "annotation", "event": "undo" | "forget"} if log.complete and log.header["type"] == "header":
+        case {"type": "annotation", "event": "undo" | "forget"} if log.header["type"] == "header":
             pass
         case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.begun:
             settle(log, ranges, word)
@@ -230,7 +229,7 @@ def _add_block(found: Input, block: dict[str, Any]) -> None:
 
 
 def read_skipped(packed: bytes) -> dict[str, set[int]]:
-    """The skipped rows by reason. Raises Refused for what docs/input-format.md forbids."""
+    """The skipped rows by reason. Raises Refused for what docs/log-format.md forbids."""
     head, _, bits = zstd.decompress(packed).partition(b"\n")
     rows, reasons = json.loads(head)["rows"], json.loads(head)["bitmaps"]
     size = (rows + 7) // 8

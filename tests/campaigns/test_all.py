@@ -76,12 +76,6 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
     case="0x5eed0001",
 )
 @mutant(
-    "the hash of the skipped rows is over ranges with their last row",
-    "ListDigest.add",
-    swap('f"{reason}[{start},{stop}]\\n"', 'f"{reason}[{start},{stop - 1}]\\n"'),
-    case="0x5eed0001",
-)
-@mutant(
     "what is gone counts as deleted by this run",
     "ChunkState._gone",
     swap("sub_chunk.may_be_ours", "sub_chunk.records"),

@@ -508,7 +508,11 @@ def test_a_complete_run_says_by_which_plan_it_was_run(tmp_path: Path) -> None:
         changes = (
             ("more", ["--exclude", "more.txt"], "ids: the plan has 570, now 580"),
             ("other", ["--exclude", "other.txt"], "exclude other.txt: the run did not have it"),
-            ("guard", ["--spare", "active-since=2000-01-01"], "--spare: the plan has active-since=2000-01-01, now none"),
+            (
+                "guard",
+                ["--spare", "active-since=2000-01-01"],
+                "--spare: the plan has active-since=2000-01-01, now none",
+            ),
         )
         for name, options, _ in changes:
             assert it.plan(*options, out=f"{name}.json").code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples import one_in
-from tests.harness import POOL, bulkdel, run_on, sandbox, user_ids, write_objects
+from tests.harness import POOL, bulkdel, names_in, run_on, sandbox, user_ids, write_objects
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -24,7 +24,7 @@ def export_of(folder: Path, rows: Sequence[str], name: str = "export.csv", head:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return names_in(folder)
 
 
 @mutant(

@@ -14,7 +14,7 @@ import pytest
 
 from bulkdel_jobs.demo import DUPLICATE, HEAD, POISONOUS, UNKNOWN, compare, make_up
 from bulkdel_jobs.sandbox import Pool
-from tests.harness import COUNTS, bulkdel, finish, is_alive, processes_of, start, wait_until
+from tests.harness import COUNTS, bulkdel, finish, is_alive, names_in, processes_of, start, wait_until
 from tests.mutants import mutant
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
@@ -43,7 +43,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
     assert summary["duplicate"] == DUPLICATE
     assert (summary["deleted"], summary["absent"]) == (USERS - POISONOUS, UNKNOWN)
     assert summary["rows"] == sum(summary[name] for name in COUNTS) == USERS + UNKNOWN + DUPLICATE
-    assert {file.name for file in (tmp_path / "new").iterdir()} == {"users.jsonl", "users.jsonl.checkpoint.jsonl"}
+    assert names_in(tmp_path / "new") == ["users.jsonl", "users.jsonl.checkpoint.jsonl"]
 
 
 def test_a_difference_is_shown() -> None:

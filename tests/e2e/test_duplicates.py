@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.core.log_entries import Header, Session, Skipped
 from bulkdel.core.ranges import ranges_of
-from tests import recorded
+from bulkdel.input.skipped import packed
+from bulkdel.place.opening import log_place
+from tests import recorded, second_reader
 from tests.examples import one_in
-from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, start, user_ids, write_objects
+from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, names_in, start, user_ids, write_objects
 from tests.mutants import mutant
-from tests.recorded import encode_line, nonce_of
 from tests.syntax import swap
 
 IDS = user_ids(1_000, seed=10)
@@ -95,7 +97,7 @@ def test_at_both_ends_of_a_long_export(tmp_path: Path) -> None:
         assert f"{FAR + 2_000:,} ({FAR + 1_000:,} duplicate)" in planned.out
         assert "0 ids that remain of 1,000" in planned.out
         assert "sent again" not in planned.out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "export.jsonl.checkpoint.jsonl"]
+    assert names_in(tmp_path) == ["export.jsonl", "export.jsonl.checkpoint.jsonl"]
 
 
 @mutant(
@@ -113,10 +115,11 @@ def test_distinct_rows_in_between(tmp_path: Path) -> None:
         assert ran.code == 0, ran
         assert ran.counts() == {"deleted": 100, "duplicate": 100, "remaining": FAR}
         assert it.served.ledger.sent_times() == {1: 100}
-        header, listed = list(recorded.read_entries(it.log))[:2]
+        header = next(iter(recorded.read_entries(it.log)))
         assert isinstance(header, Header)
         assert [mark.row // 1_000 for mark in header.resume_points] == [100]
-        assert listed == Skipped("duplicate", ((FAR + 100, FAR + 200),))
+        skipped = read_log(log_place(it.log)).progress.skipped
+        assert skipped == recorded.skipped(duplicate=[(FAR + 100, FAR + 200)])
 
 
 def test_emails_that_differ_in_case_are_one_account(tmp_path: Path) -> None:
@@ -186,69 +189,48 @@ def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) ->
         assert (before.event, before.at) == ("start", [each.at for each in written if isinstance(each, Session)][2])
 
 
-# ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── the file beside the log ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @mutant(
-    "a log with half a list is gone on with",
-    "Reader.folding",
-    swap("fold is not None and not fold.born", "fold is not None and not fold.born and fold.under_way"),
-    case="within the list",
+    "a file of skipped rows that was changed is believed",
+    "Reader._skipped",
+    swap("hashlib.sha256(data).hexdigest() != sha256", "not data"),
+    case="changed",
 )
-@pytest.mark.parametrize("cut", one_in(2, ["within the list", "after the header"]))
-def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: Path) -> None:
-    """Killed between the header and the last part of the list: nothing was sent, and the same command begins anew."""
-    rows = [id_ for pair in zip(IDS, IDS[1:] + IDS[:1], strict=True) for id_ in pair]
-    with case(tmp_path, rows) as it:
-        assert it.run("--limit", 50).code == 0
-        lines = it.log.read_bytes().splitlines(keepends=True)
-        header, listed = list(recorded.read_entries(it.log))[:2]
-        assert isinstance(listed, Skipped)
-        half = encode_line(2, [Skipped("duplicate", listed.ranges[:300])], nonce_of(lines))
-        it.log.write_bytes(lines[0] + (b"" if cut == "after the header" else half + lines[2][:40]))
-        status = bulkdel("status", it.log)
-        assert (status.code, "nothing was sent under it" in status.err) == (3, True), status
-        unconfirmed = bulkdel("run", "delete-users", it.export, "--host", it.served.url, "--rate", 0)
-        assert (unconfirmed.code, "not confirmed" in unconfirmed.err) == (2, True), unconfirmed
-        ran = it.run("--allow-absent")
-        assert ran.code == 0, ran
-        assert ran.counts() == {"deleted": 1_000, "duplicate": 1_000}
-        assert effects(it, IDS) == {1: 1_000}
-        new = list(recorded.read_entries(it.log))
-        assert new[1] == listed
-        assert isinstance(header, Header)
-        assert isinstance(new[0], Header)
-        assert new[0].run_id != header.run_id
-
-
-@mutant(
-    "a changed list of skipped rows is believed",
-    "Progress._check_list",
-    swap("self._listed.hex != self.header.skipped_sha256", "self._listed.hex == self.header.skipped_sha256[1:]"),
-)
-def test_a_list_that_was_changed_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", one_in(2, ["changed", "missing"]))
+def test_a_log_is_read_with_its_skipped_rows_only(what: str, tmp_path: Path) -> None:
+    """Their file is named by its SHA-256. With it again the run goes on."""
     with case(tmp_path, [*IDS[:100], *IDS[:10]]) as it:
         assert it.run("--limit", 50).code == 0
-        lines = it.log.read_bytes().splitlines(keepends=True)
-        lines[1] = encode_line(2, [Skipped("duplicate", ((90, 100),))], nonce_of(lines))
-        it.log.write_bytes(b"".join(lines))
-        requests = it.served.ledger.requests
-        ran = it.run()
-        assert (ran.code, "its SHA-256 is another" in ran.err) == (3, True), ran
+        (file,) = tmp_path.glob(f"{it.log.name}.skipped-*.zst")
+        assert file.stat().st_mode & 0o777 == 0o600
+        data, requests = file.read_bytes(), it.served.ledger.requests
+        file.unlink()
+        if what == "changed":  # as many rows, but others
+            file.write_bytes(packed(recorded.skipped(duplicate=[(90, 100)]), 110))
+        for words in (("status", it.log), ("verify", it.log), tuple(it.args)):
+            ran = bulkdel(*words)
+            assert (ran.code, f"{file}: the file of the rows that are never sent is " in ran.err) == (3, True), ran
+            assert ("is missing. Put it back" in ran.err) is (what == "missing")
         assert it.served.ledger.requests == requests
+        file.write_bytes(data)
+        assert it.run().counts() == {"deleted": 100, "duplicate": 10}
+        assert effects(it, IDS[:100]) == {1: 100}
 
 
-def test_every_part_of_a_long_list_is_a_line_of_its_own(tmp_path: Path) -> None:
-    """25,000 ranges are three entries, before the first session."""
+def test_the_skipped_rows_are_no_line_of_the_log(tmp_path: Path) -> None:
+    """25,000 ranges, in a file beside it. It is the same after a resume."""
     rows = [id_ for other in filler(25_000) for id_ in ("f" * 24, other)]
     with case(tmp_path, rows, users=["f" * 24]) as it:
         ran = it.run("--limit", 1, "--chunk-size", 1, "--allow-absent")
         assert (ran.code, ran.summary["duplicate"]) == (0, 24_999), ran
         assert it.served.ledger.sent_times() == {1: 1}
-        parts = [len(entry["ranges"]) for entry in entries(it.log) if entry["type"] == "skipped"]
-        assert parts == [10_000, 10_000, 4_999]
-        kinds = [[entry["type"] for entry in json.loads(line)["entries"]] for line in it.log.read_bytes().splitlines()]
-        assert kinds[:5] == [["header"], ["skipped"], ["skipped"], ["skipped"], ["session"]]
+        assert [entry["type"] for entry in entries(it.log)][:2] == ["header", "session"]
+        (file,) = tmp_path.glob(f"{it.log.name}.skipped-*.zst")
+        found = second_reader.read_skipped(file.read_bytes())
+        assert found == {"excluded": set(), "duplicate": {*range(2, 50_000, 2)}, "invalid": set()}
+        assert file.stat().st_size < 10_000
 
 
 # ── the temporary file ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ import pytest
 
 from bulkdel.checkpoint.annotation import annotate
 from bulkdel.checkpoint.audit import audit
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.commands import forget as command
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
@@ -41,6 +42,7 @@ from tests.harness import (
     entries,
     finish,
     kill,
+    names_in,
     start,
     user_ids,
     wait_until,
@@ -74,8 +76,12 @@ def forget(log: Path, *options: object, env: dict[str, str] | None = None) -> Ra
 
 
 def beside(log: Path) -> set[str]:
-    """The names of all files in the folder of a log, without what the log's name begins with."""
-    return {path.name.removeprefix(log.name) for path in log.parent.iterdir()}
+    """The names of all files in the folder of a log, without what the log's name begins with.
+
+    The file of the skipped rows, without which the log is not read, is there, and is left out.
+    """
+    assert read_log(log_place(log))
+    return {name.removeprefix(log.name) for name in names_in(log.parent)}
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
@@ -123,6 +129,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
         name: hashlib.sha256(data).hexdigest()
         for name, data in before.items()
         if name not in {log.name, f"{log.name}.verify.jsonl", f"{log.name}.still-there-mine.jsonl"}
+        and ".skipped-" not in name
     }
     assert begun["confirmed"] == {"files": 8, "how": "options"}
     assert (ended["removed"], ended["bytes"]) == (8, sum(file["bytes"] for file in begun["files"]))
@@ -284,8 +291,9 @@ def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
     log = run_of(tmp_path)
     assert forget(log, "--confirm", 4).code == 0
     after = bytes_in(tmp_path)
-    del after[log.name]
-    assert after == before
+    left = {name for name in after if name == log.name or name.startswith(f"{log.name}.skipped-")}
+    assert len(left) == 2
+    assert {name: data for name, data in after.items() if name not in left} == before
     assert kept.name in after
 
 
@@ -666,7 +674,8 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     """After a loss of power no file may be back of which the log says that it is gone."""
     (tmp_path / "run" / "kept").mkdir(parents=True)
     log = run_of(tmp_path / "run", backup="kept/backup")
-    removed = [path for path in log.parent.rglob("*") if path.is_file() and path != log]
+    of_run = [path for path in log.parent.rglob("*") if path.is_file() and path != log]
+    removed = [path for path in of_run if ".skipped-" not in path.name]
     if killed:
         files = [{"path": str(path), "bytes": path.stat().st_size} for path in removed]
         annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
@@ -763,7 +772,7 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
     ran = forget(tmp_path / "third" / log.name, "--confirm", 4)
     assert ran.code == 1, ran.err
     assert f"{log.name}.backup.gz, the backup of the records: it is in another folder than the log" in ran.out
-    assert {path.name for path in log.parent.iterdir()} == {f"{log.name}{end}" for end in FILES}
+    assert {*names_in(log.parent)} == {f"{log.name}{end}" for end in FILES}
     assert forget(elsewhere, "--confirm", 3).code == 1
     assert kept.exists()
 

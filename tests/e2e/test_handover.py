@@ -390,6 +390,10 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         for path in (one.log, one.export):
             shutil.copy(path, second)
         copied = second / one.log.name
+        (skipped,) = first.glob(f"{one.log.name}.skipped-*")
+        refused = bulkdel("status", copied)
+        assert (refused.code, f"{second / skipped.name}: the file of the rows" in refused.err) == (3, True), refused
+        shutil.copy(skipped, second)
         told = bulkdel("status", copied).out
         assert f"To go on, in {second}:\n  bulkdel run delete-users export.jsonl " in told
         assert "Not in that folder, and needed there: vips.jsonl\n" in told

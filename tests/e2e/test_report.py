@@ -263,6 +263,8 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
         "is named twice": ReportArguments([log, log.parent / ".." / log.parent.name / log.name]),
     }
     (tmp_path / "copy.jsonl").write_bytes(log.read_bytes())
+    (skipped,) = log.parent.glob(f"{log.name}.skipped-*")
+    (tmp_path / skipped.name.replace(log.name, "copy.jsonl")).write_bytes(skipped.read_bytes())
     refused["copy.jsonl: is of the same run as "] = ReportArguments([log, tmp_path / "copy.jsonl"])
     for words, arguments in refused.items():
         with pytest.raises(UsageError, match=words):

@@ -41,6 +41,7 @@ from tests.harness import (
     environment,
     importing_from,
     is_alive,
+    names_in,
     processes_of,
     run_on,
     sandbox,
@@ -245,7 +246,7 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
         "forget", tmp_path / "n.xlsx.checkpoint.jsonl", "--confirm", 4
     )  # the copy, its source, bad rows
     assert forgotten.code == 0, forgotten.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["moved.xlsx", "n.xlsx.checkpoint.jsonl"]
+    assert names_in(tmp_path) == ["moved.xlsx", "n.xlsx.checkpoint.jsonl"]
 
 
 @mutant(

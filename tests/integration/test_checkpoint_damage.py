@@ -255,16 +255,17 @@ def test_a_sound_line_that_cannot_be_believed_is_refused(path: Path, line: bytes
 
 
 def test_a_log_of_a_newer_format_is_refused(path: Path) -> None:
-    path.write_bytes(frame(1, [b'{"type":"header","format":3}'], NONCE))
+    path.write_bytes(frame(1, [b'{"type":"header","format":4}'], NONCE))
     for read in (read_log, Checkpoint.resume, is_fresh):
-        with pytest.raises(NotAcceptable, match=r"log format 3 .*use the newer bulkdel"):
+        with pytest.raises(NotAcceptable, match=r"log format 4 .*use the newer bulkdel"):
             read(log_place(path))
 
 
-def test_a_log_of_the_unreleased_format_is_refused_by_name(path: Path) -> None:
-    path.write_bytes(frame(1, [b'{"type":"header","format":1}'], NONCE))
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_log_of_an_unreleased_format_is_refused_by_name(number: int, path: Path) -> None:
+    path.write_bytes(frame(1, [b'{"type":"header","format":%d}' % number], NONCE))
     for read in (read_log, Checkpoint.resume, is_fresh):
-        with pytest.raises(NotAcceptable, match=r"log format 1: written by an unreleased bulkdel\. Finish"):
+        with pytest.raises(NotAcceptable, match=rf"log format {number}: written by an unreleased bulkdel\. Finish"):
             read(log_place(path))
 
 

@@ -17,6 +17,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable
+from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
@@ -30,6 +31,7 @@ from tests.syntax import drop
 TERMS = Terms(lease_s=0.3, patience_s=20.0)
 LIES = dict.fromkeys(Lie, 0.05)
 LEFT_OUT = recorded.skipped(duplicate=[(1, 3)], excluded=[(5, 6)])
+SKIPPED = packed(LEFT_OUT, 20), str(recorded.header(20, LEFT_OUT).skipped_sha256)
 
 
 @pytest.fixture(params=["file", "memory", "directory", "s3", "s3 that lies"])
@@ -83,7 +85,7 @@ async def test_what_is_written_is_read_and_gone_on_with(place: LogPlace) -> None
     written = await session(place, 4, 6, 7)
     read = read_log(place)
     assert (read.progress.counts["done"], read.progress.sessions) == (5, 2)
-    assert read.progress.skipped.digest() == LEFT_OUT.digest() == written.skipped.digest()
+    assert read.progress.skipped == LEFT_OUT == written.skipped
     assert (read.damaged_tail, audit(place).fault) == (0, None)
     assert begins_as(place, (1, _sha256_of_lines(place, 1)))
     assert not begins_as(place, (2, _sha256_of_lines(place, 1)))
@@ -182,16 +184,21 @@ async def test_the_logs_of_shards_lie_beside_it(place: LogPlace) -> None:
 
 
 def test_a_creation_that_was_killed_is_completed(place: LogPlace) -> None:
-    """The header is there, and its list of skipped rows is not."""
-    header = recorded.encode_line(1, [recorded.header(20, LEFT_OUT)])
-    lines: Any = place.writable(new=True, another=True)
-    lines.append(1, header)
-    lines.close()
+    """The skipped rows are there, and no header."""
+    place.writable(new=True, another=True).close()
+    place.keep_skipped(*SKIPPED)
     assert is_fresh(place)
-    with pytest.raises(NotAcceptable, match="nothing was sent under it"):
+    with pytest.raises(NotAcceptable):
         read_log(place)
     made(place).close()
-    assert read_log(place).progress.skipped.digest() == LEFT_OUT.digest()
+    assert read_log(place).progress.skipped == LEFT_OUT
+
+
+def test_skipped_rows_are_found_by_their_sha256(place: LogPlace) -> None:
+    made(place).close()
+    data, sha256 = SKIPPED
+    assert place.skipped(sha256) == data
+    assert place.skipped("0" * 64) is None
 
 
 async def test_its_end_moves(place: LogPlace) -> None:

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import orjson
 import pytest
 
 from bulkdel.checkpoint.audit import audit
@@ -28,6 +27,7 @@ from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
 from bulkdel.engine.store_backup import open_backup
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.stored_copy import put_copy
+from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
 from bulkdel.place.opening import log_place
@@ -885,30 +885,17 @@ def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
         assert list(read) == lines
 
 
-@mutant(
-    "a session in a store goes on with the nonce of another process",
-    "OpenLog.begin",
-    swap("self.adopted is not None", "self.adopted is None"),
-)
-def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Path) -> None:
+def test_one_of_two_processes_creates_the_log(tmp_path: Path) -> None:
+    """The other is refused, and the skipped rows of each lie below their SHA-256."""
     path = store_path(f"file://{tmp_path}/store")
-    left_out = recorded.skipped(duplicate=[(1, 2)])
-    other = recorded.skipped(duplicate=[(2, 3)])
-    Directory(path.directory).create(line_name(1), recorded.encode_line(1, [recorded.header(10, left_out)]))
-    assert is_fresh(log_place(path)), "its creation was cut short"
-    with pytest.raises(NotAcceptable, match="the log of another run is there"):
-        Checkpoint.create(log_place(path), recorded.header(10, other), other)
-
-    async def begin() -> None:
-        log = Checkpoint.create(log_place(path), recorded.header(10, left_out), left_out)
-        await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
-        await log.aclose()
-
-    asyncio.run(begin())
-    assert read_log(log_place(path)).progress.sessions == 1
-    nonces = [orjson.loads((path.directory / line_name(seq)).read_bytes())["nonce"] for seq in (1, 2, 3)]
-    assert nonces[:2] == [recorded.NONCE] * 2, "both processes that create the log write the same lines"
-    assert nonces[2] != recorded.NONCE, "only one of them can begin a session"
+    left_out, other = recorded.skipped(duplicate=[(1, 2)]), recorded.skipped(duplicate=[(2, 3)])
+    place = log_place(path)
+    place.keep_skipped(packed(other, 10), str(recorded.header(10, other).skipped_sha256))
+    assert is_fresh(place), "a process was killed before it wrote a header"
+    Checkpoint.create(place, recorded.header(10, left_out), left_out).close()
+    with pytest.raises(NotAcceptable, match=r"a log exists already\. Run the same command again to go on"):
+        Checkpoint.create(place, recorded.header(10, other), other)
+    assert read_log(place).progress.skipped == left_out
 
 
 def test_one_of_two_sessions_begins(tmp_path: Path) -> None:

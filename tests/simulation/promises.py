@@ -36,8 +36,8 @@ class Promises(RunPromises):
 
     names: Mapping[str, str] = MappingProxyType({"done": "deleted"})
 
-    def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float]) -> None:
-        super().__init__(len(drawn.rows), trace, now)
+    def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float], folder: Path) -> None:
+        super().__init__(len(drawn.rows), trace, now, folder)
         self._drawn = drawn
         self._server = server
         self._rows = {row_key(drawn.id_type, id_): at for at, id_ in reversed(list(enumerate(drawn.rows)))}

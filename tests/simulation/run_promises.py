@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import orjson
@@ -41,14 +42,16 @@ class RunPromises(ABC):
 
     names: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, rows: int, trace: Trace, now: Callable[[], float]) -> None:
+    def __init__(self, rows: int, trace: Trace, now: Callable[[], float], folder: Path | None = None) -> None:
+        """folder: as for `SafeLog`."""
         self._row_count = rows
+        self._folder = folder
         self._trace = trace
         self._now = now
         self._maybe_applied: set[int] = set()
         self._settled_before: int | None = None  # in this session; None until its start entry is safe
         self._session = Session()
-        self.log = SafeLog()
+        self.log = SafeLog(folder)
         self.wrong: list[str] = []
 
     def note_wrong(self, what: str) -> None:
@@ -118,7 +121,7 @@ class RunPromises(ABC):
     def log_is_safe(self, data: bytes, again: bool) -> None:
         """More of the log is safe. again: other bytes than before; they are read from the beginning."""
         if again:
-            self.log = SafeLog()
+            self.log = SafeLog(self._folder)
         for state, rows in self.log.follow(data):
             if state == STARTED:
                 self._settled_before = self._settled()  # a resume may make entries of the session before safe

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import orjson
+
+from tests.second_reader import read_skipped
 
 SENT, SETTLED, RELEASED, STARTED = "sent", "settled", "released", "started"
 FOUND = "found"
@@ -14,11 +17,13 @@ STATES = {"intent": SENT, "released": RELEASED, "outcome": SETTLED, "skipped": S
 class SafeLog:
     """The log of a run or of a verification.
 
+    folder: where the file of the skipped rows lies, or the store with them; None for a log that has none.
     rows: the state of each row. kinds: the outcome or finding of each row that has one. pids: of the processes that
     have begun a session, in their order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._read = 0
         self.rows: dict[int, str] = {}
         self.kinds: dict[int, str] = {}
@@ -29,6 +34,8 @@ class SafeLog:
         found: list[tuple[str, list[int]]] = []
         while (end := data.find(b"\n", self._read) + 1) > 0:
             for entry in orjson.loads(data[self._read : end])["entries"]:
+                if sha256 := entry.get("skipped_sha256"):
+                    self._skip(sha256)
                 if entry.get("event") == "start":
                     self.pids.append(entry.get("pid", 0))
                     found.append((STARTED, []))
@@ -41,6 +48,14 @@ class SafeLog:
                     found.append((kind, rows))
             self._read = end
         return found
+
+    def _skip(self, sha256: str) -> None:
+        """Take in the skipped rows. They have to be there when the header is safe."""
+        assert self._folder is not None
+        (path,) = (*self._folder.glob(f"*.skipped-{sha256[:16]}.zst"), *self._folder.rglob(f"skipped/{sha256}/*"))
+        for kind, rows in read_skipped(path.read_bytes()).items():
+            self.rows.update(dict.fromkeys(rows, SETTLED))
+            self.kinds.update(dict.fromkeys(rows, kind))
 
 
 class SafeCopies:

@@ -189,7 +189,10 @@ class SharesWorld:
         self._deletions = [self._deletion(shard) for shard in drawn.shards]
         customs = self._deletions[0].customs
         self._server = Server("user_id", customs, Random(f"server {seed}"), lambda: clock.true, self.trace.note)
-        self._promises = [Promises(each, self._server, self.trace, lambda: clock.now) for each in self._deletions]
+        self._promises = [
+            Promises(each, self._server, self.trace, lambda: clock.now, folder / str(number))
+            for number, each in enumerate(self._deletions)
+        ]
         self._pace = SharedPace(drawn, lambda: clock.now, self._promises[0].note_wrong)
         for shard in drawn.shards:
             for id_ in shard.rows:

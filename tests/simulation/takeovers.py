@@ -20,7 +20,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
 from bulkdel.library import Summary
 from bulkdel.place.log_objects import LogObjects
-from bulkdel.place.log_place import LogPlace
+from bulkdel.place.log_place import LogPlace, skipped_file
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.api import FAIR
@@ -133,8 +133,8 @@ class TakeoverPromises(Promises):
     A look-up that is no more than a control of other ids does not count.
     """
 
-    def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float]) -> None:
-        super().__init__(drawn, server, trace, now)
+    def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float], folder: Path) -> None:
+        super().__init__(drawn, server, trace, now, folder)
         self._looked_up: dict[tuple[int, int], float] = {}  # by row and session, when that has looked it up last
         self._sent: dict[int, tuple[float, int]] = {}  # by row, when it was sent last, and by which session
         self._decided_by: dict[int, int] = {}  # by row, the latest session that has sent or settled it
@@ -183,7 +183,7 @@ class TakeoverWorld:
         self._server = Server(deletion.id_type, deletion.customs, rng, lambda: clock.true, self.trace.note)
         self._killed: set[int] = set()
         self._switch_off: dict[int, Callable[[], None]] = {}
-        self._promises = TakeoverPromises(deletion, self._server, self.trace, lambda: clock.now)
+        self._promises = TakeoverPromises(deletion, self._server, self.trace, lambda: clock.now, folder)
         self._store = SharedStore(folder / "store", lambda lines: self._promises.log_is_safe(lines, again=False))
         for id_ in (*deletion.there, *deletion.strangers):
             self._server.create(id_, EPOCH - OLD_S - self._rng.random() * OLD_S)
@@ -199,6 +199,8 @@ class TakeoverWorld:
         if not self._promises.wrong:
             log = self._folder / "joined"
             log.write_bytes(self._store.lines)
+            for part in (self._folder / "store").glob("skipped/*/000000000001"):
+                skipped_file(log, part.parent.name).write_bytes(part.read_bytes())
             self._promises.judge(log)
         return self._promises.wrong
 

@@ -47,7 +47,7 @@ class World:
             drawn.id_type, drawn.customs, Random(f"server {seed}"), lambda: clock.true, self.trace.note
         )
         self._network = Network(self._server, Random(f"network {seed}"))
-        self._promises = Promises(drawn, self._server, self.trace, lambda: clock.now)
+        self._promises = Promises(drawn, self._server, self.trace, lambda: clock.now, folder)
         self._stage = Stage(seed, clock, self.trace, self._network, self._promises)
         self._rng = self._stage.rng
         self._guards: Mapping[str, Any] = {}  # those of this session

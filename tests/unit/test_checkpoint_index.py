@@ -66,7 +66,7 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
         elif kind != "untouched":
             found.append(Outcome(AT, 1, kind, ranges, request_id=str(number)))  # type: ignore[arg-type]
             expected |= dict.fromkeys(positions, (kind, False, str(number)))
-    commits: list[list[Entry]] = [[entry] for entry in recorded.born(rows, left_out)]
+    commits: list[list[Entry]] = [[recorded.header(rows, left_out)]]
     commits.append([Session("start", AT, hashlib.sha256(encoded(commits)).hexdigest())])
     for reason, some in left_out.by_reason.items():
         expected |= dict.fromkeys(some.between(0, rows), (reason, False, None))
@@ -75,8 +75,10 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
         commits.append(found[:size])
         del found[:size]
     entries = write_log(tmp_path / "log", commits)
+    if left_out.rows.size:
+        recorded.write_skipped(tmp_path / "log", rows, left_out)
     with LogIndex(log_place(tmp_path / "log")) as log_index:
-        assert log_index.progress.counts == fold(entries).counts
+        assert log_index.progress.counts == fold(entries, left_out).counts
         spared = Counter(said for kind, _, said in expected.values() if kind == "excluded" and said)
         assert log_index.progress.spared == spared
         here = 0

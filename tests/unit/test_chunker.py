@@ -29,7 +29,7 @@ NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 
 
 def progress_of(rows: int, *entries: Entry, skipped: SkippedRows = recorded.NONE) -> Progress:
-    progress = fold(recorded.born(rows, skipped))
+    progress = fold([recorded.header(rows, skipped)], skipped)
     for entry in entries:
         progress.apply(entry)
     return progress

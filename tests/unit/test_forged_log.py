@@ -15,7 +15,7 @@ import pytest
 from bulkdel.command_line import line_of_log
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core import log_entries
-from bulkdel.core.log_entries import Entry, Session
+from bulkdel.core.log_entries import FORMAT, Entry, Session
 from bulkdel.options import FLAGS_OF_LOG, FROM_LOG, OF_THE_COMMAND, OF_THE_MACHINE
 from bulkdel.parameters import options_of_run
 from bulkdel.settings import RestoreSettings, RunSettings
@@ -218,7 +218,7 @@ def test_no_text_of_a_log_has_a_line_break() -> None:
         {"type": "session", "event": "start", **at, **facts},
         {"type": "annotation", "event": "undo", **at, **facts},
         {"type": "change", "at": AT, "what": "stop", "value": True, "source": "ctl", "user": text},
-        {"type": "batch", "format": 2, "tool": text, "at": AT, "file": text},
+        {"type": "batch", "format": FORMAT, "tool": text, "at": AT, "file": text},
         {"type": "run_begun", "at": AT, "name": text},
         {"type": "run_ended", "at": AT, "name": text, "exit": 0, "facts": facts},
     ]

@@ -153,7 +153,8 @@ class Protocol(RuleBasedStateMachine):
             there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others
         )
         bad = [(position, position + 1) for position, kind in enumerate(rows) if kind == "bad"]
-        self.append(*recorded.born(len(rows), recorded.skipped(invalid=bad)))
+        self.skipped = recorded.skipped(invalid=bad)
+        self.append(recorded.header(len(rows), self.skipped))
         self.to_disk(len(self.gathered))
         self.start(size, sees=True)
 
@@ -189,7 +190,7 @@ class Protocol(RuleBasedStateMachine):
         """Begin a session. sees: whether its look-ups find accounts; without the permission they find none."""
         self.sees = sees
         self.size = size
-        self.progress = fold(self.log)
+        self.progress = fold(self.log, self.skipped)
         self.append(Session("start", self.stamp(), "", {}))
         self.passes, self.workers, self.proven = 0, [], self.control()
         self.next_pass()
@@ -348,10 +349,10 @@ class Protocol(RuleBasedStateMachine):
     @rule(event=st.sampled_from(["undo", "forget"]))
     def annotate(self, event: Event) -> None:
         """Between two runs something is done about the run; nothing that it says of its rows may change."""
-        before = recorded.state(fold(self.log))
+        before = recorded.state(fold(self.log, self.skipped))
         self.append(Annotation(event, self.stamp(), ""))
         self.to_disk(1)
-        assert recorded.state(fold(self.log)) == before
+        assert recorded.state(fold(self.log, self.skipped)) == before
 
     # --- the world goes on ---
 
@@ -377,7 +378,7 @@ class Protocol(RuleBasedStateMachine):
     # --- what always holds ---
 
     def check_may_be_sent(self, records: Sequence[Record]) -> None:
-        durable = fold(self.log)
+        durable = fold(self.log, self.skipped)
         for record in records:
             assert record.position in durable.in_doubt, "sent before its intent was durable"
             assert record.position not in durable.settled, "sent after it was settled"
@@ -385,7 +386,7 @@ class Protocol(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         """Whatever was done at the server is settled in the log, or in doubt there: the next run will ask."""
-        durable = fold(self.log)
+        durable = fold(self.log, self.skipped)
         assert durable.remaining + sum(durable.counts.values()) == durable.rows
         for position, id_ in enumerate(self.ids):
             assert self.client.effects[id_] <= 1, "a new account was deleted"
@@ -431,9 +432,10 @@ class Protocol(RuleBasedStateMachine):
                     self.commit(len(self.gathered))
             self.nothing_is_lost()
             self.no_outcome_is_wrong()
-        durable = fold(self.log)
+        durable = fold(self.log, self.skipped)
         assert durable.complete, durable
-        ends = {
+        ends: dict[int, str] = dict.fromkeys(self.skipped.rows.between(0, len(self.ids)), "invalid")
+        ends |= {
             position: entry.kind if isinstance(entry, Outcome) else entry.reason
             for entry in self.log
             if isinstance(entry, Outcome | Skipped)

@@ -29,7 +29,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.run_state import Progress
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from tests import recorded
 from tests.mutants import mutant
 from tests.recorded import AT, deleted, fold
@@ -41,13 +41,14 @@ OPEN = "remaining"
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, Instant]]:
-    """Entries that a run could write, what each row ended as, and when each row in doubt was first intended."""
+def histories(draw: st.DrawFn) -> tuple[list[Entry], SkippedRows, dict[int, str], dict[int, Instant]]:
+    """Entries that a run could write, the rows that it skips, what became of each row, when each doubt began."""
     ends = dict.fromkeys(range(ROWS), OPEN)
     doubts: dict[int, Instant] = {}
     drawn = draw(st.dictionaries(st.integers(0, ROWS - 1), st.sampled_from(SKIPS), max_size=15))
     listed = {reason: [(row, row + 1) for row in drawn if drawn[row] == reason] for reason in SKIPS}
-    entries: list[Entry] = [*recorded.born(ROWS, recorded.skipped(**listed)), Session("start", AT, "")]
+    skipped = recorded.skipped(**listed)
+    entries: list[Entry] = [recorded.header(ROWS, skipped), Session("start", AT, "")]
     ends |= drawn
     for step in range(draw(st.integers(0, 30))):
         left = [row for row in ends if ends[row] == OPEN]
@@ -75,16 +76,16 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, I
             ends |= dict.fromkeys(rows, "excluded")
         for row in rows:
             doubts.pop(row, None)
-    return entries, ends, doubts
+    return entries, skipped, ends, doubts
 
 
 @settings(deadline=None)
 @given(histories())
 def test_a_history_folds_into_what_became_of_every_row(
-    history: tuple[list[Entry], dict[int, str], dict[int, Instant]],
+    history: tuple[list[Entry], SkippedRows, dict[int, str], dict[int, Instant]],
 ) -> None:
-    entries, ends, doubts = history
-    progress = fold(entries)
+    entries, listed, ends, doubts = history
+    progress = fold(entries, listed)
     words = list(ends.values())
     assert progress.counts == {name: words.count(name) for name in (*KINDS, *SKIPS)}
     assert progress.remaining == words.count(OPEN)
@@ -106,13 +107,13 @@ def test_a_history_folds_into_what_became_of_every_row(
 @settings(deadline=None)
 @given(histories(), st.integers(0, 30))
 def test_a_fold_can_go_on_where_it_stopped(
-    history: tuple[list[Entry], dict[int, str], dict[int, Instant]], cut: int
+    history: tuple[list[Entry], SkippedRows, dict[int, str], dict[int, Instant]], cut: int
 ) -> None:
-    entries = history[0]
-    progress = fold(entries[: cut + 1])
+    entries, listed = history[:2]
+    progress = fold(entries[: cut + 1], listed)
     for entry in entries[cut + 1 :]:
         progress.apply(entry)
-    assert recorded.state(progress) == recorded.state(fold(entries))
+    assert recorded.state(progress) == recorded.state(fold(entries, listed))
 
 
 def folded(*entries: Entry) -> Progress:
@@ -181,7 +182,7 @@ def test_when_rows_in_doubt_were_sent_last(entries: list[Entry], latest: dict[tu
         ([deleted(0, 50), Skipped("excluded", ((3, 4),))], "rows 3-3 are settled twice"),
         ([Skipped("excluded", ((3, 5),)), Skipped("excluded", ((4, 6),))], "rows 4-5 are settled twice"),
         ([Skipped("excluded", ((99, 101),))], "rows 99-100 are excluded, but the export has 100 rows"),
-        ([Skipped("invalid", ((3, 4),))], "more skipped rows than the header counts"),
+        ([Skipped("invalid", ((3, 4),))], "rows 3-3 are invalid, and no session says that"),
         ([deleted(99, 101)], "rows 99-100 are settled twice, are skipped, or are not in the export"),
         ([recorded.header(100)], "a second header"),
     ],
@@ -407,6 +408,6 @@ def test_when_the_latest_outcome_was_written() -> None:
         Outcome(f"2026-03-01T12:0{minute}:00Z", 1, "done", ((row, row + 1),), ahead_s=row)
         for row, minute in enumerate((1, 3, 2))
     ]
-    start = [*recorded.born(ROWS, recorded.skipped()), Session("start", AT, "")]
+    start: list[Entry] = [recorded.header(ROWS), Session("start", AT, "")]
     assert fold(start).settled_at is None
     assert fold([*start, *outcomes]).settled_at == Instant("2026-03-01T12:03:00Z", 1)

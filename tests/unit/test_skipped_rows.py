@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, from_json, to_json
+from bulkdel.core.log_entries import Entry, Intent, Session, Skipped, Unreadable, from_json, to_json
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import (
-    EMPTY_DIGEST,
     PAGE_ROWS,
     RANGES_MAX,
     PositionSet,
@@ -22,7 +20,9 @@ from bulkdel.core.skipped_rows import (
 )
 from bulkdel.place.log_place import LINE_MAX
 from tests import recorded
+from tests.mutants import mutant
 from tests.recorded import AT, deleted, encode_line, fold
+from tests.syntax import swap
 
 EDGE = PAGE_ROWS  # where a page ends
 NEAR = st.integers(EDGE - 40, EDGE + 40) | st.integers(0, 30)
@@ -115,7 +115,7 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
     total = 3_000
     repeated = {row for row in range(1, total) if row * 2_654_435_761 % 1000 < 300}
     left_out = recorded.skipped(duplicate=[(row, row + 1) for row in sorted(repeated)])
-    progress = fold(recorded.born(total, left_out))
+    progress = fold([recorded.header(total, left_out)], left_out)
     rows = [row for row in range(total) if row not in repeated]
     chunks = [ranges_of(rows[first : first + 50]) for first in range(0, len(rows), 50)]
     most = 0
@@ -135,24 +135,14 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
 # ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_canonical_form_is_one_range_a_line() -> None:
-    left_out = recorded.skipped(duplicate=[(5, 7), (10, 11)], invalid=[(2, 3)], excluded=[(11, 12)])
-    text = b"excluded[11,12]\nduplicate[5,7]\nduplicate[10,11]\ninvalid[2,3]\n"
-    assert left_out.digest() == hashlib.sha256(text).hexdigest()
-    assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == SkippedRows().digest()
-
-
 @pytest.mark.untraced
 def test_entries_hold_so_many_ranges_and_fit_a_line() -> None:
     far = 10**12
-    left_out = recorded.skipped(
-        duplicate=((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1)), invalid=[(3, 4)]
-    )
-    (one, first), (other, second), last = left_out.entries()
-    assert (one, other, last) == ("duplicate", "duplicate", ("invalid", ((3, 4),)))
+    left_out = recorded.skipped(duplicate=((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1)))
+    first, second = left_out.by_reason["duplicate"].parts()
     assert (len(first), len(second)) == (RANGES_MAX, 1)
-    assert len(encode_line(2, [Skipped("duplicate", first)])) < LINE_MAX / 10
-    assert list(SkippedRows().entries()) == []
+    assert len(encode_line(2, [Skipped("excluded", first)])) < LINE_MAX / 10
+    assert list(PositionSet().parts()) == []
 
 
 @settings(deadline=None)
@@ -196,55 +186,49 @@ def test_the_header_keeps_the_digest() -> None:
 
 
 LIST = recorded.skipped(duplicate=[(5, 7), (9, 10)], invalid=[(8, 9)])
-PARTS = [Skipped("duplicate", ((5, 7),)), Skipped("duplicate", ((9, 10),)), Skipped("invalid", ((8, 9),))]
 START = Session("start", AT, "", {})
 
 
-def test_a_log_is_born_when_its_list_is_whole() -> None:
-    progress = Progress(recorded.header(20, LIST))
-    told = [progress.born]
-    for part in PARTS:
-        progress.apply(part)
-        told.append(progress.born)
-    assert told == [False, False, False, True]
+def test_a_log_begins_with_its_skipped_rows() -> None:
+    progress = fold([recorded.header(20, LIST)], LIST)
     assert (progress.counts["duplicate"], progress.remaining, progress.settled.ranges) == (3, 16, ())
     assert progress.skipped.by_reason == LIST.by_reason
-    assert Progress(recorded.header(20)).born
-    given = Progress(recorded.header(20, LIST), skipped=LIST)
-    assert (given.born, given.counts, given.remaining) == (True, progress.counts, progress.remaining)
 
 
-def test_a_new_log_is_given_the_list_of_its_header() -> None:
-    other = recorded.skipped(duplicate=[(5, 7), (10, 11)], invalid=[(8, 9)])
-    with pytest.raises(Unreadable, match="its SHA-256 is another"):
-        Progress(recorded.header(20, LIST), skipped=other)
+@mutant(
+    "a file of skipped rows need not have as many as the header counts",
+    "Progress.__post_init__",
+    swap("self.counts[reason] != self.header.counts[reason]", "self.counts[reason] < 0"),
+)
+@mutant(
+    "skipped rows behind the last row are taken",
+    "Progress.__post_init__",
+    swap("not here", "False"),
+    case="more2",
+)
+@pytest.mark.parametrize("more", [{"duplicate": [(5, 8)]}, {"excluded": [(5, 7)]}, {"duplicate": [(19, 21)]}, {}])
+def test_as_many_rows_are_skipped_as_the_header_counts(more: dict[str, list[tuple[int, int]]]) -> None:
+    with pytest.raises(Unreadable, match="are not those that the header counts"):
+        Progress(recorded.header(20, recorded.skipped(duplicate=[(5, 7)])), skipped=recorded.skipped(**more))
 
 
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ([*PARTS[:2], START], "breaks off before this entry"),
-        ([PARTS[0], Intent(AT, ((0, 1),))], "breaks off before this entry"),
-        ([*PARTS, Skipped("duplicate", ((12, 13),))], "more skipped rows than the header counts"),
-        ([*PARTS, Skipped("excluded", ((12, 13),))], "more skipped rows than the header counts"),
-        ([*PARTS, START, Skipped("duplicate", ((12, 13),))], "more skipped rows than the header counts"),
-        ([*PARTS[:2], Skipped("invalid", ((12, 13),))], "its SHA-256 is another"),
-        ([*PARTS[:2], Skipped("excluded", ((8, 9),))], "its SHA-256 is another"),
-        ([PARTS[2], *PARTS[:2]], "its SHA-256 is another"),
-        ([Skipped("duplicate", ((5, 7), (9, 12)))], "its SHA-256 is another"),
-        ([PARTS[0], Skipped("invalid", ((6, 7),))], "rows 6-6 are settled twice"),
-        ([Skipped("duplicate", ((19, 22),))], "rows 19-21 are duplicate, but the export has 20 rows"),
-        ([*PARTS, Intent(AT, ((4, 8),))], "rows 4-7 are sent, but a skipped row is among them"),
-        ([*PARTS, Intent(AT, ((18, 21),))], "rows 18-20 are sent, but the export has 20 rows"),
-        ([*PARTS, deleted(5, 6)], "rows 5-5 are settled twice, are skipped"),
-        ([*PARTS, deleted(4, 8)], "rows 4-7 are settled twice, are skipped"),
-        ([*PARTS, deleted(4, 5), deleted(4, 5)._replace(ranges=((4, 5), (7, 8)))], "rows 4-7 are settled twice"),
+        ([Skipped("excluded", ((12, 13),))], "rows 12-12 are excluded, and no session says that"),
+        ([START, Skipped("duplicate", ((12, 13),))], "rows 12-12 are duplicate, and no session says that"),
+        ([START, Skipped("excluded", ((6, 7),))], "rows 6-6 are settled twice"),
+        ([START, Skipped("excluded", ((19, 22),))], "rows 19-21 are excluded, but the export has 20 rows"),
+        ([Intent(AT, ((4, 8),))], "rows 4-7 are sent, but a skipped row is among them"),
+        ([Intent(AT, ((18, 21),))], "rows 18-20 are sent, but the export has 20 rows"),
+        ([deleted(5, 6)], "rows 5-5 are settled twice, are skipped"),
+        ([deleted(4, 8)], "rows 4-7 are settled twice, are skipped"),
+        ([deleted(4, 5), deleted(4, 5)._replace(ranges=((4, 5), (7, 8)))], "rows 4-7 are settled twice"),
     ],
 )
-def test_a_list_that_is_not_whole_or_is_contradicted_is_refused(entries: list[Skipped], words: str) -> None:
-    header: Header = recorded.header(20, LIST)
+def test_an_entry_that_contradicts_the_skipped_rows_is_refused(entries: list[Entry], words: str) -> None:
     with pytest.raises(Unreadable, match=words):
-        fold([header, *entries])
+        fold([recorded.header(20, LIST), *entries], LIST)
 
 
 def test_a_row_in_doubt_that_is_excluded_since_is_in_doubt_no_longer() -> None:

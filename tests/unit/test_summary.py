@@ -36,7 +36,7 @@ def progress_of(remaining: int = 0, **counts: int) -> Progress:
         ranges[name] = ((at, at + count),) if count else ()
         at += count
     skipped = recorded.skipped(**{reason: ranges.get(reason, ()) for reason in SKIPS})
-    progress = fold(recorded.born(at + remaining, skipped))
+    progress = fold([recorded.header(at + remaining, skipped)], skipped)
     for kind in KINDS:
         if ranges.get(kind):
             progress.apply(Outcome(AT, 1, kind, ranges[kind]))
@@ -196,7 +196,7 @@ def test_a_run_that_its_caller_drained_can_be_resumed() -> None:
 
 
 def test_each_outcome_is_followed_by_its_reasons() -> None:
-    progress = fold(recorded.born(9, recorded.skipped()))
+    progress = fold([recorded.header(9)])
     own = ({"position": 1, "made": "x", "reason": "without departmentIds"}, {"position": 2, "made": "y"})
     progress.apply(Outcome(AT, 1, "done", ((0, 4),), exceptions=own))
     progress.apply(Outcome(AT, 1, "done", ((4, 6),), reason="without identities"))

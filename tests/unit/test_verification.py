@@ -217,7 +217,8 @@ def test_findings_that_contradict_each_other_are_refused(entry: Entry, words: st
 
 
 def test_the_counts_add_up() -> None:
-    progress = recorded.fold(recorded.born(20, recorded.skipped(excluded=[(13, 15)])))
+    skipped = recorded.skipped(excluded=[(13, 15)])
+    progress = recorded.fold([recorded.header(20, skipped)], skipped)
     progress.apply(Outcome(AT, 1, "done", ((0, 10),)))
     progress.apply(Outcome(AT, 1, "absent", ((10, 12),)))
     progress.apply(Outcome(AT, 1, "refused", ((12, 13),)))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bulkdel.checkpoint.reader import RUN, begins_as, reading
-from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Skipped, Unreadable
+from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import NotAcceptable
@@ -103,8 +103,6 @@ def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:
             sessions.append(AuditedSession(line, entry))
         case Header():
             pass
-        case Skipped() if not sessions:
-            pass  # the list of skipped rows belongs to the header, which holds its SHA-256
         case _ if not sessions or sessions[-1].stop is not None:
             # The hash of no session covers an entry after the last stop, so there must be none.
             kind = type(entry).__name__.lower()

@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, Unborn, refuse_without_run, writer_of
 from bulkdel.checkpoint.under_way import another_words
-from bulkdel.core.log_entries import Damaged, Entry, Session, Unreadable, decode_line, frame
+from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line, frame
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.place.lease import Lease
@@ -37,7 +37,6 @@ class OpenLog:
     nonce: a random word in every line that this process writes; it marks the lines of one session.
     seq: number of the last durable line. size: bytes up to its end. sha: the SHA-256 of every durable byte.
     recovered: where a torn tail was saved before it was cut off; None when there was none.
-    adopted: the header that a process has left which was killed while it created the log, or which creates it now.
     """
 
     def __init__(self, lines: WritableLines, place: LogPlace, kind: LogKind[Any], nonce: str | None) -> None:
@@ -51,24 +50,25 @@ class OpenLog:
         self.size = 0
         self.sha = hashlib.sha256()
         self.recovered: Path | None = None
-        self.adopted: Entry | None = None
 
     @classmethod
-    def create(cls, place: LogPlace, kind: LogKind[Any], header: bytes, nonce: str | None) -> OpenLog:
-        """Make a log that holds its encoded header, durably; or go on with a creation that was cut short.
+    def create(
+        cls, place: LogPlace, kind: LogKind[Any], header: bytes, nonce: str | None, skipped: tuple[bytes, str] | None
+    ) -> OpenLog:
+        """Make a log that holds its encoded header, durably. skipped: the file of the skipped rows, and its SHA-256.
 
-        The list of skipped rows must follow, by `commit`, and then `begin`. Raises NotAcceptable when there is a log,
-        and OSError.
+        The header comes last: without it there is no log. Raises NotAcceptable when there is one, and OSError.
         """
         # A verification belongs to the run in this place, so it cannot have another one.
         log = cls(_writable(place, kind, new=True), place, kind, nonce)
         try:
             log._clear_remains()
-            while not log.seq:
-                try:
-                    log._append([header])
-                except Taken as taken:  # another process has just begun to create it
-                    log._adopt(taken.found)
+            if skipped is not None:
+                place.keep_skipped(*skipped)
+            log._append([header])
+        except Taken:
+            log.close()
+            raise log._exists() from None
         except BaseException:
             log.close()
             raise
@@ -113,32 +113,23 @@ class OpenLog:
             self._catch_up()
             raise
 
-    def begin(self) -> None:
-        """End the creation. What follows are the lines of one session, so they have a nonce of their own."""
-        if self.adopted is not None:
-            self.nonce = secrets.token_hex(8)
-
     def close(self) -> None:
         """Let the log go. Every line is durable already."""
         self._lines.close()
 
     def _clear_remains(self) -> None:
-        """Make room for the header in a file.
-
-        It must be empty, or hold the remains of a process that was killed while it created the log: a torn header,
-        which is saved, or a header with a part of its list of skipped rows, which this process writes again.
-        """
+        """Make room for the header in a file: it is empty, or holds the torn header of a process that was killed."""
         if not self._lines.length(0):
             if self.lease.length_s is None:  # a file that was moved away since it was looked for
                 refuse_without_run(self.place)
             return
         with suppress(Unborn):
-            if any(fold.born for fold, _ in self._reader.folding()):
-                raise NotAcceptable(f"{self.place.where}: a log exists already. Run the same command again to go on.")
-        if self._reader.seq:
-            self._lines.empty()
-        else:
-            self.recovered = self._lines.settle(0, 0, b"")
+            next(self._reader.commits())
+            raise self._exists()
+        self.recovered = self._lines.settle(0, 0, b"")
+
+    def _exists(self) -> NotAcceptable:
+        return NotAcceptable(f"{self.place.where}: a log exists already. Run the same command again to go on.")
 
     def _append(self, parts: Sequence[bytes]) -> None:
         line = frame(self.seq + 1, parts, self.nonce)
@@ -146,18 +137,6 @@ class OpenLog:
         self.seq += 1
         self.size += len(line)
         self.sha.update(line)
-
-    def _adopt(self, line: bytes) -> None:
-        """Go on with a log that has this header: its process was killed, or is at it now. It writes the same lines."""
-        try:
-            self.adopted = self._reader.take(line)[0]
-        except Damaged as error:
-            option = self.place.option
-            raise NotAcceptable(
-                f"{self.place.where}: line 1 is damaged ({error}). Give {option} another place"
-            ) from error
-        self.nonce = decode_line(line, 1).nonce
-        self._take_over_state()
 
     def _watch(self, session: Session) -> None:
         """Raise NotAcceptable when the process of this session still writes."""

@@ -32,8 +32,9 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
+from bulkdel.input.skipped import unpacked
 from bulkdel.output import say
-from bulkdel.place.log_place import LINE_MAX, Lines, LogPlace
+from bulkdel.place.log_place import LINE_MAX, Lines, LogPlace, skipped_file
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store_path import in_store
 
@@ -45,11 +46,9 @@ zeros are no first line."""
 class Fold(Protocol):
     """The state that a log describes. It is made from the first entry, and every further entry is applied to it.
 
-    born: whether the entries that are written when a log is created are complete. under_way: the start of the latest
-    session, until an entry shows that the session is over.
+    under_way: the start of the latest session, until an entry shows that the session is over.
     """
 
-    born: bool
     under_way: Session | None
 
     def apply(self, entry: Entry) -> None:
@@ -63,9 +62,8 @@ F = TypeVar("F", bound=Fold)
 class LogKind(Generic[F]):
     """A kind of log: that of a run, or that of a verification.
 
-    name: of what writes it. header: the type of its first entry. fold: makes the state from that entry, and from the
-    skipped rows that a new log lists after it; from none when the log is read.
-    option: where the user names the file. start_over: what another file means.
+    name: of what writes it. header: the type of its first entry. fold: makes the state from that entry and the skipped
+    rows of the file that it names. option: where the user names the log. start_over: what another log means.
     """
 
     name: str
@@ -90,7 +88,7 @@ RUN = LogKind(
 
 
 class Unborn(NotAcceptable):
-    """A log whose creation was cut short: its header or list of skipped rows is incomplete. Nothing was sent."""
+    """A log whose creation was cut short: it has no header. Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +206,7 @@ class Shards:
             for entries in reader.commits():
                 more = iter(entries)
                 if shard is None:
-                    shard = RUN.fold(next(more), SkippedRows())
+                    shard = reader.first(next(more))
                     found, wanted = (shard.header.run_id, shard.header.shard), (run.header.run_id, number)
                     if (found[0], found[1] and found[1].number) != wanted:
                         raise NotAcceptable(f"{path}: is not the log of shard {number} of the run {run.header.run_id}.")
@@ -278,26 +276,44 @@ class Reader(Generic[F]):
         After the log of a run in several shards come the entries about rows in the logs of the shards. `own` is False
         then, and `shards` has what was read.
 
-        Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
-        skipped rows is not whole: it is written before the first intent, so nothing was sent.
+        Raises NotAcceptable as well for an entry that contradicts those before it.
         """
         fold: F | None = None
         for entries in self.commits():
             more = iter(entries)
             try:
                 if fold is None:
-                    fold = self._kind.fold(next(more), SkippedRows())
+                    fold = self.first(next(more))
                 for entry in more:
                     fold.apply(entry)
             except Unreadable as error:
                 raise NotAcceptable(f"{self._here}: {error}") from error
             yield fold, entries
-        if fold is not None and not fold.born:
-            raise self._killed_while_created()
         if isinstance(fold, Progress):
             self.own = False
             for entries in self.shards.folding(fold):
                 yield fold, entries
+
+    def first(self, header: Any) -> F:
+        """The state that the header describes, with the rows of its file of skipped rows.
+
+        Raises NotAcceptable without that file, and Unreadable.
+        """
+        return self._kind.fold(header, self._skipped(header) if isinstance(header, Header) else SkippedRows())
+
+    def _skipped(self, header: Header) -> SkippedRows:
+        if (sha256 := header.skipped_sha256) is None:
+            return SkippedRows()
+        data = self._place.skipped(sha256)
+        what = f"{skipped_file(self._path, sha256)}: the file of the rows that are never sent"
+        if data is None:
+            raise NotAcceptable(f"{what} is missing. Put it back beside the log, then run this again.")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise NotAcceptable(f"{what} is not the one that the log names by its SHA-256. {self._todo}")
+        try:
+            return unpacked(data, header.end)
+        except ValueError as error:
+            raise NotAcceptable(f"{what} cannot be read: {error}. {self._todo}") from error
 
     @property
     def sha256(self) -> str:
@@ -479,6 +495,6 @@ def is_fresh(place: LogPlace, kind: LogKind[Any] = RUN) -> bool:
         return True
     try:
         with reading(place, kind) as reader:
-            return not any(fold.born for fold, _ in reader.folding())
+            return next(reader.commits(), None) is None
     except Unborn:
         return True

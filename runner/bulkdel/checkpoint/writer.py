@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import errno
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Generic, NoReturn, Self, TypeVar
+from typing import Generic, NoReturn, Self
 
 import orjson
 
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.checkpoint.open_log import Fenced, OpenLog
 from bulkdel.checkpoint.reader import RUN, F, LogKind
-from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, Skipped, VerifyHeader, to_json
+from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, VerifyHeader, to_json
 from bulkdel.core.mac import with_mac
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Lease
 from bulkdel.place.log_place import LINE_MAX, LogPlace, Overtaken
 
@@ -52,11 +54,6 @@ PLAIN = How()
 
 KEEPS = 20
 """How often in one lease `LogWriter.keep` looks whether a renewal is due."""
-
-SAME_RUN = ("pinned", "parameters", "counts", "excluded", "skipped_sha256", "guards")
-"""Members of a header that two processes agree in when they create the same log."""
-
-H = TypeVar("H", bound=Header | VerifyHeader | BatchHeader)
 
 Queued = tuple[Entry, bytes, bytes | None]
 """An entry, its bytes, and the key by which a session gets its MAC; None for none."""
@@ -88,25 +85,18 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         how: How = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
     ) -> Self:
-        """Start a log with `header` and the whole list of `skipped` rows, durable on return.
+        """Start a log with `header`, and the file of the `skipped` rows, which the header names. Durable on return.
 
         `is_fresh(place)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
-        skipped = skipped or SkippedRows()
-        part = _encode(header)
+        skipped, file = skipped or SkippedRows(), None
+        if isinstance(header, Header) and skipped.rows.size:
+            data = packed(skipped, header.end)
+            file = data, hashlib.sha256(data).hexdigest()
+            header = replace(header, skipped_sha256=file[1])
+        progress = kind.fold(header, skipped)
         try:
-            file = OpenLog.create(place, kind, part, how.nonce)
-            try:
-                progress = kind.fold(_same_run(file, header), skipped)
-                for reason, ranges in skipped.entries():
-                    file.commit([_encode(Skipped(reason, ranges))])
-                file.begin()
-            except BaseException:
-                file.close()
-                raise
-            return cls(file, progress, how)
-        except Fenced as error:
-            raise NotAcceptable(f"{place.where}: a log exists already. Run the same command again to go on.") from error
+            return cls(OpenLog.create(place, kind, _encode(header), how.nonce, file), progress, how)
         except OSError as error:
             option = place.option if kind is RUN else kind.option
             raise FileFailed(
@@ -227,22 +217,6 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
 
 Checkpoint = LogWriter[Progress]
 """The log of a run."""
-
-
-def _same_run(file: OpenLog, header: H) -> H:
-    """The header that the log has: ours, or that of a process which creates the same log or was killed at it.
-
-    Raises NotAcceptable when that is the log of another run.
-    """
-    if (adopted := file.adopted) is None:
-        return header
-    if not isinstance(adopted, type(header)) or any(
-        getattr(adopted, name, None) != getattr(header, name, None) for name in SAME_RUN
-    ):
-        raise NotAcceptable(
-            f"{file.place.where}: the log of another run is there. Give {file.place.option} another place."
-        )
-    return adopted
 
 
 def _encode(entry: Entry) -> bytes:

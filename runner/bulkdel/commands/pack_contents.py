@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.checkpoint.reader import header_of, is_fresh
 from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
@@ -41,6 +41,7 @@ from bulkdel.core.handover import (
     toml_of,
     without_files,
 )
+from bulkdel.core.log_entries import Header
 from bulkdel.core.option import option_of, variable_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine, shard_numbers
@@ -52,7 +53,7 @@ from bulkdel.handover.writing import Read, Source
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
-from bulkdel.place.log_place import shard_log
+from bulkdel.place.log_place import shard_log, skipped_file
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
@@ -131,14 +132,23 @@ class _Found:
         packed = run.progress.handed_over
         sha256 = run.sha256 if packed is None else _before_handover(run.progress)
         self._add(run.log, "the log", partial(_log_blocks, run.log), sha256)
+        self._add_skipped(run.log, run.progress.header)
         for number in shard_numbers(run.progress.header):
             shard = shard_log(run.log, number)
             if not is_fresh(log_place(shard)):
                 self._add(shard, "the log of a shard", partial(_log_blocks, shard))
+                self._add_skipped(shard, header_of(log_place(shard)))
         state = findings_path(run.log)
         if not is_fresh(log_place(state), findings_log(lambda _: PositionSet())):
             name = beside(run.log, ".verify.jsonl") if isinstance(state, StorePath) else state
             self._add(name, "the findings of the verification", partial(_log_blocks, state))
+
+    def _add_skipped(self, log: Path, header: Header) -> None:
+        """Add the file of the skipped rows of a log."""
+        if header.skipped_sha256 is not None:
+            data = log_place(log).skipped(header.skipped_sha256)
+            assert data is not None, "the log was read with it"
+            self._add(skipped_file(log, header.skipped_sha256), "the rows that are never sent", lambda: iter([data]))
 
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""

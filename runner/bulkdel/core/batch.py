@@ -164,7 +164,6 @@ class BatchState:
 
     def __init__(self, header: BatchHeader) -> None:
         self.header = header
-        self.born = True
         self._confirmed_by: dict[str, BatchConfirmed] = {}
         self.given: set[tuple[int, str]] = set()
         self.planned: dict[tuple[int, str], BatchPlanned] = {}

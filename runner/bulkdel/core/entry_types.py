@@ -17,6 +17,7 @@ from bulkdel.core.outcome import SKIPS
 
 WHOLE_MAX = 1 << 63
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -47,6 +48,11 @@ def _is_run_id(value: Any) -> bool:
     return type(value) is str and _UUID.fullmatch(value) is not None
 
 
+def _is_sha256(value: Any) -> bool:
+    """Whether it is a SHA-256 in hexadecimal. A part of it is in the name of a file, so it is never a path."""
+    return type(value) is str and _SHA256.fullmatch(value) is not None
+
+
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number that fits 64 bits."""
     return type(value) is int and 0 <= value < WHOLE_MAX
@@ -64,6 +70,7 @@ def _is_summary(value: Any) -> bool:
 TIME = Such(_is_time)
 WHOLE = Such(is_whole)
 RUN_ID = Such(_is_run_id)
+SHA256 = Such(_is_sha256)
 NONE = type(None)
 TEXT = (str, NONE)
 NUMBER = (int, float)
@@ -98,7 +105,8 @@ _CONFIRMED = {
 
 _HEADER = {
     "format": int,
-    **dict.fromkeys(("tool", "export_path", "skipped_sha256", "noun?"), str),
+    **dict.fromkeys(("tool", "export_path", "noun?"), str),
+    "skipped_sha256": (SHA256, NONE),
     "run_id": RUN_ID,
     "at": TIME,
     "pinned": _PINNED,

@@ -21,12 +21,11 @@ from bulkdel.core.guards import NO_GUARDS, Guards, Spared
 from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import ResumePoint, resume_points_of
-from bulkdel.core.skipped_rows import EMPTY_DIGEST
 
-FORMAT = 2
+FORMAT = 3
 """Grows when an older version could misread the log."""
 
-UNRELEASED = 1
+UNRELEASED = 2
 """The format of a version that was never released. It is refused by name."""
 
 MADE = "made"
@@ -76,7 +75,7 @@ class Header:
     names: what people call `done`, `already` and `absent` in this job (`OutcomeWords`).
     keys: what scripts call them, where that is not the same; else empty.
     noun: what an id means in this job, for people.
-    skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
+    skipped_sha256: of the file with the rows that are never sent; None when all are.
     guards: those of the first session. A later one may add some or tighten them.
     shards: of a run in several processes, where the second shard begins, the third, and so on. Each shard has a log of
         its own; this log has the sessions.
@@ -96,13 +95,23 @@ class Header:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     resume_points: tuple[ResumePoint, ...] = ()
-    skipped_sha256: str = EMPTY_DIGEST
+    skipped_sha256: str | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     noun: str = USER
     guards: Guards = NO_GUARDS
     export_object: Mapping[str, Any] = field(default_factory=dict)
     shards: tuple[ResumePoint, ...] = ()
     shard: Shard | None = None
+
+    @property
+    def first(self) -> int:
+        """The position of the first row: 0, but in the log of a shard."""
+        return 0 if self.shard is None else self.shard.first
+
+    @property
+    def end(self) -> int:
+        """The position after the last row."""
+        return self.first + self.counts["rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,10 +516,10 @@ def _on_one_line(value: Any, depth: int = 0) -> Any:
 
 
 def _check_format(data: Mapping[str, Any]) -> None:
-    if data["format"] == UNRELEASED:
+    if data["format"] <= UNRELEASED:
         raise Unreadable(
-            f"log format {UNRELEASED}: written by an unreleased bulkdel. Finish it with that version, or start anew "
-            "with another file"
+            f"log format {data['format']}: written by an unreleased bulkdel. Finish it with that version, or start "
+            "anew with another file"
         )
     if data["format"] != FORMAT:
         raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")

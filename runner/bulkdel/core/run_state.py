@@ -33,17 +33,17 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
 from bulkdel.core.record import ResumePoint
-from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRows
+from bulkdel.core.skipped_rows import PositionSet, RowSet, SkippedRows
 
 
 @dataclass(slots=True)
 class Progress:
     """The state that a log describes. Memory grows with its gaps, not with its length.
 
-    Raises Unreadable when `skipped` is a whole list, but not the one of the header.
+    Raises Unreadable when `skipped` are not as many rows as the header counts.
 
-    skipped: rows that are never sent. The log lists those of the preflight after its header, and `born` says that the
-    list is whole. Until then nothing may be sent. The progress of a new log is given the whole list.
+    skipped: rows that are never sent: those of the preflight, which a file beside the log has, and those that a session
+    has excluded.
     rows: of the export. remaining: those without an outcome; with the counts they add up to `rows`.
     settled: rows with an outcome. in_doubt: rows with an intent and nothing after it. Neither counts skipped rows.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
@@ -69,7 +69,6 @@ class Progress:
     header: Header
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     skipped: SkippedRows = field(default_factory=SkippedRows)
-    born: bool = False
     rows: int = field(init=False)
     remaining: int = field(init=False)
     settled: RowSet = field(init=False)
@@ -96,7 +95,6 @@ class Progress:
     settled_at: Instant | None = None
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     _intended: dict[tuple[int, int], Doubt] = field(default_factory=dict)
-    _listed: ListDigest = field(default_factory=ListDigest)
 
     def __post_init__(self) -> None:
         self.rows = self.remaining = self.header.counts["rows"]
@@ -110,19 +108,19 @@ class Progress:
         self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
         self.counts |= {reason: rows.size for reason, rows in self.skipped.by_reason.items()}
         self.remaining -= self.skipped.rows.size
-        for reason, ranges in self.skipped.entries():
-            self._listed.add(reason, ranges)
-        self._check_list()
+        here = self.skipped.rows.count(self.first, self.end) == self.skipped.rows.size
+        if not here or any(self.counts[reason] != self.header.counts[reason] for reason in SKIPS):
+            raise Unreadable("the rows that are never sent are not those that the header counts")
 
     @property
     def first(self) -> int:
         """The position of the first row: 0, but in the log of a shard."""
-        return 0 if self.header.shard is None else self.header.shard.first
+        return self.header.first
 
     @property
     def end(self) -> int:
         """The position after the last row."""
-        return self.first + self.rows
+        return self.header.end
 
     @property
     def begin(self) -> ResumePoint | None:
@@ -184,8 +182,6 @@ class Progress:
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
-        if not self.born and not isinstance(entry, Skipped):
-            raise Unreadable("the list of skipped rows breaks off before this entry")
         match entry:
             case Intent():
                 self._intend(entry)
@@ -216,7 +212,7 @@ class Progress:
         Returns whether it was about rows. Raises Unreadable as `apply`, and for rows of another shard.
         """
         if not isinstance(entry, Intent | Outcome | Released | Skipped) or not shard.sessions:
-            shard.apply(entry)  # its header, its list of skipped rows, its sessions
+            shard.apply(entry)  # its sessions
             return False
         if not shard._holds(entry.ranges):
             raise Unreadable(f"{_words(entry.ranges)} are in this log, but {shard._has}")
@@ -328,10 +324,10 @@ class Progress:
             self.backups = (*self.backups[:-1], self.backup)
 
     def _skip(self, entry: Skipped) -> None:
-        """Take the next part of the list of skipped rows, or in a session rows that are excluded since."""
+        """Take rows that a session has excluded."""
         where = _words(entry.ranges)
-        if self.born and (entry.reason != "excluded" or not self.sessions):
-            raise Unreadable("more skipped rows than the header counts")
+        if entry.reason != "excluded" or not self.sessions:
+            raise Unreadable(f"{where} are {entry.reason}, and no session says that")
         if not self._holds(entry.ranges):
             raise Unreadable(f"{where} are {entry.reason}, but {self._has}")
         rows = PositionSet(entry.ranges)  # only now: each row takes time and memory
@@ -347,9 +343,6 @@ class Progress:
         if entry.why is not None:
             self.reasons["excluded", entry.why.value] += rows.size
         self.remaining -= rows.size
-        if not self.born:
-            self._listed.add(entry.reason, entry.ranges)
-            self._check_list()
 
     def _holds(self, ranges: Ranges) -> bool:
         """Whether these are rows of this log."""
@@ -360,15 +353,6 @@ class Progress:
         if self.header.shard is None:
             return f"the export has {self.rows} rows"
         return f"shard {self.header.shard.number} has the rows {self.first}-{self.end - 1}"
-
-    def _check_list(self) -> None:
-        """Note when the list of skipped rows is whole. Raises Unreadable when it differs from the header's."""
-        listed, wanted = ({name: counts[name] for name in SKIPS} for counts in (self.counts, self.header.counts))
-        if sum(listed.values()) < sum(wanted.values()):
-            return
-        if listed != wanted or self._listed.hex != self.header.skipped_sha256:
-            raise Unreadable("the list of skipped rows is not the one of the header: its SHA-256 is another")
-        self.born = True
 
     def _forget(self, start: int, stop: int) -> None:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:

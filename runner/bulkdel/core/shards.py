@@ -91,7 +91,7 @@ def shard_header(header: Header, skipped: SkippedRows, number: int) -> tuple[Hea
         header,
         counts=counts,
         resume_points=points,
-        skipped_sha256=own.digest(),
+        skipped_sha256=None,  # its own log has a file of its own
         shards=(),
         shard=Shard(number, first),
     )

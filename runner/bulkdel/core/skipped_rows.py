@@ -1,11 +1,10 @@
-"""The rows that are never sent: a set of positions in flat memory, its form in the log, and sets of other rows.
+"""The rows that are never sent: a set of positions in flat memory, and sets of other rows.
 
 Owns the arithmetic. `export.preflight` finds the rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +63,12 @@ class PositionSet:
             self._pages[number] = bytearray(joined.to_bytes(PAGE_ROWS // 8, "little"))
             self.size += joined.bit_count() - int.from_bytes(ours, "little").bit_count()
         return self.size - before
+
+    def covers(self, other: PositionSet) -> bool:
+        """Whether all positions of another set are in this one."""
+        none = bytes(PAGE_ROWS // 8)
+        pages = ((theirs, self._pages.get(number, none)) for number, theirs in other._pages.items())
+        return not any(int.from_bytes(theirs) & ~int.from_bytes(ours) for theirs, ours in pages)
 
     def __len__(self) -> int:
         return self.size
@@ -193,48 +198,17 @@ class SkippedRows:
         else:
             self.by_reason[reason] = rows
 
+    def covers(self, other: SkippedRows) -> bool:
+        """Whether all rows of another set are in this one, each for the same reason."""
+        return all(rows.covers(other.by_reason[reason]) for reason, rows in self.by_reason.items())
+
     def between(self, start: int, stop: int) -> Iterator[tuple[int, int, Skip]]:
         """The skipped rows in `[start, stop)` as half-open ranges, each with its reason, ascending."""
         return merge(*(_with(reason, rows.ranges(start, stop)) for reason, rows in self.by_reason.items()))
 
-    def entries(self) -> Iterator[tuple[Skip, Ranges]]:
-        """What the entries of the log hold, in order: a reason, and at most RANGES_MAX ranges."""
-        for reason, rows in self.by_reason.items():
-            for ranges in rows.parts():
-                yield reason, ranges
-
-    def digest(self) -> str:
-        """The SHA-256 of the whole list, hex."""
-        digest = ListDigest()
-        for reason, ranges in self.entries():
-            digest.add(reason, ranges)
-        return digest.hex
-
 
 def _with(reason: Skip, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, Skip]]:
     return ((start, stop, reason) for start, stop in ranges)
-
-
-class ListDigest:
-    """SHA-256 over the list of skipped rows: each range as `reason[start,stop]` and a line feed, in the log's order."""
-
-    __slots__ = ("_sha256",)
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-
-    def add(self, reason: Skip, ranges: Ranges) -> None:
-        """Add the next ranges."""
-        self._sha256.update("".join(f"{reason}[{start},{stop}]\n" for start, stop in ranges).encode())
-
-    @property
-    def hex(self) -> str:
-        """The digest of the ranges so far."""
-        return self._sha256.hexdigest()
-
-
-EMPTY_DIGEST = ListDigest().hex
-"""Of an export without skipped rows."""
 
 
 class RowSet:

@@ -100,7 +100,6 @@ class Findings:
     def __init__(self, header: VerifyHeader, skipped: PositionSet, key: bytes | None = None) -> None:
         """skipped: rows of the export. They are never looked up, and leave no gaps. key: of this user."""
         self.header = header
-        self.born = True
         self.rows = {finding: RowSet(skipped) for finding in FINDINGS}
         self.known = RowSet(skipped)
         self.start: Session | None = None

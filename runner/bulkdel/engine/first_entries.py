@@ -25,7 +25,7 @@ from bulkdel.store_path import beside, in_store
 
 
 def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
-    """Write the bad rows that are left out, then the log with its header and the list of skipped rows. Blocks."""
+    """Write the bad rows that are left out, then the log with its header and the file of its skipped rows. Blocks."""
     export = plan.export
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
@@ -58,7 +58,6 @@ def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surround
         keys={} if words.named_keys == words.names else words.named_keys,
         parameters=plan.parameters,
         resume_points=plan.resume_points,
-        skipped_sha256=export.skipped.digest(),
         guards=plan.guards,
         shards=plan.shards,
     )

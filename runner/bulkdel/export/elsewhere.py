@@ -13,11 +13,10 @@ from bulkdel.core.address import Address
 from bulkdel.errors import Halted
 from bulkdel.export.download import Fetching, asking
 from bulkdel.export.file import BLOCK, Export
-from bulkdel.export.stored_copy import PART_BYTES
 from bulkdel.format import amount
 from bulkdel.store.certain import Retrying
 from bulkdel.store.far_object import Broken, Changed, Version, far_object
-from bulkdel.store.parts import part_name
+from bulkdel.store.parts import PART_BYTES, part_name
 from bulkdel.store_path import StorePath
 
 AHEAD_BYTES = 8 * BLOCK

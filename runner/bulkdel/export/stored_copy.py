@@ -7,6 +7,7 @@ goes on without the file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +15,11 @@ from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms
 from bulkdel.store.certain import Retrying, Taken
-from bulkdel.store.parts import part_name, parts_of
+from bulkdel.store.parts import PART_BYTES, parts_of, put_parts
 from bulkdel.store_path import StorePath
 
 FOLDER = "input"
 """Below the store of the log."""
-
-PART_BYTES = 4 << 20
-"""Bytes of one object."""
 
 
 def put_copy(copy: Path, log: StorePath, terms: Terms) -> None:
@@ -71,11 +69,8 @@ def _joined(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _put(parts: Iterable[bytes], store: Retrying) -> None:
-    try:
-        for number, part in enumerate(parts, 1):
-            store.create(part_name(number), part)
-    finally:
-        store.close()
+    with closing(store):
+        put_parts(store, parts)
 
 
 def fetch_copy(copy: Path, log: StorePath) -> None:

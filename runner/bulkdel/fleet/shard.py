@@ -209,7 +209,7 @@ def _prepared(
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
     path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
     of_run, skipped_of_run = _read_run(log_place(arguments.checkpoint, Terms(patience_s=settings.patience)))
-    header, _ = shard_header(of_run, skipped_of_run, order.number)
+    header, skipped = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
     _check_surroundings(arguments, target, header, path)
@@ -234,7 +234,7 @@ def _prepared(
     around = Surroundings(lease_s=order.lease_s)
     log = around.resume_log(around.log_place(path, settings))
     stack.callback(log.close)
-    _check_same(log.progress, header, path)
+    _check_same(log.progress, header, skipped, path)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)
     own = replace(arguments, settings=replace(settings, limit=limit))
     if order.export is None:
@@ -293,16 +293,16 @@ def shard_file(path: Path, number: int) -> Path:
 
 
 def _read_run(place: LogPlace) -> tuple[Header, SkippedRows]:
-    """The header of the log of the run, and its list of skipped rows."""
+    """The header of the log of the run, and its skipped rows."""
     with reading(place, RUN) as reader:
-        for progress, _ in reader.folding():
-            if progress.born:
-                return progress.header, progress.skipped
-    raise NotAcceptable(f"{place.where}: has no header")
+        progress, _ = next(reader.folding())
+        return progress.header, progress.skipped
 
 
-def _check_same(progress: Progress, header: Header, path: Path) -> None:
-    if progress.header != header:
+def _check_same(progress: Progress, header: Header, skipped: SkippedRows, path: Path) -> None:
+    """Raise NotAcceptable unless the log begins as that of the run says. A session may have excluded more rows."""
+    same = replace(progress.header, skipped_sha256=None) == header
+    if not (same and progress.skipped.covers(skipped)):
         raise NotAcceptable(
             f"{path}: is not the log of this shard. Nothing was sent. Put the file back that was there."
         )

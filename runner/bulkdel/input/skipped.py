@@ -1,4 +1,4 @@
-"""The file of the rows that are never sent: a bit a row for each reason. docs/input-format.md specifies it."""
+"""The file of the rows that are never sent: a bit a row for each reason. docs/log-format.md specifies it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD_MAX = 1_000
 
 
 def packed(skipped: SkippedRows, rows: int) -> bytes:
-    """The file. rows: of the export."""
+    """The file. rows: of the export; of a shard, those up to its last row."""
     compressor = zstd.ZstdCompressor(LEVEL)
     head = orjson.dumps({"rows": rows, "bitmaps": list(skipped.by_reason)}) + b"\n"
     pieces = (piece for found in skipped.by_reason.values() for piece in found.bitmap(rows))
@@ -28,7 +28,7 @@ def packed(skipped: SkippedRows, rows: int) -> bytes:
 
 
 def unpacked(data: bytes, rows: int) -> SkippedRows:
-    """Read the file. rows: of the export. Raises ValueError for what `packed` did not write."""
+    """Read the file. rows: as for `packed`. Raises ValueError for what that did not write."""
     try:
         return _read(_Plain(data), rows)
     except zstd.ZstdError as error:

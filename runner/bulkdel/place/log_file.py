@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bulkdel.durable import DISK, Disk, atomic_file, check_place
+from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import LINE_MAX, Busy, shard_log
+from bulkdel.place.log_place import LINE_MAX, Busy, shard_log, skipped_file
+from bulkdel.regular_file import open_regular
 
 READ_BYTES = 1 << 20
 
@@ -45,6 +46,24 @@ class LogFile:
     option: str = "--checkpoint"
     kept_as: str = "this file"
     mend: str = "Make room or repair the disk"
+
+    def keep_skipped(self, data: bytes, sha256: str) -> None:
+        """See `LogPlace`."""
+        path = skipped_file(self.where, sha256)
+        remove_parts(path)
+        with atomic_file(path, lambda *_: True) as file:
+            file.write(data)
+
+    def skipped(self, sha256: str) -> bytes | None:
+        """See `LogPlace`."""
+        path = skipped_file(self.where, sha256)
+        try:
+            with open_regular(path) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NotAcceptable(f"{path}: cannot be read: {error.strerror}") from error
 
     def shard(self, number: int) -> LogFile:
         """See `LogPlace`."""
@@ -181,10 +200,6 @@ class WritableFile(FileLines):
             self._disk.sync(self._fd)
             self._disk.sync_directory(self._path)
         return torn
-
-    def empty(self) -> None:
-        """See `WritableLines`."""
-        self._disk.truncate(self._fd, 0)
 
     def append(self, seq: int, line: bytes) -> None:
         """See `WritableLines`."""

@@ -26,6 +26,7 @@ from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_place import Busy, Overtaken, shard_log
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX
+from bulkdel.store.parts import PART_BYTES, parts_of, put_parts
 from bulkdel.store.probe import ANOTHER, AS_BEFORE, probe
 from bulkdel.store_path import StorePath
 
@@ -65,6 +66,10 @@ def roll_name(last: int) -> str:
     return f"roll/{last:012d}"
 
 
+SKIPPED = "skipped/%s/"
+"""Where the skipped rows lie: below their SHA-256, because nothing is ever replaced in a store."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogObjects:
     """A log in a store: `LogPlace`. terms: how it is read and written."""
@@ -74,6 +79,20 @@ class LogObjects:
     option: str = "--store"
     kept_as: str = "the objects"
     mend: str = "Check the store and the network"
+
+    def keep_skipped(self, data: bytes, sha256: str) -> None:
+        """See `LogPlace`."""
+        parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
+        with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
+            put_parts(store, parts, SKIPPED % sha256)
+
+    def skipped(self, sha256: str) -> bytes | None:
+        """See `LogPlace`."""
+        try:
+            with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
+                return b"".join(parts_of(store, SKIPPED % sha256)) or None
+        except OSError as error:
+            raise unreachable(self.where, error) from error
 
     def shard(self, number: int) -> LogObjects:
         """See `LogPlace`."""
@@ -283,9 +302,6 @@ class WritableObjects(StoreLines):
     def settle(self, seq: int, size: int, last: bytes) -> None:  # noqa: ARG002 - an object is whole or absent
         """See `WritableLines`. The latest roll is made again if it is missing."""
         self._roll(seq // LINES_A_ROLL * LINES_A_ROLL)
-
-    def empty(self) -> None:
-        """See `WritableLines`: nothing is removed from a store."""
 
     def append(self, seq: int, line: bytes) -> None:
         """See `WritableLines`. It renews the lease."""

@@ -73,10 +73,6 @@ class WritableLines(Lines, Protocol):
         """
         ...
 
-    def empty(self) -> None:
-        """Remove what a process has left that was killed while it created the log in a file."""
-        ...
-
     def append(self, seq: int, line: bytes) -> None:
         """Write a line; durable on return. The same number always has the same bytes, however often it is tried.
 
@@ -112,6 +108,14 @@ class LogPlace(Protocol):
     @property
     def mend(self) -> str:
         """What to do when it cannot be written."""
+        ...
+
+    def keep_skipped(self, data: bytes, sha256: str) -> None:
+        """Make the file of the skipped rows durable. Only while it is writable, and before there is a line."""
+        ...
+
+    def skipped(self, sha256: str) -> bytes | None:
+        """Read the file of the skipped rows. sha256: of its bytes, as the header has it. None when there is none."""
         ...
 
     def shard(self, number: int) -> LogPlace:
@@ -162,6 +166,11 @@ class LogPlace(Protocol):
     def end(self) -> object:
         """What changes when the log grows; None when it cannot be read."""
         ...
+
+
+def skipped_file(path: Path, sha256: str) -> Path:
+    """The file of the skipped rows of a log. It never takes the place of the file of another log that lay here."""
+    return path.with_name(f"{path.name}.skipped-{sha256[:16]}.zst")
 
 
 def shard_log(path: Path, number: int) -> Path:
