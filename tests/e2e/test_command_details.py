@@ -37,7 +37,10 @@ IDS = user_ids(60, seed=11)
 @mutant(
     "the exclude list of the config dropped",
     "with_all_kept",
-    swap('[*(settings.exclude or ()), *listed, *_texts(table, "exclude", \'["keep.jsonl"]\')]', "listed"),
+    swap(
+        '[*(settings.exclude or ()), *listed, *_texts(table, "exclude", \'["keep.jsonl"]\')]',
+        "[*(settings.exclude or ()), *listed]",
+    ),
 )
 def test_exclude_lists_add_up(tmp_path: Path) -> None:
     """Of the command line, the environment and the config: none of their ids is deleted, each file counts once."""

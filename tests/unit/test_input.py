@@ -328,9 +328,9 @@ POSITIONS = st.dictionaries(st.integers(0, 3 * PAGE_ROWS), st.sampled_from(SKIPS
 
 
 @mutant(
-    "the file of the skipped rows lacks the last of them",
-    "PositionSet.bitmap",
-    swap("-(-rows // 8) - number * (PAGE_ROWS // 8)", "rows // 8 - number * (PAGE_ROWS // 8)"),
+    "the file of the skipped rows has them for another reason",
+    "packed",
+    swap("skipped.by_reason.values()", "reversed(skipped.by_reason.values())"),
 )
 @given(POSITIONS, st.integers(1, 20))
 @settings(max_examples=examples(60))
