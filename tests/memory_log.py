@@ -40,8 +40,12 @@ class LogInMemory:
     def keep_skipped(self, data: bytes, sha256: str) -> None:
         self._kept.skipped[sha256] = data
 
-    def skipped(self, sha256: str) -> bytes | None:
-        return self._kept.skipped.get(sha256)
+    def skipped(self, sha256: str, most: int) -> bytes | None:
+        data = self._kept.skipped.get(sha256)
+        return None if data is None else data[: most + 1]
+
+    def skipped_at(self, sha256: str) -> Path:
+        return self.where / sha256
 
     def shard(self, number: int) -> LogInMemory:
         return LogInMemory(shard_log(self.where, number), self.logs)

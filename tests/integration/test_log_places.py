@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from bulkdel.checkpoint.reader import begins_as, header_of, is_fresh, read_log, 
 from bulkdel.checkpoint.under_way import holder, is_locked, locked
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session
+from bulkdel.core.record import ResumePoint
 from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_header
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms
+from bulkdel.place.log_objects import LogObjects
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
 from bulkdel.store_path import store_path
@@ -197,8 +201,39 @@ def test_a_creation_that_was_killed_is_completed(place: LogPlace) -> None:
 def test_skipped_rows_are_found_by_their_sha256(place: LogPlace) -> None:
     made(place).close()
     data, sha256 = SKIPPED
-    assert place.skipped(sha256) == data
-    assert place.skipped("0" * 64) is None
+    assert place.skipped(sha256, len(data)) == data
+    assert place.skipped("0" * 64, 1_000) is None
+    assert len(place.skipped(sha256, 5) or b"") > 5
+
+
+def test_another_file_in_the_place_of_the_skipped_rows(place: LogPlace) -> None:
+    """A file is replaced, and nothing else is in a store. Then there is no log, and the message says why."""
+    place.writable(new=True, another=True).close()
+    place.keep_skipped(b"other", SKIPPED[1])
+    if isinstance(place, LogObjects):
+        with pytest.raises(NotAcceptable, match=f"skipped/{SKIPPED[1]}/000000000001: an object is there with other"):
+            made(place)
+        assert is_fresh(place)
+    else:
+        made(place).close()
+        assert read_log(place).progress.skipped == LEFT_OUT
+
+
+async def test_the_log_of_a_shard_that_contradicts_its_skipped_rows_is_named(place: LogPlace) -> None:
+    run = replace(recorded.header(20, LEFT_OUT), shards=(ResumePoint(10, 11, 100),))
+    log, (part, own) = Checkpoint.create(place, run, LEFT_OUT), shard_header(run, LEFT_OUT, 1)
+    await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
+    await log.aclose()
+    forged = replace(part, counts={**part.counts, "ids": part.counts["ids"] + 2, "duplicate": 0})
+    line = recorded.encode_line(1, [forged])
+    lines: Any = place.shard(1).writable(new=True, another=True)
+    lines.append(1, line)
+    lines.close()
+    Checkpoint.create(place.shard(2), *shard_header(run, LEFT_OUT, 2)).close()
+    assert own.rows.size == 3
+    with pytest.raises(NotAcceptable) as failed:
+        read_log(place)
+    assert str(place.shard(1).where) in str(failed.value)
 
 
 async def test_its_end_moves(place: LogPlace) -> None:

@@ -116,7 +116,7 @@ def test_what_is_written_is_read(
 @mutant(
     "a block has as many rows as there are",
     "_block_rows",
-    swap("len(ids) == BLOCK_ROWS", "len(ids) < 0"),
+    swap("len(ids) == BLOCK_ROWS", "len(ids) > BLOCK_ROWS"),
 )
 def test_blocks_and_frames_have_an_end() -> None:
     file, index = written(numbered(120_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -187,6 +188,16 @@ def test_the_header_keeps_the_digest() -> None:
 
 LIST = recorded.skipped(duplicate=[(5, 7), (9, 10)], invalid=[(8, 9)])
 START = Session("start", AT, "", {})
+
+
+@given(SETS)
+def test_the_bounds_of_a_set(positions: set[int]) -> None:
+    assert made(positions).bounds == ((min(positions), max(positions) + 1) if positions else (0, 0))
+
+
+def test_a_forged_header_with_very_many_rows_is_folded_at_once() -> None:
+    header = replace(recorded.header(20, LIST), counts={**recorded.header(20, LIST).counts, "rows": 1 << 62})
+    assert Progress(header, skipped=recorded.skipped(duplicate=[(5, 7), (9, 10)], invalid=[(8, 9)])).rows == 1 << 62
 
 
 def test_a_log_begins_with_its_skipped_rows() -> None:

@@ -65,10 +65,10 @@ class OpenLog:
             log._clear_remains()
             if skipped is not None:
                 place.keep_skipped(*skipped)
-            log._append([header])
-        except Taken:
-            log.close()
-            raise log._exists() from None
+            try:
+                log._append([header])
+            except Taken:
+                raise log._exists() from None
         except BaseException:
             log.close()
             raise

@@ -32,9 +32,9 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
-from bulkdel.input.skipped import unpacked
+from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
-from bulkdel.place.log_place import LINE_MAX, Lines, LogPlace, skipped_file
+from bulkdel.place.log_place import LINE_MAX, Lines, LogPlace
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store_path import in_store
 
@@ -297,23 +297,15 @@ class Reader(Generic[F]):
     def first(self, header: Any) -> F:
         """The state that the header describes, with the rows of its file of skipped rows.
 
-        Raises NotAcceptable without that file, and Unreadable.
+        Raises NotAcceptable without that file, and where they contradict each other.
         """
-        return self._kind.fold(header, self._skipped(header) if isinstance(header, Header) else SkippedRows())
-
-    def _skipped(self, header: Header) -> SkippedRows:
-        if (sha256 := header.skipped_sha256) is None:
-            return SkippedRows()
-        data = self._place.skipped(sha256)
-        what = f"{skipped_file(self._path, sha256)}: the file of the rows that are never sent"
-        if data is None:
-            raise NotAcceptable(f"{what} is missing. Put it back beside the log, then run this again.")
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise NotAcceptable(f"{what} is not the one that the log names by its SHA-256. {self._todo}")
+        skipped = SkippedRows()
         try:
-            return unpacked(data, header.end)
-        except ValueError as error:
-            raise NotAcceptable(f"{what} cannot be read: {error}. {self._todo}") from error
+            if isinstance(header, Header) and header.skipped_sha256 is not None:
+                skipped = unpacked(skipped_bytes(self._place, header, header.skipped_sha256), header.end)
+            return self._kind.fold(header, skipped)
+        except (Unreadable, ValueError) as error:
+            raise NotAcceptable(f"{self._here}: {error}") from error
 
     @property
     def sha256(self) -> str:
@@ -478,6 +470,23 @@ def refuse_without_run(place: LogPlace) -> None:
             "sent. Put the log of the run back; then run the same command again. Move those of the shards away only to "
             "send everything from the first row on."
         )
+
+
+def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
+    """The file of the skipped rows of the log with this header. Raises NotAcceptable unless it has this SHA-256."""
+    most = packed_max(header.end)
+    data, where = place.skipped(sha256, most), place.skipped_at(sha256)
+    if data is None:
+        raise NotAcceptable(
+            f"{where}: the rows that are never sent are missing. Put them back where they were, beside the log; where "
+            "the log was renamed, rename them too. Then run this again."
+        )
+    if len(data) > most or hashlib.sha256(data).hexdigest() != sha256:
+        raise NotAcceptable(
+            f"{where}: the rows that are never sent are not those that the log names by their SHA-256. Put a copy of "
+            "what was there back, then run this again."
+        )
+    return data
 
 
 def header_of(place: LogPlace) -> Header:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import header_of, is_fresh
+from bulkdel.checkpoint.reader import header_of, is_fresh, skipped_bytes
 from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
@@ -53,7 +53,7 @@ from bulkdel.handover.writing import Read, Source
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
-from bulkdel.place.log_place import shard_log, skipped_file
+from bulkdel.place.log_place import LogPlace, shard_log, skipped_file
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
@@ -131,24 +131,24 @@ class _Found:
         """Add the log, the logs of its shards, and the findings of its verification."""
         packed = run.progress.handed_over
         sha256 = run.sha256 if packed is None else _before_handover(run.progress)
-        self._add(run.log, "the log", partial(_log_blocks, run.log), sha256)
-        self._add_skipped(run.log, run.progress.header)
+        log = Path(self._add(run.log, "the log", partial(_log_blocks, run.log), sha256))
+        self._add_skipped(log_place(run.log), run.progress.header, log)
         for number in shard_numbers(run.progress.header):
             shard = shard_log(run.log, number)
             if not is_fresh(log_place(shard)):
-                self._add(shard, "the log of a shard", partial(_log_blocks, shard))
-                self._add_skipped(shard, header_of(log_place(shard)))
+                name = shard_log(log, number)
+                self._add(shard, "the log of a shard", partial(_log_blocks, shard), name=name.name)
+                self._add_skipped(log_place(shard), header_of(log_place(shard)), name)
         state = findings_path(run.log)
         if not is_fresh(log_place(state), findings_log(lambda _: PositionSet())):
             name = beside(run.log, ".verify.jsonl") if isinstance(state, StorePath) else state
             self._add(name, "the findings of the verification", partial(_log_blocks, state))
 
-    def _add_skipped(self, log: Path, header: Header) -> None:
-        """Add the file of the skipped rows of a log."""
-        if header.skipped_sha256 is not None:
-            data = log_place(log).skipped(header.skipped_sha256)
-            assert data is not None, "the log was read with it"
-            self._add(skipped_file(log, header.skipped_sha256), "the rows that are never sent", lambda: iter([data]))
+    def _add_skipped(self, log: LogPlace, header: Header, name: Path) -> None:
+        """Add the file of the skipped rows of a log. name: of the log in the archive, where it is found by that."""
+        if (sha256 := header.skipped_sha256) is not None:
+            data, at = skipped_bytes(log, header, sha256), log.skipped_at(sha256)
+            self._add(at, "the rows that are never sent", lambda: iter([data]), name=skipped_file(name, sha256).name)
 
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""
@@ -399,8 +399,18 @@ class _Found:
     def _taken(self) -> set[str]:
         return {MANIFEST, *(each.name for each in self.sources)}
 
-    def _add(self, path: Path, what: str, read: Read, sha256: str | None = None, known_as: Path | None = None) -> str:
-        name = free_name(_plain(path.name), self._taken)
+    def _add(
+        self,
+        path: Path,
+        what: str,
+        read: Read,
+        sha256: str | None = None,
+        known_as: Path | None = None,
+        *,
+        name: str | None = None,
+    ) -> str:
+        """Add a file, and return its name in the archive. name: that name; None for one that is free."""
+        name = name or free_name(_plain(path.name), self._taken)
         self._names[_absolute(known_as or path)] = name
         self.sources.append(Source(name, what, path, read, sha256))
         return name

@@ -168,6 +168,14 @@ class PositionSet:
         return tuple(found)
 
     @property
+    def bounds(self) -> tuple[int, int]:
+        """The first position, and the one after the last; (0, 0) without any."""
+        if not self._pages:
+            return 0, 0
+        first, last = min(self._pages) * PAGE_ROWS, max(self._pages) * PAGE_ROWS
+        return next(self.between(first, first + PAGE_ROWS)), [*self.between(last, last + PAGE_ROWS)][-1] + 1
+
+    @property
     def _stop(self) -> int:
         return (max(self._pages) + 1) * PAGE_ROWS if self._pages else 0
 

@@ -27,6 +27,12 @@ def packed(skipped: SkippedRows, rows: int) -> bytes:
     return b"".join([compressor.compress(head), *map(compressor.compress, pieces), compressor.flush()])
 
 
+def packed_max(rows: int) -> int:
+    """Bytes of the file, at most. rows: as for `packed`."""
+    plain = HEAD_MAX + len(SKIPS) * -(-rows // 8)
+    return plain + (plain >> 8) + HEAD_MAX  # what zstd may add to bytes that it cannot compress
+
+
 def unpacked(data: bytes, rows: int) -> SkippedRows:
     """Read the file. rows: as for `packed`. Raises ValueError for what that did not write."""
     try:

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 
 from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import LockLease
 from bulkdel.place.log_place import LINE_MAX, Busy, shard_log, skipped_file
 from bulkdel.regular_file import open_regular
@@ -49,21 +49,34 @@ class LogFile:
 
     def keep_skipped(self, data: bytes, sha256: str) -> None:
         """See `LogPlace`."""
-        path = skipped_file(self.where, sha256)
-        remove_parts(path)
-        with atomic_file(path, lambda *_: True) as file:
-            file.write(data)
+        path = self.skipped_at(sha256)
+        try:
+            remove_parts(path)
+            with atomic_file(path, lambda *_: True) as file:
+                file.write(data)
+        except OSError as error:
+            raise FileFailed(
+                f"{path}: the file of the rows that are never sent cannot be written: {error.strerror}. Nothing was "
+                f"sent. {self.mend}, or name another place ({self.option}); then run the same command again."
+            ) from error
 
-    def skipped(self, sha256: str) -> bytes | None:
+    def skipped(self, sha256: str, most: int) -> bytes | None:
         """See `LogPlace`."""
-        path = skipped_file(self.where, sha256)
+        path = self.skipped_at(sha256)
         try:
             with open_regular(path) as file:
-                return file.read()
+                return file.read(most + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise NotAcceptable(f"{path}: cannot be read: {error.strerror}") from error
+            raise NotAcceptable(
+                f"{path}: the file of the rows that are never sent cannot be read: {error.strerror}. Put back the file "
+                "that was there, then run this again."
+            ) from error
+
+    def skipped_at(self, sha256: str) -> Path:
+        """See `LogPlace`."""
+        return skipped_file(self.where, sha256)
 
     def shard(self, number: int) -> LogFile:
         """See `LogPlace`."""

@@ -83,16 +83,31 @@ class LogObjects:
     def keep_skipped(self, data: bytes, sha256: str) -> None:
         """See `LogPlace`."""
         parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
-        with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
-            put_parts(store, parts, SKIPPED % sha256)
-
-    def skipped(self, sha256: str) -> bytes | None:
-        """See `LogPlace`."""
         try:
             with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
-                return b"".join(parts_of(store, SKIPPED % sha256)) or None
+                put_parts(store, parts, SKIPPED % sha256)
+        except Taken as error:
+            raise NotAcceptable(
+                f"{self.where}/{error}: an object is there with other bytes than the rows that are never sent. Nothing "
+                "was sent. Remove it, then run the same command again."
+            ) from error
+
+    def skipped(self, sha256: str, most: int) -> bytes | None:
+        """See `LogPlace`."""
+        data = bytearray()
+        try:
+            with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
+                for part in parts_of(store, SKIPPED % sha256):
+                    data += part
+                    if len(data) > most:
+                        break
+            return bytes(data) or None
         except OSError as error:
             raise unreachable(self.where, error) from error
+
+    def skipped_at(self, sha256: str) -> StorePath:
+        """See `LogPlace`."""
+        return self.where / "skipped" / sha256
 
     def shard(self, number: int) -> LogObjects:
         """See `LogPlace`."""

@@ -111,11 +111,21 @@ class LogPlace(Protocol):
         ...
 
     def keep_skipped(self, data: bytes, sha256: str) -> None:
-        """Make the file of the skipped rows durable. Only while it is writable, and before there is a line."""
+        """Make the file of the skipped rows durable. Only while it is writable, and before there is a line.
+
+        Raises FileFailed when it cannot be written, NotAcceptable when something else is there.
+        """
         ...
 
-    def skipped(self, sha256: str) -> bytes | None:
-        """Read the file of the skipped rows. sha256: of its bytes, as the header has it. None when there is none."""
+    def skipped(self, sha256: str, most: int) -> bytes | None:
+        """Read the file of the skipped rows. sha256: of its bytes, as the header has it. None when there is none.
+
+        Of one with more than `most` bytes, at least one byte more is read. Raises NotAcceptable.
+        """
+        ...
+
+    def skipped_at(self, sha256: str) -> Path:
+        """Where that file lies."""
         ...
 
     def shard(self, number: int) -> LogPlace:
