@@ -114,9 +114,9 @@ def test_what_is_written_is_read(
 
 
 @mutant(
-    "a block has as many rows as there are",
+    "a block ends after half of its rows",
     "_block_rows",
-    swap("len(ids) == BLOCK_ROWS", "len(ids) > BLOCK_ROWS"),
+    swap("BLOCK_ROWS if len(ids) == BLOCK_ROWS else None", "BLOCK_ROWS // 2 if len(ids) == BLOCK_ROWS else None"),
 )
 def test_blocks_and_frames_have_an_end() -> None:
     file, index = written(numbered(120_000))
