@@ -65,7 +65,7 @@ class LogFile:
         path = self.skipped_at(sha256)
         try:
             with open_regular(path) as file:
-                return file.read(most + 1)
+                return file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
