@@ -158,6 +158,15 @@ def test_toml_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     assert (ran.code, "BULKDEL_PROTECT__POOLS" in ran.err) == (2, True), ran
 
 
+def test_a_number_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "users.jsonl").write_text('{"id":"a"}\n')
+    file = tmp_path / "night.toml"
+    file.write_text(f'[[run]]\nname = "a"\njob = "delete-users"\nexport = "users.jsonl"\nexclude = {1 << 70}\n')
+    for command in ("plan", "status"):
+        ran = bulkdel("batch", command, file, env={})
+        assert (ran.code, "a value cannot be used: Integer exceeds 64-bit range" in ran.err) == (2, True), ran
+
+
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 @mutant(
     "what a process of a batch says is appended to any file",

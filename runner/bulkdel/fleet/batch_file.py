@@ -559,6 +559,10 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> Batch
         None if group is None else _text(group, f"{where}, rate_group"),
     )
     _check_files(where, made, job, base)
+    try:
+        made.spec  # noqa: B018 - to see whether JSON can hold what the file says
+    except TypeError as error:
+        raise UsageError(f"{where}: a value cannot be used: {error}") from error
     return made
 
 
