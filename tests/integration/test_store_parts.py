@@ -57,6 +57,19 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
         yield served
 
 
+def noting(asked: list[str], away: str = "") -> Means:
+    """Stores that note what is read of them. away: an object that is read once; then they are away for it."""
+
+    class Noting(Directory):
+        def get(self, name: str) -> bytes | None:
+            asked.append(name)
+            if name == away and asked.count(name) > 1:
+                raise OSError(None, "away")
+            return super().get(name)
+
+    return Means(open=lambda opened: Noting(opened.directory))
+
+
 def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Retrying]:
     creator = Retrying(objects, patience_s)
     try:
@@ -358,18 +371,9 @@ def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
 def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> None:
     """The line that shows it is read once. The store may be away after that."""
     path = store_path(f"file://{tmp_path}/store")
-    reads: list[str] = []
-
-    class Once(Directory):
-        def get(self, name: str) -> bytes | None:
-            reads.append(name)
-            if reads.count(name) > 1 and name == line_name(3):
-                raise OSError(None, "away")
-            return super().get(name)
 
     async def scenario() -> str:
-        once = Means(open=lambda opened: Once(opened.directory))
-        old = await begun(path, 1, Terms(patience_s=0.5, means=once))
+        old = await begun(path, 1, Terms(patience_s=0.5, means=noting([], away=line_name(3))))
         new = await begun(path, 2, Terms(take_over=True))
         old.touch()
         with contextlib.suppress(FileFailed):
@@ -391,16 +395,7 @@ def test_a_store_that_is_lost_during_the_watch_cannot_be_read(tmp_path: Path) ->
     """Nothing was sent, so that is exit code 3, as where it cannot be read at first."""
     path = store_path(f"file://{tmp_path}/store")
     filled(path, 1, 3)
-    reads: list[str] = []
-
-    class Lost(Directory):
-        def get(self, name: str) -> bytes | None:
-            reads.append(name)
-            if reads.count(line_name(3)) > 1:
-                raise OSError(None, "away")
-            return super().get(name)
-
-    terms = Terms(patience_s=0.2, means=Means(open=lambda opened: Lost(opened.directory)))
+    terms = Terms(patience_s=0.2, means=noting([], away=line_name(3)))
     with pytest.raises((NotAcceptable, FileFailed), match="the store cannot be read: away") as failed:
         Checkpoint.resume(log_place(path, terms))
     assert isinstance(failed.value, NotAcceptable)
@@ -667,14 +662,9 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
     assert objects.get(roll_name(1_000)) is None, "an earlier one is made by its own session"
     asked: list[str] = []
 
-    class Counting(Directory):
-        def get(self, name: str) -> bytes | None:
-            asked.append(name)
-            return super().get(name)
-
     def read() -> list[bytes]:
         asked.clear()
-        counted = StoreLines(path, replace(READING, means=Means(open=lambda _: Counting(path.directory))))
+        counted = StoreLines(path, replace(READING, means=noting(asked)))
         try:
             return list(counted)
         finally:
@@ -768,13 +758,7 @@ def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypa
     path = store_path(f"file://{tmp_path}/store")
     filled(path, 1, 1_002)
     asked: list[str] = []
-
-    class Counting(Directory):
-        def get(self, name: str) -> bytes | None:
-            asked.append(name)
-            return super().get(name)
-
-    terms = Terms(take_over=True, means=Means(open=lambda opened: Counting(opened.directory)))
+    terms = Terms(take_over=True, means=noting(asked))
     log = Checkpoint.resume(log_place(path, terms))
     again = wait_for(lambda: asked[asked.index(line_name(1_002)) :].count(line_name(1)))
     time.sleep(0.2)

@@ -376,7 +376,11 @@ class Reader(Generic[F]):
         if not zeros and not tail.startswith(self._kind.beginning[: len(tail)]):
             raise self._foreign()
         if len(tail) <= LINE_MAX and tail.count(LINE_START) <= 1:
-            raise self._killed_while_created()
+            refuse_without_run(self._place)
+            raise Unborn(
+                f"{self._path}: a {self._kind.name} is creating this log, or was killed while it did; nothing was sent "
+                "under it. Run the same command again."
+            )
 
     def _corrupt(self, damage: Damaged) -> NotAcceptable:
         return NotAcceptable(
@@ -387,13 +391,6 @@ class Reader(Generic[F]):
     def _foreign(self) -> NotAcceptable:
         name, option = self._kind.name, self._kind.option
         return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another file ({option}).")
-
-    def _killed_while_created(self) -> Unborn:
-        refuse_without_run(self._place)
-        return Unborn(
-            f"{self._path}: a {self._kind.name} is creating this log, or was killed while it did; nothing was sent "
-            "under it. Run the same command again."
-        )
 
     @property
     def _todo(self) -> str:

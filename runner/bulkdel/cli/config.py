@@ -20,7 +20,7 @@ from cyclopts.config import Dict
 from bulkdel.command_line import quoted
 from bulkdel.conditions import joined
 from bulkdel.core.address import address_of
-from bulkdel.core.option import ENV_PREFIX, INSTEAD, file_variable_of, option_of, variable_of
+from bulkdel.core.option import ENV_PREFIX, INSTEAD, field_of, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.notify.message import VARIABLE as EVENT
@@ -85,7 +85,7 @@ class ConfigFile:
         for name in self.run:
             if (now := INSTEAD.get(name.replace("-", "_"))) is not None:
                 raise UsageError(f"--config {path}: [run] {name} is gone. In its place: {now}")
-        known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
+        known = {field_of(one.name) for one in arguments}
         if own := sorted(known & self.run.keys() - OPTIONS):
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
         # An option of another command is left out. A name that no command knows is left in, and cyclopts refuses it.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import read_log
+from bulkdel.checkpoint.reader import header_of, read_log
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
 from bulkdel.commands.steps import showing
@@ -107,7 +107,7 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
     try:
         job = load_job(manifest.job)
         table = tables.get(job.config_table, {})
-        values = read_log(log_place(folder / manifest.log)).progress.header.parameters
+        values = header_of(log_place(folder / manifest.log)).parameters
         parameters = parameters_of(job, {name: _here(value, manifest, folder) for name, value in values.items()})
         options = TargetOptions(manifest.host, table, named, parameters)
         target, own = job.configured(table).target(options), is_own_host(job, replace(options, environ={}))

@@ -40,21 +40,25 @@ class Guard(NamedTuple):
     """One of the guards.
 
     option: what messages call it. name: its field of `Guards`, and its member in the log. fact: what it compares, by
-    its name in `Facts`, and in words. key: how a condition of --spare begins; empty for an option of its own.
+    its name in `Facts`, and in words.
     """
 
     option: str
     name: str
     fact: str
     words: str
-    key: str = ""
+
+    @property
+    def key(self) -> str:
+        """How a condition of --spare begins; empty for an option of its own."""
+        return self.option.partition(" ")[2]
 
 
-ACTIVE_SINCE = Guard("--spare active-since", "active_since", "last_seen_at", "time of the last sign-in", "active-since")
-CREATED_AFTER = Guard("--spare created-after", "created_after", "created_at", "time of creation", "created-after")
+ACTIVE_SINCE = Guard("--spare active-since", "active_since", "last_seen_at", "time of the last sign-in")
+CREATED_AFTER = Guard("--spare created-after", "created_after", "created_at", "time of creation")
 ONLY_STATUS = Guard("--only-status", "statuses", "status", "status")
 GUARDS = (ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS)
-TIMED = (ACTIVE_SINCE, CREATED_AFTER)
+TIMED = tuple(guard for guard in GUARDS if guard.key)
 
 
 class Judged(NamedTuple):

@@ -121,6 +121,11 @@ def option_of(name: str) -> str:
     return f"--{name.rstrip('_').replace('_', '-')}"  # `as` is a word of Python, so its field is `as_`
 
 
+def field_of(option: str) -> str:
+    """The field of this option. That of a word of Python lacks its `_` here."""
+    return option.removeprefix("--").replace("-", "_")
+
+
 def variable_of(name: str) -> str:
     """The environment variable of this field."""
     return f"{ENV_PREFIX}{name.rstrip('_').upper()}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from bulkdel.core.address import holds_secret
-from bulkdel.core.option import variable_of
+from bulkdel.core.option import field_of, variable_of
 from bulkdel.core.shards import LOCAL
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcesses
@@ -54,7 +54,7 @@ def _check_words(arguments: RunArguments) -> None:
     for option, values in secrets.items():
         for value in values:
             if (option == "--notify" or holds_secret(value)) and any(value in word for word in sys.argv):
-                name = variable_of(option.removeprefix("--"))
+                name = variable_of(field_of(option))
                 raise UsageError(f"{option}: is a secret, and Ray keeps the command line. Set {name} instead")
     if holds_secret(arguments.export):
         raise UsageError(

@@ -84,7 +84,7 @@ class LogObjects:
         """See `LogPlace`."""
         parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
         try:
-            with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
+            with closing(self._store()) as store:
                 put_parts(store, parts, SKIPPED % sha256)
         except Taken as error:
             raise NotAcceptable(
@@ -96,7 +96,7 @@ class LogObjects:
         """See `LogPlace`."""
         data = bytearray()
         try:
-            with closing(Retrying.at(self.where, self.terms.patience_s, self.terms.means)) as store:
+            with closing(self._store()) as store:
                 for part in parts_of(store, SKIPPED % sha256):
                     data += part
                     if len(data) > most:
@@ -107,7 +107,10 @@ class LogObjects:
 
     def skipped_at(self, sha256: str) -> StorePath:
         """See `LogPlace`."""
-        return self.where / "skipped" / sha256
+        return self.where / (SKIPPED % sha256)
+
+    def _store(self) -> Retrying:
+        return Retrying.at(self.where, self.terms.patience_s, self.terms.means)
 
     def shard(self, number: int) -> LogObjects:
         """See `LogPlace`."""

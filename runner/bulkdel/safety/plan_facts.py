@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.core.guards import Guards
+from bulkdel.core.option import field_of
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.export import Dialect
 from bulkdel.export.download import Source
@@ -124,7 +125,7 @@ def _facts_in(plan: RunPlan, where: In) -> Iterator[tuple[PlanFact, Any]]:
 
 def guard_options(guards: Guards) -> dict[str, list[str]]:
     """The guards as a plan has them: the values of each option, by its field."""
-    return {option.removeprefix("--").replace("-", "_"): list(values) for option, values in guards.options.items()}
+    return {field_of(option): list(values) for option, values in guards.options.items()}
 
 
 def _options(arguments: RunArguments) -> dict[str, Any]:
