@@ -272,9 +272,9 @@ def steady(scenario: Callable[[Path], None], folder: Path) -> None:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of the files in a folder, sorted, but for the files of skipped rows, whose names have a hash."""
+    """The names of the files in a folder, sorted, but for the files beside a log whose names have a hash."""
     names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if re.search(r"\.skipped-[0-9a-f]{16}\.zst$", name) is None]
+    return [name for name in names if re.search(r"\.(skipped|index|input)-[0-9a-f]{16}\.", name) is None]
 
 
 def user_ids(count: int, seed: int = 0) -> list[str]:
@@ -431,6 +431,7 @@ def check_second_reader(log: Path, told: Mapping[str, Any]) -> None:
     """Compare the counts of a summary with those that the second reader finds in the log."""
     try:
         second = second_reader.read(log)
+        second_reader.input_of(second, log)
     except second_reader.Refused as error:
         raise AssertionError(f"the second reader refuses {log}: {error}") from error
     if second.sha256 == told["log_sha256"]:  # else the log has changed since

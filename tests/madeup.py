@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session
-from bulkdel.core.record import ResumePoint
+from tests.inputs import rows_of, write_input
 from tests.recorded import RUN_ID, encode_line
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16
-RESUME_ROWS = 100_000
-
+ROWS_AT_ONCE = 10_000
 
 NAMES = {"done": "deleted", "absent": "absent"}
 
@@ -24,12 +23,16 @@ def write_export(path: Path, count: int) -> tuple[str, int]:
     """`count` user ids as JSON Lines; returns SHA-256 and size."""
     sha, size = hashlib.sha256(), 0
     with path.open("wb") as file:
-        for first in range(0, count, 10_000):
-            text = "".join(f'{{"id":"{i:024x}"}}\n' for i in range(first, min(first + 10_000, count))).encode()
+        for first in range(0, count, ROWS_AT_ONCE):
+            text = "".join(f'{{"id":"{id_}"}}\n' for id_ in _ids(first, count)).encode()
             file.write(text)
             sha.update(text)
             size += len(text)
     return sha.hexdigest(), size
+
+
+def _ids(first: int, count: int) -> list[str]:
+    return [f"{i:024x}" for i in range(first, min(first + ROWS_AT_ONCE, count))]
 
 
 def commits(count: int, rng: random.Random) -> Iterator[list[Entry]]:
@@ -60,7 +63,7 @@ def make_run(export: Path, count: int) -> Path:
 def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, size: int, host: str, pool: str) -> None:
     """Write the log of a run over an export that is there, which was stopped when its first `done` ids were settled.
 
-    Rows must be all of one length and all different: then the resume points of its preflight are known.
+    Its rows are those of `write_export`.
     """
     source = {
         "format": "jsonl",
@@ -83,12 +86,10 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
         "sha256": sha256,
         "bytes": size,
     }
-    points = tuple(ResumePoint(row, row + 1, row * (size // count)) for row in range(RESUME_ROWS, count, RESUME_ROWS))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
-    header = Header(
-        "bulkdel 0", RUN_ID, AT, pinned, str(export), {}, counts, None, confirmed, NAMES, resume_points=points
-    )
+    pins = write_input(log, (rows_of(_ids(first, count), first) for first in range(0, count, ROWS_AT_ONCE)))
+    header = Header("bulkdel 0", RUN_ID, AT, pinned, str(export), {}, counts, None, confirmed, NAMES, input=pins)
     sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import Busy, shard_log
+from bulkdel.place.log_place import Beside, Busy, shard_log
+from bulkdel.place.spool import Spool
 
 
 @dataclass
 class Kept:
-    """The lines of one log. skipped: its files of skipped rows, by SHA-256. locked: whether something writes it."""
+    """The lines of one log. files: those beside it. locked: whether something writes it."""
 
-    skipped: dict[str, bytes] = field(default_factory=dict)
+    files: dict[Beside, bytes] = field(default_factory=dict)
     lines: list[bytes] = field(default_factory=list)
     locked: bool = False
 
@@ -37,15 +38,24 @@ class LogInMemory:
             raise NotAcceptable(f"{self.where}: cannot be opened: there is none")
         return kept
 
-    def keep_skipped(self, data: bytes, sha256: str) -> None:
-        self._kept.skipped[sha256] = data
+    def spool(self) -> Spool:
+        return Spool.unnamed(Path())
 
-    def skipped(self, sha256: str, most: int) -> bytes | None:
-        data = self._kept.skipped.get(sha256)
-        return None if data is None else data[: most + 1]
+    def keep(self, beside: Beside, data: bytes | Spool) -> None:
+        self._kept.files[beside] = data.read_at(0, data.size) if isinstance(data, Spool) else data
 
-    def skipped_at(self, sha256: str) -> Path:
-        return self.where / sha256
+    def drop(self, beside: Beside) -> None:
+        self._kept.files.pop(beside, None)
+
+    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
+        if (data := self._kept.files.get(beside)) is None:
+            return None
+        spool = Spool.unnamed(Path(), start)
+        spool.write(data[start:stop])
+        return spool
+
+    def at(self, beside: Beside) -> Path:
+        return beside.of(self.where)
 
     def shard(self, number: int) -> LogInMemory:
         return LogInMemory(shard_log(self.where, number), self.logs)

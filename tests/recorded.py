@@ -26,8 +26,9 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.input.skipped import packed
-from bulkdel.place.log_place import skipped_file
+from bulkdel.place.log_place import SKIPPED, Beside
 from bulkdel.place.opening import log_place
+from tests.inputs import NO_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,13 +92,17 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
     }
     pinned |= {"bytes": 0, "source": {}}
     names = {"done": "deleted", "absent": "absent"}
-    return Header("0.1.0", RUN_ID, AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
+    return Header(
+        *("0.1.0", RUN_ID, AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names),
+        input=NO_INPUT,
+        skipped_sha256=digest,
+    )
 
 
 def write_skipped(log: Path, rows: int, left_out: SkippedRows) -> None:
     """Write the file beside a log. rows: of the export."""
     data = packed(left_out, rows)
-    skipped_file(log, hashlib.sha256(data).hexdigest()).write_bytes(data)
+    Beside(SKIPPED, hashlib.sha256(data).hexdigest()).of(log).write_bytes(data)
 
 
 def deleted(start: int, stop: int) -> Outcome:

@@ -191,6 +191,22 @@ class Input:
     why: dict[int, str] = field(default_factory=dict)
 
 
+def input_of(log: Log, path: Path) -> Input:
+    """Read the rows of the run with this log. Raises Refused unless they are those that its header pins."""
+    pins, name = log.header["input"], f"{path.name}.{{}}-{log.header['input']['index'][:16]}{{}}"
+    index = path.with_name(name.format("index", ".jsonl")).read_bytes()
+    if (
+        hashlib.sha256(index).hexdigest() != pins["index"]
+        or json.loads(index.splitlines()[-1])["content"] != pins["content"]
+    ):
+        raise Refused("the index is not the one of the header")
+    found = read_input(path.with_name(name.format("input", ".jsonl.zst")).read_bytes(), index)
+    bad = [row for row, id_ in enumerate(found.ids) if id_ is None]
+    if len(found.ids) != log.header["counts"]["rows"] or any(log.ends[row] != MARKS["invalid"][0] for row in bad):
+        raise Refused("the header counts other rows")
+    return found
+
+
 def read_input(packed: bytes, index: bytes) -> Input:
     """Read an input by its index. Raises Refused for what docs/input-format.md forbids."""
     *frames, last = [json.loads(line) for line in index.splitlines()]

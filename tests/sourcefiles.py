@@ -1,4 +1,4 @@
-"""What the tests of the source share: id types like those of an API, and reading a file in both passes at once."""
+"""What the tests of the source share: id types like those of an API, and reading a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zstandard
 
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdType
-from bulkdel.export import BLOCK, Preflight, ReadOptions, open_export, preflight, read_rows
+from bulkdel.export import BLOCK, Parsed, Preflight, ReadOptions, open_export, preflight
 
 TYPES = {
     each.name: each
@@ -55,25 +55,24 @@ def look(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK
         return preflight(export, opts or options(), rng=random.Random(1), **others)
 
 
-def both(
+def read(
     path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK
 ) -> tuple[Preflight, list[str | BadRow]]:
-    """Preflight and sending pass of a file; the rows in order, their positions checked."""
-    opts = opts or options()
-    with open_export(str(path), block_size=block_size) as export:
-        seen = preflight(export, opts, rng=random.Random(1))
-        rows: list[str | BadRow] = []
-        for parsed in read_rows(export, seen.dialect, opts, seen.fingerprint):
-            batch = parsed.batch
-            assert batch.start == len(rows)
-            assert 0 < len(batch.rows) <= 1 << 16
-            rows += batch.rows
+    """The preflight of a file, and its rows in order, their positions checked."""
+    rows: list[str | BadRow] = []
+
+    def take(parsed: Parsed) -> None:
+        assert parsed.start == len(rows)
+        assert 0 < len(parsed.rows) <= 1 << 16
+        rows.extend(parsed.rows)
+
+    seen = look(path, opts, block_size=block_size, to=take)
     assert seen.rows == len(rows)
     return seen, rows
 
 
 def ids(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK) -> list[str]:
     """The ids of a file without a bad row."""
-    _, rows = both(path, opts, block_size=block_size)
+    _, rows = read(path, opts, block_size=block_size)
     assert all(isinstance(row, str) for row in rows)
     return [str(row) for row in rows]

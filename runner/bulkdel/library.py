@@ -41,22 +41,15 @@ from bulkdel.parameters import check_type, parameters_of
 from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
-from bulkdel.safety.preparation import (
-    Asking,
-    ReadingProgress,
-    find_target,
-    prepare,
-    read_again,
-    reads_again,
-    with_sample_check,
-)
+from bulkdel.safety.export_reading import ReadingProgress
+from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import SPOOLED, Settings
 from bulkdel.store.certain import READ_S
 from bulkdel.store_path import beside
 
 Rows = Iterable[str] | AsyncIterable[str]
-"""Ids, one for each row. They are copied to a file beside the checkpoint, because an export is read twice."""
+"""Ids, one for each row. They are copied to a file beside the checkpoint first."""
 
 LIBRARY = By(Source.LIBRARY)
 """The origin of a change that a program makes."""
@@ -487,8 +480,8 @@ class Run:
             plan = await with_sample_check(
                 plan, self._asking, connect=around.connect, wall=around.wall, chance=around.chance
             )
-            if reads_again(plan):
-                plan = await around.in_thread(partial(read_again, plan, self._reading), self._reading.stop)
+            if excludes_more(plan):
+                plan = await around.in_thread(partial(exclude_looked_up, plan, self._reading), self._reading.stop)
         return plan
 
     def _prepare(self) -> RunPlan:

@@ -19,19 +19,23 @@ from pathlib import Path
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet
+from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
-from bulkdel.core.record import Batch, Chunk, Records
+from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.run_state import Progress
-from bulkdel.export import ReadOptions, open_export, preflight, read_rows
+from bulkdel.export import Parsed, ReadOptions, open_export, preflight
 from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.input.new_input import NewInput
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.place.opening import log_place
+from bulkdel.place.spool import Spool
 from bulkdel.settings import Settings
 from tests.bench import exports
 from tests.bench.bare import CHUNK, spent
 from tests.bench.commands import ENVIRON
 from tests.bench.stub import POOL
+from tests.inputs import NO_INPUT, rows_of
 from tests.recorded import RUN_ID
 
 ROWS = 200_000
@@ -68,16 +72,23 @@ def reading(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in exports.FORMATS:
         with open_export(str(exports.write(folder, name, ROWS).path)) as export:
-            seen = preflight(export, OPTIONS, rng=random.Random(0))
-            read = partial(read_rows, export, seen.dialect, OPTIONS, seen.fingerprint)
-            found[f"preflight {name}"] = cpu_s(partial(preflight, export, OPTIONS, rng=random.Random(0)))
-            found[f"read {name}"] = cpu_s(lambda: drain(read()))  # noqa: B023 - called before the next turn
+            spool = Spool.unnamed(folder)
+            new = NewInput(spool, str(folder))
+
+            def take(parsed: Parsed, new: NewInput = new) -> None:
+                new.add(parsed.for_input())
+
+            check = partial(preflight, export, OPTIONS, rng=random.Random(0), to=take)
+            found[f"preflight {name}"] = cpu_s(check)
+            new.finish()
+            found[f"read {name}"] = cpu_s(lambda: drain(new.rows.rows()))  # noqa: B023 - called before the next turn
             if name == "objects":
-                found |= _feeding([parsed.batch for parsed in read()])
+                found |= _feeding(list(new.rows.rows()))
+            spool.close()
     return found
 
 
-def _feeding(batches: list[Batch]) -> dict[str, float]:
+def _feeding(batches: list[Rows]) -> dict[str, float]:
     nothing = IdSet()
     return {
         "feed": cpu_s(lambda: drain(chunks_of(batches, _progress(ROWS), CHUNK, nothing))),
@@ -86,7 +97,7 @@ def _feeding(batches: list[Batch]) -> dict[str, float]:
 
 def _header(rows: int) -> Header:
     counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
-    return Header("bench", RUN_ID, stamp(time.time()), {}, "", {}, counts, None, {})
+    return Header("bench", RUN_ID, stamp(time.time()), {}, "", {}, counts, None, {}, input=NO_INPUT)
 
 
 def _progress(rows: int) -> Progress:
@@ -158,8 +169,7 @@ def sending(url: str, folder: Path) -> dict[str, float]:
 
 
 def _chunks(rows: int) -> Iterator[Chunk]:
-    batch: list[str | object] = list(exports.ids(rows))
-    yield from chunks_of([Batch(0, batch)], _progress(rows), CHUNK, IdSet())  # type: ignore[arg-type]
+    yield from chunks_of([rows_of(list(exports.ids(rows)))], _progress(rows), CHUNK, IdSet())
 
 
 def main() -> None:

@@ -21,8 +21,10 @@ from pathlib import Path
 import orjson
 
 from bulkdel.cli.main import GARBAGE_MIN
-from bulkdel.export import ReadOptions, open_export, preflight
+from bulkdel.export import Parsed, ReadOptions, open_export, preflight
+from bulkdel.input.new_input import NewInput
 from bulkdel.job import load_job
+from bulkdel.place.spool import Spool
 from tests.bench import exports
 
 SHARES = (0.0, 0.001, 0.3)
@@ -48,9 +50,17 @@ LOOPS: dict[str, Callable[[Path], None]] = {"objects": parse_objects, "csv": par
 
 
 def look(path: Path) -> None:
-    """The preflight, as `run` has it."""
+    """The preflight, as `run` has it: it writes the rows of the run."""
+    spool = Spool.unnamed(path.parent)
+    new = NewInput(spool, str(path))
+
+    def take(parsed: Parsed) -> None:
+        new.add(parsed.for_input())
+
     with open_export(str(path)) as export:
-        preflight(export, OPTIONS, rng=random.Random(0), temporary=path.parent)
+        preflight(export, OPTIONS, rng=random.Random(0), temporary=path.parent, to=take)
+    new.finish()
+    spool.close()
 
 
 def cpu_s(work: Callable[[Path], None], path: Path) -> float:

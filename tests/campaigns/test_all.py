@@ -73,7 +73,7 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
     "rows that were in doubt at a kill are sent as if they were new",
     "chunks_of",
     swap("yield from _cut(some, chunk_size, id_type, doubt)", "yield from _cut(some, chunk_size, id_type)"),
-    case="0x5eed0001",
+    case="0x5eed0002",
 )
 @mutant(
     "what is gone counts as deleted by this run",

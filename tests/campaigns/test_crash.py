@@ -296,6 +296,12 @@ def failing_at(call: str, error: str, count: int, folder: Path) -> None:
         assert_in_time(last <= monotonic + LATE_S, last, monotonic)
 
 
+@mutant(
+    "the rows of a run are dropped although a header may name them",
+    "OpenLog.create",
+    swap("kept if kept and log._has_no_header() else ()", "kept"),
+    case="fdatasync-EIO-1",
+)
 @pytest.mark.parametrize(
     ("call", "error", "count"),
     one_in(

@@ -735,10 +735,10 @@ def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_
 
 @mutant(
     "a workbook is converted that the plan does not have",
-    "_read_export",
+    "ExportReading._open",
     swap(
-        "arguments.approved is not None and (log is None or not os.path.lexists(copy))",
-        "arguments.approved is not None and log is not None and not os.path.lexists(copy)",
+        "arguments.approved is not None and (log is None or not os.path.lexists(self._copy))",
+        "arguments.approved is not None and log is not None and not os.path.lexists(self._copy)",
     ),
 )
 def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> None:

@@ -24,6 +24,7 @@ from tests.harness import (
     bulkdel,
     case,
     finish,
+    names_in,
     run_with_streams,
     sandbox,
     start,
@@ -231,7 +232,7 @@ def test_sandbox_needs_nothing(tmp_path: Path) -> None:
     )
     assert ran.code == 0, ran.err
     assert ran.counts() == {"deleted": 2_000}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.jsonl", "e.jsonl.sandbox.checkpoint.jsonl"]
+    assert names_in(tmp_path) == ["e.jsonl", "e.jsonl.sandbox.checkpoint.jsonl"]
     assert '"host":"sandbox"' in (tmp_path / "e.jsonl.sandbox.checkpoint.jsonl").read_text()
     ran = bulkdel("run", "delete-users", export, "--sandbox", "--limit", 1, "--checkpoint", tmp_path / "x")
     assert ran.code == 0

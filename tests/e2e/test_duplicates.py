@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.core.log_entries import Header, Session, Skipped
+from bulkdel.core.log_entries import Session, Skipped
 from bulkdel.core.ranges import ranges_of
 from bulkdel.input.skipped import packed
 from bulkdel.place.opening import log_place
@@ -115,9 +116,6 @@ def test_distinct_rows_in_between(tmp_path: Path) -> None:
         assert ran.code == 0, ran
         assert ran.counts() == {"deleted": 100, "duplicate": 100, "remaining": FAR}
         assert it.served.ledger.sent_times() == {1: 100}
-        header = next(iter(recorded.read_entries(it.log)))
-        assert isinstance(header, Header)
-        assert [mark.row // 1_000 for mark in header.resume_points] == [100]
         skipped = read_log(log_place(it.log)).progress.skipped
         assert skipped == recorded.skipped(duplicate=[(FAR + 100, FAR + 200)])
 
@@ -252,7 +250,8 @@ def test_a_full_disk_is_told_and_nothing_is_sent(command: str, tmp_path: Path) -
         words = it.args if command == "run" else ["plan", "delete-users", it.export, "--host", it.served.url]
         ran = bulkdel(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)))
         assert ran.code == 5, ran
-        assert f"{tmp_path}: finding the duplicates of this export takes a temporary file of about 4 MB" in ran.err
+        told = rf"{tmp_path}: the rows of this export, and finding its duplicates, take about [4-6] MB in this folder"
+        assert re.search(told, ran.err), ran
         assert "Nothing was sent." in ran.err
         assert "--checkpoint PATH" in ran.err
         assert "Traceback" not in ran.err

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ from bulkdel.place.opening import log_place
 from bulkdel_jobs.genauth.memberships import GROUPS_PATH
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
+from tests import second_reader
 from tests.full_users import full_users
 from tests.harness import (
     DELETIONS,
@@ -38,7 +40,6 @@ from tests.harness import (
     Ran,
     bulkdel,
     case,
-    check_second_reader,
     entries,
     finish,
     kill,
@@ -48,6 +49,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.inputs import input_file
 from tests.mutants import mutant
 from tests.recorded import rewrite
 from tests.syntax import negate, swap
@@ -75,13 +77,27 @@ def forget(log: Path, *options: object, env: dict[str, str] | None = None) -> Ra
     return bulkdel("forget", log, *options, env=env or {})
 
 
+ROWS = ".rows"
+"""What `beside` calls the file with the rows of a run."""
+
+
 def beside(log: Path) -> set[str]:
     """The names of all files in the folder of a log, without what the log's name begins with.
 
-    The file of the skipped rows, without which the log is not read, is there, and is left out.
+    The rows of a run have the ending ROWS, whatever their hash is. The files that stay with a log are there, and are
+    left out: the index of its rows, and its skipped rows, without which the log is not read.
     """
     assert read_log(log_place(log))
-    return {name.removeprefix(log.name) for name in names_in(log.parent)}
+    assert len([*log.parent.glob(f"{log.name}.index-*")]) == 1
+    rows = re.compile(r"\.input-[0-9a-f]{16}\.jsonl\.zst$")
+    names = {*names_in(log.parent), *(rows.sub(ROWS, path.name) for path in log.parent.glob("*.input-*"))}
+    return {name.removeprefix(log.name) for name in names}
+
+
+def to_remove(log: Path) -> list[Path]:
+    """Every file in the folder of a log but the log and the files that stay with it."""
+    stay = re.compile(re.escape(log.name) + r"(\.(index|skipped)-[0-9a-f]{16}\.(jsonl|zst))?")
+    return [path for path in log.parent.rglob("*") if path.is_file() and not stay.fullmatch(path.name)]
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
@@ -94,7 +110,7 @@ def noted(log: Path) -> list[tuple[str | None, int | None]]:
 
 
 LOGS = (".checkpoint.jsonl", ".sandbox.checkpoint.jsonl")
-FILES = {".input", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
+FILES = {ROWS, ".input", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
 
 
 def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: Path) -> None:
@@ -102,7 +118,8 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     (tmp_path / f"{log.name}.still-there.jsonl").write_text('{"id":"x"}\n')
     (tmp_path / f"{log.name}.still-there-2.jsonl").write_text('{"id":"y"}\n')
     (tmp_path / f"{log.name}.torn-9").write_text('{"seq":9')
-    (tmp_path / f".{log.name}.input.part").write_text("{")
+    for part in (f".{log.name}.input.part", f".{log.name}.rows.part"):
+        (tmp_path / part).write_text("{")
     (tmp_path / f"{log.name}.verify.jsonl").write_text("findings")
     (tmp_path / f"{log.name}.still-there-mine.jsonl").write_text("mine")
     before, status = bytes_in(tmp_path), json.loads(bulkdel("status", "--json", log, env={}).out)
@@ -110,17 +127,22 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     assert asked.code == 2
     assert asked.err == (
         "bulkdel: not confirmed: --confirm is missing. Nothing was removed. To confirm:\n"
-        f"  bulkdel forget {log} --confirm 8\n"
+        f"  bulkdel forget {log} --confirm 10\n"
     )
     assert bytes_in(tmp_path) == before
-    for path, what in ((f"{log}.input", "the copy of the export"), (f"{log}.torn-9", "a torn line of the log")):
+    rows = input_file(log)
+    for path, what in (
+        (rows, "the rows of the run"),
+        (f"{log}.input", "the copy of the export"),
+        (f"{log}.torn-9", "a torn line of the log"),
+    ):
         assert f"  remove  {path}, {what}, {Path(path).stat().st_size:,} bytes\n" in asked.out
     wrong = forget(log, "--confirm", 7)
     assert wrong.code == 2
-    assert "--confirm 7 was given, but there are 8 files" in wrong.err
+    assert "--confirm 7 was given, but there are 10 files" in wrong.err
     assert bytes_in(tmp_path) == before
 
-    ran = forget(log, "--confirm", 8)
+    ran = forget(log, "--confirm", 10)
     assert ran.code == 0, ran.err
     assert beside(log) == {"", ".verify.jsonl", ".still-there-mine.jsonl"}
     assert log.read_bytes().startswith(before[log.name])
@@ -129,13 +151,17 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
         name: hashlib.sha256(data).hexdigest()
         for name, data in before.items()
         if name not in {log.name, f"{log.name}.verify.jsonl", f"{log.name}.still-there-mine.jsonl"}
-        and ".skipped-" not in name
+        and not name.startswith((f"{log.name}.skipped-", f"{log.name}.index-"))
     }
-    assert begun["confirmed"] == {"files": 8, "how": "options"}
-    assert (ended["removed"], ended["bytes"]) == (8, sum(file["bytes"] for file in begun["files"]))
+    assert rows.name in {Path(file["path"]).name for file in begun["files"]}
+    assert begun["confirmed"] == {"files": 10, "how": "options"}
+    assert (ended["removed"], ended["bytes"]) == (10, sum(file["bytes"] for file in begun["files"]))
 
     after = json.loads(bulkdel("status", "--json", log, env={}).out)
-    check_second_reader(log, after)
+    second = second_reader.read(log)
+    assert second.sha256 == after["log_sha256"]
+    assert second.counts().items() <= after.items()
+    assert (second.in_doubt, second.spared) == (after["in_doubt"], after["spared"])
     changed = ("log_sha256", "annotations", "checkpoint")
     assert {name: after[name] for name in after if name not in changed} == {
         name: status[name] for name in status if name not in changed
@@ -144,7 +170,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     assert bulkdel("status", "--audit", log, env={}).code == 0
     results = bulkdel("results", log, env={})
     assert results.code == 3
-    assert f"the export was removed by `bulkdel forget`, on {begun['at']}" in results.err
+    assert "the rows of this run were removed by `bulkdel forget`" in results.err
     (tmp_path / "export.jsonl").write_bytes(PIPED)
     results = bulkdel("results", log, "--export", tmp_path / "export.jsonl", env={})
     assert len(results.out.splitlines()) == len(IDS) + 1
@@ -164,9 +190,10 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
 def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
     backup, spooled, bad = (tmp_path / f"{log.name}{end}" for end in (".backup.gz", ".input", ".invalid"))
-    target = tmp_path / "elsewhere"
-    backup.rename(target)
-    backup.symlink_to(target)
+    rows, target, target_of_rows = input_file(log), tmp_path / "elsewhere", tmp_path / "rows elsewhere"
+    for moved, to in ((backup, target), (rows, target_of_rows)):
+        moved.rename(to)
+        moved.symlink_to(to)
     os.link(spooled, tmp_path / "another name")
     bad.write_text("corrected by hand")
     os.mkfifo(f"{log}.still-there.jsonl")
@@ -175,6 +202,7 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     assert ran.code == 1
     for path, why in (
         (backup, "is a symbolic link"),
+        (rows, "is a symbolic link"),
         (spooled, "has 1 more name (hard links)"),
         (bad, "holds other bytes than those that the run wrote"),
         (f"{log}.still-there.jsonl", "is not a regular file"),
@@ -188,10 +216,29 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     spooled.write_bytes(PIPED + b"\n")
     ran = forget(log)
     assert ran.code == 1
-    assert ran.out.count(": it holds other bytes than those that the run wrote\n") == 2
-    assert f"  left    {bad}, the bad rows that were left out: it cannot be compared with the export" in ran.out
+    assert ran.out.count(": it holds other bytes than those that the run wrote\n") == 3
+    assert f"  left    {bad}, the bad rows that were left out: it holds other bytes" in ran.out
     backup.write_bytes(target.read_bytes() + b"torn")  # a write that never became durable
     assert f"  remove  {backup}, " in forget(log).out
+
+
+@mutant(
+    "forget removes whatever has the name of the rows of a run",
+    "_why_not_its_rows",
+    swap('f"is not shown to have the rows of this run ({error}), so remove it yourself"', "str(error)[:0]"),
+)
+@pytest.mark.parametrize("what", ["other bytes", "no index"])
+def test_rows_that_are_not_shown_to_be_those_of_the_run_are_left(what: str, tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:100]) as it:
+        assert it.run().code == 0
+        rows = input_file(it.log)
+        if what == "no index":
+            next(it.log.parent.glob(f"{it.log.name}.index-*")).unlink()
+        else:
+            rows.write_bytes(b"notes".ljust(rows.stat().st_size))
+        ran = forget(it.log)
+        assert f"  left    {rows}, " in ran.out, ran
+        assert "is not shown to have the rows of this run" in ran.out
 
 
 @mutant(
@@ -210,9 +257,9 @@ def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     process = start("forget", log, stdin=theirs, env={})
     os.close(theirs)
     assert process.stderr is not None
-    assert process.stderr.readline() == b"Type the number of files (4) to remove them, anything else to stop:\n"
+    assert process.stderr.readline() == b"Type the number of files (5) to remove them, anything else to stop:\n"
     other.replace(backup)
-    os.write(ours, b"4\n")
+    os.write(ours, b"5\n")
     ran = finish(process)
     os.close(ours)
     assert ran.code == 1, ran.err
@@ -221,7 +268,7 @@ def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     assert f"  bulkdel forget {log} --confirm 1\n" in ran.err
 
 
-@pytest.mark.parametrize("typed", [b"5\n", b"\n", b""])
+@pytest.mark.parametrize("typed", [b"6\n", b"\n", b""])
 def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> None:
     log = run_of(tmp_path)
     before = bytes_in(tmp_path)
@@ -235,8 +282,44 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     with suppress(OSError):
         os.close(ours)
     assert ran.code == 2
-    assert f"bulkdel forget {log} --confirm 4" in ran.err
+    assert f"bulkdel forget {log} --confirm 5" in ran.err
     assert bytes_in(tmp_path) == before
+
+
+@mutant(
+    "forget does not miss the rows of a run",
+    "_named_rows",
+    swap(
+        "Named(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)",
+        "Named(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted)",
+    ),
+)
+@mutant(
+    "forget removes the rows that a run has not sent yet",
+    "_named",
+    swap(
+        "_named_rows(log, progress, wanted=resumable or restoring)",
+        "_named_rows(log, progress, wanted=restoring)",
+    ),
+)
+def test_the_rows_of_a_run_are_needed_while_it_goes_on_and_named_when_they_are_missing(tmp_path: Path) -> None:
+    """They are all that a run of a plain file without a backup writes of persons."""
+    with case(tmp_path, IDS) as it:
+        assert it.run("--limit", 20, "--chunk-size", 10).code == 0
+        rows, kept = input_file(it.log), tmp_path / "kept"
+        ran = forget(it.log, "--confirm", 1)
+        assert ran.code == 3
+        assert f" needs {rows} (the rows of the run). Nothing was removed." in ran.err
+        rows.rename(kept)
+        ran = forget(it.log)
+        assert (ran.code, ran.err) == (1, "There is nothing to remove.\n")
+        assert f"  missing {rows}, the rows of the run: if it has moved" in ran.out
+        kept.rename(rows)
+        assert it.run().code == 0
+        assert forget(it.log, "--confirm", 1).code == 0
+        assert beside(it.log) == {it.export.name, ""}
+        again = forget(it.log)
+        assert (again.code, "missing" in again.out) == (0, False), again
 
 
 @mutant(
@@ -247,17 +330,24 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
 def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: Path) -> None:
     log = run_of(tmp_path, "--limit", 10, "--chunk-size", 5)
     before = bytes_in(tmp_path)
-    ran = forget(log, "--confirm", 4)
+    rows = input_file(log)
+    ran = forget(log, "--confirm", 5)
     assert ran.code == 3
-    assert f"{log}.input (the copy of the export), {log}.backup.gz (the backup of the records)" in ran.err
+    backup = f"{log}.backup.gz (the backup of the records)"
+    assert f" needs {rows} (the rows of the run), {backup}. " in ran.err
     assert f"  bulkdel status {log}\n" in ran.err
     assert f"  bulkdel forget {log} --abandon\n" in ran.err
     assert bytes_in(tmp_path) == before
-    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log} --abandon --confirm 4\n")
-    assert forget(log, "--abandon", "--confirm", 4).code == 0
+    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log} --abandon --confirm 5\n")
+    assert forget(log, "--abandon", "--confirm", 5).code == 0
     assert beside(log) == {""}
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
-    run_of(tmp_path, backup="another")  # with the export and another backup it goes on
+    again = ("run", "delete-users", "-", "--checkpoint", log, "--sandbox", "--skip-invalid", "10", "--rate", 0)
+    refused = bulkdel(*again, "--backup", tmp_path / "another", input=PIPED)
+    assert (refused.code, "`bulkdel forget` has removed the rows of this run" in refused.err) == (3, True), refused
+    assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
+    rows.write_bytes(before[rows.name])
+    run_of(tmp_path, backup="another")  # with a copy of its rows and another backup it goes on
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 0
     assert audit(log_place(log)).fault is None
 
@@ -279,20 +369,25 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
             ran = forget(it.log)
             assert ran.code == 3
             assert "a verification is under way" in ran.err
-        ran = forget(it.export, "--confirm", 1)
+        ran = forget(it.export, "--confirm", 2)
         assert ran.code == 0, ran.err
         assert f"  left    {it.export}, your own export\n" in ran.out
-        assert {path.name for path in tmp_path.iterdir()} == {it.export.name, it.log.name, state.name}
+        assert beside(it.log) == {it.export.name, "", ".verify.jsonl"}
+        verify = ("verify", it.log, "--host", it.served.url, "--rate", 0, "--state", tmp_path / "findings", "--json")
+        refused = bulkdel(*verify)
+        assert (refused.code, "removed by `bulkdel forget`" in refused.err) == (3, True), refused
+        assert bulkdel(*verify, "--export", it.export).found() == (len(IDS), 0, 0)
 
 
 def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
     kept = run_of(tmp_path, name="x.jsonl.restore", piped=PIPED[: -len(BAD)], backup="x.jsonl.restore.backup.gz")
     before = bytes_in(tmp_path)
     log = run_of(tmp_path)
-    assert forget(log, "--confirm", 4).code == 0
+    assert forget(log, "--confirm", 5).code == 0
     after = bytes_in(tmp_path)
-    left = {name for name in after if name == log.name or name.startswith(f"{log.name}.skipped-")}
-    assert len(left) == 2
+    stays = (f"{log.name}.skipped-", f"{log.name}.index-")
+    left = {name for name in after if name == log.name or name.startswith(stays)}
+    assert len(left) == 3
     assert {name: data for name, data in after.items() if name not in left} == before
     assert kept.name in after
 
@@ -310,7 +405,7 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
     log = run_of(whole)
     (whole / f"{log.name}.backup.gz").unlink()  # the log has its path in `whole`
     played = subprocess.run(
-        [sys.executable, "-m", "tests.forget_child", whole, "3"],
+        [sys.executable, "-m", "tests.forget_child", whole, "4"],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -325,10 +420,10 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
         notes = noted(killed)
         assert notes or left == {"", *FILES} - {".backup.gz"}, "a file is gone, and the log does not say so"
         assert beside(ended) == {""}
-        assert noted(ended)[-1] == ("ended", 3)
+        assert noted(ended)[-1] == ("ended", 4)
         for each in (killed, ended):
             assert audit(log_place(each)).fault is None
-    assert len(seen) == 4  # killed before the first file, and after each
+    assert len(seen) == 5  # killed before the first file, and after each
     one = next(path for path in tmp_path.glob("killed-*/x.jsonl") if noted(path) == [("begun", None)])
     assert f"  to end it: bulkdel forget {one}\n" in bulkdel("status", one, env={}).out
 
@@ -338,7 +433,7 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
     with log.open("ab") as file:
         file.write(b'{"seq":')
-    ran = forget(log, "--confirm", 4)
+    ran = forget(log, "--confirm", 5)
     assert ran.code == 1
     (torn,) = tmp_path.glob("*.torn-*")
     assert f"{torn}, a torn line of the log, was not there before" in ran.err
@@ -346,6 +441,14 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     assert beside(log) == {""}
 
 
+@mutant(
+    "forget removes the rows of the run that is being restored",
+    "_named",
+    swap(
+        "_named_rows(log, progress, wanted=resumable or restoring)",
+        "_named_rows(log, progress, wanted=resumable)",
+    ),
+)
 @mutant(
     "forget removes the map while memberships are to be put back",
     "_named",
@@ -367,12 +470,14 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         assert bulkdel(*restore, "--limit", 5, "--chunk-size", 5).code == 0
         ran = forget(log)
         assert ran.code == 3
-        backups = (
+        needs = (
+            f"{input_file(log)} (the rows of the run)",
             f"{tmp_path / 'backup.zst'} (the backup of the records)",
             f"{tmp_path / 'backup.memberships.jsonl.zst'} (the backup of the memberships)",
             f"{log}.restore.map.jsonl (the old and the new ids of a restore)",
         )
-        for needed in (*backups, f"{log}.restore.jsonl (the records of a restore)"):
+        own = input_file(Path(f"{log}.restore.jsonl.checkpoint.jsonl"))
+        for needed in (*needs, f"{own} (the rows of the run)", f"{log}.restore.jsonl (the records of a restore)"):
             assert needed in ran.err
         assert bulkdel(*restore).code == 0
         ended, lines = log.read_bytes(), log.read_bytes().splitlines(keepends=True)
@@ -382,7 +487,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         log.write_bytes(b"".join(lines[:-1]))  # as a kill leaves it before the first membership is read
         ran = forget(log, "--confirm", 4)
         assert ran.code == 3
-        assert f"rows or memberships remain, and a run of them needs {', '.join(backups)}, " in ran.err
+        assert f"rows or memberships remain, and a run of them needs {', '.join(needs)}, " in ran.err
         assert f"{log}.restore.jsonl (the records of a restore). Nothing was removed." in ran.err
         log.write_bytes(ended)
         for path in memberships:
@@ -390,18 +495,19 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         logs = {"", ".restore.jsonl.checkpoint.jsonl", ".restore.memberships.jsonl.checkpoint.jsonl"}
         personal = {".restore.jsonl", ".restore.map.jsonl", ".restore.memberships.jsonl"}
         others = {"export.jsonl", "backup.zst", "backup.memberships.jsonl.zst"}
-        assert beside(log) == logs | personal | others
-        ran = forget(log, "--confirm", 5)
+        rows = {f"{ending}{ROWS}" for ending in logs}
+        assert beside(log) == logs | rows | personal | others
+        ran = forget(log, "--confirm", 8)
         assert ran.code == 0, ran.err
         stays = "the log; it has 20 new ids of restored accounts, the names of user and machine"
         assert f"  stays   {log}.restore.jsonl.checkpoint.jsonl, {stays}" in ran.out
         assert beside(log) == logs | {"export.jsonl"}
-        for ending, count in zip(sorted(logs), (3, 1, 1), strict=True):
+        for ending, count in zip(sorted(logs), (4, 2, 2), strict=True):
             assert noted(Path(f"{log}{ending}"))[-2:] == [("begun", None), ("ended", count)]
         told = bulkdel("status", log, env={}).out
         assert told.count("restored on ") == 1
         ran = bulkdel("results", f"{log}.restore.jsonl.checkpoint.jsonl", env={})
-        assert "the export was removed by `bulkdel forget`" in ran.err
+        assert "the rows of this run were removed by `bulkdel forget`" in ran.err
         ran = bulkdel(*restore)
         assert ran.code == 3
         assert f"its backup {tmp_path / 'backup.zst'} was removed by `bulkdel forget`" in ran.err
@@ -429,7 +535,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
         asked = forget(it.log, "--abandon")
         assert f"  remove  {part}, what a killed command has left half-written, 3 bytes\n" in asked.out
         assert f"  left    {whole}, a backup of memberships: it is not in the log, " in asked.out
-        assert forget(it.log, "--abandon", "--confirm", 2).code == 1
+        assert forget(it.log, "--abandon", "--confirm", 3).code == 1
         assert {path.name for path in kept.iterdir()} == {*others, whole.name}
         kept.rename(tmp_path / "moved")
         assert forget(it.log).code == 0
@@ -461,11 +567,16 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
         backup = tmp_path / "backup.jsonl"
         assert it.run("--backup", backup, "--limit", 20, "--chunk-size", 10).code == 0
         log, before = it.log.read_bytes(), {path.name for path in tmp_path.iterdir()}
-        for facts, forged, left_by_pack in (
-            ({"memberships": str(file)}, None, f"{file}, a backup of memberships, is left out: it is not in the log"),
-            ({"backup": str(file)}, [1, zlib.crc32(b"{")], f"{file}, the backup of the records: it holds other bytes"),
+        rows = input_file(it.log)
+        data = rows.read_bytes()
+        unlisted = f"{file}, a backup of memberships, is left out: it is not in the log"
+        other = f"{file}, the backup of the records: it holds other bytes"
+        for facts, forged, count, left_by_pack in (
+            ({"memberships": str(file)}, None, 2, unlisted),
+            ({"backup": str(file)}, [1, zlib.crc32(b"{")], 1, other),
         ):
             it.log.write_bytes(log)
+            rows.write_bytes(data)
             rewrite(it.log, partial(_forged, facts, forged))
             out = tmp_path / "run.tar.gz"
             packed = bulkdel("pack", it.log, "--out", out)
@@ -475,10 +586,11 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
                     assert backup.name in archive.getnames()
                     assert taken not in archive.getnames()
                 out.unlink()
-            removed = forget(it.log, "--abandon", "--confirm", 1)
+            removed = forget(it.log, "--abandon", "--confirm", count)
             assert file.read_text() == secret, removed
             assert f"  left    {file}, " in removed.out
-        assert before - {path.name for path in tmp_path.iterdir()} == {backup.name}
+            assert (removed.code, rows.exists()) == (1, False), removed
+        assert before - {path.name for path in tmp_path.iterdir()} == {backup.name, rows.name}
 
 
 @mutant(
@@ -510,6 +622,7 @@ def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str,
         assert f"{file}, the backup of the records: it holds other bytes" in packed.err, packed
         removed = forget(it.log, "--abandon", "--confirm", 1)
         assert (file.read_text(), f"  left    {file}, " in removed.out) == (text, True), removed
+        assert "removed 1 file, " in removed.out, "the rows of the run"
 
 
 @mutant(
@@ -542,7 +655,7 @@ def test_an_exclude_list_whose_first_line_a_forged_log_knows_stays(end: str, tmp
         assert packed.code == 0, packed
         with tarfile.open(tmp_path / "run.tar.gz") as archive:
             assert _members(archive)[file.name] == first
-        removed = forget(it.log, "--abandon")
+        removed = forget(it.log, "--abandon", "--confirm", 1)  # the rows of the run
         assert file.read_bytes() == before
         assert f"  left    {file}, the backup of the records: it holds more than the log says" in removed.out, removed
         assert removed.code == 1
@@ -573,13 +686,14 @@ def test_a_backup_with_records_that_the_log_does_not_know_goes(shards: int, tmp_
         for name, data in known.items():
             (tmp_path / name).write_bytes(data + data.partition(b"\n")[0] + b'\n{"userId":"')
         other = forget(it.log, "--abandon", env={"XDG_STATE_HOME": str(tmp_path / "other")})
-        assert (other.code, other.out.count("it holds more than the log says")) == (1, shards), other
+        assert (other.code, other.out.count("it holds more than the log says")) == (2, shards), other
+        assert other.err.endswith(" --abandon --confirm 1\n"), "the rows of the run alone"
         listed = forget(it.log, "--abandon")
         assert listed.out.count("the backup of the records, ") == shards, listed
         packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.gz")
         with tarfile.open(tmp_path / "run.tar.gz") as archive:
             assert known.items() <= _members(archive).items(), packed
-        assert forget(it.log, "--abandon", "--confirm", shards).code == 0
+        assert forget(it.log, "--abandon", "--confirm", shards + 1).code == 0
         assert not [*tmp_path.glob("users*.jsonl")]
 
 
@@ -628,9 +742,9 @@ def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", unlink)
         with pytest.raises(FileFailed, match=r"\.invalid: cannot be removed: Operation not permitted.*same command"):
-            command.forget(log, confirm=4, abandon=False)
+            command.forget(log, confirm=5, abandon=False)
     assert noted(log) == [("begun", None)]
-    assert forget(log, "--confirm", 4).code == 0
+    assert forget(log, "--confirm", 5).code == 0
     assert beside(log) == {""}
 
 
@@ -644,7 +758,7 @@ def test_a_log_that_has_changed_since_the_files_were_listed_is_refused(
 
     monkeypatch.setattr(command, "_confirm", confirm)
     with pytest.raises(NotAcceptable, match=r"has changed meanwhile\. Nothing was removed"):
-        command.forget(log, confirm=4, abandon=False)
+        command.forget(log, confirm=5, abandon=False)
     assert beside(log) == {"", *FILES}
 
 
@@ -654,11 +768,11 @@ def test_lists_that_another_run_reads_are_wanted_until_it_is_complete(tmp_path: 
     still.write_bytes(PIPED[: -len(BAD)])
     more = ("--sandbox", "--rate", 0, "--checkpoint", f"{still}.checkpoint.jsonl")
     assert bulkdel("run", "delete-users", still, *more, "--limit", 10, "--chunk-size", 5).code == 0
-    ran = forget(log, "--confirm", 5)
+    ran = forget(log, "--confirm", 6)
     assert ran.code == 3
     assert f"a run of them needs {still} (the list of those still there)" in ran.err
     assert bulkdel("run", "delete-users", still, *more).code == 0
-    assert forget(log, "--confirm", 5).code == 0
+    assert forget(log, "--confirm", 6).code == 0
     assert not still.exists()
 
 
@@ -674,8 +788,8 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     """After a loss of power no file may be back of which the log says that it is gone."""
     (tmp_path / "run" / "kept").mkdir(parents=True)
     log = run_of(tmp_path / "run", backup="kept/backup")
-    of_run = [path for path in log.parent.rglob("*") if path.is_file() and path != log]
-    removed = [path for path in of_run if ".skipped-" not in path.name]
+    removed = to_remove(log)
+    assert len(removed) == 5
     if killed:
         files = [{"path": str(path), "bytes": path.stat().st_size} for path in removed]
         annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
@@ -708,7 +822,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
 def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
     """A file that was changed after a kill is left; the log does not say for ever that its removal has begun."""
     log = run_of(tmp_path)
-    assert forget(log, "--confirm", 4).code == 0
+    assert forget(log, "--confirm", 5).code == 0
     spooled = tmp_path / f"{log.name}.input"
     spooled.write_bytes(b"other")
     annotate(log_place(log), "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
@@ -720,7 +834,8 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Path) -> None:
     log = run_of(tmp_path / "old")
-    files = [{"path": str(path), "bytes": path.stat().st_size} for path in log.parent.iterdir() if path != log]
+    files = [{"path": str(path), "bytes": path.stat().st_size} for path in to_remove(log)]
+    assert len(files) == 5
     annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
     shutil.move(tmp_path / "old", tmp_path / "new")
     moved = tmp_path / "new" / log.name
@@ -738,7 +853,7 @@ def test_files_of_a_moved_folder_are_found_beside_the_log(tmp_path: Path) -> Non
     ran = forget(moved)
     assert f"  left    {backup}, the backup of the records: it holds other bytes" in ran.out
     backup.unlink()
-    ran = forget(moved, "--confirm", 3)
+    ran = forget(moved, "--confirm", 4)
     assert ran.code == 1, "a backup is missing"
     assert f"  missing {log.parent / backup.name}, the backup of the records: if it has moved" in ran.out
     backup.write_bytes(bytes_of_backup)
@@ -759,7 +874,7 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
         copy = tmp_path / f"copy of {each.parent.name}" / each.name
         shutil.copytree(each.parent, copy.parent)
         before = bytes_in(each.parent) | {kept.name: kept.read_bytes()}
-        ran = forget(copy, "--confirm", 4 if each is log else 3)
+        ran = forget(copy, "--confirm", 5 if each is log else 4)
         assert beside(copy) == {""}
         assert bytes_in(each.parent) | {kept.name: kept.read_bytes()} == before
         assert ran.code == (0 if each is log else 1), ran.out
@@ -769,21 +884,22 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
     )
     shutil.copytree(log.parent, tmp_path / "third")
     log.unlink()  # then both backups hold the bytes of this run
-    ran = forget(tmp_path / "third" / log.name, "--confirm", 4)
+    ran = forget(tmp_path / "third" / log.name, "--confirm", 5)
     assert ran.code == 1, ran.err
     assert f"{log.name}.backup.gz, the backup of the records: it is in another folder than the log" in ran.out
-    assert {*names_in(log.parent)} == {f"{log.name}{end}" for end in FILES}
-    assert forget(elsewhere, "--confirm", 3).code == 1
+    assert {*names_in(log.parent)} == {f"{log.name}{end}" for end in FILES - {ROWS}}
+    assert input_file(log).stat().st_size
+    assert forget(elsewhere, "--confirm", 4).code == 1
     assert kept.exists()
 
 
 @mutant(
     "forget removes bad rows that were corrected",
     "_named_invalid",
-    swap("known or None", "None"),
+    swap('Known(invalid[which]["bytes"], invalid[which]["sha256"])', "Known(0, whole=False)"),
 )
 def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_path: Path) -> None:
-    """Whatever the times of the files are: the bytes are compared with those that the export gives."""
+    """Whatever the times of the files are: the bytes are compared with those that the log knows."""
     export = tmp_path / "e.jsonl"
     export.write_bytes(PIPED)
     log, rehearsal, third = (tmp_path / f"e.jsonl{end}" for end in (*LOGS, ".third"))
@@ -792,13 +908,16 @@ def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_
         assert bulkdel("run", "delete-users", export, *options, "--checkpoint", path).code == 0
     bad, why = tmp_path / "e.jsonl.invalid", tmp_path / "e.jsonl.invalid.reasons.csv"
     for path in (rehearsal, third):
-        ran = forget(path)
-        assert (ran.code, ran.err) == (1, "There is nothing to remove.\n")
-        assert f"  left    {bad}, the bad rows that were left out: it belongs to the run of {log} too" in ran.out
+        rows = input_file(path)
+        ran = forget(path, "--confirm", 1)
+        assert (ran.code, ran.err, rows.exists()) == (1, "", False)
+        for left, what in ((bad, "the bad rows that were left out"), (why, "the reasons of the bad rows")):
+            assert f"  left    {left}, {what}: it belongs to the run of {log} too" in ran.out
+            assert left.exists()
     was = bad.stat()
     bad.write_bytes(BAD.replace(b"no id", b"an-id"))
     os.utime(bad, ns=(was.st_atime_ns, was.st_mtime_ns))
-    ran = forget(log, "--confirm", 1)
+    ran = forget(log, "--confirm", 2)
     assert ran.code == 1
     assert f"  left    {bad}, the bad rows that were left out: it holds other bytes" in ran.out
     assert (bad.exists(), why.exists()) == (True, False)

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from tests.elsewhere import elsewhere
 from tests.harness import (
     KEYS,
     POOL,
+    Ran,
     bulkdel,
     case,
     check_second_reader,
@@ -40,6 +42,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.inputs import input_file
 from tests.mutants import mutant
 from tests.recorded import changed_log
 from tests.syntax import swap
@@ -69,6 +72,12 @@ def handed_over(log: Path, to: Path) -> list[str]:
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def files_in(packed: Ran) -> set[tuple[str, str]]:
+    """The files of an archive that was packed: what each is called there, and what it is."""
+    lines = re.findall(r"(?m)^  (.+?), (.+), [0-9,]+ bytes$", packed.out)
+    return {(name, what) for name, what in lines}
 
 
 def content_of(archive: Path) -> bytes:
@@ -275,7 +284,7 @@ def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path
         write_objects(exclude, VIPS[1:])
         missing = bulkdel("pack", one.log, "--out", out)
         assert missing.code == 3
-        assert f"  {one.export}, the export: is not there\n  {exclude}, an exclude file: " in missing.err
+        assert f"Nothing was packed.\n  {exclude}, an exclude file: " in missing.err, "no export is needed"
         assert missing.err.endswith("Name each where it is now: --moved FILE\n")
         other = bulkdel("pack", one.log, "--out", out, "--moved", exclude)
         assert other.code == 3
@@ -286,10 +295,20 @@ def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path
         assert (out.exists(), one.log.read_bytes()) == (False, log)
         packed = bulkdel("pack", one.log, "--out", out, *given)
         assert packed.code == 0, packed.err
-        unpacked = bulkdel("unpack", out, "--to", copy)
+        assert "not in it: " not in packed.out
+        assert (one.export.name, "the export") in files_in(packed)
+        without = tmp_path / "without.tar.zst"
+        packed = bulkdel("pack", one.log, "--out", without, *given[:2], "--again")
+        assert packed.code == 0, packed.err
+        left_out = f"{one.export}, the export, is left out: it is not there"
+        assert f"  not in it: {left_out}\n" in packed.out
+        assert "the export" not in {what for _, what in files_in(packed)}
+        unpacked = bulkdel("unpack", without, "--to", copy)
+        assert unpacked.code == 0, unpacked
         words = command_in(unpacked.err)
         ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 270, "excluded": 30}
         assert one.effects(VIPS) == [0] * 30
 
 
@@ -314,15 +333,21 @@ def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_pa
         assert one.run("--limit", 50).code == 0
         refused = bulkdel("pack", folder / "log", "--out", out)
         assert (refused.code, out.exists()) == (3, False)
-        for name in ("export.jsonl", "vips.jsonl", "b.jsonl", "c.toml"):
+        for name in ("vips.jsonl", "b.jsonl", "c.toml"):
             (line,) = (line for line in refused.err.splitlines() if line.startswith(f"  {other / name}, "))
             assert "is in another folder than the log" in line
         forgot = bulkdel("forget", folder / "log", "--abandon")
         assert f"left    {other / 'b.jsonl'}, the backup of the records: it is in another folder" in forgot.out
         assert (other / "b.jsonl").exists()
-        moved = [word for name in ("export", "vips", "b") for word in ("--moved", other / f"{name}.jsonl")]
-        packed = bulkdel("pack", folder / "log", "--out", out, *moved, "--config", other / "c.toml")
+        moved = [word for name in ("vips", "b", "export") for word in ("--moved", other / f"{name}.jsonl")]
+        config = ("--config", other / "c.toml")
+        packed = bulkdel("pack", folder / "log", "--out", tmp_path / "without.tar.zst", *moved[:-2], *config)
         assert packed.code == 0, packed.err
+        assert f"  not in it: {one.export}, the export, is left out: it is in another folder than the log" in packed.out
+        assert one.export.read_bytes() not in content_of(tmp_path / "without.tar.zst")
+        packed = bulkdel("pack", folder / "log", "--out", out, *moved, *config, "--again")
+        assert packed.code == 0, packed.err
+        assert one.export.read_bytes() in content_of(out)
         unpacked = bulkdel("unpack", out, "--to", tmp_path / "new")
         ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
         assert (ran.code, one.effects(VIPS)) == (0, [0] * 30), ran.err
@@ -375,6 +400,14 @@ def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
         refused = bulkdel("pack", one.log, "--again", "--out", tmp_path / "2.tar.zst")
         assert refused.code == 3
         assert f"{backup}, the backup of the records: it is a symbolic link" in refused.err
+        backup.unlink()
+        (tmp_path / "elsewhere").rename(backup)
+        rows = input_file(one.log)
+        rows.rename(tmp_path / "elsewhere")
+        rows.symlink_to(secret)
+        refused = bulkdel("pack", one.log, "--again", "--out", tmp_path / "2.tar.zst")
+        assert (refused.code, str(rows) in refused.err) == (3, True), refused
+        assert not (tmp_path / "2.tar.zst").exists()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "..."])
@@ -400,8 +433,7 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         one.ids -= len(VIPS)
         assert one.run("--limit", 50).code == 0
         assert f"To go on, in {Path.cwd()}:\n" in bulkdel("status", one.log).out, "the folder of its last session"
-        for path in (one.log, one.export):
-            shutil.copy(path, second)
+        shutil.copy(one.log, second)
         copied = second / one.log.name
         (skipped,) = first.glob(f"{one.log.name}.skipped-*")
         refused = bulkdel("status", copied)
@@ -409,14 +441,21 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         shutil.copy(skipped, second)
         told = bulkdel("status", copied).out
         assert f"To go on, in {second}:\n  bulkdel run delete-users export.jsonl " in told
-        assert "Not in that folder, and needed there: vips.jsonl\n" in told
+        lacking = r"Not in that folder, and needed there: \S+\.input-\S+\.zst, \S+\.index-\S+\.jsonl, vips\.jsonl\n"
+        assert re.search(lacking, told), told
         shutil.copy(exclude, second)
         told = bulkdel("status", copied).out
-        assert "Not in that folder" not in told
+        assert ", vips.jsonl" not in told
         words = shlex.split(told.split("To go on, in ")[1].splitlines()[1])
         assert not {"--confirm", "--pool"} & set(words)
-        shutil.rmtree(first)
         confirmed = ("--confirm", one.ids, "--pool", POOL)
+        for ending, what in (("index-*.jsonl", "the index of the rows"), ("input-*.jsonl.zst", "the rows of the run")):
+            (beside,) = first.glob(f"{one.log.name}.{ending}")
+            without = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
+            assert (without.code, one.served.pool.deleted) == (3, 50), without
+            assert f"{beside.name}: is missing. It holds {what}." in without.err, without
+            shutil.copy(beside, second)
+        shutil.rmtree(first)
         foreign = bulkdel(*words[1:], *confirmed, cwd=second)
         assert (foreign.code, one.served.pool.deleted) == (3, 50), foreign.err
         ran = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
@@ -477,16 +516,20 @@ def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_
 def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> None:
     with case(tmp_path, IDS, options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as one:
         assert one.run("--limit", 50).code == 0
-        assert bulkdel("forget", one.log, "--confirm", 1).code == 3, "the run goes on here and needs its backup"
+        needed = bulkdel("forget", one.log, "--confirm", 2)
+        assert needed.code == 3, "the run goes on here"
+        rows = input_file(one.log)
+        backup = f"{tmp_path / 'b.jsonl'} (the backup of the records)"
+        assert f" needs {rows} (the rows of the run), {backup}. " in needed.err
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst")
         words = shlex.split(packed.err.splitlines()[-1])
         assert words == ["bulkdel", "forget", str(one.log)]
-        forgot = bulkdel(*words[1:], "--confirm", 1)
+        forgot = bulkdel(*words[1:], "--confirm", 2)
         assert forgot.code == 0, forgot.err
-        assert not (tmp_path / "b.jsonl").exists()
+        assert ((tmp_path / "b.jsonl").exists(), rows.exists()) == (False, False)
         refused = bulkdel("pack", one.log, "--again", "--out", tmp_path / "2.tar.zst")
         assert refused.code == 3
-        assert f"{tmp_path / 'b.jsonl'}, the backup of the records: was removed by `bulkdel forget`" in refused.err
+        assert "the rows of the run: were removed by `bulkdel forget`. Nothing was packed" in refused.err
         unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
         ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.code == 0, ran.err
@@ -613,11 +656,29 @@ def with_manifest(members: Members, change: Callable[[dict[str, Any]], None]) ->
     return [member(MANIFEST, json.dumps(found).encode()), *members[1:]]
 
 
+def number_of(members: Members, name: str = "export.jsonl") -> int:
+    """Where a file is, by default the export. In the manifest, which does not name itself, it has a number less."""
+    return next(number for number, (info, _) in enumerate(members) if info.name == name)
+
+
+def for_export(members: Members, *others: Member) -> Members:
+    """Others in the place of the export."""
+    at = number_of(members)
+    return [*members[:at], *others, *members[at + 1 :]]
+
+
+def export_of(members: Members) -> bytes:
+    return members[number_of(members)][1]
+
+
+def with_export(members: Members, **facts: object) -> Members:
+    """Other facts of the export, in the manifest alone."""
+    return with_manifest(members, lambda found: found["files"][number_of(members) - 1].update(facts))
+
+
 def renamed(members: Members, name: str) -> Members:
     """Another name of the export, in the manifest and in the archive."""
-    data = members[2][1]
-    there = with_manifest(members, lambda found: found["files"][1].update(name=name))
-    return [there[0], members[1], member(name, data), *members[3:]]
+    return for_export(with_export(members, name=name), member(name, export_of(members)))
 
 
 def with_config(members: Members, text: bytes, config: str | None = "c.toml") -> Members:
@@ -672,35 +733,43 @@ def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+def link_of_export(kind: bytes, to: str = "/etc/passwd") -> Member:
+    """A link with the name of the export."""
+    return member("export.jsonl", b"", kind, to)
+
+
 Hostile = Callable[[Members], bytes]
 
 HOSTILE: dict[str, Hostile] = {
     "a path": lambda members: written(renamed(members, "../outside")),
     "an absolute name": lambda members: written(renamed(members, "/tmp/outside")),
     "a name with a path in the archive alone": lambda members: written(
-        [*members[:2], member("../outside", members[2][1]), *members[3:]]
+        for_export(members, member("../outside", export_of(members)))
     ),
-    "a symbolic link": lambda members: written(
-        [*members[:2], member("export.jsonl", b"", tarfile.SYMTYPE, "/etc/passwd")]
-    ),
+    "a symbolic link": lambda members: written(for_export(members, link_of_export(tarfile.SYMTYPE))),
     "a symbolic link of the right size": lambda members: written(
-        [*members[:2], member("export.jsonl", members[2][1], tarfile.SYMTYPE, "/etc/passwd"), *members[3:]]
+        for_export(members, member("export.jsonl", export_of(members), tarfile.SYMTYPE, "/etc/passwd"))
     ),
-    "a hard link": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.LNKTYPE, "/etc/passwd")]),
+    "a hard link": lambda members: written(for_export(members, link_of_export(tarfile.LNKTYPE))),
     "a link before the file": lambda members: written(
-        [*members[:2], member("export.jsonl", b"", tarfile.SYMTYPE, "../outside"), *members[2:]]
+        for_export(members, link_of_export(tarfile.SYMTYPE, "../outside"), members[number_of(members)])
     ),
-    "a device": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.CHRTYPE)]),
-    "a pipe": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.FIFOTYPE)]),
-    "a folder": lambda members: written([*members[:2], member("export.jsonl", b"", tarfile.DIRTYPE), *members[2:]]),
+    "a device": lambda members: written(for_export(members, member("export.jsonl", b"", tarfile.CHRTYPE))),
+    "a pipe": lambda members: written(for_export(members, member("export.jsonl", b"", tarfile.FIFOTYPE))),
+    "a folder": lambda members: written(
+        for_export(members, member("export.jsonl", b"", tarfile.DIRTYPE), members[number_of(members)])
+    ),
     "a long name": lambda members: written(
-        [*members[:2], member("x", b"../outside\0", tarfile.GNUTYPE_LONGNAME), *members[2:]]
+        for_export(members, member("x", b"../outside\0", tarfile.GNUTYPE_LONGNAME), members[number_of(members)])
     ),
     "other headers": lambda members: written(
-        [*members[:2], member("x", b"30 path=../outside\n", tarfile.XHDTYPE), *members[2:]]
+        for_export(members, member("x", b"30 path=../outside\n", tarfile.XHDTYPE), members[number_of(members)])
     ),
     "a name twice": lambda members: written(
-        with_manifest([*members, members[2]], lambda found: found["files"].append(found["files"][1]))
+        with_manifest(
+            [*members, members[number_of(members)]],
+            lambda found: found["files"].append(found["files"][number_of(members) - 1]),
+        )
     ),
     "the log in capitals": lambda members: written(renamed(members, "EXPORT.JSONL.CHECKPOINT.JSONL")),
     "more files": lambda members: written([*members, member("more", b"x")]),
@@ -708,12 +777,8 @@ HOSTILE: dict[str, Hostile] = {
     "fewer files": lambda members: written(members[:-1]),
     "no end": lambda members: written(members, b""),
     "a changed byte of a file": lambda members: flipped(written(members), written(members).index(IDS[7].encode())),
-    "a changed size": lambda members: written(
-        with_manifest(members, lambda found: found["files"][1].update(size=1 << 20))
-    ),
-    "a size that no archive holds": lambda members: written(
-        with_manifest(members, lambda found: found["files"][1].update(size=1 << 50))
-    ),
+    "a changed size": lambda members: written(with_export(members, size=1 << 20)),
+    "a size that no archive holds": lambda members: written(with_export(members, size=1 << 50)),
     "another format": lambda members: written(with_manifest(members, lambda found: found.update(format=2))),
     "no manifest": lambda members: written(members[1:]),
     "a large manifest": lambda members: written([member(MANIFEST, b" " * (9 << 20)), *members[1:]]),
@@ -873,7 +938,7 @@ def with_host(members: Members, host: str) -> Members:
 def with_header(members: Members, change_header: Callable[[dict[str, Any]], None]) -> Members:
     """A log with another header, whose checksums are made anew."""
     log = json.loads(members[0][1])["log"]
-    at = next(number for number, (info, _) in enumerate(members) if info.name == log)
+    at = number_of(members, log)
     data = changed_log(members[at][1], lambda entry: _with(entry, change_header))
 
     def change(found: dict[str, Any]) -> None:
@@ -1047,7 +1112,7 @@ def gzipped(members: Members) -> bytes:
 def test_a_bomb_is_refused_after_few_bytes(packed_run: Members, tmp_path: Path) -> None:
     """64 MiB of zeros in place of the export, and no manifest that says so."""
     archive = tmp_path / "run.tar.zst"
-    archive.write_bytes(zstandard.compress(written(packed_run[:2], b"") + bytes(256 << 20)))
+    archive.write_bytes(zstandard.compress(written(packed_run[: number_of(packed_run)], b"") + bytes(256 << 20)))
     assert archive.stat().st_size < 100_000
     with pytest.raises(NotAcceptable):
         unpacked(archive)

@@ -8,6 +8,7 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from tests.harness import (
     wait_for_arrivals,
     wait_until,
 )
+from tests.inputs import move_log, rows_of, write_input
 from tests.mutants import mutant
 from tests.recorded import rewrite
 from tests.syntax import swap
@@ -87,7 +89,7 @@ def test_ones_own_run_goes_on_without_a_question(tmp_path: Path) -> None:
         start = start_of(it.log)
         assert start.pop("mac") == by_the_page(start)
         assert resumed(it).code == 0
-        it.log.rename(tmp_path / "moved")
+        move_log(it.log, tmp_path / "moved")
         done = resumed(it, "--checkpoint", tmp_path / "moved")
         assert (done.code, it.served.ledger.deleted, it.effects(IDS)) == (0, len(IDS), [1] * len(IDS)), done
         assert bulkdel("status", tmp_path / "moved", "--audit").code == 0
@@ -95,7 +97,7 @@ def test_ones_own_run_goes_on_without_a_question(tmp_path: Path) -> None:
         again = resumed(it)
         assert (again.code, it.served.ledger.deleted) == (0, 2 * SENT), again
     with begun(tmp_path / "c", "--checkpoint", tmp_path / "c/log") as it:
-        (tmp_path / "c/log").rename(it.log)
+        move_log(tmp_path / "c/log", it.log)
         assert resumed(it).code == 0, "the path is no part of it"
 
 
@@ -316,25 +318,46 @@ def test_the_log_of_a_complete_run_without_figures(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a resume point that only a forged log has is believed",
-    "_check_as_logged",
-    swap("{*found.resume_points}", "{*found.resume_points, *points}"),
+    "the rows of a forged log are not compared with the export",
+    "ExportReading._compared",
+    swap("again.pins.content != log.header.input.content", "not again.pins.content"),
 )
 def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:
-    """Its resume point lies within the row `xxalice2`, and both accounts exist. The person confirms the run."""
+    """Its input has other rows than the export, and all accounts exist. The person confirms the run."""
     names = [f"{prefix}alice{number}" for prefix in ("xx", "") for number in range(40)]
     export, other = tmp_path / "users.csv", {**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}
     export.write_text("".join(f"{name}\n" for name in ("username", *names[:40])))
-    within = export.read_text().index("xxalice2\n") + len("xx")
     with sandbox(names, "username") as served:
         run = ("run", "delete-users", export, "--id-type", "username", "--id-field", "username", "--host", served.url)
         confirmed = ("--confirm", 40, "--pool", POOL)
         assert bulkdel(*run, *confirmed, "--limit", 1, env=other).code == 0
         log = Path(f"{export}.checkpoint.jsonl")
-        rewrite(log, lambda entry: {**entry, "marks": [[1, 3, within]]} if entry["type"] == "header" else entry)
+        pins = asdict(write_input(log, [rows_of(names[40:])]))
+        rewrite(log, lambda entry: {**entry, "input": pins} if entry["type"] == "header" else entry)
         ran = bulkdel(*run, *confirmed)
         assert [served.ledger.effects(name, "username") for name in names] == [1, *[0] * 79], ran
         assert (ran.code, "what it says of the rows of the export is not so" in ran.err) == (3, True), ran
+
+
+@mutant(
+    "the rows of an export that is gone are as many as a forged session says",
+    "Progress._begin_session",
+    swap('self.asked.get("rows") != self.rows', 'self.asked.get("rows") is None'),
+)
+def test_the_number_to_confirm_of_an_export_that_is_gone_is_that_of_its_rows(tmp_path: Path) -> None:
+    """Another user has written log and rows. The duplicates that the log calls none are found."""
+    with begun(tmp_path, state=tmp_path / "other") as it:
+        it.export.unlink()
+        few = {"rows": 20, "ids": 20}
+        honest = it.log.read_bytes()
+        rewrite(it.log, lambda entry: {**entry, "asked": {**entry["asked"], **few}} if "asked" in entry else entry)
+        ran = bulkdel(*it.args, "--confirm", 20)
+        assert (ran.code, "rows, and the run has" in ran.err) == (3, True), ran
+        it.log.write_bytes(honest)
+        ran = bulkdel(*it.args, "--confirm", len(IDS) - 1)
+        assert (ran.code, f"{len(IDS)}" in ran.err) == (2, True), ran
+        assert it.effects(IDS) == [1] * SENT + [0] * (len(IDS) - SENT)
+        assert bulkdel(*it.args).code == 0
 
 
 @mutant(

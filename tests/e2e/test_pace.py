@@ -219,7 +219,7 @@ def test_no_room_for_the_bad_rows(tmp_path: Path) -> None:
             file.writelines(f'{{"id": "{"bad" * 20} {number}"}}\n' for number in range(300))
         ran, left = on_a_full_disk(disk, *it.args, "--skip-invalid", "50%")
         assert ran.code == 5, ran.err
-        assert f"{it.export}.invalid: No space left on device" in ran.err
+        assert f"{disk}: No space left on device. The bad rows could not be written" in ran.err
         assert f"Make room in {disk}" in ran.err
         assert left == ["export.jsonl"]
         assert it.served.ledger.by_path[DELETE_PATH] == 0

@@ -41,6 +41,7 @@ from tests.harness import (
     wait_until,
     write_objects,
 )
+from tests.inputs import input_file
 from tests.mutants import mutant
 from tests.objectserver import ObjectServer, object_server
 from tests.recorded import let_pass, rewrite
@@ -809,9 +810,12 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         moved = tmp_path / "moved"
         moved.write_bytes(data)
         refused(3, "is no backup of this run", "--from-backup", it.export)
-        it.export.write_bytes(whole[it.export] + b"\n")
-        refused(3, "is not the export of this run", "--from-backup", moved)
-        it.export.write_bytes(whole[it.export])
+        rows = input_file(it.log)
+        kept = rows.read_bytes()
+        rows.write_bytes(kept[:-1])
+        refused(3, "rows 0 to 29 cannot be read", "--from-backup", moved)
+        rows.write_bytes(kept)
+        it.export.unlink()  # it is not read
         refused(3, "the run was against", "--from-backup", moved, "--host", "https://api.example.com")
         it.served.switches = it.served.switches.changed({"pool_id": "other"})
         refused(3, f"was written for pool {POOL}, but this key signs in to pool other", "--from-backup", moved)

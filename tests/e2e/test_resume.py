@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import time
@@ -291,24 +290,6 @@ def test_corruption_is_refused(tmp_path: Path) -> None:
         assert ran.code == 3
         assert "line" in ran.err
         assert it.served.ledger.requests == before
-
-
-def test_export_changed_under_the_run(tmp_path: Path) -> None:
-    """A block that changes before it is parsed halts the run; nothing of it is sent."""
-    with case(tmp_path, IDS[:60_000], latency_after_s=0.5, fault_paths=DELETIONS) as it:
-        process = it.start()
-        it.wait_until_deleted(1_000)
-        victim = user_ids(1, seed=77)[0]
-        with it.export.open("r+b") as file:
-            file.seek(-len(victim) - 3, os.SEEK_END)
-            file.write(victim.encode())
-        it.switch(latency_after_s=0.0)
-        ran = finish(process)
-        assert ran.code == 4, ran.err
-        assert "changed" in ran.err
-        assert ran.summary["status"] == "halted"
-        assert it.served.ledger.sent(victim) == 0
-        assert ran.summary["deleted"] == it.served.pool.deleted < len(IDS)
 
 
 def test_the_log_says_which_user_ran_it_and_how(tmp_path: Path) -> None:

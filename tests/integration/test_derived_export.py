@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Saved, Session
+from bulkdel.core.log_entries import Entry, Header, InputPins, Intent, Outcome, Saved, Session
 from bulkdel.core.outcome import Kind
 from bulkdel.engine.backup import Backup, copies_in, line_of
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
@@ -23,7 +23,8 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import Dialect, fingerprint, open_export
 from bulkdel.export.reopen import Reopened
 from bulkdel_jobs.genauth.endpoints import UserLookUps
-from tests.harness import user_ids, write_objects
+from tests.harness import names_in, user_ids, write_objects
+from tests.inputs import input_file, rows_of, write_input
 from tests.mutants import mutant
 from tests.recorded import AT, header, lines_of
 from tests.syntax import swap
@@ -32,7 +33,7 @@ IDS = user_ids(40, seed=3)
 NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
 
 
-def pinned_header(export: Path, rows: int, id_type: str) -> Header:
+def pinned_header(export: Path, rows: int, id_type: str, pins: InputPins) -> Header:
     """The header of a run over this export."""
     dialect = Dialect("jsonl", "none", id_field="id").to_json()
     del dialect["guessed"]
@@ -41,7 +42,7 @@ def pinned_header(export: Path, rows: int, id_type: str) -> Header:
     source = {**dialect, "trim": False, "skip_invalid": False, "id_pattern": None}
     pinned: dict[str, Any] = {"job": "delete-users", "host": "h", "pool": "p", "id_type": id_type}
     pinned |= {"sha256": found.sha256, "bytes": found.size}
-    return replace(header(rows), pinned={**pinned, "source": source}, export_path=str(export))
+    return replace(header(rows), pinned={**pinned, "source": source}, export_path=str(export), input=pins)
 
 
 def settled(kind: Kind, *rows: int) -> Outcome:
@@ -55,7 +56,8 @@ class Past:
         self.folder, self.ids, self.id_type = folder, ids, id_type
         self.export = write_objects(folder / "export.jsonl", ids)
         self.log = folder / "log.jsonl"
-        self.commits: list[list[Entry]] = [[pinned_header(self.export, len(ids), id_type)]]
+        pins = write_input(self.log, [rows_of(list(ids))])
+        self.commits: list[list[Entry]] = [[pinned_header(self.export, len(ids), id_type, pins)]]
 
     def session(self, backup: Path | None, saved: Saved | None, *outcomes: Outcome) -> None:
         """Add a session that settles rows."""
@@ -312,7 +314,7 @@ async def test_what_a_killed_derivation_left_is_removed_and_an_earlier_file_repl
     (tmp_path / ".derived.jsonl.abc.part").write_text("half")
     (tmp_path / "derived.jsonl").write_text("of a stopped run that has gone on\n")
     assert past.derive()[0].rows == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.jsonl", "derived.jsonl", "export.jsonl", "log.jsonl"]
+    assert names_in(tmp_path) == ["b.jsonl", "derived.jsonl", "export.jsonl", "log.jsonl"]
 
 
 async def test_a_changed_export_is_refused_and_a_full_disk_is_exit_5(
@@ -325,11 +327,12 @@ async def test_a_changed_export_is_refused_and_a_full_disk_is_exit_5(
         patched.setattr("bulkdel.engine.derived_export.SCHEMA", "CREATE TABLE no room;")
         with pytest.raises(FileFailed, match=r"cannot be sorted.*Make room in"):
             past.derive()
-    past.export.write_bytes(past.export.read_bytes() + b'{"id":"x"}\n')
-    with pytest.raises(NotAcceptable, match="is not the export of this run"):
+    damaged = input_file(past.log)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(NotAcceptable, match="rows 0 to 1 cannot be read"):
         past.derive()
 
 
 def test_a_map_that_cannot_be_written_is_exit_5(tmp_path: Path) -> None:
     with pytest.raises(FileFailed, match="Make room"):
-        write_map(tmp_path / "log", tmp_path / "export", tmp_path / "missing" / "map")
+        write_map(tmp_path / "log", tmp_path / "missing" / "map")

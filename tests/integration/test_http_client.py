@@ -37,6 +37,7 @@ from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_success
 from tests.harness import entries
+from tests.inputs import NO_INPUT
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer
 from tests.syntax import swap
@@ -372,7 +373,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
     path = folder / "log"
 
     async with opened(response, patience_s=900.0) as world:
-        header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {})
+        header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {}, input=NO_INPUT)
         checkpoint = Checkpoint.create(log_place(path), header)
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)

@@ -16,14 +16,13 @@ from bulkdel.checkpoint.reader import begins_as, header_of, is_fresh, read_log, 
 from bulkdel.checkpoint.under_way import holder, is_locked, locked
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session
-from bulkdel.core.record import ResumePoint
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_objects import LogObjects
-from bulkdel.place.log_place import LogPlace
+from bulkdel.place.log_place import INPUT, Beside, LogPlace
 from bulkdel.place.opening import log_place
 from bulkdel.store_path import store_path
 from tests import recorded
@@ -35,7 +34,8 @@ from tests.syntax import drop
 TERMS = Terms(lease_s=0.3, patience_s=20.0)
 LIES = dict.fromkeys(Lie, 0.05)
 LEFT_OUT = recorded.skipped(duplicate=[(1, 3)], excluded=[(5, 6)])
-SKIPPED = packed(LEFT_OUT, 20), str(recorded.header(20, LEFT_OUT).skipped_sha256)
+SKIPPED = packed(LEFT_OUT, 20)
+SKIPPED_ROWS = Beside("skipped", str(recorded.header(20, LEFT_OUT).skipped_sha256))
 
 
 @pytest.fixture(params=["file", "memory", "directory", "s3", "s3 that lies"])
@@ -190,7 +190,7 @@ async def test_the_logs_of_shards_lie_beside_it(place: LogPlace) -> None:
 def test_a_creation_that_was_killed_is_completed(place: LogPlace) -> None:
     """The skipped rows are there, and no header."""
     place.writable(new=True, another=True).close()
-    place.keep_skipped(*SKIPPED)
+    place.keep(SKIPPED_ROWS, SKIPPED)
     assert is_fresh(place)
     with pytest.raises(NotAcceptable):
         read_log(place)
@@ -200,18 +200,47 @@ def test_a_creation_that_was_killed_is_completed(place: LogPlace) -> None:
 
 def test_skipped_rows_are_found_by_their_sha256(place: LogPlace) -> None:
     made(place).close()
-    data, sha256 = SKIPPED
-    assert place.skipped(sha256, len(data)) == data
-    assert place.skipped("0" * 64, 1_000) is None
-    assert len(place.skipped(sha256, 5) or b"") > 5
+    file = place.open(SKIPPED_ROWS)
+    assert file is not None
+    assert (file.read_at(0, 1_000), file.size) == (SKIPPED, len(SKIPPED))
+    file.close()
+    assert place.open(Beside("skipped", "0" * 64)) is None
+
+
+def test_a_spool_gets_its_name_and_any_part_of_it_is_read(place: LogPlace) -> None:
+    data, rows = bytes(range(251)) * 50_000, Beside(INPUT, "a" * 64)  # more than two objects of a store
+    spool = place.spool()
+    place.writable(new=True, another=True).close()
+    for at in range(0, len(data), 1 << 20):
+        spool.write(data[at : at + (1 << 20)])
+    place.keep(rows, spool)
+    assert spool.read_at(100, 5) == data[100:105], "it is still open"
+    spool.close()
+    for start, size in ((0, 10), (4_194_300, 10), (8_388_608, 100), (len(data) - 5, 5), (0, len(data))):
+        file = place.open(rows, start, start + size)
+        assert file is not None
+        assert file.read_at(start, size) == data[start : start + size]
+        file.close()
+
+
+def test_a_spool_that_gets_no_name_leaves_nothing(place: LogPlace, tmp_path: Path) -> None:
+    spool = place.spool()
+    spool.write(b"personal")
+    spool.close()
+    assert is_fresh(place)
+    made(place).close()
+    assert place.open(Beside(INPUT, "a" * 64)) is None
+    assert not [*tmp_path.rglob("*.part")]
 
 
 def test_another_file_in_the_place_of_the_skipped_rows(place: LogPlace) -> None:
     """A file is replaced, and nothing else is in a store. Then there is no log, and the message says why."""
     place.writable(new=True, another=True).close()
-    place.keep_skipped(b"other", SKIPPED[1])
+    place.keep(SKIPPED_ROWS, b"other")
     if isinstance(place, LogObjects):
-        with pytest.raises(NotAcceptable, match=f"skipped/{SKIPPED[1]}/000000000001: an object is there with other"):
+        with pytest.raises(
+            NotAcceptable, match=f"skipped/{SKIPPED_ROWS.sha256}/000000000001: an object is there with other"
+        ):
             made(place)
         assert is_fresh(place)
     else:
@@ -220,7 +249,7 @@ def test_another_file_in_the_place_of_the_skipped_rows(place: LogPlace) -> None:
 
 
 async def test_the_log_of_a_shard_that_contradicts_its_skipped_rows_is_named(place: LogPlace) -> None:
-    run = replace(recorded.header(20, LEFT_OUT), shards=(ResumePoint(10, 11, 100),))
+    run = replace(recorded.header(20, LEFT_OUT), shards=(10,))
     log, (part, own) = Checkpoint.create(place, run, LEFT_OUT), shard_header(run, LEFT_OUT, 1)
     await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
     await log.aclose()

@@ -24,7 +24,6 @@ from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
 from bulkdel.fleet.on_ray.lines import Incoming, Item, Kind, Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
-from bulkdel.fleet.plain_export import export_for_all_machines
 from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.fleet.sharded_session import ShardedSession
 from bulkdel.http.shared_rate import KeeperAddress
@@ -380,7 +379,7 @@ async def sent_on(engine: Engine, folder: Path, ids: Sequence[str], **more: Any)
             host=served.url, store=f"file://{folder}/store", shards="2", rate=60, chunk_size=10, concurrency=8, **more
         )
         arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, {**os.environ, **KEYS})
-        session = partial(ShardedSession, engine=engine, export_of=export_for_all_machines)
+        session = partial(ShardedSession, engine=engine)
         async with Run(arguments, make_session=session) as opened:
             await opened.plan()
             await opened.confirm(ids=len(ids), pool=POOL)

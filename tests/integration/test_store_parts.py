@@ -26,10 +26,10 @@ from bulkdel.core.log_entries import Entry, Session
 from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
 from bulkdel.engine.store_backup import open_backup
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.export.stored_copy import put_copy
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
+from bulkdel.place.log_place import INPUT, SKIPPED, Beside
 from bulkdel.place.opening import log_place
 from bulkdel.store import remote
 from bulkdel.store.certain import HEDGE_S, Retrying, Taken
@@ -200,16 +200,18 @@ def test_a_read_may_take_long_and_must_not_be_silent(store: ObjectServer, monkey
     "HEDGED_BYTES",
     swap("10", "20"),
 )
-def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part takes two seconds, four times the limit of a commit, and is sent once."""
     monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
-    monkeypatch.setattr("bulkdel.export.stored_copy.PART_BYTES", 400_000)
+    monkeypatch.setattr("bulkdel.place.log_objects.PART_BYTES", 400_000)
     store.bytes_s = 200_000
-    copy = tmp_path / "copy"
-    copy.write_bytes(os.urandom(800_000))
-    assert words_of_failure(lambda: put_copy(copy, URL, Terms(patience_s=10.0))) == ""
-    assert store.puts == {f"{RUN}/input/{part_name(number)}": 1 for number in (1, 2)}
-    assert b"".join(parts_of(Retrying.at(URL / "input"))) == copy.read_bytes()
+    place, rows, data = log_place(URL, Terms(patience_s=10.0)), Beside(INPUT, "a" * 64), os.urandom(800_000)
+    spool = place.spool()
+    spool.write(data)
+    assert words_of_failure(lambda: place.keep(rows, spool)) == ""
+    spool.close()
+    assert store.puts == {f"{RUN}/input/{rows.sha256}/{part_name(number)}": 1 for number in (1, 2)}
+    assert b"".join(parts_of(Retrying.at(URL), f"input/{rows.sha256}/")) == data
 
 
 def words_of_failure(step: Callable[[], None]) -> str:
@@ -875,7 +877,7 @@ def test_one_of_two_processes_creates_the_log(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
     left_out, other = recorded.skipped(duplicate=[(1, 2)]), recorded.skipped(duplicate=[(2, 3)])
     place = log_place(path)
-    place.keep_skipped(packed(other, 10), str(recorded.header(10, other).skipped_sha256))
+    place.keep(Beside(SKIPPED, str(recorded.header(10, other).skipped_sha256)), packed(other, 10))
     assert is_fresh(place), "a process was killed before it wrote a header"
     Checkpoint.create(place, recorded.header(10, left_out), left_out).close()
     with pytest.raises(NotAcceptable, match=r"a log exists already\. Run the same command again to go on"):

@@ -12,6 +12,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
+from bulkdel.checkpoint.open_log import Files as FilesBeside
 from bulkdel.checkpoint.writer import Checkpoint, How
 from bulkdel.core.log_entries import Header, Saved, stamp
 from bulkdel.core.skipped_rows import SkippedRows
@@ -125,8 +126,11 @@ class Machine:
         """The header of a new log, with a run id that was drawn."""
         return replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
 
-    def _create_log(self, file: SimulatedFile, place: LogPlace, header: Header, skipped: SkippedRows) -> Checkpoint:
-        return Checkpoint.create(LogFile(place.where, file.calls), self.named(header), skipped, self._how())
+    def _create_log(
+        self, file: SimulatedFile, place: LogPlace, header: Header, skipped: SkippedRows, files: FilesBeside
+    ) -> Checkpoint:
+        place = LogFile(place.where, file.calls)
+        return Checkpoint.create(place, self.named(header), skipped, files, how=self._how())
 
     def _resume_log(self, file: SimulatedFile, place: LogPlace) -> Checkpoint:
         return Checkpoint.resume(LogFile(place.where, file.calls), self._how())

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from bulkdel.checkpoint.open_log import Files
 from bulkdel.checkpoint.writer import Checkpoint, How
 from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header
@@ -20,7 +21,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
 from bulkdel.library import Summary
 from bulkdel.place.log_objects import LogObjects
-from bulkdel.place.log_place import LogPlace, skipped_file
+from bulkdel.place.log_place import Beside, LogPlace
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.api import FAIR
@@ -199,8 +200,8 @@ class TakeoverWorld:
         if not self._promises.wrong:
             log = self._folder / "joined"
             log.write_bytes(self._store.lines)
-            for part in (self._folder / "store").glob("skipped/*/000000000001"):
-                skipped_file(log, part.parent.name).write_bytes(part.read_bytes())
+            for part in (self._folder / "store").glob("*/*/000000000001"):
+                Beside(part.parent.parent.name, part.parent.name).of(log).write_bytes(part.read_bytes())
             self._promises.judge(log)
         return self._promises.wrong
 
@@ -292,8 +293,8 @@ class TakeoverWorld:
             assert isinstance(place, LogObjects)
             return replace(place, terms=replace(place.terms, means=far.means()))
 
-        def create(place: LogPlace, header: Header, skipped: SkippedRows) -> Checkpoint:
-            return Checkpoint.create(reached(place), machine.named(header), skipped, how())
+        def create(place: LogPlace, header: Header, skipped: SkippedRows, files: Files) -> Checkpoint:
+            return Checkpoint.create(reached(place), machine.named(header), skipped, files, how=how())
 
         def resume(place: LogPlace) -> Checkpoint:
             return Checkpoint.resume(reached(place), how())

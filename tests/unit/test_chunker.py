@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 
 import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Doubt, Instant
-from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released
 from bulkdel.core.ranges import ranges_of
-from bulkdel.core.record import Batch, Chunk
+from bulkdel.core.record import Chunk
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from tests import recorded
+from tests.inputs import rows_of
 from tests.recorded import fold
 
-BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
+BAD = None
 MAIL = IdType("email", key=str.lower)
 NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 """Made up: the first digit may be missing."""
@@ -39,11 +40,11 @@ def at(second: int) -> str:
     return f"2026-01-01T00:00:{second:02}.000Z"
 
 
-def batches_of(rows: Sequence[str | BadRow], size: int) -> list[Batch]:
-    return [Batch(start, list(rows[start : start + size])) for start in range(0, len(rows), size)]
+def batches_of(rows: Sequence[str | None], size: int) -> list[Rows]:
+    return [rows_of(rows[start : start + size], start) for start in range(0, len(rows), size)]
 
 
-def ids(count: int) -> list[str | BadRow]:
+def ids(count: int) -> list[str | None]:
     return [f"u{i}" for i in range(count)]
 
 
@@ -63,7 +64,7 @@ def test_fresh_ids_in_chunks() -> None:
 
 def test_rows_that_the_job_keeps_apart_share_no_chunk() -> None:
     """Also where they change in the middle of what is read at once, and where rows are in doubt."""
-    rows: list[str | BadRow] = ["a1", "a2", "a3", "b1", "b2", "b3", "b4", "c1", "a4"]
+    rows: list[str | None] = ["a1", "a2", "a3", "b1", "b2", "b3", "b4", "c1", "a4"]
     doubt = Intent(at(3), ((2, 4),))
     found = chunks_of(batches_of(rows, 4), progress_of(9, doubt), 3, IdSet(), in_common=lambda record: record.id[0])
     since = Instant(at(3), None)
@@ -105,7 +106,7 @@ def test_what_was_released_is_fresh_again() -> None:
 
 
 def test_skipped_rows_are_passed_over() -> None:
-    rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
+    rows: list[str | None] = ["a", BAD, "a", "b", "p", BAD, "c"]
     skipped = recorded.skipped(excluded=[(4, 5)], duplicate=[(2, 3)], invalid=[(1, 2), (5, 6)])
     work = chunks_of(batches_of(rows, 4), progress_of(7, skipped=skipped), 9, IdSet())
     assert shape(work) == [(None, [0, 3, 6])]
@@ -120,7 +121,7 @@ def test_a_bad_row_that_the_log_does_not_list_is_not_sent() -> None:
 
 def test_a_fresh_id_that_is_protected_makes_a_chunk_that_is_not_sent() -> None:
     """The key's own user, whose ids are known after the sign-in only. It takes up nothing of the limit."""
-    rows: list[str | BadRow] = ["a", "OWN", "b", "c"]
+    rows: list[str | None] = ["a", "OWN", "b", "c"]
     work = list(chunks_of(batches_of(rows, 4), progress_of(4), 9, IdSet(MAIL, ["own"]), 2))
     assert shape(work) == [(None, [1]), (None, [0, 2])]
     assert [item.protected for item in work] == [True, False]
@@ -150,13 +151,13 @@ def test_progress_is_looked_at_once() -> None:
 
 # ── any log, any cut ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-Rows = Sequence[str]
+Kinds = Sequence[str]
 """What each row is, a letter: s settled, f fresh, d or e in doubt by two intents, i invalid, u duplicate, x excluded,
 k protected and fresh, K protected and in doubt."""
 
 
-def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> None:
-    rows: list[str | BadRow] = []
+def check(kinds: Kinds, batch_size: int, chunk_size: int, limit: int | None) -> None:
+    rows: list[str | None] = []
     for i, kind in enumerate(kinds):
         rows.append(BAD if kind == "i" else "dup" if kind == "u" else f"p{i}" if kind in "xkK" else f"u{i}")
     rows = ["dup", *rows]  # row 0 is what the others repeat
@@ -242,7 +243,7 @@ def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
 
 def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     """An exclude file that was added names rows that may have been sent: they are looked up before they are skipped."""
-    rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
+    rows: list[str | None] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
     keep = IdSet(MAIL, ["keep1", "keep2", "keep3", "keep4"])
     work = list(chunks_of(batches_of(rows, 6), progress, 2, keep))

@@ -13,7 +13,7 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import ReadOptions
 from bulkdel.export.lines import LINE_MAX
-from tests.sourcefiles import TYPES, UID, both, ids, look, options, uid, write
+from tests.sourcefiles import TYPES, UID, ids, look, options, read, uid, write
 
 JSONL = "export.jsonl"
 
@@ -484,7 +484,7 @@ def test_a_column_by_number_with_and_without_a_header(
     tmp_path: Path, data: str, id_type: str, header: str | None, found: list[str]
 ) -> None:
     path = write(tmp_path / "x", data)
-    seen, rows = both(path, options(id_type, id_field="1"))
+    seen, rows = read(path, options(id_type, id_field="1"))
     assert rows == found
     assert (seen.dialect.header, seen.dialect.id_field) == (header is not None, header)
     assert not seen.dialect.guessed
@@ -529,9 +529,9 @@ def test_a_format_in_doubt(tmp_path: Path) -> None:
 
 def test_the_first_good_row_decides_when_bad_ones_may_be_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '{"id"\nnull\n{"id":"a"}\n')
-    seen, rows = both(path, options(on_invalid="skip", format="jsonl"))
+    seen, rows = read(path, options(on_invalid="skip", format="jsonl"))
     assert [isinstance(row, BadRow) for row in rows] == [True, True, False]
     firsts = [(group.count, group.first.line, group.first.text) for group in seen.bad]
     assert firsts == [(1, 1, '{"id"'), (1, 2, "null")]
-    seen, rows = both(write(tmp_path / "x", '{"id"\n"a"\n'), options(on_invalid="skip"))
+    seen, rows = read(write(tmp_path / "x", '{"id"\n"a"\n'), options(on_invalid="skip"))
     assert rows[1] == "a"

@@ -119,7 +119,13 @@ def test_a_small_export_takes_no_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     finder = DuplicateFinder(tmp_path / "gone", str, lambda: 1.0, spill_rows=1)
-    with finder, pytest.raises(FileFailed, match=r"gone: finding the duplicates .*No such file.*--checkpoint PATH"):
+    with (
+        finder,
+        pytest.raises(
+            FileFailed,
+            match=r"gone: the rows of this export, and finding its duplicates, .*No such file.*--checkpoint PATH",
+        ),
+    ):
         finder.add([0], ["a"])
 
 
@@ -133,8 +139,21 @@ def test_too_little_space_is_told_before_the_disk_is_full(tmp_path: Path) -> Non
     with DuplicateFinder(tmp_path, str, lambda: 1e-15, spill_rows=1) as finder:
         with pytest.raises(FileFailed) as caught:
             finder.add([0], ["some id"])
-        words = r"file of about [\d,]{10,} MB in this folder: [\d,]+ MB are free there\. Nothing was sent"
+        words = r"take about [\d,]{10,} MB in this folder: [\d,]+ MB are free there\. Nothing was sent"
         assert re.search(words, str(caught.value)), caught.value
+
+
+@mutant(
+    "what else is written with the export may fill the disk",
+    "DuplicateFinder._check_space",
+    swap("self._growing()", "0"),
+)
+def test_room_is_looked_at_for_all_that_grows_with_the_export(tmp_path: Path) -> None:
+    with (
+        DuplicateFinder(tmp_path, str, lambda: 0.5, spill_rows=1, growing=lambda: 1 << 60) as finder,
+        pytest.raises(FileFailed, match=r"MB are free there\. Nothing was sent"),
+    ):
+        finder.add([0], ["some id"])
 
 
 def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

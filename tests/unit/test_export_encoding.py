@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import open_export, read_rows
 from bulkdel.export.encoding import encoding_named, guessed_encodings
 from tests.mutants import mutant
 from tests.sourcefiles import ids, look, options, write
@@ -45,19 +44,6 @@ def test_a_file_that_is_utf_8_stays_so(tmp_path: Path) -> None:
         export = write(tmp_path / "x.csv", data)
         assert ids(export, options(encoding="cp1252")) == IDS
         assert look(export, options(encoding="cp1252")).dialect.to_json()["encoding"] == "utf-8", "the log has it so"
-
-
-def test_a_resume_point_counts_the_bytes_of_utf_8(tmp_path: Path) -> None:
-    text = "id;name\n" + "".join(f"müller{i};x\n" for i in range(9000))
-    export = write(tmp_path / "x.csv", text.encode("cp1252"))
-    opts = options(encoding="cp1252")
-    found = look(export, opts, resume_rows=1000)
-    assert found.dialect.to_json()["encoding"] == "cp1252"
-    assert found.resume_points
-    with open_export(str(export)) as opened:
-        for point in found.resume_points:
-            first = next(read_rows(opened, found.dialect, opts, found.fingerprint, point))
-            assert first.batch.rows[0] == f"müller{point.row}"
 
 
 def test_utf_8_is_in_the_log_too(tmp_path: Path) -> None:

@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.errors import NotAcceptable
-from bulkdel.export import ReadOptions, open_export, preflight, read_rows
+from bulkdel.export import Parsed, ReadOptions
 from bulkdel.export.lines import BLOCK, Lines, whole_lines, without_blank_end
-from tests.sourcefiles import options, write
+from tests.sourcefiles import look, options, write
 
 
 def lines(path: Path, opts: ReadOptions | None = None, *, block_size: int = 1 << 20) -> list[tuple[int, str | None]]:
-    """Line and id (None: a bad row) of every row, in the sending pass."""
-    opts = opts or options()
+    """Line and id (None: a bad row) of every row."""
     found: list[tuple[int, str | None]] = []
-    with open_export(str(path), block_size=block_size) as export:
-        seen = preflight(export, opts, rng=random.Random(1))
-        for parsed in read_rows(export, seen.dialect, opts, seen.fingerprint):
-            assert len(parsed.lines) == len(parsed.batch.rows)
-            for line, row in zip(parsed.lines, parsed.batch.rows, strict=True):
-                if isinstance(row, BadRow):
-                    assert row.line == line
-                found.append((line, None if isinstance(row, BadRow) else row))
+
+    def take(parsed: Parsed) -> None:
+        assert len(parsed.lines) == len(parsed.rows)
+        for line, row in zip(parsed.lines, parsed.rows, strict=True):
+            if isinstance(row, BadRow):
+                assert row.line == line
+            found.append((line, None if isinstance(row, BadRow) else row))
+
+    look(path, opts, block_size=block_size, to=take)
     return found
 
 
@@ -97,11 +97,11 @@ def test_blocks_are_small_whatever_is_read_at_once() -> None:
     text = b"".join(some)
     blocks = [*whole_lines([text[:999_999], text[999_999:]], "x")]
     assert b"".join(block.data for block in blocks) == text
-    line, byte = 1, 0
+    line = 1
     for block in blocks:
-        assert (block.line, block.byte) == (line, byte)
+        assert block.line == line
         assert len(block.data) <= BLOCK or block.data.count(b"\n") == 1
-        line, byte = line + block.data.count(b"\n"), byte + len(block.data)
+        line += block.data.count(b"\n")
     assert len(blocks) <= 2 * len(text) / BLOCK + 2, "and not smaller than need be"
 
 
@@ -131,30 +131,26 @@ BLANK = [b",\n", b' , ""\n', b"\r\n", b" \n", b'"",\n']
     st.sampled_from([b"", b",", b" "]),
 )
 def test_blank_rows_at_the_end_are_left_out(rows: list[bytes], cuts: list[int], torn: bytes) -> None:
-    """However the blocks fall, and nothing else is; with the line and the byte of what stays."""
+    """However the blocks fall, and nothing else is; with the line of what stays."""
     wanted = [*rows]
     while wanted and wanted[-1] in BLANK:
         wanted.pop()
     stops = sorted({min(cut, len(rows)) for cut in cuts} | {0, len(rows)})
-    blocks, line, byte = [], 1, 3
-    for begin, end in pairwise(stops):
-        data = b"".join(rows[begin:end])
-        blocks.append(Lines(data, line, byte))
-        line, byte = line + end - begin, byte + len(data)
+    blocks = [Lines(b"".join(rows[begin:end]), 1 + begin) for begin, end in pairwise(stops)]
     if torn:
-        blocks.append(Lines(torn, line, byte, torn=True))
+        blocks.append(Lines(torn, 1 + len(rows), torn=True))
     found = list(without_blank_end(blocks, ",", "x"))
     assert b"".join(block.data for block in found) == b"".join(wanted)
     assert not any(block.torn for block in found)
-    line, byte = 1, 3
+    line = 1
     for block in found:
-        assert (block.line, block.byte) == (line, byte)
-        line, byte = line + block.data.count(b"\n"), byte + len(block.data)
+        assert block.line == line
+        line += block.data.count(b"\n")
 
 
 def test_more_blank_rows_than_a_spreadsheet_has_are_refused() -> None:
     """They are held until a row follows, and memory is bounded."""
     block = (b"," + b" " * 998 + b"\n") * 100
-    blocks = (Lines(block, 1 + 100 * number, len(block) * number) for number in range(200))
+    blocks = (Lines(block, 1 + 100 * number) for number in range(200))
     with pytest.raises(NotAcceptable, match="x, line 1: over 16 MiB of nothing but blank rows"):
         list(without_blank_end(blocks, ",", "x"))

@@ -208,7 +208,7 @@ def test_a_damaged_frame_halts_before_its_rows(change: str) -> None:
         index = Index(tuple(frames))
     read: list[str | None] = []
     with pytest.raises(
-        Halted, match=rf"rows {third.at:,} to {third.at + third.rows - 1:,} are damaged .*has sent none"
+        Halted, match=rf"rows {third.at:,} to {third.at + third.rows - 1:,} cannot be read .*has sent none"
     ):
         read.extend(id_ for block in opened(damaged, index).rows() for id_ in block.ids)
     assert read == rows.ids[: third.at]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel.errors import NotAcceptable
-from tests.sourcefiles import both, ids, options, write
+from tests.sourcefiles import ids, options, read, write
 
 CSV_READ: dict[str, tuple[bytes, list[str]]] = {
     "a comma in quotes": (b'name,id\n"Doe, Jane",1\n"Roe, Rick",2\n', ["1", "2"]),
@@ -89,5 +89,5 @@ def test_json_that_is_read(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotAcceptable) as caught:
-        both(write(tmp_path / "e.txt", REFUSED[name]), options())
+        read(write(tmp_path / "e.txt", REFUSED[name]), options())
     assert "line 1" in str(caught.value) or "line 2" in str(caught.value) or "line 3" in str(caught.value)

@@ -30,6 +30,7 @@ from bulkdel.core.log_entries import (
     Entry,
     Found,
     Header,
+    InputPins,
     Intent,
     MembershipsSaved,
     Outcome,
@@ -95,8 +96,10 @@ CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
     Changed.SCHEDULE: st.none() | RATE,
     Changed.SLOWED: RATE,
 }
+SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 HEADERS = st.builds(
     *(Header, TEXT, st.uuids().map(str), TIME, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
+    input=st.builds(InputPins, SHA256, SHA256),
     names=NAMES,
     parameters=st.dictionaries(TEXT, PARAMETER, max_size=3),
     keys=NAMES,

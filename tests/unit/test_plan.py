@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,16 +22,19 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.mac import with_mac
 from bulkdel.core.summary import count_lines
+from bulkdel.errors import NotAcceptable
 from bulkdel.format import shown, steers
 from bulkdel.job import Account, load_job
 from bulkdel.person import Person, this_person
 from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
+from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.plan_facts import plan_lines
-from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
+from bulkdel.safety.preparation import find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
+from tests.inputs import NO_INPUT
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -62,6 +66,7 @@ def planned(
     export.write_text("id\n" + "".join(f"{row}\n" for row in rows))
     arguments = RunArguments(load_job("delete-users"), str(export), Settings(**options), {}, {})
     now, rng = datetime.fromtimestamp(AT_EPOCH, UTC), Random(0)
+    stack.close()  # the plan before this one holds the rows that it has read
     plan = prepare(arguments, find_target(arguments), None, stack, ReadingProgress(), now=now, rng=rng)
     plan = replace(plan, own_key=KEY)
     return plan if server is None else replace(plan, server=server)
@@ -220,9 +225,8 @@ def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool =
     """A checkpoint with one session in it, or none yet."""
     counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
     folder.mkdir(exist_ok=True)
-    checkpoint = Checkpoint.create(
-        log_place(folder / "log"), Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"})
-    )
+    header = Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"}, input=NO_INPUT)
+    checkpoint = Checkpoint.create(log_place(folder / "log"), header)
     stack.callback(checkpoint.close)
     if started:
         checkpoint.progress.apply(begun(limit=limit, **asdict(this_person())))
@@ -350,11 +354,36 @@ def test_a_log_that_only_says_whose_it_is_is_confirmed(stack: ExitStack, tmp_pat
         "with a text": Session("start", AT, "", {"limit": 5, "mac": "\N{SNOWMAN}", **here}),
     }
     for name, start in forged.items():
+        plan = planned(stack, tmp_path, limit=5)
         log = logged(stack, tmp_path / name, None).progress
         log.apply(start)
-        plan = replace(planned(stack, tmp_path, limit=5), progress=log)
+        plan = replace(plan, progress=log)
         due = confirmation_due(plan, AT_EPOCH)
         assert due == "the log has no confirmation that this user has written on this machine", name
         log.apply(real)
         assert confirmation_due(plan, AT_EPOCH) is None, name
         assert confirmation_due(replace(plan, own_key=None), AT_EPOCH) == due, "without a key nothing is proven"
+
+
+# ── an export that is written to ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@mutant(
+    "an export that is written to while it is read is taken",
+    "ExportReading._preflight",
+    swap("opened.file.state[3] != written", "opened.file.state[3] < written"),
+)
+def test_an_export_that_is_written_to_while_it_is_read_is_refused(stack: ExitStack, tmp_path: Path) -> None:
+    """Its length is the same, so its rows may be of two versions."""
+    export = tmp_path / "users.csv"
+    export.write_text("id\n" + "".join(f"{row}\n" for row in IDS))
+
+    class Meanwhile(ReadingProgress):
+        def read(self, done: int, total: int) -> None:
+            export.write_bytes(export.read_bytes()[::-1])
+            os.utime(export, ns=(1 << 61, 1 << 61))
+
+    arguments = RunArguments(load_job("delete-users"), str(export), Settings(), {}, {})
+    now, rng = datetime.fromtimestamp(AT_EPOCH, UTC), Random(0)
+    with pytest.raises(NotAcceptable, match=r"users\.csv: was changed while it was read\. Nothing was sent"):
+        prepare(arguments, find_target(arguments), None, stack, Meanwhile(), now=now, rng=rng)

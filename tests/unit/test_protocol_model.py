@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
-from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunk_state import ChunkState, LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
@@ -35,10 +34,11 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.record import Batch, Chunk, Record
+from bulkdel.core.record import Chunk, Record
 from bulkdel.core.run_state import Progress
 from tests import recorded
 from tests.examples import examples
+from tests.inputs import rows_of
 from tests.mutants import mutant
 from tests.recorded import encode_line, fold
 from tests.syntax import swap
@@ -143,10 +143,7 @@ class Protocol(RuleBasedStateMachine):
         self.reusable = reusable
         self.ids = [f"u{position}" for position in range(len(rows))]
         self.kinds = dict(zip(self.ids, rows, strict=True))
-        self.rows: list[str | BadRow] = [
-            BadRow(position + 1, "?", Unusable(Why.EMPTY_ID)) if kind == "bad" else f"u{position}"
-            for position, kind in enumerate(rows)
-        ]
+        self.rows: list[str | None] = [None if kind == "bad" else f"u{position}" for position, kind in enumerate(rows)]
         existing = [id_ for id_, kind in self.kinds.items() if kind in {"there", "refused"}]
         there = dict.fromkeys(existing, CREATED)
         self.client = Client(
@@ -203,7 +200,7 @@ class Protocol(RuleBasedStateMachine):
         assert self.progress is not None
         self.passes += 1
         self.doubtful = frozenset(positions_in(self.progress.in_doubt.ranges))
-        batches = [Batch(start, self.rows[start : start + 5]) for start in range(0, len(self.rows), 5)]
+        batches = [rows_of(self.rows[start : start + 5], start) for start in range(0, len(self.rows), 5)]
         self.feed = chunks_of(batches, self.progress, self.size, IdSet())
 
     def is_running(self) -> bool:

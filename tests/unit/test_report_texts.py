@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bulkdel.export import fingerprint, open_export, recognise
-from bulkdel.export.reopen import RunExport
 from bulkdel.export.rows import ReadOptions
 from bulkdel.job import load_job
-from bulkdel.report.export_values import cells_of
+from bulkdel.report.export_values import Cells
 from bulkdel.report.texts import TextCheck
 
 ID, CELL = True, False
@@ -114,8 +112,7 @@ def test_every_cell_of_an_export_is_compared(
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
     job = load_job("delete-users")
     options = ReadOptions(job.id_types["user_id"], job.id_types, on_invalid="skip")
-    with ExitStack() as stack:
-        export = stack.enter_context(open_export(str(path)))
-        dialect = recognise(export, options)
-        opened = RunExport(job, options.id_type, export, options, dialect, fingerprint(export))
-        assert set(cells_of(opened)) - {""} == cells
+    with open_export(str(path)) as export:
+        found = Cells(export, recognise(export, options))
+        assert set(found) - {""} == cells
+        assert found.fingerprint == fingerprint(export)

@@ -31,8 +31,7 @@ WANTED = Wanted(held=True, concurrency=4)
 ORDER = Order(
     number=2,
     tool="1.0",
-    dialect={"format": "csv"},
-    fingerprint=("ab", 3, "AA=="),
+    index="ab",
     protected=["a"],
     pool="p",
     proven=True,
@@ -44,7 +43,6 @@ ORDER = Order(
     debug=False,
     lease_s=10.0,
     wanted=WANTED,
-    export={"path": "/e"},
 )
 ENDED = ShardEnded({"why": "", "signal": None}, {"done": 0}, 0, 0, blind=False)
 MESSAGES: list[Message] = [

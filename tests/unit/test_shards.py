@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,17 @@ from bulkdel.core.log_entries import (
     from_json,
     to_json,
 )
-from bulkdel.core.record import Record, ResumePoint
+from bulkdel.core.record import Record
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, thinned, without_engine
+from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, without_engine
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
-from bulkdel.export import Preflight, ReadOptions, open_export, preflight, read_rows
-from bulkdel.export.compression import decompressed
-from bulkdel.export.file import Export, checked_blocks, fingerprint
+from bulkdel.export import ReadOptions, open_export, preflight
+from bulkdel.input.new_input import NewInput
+from bulkdel.input.reader import Input
+from bulkdel.place.spool import Spool
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.examples import examples
+from tests.inputs import NO_INPUT
 from tests.mutants import mutant
 from tests.recorded import RUN_ID
 from tests.syntax import swap
@@ -45,35 +48,24 @@ from tests.syntax import swap
 USER_ID = ID_TYPES["user_id"]
 
 
-def points(*rows: int) -> tuple[ResumePoint, ...]:
-    return tuple(ResumePoint(row, row + 1, row * 10) for row in rows)
-
-
 @pytest.mark.parametrize(
     ("rows", "shards", "cuts"),
     [
-        ((), 4, ()),
-        ((50,), 1, ()),
-        ((50,), 2, (50,)),
-        ((10, 20, 30, 40, 50, 60, 70, 80, 90), 2, (50,)),
-        ((10, 20, 30, 40, 50, 60, 70, 80, 90), 4, (20, 50, 70)),
-        ((40, 90), 4, (40, 90)),
-        ((90,), 2, (90,)),
-        ((1,), 2, (1,)),
+        (1_000, 1, ()),
+        (0, 4, ()),
+        (49, 2, ()),
+        (99, 2, ()),
+        (100, 2, (50,)),
+        (1_000, 4, (250, 500, 750)),
+        (1_001, 3, (333, 667)),
+        (199, 8, (66, 132)),
     ],
 )
-def test_the_cuts_are_the_resume_points_nearest_to_equal_parts(
-    rows: Sequence[int], shards: int, cuts: Sequence[int]
-) -> None:
-    assert cuts_of(points(*rows), 100, shards) == points(*cuts)
+def test_shards_are_equal_parts_of_the_rows_and_not_too_small(rows: int, shards: int, cuts: Sequence[int]) -> None:
+    assert cuts_of(rows, shards) == cuts
 
 
-def test_the_header_keeps_the_cuts_and_few_other_points() -> None:
-    kept = thinned(points(*range(10, 200, 10)), points(70, 120), 50)
-    assert kept == points(50, 70, 120, 170)
-
-
-def header(rows: int, skipped: SkippedRows, cuts: Sequence[ResumePoint], more: Sequence[ResumePoint] = ()) -> Header:
+def header(rows: int, skipped: SkippedRows, cuts: Sequence[int]) -> Header:
     counts = {"rows": rows, "ids": rows - skipped.rows.size}
     counts |= {str(reason): each.size for reason, each in skipped.by_reason.items()}
     return Header(
@@ -86,7 +78,7 @@ def header(rows: int, skipped: SkippedRows, cuts: Sequence[ResumePoint], more: S
         counts=counts,
         sample=None,
         confirmed={},
-        resume_points=tuple(sorted({*cuts, *more})),
+        input=NO_INPUT,
         shards=tuple(cuts),
     )
 
@@ -95,21 +87,21 @@ def test_a_shard_has_the_counts_and_the_skipped_rows_of_its_own_rows() -> None:
     skipped = SkippedRows()
     skipped.add("duplicate", PositionSet([(3, 6), (48, 53)]))
     skipped.add("invalid", PositionSet([(99, 100)]))
-    of_run = header(100, skipped, points(50), points(20, 80))
+    of_run = header(100, skipped, (50,))
     assert spans_of(of_run) == [(0, 50), (50, 100)]
     first, own = shard_header(of_run, skipped, 1)
     assert first.counts == {"rows": 50, "ids": 45, "excluded": 0, "duplicate": 5, "invalid": 0}
-    assert (first.shard, first.shards, first.resume_points) == (Shard(1, 0), (), points(20))
+    assert (first.shard, first.shards) == (Shard(1, 0), ())
     assert list(own.rows.ranges()) == [(3, 6), (48, 50)]
     second, own = shard_header(of_run, skipped, 2)
     assert second.counts == {"rows": 50, "ids": 46, "excluded": 0, "duplicate": 3, "invalid": 1}
-    assert (second.shard, second.resume_points) == (Shard(2, 50), points(50, 80))
+    assert second.shard == Shard(2, 50)
     assert list(own.rows.ranges()) == [(50, 53), (99, 100)]
 
 
 def progress_of_shard() -> Progress:
     skipped = SkippedRows()
-    part, own = shard_header(header(100, skipped, points(50)), skipped, 2)
+    part, own = shard_header(header(100, skipped, (50,)), skipped, 2)
     progress = Progress(part, skipped=own)
     progress.apply(Session("start", part.at, "", {}))
     return progress
@@ -132,7 +124,7 @@ def test_a_shard_refuses_entries_about_rows_of_another_shard(ranges: tuple[tuple
 
 
 def test_a_header_with_shards_survives_the_log() -> None:
-    of_run = header(100, SkippedRows(), points(50), points(20))
+    of_run = header(100, SkippedRows(), (50,))
     part, _ = shard_header(of_run, SkippedRows(), 2)
     for each in (of_run, part):
         assert from_json(json.loads(json.dumps(to_json(each)))) == each
@@ -148,7 +140,7 @@ def test_a_shard_that_no_run_writes_is_not_interpreted(shard: object) -> None:
 def test_the_run_takes_in_what_a_shard_says_about_rows_and_nothing_else() -> None:
     skipped = SkippedRows()
     skipped.add("duplicate", PositionSet([(99, 100)]))
-    run = Progress(header(100, skipped, points(50)), skipped=skipped)
+    run = Progress(header(100, skipped, (50,)), skipped=skipped)
     at = run.header.at
     run.apply(Session("start", at, "", {}))
     part, own = shard_header(run.header, skipped, 2)
@@ -194,10 +186,9 @@ def written(ids: Sequence[str], form: str, draw: random.Random) -> bytes:
     return text.encode()
 
 
-def sent_by(export: Export, found: Preflight, options: ReadOptions, progress: Progress) -> list[Record]:
-    rows = read_rows(export, found.dialect, options, found.fingerprint, progress.begin)
-    batches = (parsed.batch for parsed in rows)
-    return [record for chunk in chunks_of(batches, progress, 7, IdSet(USER_ID)) for record in chunk.records]
+def sent_by(rows: Input, progress: Progress) -> list[Record]:
+    blocks = rows.rows(progress.begin)
+    return [record for chunk in chunks_of(blocks, progress, 7, IdSet(USER_ID)) for record in chunk.records]
 
 
 @mutant(
@@ -227,34 +218,26 @@ def test_any_cut_of_any_export_sends_the_rows_that_one_process_sends(
     plain, path = written(ids, form, draw), tmp_path / "export"
     path.write_bytes(gzip.compress(plain) if packed else plain)
     options = ReadOptions(id_type=USER_ID, id_types=ID_TYPES, id_field="id")
-    with open_export(str(path), block_size=block) as export:
-        found = preflight(export, options, rng=draw, temporary=tmp_path, resume_rows=1)
-        cuts = cuts_of(found.resume_points, found.rows, shards)
-        of_run = header(found.rows, found.skipped, cuts, found.resume_points)
+    with ExitStack() as stack:
+        export = stack.enter_context(open_export(str(path), block_size=block))
+        new = NewInput(Spool.unnamed(tmp_path), "x")
+        found = preflight(export, options, rng=draw, temporary=tmp_path, to=lambda parsed: new.add(parsed.for_input()))
+        new.finish()
+        cuts = sorted({draw.randrange(1, found.rows) for _ in range(shards - 1)} if found.rows > 1 else ())
+        of_run = header(found.rows, found.skipped, cuts)
         one = Progress(of_run, skipped=found.skipped)
-        whole = sent_by(export, found, options, one)
+        whole = sent_by(new.rows, one)
         assert {record.id for record in whole} == set(ids)
-        source, read = export, found
-        if packed:  # the shards read a decompressed copy
-            copy = tmp_path / "plain"
-            blocks = checked_blocks(export, found.fingerprint)
-            copy.write_bytes(b"".join(decompressed(blocks, found.dialect.compression, "e", block)))
-            source = open_export(str(copy), block_size=block)
-            from dataclasses import replace
-
-            read = replace(found, dialect=replace(found.dialect, compression="none"), fingerprint=fingerprint(source))
         parts: list[Record] = []
         counts: dict[str, Any] = dict.fromkeys(of_run.counts, 0)
         for number, (first, end) in enumerate(spans_of(of_run), 1):
             part, own = shard_header(of_run, found.skipped, number)
             progress = Progress(part, skipped=own)
-            sent = sent_by(source, read, options, progress)
+            sent = sent_by(new.rows, progress)
             assert all(first <= record.position < end for record in sent)
             assert len(sent) == progress.remaining == part.counts["ids"]
             counts = {name: counts[name] + part.counts[name] for name in counts}
             parts += sent
-        if packed:
-            source.close()
         assert sorted(parts) == sorted(whole)
         assert counts == of_run.counts
 

@@ -198,7 +198,7 @@ def session(world: World) -> Iterator[None]:
     place, how = log_place(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), How(thread=Inline())
     try:
         if next(world.lines(), None) is None:
-            log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how)
+            log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how=how)
         else:
             log = Checkpoint.resume(place, how)
     except (NotAcceptable, FileFailed):

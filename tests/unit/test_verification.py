@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
-from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import (
     Entry,
@@ -29,12 +28,12 @@ from bulkdel.core.log_entries import (
     to_json,
 )
 from bulkdel.core.mac import found_with_mac
-from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, judged, picks
 from bulkdel.verify.session import gone_rows
 from tests import recorded
+from tests.inputs import rows_of
 
 AT = "2026-01-01T00:00:00.000Z"
 AT_S = 1_767_225_600.0
@@ -71,11 +70,13 @@ def settled(start: int, stop: int, at: str = AT, kind: Any = "done", reason: str
 
 
 def test_the_gone_rows_are_those_with_an_outcome_that_says_so_and_without_a_finding() -> None:
-    bad: list[str | BadRow] = ["id0", BadRow(2, "?", Unusable(Why.EMPTY_ID)), "id2", "id3"]
     rows = [
-        (Batch(0, bad), [settled(0, 1), RowResult(1, 2, "invalid"), settled(2, 4, AFTER, "absent", "re-created")]),
-        (Batch(4, ["id4", "id5", "id6"]), [settled(4, 7)]),
-        (Batch(7, ["id7", "id8"]), [settled(7, 8, kind="refused"), RowResult(8, 9, "remaining", in_doubt=True)]),
+        (
+            rows_of(["id0", None, "id2", "id3"]),
+            [settled(0, 1), RowResult(1, 2, "invalid"), settled(2, 4, AFTER, "absent", "re-created")],
+        ),
+        (rows_of(["id4", "id5", "id6"], 4), [settled(4, 7)]),
+        (rows_of(["id7", "id8"], 7), [settled(7, 8, kind="refused"), RowResult(8, 9, "remaining", in_doubt=True)]),
     ]
     known = RowSet(ranges=((3, 5),))
     assert list(gone_rows(rows, known, None)) == [

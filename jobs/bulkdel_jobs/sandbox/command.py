@@ -15,7 +15,7 @@ import orjson
 
 from bulkdel.engine.signals import Interrupted, Signals
 from bulkdel.errors import FileFailed, UsageError
-from bulkdel.export import ReadOptions, open_export, preflight, read_rows
+from bulkdel.export import Parsed, ReadOptions, open_export, preflight
 from bulkdel.format import counted
 from bulkdel.output import result, say
 from bulkdel_jobs.commands import Options
@@ -70,9 +70,13 @@ def _pool(options: Options, source: str, *, any_shape: bool) -> Pool:
     pattern = r"(?s).+" if any_shape and options.id_type == "user_id" else None
     how = ReadOptions(ID_TYPES[options.id_type], ID_TYPES, id_field=options.id_field, id_pattern=pattern)
     with open_export(source) as export:
-        seen = preflight(export, how, rng=random.Random(0))  # noqa: S311 - the sample that it draws is not used
-        rows = (row for each in read_rows(export, seen.dialect, how, seen.fingerprint) for row in each.batch.rows)
-        return Pool.from_ids((row for row in rows if isinstance(row, str)), options.id_type)
+        ids: list[str] = []
+
+        def take(parsed: Parsed) -> None:
+            ids.extend(row for row in parsed.rows if isinstance(row, str))
+
+        preflight(export, how, rng=random.Random(0), to=take)  # noqa: S311 - the sample that it draws is not used
+        return Pool.from_ids(ids, options.id_type)
 
 
 def _write_ids(path: Path, ids: list[str]) -> None:

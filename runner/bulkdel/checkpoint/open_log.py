@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line, 
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.place.lease import Lease
-from bulkdel.place.log_place import Busy, LogPlace, Overtaken, WritableLines
+from bulkdel.place.log_place import Beside, Busy, LogPlace, Overtaken, WritableLines
+from bulkdel.place.spool import Spool
 from bulkdel.store.certain import Taken
 
 
@@ -29,6 +30,10 @@ class Fenced(OSError):
         super().__init__(None, f"{by} {'goes on writing' if busy else 'has taken it over'}")
         self.by = by
         self.busy = busy
+
+
+Files = Mapping[Beside, bytes | Spool]
+"""What is put beside a new log, in this order."""
 
 
 class OpenLog:
@@ -52,24 +57,25 @@ class OpenLog:
         self.recovered: Path | None = None
 
     @classmethod
-    def create(
-        cls, place: LogPlace, kind: LogKind[Any], header: bytes, nonce: str | None, skipped: tuple[bytes, str] | None
-    ) -> OpenLog:
-        """Make a log that holds its encoded header, durably. skipped: the file of the skipped rows, and its SHA-256.
+    def create(cls, place: LogPlace, kind: LogKind[Any], header: bytes, nonce: str | None, files: Files) -> OpenLog:
+        """Make a log that holds its encoded header, durably. files: those beside it that the header names.
 
         The header comes last: without it there is no log. Raises NotAcceptable when there is one, and OSError.
         """
         # A verification belongs to the run in this place, so it cannot have another one.
-        log = cls(_writable(place, kind, new=True), place, kind, nonce)
+        log, kept = cls(_writable(place, kind, new=True), place, kind, nonce), list[Beside]()
         try:
             log._clear_remains()
-            if skipped is not None:
-                place.keep_skipped(*skipped)
+            for beside, data in files.items():
+                kept.append(beside)
+                place.keep(beside, data)
             try:
                 log._append([header])
             except Taken:
                 raise log._exists() from None
         except BaseException:
+            for beside in kept if kept and log._has_no_header() else ():
+                place.drop(beside)
             log.close()
             raise
         return log
@@ -127,6 +133,17 @@ class OpenLog:
             next(self._reader.commits())
             raise self._exists()
         self.recovered = self._lines.settle(0, 0, b"")
+
+    def _has_no_header(self) -> bool:
+        """Whether no later session can find a header. One whose writing has failed may be there all the same."""
+        try:
+            with self.place.once().lines() as lines:
+                next(Reader(lines, self.place, self._kind).commits())
+        except Unborn:
+            return True
+        except (NotAcceptable, OSError):
+            return False
+        return False
 
     def _exists(self) -> NotAcceptable:
         return NotAcceptable(f"{self.place.where}: a log exists already. Run the same command again to go on.")

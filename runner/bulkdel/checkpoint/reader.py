@@ -11,7 +11,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -34,7 +34,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
-from bulkdel.place.log_place import LINE_MAX, Lines, LogPlace
+from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, Lines, LogPlace
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store_path import in_store
 
@@ -471,13 +471,15 @@ def refuse_without_run(place: LogPlace) -> None:
 
 def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
     """The file of the skipped rows of the log with this header. Raises NotAcceptable unless it has this SHA-256."""
-    most = packed_max(header.end)
-    data, where = place.skipped(sha256, most), place.skipped_at(sha256)
-    if data is None:
+    beside, most = Beside(SKIPPED, sha256), packed_max(header.end)
+    file, where = place.open(beside, 0, most + 1), place.at(beside)
+    if file is None:
         raise NotAcceptable(
             f"{where}: the rows that are never sent are missing. Put them back where they were, beside the log; where "
             "the log was renamed, rename them too. Then run this again."
         )
+    with closing(file):
+        data = file.read_at(0, min(most, file.size) + 1)
     if len(data) > most or hashlib.sha256(data).hexdigest() != sha256:
         raise NotAcceptable(
             f"{where}: the rows that are never sent are not those that the log names by their SHA-256. Put a copy of "

@@ -18,7 +18,7 @@ from typing import Generic, NoReturn, Self
 import orjson
 
 from bulkdel.checkpoint.group_commit import GroupCommit
-from bulkdel.checkpoint.open_log import Fenced, OpenLog
+from bulkdel.checkpoint.open_log import Fenced, Files, OpenLog
 from bulkdel.checkpoint.reader import RUN, F, LogKind
 from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, VerifyHeader, to_json
 from bulkdel.core.mac import with_mac
@@ -27,7 +27,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Lease
-from bulkdel.place.log_place import LINE_MAX, LogPlace, Overtaken
+from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogPlace, Overtaken
 
 COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
@@ -82,21 +82,23 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         place: LogPlace,
         header: Header | VerifyHeader | BatchHeader,
         skipped: SkippedRows | None = None,
+        files: Files | None = None,
+        *,
         how: How = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
     ) -> Self:
-        """Start a log with `header`, and the file of the `skipped` rows, which the header names. Durable on return.
+        """Start a log with `header`, and what it names: the file of the `skipped` rows, and `files`. Durable on return.
 
         `is_fresh(place)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
-        skipped, file = skipped or SkippedRows(), None
+        skipped, files = skipped or SkippedRows(), dict(files or {})
         if isinstance(header, Header) and skipped.rows.size:
             data = packed(skipped, header.end)
-            file = data, hashlib.sha256(data).hexdigest()
-            header = replace(header, skipped_sha256=file[1])
+            files[Beside(SKIPPED, sha256 := hashlib.sha256(data).hexdigest())] = data
+            header = replace(header, skipped_sha256=sha256)
         progress = kind.fold(header, skipped)
         try:
-            return cls(OpenLog.create(place, kind, _encode(header), how.nonce, file), progress, how)
+            return cls(OpenLog.create(place, kind, _encode(header), how.nonce, files), progress, how)
         except OSError as error:
             option = place.option if kind is RUN else kind.option
             raise FileFailed(

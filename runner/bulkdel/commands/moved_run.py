@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bulkdel.checkpoint.reader import header_of
 from bulkdel.command_line import TO_TYPE, CommandLine, goes_on, how_to_resume, line_of_log, typed_words, without_words
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
@@ -24,6 +26,8 @@ from bulkdel.format import printable, shown
 from bulkdel.job import SANDBOX, Job, load_job
 from bulkdel.options import CONFIRMING, FILES
 from bulkdel.parameters import options_of_archive, options_of_run
+from bulkdel.place.log_place import INDEX, INPUT, Beside
+from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.checks import PROTECT
 from bulkdel.safety.plan_file import PlanFile
@@ -225,8 +229,14 @@ def _in_folder(line: CommandLine, log: Path, folder: Path) -> tuple[CommandLine,
             missing.append(name)
         return name
 
+    with suppress(NotAcceptable):
+        header = header_of(log_place(log))
+        rows = (Beside(kind, header.input.index).of(log) for kind in (INPUT, INDEX))
+        missing += (path.name for path in rows if not path.exists())
     copy = beside(log, SPOOLED)
-    export = copy.name if copy.exists() else here(line.names[-1])
+    export = line.names[-1]  # nothing reads it
+    if copy.exists() or not (export == TO_TYPE or address_of(export) is not None):
+        export = copy.name if copy.exists() else Path(export).name
     options = {
         option: tuple(map(here, values)) if option in FILES else values
         for option, values in line.without(*CONFIRMING, "--checkpoint").options.items()

@@ -37,7 +37,7 @@ from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
 from bulkdel.place.log_place import shard_log
 from bulkdel.place.opening import WRITING, log_place
-from bulkdel.safety.preparation import ReadingProgress
+from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.settings import CommonSettings
 from bulkdel.store_path import StorePath
 

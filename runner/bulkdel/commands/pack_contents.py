@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from bulkdel.commands.run_files import (
     MEMBERSHIPS,
     OUTSIDE,
     RESTORES,
+    ROWS,
     UNFINISHED,
     Known,
     PersonalFile,
@@ -46,14 +49,14 @@ from bulkdel.core.option import option_of, variable_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
-from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export.reopen import has_stored_copy, stored_parts
+from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.handover.writing import Read, Source
+from bulkdel.input.opening import is_forgotten, open_input
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
-from bulkdel.place.log_place import LogPlace, shard_log, skipped_file
+from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, Beside, LogPlace, shard_log
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.plan_file import PlanFile
@@ -133,6 +136,7 @@ class _Found:
         sha256 = run.sha256 if packed is None else _before_handover(run.progress)
         log = Path(self._add(run.log, "the log", partial(_log_blocks, run.log), sha256))
         self._add_skipped(log_place(run.log), run.progress.header, log)
+        self._add_rows(run, log)
         for number in shard_numbers(run.progress.header):
             shard = shard_log(run.log, number)
             if not is_fresh(log_place(shard)):
@@ -147,13 +151,38 @@ class _Found:
     def _add_skipped(self, log: LogPlace, header: Header, name: Path) -> None:
         """Add the file of the skipped rows of a log. name: of the log in the archive, where it is found by that."""
         if (sha256 := header.skipped_sha256) is not None:
-            data, at = skipped_bytes(log, header, sha256), log.skipped_at(sha256)
-            self._add(at, "the rows that are never sent", lambda: iter([data]), name=skipped_file(name, sha256).name)
+            data, beside_it = skipped_bytes(log, header, sha256), Beside(SKIPPED, sha256)
+            self._add(log.at(beside_it), beside_it.words, lambda: iter([data]), name=beside_it.of(name).name)
+
+    def _add_rows(self, run: RunFiles, name: Path) -> None:
+        """Add the rows of a run, and their index. name: of the log in the archive, where they are found by that.
+
+        Every row is read: another person may have put another file there. Raises NotAcceptable where they are needed.
+        """
+        place, header = log_place(run.log), run.progress.header
+        why = next((f"{file.path}: {file.kept}." for file in run.files if file.what == ROWS and file.kept), "")
+        if not why and is_forgotten(place, run.progress):
+            why = f"{ROWS}: were removed by `bulkdel forget`."
+        try:
+            with ExitStack() as stack:
+                rows = () if why else open_input(place, header, stack).rows()
+                deque(rows, maxlen=0)
+        except (NotAcceptable, Halted) as error:
+            why = str(error)
+        if why:
+            if goes_on(run.progress):
+                raise NotAcceptable(f"{run.log}: {why} Nothing was packed.")
+            self.notes.append(why)
+            return
+        for kind in (INPUT, INDEX):
+            beside_it = Beside(kind, header.input.index)
+            blocks, its_name = partial(_beside_blocks, place, beside_it), beside_it.of(name).name
+            self._add(place.at(beside_it), beside_it.words, blocks, name=its_name)
 
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""
         for file in run.files:
-            if file.what == UNFINISHED:
+            if file.what in {UNFINISHED, ROWS}:
                 continue
             if not file.kept:
                 self._add_own(file)
@@ -179,6 +208,8 @@ class _Found:
                 self._missing.append(f"{name}, {BACKUP}: was removed by `bulkdel forget`")
         for named in run.missing:
             path = named.path
+            if named.what == ROWS:
+                continue
             if isinstance(path, StorePath):
                 self.notes.append(f"{path}, {named.what}, stays there")
             elif named.known is not None and (now := self._take_moved(named.known)) is not None:
@@ -209,18 +240,13 @@ class _Found:
             return name
         known = Known(pinned["bytes"], pinned["sha256"])
         path, own = self._take_moved(known), self._run.export
-        if path is None and own is not None and is_within(own, self._run.log):
+        if path is None and own is not None and is_within(own, self._run.log) and _fits(own, known):
             path = own
         if path is not None:
             return self._add(path, EXPORT, partial(_blocks, path), pinned["sha256"])
-        log = self._run.log
-        if has_stored_copy(log):
-            return self._add(copy, EXPORT, partial(stored_parts, log), pinned["sha256"])
         recorded = self._progress.header.export_path
-        if goes_on(self._progress):
-            self._missing.append(f"{recorded}, {EXPORT}: {self._why(Path(recorded))}")
-        else:
-            self.notes.append(f"{recorded}, {EXPORT}, is left out: it {self._why(Path(recorded))}")
+        why = "has changed" if own is not None and is_within(own, self._run.log) else self._why(Path(recorded))
+        self.notes.append(f"{recorded}, {EXPORT}, is left out: it {why}")
         return None
 
     def add_excluded(self) -> list[str]:
@@ -347,9 +373,10 @@ class _Found:
             left_out.append("--on-event")
         names = self._placed(options, excluded, files)
         job = line.names[0] if line.names else pinned["job"]
+        export = export or _plain(Path(self._progress.header.export_path).name)
         default = f"{export}{SANDBOX_LOG if self._options.get('sandbox') else LOG}"
         if restoring:
-            names |= {"--export": (export,) if export is not None else (), "--from-backup": self._backups()}
+            names["--from-backup"] = self._backups()
         elif log != default:
             names["--checkpoint"] = (log,)
         options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
@@ -367,7 +394,7 @@ class _Found:
         hidden += [name for name in line.variables if name in known.keys() - variables.keys() - of_machine]
         return GoingOn(
             line.command,
-            (log,) if restoring else (job, str(export)),
+            (log,) if restoring else (job, export),
             options,
             variables,
             tuple(left_out),
@@ -461,6 +488,15 @@ def _before_handover(progress: Progress) -> str:
 def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
     """Whether an option names what the next machine has to name itself: a backup in a store, an engine for shards."""
     return (option == "--backup" and any(map(is_store_url, values))) or names_engine(option, values)
+
+
+def _beside_blocks(place: LogPlace, beside_it: Beside) -> Iterator[bytes]:
+    """The bytes of a file beside a log."""
+    file = place.open(beside_it)
+    assert file is not None, "it was there"
+    with closing(file):
+        for at in range(0, file.size, READ_BYTES):
+            yield file.read_at(at, READ_BYTES)
 
 
 def _log_blocks(path: Path) -> Iterator[bytes]:

@@ -19,16 +19,9 @@ from bulkdel.http.client import connect_in
 from bulkdel.output import result, result_line
 from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
+from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.plan_facts import In, plan_lines, values_in
-from bulkdel.safety.preparation import (
-    Asking,
-    ReadingProgress,
-    find_target,
-    prepare,
-    read_again,
-    reads_again,
-    with_sample_check,
-)
+from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import PlanSettings, Settings
 
@@ -51,8 +44,10 @@ def plan(arguments: RunArguments) -> int:
         if found.target.key is not None and found.ids and not found.complete:
             asking = Asking(found)
             found = run_loop(_asked(found, asking, arguments), signals, lambda: asking.text)
-            if reads_again(found):
-                found = run_loop(_shown(partial(read_again, found, reading), reading, arguments.settings), signals)
+            if excludes_more(found):
+                found = run_loop(
+                    _shown(partial(exclude_looked_up, found, reading), reading, arguments.settings), signals
+                )
         values = values_in(found, In.JSON)
         fault = why_refused(found) if out is None else why_not_written(found, out)
         written = None if out is None or fault is not None else write_plan(found, out)

@@ -74,13 +74,13 @@ def report(arguments: ReportArguments) -> int:
         out = Path(f"{runs[0].path}{PAGE}")
         _check_new(out)
     check = _check_of_texts(runs, arguments)
-    bad_rows = [compare(run.path, run.progress, check) for run in runs]
+    compared = [compare(run.path, run.progress, check) for run in runs]
     for run in runs:
         run.see_made(check)
-    arguments = _with_what_may_be_shown(arguments, check, compared=None not in bad_rows)
+    arguments = _with_what_may_be_shown(arguments, check, compared=all(compared))
     facts = [
-        facts_of(run, _texts(check, compared=bad is not None, no_names=arguments.no_names), bad)
-        for run, bad in zip(runs, bad_rows, strict=True)
+        facts_of(run, _texts(check, compared=one, no_names=arguments.no_names), compared=one)
+        for run, one in zip(runs, compared, strict=True)
     ]
     found = _report_of(facts, arguments)
     is_json = out is not None and out.suffix.lower() == ".json"
@@ -140,7 +140,7 @@ def _check_of_texts(runs: Sequence[ReadRun], arguments: ReportArguments) -> Text
         return value
 
     for run in runs:
-        facts_of(run, Texts(text=text, file=text, name=name, person=name), None)
+        facts_of(run, Texts(text=text, file=text, name=name, person=name), compared=False)
     return TextCheck(free, names)
 
 

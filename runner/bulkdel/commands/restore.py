@@ -408,7 +408,7 @@ def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
 
 def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, signals: Signals) -> Derived:
     """Make the derived export."""
-    log, settings, step = arguments.log, arguments.settings, "reading the export of the run"
+    log, settings, step = arguments.log, arguments.settings, "reading the rows of the run"
     to = beside(log, RESTORED)
     earlier = {path: read_log(log_place(path)).progress for path in settings.records_of or ()}
     with ExitStack() as stack:
@@ -535,7 +535,7 @@ def _write_map(found: _Found, ended: Summary) -> None:
     """Write the map of old and new ids, and say what has none."""
     restoring, words = found.restoring, found.restoring.job.words
     if ended.progress.counts["done"]:
-        held, lacking = write_map(restoring.checkpoint, Path(restoring.export), found.map)
+        held, lacking = write_map(restoring.checkpoint, found.map)
         say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {found.map}")
         if lacking:
             rows = CommandLine("results", (str(restoring.checkpoint),)).plus("--only", "done")

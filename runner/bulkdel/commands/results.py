@@ -1,4 +1,4 @@
-"""`bulkdel results`: the outcome of every row, from the log and the export. Owns the report's writing; sends nothing.
+"""`bulkdel results`: the outcome of every row, from the log and the rows of the run. Owns the writing; sends nothing.
 
 A report that is cut short looks complete. So a failing write ends the command (exit 5), and a file gets its name only
 when all of it is on disk.
@@ -23,16 +23,17 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.command_line import quoted
 from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, Table, Workbook
-from bulkdel.core.bad_rows import BadRow
+from bulkdel.core.bad_rows import Unusable
 from bulkdel.core.id_type import IdType
+from bulkdel.core.input_rows import Rows
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING, OutcomeWords
 from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, csv_line, details, json_line
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
-from bulkdel.export import Parsed
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, shown
 from bulkdel.output import say
+from bulkdel.report.words import bad_row_words
 
 STDOUT = 1
 
@@ -146,30 +147,24 @@ def write_records(
     key: bytes | None = None,
 ) -> Counter[str]:
     """Give `write` the record of every row whose outcome is `wanted`, batch by batch; returns how many of each."""
-    words, rows = reopened.job.words, 0
+    words = reopened.job.words
     hash_id = None if key is None else hashing(key, reopened.id_type)
     tally = Counter[str](dict.fromkeys(wanted.values(), 0))
     try:
-        for parsed, results in reopened.rows():
-            rows += len(parsed.batch.rows)
+        for rows, results in reopened.rows():
             records: list[Mapping[str, Any]] = []
             for result in results:
                 if (name := wanted.get(result.kind)) is not None:
                     tally[name] += result.stop - result.start
-                    records += _records(parsed, result, name, words.columns, hash_id)
+                    records += _records(rows, result, name, words.columns, hash_id)
             write(records)
     except Halted as error:  # whose message is meant for a run
-        raise NotAcceptable(f"{reopened.source.export.path}: was changed while it was read. Start again.") from error
-    if rows != reopened.log_index.progress.rows:
-        raise NotAcceptable(
-            f"{reopened.source.export.path}: {rows:,} rows were read, the run had "
-            f"{reopened.log_index.progress.rows:,}: the report is wrong. Use the version of bulkdel that made the log."
-        )
+        raise NotAcceptable(str(error)) from error
     return tally
 
 
 def _records(
-    parsed: Parsed, result: RowResult, outcome: str, columns: Mapping[str, str], hash_id: Hash | None
+    rows: Rows, result: RowResult, outcome: str, columns: Mapping[str, str], hash_id: Hash | None
 ) -> Iterator[dict[str, Any]]:
     """Yield the record of each row of this result, in the order of its columns."""
     exceptions = {each["position"]: each for each in result.outcome.exceptions} if result.outcome else {}
@@ -177,17 +172,26 @@ def _records(
     if result.why is not None:
         shared = {"reason": result.why}
     for position in range(result.start, result.stop):
-        row, line = parsed.batch.rows[position - parsed.batch.start], parsed.lines[position - parsed.batch.start]
+        id_, line = rows.ids[position - rows.at], rows.lines[position - rows.at]
         known = shared
         if exception := exceptions.get(position):
             # A message may quote the id.
             exception = {name: value for name, value in exception.items() if not (hash_id and name == "message")}
             known = details(result.outcome, exception, columns, in_doubt=result.in_doubt)
-        if isinstance(row, BadRow):
-            id_, known = None, {"reason": row.why.words, **known}  # why the row is bad, without its text
-        else:
-            id_ = hash_id(row) if hash_id else row
+        if id_ is None:
+            known = {"reason": _why(rows.why[position], quoting=hash_id is None), **known}
+        elif hash_id is not None:
+            id_ = hash_id(id_)
         yield {"position": position, "line": line, ID_HASH if hash_id else ID: id_, "outcome": outcome, **known}
+
+
+def _why(code: str, *, quoting: bool) -> str:
+    """Why a row is bad, in words. quoting: also a cell of the row, which some reasons name."""
+    try:
+        why = Unusable.of(code)
+    except ValueError:
+        return shown(code)
+    return why.words if quoting else bad_row_words(why.why.name)
 
 
 @contextmanager

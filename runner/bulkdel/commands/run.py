@@ -51,8 +51,8 @@ from bulkdel.store_path import in_store
 
 def run(arguments: RunArguments) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
-    if (descriptors := arguments.environ.get(SHARD)) is not None:
-        return work(arguments, descriptors)
+    if (descriptor := arguments.environ.get(SHARD)) is not None:
+        return work(arguments, descriptor)
     notified = notifying(arguments.settings, arguments.environ, "run", arguments.job.name)
     with joined_engine(arguments), notified as notices:
         return settle(arguments, notices).exit_code

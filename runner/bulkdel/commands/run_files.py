@@ -7,12 +7,14 @@ moved or copied since: a file that the log names by its path may lie beside the 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import stat
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,17 +30,18 @@ from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.engine.backup import holds_more, is_of_records
-from bulkdel.errors import BulkdelError, NotAcceptable
-from bulkdel.export import REASONS, bad_rows
-from bulkdel.export.download import Source, source_of
-from bulkdel.export.reopen import Reopened, has_stored_copy
+from bulkdel.errors import Halted, NotAcceptable
+from bulkdel.export import REASONS
+from bulkdel.export.download import source_of
 from bulkdel.export.spool import part_of
-from bulkdel.export.stored_copy import FOLDER
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
+from bulkdel.input.opening import open_input
 from bulkdel.own_key import read_key
+from bulkdel.place.log_file import input_part
+from bulkdel.place.log_place import INPUT, Beside, LogPlace
 from bulkdel.place.opening import log_place
-from bulkdel.safety.preparation import INVALID
+from bulkdel.safety.export_reading import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED, is_named_as_memberships
 from bulkdel.store_path import beside, in_store, is_within, log_path
 from bulkdel.verify.findings import STATE
@@ -46,6 +49,7 @@ from bulkdel.verify.findings import STATE
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
 """The exports that a restore makes. Each has a log of its own."""
 
+ROWS = "the rows of the run"
 BACKUP = "the backup of the records"
 MEMBERSHIPS = "the backup of the memberships"
 UNKNOWN_COPY = "a backup of memberships"
@@ -313,10 +317,9 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     restoring = _is_restoring(progress)
     copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
-        yield Named(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]), resumable)
-    if has_stored_copy(log):
-        yield Named(log / FOLDER, "the copy of the pipe")
-    yield Named(source_of(copy), "what it is a copy of", wanted=resumable)
+        yield Named(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]))
+    yield from _named_rows(log, progress, wanted=resumable or restoring)
+    yield Named(source_of(copy), "what it is a copy of")
     part = part_of(copy)
     yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
@@ -347,6 +350,34 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         yield Named(part, UNFINISHED)
 
 
+def _named_rows(log: Path, progress: Progress, *, wanted: bool) -> Iterator[Named]:
+    """Yield the files with the rows of the run; of a log in a file also those of runs that lay there before."""
+    place = log_place(log)
+    rows = place.at(Beside(INPUT, progress.header.input.index))
+    yield Named(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
+    if in_store(log):
+        return
+    for each in (log, *(Path(f"{beside(log, ending)}{LOG}") for ending in RESTORES)):
+        part = input_part(each)
+        yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")
+    for other in _beside(log, r"\.input-[0-9a-f]{16}\.jsonl\.zst"):
+        if other.name != rows.name:
+            yield Named(other, "the rows of a run that did not begin, or whose log was moved away")
+
+
+def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:
+    """Why the file that the log names as the rows of the run must not be removed; empty when it has these rows."""
+    if in_store(place.where):
+        return ""
+    try:
+        with ExitStack() as stack:
+            found = open_input(place, progress.header, stack)
+            deque(found.rows(), maxlen=0)
+    except (NotAcceptable, Halted) as error:
+        return f"is not shown to have the rows of this run ({error}), so remove it yourself"
+    return ""
+
+
 def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
     """The files beside another one with its own name and this ending, a regular expression."""
     pattern = re.compile(re.escape(f"{before}{file.name}") + ending)
@@ -354,51 +385,20 @@ def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
 
 
 def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[Named]:
-    """Yield the file of bad rows and that of their reasons. Reads the export again where one of them is there.
+    """Yield the file of bad rows and that of their reasons.
 
     The user may have corrected the rows, and another run may have written others to the same file. So both are left
-    unless the export gives the same bytes again.
+    unless they hold the bytes that the log knows.
     """
     near = beside(log, "")
     bases = [Path(progress.header.export_path), near]
-    names = [Path(f"{base}{INVALID}{ending}") for base in bases for ending in ("", REASONS)]
-    if not any(os.path.lexists(each) for name in names for each in (name, near.parent / name.name)):
-        return
-    written = _written(log, export)
-    owner = _owner(log, progress, export)
-    for name in names:
-        is_rows = name.name.endswith(INVALID)
-        known = _listed_before(progress).get(printable(name.name)) or (written and written[0 if is_rows else 1])
-        left = "" if known else "cannot be compared with the export, which is not there or has changed"
-        left = f"belongs to the run of {owner} too, whose files are not removed yet" if owner else left
-        what = "the bad rows that were left out" if is_rows else "the reasons of the bad rows"
-        yield Named(name, what, known or None, is_rows and _is_export_of_a_run(name), left)
-
-
-def _written(log: Path, export: Path) -> tuple[Known, Known] | None:
-    """What the run wrote: the bad rows, and their reasons. None when the export is not there or has changed."""
-    sizes, shas = [0, 0], (hashlib.sha256(), hashlib.sha256())
-    try:
-        with ExitStack() as stack:
-            source = Source.read(beside(log, SPOOLED))
-            is_table = source is not None and source.table is not None  # its rows are in the copy
-            named = str(export) if export.is_file() and not is_table else None
-            run = Reopened.open(log, named, stack).source
-            for parts in bad_rows(run.export, run.dialect, run.options, run.fingerprint):
-                for number, part in enumerate(parts):
-                    sizes[number] += len(part)
-                    shas[number].update(part)
-    except BulkdelError:
-        return None
-    rows, reasons = (Known(size, sha.hexdigest()) for size, sha in zip(sizes, shas, strict=True))
-    return rows, reasons
-
-
-def _listed_before(progress: Progress) -> dict[str, Known]:
-    """The files that an earlier `forget` was to remove, by name: a kill may have come after the export was removed."""
-    removals = (entry.facts for entry in progress.annotations if entry.event == "forget")
-    files = (file for facts in removals for file in facts.get("files", ()) if "sha256" in file)
-    return {Path(file["path"]).name: Known(file["bytes"], file["sha256"]) for file in files}
+    owner, invalid = _owner(log, progress, export), progress.header.invalid
+    left = f"belongs to the run of {owner} too, whose files are not removed yet" if owner else ""
+    for base in bases if invalid else ():
+        rows, reasons = (Known(invalid[which]["bytes"], invalid[which]["sha256"]) for which in ("rows", "reasons"))
+        name = Path(f"{base}{INVALID}")
+        yield Named(name, "the bad rows that were left out", rows, _is_export_of_a_run(name), left)
+        yield Named(Path(f"{name}{REASONS}"), "the reasons of the bad rows", reasons, left=left)
 
 
 def _owner(log: Path, progress: Progress, export: Path) -> Path | None:
@@ -443,6 +443,8 @@ def _look(named: Named) -> PersonalFile | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # so there is no such file
+            return None
         raise NotAcceptable(
             f"{named.path}: cannot be read: {error.strerror}. Nothing was removed. Make it readable, or "
             "move it away; then run the same command again."

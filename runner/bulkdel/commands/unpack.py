@@ -28,8 +28,8 @@ from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.output import result, say
 from bulkdel.parameters import parameters_of
 from bulkdel.place.opening import log_place
+from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.named_host import is_own_host
-from bulkdel.safety.preparation import ReadingProgress
 from bulkdel.settings import CommonSettings
 
 

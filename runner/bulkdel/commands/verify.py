@@ -1,6 +1,6 @@
 """`bulkdel verify`: the order of its steps, and what is printed at the end.
 
-open the log and the export → open the findings → sign in, look the rows up → list those still there → report
+open the log and the rows of the run → open the findings → sign in, look the rows up → list those still there → report
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def verify(arguments: VerifyArguments) -> int:
 def _verify(arguments: VerifyArguments, notices: Notices) -> int:
     settings, path = arguments.settings, arguments.checkpoint
     around = Surroundings(connect=connect_in(arguments.environ))
-    with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
+    with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the rows of the run"):
         place = log_place(path)
         if is_locked(place):
             raise NotAcceptable(
@@ -110,7 +110,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
             try:
                 still_there = write_list(reopened, log.progress.rows["there"], beside(path, STILL_THERE))
-            except (FileFailed, Halted) as error:  # the export may have changed between the look-ups and the list
+            except (FileFailed, Halted) as error:  # the rows may have been damaged since the look-ups
                 file_failed = isinstance(error, FileFailed)
                 ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
         counts = Counts.of(progress, log.progress, settings.sample)

@@ -71,6 +71,19 @@ class Unusable:
         words = self.why.value.format(self.detail)
         return f"{words}; looks like {' or '.join(self.looks_like)}" if self.looks_like else words
 
+    @property
+    def code(self) -> str:
+        """The same for programs: `NAME|TYPE,TYPE|DETAIL`. The words may change, and this does not."""
+        return "|".join((self.why.name, ",".join(self.looks_like), self.detail))
+
+    @classmethod
+    def of(cls, code: str) -> Self:
+        """Inverse of `code`. Raises ValueError for what that did not return."""
+        name, types, detail = code.split("|", 2)
+        if (why := Why.__members__.get(name)) is None:
+            raise ValueError(f"{name} is no reason for which a row is bad")
+        return cls(why, detail, tuple(filter(None, types.split(","))))
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:

@@ -1,6 +1,6 @@
-"""From batches of rows to the chunks of one pass. Owns which rows are sent together.
+"""From rows to the chunks of one pass. Owns which rows are sent together.
 
-A pass walks the export once, in order. Rows that are settled or skipped are passed over. Rows in doubt (an intent
+A pass walks the rows once, in order. Rows that are settled or skipped are passed over. Rows in doubt (an intent
 without outcome) make chunks of their own, because they are looked up before they are sent. All other rows are cut into
 chunks of the wanted size. Two ids that may be the same account never share a chunk, nor do rows that the job keeps
 apart (`Job.in_common`).
@@ -15,7 +15,8 @@ from operator import itemgetter
 
 from bulkdel.core.account_match import Doubt
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
-from bulkdel.core.record import Batch, Chunk, Record, Records
+from bulkdel.core.input_rows import Rows
+from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import RowSet
 
@@ -24,7 +25,7 @@ InCommon = Callable[[Record], object]
 
 
 def chunks_of(
-    batches: Iterable[Batch],
+    batches: Iterable[Rows],
     progress: Progress,
     chunk_size: int,
     protected: IdSet,
@@ -43,11 +44,9 @@ def chunks_of(
     fresh = Records()  # rows that were not sent yet
     for batch in batches:
         parts = [fresh]
-        if batch.start >= progress.end:
+        if batch.at >= progress.end:
             break
-        for start, stop in settled.missing(
-            max(batch.start, progress.first), min(batch.start + len(batch.rows), progress.end)
-        ):
+        for start, stop in settled.missing(max(batch.at, progress.first), min(batch.stop, progress.end)):
             for first, last, doubt in _split(doubts, start, stop):
                 skips = set(progress.skipped.rows.between(first, last))
                 wanted = _records(batch, first, last, skips)
@@ -81,11 +80,11 @@ def _apart(records: Records, in_common: InCommon | None) -> list[Records]:
     return [Records.of(some) for _, some in groupby(records, in_common)]
 
 
-def _records(batch: Batch, first: int, last: int, skips: Container[int]) -> Records:
+def _records(batch: Rows, first: int, last: int, skips: Container[int]) -> Records:
     """The rows `[first, last)` of a batch that have an id, without those in `skips`."""
-    rows = enumerate(batch.rows[first - batch.start : last - batch.start], first)
-    ids = {position: row for position, row in rows if isinstance(row, str) and position not in skips}
-    payloads = (batch.payloads[position - batch.start] for position in ids) if batch.payloads else ()
+    rows = enumerate(batch.ids[first - batch.at : last - batch.at], first)
+    ids = {position: id_ for position, id_ in rows if id_ is not None and position not in skips}
+    payloads = (batch.records[position - batch.at].encode() for position in ids) if batch.records else ()
     return Records(tuple(ids), tuple(ids.values()), tuple(payloads))
 
 

@@ -103,9 +103,12 @@ _CONFIRMED = {
     "plan?": {"sha256": str, "planned_at": str, "planned_by": dict, "require_other_user": bool},
 }
 
+_BYTES = {"sha256": SHA256, "bytes": WHOLE}
+
 _HEADER = {
     "format": int,
     **dict.fromkeys(("tool", "export_path", "noun?"), str),
+    "input": {"index": SHA256, "content": SHA256},
     "skipped_sha256": (SHA256, NONE),
     "run_id": RUN_ID,
     "at": TIME,
@@ -113,6 +116,8 @@ _HEADER = {
     "export_object?": {"bytes?": (WHOLE, NONE), **dict.fromkeys(("address?", "etag?", "version?", "modified?"), TEXT)},
     "excluded": Each(str),
     "counts": _COUNTS,
+    "export_state?": [int],
+    "invalid?": {"why": Each(WHOLE), "rows": _BYTES, "reasons": _BYTES},
     "sample": (
         {
             **dict.fromkeys(("asked?", "found?"), WHOLE),
@@ -127,7 +132,8 @@ _HEADER = {
     **dict.fromkeys(("names", "keys?"), Each(str)),
     "parameters": Each((str, bool, int, float, NONE, [str], {"path": str, "sha256": str})),
     "guards?": dict,
-    **dict.fromkeys(("marks?", "shards?", "shard?"), list),
+    "shards?": [WHOLE],
+    "shard?": list,
 }
 
 _START = {

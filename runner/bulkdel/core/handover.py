@@ -188,11 +188,12 @@ class Manifest:
                 raise Unfit(f"holds a command with another log than its own, {log!r}")
         paths = paths_of(going_on.options, allowed)
         named = [(option, value) for option in paths for value in going_on.options[option]]
-        for option, value in [("", going_on.names[-1]), *named]:
+        check_name(going_on.names[-1])  # of a run the export, which may have stayed where it was
+        for option, value in named:
             if allowed.get(option) is Names.NEW_FILE:
                 check_name(value)
             elif not self._has(option, value):
-                raise Unfit(f"holds a command with {f'{option} {value}'.strip()!r}, which is none of its files")
+                raise Unfit(f"holds a command with {f'{option} {value}'!r}, which is none of its files")
 
     def _has(self, option: str, value: str) -> bool:
         """Whether an option names a file of the archive. An exclude file may have a column and an id type after it."""

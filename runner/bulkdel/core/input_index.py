@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +14,9 @@ import orjson
 from bulkdel.core.input_rows import FRAME_MAX
 
 _SHA256_DIGITS = 64
+
+FRAME_LINE_MAX = 300
+"""Bytes of the line of a frame, and of the last line, at most."""
 
 BYTES_MAX = 1 << 62
 """No file is longer."""
@@ -55,9 +58,10 @@ class Index:
         """SHA-256 over those of the frames: it does not depend on how they are compressed."""
         return hashlib.sha256("".join(frame.sha256 for frame in self.frames).encode()).hexdigest()
 
-    def from_row(self, row: int) -> Sequence[Frame]:
-        """The frames from the one with this row on."""
-        return self.frames[max(bisect_right(self.frames, row, key=lambda frame: frame.at) - 1, 0) :]
+    def between(self, first: int, stop: int) -> Sequence[Frame]:
+        """The frames with the rows `[first, stop)`."""
+        begin = max(bisect_right(self.frames, first, key=lambda frame: frame.at) - 1, 0)
+        return self.frames[begin : bisect_left(self.frames, stop, key=lambda frame: frame.at)]
 
     def encode(self) -> bytes:
         """As the file has it: a line a frame, and one for the whole."""

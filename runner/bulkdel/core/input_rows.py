@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     at: position of the first row. ids: None for a bad row. lines: the 1-based line where each row starts.
     records: the text of each row as it stands in the export, for a job that needs it; else empty.
-    why: by position, why a row has no usable id: each None of `ids`, and no other row.
+    why: by position, why a row has no usable id (`bad_rows.Unusable.code`): each None of `ids`, and no other row.
     """
 
     at: int
@@ -45,6 +45,15 @@ class Rows(NamedTuple):
     def stop(self) -> int:
         """The position after the last row."""
         return self.at + len(self.ids)
+
+    @property
+    def usable(self) -> tuple[Sequence[int], Sequence[str]]:
+        """The positions and the ids of the rows that have one."""
+        positions = range(self.at, self.stop)
+        if not self.why:
+            return positions, cast("Sequence[str]", self.ids)
+        found = [(row, id_) for row, id_ in zip(positions, self.ids, strict=True) if id_ is not None]
+        return [row for row, _ in found], [id_ for _, id_ in found]
 
     def between(self, first: int, stop: int) -> Rows:
         """Those of the rows with positions in `[first, stop)`."""
@@ -59,7 +68,7 @@ class Rows(NamedTuple):
         return Rows(
             self.at,
             [*self.ids, *more.ids],
-            [*self.lines, *more.lines],
+            _joined_lines(self.lines, more.lines),
             [*self.records, *more.records],
             {**self.why, **more.why} if self.why or more.why else _NO_WHY,
         )
@@ -90,14 +99,23 @@ class Blocks:
 def _block_rows(rows: Rows) -> int | None:
     """How many of these rows make a block; None when they are too few."""
     ids = rows.ids[:BLOCK_ROWS]
-    records = rows.records[:BLOCK_ROWS] or [""] * len(ids)
-    sizes = [
-        len(rows.why[at] if id_ is None else id_) + len(record)
-        for at, (id_, record) in enumerate(zip(ids, records, strict=True), rows.at)
-    ]
-    if sum(sizes) >= BLOCK_CHARACTERS:
-        return next(count for count, size in enumerate(accumulate(sizes), 1) if size >= BLOCK_CHARACTERS)
+    plain = not (rows.why or rows.records)  # nearly always, and then one sum is enough
+    if not plain or sum(map(len, cast("Sequence[str]", ids))) >= BLOCK_CHARACTERS:
+        records = rows.records[:BLOCK_ROWS] or [""] * len(ids)
+        sizes = [
+            len(rows.why[at] if id_ is None else id_) + len(record)
+            for at, (id_, record) in enumerate(zip(ids, records, strict=True), rows.at)
+        ]
+        if sum(sizes) >= BLOCK_CHARACTERS:
+            return next(count for count, size in enumerate(accumulate(sizes), 1) if size >= BLOCK_CHARACTERS)
     return BLOCK_ROWS if len(ids) == BLOCK_ROWS else None
+
+
+def _joined_lines(lines: Sequence[int], more: Sequence[int]) -> Sequence[int]:
+    """Nearly always each row has a line: then a range takes the place of a list."""
+    if isinstance(lines, range) and isinstance(more, range) and lines.stop == more.start and lines.step == more.step:
+        return range(lines.start, more.stop, lines.step)
+    return [*lines, *more]
 
 
 def encode(rows: Rows) -> bytes:

@@ -10,8 +10,9 @@ import enum
 import reprlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -20,7 +21,6 @@ from bulkdel.core.entry_types import check_types
 from bulkdel.core.guards import NO_GUARDS, Guards, Spared
 from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.record import ResumePoint, resume_points_of
 
 FORMAT = 3
 """Grows when an older version could misread the log."""
@@ -60,26 +60,37 @@ class Shard(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class InputPins:
+    """Which input a run has. index: SHA-256 of its index. content: of its rows, however they are compressed."""
+
+    index: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """First entry of a log. What it pins must be the same on a resume; none of it is a secret.
 
     pinned: job, host, pool, id type, how the export is read, SHA-256 and length of its bytes; compared one by one.
     export_path: a hint for people, not compared.
+    export_state: of a file, what changes with its bytes as far as its file system shows it; else empty.
+    invalid: of the bad rows, how many there are by reason (`why`), and of both files that hold them (`rows`, `reasons`)
+        the SHA-256 and the length; else empty.
     export_object: of an export that lies elsewhere, which version the run has of it; else empty.
     excluded: the path of every exclude file by the SHA-256 of its bytes. May only grow.
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
     sample: {"asked": n, "found": n} and more that the look-up before the first id was sent found; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
-    resume_points: where in the export a resume can begin to read, as the preflight found them.
+    input: the rows of the run, as the preflight has read them.
     parameters: the job's parameters (`Job.parameters`) as JSON; compared on a resume like what is pinned.
     names: what people call `done`, `already` and `absent` in this job (`OutcomeWords`).
     keys: what scripts call them, where that is not the same; else empty.
     noun: what an id means in this job, for people.
     skipped_sha256: of the file with the rows that are never sent; None when all are.
     guards: those of the first session. A later one may add some or tighten them.
-    shards: of a run in several processes, where the second shard begins, the third, and so on. Each shard has a log of
-        its own; this log has the sessions.
-    shard: of the log of a shard. Its counts, resume points and skipped rows are those of its own rows. None otherwise.
+    shards: of a run in several processes, the first row of the second shard, of the third, and so on. Each shard has a
+        log of its own; this log has the sessions.
+    shard: of the log of a shard. Its counts and skipped rows are those of its own rows. None otherwise.
     """
 
     tool: str
@@ -94,13 +105,15 @@ class Header:
     names: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
-    resume_points: tuple[ResumePoint, ...] = ()
+    input: InputPins = field(kw_only=True)
     skipped_sha256: str | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     noun: str = USER
     guards: Guards = NO_GUARDS
     export_object: Mapping[str, Any] = field(default_factory=dict)
-    shards: tuple[ResumePoint, ...] = ()
+    invalid: Mapping[str, Any] = field(default_factory=dict)
+    export_state: tuple[int, ...] = ()
+    shards: tuple[int, ...] = ()
     shard: Shard | None = None
 
     @property
@@ -466,19 +479,21 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "pinned": dict(entry.pinned),
                 "export_path": entry.export_path,
                 **({"export_object": dict(entry.export_object)} if entry.export_object else {}),
+                **({"export_state": list(entry.export_state)} if entry.export_state else {}),
                 "excluded": dict(entry.excluded),
                 "counts": dict(entry.counts),
+                **({"invalid": dict(entry.invalid)} if entry.invalid else {}),
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
                 "names": dict(entry.names),
                 **({"keys": dict(entry.keys)} if entry.keys else {}),
                 **({"noun": entry.noun} if entry.noun != USER else {}),
                 "parameters": dict(entry.parameters),
+                "input": asdict(entry.input),
                 "skipped_sha256": entry.skipped_sha256,
                 **({"guards": entry.guards.to_json()} if entry.guards else {}),
-                **({"shards": [list(point) for point in entry.shards]} if entry.shards else {}),
+                **({"shards": list(entry.shards)} if entry.shards else {}),
                 **({"shard": list(entry.shard)} if entry.shard is not None else {}),
-                **({"marks": [list(point) for point in entry.resume_points]} if entry.resume_points else {}),
             }
         case _:  # its members are named like its attributes
             members = ((field.name, getattr(entry, field.name)) for field in fields(entry))
@@ -538,15 +553,23 @@ def _header(data: Mapping[str, Any]) -> Header:
         confirmed=data["confirmed"],
         names=data["names"],
         parameters=data["parameters"],
-        resume_points=resume_points_of(data.get("marks", ())),
+        input=InputPins(**data["input"]),
         skipped_sha256=data["skipped_sha256"],
         keys=data.get("keys", {}),
         noun=data.get("noun", USER),
         guards=Guards.from_json(data.get("guards", {})),
         export_object=data.get("export_object", {}),
-        shards=resume_points_of(data.get("shards", ())),
+        invalid=data.get("invalid", {}),
+        export_state=tuple(data.get("export_state", ())),
+        shards=_shards(data.get("shards", ()), data["counts"]["rows"]),
         shard=_shard(data.get("shard")),
     )
+
+
+def _shards(firsts: Sequence[int], rows: int) -> tuple[int, ...]:
+    if not all(before < first < rows for before, first in pairwise((0, *firsts))):
+        raise ValueError(f"the first rows of shards must ascend: {firsts!r}")
+    return tuple(firsts)
 
 
 def _shard(value: Any) -> Shard | None:

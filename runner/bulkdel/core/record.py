@@ -1,4 +1,4 @@
-"""The rows of an export in the pipeline: Batch, Record, Records, Chunk. Also the points where a resume can begin."""
+"""The rows of an export in the pipeline: Record, Records, Chunk."""
 
 from __future__ import annotations
 
@@ -8,20 +8,7 @@ from itertools import chain, repeat
 from typing import NamedTuple, overload
 
 from bulkdel.core.account_match import Doubt
-from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.ranges import Ranges, ranges_of
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Consecutive parsed rows: `rows[i]` has position `start + i` and is an id or a BadRow.
-
-    payloads: the text of each row, for a job whose action needs more than the id; else empty.
-    """
-
-    start: int
-    rows: list[str | BadRow]
-    payloads: Sequence[bytes] = ()
 
 
 class Record(NamedTuple):
@@ -108,25 +95,3 @@ class Chunk:
     records: Records
     doubt: Doubt | None = None
     protected: bool = False
-
-
-class ResumePoint(NamedTuple):
-    """Where a row begins.
-
-    row: its position. line: 1-based. byte: of the decompressed export, from 0.
-    """
-
-    row: int
-    line: int
-    byte: int
-
-
-def resume_points_of(value: Iterable[Iterable[int]]) -> tuple[ResumePoint, ...]:
-    """Read the resume points of a log entry. Raises TypeError or ValueError for what no preflight wrote."""
-    points = tuple(ResumePoint(*each) for each in value)
-    last = ResumePoint(-1, 0, -1)
-    for point in points:
-        if set(map(type, point)) != {int} or not all(now > before for now, before in zip(point, last, strict=True)):
-            raise ValueError(f"resume points must ascend: {point}")
-        last = point
-    return points

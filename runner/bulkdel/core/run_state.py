@@ -6,7 +6,6 @@ one arithmetic, so a count can never be ahead of the disk.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
-from bulkdel.core.record import ResumePoint
 from bulkdel.core.skipped_rows import PositionSet, RowSet, SkippedRows
 
 
@@ -54,7 +52,6 @@ class Progress:
     session says: a change holds for its session. confirmed_ahead_s: how far the server's clock was ahead of ours then;
     None when it is not known. confirmed_host: the protected host that was confirmed by name then; None without one.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
-    resume_points: the resume points of that export.
     excluded: every exclude file so far, as in the header. guards: those of the latest session.
     note: the latest `run --note`; empty when there is none.
     backup: the path of the last session's backup, and its durable part; None without a backup.
@@ -84,7 +81,6 @@ class Progress:
     confirmed_ahead_s: int | None = None
     confirmed_host: str | None = None
     asked: Mapping[str, int] = field(default_factory=dict)
-    resume_points: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     guards: Guards = field(init=False)
     note: str = ""
@@ -102,7 +98,6 @@ class Progress:
         self.confirmed_ahead_s = self.header.confirmed.get("ahead_s")
         self.confirmed_host = self.header.confirmed.get("host")
         self.asked = self.header.counts
-        self.resume_points = self.header.resume_points
         self.excluded = self.header.excluded
         self.guards = self.header.guards
         self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
@@ -124,12 +119,10 @@ class Progress:
         return self.header.end
 
     @property
-    def begin(self) -> ResumePoint | None:
-        """The resume point before the first row without an outcome; None for the beginning of the export."""
+    def begin(self) -> int:
+        """The first row without an outcome; `end` where there is none."""
         todo = self.settled.missing(self.first, self.end) if self.rows else ()
-        row = todo[0][0] if todo else self.end
-        found = bisect_right(self.resume_points, row, key=lambda point: point.row) - 1
-        return self.resume_points[found] if found >= 0 else None
+        return todo[0][0] if todo else self.end
 
     @property
     def sent(self) -> bool:
@@ -249,6 +242,8 @@ class Progress:
             self.confirmed_at, self.confirmed_ahead_s = entry.at, confirmed.get("ahead_s")
             self.confirmed_host = confirmed.get("host")
         self.asked = facts.get("asked") or self.asked
+        if self.asked.get("rows") != self.rows:
+            raise Unreadable(f"a session was asked for {self.asked.get('rows')} rows, and the run has {self.rows}")
         self.excluded = dict(facts.get("excluded") or self.excluded)
         self.guards = _guards(facts) or self.guards
         self.note = facts.get("note") or self.note

@@ -7,17 +7,18 @@ positions of the whole export. So every count of the run is the sum of those of 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bulkdel.core.log_entries import Header, Shard
 from bulkdel.core.outcome import SKIPS
-from bulkdel.core.record import ResumePoint
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
 LOCAL, RAY = "local", "ray"
 """Engines: where the processes of shards run."""
+
+ROWS_MIN = 50
+"""Rows of a shard, at least."""
 
 _SHARDS = re.compile(rf"([1-9][0-9]{{0,4}}|[1-9][0-9]?,[0-9]{{3}})(?:@({LOCAL}|{RAY}))?")
 
@@ -42,29 +43,10 @@ def without_engine(options: Mapping[str, Sequence[str]]) -> dict[str, Sequence[s
     }
 
 
-def cuts_of(points: Sequence[ResumePoint], rows: int, shards: int) -> tuple[ResumePoint, ...]:
-    """Where the second shard begins, the third, and so on: the resume points nearest to equal parts of the rows.
-
-    A cut is never inside a row, because a resume point is not. There are fewer shards where there are too few points.
-    """
-    cuts = dict[ResumePoint, None]()
-    for number in range(1, shards):
-        wanted = rows * number // shards
-        right = bisect_left(points, wanted, key=lambda point: point.row)
-        near = points[max(0, right - 1) : right + 1]
-        if near:
-            cuts[min(near, key=lambda point: abs(point.row - wanted))] = None
-    return tuple(cuts)
-
-
-def thinned(points: Sequence[ResumePoint], cuts: Sequence[ResumePoint], apart: int) -> tuple[ResumePoint, ...]:
-    """The cuts, and of the other points those that are about `apart` rows apart: a header has to stay short."""
-    kept, last = list[ResumePoint](), 0
-    for point in points:
-        if point in cuts or point.row - last >= apart:
-            kept.append(point)
-            last = point.row
-    return tuple(kept)
+def cuts_of(rows: int, shards: int) -> tuple[int, ...]:
+    """The first row of the second shard, of the third, and so on: equal parts, of ROWS_MIN rows at least."""
+    shards = min(shards, rows // ROWS_MIN)
+    return tuple(rows * number // shards for number in range(1, shards))
 
 
 def shard_numbers(header: Header) -> range:
@@ -74,7 +56,7 @@ def shard_numbers(header: Header) -> range:
 
 def spans_of(header: Header) -> list[tuple[int, int]]:
     """The rows of each shard as half-open ranges, in order. header: of the run."""
-    firsts = [0, *(point.row for point in header.shards)]
+    firsts = [0, *header.shards]
     return list(zip(firsts, [*firsts[1:], header.counts["rows"]], strict=True))
 
 
@@ -86,11 +68,9 @@ def shard_header(header: Header, skipped: SkippedRows, number: int) -> tuple[Hea
         own.add(reason, PositionSet(rows.ranges(first, end)))
     counts = {"rows": end - first, "ids": end - first - own.rows.size}
     counts |= {str(reason): own.by_reason[reason].size for reason in SKIPS}
-    points = tuple(point for point in header.resume_points if first <= point.row < end)
     part = replace(
         header,
         counts=counts,
-        resume_points=points,
         skipped_sha256=None,  # its own log has a file of its own
         shards=(),
         shard=Shard(number, first),

@@ -182,9 +182,9 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
     """Write the derived export; it gets its name when all of it is on disk, and replaces an earlier one. Blocks.
 
     The caller holds the lock of the log, so no other process writes the file, and the run settles no row meanwhile.
-    on_progress: called with how many rows of the run's export were read.
+    on_progress: called with how many rows of the run were read.
 
-    Raises NotAcceptable when the export changes meanwhile, FileFailed when the file cannot be written.
+    Raises NotAcceptable when the rows are damaged, FileFailed when the file cannot be written.
     """
     done = missing = rows = 0
     try:
@@ -199,9 +199,7 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
             f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
         ) from error
     except Halted as error:  # whose message is meant for a run
-        raise NotAcceptable(
-            f"{reopened.source.export.path}: was changed while it was read. Run the same command again."
-        ) from error
+        raise NotAcceptable(str(error)) from error
     return Derived(done, missing, rows)
 
 
@@ -229,18 +227,9 @@ def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:
 
 
 def _done_ids(reopened: Reopened, on_progress: Callable[[int], None]) -> Iterator[str]:
-    """Yield the id of each row that the run carried out, in the order of its export."""
-    rows = 0
-    for parsed, results in reopened.rows():
-        start, found = parsed.batch.start, parsed.batch.rows
-        rows += len(found)
-        on_progress(rows)
+    """Yield the id of each row that the run carried out, in their order."""
+    for rows, results in reopened.rows():
+        on_progress(rows.stop)
         for result in results:
             if result.kind == "done":
-                # A bad row is never sent.
-                yield from (row for row in found[result.start - start : result.stop - start] if isinstance(row, str))
-    if rows != (wanted := reopened.log_index.progress.rows):
-        raise NotAcceptable(
-            f"{reopened.source.export.path}: {rows:,} rows were read, the run had {wanted:,}. Use the version of "
-            "bulkdel that made the log."
-        )
+                yield from rows.between(result.start, result.stop).usable[1]  # a bad row is never sent

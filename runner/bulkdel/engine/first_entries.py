@@ -9,45 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.address import address_of, shown_address
+from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.export import write_invalid
-from bulkdel.export.stored_copy import put_copy
 from bulkdel.format import located, printable
 from bulkdel.options import SECRET
 from bulkdel.person import this_person
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.run_plan import RunPlan
-from bulkdel.settings import SPOOLED
-from bulkdel.store_path import beside, in_store
 
 
 def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
-    """Write the bad rows that are left out, then the log with its header and the file of its skipped rows. Blocks."""
+    """Write the bad rows that are left out, then the rows of the run, and the log with its header. Blocks."""
     export = plan.export
-    if export.invalid_to is not None:
-        write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
-    terms = surroundings.terms_of(plan.arguments.settings)
-    copy = beside(plan.checkpoint, SPOOLED)
-    # Where the printed command names the copy, it has to be found from any machine.
-    copied = address_of(plan.export_named) is None and (export.file.spooled is not None or export.file.is_file(copy))
-    if in_store(plan.checkpoint) and copied:
-        put_copy(copy, plan.checkpoint, terms)
+    if export.invalid_to is not None and export.invalid is not None:
+        export.invalid.write(export.invalid_to)
     place = surroundings.log_place(plan.checkpoint, plan.arguments.settings)
-    return surroundings.create_log(place, header_of(plan, confirmed, surroundings), export.skipped)
+    header, new = header_of(plan, confirmed, surroundings), export.new
+    return surroundings.create_log(place, header, export.skipped, new.files if new is not None else {})
 
 
 def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:
     """The header of the log of a new run."""
     export, words = plan.export, plan.arguments.job.words
+    assert export.new is not None, "a run has its rows"
     return Header(
         tool=f"bulkdel {version('bulkdel')}",
         run_id=str(uuid.uuid4()),
         at=stamp(surroundings.wall()),
         pinned=header_values(plan),
-        export_path=located(export.file.path),
+        export_path=located(export.path),
+        export_state=export.state,
         export_object=export.source.to_json() if export.source is not None else {},
         excluded=plan.excluded_files(),
         counts=export.counts,
@@ -57,7 +50,8 @@ def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surround
         noun=words.noun,
         keys={} if words.named_keys == words.names else words.named_keys,
         parameters=plan.parameters,
-        resume_points=plan.resume_points,
+        input=export.new.pins,
+        invalid=export.invalid.known() if export.invalid is not None else {},
         guards=plan.guards,
         shards=plan.shards,
     )

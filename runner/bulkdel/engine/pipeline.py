@@ -1,6 +1,6 @@
 """The pipeline of one session. Read this file first.
 
-export → rows → chunks → intent (durable) → request → response → decision → outcome (durable)
+input → chunks → intent (durable) → request → response → decision → outcome (durable)
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from bulkdel.engine.creation import chunk_in_hand
 from bulkdel.engine.parts import Parts, doubts_wait_s, wait_for_doubts, write_held
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
-from bulkdel.export import read_rows
 from bulkdel.http.client import WorkerStatus
 from bulkdel.safety.run_plan import RunPlan
 
 PASSES = 2
-"""One pass over the export, and one more for the rows that the first pass left without an outcome."""
+"""One pass over the rows, and one more for the rows that the first pass left without an outcome."""
 
 
 async def settle_export(plan: RunPlan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
@@ -30,8 +29,8 @@ async def settle_export(plan: RunPlan, parts: Parts, workers: Workers, left: Cal
     passes = 0
     while passes < PASSES and not (drain.stop is not None or progress.complete or left() == 0):
         not_sent = tally.not_sent
-        rows = read_rows(export.file, export.dialect, export.options, export.fingerprint, progress.begin)
-        batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
+        assert export.rows is not None, "a run that is not complete has its rows"
+        batches = takewhile(lambda _: drain.stop is None, export.rows.rows(progress.begin))
         job, early = plan.arguments.job, doubts_wait_s(parts) > 0
         chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), in_common=job.in_common)
         chunks = (chunk for chunk in chunks if not (early and chunk.doubt is not None))

@@ -1,4 +1,4 @@
-"""One session of a run: its start entry, the passes over the export, its stop entry. Owns the wiring of the parts.
+"""One session of a run: its start entry, the passes over the rows, its stop entry. Owns the wiring of the parts.
 
 The workers settle the chunks; the command prints the report.
 """
@@ -180,8 +180,8 @@ class SendingSession:
         if backup is not None or log.lease.length_s is not None:
             # Before the first copy: else the log would not know the file. In a store: before any other effect.
             await log.begun()
-        if plan.more_excluded and plan.export.preflight is not None:
-            excluded = plan.export.preflight.skipped.by_reason["excluded"]
+        if plan.more_excluded:
+            excluded = plan.export.skipped.by_reason["excluded"]
             for ranges in log.progress.untouched(excluded).parts():
                 log.enqueue(Skipped("excluded", ranges))
                 await log.flush()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bulkdel.checkpoint.open_log import Files
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved
 from bulkdel.core.skipped_rows import SkippedRows
@@ -39,7 +40,7 @@ class Surroundings:
     in_thread: InThread = in_thread
     connect: Connect = connect
     lease_s: float = LEASE_S
-    create_log: Callable[[LogPlace, Header, SkippedRows], Checkpoint] = Checkpoint.create
+    create_log: Callable[[LogPlace, Header, SkippedRows, Files], Checkpoint] = Checkpoint.create
     resume_log: Callable[[LogPlace], Checkpoint] = Checkpoint.resume
     open_backup: Callable[[Path, Saved | None, Terms], Backup] = open_backup
 

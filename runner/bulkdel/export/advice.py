@@ -19,7 +19,6 @@ import orjson
 from bulkdel.core.bad_rows import looks_like
 from bulkdel.core.columns import COLUMNS_MAX, ColumnScores, Fit, candidates
 from bulkdel.core.id_parser import id_of_value, shortened
-from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.encoding import EVIDENCE, guessed_encodings, recognised, wide_without_mark
@@ -128,7 +127,7 @@ def _refused(export: Export, options: ReadOptions, on_progress: Progress | None)
     """Read the whole file with these options; None when it is acceptable."""
     try:
         rng = Random(0)  # noqa: S311 - nothing is drawn
-        preflight(export, options, rng=rng, sample_size=0, known=PositionSet(), on_progress=on_progress)
+        preflight(export, options, rng=rng, sample_size=0, search=False, on_progress=on_progress)
     except ExportRefused as error:
         return error
     return None

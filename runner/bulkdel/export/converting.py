@@ -1,8 +1,7 @@
 """Workbooks and Parquet files as exports: their rows are copied once, as CSV, beside the checkpoint.
 
 The copy has only the column of the id (and that of the outcome, when results are fed back). Line n is row n of the
-sheet. From then on it is the export: every pass, every shard and every later command reads it. `export.tables` reads
-the file, in a process of its own.
+sheet. From then on it is the export. `export.tables` reads the file, in a process of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
-from bulkdel.export.spool import busy, open_part, part_of
+from bulkdel.export.spool import busy, part_of
 from bulkdel.parent import for_child
+from bulkdel.place.spool import open_part
 from bulkdel.regular_file import regular_fd
 from bulkdel.store.far_object import Version
 
@@ -133,15 +133,6 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool,
     source = replace(source, table={"sha256": digest, **found, "asked": _asked(options), "dialect": of_copy.to_json()})
     fd = _copy(table, copy, columns, source, key)
     return Rows(Export(fd, export.path, spooled=copy, block_size=export.block_size), of_copy, source)
-
-
-def kept_rows(path: str, options: ReadOptions, copy: Path) -> Rows | None:
-    """Open the copy of a table that is not there any more.
-
-    Returns None when `copy` is none of a table. Raises NotAcceptable when other rows of the table are asked for.
-    """
-    source = Source.read(copy)
-    return None if source is None or source.table is None else _kept_as(path, options, copy, source)
 
 
 def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Source) -> Rows:

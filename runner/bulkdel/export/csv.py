@@ -19,18 +19,11 @@ from bulkdel.export.rows import Dialect, Parsed, parsed_rows
 CORRECT_QUOTES = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
 
 
-def csv_rows(
-    blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str, *, position: int = 0, head: bytes = b""
-) -> Iterator[Parsed]:
-    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable.
-
-    position, head: for blocks that begin within the file: the position of their first row, and the head of the file.
-    """
+def csv_rows(blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str) -> Iterator[Parsed]:
+    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
     # The limit holds for the whole process. Its default of 128 kB would refuse fields that are allowed.
     csv.field_size_limit(LINE_MAX)
-    reader = _CsvReader(dialect, check, path, position)
-    if head:
-        reader.read_heading([*io.StringIO(head.decode(errors="replace"), newline="\n")], 1)
+    reader = _CsvReader(dialect, check, path)
     for block in blocks:
         yield from reader.read(block)
     reader.finish()
@@ -43,7 +36,7 @@ class _CsvReader:
     they are shorter than LINE_MAX.
     """
 
-    def __init__(self, dialect: Dialect, check: IdCheck, path: str, position: int) -> None:
+    def __init__(self, dialect: Dialect, check: IdCheck, path: str) -> None:
         assert dialect.id_column is not None
         assert dialect.delimiter is not None
         self._column = dialect.id_column
@@ -52,7 +45,7 @@ class _CsvReader:
         self._header_left = dialect.header
         self._check = check
         self._path = path
-        self._position = position
+        self._position = 0
         self._width = 0
         self._outcome: int | None = None
         self._marked = self._of_table = False
@@ -74,7 +67,7 @@ class _CsvReader:
         except csv.Error as error:
             self._wait(error, lines[starts[-1] :], line + starts[-1])
         if rows:
-            yield self._parsed(rows, starts, lines, line, block)
+            yield self._parsed(rows, starts, lines, line)
             self._position += len(rows)
 
     def finish(self) -> None:
@@ -105,7 +98,7 @@ class _CsvReader:
             self._outcome, self._of_table = row.index(OUTCOME), True
         return above + reader.line_num
 
-    def _parsed(self, rows: list[list[str]], starts: list[int], lines: list[str], line: int, block: Lines) -> Parsed:
+    def _parsed(self, rows: list[list[str]], starts: list[int], lines: list[str], line: int) -> Parsed:
         """Find the ids of some rows. starts: index of the first line of each row, and of the row after them."""
 
         def raw(i: int) -> list[str]:
@@ -123,7 +116,7 @@ class _CsvReader:
         else:
             found = [self._id(cells, line + starts[i], raw(i)) for i, cells in enumerate(rows)]
         numbers = [line + start for start in starts[:-1]]
-        parsed = parsed_rows(found, raws, numbers, block, self._position)
+        parsed = parsed_rows(found, raws, numbers, self._position)
         for bad in parsed.bad.values():
             refuse_at_once(self._path, bad)
         return parsed

@@ -36,8 +36,9 @@ from bulkdel.export.encoding import UTF_8
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect
-from bulkdel.export.spool import busy, open_part, part_of
+from bulkdel.export.spool import busy, part_of
 from bulkdel.format import amount, printable, span
+from bulkdel.place.spool import open_part
 from bulkdel.regular_file import open_regular, regular_fd
 from bulkdel.store.far_object import Broken, Changed, FarObject, Reach, Version, far_object
 

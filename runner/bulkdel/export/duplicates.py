@@ -52,6 +52,7 @@ class DuplicateFinder:
     folder: of the temporary file, which has no name; None for the system's own.
     key: two ids with one key are one account (`IdType.key`).
     share: how much of the export has been read, 0 to 1, to estimate the size of the file.
+    growing: the bytes so far of other files there that grow with the export; the sum has to fit.
     spill_rows, keys_max: for tests. shift: the first bit of the byte of the hash that selects the partition.
     """
 
@@ -61,6 +62,7 @@ class DuplicateFinder:
         key: Callable[[str], str],
         share: Callable[[], float],
         *,
+        growing: Callable[[], int] = lambda: 0,
         spill_rows: int = SPILL_ROWS,
         keys_max: int = KEYS_MAX,
         shift: int = 0,
@@ -68,6 +70,7 @@ class DuplicateFinder:
         self._folder = folder or Path(tempfile.gettempdir())
         self._key = key
         self._share = share
+        self._growing = growing
         self._spill_rows = spill_rows
         self._keys_max = keys_max
         self._shift = shift
@@ -200,10 +203,10 @@ class DuplicateFinder:
 
     def _check_space(self, more: int) -> None:
         """Estimate the size of the file from the share of the export that was read. Raises FileFailed without room."""
-        disk = os.fstatvfs(self._fd)
-        self._needed = round((self._size + more) / self._share() * RESERVE)
+        disk, growing = os.fstatvfs(self._fd), self._growing()
+        self._needed = round((self._size + more + growing) / self._share() * RESERVE)
         free = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and free < self._needed - self._size:  # some file systems do not report their size
+        if disk.f_blocks and free < self._needed - self._size - growing:  # some file systems do not report their size
             raise self._failed(f"{free // 1_000_000:,} MB are free there")
 
     def _read(self, length: int, offset: int) -> bytes:
@@ -218,7 +221,7 @@ class DuplicateFinder:
     def _failed(self, why: str) -> FileFailed:
         needed = f"{-(-self._needed // 1_000_000):,} MB" if self._needed else "the size of the export's ids"
         return FileFailed(
-            f"{printable(self._folder)}: finding the duplicates of this export takes a temporary file of about "
-            f"{needed} in this folder: {why}. Nothing was sent. Make room there, or name a checkpoint in another "
-            "folder: --checkpoint PATH"
+            f"{printable(self._folder)}: the rows of this export, and finding its duplicates, take about {needed} in "
+            f"this folder: {why}. Nothing was sent. Make room there, or name a checkpoint in another folder: "
+            "--checkpoint PATH"
         )

@@ -1,8 +1,4 @@
-"""The export as bytes: opening it, reading it block by block, recognising it again. Does not know what the bytes mean.
-
-One file descriptor serves every pass, so that a file which is renamed or replaced under the run stays the same file;
-one that is changed in place is caught by the digests.
-"""
+"""The export as bytes: opening it, reading it, recognising it again. Does not know what the bytes mean."""
 
 from __future__ import annotations
 
@@ -17,32 +13,24 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.address import address_of
-from bulkdel.errors import Halted, NotAcceptable, UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.refusal import refusal
 from bulkdel.export.spool import Copied, spool
 from bulkdel.format import did_you_mean
 
 BLOCK = 1 << 20
-"""Bytes read and checked at a time: 32 bytes of digest per MiB are 32 kB for a gigabyte."""
+"""Bytes read at a time."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes read and bytes in all."""
 
-_DIGEST = hashlib.sha256().digest_size
-
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The hashes of an export's bytes.
-
-    sha256: of the file as stored (compressed), in hex, as `sha256sum` prints it.
-    size: bytes.
-    blocks: the SHA-256 of each block, 32 bytes each. So a pass can begin at any block: after a resume, or in a shard.
-    """
+    """Which bytes an export has. sha256: as stored (compressed), in hex, as `sha256sum` prints it. size: bytes."""
 
     sha256: str
     size: int
-    blocks: bytes
 
 
 class Export:
@@ -80,6 +68,12 @@ class Export:
         """The open descriptor, for a process that reads the same file."""
         return self._fd
 
+    @property
+    def state(self) -> tuple[int, ...]:
+        """What changes with its bytes, as far as the file system shows it: device, inode, size, times in ns."""
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
     def is_file(self, path: Path) -> bool:
         """Whether `path` is this very file."""
         try:
@@ -101,7 +95,7 @@ class Export:
 def open_export(
     path: str, *, spool_to: Path | None = None, block_size: int = BLOCK, on_progress: Copied | None = None
 ) -> Export:
-    """Open an export for all passes over it.
+    """Open an export.
 
     `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests. on_progress: called
     while a pipe is copied.
@@ -138,9 +132,7 @@ def _check_kind(path: str, kind: int, spool_to: Path | None) -> None:
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or (path == "-" and stat.S_ISSOCK(kind))):
         raise refusal(path, "a device or a socket", "Name a file.")
     if spool_to is None and (path == "-" or not stat.S_ISREG(kind)):
-        raise UsageError(
-            f"{path}: a pipe is read twice, so it is copied beside the checkpoint first. Name one: --checkpoint PATH."
-        )
+        raise UsageError(f"{path}: a pipe is copied beside the checkpoint first. Name one: --checkpoint PATH.")
 
 
 def _cannot_open(path: str, error: OSError) -> NotAcceptable:
@@ -160,7 +152,6 @@ class Hashing:
         self._export = export
         self._on_progress = on_progress
         self._digest = hashlib.sha256()
-        self._blocks = bytearray()
         self._done = 0
 
     @property
@@ -177,7 +168,6 @@ class Hashing:
             if len(block) < wanted:
                 raise self._unsteady("shorter")
             self._digest.update(block)
-            self._blocks += hashlib.sha256(block).digest()
             self._done = offset or wanted
             yield block
             if self._on_progress:
@@ -200,8 +190,8 @@ class Hashing:
         return refusal(self._export.path, f"got {how} while it was read", "Wait until it is written, then start again.")
 
     def fingerprint(self) -> Fingerprint:
-        """Return the hashes, once all bytes have been read."""
-        return Fingerprint(self._digest.hexdigest(), self._export.size, bytes(self._blocks))
+        """Return the fingerprint, once all bytes have been read."""
+        return Fingerprint(self._digest.hexdigest(), self._export.size)
 
 
 def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerprint:
@@ -210,30 +200,3 @@ def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerpr
     for _ in reading:
         pass
     return reading.fingerprint()
-
-
-def checked_blocks(export: Export, expected: Fingerprint, first: int = 0) -> Iterator[bytes]:
-    """Yield the blocks of the export, each after its hash has been compared with that of the preflight.
-
-    first: the number of the block to begin with.
-
-    Raises Halted when they differ: the rows that follow were not checked.
-    """
-    for i in range(first, len(expected.blocks) // _DIGEST):
-        offset = i * export.block_size
-        try:
-            block = export.read_at(offset, export.block_size)
-        except OSError as error:
-            raise Halted(f"{export.path}, byte {offset}: {error.strerror}. Start the same command again.") from error
-        if hashlib.sha256(block).digest() != expected.blocks[i * _DIGEST : (i + 1) * _DIGEST]:
-            raise _changed(export, offset)
-        yield block
-    if export.read_at(expected.size, 1):
-        raise _changed(export, expected.size)
-
-
-def _changed(export: Export, offset: int) -> Halted:
-    return Halted(
-        f"{export.path}, byte {offset}: the export changed under the run; nothing from here on was sent. "
-        "Put the file back as it was and start the same command again."
-    )

@@ -1,74 +1,110 @@
-"""The file that --skip-invalid writes the bad rows to, and the one with their reasons."""
+"""The file of the bad rows that --skip-invalid leaves out, and the one with their reasons."""
 
 from __future__ import annotations
 
 import csv
 import errno
-import glob
+import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from bulkdel.core.bad_rows import BadRow
-from bulkdel.durable import atomic_file
+from bulkdel.core.bad_rows import BadGroup
+from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.export.file import Export, Fingerprint
-from bulkdel.export.reader import read_rows
-from bulkdel.export.rows import Dialect, ReadOptions
-from bulkdel.export.sniff import header_of
+from bulkdel.export.rows import Parsed
+from bulkdel.place.spool import Spool
 
 REASONS = ".reasons.csv"
 """The ending, after the name of the file of bad rows, of the file with their reasons."""
 
-
-def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, to: Path) -> None:
-    """Write the bad rows to `to` as they are in the export, after its CSV header: an export to correct and run.
-
-    Beside it, `to` + REASONS gets the line and the reason of each, and no text of the row. Both are readable by their
-    owner alone, and get their names only when both are complete and on disk.
-
-    Raises NotAcceptable when `to` holds other rows, which may have been corrected by hand, FileFailed when a file
-    cannot be written, and Halted when the export has changed since the preflight.
-    """
-    reasons = Path(f"{to}{REASONS}")
-    if export.is_file(to) or export.is_file(reasons):
-        raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
-    try:
-        if to.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # of a run that was killed
-            left.unlink(missing_ok=True)
-        with atomic_file(reasons) as why, atomic_file(to) as rows:
-            for bad, reasons_of_bad in bad_rows(export, dialect, options, fingerprint):
-                rows.write(bad)
-                why.write(reasons_of_bad)
-    except FileExistsError as error:
-        raise NotAcceptable(
-            f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
-            "Move it away first."
-        ) from error
-    except OSError as error:
-        raise FileFailed(
-            f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent and no part is kept. "
-            f"Make room in {to.absolute().parent}, and run again."
-        ) from error
+BLOCK = 1 << 20
 
 
-def bad_rows(
-    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint
-) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the bytes of both files, part by part: the bad rows, and their reasons.
+class InvalidRows:
+    """Gathers the bad rows while the export is read, byte for byte, and their reasons. A reason may quote a cell."""
 
-    Raises Halted when the export has changed since the preflight.
-    """
-    yield header_of(export, dialect), b"line,reason\n"
-    for parsed in read_rows(export, dialect, options, fingerprint):
-        if parsed.raw:
-            yield b"".join(parsed.raw), _reasons(parsed.bad.values())
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        """folder: of the files without a name that hold them until a run begins. stack: closes these."""
+        self._folder = folder
+        self._stack = stack
+        self._rows: Spool | None = None
+        self._reasons: Spool | None = None
+        self._above = b""
+        self._why: dict[str, int] = {}
+
+    def add(self, parsed: Parsed) -> None:
+        """Take the bad ones of some rows. Raises FileFailed."""
+        if not parsed.raw:
+            return
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows((row.line, row.why.words) for row in parsed.bad.values())
+        try:
+            if self._rows is None or self._reasons is None:
+                self._rows, self._reasons = self._open(), self._open()
+                self._reasons.write(b"line,reason\n")
+            self._rows.write(b"".join(parsed.raw))
+            self._reasons.write(text.getvalue().encode())
+        except OSError as error:
+            raise _failed(self._folder, self._folder, error) from error
+
+    def finish(self, above: bytes, bad: tuple[BadGroup, ...]) -> None:
+        """No row follows. above: the lines above the first row, such as the header. bad: the bad rows by reason."""
+        self._above = above
+        for group in bad:
+            why = group.first.why.why.name
+            self._why[why] = self._why.get(why, 0) + group.count
+
+    def _open(self) -> Spool:
+        spool = Spool.unnamed(self._folder)
+        self._stack.callback(spool.close)
+        return spool
+
+    def known(self) -> dict[str, Any]:
+        """What the header of the log says of both files; empty without a bad row."""
+        if self._rows is None or self._reasons is None:
+            return {}
+        files = {"rows": _known(self._above, self._rows), "reasons": _known(b"", self._reasons)}
+        return {"why": dict(self._why), **files}
+
+    def write(self, to: Path) -> None:
+        """Write both files: an export to correct and run, and `to` + REASONS. Only where there is a bad row.
+
+        They get their names only when both are complete and on disk. Raises NotAcceptable when `to` holds other rows,
+        which may have been corrected by hand, and FileFailed.
+        """
+        assert self._rows is not None, "there is a bad row"
+        assert self._reasons is not None, "there is a bad row"
+        reasons = Path(f"{to}{REASONS}")
+        try:
+            if to.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            remove_parts(to)  # of a run that was killed
+            with atomic_file(reasons) as why, atomic_file(to) as rows:
+                rows.write(self._above)
+                for spool, file in ((self._rows, rows), (self._reasons, why)):
+                    for at in range(0, spool.size, BLOCK):
+                        file.write(spool.read_at(at, BLOCK))
+        except FileExistsError as error:
+            raise NotAcceptable(
+                f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
+                "Move it away first."
+            ) from error
+        except OSError as error:
+            raise _failed(to, to.absolute().parent, error) from error
 
 
-def _reasons(bad: Iterable[BadRow]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows((row.line, row.why.words) for row in bad)
-    return text.getvalue().encode()
+def _known(above: bytes, spool: Spool) -> dict[str, Any]:
+    sha, size = hashlib.sha256(above), len(above) + spool.size
+    for at in range(0, spool.size, BLOCK):
+        sha.update(spool.read_at(at, BLOCK))
+    return {"sha256": sha.hexdigest(), "bytes": size}
+
+
+def _failed(to: Path, folder: Path, error: OSError) -> FileFailed:
+    return FileFailed(
+        f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent and no part is kept. "
+        f"Make room in {folder}, and run again."
+    )

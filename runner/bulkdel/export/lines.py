@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from bulkdel.core.record import ResumePoint
 from bulkdel.export.refusal import AS_UTF_8, Fault, refusal
 
 LINE_MAX = 1 << 20
@@ -30,13 +29,12 @@ class Lines:
     """Consecutive whole lines.
 
     data: the bytes; they end with a line feed, unless `torn`.
-    line: 1-based number of the first line. byte: offset of the first line in the file.
+    line: 1-based number of the first line.
     torn: whether the file ends here without a final line feed.
     """
 
     data: bytes
     line: int
-    byte: int
     torn: bool = False
 
     @property
@@ -44,28 +42,17 @@ class Lines:
         """1-based number of its last line."""
         return self.line + self.data.count(b"\n") - (0 if self.torn else 1)
 
-    def byte_of(self, line: int) -> int:
-        """Where a line of this block begins. line: 1-based, of the file."""
-        ahead = line - self.line
-        return self.byte + len(self.data) - len(self.data.split(b"\n", ahead)[-1])
 
-
-def whole_lines(blocks: Iterable[bytes], path: str, begin: ResumePoint | None = None) -> Iterator[Lines]:
-    """Cut at line feeds, without a BOM. begin: where `blocks` begin; None for the beginning of the file.
-
-    Raises NotAcceptable for a line over LINE_MAX.
-    """
-    kept, line, byte, begun = b"", 1, 0, False
-    if begin is not None:
-        line, byte, begun = begin.line, begin.byte, True
+def whole_lines(blocks: Iterable[bytes], path: str) -> Iterator[Lines]:
+    """Cut at line feeds, without a BOM. Raises NotAcceptable for a line over LINE_MAX."""
+    kept, line, begun = b"", 1, False
     for block in blocks:
         data = kept + block
         if not begun:
             if len(data) < len(BOM):
                 kept = data
                 continue
-            byte = len(BOM) if data.startswith(BOM) else 0
-            data, begun = data[byte:], True
+            data, begun = data.removeprefix(BOM), True
         end = data.rfind(b"\n") + 1
         if data.find(b"\n", 0, end) > LINE_MAX:
             raise _too_long(path, line, data)
@@ -73,14 +60,13 @@ def whole_lines(blocks: Iterable[bytes], path: str, begin: ResumePoint | None = 
         while at < end:  # a block is about BLOCK bytes of whole lines
             stop = data.rfind(b"\n", at, min(at + BLOCK, end)) + 1 or data.index(b"\n", at) + 1
             some, at = data[at:stop], stop
-            yield Lines(some, line, byte)
+            yield Lines(some, line)
             line += some.count(b"\n")
-            byte += len(some)
         kept = data[end:]
         if len(kept) > LINE_MAX:
             raise _too_long(path, line, kept)
     if rest := kept if begun else kept.removeprefix(BOM):
-        yield Lines(rest, line, byte, torn=True)
+        yield Lines(rest, line, torn=True)
 
 
 def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str) -> Iterator[Lines]:
@@ -107,10 +93,10 @@ def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str)
         if end:
             yield from held
             held, size = [], 0
-            yield block if end == len(block.data) else Lines(block.data[:end], block.line, block.byte)
+            yield block if end == len(block.data) else Lines(block.data[:end], block.line)
         if end < len(block.data):
             line = block.line + block.data.count(b"\n", 0, end)
-            held.append(Lines(block.data[end:], line, block.byte + end, block.torn))
+            held.append(Lines(block.data[end:], line, block.torn))
             size += len(block.data) - end
             if size > BLANK_MAX:
                 todo = "Is it the right file? If so, delete the blank rows."
@@ -139,17 +125,6 @@ def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
         if size >= HEAD:
             break
     return b"".join(some.data for some in taken), chain(taken, lines)
-
-
-def skip_to(blocks: Iterable[bytes], byte: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the beginning of `blocks` (without BOM, at most LINE_MAX bytes), and the blocks from `byte` on."""
-    left, head, some = byte, b"", iter(blocks)
-    for block in some:
-        head += block[: min(left, LINE_MAX - len(head))]
-        if left <= len(block):
-            return head.removeprefix(BOM), chain([block[left:]], some)
-        left -= len(block)
-    return head.removeprefix(BOM), iter(())
 
 
 def _too_long(path: str, line: int, text: bytes) -> Exception:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, cast
 
 from bulkdel.core.bad_rows import MAX_INVALID, BadRow, MaxInvalid, Unusable
 from bulkdel.core.id_parser import IdCheck, shortened
 from bulkdel.core.id_type import IdType
-from bulkdel.core.record import Batch, ResumePoint
+from bulkdel.core.input_rows import Rows
 from bulkdel.errors import UsageError
 from bulkdel.export.encoding import UTF_8
 from bulkdel.export.lines import Lines
@@ -33,7 +33,7 @@ class ReadOptions:
     on_invalid: what a row without a usable id does: stop everything, or be left out and counted.
     max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
-    whole: whether each row is a whole record, whose text the job needs (`Batch.payloads`). Only JSON Lines have one.
+    whole: whether each row is a whole record, whose text the job needs (`Parsed.payloads`). Only JSON Lines have one.
     encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.tables`).
     protects: whether the file is an exclude file, which must protect every id that a person sees in it: each bad row
         refuses it, and so does a character in an id that cannot be seen.
@@ -100,70 +100,81 @@ class Dialect:
         return cls(**value)
 
 
+def dialect_of(pinned: Mapping[str, Any]) -> Dialect:
+    """How a run has read its export. pinned: by the header. Raises TypeError for what this version does not know."""
+    known = {member.name for member in fields(Dialect)}
+    return Dialect.from_json({name: value for name, value in pinned["source"].items() if name in known})
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A batch and where it stands.
+    """Consecutive rows of an export: `rows[i]` has the position `start + i` and is an id or a BadRow.
 
     lines: 1-based line of the (decompressed) file where each row starts.
-    block: what was read last; the first row may have begun before it.
+    payloads: the text of each row, for a job whose action needs more than the id; else empty.
     bad: the rows without a usable id, by position. raw: the same as they stand in the file, line ends included.
     """
 
-    batch: Batch
+    start: int
+    rows: Sequence[str | BadRow]
     lines: Sequence[int]
-    block: Lines
+    payloads: Sequence[bytes] = ()
     bad: Mapping[int, BadRow] = field(default_factory=dict)
     raw: Sequence[bytes] = ()
 
-    def resume_point(self) -> ResumePoint | None:
-        """Where the first row begins; None when it began before the block."""
-        line = self.lines[0]
-        return ResumePoint(self.batch.start, line, self.block.byte_of(line)) if line >= self.block.line else None
+    def for_input(self) -> Rows:
+        """The same rows as the input has them. The record of a bad row is left empty: it need not be UTF-8."""
+        if not self.bad:
+            payloads = [payload.decode() for payload in self.payloads]
+            return Rows(self.start, cast("list[str]", self.rows), self.lines, payloads)
+        return Rows(
+            self.start,
+            [id_ if isinstance(id_, str) else None for id_ in self.rows],
+            self.lines,
+            ["" if row in self.bad else payload.decode() for row, payload in enumerate(self.payloads, self.start)],
+            {row: bad.why.code for row, bad in self.bad.items()},
+        )
 
 
 def parsed_rows(
-    found: Sequence[str | Unusable],
-    raws: Callable[[], Sequence[bytes]],
-    lines: Sequence[int],
-    block: Lines,
-    position: int,
+    found: Sequence[str | Unusable], raws: Callable[[], Sequence[bytes]], lines: Sequence[int], position: int
 ) -> Parsed:
-    """Make a batch.
+    """Make consecutive rows.
 
     found: the id of each row, or why it has none. raws: gives the text of every row, line end included.
-    lines, block: as in Parsed. position: of the first row.
+    lines: as in Parsed. position: of the first row.
     """
     if set(map(type, found)) == {str}:  # one check for a whole batch, because nearly every batch is good
-        return Parsed(Batch(position, cast("list[str | BadRow]", found)), lines, block)
+        return Parsed(position, cast("Sequence[str]", found), lines)
     raw = raws()
     rows = [
         BadRow(lines[i], shortened(raw[i]), id_) if isinstance(id_, Unusable) else id_ for i, id_ in enumerate(found)
     ]
     bad = {position + i: row for i, row in enumerate(rows) if isinstance(row, BadRow)}
-    return Parsed(Batch(position, rows), lines, block, bad, [raw[at - position] for at in bad])
+    return Parsed(position, rows, lines, bad=bad, raw=[raw[at - position] for at in bad])
 
 
 def line_rows(
     blocks: Iterable[Lines],
     ids_of: Callable[[bytes], Sequence[str | Unusable]],
     path: str,
-    position: int,
     *,
     whole: bool = False,
 ) -> Iterator[Parsed]:
     """Yield the rows of a format with one row a line, bad ones included.
 
-    ids_of: gives the id of each line, or why it has none. position: of the first row. whole: keep the text of each row.
+    ids_of: gives the id of each line, or why it has none. whole: keep the text of each row.
     Raises NotAcceptable for what no option makes acceptable.
     """
+    position = 0
     for block in blocks:
         found = ids_of(block.data)
         numbers = range(block.line, block.line + len(found))
-        parsed = parsed_rows(found, io.BytesIO(block.data).readlines, numbers, block, position)
+        parsed = parsed_rows(found, io.BytesIO(block.data).readlines, numbers, position)
         for bad in parsed.bad.values():
             refuse_at_once(path, bad, torn=block.torn and bad.line == block.last_line)
         if whole:
             lines = block.data.removesuffix(b"\n").split(b"\n")
-            parsed = replace(parsed, batch=replace(parsed.batch, payloads=lines))
+            parsed = replace(parsed, payloads=lines)
         yield parsed
         position += len(found)

@@ -238,7 +238,7 @@ def _no_column(place: _Place, reason: str, names: list[str], todo: str = "", *, 
 
 def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
     """Look at the first row with each delimiter, and find the column of the id in it."""
-    text, wanted = decoded(Lines(head, 1, 0), path), options.id_field
+    text, wanted = decoded(Lines(head, 1), path), options.id_field
     sep_line = SEP_LINE.match(text)
     line, text = (2, text[sep_line.end() :]) if sep_line else (1, text)
     if not text.strip():

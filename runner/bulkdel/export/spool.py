@@ -1,15 +1,12 @@
-"""The copy of a pipe in a file, because an export is read twice. Owns that file; does not know its content."""
+"""The copy of a pipe in a file, so that a plan has shown what is sent. Owns that file; does not know its content."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 import select
 import shlex
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from bulkdel.durable import sync_directory, write_all
 from bulkdel.errors import FileFailed
 from bulkdel.export.refusal import ExportRefused, refusal
 from bulkdel.format import printable
+from bulkdel.place.spool import open_part
 from bulkdel.regular_file import open_regular
 
 _BLOCK = 1 << 20
@@ -64,42 +62,6 @@ def busy(path: str, to: Path) -> ExportRefused:
 def part_of(to: Path) -> Path:
     """The unfinished copy that gets the name `to`."""
     return to.with_name(f".{to.name}.part")
-
-
-def open_part(part: Path, *, empty: bool = True) -> int:
-    """Open the unfinished copy, locked. `empty`: what a killed process left of it goes.
-
-    Raises BlockingIOError when a living process writes it, and OSError.
-    """
-    while True:
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            found = _own_file(fd, part)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(found, part):
-                os.fchmod(fd, 0o600)
-                if empty:
-                    os.ftruncate(fd, 0)
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # the process that had the lock has just finished this file or removed it
-
-
-def _own_file(fd: int, part: Path) -> os.stat_result:
-    """Return the status of the file. Raises PermissionError unless it is a regular file of this user alone."""
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
-        raise PermissionError(errno.EPERM, f"{part} is not a file of your own; remove it")
-    return found
-
-
-def _is_at(found: os.stat_result, path: Path) -> bool:
-    try:
-        return os.path.samestat(found, path.lstat())
-    except FileNotFoundError:
-        return False
 
 
 def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | None) -> bytes:

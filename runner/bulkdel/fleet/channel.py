@@ -10,7 +10,6 @@ machine or on another one, only carries the lines.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
@@ -20,7 +19,6 @@ import orjson
 from bulkdel.core.summary import Ending
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.session import SessionResult
-from bulkdel.export import Dialect, Fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +53,8 @@ class Order:
     """Of the shard, from 1."""
     tool: str
     """The version that has to do it."""
-    dialect: Mapping[str, Any]
-    """How the export is read."""
-    fingerprint: tuple[str, int, str]
-    """Of the export: SHA-256, bytes, and the hashes of its blocks."""
+    index: str
+    """The SHA-256 of the index of the rows, as the run has read them."""
     protected: list[str]
     """Ids that must not be sent, besides those of the exclude files."""
     pool: str | None
@@ -81,24 +77,6 @@ class Order:
     """How long a commit to a store renews the lease."""
     wanted: Wanted
     """What the run wants at first."""
-    export: Mapping[str, Any] | None = None
-    """Where a process on another machine finds the export; None for one that has its descriptor."""
-
-    @property
-    def bytes_checked(self) -> Fingerprint:
-        """The hashes of the bytes that the shard reads."""
-        sha256, size, blocks = self.fingerprint
-        return Fingerprint(sha256, size, base64.b64decode(blocks))
-
-    @property
-    def read_as(self) -> Dialect:
-        """How the export is read."""
-        return Dialect.from_json(dict(self.dialect))
-
-
-def packed(fingerprint: Fingerprint) -> tuple[str, int, str]:
-    """A fingerprint for an order."""
-    return fingerprint.sha256, fingerprint.size, base64.b64encode(fingerprint.blocks).decode()
 
 
 @dataclass(frozen=True, slots=True)

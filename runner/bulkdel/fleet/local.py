@@ -44,8 +44,7 @@ class LocalProcesses:
             return LocalProcess(await self._start(work, environ))
         ours, theirs = socket.socketpair()
         try:
-            numbers = [theirs.fileno(), *([] if work.export is None else [work.export])]
-            process = await self._start(work, {**environ, SHARD: " ".join(map(str, numbers))}, *numbers)
+            process = await self._start(work, {**environ, SHARD: str(theirs.fileno())}, theirs.fileno())
         except BaseException:
             ours.close()
             raise

@@ -27,13 +27,13 @@ from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.variables import BETWEEN
 
 SHARD = "_BULKDEL_SHARD"
-"""The environment variable by which `bulkdel run` knows that it is a shard: descriptors of channel and export."""
+"""The environment variable by which `bulkdel run` knows that it is a shard: the descriptor of its channel."""
 
 KILL_AFTER_S = 10.0
 """A process that does not end so long after its requests had to be finished is killed."""
 
-LINE_MAX = 64 << 20
-"""Bytes of a line over the channel. The order has 43 bytes for each MiB of the export."""
+LINE_MAX = 16 << 20
+"""Bytes of a line over the channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Work:
 
     words: after `bulkdel`; no secret is among them. keeper: whose rate it shares, where this process finds it.
     folder: in which it begins; None for that of this process. order: the first line over its channel. A process without
-    one has no channel. export: the descriptor of the export that a shard on this machine reads.
+    one has no channel.
     """
 
     words: Sequence[str]
@@ -91,7 +91,6 @@ class Work:
     keeper: KeeperAddress
     folder: Path | None = None
     order: bytes | None = None
-    export: int | None = None
 
 
 class Stream(enum.StrEnum):

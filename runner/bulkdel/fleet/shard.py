@@ -28,7 +28,8 @@ from bulkdel.engine.steady_loop import SteadyLoop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.watches import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
-from bulkdel.export import Export
+from bulkdel.export import Fingerprint
+from bulkdel.export.rows import dialect_of
 from bulkdel.fleet.channel import (
     ChunkEvent,
     DrainNow,
@@ -43,8 +44,8 @@ from bulkdel.fleet.channel import (
     message_of,
 )
 from bulkdel.fleet.placing import LINE_MAX
-from bulkdel.fleet.plain_export import open_elsewhere
 from bulkdel.http.client import connect_in
+from bulkdel.input.opening import open_input
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms
@@ -52,7 +53,8 @@ from bulkdel.place.log_place import LogPlace, shard_log
 from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
-from bulkdel.safety.preparation import ReadingProgress, fetching_of, find_target, read_options
+from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
+from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import beside
 
@@ -66,20 +68,19 @@ ANY_SHARE = "100%"
 """--max-refused of one shard: the run counts the refusals of all."""
 
 
-def work(arguments: RunArguments, descriptors: str) -> int:
-    """Do a shard. descriptors: of the channel and of the export, as `SHARD` has them. Returns the exit code."""
-    channel, *export = map(int, descriptors.split())
+def work(arguments: RunArguments, descriptor: str) -> int:
+    """Do a shard. descriptor: of the channel, as `SHARD` has it. Returns the exit code."""
     with asyncio.Runner(loop_factory=SteadyLoop) as runner:
-        return runner.run(_work(arguments, socket.socket(fileno=channel), *export))
+        return runner.run(_work(arguments, socket.socket(fileno=int(descriptor))))
 
 
-async def _work(arguments: RunArguments, channel: socket.socket, export: int | None = None) -> int:
+async def _work(arguments: RunArguments, channel: socket.socket) -> int:
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_MAX)
     with ExitStack() as stack:
         try:
             order = message_of(await reader.readline())
             assert isinstance(order, Order), "it is the first line"
-            preparing = asyncio.create_task(asyncio.to_thread(_prepared, arguments, order, export, stack))
+            preparing = asyncio.create_task(asyncio.to_thread(_prepared, arguments, order, stack))
             wanted = await _hear_until(preparing, reader, order.wanted)
             plan, log = await preparing
             process = _Process(plan, log, replace(order, wanted=wanted), reader, writer)
@@ -201,14 +202,15 @@ class _Process:
                 self._send_figures()
 
 
-def _prepared(
-    arguments: RunArguments, order: Order, export: int | None, stack: ExitStack
-) -> tuple[RunPlan, Checkpoint]:
-    """Make the plan of the shard from the order, and open its log. export: its descriptor here. Blocks."""
+def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[RunPlan, Checkpoint]:
+    """Make the plan of the shard from the order, and open its log. Blocks."""
     if order.tool != (here := version("bulkdel")):
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
     path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
-    of_run, skipped_of_run = _read_run(log_place(arguments.checkpoint, Terms(patience_s=settings.patience)))
+    place = log_place(arguments.checkpoint, Terms(patience_s=settings.patience))
+    of_run, skipped_of_run = _read_run(place)
+    if of_run.input.index != order.index:
+        raise NotAcceptable(f"{place.where}: is another log than that of the run. Nothing was sent. Run it again.")
     header, skipped = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
@@ -237,15 +239,15 @@ def _prepared(
     _check_same(log.progress, header, skipped, path)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)
     own = replace(arguments, settings=replace(settings, limit=limit))
-    if order.export is None:
-        assert export is not None, "the process has the descriptor"
-        file = Export(export, shown_address(arguments.export))
-    else:
-        file = open_elsewhere(order.export, order.bytes_checked, arguments.checkpoint, fetching)
-    stack.enter_context(file)
-    fingerprint = order.bytes_checked
-    counts = log.progress.header.counts
-    checked = CheckedExport(file, options, order.read_as, fingerprint, counts, log.progress.skipped)
+    checked = CheckedExport(
+        shown_address(arguments.export),
+        options,
+        dialect_of(header.pinned),
+        Fingerprint(header.pinned["sha256"], header.pinned["bytes"]),
+        log.progress.header.counts,
+        log.progress.skipped,
+        open_input(place, of_run, stack, header.first, header.end),
+    )
     plan = RunPlan(
         own,
         id_type,

@@ -67,7 +67,7 @@ class ShardLogs:
     def _create(self, number: int, log: LogPlace, around: Surroundings) -> None:
         if is_fresh(log):
             header, skipped = shard_header(self._progress.header, self._progress.skipped, number)
-            around.create_log(log, header, skipped).close()
+            around.create_log(log, header, skipped, {}).close()
 
     def states(self) -> ShardStates:
         """The shards, as their logs have them. Blocks."""

@@ -8,9 +8,8 @@ from importlib.metadata import version
 
 from bulkdel.core.address import holds_secret
 from bulkdel.core.option import file_variable_of, variable_of
-from bulkdel.fleet.channel import Order, Wanted, line_of, packed
+from bulkdel.fleet.channel import Order, Wanted, line_of
 from bulkdel.fleet.placing import Environment, Work
-from bulkdel.fleet.plain_export import PlainExport
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import Settings
@@ -24,12 +23,12 @@ that are set where a shard starts do not count."""
 class ShardWork:
     """What the work of all shards has in common.
 
-    plan: of the run. export: what the shards read. keeper: of the rate. debug: whether each chunk is an event.
-    lease_s: how long a commit to a store renews the lease.
+    plan: of the run. index: SHA-256 of the index of its rows. keeper: of the rate. debug: whether each chunk is an
+    event. lease_s: how long a commit to a store renews the lease.
     """
 
     plan: RunPlan
-    export: PlainExport
+    index: str
     keeper: KeeperAddress
     debug: bool
     lease_s: float
@@ -37,16 +36,14 @@ class ShardWork:
     def of(self, number: int, settled_max: int | None, wanted: Wanted) -> Work:
         """The work of one shard. settled_max, wanted: see `Order`."""
         order = line_of(self._order(number, settled_max, wanted))
-        return Work(*_command(self.plan), self.keeper, order=order, export=self.export.descriptor)
+        return Work(*_command(self.plan), self.keeper, order=order)
 
     def _order(self, number: int, settled_max: int | None, wanted: Wanted) -> Order:
         plan, server = self.plan, self.plan.server
-        dialect = replace(plan.export.dialect, compression="none")  # of the bytes that the shards read
         return Order(
             number=number,
             tool=version("bulkdel"),
-            dialect=dialect.to_json(),
-            fingerprint=packed(self.export.fingerprint),
+            index=self.index,
             protected=list(plan.own_ids),
             pool=plan.pool,
             proven=server.proven,
@@ -58,7 +55,6 @@ class ShardWork:
             debug=self.debug,
             lease_s=self.lease_s,
             wanted=wanted,
-            export=self.export.elsewhere,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -35,7 +35,6 @@ from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
-from bulkdel.fleet.plain_export import PlainExport, export_for_all_machines, plain_export
 from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
@@ -57,7 +56,7 @@ def session_of(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
         return ShardedSession(plan, log, **more)
     from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - an extra installs what it needs
 
-    return ShardedSession(plan, log, engine=RayNodes(), export_of=export_for_all_machines, **more)
+    return ShardedSession(plan, log, engine=RayNodes(), **more)
 
 
 class ShardedSession:
@@ -75,14 +74,12 @@ class ShardedSession:
         chunk_events: bool = True,
         changes: Changes | None = None,
         engine: Engine | None = None,
-        export_of: Callable[[RunPlan, ExitStack, threading.Event], PlainExport] = plain_export,
     ) -> None:
         """Take what `SendingSession` takes.
 
-        engine: places the processes; None means this machine. export_of: makes what they read.
+        engine: places the processes; None means this machine.
         """
         self._engine = engine or LocalProcesses(plan.arguments.environ)
-        self._export_of = export_of
         self._plan = plan
         self._log = log
         self._place = surroundings.log_place(plan.checkpoint, plan.arguments.settings)
@@ -115,23 +112,15 @@ class ShardedSession:
             await log.begun()  # before a shard begins
             watches = watching(self._drain.begin, log.watch_failure(), self._halt_with_the_engine())
             await stack.enter_async_context(watches)
-            export = await self._prepared(logs, stack.enter_context(ExitStack()))
-            if export is not None:
-                await self._send_all(export, logs, restarted=killed)
+            if await ended_before(self._drain.begun.wait(), self._read_logs(logs)):
+                await self._send_all(logs, restarted=killed)
         self._changes.end()
         return await self._end(began)
 
-    async def _prepared(self, logs: ShardLogs, stack: ExitStack) -> PlainExport | None:
-        """Read the logs of the shards, and make what their processes read; None when the drain begins before."""
-        found, stopped = list[PlainExport](), threading.Event()
+    async def _read_logs(self, logs: ShardLogs) -> None:
+        self._shards = await in_thread(logs.states, lambda: None)
 
-        async def prepare() -> None:
-            self._shards = await in_thread(logs.states, lambda: None)
-            found.append(await in_thread(lambda: self._export_of(self._plan, stack, stopped), stopped.set))
-
-        return found[0] if await ended_before(self._drain.begun.wait(), prepare()) else None
-
-    async def _send_all(self, export: PlainExport, logs: ShardLogs, *, restarted: bool) -> None:
+    async def _send_all(self, logs: ShardLogs, *, restarted: bool) -> None:
         """Let every shard send. restarted: whether shares of an earlier keeper may last."""
         plan, log, around, shards, drain = self._plan, self._log, self._around, self._shards, self._drain
         settings = plan.arguments.settings
@@ -141,7 +130,7 @@ class ShardedSession:
             control = SessionControl(plan, log, steered, drain, wall=around.wall, on_event=self._on_event)
             work = ShardWork(
                 plan=plan,
-                export=export,
+                index=log.progress.header.input.index,
                 keeper=keeper.address(GROUP),
                 debug=self._chunk_events,
                 lease_s=around.lease_s,

@@ -1,1 +1,1 @@
-"""Every row of a run, as the preflight has read it: its format, a writer, a reader. No run writes it yet."""
+"""Every row of a run, as the preflight has read it: its format, a writer, a reader."""

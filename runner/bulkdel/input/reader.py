@@ -24,12 +24,10 @@ class Input:
     def rows(self, first: int = 0, stop: int | None = None) -> Iterator[Rows]:
         """Yield the rows with positions in `[first, stop)`, block by block. stop: None for all.
 
-        Raises Halted for a frame that is damaged, before any of its rows, and OSError.
+        Raises Halted for a frame that is damaged or cannot be read, before any of its rows.
         """
         stop = self._index.rows if stop is None else min(stop, self._index.rows)
-        for frame in self._index.from_row(first):
-            if frame.at >= stop:
-                return
+        for frame in self._index.between(first, stop):
             for block in self._blocks(frame):
                 if block.stop > first and block.at < stop:
                     yield block.between(first, stop)
@@ -38,12 +36,17 @@ class Input:
         """The rows of a frame. Raises Halted unless they are those that the index says."""
         try:
             return decode_frame(self._content(frame), frame.at, frame.rows)
-        except (ValueError, TypeError, zstd.ZstdError) as error:
+        except (ValueError, TypeError, OSError, zstd.ZstdError) as error:
             last = frame.at + frame.rows - 1
             raise Halted(
-                f"{self._where}: rows {frame.at:,} to {last:,} are damaged ({shown(str(error))}). This command has "
+                f"{self._where}: rows {frame.at:,} to {last:,} cannot be read ({shown(_why(error))}). This command has "
                 "sent none of them. Put back a copy of the file, then run the same command again."
             ) from error
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        return self._index.rows
 
     def _content(self, frame: Frame) -> bytes:
         packed = self._read_at(frame.byte, frame.size)
@@ -56,3 +59,7 @@ class Input:
         if hashlib.sha256(content).hexdigest() != frame.sha256:
             raise ValueError("its SHA-256 differs")
         return content
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

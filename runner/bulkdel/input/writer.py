@@ -25,9 +25,14 @@ class InputWriter:
         self._at = self._rows = self._byte = 0
 
     def add(self, rows: Rows) -> None:
-        """Add the next rows. Raises ValueError when they do not follow the last ones, or one is longer than a MiB."""
+        """Add the next rows. Raises ValueError when they do not follow the last ones, or a frame would be too long."""
         for block in self._blocks.add(rows):
             self._add(block)
+
+    @property
+    def size(self) -> int:
+        """How many bytes are written so far."""
+        return self._byte
 
     def finish(self) -> Index:
         """Write what is left. Nothing may be added afterwards."""

@@ -21,8 +21,9 @@ from pathlib import Path
 from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import LINE_MAX, Busy, shard_log, skipped_file
-from bulkdel.regular_file import open_regular
+from bulkdel.place.log_place import LINE_MAX, Beside, Busy, shard_log
+from bulkdel.place.spool import Spool
+from bulkdel.regular_file import regular_fd
 
 READ_BYTES = 1 << 20
 
@@ -32,6 +33,9 @@ TRY_PAUSE_S = 0.02
 
 MODE = 0o600
 """For the owner only: refused and unknown ids are in the log, which is personal data."""
+
+LONGEST_ENDING = 48
+"""Bytes that the program appends to the name of a log at most: the name of an unfinished file of skipped rows."""
 
 APPEND = os.O_RDWR | os.O_APPEND
 NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -47,36 +51,62 @@ class LogFile:
     kept_as: str = "this file"
     mend: str = "Make room or repair the disk"
 
-    def keep_skipped(self, data: bytes, sha256: str) -> None:
+    def spool(self) -> Spool:
         """See `LogPlace`."""
-        path = self.skipped_at(sha256)
+        part = input_part(self.where)
+        with suppress(FileNotFoundError):  # raises OSError for a name that is too long, while nothing is made yet
+            self.where.with_name(self.where.name + "." * LONGEST_ENDING).lstat()
+        try:
+            return Spool.part(part)
+        except BlockingIOError:
+            raise NotAcceptable(
+                f"{self.where}: another process reads an export for this log, or waits for a confirmation. Nothing was "
+                f"sent. Wait for it to end, stop it, or name another place ({self.option})."
+            ) from None
+        except OSError as error:
+            raise self._failed(part, "the rows of the run", error) from error
+
+    def keep(self, beside: Beside, data: bytes | Spool) -> None:
+        """See `LogPlace`."""
+        path = self.at(beside)
         try:
             remove_parts(path)
+            if isinstance(data, Spool):
+                data.put(path)
+                self.disk.sync_directory(path)
+                return
             with atomic_file(path, lambda *_: True) as file:
                 file.write(data)
         except OSError as error:
-            raise FileFailed(
-                f"{path}: the file of the rows that are never sent cannot be written: {error.strerror}. Nothing was "
-                f"sent. {self.mend}, or name another place ({self.option}); then run the same command again."
-            ) from error
+            raise self._failed(path, beside.words, error) from error
 
-    def skipped(self, sha256: str, most: int) -> bytes | None:
+    def _failed(self, path: Path, what: str, error: OSError) -> FileFailed:
+        return FileFailed(
+            f"{path}: the file of {what} cannot be written: {error.strerror}. Nothing was sent. {self.mend}, or name "
+            f"another place ({self.option}); then run the same command again."
+        )
+
+    def drop(self, beside: Beside) -> None:
         """See `LogPlace`."""
-        path = self.skipped_at(sha256)
+        with suppress(OSError):
+            self.at(beside).unlink()
+
+    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:  # noqa: ARG002 - all of it
+        """See `LogPlace`."""
+        path = self.at(beside)
         try:
-            with open_regular(path) as file:
-                return file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+            return Spool(regular_fd(path))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise NotAcceptable(
-                f"{path}: the file of the rows that are never sent cannot be read: {error.strerror}. Put back the file "
-                "that was there, then run this again."
+                f"{path}: the file of {beside.words} cannot be read: {error.strerror}. Put back the file that was "
+                "there, then run this again."
             ) from error
 
-    def skipped_at(self, sha256: str) -> Path:
+    def at(self, beside: Beside) -> Path:
         """See `LogPlace`."""
-        return skipped_file(self.where, sha256)
+        return beside.of(self.where)
 
     def shard(self, number: int) -> LogFile:
         """See `LogPlace`."""
@@ -228,6 +258,11 @@ class WritableFile(FileLines):
         fd, self._fd = self._fd, -1  # once closed, the number may belong to another file
         with suppress(OSError):
             os.close(fd)
+
+
+def input_part(log: Path) -> Path:
+    """The input of a log that has no header yet."""
+    return log.with_name(f".{log.name}.rows.part")
 
 
 def _open(path: Path, flags: int = os.O_RDONLY) -> int:

@@ -20,10 +20,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, islice, repeat
+from pathlib import Path
 
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms, TimedLease
-from bulkdel.place.log_place import Busy, Overtaken, shard_log
+from bulkdel.place.log_place import Beside, Busy, Overtaken, shard_log
+from bulkdel.place.spool import Spool
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX
 from bulkdel.store.parts import PART_BYTES, parts_of, put_parts
@@ -66,10 +68,6 @@ def roll_name(last: int) -> str:
     return f"roll/{last:012d}"
 
 
-SKIPPED = "skipped/%s/"
-"""Where the skipped rows lie: below their SHA-256, because nothing is ever replaced in a store."""
-
-
 @dataclass(frozen=True, slots=True)
 class LogObjects:
     """A log in a store: `LogPlace`. terms: how it is read and written."""
@@ -80,34 +78,48 @@ class LogObjects:
     kept_as: str = "the objects"
     mend: str = "Check the store and the network"
 
-    def keep_skipped(self, data: bytes, sha256: str) -> None:
+    def spool(self) -> Spool:
+        """See `LogPlace`. Nothing is put into a store before there is a confirmation: it forgets nothing."""
+        return _spool()
+
+    def keep(self, beside: Beside, data: bytes | Spool) -> None:
         """See `LogPlace`."""
-        parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
+        read_at = data.read_at if isinstance(data, Spool) else lambda at, size: data[at : at + size]
+        size = data.size if isinstance(data, Spool) else len(data)
         try:
             with closing(self._store()) as store:
-                put_parts(store, parts, SKIPPED % sha256)
+                put_parts(store, (read_at(at, PART_BYTES) for at in range(0, size, PART_BYTES)), _below(beside))
         except Taken as error:
             raise NotAcceptable(
-                f"{self.where}/{error}: an object is there with other bytes than the rows that are never sent. Nothing "
-                "was sent. Remove it, then run the same command again."
+                f"{self.where}/{error}: an object is there with other bytes than {beside.words}. Nothing was sent. "
+                "Remove it, then run the same command again."
             ) from error
 
-    def skipped(self, sha256: str, most: int) -> bytes | None:
+    def drop(self, beside: Beside) -> None:
         """See `LogPlace`."""
-        data = bytearray()
+
+    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
+        """See `LogPlace`. The bytes are fetched into a file of this machine that has no name."""
+        first, copy = start // PART_BYTES, _spool(start - start % PART_BYTES)
+        last = None if stop is None else -(-stop // PART_BYTES)
         try:
             with closing(self._store()) as store:
-                for part in parts_of(store, SKIPPED % sha256):
-                    data += part
-                    if len(data) > most:
-                        break
-            return bytes(data) or None
+                for part in islice(parts_of(store, _below(beside), first + 1), last and max(last - first, 1)):
+                    _put(copy, part)
+            if copy.size:
+                return copy
         except OSError as error:
+            copy.close()
             raise unreachable(self.where, error) from error
+        except BaseException:
+            copy.close()
+            raise
+        copy.close()
+        return None
 
-    def skipped_at(self, sha256: str) -> StorePath:
+    def at(self, beside: Beside) -> StorePath:
         """See `LogPlace`."""
-        return self.where / (SKIPPED % sha256)
+        return self.where / _below(beside)
 
     def _store(self) -> Retrying:
         return Retrying.at(self.where, self.terms.patience_s, self.terms.means)
@@ -160,6 +172,28 @@ class LogObjects:
         with suppress(NotAcceptable), self.lines() as lines:
             return sum(1 for _ in lines)
         return None
+
+
+def _below(beside: Beside) -> str:
+    """Where the objects of a file lie: below its SHA-256, because nothing is ever replaced in a store."""
+    return f"{beside.kind}/{beside.sha256}/"
+
+
+def _spool(base: int = 0) -> Spool:
+    try:
+        return Spool.unnamed(Path(), base)
+    except OSError as error:
+        raise FileFailed(f"{Path().absolute()}: {error.strerror}. {_ROOM}") from error
+
+
+def _put(copy: Spool, part: bytes) -> None:
+    try:
+        copy.write(part)
+    except OSError as error:
+        raise FileFailed(f"{Path().absolute()}: {error.strerror}. {_ROOM}") from error
+
+
+_ROOM = "What is read of a store is copied there first. Nothing was sent. Make room, then run the same command again."
 
 
 def unreachable(path: StorePath, error: OSError) -> NotAcceptable:

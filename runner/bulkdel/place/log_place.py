@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bulkdel.place.lease import Lease
+from bulkdel.place.spool import Spool
 
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
@@ -24,6 +25,36 @@ class Busy(Exception):
 
 class Overtaken(Exception):
     """The process before this one wrote once more before it was fenced. That has to be read, and the line made anew."""
+
+
+class Beside(NamedTuple):
+    """A file beside a log, which the header of the log names.
+
+    kind: SKIPPED, INDEX or INPUT. sha256: of its bytes; of an input, that of its index.
+    """
+
+    kind: str
+    sha256: str
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        return _KINDS[self.kind][0]
+
+    def of(self, log: Path) -> Path:
+        """The file beside this log. It never takes the place of the file of another log that lay here."""
+        return log.with_name(f"{log.name}.{self.kind}-{self.sha256[:16]}{_KINDS[self.kind][1]}")
+
+
+SKIPPED, INDEX, INPUT = "skipped", "index", "input"
+"""The rows that are never sent; every row of the run, and where each is."""
+
+_KINDS = {
+    SKIPPED: ("the rows that are never sent", ".zst"),
+    INDEX: ("the index of the rows", ".jsonl"),
+    INPUT: ("the rows of the run", ".jsonl.zst"),
+}
+"""What each is, and how its name ends."""
 
 
 class Lines(Protocol):
@@ -110,21 +141,32 @@ class LogPlace(Protocol):
         """What to do when it cannot be written."""
         ...
 
-    def keep_skipped(self, data: bytes, sha256: str) -> None:
-        """Make the file of the skipped rows durable. Only while it is writable, and before there is a line.
+    def spool(self) -> Spool:
+        """Begin the input of a new log: it gets its name by `keep`.
+
+        Raises NotAcceptable while another process has one here, FileFailed when it cannot be written.
+        """
+        ...
+
+    def keep(self, beside: Beside, data: bytes | Spool) -> None:
+        """Make a file beside the log durable. Only while it is writable, and before there is a line.
 
         Raises FileFailed when it cannot be written, NotAcceptable when something else is there.
         """
         ...
 
-    def skipped(self, sha256: str, most: int) -> bytes | None:
-        """Read the file of the skipped rows. sha256: of its bytes, as the header has it. None when there is none.
+    def drop(self, beside: Beside) -> None:
+        """Remove a file beside a log that did not begin. Raises nothing. From a store nothing is removed."""
+        ...
 
-        Of one with more than `most` bytes, at least one byte more is read. Raises NotAcceptable.
+    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
+        """Open a file beside the log, to read at least its bytes `[start, stop)`; None when there is none.
+
+        stop: None for all bytes. Raises NotAcceptable when it cannot be read, FileFailed where its copy has no room.
         """
         ...
 
-    def skipped_at(self, sha256: str) -> Path:
+    def at(self, beside: Beside) -> Path:
         """Where that file lies."""
         ...
 
@@ -176,11 +218,6 @@ class LogPlace(Protocol):
     def end(self) -> object:
         """What changes when the log grows; None when it cannot be read."""
         ...
-
-
-def skipped_file(path: Path, sha256: str) -> Path:
-    """The file of the skipped rows of a log. It never takes the place of the file of another log that lay here."""
-    return path.with_name(f"{path.name}.skipped-{sha256[:16]}.zst")
 
 
 def shard_log(path: Path, number: int) -> Path:

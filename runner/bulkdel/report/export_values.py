@@ -1,13 +1,12 @@
 """Every value of an export, for the comparison with the texts of a report. Owns the walk over its cells.
 
-The ids are those that the run read. The cells are read by plain means: a cell of a bad row counts too.
+The ids are those of the run. The cells are read by plain means: a cell of a bad row counts too.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -16,13 +15,20 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.bad_rows import BadRow, Why
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError
-from bulkdel.export import Dialect
-from bulkdel.export.reopen import RunExport
+from bulkdel.export import Dialect, Export, Fingerprint, open_export
+from bulkdel.export.encoding import utf8_blocks
+from bulkdel.export.file import Hashing
+from bulkdel.export.lines import whole_lines
+from bulkdel.export.reopen import read_anew, way_of_reading
+from bulkdel.input.opening import open_input
+from bulkdel.input.reader import Input
+from bulkdel.job import load_job
+from bulkdel.place.opening import log_place
 from bulkdel.report.texts import TextCheck
-from bulkdel.store_path import beside as beside_log
+from bulkdel.settings import SPOOLED
+from bulkdel.store_path import beside
 
 ROWS_AT_ONCE = 1_000
 """Rows of which the different cells are compared together: most columns repeat few values."""
@@ -30,68 +36,92 @@ ROWS_AT_ONCE = 1_000
 _WORDS = re.compile(r"[\s,;\"']+")
 
 
-def compare(log: Path, progress: Progress, check: TextCheck) -> Counter[Why] | None:
-    """Compare every value of the export of this run. Returns how many bad rows it has, by reason.
+def compare(log: Path, progress: Progress, check: TextCheck) -> bool:
+    """Compare every value of the export of this run. Returns whether all were compared.
 
-    log: where the log is: the export is where the log says, or beside the log.
-
-    Returns None when the export is not there, has changed, or cannot be read. Then the texts are not compared.
+    log: where the log is: the export is where the log says, or beside the log. It may not be there, or have changed.
     """
-    beside = beside_log(log, "").with_name(Path(progress.header.export_path).name)
-    moved = str(beside) if not Path(progress.header.export_path).is_file() and beside.is_file() else None
-    bad: Counter[Why] = Counter()
+    pinned = progress.header.pinned
     try:
         with ExitStack() as stack:
-            export = RunExport.open(log, progress, moved, stack)
-            for parsed in export.rows():
-                for row in parsed.batch.rows:
-                    if isinstance(row, BadRow):
-                        bad[row.why.why] += 1
-                    else:
-                        check.see(row, is_id=True)
-            for value in cells_of(export):
+            way = way_of_reading(log, load_job(pinned["job"]), progress.header)
+            export = stack.enter_context(open_export(_where(log, progress.header.export_path)))
+            for rows in _rows(log, progress, export, stack).rows():
+                for id_ in rows.usable[1]:
+                    check.see(id_, is_id=True)
+            cells = Cells(export, way[1])
+            for value in cells:
                 check.see(value)
+            return cells.fingerprint == Fingerprint(pinned["sha256"], pinned["bytes"])
     except BulkdelError:
-        return None
-    return bad
+        return False
 
 
-def cells_of(export: RunExport) -> Iterator[str]:
-    """Every cell of every row, each at least once."""
-    rows = _csv_rows(export) if export.dialect.format == "csv" else _line_rows(export)
-    while some := [row for _, row in zip(range(ROWS_AT_ONCE), rows, strict=False)]:
-        yield from set(chain.from_iterable(some))
+def _rows(log: Path, progress: Progress, export: Export, stack: ExitStack) -> Input:
+    """The rows of the run; where `forget` has removed them, as they are read anew."""
+    place = log_place(log)
+    try:
+        return open_input(place, progress.header, stack)
+    except BulkdelError:
+        way = way_of_reading(log, load_job(progress.header.pinned["job"]), progress.header)
+        return read_anew(export.path, way, progress.header, beside(log, "").absolute().parent, stack)
 
 
-def _csv_rows(export: RunExport) -> Iterator[list[str]]:
-    lines = (line.decode(errors="replace") for line in export.lines())
-    delimiter = export.dialect.delimiter or ","
-    rows = csv.reader(lines, delimiter=delimiter)
-    for _ in range(_head(export.dialect)):
-        next(rows, None)
-    while True:
-        try:
-            yield next(rows)
-        except StopIteration:
-            return
-        except csv.Error:  # a row that the run left out as bad
-            continue
+def _where(log: Path, recorded: str) -> str:
+    """The path of the export: the copy of a pipe or of a table; as the log has it; of its name beside the log."""
+    copy = beside(log, SPOOLED)
+    names = (copy, Path(recorded), copy.with_name(Path(recorded).name))
+    return next((str(each) for each in names if each.is_file()), recorded)
 
 
-def _head(dialect: Dialect) -> int:
-    """Rows at the beginning that name columns or the delimiter."""
-    return dialect.header + dialect.sep_line
+class Cells:
+    """Every cell of every row of an export, each at least once. Iterate over it once."""
 
+    def __init__(self, export: Export, dialect: Dialect) -> None:
+        self._hashing = Hashing(export)
+        self._export = export
+        self._dialect = dialect
 
-def _line_rows(export: RunExport) -> Iterator[list[str]]:
-    for line in export.lines():
-        if export.dialect.format == "lines":
-            yield [line.decode(errors="replace").strip()]
-            continue
-        try:
-            yield list(_values(orjson.loads(line)))
-        except orjson.JSONDecodeError:
-            yield _WORDS.split(line.decode(errors="replace"))
+    def __iter__(self) -> Iterator[str]:
+        """Yield them. Raises NotAcceptable."""
+        rows = self._csv_rows() if self._dialect.format == "csv" else self._line_rows()
+        while some := [row for _, row in zip(range(ROWS_AT_ONCE), rows, strict=False)]:
+            yield from set(chain.from_iterable(some))
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of the bytes, once all were read."""
+        return self._hashing.fingerprint()
+
+    def _lines(self) -> Iterator[bytes]:
+        """Every line of the decompressed export, with its line feed."""
+        how, path = self._dialect, self._export.path
+        plain = utf8_blocks(self._hashing, how.compression, how.encoding, path, self._export.block_size)
+        for block in whole_lines(plain, path):
+            yield from block.data.splitlines(keepends=True)
+
+    def _csv_rows(self) -> Iterator[list[str]]:
+        lines = (line.decode(errors="replace") for line in self._lines())
+        rows = csv.reader(lines, delimiter=self._dialect.delimiter or ",")
+        for _ in range(self._dialect.header + self._dialect.sep_line):  # they name columns or the delimiter
+            next(rows, None)
+        while True:
+            try:
+                yield next(rows)
+            except StopIteration:
+                return
+            except csv.Error:  # a row that the run left out as bad
+                continue
+
+    def _line_rows(self) -> Iterator[list[str]]:
+        for line in self._lines():
+            if self._dialect.format == "lines":
+                yield [line.decode(errors="replace").strip()]
+                continue
+            try:
+                yield list(_values(orjson.loads(line)))
+            except orjson.JSONDecodeError:
+                yield _WORDS.split(line.decode(errors="replace"))
 
 
 def _values(value: Any) -> Iterator[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
-from bulkdel.core.bad_rows import Why
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
 from bulkdel.core.summary import name_of
 from bulkdel.format import printable
@@ -17,8 +15,8 @@ CODE_BELOW = 1_000_000
 """A smaller number is a code. A larger one may be an id, and is compared like a text."""
 
 
-def outcomes_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> tuple[OutcomeFacts, ...]:
-    """The outcomes that the job knows. bad_rows: as in `run_facts.facts_of`."""
+def outcomes_of(run: ReadRun, texts: Texts) -> tuple[OutcomeFacts, ...]:
+    """The outcomes that the job knows."""
     progress, header = run.progress, run.progress.header
     counts = {**progress.counts, REMAINING: progress.remaining}
     found = []
@@ -26,14 +24,12 @@ def outcomes_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) 
         if kind in JOBS_OWN and kind not in header.names and not counts[kind]:
             continue
         meaning = words.MEANINGS[kind].format(noun=header.noun, done=name_of(progress, "done"))
-        reasons = _reasons(run, kind, counts[kind], texts, bad_rows)
+        reasons = _reasons(run, kind, counts[kind], texts)
         found.append(OutcomeFacts(kind, name_of(progress, kind), counts[kind], meaning, reasons))
     return tuple(found)
 
 
-def _reasons(
-    run: ReadRun, kind: str, count: int, texts: Texts, bad_rows: Mapping[Why, int] | None
-) -> tuple[Reason, ...]:
+def _reasons(run: ReadRun, kind: str, count: int, texts: Texts) -> tuple[Reason, ...]:
     """The reasons of one outcome, the most frequent first."""
     progress = run.progress
     found: Counter[str] = Counter()
@@ -43,7 +39,8 @@ def _reasons(
                 if key[0] == kind:
                     found[_refusal(key, progress.header.noun, texts)] += rows
         case "invalid":
-            found.update({words.bad_row_words(why): rows for why, rows in (bad_rows or {}).items()})
+            for name, rows in progress.header.invalid.get("why", {}).items():
+                found[words.bad_row_words(name)] += rows
         case _ if kind == REMAINING:
             found[words.IN_DOUBT] = progress.in_doubt.size
         case _:

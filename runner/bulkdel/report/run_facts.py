@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from bulkdel.checkpoint.audit import AuditedSession
-from bulkdel.core.bad_rows import Why
 from bulkdel.core.log_entries import Annotation, Changed
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, state_of
 from bulkdel.core.verification import Counts
@@ -37,11 +36,11 @@ from bulkdel.report.outcome_facts import outcomes_of
 from bulkdel.report.reading import ReadRun
 
 
-def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> RunFacts:
-    """The facts of one run. bad_rows: how many, by reason; None when the export was not compared."""
+def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
+    """The facts of one run. compared: whether its texts were compared with its export."""
     progress, gathered, header = run.progress, run.gathered, run.progress.header
     pinned, sandbox = header.pinned, header.pinned["host"] == SANDBOX
-    outcomes = outcomes_of(run, texts, bad_rows)
+    outcomes = outcomes_of(run, texts)
     counts = {each.kind: each.count for each in outcomes}
     audited = _audit(run)
     verification = _verification(run, texts)
@@ -69,7 +68,7 @@ def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> 
         export=FileFacts(file_of(texts, header.export_path), str(pinned["sha256"])),
         export_bytes=int(pinned["bytes"]),
         rows=progress.rows,
-        compared=bad_rows is not None,
+        compared=compared,
         outcomes=outcomes,
         in_doubt=progress.in_doubt.size,
         parameters=parameters_of(header.parameters, texts),

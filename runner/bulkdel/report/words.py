@@ -68,9 +68,10 @@ BAD_ROWS = {
 """Why a row is bad, where the reason's own words have a place for a text of the row."""
 
 
-def bad_row_words(why: Why) -> str:
-    """Why a row is bad, without any text of the row."""
-    return BAD_ROWS.get(why, why.value)
+def bad_row_words(name: str) -> str:
+    """Why a row is bad, without any text of the row. name: of a `Why`, as the log has it."""
+    why = Why.__members__.get(name)
+    return "another reason" if why is None else BAD_ROWS.get(why, why.value)
 
 
 def date_words(at: str) -> str:

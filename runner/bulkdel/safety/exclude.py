@@ -18,9 +18,8 @@ from typing import Any
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, is_unusual, names_in
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import Export, Preflight, ReadOptions, fingerprint, open_export, preflight, read_rows
+from bulkdel.export import Export, Parsed, Preflight, ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.advice import Words, advise
 from bulkdel.export.converting import all_columns, csv_options, table_of
 from bulkdel.export.download import Fetching, fetch_unnamed
@@ -86,17 +85,13 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
             own = own if found_name.column is None else replace(own, id_field=found_name.column)
             rows, own, sheets = _rows(export, own, fetching, folder, stack)
             try:
-                found, used = _preflight(rows, own, column=found_name.column)
+                found, good = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
                 raise _advised(rows, own, found_name, error, options.id_type.name) from error
-            others_of_type, unusual = others.setdefault(id_type.name, {}) if looked_up else {}, 0
-            for parsed in read_rows(rows, found.dialect, used, found.fingerprint):
-                good = [row for row in parsed.batch.rows if isinstance(row, str)]
-                unusual += sum(map(is_unusual, good))
-                if looked_up:
-                    others_of_type.update((id_type.key(id_), id_) for id_ in good)
-                else:
-                    ids.update(good)
+            if looked_up:
+                others.setdefault(id_type.name, {}).update((id_type.key(id_), id_) for id_ in good)
+            else:
+                ids.update(good)
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
@@ -104,7 +99,7 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
         files.append(
             ExcludeFile(
                 *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
-                *(", ".join(hidden) or None, unusual, taken),
+                *(", ".join(hidden) or None, sum(map(is_unusual, good)), taken),
             )
         )
     return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})
@@ -177,8 +172,8 @@ def _rows(
     return stack.enter_context(copy), csv_options(options), sheets
 
 
-def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> tuple[Preflight, ReadOptions]:
-    """Read it in the first way that gives an id. Raises NotAcceptable.
+def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> tuple[Preflight, list[str]]:
+    """Read it in the first way that gives an id. Returns also its ids. Raises NotAcceptable.
 
     That way decides, also when other rows are bad, because a later way might read another column and so protect other
     ids. If no way gives an id, the error is that of the way that read the most lines, and of those the last.
@@ -186,9 +181,14 @@ def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> t
     """
     errors: list[ExportRefused] = []
     for way in _ways(export, options, column=column):
+        ids: list[str] = []
+
+        def take(parsed: Parsed, ids: list[str] = ids) -> None:
+            ids += (row for row in parsed.rows if isinstance(row, str))
+
         try:
             rng = random.Random(0)  # noqa: S311 - nothing is drawn
-            return preflight(export, way, rng=rng, sample_size=0, known=PositionSet()), way
+            return preflight(export, way, rng=rng, sample_size=0, search=False, to=take), ids
         except ExportRefused as error:
             if error.usable:
                 raise

@@ -91,12 +91,12 @@ def key(plan: RunPlan) -> Lines:
 
 def export(plan: RunPlan) -> Lines:
     """The file, and how it is read."""
-    yield "export", f"{plan.export.file.path} ({_how_it_is_read(plan)})"
+    yield "export", f"{plan.export.path} ({_how_it_is_read(plan)})"
 
 
 def id_type(plan: RunPlan) -> Lines:
     """The type, and examples."""
-    examples = plan.export.preflight.examples if plan.export.preflight else ()
+    examples = plan.export.examples
     yield "id type", plan.id_type.name + (f", such as {', '.join(examples)}" if examples else "")
 
 
@@ -245,8 +245,8 @@ def copy(plan: RunPlan) -> Lines:
         held = beside(plan.checkpoint, SPOOLED)
         text = f"{held} holds {source.address}, {source.version}, read at {source.at}, and `run` sends what it holds"
         yield "copy", f"{text}; `bulkdel forget` removes it"
-    elif copy := plan.export.file.spooled:
-        yield "copy", f"{copy} is the copy of the pipe; delete it when the run is complete"
+    elif copy := plan.export.spooled:
+        yield "copy", f"{copy} is the copy of the pipe; once the run has begun, it is not needed any more"
 
 
 def going_on(plan: RunPlan) -> Lines:
@@ -358,6 +358,7 @@ def notes(plan: RunPlan) -> list[Note]:
     found, undoes = plan.export.preflight, plan.arguments.undoes
     return [
         *(_export_notes(found, plan.export.invalid_to) if found else ()),
+        *_gone_notes(plan),
         *_cell_notes(plan),
         *(() if plan.has_look_ups else _unknowable(plan)),
         *_look_up_notes(plan),
@@ -482,11 +483,20 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
         yield Note("bad_rows", text, {"rows": group.count, "reason": why.why.name.lower(), "first_line": line})
 
 
+def _gone_notes(plan: RunPlan) -> Iterator[Note]:
+    """Yield that the export is not read any more."""
+    if plan.export.gone and not plan.complete:
+        text = f"{plan.export.path} is not there: the rows are sent that {plan.checkpoint} has of it"
+        if not (plan.is_proven or plan.arguments.settings.sandbox):
+            text += ". No session of it was begun by this user on this machine, so it may say anything"
+        yield Note("export_gone", text)
+
+
 def _cell_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield that a workbook may show other digits than its cells hold."""
     source, found = plan.export.source, plan.export.preflight
     of_workbook = source is not None and source.table is not None and source.table["sheet"] is not None
-    if of_workbook and found is not None and any(record.id.isdecimal() for record in found.sample):
+    if of_workbook and found is not None and any(record.id.isdecimal() for record in plan.export.sample):
         text = (
             "ids of digits alone are what the cells hold: zeros that only the format of a cell shows are no part of an "
             "id. If the sheet shows some, save it as CSV"

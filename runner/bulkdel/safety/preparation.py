@@ -7,55 +7,34 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from enum import Enum, auto
-from pathlib import Path
 
-from bulkdel.command_line import CommandLine, how_to_resume, quoted
+from bulkdel.command_line import how_to_resume
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
-from bulkdel.core.address import address_of
-from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.guards import NO_GUARDS
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
-from bulkdel.core.skipped_rows import PositionSet
-from bulkdel.errors import Drained, Halted, NotAcceptable, UsageError
-from bulkdel.export import RESUME_ROWS, Export, ReadOptions, fingerprint, open_export, preflight
-from bulkdel.export.advice import Way, Words, advise, left_words
-from bulkdel.export.converting import (
-    Rows,
-    Table,
-    all_columns,
-    csv_options,
-    kept_rows,
-    open_rows,
-    rows_of_copy,
-    table_of,
+from bulkdel.errors import Halted, UsageError
+from bulkdel.export import (
+    ReadOptions,
 )
-from bulkdel.export.download import Fetching, Source, open_far_export
-from bulkdel.export.encoding import encoding_named
 from bulkdel.export.refusal import ExportRefused
-from bulkdel.export.sniff import recognise
-from bulkdel.export.stored_copy import fetch_copy
-from bulkdel.format import counted, shown
+from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
-from bulkdel.own_key import make_key, read_key
+from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
 from bulkdel.safety.as_planned import (
     check_as_planned,
-    check_export,
     check_files,
     check_files_of_job,
     check_planned_host,
@@ -84,68 +63,21 @@ from bulkdel.safety.checks import (
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
+from bulkdel.safety.export_reading import (
+    ExportReading,
+    Reading,
+    ReadingProgress,
+    excluding,
+    export_refusal,
+    fetching_of,
+    other_rows,
+    read_options,
+)
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.plan_file import check_age
-from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck, Undone
-from bulkdel.settings import LOG, SPOOLED, Settings
-from bulkdel.store.far_object import Reach
+from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck, Undone
+from bulkdel.settings import LOG
 from bulkdel.store_path import beside, in_store
-
-INVALID = ".invalid"
-"""The ending, after the export's name, of the file with the rows that --skip-invalid leaves out."""
-
-
-SILENCE_S = 30.0
-"""How long nothing may come from the place of an export before it is asked again; --timeout may be shorter."""
-
-
-class Reading(Enum):
-    """What is read of the export.
-
-    ANEW: every row, for a new run; and for a log that this user has not begun, because it may say anything.
-    ROWS: every row, for more exclude files. The sample was looked up, and the duplicates are those of the log: rows
-    with the same id are excluded together, so the first row of each other id stays the same.
-    HASH: its bytes, because the log has what is needed of the rows.
-    """
-
-    ANEW = auto()
-    ROWS = auto()
-    HASH = auto()
-
-
-class ReadingProgress:
-    """The progress of reading the export. Another thread may stop the reading.
-
-    text: the current step in words.
-    """
-
-    def __init__(self) -> None:
-        self.text = "opening the export"
-        self._stopped = threading.Event()
-
-    def copied(self, done: int) -> None:
-        """Note the number of bytes copied from a pipe so far. Raises Drained."""
-        self.text = f"copying the export from a pipe: {done:,} bytes so far"
-        self.check()
-
-    def fetched(self, text: str) -> None:
-        """Note how far the copying of an export is that lies elsewhere, in words. Raises Drained."""
-        self.text = text
-        self.check()
-
-    def read(self, done: int, total: int) -> None:
-        """Note the number of bytes read so far. Raises Drained."""
-        self.text = f"reading the export: {done:,} of {total:,} bytes"
-        self.check()
-
-    def stop(self) -> None:
-        """End the reading at its next block."""
-        self._stopped.set()
-
-    def check(self) -> None:
-        """Raise Drained when the reading was stopped."""
-        if self._stopped.is_set():
-            raise Drained
 
 
 def find_target(arguments: RunArguments) -> Target | None:
@@ -195,13 +127,14 @@ def prepare(
         proven = log is None or complete or settings.sandbox or mac_holds(log.start, own_key)
         backup_known = check_backup(arguments, log, proven=proven)
         memberships = check_memberships(arguments, log, proven=proven)
-        how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.HASH
-        export = _read_export(arguments, options, target, stack, reading, protected=read.ids, rng=rng, log=log, how=how)
+        how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.LOGGED
+        export_reading = ExportReading(arguments, options, reading, stack, target=target, read=read, rng=rng)
+        export = export_reading.of_new_run() if log is None else export_reading.of_log(log, how)
         if arguments.approved is not None:
             check_folders(arguments)
         if arguments.undoes is None and not complete:  # a restore brings accounts back
-            check_max(arguments.config, export.counts["ids"], export.file.path, job.words.verb)
-        if export.preflight is not None and export.invalid_to is not None:
+            check_max(arguments.config, export.counts["ids"], export.path, job.words.verb)
+        if log is None and export.invalid_to is not None:
             check_folder(export.invalid_to, "--skip-invalid")
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
@@ -278,21 +211,10 @@ def _check_as_logged(plan: RunPlan, log: Progress) -> None:
 
     A log may leave out more rows than the export and the exclude files do, because guards have spared some.
     """
-    found, header = plan.export.preflight, log.header
-    assert found is not None, "every row was parsed"
     newly = {"excluded"} if plan.more_excluded else set()
-    skipped = (rows for reason, rows in found.skipped.by_reason.items() if reason not in newly)
-    points = {*header.resume_points, *header.shards}
-    if (
-        found.rows != header.counts["rows"]
-        or not points <= {*found.resume_points}
-        or any(log.untouched(rows).size for rows in skipped)
-    ):
-        raise NotAcceptable(
-            f"{plan.checkpoint}: what it says of the rows of the export is not so, and no session of it was begun by "
-            "this user on this machine. Nothing was sent. Ask for the log that the run has written; a run with another "
-            "--checkpoint begins anew."
-        )
+    skipped = (rows for reason, rows in plan.export.skipped.by_reason.items() if reason not in newly)
+    if any(log.untouched(rows).size for rows in skipped):
+        raise other_rows(plan.checkpoint)
 
 
 def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, *, new: bool) -> Excluded:
@@ -307,7 +229,7 @@ def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: Readi
     except ExportRefused as error:
         if not (new and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
             raise
-        of_export = _export_refusal(arguments, options, reading)
+        of_export = export_refusal(arguments, options, reading)
         if of_export is None:
             raise
         refused, ways = of_export
@@ -316,48 +238,6 @@ def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: Readi
         except ExportRefused as still:
             raise refused.plus(str(still), still.public) from error
         raise refused from error
-
-
-def _export_refusal(
-    arguments: RunArguments, options: ReadOptions, reading: ReadingProgress
-) -> tuple[ExportRefused, tuple[Way, ...]] | None:
-    """The refusal of the export with its advice; None when it is acceptable."""
-    folder = beside(arguments.checkpoint, "").absolute().parent
-    with ExitStack() as stack:
-        file = rows = stack.enter_context(open_export(arguments.export))
-        if (table := table_of(file, options, reading.fetched)) is not None:
-            rows = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
-        own = options if table is None else csv_options(options)
-        try:
-            rng = random.Random(0)  # noqa: S311 - nothing is drawn
-            preflight(rows, own, rng=rng, sample_size=0, known=PositionSet(), on_progress=reading.read)
-        except ExportRefused as error:
-            return _with_advice(arguments, file, options, error, reading)
-    return None
-
-
-def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
-    """How what lies elsewhere is fetched."""
-    reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout))
-    return Fetching(reach, settings.patience, reading.fetched)
-
-
-def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
-    """How the export is read."""
-    settings, job = arguments.settings, arguments.job
-    return ReadOptions(
-        id_type=id_type,
-        id_types=job.id_types,
-        format=settings.format,
-        id_field=settings.id_field,
-        trim=settings.trim,
-        on_invalid="stop" if settings.skip_invalid is None else "skip",
-        max_invalid=MAX_INVALID if settings.skip_invalid is None else MaxInvalid.parse(settings.skip_invalid),
-        id_pattern=settings.id_pattern,
-        whole=job.takes_records,
-        encoding=None if settings.encoding is None else encoding_named(settings.encoding),
-        sheet=settings.sheet,
-    )
 
 
 def _anew(plan: RunPlan, log: Progress) -> str:
@@ -387,143 +267,6 @@ def _begun_otherwise(undoes: Undone) -> str:
         f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is: a run has "
         "one restore."
     )
-
-
-def _rows_of_lost_table(arguments: RunArguments, options: ReadOptions, copy: Path, log: Progress | None) -> Rows | None:
-    """The rows of a table that is not there any more: they were copied when the run began. None for anything else."""
-    export = arguments.export
-    if log is None or export == "-" or address_of(export) is not None or os.path.lexists(export):
-        return None
-    return kept_rows(export, options, copy)
-
-
-def _rows_of_table(
-    arguments: RunArguments, table: Table, copy: Path, source: Source | None, reading: ReadingProgress, *, resumed: bool
-) -> Rows:
-    """The rows of a workbook or a Parquet file. source: what the file is a copy of."""
-    try:
-        return open_rows(table, copy, source, resumed=resumed, key=make_key(arguments.environ))
-    except ExportRefused as error:
-        raise _with_advice(arguments, table.export, table.options, error, reading)[0] from error
-
-
-def _open_export(
-    arguments: RunArguments, copy: Path, reading: ReadingProgress, log: Progress | None
-) -> tuple[Export, Source | None]:
-    """Open the export. A pipe, or what lies elsewhere, is copied beside the checkpoint first."""
-    if (address := address_of(arguments.export)) is None:
-        if in_store(arguments.checkpoint) and arguments.export == str(copy) and not copy.exists():
-            fetch_copy(copy, arguments.checkpoint)  # the pipe was copied on another machine
-        file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
-        return file, _source_of_named(arguments, file, copy, log)
-    if log is not None and log.complete and not copy.exists():
-        raise NotAcceptable(
-            f"{arguments.checkpoint}: this run is complete, and its copy of {address.shown} was removed. It is not "
-            f"read again. `bulkdel status {quoted(arguments.checkpoint)}` shows the run; another one needs another "
-            "--checkpoint."
-        )
-    fetching = replace(fetching_of(arguments.settings, reading), key=make_key(arguments.environ))
-    return open_far_export(address, copy, fetching, resumed=log is not None)
-
-
-def _source_of_named(arguments: RunArguments, file: Export, copy: Path, log: Progress | None) -> Source | None:
-    """What the export is a copy of, when the copy itself is named as the export; None for any other file.
-
-    Of a table it says the column too. Neither a log nor a plan pins that of a new run: it has to be by this user.
-    """
-    source = Source.read(copy) if file.spooled is None and file.is_file(copy) else None
-    if source is None or source.table is None or log is not None or arguments.approved is not None:
-        return source
-    return source if source.is_whole(file.descriptor, read_key(arguments.environ)) else None
-
-
-def _read_export(
-    arguments: RunArguments,
-    options: ReadOptions,
-    target: Target | None,
-    stack: ExitStack,
-    reading: ReadingProgress,
-    *,
-    protected: IdSet,
-    rng: random.Random,
-    log: Progress | None,
-    how: Reading,
-) -> CheckedExport:
-    """Open the export and read it."""
-    copy = beside(arguments.checkpoint, SPOOLED)
-    if (rows := _rows_of_lost_table(arguments, options, copy, log)) is None:
-        original, source = _open_export(arguments, copy, reading, log)
-        stack.enter_context(original)
-        if source is not None and source.table is not None:
-            rows = rows_of_copy(original, options, copy, source)
-        elif (table := table_of(original, options, reading.fetched)) is not None:
-            if arguments.approved is not None and (log is None or not os.path.lexists(copy)):  # it is converted now
-                check_export(arguments, target, fingerprint(original, reading.read), is_table=True)
-            rows = _rows_of_table(arguments, table, copy, source, reading, resumed=log is not None)
-    else:
-        original, source = rows.file, rows.source
-    file, dialect = original, None
-    if rows is not None:
-        file, source, dialect = stack.enter_context(rows.file), rows.source, rows.dialect
-    if arguments.approved is not None:  # before any row of another export is refused, or shown
-        check_export(arguments, target, fingerprint(file, reading.read))
-    piped = file.spooled is not None or file.is_file(copy)
-    invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
-    if log is not None and how is Reading.HASH:
-        dialect, read = dialect or recognise(file, options), fingerprint(file, reading.read)
-        left_out = invalid_to if log.asked["invalid"] else None
-        return CheckedExport(file, options, dialect, read, log.asked, log.skipped, left_out, source=source)
-    known = log.skipped.by_reason["duplicate"] if log is not None and how is Reading.ROWS else None
-    try:
-        found = preflight(
-            file,
-            options,
-            protected=protected,
-            rng=rng,
-            sample_size=SAMPLE_SIZE if known is None else 0,
-            on_progress=reading.read,
-            known=known,
-            temporary=beside(arguments.checkpoint, "").absolute().parent,
-            # Shards are cut at them, and those of a log have to be among them.
-            resume_rows=1 if arguments.settings.shards or log is not None else RESUME_ROWS,
-            dialect=dialect,
-        )
-    except ExportRefused as error:
-        raise _with_advice(arguments, original, options, error, reading)[0] from error
-    left_out = invalid_to if found.counts["invalid"] else None
-    return CheckedExport(
-        file, options, found.dialect, found.fingerprint, found.counts, found.skipped, left_out, found, source
-    )
-
-
-def _with_advice(
-    arguments: RunArguments, file: Export, options: ReadOptions, error: ExportRefused, reading: ReadingProgress
-) -> tuple[ExportRefused, tuple[Way, ...]]:
-    """Add to the refusal of an export the commands with which it can be read, where options may mend it."""
-    if error.fault is None or arguments.undoes is not None:
-        return error, ()
-    asked = arguments.settings.id_type is not None
-    with ExitStack() as stack:
-        if (table := table_of(file, options, reading.fetched)) is not None:
-            folder = beside(arguments.checkpoint, "").absolute().parent
-            file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
-            options = csv_options(options)
-        ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways
-    said: list[Words] = []
-    for way in ways:
-        said += [words for words in way.why if words.text and words not in said]
-        names, left = " ".join(f"{option} {shown(value)}" for option, value in way.given.items()), left_words(way)
-        said.append(_command(f"To read it with {names}:", arguments.line.plus_given(way.given)))
-        if left is not None:
-            said += [left, _command("To leave them out:", arguments.line.plus_given({**way.given, **way.skipping}))]
-    for words in said:
-        error = error.plus(words.text, words.public)
-    return error, ways
-
-
-def _command(why: str, line: CommandLine) -> Words:
-    """A command to paste. A heading may be the text of a row, so it is not public."""
-    return Words(f"{why}\n  {line}", "")
 
 
 class Asking:
@@ -601,7 +344,7 @@ async def with_sample_check(
     plan = replace(plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up)
     check_pool(plan)
     check_ages(plan, client.transport.ahead_s)
-    check_as_planned(plan, rows_known=not reads_again(plan))
+    check_as_planned(plan, rows_known=not excludes_more(plan))
     return plan
 
 
@@ -672,36 +415,19 @@ async def _looked_up_excluded(plan: RunPlan, client: Client, chance: Callable[[]
     return await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
 
 
-def reads_again(plan: RunPlan) -> bool:
+def excludes_more(plan: RunPlan) -> bool:
     """Whether the export has to be read once more, because look-ups have found further ids to protect."""
-    found, looked_up = plan.export.preflight, plan.looked_up
-    return found is not None and looked_up is not None and bool(looked_up.ids)
+    new = plan.progress is None or plan.more_excluded
+    return new and plan.looked_up is not None and bool(plan.looked_up.ids)
 
 
-def read_again(plan: RunPlan, reading: ReadingProgress) -> RunPlan:
+def exclude_looked_up(plan: RunPlan, reading: ReadingProgress) -> RunPlan:
     """Find the rows of the accounts that were looked up for the exclude files. Blocks.
 
     So the number to confirm is exact. The sample stays, and so do the duplicates. Raises NotAcceptable.
     """
-    export = plan.export
-    found, looked_up = export.preflight, plan.looked_up
-    assert found is not None, "a resume without more exclude files does not parse the rows"
+    looked_up, duplicates = plan.looked_up, plan.export.skipped.by_reason["duplicate"]
     assert looked_up is not None, "accounts were looked up"
-    again = preflight(
-        export.file,
-        export.options,
-        protected=looked_up.protected,
-        rng=random.Random(0),  # noqa: S311 - nothing is drawn
-        sample_size=0,
-        on_progress=reading.read,
-        known=found.skipped.by_reason["duplicate"],
-        resume_rows=1 if plan.arguments.settings.shards else RESUME_ROWS,
-        dialect=found.dialect,
-    )
-    if again.fingerprint != found.fingerprint:
-        raise NotAcceptable(f"{export.file.path}: was changed while it was read. Nothing was sent. Start again.")
-    again = replace(again, sample=found.sample)
-    checked = replace(export, counts=again.counts, skipped=again.skipped, preflight=again)
-    plan = replace(plan, export=checked)
+    plan = replace(plan, export=excluding(plan.export, looked_up.protected, duplicates, reading))
     check_as_planned(plan)
     return plan

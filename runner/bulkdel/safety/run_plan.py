@@ -21,16 +21,20 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.outcome import OutcomeWords
-from bulkdel.core.record import ResumePoint
+from bulkdel.core.record import Record
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import cuts_of, thinned
+from bulkdel.core.shards import cuts_of
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
-from bulkdel.export import RESUME_ROWS, Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
+from bulkdel.export import Dialect, Fingerprint, Preflight, ReadOptions
 from bulkdel.export.download import Source
+from bulkdel.export.invalid_file import InvalidRows
+from bulkdel.export.preflight import EXAMPLES
 from bulkdel.format import located, printable
 from bulkdel.http.memberships import MembershipCost
+from bulkdel.input.new_input import NewInput
+from bulkdel.input.reader import Input
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
@@ -140,30 +144,52 @@ class RunArguments:
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """The export, after the preflight, or on a resume after its hash was compared.
+    """The export, after the preflight, or on a resume as the log has it.
 
-    counts: rows, ids, excluded, duplicate, invalid, as in the header. skipped: the rows that are never sent.
-    invalid_to: the file that gets the bad rows when a run begins; None without bad rows.
-    preflight: its result; None when a resume did not parse the rows again.
+    path: for messages. counts: rows, ids, excluded, duplicate, invalid, as in the header. skipped: the rows that are
+    never sent. rows: to read them; None for a plan that reads none again, and for a complete run that was forgotten.
+    state: of a file, as its file system shows it; else empty.
+    spooled: the file that a pipe, or an export that lies elsewhere, was copied to.
     source: what the file is a copy of, for an export that lies elsewhere.
+    preflight: its result; None where a log has it. sample: records that are looked up before the first id is sent.
+    met: how many protected ids are, or may be, in the export; None where that is not known any more. perhaps: how many
+    excluded rows have an id that only may be a protected one.
+    new: the input of a run without a log. invalid_to: the file that gets the bad rows when a run begins; None without
+    bad rows. invalid: these rows. gone: whether the export is not there any more.
     """
 
-    file: Export
+    path: str
     options: ReadOptions
     dialect: Dialect
     fingerprint: Fingerprint
     counts: Mapping[str, int]
     skipped: SkippedRows
-    invalid_to: Path | None = None
-    preflight: Preflight | None = None
+    rows: Input | None = None
+    state: tuple[int, ...] = ()
+    spooled: Path | None = None
     source: Source | None = None
+    preflight: Preflight | None = None
+    sample: Sequence[Record] = ()
+    met: int | None = None
+    perhaps: int = 0
+    new: NewInput | None = None
+    invalid_to: Path | None = None
+    invalid: InvalidRows | None = None
+    gone: bool = False
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Some of the ids that would be sent, where the rows were read by this command."""
+        if self.preflight is not None:
+            return self.preflight.examples
+        return tuple(record.id for record in self.sample[:EXAMPLES])
 
     def ids(self) -> Iterator[str]:
-        """The ids of the rows that are not skipped. Reads the export."""
-        for parsed in read_rows(self.file, self.dialect, self.options, self.fingerprint):
-            for position, row in enumerate(parsed.batch.rows, parsed.batch.start):
-                if isinstance(row, str) and position not in self.skipped.rows:
-                    yield row
+        """The ids of the rows that are not skipped."""
+        for rows in () if self.rows is None else self.rows.rows():
+            for position, id_ in zip(*rows.usable, strict=True):
+                if position not in self.skipped.rows:
+                    yield id_
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +310,8 @@ class RunPlan:
         """How many of these ids have no outcome yet."""
         if (log := self.progress) is None:
             return self.ids
-        found = self.export.preflight if self.more_excluded else None  # their rows are not in the log yet
-        return log.remaining - (log.untouched(found.skipped.by_reason["excluded"]).size if found is not None else 0)
+        more = self.export.skipped.by_reason["excluded"] if self.more_excluded else PositionSet()  # not in the log yet
+        return log.remaining - log.untouched(more).size
 
     @property
     def pool(self) -> str | None:
@@ -293,18 +319,11 @@ class RunPlan:
         return self.server.pool
 
     @property
-    def shards(self) -> tuple[ResumePoint, ...]:
-        """Where the second shard of the run begins, the third, and so on; empty for a run in one process."""
+    def shards(self) -> tuple[int, ...]:
+        """The first row of the second shard of the run, of the third, and so on; empty for a run in one process."""
         if self.progress is not None:
             return self.progress.header.shards
-        found, wanted = self.export.preflight, self.arguments.settings.shard_count
-        return () if found is None else cuts_of(found.resume_points, found.rows, wanted)
-
-    @property
-    def resume_points(self) -> tuple[ResumePoint, ...]:
-        """The resume points for the header of a new log."""
-        found = self.export.preflight
-        return () if found is None else thinned(found.resume_points, self.shards, RESUME_ROWS)
+        return cuts_of(self.export.counts["rows"], self.arguments.settings.shard_count)
 
     @property
     def copies_memberships(self) -> bool:
@@ -326,7 +345,7 @@ class RunPlan:
     @property
     def sample(self) -> list[str]:
         """The ids that are looked up before the first id is sent: of rows that the log, if there is one, leaves."""
-        sample = () if self.export.preflight is None else self.export.preflight.sample
+        sample = self.export.sample
         if self.progress is None:
             return [record.id for record in sample]
         left = self.progress.untouched(PositionSet((record.position, record.position + 1) for record in sample))
@@ -377,7 +396,7 @@ class RunPlan:
         So is an object without a version, because it cannot be compared with its copy. The file of which only the rows
         were copied is named itself.
         """
-        address, copy = address_of(self.arguments.export), self.export.file.spooled
+        address, copy = address_of(self.arguments.export), self.export.spooled
         source = self.export.source
         of_a_table = (
             address is None and self.arguments.export != "-" and source is not None and source.table is not None

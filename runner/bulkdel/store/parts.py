@@ -26,9 +26,9 @@ def put_parts(store: Retrying, parts: Iterable[bytes], below: str = "") -> None:
         store.create(part_name(number, below), part)
 
 
-def parts_of(store: Retrying, below: str = "") -> Iterator[bytes]:
+def parts_of(store: Retrying, below: str = "", first: int = 1) -> Iterator[bytes]:
     """Yield the objects in their order, up to the first number that does not exist. Raises OSError."""
-    for number in count(1):
+    for number in count(first):
         if (data := store.get(part_name(number, below))) is None:
             return
         yield data

@@ -26,9 +26,9 @@ from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import PLAIN, How, LogWriter
 from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
+from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
 from bulkdel.core.ranges import ranges_of
-from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
@@ -106,11 +106,11 @@ def open_findings_log(
         finally:
             log.close()
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].create(place_of(path), header, None, how, kind), aside
+    return LogWriter[Findings].create(place_of(path), header, how=how, kind=kind), aside
 
 
 def gone_rows(
-    rows: Iterable[tuple[Batch, list[RowResult]]], known: RowSet, drawn: Iterator[int] | None
+    rows: Iterable[tuple[Rows, list[RowResult]]], known: RowSet, drawn: Iterator[int] | None
 ) -> Iterator[GoneRow]:
     """The rows that the log calls gone, or created, in order, without those that are `known`.
 
@@ -119,7 +119,7 @@ def gone_rows(
     drawn: which of all such rows to take, ascending numbers from 0; None for all.
     """
     number, pick = 0, next(drawn, None) if drawn is not None else None
-    for batch, results in rows:
+    for block, results in rows:
         for result in results:
             if result.kind not in CLAIMED or result.outcome is None:
                 continue
@@ -131,8 +131,8 @@ def gone_rows(
                     pick = next(drawn, None)
                 number += 1
                 if wanted and position not in known:
-                    id_ = batch.rows[position - batch.start]
-                    assert isinstance(id_, str), "a bad row is never deleted"
+                    id_ = block.ids[position - block.at]
+                    assert id_ is not None, "a bad row is never deleted"
                     yield GoneRow(position, made.get(position, id_), at, recreated)
 
 
@@ -249,7 +249,7 @@ class VerifySession:
         return self._live.workers.snapshot(gone + counts.still_there, counts.checked, found)
 
     def _chunks(self) -> Iterator[tuple[GoneRow, ...]]:
-        """One pass over the export: the rows that are gone by the log, sampled, and without a finding so far."""
+        """One pass over the rows: those that are gone by the log, sampled, and without a finding so far."""
         progress, sample = self._reopened.log_index.progress, self._settings.sample
         drawn = None
         if sample is not None:
@@ -257,7 +257,7 @@ class VerifySession:
             chance = random.Random(f"{progress.header.run_id} {sample}").random  # noqa: S311
             drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
         known = RowSet(ranges=self._log.progress.known.ranges)  # a copy: it grows meanwhile
-        rows = gone_rows(((parsed.batch, results) for parsed, results in self._reopened.rows()), known, drawn)
+        rows = gone_rows(self._reopened.rows(), known, drawn)
         return chunks_apart(rows, IDS_AT_ONCE, self._reopened.id_type)
 
     async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:

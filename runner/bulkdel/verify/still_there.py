@@ -39,13 +39,11 @@ def write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
 
 def _rows(reopened: Reopened, there: RowSet) -> Iterator[bytes]:
     skipped = reopened.log_index.progress.skipped.rows  # `there` also covers the skipped rows beside its rows
-    for parsed, _ in reopened.rows():
-        batch = parsed.batch
-        for position in positions_in(there.overlap(batch.start, batch.start + len(batch.rows))):
+    for rows in reopened.source.rows():
+        for position in positions_in(there.overlap(rows.at, rows.stop)):
             if position not in skipped:
-                id_ = batch.rows[position - batch.start]
-                assert isinstance(id_, str), "a bad row was never asked for"
-                yield batch.payloads[position - batch.start] if batch.payloads else orjson.dumps({"id": id_})
+                row = position - rows.at
+                yield rows.records[row].encode() if rows.records else orjson.dumps({"id": rows.ids[row]})
 
 
 def _has_all_of(new: Path, old: Path) -> bool:

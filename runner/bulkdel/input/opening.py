@@ -1,0 +1,69 @@
+"""The input of a run, opened where its log lies. Owns the comparison with what the header of the log pins."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from bulkdel.core.input_index import FRAME_LINE_MAX, Index
+from bulkdel.core.log_entries import Header
+from bulkdel.core.run_state import Progress
+from bulkdel.errors import NotAcceptable
+from bulkdel.format import shown
+from bulkdel.input.reader import Input
+from bulkdel.place.log_place import INDEX, INPUT, Beside, LogPlace
+
+
+def open_input(place: LogPlace, header: Header, stack: ExitStack, first: int = 0, stop: int | None = None) -> Input:
+    """Open the rows `[first, stop)` of a run; `stack` closes them. header: of the log in this place. Blocks.
+
+    Raises NotAcceptable when they are missing, or are not those that the header pins.
+    """
+    index = index_of(place, header)
+    stop = index.rows if stop is None else stop
+    beside, frames = Beside(INPUT, header.input.index), index.between(first, stop)
+    start, end = (frames[0].byte, frames[-1].byte + frames[-1].size) if frames else (0, 0)
+    if (file := place.open(beside, start, end)) is None:
+        raise _missing(place, beside)
+    stack.callback(file.close)
+    return Input(file.read_at, index, str(place.at(beside)))
+
+
+def index_of(place: LogPlace, header: Header) -> Index:
+    """The index of the input of a run. Raises NotAcceptable, see `open_input`."""
+    beside, most = Beside(INDEX, header.input.index), FRAME_LINE_MAX * (header.counts["rows"] + 1)
+    if (file := place.open(beside, 0, most + 1)) is None:
+        raise _missing(place, beside)
+    with closing(file):
+        data = file.read_at(0, min(most, file.size) + 1)
+    if hashlib.sha256(data).hexdigest() != header.input.index:
+        raise _other(place, beside, "its SHA-256 differs")
+    try:
+        index = Index.decode(data)
+    except (ValueError, TypeError) as error:
+        raise _other(place, beside, str(error)) from error
+    if (index.content, index.rows) != (header.input.content, header.counts["rows"]):
+        raise _other(place, beside, "it is of other rows")
+    return index
+
+
+def is_forgotten(place: LogPlace, progress: Progress) -> bool:
+    """Whether `bulkdel forget` has removed the rows of the run with this log."""
+    at = place.at(Beside(INPUT, progress.header.input.index))
+    return any(Path(name).name == at.name for name in progress.forgotten) and not os.path.lexists(at)
+
+
+def _other(place: LogPlace, beside: Beside, why: str) -> NotAcceptable:
+    return NotAcceptable(
+        f"{place.at(beside)}: is not the index of the rows that the log names ({shown(why)}). Put a copy of what was "
+        "there back, then run this again."
+    )
+
+
+def _missing(place: LogPlace, beside: Beside) -> NotAcceptable:
+    return NotAcceptable(
+        f"{place.at(beside)}: is missing. It holds {beside.words}. Put it back where it was, beside the log; where the "
+        "log was renamed, rename it too. Then run this again."
+    )

@@ -1,0 +1,115 @@
+"""Bytes on the disk of this machine that get their name later, or never. Every method may raise OSError."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from bulkdel.durable import sync, write_all
+
+
+class Spool:
+    """An open file. `close` removes what has not got its name.
+
+    part: its name until then; None for a file without a name.
+    """
+
+    def __init__(self, fd: int, part: Path | None = None, base: int = 0) -> None:
+        """base: the offset that its first byte has for `read_at`."""
+        self._fd = fd
+        self._part = part
+        self._base = base
+
+    @classmethod
+    def unnamed(cls, folder: Path, base: int = 0) -> Spool:
+        """A file without a name: in `folder`, or where temporary files are when nothing can be written there."""
+        where = folder if os.access(folder, os.W_OK) else None
+        with tempfile.TemporaryFile(dir=where, prefix=".bulkdel-", suffix=".part") as file:
+            return cls(os.dup(file.fileno()), base=base)
+
+    @classmethod
+    def part(cls, part: Path) -> Spool:
+        """A file with this name, locked. Raises BlockingIOError while a living process has it."""
+        return cls(open_part(part), part)
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        write_all(self._fd, data)
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return os.fstat(self._fd).st_size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` on; fewer only at the end."""
+        data = os.pread(self._fd, size, offset - self._base)
+        while data and len(data) < size:  # a network file system may return less than was asked for
+            more = os.pread(self._fd, size - len(data), offset - self._base + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def put(self, to: Path) -> None:
+        """Give it its name, durably but for the folder. It replaces what is there. Only of a `part`.
+
+        Raises OSError as well when another file has taken the place of the part.
+        """
+        assert self._part is not None, "it has a name"
+        sync(self._fd)
+        if not _is_at(os.fstat(self._fd), self._part):
+            raise OSError(errno.ESTALE, f"{self._part} was removed or replaced")
+        self._part.replace(to)
+        self._part = None
+
+    def close(self) -> None:
+        """Close it. A second call does nothing."""
+        fd, self._fd = self._fd, -1
+        if self._part is not None:
+            with contextlib.suppress(OSError):
+                self._part.unlink()
+            self._part = None
+        if fd >= 0:
+            os.close(fd)
+
+
+def open_part(part: Path, *, empty: bool = True) -> int:
+    """Open an unfinished file, locked. `empty`: what a killed process left of it goes.
+
+    Raises BlockingIOError when a living process writes it, and OSError.
+    """
+    while True:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            found = _own_file(fd, part)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(found, part):
+                os.fchmod(fd, 0o600)
+                if empty:
+                    os.ftruncate(fd, 0)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the process that had the lock has just finished this file or removed it
+
+
+def _own_file(fd: int, part: Path) -> os.stat_result:
+    """Return the status of the file. Raises PermissionError unless it is a regular file of this user alone."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise PermissionError(errno.EPERM, f"{part} is not a file of your own; remove it")
+    return found
+
+
+def _is_at(found: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(found, path.lstat())
+    except FileNotFoundError:
+        return False

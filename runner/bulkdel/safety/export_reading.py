@@ -1,0 +1,470 @@
+"""Reads the export of one command: anew, or to compare it with what the log of its run has of it. Deletes nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from bulkdel.command_line import CommandLine
+from bulkdel.core.address import address_of
+from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
+from bulkdel.core.excluded_rows import excluded_in
+from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.input_rows import Rows
+from bulkdel.core.retry import SAMPLE_SIZE
+from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+from bulkdel.errors import Drained, NotAcceptable
+from bulkdel.export import (
+    REASONS,
+    Dialect,
+    Export,
+    Fingerprint,
+    InvalidRows,
+    Parsed,
+    Preflight,
+    ReadOptions,
+    fingerprint,
+    open_export,
+    preflight,
+    recognise,
+)
+from bulkdel.export.advice import Way, Words, advise, left_words
+from bulkdel.export.converting import all_columns, csv_options, open_rows, rows_of_copy, table_of
+from bulkdel.export.download import Fetching, Source, open_far_export
+from bulkdel.export.encoding import encoding_named
+from bulkdel.export.preflight_of_input import preflight_of_input
+from bulkdel.export.refusal import ExportRefused
+from bulkdel.export.rows import dialect_of
+from bulkdel.export.sniff import header_of
+from bulkdel.format import shown
+from bulkdel.input.new_input import NewInput
+from bulkdel.input.opening import is_forgotten, open_input
+from bulkdel.input.reader import Input
+from bulkdel.job import Target
+from bulkdel.own_key import make_key, read_key
+from bulkdel.place.lease import Terms
+from bulkdel.place.opening import log_place
+from bulkdel.place.spool import Spool
+from bulkdel.safety.as_planned import check_export
+from bulkdel.safety.exclude import Excluded
+from bulkdel.safety.run_plan import CheckedExport, RunArguments
+from bulkdel.settings import SPOOLED, Settings
+from bulkdel.store.far_object import Reach
+from bulkdel.store_path import beside
+
+INVALID = ".invalid"
+"""The ending, after the export's name, of the file with the rows that --skip-invalid leaves out."""
+
+
+SILENCE_S = 30.0
+"""How long nothing may come from the place of an export before it is asked again; --timeout may be shorter."""
+
+
+class Reading(Enum):
+    """Which rows are read before the first request.
+
+    ANEW: those of the export, for a new run; and for a log that this user has not begun, because it may say anything.
+    ROWS: those of the input, for more exclude files. The sample was looked up, and the duplicates are those of the log:
+    rows with the same id are excluded together, so the first row of each other id stays the same.
+    LOGGED: none, because the log has what is needed of them.
+    """
+
+    ANEW = auto()
+    ROWS = auto()
+    LOGGED = auto()
+
+
+class ReadingProgress:
+    """The progress of reading the export. Another thread may stop the reading.
+
+    text: the current step in words.
+    """
+
+    def __init__(self) -> None:
+        self.text = "opening the export"
+        self._stopped = threading.Event()
+
+    def copied(self, done: int) -> None:
+        """Note the number of bytes copied from a pipe so far. Raises Drained."""
+        self.text = f"copying the export from a pipe: {done:,} bytes so far"
+        self.check()
+
+    def fetched(self, text: str) -> None:
+        """Note how far the copying of an export is that lies elsewhere, in words. Raises Drained."""
+        self.text = text
+        self.check()
+
+    def over(self, found: Input) -> Iterator[Rows]:
+        """Yield the rows of an input, and note how far it is. Raises Drained, and what `Input.rows` raises."""
+        for rows in found.rows():
+            yield rows
+            self.text = f"reading the rows of the run: {rows.stop:,} of {found.size:,}"
+            self.check()
+
+    def read(self, done: int, total: int) -> None:
+        """Note the number of bytes read so far. Raises Drained."""
+        self.text = f"reading the export: {done:,} of {total:,} bytes"
+        self.check()
+
+    def stop(self) -> None:
+        """End the reading at its next block."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raise Drained when the reading was stopped."""
+        if self._stopped.is_set():
+            raise Drained
+
+
+class ExportReading:
+    """How one command reads its export. read: the exclude files. `stack` closes what is opened."""
+
+    def __init__(
+        self,
+        arguments: RunArguments,
+        options: ReadOptions,
+        reading: ReadingProgress,
+        stack: ExitStack,
+        *,
+        target: Target | None,
+        read: Excluded,
+        rng: random.Random,
+    ) -> None:
+        """target: the API; None for the sandbox, which is filled from the rows. rng: draws the sample."""
+        self._arguments = arguments
+        self._options = options
+        self._reading = reading
+        self._stack = stack
+        self._target = target
+        self._read = read
+        self._rng = rng
+        self._copy = beside(arguments.checkpoint, SPOOLED)
+        self._folder = beside(arguments.checkpoint, "").absolute().parent
+
+    def of_new_run(self) -> CheckedExport:
+        """Read every row, for a new run or its plan. Raises what `export.preflight` raises."""
+        opened, new, invalid = self._open(None), None, None
+        if self._arguments.command != "plan":
+            new = self._new_input(log_place(self._arguments.checkpoint).spool())
+            if self._options.on_invalid == "skip":
+                invalid = InvalidRows(self._folder, self._stack)
+        elif self._target is None or self._read.to_look_up:  # what reads the rows again
+            new = self._new_input(Spool.unnamed(self._folder))
+        found = self._preflight(opened, new, invalid)
+        return replace(
+            self._checked(opened, found),
+            rows=None if new is None else new.rows,
+            new=new,
+            invalid_to=self._invalid_to(opened.file) if found.counts["invalid"] else None,
+            invalid=invalid,
+        )
+
+    def of_log(self, log: Progress, how: Reading) -> CheckedExport:
+        """Compare the export with what the log has of it. How much of the rows is read is `how`."""
+        known = self._known(log, self._rows_of(log, how))
+        if how is Reading.ANEW:
+            return self._read_once_more(known) if known.gone else self._compared(known, log)
+        if not known.gone:
+            opened = self._open(log)
+            dialect = opened.dialect or recognise(opened.file, self._options)
+            known = replace(known, **opened.facts, dialect=dialect)
+            if opened.file.state != log.header.export_state:  # else it was not written to since
+                known = replace(known, fingerprint=fingerprint(opened.file, self._reading.read))
+        duplicates = log.skipped.by_reason["duplicate"]
+        return known if how is Reading.LOGGED else excluding(known, self._read.ids, duplicates, self._reading)
+
+    def _rows_of(self, log: Progress, how: Reading) -> Input | None:
+        """The rows of the run, as far as they are read; None where none is. Raises NotAcceptable."""
+        place = log_place(self._arguments.checkpoint, Terms(patience_s=self._arguments.settings.patience))
+        forgotten, fills = is_forgotten(place, log), self._target is None  # the sandbox is filled from all rows
+        if forgotten and not log.complete:
+            raise NotAcceptable(
+                f"{place.where}: `bulkdel forget` has removed the rows of this run, so it cannot go on. Nothing was "
+                "sent. If there is a copy of the file, put it back; then run the same command again."
+            )
+        reads_none = log.complete or log.header.shards or self._arguments.command == "plan"
+        if how is Reading.LOGGED and (forgotten or (reads_none and not fills)):
+            return None
+        first = 0 if fills or how is not Reading.LOGGED else log.begin
+        return open_input(place, log.header, self._stack, first)
+
+    def _known(self, log: Progress, rows: Input | None) -> CheckedExport:
+        """The export as the log has it. It need not be there any more."""
+        export, pinned = self._arguments.export, log.header.pinned
+        address, logged = address_of(export), log.header.export_object.get("address")
+        if address is None:  # a file of another name is mistyped
+            same = Path(export).name in {Path(log.header.export_path).name, self._copy.name}
+            gone = same and export != "-" and not os.path.lexists(export)
+        else:
+            gone = address.shown == logged and not os.path.lexists(self._copy)
+        invalid = [beside(each, INVALID) for each in (Path(export), self._arguments.checkpoint)]
+        return CheckedExport(
+            export if address is None else address.shown,
+            self._options,
+            dialect_of(pinned),
+            Fingerprint(pinned["sha256"], pinned["bytes"]),
+            log.asked,
+            log.skipped,
+            rows,
+            invalid_to=next(filter(os.path.lexists, invalid), None) if log.asked["invalid"] else None,
+            gone=gone,
+        )
+
+    def _compared(self, known: CheckedExport, log: Progress) -> CheckedExport:
+        """Read every row of the export, because the log may say anything. Raises NotAcceptable for other rows."""
+        opened, again = self._open(log), self._new_input(Spool.unnamed(self._folder))
+        export = self._checked(opened, self._preflight(opened, again, None))
+        if export.fingerprint == known.fingerprint and again.pins.content != log.header.input.content:
+            raise other_rows(self._arguments.checkpoint)
+        return replace(export, rows=known.rows, invalid_to=known.invalid_to)
+
+    def _read_once_more(self, known: CheckedExport) -> CheckedExport:
+        """Check the rows of the input as those of an export: another person may have written it."""
+        assert known.rows is not None, "a log has its rows"
+        approved = self._arguments.approved
+        if self._options.whole or approved is not None:
+            what = "nothing shows that its rows are those of the plan" if approved else "records cannot be compared"
+            raise NotAcceptable(
+                f"{known.path}: is not there, and no session of {self._arguments.checkpoint} was begun by this user on "
+                f"this machine, so {what}. Nothing was sent. Put the export back."
+            )
+        skipped, sample = preflight_of_input(
+            self._reading.over(known.rows),
+            self._options,
+            self._arguments.checkpoint,
+            count=known.rows.size,
+            protected=self._read.ids,
+            rng=self._rng,
+            sample_size=SAMPLE_SIZE,
+            temporary=self._folder,
+        )
+        return replace(known, **_counted({"rows": known.rows.size}, skipped), sample=sample)
+
+    def _checked(self, opened: _Opened, found: Preflight) -> CheckedExport:
+        """The export after its preflight."""
+        return CheckedExport(
+            options=self._options,
+            dialect=found.dialect,
+            fingerprint=found.fingerprint,
+            counts=found.counts,
+            skipped=found.skipped,
+            preflight=found,
+            sample=found.sample,
+            met=found.kept,
+            perhaps=found.perhaps,
+            **opened.facts,
+        )
+
+    def _preflight(self, opened: _Opened, new: NewInput | None, invalid: InvalidRows | None) -> Preflight:
+        """Read and check every row. new, invalid: take the rows, and the bad ones."""
+
+        def take(parsed: Parsed) -> None:
+            if new is not None:
+                new.add(parsed.for_input())
+            if invalid is not None:
+                invalid.add(parsed)
+
+        _, _, _, written, _ = opened.file.state
+        try:
+            found = preflight(
+                opened.file,
+                self._options,
+                protected=self._read.ids,
+                rng=self._rng,
+                sample_size=SAMPLE_SIZE,
+                on_progress=self._reading.read,
+                temporary=self._folder,
+                dialect=opened.dialect,
+                to=take,
+                growing=lambda: 0 if new is None else new.size,
+            )
+        except ExportRefused as error:
+            raise with_advice(self._arguments, opened.original, self._options, error, self._reading)[0] from error
+        if opened.file.state[3] != written:
+            raise NotAcceptable(f"{opened.file.path}: was changed while it was read. Nothing was sent. Start again.")
+        if new is not None:
+            new.finish()
+        if invalid is not None and found.bad:
+            invalid.finish(header_of(opened.file, found.dialect), found.bad)
+        return found
+
+    def _new_input(self, spool: Spool) -> NewInput:
+        self._stack.callback(spool.close)
+        return NewInput(spool, str(self._folder))
+
+    def _invalid_to(self, file: Export) -> Path:
+        """Where the bad rows go. Raises NotAcceptable for the export itself."""
+        piped = file.spooled is not None or file.is_file(self._copy)
+        to = beside(self._arguments.checkpoint if piped else Path(self._arguments.export), INVALID)
+        if file.is_file(to) or file.is_file(Path(f"{to}{REASONS}")):
+            raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
+        return to
+
+    def _open(self, log: Progress | None) -> _Opened:
+        """Open the export. The rows of a table are copied first."""
+        arguments, rows = self._arguments, None
+        begun, copied_before = log is not None, os.path.lexists(self._copy)
+        original, source = self._open_file(log)
+        self._stack.enter_context(original)
+        if begun and original.spooled is not None and not copied_before:  # the run has its rows, or this one is refused
+            self._copy.unlink(missing_ok=True)
+        if source is not None and source.table is not None:
+            rows = rows_of_copy(original, self._options, self._copy, source)
+        elif (table := table_of(original, self._options, self._reading.fetched)) is not None:
+            if arguments.approved is not None and (log is None or not os.path.lexists(self._copy)):  # converted now
+                check_export(arguments, self._target, fingerprint(original, self._reading.read), is_table=True)
+            try:
+                rows = open_rows(table, self._copy, source, resumed=log is not None, key=make_key(arguments.environ))
+            except ExportRefused as error:
+                raise with_advice(arguments, original, self._options, error, self._reading)[0] from error
+        opened = _Opened(original, original, None, source)
+        if rows is not None:
+            opened = _Opened(original, self._stack.enter_context(rows.file), rows.dialect, rows.source)
+        if arguments.approved is not None:  # before any row of another export is refused, or shown
+            check_export(arguments, self._target, fingerprint(opened.file, self._reading.read))
+        return opened
+
+    def _open_file(self, log: Progress | None) -> tuple[Export, Source | None]:
+        """Open the file. A pipe, or what lies elsewhere, is copied beside the checkpoint first."""
+        if (address := address_of(self._arguments.export)) is None:
+            file = open_export(self._arguments.export, spool_to=self._copy, on_progress=self._reading.copied)
+            return file, self._source_of_named(file, log)
+        fetching = fetching_of(self._arguments.settings, self._reading)
+        fetching = replace(fetching, key=make_key(self._arguments.environ))
+        return open_far_export(address, self._copy, fetching, resumed=log is not None)
+
+    def _source_of_named(self, file: Export, log: Progress | None) -> Source | None:
+        """What the export is a copy of, when the copy itself is named as the export; None for any other file.
+
+        Of a table it says the column too. Neither a log nor a plan pins that of a new run: it has to be by this user.
+        """
+        source = Source.read(self._copy) if file.spooled is None and file.is_file(self._copy) else None
+        if source is None or source.table is None or log is not None or self._arguments.approved is not None:
+            return source
+        return source if source.is_whole(file.descriptor, read_key(self._arguments.environ)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An export that is open. original: the file of the user. file: its rows, which of a table are a copy.
+
+    dialect: of the copy of a table; None for a file that is to be recognised. source: what the file is a copy of.
+    """
+
+    original: Export
+    file: Export
+    dialect: Dialect | None
+    source: Source | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a `CheckedExport` has of it."""
+        file = self.file
+        return {"path": file.path, "state": file.state, "spooled": file.spooled, "source": self.source}
+
+
+def excluding(
+    export: CheckedExport, protected: IdSet, duplicates: PositionSet, reading: ReadingProgress
+) -> CheckedExport:
+    """The export without the rows of these ids, which are found in its input."""
+    assert export.rows is not None, "there is an input, because the rows may be wanted"
+    found, skipped = excluded_in(reading.over(export.rows), protected, duplicates), SkippedRows()
+    skipped.add("excluded", found.positions)
+    skipped.add("duplicate", duplicates)
+    skipped.add("invalid", export.skipped.by_reason["invalid"])
+    return replace(export, **_counted(export.counts, skipped), met=found.kept(), perhaps=found.perhaps)
+
+
+def _counted(before: Mapping[str, int], skipped: SkippedRows) -> dict[str, Any]:
+    """The rows that are never sent, and the counts with them."""
+    counts = {str(reason): rows.size for reason, rows in skipped.by_reason.items()}
+    return {"skipped": skipped, "counts": {**before, "ids": before["rows"] - skipped.rows.size, **counts}}
+
+
+def other_rows(path: Path) -> NotAcceptable:
+    """Make the refusal: the log is not about the rows of the export."""
+    return NotAcceptable(
+        f"{path}: what it says of the rows of the export is not so, and no session of it was begun by this user on "
+        "this machine. Nothing was sent. Ask for the log that the run has written; a run with another --checkpoint "
+        "begins anew."
+    )
+
+
+def export_refusal(
+    arguments: RunArguments, options: ReadOptions, reading: ReadingProgress
+) -> tuple[ExportRefused, tuple[Way, ...]] | None:
+    """The refusal of the export with its advice; None when it is acceptable."""
+    folder = beside(arguments.checkpoint, "").absolute().parent
+    with ExitStack() as stack:
+        file = rows = stack.enter_context(open_export(arguments.export))
+        if (table := table_of(file, options, reading.fetched)) is not None:
+            rows = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
+        own = options if table is None else csv_options(options)
+        try:
+            rng = random.Random(0)  # noqa: S311 - nothing is drawn
+            preflight(rows, own, rng=rng, sample_size=0, search=False, on_progress=reading.read)
+        except ExportRefused as error:
+            return with_advice(arguments, file, options, error, reading)
+    return None
+
+
+def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
+    """How what lies elsewhere is fetched."""
+    reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout))
+    return Fetching(reach, settings.patience, reading.fetched)
+
+
+def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
+    """How the export is read."""
+    settings, job = arguments.settings, arguments.job
+    return ReadOptions(
+        id_type=id_type,
+        id_types=job.id_types,
+        format=settings.format,
+        id_field=settings.id_field,
+        trim=settings.trim,
+        on_invalid="stop" if settings.skip_invalid is None else "skip",
+        max_invalid=MAX_INVALID if settings.skip_invalid is None else MaxInvalid.parse(settings.skip_invalid),
+        id_pattern=settings.id_pattern,
+        whole=job.takes_records,
+        encoding=None if settings.encoding is None else encoding_named(settings.encoding),
+        sheet=settings.sheet,
+    )
+
+
+def with_advice(
+    arguments: RunArguments, file: Export, options: ReadOptions, error: ExportRefused, reading: ReadingProgress
+) -> tuple[ExportRefused, tuple[Way, ...]]:
+    """Add to the refusal of an export the commands with which it can be read, where options may mend it."""
+    if error.fault is None or arguments.undoes is not None:
+        return error, ()
+    asked = arguments.settings.id_type is not None
+    with ExitStack() as stack:
+        if (table := table_of(file, options, reading.fetched)) is not None:
+            folder = beside(arguments.checkpoint, "").absolute().parent
+            file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
+            options = csv_options(options)
+        ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways
+    said: list[Words] = []
+    for way in ways:
+        said += [words for words in way.why if words.text and words not in said]
+        names, left = " ".join(f"{option} {shown(value)}" for option, value in way.given.items()), left_words(way)
+        said.append(_command(f"To read it with {names}:", arguments.line.plus_given(way.given)))
+        if left is not None:
+            said += [left, _command("To leave them out:", arguments.line.plus_given({**way.given, **way.skipping}))]
+    for words in said:
+        error = error.plus(words.text, words.public)
+    return error, ways
+
+
+def _command(why: str, line: CommandLine) -> Words:
+    """A command to paste. A heading may be the text of a row, so it is not public."""
+    return Words(f"{why}\n  {line}", "")
