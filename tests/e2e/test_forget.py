@@ -241,6 +241,23 @@ def test_rows_that_are_not_shown_to_be_those_of_the_run_are_left(what: str, tmp_
         assert "is not shown to have the rows of this run" in ran.out
 
 
+@pytest.mark.parametrize("before", ["the prompt", "the header"])
+def test_rows_of_a_run_that_did_not_begin_are_named(before: str, tmp_path: Path) -> None:
+    """A kill has left them."""
+    with case(tmp_path, IDS[:100]) as it:
+        rows = tmp_path / (
+            f".{it.log.name}.rows.part" if before == "the prompt" else f"{it.log.name}.input-{'0' * 16}.jsonl.zst"
+        )
+        rows.write_bytes(b"rows")
+        if before == "the header":
+            it.log.touch()
+        for named in (it.log, it.export):
+            ran = forget(named)
+            assert (ran.code, f"rows of its export are in {rows}. To give that run up" in ran.err) == (3, True), ran
+        assert it.run().code == 0
+        assert "rows of its export" not in forget(it.log).err
+
+
 @mutant(
     "forget removes whatever has the name of a file that was confirmed",
     "_unlink",

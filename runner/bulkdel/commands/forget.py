@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import Annotator, annotating
-from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.reader import find_log, log_of
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of
+from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of, rows_without_a_log
 from bulkdel.core.log_entries import Annotation, stamp
 from bulkdel.durable import sync_directory
 from bulkdel.engine.first_entries import process_facts
@@ -27,6 +27,7 @@ from bulkdel.format import counted, printable
 from bulkdel.output import result, say
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.safety.confirmation import How
+from bulkdel.settings import LOG
 
 SOME_LEFT = 1
 """Exit code when files were left because they are links or not what the run wrote, or are not where they should be."""
@@ -34,8 +35,11 @@ SOME_LEFT = 1
 
 def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
     """Remove the files of a run that hold personal data. checkpoint: its log, or its export. Returns the exit code."""
-    path = find_log(checkpoint)
-    runs = files_of(path)
+    try:
+        path = find_log(checkpoint)
+        runs = files_of(path)
+    except NotAcceptable as error:
+        raise _naming_rows(checkpoint, error) from error
     line = CommandLine("forget", (str(path),))
     line = line.plus("--abandon") if abandon else line
     _print_files(runs)
@@ -51,6 +55,20 @@ def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
     removed = _remove(runs, facts, Surroundings())
     result(f"removed {counted(len(removed), 'file')}, {sum(removed.values()):,} bytes; {path} says so")
     return SOME_LEFT if _look_again(path, line) else _code(runs)
+
+
+def _naming_rows(checkpoint: Path, error: NotAcceptable) -> NotAcceptable:
+    """The same refusal; where no run has begun, with the files that have rows of its export all the same."""
+    if log_of(checkpoint) is not None:
+        return error
+    places = (checkpoint, Path(f"{checkpoint}{LOG}"))
+    rows = [str(file) for log in places for file in rows_without_a_log(log)]
+    if not rows:
+        return error
+    return NotAcceptable(
+        f"{str(error).rstrip('.')}. No run has begun, and rows of its export are in {', '.join(rows)}. To give that "
+        "run up, remove them yourself."
+    )
 
 
 def begun(annotations: Sequence[Annotation]) -> Mapping[str, int]:

@@ -360,9 +360,19 @@ def _named_rows(log: Path, progress: Progress, *, wanted: bool) -> Iterator[Name
     for each in (log, *(Path(f"{beside(log, ending)}{LOG}") for ending in RESTORES)):
         part = input_part(each)
         yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")
-    for other in _beside(log, r"\.input-[0-9a-f]{16}\.jsonl\.zst"):
+    for other in _inputs(log):
         if other.name != rows.name:
             yield Named(other, "the rows of a run that did not begin, or whose log was moved away")
+
+
+def _inputs(log: Path) -> list[Path]:
+    return _beside(log, r"\.input-[0-9a-f]{16}\.jsonl\.zst")
+
+
+def rows_without_a_log(log: Path) -> list[Path]:
+    """The files beside this place of a log that have the rows of a run which did not begin."""
+    part = input_part(log)
+    return [*_inputs(log), *([part] if part.is_file() and not is_held(part) else [])]
 
 
 def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:
