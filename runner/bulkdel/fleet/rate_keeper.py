@@ -196,14 +196,19 @@ async def keeping_rate(
             yield keeper
         finally:
             dividing.cancel()
-            server.close()
-            for _ in range(3):  # turns of the event loop: a connection that was just accepted begins, and is closed too
-                await asyncio.sleep(0)
+            await accept_no_more(server)
             keeper.close()
             with suppress(asyncio.CancelledError):
                 await dividing
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def accept_no_more(server: asyncio.Server) -> None:
+    """Close a server. On return a connection that was just accepted has begun, so it can be closed like the others."""
+    server.close()
+    for _ in range(3):  # turns of the event loop
+        await asyncio.sleep(0)
 
 
 def _ask(said: dict[str, Any]) -> Ask:

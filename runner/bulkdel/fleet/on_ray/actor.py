@@ -26,6 +26,7 @@ from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray.lines import Incoming, Kind, Outgoing, Plain
 from bulkdel.fleet.placing import LINE_MAX, Environment, Exited, Work
+from bulkdel.fleet.rate_keeper import accept_no_more
 from bulkdel.http.shared_rate import KeeperAddress
 
 POLL_S = 1.0
@@ -163,7 +164,7 @@ class Actor:
             match said:
                 case Exited(code, result):
                     assert code is not None, "it ran on this machine"
-                    server.close()
+                    await accept_no_more(server)
                     for writer in self._connections.values():
                         writer.close()
                     shutil.rmtree(folder, ignore_errors=True)
