@@ -50,7 +50,7 @@ LOG = ".checkpoint.jsonl"
 SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
 """The endings, after the export's name, of the log of a run, and of one with --sandbox."""
 
-SPOOLED = ".input"
+SPOOLED = ".copy"
 """The ending, after the log's name, of the copy of an export that was piped, lies elsewhere or is a table."""
 
 RESTORED = ".restore.jsonl"

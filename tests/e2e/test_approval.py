@@ -662,7 +662,7 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         there = tmp_path / "there"
         there.mkdir()
-        for name, new in (("plan.json", "plan.json"), ("night.log.input", "users"), ("keep.txt", "vips")):
+        for name, new in (("plan.json", "plan.json"), ("night.log.copy", "users"), ("keep.txt", "vips")):
             (tmp_path / name).rename(there / new)
         assert f"run --plan plan.json --host {it.served.url} --checkpoint night.log --backup old.jsonl\n" in ran.out
         ran = bulkdel("run", "--plan", "plan.json", "--host", it.served.url, "delete-users", "users", cwd=there)
@@ -753,7 +753,7 @@ def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> 
     ran = planned("run", "--plan", forged)
     planned.refused(ran, "export other.xlsx: was changed since. Its SHA-256 was none\n")
     assert hashlib.sha256(book.read_bytes()).hexdigest() not in ran.err
-    assert not [path.name for path in planned.folder.iterdir() if ".input" in path.name]
+    assert not [path.name for path in planned.folder.iterdir() if ".copy" in path.name]
     torn = planned.folder / "torn.xlsx"
     torn.write_bytes(book.read_bytes()[:2_000])
     rewritten(forged, command={**json.loads(forged.read_text())["command"], "names": ["delete-users", "torn.xlsx"]})

@@ -276,7 +276,7 @@ def test_standard_input(tmp_path: Path) -> None:
         ran = bulkdel(*args, "--checkpoint", log, input=jsonl(*IDS))
         assert ran.code == 0, ran.err
         assert served.pool.deleted == 300
-    spooled = tmp_path / "log.jsonl.input"
+    spooled = tmp_path / "log.jsonl.copy"
     assert str(spooled) in ran.err
     assert spooled.read_bytes() == jsonl(*IDS)
     assert spooled.stat().st_mode & 0o777 == 0o600

@@ -242,13 +242,13 @@ def test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column(tmp_pat
 def test_a_piped_export_leaves_its_bad_rows_beside_the_checkpoint(tmp_path: Path) -> None:
     """The plan's only file is the copy of the pipe, and it says so; a resume from the copy names the same files."""
     data = "".join(f"{row}\n" for row in ("id", *IDS[:20], "oops")).encode()
-    log, copy = tmp_path / "log", tmp_path / "log.input"
+    log, copy = tmp_path / "log", tmp_path / "log.copy"
     skip = ("--checkpoint", log, "--skip-invalid", "10")
     with sandbox(IDS) as served:
         url = ("--host", served.url, "--rate", 0)
         plan = bulkdel("plan", "delete-users", "-", *url, *skip, input=data)
         assert (plan.code, f"{copy} is the copy of the pipe" in plan.out) == (0, True), plan.err
-        assert names(tmp_path) == ["log.input"]
+        assert names(tmp_path) == ["log.copy"]
         confirm = ("--confirm", 20, "--pool", POOL)
         first = bulkdel("run", "delete-users", "-", *url, *skip, *confirm, "--limit", 5, input=data)
         assert first.code == 0, first.err
@@ -256,4 +256,4 @@ def test_a_piped_export_leaves_its_bad_rows_beside_the_checkpoint(tmp_path: Path
         assert last.code == 0, last.err
         assert f"left out are in {log}.invalid, the reasons in {log}.invalid.reasons.csv" in last.err
         assert served.ledger.deleted == 20
-    assert names(tmp_path) == ["log", "log.input", "log.invalid", "log.invalid.reasons.csv"]
+    assert names(tmp_path) == ["log", "log.copy", "log.invalid", "log.invalid.reasons.csv"]

@@ -61,12 +61,12 @@ def test_an_export_in_s3(tmp_path: Path) -> None:
         changed = does("run", served.url, tmp_path, env)
         assert (changed.code, "has changed since" in changed.err) == (3, True), changed.err
         assert served.pool.deleted == 0
-        (tmp_path / f"{LOG}.input").unlink()
+        (tmp_path / f"{LOG}.copy").unlink()
         ran = does("run", served.url, tmp_path, env)
         assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
         assert header["export_object"]["version"] == latest
-        assert (tmp_path / f"{LOG}.input").read_bytes() == rows(IDS[::-1])
+        assert (tmp_path / f"{LOG}.copy").read_bytes() == rows(IDS[::-1])
         assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
 
 

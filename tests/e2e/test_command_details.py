@@ -255,7 +255,7 @@ def test_the_copy_that_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
         assert first.stdin is not None
         first.stdin.write(data[:200])
         first.stdin.flush()
-        part = tmp_path / ".log.input.part"
+        part = tmp_path / ".log.copy.part"
         while not (part.exists() and part.stat().st_size == 200):
             assert first.poll() is None
             time.sleep(0.01)
@@ -268,8 +268,8 @@ def test_the_copy_that_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
         third = bulkdel(*args, input=data)
         assert third.code == 0, third.err
         assert served.ledger.sent_times() == {1: len(IDS)}
-        assert names_in(tmp_path) == ["log", "log.input"]
-        assert (tmp_path / "log.input").stat().st_mode & 0o777 == 0o600
+        assert names_in(tmp_path) == ["log", "log.copy"]
+        assert (tmp_path / "log.copy").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")

@@ -278,7 +278,7 @@ def test_the_file_lies_beside_the_checkpoint_without_a_name(tmp_path: Path) -> N
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (found.st_mode & 0o777, found.st_nlink) == (0o600, 0)
-    assert [path.name for path in folder.iterdir()] == ["log.input"], "the copy of the pipe, and nothing else"
+    assert [path.name for path in folder.iterdir()] == ["log.copy"], "the copy of the pipe, and nothing else"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "logs"]
 
 

@@ -124,7 +124,7 @@ def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
     with sandbox(EMAILS, "email") as served:
         interrupted_pipe(tmp_path, served)
         before = served.ledger.deleted
-        args = ("delete-users", "10.checkpoint.jsonl.input", "--id-type", "email", "--host", served.url)
+        args = ("delete-users", "10.checkpoint.jsonl.copy", "--id-type", "email", "--host", served.url)
         confirmed = ("--confirm", len(EMAILS), "--pool", POOL)
         for more in ((), ("--checkpoint", "other.jsonl")):
             ran = bulkdel("run", *args, *more, *confirmed, cwd=tmp_path)

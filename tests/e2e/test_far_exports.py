@@ -96,13 +96,13 @@ def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
         assert planned.code == 0, planned.err
         plan = json.loads(planned.out)
         assert plan["export"] == f"{address}?[hidden]"
-        assert plan["object"]["etag"] in (tmp_path / f"{LOG}.input.source").read_text().replace('\\"', '"')
+        assert plan["object"]["etag"] in (tmp_path / f"{LOG}.copy.source").read_text().replace('\\"', '"')
         place.objects.objects.clear()  # from now on the copy is all there is
         ran = bulkdel(*plan["command"][1:], cwd=tmp_path)
         assert ran.code == 0, ran.err
         assert place.served.pool.deleted == len(IDS)
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
-        assert header["export_path"].endswith(f"/{LOG}.input")
+        assert header["export_path"].endswith(f"/{LOG}.copy")
         assert header["export_object"] == plan["object"]
         again = place.does("run", f"{address}{SIGNED}")  # its log pins the bytes, so the object is not asked
         assert (again.code, again.summary["deleted"]) == (0, len(IDS)), again.err
@@ -127,8 +127,8 @@ def test_status_names_an_address_only_where_this_user_has_typed_it(tmp_path: Pat
         place.ids = len(IDS) - 20
         ran = place.does("run", address, "--exclude", kept, "--limit", 50, "--note", "https://tickets.example/1")
         assert (ran.code, place.served.pool.deleted) == (0, 50), ran
-        (tmp_path / f"{LOG}.input").unlink()
-        (tmp_path / f"{LOG}.input.source").unlink()
+        (tmp_path / f"{LOG}.copy").unlink()
+        (tmp_path / f"{LOG}.copy.source").unlink()
         typed = ["--host", place.served.url, "--ca-file", DATA / "localhost.crt"]
         typed += ["--confirm", place.ids, "--pool", POOL]
         words = going_on(tmp_path)
@@ -165,7 +165,7 @@ def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
         ran = place.does("run", address)
         assert (ran.code, "has changed since" in ran.err) == (3, True), ran.err
         assert place.served.ledger.requests == before
-        (tmp_path / f"{LOG}.input").unlink()  # as the message says
+        (tmp_path / f"{LOG}.copy").unlink()  # as the message says
         assert place.does("run", address).code == 0
         assert place.served.pool.deleted == len(IDS)
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
@@ -193,7 +193,7 @@ def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> 
         state = tmp_path.parent / f"{tmp_path.name}-state"
         env = {**KEYS, "XDG_STATE_HOME": str(state)} if planted == "by another key" else None
         assert place.does("plan", address, env=env).code == 0
-        copy, source = tmp_path / f"{LOG}.input", tmp_path / f"{LOG}.input.source"
+        copy, source = tmp_path / f"{LOG}.copy", tmp_path / f"{LOG}.copy.source"
         says = json.loads(source.read_bytes())
         plant(copy, own, theirs)
         says["sha256"] = hashlib.sha256(copy.read_bytes()).hexdigest()
@@ -228,7 +228,7 @@ def test_a_planted_column_of_a_copy_that_is_named_is_not_read(tmp_path: Path) ->
         export = workbook(tmp_path / "users.xlsx", {"S": [["id"], *([id_] for id_ in own)]})
         log = f"{export}.checkpoint.jsonl"
         assert place.does("plan", str(export)).code == 0
-        copy, source = Path(f"{log}.input"), Path(f"{log}.input.source")
+        copy, source = Path(f"{log}.copy"), Path(f"{log}.copy.source")
         copy.write_text("id,other\n" + "".join(f"{id_},{other}\n" for id_, other in zip(own, theirs, strict=True)))
         says = json.loads(source.read_bytes())
         says["table"]["dialect"] |= {"id_column": 1, "id_field": "other"}
@@ -300,7 +300,7 @@ def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
     with far(tmp_path, data) as (place, address):
         place.objects.meets(Fault(after=SYNC_BYTES + 5_000, stall=True))
         process = place.starts("run", address)
-        part = tmp_path / f".{LOG}.input.part"
+        part = tmp_path / f".{LOG}.copy.part"
         wait_until(lambda: part.exists() and part.stat().st_size == SYNC_BYTES + 5_000, process)
         assert "reading https://" in told_after(process, "reading https")
         kill(process)
@@ -313,7 +313,7 @@ def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
         assert "nothing was under way" in ended.err
         ran = place.does("run", address)
         assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
-        assert (tmp_path / f"{LOG}.input").read_bytes() == data
+        assert (tmp_path / f"{LOG}.copy").read_bytes() == data
 
 
 @pytest.mark.traced
@@ -334,7 +334,7 @@ def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
         bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
         ran = place.does("run", *words, env=env)
         assert (ran.code, ran.summary["excluded"], place.served.pool.deleted) == (0, 20, 100), ran.err
-        assert place.files == [LOG, f"{LOG}.input", f"{LOG}.input.source"]
+        assert place.files == [LOG, f"{LOG}.copy", f"{LOG}.copy.source"]
 
 
 @pytest.mark.traced
@@ -415,7 +415,7 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         assert line[-2:] == ["--address", "ADDRESS"]
         refused = bulkdel(*line[1:-1], address.rpartition("/")[0], env=KEYS)
         assert refused.code == 3, refused.err
-        copy = "night/far/checkpoint.jsonl.input"
+        copy = "night/far/checkpoint.jsonl.copy"
         assert f'export has no version: set it to "{tmp_path / copy}"' in refused.out
         night.write_text(night.read_text().replace(address, copy))
         planned = bulkdel("batch", "plan", night, "--host", served.url, "--json", env=KEYS)

@@ -110,7 +110,7 @@ def noted(log: Path) -> list[tuple[str | None, int | None]]:
 
 
 LOGS = (".checkpoint.jsonl", ".sandbox.checkpoint.jsonl")
-FILES = {ROWS, ".input", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
+FILES = {ROWS, ".copy", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
 
 
 def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     (tmp_path / f"{log.name}.still-there.jsonl").write_text('{"id":"x"}\n')
     (tmp_path / f"{log.name}.still-there-2.jsonl").write_text('{"id":"y"}\n')
     (tmp_path / f"{log.name}.torn-9").write_text('{"seq":9')
-    for part in (f".{log.name}.input.part", f".{log.name}.rows.part"):
+    for part in (f".{log.name}.copy.part", f".{log.name}.rows.part"):
         (tmp_path / part).write_text("{")
     (tmp_path / f"{log.name}.verify.jsonl").write_text("findings")
     (tmp_path / f"{log.name}.still-there-mine.jsonl").write_text("mine")
@@ -133,7 +133,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     rows = input_file(log)
     for path, what in (
         (rows, "the rows of the run"),
-        (f"{log}.input", "the copy of the export"),
+        (f"{log}.copy", "the copy of the export"),
         (f"{log}.torn-9", "a torn line of the log"),
     ):
         assert f"  remove  {path}, {what}, {Path(path).stat().st_size:,} bytes\n" in asked.out
@@ -189,7 +189,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
 )
 def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
-    backup, spooled, bad = (tmp_path / f"{log.name}{end}" for end in (".backup.gz", ".input", ".invalid"))
+    backup, spooled, bad = (tmp_path / f"{log.name}{end}" for end in (".backup.gz", ".copy", ".invalid"))
     rows, target, target_of_rows = input_file(log), tmp_path / "elsewhere", tmp_path / "rows elsewhere"
     for moved, to in ((backup, target), (rows, target_of_rows)):
         moved.rename(to)
@@ -576,7 +576,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
 @pytest.mark.parametrize("taken", ["key.env", "keep.jsonl", "other.memberships.jsonl"])
 def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: str, tmp_path: Path) -> None:
     """It says that another file of its folder is the copy of the memberships, or a backup of one byte."""
-    file, part = tmp_path / taken, tmp_path / f".{taken}.input.part"
+    file, part = tmp_path / taken, tmp_path / f".{taken}.copy.part"
     file.write_text(secret := '{"kind":"group","code":"a","userId":"x"}\n')
     if not taken.endswith(".memberships.jsonl"):  # else it would be the part of such a copy
         part.write_text("of another run")
@@ -840,7 +840,7 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
     """A file that was changed after a kill is left; the log does not say for ever that its removal has begun."""
     log = run_of(tmp_path)
     assert forget(log, "--confirm", 5).code == 0
-    spooled = tmp_path / f"{log.name}.input"
+    spooled = tmp_path / f"{log.name}.copy"
     spooled.write_bytes(b"other")
     annotate(log_place(log), "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
     ran = forget(log)

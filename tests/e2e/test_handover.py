@@ -173,13 +173,13 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
         assert ran.code == 0, ran.err
         packed = bulkdel("pack", store, "--out", "run.tar.gz", cwd=tmp_path)
         assert packed.code == 0, packed.err
-        refused = bulkdel("run", "delete-users", "store.input", *given, cwd=tmp_path)
+        refused = bulkdel("run", "delete-users", "store.copy", *given, cwd=tmp_path)
         assert refused.code == 3
         assert "goes on where" in refused.err
         unpacked = bulkdel("unpack", "run.tar.gz", "--to", "new", cwd=tmp_path, env={})
         assert unpacked.code == 0, unpacked.err
         words = command_in(unpacked.err)
-        assert words[:6] == ["bulkdel", "run", "delete-users", "new/store.input", "--host", served.url]
+        assert words[:6] == ["bulkdel", "run", "delete-users", "new/store.copy", "--host", served.url]
         assert words[-2:] == ["--checkpoint", "new/store"]
         ran = bulkdel(*words[1:], "--json", "--confirm", 300, "--pool", POOL, cwd=tmp_path)
         assert ran.code == 0, ran.err

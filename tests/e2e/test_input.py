@@ -215,7 +215,7 @@ def test_standard_input_is_read_on_a_resume_too(tmp_path: Path) -> None:
         it.export.unlink()
         wrong = write_objects(tmp_path / "others", OTHERS[:200]).read_bytes()
         args = [*it.args[:2], "-", *it.args[3:]]
-        copy = it.log.with_name(f"{it.log.name}.input")
+        copy = it.log.with_name(f"{it.log.name}.copy")
         assert bulkdel(*args, "--checkpoint", it.log, "--limit", 50, input=right).code == 0
         copy.unlink()
         for data in (wrong, b""):

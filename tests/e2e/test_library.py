@@ -608,7 +608,7 @@ def test_rows_are_copied_beside_the_checkpoint(rows: Callable[[], Any], tmp_path
         options: Any = {"checkpoint": log, "host": served.url, "rate": 0, "environ": KEYS}
         summary = bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options)
         assert summary.counts["deleted"] == served.pool.deleted == 400
-        copy = tmp_path / "log.jsonl.input"
+        copy = tmp_path / "log.jsonl.copy"
         assert [json.loads(line) for line in copy.read_text().splitlines()] == IDS
         assert copy.stat().st_mode & 0o777 == 0o600
         assert bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options).to_json() == summary.to_json()

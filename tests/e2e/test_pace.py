@@ -205,7 +205,7 @@ def test_no_room_for_the_copy_of_a_pipe(tmp_path: Path) -> None:
         args = ["-" if arg == it.export else arg for arg in it.args]
         ran, left = on_a_full_disk(disk, *args, "--checkpoint", disk / "log", stdin=it.export)
         assert ran.code == 5, ran.err
-        assert f"{disk / 'log.input'}: No space left on device" in ran.err
+        assert f"{disk / 'log.copy'}: No space left on device" in ran.err
         assert f"Make room in {disk}" in ran.err
         assert left == []
         assert it.served.ledger.requests == 0

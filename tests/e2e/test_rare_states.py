@@ -274,7 +274,7 @@ def test_piped_and_gone_on(tmp_path: Path) -> None:
         ran = bulkdel(*args, "--confirm", 1_000, "--pool", POOL, "--limit", 100, input=data)
         assert ran.code == 0, ran.err
         shown = ran.err.splitlines()[-1].split()
-        assert str(tmp_path / "log.input") in shown
+        assert str(tmp_path / "log.copy") in shown
         assert bulkdel(*shown[1:]).code == 0
         assert served.pool.deleted == 1_000
 

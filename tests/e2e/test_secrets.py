@@ -98,7 +98,7 @@ def log_text(path: Path) -> str:
     return "\n".join(text)
 
 
-OF_IDS = (".input", ".invalid", ".backup")
+OF_IDS = (".copy", ".invalid", ".backup")
 """Files that hold rows of the export or records of users, by their names' ends. A torn tail (`.torn-N`) may, too."""
 
 
@@ -648,7 +648,7 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         it.server.shares = STALLED
         argv = it.argv("--drain", 0, "--checkpoint", it.log)
         piped = [word if word != str(it.export) else "-" for word in argv]
-        copy = Path(f"{it.log}.input")
+        copy = Path(f"{it.log}.copy")
         for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*argv[:2], str(copy), *argv[3:]])):
             it.server.met.clear()
             with it.export.open() as export:
@@ -866,12 +866,12 @@ def test_what_may_be_there(tmp_path: Path) -> None:
     """The masked key; the ids of refused entries, of the copy and of bad rows; the plan's examples, and only they."""
     assert leaks(f"{KEY_ID[:4]}…{KEY_ID[-4:]}") == []
     line = {"seq": 1, "entries": [{"type": "outcome", "exceptions": [{"position": 1, "id": IDS[3]}]}]}
-    for name, text in {"x.checkpoint.jsonl": json.dumps(line), "x.input": IDS[3], "x.invalid": IDS[3]}.items():
+    for name, text in {"x.checkpoint.jsonl": json.dumps(line), "x.copy": IDS[3], "x.invalid": IDS[3]}.items():
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_text(text)
     assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}, {IDS[1]}\n  rows") == []
     assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}\n{IDS[1]}")
-    (tmp_path / "x.input").write_text(SECRET)
+    (tmp_path / "x.copy").write_text(SECRET)
     assert searched(tmp_path, set())
 
 

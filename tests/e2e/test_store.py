@@ -413,9 +413,9 @@ def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
         words = [str(word) if word != it.export else "-" for word in it.args]
         stopped = bulkdel(*words, "--store", url, "--limit", 100, input=it.export.read_bytes(), cwd=here)
         assert (stopped.code, stopped.summary["remaining"]) == (0, 500), stopped.err
-        assert (here / "store.input").exists()
-        words = ["store.input" if word == "-" else word for word in words]
-        assert f"run delete-users store.input --host {it.served.url}" in stopped.err
+        assert (here / "store.copy").exists()
+        words = ["store.copy" if word == "-" else word for word in words]
+        assert f"run delete-users store.copy --host {it.served.url}" in stopped.err
         ended = bulkdel(*words, "--store", url, cwd=there)
         assert (ended.code, ended.counts()) == (0, {"deleted": 600}), ended.err
         assert [*there.iterdir()] == []

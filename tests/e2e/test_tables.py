@@ -264,7 +264,7 @@ def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
         ran = run_on(export, served, ids=60)
         assert (ran.code, served.ledger.requests) == (3, sent)
         assert "has changed since" in ran.err
-        ran = run_on(f"{export}.checkpoint.jsonl.input", served, "--checkpoint", f"{export}.checkpoint.jsonl", ids=60)
+        ran = run_on(f"{export}.checkpoint.jsonl.copy", served, "--checkpoint", f"{export}.checkpoint.jsonl", ids=60)
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
 
 
@@ -282,7 +282,7 @@ def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     with sandbox(ids) as served:
         assert run_on(export, served, "--limit", 50, ids=60).code == 0
-        log, copy = f"{export}.checkpoint.jsonl", Path(f"{export}.checkpoint.jsonl.input")
+        log, copy = f"{export}.checkpoint.jsonl", Path(f"{export}.checkpoint.jsonl.copy")
         source = Path(f"{copy}.source")
         says = json.loads(source.read_bytes())
         table = {name: value for name, value in says["table"].items() if name != "dialect"}
@@ -315,7 +315,7 @@ def test_a_pipe_in_the_place_of_a_copy_is_refused(tmp_path: Path) -> None:
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     with sandbox(ids) as served:
         assert run_on(export, served, "--limit", 50, ids=60).code == 0
-        copy = Path(f"{export}.checkpoint.jsonl.input")
+        copy = Path(f"{export}.checkpoint.jsonl.copy")
         copy.unlink()
         os.mkfifo(copy)
         ran = run_on(export, served, ids=60)
@@ -329,7 +329,7 @@ def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, mo
     ids = user_ids(5)
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     convert = converting._convert  # noqa: SLF001 - no other place is between the reading and the check
-    options, copy = ReadOptions(ID_TYPES["user_id"], ID_TYPES), tmp_path / "log.input"
+    options, copy = ReadOptions(ID_TYPES["user_id"], ID_TYPES), tmp_path / "log.copy"
 
     def convert_and_change(table: Any, *more: Any, **kept: Any) -> dict[str, Any]:
         found = convert(table, *more, **kept)
@@ -461,7 +461,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         ran = plan(export, "--id-field", column, *options, "--json")
         found = json.loads(ran.out)
         assert (found["ids"], found["invalid"]) == (ids, bad), (column, ran.err)
-        rows = Path(f"{log}.input").read_text().splitlines()
+        rows = Path(f"{log}.copy").read_text().splitlines()
         assert len(rows) == 5
         first = {"int": str(2**63 - 1), "word": "a", "uuid": str(uuids[0]), "float": "1", "user.mail": "m0@x.de"}
         assert rows[:2] == [column, first[column]]

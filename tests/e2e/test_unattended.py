@@ -188,7 +188,7 @@ def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     process = start("run", "delete-users", "-", "--checkpoint", log, env=variables, stdin=subprocess.PIPE)
     assert process.stderr is not None
-    part = tmp_path / f".{log.name}.input.part"
+    part = tmp_path / f".{log.name}.copy.part"
     wait_until(part.exists, process)  # the pipe is read, so the command has its handlers
     process.send_signal(signal.SIGUSR1)
     assert select.select([process.stderr], [], [], 30)[0]

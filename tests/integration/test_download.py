@@ -77,7 +77,7 @@ def place(served: ObjectServer, folder: Path, *, bucket: bool = False) -> Place:
     address = address_of(f"s3:/{PATH}" if bucket else f"{served.url}{PATH}?signature=secret")
     assert address is not None
     reach = Reach(None if bucket else DATA / "localhost.crt", None, SILENCE_S)
-    return Place(served, address, folder / "log.input", Fetching(reach, 60, lambda _: None, lambda _: 0.01, KEY))
+    return Place(served, address, folder / "log.copy", Fetching(reach, 60, lambda _: None, lambda _: 0.01, KEY))
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_what_was_begun_of_another_version_goes(web: Place) -> None:
     stopped = replace(web, fetching=replace(web.fetching, on_progress=stop))
     web.served.meets(Fault(after=SYNC_BYTES + 100_000, stall=True))
     assert "stopped" in stopped.refused(Drained)
-    assert web.files == [".log.input.part", "log.input.source"]
+    assert web.files == [".log.copy.part", "log.copy.source"]
     web.served.objects[PATH] = OTHER
     assert web.read() == sha256_of(OTHER)
 
@@ -246,7 +246,7 @@ def test_no_room(web: Place) -> None:
 def test_a_name_that_is_too_long(web: Place, length: int) -> None:
     """240 characters leave no room for the ending of the unfinished copy, or of the file beside it."""
     folder = web.copy.parent
-    web.copy = folder / ("n" * length + ".input")
+    web.copy = folder / ("n" * length + ".copy")
     assert "shorter one: --checkpoint" in web.refused(UsageError)
     assert list(folder.iterdir()) == []
 
@@ -303,7 +303,7 @@ def test_a_copy_that_the_key_does_not_pin_is_made_anew(web: Place, forged: str) 
     web.served.asked.clear()
     assert web.read() == sha256_of(web.served.objects[PATH])
     assert web.served.starts()[0] == ""
-    assert web.files == ["log.input", "log.input.source"]
+    assert web.files == ["log.copy", "log.copy.source"]
     assert ("mac" in json.loads(source_of(web.copy).read_bytes())) == (web.fetching.key is not None)
 
 

@@ -72,7 +72,7 @@ VALUES: Mapping[str, Any] = {
 }
 
 NO_VERSION = {"address": "https://a.example/users.jsonl", "etag": None, "version": None, "modified": None}
-UNKNOWN = {"object": NO_VERSION, "copy": "night/a/checkpoint.jsonl.input", "checkpoint_exists": False}
+UNKNOWN = {"object": NO_VERSION, "copy": "night/a/checkpoint.jsonl.copy", "checkpoint_exists": False}
 
 # The exit codes in their order; 129, 130 and 143 are one place.
 ORDER = ((5,), (129, 130, 143), (4,), (3,), (2,), (6,), (1,), (0,))
@@ -312,7 +312,7 @@ def test_the_sessions_of_a_batch() -> None:
         ({"confirm_host": "a"}, {"confirm_host": "a", "typed_hosts": ["https://b"]}, 2),
         ({"confirm_host": "a"}, {"typed_hosts": ["https://a"]}, 0),
         (UNKNOWN, {"export": "https://a.example/users.jsonl"}, 3),
-        (UNKNOWN, {"export": "night/a/checkpoint.jsonl.input"}, 0),
+        (UNKNOWN, {"export": "night/a/checkpoint.jsonl.copy"}, 0),
         ({**UNKNOWN, "checkpoint_exists": True}, {"export": "https://a.example/users.jsonl"}, 0),
         ({**UNKNOWN, "object": {**NO_VERSION, "etag": '"e"'}}, {"export": "https://a.example/users.jsonl"}, 0),
     ],

@@ -1,8 +1,8 @@
 """The copy of an object that is not on this machine. It is read once, and can be continued after a kill or a drop.
 
-Beside the checkpoint lie the copy, `CHECKPOINT.input`, and `CHECKPOINT.input.source`, which says what it is a copy of:
+Beside the checkpoint lie the copy, `CHECKPOINT.copy`, and `CHECKPOINT.copy.source`, which says what it is a copy of:
 the address without secrets, and the version. Both are there before the first byte is kept, so a later process knows
-which version the unfinished copy (`.CHECKPOINT.input.part`) is of. Nothing of two versions is ever put together.
+which version the unfinished copy (`.CHECKPOINT.copy.part`) is of. Nothing of two versions is ever put together.
 
 These files may be those of another person. What no log pins is used again only if the file beside it has a MAC by the
 key of this user, which binds the bytes too. Else the object is copied anew.
