@@ -22,7 +22,7 @@ import orjson
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Changed, Source
+from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
@@ -51,7 +51,7 @@ from bulkdel.store_path import beside
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file beside the checkpoint first."""
 
-LIBRARY = By(Source.LIBRARY)
+LIBRARY = By(ChangedBy.LIBRARY)
 """The origin of a change that a program makes."""
 
 ROWS_AT_ONCE = 1_000

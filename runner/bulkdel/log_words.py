@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bulkdel.core.log_entries import Annotation, Change, Changed, Source
+from bulkdel.core.log_entries import Annotation, Change, Changed, ChangedBy
 from bulkdel.format import counted, shown
 
 Text = Callable[[object], str]
@@ -24,12 +24,12 @@ CHANGES = {
 }
 
 SOURCES = {
-    Source.CTL: "bulkdel ctl",
-    Source.PAGE: "the live page",
-    Source.PAUSE_FILE: "the pause file",
-    Source.SCHEDULE: "the schedule",
-    Source.SLOW_WHILE: "the watched URL",
-    Source.LIBRARY: "the program that runs it",
+    ChangedBy.CTL: "bulkdel ctl",
+    ChangedBy.PAGE: "the live page",
+    ChangedBy.PAUSE_FILE: "the pause file",
+    ChangedBy.SCHEDULE: "the schedule",
+    ChangedBy.SLOW_WHILE: "the watched URL",
+    ChangedBy.LIBRARY: "the program that runs it",
 }
 
 

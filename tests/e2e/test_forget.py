@@ -307,8 +307,8 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     "forget does not miss the rows of a run",
     "_named_rows",
     swap(
-        "Named(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)",
-        "Named(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted)",
+        "NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)",
+        "NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted)",
     ),
 )
 @mutant(
@@ -470,8 +470,8 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     "forget removes the map while memberships are to be put back",
     "_named",
     swap(
-        'Named(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)',
-        'Named(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=resumable)',
+        'NamedFile(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)',
+        'NamedFile(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=resumable)',
     ),
 )
 def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
@@ -561,7 +561,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
 @mutant(
     "forget removes what a forged log calls the copy of its memberships",
     "_named",
-    swap("Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)", "Named(Path(to), UNKNOWN_COPY)"),
+    swap("NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)", "NamedFile(Path(to), UNKNOWN_COPY)"),
     case="key.env",
 )
 @mutant(

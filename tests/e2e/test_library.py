@@ -24,7 +24,7 @@ import pytest
 import bulkdel
 from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.id_type import IdType
-from bulkdel.core.log_entries import Source
+from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
 from bulkdel.job import Target, TargetOptions
 from bulkdel.live.steering import Steering
@@ -288,7 +288,7 @@ async def test_a_command_before_the_sending_is_refused_and_not_obeyed_later(tmp_
         async with opened(it) as run:
             plan = await run.run_plan()
             await run.confirm(ids=400, pool=POOL)
-            answer = await Steering(run, plan).apply("concurrency 1", By(Source.PAGE, "Ann"))
+            answer = await Steering(run, plan).apply("concurrency 1", By(ChangedBy.PAGE, "Ann"))
             assert (answer.ok, "does not send yet" in answer.text) == (False, True)
             run.start()
             summary = await run.finished()

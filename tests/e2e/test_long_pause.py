@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.log_entries import Source
+from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
@@ -30,7 +30,7 @@ from tests.mutants import mutant
 from tests.syntax import drop, negate, swap
 
 EMAILS = [f"leaver{number}@example.com" for number in range(60)]
-ANN = By(Source.CTL, "ann")
+ANN = By(ChangedBy.CTL, "ann")
 HOUR_S = 3600.0
 
 LONG_S = 400.0

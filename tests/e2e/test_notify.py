@@ -95,7 +95,8 @@ def test_nothing_about_a_person_is_sent(tmp_path: Path) -> None:
     "a command of --on-event that fails ends the run",
     "CommandSender.send",
     before(
-        'return Answer(told=code == 0, text=f"exit code {code}")', "if code:\n    os.kill(os.getpid(), signal.SIGTERM)"
+        'return Attempted(told=code == 0, text=f"exit code {code}")',
+        "if code:\n    os.kill(os.getpid(), signal.SIGTERM)",
     ),
 )
 def test_failing_notifications_leave_the_run_alone(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def night(tmp_path: Path) -> Path:
     return file
 
 
-def named(night: Path) -> batch_after.Named:
-    return batch_after.Named(night, addresses=[f"file://{night.parent}"])
+def named(night: Path) -> batch_after.NamedRuns:
+    return batch_after.NamedRuns(night, addresses=[f"file://{night.parent}"])
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, line: bytes | None) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet import children
-from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.children import ChildEnded, Children
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
@@ -60,12 +60,12 @@ class LosesSome(LocalProcesses):
         return OnLostMachine(placed) if len(self.words) <= self.losses else placed
 
 
-def planned(folder: Path, engine: LocalProcesses, *, again: bool = True, seen: Any = lambda _: None) -> Ended:
+def planned(folder: Path, engine: LocalProcesses, *, again: bool = True, seen: Any = lambda _: None) -> ChildEnded:
     """Plan an export in a process that the engine places, first with these words and then with a --limit."""
     export = write_objects(folder / "export.jsonl", user_ids(20))
     words = ["plan", "delete-users", str(export), "--sandbox", "--json", "--log-format", "json"]
 
-    async def plan() -> Ended:
+    async def plan() -> ChildEnded:
         async with keeping_rate({"all": 0.0}) as keeper:
             work = Work(words, Environment(), keeper.address("all"), folder)
             other = replace(work, words=[*words, "--limit", "7"]) if again else None

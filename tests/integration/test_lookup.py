@@ -581,7 +581,7 @@ async def in_pages(
 
 @mutant(
     "the second page of a look-up is left out",
-    "Reader.items",
+    "PageReader.items",
     swap("some and items", "some or items"),
 )
 async def test_the_pages_of_a_look_up_are_joined() -> None:
@@ -681,7 +681,7 @@ async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page
 )
 @mutant(
     "any refusal says that the own user of the key is no account",
-    "Reader.items",
+    "PageReader.items",
     negate("unknown and absent is not None"),
     case="400-False-None",
 )

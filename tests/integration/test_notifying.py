@@ -20,7 +20,7 @@ from bulkdel.commands.notices import Notices
 from bulkdel.errors import UsageError
 from bulkdel.notify.addresses import Form, HttpAddress, address_of
 from bulkdel.notify.message import Notice, What, json_form, slack_form, teams_form, text_form
-from bulkdel.notify.senders import Answer, CommandSender, HttpSender, senders_of
+from bulkdel.notify.senders import Attempted, CommandSender, HttpSender, senders_of
 from bulkdel.notify.sending import ATTEMPTS_MAX, QUEUE_MAX, Notifier, deliver
 from bulkdel.settings import NotifySettings
 from tests.harness import KEYS, POOL, assert_in_time, case, steady, user_ids, wait_until
@@ -44,7 +44,7 @@ def http_sender(
 async def test_the_url_gets_the_notice_and_nothing_else() -> None:
     with webhook() as told:
         answered = await http_sender(told.url()).send(NOTICE)
-    assert answered == Answer(told=True, text="200 OK")
+    assert answered == Attempted(told=True, text="200 OK")
     (received,) = told.received
     assert received.target == f"/works/{TOKEN}?sig={TOKEN}%2B"
     assert received.json == json_form(NOTICE)
@@ -79,7 +79,7 @@ async def test_what_may_pass_is_tried_again(does: str, text: str, attempts: int)
 
 async def test_a_port_that_refuses() -> None:
     answered = await http_sender("http://localhost:1/x").send(NOTICE)
-    assert answered == Answer(told=False, text="no connection: Connection refused", again=True)
+    assert answered == Attempted(told=False, text="no connection: Connection refused", again=True)
 
 
 async def test_certificates_are_checked() -> None:
@@ -109,8 +109,8 @@ async def test_apprise_takes_the_rest() -> None:
         (sender,) = senders_of(NotifySettings(notify=[f"json://localhost:{told.port}/works/{TOKEN}"]), {})
         answered = await sender.send(NOTICE)
         (refused,) = senders_of(NotifySettings(notify=[f"json://localhost:{told.port}/refuses/{TOKEN}"]), {})
-        assert await refused.send(NOTICE) == Answer(told=False, text="the service refused it", again=True)
-    assert answered == Answer(told=True, text="sent")
+        assert await refused.send(NOTICE) == Attempted(told=False, text="the service refused it", again=True)
+    assert answered == Attempted(told=True, text="sent")
     received = told.received[0].json
     assert (received["title"], received["message"]) == (NOTICE.title, text_form(NOTICE))
     assert sender.name == "--notify json://…"
@@ -140,7 +140,7 @@ def test_an_address_that_apprise_cannot_read(url: str) -> None:
 async def test_the_command_gets_the_values_and_no_credentials(tmp_path: Path) -> None:
     command, kept = keeping_command(tmp_path)
     given = {**os.environ, "GENAUTH_ACCESS_KEY_SECRET": TOKEN, "MY_KEY": TOKEN, "BULKDEL_NOTIFY": TOKEN}
-    assert await CommandSender(command, given).send(NOTICE) == Answer(told=True, text="exit code 0")
+    assert await CommandSender(command, given).send(NOTICE) == Attempted(told=True, text="exit code 0")
     text = kept.read_text()
     assert '"BULKDEL_EVENT": "test"' in text
     assert '"BULKDEL_EVENT_COUNT_DELETED": "3"' in text
@@ -159,7 +159,7 @@ async def test_the_command_gets_the_values_and_no_credentials(tmp_path: Path) ->
 )
 async def test_what_a_command_does_is_an_answer(script: str, text: str) -> None:
     answered = await CommandSender(f"sh -c {shlex.quote(script)}", os.environ).send(NOTICE)
-    assert answered == Answer(told=text.endswith(" 0"), text=text)
+    assert answered == Attempted(told=text.endswith(" 0"), text=text)
 
 
 async def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ async def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path:
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     script = f"exec 3>{pipe}; echo started >&3; sleep 1000 & sleep 1000"
     answered = await CommandSender(f"sh -c {shlex.quote(script)}", os.environ, killed_after_s=0.3).send(NOTICE)
-    assert answered == Answer(told=False, text="killed after 0.3 s")
+    assert answered == Attempted(told=False, text="killed after 0.3 s")
     assert os.read(reading, 100) == b"started\n"
 
     def ended() -> bool:
@@ -186,7 +186,7 @@ async def test_a_file_that_is_no_program(tmp_path: Path) -> None:
     file.write_text("no program")
     file.chmod(0o700)
     answered = await CommandSender(str(file), os.environ).send(NOTICE)
-    assert answered == Answer(told=False, text="could not be run: Exec format error")
+    assert answered == Attempted(told=False, text="could not be run: Exec format error")
 
 
 @pytest.mark.parametrize(

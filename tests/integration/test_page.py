@@ -364,7 +364,7 @@ async def test_in_a_network_nothing_is_shown_without_the_token() -> None:
 
 @mutant(
     "a reader that takes nothing is kept",
-    "Stream.send",
+    "EventStream.send",
     swap(
         "async with asyncio.timeout(WRITE_S):\n    await response.write(sent)",
         "async with asyncio.timeout(None):\n    await response.write(sent)",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bulkdel.checkpoint.open_log import Files as FilesBeside
-from bulkdel.checkpoint.writer import Checkpoint, How
+from bulkdel.checkpoint.writer import Checkpoint, HowWritten
 from bulkdel.core.log_entries import Header, Saved, stamp
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
@@ -142,8 +142,8 @@ class Machine:
     def _thread(self) -> SimulatedThread:
         return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
 
-    def _how(self) -> How:
-        return How(self._thread(), f"{self.rng.getrandbits(64):016x}")
+    def _how(self) -> HowWritten:
+        return HowWritten(self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @asynccontextmanager
     async def connected(

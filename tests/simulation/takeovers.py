@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from bulkdel.checkpoint.open_log import Files
-from bulkdel.checkpoint.writer import Checkpoint, How
+from bulkdel.checkpoint.writer import Checkpoint, HowWritten
 from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header
 from bulkdel.core.retry import LAG_MAX_S
@@ -285,9 +285,9 @@ class TakeoverWorld:
             return await run.finished()
 
     def _surroundings(self, machine: Machine, far: FarStore, loop: StrandLoop, pid: int) -> Surroundings:
-        def how() -> How:
+        def how() -> HowWritten:
             thread = StrandThread(loop, lambda: self._rng.random() * 0.02)
-            return How(thread=thread, nonce=f"{self._rng.getrandbits(64):016x}")
+            return HowWritten(thread=thread, nonce=f"{self._rng.getrandbits(64):016x}")
 
         def reached(place: LogPlace) -> LogPlace:
             assert isinstance(place, LogObjects)

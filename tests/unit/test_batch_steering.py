@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from bulkdel.core.log_entries import Source
+from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
 from bulkdel.fleet.batch_steering import AGAIN_S, BatchSteering
 from tests.mutants import mutant
 from tests.syntax import swap
 
-BY = By(Source.CTL, "anna")
+BY = By(ChangedBy.CTL, "anna")
 
 
 @mutant(

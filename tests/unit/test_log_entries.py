@@ -26,6 +26,7 @@ from bulkdel.core.log_entries import (
     BatchRunEnded,
     Change,
     Changed,
+    ChangedBy,
     Damaged,
     Entry,
     Found,
@@ -38,7 +39,6 @@ from bulkdel.core.log_entries import (
     Saved,
     Session,
     Skipped,
-    Source,
     Throttled,
     Unreadable,
     VerifyHeader,
@@ -124,7 +124,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(MembershipsSaved, TIME, TEXT, COUNT, COUNT, COUNT, COUNT, COUNT),
     st.builds(Session, st.sampled_from(["start", "stop"]), TIME, TEXT, FACTS),
     *(
-        st.builds(Change, TIME, st.just(what), values, st.sampled_from(Source), st.none() | TEXT, st.none() | OBJECT)
+        st.builds(Change, TIME, st.just(what), values, st.sampled_from(ChangedBy), st.none() | TEXT, st.none() | OBJECT)
         for what, values in CHANGES.items()
     ),
     st.builds(Throttled, TIME, st.integers(1, 2**53)),
@@ -234,7 +234,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "released": to_json(Released(((0, 5),))),
     "memberships": to_json(MembershipsSaved(AT, "users.memberships.jsonl", 9, 8, 1, 2, 3)),
     "session": to_json(Session("start", AT, "ab")),
-    "change": to_json(Change(AT, Changed.RATE, 10.0, Source.CTL)),
+    "change": to_json(Change(AT, Changed.RATE, 10.0, ChangedBy.CTL)),
     "throttled": to_json(Throttled(AT, 3)),
     "annotation": to_json(Annotation("undo", AT, "ab")),
     "header": to_json(recorded.header()),

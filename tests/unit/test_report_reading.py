@@ -15,6 +15,7 @@ from bulkdel.core.log_entries import (
     Annotation,
     Change,
     Changed,
+    ChangedBy,
     Entry,
     Found,
     Header,
@@ -22,7 +23,6 @@ from bulkdel.core.log_entries import (
     Outcome,
     Session,
     Skipped,
-    Source,
     VerifyHeader,
 )
 from bulkdel.errors import NotAcceptable
@@ -88,7 +88,7 @@ def test_why_a_session_ended_is_a_class(last: Session, ended: Ended, tmp_path: P
 
 
 def test_a_stop_that_a_user_asked_for_is_not_that_of_not_after(tmp_path: Path) -> None:
-    asked = Change(AT, Changed.STOP, True, Source.LIBRARY, "ops")
+    asked = Change(AT, Changed.STOP, True, ChangedBy.LIBRARY, "ops")
     assert facts(tmp_path, [pinned()], [START], [asked], [stop("stopped", 6)]).sessions[0].ended is Ended.ASKED
 
 
@@ -192,18 +192,18 @@ def test_options_parameters_and_guards(tmp_path: Path) -> None:
 
 def test_changes(tmp_path: Path) -> None:
     made = [
-        Change(AT, Changed.RATE, 10, Source.CTL, "ops"),
-        Change(AT, Changed.RATE, 0, Source.LIBRARY),
-        Change(AT, Changed.CONCURRENCY, 4, Source.PAGE, "ops"),
-        Change(AT, Changed.UNTIL, AT, Source.CTL, "ops"),
-        Change(AT, Changed.PAUSED, True, Source.LIBRARY, "ops"),
-        Change(AT, Changed.PAUSED, False, Source.PAUSE_FILE),
-        Change(AT, Changed.SCHEDULE, None, Source.SCHEDULE),
-        Change(AT, Changed.SCHEDULE, 5, Source.SCHEDULE),
-        Change(AT, Changed.SLOWED, 2.5, Source.SLOW_WHILE),
-        Change(AT, Changed.STOP, True, Source.CTL, "ops"),
+        Change(AT, Changed.RATE, 10, ChangedBy.CTL, "ops"),
+        Change(AT, Changed.RATE, 0, ChangedBy.LIBRARY),
+        Change(AT, Changed.CONCURRENCY, 4, ChangedBy.PAGE, "ops"),
+        Change(AT, Changed.UNTIL, AT, ChangedBy.CTL, "ops"),
+        Change(AT, Changed.PAUSED, True, ChangedBy.LIBRARY, "ops"),
+        Change(AT, Changed.PAUSED, False, ChangedBy.PAUSE_FILE),
+        Change(AT, Changed.SCHEDULE, None, ChangedBy.SCHEDULE),
+        Change(AT, Changed.SCHEDULE, 5, ChangedBy.SCHEDULE),
+        Change(AT, Changed.SLOWED, 2.5, ChangedBy.SLOW_WHILE),
+        Change(AT, Changed.STOP, True, ChangedBy.CTL, "ops"),
     ]
-    more = [Change(AT, Changed.SLOWED, 1, Source.SLOW_WHILE)] * CHANGES_MAX
+    more = [Change(AT, Changed.SLOWED, 1, ChangedBy.SLOW_WHILE)] * CHANGES_MAX
     found = facts(tmp_path, [pinned()], [START], [*made, *more])
     assert [each.change for each in found.changes[: len(made)]] == [
         "10 requests a second",
@@ -219,7 +219,7 @@ def test_changes(tmp_path: Path) -> None:
     ]
     assert (found.changes[0].source, found.changes[0].user) == ("bulkdel ctl", "ops")
     assert (len(found.changes), found.changes_left_out) == (CHANGES_MAX, len(made))
-    assert set(SOURCES) == set(Source)
+    assert set(SOURCES) == set(ChangedBy)
     assert set(HOW) == set(How)
 
 

@@ -14,6 +14,7 @@ from bulkdel.core.log_entries import (
     Annotation,
     Change,
     Changed,
+    ChangedBy,
     Entry,
     Intent,
     MembershipsSaved,
@@ -22,7 +23,6 @@ from bulkdel.core.log_entries import (
     Saved,
     Session,
     Skipped,
-    Source,
     Throttled,
     Unreadable,
 )
@@ -220,8 +220,8 @@ def test_an_annotation_changes_no_count_and_no_session_and_ends_the_one_that_was
 
 
 def test_a_change_ends_with_its_session_and_may_carry_a_confirmation() -> None:
-    slower, faster = (Change(f"t{rate}", Changed.RATE, rate, Source.CTL, "ann") for rate in (1.0, 2.0))
-    resumed = Change("t5", Changed.PAUSED, False, Source.CTL, "ann", {"ids": 100})
+    slower, faster = (Change(f"t{rate}", Changed.RATE, rate, ChangedBy.CTL, "ann") for rate in (1.0, 2.0))
+    resumed = Change("t5", Changed.PAUSED, False, ChangedBy.CTL, "ann", {"ids": 100})
     progress, plain = folded(started(), slower, faster, resumed), folded(started())
     assert progress.changes == {Changed.RATE: faster, Changed.PAUSED: resumed}
     assert recorded.state(progress) == recorded.state(plain)
@@ -236,7 +236,7 @@ def test_a_change_needs_a_session(before: list[Entry]) -> None:
     with pytest.raises(Unreadable, match="responses 429, while no session was under way"):
         fold([recorded.header(100), *before, Throttled("T", 1)])
     with pytest.raises(Unreadable, match="no session was under way"):
-        fold([recorded.header(100), *before, Change("T", Changed.STOP, True, Source.LIBRARY)])
+        fold([recorded.header(100), *before, Change("T", Changed.STOP, True, ChangedBy.LIBRARY)])
 
 
 def test_the_guards_of_the_latest_session_count() -> None:

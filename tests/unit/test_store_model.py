@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.checkpoint.open_log import Fenced
-from bulkdel.checkpoint.writer import Checkpoint, How, Queued
+from bulkdel.checkpoint.writer import Checkpoint, HowWritten, Queued
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, decode_line, to_json
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.run_state import Progress
@@ -195,7 +195,7 @@ class World:
 def session(world: World) -> Iterator[None]:
     """One session, from the reading of the log to its end or its death; it yields between its steps."""
     take_over = not world.calm and world.chance.random() < 0.3
-    place, how = log_place(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), How(thread=Inline())
+    place, how = log_place(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), HowWritten(thread=Inline())
     try:
         if next(world.lines(), None) is None:
             log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how=how)

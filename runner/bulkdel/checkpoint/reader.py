@@ -34,7 +34,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
-from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, Lines, LogPlace
+from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogLines, LogPlace
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store_path import in_store
 
@@ -92,7 +92,7 @@ class Unborn(NotAcceptable):
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class SoundLog:
     """The sound part of the log of a run.
 
     sha256: over the sound lines. damaged_tail: bytes after them; while a run is writing they may be half a commit.
@@ -228,7 +228,7 @@ class Reader(Generic[F]):
     were read. partly: see `Shards`.
     """
 
-    def __init__(self, lines: Lines, place: LogPlace, kind: LogKind[F], *, partly: bool = False) -> None:
+    def __init__(self, lines: LogLines, place: LogPlace, kind: LogKind[F], *, partly: bool = False) -> None:
         self._lines = lines
         self._place = place
         self._path = place.where
@@ -424,7 +424,7 @@ def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
     return f"another {kind.name} ({where})" if where else f"another {kind.name}"
 
 
-def read_log(place: LogPlace, *, partly: bool = False) -> Log:
+def read_log(place: LogPlace, *, partly: bool = False) -> SoundLog:
     """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`.
 
     partly: of the log of a shard that is damaged, read the sound part.
@@ -432,17 +432,17 @@ def read_log(place: LogPlace, *, partly: bool = False) -> Log:
     with reading(place, RUN, partly=partly) as reader:
         progress = reader.replay()
         shards = reader.shards
-        return Log(progress, reader.sha256, reader.damaged_tail, shards.sha256, shards.lines, shards.unread)
+        return SoundLog(progress, reader.sha256, reader.damaged_tail, shards.sha256, shards.lines, shards.unread)
 
 
-def read_shards(place: LogPlace, run: Progress) -> Log:
+def read_shards(place: LogPlace, run: Progress) -> SoundLog:
     """Fold the logs of the shards into the progress of their run, without its own log. place: of that log.
 
     Of a log that is damaged or missing the sound part is read.
     """
     shards = Shards(place, partly=True)
     deque(shards.folding(run), maxlen=0)
-    return Log(run, "", 0, shards.sha256, shards.lines, shards.unread)
+    return SoundLog(run, "", 0, shards.sha256, shards.lines, shards.unread)
 
 
 def begins_as(place: LogPlace, noted: tuple[int, str]) -> bool:

@@ -40,7 +40,7 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class HowWritten:
     """How a log is written; a simulation passes its own.
 
     thread: runs the commits, one after the other; None for a thread of its own. nonce: None for a random one.
@@ -50,7 +50,7 @@ class How:
     nonce: str | None = None
 
 
-PLAIN = How()
+PLAIN = HowWritten()
 
 KEEPS = 20
 """How often in one lease `LogWriter.keep` looks whether a renewal is due."""
@@ -66,7 +66,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
     failure, lost: see `GroupCommit`; the items are `Queued`.
     """
 
-    def __init__(self, file: OpenLog, progress: F, how: How) -> None:
+    def __init__(self, file: OpenLog, progress: F, how: HowWritten) -> None:
         """Take an open log."""
         thread = how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         super().__init__(COMMIT_BYTES, thread, progress.apply)
@@ -84,7 +84,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         skipped: SkippedRows | None = None,
         files: Files | None = None,
         *,
-        how: How = PLAIN,
+        how: HowWritten = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
     ) -> Self:
         """Start a log with `header`, and what it names: the file of the `skipped` rows, and `files`. Durable on return.
@@ -107,7 +107,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
             ) from error
 
     @classmethod
-    def resume(cls, place: LogPlace, how: How = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
+    def resume(cls, place: LogPlace, how: HowWritten = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
         """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.

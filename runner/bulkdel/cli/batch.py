@@ -186,7 +186,7 @@ def status(
 
     if watch and json:
         raise UsageError("--watch shows lines until no run is under way. Leave --json out, or --watch")
-    named = command.Named(file, only or (), address or ())
+    named = command.NamedRuns(file, only or (), address or ())
     return command.status(named, json_too=json, watch=watch, environ=os.environ)
 
 
@@ -209,7 +209,7 @@ def ctl(
     """
     from bulkdel.commands import batch_after
 
-    named = batch_after.Named(file, only or (), address or ())
+    named = batch_after.NamedRuns(file, only or (), address or ())
     return batch_after.ctl(named, list(command) or ["status"], json_too=json, environ=os.environ)
 
 
@@ -243,7 +243,7 @@ def verify(
     environ, tables = of_this_machine(config, os.environ)
     return command.verify(
         command.VerifyArguments(
-            command.Named(file, only or (), address or ()),
+            command.NamedRuns(file, only or (), address or ()),
             environ,
             sample=sample,
             again=again,
@@ -284,7 +284,7 @@ def report(
     from bulkdel.commands import batch_after
     from bulkdel.commands.report import ReportArguments
 
-    named = batch_after.Named(file, only or (), address or ())
+    named = batch_after.NamedRuns(file, only or (), address or ())
     return batch_after.report(named, ReportArguments((), out, title, ticket, no_names))
 
 
@@ -314,7 +314,7 @@ def results(
     """
     from bulkdel.commands import batch_after as command
 
-    named = command.Named(file, only or (), address or ())
+    named = command.NamedRuns(file, only or (), address or ())
     return command.results(command.ResultsArguments(named, out, outcomes, format, hash_ids))
 
 

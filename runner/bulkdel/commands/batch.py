@@ -50,7 +50,7 @@ from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
 from bulkdel.fleet.batch_steering import BatchSteering
-from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.children import ChildEnded, Children
 from bulkdel.fleet.joining import engine_on
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
@@ -226,7 +226,7 @@ class Night:
         self._batch = batch
         self._arguments = arguments
         self._until = until
-        self._ended: dict[str, Ended] = {}
+        self._ended: dict[str, ChildEnded] = {}
         self._state = NightState(failures_max=batch.stop_after_failures, until=until)
         self._untils = _untils(batch, until)
         self._sending = False
@@ -526,11 +526,11 @@ class Night:
             keeper.set_rate(group, rate)
         for run in planned:
             if run.trouble:
-                refused = Ended(run.exit, error=run.trouble)
+                refused = ChildEnded(run.exit, error=run.trouble)
                 self._end(run.name, await self._summed_up(by_name[run.name], refused, started=False))
             elif run.complete:
                 before = log.progress.ended[run.name]
-                self._end(run.name, Ended(before.exit, before.facts))
+                self._end(run.name, ChildEnded(before.exit, before.facts))
         places = asyncio.Semaphore(batch.parallel)
 
         self._waiting = len(able)
@@ -540,7 +540,7 @@ class Night:
                 code = await self._closed_or_begun(run.name, log)
                 self._waiting -= 1
                 if code is not None:
-                    held_back = Ended(code, error=HELD_BACK)
+                    held_back = ChildEnded(code, error=HELD_BACK)
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
@@ -592,7 +592,7 @@ class Night:
         self._overdue = self._state.closed(datetime.now(UTC)) == EXIT_STOPPED  # nothing else has drained them
         self._children.drain(signal.SIGTERM, self._drain_s)
 
-    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> Ended:
+    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> ChildEnded:
         more: dict[str, Any] = {
             "json": True,
             "log_format": "json",
@@ -619,7 +619,7 @@ class Night:
         finally:
             del self._under_way[run.name]
 
-    async def _summed_up(self, run: BatchRun, ended: Ended, *, started: bool) -> Ended:
+    async def _summed_up(self, run: BatchRun, ended: ChildEnded, *, started: bool) -> ChildEnded:
         """Sum a run up from its log when its process has printed no summary, as one that was killed."""
         if ended.result:
             return ended
@@ -631,7 +631,7 @@ class Night:
             return replace(ended, result={"status": "unknown"}, error=why) if started else ended
         return replace(ended, result=summary)
 
-    def _end(self, name: str, ended: Ended) -> None:
+    def _end(self, name: str, ended: ChildEnded) -> None:
         self._ended[name] = ended
         self._state = replace(self._state, failures=self._state.failures + (ended.exit in FAILURES))
         self._progress[name].end(ended.result)

@@ -29,7 +29,7 @@ from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
-from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.children import ChildEnded, Children
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
@@ -89,7 +89,7 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedRuns:
     """Which runs are meant. file: of the batch. only: the names of some runs; none for all.
 
     addresses: those that the file may name.
@@ -106,7 +106,7 @@ class Named:
         return batch, batch.only(self.only)
 
 
-def status(named: Named, *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
+def status(named: NamedRuns, *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
     """Show the state of every run. With `watch`, again and again until none is under way, or nothing reads it."""
     batch, runs = named.read("status")
     redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
@@ -205,7 +205,7 @@ OF_BATCH = frozenset({"stop", "pause", "resume"})
 """Commands that the process of the batch obeys, for all of its runs."""
 
 
-def ctl(named: Named, words: Sequence[str], *, json_too: bool, environ: Mapping[str, str]) -> int:
+def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapping[str, str]) -> int:
     """Send a command to every run that is under way. Returns 2 when one refused it.
 
     The batch itself obeys what holds for runs that start or wait too. Raises NotAcceptable when none is under way.
@@ -252,7 +252,7 @@ class VerifyArguments:
     hosts, config: as of `batch run`.
     """
 
-    named: Named
+    named: NamedRuns
     environ: Mapping[str, str] = field(repr=False)
     sample: int | None = None
     again: bool = False
@@ -280,16 +280,16 @@ def verify(arguments: VerifyArguments) -> int:
     groups = {run.name: run.rate_group or _group(run.name, confirmed) for run in runs}
     rates = group_rates((groups[run.name], batch.rate_of(run)) for run in runs)
 
-    async def verify_one(run: BatchRun, keeper: RateKeeper) -> Ended:
+    async def verify_one(run: BatchRun, keeper: RateKeeper) -> ChildEnded:
         async with places:
             if sending:
-                return Ended(128 + sending[0], error="it was not started")
+                return ChildEnded(128 + sending[0], error="it was not started")
             placed = run.placed(batch.base)
             words = [*placed.verify_words(), "--json", "--log-format", "json", *more]
             work = Work(words, placed.environment(environ), keeper.address(groups[run.name]))
             return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
-    async def verify_all() -> list[Ended]:
+    async def verify_all() -> list[ChildEnded]:
         async with keeping_rate(rates, over_all=over_all) as keeper:
             return list(await asyncio.gather(*(verify_one(run, keeper) for run in runs)))
 
@@ -322,7 +322,7 @@ def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
     return PlannedRun(name, confirmed[name]).group if name in confirmed else name
 
 
-def report(named: Named, arguments: ReportArguments) -> int:
+def report(named: NamedRuns, arguments: ReportArguments) -> int:
     """Write one report of the runs that have begun. arguments: without logs."""
     (batch, runs), file = named.read("report"), named.file
     logs = [log for run in runs if not is_fresh(log_place(log := run.log_in(batch.base)))]
@@ -342,7 +342,7 @@ def report(named: Named, arguments: ReportArguments) -> int:
 class ResultsArguments:
     """The arguments of one `batch results`. outcomes, format, hash_ids: as `only` and the others of `results`."""
 
-    named: Named
+    named: NamedRuns
     out: Path
     outcomes: str | None = None
     format: str = "jsonl"

@@ -51,7 +51,7 @@ from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
-from bulkdel.handover.writing import Read, Source
+from bulkdel.handover.writing import FileToPack, Read
 from bulkdel.input.opening import is_forgotten, open_input
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
@@ -83,7 +83,7 @@ HANDED_OVER = b'"entries":[{"type":"annotation","event":"handover",'
 class Contents:
     """What is packed. sources: in their order. config, going_on: as in `Manifest`. notes: what is left out, and why."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[FileToPack, ...]
     config: str | None
     going_on: GoingOn | None
     notes: tuple[str, ...]
@@ -126,7 +126,7 @@ class _Found:
         self._names: dict[str, str] = {}  # by the path as the log has it
         self._line = _last_line(run) if goes_on(run.progress) else None
         self._plan: tuple[str, PlanFile] | None = None
-        self.sources: list[Source] = []
+        self.sources: list[FileToPack] = []
         self.config: str | None = None
         self.notes: list[str] = []
 
@@ -439,7 +439,7 @@ class _Found:
         """Add a file, and return its name in the archive. name: that name; None for one that is free."""
         name = name or free_name(_plain(path.name), self._taken)
         self._names[_absolute(known_as or path)] = name
-        self.sources.append(Source(name, what, path, read, sha256))
+        self.sources.append(FileToPack(name, what, path, read, sha256))
         return name
 
     def _take_moved(self, known: Known) -> Path | None:

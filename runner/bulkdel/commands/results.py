@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.command_line import quoted
-from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, Table, Workbook
+from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, RecordsFile, Workbook
 from bulkdel.core.bad_rows import Unusable
 from bulkdel.core.id_type import IdType
 from bulkdel.core.input_rows import Rows
@@ -216,11 +216,11 @@ def _packed(out: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _table(format_: str, out: Path, columns: Sequence[str]) -> Iterator[Table]:
+def _table(format_: str, out: Path, columns: Sequence[str]) -> Iterator[RecordsFile]:
     """Open a workbook or a Parquet file, which must be new."""
     with ExitStack() as stack:
         file = stack.enter_context(_new_file(out))
-        table: Table = (
+        table: RecordsFile = (
             Workbook(file, columns, out.absolute().parent, stack, SHEET_ROWS)
             if format_ == "xlsx"
             else Parquet(file, columns)

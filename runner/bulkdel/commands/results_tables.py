@@ -30,7 +30,7 @@ BATCH_ROWS = 1 << 16
 Records = Iterable[Mapping[str, Any]]
 
 
-class Table(Protocol):
+class RecordsFile(Protocol):
     """A file that takes records. It is whole after `close`."""
 
     def write(self, records: Records) -> None:
@@ -63,7 +63,7 @@ class Workbook:
         self._begin_sheet()
 
     def write(self, records: Records) -> None:
-        """See `Table`. Raises NotAcceptable for a text that is too long for a cell."""
+        """See `RecordsFile`. Raises NotAcceptable for a text that is too long for a cell."""
         for record in records:
             if self._row == self._rows:
                 self._begin_sheet()
@@ -85,7 +85,7 @@ class Workbook:
         self._row = 1
 
     def close(self) -> None:
-        """See `Table`. Raises OSError."""
+        """See `RecordsFile`. Raises OSError."""
         import xlsxwriter.exceptions  # noqa: PLC0415 - an extra
 
         try:
@@ -110,7 +110,7 @@ class Parquet:
         self._held: list[Mapping[str, Any]] = []
 
     def write(self, records: Records) -> None:
-        """See `Table`."""
+        """See `RecordsFile`."""
         self._held += records
         if len(self._held) >= BATCH_ROWS:
             self._flush()
@@ -124,7 +124,7 @@ class Parquet:
         self._held = []
 
     def close(self) -> None:
-        """See `Table`."""
+        """See `RecordsFile`."""
         if self._held:
             self._flush()
         self._writer.close()

@@ -80,7 +80,7 @@ class Known(NamedTuple):
     whole: bool = True
 
 
-class Named(NamedTuple):
+class NamedFile(NamedTuple):
     """A file that the program may have written. known: its bytes; None when no log knows them.
 
     wanted: whether a run or a restore that is not complete needs it. left: why it must not be removed; empty when it
@@ -133,8 +133,8 @@ class RunFiles:
     progress: Progress
     sha256: str
     files: tuple[PersonalFile, ...]
-    missing: tuple[Named, ...]
-    stored: tuple[Named, ...]
+    missing: tuple[NamedFile, ...]
+    stored: tuple[NamedFile, ...]
     ids: int
     made: int
     export: Path | None
@@ -148,7 +148,7 @@ def files_of(log: Path) -> list[RunFiles]:
     return _files_of(log, None)
 
 
-def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
+def _files_of(log: Path, export: NamedFile | None) -> list[RunFiles]:
     """See `files_of`. export: that of a restore; None when the export is the user's own."""
     place = log_place(log)
     if is_locked(place):
@@ -158,7 +158,7 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
     read = _Read.of(log)
     pinned, complete = read.progress.header.pinned, read.progress.complete
     original, restoring = _original(log, read.progress), _is_restoring(read.progress)
-    derived = [Named(beside(log, ending), what, wanted=restoring) for ending, what in RESTORES.items()]
+    derived = [NamedFile(beside(log, ending), what, wanted=restoring) for ending, what in RESTORES.items()]
     begun = [each for each in derived if Path(f"{each.path}{LOG}").exists()]
     own = _now(_own_export(log, read.progress), log, original)
     names = [*_named(log, read, own), *(each for each in derived if each not in begun)]
@@ -189,7 +189,7 @@ def _own_export(log: Path, progress: Progress) -> Path:
     return Path(recorded) if address_of(recorded) is None else beside(log, SPOOLED)
 
 
-def _is_missing(named: Named, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
+def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
     """Whether a file is not where it should be, and not because an earlier `forget` has removed it."""
     forgotten = {Path(name).name for name in progress.forgotten}  # its folder may have been moved since
     return named.expected and found[named.path] is None and printable(named.path.name) not in forgotten
@@ -231,7 +231,7 @@ def _now(path: Path, log: Path, original: Path | None) -> Path:
     return here if is_beside and (original is not None or not os.path.lexists(path)) else path
 
 
-def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
+def _placed(named: NamedFile, log: Path, original: Path | None) -> Iterator[NamedFile]:
     """Yield a file where it is now. That may be two places, when the folder was copied and the first log is gone.
 
     original: the log of which this one is a copy; its files are left.
@@ -309,7 +309,7 @@ def _backups_of(facts: Mapping[str, Any], shards: Iterable[int]) -> Iterator[str
         yield from (str(shard_file(path, number)) for number in shards)
 
 
-def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
+def _named(log: Path, read: _Read, export: Path) -> Iterator[NamedFile]:
     """Yield the files of one run, without its restore: each path once. export: where that of the run is now."""
     progress = read.progress
     pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
@@ -317,52 +317,52 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     restoring = _is_restoring(progress)
     copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
-        yield Named(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]))
+        yield NamedFile(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]))
     yield from _named_rows(log, progress, wanted=resumable or restoring)
-    yield Named(source_of(copy), "what it is a copy of")
+    yield NamedFile(source_of(copy), "what it is a copy of")
     part = part_of(copy)
-    yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")
+    yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
-        yield Named(log_path(name), BACKUP, known, wanted, more="" if name in read.named else MORE, expected=True)
+        yield NamedFile(log_path(name), BACKUP, known, wanted, more="" if name in read.named else MORE, expected=True)
     copies = {each.path: each for each in progress.copies}
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
-        yield Named(Path(path), MEMBERSHIPS, known, resumable or restoring, expected=True)
+        yield NamedFile(Path(path), MEMBERSHIPS, known, resumable or restoring, expected=True)
     if (to := progress.memberships_to) is not None and not (copies and progress.sent):
         if to not in copies:
-            yield Named(Path(to), UNKNOWN_COPY, left=UNKNOWN)
+            yield NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)
         near = beside(log, "").with_name(Path(to).name)
         folders = (Path(to), *(() if _is_same(Path(to).parent, near.parent) else (near,)))
         for each in folders if is_named_as_memberships(Path(to)) else ():
-            yield from (Named(part, UNFINISHED) for part in _beside(each, r"\.\w+\.part", before="."))
+            yield from (NamedFile(part, UNFINISHED) for part in _beside(each, r"\.\w+\.part", before="."))
     if progress.asked["invalid"]:
         yield from _named_invalid(log, progress, export)
     for still in _beside(log, re.escape(STILL_THERE.removesuffix(".jsonl")) + r"(-\d+)?\.jsonl"):
-        yield Named(still, "the list of those still there", wanted=_is_export_of_a_run(still))
+        yield NamedFile(still, "the list of those still there", wanted=_is_export_of_a_run(still))
     for torn in _beside(log, r"\.torn-\d+(-\d+)?"):
-        yield Named(torn, "a torn line of the log")
-    yield Named(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)
+        yield NamedFile(torn, "a torn line of the log")
+    yield NamedFile(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)
     parts = "|".join(map(re.escape, (*RESTORES, RESTORE_MAP, STILL_THERE)))
     for part in _beside(log, rf"({parts})\.\w+\.part", before="."):
-        yield Named(part, UNFINISHED)
+        yield NamedFile(part, UNFINISHED)
 
 
-def _named_rows(log: Path, progress: Progress, *, wanted: bool) -> Iterator[Named]:
+def _named_rows(log: Path, progress: Progress, *, wanted: bool) -> Iterator[NamedFile]:
     """Yield the files with the rows of the run; of a log in a file also those of runs that lay there before."""
     place = log_place(log)
     rows = place.at(Beside(INPUT, progress.header.input.index))
-    yield Named(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
+    yield NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
     if in_store(log):
         return
     for each in (log, *(Path(f"{beside(log, ending)}{LOG}") for ending in RESTORES)):
         part = input_part(each)
-        yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")
+        yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
     for other in _inputs(log):
         if other.name != rows.name:
-            yield Named(other, "the rows of a run that did not begin, or whose log was moved away")
+            yield NamedFile(other, "the rows of a run that did not begin, or whose log was moved away")
 
 
 def _inputs(log: Path) -> list[Path]:
@@ -394,7 +394,7 @@ def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
     return sorted(path for path in beside(file, "").parent.glob("*") if pattern.fullmatch(path.name))
 
 
-def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[Named]:
+def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[NamedFile]:
     """Yield the file of bad rows and that of their reasons.
 
     The user may have corrected the rows, and another run may have written others to the same file. So both are left
@@ -407,8 +407,8 @@ def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[Name
     for base in bases if invalid else ():
         rows, reasons = (Known(invalid[which]["bytes"], invalid[which]["sha256"]) for which in ("rows", "reasons"))
         name = Path(f"{base}{INVALID}")
-        yield Named(name, "the bad rows that were left out", rows, _is_export_of_a_run(name), left)
-        yield Named(Path(f"{name}{REASONS}"), "the reasons of the bad rows", reasons, left=left)
+        yield NamedFile(name, "the bad rows that were left out", rows, _is_export_of_a_run(name), left)
+        yield NamedFile(Path(f"{name}{REASONS}"), "the reasons of the bad rows", reasons, left=left)
 
 
 def _owner(log: Path, progress: Progress, export: Path) -> Path | None:
@@ -437,7 +437,7 @@ def _is_export_of_a_run(path: Path) -> bool:
         return False
 
 
-def _look(named: Named) -> PersonalFile | None:
+def _look(named: NamedFile) -> PersonalFile | None:
     """Judge one file; None when there is none. Raises NotAcceptable when it cannot be looked at."""
     try:
         found = named.path.lstat()

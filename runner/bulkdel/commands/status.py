@@ -14,7 +14,7 @@ from bulkdel.checkpoint.under_way import holder
 from bulkdel.command_line import CommandLine, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.guards import Guards
-from bulkdel.core.log_entries import Annotation, Change, Header, Source
+from bulkdel.core.log_entries import Annotation, Change, ChangedBy, Header
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summary_of
@@ -301,7 +301,7 @@ def _print_session(number: int, session: Mapping[str, Any]) -> None:
     _print_guards(Guards.from_json(session["guards"] or {}))
     for change in session["changes"]:
         user = f" by {printable(change['user'])}" if change["user"] else ""
-        result_line(f"  changed    {change['at']}{user}, {SOURCES[Source(change['source'])]}: {change['words']}")
+        result_line(f"  changed    {change['at']}{user}, {SOURCES[ChangedBy(change['source'])]}: {change['words']}")
     if session["stop"]:
         result_line(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
     result_line(f"  log before {session['log_sha256']} at its start")

@@ -71,7 +71,7 @@ class Judged(NamedTuple):
     missing: Guard | None = None
 
 
-class Change(NamedTuple):
+class GuardChange(NamedTuple):
     """A guard that another run has differently. before, now: its values as they are typed; none without the guard."""
 
     guard: Guard
@@ -127,7 +127,7 @@ class Guards:
             spared = spared or self._spares(facts)
         return Judged(spared)
 
-    def loosened(self, before: Guards) -> tuple[Change, ...]:
+    def loosened(self, before: Guards) -> tuple[GuardChange, ...]:
         """The guards of `before` that are gone here, or spare fewer accounts."""
         changes = _changes(before, self)
         return tuple(change for change in changes if not _spares_as_much(change.guard, self, before))
@@ -197,10 +197,10 @@ def _says(facts: Facts, guard: Guard) -> bool:
     return value is not None and (guard is not CREATED_AFTER or value > 0)
 
 
-def _changes(before: Guards, now: Guards) -> list[Change]:
+def _changes(before: Guards, now: Guards) -> list[GuardChange]:
     """The guards that differ."""
     return [
-        Change(guard, before.typed(guard), now.typed(guard))
+        GuardChange(guard, before.typed(guard), now.typed(guard))
         for guard in GUARDS
         if getattr(before, guard.name) != getattr(now, guard.name)
     ]

@@ -240,7 +240,7 @@ class Changed(enum.StrEnum):
     """The rate that --slow-while has halved it to. Requests a second."""
 
 
-class Source(enum.StrEnum):
+class ChangedBy(enum.StrEnum):
     """Where a change came from."""
 
     CTL = "ctl"
@@ -266,7 +266,7 @@ class Change:
     at: str
     what: Changed
     value: Value
-    source: Source
+    source: ChangedBy
     user: str | None = None
     confirmed: Mapping[str, Any] | None = None
 
@@ -623,13 +623,13 @@ def _session(data: Mapping[str, Any]) -> Session:
 
 
 def _change(data: Mapping[str, Any]) -> Change:
-    if data["what"] not in set(Changed) or data["source"] not in set(Source):
+    if data["what"] not in set(Changed) or data["source"] not in set(ChangedBy):
         raise Unreadable(f"unknown change {data['what']!r} by {data['source']!r}: written by a newer bulkdel?")
     return Change(
         data["at"],
         Changed(data["what"]),
         data.get("value"),
-        Source(data["source"]),
+        ChangedBy(data["source"]),
         data.get("user"),
         data.get("confirmed"),
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bulkdel.core.log_entries import Changed, Source, Value
+from bulkdel.core.log_entries import Changed, ChangedBy, Value
 
-BY_HAND = frozenset({Source.CTL, Source.PAGE, Source.LIBRARY})
+BY_HAND = frozenset({ChangedBy.CTL, ChangedBy.PAGE, ChangedBy.LIBRARY})
 """Sources of a pause that any of them may end. The pause file ends its own."""
 
 RATE_MIN, RATE_MAX = 0.001, 100_000.0
@@ -34,7 +34,7 @@ class RateLimits:
     """
 
     option: float
-    source: Source | None = None
+    source: ChangedBy | None = None
     schedule: float | None = None
 
     @property
@@ -46,13 +46,16 @@ class RateLimits:
     def binding(self) -> str:
         """The limit that holds; of two equal ones, the one that a person gave."""
         if self.schedule and self.ceiling < (self.option or float("inf")):
-            return Source.SCHEDULE.value
+            return ChangedBy.SCHEDULE.value
         return self._option
 
     @property
     def named(self) -> dict[str, float]:
         """Every limit by its name."""
-        return {self._option: self.option, **({} if self.schedule is None else {Source.SCHEDULE.value: self.schedule})}
+        return {
+            self._option: self.option,
+            **({} if self.schedule is None else {ChangedBy.SCHEDULE.value: self.schedule}),
+        }
 
     @property
     def _option(self) -> str:
@@ -63,7 +66,7 @@ class RateLimits:
 class Pause:
     """A pause that is in force. since: epoch seconds. user: who asked for it; None when a file did."""
 
-    source: Source
+    source: ChangedBy
     user: str | None
     since: float
 
@@ -91,7 +94,7 @@ class Pauses:
             return replace(self, by_hand=self.by_hand or pause, since=since)
         return replace(self, by_file=self.by_file or pause, since=since)
 
-    def ended(self, source: Source) -> Pauses:
+    def ended(self, source: ChangedBy) -> Pauses:
         """Without the pause that this source may end."""
         left = replace(self, by_hand=None) if source in BY_HAND else replace(self, by_file=None)
         return left if left.first else Pauses()
@@ -104,7 +107,7 @@ class Pauses:
 class By(NamedTuple):
     """The origin of a change: where it came from, and the user who asked for it; None when the program itself did."""
 
-    source: Source
+    source: ChangedBy
     user: str | None = None
 
 

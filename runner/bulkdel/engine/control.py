@@ -16,7 +16,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.adaptive_rate import Slowed
-from bulkdel.core.log_entries import Change, Changed, Source, Value, stamp
+from bulkdel.core.log_entries import Change, Changed, ChangedBy, Value, stamp
 from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.workers import Drain, Stop
@@ -246,5 +246,5 @@ class Changes:
 
 def _pause_words(pause: Pause) -> str:
     """A pause in words: its origin, and since when."""
-    by = "by the pause file" if pause.source is Source.PAUSE_FILE else f"by {pause.user or 'the program'}"
+    by = "by the pause file" if pause.source is ChangedBy.PAUSE_FILE else f"by {pause.user or 'the program'}"
     return f"paused {by} since {datetime.fromtimestamp(pause.since).astimezone():%H:%M}"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from bulkdel.core.log_entries import Change, Changed, Source
+from bulkdel.core.log_entries import Change, Changed, ChangedBy
 from bulkdel.engine.progress import LEVELS, LIMITS, QUEUE_MAX, Event, Level, Snapshot, Speed, limited_by
 from bulkdel.format import shown, span
 from bulkdel.log_words import with_origin
@@ -250,7 +250,7 @@ def sentence(event: Event) -> str:
             by = f"{fields['signal']}: the run stops" if "signal" in fields else "The run stops"
             return f"{by}; {fields.get('why', '')}".rstrip("; ")
         case "run.changed":
-            what, source = Changed(fields["what"]), Source(fields["source"])
+            what, source = Changed(fields["what"]), ChangedBy(fields["source"])
             return with_origin(Change("", what, fields.get("value"), source, fields.get("user")))
         case "notify.failed":
             return str(fields.get("why", ""))

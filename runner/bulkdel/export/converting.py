@@ -67,7 +67,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class CopiedRows:
     """The rows of a table as CSV. file: the open copy. dialect: how it is read. source: what it is a copy of."""
 
     file: Export
@@ -98,7 +98,7 @@ def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> tupl
     return _unnamed(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)
 
 
-def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool, key: bytes | None) -> Rows:
+def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool, key: bytes | None) -> CopiedRows:
     """Open the rows of a table, and copy them first where no copy is there.
 
     copy: beside the checkpoint. source: what the file is a copy of, when it lies elsewhere. resumed: whether a log
@@ -132,10 +132,10 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool,
         source = Source(export.path, digest, version, stamp(time.time()))
     source = replace(source, table={"sha256": digest, **found, "asked": _asked(options), "dialect": of_copy.to_json()})
     fd = _copy(table, copy, columns, source, key)
-    return Rows(Export(fd, export.path, spooled=copy, block_size=export.block_size), of_copy, source)
+    return CopiedRows(Export(fd, export.path, spooled=copy, block_size=export.block_size), of_copy, source)
 
 
-def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Source) -> Rows:
+def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Source) -> CopiedRows:
     """The rows of a table that lies elsewhere, or is not named, but its copy. export: that copy, open.
 
     Raises NotAcceptable when other rows of the table are asked for.
@@ -143,7 +143,7 @@ def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Sourc
     return _kept_as(export.path, options, copy, source, export)
 
 
-def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> Rows:
+def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> CopiedRows:
     source = Source.read(copy)
     if source is None or source.table is None:
         raise refusal(export.path, f"{copy} is a copy of something else", "Name another --checkpoint for this export.")
@@ -157,7 +157,7 @@ def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> Rows
     return _kept_as(export.path, options, copy, source)
 
 
-def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened: Export | None = None) -> Rows:
+def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened: Export | None = None) -> CopiedRows:
     assert source.table is not None, "it is a copy of a table"
     dialect, asked = Dialect.from_json(source.table["dialect"]), _asked(options)
     named = (asked["id_field"] or "").casefold() == (dialect.id_field or "").casefold()
@@ -173,7 +173,7 @@ def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened
         fd = regular_fd(copy) if opened is None else os.dup(opened.descriptor)
     except OSError as error:
         raise refusal(str(copy), error.strerror or str(error), "Put the copy back.") from error
-    return Rows(Export(fd, path, spooled=copy), dialect, source)
+    return CopiedRows(Export(fd, path, spooled=copy), dialect, source)
 
 
 def _asked(options: ReadOptions) -> dict[str, str | None]:

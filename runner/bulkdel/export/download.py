@@ -40,7 +40,7 @@ from bulkdel.export.spool import busy, part_of
 from bulkdel.format import amount, printable, span
 from bulkdel.place.spool import open_part
 from bulkdel.regular_file import open_regular, regular_fd
-from bulkdel.store.far_object import Broken, Changed, FarObject, Reach, Version, far_object
+from bulkdel.store.far_object import Broken, FarObject, ObjectChanged, Reach, Version, far_object
 
 SOURCE = ".source"
 """The ending, after the name of the copy, of the file that says what it is a copy of."""
@@ -325,7 +325,7 @@ def _fetch(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) -
             sync_directory(copy)
         except OSError as error:
             raise _failed(copy, address, error) from error
-    except (Changed, Endless) as error:
+    except (ObjectChanged, Endless) as error:
         # The same command begins anew, with the object as it is then.
         _remove(part, copy)
         os.close(fd)
@@ -425,15 +425,15 @@ class _Download:
             async with self._far.open(self._done, self.source.version) as opened:
                 if opened.start == self._done:
                     longer = await anext(opened.parts, None) is not None
-        except Changed:
+        except ObjectChanged:
             raise
         except NotAcceptable:  # a signed address may have expired meanwhile
             return
         if longer:
             raise self._is_longer()
 
-    def _is_longer(self) -> Changed:
-        return Changed(f"{self._address.shown}: is longer than it said")
+    def _is_longer(self) -> ObjectChanged:
+        return ObjectChanged(f"{self._address.shown}: is longer than it said")
 
     def _begin(self, version: Version) -> None:
         """Note which version it is, before the first byte is kept."""

@@ -40,7 +40,7 @@ Seen = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ChildEnded:
     """How a child has ended.
 
     exit: its exit code. result: the JSON object that it has printed; empty without one. error: its last error, in
@@ -63,7 +63,7 @@ class Children:
         self._signalled = asyncio.Event()
         self._drain_s = 0.0
 
-    async def run(self, work: Work, log: Path, seen: Seen, again: Work | None = None) -> Ended:
+    async def run(self, work: Work, log: Path, seen: Seen, again: Work | None = None) -> ChildEnded:
         """Run one child to its end. log: gets its stderr. again: what is placed when it was lost with its machine.
 
         Cancelled, it kills the child.
@@ -84,18 +84,18 @@ class Children:
             try:
                 placed = await self._engine.place(work)
             except OSError as error:  # no machine, memory, process or file descriptor is left
-                return Ended(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
+                return ChildEnded(EXIT_REMAINING, error=f"its process cannot be started: {error.strerror}")
             except BulkdelError as error:  # it stops no other run
-                return Ended(error.exit_code, error=str(error))
+                return ChildEnded(error.exit_code, error=str(error))
             exited = await self._to_its_end(placed, log, read, late)
             if late.is_set() and (exited.code is None or exited.code < 0):
                 slow = f"its process did not end within {span(self._kill_after_s)} of the signal, and was killed"
-                return Ended(EXIT_REMAINING, _object(exited.result), slow)
+                return ChildEnded(EXIT_REMAINING, _object(exited.result), slow)
             if exited.code is not None:
-                return Ended(exit_code_of(exited.code), _object(exited.result), _why(exited.code, "".join(errors)))
+                return ChildEnded(exit_code_of(exited.code), _object(exited.result), _why(exited.code, "".join(errors)))
             lost += 1
             if again is None or lost == LOST_MAX or await self._signalled_within(AGAIN_S * lost):
-                return Ended(EXIT_REMAINING, error="its process was lost with the machine that it ran on")
+                return ChildEnded(EXIT_REMAINING, error="its process was lost with the machine that it ran on")
             work = again
 
     async def _to_its_end(self, placed: Placed, log: Path, seen: Seen, late: asyncio.Event) -> Exited:

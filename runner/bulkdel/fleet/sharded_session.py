@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from bulkdel.checkpoint.reader import Log, read_log, read_shards, sha256_of_all
+from bulkdel.checkpoint.reader import SoundLog, read_log, read_shards, sha256_of_all
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.limit_portions import LimitPortions
 from bulkdel.core.log_entries import Session, stamp
@@ -227,7 +227,7 @@ class ShardedSession:
             return "draining: requests on the wire may finish"
         return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
 
-    def _noted(self, read: Log) -> dict[str, Any]:
+    def _noted(self, read: SoundLog) -> dict[str, Any]:
         """What the stop entry notes of the logs of the shards: their lines, and the SHA-256 of these.
 
         A log may go on after that: a process that was lost with its machine may live. Of a log that could not be read
@@ -236,7 +236,7 @@ class ShardedSession:
         earlier = self._log.progress.shards_left
         return {**earlier, **{str(number): [read.lines[number], sha256] for number, sha256 in read.shards.items()}}
 
-    async def _read_at_end(self) -> Log:
+    async def _read_at_end(self) -> SoundLog:
         """What the logs have now. Where that of the run cannot be written or read, those of the shards."""
         progress = self._log.progress
         with suppress(FileFailed):

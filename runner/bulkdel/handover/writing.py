@@ -34,7 +34,7 @@ OnProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FileToPack:
     """A file to pack. path: where it is; None for one that is made for the archive. sha256: that it must have."""
 
     name: str
@@ -44,7 +44,7 @@ class Source:
     sha256: str | None = None
 
 
-def measured(source: Source, on_progress: OnProgress) -> PackedFile:
+def measured(source: FileToPack, on_progress: OnProgress) -> PackedFile:
     """The size and the SHA-256 of a file. Raises NotAcceptable when it is another one than it must be, and OSError."""
     digest, size = hashlib.sha256(), 0
     for block in source.read():
@@ -59,7 +59,7 @@ def measured(source: Source, on_progress: OnProgress) -> PackedFile:
     return PackedFile(source.name, source.what, size, digest.hexdigest())
 
 
-def write(file: BinaryIO, name: str, manifest: Manifest, sources: list[Source], on_progress: OnProgress) -> str:
+def write(file: BinaryIO, name: str, manifest: Manifest, sources: list[FileToPack], on_progress: OnProgress) -> str:
     """Write the archive, and return its SHA-256. name: of the archive, which chooses the compression.
 
     Raises NotAcceptable when a file has changed since the manifest was made, and OSError.

@@ -11,14 +11,14 @@ from collections.abc import Collection, Sequence
 
 from bulkdel.core.absence import CAPITAL
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.pages import Reader, spread
+from bulkdel.http.pages import PageReader, spread
 from bulkdel.job import LookUps
 
 MARK_CONTROLS_MAX = 3  # accounts whose id or key has one character that may be misread; one that is found suffices
 
 
 async def hidden_records(
-    reader: Reader,
+    reader: PageReader,
     look_ups: LookUps,
     found: Collection[str],
     missing: Sequence[str],
@@ -45,7 +45,7 @@ async def hidden_records(
 
 
 async def _read_marks(
-    reader: Reader, look_ups: LookUps, marks: Collection[str], missing: Collection[str], worker: WorkerStatus
+    reader: PageReader, look_ups: LookUps, marks: Collection[str], missing: Collection[str], worker: WorkerStatus
 ) -> set[str] | None:
     """The marks with which a listed account is found by its key; None when a request failed.
 

@@ -24,7 +24,7 @@ from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.hidden_records import MARK_CONTROLS_MAX, hidden_records
-from bulkdel.http.pages import Listed, Reader, spread
+from bulkdel.http.pages import Listed, PageReader, spread
 from bulkdel.job import Account, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
@@ -88,7 +88,7 @@ class AccountLookup:
     ) -> None:
         """known: ids of accounts that a look-up has found, in the order in which they are sent.
 
-        proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `Reader`.
+        proven_before: whether look-ups found accounts in an earlier session of the run. patient: as of `PageReader`.
 
         creates: the run creates accounts, so a pool that is empty now is asked for a control again later.
         """
@@ -96,7 +96,7 @@ class AccountLookup:
         self.possible = look_ups is not None
         if look_ups is not None:
             self._look_ups = look_ups
-            self._reader = Reader(client, look_ups, chance, patient=patient)
+            self._reader = PageReader(client, look_ups, chance, patient=patient)
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
         self._exhausted = not self.possible

@@ -79,7 +79,7 @@ class RetryingClient:
             await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())
 
 
-class Reader(RetryingClient):
+class PageReader(RetryingClient):
     """Reads values, and lists with all their pages. Every method may raise Halted, as `Client.ask` does."""
 
     def __init__(

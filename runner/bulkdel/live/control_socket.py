@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from bulkdel.core.log_entries import Source
+from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
 from bulkdel.live.connections import Connections, listen_at, remove_left_over
 from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder
@@ -128,7 +128,7 @@ class _Conversation(asyncio.Protocol):
         elif (command := _command(self._line)) is None:
             answer = Answer(ok=False, text='not a request: one line of JSON, {"command": "status"}')
         else:
-            answer = await self._steering.apply(command, By(Source.CTL, user))
+            answer = await self._steering.apply(command, By(ChangedBy.CTL, user))
         status = self._look() if user is not None else None
         if not transport.is_closing():
             transport.write(orjson.dumps({"ok": answer.ok, "text": answer.text, "status": status}) + b"\n")

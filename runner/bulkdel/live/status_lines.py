@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.command_line import CommandLine
-from bulkdel.core.log_entries import Source
+from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import BY_HAND, OPTION
 from bulkdel.engine.progress import LIMITS
 from bulkdel.format import counted, shown, span, until_words
@@ -19,7 +19,7 @@ from bulkdel.options import CONFIRMING
 
 BOUNDS: Mapping[str, str] = {
     OPTION: "--rate",
-    Source.SCHEDULE: "--schedule",
+    ChangedBy.SCHEDULE: "--schedule",
     **{source: f"a change ({SOURCES[source]})" for source in BY_HAND},
     **LIMITS,
 }

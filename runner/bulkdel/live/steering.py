@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bulkdel.command_line import CommandLine
-from bulkdel.core.log_entries import Source
+from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
 from bulkdel.engine.progress import LIMITS, Snapshot
 from bulkdel.errors import BulkdelError, FileFailed, UsageError
@@ -96,8 +96,8 @@ class Steering:
         said = f"at most {rate:g} requests/s from now on" if rate else "no limit of the rate from now on"
         if not rate and self._shares_rate:
             said = "no limit of its own from now on; the rates that the runs of its batch share still hold"
-        if moment.binding == Source.SCHEDULE:
-            return f"{said}; the schedule allows {moment.limits[Source.SCHEDULE]:g} now"
+        if moment.binding == ChangedBy.SCHEDULE:
+            return f"{said}; the schedule allows {moment.limits[ChangedBy.SCHEDULE]:g} now"
         if moment.slowed is not None:
             return f"{said}; now {moment.rate:g}, because of {LIMITS[moment.slowed]}"
         return said

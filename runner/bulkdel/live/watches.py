@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.core.log_entries import Changed, Source
+from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
 from bulkdel.core.schedule import Schedule
 from bulkdel.errors import BulkdelError
@@ -47,7 +47,7 @@ class PauseFile:
         if there == self._there:
             return
         self._there = there
-        _wish(self._run, Wish(Changed.PAUSED, there, By(Source.PAUSE_FILE)))
+        _wish(self._run, Wish(Changed.PAUSED, there, By(ChangedBy.PAUSE_FILE)))
 
     async def watch(self) -> None:
         """Look again and again until cancelled."""
@@ -70,7 +70,7 @@ class RateSchedule:
         rate = scheduled(self._schedule, datetime.fromtimestamp(self._wall(), UTC))
         if rate != self._rate:
             self._rate = rate
-            _wish(self._run, Wish(Changed.SCHEDULE, rate, By(Source.SCHEDULE)))
+            _wish(self._run, Wish(Changed.SCHEDULE, rate, By(ChangedBy.SCHEDULE)))
 
     async def watch(self) -> None:
         """Look at the clock every second until cancelled: it may be set, and a laptop may sleep."""
@@ -84,7 +84,7 @@ async def watch_url(run: Run, is_fast: Callable[[], Coroutine[Any, Any, bool]]) 
     while True:
         began = time.monotonic()
         if not await is_fast():
-            _wish(run, Wish(Changed.SLOWED, None, By(Source.SLOW_WHILE)))
+            _wish(run, Wish(Changed.SLOWED, None, By(ChangedBy.SLOW_WHILE)))
         await asyncio.sleep(max(0.0, ASK_EVERY_S - (time.monotonic() - began)))
 
 

@@ -58,7 +58,7 @@ No other, because a job reads its credentials from any variable that its author 
 FORMS = {Form.JSON: json_form, Form.SLACK: slack_form, Form.TEAMS: teams_form}
 
 
-class Answer(NamedTuple):
+class Attempted(NamedTuple):
     """What came of one attempt. text: for people. again: whether another attempt may help; after_s: how much later."""
 
     told: bool
@@ -80,7 +80,7 @@ class Sender(Protocol):
         """How long the end of a run waits for it."""
         ...
 
-    async def send(self, notice: Notice) -> Answer:
+    async def send(self, notice: Notice) -> Attempted:
         """Try once."""
         ...
 
@@ -97,24 +97,24 @@ class HttpSender:
         options = TransportOptions(address.origin, ca_file, proxy, total_s=POST_S, body_max=ANSWER_MAX)
         self._transport = HttpTransport(options)
 
-    async def send(self, notice: Notice) -> Answer:
+    async def send(self, notice: Notice) -> Attempted:
         """See `Sender`."""
         address = self._address
         body = json.dumps(FORMS[address.form](notice)).encode()
         async with self._transport as transport:  # a connection of its own: the next notice may come in hours
             response = await transport.send(Request("POST", address.path, address.query, body), {})
         if isinstance(response, NoResponse):
-            return Answer(told=False, text=response.reason, again=response.setup is None)
+            return Attempted(told=False, text=response.reason, again=response.setup is None)
         status = response.status
         text = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            return Answer(told=True, text=text)
+            return Attempted(told=True, text=text)
         if status < HTTPStatus.BAD_REQUEST:
-            return Answer(told=False, text=f"{text}; redirects are not followed")
+            return Attempted(told=False, text=f"{text}; redirects are not followed")
         passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
         header = response.retry_after
         after_s = None if header is None else retry_after_s(header, response.date, time.time())
-        return Answer(told=False, text=text, again=passing, after_s=after_s)
+        return Attempted(told=False, text=text, again=passing, after_s=after_s)
 
 
 class AppriseSender:
@@ -137,7 +137,7 @@ class AppriseSender:
         if not self._service.add(address.url):
             raise UsageError(f"{self.name}: apprise knows no such service, or the address is incomplete")
 
-    async def send(self, notice: Notice) -> Answer:
+    async def send(self, notice: Notice) -> Attempted:
         """See `Sender`."""
 
         def notify() -> bool:
@@ -146,10 +146,14 @@ class AppriseSender:
         try:
             sent = await asyncio.wait_for(in_thread(notify, lambda: None, stop_s=0), APPRISE_S)
         except TimeoutError:
-            return Answer(told=False, text=f"no answer within {APPRISE_S:g} s")
+            return Attempted(told=False, text=f"no answer within {APPRISE_S:g} s")
         except Exception as error:  # noqa: BLE001 - of any of a hundred plugins; its text may name the address
-            return Answer(told=False, text=f"apprise failed: {type(error).__name__}")
-        return Answer(told=True, text="sent") if sent else Answer(told=False, text="the service refused it", again=True)
+            return Attempted(told=False, text=f"apprise failed: {type(error).__name__}")
+        return (
+            Attempted(told=True, text="sent")
+            if sent
+            else Attempted(told=False, text="the service refused it", again=True)
+        )
 
 
 class CommandSender:
@@ -174,7 +178,7 @@ class CommandSender:
         kept = {name: environ[name] for name in environ if name in KEPT or name.startswith(KEPT_BEGINNING)}
         self._environ = kept
 
-    async def send(self, notice: Notice) -> Answer:
+    async def send(self, notice: Notice) -> Attempted:
         """See `Sender`."""
         null = asyncio.subprocess.DEVNULL
         given: dict[str, Any] = {"stdin": asyncio.subprocess.PIPE, "stdout": null, "stderr": null}
@@ -182,18 +186,18 @@ class CommandSender:
         try:
             process = await asyncio.create_subprocess_exec(*self._words, **given, env=environ, start_new_session=True)
         except OSError as error:
-            return Answer(told=False, text=f"could not be run: {error.strerror}")
+            return Attempted(told=False, text=f"could not be run: {error.strerror}")
         try:
             await asyncio.wait_for(process.communicate(json.dumps(json_form(notice)).encode()), self.leave_s)
         except TimeoutError:
-            return Answer(told=False, text=f"killed after {self.leave_s:g} s")
+            return Attempted(told=False, text=f"killed after {self.leave_s:g} s")
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         code = process.returncode
-        return Answer(told=code == 0, text=f"exit code {code}")
+        return Attempted(told=code == 0, text=f"exit code {code}")
 
 
 def senders_of(settings: NotifySettings, environ: Mapping[str, str]) -> list[Sender]:

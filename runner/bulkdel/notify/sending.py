@@ -21,7 +21,7 @@ from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.signals import Signals
 from bulkdel.engine.threads import in_thread
 from bulkdel.notify.message import Notice, Outage, What
-from bulkdel.notify.senders import Answer, Sender
+from bulkdel.notify.senders import Attempted, Sender
 
 QUEUE_MAX = 100
 """Notices that wait for one place. Later ones are dropped and counted."""
@@ -47,7 +47,7 @@ Warn = Callable[[str], None]
 """Writes one line about a notice that could not be told."""
 
 
-async def deliver(sender: Sender, notice: Notice) -> Answer:
+async def deliver(sender: Sender, notice: Notice) -> Attempted:
     """Tell one place, with up to ATTEMPTS_MAX attempts. Returns the last answer."""
     attempt = 1
     while True:
@@ -162,7 +162,7 @@ class Notifier:
                 self._warn(f"{sender.name}: was not told of {events}, because it took too long")
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
-                answer = Answer(told=False, text=type(error).__name__)
+                answer = Attempted(told=False, text=type(error).__name__)
             if not answer.told:
                 self._warn(f"{sender.name}: was not told of {notice.what}: {answer.text}")
 

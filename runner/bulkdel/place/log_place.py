@@ -57,7 +57,7 @@ _KINDS = {
 """What each is, and how its name ends."""
 
 
-class Lines(Protocol):
+class LogLines(Protocol):
     """The lines of a log as they are stored: in a file, or in a store."""
 
     def __iter__(self) -> Iterator[bytes]:
@@ -73,7 +73,7 @@ class Lines(Protocol):
         ...
 
 
-class WritableLines(Lines, Protocol):
+class WritableLines(LogLines, Protocol):
     """The lines of a log that this process may append to."""
 
     @property
@@ -186,7 +186,7 @@ class LogPlace(Protocol):
         """Whether there is the log of a shard."""
         ...
 
-    def lines(self, *, by_rolls: bool = True) -> AbstractContextManager[Lines]:
+    def lines(self, *, by_rolls: bool = True) -> AbstractContextManager[LogLines]:
         """Open the lines to read them, also while a process writes them. by_rolls: whether rolls spare requests.
 
         Raises NotAcceptable when they cannot be opened, and for a store that fails later.

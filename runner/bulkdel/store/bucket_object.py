@@ -13,7 +13,7 @@ from typing import Any
 from bulkdel.core.address import Address
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.store.bucket import open_bucket, words_of
-from bulkdel.store.far_object import Broken, Changed, Opened, Reach, Version
+from bulkdel.store.far_object import Broken, ObjectChanged, Opened, Reach, Version
 
 CONNECT_S = 10.0
 WHOLE = timedelta(days=30)
@@ -46,7 +46,7 @@ class BucketObject:
         try:
             answered = await self._obstore.get_async(self._store, self._address.key, options=options)
         except errors.PreconditionError:
-            raise Changed(f"{shown}: changed") from None
+            raise ObjectChanged(f"{shown}: changed") from None
         except FileNotFoundError:
             raise NotAcceptable(f"{shown}: there is no such object. Nothing was sent. Check the address.") from None
         except (errors.PermissionDeniedError, errors.UnauthenticatedError):
@@ -61,7 +61,7 @@ class BucketObject:
         meta = answered.meta
         found = Version(meta["size"], meta["e_tag"], meta["version"], meta["last_modified"].isoformat())
         if version is not None and version.differs(found):
-            raise Changed(f"{shown}: changed")
+            raise ObjectChanged(f"{shown}: changed")
         yield Opened(found, answered.range[0], self._parts(answered))
 
     async def _parts(self, answered: Any) -> AsyncIterator[bytes]:

@@ -23,7 +23,7 @@ class Broken(Exception):
     """The reading broke off, in a way that may pass. Its text is the reason."""
 
 
-class Changed(NotAcceptable):
+class ObjectChanged(NotAcceptable):
     """The object is no longer the version that was asked for."""
 
 

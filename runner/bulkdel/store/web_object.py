@@ -19,7 +19,7 @@ from yarl import URL
 
 from bulkdel.core.address import Address
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.store.far_object import Broken, Changed, Opened, Reach, Version
+from bulkdel.store.far_object import Broken, ObjectChanged, Opened, Reach, Version
 from bulkdel.tls import trust
 
 CONNECT_S = 10.0
@@ -51,7 +51,7 @@ class WebObject:
         async with self._answered(headers) as answered:
             found, first = self._found(answered, start)
             if version is not None and version.differs(found):
-                raise Changed(f"{self._address.shown}: changed")
+                raise ObjectChanged(f"{self._address.shown}: changed")
             yield Opened(found, first, _parts(answered), answered.headers.get("content-encoding", ""))
 
     @asynccontextmanager
@@ -101,7 +101,7 @@ class WebObject:
             case 416 if start:  # the object ends here, or before
                 return Version(total, etag, version_id), start
             case 412:
-                raise Changed(f"{self._address.shown}: changed")
+                raise ObjectChanged(f"{self._address.shown}: changed")
         raise self._unexpected(answered)
 
     def _unexpected(self, answered: aiohttp.ClientResponse) -> Exception:

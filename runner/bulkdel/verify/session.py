@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.checkpoint.writer import PLAIN, How, LogWriter
+from bulkdel.checkpoint.writer import PLAIN, HowWritten, LogWriter
 from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.input_rows import Rows
@@ -69,7 +69,7 @@ def open_findings_log(
     at: str,
     again: bool,
     key: bytes | None,
-    how: How = PLAIN,
+    how: HowWritten = PLAIN,
     place_of: Callable[[Path], LogPlace] = log_place,
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one.

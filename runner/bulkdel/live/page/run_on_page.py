@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from bulkdel.command_line import quoted
-from bulkdel.core.log_entries import Source, stamp
+from bulkdel.core.log_entries import ChangedBy, stamp
 from bulkdel.core.pace import By
 from bulkdel.format import printable
 from bulkdel.library import Run
@@ -59,7 +59,7 @@ class RunOnPage:
         """Obey a command of the person with this name. Returns whether it was obeyed, and a text about it."""
         if self._planned is None:
             return False, "the run does not send yet. Try again in a moment"
-        obeyed, text = await self._planned[1].apply(command, By(Source.PAGE, name))
+        obeyed, text = await self._planned[1].apply(command, By(ChangedBy.PAGE, name))
         return obeyed, self._without_path(text)
 
     def writable(self) -> bool:

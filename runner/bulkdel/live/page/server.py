@@ -24,7 +24,7 @@ from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, R
 from bulkdel.errors import trace_of
 from bulkdel.live.connections import ANSWER_S, Connections, listen
 from bulkdel.live.page.sign_in import NAME_MAX, BrowserSession, SignIns, Tokens, TooManyWrongTokensError
-from bulkdel.live.page.stream import LAST_S, Stream
+from bulkdel.live.page.stream import LAST_S, EventStream
 from bulkdel.output import say
 
 REQUEST_MAX = 8 * 1024
@@ -135,7 +135,7 @@ class _Page:
         self._connections = connections
         self._sign_ins = SignIns(tokens)
         self._failed = False
-        self.stream = Stream(run.look, self._report)
+        self.stream = EventStream(run.look, self._report)
         self.metrics = _metrics(run.look)
         folder = files("bulkdel.live.page")
         self._files = {path: folder.joinpath(path[1:]).read_bytes() for path in FILES}

@@ -30,7 +30,7 @@ AGAIN_MS = 2_000
 """After which a browser connects again."""
 
 
-class Stream:
+class EventStream:
     """One stream of events. look: the status of the run. failed: called when it cannot be shown."""
 
     def __init__(self, look: Callable[[], Mapping[str, Any]], failed: Callable[[Exception], None]) -> None:
