@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
+from typing import Self
 
 from bulkdel.core.outcome import SKIPS, Skip
 from bulkdel.core.ranges import Ranges
@@ -193,6 +194,15 @@ class SkippedRows:
 
     by_reason: dict[Skip, PositionSet] = field(default_factory=lambda: {reason: PositionSet() for reason in SKIPS})
     rows: PositionSet = field(default_factory=PositionSet)
+
+    @classmethod
+    def of(cls, *, excluded: PositionSet, duplicate: PositionSet, invalid: PositionSet) -> Self:
+        """Make one of the rows of each reason. Raises ValueError when a row has two."""
+        made = cls()
+        made.add("excluded", excluded)
+        made.add("duplicate", duplicate)
+        made.add("invalid", invalid)
+        return made
 
     def add(self, reason: Skip, rows: PositionSet) -> None:
         """Add rows of one reason. Raises ValueError when one of them is in the set already.

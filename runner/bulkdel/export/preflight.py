@@ -97,29 +97,15 @@ def preflight(
             positions, ids = tally.add(parsed)
             if search:
                 finder.add(positions, ids)
-        if not tally.rows:
-            raise refusal(export.path, "no ids", "Is this the right file?")
-        bad = tally.bad.groups()
-        error = bad_rows_refusal(
-            *(export.path, bad, tally.rows),
-            on_invalid=options.on_invalid,
-            max_invalid=options.max_invalid,
-            protects=options.protects,
-        )
-        if error is not None:
-            raise error
+        bad = tally.bad_rows(export.path, options)
         kept = excluded.kept()
         if search:
             firsts = sorted(finder.find(duplicates))
-    skipped = SkippedRows()
-    skipped.add("excluded", excluded.positions)
-    skipped.add("duplicate", duplicates)
-    skipped.add("invalid", tally.invalid)
     return Preflight(
         dialect=dialect,
         fingerprint=hashing.fingerprint(),
         rows=tally.rows,
-        skipped=skipped,
+        skipped=SkippedRows.of(excluded=excluded.positions, duplicate=duplicates, invalid=tally.invalid),
         kept=kept,
         perhaps=excluded.perhaps,
         sample=tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
@@ -160,3 +146,18 @@ class _Tally:
             if len(self.examples) < EXAMPLES:
                 self.examples.setdefault(self._key(id_), id_)
         return positions, ids
+
+    def bad_rows(self, path: str, options: ReadOptions) -> tuple[BadGroup, ...]:
+        """The bad rows by reason. Raises NotAcceptable for no rows, and for bad rows that may not be left out."""
+        if not self.rows:
+            raise refusal(path, "no ids", "Is this the right file?")
+        bad = self.bad.groups()
+        error = bad_rows_refusal(
+            *(path, bad, self.rows),
+            on_invalid=options.on_invalid,
+            max_invalid=options.max_invalid,
+            protects=options.protects,
+        )
+        if error is not None:
+            raise error
+        return bad

@@ -48,8 +48,5 @@ def preflight_of_input(
             done = rows.stop
         excluded.kept()
         firsts = sorted(finder.find(duplicates))
-    skipped = SkippedRows()
-    skipped.add("excluded", excluded.positions)
-    skipped.add("duplicate", duplicates)
-    skipped.add("invalid", invalid)
+    skipped = SkippedRows.of(excluded=excluded.positions, duplicate=duplicates, invalid=invalid)
     return skipped, tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts)))))

@@ -376,10 +376,8 @@ def excluding(
 ) -> CheckedExport:
     """The export without the rows of these ids, which are found in its input."""
     assert export.rows is not None, "there is an input, because the rows may be wanted"
-    found, skipped = excluded_in(reading.over(export.rows), protected, duplicates), SkippedRows()
-    skipped.add("excluded", found.positions)
-    skipped.add("duplicate", duplicates)
-    skipped.add("invalid", export.skipped.by_reason["invalid"])
+    found, invalid = excluded_in(reading.over(export.rows), protected, duplicates), export.skipped.by_reason["invalid"]
+    skipped = SkippedRows.of(excluded=found.positions, duplicate=duplicates, invalid=invalid)
     return replace(export, **_counted(export.counts, skipped), met=found.kept(), perhaps=found.perhaps)
 
 
