@@ -369,7 +369,7 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
 
 @mutant(
     "the processes of a run that is taken over wait for those of the frozen one",
-    "_prepared",
+    "_settings_of_shard",
     swap("True", "False"),
 )
 @pytest.mark.soak

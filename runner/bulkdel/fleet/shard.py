@@ -56,6 +56,7 @@ from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
 from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
+from bulkdel.settings import Settings
 from bulkdel.store_path import beside
 
 FIGURES_S = 0.25
@@ -222,17 +223,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     excluded = read_excluded(settings.exclude or (), options, fetching, folder)
     if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
-    backup = None if settings.backup is None else shard_file(settings.backup, order.number)
-    settings = replace(
-        settings,
-        rate=0.0,  # its share is what limits it
-        concurrency=order.wanted.concurrency,
-        max_refused=ANY_SHARE,
-        backup=backup,
-        # The session of the run has the log of the run. So what still writes that of the shard is a lost process, or
-        # one of a frozen run.
-        take_over=True,
-    )
+    settings = _settings_of_shard(settings, order)
     around = Surroundings(lease_s=order.lease_s)
     log = around.resume_log(around.log_place(path, settings))
     stack.callback(log.close)
@@ -270,6 +261,20 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
         ),
     )
     return plan, log
+
+
+def _settings_of_shard(settings: Settings, order: Order) -> Settings:
+    """The settings of a run as the process of one of its shards has them."""
+    return replace(
+        settings,
+        rate=0.0,  # its share is what limits it
+        concurrency=order.wanted.concurrency,
+        max_refused=ANY_SHARE,
+        backup=None if settings.backup is None else shard_file(settings.backup, order.number),
+        # The session of the run has the log of the run. So what still writes that of the shard is a lost process, or
+        # one of a frozen run.
+        take_over=True,
+    )
 
 
 def _check_surroundings(arguments: RunArguments, target: Target, header: Header, path: Path) -> None:
