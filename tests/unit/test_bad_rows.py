@@ -82,6 +82,20 @@ def test_a_reason_in_words() -> None:
     )
 
 
+@pytest.mark.parametrize("alike", [(), ("email",), ("email", "phone")])
+@pytest.mark.parametrize("detail", ["", "U+0007", "a|b, c"])
+@pytest.mark.parametrize("why", Why)
+def test_a_reason_is_read_back_from_its_code(why: Why, detail: str, alike: tuple[str, ...]) -> None:
+    unusable = Unusable(why, detail, alike)
+    assert Unusable.of(unusable.code) == unusable
+
+
+@pytest.mark.parametrize("code", ["", "EMPTY_ID", "EMPTY_ID|", "BORED||", "empty an id||"])
+def test_what_is_no_code_of_a_reason_is_refused(code: str) -> None:
+    with pytest.raises(ValueError, match=r"is no reason for which a row is bad|not enough values"):
+        Unusable.of(code)
+
+
 def test_a_reason_is_one_code() -> None:
     """Two reasons with the same words would be one member of the enum, and be counted as one."""
     assert len(Why.__members__) == len(list(Why))

@@ -309,6 +309,7 @@ def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
         ("intent", "ahead_s", "3", "intent entry lacks or garbles"),
         ("outcome", "ahead_s", True, "outcome entry lacks or garbles"),
         ("header", "counts", {"rows": 1}, "header entry lacks or garbles"),
+        *(("header", "shards", firsts, "the first rows of shards must ascend") for firsts in ([5, 5], [0], [2**53])),
         ("session", "event", "nap", "unknown session event 'nap'"),
         ("annotation", "event", "nap", "unknown annotation 'nap'"),
         ("verify", "format", FORMAT + 1, f"log format {FORMAT + 1}"),

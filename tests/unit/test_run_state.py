@@ -302,6 +302,13 @@ def test_what_was_confirmed_last_is_what_counts() -> None:
     assert (progress.asked, progress.excluded, progress.confirmed_at) == (fewer, {"aa": "/a", "bb": "/b"}, "2")
 
 
+def test_a_session_is_about_all_rows_of_its_run() -> None:
+    progress = folded()
+    rows = progress.header.counts["rows"]
+    with pytest.raises(Unreadable, match=f"a session was asked for {rows + 1} rows, and the run has {rows}"):
+        progress.apply(started(asked={**progress.header.counts, "rows": rows + 1}))
+
+
 def test_by_which_clock_and_for_which_host_a_run_was_confirmed() -> None:
     header = replace(recorded.header(100), confirmed={"ids": 100, "ahead_s": 7, "host": "a"})
     progress = fold([header, started()])
