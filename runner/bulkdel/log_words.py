@@ -1,4 +1,4 @@
-"""What a log says, in words: a change, a user, a confirmation, what was done about a run.
+"""What a log says, in words: a change, a user, a confirmation, a bad row, what was done about a run.
 
 The same in `status`, in its audit and in a report. A text that bulkdel did not write passes `text`: it is escaped, or
 left out.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bulkdel.core.bad_rows import Why
 from bulkdel.core.log_entries import Annotation, Change, Changed, ChangedBy
 from bulkdel.format import counted, shown
 
@@ -31,6 +32,27 @@ SOURCES = {
     ChangedBy.SLOW_WHILE: "the watched URL",
     ChangedBy.LIBRARY: "the program that runs it",
 }
+
+BAD_ROWS = {
+    Why.CONTROL: "a control character in the id",
+    Why.INVISIBLE: "an invisible character in the id",
+    Why.SPACES: "spaces around the id",
+    Why.SHAPE: "not of the form of its id type",
+    Why.SPREADSHEET: "a number that a spreadsheet rewrote",
+    Why.NOT_UTF8: "not UTF-8",
+    Why.NOT_JSON: "not JSON",
+    Why.COLUMNS: "more or fewer columns than the first row",
+    Why.NO_MEMBER: "without the member of the id",
+    Why.MEMBER_TWICE: "the member of the id stands there twice",
+    Why.RESULT: "a row of an earlier run's results",
+}
+"""Why a row is bad, where the reason's own words have a place for a text of the row."""
+
+
+def bad_row_words(name: str) -> str:
+    """Why a row is bad, without any text of the row. name: of a `Why`, as the log has it."""
+    why = Why.__members__.get(name)
+    return "another reason" if why is None else BAD_ROWS.get(why, why.value)
 
 
 def change_words(change: Change) -> str:

@@ -26,7 +26,7 @@ from bulkdel.core.log_entries import (
     VerifyHeader,
 )
 from bulkdel.errors import NotAcceptable
-from bulkdel.log_words import HOW, SOURCES
+from bulkdel.log_words import HOW, SOURCES, bad_row_words
 from bulkdel.report import words
 from bulkdel.report.facts import Ended, Light, OptionFacts, Report, RunFacts, State, Texts
 from bulkdel.report.html import page
@@ -157,7 +157,7 @@ def test_the_users_of_many_sessions_are_named_once_and_some_are_counted(tmp_path
 
 
 def test_every_bad_row_has_words_without_a_text_of_the_row() -> None:
-    assert not [why for why in Why if set("{}") & set(words.bad_row_words(why.name))]
+    assert not [why for why in Why if set("{}") & set(bad_row_words(why.name))]
 
 
 def test_options_parameters_and_guards(tmp_path: Path) -> None:

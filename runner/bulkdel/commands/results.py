@@ -32,8 +32,8 @@ from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, shown
+from bulkdel.log_words import bad_row_words
 from bulkdel.output import say
-from bulkdel.report.words import bad_row_words
 
 STDOUT = 1
 

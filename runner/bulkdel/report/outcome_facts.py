@@ -7,6 +7,7 @@ from collections import Counter
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
 from bulkdel.core.summary import name_of
 from bulkdel.format import printable
+from bulkdel.log_words import bad_row_words
 from bulkdel.report import words
 from bulkdel.report.facts import OutcomeFacts, Reason, Texts
 from bulkdel.report.reading import Key, ReadRun
@@ -40,7 +41,7 @@ def _reasons(run: ReadRun, kind: str, count: int, texts: Texts) -> tuple[Reason,
                     found[_refusal(key, progress.header.noun, texts)] += rows
         case "invalid":
             for name, rows in progress.header.invalid.get("why", {}).items():
-                found[words.bad_row_words(name)] += rows
+                found[bad_row_words(name)] += rows
         case _ if kind == REMAINING:
             found[words.IN_DOUBT] = progress.in_doubt.size
         case _:

@@ -1,11 +1,10 @@
-"""The fixed words of a report: what an outcome, a reason and a bad row mean, and the sentences about the counts."""
+"""The fixed words of a report: what an outcome and a reason mean, and the sentences about the counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from bulkdel.core.bad_rows import Why
 from bulkdel.core.guards import Spared
 from bulkdel.core.outcome import REMAINING
 from bulkdel.format import counted
@@ -51,27 +50,6 @@ BY_A_FILE = "by an exclude file, or the key's own user"
 IN_DOUBT = "sent, and no response came"
 NO_CODE = "no code"
 OTHER_CODES = "other codes"
-
-BAD_ROWS = {
-    Why.CONTROL: "a control character in the id",
-    Why.INVISIBLE: "an invisible character in the id",
-    Why.SPACES: "spaces around the id",
-    Why.SHAPE: "not of the form of its id type",
-    Why.SPREADSHEET: "a number that a spreadsheet rewrote",
-    Why.NOT_UTF8: "not UTF-8",
-    Why.NOT_JSON: "not JSON",
-    Why.COLUMNS: "more or fewer columns than the first row",
-    Why.NO_MEMBER: "without the member of the id",
-    Why.MEMBER_TWICE: "the member of the id stands there twice",
-    Why.RESULT: "a row of an earlier run's results",
-}
-"""Why a row is bad, where the reason's own words have a place for a text of the row."""
-
-
-def bad_row_words(name: str) -> str:
-    """Why a row is bad, without any text of the row. name: of a `Why`, as the log has it."""
-    why = Why.__members__.get(name)
-    return "another reason" if why is None else BAD_ROWS.get(why, why.value)
 
 
 def date_words(at: str) -> str:
