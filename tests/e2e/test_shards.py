@@ -376,7 +376,7 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
 def test_a_frozen_run_in_a_store_is_taken_over_with_its_shards(tmp_path: Path) -> None:
     """Its processes live on without it, and keep the logs of their shards. SIGCONT: nothing of the old run arrives."""
     ids, store = user_ids(600, seed=21), tmp_path / "store"
-    options: dict[str, Any] = {"rate": 40.0, "chunk_size": 5, "concurrency": 6, "shards": 2}
+    options: dict[str, Any] = {"rate": 40.0, "chunk_size": 5, "concurrency": 6, "shards": "2"}
     with (
         sharded(tmp_path, ids, latency_s=0.05) as it,
         started(store, it.export, it.served.url, len(ids), **options) as old,
