@@ -39,6 +39,17 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Read up to `size` bytes from `offset` on; fewer only at the end of the file."""
+    data = os.pread(fd, size, offset)
+    while data and len(data) < size:  # a network file system may return less than was asked for
+        more = os.pread(fd, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 def truncate(fd: int, size: int) -> None:
     """Cut a file at `size`, durably."""
     os.ftruncate(fd, size)

@@ -11,7 +11,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -34,7 +34,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
-from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogLines, LogPlace
+from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogLines, LogPlace, bytes_of
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store_path import in_store
 
@@ -472,14 +472,12 @@ def refuse_without_run(place: LogPlace) -> None:
 def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
     """The file of the skipped rows of the log with this header. Raises NotAcceptable unless it has this SHA-256."""
     beside, most = Beside(SKIPPED, sha256), packed_max(header.end)
-    file, where = place.open(beside, 0, most + 1), place.at(beside)
-    if file is None:
+    data, where = bytes_of(place, beside, most), place.at(beside)
+    if data is None:
         raise NotAcceptable(
             f"{where}: the rows that are never sent are missing. Put them back where they were, beside the log; where "
             "the log was renamed, rename them too. Then run this again."
         )
-    with closing(file):
-        data = file.read_at(0, min(most, file.size) + 1)
     if len(data) > most or hashlib.sha256(data).hexdigest() != sha256:
         raise NotAcceptable(
             f"{where}: the rows that are never sent are not those that the log names by their SHA-256. Put a copy of "

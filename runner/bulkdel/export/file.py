@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.address import address_of
+from bulkdel.durable import read_at
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.refusal import refusal
 from bulkdel.export.spool import Copied, spool
@@ -83,13 +84,7 @@ class Export:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Read up to `length` bytes; fewer only at the end of the file. Raises OSError."""
-        data = os.pread(self._fd, length, offset)
-        while data and len(data) < length:  # a network file system may return less than was asked for
-            more = os.pread(self._fd, length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
+        return read_at(self._fd, length, offset)
 
 
 def open_export(

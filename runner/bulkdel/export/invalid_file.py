@@ -85,8 +85,7 @@ class InvalidRows:
             with atomic_file(reasons) as why, atomic_file(to) as rows:
                 rows.write(self._above)
                 for spool, file in ((self._rows, rows), (self._reasons, why)):
-                    for at in range(0, spool.size, BLOCK):
-                        file.write(spool.read_at(at, BLOCK))
+                    file.writelines(spool.blocks(BLOCK))
         except FileExistsError as error:
             raise NotAcceptable(
                 f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
@@ -98,8 +97,8 @@ class InvalidRows:
 
 def _known(above: bytes, spool: Spool) -> dict[str, Any]:
     sha, size = hashlib.sha256(above), len(above) + spool.size
-    for at in range(0, spool.size, BLOCK):
-        sha.update(spool.read_at(at, BLOCK))
+    for block in spool.blocks(BLOCK):
+        sha.update(block)
     return {"sha256": sha.hexdigest(), "bytes": size}
 
 

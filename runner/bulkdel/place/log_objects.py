@@ -16,7 +16,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, islice, repeat
@@ -84,11 +84,13 @@ class LogObjects:
 
     def keep(self, beside: Beside, data: bytes | Spool) -> None:
         """See `LogPlace`."""
-        read_at = data.read_at if isinstance(data, Spool) else lambda at, size: data[at : at + size]
-        size = data.size if isinstance(data, Spool) else len(data)
+        if isinstance(data, Spool):
+            parts = data.blocks(PART_BYTES)
+        else:
+            parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
         try:
             with closing(self._store()) as store:
-                put_parts(store, (read_at(at, PART_BYTES) for at in range(0, size, PART_BYTES)), _below(beside))
+                put_parts(store, parts, _below(beside))
         except Taken as error:
             raise NotAcceptable(
                 f"{self.where}/{error}: an object is there with other bytes than {beside.words}. Nothing was sent. "
@@ -100,22 +102,21 @@ class LogObjects:
 
     def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
         """See `LogPlace`. The bytes are fetched into a file of this machine that has no name."""
-        first, copy = start // PART_BYTES, _spool(start - start % PART_BYTES)
-        last = None if stop is None else -(-stop // PART_BYTES)
-        try:
-            with closing(self._store()) as store:
-                for part in islice(parts_of(store, _below(beside), first + 1), last and max(last - first, 1)):
-                    _put(copy, part)
-            if copy.size:
-                return copy
-        except OSError as error:
-            copy.close()
-            raise unreachable(self.where, error) from error
-        except BaseException:
-            copy.close()
-            raise
-        copy.close()
-        return None
+        first, last = start // PART_BYTES, None if stop is None else -(-stop // PART_BYTES)
+        with ExitStack() as stack:
+            copy = _spool(start - start % PART_BYTES)
+            stack.callback(copy.close)
+            try:
+                with closing(self._store()) as store:
+                    for part in islice(parts_of(store, _below(beside), first + 1), last and max(last - first, 1)):
+                        with _with_room():
+                            copy.write(part)
+            except OSError as error:
+                raise unreachable(self.where, error) from error
+            if not copy.size:
+                return None
+            stack.pop_all()
+            return copy
 
     def at(self, beside: Beside) -> StorePath:
         """See `LogPlace`."""
@@ -180,20 +181,20 @@ def _below(beside: Beside) -> str:
 
 
 def _spool(base: int = 0) -> Spool:
-    try:
+    with _with_room():
         return Spool.unnamed(Path(), base)
-    except OSError as error:
-        raise FileFailed(f"{Path().absolute()}: {error.strerror}. {_ROOM}") from error
 
 
-def _put(copy: Spool, part: bytes) -> None:
+@contextmanager
+def _with_room() -> Iterator[None]:
+    """Say what an OSError of the copy on this machine means. Raises FileFailed."""
     try:
-        copy.write(part)
+        yield
     except OSError as error:
-        raise FileFailed(f"{Path().absolute()}: {error.strerror}. {_ROOM}") from error
-
-
-_ROOM = "What is read of a store is copied there first. Nothing was sent. Make room, then run the same command again."
+        raise FileFailed(
+            f"{Path().absolute()}: {error.strerror}. What is read of a store is copied there first. Nothing was sent. "
+            "Make room, then run the same command again."
+        ) from error
 
 
 def unreachable(path: StorePath, error: OSError) -> NotAcceptable:

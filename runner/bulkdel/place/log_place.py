@@ -6,7 +6,7 @@ Everything here blocks, and raises OSError for what fails.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -218,6 +218,17 @@ class LogPlace(Protocol):
     def end(self) -> object:
         """What changes when the log grows; None when it cannot be read."""
         ...
+
+
+def bytes_of(place: LogPlace, beside: Beside, most: int) -> bytes | None:
+    """The bytes of a file beside the log; of one that has more than `most`, one byte more. None when there is none.
+
+    Raises what `LogPlace.open` raises.
+    """
+    if (file := place.open(beside, 0, most + 1)) is None:
+        return None
+    with closing(file):
+        return file.read_at(0, min(most, file.size) + 1)
 
 
 def shard_log(path: Path, number: int) -> Path:

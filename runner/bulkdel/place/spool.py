@@ -8,9 +8,10 @@ import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from bulkdel.durable import sync, write_all
+from bulkdel.durable import read_at, sync, write_all
 
 
 class Spool:
@@ -48,13 +49,11 @@ class Spool:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` on; fewer only at the end."""
-        data = os.pread(self._fd, size, offset - self._base)
-        while data and len(data) < size:  # a network file system may return less than was asked for
-            more = os.pread(self._fd, size - len(data), offset - self._base + len(data))
-            if not more:
-                break
-            data += more
-        return data
+        return read_at(self._fd, size, offset - self._base)
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """All its bytes in blocks of this size; the last one may be shorter. Not of a file with a base."""
+        return (self.read_at(offset, size) for offset in range(0, self.size, size))
 
     def put(self, to: Path) -> None:
         """Give it its name, durably but for the folder. It replaces what is there. Only of a `part`.
