@@ -225,7 +225,7 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
 @mutant(
     "forget removes whatever has the name of the rows of a run",
     "_why_not_its_rows",
-    swap('f"is not shown to have the rows of this run ({error}), so remove it yourself"', "str(error)[:0]"),
+    swap('why and f"is not shown to have the rows of this run ({why})"', "why[:0]"),
 )
 @pytest.mark.parametrize("what", ["other bytes", "no index"])
 def test_rows_that_are_not_shown_to_be_those_of_the_run_are_left(what: str, tmp_path: Path) -> None:

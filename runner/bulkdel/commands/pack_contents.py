@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,10 +48,10 @@ from bulkdel.core.option import option_of, variable_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
-from bulkdel.errors import Halted, NotAcceptable, UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.handover.writing import FileToPack, Read
-from bulkdel.input.opening import is_forgotten, open_input
+from bulkdel.input.opening import is_forgotten, why_unsound
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
@@ -157,18 +156,16 @@ class _Found:
     def _add_rows(self, run: RunFiles, name: Path) -> None:
         """Add the rows of a run, and their index. name: of the log in the archive, where they are found by that.
 
-        Every row is read: another person may have put another file there. Raises NotAcceptable where they are needed.
+        Every row was read: another person may have put another file there. Raises NotAcceptable where they are needed.
         """
         place, header = log_place(run.log), run.progress.header
-        why = next((f"{file.path}: {file.kept}." for file in run.files if file.what == ROWS and file.kept), "")
-        if not why and is_forgotten(place, run.progress):
+        file = next((file for file in run.files if file.what == ROWS), None)
+        if file is not None:  # `files_of` has read the rows
+            why = file.kept and f"{file.path}: {file.kept}."
+        elif is_forgotten(place, run.progress):
             why = f"{ROWS}: were removed by `bulkdel forget`."
-        try:
-            with ExitStack() as stack:
-                rows = () if why else open_input(place, header, stack).rows()
-                deque(rows, maxlen=0)
-        except (NotAcceptable, Halted) as error:
-            why = str(error)
+        else:  # in a store, or missing
+            why = why_unsound(place, header)
         if why:
             if goes_on(run.progress):
                 raise NotAcceptable(f"{run.log}: {why} Nothing was packed.")
@@ -495,8 +492,7 @@ def _beside_blocks(place: LogPlace, beside_it: Beside) -> Iterator[bytes]:
     file = place.open(beside_it)
     assert file is not None, "it was there"
     with closing(file):
-        for at in range(0, file.size, READ_BYTES):
-            yield file.read_at(at, READ_BYTES)
+        yield from file.blocks(READ_BYTES)
 
 
 def _log_blocks(path: Path) -> Iterator[bytes]:

@@ -14,9 +14,7 @@ import os
 import re
 import stat
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -30,13 +28,13 @@ from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.engine.backup import holds_more, is_of_records
-from bulkdel.errors import Halted, NotAcceptable
+from bulkdel.errors import NotAcceptable
 from bulkdel.export import REASONS
 from bulkdel.export.download import source_of
 from bulkdel.export.spool import part_of
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
-from bulkdel.input.opening import open_input
+from bulkdel.input.opening import why_unsound
 from bulkdel.own_key import read_key
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import INPUT, Beside, LogPlace
@@ -377,15 +375,8 @@ def rows_without_a_log(log: Path) -> list[Path]:
 
 def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:
     """Why the file that the log names as the rows of the run must not be removed; empty when it has these rows."""
-    if in_store(place.where):
-        return ""
-    try:
-        with ExitStack() as stack:
-            found = open_input(place, progress.header, stack)
-            deque(found.rows(), maxlen=0)
-    except (NotAcceptable, Halted) as error:
-        return f"is not shown to have the rows of this run ({error}), so remove it yourself"
-    return ""
+    why = "" if in_store(place.where) else why_unsound(place, progress.header)
+    return why and f"is not shown to have the rows of this run ({why})"
 
 
 def _beside(file: Path, ending: str, before: str = "") -> list[Path]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import ExitStack, closing
+from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 
 from bulkdel.core.input_index import FRAME_LINE_MAX, Index
 from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.format import shown
 from bulkdel.input.reader import Input
-from bulkdel.place.log_place import INDEX, INPUT, Beside, LogPlace
+from bulkdel.place.log_place import INDEX, INPUT, Beside, LogPlace, bytes_of
 
 
 def open_input(place: LogPlace, header: Header, stack: ExitStack, first: int = 0, stop: int | None = None) -> Input:
@@ -31,13 +32,21 @@ def open_input(place: LogPlace, header: Header, stack: ExitStack, first: int = 0
     return Input(file.read_at, index, str(place.at(beside)))
 
 
+def why_unsound(place: LogPlace, header: Header) -> str:
+    """Why the files in this place are not the rows that the header pins; empty when they are. Reads every row."""
+    try:
+        with ExitStack() as stack:
+            deque(open_input(place, header, stack).rows(), maxlen=0)
+    except (NotAcceptable, Halted) as error:
+        return str(error)
+    return ""
+
+
 def index_of(place: LogPlace, header: Header) -> Index:
     """The index of the input of a run. Raises NotAcceptable, see `open_input`."""
     beside, most = Beside(INDEX, header.input.index), FRAME_LINE_MAX * (header.counts["rows"] + 1)
-    if (file := place.open(beside, 0, most + 1)) is None:
+    if (data := bytes_of(place, beside, most)) is None:
         raise _missing(place, beside)
-    with closing(file):
-        data = file.read_at(0, min(most, file.size) + 1)
     if hashlib.sha256(data).hexdigest() != header.input.index:
         raise _other(place, beside, "its SHA-256 differs")
     try:
