@@ -73,7 +73,7 @@ def _pool(options: Options, source: str, *, any_shape: bool) -> Pool:
         ids: list[str] = []
 
         def take(parsed: Parsed) -> None:
-            ids.extend(row for row in parsed.rows if isinstance(row, str))
+            ids.extend(parsed.ids)
 
         preflight(export, how, rng=random.Random(0), to=take)  # noqa: S311 - the sample that it draws is not used
         return Pool.from_ids(ids, options.id_type)

@@ -122,6 +122,11 @@ class Parsed:
     bad: Mapping[int, BadRow] = field(default_factory=dict)
     raw: Sequence[bytes] = ()
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the rows that have one."""
+        return [row for row in self.rows if isinstance(row, str)]
+
     def for_input(self) -> Rows:
         """The same rows as the input has them. The record of a bad row is left empty: it need not be UTF-8."""
         if not self.bad:

@@ -23,6 +23,7 @@ class NewInput:
         self._where = where
         self._writer = InputWriter(spool.write)
         self._index = Index(())
+        self._encoded = self._index.encode()
 
     def add(self, rows: Rows) -> None:
         """Add the next rows. Raises FileFailed."""
@@ -37,6 +38,7 @@ class NewInput:
             self._index = self._writer.finish()
         except OSError as error:
             raise self._failed(error) from error
+        self._encoded = self._index.encode()
 
     @property
     def size(self) -> int:
@@ -51,13 +53,13 @@ class NewInput:
     @property
     def pins(self) -> InputPins:
         """What the header of the log says of it."""
-        return InputPins(hashlib.sha256(self._index.encode()).hexdigest(), self._index.content)
+        return InputPins(hashlib.sha256(self._encoded).hexdigest(), self._index.content)
 
     @property
     def files(self) -> Mapping[Beside, bytes | Spool]:
         """What is put beside the log."""
         index = self.pins.index
-        return {Beside(INPUT, index): self._spool, Beside(INDEX, index): self._index.encode()}
+        return {Beside(INPUT, index): self._spool, Beside(INDEX, index): self._encoded}
 
     def _failed(self, error: OSError) -> FileFailed:
         return FileFailed(

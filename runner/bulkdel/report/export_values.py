@@ -17,7 +17,7 @@ import orjson
 
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError
-from bulkdel.export import Dialect, Export, Fingerprint, open_export
+from bulkdel.export import Dialect, Export, Fingerprint, ReadOptions, open_export
 from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import Hashing
 from bulkdel.export.lines import whole_lines
@@ -46,7 +46,7 @@ def compare(log: Path, progress: Progress, check: TextCheck) -> bool:
         with ExitStack() as stack:
             way = way_of_reading(log, load_job(pinned["job"]), progress.header)
             export = stack.enter_context(open_export(_where(log, progress.header.export_path)))
-            for rows in _rows(log, progress, export, stack).rows():
+            for rows in _rows(log, progress, export, way, stack).rows():
                 for id_ in rows.usable[1]:
                     check.see(id_, is_id=True)
             cells = Cells(export, way[1])
@@ -57,13 +57,12 @@ def compare(log: Path, progress: Progress, check: TextCheck) -> bool:
         return False
 
 
-def _rows(log: Path, progress: Progress, export: Export, stack: ExitStack) -> Input:
+def _rows(log: Path, progress: Progress, export: Export, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
     """The rows of the run; where `forget` has removed them, as they are read anew."""
     place = log_place(log)
     try:
         return open_input(place, progress.header, stack)
     except BulkdelError:
-        way = way_of_reading(log, load_job(progress.header.pinned["job"]), progress.header)
         return read_anew(export.path, way, progress.header, beside(log, "").absolute().parent, stack)
 
 

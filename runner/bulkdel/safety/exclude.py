@@ -184,7 +184,7 @@ def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> t
         ids: list[str] = []
 
         def take(parsed: Parsed, ids: list[str] = ids) -> None:
-            ids += (row for row in parsed.rows if isinstance(row, str))
+            ids += parsed.ids
 
         try:
             rng = random.Random(0)  # noqa: S311 - nothing is drawn

@@ -272,7 +272,7 @@ class ExportReading:
             if invalid is not None:
                 invalid.add(parsed)
 
-        _, _, _, written, _ = opened.file.state
+        written = opened.file.state[3]
         try:
             found = preflight(
                 opened.file,
