@@ -41,8 +41,8 @@ FASTER = 1.8
 CGROUPS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
 
 
-def words(made: exports.Made, url: str, shards: int, log: Path) -> list[str]:
-    given = {"--confirm": made.count, "--pool": POOL, "--checkpoint": log, "--concurrency": IN_FLIGHT * shards}
+def words(made: exports.Made, url: str, shards: int, place: Path) -> list[str]:
+    given = {"--confirm": made.count, "--pool": POOL, "--run": place, "--concurrency": IN_FLIGHT * shards}
     given |= {"--host": url, "--rate": 0, "--progress-every": "1s", "--log-format": "json"}
     given |= {"--shards": shards} if shards > 1 else {}
     options = [str(word) for pair in given.items() for word in pair]
@@ -70,12 +70,12 @@ def quarters(count: int) -> Iterator[list[Path]]:
                 group.rmdir()
 
 
-def measured(made: exports.Made, url: str, shards: int, log: Path) -> tuple[float, float]:
+def measured(made: exports.Made, url: str, shards: int, place: Path) -> tuple[float, float]:
     """Run it: the seconds of all its processes on a processor, and ids a second in the middle half of the rows."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with quarters(shards) as groups:
         process = subprocess.Popen(
-            words(made, url, shards, log), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            words(made, url, shards, place), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         assert process.stderr is not None
         held, seen = set[int](), list[tuple[float, int]]()
@@ -107,8 +107,8 @@ def main() -> int:
             )
             print(f"{'shards':>6} {'start, CPU s':>13} {'CPU s/million':>14} {'ids/s':>8} {'times':>6}")
             for shards in SHARDS:
-                start, _ = measured(small, served.url, shards, folder / f"{shards}-small.log")
-                whole, speeds[shards] = measured(large, served.url, shards, folder / f"{shards}.log")
+                start, _ = measured(small, served.url, shards, folder / f"{shards}-small")
+                whole, speeds[shards] = measured(large, served.url, shards, folder / str(shards))
                 costs[shards] = (whole - start) * 1e6 / count
                 speed, times = speeds[shards], speeds[shards] / speeds[1]
                 print(f"{shards:>6} {start:>13.2f} {costs[shards]:>14.2f} {speed:>8,.0f} {times:>6.2f}", flush=True)

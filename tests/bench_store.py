@@ -59,7 +59,7 @@ def measured(rate: int, api_s: float, seconds: float) -> tuple[float, int, float
         following = Following(store)
         with case(Path(folder), ids, latency_s=api_s, fault_paths=frozenset({DELETE_PATH})) as it:
             words = [*("run", "delete-users", it.export, "--host", it.served.url, "--rate", rate, "--json")]
-            words += ["--chunk-size", CHUNK, "--confirm", len(ids), "--pool", POOL, "--store", "s3://bucket/run"]
+            words += ["--chunk-size", CHUNK, "--confirm", len(ids), "--pool", POOL, "--run", "s3://bucket/run"]
             process = start(*words, env={**KEYS, **store.environ})
             doubts = [0]
             while process.poll() is None and it.served.pool.deleted < len(ids) * (1 - EDGE):

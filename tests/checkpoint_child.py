@@ -27,7 +27,7 @@ from bulkdel.core.log_entries import Outcome, Session
 from bulkdel.durable import Disk, sync, sync_directory, truncate, write_all, write_at
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.log_file import LogFile
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests import recorded
 
 ROWS = 100_000
@@ -39,9 +39,9 @@ def tell(line: str) -> None:
 
 def opened(path: Path) -> Checkpoint:
     return (
-        Checkpoint.create(log_place(path), recorded.header(ROWS))
-        if is_fresh(log_place(path))
-        else Checkpoint.resume(log_place(path))
+        Checkpoint.create(log_at(path), recorded.header(ROWS))
+        if is_fresh(log_at(path))
+        else Checkpoint.resume(log_at(path))
     )
 
 
@@ -104,7 +104,7 @@ def annotate_and_die(torn: Path, call: int, *, halfway: bool) -> None:
         return done
 
     disk = Disk(dying(write_all), dying(write_at), dying(truncate), dying(sync), dying(sync_directory))
-    annotate(LogFile(path, disk), "undo", {"state": "begun"}, recorded.AT)
+    annotate(LogFile(path.parent, path.name, disk=disk), "undo", {"state": "begun"}, recorded.AT)
     os._exit(1)  # it was not killed
 
 

@@ -1,6 +1,6 @@
 """`bulkdel forget` killed at every effect, for the tests: `python -m tests.forget_child FOLDER COUNT`.
 
-The folder holds a log `x.jsonl` and its files. For each effect, a copy of the folder is made, and a forked process runs
+The folder holds the place of a run, `x`. For each effect, a copy of the folder is made, and a forked process runs
 the command there until it is killed at that effect. Then the folder is copied to `killed-…`, and the same command runs
 again. Effects: writes and syncs of the log, removals, syncs of folders. Prints how many effects the whole command has.
 """
@@ -42,7 +42,7 @@ def play(folder: Path, files: str, last: int) -> bool:
     for name in CALLS:
         setattr(os, name, dying(getattr(os, name)))
     os.chdir(folder)
-    os._exit(main(["forget", "x.jsonl", "--confirm", files]))
+    os._exit(main(["forget", "x", "--confirm", files]))
 
 
 if __name__ == "__main__":

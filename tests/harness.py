@@ -35,6 +35,7 @@ from bulkdel_jobs.sandbox import (
     serve_in_thread,
 )
 from tests import forked, messages, printed, second_reader
+from tests.places import log_of
 from tests.waits import WAIT_MAX_S
 
 POOL = SANDBOX_POOL_ID
@@ -272,9 +273,9 @@ def steady(scenario: Callable[[Path], None], folder: Path) -> None:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of the files in a folder, sorted, but for the files beside a log whose names have a hash."""
-    names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if re.search(r"\.(skipped|index|input)-[0-9a-f]{16}\.", name) is None]
+    """The names of what is in a folder, sorted, but for the rows of a run, their index and its skipped rows."""
+    rows = re.compile(r"input\.jsonl\.zst|input\.index\.jsonl|skipped(\.[0-9]+)?\.zst")
+    return sorted(path.name for path in folder.iterdir() if rows.fullmatch(path.name) is None)
 
 
 def user_ids(count: int, seed: int = 0) -> list[str]:
@@ -355,8 +356,13 @@ class Case:
 
     @property
     def log(self) -> Path:
-        """The checkpoint."""
-        return Path(f"{self.export}.checkpoint.jsonl")
+        """Its log."""
+        return log_of(self.export)
+
+    @property
+    def place(self) -> Path:
+        """The place of the run."""
+        return self.log.parent
 
     def run(self, *more: object, **kwargs: Any) -> Ran:
         """Run it to its end. When it has sent something, the second reader must agree with its summary."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness import Ran, bulkdel, write_objects
+from tests.places import log_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "http-job.md"
 
@@ -39,6 +40,11 @@ class Example:
     url: str
     env: dict[str, str]
 
+    @property
+    def log(self) -> Path:
+        """The log of the run."""
+        return log_of(self.folder / "ids.jsonl", "http")
+
     def words(self, command: str, *ids: str) -> list[object]:
         """Write the config file and the export; return the words of the command."""
         config, export = self.folder / "config.toml", self.folder / "ids.jsonl"
@@ -52,7 +58,6 @@ class Example:
         return bulkdel(*self.words(command, *ids), "--rate", 0, *options, env=self.env)
 
     def verify(self) -> Ran:
-        log = self.folder / "ids.jsonl.checkpoint.jsonl"
         return bulkdel(
-            "verify", log, "--host", self.url, "--config", self.folder / "config.toml", "--json", env=self.env
+            "verify", self.log, "--host", self.url, "--config", self.folder / "config.toml", "--json", env=self.env
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import InputPins
 from bulkdel.input.new_input import NewInput
+from bulkdel.place.opening import log_at
 from bulkdel.place.spool import Spool
 
 NO_INPUT = InputPins("0" * 64, "0" * 64)
@@ -28,19 +29,20 @@ def write_input(log: Path, rows: Iterable[Rows]) -> InputPins:
         new.add(some)
     new.finish()
     for beside, data in new.files.items():
-        beside.of(log).write_bytes(data.read_at(0, data.size) if isinstance(data, Spool) else data)
+        log_at(log).at(beside).write_bytes(data.read_at(0, data.size) if isinstance(data, Spool) else data)
     spool.close()
     return new.pins
 
 
 def input_file(log: Path) -> Path:
     """The file with the rows of the run with this log."""
-    found = [*log.parent.glob(f"{log.name}.input-*.jsonl.zst")]
-    assert len(found) == 1, found
-    return found[0]
+    return log.with_name("input.jsonl.zst")
 
 
 def move_log(log: Path, to: Path) -> None:
-    """Move a log, and what lies beside it under its name."""
-    for path in log.parent.glob(f"{log.name}*"):
-        path.rename(to.with_name(f"{to.name}{path.name.removeprefix(log.name)}"))
+    """Move a log, and what lies beside it."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    log.rename(to)
+    for name in ("input.jsonl.zst", "input.index.jsonl", "skipped.zst"):
+        if (path := log.with_name(name)).exists():
+            path.rename(to.with_name(name))

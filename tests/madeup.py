@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session
 from tests.inputs import rows_of, write_input
+from tests.places import log_of
 from tests.recorded import RUN_ID, encode_line
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -55,7 +56,7 @@ def _outcome(chunk: tuple[int, int], rng: random.Random) -> Outcome:
 def make_run(export: Path, count: int) -> Path:
     """Write export and log of a complete run of `count` ids; returns the log."""
     sha256, size = write_export(export, count)
-    log = Path(f"{export}.checkpoint.jsonl")
+    log = log_of(export)
     make_part(log, export, count, done=count, sha256=sha256, size=size, host="sandbox", pool="p")
     return log
 
@@ -88,6 +89,7 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
     }
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
+    log.parent.mkdir(parents=True, exist_ok=True)
     pins = write_input(log, (rows_of(_ids(first, count), first) for first in range(0, count, ROWS_AT_ONCE)))
     header = Header("bulkdel 0", RUN_ID, AT, pinned, str(export), {}, counts, None, confirmed, NAMES, input=pins)
     sha, seq = hashlib.sha256(), 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import Beside, Busy, shard_log
+from bulkdel.place.log_place import INPUT, Beside, Busy
 from bulkdel.place.spool import Spool
 
 
@@ -24,13 +24,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class LogInMemory:
-    """`bulkdel.place.log_place.LogPlace`. logs: all that there are, by name."""
+    """`bulkdel.place.log_at.LogPlace`. logs: all that there are, by name."""
 
     where: Path
     logs: dict[str, Kept] = field(default_factory=dict)
-    option: str = "--checkpoint"
+    number: int = 0
     kept_as: str = "the lines"
     mend: str = "Make room"
+
+    @property
+    def log(self) -> Path:
+        return self.where
 
     @property
     def _kept(self) -> Kept:
@@ -55,10 +59,10 @@ class LogInMemory:
         return spool
 
     def at(self, beside: Beside) -> Path:
-        return beside.of(self.where)
+        return self.where / beside.name(self.number)
 
     def shard(self, number: int) -> LogInMemory:
-        return LogInMemory(shard_log(self.where, number), self.logs)
+        return LogInMemory(self.where / str(number), self.logs, number)
 
     def once(self) -> LogInMemory:
         return self
@@ -66,8 +70,14 @@ class LogInMemory:
     def is_there(self) -> bool:
         return str(self.where) in self.logs
 
-    def has_shards(self) -> bool:
-        return self.shard(1).is_there()
+    def rows(self) -> Path | None:
+        kept = self.logs.get(str(self.where), Kept())
+        beside = next((each for each in kept.files if each.kind == INPUT), None)
+        return None if beside is None else self.at(beside)
+
+    def shard_log(self) -> Path | None:
+        first = self.shard(1)
+        return first.where if first.is_there() else None
 
     @contextmanager
     def lines(self, *, by_rolls: bool = True) -> Iterator[MemoryLines]:

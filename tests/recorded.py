@@ -27,7 +27,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.input.skipped import packed
 from bulkdel.place.log_place import SKIPPED, Beside
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests.inputs import NO_INPUT
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
 def write_skipped(log: Path, rows: int, left_out: SkippedRows) -> None:
     """Write the file beside a log. rows: of the export."""
     data = packed(left_out, rows)
-    Beside(SKIPPED, hashlib.sha256(data).hexdigest()).of(log).write_bytes(data)
+    log_at(log).at(Beside(SKIPPED, hashlib.sha256(data).hexdigest())).write_bytes(data)
 
 
 def deleted(start: int, stop: int) -> Outcome:
@@ -149,7 +149,7 @@ def state(progress: Progress) -> tuple[object, ...]:
 
 def read_entries(path: Path) -> Iterator[Entry]:
     """Every entry of the log of a run, in order. A damaged tail is ignored."""
-    with reading(log_place(path), RUN) as reader:
+    with reading(log_at(path), RUN) as reader:
         for entries in reader.commits():
             yield from entries
 

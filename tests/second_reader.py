@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import zlib
 from collections import Counter
@@ -123,13 +124,19 @@ def read(path: Path) -> Log:
 def take_skipped(log: Log, path: Path) -> None:
     """Give the rows of the file of skipped rows their words. Raises Refused unless it is the one of the header."""
     sha256, counts = log.header["skipped_sha256"], log.header["counts"]
-    data = path.with_name(f"{path.name}.skipped-{sha256[:16]}.zst").read_bytes()
+    data = path.with_name(f"skipped{shard_of(path)}.zst").read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Refused("the skipped rows are not those of the header")
     for word, rows in read_skipped(data).items():
         settle(log, [(row, row + 1) for row in rows], word)
         if len(rows) != counts[word]:
             raise Refused("the header counts other skipped rows")
+
+
+def shard_of(path: Path) -> str:
+    """What the names of the files of a shard have: `.7` of `log.7.jsonl`; nothing of `log.jsonl`."""
+    found = re.fullmatch(r"log(\.\d+)\.jsonl", path.name)
+    return found[1] if found else ""
 
 
 def apply(log: Log, entry: dict[str, Any]) -> None:
@@ -193,14 +200,14 @@ class Input:
 
 def input_of(log: Log, path: Path) -> Input:
     """Read the rows of the run with this log. Raises Refused unless they are those that its header pins."""
-    pins, name = log.header["input"], f"{path.name}.{{}}-{log.header['input']['index'][:16]}{{}}"
-    index = path.with_name(name.format("index", ".jsonl")).read_bytes()
+    pins = log.header["input"]
+    index = path.with_name("input.index.jsonl").read_bytes()
     if (
         hashlib.sha256(index).hexdigest() != pins["index"]
         or json.loads(index.splitlines()[-1])["content"] != pins["content"]
     ):
         raise Refused("the index is not the one of the header")
-    found = read_input(path.with_name(name.format("input", ".jsonl.zst")).read_bytes(), index)
+    found = read_input(path.with_name("input.jsonl.zst").read_bytes(), index)
     bad = [row for row, id_ in enumerate(found.ids) if id_ is None]
     if len(found.ids) != log.header["counts"]["rows"] or any(log.ends[row] != MARKS["invalid"][0] for row in bad):
         raise Refused("the header counts other rows")

@@ -25,6 +25,7 @@ from bulkdel.job import load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
+from bulkdel.store_path import store_path
 from tests.harness import POOL, Ran, environment, finish
 
 LEASE_S = 1.0
@@ -32,7 +33,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 async def run(store: str, export: str, host: str, ids: int, lease_s: float, **options: Any) -> int:
-    settings = Settings(host=host, store=store, **options)
+    settings = Settings(host=host, run=store_path(store), **options)
     arguments = RunArguments(load_job("delete-users"), export, settings, {}, os.environ)
     around = Surroundings(lease_s=lease_s)
     async with Run(arguments, surroundings=around, make_session=session_of) as opened:

@@ -89,7 +89,7 @@ def show_demo(
     Parameters
     ----------
     dir: Path
-        Where export and checkpoint are written: an empty directory, or a new one. Default: a new temporary one.
+        Where the export and its run are written: an empty directory, or a new one. Default: a new temporary one.
     users: int
         How many users to delete.
     rate: float

@@ -43,7 +43,6 @@ LOOK_S = 0.005
 """Pause between two looks at how far the run is."""
 
 EXPORT = "users.jsonl"
-LOG = f"{EXPORT}.checkpoint.jsonl"
 
 KEYS = {KEY_ID: SANDBOX_KEY_ID, KEY_SECRET: SANDBOX_KEY_SECRET}
 
@@ -106,9 +105,9 @@ def _show(folder: Path, count: int, rate: float) -> None:
         run = shlex.split(plan.splitlines()[-1])[1:]
         caption = "2. The command that the plan ends with. Half-way it gets what Ctrl-C sends, SIGINT."
         _step(folder, caption, *run, code=128 + signal.SIGINT, interrupt=is_half_way)
-        _step(folder, "3. How far is it?", "status", LOG)
+        _step(folder, "3. How far is it?", "status", EXPORT)
         _step(folder, "4. The same command again goes on. Refused ids make it exit with 1.", *run, code=1)
-        results = _step(folder, "5. Which ids were refused, and why?", "results", LOG, "--only", "refused")
+        results = _step(folder, "5. Which ids were refused, and why?", "results", EXPORT, "--only", "refused")
         before = sandbox.ledger.requests
         caption = "6. Once more, for a program to read: a finished run repeats its summary and sends nothing."
         summary = orjson.loads(_step(folder, caption, *run, "--json", code=1).splitlines()[-1])

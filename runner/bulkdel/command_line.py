@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -16,8 +17,9 @@ from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variabl
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine
 from bulkdel.format import counted, printable, shown, steers
-from bulkdel.options import COMPARED, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
-from bulkdel.store_path import StorePath, is_within
+from bulkdel.options import COMPARED, FILES, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
+from bulkdel.run_place import default_place, is_within, undone_by
+from bulkdel.store_path import in_store, is_store_url
 from bulkdel.variables import BETWEEN
 
 GOING_ON = frozenset({"run", "plan", "restore"})
@@ -174,28 +176,28 @@ def quoted(path: Path | str) -> str:
 
 def how_to_resume(
     progress: Progress,
-    log: Path,
+    run: Path,
     of_job: Collection[str],
     own_key: bytes | None,
     moved: tuple[Sequence[str], str] | None = None,
 ) -> str:
     """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt.
 
-    log: where it is. of_job: the options of its job and of the undo. own_key: of this user, if there is one.
+    run: its place. of_job: the options of its job and of the undo. own_key: of this user, if there is one.
     moved: the command and the folder, where its files are no longer those of the last session. A run of which a restore
     has begun is not resumed: then it is what `how_to_restore` says.
     """
     if (packed := progress.handed_over) is not None:
-        return f"It is not resumed from this log. {how_to_take_back(packed, log)}"
+        return f"It is not resumed from this log. {how_to_take_back(packed, run)}"
     if (undo := progress.undo) is not None:
         so = "" if progress.complete else ", so the run is not resumed"
-        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, log, of_job)}"
+        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, run, of_job)}"
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", "its folder"))
     try:
-        line, left_out = line_of_log(words, log, of_job, typed_words(progress, own_key))
+        line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
         if not _is_typed(line, progress, own_key):
-            line, more = _of_this_run(line, progress, log, None if moved else folder)
+            line, more = _of_this_run(line, progress, run, None if moved else folder)
             left_out += more
     except ValueError:
         return "To go on, run the command of this run again."
@@ -223,34 +225,36 @@ def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> b
     return same and (line.command, line.names) == (begun.command, begun.names)
 
 
-def _of_this_run(line: CommandLine, progress: Progress, log: Path, folder: object) -> tuple[CommandLine, str]:
+def _of_this_run(line: CommandLine, progress: Progress, run: Path, folder: object) -> tuple[CommandLine, str]:
     """A command that another person may have written, so that it goes on with the run of this log and no other.
 
     folder: where it was typed; None where its files were looked for beside the log. Returns also the line that names
     what the command lacks. Raises ValueError for a command that goes on with another run.
     """
     if line.command == "restore":
-        names = [Path(str(folder), name) for name in line.names]
-        if not all(is_within(name, log) and log.name.startswith(f"{name.name}.") for name in names):
+        names, undone = [Path(str(folder), name) for name in line.names], undone_by(run.absolute())
+        if undone is None or any(os.path.realpath(name) != os.path.realpath(undone) for name in names):
             raise ValueError("the restore of another run")
-        return _of_restore(line, log, folder, tuple(map(str, names)))
+        return _of_restore(line, run, folder, tuple(map(str, names)))
     job, *exports = line.names or (progress.header.pinned["job"], "")  # a plan has them
     if job != progress.header.pinned["job"] or len(exports) != 1 or not (line.names or "--plan" in line.options):
         raise ValueError("another job")
     if folder is None:
         return line, ""
-    return line.plus("--checkpoint" if address_of(str(log)) is None else "--store", log.absolute()), ""
+    default = default_place(job, exports[0], sandbox="--sandbox" in line.options)
+    if os.path.realpath(Path(str(folder), default)) == os.path.realpath(run):
+        return line.without("--run"), ""
+    return line.plus("--run", run.absolute()), ""
 
 
-def _of_restore(line: CommandLine, log: Path, folder: object, names: tuple[str, ...]) -> tuple[CommandLine, str]:
+def _of_restore(line: CommandLine, run: Path, folder: object, names: tuple[str, ...]) -> tuple[CommandLine, str]:
     """The same, of a command that goes on with a restore. names: of its run. It reads no file beyond that folder."""
     if line.command != "restore" or len(names) != 1 or line.options.get("--plan"):
         raise ValueError("no restore")
-    files = {option: line.options.get(option, ()) for option in ("--export", "--from-backup")}
     left_out = {
         option: values
-        for option, values in files.items()
-        if not all(is_within(Path(str(folder), value), log) for value in values)
+        for option, values in line.options.items()
+        if option in FILES and not all(is_within(Path(str(folder), value), run) for value in values)
     }
     words = (shlex.join([option, *values]) for option, values in left_out.items())
     return replace(line.without(*left_out), names=names), without_words(*words)
@@ -263,12 +267,12 @@ def flags_of(of_job: Collection[str]) -> set[str]:
 
 
 def line_of_log(
-    words: object, log: Path, of_job: Collection[str], typed_words: Collection[str] = ()
+    words: object, run: Path, of_job: Collection[str], typed_words: Collection[str] = ()
 ) -> tuple[CommandLine, str]:
     """A command that a log holds, with the options of its list; and a line that names what it lacks.
 
     Another person may have written the log: it confirms nothing, no key goes to a host that only a file names, and no
-    address is asked. log: where it is, as the user has said. of_job: as in `how_to_resume`. typed_words: among them are
+    address is asked. run: its place, as the user has said. of_job: as in `how_to_resume`. typed_words: among them are
     addresses that this user has typed. Raises ValueError for words that are no command which goes on.
     """
     if not (isinstance(words, list) and all(isinstance(word, str) and word.isprintable() for word in words)):
@@ -279,7 +283,6 @@ def line_of_log(
     allowed = {*map(option_of, FROM_LOG), *of_job}
     if any(line.options.get(each) for each in flags_of(of_job)):  # typed, the word would be a name
         raise ValueError("a flag takes no value")
-    stored = address_of(str(log)) is not None
 
     def only_there(value: str) -> bool:
         return address_of(value) is not None and value not in typed_words
@@ -287,11 +290,14 @@ def line_of_log(
     asked = allowed - {*map(option_of, NOT_ASKED)}
     elsewhere = {each for each in asked if any(map(only_there, line.options.get(each, ())))}
     elsewhere |= {each for each, values in line.options.items() if names_engine(each, values)}
-    left_out = [each for each in line.options if each not in allowed - elsewhere or (each == "--store" and not stored)]
+    in_a_store = any(map(is_store_url, line.options.get("--run", ())))
+    if in_a_store and (line.command == "restore" or not in_store(run)):
+        allowed.discard("--run")
+    left_out = [each for each in line.options if each not in allowed - elsewhere]
     names = tuple(TO_TYPE if only_there(name) else name for name in line.names)
     kept = replace(line.without(*left_out), names=names, variables={})
-    if "--store" in kept.options:
-        kept = kept.plus("--store", log)
+    if in_a_store and "--run" in kept.options:
+        kept = kept.plus("--run", run)
     shown_whole = {*map(option_of, COMPARED), *elsewhere}
     named = [shlex.join([each, *line.options[each]]) if each in shown_whole else each for each in left_out]
     return kept, without_words(*filter(only_there, line.names), *line.variables, *named)
@@ -302,10 +308,10 @@ def without_words(*words: str) -> str:
     return f"\nLeft out, because only a file names it. Add what is meant: {shown(', '.join(words))}" if words else ""
 
 
-def how_to_take_back(packed: Annotation, log: Path) -> str:
-    """Where a run goes on that was handed over. packed: the annotation. log: where it is."""
+def how_to_take_back(packed: Annotation, run: Path) -> str:
+    """Where a run goes on that was handed over. packed: the annotation. run: its first place."""
     archive, at = shown(packed.facts.get("archive", "the archive")), shown(packed.at)
-    again = CommandLine("pack", (str(log),)).plus("--again").plus("--out", "NEW.tar.zst")
+    again = CommandLine("pack", (str(run),)).plus("--again").plus("--out", "NEW.tar.zst")
     return (
         f"The run was handed over on {at}, and goes on where {archive} was unpacked: on one machine, and only "
         f"there. To take it back, when it has not gone on elsewhere:\n  {CommandLine('unpack', (archive,))}\n"
@@ -321,18 +327,16 @@ def is_of_restore(progress: Progress) -> bool:
         return False
 
 
-def to_pack(progress: Progress, log: Path) -> CommandLine | None:
+def to_pack(progress: Progress, run: Path) -> CommandLine | None:
     """The command that packs a run, up to its `--out`. The log of a restore is packed with that of its run.
 
-    log: where it is. Another person may have written it, so it names no log but that of its run, which is beside it.
+    run: its place. Another person may have written the log, so only its place says of which run it is.
     None where there is none.
     """
     if not is_of_restore(progress):
-        return CommandLine("pack", (str(log),))
-    names = CommandLine.read(_words_of_start(progress)).names
-    beside_it = [log.with_name(Path(name).name) for name in names if not isinstance(log, StorePath) and Path(name).name]
-    found = [each for each in beside_it if log.name.startswith(f"{each.name}.") and each.exists()]
-    return CommandLine("pack", (str(found[0]),)) if found else None
+        return CommandLine("pack", (str(run),))
+    undone = undone_by(run)
+    return CommandLine("pack", (str(undone),)) if undone is not None else None
 
 
 def _words_of_start(progress: Progress) -> Sequence[str]:
@@ -340,7 +344,7 @@ def _words_of_start(progress: Progress) -> Sequence[str]:
     return words
 
 
-def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Collection[str]) -> str:
+def how_to_restore(progress: Progress, undo: Annotation, run: Path, of_job: Collection[str]) -> str:
     """The commands for a run of which a restore has begun: the rest of the restore, and the rows that remain.
 
     undo: the latest annotation of the restore. of_job: as in `how_to_resume`.
@@ -349,14 +353,14 @@ def how_to_restore(progress: Progress, undo: Annotation, log: Path, of_job: Coll
     if not undo.is_restored:
         where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
         try:
-            line, left_out = line_of_log(undo.facts.get("to_go_on"), log, of_job)
-            line, more = _of_restore(line, log, undo.facts.get("cwd"), (str(log.absolute()),))
+            line, left_out = line_of_log(undo.facts.get("to_go_on"), run, of_job)
+            line, more = _of_restore(line, run, undo.facts.get("cwd"), (str(run.absolute()),))
             left_out += more
         except ValueError:
-            line, left_out = CommandLine("restore", (str(log),)), ""
+            line, left_out = CommandLine("restore", (str(run),)), ""
         lines.append(f"To go on with the restore{where}:\n  {line}{left_out}")
     if not progress.complete:
-        rows = CommandLine("results", (str(log),)).plus("--only", "remaining")
+        rows = CommandLine("results", (str(run),)).plus("--only", "remaining")
         lines.append(f"For the rows that remain, begin another run, with the ids of:\n  {rows}")
     return "\n".join(lines)
 

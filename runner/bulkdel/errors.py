@@ -33,13 +33,13 @@ class NotConfirmed(UsageError):
 
 
 class NotAcceptable(BulkdelError):
-    """The export, the checkpoint or the pool cannot be accepted; nothing was sent."""
+    """The export, the run or the pool cannot be accepted; nothing was sent."""
 
     exit_code = 3
 
 
 class ExportChanged(NotAcceptable):
-    """The export is another one than its copy beside the checkpoint was made of."""
+    """The export is another one than its copy in the place of the run was made of."""
 
 
 class Halted(BulkdelError):
@@ -74,8 +74,8 @@ class FileFailed(BulkdelError):
 
 
 SHORT_OF_MEMORY = (
-    "the system gives this process no more memory. What was sent is in the checkpoint. Allow more memory, then run the "
-    "same command again"
+    "the system gives this process no more memory. What was sent is in the log of the run. Allow more memory, then run "
+    "the same command again"
 )
 
 _NOT_MAPPED = ("cannot allocate", "failed to map")
@@ -90,7 +90,7 @@ def of_the_machine(error: BaseException) -> BulkdelError | None:
         return UsageError(f"{str(error.filename)[:60]!r}…: this name is too long for a file")
     if isinstance(error, ImportError):
         return BulkdelError(
-            f"the module {error.name or '?'} cannot be loaded. What was sent is in the checkpoint. Install bulkdel "
+            f"the module {error.name or '?'} cannot be loaded. What was sent is in the log of the run. Install bulkdel "
             "anew, then run the same command again"
         )
     return None

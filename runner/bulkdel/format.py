@@ -39,11 +39,11 @@ def amount(size: int) -> str:
 
 
 def session_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The lines of a summary about the session and the checkpoint, the same for `run` and `verify`."""
+    """The lines of a summary about the session and its run, the same for `run` and `verify`."""
     requests, retries = counted(summary["requests"], "request"), counted(summary["retries"], "retry")
     return [
         f"this session: {requests} in {span(summary['duration_s'])}, {retries}, {summary['throttled']:,} answered 429",
-        f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}",
+        f"run        {summary['run']}, sha256 {summary['log_sha256']}",
     ]
 
 

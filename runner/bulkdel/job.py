@@ -375,7 +375,7 @@ SANDBOX = "sandbox"
 class Target(Protocol):
     """One API at one address with one set of credentials.
 
-    host: base URL for requests. pinned_host: what the checkpoint pins ("sandbox" for the sandbox).
+    host: base URL for requests. pinned_host: what the log pins ("sandbox" for the sandbox).
     key: what names the key for people: its id, masked, or where it comes from. None without credentials.
     pause_s: how long all requests pause after a 429 without Retry-After.
     """
@@ -386,7 +386,7 @@ class Target(Protocol):
 
     @property
     def pinned_host(self) -> str:
-        """The host that the checkpoint pins."""
+        """The host that the log pins."""
 
     @property
     def key(self) -> str | None:

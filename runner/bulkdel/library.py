@@ -38,18 +38,20 @@ from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
+from bulkdel.place.log_file import missing_folders, remove_empty
 from bulkdel.place.opening import log_place
+from bulkdel.run_place import COPY, home_of, own_file
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
 from bulkdel.safety.run_plan import RunArguments, RunPlan
-from bulkdel.settings import SPOOLED, Settings
+from bulkdel.settings import Settings
 from bulkdel.store.certain import READ_S
-from bulkdel.store_path import beside
+from bulkdel.store_path import in_store, path_or_url
 
 Rows = Iterable[str] | AsyncIterable[str]
-"""Ids, one for each row. They are copied to a file beside the checkpoint first."""
+"""Ids, one for each row. They are copied to a file in the place of the run first."""
 
 LIBRARY = By(ChangedBy.LIBRARY)
 """The origin of a change that a program makes."""
@@ -64,8 +66,7 @@ class RunOptions(TypedDict, total=False):
     It has no option that only the command obeys, such as --schedule: a program calls `Run.set_rate` and `Run.pause`.
     """
 
-    checkpoint: Path | None
-    store: str | None
+    run: Path | str | None
     take_over: bool
     host: str | None
     ca_file: Path | None
@@ -109,7 +110,7 @@ class Plan:
     host_word: the extra word that confirms a run on this host; None when none is needed.
     requests: how many the rest takes, without retries and splits.
     asked, found: ids of the sample, and how many of them exist. complete: whether every row has its outcome already.
-    checkpoint: where the log is, or will be. confirming_line: the command that runs this plan without a question.
+    run: where it is, or will be. confirming_line: the command that runs this plan without a question.
     """
 
     job: str
@@ -125,7 +126,7 @@ class Plan:
     asked: int
     found: int
     complete: bool
-    checkpoint: Path
+    run: Path
     confirming_line: str
 
     @classmethod
@@ -146,7 +147,7 @@ class Plan:
             asked=server.asked,
             found=len(server.found),
             complete=plan.complete,
-            checkpoint=plan.checkpoint,
+            run=plan.run,
             confirming_line=str(plan.confirming_line),
         )
 
@@ -158,7 +159,7 @@ class Summary:
     status: complete, incomplete, stopped, halted or interrupted. exit_code: that of `bulkdel run`.
     counts: the rows by outcome; they add up to `rows`. why: why it stopped early; empty when it did not.
     requests, retries, throttled, duration_s: of this session. resumed: whether there was an earlier session.
-    log_sha256: of every byte of the checkpoint. events_dropped: events that were not taken in time.
+    log_sha256: of every byte of the log. events_dropped: events that were not taken in time.
     session: more about the session. progress: the state of the log at the end. confirmed: whether this user has
     confirmed the run: in this session, or in an earlier one, as its MAC shows.
     """
@@ -173,7 +174,7 @@ class Summary:
     throttled: int
     resumed: bool
     duration_s: float
-    checkpoint: Path
+    run: Path
     log_sha256: str
     events_dropped: int
     session: SessionResult
@@ -187,7 +188,7 @@ class Summary:
             self.progress,
             self.status,
             figures,
-            checkpoint=printable(self.checkpoint),
+            run=printable(self.run),
             log_sha256=self.log_sha256,
             exit_code=self.exit_code,
         )
@@ -205,7 +206,7 @@ def open_run(
 ) -> Run:
     """Make a run; enter it with `async with`. Nothing is opened before.
 
-    job: its name, or the job itself. export: a file, or ids; ids need a `checkpoint`.
+    job: its name, or the job itself. export: a file, or ids; ids need a `run`.
     parameters: the job's own options by name: {"group": "eng"}.
     config: the tables of a config file, without [run]: options are arguments. environ: where credentials are found;
     os.environ by default. events_max: how many events may wait to be taken; later ones are dropped and counted.
@@ -217,15 +218,18 @@ def open_run(
         raise TypeError(f"open_run has no option {unknown[0]!r}")
     if config and "run" in config:  # left unread, its exclude files would protect nothing
         raise UsageError("config has the table [run], which the library does not read. Give its options as arguments")
-    settings = replace(Settings(), **options)
-    for name, path in (("checkpoint", settings.checkpoint), ("backup", settings.backup)):
+    given: dict[str, Any] = {**options}
+    if isinstance(run := given.get("run"), str):
+        given["run"] = path_or_url(run)
+    settings = replace(Settings(), **given)
+    for name, path in (("run", settings.run), ("backup", settings.backup)):
         if not isinstance(path, Path | None):
             raise UsageError(f"{name} is a pathlib.Path, not {type(path).__name__}")
     rows = None
     if not isinstance(export, str | Path):
-        if settings.checkpoint is None and settings.store is None:
-            raise UsageError("rows need a checkpoint: there is no file name to derive it from")
-        rows, export = export, beside(settings.checkpoint_for(""), SPOOLED)
+        if settings.run is None:
+            raise UsageError("rows need a place for their run: there is no file name to derive it from. Give run=PATH")
+        rows, export = export, own_file(settings.run, COPY)
         settings = replace(settings, format="jsonl")
     job = load_job(job) if isinstance(job, str) else job
     job = job.configured((config or {}).get(job.config_table, {}))
@@ -473,7 +477,9 @@ class Run:
     async def _make_plan(self) -> RunPlan:
         if self._rows is not None:
             self._arguments.settings.check(self._arguments.job.chunk_max)  # before any row is taken
-            await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
+            run = self._arguments.run
+            self._stack.callback(remove_empty, [] if in_store(run) else missing_folders(run))
+            await _spool_rows(self._rows, Path(self._arguments.export), home_of(run), self._reading)
         plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:
             self._asking, around = Asking(plan), self._surroundings
@@ -485,14 +491,14 @@ class Run:
         return plan
 
     def _prepare(self) -> RunPlan:
-        """Everything before the first request: the checks, the checkpoint if there is one, the export. Blocks."""
+        """Everything before the first request: the checks, the log if there is one, the export. Blocks."""
         arguments = self._arguments
         check_arguments(arguments)
         target = find_target(arguments)
         around = self._surroundings
         terms = around.terms_of(arguments.settings)
-        if not is_fresh(log_place(arguments.checkpoint, replace(terms, patience_s=min(READ_S, terms.patience_s)))):
-            resumed = around.resume_log(log_place(arguments.checkpoint, terms))
+        if not is_fresh(log_place(arguments.run, replace(terms, patience_s=min(READ_S, terms.patience_s)))):
+            resumed = around.resume_log(log_place(arguments.run, terms))
             try:
                 self._reading.check()
             except Drained:  # the run was left while the log was opened, so the stack is closed already
@@ -511,7 +517,7 @@ class Run:
                 figures = plan.progress.stop.facts  # nothing is left to do: the same summary once more
                 progress, sha256 = self._log.progress, self._log.sha256
                 if plan.shards:  # over the log of each shard too
-                    sha256 = (await asyncio.to_thread(read_log, log_place(plan.checkpoint))).sha256
+                    sha256 = (await asyncio.to_thread(read_log, log_place(plan.run))).sha256
                 return self._summary(SessionResult(Ending(), figures, {}, 0, 0, progress, sha256))
             around = self._surroundings
             if self._log is None:
@@ -549,7 +555,7 @@ class Run:
             rows=progress.rows,
             why=ending.why,
             **{name: figures.get(name, 0) for name in FIGURES},
-            checkpoint=self._arguments.checkpoint,
+            run=self._arguments.run,
             log_sha256=result.log_sha256,
             events_dropped=self._events.dropped,
             session=result,
@@ -561,14 +567,17 @@ class Run:
 def _in_this_process(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
     if plan.shards:
         raise NotAcceptable(
-            f"{plan.checkpoint}: this run was begun in several processes. Nothing was sent. Go on with:\n  {plan.line}"
+            f"{plan.run}: this run was begun in several processes. Nothing was sent. Go on with:\n  {plan.line}"
         )
     return SendingSession(plan, log, **more)
 
 
-async def _spool_rows(rows: Rows, to: Path, reading: ReadingProgress) -> None:
-    """Copy `rows` to the file `to`, as JSON Lines. Nothing is kept when `rows` raises an exception."""
-    with tempfile.TemporaryFile(dir=os.path.dirname(to) or ".") as copy:  # noqa: PTH120 - a text, no look at the disk
+async def _spool_rows(rows: Rows, to: Path, folder: Path, reading: ReadingProgress) -> None:
+    """Copy `rows` to the file `to`, as JSON Lines. Nothing is kept when `rows` raises an exception.
+
+    folder: where they are until they are complete.
+    """
+    with tempfile.TemporaryFile(dir=folder) as copy:
         if isinstance(rows, AsyncIterable):
             batch: list[str] = []
             async for row in rows:

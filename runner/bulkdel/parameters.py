@@ -128,7 +128,7 @@ def pinned(parameters: Any) -> dict[str, Any]:
     return {one.name: _as_json(one.name, getattr(parameters, one.name)) for one in known}
 
 
-def from_pinned(job: Job, values: Mapping[str, Any], log: Path) -> Any:
+def from_pinned(job: Job, values: Mapping[str, Any], run: Path) -> Any:
     """Inverse of `pinned`, for the parameters in the header of `log`.
 
     Raises NotAcceptable when the installed job has other parameters, or a file has changed.
@@ -137,7 +137,7 @@ def from_pinned(job: Job, values: Mapping[str, Any], log: Path) -> Any:
     if has != values.keys():
         then, now = (", ".join(sorted(names)) or "none" for names in (values, has))
         raise NotAcceptable(
-            f"{log}: was written by a {job.name} with other parameters ({then}) than the installed one ({now}). "
+            f"{run}: was written by a {job.name} with other parameters ({then}) than the installed one ({now}). "
             "Install the version of the job that wrote it."
         )
     paths = {name: Path(str(value.get("path"))) for name, value in values.items() if isinstance(value, dict)}
@@ -145,7 +145,7 @@ def from_pinned(job: Job, values: Mapping[str, Any], log: Path) -> Any:
         changed = [name for name, path in paths.items() if _as_json(name, path) != values[name]]
         parameters = parameters_of(job, {**values, **paths})
     except UsageError as error:
-        raise NotAcceptable(f"{log}: the parameters of this run cannot be used: {error}") from error
+        raise NotAcceptable(f"{run}: the parameters of this run cannot be used: {error}") from error
     for name in changed:
         raise NotAcceptable(
             f"{paths[name]}: is not the file that the run had as {option_of(name)}: its SHA-256 is another"

@@ -31,7 +31,8 @@ from bulkdel.core.shards import LOCAL, RAY, shards_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown, span
 from bulkdel.output import LogFormat
-from bulkdel.store_path import in_store, log_path, store_path
+from bulkdel.run_place import default_place
+from bulkdel.store_path import in_store, store_path
 from bulkdel.times import schedule_at, seconds_of, until_of
 
 NOTE_MAX = 1_000
@@ -45,18 +46,6 @@ MEMBERSHIPS = ".memberships.jsonl"
 
 PACKED = (".gz", ".zst")
 """The endings of a compressed backup."""
-
-LOG = ".checkpoint.jsonl"
-SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
-"""The endings, after the export's name, of the log of a run, and of one with --sandbox."""
-
-SPOOLED = ".copy"
-"""The ending, after the log's name, of the copy of an export that was piped, lies elsewhere or is a table."""
-
-RESTORED = ".restore.jsonl"
-RESTORED_MEMBERSHIPS = ".restore.memberships.jsonl"
-RESTORE_MAP = ".restore.map.jsonl"
-"""The endings, after the name of a run's log, of the files of its restore: its two exports, and the map of ids."""
 
 _ARCHIVE, _BATCH, _LOG = frozenset({File.ARCHIVE}), frozenset({File.BATCH}), frozenset({File.LOG})
 _ALL = _ARCHIVE | _BATCH | _LOG
@@ -77,7 +66,7 @@ SERVER = Group("Where it is sent", sort_key=4)
 NOTIFYING = Group("Notifications", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 
-IN_FLIGHT, IN_FLIGHT_WITH_STORE = 16, 512
+IN_FLIGHT, IN_FLIGHT_IN_STORE = 16, 512
 """Requests in flight by default. The second is enough for 1,000 requests a second, each of 300 ms. Rows in doubt follow
 the rate, not this number: `engine.gate`."""
 
@@ -148,12 +137,20 @@ def per_second(_type: object, tokens: Sequence[Token]) -> float:
 
 
 def path_or_store(_type: object, tokens: Sequence[Token]) -> Path:
-    """Read a path, or the URL of a store."""
-    return log_path(tokens[0].value)
+    """Read a path, or the URL of a store. Raises UsageError for any other address."""
+    text = tokens[0].value
+    return Path(text) if address_of(text) is None else store_path(text)
 
 
 PathOrStore = Annotated[Path, Parameter(converter=path_or_store)]
 """An item of a list."""
+
+PlaceOfRun = Annotated[
+    Path | None,
+    Option(Role.MACHINE, _ALL, Names.NEW_FILE, asked=False),
+    Parameter(group=OUTPUT, converter=path_or_store, metavar="PLACE"),
+]
+"""Where a run is kept."""
 
 
 def duration(_type: object, tokens: Sequence[Token]) -> float:
@@ -259,7 +256,7 @@ class CommonSettings(NotifySettings):
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
     concurrency: Annotated[int | None, _PACE, Parameter(group=SENDING), count(1, 4_096)] = None
-    """Requests in flight at the same time, at most. Default: 16; 512 for a run with --store."""
+    """Requests in flight at the same time, at most. Default: 16; 512 for a run in a store."""
 
     patience: Annotated[float, _PACE, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
     """Stop when the server has given no useful response for this long (30s, 15m, 2h)."""
@@ -354,14 +351,12 @@ class SendingSettings(CommonSettings):
     pause_file: Annotated[Path | None, _MACHINE, Parameter(group=SENDING)] = None
     """Pause while this file exists."""
 
-    store: Annotated[
-        str | None, Option(Role.MACHINE, _BATCH | _LOG, asked=False), Parameter(group=OUTPUT, metavar="URL")
-    ] = None
-    """Keep the log in a store, not in a file: s3://bucket/run, gs://…, az://… or file:///shared/run. It outlives this
-    machine: the same command goes on from any other."""
+    run: PlaceOfRun = None
+    """Where everything is kept that this restore writes: a folder, or in a store (s3://bucket/run, gs://…, az://…,
+    file://…), which outlives this machine. Default: restore-1 in the place of its run."""
 
     take_over: Annotated[bool, Option(Role.COMMAND), Parameter(group=OUTPUT), Flag] = False
-    """With --store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
+    """In a store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
 
     max_refused: Annotated[str, _DECIDES, Parameter(group=SAFETY)] = "1%"
     """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
@@ -380,7 +375,7 @@ class SendingSettings(CommonSettings):
     @property
     def in_flight(self) -> int:
         """See `CommonSettings`. A commit to a store takes far longer than one to a file, so more are under way."""
-        return self.concurrency or (IN_FLIGHT if self.store is None else IN_FLIGHT_WITH_STORE)
+        return self.concurrency or (IN_FLIGHT_IN_STORE if in_store(self.run) else IN_FLIGHT)
 
     @property
     def listen_address(self) -> ListenAddress | None:
@@ -398,10 +393,9 @@ class SendingSettings(CommonSettings):
 class Settings(SendingSettings):
     """The options of `run` and `plan` that a library call and a batch have too."""
 
-    checkpoint: Annotated[
-        Path | None, Option(Role.MACHINE, _ALL, Names.NEW_FILE), Parameter(group=OUTPUT), EVERYDAY
-    ] = None
-    """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
+    run: Annotated[PlaceOfRun, EVERYDAY] = None
+    """Where everything is kept that this run writes: a folder, or in a store (s3://bucket/run, gs://…, az://…,
+    file://…), which outlives this machine. Default: EXPORT.runs/JOB."""
 
     shards: Annotated[str | None, _PACE, Parameter(group=SENDING, metavar="N")] = None
     """Cut the export into this many parts, each sent by a process of its own: on this machine, or with 8@ray on the
@@ -557,10 +551,7 @@ class Settings(SendingSettings):
                 raise UsageError(f"--id-pattern {self.id_pattern!r}: {shown(error)}") from error
 
     def _check_store(self) -> None:
-        if self.store is not None:
-            store_path(self.store)  # refuses what is no URL of a store
-            if self.checkpoint is not None:
-                raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
+        if in_store(self.run):
             if self.on == RAY and self.backup is not None and not in_store(self.backup):
                 raise UsageError(
                     f"--shards {self.shards}: a --backup that is a file would be lost with its node. Give the URL of a "
@@ -568,11 +559,11 @@ class Settings(SendingSettings):
                 )
         elif self.on == RAY:
             raise UsageError(
-                f"--shards {self.shards}: needs --store URL, so that every node reaches the log: s3://, gs://, az://, "
+                f"--shards {self.shards}: needs --run URL, so that every node reaches the log: s3://, gs://, az://, "
                 "or file:// with a folder that they share"
             )
         elif self.take_over:
-            raise UsageError("--take-over: needs --store URL. A log in a file is locked by its process")
+            raise UsageError("--take-over: needs --run URL. A log in a file is locked by its process")
 
     @property
     def shard_count(self) -> int:
@@ -594,15 +585,13 @@ class Settings(SendingSettings):
                 "a Ray cluster"
             ) from None
 
-    def checkpoint_for(self, export: str) -> Path:
-        """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""
-        if self.store is not None:
-            return store_path(self.store)
-        if self.checkpoint is not None:
-            return self.checkpoint
+    def place_of(self, job: str, export: str) -> Path:
+        """Where the run of this job is. Raises UsageError when standard input gives no name to derive it from."""
+        if self.run is not None:
+            return self.run
         if export == "-" or export.startswith(("/dev/", "/proc/")):
-            raise UsageError(f"reading {export} needs --checkpoint PATH: there is no file name to derive it from")
-        return self.default_checkpoint(export)
+            raise UsageError(f"reading {export} needs --run PLACE: there is no file name to derive it from")
+        return default_place(job, export, sandbox=self.sandbox)
 
     @property
     def memberships(self) -> Path | None:
@@ -611,11 +600,6 @@ class Settings(SendingSettings):
             return None
         packed = self.backup.suffix if self.backup.suffix in PACKED else ""
         return self.backup.with_name(f"{self.backup.name.removesuffix(packed)}{MEMBERSHIPS}{packed}")
-
-    def default_checkpoint(self, export: str) -> Path:
-        """Where the log of this export goes without --checkpoint: for an address, in the current folder."""
-        address = address_of(export)
-        return Path(f"{export if address is None else address.name}{SANDBOX_LOG if self.sandbox else LOG}")
 
 
 @Parameter(name="*")
@@ -676,7 +660,7 @@ class RestoreSettings(SendingSettings):
     records_of: Annotated[list[Path] | None, Option(Role.COMMAND), Parameter(group=UNDOING, negative=""), EVERYDAY] = (
         None
     )
-    """The checkpoint of an earlier run on the same accounts, such as a disabling. The records of its backup take the
+    """An earlier run on the same accounts, such as a disabling: its place. The records of its backup take the
     place of those that were copied before the deletion. Repeatable; the last one counts."""
 
     without_memberships: Annotated[
@@ -709,4 +693,4 @@ class VerifySettings(CommonSettings):
     """Where the export is now, if it has moved."""
 
     state: Annotated[Path | None, Parameter(group=CHECKING), EVERYDAY] = None
-    """Where the progress of the verification is kept. Default: CHECKPOINT.verify.jsonl."""
+    """Where the progress of the verification is kept. Default: verify.jsonl in the place of the run."""

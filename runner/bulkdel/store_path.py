@@ -1,8 +1,7 @@
-"""The URL of a store in the place where commands take the path of a log."""
+"""The URL of a store in the place where commands take the path of a run."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PosixPath
 from typing import TypeGuard
 
@@ -10,7 +9,7 @@ from bulkdel.core.address import Address, address_of
 from bulkdel.errors import UsageError
 
 SCHEMES = ("s3", "gs", "az", "file")
-"""The stores that may hold a log: S3, Google Cloud Storage, Azure, and a directory that machines share."""
+"""The stores that may hold a run: S3, Google Cloud Storage, Azure, and a directory that machines share."""
 
 EXAMPLES = "s3://bucket/run, gs://bucket/run, az://container/run or file:///shared/run"
 
@@ -63,10 +62,10 @@ def store_path(text: str) -> StorePath:
     address = address_of(text)
     if address is not None and "@" in address.place:  # not shown: there is a secret in it
         raise UsageError(
-            "--store: has a user or a password in it. Credentials come from the environment; leave them out"
+            "the URL of a store has a user or a password in it. Credentials come from the environment; leave them out"
         )
     if address is None or not _is_plain(address):
-        raise UsageError(f"--store {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
+        raise UsageError(f"{text!r}: is not the URL of a store. Give one like {EXAMPLES}")
     place = [address.place] if address.place else []
     return StorePath(f"{address.scheme}:", *place, *address.key.strip("/").split("/"))
 
@@ -79,16 +78,6 @@ def _is_plain(address: Address) -> bool:
     return address.scheme in SCHEMES and address.text.isprintable() and has_place and not odd
 
 
-def log_path(text: str) -> Path:
-    """Read what commands take as CHECKPOINT: the path of a file, or the URL of a store. Raises UsageError."""
+def path_or_url(text: str) -> Path:
+    """Read a path, or the URL of a store. Raises UsageError."""
     return store_path(text) if is_store_url(text) else Path(text)
-
-
-def beside(log: Path, ending: str) -> Path:
-    """The file beside a log, with its name and this ending. The files beside a store are in the current folder."""
-    return Path(f"{log.name}{ending}") if isinstance(log, StorePath) else Path(f"{log}{ending}")
-
-
-def is_within(path: Path, log: Path) -> bool:
-    """Whether a file is in the folder of the log, or below it. Links are followed: one may lead anywhere."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))

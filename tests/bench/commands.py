@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,27 +83,27 @@ def _timed(words: list[str]) -> Cost:
     return Cost(cost.wall_s, cost.cpu_s, cost.peak_kib, sending_s=float(cost.out))
 
 
-def run_words(url: str, export: Made, log: Path, *options: object) -> list[str]:
-    """The real command."""
+def run_words(url: str, export: Made, place: Path, *options: object) -> list[str]:
+    """The real command. place: of the run."""
     confirmed = ["--confirm", str(export.count), "--pool", POOL, "--allow-absent", "--json"]
-    words = ["run", "delete-users", str(export.path), "--host", url, "--checkpoint", str(log), *confirmed]
+    words = ["run", "delete-users", str(export.path), "--host", url, "--run", str(place), *confirmed]
     return [*_module("bulkdel"), *words, *map(str, options)]
 
 
-def ours(url: str, export: Made, *options: object, log: Path | None = None) -> Cost:
-    """The real command with all that it always does, against an empty checkpoint or an earlier run's `log`.
+def ours(url: str, export: Made, *options: object, place: Path | None = None, new: bool = True) -> Cost:
+    """The real command with all that it always does. place: of the run. new: whether it begins anew there.
 
     first_s: from its start to the first intent of this session, which is written just before the first deletion.
     """
-    path = log or Path(f"{export.path}.checkpoint.jsonl")
-    if log is None:
-        path.unlink(missing_ok=True)
+    place = place or Path(f"{export.path}.run")
+    if new:
+        shutil.rmtree(place, ignore_errors=True)
     begun = time.time()
-    cost = measured(run_words(url, export, path, *options), ENVIRON, bar=True)
+    cost = measured(run_words(url, export, place, *options), ENVIRON, bar=True)
     summary = json.loads(cost.out.splitlines()[-1])
     if summary["status"] != "complete" or summary["deleted"] != export.count:
         raise RuntimeError(f"not what was expected of a run: {summary}")
-    first_s = _first_intent(path) - begun
+    first_s = _first_intent(place / "log.jsonl") - begun
     return Cost(cost.wall_s, cost.cpu_s, cost.peak_kib, sending_s=summary["duration_s"], first_s=first_s)
 
 

@@ -69,8 +69,7 @@ def main() -> None:
             exclude.write_text("id\n" + "".join(f"{id_}\n" for id_ in kept))
             to_delete = exports.Made(made.path, count - len(kept), made.sha256, made.size)
             options = ("--rate", 0, "--exclude", exclude)
-            log = Path(name) / f"{count}.checkpoint.jsonl"
-            peak = peak_mb(commands.run_words(served.url, to_delete, log, *options))
+            peak = peak_mb(commands.run_words(served.url, to_delete, Path(name) / str(count), *options))
             first = first or peak
             print(f"{count:>12,} ids: {peak:6.1f} MB, {peak - first:+.1f} MB", flush=True)
 

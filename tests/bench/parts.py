@@ -28,7 +28,7 @@ from bulkdel.export import Parsed, ReadOptions, open_export, preflight
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.input.new_input import NewInput
 from bulkdel.job import TargetOptions, load_job
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.place.spool import Spool
 from bulkdel.settings import Settings
 from tests.bench import exports
@@ -120,7 +120,7 @@ async def _spread(each: Callable[[int], Awaitable[object]]) -> None:
 def logging(path: Path) -> None:
     """Intents that are waited for and outcomes that are not, as the engine writes them."""
     path.unlink(missing_ok=True)
-    asyncio.run(_log(Checkpoint.create(log_place(path), _header(ROWS))))
+    asyncio.run(_log(Checkpoint.create(log_at(path), _header(ROWS))))
 
 
 async def _log(checkpoint: Checkpoint) -> None:

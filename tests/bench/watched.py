@@ -22,21 +22,19 @@ def side_by_side(url: str, export: Made, *options: object) -> tuple[Cost, Cost]:
 
     So both meet the same spells of a busy machine, which would hide a difference of one per cent.
     """
-    plain, seen = (Path(f"{export.path}.{name}.log") for name in ("plain", "seen"))
-    for log in (plain, seen):
-        log.unlink(missing_ok=True)
+    plain, seen = (Path(f"{export.path}.{name}") for name in ("plain", "seen"))
     with ThreadPoolExecutor(2) as threads:
-        one = threads.submit(ours, url, export, *options, log=plain)
-        other = threads.submit(watched, url, export, *options, log=seen)
+        one = threads.submit(ours, url, export, *options, place=plain)
+        other = threads.submit(watched, url, export, *options, place=seen)
         return one.result(), other.result()
 
 
-def watched(url: str, export: Made, *options: object, log: Path) -> Cost:
+def watched(url: str, export: Made, *options: object, place: Path) -> Cost:
     """The real command with a page, a reader of its stream, and a scraper."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     with _watching(port) as seen:
-        cost = ours(url, export, *options, "--listen", f"127.0.0.1:{port}", log=log)
+        cost = ours(url, export, *options, "--listen", f"127.0.0.1:{port}", place=place)
     if not all(seen.values()):
         raise RuntimeError(f"the page was not watched: {seen}")
     return cost

@@ -21,9 +21,9 @@ from tests.campaigns.playing import (
     DRAINED_S,
     KILLED,
     LAST_MAX_S,
-    LOG,
     MAY_END_WITH,
     RESULTS,
+    RUN,
     SESSION_MAX_S,
     SIGNALS,
     blamed,
@@ -58,7 +58,7 @@ class Sessions:
 
     @property
     def log(self) -> Path:
-        return self.folder / LOG
+        return self.folder / RUN / "log.jsonl"
 
     def wrong(self) -> Iterator[str]:
         """What must not be so at any time."""
@@ -194,7 +194,7 @@ def begun(drawn: Drawn, folder: Path) -> Iterator[Play]:
         if job.settle is not None:
             job.settle(served.pool, drawn.reached)
         confirmed = ("--confirm", len(set(drawn.rows)), "--pool", POOL)
-        where = ("--host", served.sandbox.url, "--checkpoint", LOG)
+        where = ("--host", served.sandbox.url, "--run", RUN)
         words = ["run", job.name, "export", *job.options, *where, *drawn.options, *confirmed]
         yield Play(job, str(drawn), drawn.lasting, folder, served, list(map(str, words)), drawn=drawn)
 
@@ -265,7 +265,7 @@ def verify(it: Play) -> None:
     back = Random(drawn.seed).sample(may_return, min(drawn.put_back, len(may_return)))
     job.fill(it.served.pool, back)
     there = sum(job.state(it.served.pool, id_) is False for id_ in claimed)
-    with start("verify", LOG, "--rate", 0, "--json", "--host", it.served.sandbox.url, cwd=it.folder) as process:
+    with start("verify", RUN, "--rate", 0, "--json", "--host", it.served.sandbox.url, cwd=it.folder) as process:
         ran = finish(process)
     gone, still_there, could_not_tell = ran.found()
     right = ran.summary["claimed"] == len(claimed) == gone + still_there + could_not_tell

@@ -14,7 +14,7 @@ import zstandard
 
 from bulkdel.cli.app import run_app
 from tests.campaigns.drawing import Drawn, Row
-from tests.campaigns.playing import LOG, RESULTS, Play
+from tests.campaigns.playing import RESULTS, RUN, Play
 from tests.harness import COUNTS, Ran, check_second_reader, finish, start
 from tests.second_reader import Refused
 
@@ -148,7 +148,7 @@ def uncopied(it: Play) -> list[str]:
 
 def verify(it: Play, outcomes: Mapping[str, int]) -> None:
     """`verify` never says "gone" of a user that is there."""
-    with start("verify", LOG, "--rate", 0, "--json", "--host", it.served.url, cwd=it.folder) as process:
+    with start("verify", RUN, "--rate", 0, "--json", "--host", it.served.url, cwd=it.folder) as process:
         ran = finish(process)
     claimed = [
         row for row, said in zip(it.drawn.rows, it.results(), strict=True) if said["outcome"] in ("deleted", "absent")

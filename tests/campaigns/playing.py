@@ -25,7 +25,9 @@ from tests.harness import POOL, Ran, finish, start, wait_for_arrivals
 SESSION_MAX_S, LAST_MAX_S, DRAINED_S = 12.0, 60.0, 10.0
 """A session with faults is stopped after so long, and has to end then. One without that takes longer hangs."""
 
-LOG = "log.jsonl"
+RUN = "run"
+"""The place of the run, in the folder of the campaign."""
+
 RESULTS = "results.jsonl"
 KILLED = -signal.SIGKILL
 MAY_END_WITH = {0, 1, 4, 6, 128 + signal.SIGTERM, 128 + signal.SIGINT, KILLED}
@@ -55,7 +57,7 @@ class Play:
 
     @property
     def log(self) -> Path:
-        return self.folder / LOG
+        return self.folder / RUN / "log.jsonl"
 
     @property
     def pool(self) -> Pool:

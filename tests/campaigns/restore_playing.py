@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.campaigns.jobs_playing import Sessions
-from tests.campaigns.playing import LOG
+from tests.campaigns.playing import RUN
 from tests.campaigns.restore_drawing import Drawn
 from tests.campaigns.restore_judging import Restored, fill
 from tests.harness import POOL, Ran, finish, start
@@ -71,7 +71,7 @@ def begun(drawn: Drawn, folder: Path) -> Iterator[Play]:
             maybe_applied=drawn.maybe_applied,
             undatable=drawn.clocks_apart,
         )
-        where = ("--host", served.sandbox.url, "--checkpoint", LOG)
+        where = ("--host", served.sandbox.url, "--run", RUN)
         words = ["run", CREATING.name, "export", *where, *drawn.options, "--confirm", len(drawn.rows), "--pool", POOL]
         yield Play(
             job=CREATING,
@@ -108,7 +108,7 @@ def verify(it: Play, told: Sequence[Mapping[str, Any]], last: Ran) -> None:
         if number is not None:
             pool.delete(number)
     there = sum(number is not None and pool.is_alive(number) for number in numbers)
-    with start("verify", LOG, "--rate", 0, "--json", "--host", it.served.sandbox.url, cwd=it.folder) as process:
+    with start("verify", RUN, "--rate", 0, "--json", "--host", it.served.sandbox.url, cwd=it.folder) as process:
         ran = finish(process)
     summary = ran.summary
     if (summary["claimed"], ran.code) != (len(claimed), 0 if there == len(claimed) else 1) or summary["gone"] != there:

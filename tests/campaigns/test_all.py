@@ -16,7 +16,7 @@ import pytest
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.campaigns.drawing import Session, draw, export_bytes
 from tests.campaigns.judging import judge, verify
-from tests.campaigns.playing import LOG, Play
+from tests.campaigns.playing import RUN, Play
 from tests.mutants import mutant
 from tests.recorded import MAY_LAG, let_pass
 from tests.syntax import swap
@@ -44,7 +44,7 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
         name = "-" if drawn.piped else "export"
         if not drawn.piped:
             (folder / name).write_bytes(export_bytes(drawn))
-        words = ["run", "delete-users", name, "--host", served.url, "--checkpoint", LOG, *drawn.options]
+        words = ["run", "delete-users", name, "--host", served.url, "--run", RUN, *drawn.options]
         it = Play(drawn, folder, served, Random(seed + 1), words, first)
         if drawn.excluded:
             it.keep(drawn.excluded)
@@ -59,7 +59,7 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
             if ran.code in (0, 1):
                 break
             if MAY_LAG in ran.err:
-                let_pass(it.folder / LOG, 11)
+                let_pass(it.log, 11)
             if "Send them again without a look-up" in ran.err:  # nothing can prove that ids with a comma are gone
                 it.resend()
         else:

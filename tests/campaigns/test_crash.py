@@ -284,7 +284,7 @@ def failing_at(call: str, error: str, count: int, folder: Path) -> None:
         ledger = it.served.ledger
         assert ran.code == 5, (ran.code, ran.err)
         assert FAILURES[error] in ran.err
-        assert str(it.log) in ran.err
+        assert f"{it.place}: the log " in ran.err
         assert ledger.requests >= 5, "signed in, and looked the sample up"
         assert ledger.by_path[DELETE_PATH] < len(IDS) // CHUNK
         assert trace.splitlines()[-1].endswith("(INJECTED)"), "the log is not touched again"
@@ -386,12 +386,12 @@ SLOW: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": DELETIONS}
 
 
 def moved(log: Path) -> Path:
-    """The folder of the log gets another name; where the log is now."""
+    """The place of the run gets another name; where the log is now."""
     return log.parent.rename(log.parent.with_name("elsewhere")) / log.name
 
 
 def removed(log: Path) -> None:
-    """The folder of the log goes with all that is in it."""
+    """The place of the run goes with all that is in it."""
     shutil.rmtree(log.parent)
 
 
@@ -405,10 +405,8 @@ def replaced(log: Path) -> Path:
 @pytest.mark.parametrize("lose", [moved, removed, replaced])
 def test_a_log_that_is_not_where_it_was_ends_the_run(lose: Callable[[Path], Path | None], tmp_path: Path) -> None:
     """The next run would not find this log, so the run ends: exit 5, the rest is not sent. A moved log resumes."""
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    log = folder / "log.jsonl"
-    options = (*OPTIONS, "--checkpoint", log)
+    log = tmp_path / "run" / "log.jsonl"
+    options = (*OPTIONS, "--run", log.parent)
     with case(tmp_path, IDS, options=options, **SLOW) as it:
         tally = Tally(it, IDS)
         process = it.start()
@@ -418,30 +416,28 @@ def test_a_log_that_is_not_where_it_was_ends_the_run(lose: Callable[[Path], Path
         it.switch(latency_after_s=0.0)
         assert ran.code == 5, (ran.code, ran.err)
         assert "no longer" in ran.err
-        assert str(log) in ran.err
+        assert f"{log.parent}: the log " in ran.err
         assert it.served.pool.deleted <= 200 + 3 * IN_FLIGHT < len(IDS)
         tally.close_session()
         if now is not None:
-            it.options = ["--rate", 0, "--checkpoint", now]
+            it.options = ["--rate", 0, "--run", now.parent]
             tally.assert_nothing_lost(it.run(), 1)
 
 
 def test_a_folder_that_becomes_read_only_changes_nothing(tmp_path: Path) -> None:
     """The log is open: neither its mode nor its folder's is asked again."""
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    log = folder / "log.jsonl"
-    with case(tmp_path, IDS, options=(*OPTIONS, "--checkpoint", log), **SLOW) as it:
+    log = tmp_path / "run" / "log.jsonl"
+    with case(tmp_path, IDS, options=(*OPTIONS, "--run", log.parent), **SLOW) as it:
         tally = Tally(it, IDS)
         process = it.start()
         wait_for(lambda: it.served.pool.deleted > 0, process)
         log.chmod(0o400)
-        folder.chmod(0o500)
+        log.parent.chmod(0o500)
         it.switch(latency_after_s=0.0)
         try:
             tally.assert_nothing_lost(finish(process), 0)
         finally:
-            folder.chmod(0o700)
+            log.parent.chmod(0o700)
 
 
 @pytest.mark.soak

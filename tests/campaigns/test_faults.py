@@ -19,6 +19,7 @@ from tests.faultserver import KEYS, REDIRECTS, Fault, FaultServer
 from tests.harness import COMMAND, POOL, Ran, bulkdel, entries, environment, user_ids, write_objects
 from tests.launching import launched, took
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.rawserver import DATA, RawServer, always, answer
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
@@ -66,7 +67,7 @@ class Campaign:
 
     @property
     def log(self) -> Path:
-        return Path(f"{self.export}.checkpoint.jsonl")
+        return log_of(self.export)
 
     @property
     def words(self) -> list[object]:

@@ -21,12 +21,12 @@ READERS_MAX_KIB = 80 * 1024
 def peaks_kib(url: str, folder: Path, count: int, repeated: float) -> dict[str, int]:
     """Peak resident memory of each command, KiB. repeated: share of the rows that repeat an id."""
     made = exports.write(folder, "objects", count, repeated=repeated)
-    log = Path(f"{made.path}.checkpoint.jsonl")
-    found = {"run": commands.ours(url, made, "--rate", 0, "--concurrency", 64).peak_kib}
-    for words in (["status"], ["results", "--out", f"{log}.out.jsonl"], ["report", "--out", f"{log}.html"]):
-        words.insert(1, str(log))
+    run = Path(f"{made.path}.run")
+    found = {"run": commands.ours(url, made, "--rate", 0, "--concurrency", 64, place=run).peak_kib}
+    for words in (["status"], ["results", "--out", f"{run}.jsonl"], ["report", "--out", f"{run}.html"]):
+        words.insert(1, str(run))
         found[words[0]] = commands.measured([sys.executable, "-m", "bulkdel", *words]).peak_kib
-    found["again"] = commands.measured(commands.run_words(url, made, log), commands.ENVIRON).peak_kib
+    found["again"] = commands.measured(commands.run_words(url, made, run), commands.ENVIRON).peak_kib
     return found
 
 

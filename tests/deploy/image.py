@@ -20,6 +20,7 @@ from typing import Any
 from bulkdel_jobs.sandbox import Sandbox
 from tests.deploy.lacking import need
 from tests.harness import KEYS, POOL, entries, sandbox, user_ids, wait_until, write_objects
+from tests.places import log_of
 
 IDS = user_ids(200)
 UID = 65532
@@ -137,7 +138,7 @@ def _check_run(image: Image, served: Sandbox) -> None:
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, (process.returncode, out)
     assert [served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
-    log = data / "users.jsonl.checkpoint.jsonl"
+    log = log_of(data / "users.jsonl")
     assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (UID, 0o600)
     assert entries(log)[0]["type"] == "header"
     process = image.start(["report", "/data/users.jsonl", "--out", "/data/report.html"])
@@ -145,7 +146,7 @@ def _check_run(image: Image, served: Sandbox) -> None:
     assert (process.returncode, b"<svg" in (data / "report.html").read_bytes()) == (0, True), out
     # Any other user may run it too, where the folder is its own.
     os.chown(data, 1000, 1000)
-    log.unlink()
+    shutil.rmtree(log.parent)
     gone = {"BULKDEL_LOG_FORMAT": "text", "BULKDEL_ALLOW_ABSENT": "true"}
     process = image.start(["plan", "--json"], {**variables, **gone}, owner=1000)
     out, _ = process.communicate(timeout=60)

@@ -23,6 +23,7 @@ from bulkdel.job import TargetOptions
 from bulkdel.parameters import parameters_of
 from tests.examples import one_in
 from tests.harness import Ran, bulkdel, environment, importing_from
+from tests.places import log_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-job.md"
@@ -185,7 +186,7 @@ def test_the_shortest_job_runs(bench: Bench) -> None:
     assert server.things == {"bad", "kept", "../m1"}
     assert sorted(server.deletions) == sorted([id_] for id_ in ids[:41])
     server.things.add("c:d@e")  # it shows that such a path is read as it is sent
-    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
+    verified = bench.run("verify", "export.csv", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 41), verified
 
 
@@ -208,10 +209,10 @@ def test_the_example_runs(bench: Bench) -> None:
     assert (ran.code, ran.counts()) == (1, {"done": 249, "refused": 1}), ran
     assert server.things == {"bad", "kept"}
     assert sorted(len(each) for each in server.deletions) == [50, 100, 100]
-    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
+    verified = bench.run("verify", "export.csv", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 249), verified
     assert server.controls >= 3, "one as the run went on, two for verify"
-    refused = bench.run("results", "export.csv.checkpoint.jsonl", "--only", "refused").out
+    refused = bench.run("results", "export.csv", "--only", "refused").out
     assert [(row["id"], row["code"]) for row in map(json.loads, refused.splitlines())] == [("bad", "HELD")]
 
 
@@ -220,7 +221,7 @@ def test_verify_finds_what_is_still_there(bench: Bench) -> None:
     args = bench.args("t1", "t2")
     assert bench.run("run", *args, "--confirm", 2, "--pool", bench.pool).code == 0
     bench.server.things.add("t2")
-    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--host", bench.server.url, "--json")
+    verified = bench.run("verify", "export.csv", "--host", bench.server.url, "--json")
     assert (verified.code, verified.summary["gone"], verified.summary["still_there"]) == (1, 1, 1), verified
 
 
@@ -386,7 +387,7 @@ def test_a_fault_inside_a_job_before_the_confirmation(where: str, faulty: Bench)
     assert ran.code == 4, ran
     check_blamed(ran.err)
     assert not faulty.server.deletions
-    assert not list(faulty.folder.glob("*.checkpoint.jsonl"))
+    assert not list(faulty.folder.rglob("log.jsonl"))
 
 
 @pytest.mark.parametrize(("where", "rate"), one_in(2, [("call", 0), ("call", 100), ("read", 0), ("refused", 100)]))
@@ -397,7 +398,7 @@ def test_a_fault_inside_a_job_is_that_jobs(where: str, rate: int, faulty: Bench)
     assert ran.code == 4, ran
     check_blamed(ran.err)
     assert "To go on:" in ran.err
-    assert "thing-of-mine" not in (faulty.folder / "export.csv.checkpoint.jsonl").read_text()
+    assert "thing-of-mine" not in log_of(faulty.folder / "export.csv", "delete-faulty").read_text()
     ran = faulty.run(*args, "--json")
     assert (ran.code, ran.counts()) == (1, {"done": 150, "refused": 1}), ran
     assert faulty.server.things == {"bad", "kept"}
@@ -427,10 +428,10 @@ def test_a_job_that_cannot_be_loaded_keeps_no_other_job_from_running(faulty: Ben
 
 
 def test_a_fault_inside_a_job_while_it_verifies(faulty: Bench) -> None:
-    args, log = faulty_args(faulty), "export.csv.checkpoint.jsonl"
+    args, place = faulty_args(faulty), "export.csv.runs/delete-faulty"
     assert faulty.run(*args).code == 1
     for where in ("match", "control"):
-        ran = faulty.run("verify", log, "--host", faulty.server.url, fault=where)
+        ran = faulty.run("verify", place, "--host", faulty.server.url, fault=where)
         assert ran.code == 4, ran
         check_blamed(ran.err)
-    assert faulty.run("verify", log, "--host", faulty.server.url).code == 0
+    assert faulty.run("verify", place, "--host", faulty.server.url).code == 0

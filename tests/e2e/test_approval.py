@@ -47,6 +47,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 
 IDS = user_ids(600)
@@ -76,7 +77,7 @@ class Desk:
 
     @property
     def log(self) -> Path:
-        return self.folder / "users.jsonl.checkpoint.jsonl"
+        return log_of(self.folder / "users.jsonl")
 
     def refused(self, ran: Ran, *said: str) -> None:
         """The run was refused with these lines: exit 2, nothing deleted, no log."""
@@ -171,9 +172,9 @@ def test_the_same_command_resumes_long_after(tmp_path: Path) -> None:
         assert ran.code == 143, ran.err
         assert f"To go on:\n  bulkdel run --plan plan.json --host {it.served.url}\n" in ran.err
         assert 0 < it.served.pool.deleted < 580
-        it.log.rename(tmp_path / "log")
+        it.log.parent.rename(tmp_path / "run")
         assert "was valid until" in later(it)
-        (tmp_path / "log").rename(it.log)
+        (tmp_path / "run").rename(it.log.parent)
         assert later(it) == "580 ids"
         words = shlex.split(ran.err.partition("To go on:\n  ")[2].splitlines()[0])
         again = it(*words[1:], "--json")
@@ -480,14 +481,14 @@ def test_the_sample_has_changed_since(tmp_path: Path) -> None:
     "sample_difference",
     swap("abs(before - after) <= SAMPLE_SHIFT", "after == 0 or abs(before - after) <= SAMPLE_SHIFT"),
 )
-def test_a_plan_runs_once_more_with_another_checkpoint(tmp_path: Path) -> None:
+def test_a_plan_runs_once_more_in_another_place(tmp_path: Path) -> None:
     """Within its 24 hours it begins a run of its own. The sample refuses it as long as its users are gone."""
     with desk(tmp_path) as it:
         assert it.plan().code == 0
-        gone, again = ("run", "--plan", "plan.json"), ("run", "--plan", "plan.json", "--checkpoint", "again.jsonl")
+        gone, again = ("run", "--plan", "plan.json"), ("run", "--plan", "plan.json", "--run", "again")
         assert it(*gone).code == 0
         refused = it(*again)
-        assert (refused.code, it.served.pool.deleted, (tmp_path / "again.jsonl").exists()) == (2, 580, False), refused
+        assert (refused.code, it.served.pool.deleted, (tmp_path / "again").exists()) == (2, 580, False), refused
         it.served.pool.add_ids(IDS)
         ran = it(*again)
         assert (ran.code, it.served.ledger.deleted) == (0, 2 * 580), ran
@@ -653,8 +654,8 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
             "-",
             "--host",
             it.served.url,
-            "--checkpoint",
-            "night.log",
+            "--run",
+            "night",
             "--out",
             "plan.json",
         )
@@ -662,17 +663,17 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         there = tmp_path / "there"
         there.mkdir()
-        for name, new in (("plan.json", "plan.json"), ("night.log.copy", "users"), ("keep.txt", "vips")):
+        for name, new in (("plan.json", "plan.json"), ("night/export.copy", "users"), ("keep.txt", "vips")):
             (tmp_path / name).rename(there / new)
-        assert f"run --plan plan.json --host {it.served.url} --checkpoint night.log --backup old.jsonl\n" in ran.out
+        assert f"run --plan plan.json --host {it.served.url} --run night --backup old.jsonl\n" in ran.out
         ran = bulkdel("run", "--plan", "plan.json", "--host", it.served.url, "delete-users", "users", cwd=there)
         it.refused(ran, "backup: the plan has yes, now none")
-        where = ("--checkpoint", "night.log", "--backup", "new.jsonl", "--host", it.served.url)
+        where = ("--run", "night", "--backup", "new.jsonl", "--host", it.served.url)
         moved = ("delete-users", "users", "--exclude", "vips", *where, "--rate", 0, "--json")
         ran = bulkdel("run", "--plan", "plan.json", *moved, cwd=there)
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
         assert len((there / "new.jsonl").read_bytes().splitlines()) == 580
-        assert (there / "night.log").exists()
+        assert (there / "night" / "log.jsonl").exists()
 
 
 @pytest.mark.traced
@@ -753,7 +754,7 @@ def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> 
     ran = planned("run", "--plan", forged)
     planned.refused(ran, "export other.xlsx: was changed since. Its SHA-256 was none\n")
     assert hashlib.sha256(book.read_bytes()).hexdigest() not in ran.err
-    assert not [path.name for path in planned.folder.iterdir() if ".copy" in path.name]
+    assert not [path.name for path in planned.folder.rglob("*") if ".copy" in path.name]
     torn = planned.folder / "torn.xlsx"
     torn.write_bytes(book.read_bytes()[:2_000])
     rewritten(forged, command={**json.loads(forged.read_text())["command"], "names": ["delete-users", "torn.xlsx"]})
@@ -814,7 +815,7 @@ def test_a_plan_that_could_not_be_run_is_not_written(
     assert (ran.code, said in ran.err) == (code, True), (ran.out, ran.err)
     assert not (planned.folder / "unborn.json").exists()
     assert (planned.folder / "there.json").read_text() == "approved"
-    assert not [name for name in planned.folder.iterdir() if name.suffix == ".part"]
+    assert not [name for name in planned.folder.rglob("*") if name.suffix == ".part"]
 
 
 @mutant(
@@ -840,13 +841,13 @@ def test_the_end_that_was_approved_is_not_moved_later(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="no folder of another user was tried: needs root")
 @mutant(
-    "a plan decides that a log is written to the folder of another user",
+    "a plan decides that a run is kept in the folder of another user",
     "check_folder_of",
     swap("owner not in {os.geteuid(), 0}", "owner == -1"),
     case="True",
 )
 @pytest.mark.parametrize("typed", [True, False])
-def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(typed: bool, tmp_path: Path) -> None:
+def test_a_plan_does_not_decide_that_the_run_is_kept_in_the_folder_of_another_user(typed: bool, tmp_path: Path) -> None:
     theirs, ids = tmp_path / "theirs", user_ids(20)
     theirs.mkdir()
     write_objects(theirs / "users.jsonl", ids)
@@ -859,9 +860,9 @@ def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(
         confirmed = ("run", "--plan", plan, *where, "--confirm", 20, "--pool", POOL)
         ran = bulkdel(*confirmed)
         assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (3, before, 0), ran
-        assert f"the log would be written to {theirs}, which belongs to another user" in ran.err
+        assert f"the run would be kept in {theirs}, which belongs to another user" in ran.err
         if typed:
-            ran = bulkdel(*confirmed, "--checkpoint", tmp_path / "log.jsonl")
+            ran = bulkdel(*confirmed, "--run", tmp_path / "run")
             assert {*theirs.iterdir()} == before
         else:  # the person is in that folder
             ran = bulkdel(*confirmed, cwd=theirs)
@@ -869,13 +870,8 @@ def test_a_plan_does_not_decide_that_the_log_lies_in_the_folder_of_another_user(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="no folder of another user was tried: needs root")
-@mutant(
-    "a plan decides that bad rows are written to the folder of another user",
-    "_arguments",
-    swap("settings.skip_invalid is not None", "settings.skip_invalid is not None and here"),
-)
 def test_a_plan_does_not_decide_that_bad_rows_lie_in_the_folder_of_another_user(tmp_path: Path) -> None:
-    """They lie beside the export, wherever the log is. Whoever names the export in the same command has seen where."""
+    """They lie where the run is kept. Whoever names the export or that place in the same command has seen where."""
     theirs, ids = tmp_path / "theirs", user_ids(20)
     theirs.mkdir()
     export = write_objects(theirs / "users.jsonl", [*ids, "no id"])
@@ -885,11 +881,11 @@ def test_a_plan_does_not_decide_that_bad_rows_lie_in_the_folder_of_another_user(
         assert planned.code == 0, planned
         os.chown(theirs, 1234, 1234)
         before = {*theirs.iterdir()}
-        options = ("--plan", plan, *where, "--confirm", 20, "--pool", POOL, "--checkpoint", tmp_path / "log.jsonl")
+        options, place = ("--plan", plan, *where, "--confirm", 20, "--pool", POOL), tmp_path / "run"
         ran = bulkdel("run", *options)
         assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (3, before, 0), ran
-        assert f"the file of bad rows would be written to {theirs}, which belongs to another user" in ran.err
-        assert "Name the export in the same command\n" in ran.err
-        ran = bulkdel("run", "delete-users", export, *options)
-        assert (ran.code, served.pool.deleted) == (0, 20), ran
-        assert theirs / "users.jsonl.invalid" in {*theirs.iterdir()}
+        assert f"the run would be kept in {theirs}, which belongs to another user" in ran.err
+        assert "Name the export in the same command, or another place with --run\n" in ran.err
+        ran = bulkdel("run", *options, "--run", place)
+        assert (ran.code, {*theirs.iterdir()}, served.pool.deleted) == (0, before, 20), ran
+        assert (place / "invalid").exists()

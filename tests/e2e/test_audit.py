@@ -15,7 +15,7 @@ import pytest
 from bulkdel.checkpoint.audit import audit
 from bulkdel.commands.status import print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, frame
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests import recorded
 from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, finish, kill, user_ids
 from tests.mutants import mutant
@@ -107,6 +107,13 @@ def test_under_way_and_killed(tmp_path: Path) -> None:
         assert "audit: 2 sessions, " in ran.out
 
 
+def new_log(folder: Path) -> Path:
+    """The path of a log in a place that is made."""
+    place = folder / "run"
+    place.mkdir()
+    return place / "log.jsonl"
+
+
 def lines_of(log: Path) -> list[bytes]:
     return log.read_bytes().splitlines(keepends=True)
 
@@ -152,7 +159,7 @@ def by_somebody_else(lines: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize("forge", [with_another_request_id, otherwise_confirmed, by_somebody_else])
 def test_an_edited_log_does_not_pass(forge: Callable[[list[bytes]], list[bytes]], twice: Path, tmp_path: Path) -> None:
     """Edited so that every checksum fits: the next session's hash tells, and where."""
-    log = tmp_path / "log"
+    log = new_log(tmp_path)
     log.write_bytes(b"".join(forge(lines_of(twice))))
     ran = audit_of(log)
     assert ran.code == 3, ran.out
@@ -216,7 +223,7 @@ def test_what_was_put_behind_the_last_session_does_not_pass(tmp_path: Path) -> N
 
 def test_a_damaged_log_does_not_pass(twice: Path, tmp_path: Path) -> None:
     lines = lines_of(twice)
-    log = tmp_path / "log"
+    log = new_log(tmp_path)
     log.write_bytes(b"".join([*lines[:5], lines[5].replace(b"2", b"3", 1), *lines[6:]]))
     ran = audit_of(log)
     assert ran.code == 3
@@ -233,9 +240,9 @@ def test_settled_twice_does_not_pass(tmp_path: Path) -> None:
         [recorded.deleted(40, 60)],
         [Session("stop", AT, "")],
     ]
-    log = tmp_path / "log"
+    log = new_log(tmp_path)
     log.write_bytes(b"".join(recorded.lines_of(commits)))
-    found = audit(log_place(log))
+    found = audit(log_at(log))
     assert found.fault is not None
     assert "line 4" in found.fault
     assert "settled twice" in found.fault
@@ -244,11 +251,11 @@ def test_settled_twice_does_not_pass(tmp_path: Path) -> None:
 
 def test_counts_that_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The audit finds counts that do not add up, although `Progress` never makes them."""
-    log = tmp_path / "log"
+    log = new_log(tmp_path)
     log.write_bytes(b"".join(recorded.lines_of([[recorded.header(100)], [Session("start", AT, "")]])))
-    assert audit(log_place(log)).fault is None
+    assert audit(log_at(log)).fault is None
     monkeypatch.setattr("bulkdel.checkpoint.audit.counts_of", lambda progress: {"deleted": 1, "remaining": 98})
-    fault = audit(log_place(log)).fault
+    fault = audit(log_at(log)).fault
     assert fault is not None
     assert "do not add up to 100 rows: 1 deleted, 98 remaining" in fault
 
@@ -260,7 +267,7 @@ def test_what_an_old_log_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixt
 
     header = replace(recorded.header(100), pinned=pinned, confirmed={})
     sittings: list[list[Entry]] = [[header], [Session("start", AT, "")], [Session("stop", AT, "")]]
-    log = tmp_path / "log"
+    log = new_log(tmp_path)
     log.write_bytes(b"".join(recorded.lines_of(sittings)))
     assert print_audit(log, json=False) == 0
     out = capsys.readouterr().out
@@ -271,8 +278,9 @@ def test_what_an_old_log_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.traced
 def test_of_nothing(tmp_path: Path) -> None:
     assert audit_of(tmp_path / "none").code == 3
-    (tmp_path / "empty").write_bytes(b"")
-    ran = audit_of(tmp_path / "empty")
+    empty = new_log(tmp_path)
+    empty.touch()
+    ran = audit_of(empty.parent)
     assert ran.code == 3
     assert "audit: FAILED after 0 commits" in ran.out
 

@@ -94,7 +94,7 @@ def test_it_holds_exactly_the_deleted_users(name: str, tmp_path: Path) -> None:
         assert gone == set(IDS[30:950]) - {poisonous}
         assert {record["userId"] for record in records(backup)} == gone | {poisonous}
         assert backup.stat().st_mode & 0o777 == 0o600
-        assert f"backup      {backup}" in ran.err
+        assert f"backup     {backup}" in ran.err
         assert "970 ids in 40 requests (each id is looked up first)" in ran.err
 
 
@@ -162,7 +162,7 @@ def saved_so_far(backup: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", one_in(3, NAMES))
 def test_a_torn_end_is_cut_off(name: str, tmp_path: Path) -> None:
-    """Half a write at the end, longer than what the checkpoint knows: gone on with behind the last whole piece."""
+    """Half a write at the end, longer than what the log knows: gone on with behind the last whole piece."""
     with case(tmp_path, IDS) as it:
         backup = tmp_path / name
         assert it.run("--backup", backup, "--limit", 300).code == 0
@@ -303,7 +303,7 @@ async def test_in_doubt_is_not_resent_unless_the_log_knows_its_copy(tmp_path: Pa
         leave_in_doubt(it)
         before = it.served.ledger.by_path[DELETE_PATH]
         settings = Settings(host=it.served.url, rate=0, backup=tmp_path / "users.jsonl")
-        around = Surroundings(resume_log=lambda place: Checkpoint.resume(LogFile(place.where, Disk(write))))
+        around = Surroundings(resume_log=lambda place: Checkpoint.resume(LogFile(place.where, disk=Disk(write))))
         arguments = RunArguments(DeleteUsers(), str(it.export), settings, {}, environment())
         async with Run(arguments, surroundings=around) as run:
             await run.run_plan()

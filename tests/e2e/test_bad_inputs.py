@@ -16,6 +16,7 @@ import pytest
 from tests.examples import one_in
 from tests.harness import POOL, bulkdel, environment, finish, run_on, sandbox, start, user_ids
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
@@ -79,7 +80,7 @@ REFUSED = [
     Bad("18-truncated.jsonl.gz", gzip.compress(jsonl(*IDS))[:-20], ("truncated",)),
     Bad("18-rubbish.jsonl.gz", gzip.compress(jsonl(*IDS)) + b"rubbish", ("after the end",)),
     Bad("20-bomb.jsonl.gz", BOMB, ("times",)),
-    Bad("23-checkpoint.jsonl", b'{"seq":1,"entries":[],"crc":"00000000"}\n', ("checkpoint",)),
+    Bad("23-log.jsonl", b'{"seq":1,"entries":[],"crc":"00000000"}\n', ("a log of bulkdel",)),
     Bad("23-results.jsonl", lines(f'{{"id":"{A}","outcome":"deleted"}}'), ("line 1", "outcome")),
     Bad("23-results.csv", lines("id,outcome", f"{A},deleted"), ("line 2", "outcome")),
 ]
@@ -190,7 +191,7 @@ def test_skip_writes_a_file_to_feed_back(tmp_path: Path) -> None:
         ran = run_on(export, served, "--skip-invalid", "10", ids=2)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 2, "invalid": 2}
-        left = tmp_path / "mixed.csv.invalid"
+        left = log_of(export).with_name("invalid")
         assert left.read_bytes() == lines("name,id", "b,oops", f'"c, d", {B}')
         assert left.stat().st_mode & 0o777 == 0o600
         mended = tmp_path / "mended.csv"
@@ -220,7 +221,7 @@ def test_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with sandbox(IDS) as served:
         for path in (tmp_path, Path("/dev/null"), Path("/dev/zero"), tmp_path / "link", tmp_path / "missing"):
-            ran = run_on(path, served, "--checkpoint", tmp_path / "log", ids=1)
+            ran = run_on(path, served, "--run", tmp_path / "run", ids=1)
             assert ran.code == 3, (path, ran.err)
             assert str(path) in ran.err
         assert served.ledger.requests == 0
@@ -239,9 +240,9 @@ def test_no_permission(tmp_path: Path) -> None:
         "import os, sys; from bulkdel.cli.main import main; plan = ['plan', 'delete-users']; "
         "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, *sys.argv[2:]]))"
     )
-    log = f"{tempfile.gettempdir()}/{tmp_path.name}.log"  # where it may write; nothing is written
+    place = f"{tempfile.gettempdir()}/{tmp_path.name}.run"  # where it may write; nothing is written
     done = subprocess.run(
-        [sys.executable, "-c", script, str(fine), str(export), "--checkpoint", log],
+        [sys.executable, "-c", script, str(fine), str(export), "--run", place],
         env=environment({}),
         capture_output=True,
         check=False,
@@ -252,7 +253,7 @@ def test_no_permission(tmp_path: Path) -> None:
 
 
 def test_standard_input(tmp_path: Path) -> None:
-    """A pipe is spooled beside the checkpoint (0600), named, and needs --checkpoint."""
+    """A pipe is copied into the place of the run (0600), named, and needs --run."""
     with sandbox(IDS) as served:
         args = (
             "run",
@@ -270,13 +271,13 @@ def test_standard_input(tmp_path: Path) -> None:
         )
         ran = bulkdel(*args, input=jsonl(*IDS))
         assert ran.code == 2
-        assert "--checkpoint" in ran.err
+        assert "--run" in ran.err
         assert served.ledger.requests == 0
-        log = tmp_path / "log.jsonl"
-        ran = bulkdel(*args, "--checkpoint", log, input=jsonl(*IDS))
+        place = tmp_path / "run"
+        ran = bulkdel(*args, "--run", place, input=jsonl(*IDS))
         assert ran.code == 0, ran.err
         assert served.pool.deleted == 300
-    spooled = tmp_path / "log.jsonl.copy"
+    spooled = place / "export.copy"
     assert str(spooled) in ran.err
     assert spooled.read_bytes() == jsonl(*IDS)
     assert spooled.stat().st_mode & 0o777 == 0o600

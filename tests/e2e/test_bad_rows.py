@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.examples import one_in
 from tests.harness import POOL, bulkdel, names_in, run_on, sandbox, user_ids, write_objects
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 
 IDS = user_ids(2_000)
@@ -110,7 +112,7 @@ def test_a_number_of_bad_rows_that_is_none(tmp_path: Path) -> None:
 def test_what_is_left_out_is_written_when_the_run_begins(tmp_path: Path) -> None:
     """Not by a plan, nor by a run that was not confirmed; the rows as they stand, the reasons without their text."""
     export = export_of(tmp_path, [f"{IDS[0]},x", "oops,secret", f"{IDS[1]},x", ",secret"])
-    left, reasons = tmp_path / "export.csv.invalid", tmp_path / "export.csv.invalid.reasons.csv"
+    left, reasons = (log_of(export).with_name(name) for name in ("invalid", "invalid.reasons.csv"))
     skip = ("--skip-invalid", "10")
     with sandbox(IDS) as served:
         plan = run_on(export, served, *skip, command="plan")
@@ -137,7 +139,7 @@ def test_what_is_left_out_is_written_when_the_run_begins(tmp_path: Path) -> None
 def test_bad_rows_that_were_corrected_by_hand_are_not_overwritten(tmp_path: Path) -> None:
     """A plan and a resume leave the file alone and say nothing of it; only a new run would overwrite it."""
     export = export_of(tmp_path, [*(f"{id_},x" for id_ in IDS[:20]), "oops,x"])
-    left = tmp_path / "export.csv.invalid"
+    left, other = log_of(export).with_name("invalid"), tmp_path / "other"
     keep = tmp_path / "keep.txt"
     keep.write_text(f"{IDS[19]}\n")
     skip = ("--skip-invalid", "10")
@@ -147,14 +149,15 @@ def test_bad_rows_that_were_corrected_by_hand_are_not_overwritten(tmp_path: Path
         resumed = run_on(export, served, *skip, "--exclude", keep, ids=19)
         assert resumed.counts() == {"deleted": 19, "excluded": 1, "invalid": 1}, resumed.err
         deleted = served.ledger.deleted
-        other = ("--checkpoint", tmp_path / "other.log")
-        plan = run_on(export, served, *skip, *other, "--allow-absent", command="plan")
+        other.mkdir()
+        shutil.copy(left, other)
+        plan = run_on(export, served, *skip, "--run", other, "--allow-absent", command="plan")
         assert (plan.code, "Move it away" in plan.err) == (0, False), plan.err
-        again = run_on(export, served, *skip, *other, "--allow-absent", ids=20)
+        again = run_on(export, served, *skip, "--run", other, "--allow-absent", ids=20)
         assert (again.code, "Move it away" in again.err) == (3, True), again.err
         assert served.ledger.deleted == deleted
-    assert left.read_text() == f"id,name\n{IDS[20]},x\n"
-    assert not (tmp_path / "other.log").exists()
+    assert left.read_text() == (other / "invalid").read_text() == f"id,name\n{IDS[20]},x\n"
+    assert names(other) == ["invalid"]
 
 
 def test_how_many_bad_rows_may_be_left_out_may_change_on_a_resume(tmp_path: Path) -> None:
@@ -239,21 +242,23 @@ def test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column(tmp_pat
         assert served.ledger.deleted == 0
 
 
-def test_a_piped_export_leaves_its_bad_rows_beside_the_checkpoint(tmp_path: Path) -> None:
+def test_a_piped_export_leaves_its_bad_rows_in_the_place_of_the_run(tmp_path: Path) -> None:
     """The plan's only file is the copy of the pipe, and it says so; a resume from the copy names the same files."""
     data = "".join(f"{row}\n" for row in ("id", *IDS[:20], "oops")).encode()
-    log, copy = tmp_path / "log", tmp_path / "log.copy"
-    skip = ("--checkpoint", log, "--skip-invalid", "10")
+    place = tmp_path / "run"
+    copy, bad = place / "export.copy", place / "invalid"
+    skip = ("--run", place, "--skip-invalid", "10")
     with sandbox(IDS) as served:
         url = ("--host", served.url, "--rate", 0)
         plan = bulkdel("plan", "delete-users", "-", *url, *skip, input=data)
         assert (plan.code, f"{copy} is the copy of the pipe" in plan.out) == (0, True), plan.err
-        assert names(tmp_path) == ["log.copy"]
+        assert names(place) == ["export.copy"]
         confirm = ("--confirm", 20, "--pool", POOL)
         first = bulkdel("run", "delete-users", "-", *url, *skip, *confirm, "--limit", 5, input=data)
         assert first.code == 0, first.err
         last = bulkdel("run", "delete-users", copy, *url, *skip, *confirm)
         assert last.code == 0, last.err
-        assert f"left out are in {log}.invalid, the reasons in {log}.invalid.reasons.csv" in last.err
+        assert f"left out are in {bad}, the reasons in {bad}.reasons.csv" in last.err
         assert served.ledger.deleted == 20
-    assert names(tmp_path) == ["log", "log.copy", "log.invalid", "log.invalid.reasons.csv"]
+    assert names(tmp_path) == ["run"]
+    assert names(place) == ["export.copy", "invalid", "invalid.reasons.csv", "log.jsonl"]

@@ -95,7 +95,7 @@ class Night:
         return [self.pools[name].ledger.effects(id_, "user_id") for id_ in self.ids[name]]
 
     def log(self, name: str) -> Path:
-        return self.folder / "night" / name / "checkpoint.jsonl"
+        return self.folder / "night" / name / "log.jsonl"
 
     def pid_of(self, name: str) -> int | None:
         """Of the process of a run, by its log."""
@@ -744,7 +744,7 @@ def test_a_plan_from_before_a_log_was_gone_confirms_nothing(tmp_path: Path) -> N
         it.write("a", head=HEAD)
         options = it.confirmed()
         assert (it.batch("run", *options).code, it.effects("a")) == (0, [1] * 5)
-        it.log("a").unlink()
+        shutil.rmtree(it.log("a").parent)
         it.pools["a"].pool.add_ids(it.ids["a"], created_at="2020-01-01T00:00:00.000Z")
         ran = it.batch("run", *options)
         assert (ran.code, it.effects("a"), "is a plan from before a log was gone" in ran.err) == (2, [1] * 5, True), ran
@@ -770,7 +770,7 @@ def test_a_killed_batch_asks_for_a_run_whose_log_is_gone(tmp_path: Path) -> None
         wait_until(lambda: not is_alive(pid))
         before = it.effects("a")
         assert 10 <= sum(before) < 100
-        it.log("a").unlink()
+        shutil.rmtree(it.log("a").parent)
         it.pools["a"].pool.add_ids(it.ids["a"], created_at="2020-01-01T00:00:00.000Z")
         it.write("a", head=HEAD + "chunk_size = 5\n")
         planned, ran = it.batch("plan"), it.batch("run")
@@ -1043,7 +1043,7 @@ def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> No
         found = [(run["complete"], run["exit_code"]) for run in runs.values()]
         assert found == [(False, 3), (True, 0), (True, 0), (False, 0)], planned
         why = runs["changed"]["trouble"]
-        assert (planned.code, "sha256: the checkpoint has" in why) == (3, True), planned
+        assert (planned.code, "sha256: the log has" in why) == (3, True), planned
         assert why.startswith("its export is not the one of its log: ")
         ran = it.batch("run", "--json", *it.confirmed())
         ended = {run["name"]: (run["status"], run["exit_code"], run["deleted"]) for run in ran.summary["runs"]}
@@ -1214,11 +1214,7 @@ def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
             return found
 
         plain = digest()
-        same = [
-            digest(
-                "--rate", 7, "--concurrency", 3, "--checkpoint", tmp_path / "x.log", "--note", "n", "--chunk-size", 9
-            )
-        ]
+        same = [digest("--rate", 7, "--concurrency", 3, "--run", tmp_path / "x.log", "--note", "n", "--chunk-size", 9)]
         exports = [digest(export=write_objects(tmp_path / "again.jsonl", ids))]
         guards = [digest("--spare", f"created-after={day}") for day in ("2020-01-01", "2020-01-02")]
         excluded = [digest("--exclude", keep), digest("--exclude", keep_too)]

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_far_exports import IDS, LOG, rows
+from tests.e2e.test_far_exports import IDS, rows
 from tests.e2e.test_http_servers import server
 from tests.harness import KEYS, POOL, Ran, bulkdel, sandbox
 from tests.objectserver import Fault, object_server
+from tests.places import log_of
 
 SECRET = "profile-secret-canary-0123456789"
 ADDRESS = "s3://exports/night/users.jsonl"
@@ -61,13 +62,14 @@ def test_an_export_in_s3(tmp_path: Path) -> None:
         changed = does("run", served.url, tmp_path, env)
         assert (changed.code, "has changed since" in changed.err) == (3, True), changed.err
         assert served.pool.deleted == 0
-        (tmp_path / f"{LOG}.copy").unlink()
+        log = log_of(tmp_path / "users.jsonl")
+        log.with_name("export.copy").unlink()
         ran = does("run", served.url, tmp_path, env)
         assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err
-        header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
+        header = json.loads(log.read_text().splitlines()[0])["entries"][0]
         assert header["export_object"]["version"] == latest
-        assert (tmp_path / f"{LOG}.copy").read_bytes() == rows(IDS[::-1])
-        assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+        assert log.with_name("export.copy").read_bytes() == rows(IDS[::-1])
+        assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_the_key_of_a_profile_signs(tmp_path: Path) -> None:

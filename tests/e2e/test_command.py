@@ -34,6 +34,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
@@ -67,12 +68,12 @@ IDS = user_ids(2_000)
     ids=["nothing", "no pool", "no count", "wrong count", "wrong pool"],
 )
 def test_unconfirmed(given: list[str], tmp_path: Path) -> None:
-    """Exit 2, nothing deleted, no checkpoint, and the exact command is shown; that command works."""
+    """Exit 2, nothing deleted, no log, and the exact command is shown; that command works."""
     with case(tmp_path, IDS) as it:
         ran = bulkdel("run", "delete-users", it.export, "--host", it.served.url, "--rate", 0, *given)
         assert ran.code == 2, ran.err
         assert it.served.pool.deleted == 0
-        assert not it.log.exists()
+        assert not it.place.parent.exists()
         shown = ran.err.splitlines()[-1].split()
         assert shown[0] == "bulkdel"
         if "1999" in given:  # another number is looked at before it is typed
@@ -225,18 +226,20 @@ def test_a_port_without_a_server(tmp_path: Path) -> None:
 
 
 def test_sandbox_needs_nothing(tmp_path: Path) -> None:
-    """--sandbox: no credentials, no confirmation, its own checkpoint; real credentials are not even looked at."""
+    """--sandbox: no credentials, no confirmation, its own place; real credentials are not even looked at."""
     export = write_objects(tmp_path / "e.jsonl", IDS)
     ran = bulkdel(
         "run", "delete-users", export, "--sandbox", "--rate", 0, "--json", env={"GENAUTH_ACCESS_KEY_ID": "half"}
     )
     assert ran.code == 0, ran.err
     assert ran.counts() == {"deleted": 2_000}
-    assert names_in(tmp_path) == ["e.jsonl", "e.jsonl.sandbox.checkpoint.jsonl"]
-    assert '"host":"sandbox"' in (tmp_path / "e.jsonl.sandbox.checkpoint.jsonl").read_text()
-    ran = bulkdel("run", "delete-users", export, "--sandbox", "--limit", 1, "--checkpoint", tmp_path / "x")
+    assert names_in(tmp_path) == ["e.jsonl", "e.jsonl.runs"]
+    log = log_of(export, sandbox=True)
+    assert [names_in(each) for each in (tmp_path / "e.jsonl.runs", log.parent)] == [[log.parent.name], ["log.jsonl"]]
+    assert '"host":"sandbox"' in log.read_text()
+    ran = bulkdel("run", "delete-users", export, "--sandbox", "--limit", 1, "--run", tmp_path / "x")
     assert ran.code == 0
-    again = bulkdel("run", "delete-users", export, "--host", "http://127.0.0.1:9", "--checkpoint", tmp_path / "x")
+    again = bulkdel("run", "delete-users", export, "--host", "http://127.0.0.1:9", "--run", tmp_path / "x")
     assert again.code == 3
     assert "host" in again.err
 
@@ -288,25 +291,26 @@ def test_a_reader_that_goes_away(stream: str, tmp_path: Path) -> None:
         assert it.served.pool.deleted == 2_000
 
 
-def test_checkpoint_cannot_be_created(tmp_path: Path) -> None:
+def test_the_place_cannot_be_made(tmp_path: Path) -> None:
     """A folder that is not there, one that is a file: nothing sent but reads."""
     with case(tmp_path, IDS) as it:
-        for path in (tmp_path / "no" / "log", it.export / "log"):
-            ran = it.run("--checkpoint", path)
+        for path in (tmp_path / "no" / "run", it.export / "run"):
+            ran = it.run("--run", path)
             assert ran.code == 2, ran.err
             assert str(path) in ran.err
             assert it.served.pool.deleted == 0
 
 
-def test_the_checkpoint_is_a_file_of_another_program(tmp_path: Path) -> None:
-    """A file that is no checkpoint is refused and left as it was."""
-    mine = tmp_path / "mine.txt"
+def test_the_log_is_a_file_of_another_program(tmp_path: Path) -> None:
+    """A file that is no log is refused and left as it was. So is one in the place of the folder."""
+    mine = tmp_path / "run" / "log.jsonl"
+    mine.parent.mkdir()
     mine.write_text("a letter\n")
     with case(tmp_path, IDS) as it:
-        ran = it.run("--checkpoint", mine)
+        ran = it.run("--run", mine.parent)
         assert ran.code == 3, ran.err
         assert mine.read_text() == "a letter\n"
-        assert it.run("--checkpoint", it.export).code == 3
+        assert it.run("--run", it.export).code == 2
         assert it.served.ledger.requests == 0
 
 
@@ -321,7 +325,7 @@ def test_disk_full(tmp_path: Path) -> None:
         ran = it.run("--concurrency", 4, preexec_fn=limit)
         assert ran.code == 5, (ran.err, ran.out)
         assert "could not be written" in ran.err or "cannot be written" in ran.err
-        assert str(it.log) in ran.err
+        assert str(it.place) in ran.err
         known = ran.summary["deleted"]
         assert known <= it.served.pool.deleted <= known + 3 * 4 * 50
         sent = it.served.pool.deleted

@@ -27,6 +27,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 
 IDS = user_ids(60, seed=11)
@@ -184,23 +185,23 @@ def test_the_plan_as_json(tmp_path: Path) -> None:
         assert done.code == 0, done.err
         assert served.ledger.deleted == 55
         again = json.loads(bulkdel("plan", "delete-users", export, *options, "--json").out)
-        assert (again["trouble"], again["command"]) == (["checkpoint_exists"], None)
+        assert (again["trouble"], again["command"]) == (["run_exists"], None)
 
 
-def test_the_log_of_an_export(tmp_path: Path) -> None:
-    """Commands that take a checkpoint take the export too, and say which log they read: not that of the sandbox."""
+def test_the_run_of_an_export(tmp_path: Path) -> None:
+    """Commands that take a run take the export too, and say which one they read: not that of the sandbox."""
     with case(tmp_path, IDS) as it:
         practised = bulkdel("run", "delete-users", it.export, "--sandbox", "--rate", 0, "--limit", 5, env={})
         assert practised.code == 0, practised.err
         ran = bulkdel("status", it.export, "--json")
-        assert f"The checkpoint of {it.export} is {it.export}.sandbox.checkpoint.jsonl." in ran.err
+        assert f"The run of {it.export} is {log_of(it.export, sandbox=True).parent}." in ran.err
         assert ran.summary["deleted"] == 5
         assert it.run().code == 0
         it.served.pool.add_ids(user_ids(1, seed=12))
         for words in (["status"], ["status", "--audit"], ["results"], ["verify", "--host", it.served.url]):
             ran = bulkdel(*words, it.export)
             assert ran.code == 0, ran.err
-            assert f"The checkpoint of {it.export} is {it.log} (there is also " in ran.err
+            assert f"The run of {it.export} is {it.place} (there is also " in ran.err
         assert bulkdel("status", tmp_path / "nothing").code == 3
 
 
@@ -249,13 +250,13 @@ def test_the_copy_that_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
     """Not while that run still copies. Nothing with ids in it stays behind but the copy itself."""
     data = b"".join(json.dumps({"id": id_}).encode() + b"\n" for id_ in IDS)
     with sandbox(IDS) as served:
-        confirmed = ("--confirm", len(IDS), "--pool", POOL)
-        args = ("run", "delete-users", "-", "--host", served.url, "--checkpoint", tmp_path / "log", *confirmed)
+        confirmed, place = ("--confirm", len(IDS), "--pool", POOL), tmp_path / "run"
+        args = ("run", "delete-users", "-", "--host", served.url, "--run", place, *confirmed)
         first = start(*args, stdin=subprocess.PIPE)
         assert first.stdin is not None
         first.stdin.write(data[:200])
         first.stdin.flush()
-        part = tmp_path / ".log.copy.part"
+        part = place / ".export.copy.part"
         while not (part.exists() and part.stat().st_size == 200):
             assert first.poll() is None
             time.sleep(0.01)
@@ -268,8 +269,8 @@ def test_the_copy_that_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
         third = bulkdel(*args, input=data)
         assert third.code == 0, third.err
         assert served.ledger.sent_times() == {1: len(IDS)}
-        assert names_in(tmp_path) == ["log", "log.copy"]
-        assert (tmp_path / "log.copy").stat().st_mode & 0o777 == 0o600
+        assert names_in(place) == ["export.copy", "log.jsonl"]
+        assert (place / "export.copy").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")

@@ -49,7 +49,7 @@ WITHIN_S = 1.0
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path: the socket of a run lies beside its log."""
+    """A folder with a short path: the socket of a run lies in its place."""
     with TemporaryDirectory(prefix="b", dir="/tmp") as made:
         yield Path(made)
 
@@ -103,7 +103,7 @@ def running(it: Case, *options: object, **popen: Any) -> Iterator[subprocess.Pop
     process = it.start(*options, **popen)
     try:
         it.wait_until_deleted(1)
-        wait_until(lambda: it.log.with_name(f"{it.log.name}.sock").exists(), process)
+        wait_until(lambda: it.log.with_name("control.sock").exists(), process)
         yield process
     finally:
         if process.poll() is None:
@@ -176,7 +176,7 @@ def test_a_file_pauses_from_the_first_request_on_and_only_its_removal_resumes(fo
     pause.touch()
     with case(folder, IDS, options=["--rate", 0, *ONE, "--pause-file", pause]) as it:
         process = it.start()
-        wait_until(lambda: it.log.with_name(f"{it.log.name}.sock").exists(), process)
+        wait_until(lambda: it.log.with_name("control.sock").exists(), process)
         time.sleep(0.5)
         assert it.served.pool.deleted == 0
         refused = ctl(it, "resume", code=2)
@@ -216,7 +216,7 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
         if state == "unlimited":
             it.switch(latency_s=4.0)  # on a busy machine each change takes a second
         process = it.start()
-        wait_until(lambda: it.log.with_name(f"{it.log.name}.sock").exists(), process)
+        wait_until(lambda: it.log.with_name("control.sock").exists(), process)
         it.wait_until_deleted(1)
         if state == "429":
             it.served.script(*["429"] * 16)
@@ -285,7 +285,7 @@ def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
     gone = bulkdel("ctl", it.log, "pause")
     assert (gone.code, "no run is under way" in gone.err) == (3, True)
     assert bulkdel("ctl", folder / "other.jsonl", "pause").code == 3
-    assert not list(folder.glob("*.sock"))
+    assert not list(folder.rglob("*.sock"))
 
 
 @pytest.mark.traced
@@ -381,7 +381,8 @@ def test_a_link_in_the_place_of_the_socket_is_not_followed(folder: Path) -> None
     trap.write_text("precious")
     env = {**environment(), "XDG_RUNTIME_DIR": str(runtime)}
     with case(folder, IDS, options=["--rate", 20, *ONE]) as it:
-        link = Path(f"{it.log}.sock")
+        it.place.mkdir(parents=True)
+        link = it.log.with_name("control.sock")
         link.symlink_to(trap)
         process = start(*it.args, env=env)
         it.wait_until_deleted(1)
@@ -412,7 +413,7 @@ def test_a_socket_that_a_killed_run_has_left_is_replaced_and_a_second_run_does_n
     with case(folder, IDS, options=["--rate", 20, *ONE]) as it:
         with running(it) as process:
             kill(process)
-            assert Path(f"{it.log}.sock").exists()
+            assert it.log.with_name("control.sock").exists()
             assert bulkdel("ctl", it.log, "status").code == 3
         with running(it) as process:
             wait_until(lambda: bulkdel("ctl", it.log, "status").code == 0, process, every_s=0.1)
@@ -481,18 +482,20 @@ def test_the_socket_of_another_program_stays(folder: Path) -> None:
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
     env = {**environment(), "XDG_RUNTIME_DIR": str(runtime)}
-    with case(folder, IDS, options=["--rate", 20, *ONE]) as it, database(Path(f"{it.log}.sock")):
-        process = start(*it.args, env=env)
-        it.wait_until_deleted(1)
-        wait_until(lambda: any((runtime / "bulkdel").glob("*.sock")), process)
-        assert bulkdel("ctl", it.log, "rate", 0, env=env).code == 0
-        ended(it, process)
+    with case(folder, IDS, options=["--rate", 20, *ONE]) as it:
+        it.place.mkdir(parents=True)
+        with database(it.log.with_name("control.sock")):
+            process = start(*it.args, env=env)
+            it.wait_until_deleted(1)
+            wait_until(lambda: any((runtime / "bulkdel").glob("*.sock")), process)
+            assert bulkdel("ctl", it.log, "rate", 0, env=env).code == 0
+            ended(it, process)
 
 
 @contextmanager
 def answering(it: Case, answer: Mapping[str, Any]) -> Iterator[None]:
     """A program that has the lock of a log and answers at its socket, to anything."""
-    path = Path(f"{it.log}.sock")
+    path = it.log.with_name("control.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening, it.log.open("r+b") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         listening.bind(str(path))
@@ -540,7 +543,7 @@ def test_what_answers_at_the_socket_fakes_no_line_and_no_command(folder: Path) -
         with running(it) as process:
             real = json.loads(ctl(it, "status", "--json").out)
             kill(process)
-        Path(f"{it.log}.sock").unlink()
+        it.log.with_name("control.sock").unlink()
         status = real["status"]
         starting = {name: status[name] for name in ("run_id", "pid", "names", "pool", "job", "host")}
         starting |= {"state": lines, "doing": lines}
@@ -566,14 +569,14 @@ def test_what_answers_at_the_socket_fakes_no_line_and_no_command(folder: Path) -
                     assert "this is a bug" not in ran.err, ran
                     assert not {
                         f"  {evil}",
-                        f"  {other.replace('/o', str(it.log))}",
+                        f"  {other.replace('/o', str(it.place))}",
                         "To go on:",
                         "  remaining          0",
                     } & set(told), ran
                     assert "\x1b" not in ran.out + ran.err
         confirm = f"bulkdel ctl /other resume --confirm 3 --pool {POOL}"
         with answering(it, {"ok": False, "text": f"To resume:\n  {confirm}", "status": status}):
-            assert f"To resume:\n  {confirm.replace('/other', str(it.log))}\n" in ctl(it, "resume", code=2).err
+            assert f"To resume:\n  {confirm.replace('/other', str(it.place))}\n" in ctl(it, "resume", code=2).err
         for wrong in ({}, {**status, "rate": 3}, {**starting, "names": 5}, {**status, "counts": {"deleted": "x"}}):
             with answering(it, {"ok": True, "text": "", "status": {"run_id": status["run_id"], **wrong}}):
                 assert "it does not answer" in ctl(it, "status", code=3).err
@@ -598,14 +601,14 @@ def test_an_answer_byte_by_byte_is_given_up(folder: Path, monkeypatch: pytest.Mo
 
     with case(folder, IDS[:3]) as it, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         assert it.run().code == 0
-        listening.bind(f"{it.log}.sock")
+        listening.bind(str(it.log.with_name("control.sock")))
         listening.listen()
         trickling = threading.Thread(target=trickle, args=(listening,))
         trickling.start()
         with it.log.open("r+b") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
             with pytest.raises(NotAcceptable, match="it does not answer"):
-                asking.ask(it.log, "status", {})
+                asking.ask(it.place, "status", {})
         trickling.join()
     assert 0 < len(sent) < 200
 
@@ -629,7 +632,7 @@ def conversation(path: Path, *parts: bytes, wait_s: float = 5.0) -> bytes:
 @pytest.mark.soak
 def test_garbage_on_the_socket_changes_nothing_and_does_not_slow_the_run_down(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 40, *ONE]) as it, running(it) as process:
-        path = Path(f"{it.log}.sock")
+        path = it.log.with_name("control.sock")
         assert path.stat().st_mode & 0o777 == 0o600
         garbage: list[tuple[bytes, ...]] = [
             (b"\n",),
@@ -668,9 +671,10 @@ def test_garbage_on_the_socket_changes_nothing_and_does_not_slow_the_run_down(fo
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_of_the_machine_is_refused(folder: Path) -> None:
     with case(folder, IDS, options=["--rate", 20, *ONE]) as it, running(it) as process:
-        path = Path(f"{it.log}.sock")
-        path.chmod(0o666)  # as if the mode had not kept the other user out
-        folder.chmod(0o755)
+        path = it.log.with_name("control.sock")
+        path.chmod(0o666)  # as if the modes had not kept the other user out
+        for each in (folder, it.place.parent, it.place):
+            each.chmod(0o755)
         asking = (
             "import os,socket,sys;os.setgid(65532);os.setuid(65532);s=socket.socket(socket.AF_UNIX);"
             f's.connect({str(path)!r});s.sendall(b\'{{"command":"stop"}}\\n\');print(s.recv(65536).decode())'
@@ -689,6 +693,6 @@ def test_no_answer_holds_an_id(folder: Path) -> None:
     with case(folder, users, id_type="email", options=options, poisonous=poisonous) as it, running(it) as process:
         wait_until(lambda: it.served.pool.deleted > 20, process)
         answer = ctl(it, "status", "--json").out
-        assert "person" not in answer.replace(str(it.log), "")
+        assert "person" not in answer.replace(str(it.place), "")
         assert json.loads(answer)["status"]["refused"] == {"409": 1}
         kill(process)

@@ -22,6 +22,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.live.ask import ask
 from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids, wait_until
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import drop, only_if, swap
 
 MANY = user_ids(1_500, seed=16)
@@ -31,7 +32,7 @@ ONE = ("--chunk-size", 1, "--concurrency", 64)
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path: the socket of a run lies beside its log."""
+    """A folder with a short path: the socket of a run lies in its place."""
     with TemporaryDirectory(prefix="b", dir="/tmp") as made:
         yield Path(made)
 
@@ -39,7 +40,7 @@ def folder() -> Iterator[Path]:
 def asked(it: Case, command: str) -> dict[str, Any]:
     """The answer of the run, as `bulkdel ctl` gets it, without the start of a process."""
     try:
-        return dict(ask(it.log, command, {}))
+        return dict(ask(it.place, command, {}))
     except NotAcceptable as error:
         raise AssertionError(str(error)) from error
 
@@ -55,7 +56,7 @@ def running(it: Case, **popen: Any) -> Iterator[subprocess.Popen[bytes]]:
     process = it.start(**popen)
     try:
         it.wait_until_deleted(1)
-        wait_until(lambda: Path(f"{it.log}.sock").exists(), process)
+        wait_until(lambda: it.log.with_name("control.sock").exists(), process)
         yield process
     finally:
         if process.poll() is None:
@@ -86,7 +87,7 @@ def all_deleted_once(it: Case, ran: Ran) -> None:
 @pytest.mark.soak
 def test_a_flood_of_connections_does_not_change_the_rate(folder: Path) -> None:
     """As many connections as two threads can make: some say nothing, some send garbage, some do not read."""
-    path = folder / "export.jsonl.checkpoint.jsonl.sock"
+    path = log_of(folder / "export.jsonl").with_name("control.sock")
 
     def flood(over: threading.Event) -> None:
         rng, held = random.Random(1), list[socket.socket]()

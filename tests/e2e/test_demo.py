@@ -16,6 +16,7 @@ from bulkdel_jobs.demo import DUPLICATE, HEAD, POISONOUS, UNKNOWN, compare, make
 from bulkdel_jobs.sandbox import Pool
 from tests.harness import COUNTS, bulkdel, finish, is_alive, names_in, processes_of, start, wait_until
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
@@ -43,7 +44,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
     assert summary["duplicate"] == DUPLICATE
     assert (summary["deleted"], summary["absent"]) == (USERS - POISONOUS, UNKNOWN)
     assert summary["rows"] == sum(summary[name] for name in COUNTS) == USERS + UNKNOWN + DUPLICATE
-    assert names_in(tmp_path / "new") == ["users.jsonl", "users.jsonl.checkpoint.jsonl"]
+    assert names_in(tmp_path / "new") == ["users.jsonl", "users.jsonl.runs"]
 
 
 def test_a_difference_is_shown() -> None:
@@ -91,7 +92,7 @@ def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
 def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
     process = start("demo", "--dir", tmp_path, "--rate", 5, start_new_session=True)
     deadline = time.monotonic() + WAIT_MAX_S
-    while not (tmp_path / "users.jsonl.checkpoint.jsonl").exists():
+    while not log_of(tmp_path / "users.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

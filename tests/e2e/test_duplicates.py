@@ -20,7 +20,7 @@ from bulkdel.checkpoint.reader import read_log
 from bulkdel.core.log_entries import Session, Skipped
 from bulkdel.core.ranges import ranges_of
 from bulkdel.input.skipped import packed
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests import recorded, second_reader
 from tests.examples import one_in
 from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, names_in, start, user_ids, write_objects
@@ -79,7 +79,7 @@ def test_verify_asks_once_for_an_id_and_lists_it_once(tmp_path: Path) -> None:
         assert ran.summary["duplicate"] == 300, ran
         done = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.summary["gone"], done.summary["still_there"]) == (1, 290, 10), done
-        listed = Path(f"{it.log}.still-there.jsonl").read_text().splitlines()
+        listed = it.log.with_name("still-there.jsonl").read_text().splitlines()
         assert [json.loads(line)["id"] for line in listed] == ids[100:110]
 
 
@@ -98,7 +98,8 @@ def test_at_both_ends_of_a_long_export(tmp_path: Path) -> None:
         assert f"{FAR + 2_000:,} ({FAR + 1_000:,} duplicate)" in planned.out
         assert "0 ids that remain of 1,000" in planned.out
         assert "sent again" not in planned.out
-    assert names_in(tmp_path) == ["export.jsonl", "export.jsonl.checkpoint.jsonl"]
+    assert names_in(tmp_path) == ["export.jsonl", "export.jsonl.runs"]
+    assert names_in(it.place) == ["log.jsonl"]
 
 
 @mutant(
@@ -116,7 +117,7 @@ def test_distinct_rows_in_between(tmp_path: Path) -> None:
         assert ran.code == 0, ran
         assert ran.counts() == {"deleted": 100, "duplicate": 100, "remaining": FAR}
         assert it.served.ledger.sent_times() == {1: 100}
-        skipped = read_log(log_place(it.log)).progress.skipped
+        skipped = read_log(log_at(it.log)).progress.skipped
         assert skipped == recorded.skipped(duplicate=[(FAR + 100, FAR + 200)])
 
 
@@ -198,10 +199,10 @@ def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) ->
 )
 @pytest.mark.parametrize("what", one_in(2, ["changed", "missing", "huge"]))
 def test_a_log_is_read_with_its_skipped_rows_only(what: str, tmp_path: Path) -> None:
-    """Their file is named by its SHA-256. With it again the run goes on."""
+    """The log has their SHA-256. With them again the run goes on."""
     with case(tmp_path, [*IDS[:100], *IDS[:10]]) as it:
         assert it.run("--limit", 50).code == 0
-        (file,) = tmp_path.glob(f"{it.log.name}.skipped-*.zst")
+        file = it.log.with_name("skipped.zst")
         assert file.stat().st_mode & 0o777 == 0o600
         data, requests = file.read_bytes(), it.served.ledger.requests
         file.unlink()
@@ -228,7 +229,7 @@ def test_the_skipped_rows_are_no_line_of_the_log(tmp_path: Path) -> None:
         assert (ran.code, ran.summary["duplicate"]) == (0, 24_999), ran
         assert it.served.ledger.sent_times() == {1: 1}
         assert [entry["type"] for entry in entries(it.log)][:2] == ["header", "session"]
-        (file,) = tmp_path.glob(f"{it.log.name}.skipped-*.zst")
+        file = it.log.with_name("skipped.zst")
         found = second_reader.read_skipped(file.read_bytes())
         assert found == {"excluded": set(), "duplicate": {*range(2, 50_000, 2)}, "invalid": set()}
         assert file.stat().st_size < 10_000
@@ -253,21 +254,21 @@ def test_a_full_disk_is_told_and_nothing_is_sent(command: str, tmp_path: Path) -
         told = rf"{tmp_path}: the rows of this export, and finding its duplicates, take about [4-6] MB in this folder"
         assert re.search(told, ran.err), ran
         assert "Nothing was sent." in ran.err
-        assert "--checkpoint PATH" in ran.err
+        assert "--run PLACE" in ran.err
         assert "Traceback" not in ran.err
         assert it.served.ledger.requests == 0
     assert [path.name for path in tmp_path.iterdir()] == ["export.jsonl"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
-def test_the_file_lies_beside_the_checkpoint_without_a_name(tmp_path: Path) -> None:
-    """0600, in the checkpoint's folder and nowhere else; a kill leaves nothing."""
-    folder = tmp_path / "logs"
+def test_the_file_lies_beside_the_place_of_the_run_without_a_name(tmp_path: Path) -> None:
+    """0600, in the folder of that place and nowhere else; a kill leaves nothing."""
+    folder = tmp_path / "kept"
     folder.mkdir()
     export = tmp_path / "export.jsonl"
     os.mkfifo(export)
     rows = "".join(f'{{"id":"{id_}"}}\n' for id_ in filler(400_000)).encode()
-    args: tuple[Any, ...] = ("plan", "delete-users", export, "--checkpoint", folder / "log", "--sandbox")
+    args: tuple[Any, ...] = ("plan", "delete-users", export, "--run", folder / "run", "--sandbox")
     process = start(*args)
     with export.open("wb") as pipe:
         pipe.write(rows)
@@ -278,8 +279,9 @@ def test_the_file_lies_beside_the_checkpoint_without_a_name(tmp_path: Path) -> N
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (found.st_mode & 0o777, found.st_nlink) == (0o600, 0)
-    assert [path.name for path in folder.iterdir()] == ["log.copy"], "the copy of the pipe, and nothing else"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "logs"]
+    left = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
+    assert left == ["run", "run/export.copy"], "the copy of the pipe, and nothing else"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "kept"]
 
 
 def unnamed(process: subprocess.Popen[bytes], folder: Path) -> os.stat_result | None:
@@ -307,8 +309,8 @@ def test_plan_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         assert "12 (2 duplicate)" in bulkdel("plan", "delete-users", short, "--sandbox", env={}).out
         refused = bulkdel("plan", "delete-users", long, "--sandbox", env={})
         assert (refused.code, "Permission denied" in refused.err) == (5, True), refused
-        assert "--checkpoint PATH" in refused.err
-        elsewhere = ("--checkpoint", tmp_path / "log")
+        assert "--run PLACE" in refused.err
+        elsewhere = ("--run", tmp_path / "run")
         assert bulkdel("plan", "delete-users", long, "--sandbox", *elsewhere, env={}).code == 0
     finally:
         folder.chmod(0o755)

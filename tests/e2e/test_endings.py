@@ -72,7 +72,7 @@ def pipe_of(path: Path, ids: Sequence[str]) -> threading.Thread:
     return writer
 
 
-# ── the printed command goes on with this checkpoint ─────────────────────────────────────────────────────────────────
+# ── the printed command goes on with this run ────────────────────────────────────────────────────────────────────────
 
 
 def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
@@ -92,15 +92,15 @@ def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
 
 
 @mutant(
-    "the command after a pipe forgets its checkpoint",
+    "the command after a pipe forgets its place",
     "RunPlan.whole_line",
-    swap('line.plus("--checkpoint", self.checkpoint)', 'line.without("--checkpoint")'),
+    swap('line.plus("--run", self.run)', 'line.without("--run")'),
 )
 def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
     """Accounts that were created anew meanwhile are not deleted, and no id is sent twice."""
     with sandbox(EMAILS, "email") as served:
         ran = interrupted_pipe(tmp_path, served)
-        status = bulkdel("status", "10.checkpoint.jsonl", cwd=tmp_path)
+        status = bulkdel("status", "10.runs/delete-users", cwd=tmp_path)
         confirmed = f" --confirm {len(EMAILS)} --pool {POOL}"
         assert printed(status) == printed(ran).replace(f" --host {served.url}", "").replace(confirmed, "")
         left_out = f"Add what is meant: --host {served.url}, --confirm, --pool\n"
@@ -115,21 +115,21 @@ def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
 
 
 @mutant(
-    "the copy of a pipe accepted under another checkpoint",
+    "the copy of a pipe accepted in another place",
     "_check_copy",
-    swap("not copy.name.endswith(SPOOLED)", "copy.name"),
+    swap("copy.name != COPY", "copy.name"),
 )
 def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
     """Neither for `run` nor for `plan`; the command that is printed goes on."""
     with sandbox(EMAILS, "email") as served:
         interrupted_pipe(tmp_path, served)
         before = served.ledger.deleted
-        args = ("delete-users", "10.checkpoint.jsonl.copy", "--id-type", "email", "--host", served.url)
+        args = ("delete-users", "10.runs/delete-users/export.copy", "--id-type", "email", "--host", served.url)
         confirmed = ("--confirm", len(EMAILS), "--pool", POOL)
-        for more in ((), ("--checkpoint", "other.jsonl")):
+        for more in ((), ("--run", "other")):
             ran = bulkdel("run", *args, *more, *confirmed, cwd=tmp_path)
             assert ran.code == 3, ran.err
-            assert "belongs to the checkpoint 10.checkpoint.jsonl" in ran.err
+            assert "belongs to the run 10.runs/delete-users" in ran.err
         assert bulkdel("plan", *args, cwd=tmp_path).code == 3
         assert served.ledger.deleted == before
         again = run_as_printed(printed(ran), tmp_path)
@@ -140,7 +140,7 @@ def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
 def test_the_copy_of_a_refused_pipe_can_be_replaced(tmp_path: Path) -> None:
     """The command before the pipe failed, so the copy is empty. The printed command removes it for the next rows."""
     with sandbox(IDS[:30]) as served:
-        args = ("run", "delete-users", "-", "--checkpoint", "a b.jsonl", "--host", served.url)
+        args = ("run", "delete-users", "-", "--run", "a b", "--host", served.url)
         confirmed = ("--confirm", 30, "--pool", POOL)
         rows = "".join(f"{id_}\n" for id_ in IDS[:30]).encode()
         assert bulkdel(*args, *confirmed, cwd=tmp_path, input=b"").code == 3
@@ -197,10 +197,10 @@ def test_a_typo_is_no_export(tmp_path: Path) -> None:
 def test_what_the_environment_sets_is_in_the_command(tmp_path: Path) -> None:
     """It works in a shell that does not set it."""
     with case(tmp_path, IDS, options=("--rate", 0)) as it:
-        env = {"BULKDEL_CHUNK_SIZE": "10", "BULKDEL_CHECKPOINT": str(tmp_path / "log"), "BULKDEL_LIMIT": "20"}
+        env = {"BULKDEL_CHUNK_SIZE": "10", "BULKDEL_RUN": str(tmp_path / "run"), "BULKDEL_LIMIT": "20"}
         ran = it.run(env={**KEYS, **env})
         assert ran.code == 0, ran.err
-        assert f"--checkpoint {tmp_path / 'log'}" in printed(ran)
+        assert f"--run {tmp_path / 'run'}" in printed(ran)
         again = run_as_printed(printed(ran), tmp_path)
         assert again.code == 0, again.err
         assert it.served.ledger.sent_times() == {1: len(IDS)}

@@ -40,11 +40,14 @@ from tests.harness import (
 from tests.integration.test_download import s3_variables
 from tests.mutants import mutant
 from tests.objectserver import DENIED, Fault, ObjectServer, object_server
+from tests.places import log_of
 from tests.rawserver import DATA
 from tests.syntax import negate, swap
 
 IDS = user_ids(120)
-LOG = "users.jsonl.checkpoint.jsonl"
+RUNS = "users.jsonl.runs"
+RUN = f"{RUNS}/delete-users"
+LOG, COPY = f"{RUN}/log.jsonl", f"{RUN}/export.copy"
 SIGNED = "?X-Signature=topsecret"
 
 
@@ -73,7 +76,9 @@ class Far:
 
     @property
     def files(self) -> list[str]:
-        return names_in(self.folder)
+        """In the place of the run, beside which nothing else is."""
+        assert names_in(self.folder) == [RUNS]
+        return names_in(self.folder / RUN)
 
 
 @contextmanager
@@ -96,20 +101,20 @@ def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
         assert planned.code == 0, planned.err
         plan = json.loads(planned.out)
         assert plan["export"] == f"{address}?[hidden]"
-        assert plan["object"]["etag"] in (tmp_path / f"{LOG}.copy.source").read_text().replace('\\"', '"')
+        assert plan["object"]["etag"] in (tmp_path / f"{COPY}.source").read_text().replace('\\"', '"')
         place.objects.objects.clear()  # from now on the copy is all there is
         ran = bulkdel(*plan["command"][1:], cwd=tmp_path)
         assert ran.code == 0, ran.err
         assert place.served.pool.deleted == len(IDS)
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
-        assert header["export_path"].endswith(f"/{LOG}.copy")
+        assert header["export_path"].endswith(f"/{COPY}")
         assert header["export_object"] == plan["object"]
         again = place.does("run", f"{address}{SIGNED}")  # its log pins the bytes, so the object is not asked
         assert (again.code, again.summary["deleted"]) == (0, len(IDS)), again.err
-        assert all(b"topsecret" not in path.read_bytes() for path in tmp_path.iterdir())
+        assert all(b"topsecret" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         assert bulkdel("results", LOG, cwd=tmp_path).code == 0
         assert bulkdel("forget", LOG, "--confirm", 3, cwd=tmp_path).code == 0
-        assert place.files == [LOG]
+        assert place.files == ["log.jsonl"]
         after = place.does("run", f"{address}{SIGNED}")  # it is complete, and nothing is read
         assert (after.code, after.counts()) == (0, again.counts()), after
 
@@ -127,8 +132,8 @@ def test_status_names_an_address_only_where_this_user_has_typed_it(tmp_path: Pat
         place.ids = len(IDS) - 20
         ran = place.does("run", address, "--exclude", kept, "--limit", 50, "--note", "https://tickets.example/1")
         assert (ran.code, place.served.pool.deleted) == (0, 50), ran
-        (tmp_path / f"{LOG}.copy").unlink()
-        (tmp_path / f"{LOG}.copy.source").unlink()
+        (tmp_path / COPY).unlink()
+        (tmp_path / f"{COPY}.source").unlink()
         typed = ["--host", place.served.url, "--ca-file", DATA / "localhost.crt"]
         typed += ["--confirm", place.ids, "--pool", POOL]
         words = going_on(tmp_path)
@@ -165,7 +170,7 @@ def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
         ran = place.does("run", address)
         assert (ran.code, "has changed since" in ran.err) == (3, True), ran.err
         assert place.served.ledger.requests == before
-        (tmp_path / f"{LOG}.copy").unlink()  # as the message says
+        (tmp_path / COPY).unlink()  # as the message says
         assert place.does("run", address).code == 0
         assert place.served.pool.deleted == len(IDS)
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
@@ -193,7 +198,7 @@ def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> 
         state = tmp_path.parent / f"{tmp_path.name}-state"
         env = {**KEYS, "XDG_STATE_HOME": str(state)} if planted == "by another key" else None
         assert place.does("plan", address, env=env).code == 0
-        copy, source = tmp_path / f"{LOG}.copy", tmp_path / f"{LOG}.copy.source"
+        copy, source = tmp_path / COPY, tmp_path / f"{COPY}.source"
         says = json.loads(source.read_bytes())
         plant(copy, own, theirs)
         says["sha256"] = hashlib.sha256(copy.read_bytes()).hexdigest()
@@ -209,7 +214,7 @@ def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> 
         plant(copy, own, theirs)
         sent = place.served.ledger.requests
         ran = place.does("run", address)
-        assert (ran.code, "sha256: the checkpoint has" in ran.err) == (3, True), ran.err
+        assert (ran.code, "sha256: the log has" in ran.err) == (3, True), ran.err
         assert place.served.ledger.requests == sent
 
 
@@ -226,15 +231,15 @@ def test_a_planted_column_of_a_copy_that_is_named_is_not_read(tmp_path: Path) ->
     own, theirs = IDS[:60], IDS[60:]
     with far(tmp_path, b"") as (place, _):
         export = workbook(tmp_path / "users.xlsx", {"S": [["id"], *([id_] for id_ in own)]})
-        log = f"{export}.checkpoint.jsonl"
+        log = log_of(export)
         assert place.does("plan", str(export)).code == 0
-        copy, source = Path(f"{log}.copy"), Path(f"{log}.copy.source")
+        copy, source = log.with_name("export.copy"), log.with_name("export.copy.source")
         copy.write_text("id,other\n" + "".join(f"{id_},{other}\n" for id_, other in zip(own, theirs, strict=True)))
         says = json.loads(source.read_bytes())
         says["table"]["dialect"] |= {"id_column": 1, "id_field": "other"}
         source.write_text(json.dumps(says))
         place.ids = len(own)
-        ran = place.does("run", str(copy), "--checkpoint", log)
+        ran = place.does("run", str(copy), "--run", log.parent)
         assert ran.code == 0, ran.err
         assert [place.served.ledger.effects(id_) for id_ in IDS] == [1] * 60 + [0] * 60
 
@@ -278,7 +283,7 @@ def test_an_object_without_a_version(tmp_path: Path, form: str) -> None:
             assert (refused.code, "To confirm:\n" in refused.err) == (2, True), refused.err
             command = shlex.split(refused.err.split("To confirm:\n")[1].splitlines()[0])
         else:
-            more = {"plan": (), "plan file": ("--out", "plan.json"), "store": ("--store", url)}[form]
+            more = {"plan": (), "plan file": ("--out", "plan.json"), "store": ("--run", url)}[form]
             planned = place.does("plan", address, "--json", "--limit", 60, *more)
             assert planned.code == 0, planned.err
             command = json.loads(planned.out)["command"]
@@ -300,7 +305,7 @@ def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
     with far(tmp_path, data) as (place, address):
         place.objects.meets(Fault(after=SYNC_BYTES + 5_000, stall=True))
         process = place.starts("run", address)
-        part = tmp_path / f".{LOG}.copy.part"
+        part = tmp_path / RUN / ".export.copy.part"
         wait_until(lambda: part.exists() and part.stat().st_size == SYNC_BYTES + 5_000, process)
         assert "reading https://" in told_after(process, "reading https")
         kill(process)
@@ -313,7 +318,7 @@ def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
         assert "nothing was under way" in ended.err
         ran = place.does("run", address)
         assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
-        assert (tmp_path / f"{LOG}.copy").read_bytes() == data
+        assert (tmp_path / COPY).read_bytes() == data
 
 
 @pytest.mark.traced
@@ -334,7 +339,7 @@ def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
         bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
         ran = place.does("run", *words, env=env)
         assert (ran.code, ran.summary["excluded"], place.served.pool.deleted) == (0, 20, 100), ran.err
-        assert place.files == [LOG, f"{LOG}.copy", f"{LOG}.copy.source"]
+        assert place.files == ["export.copy", "export.copy.source", "log.jsonl"]
 
 
 @pytest.mark.traced
@@ -348,7 +353,7 @@ def test_shards_of_an_export_elsewhere(tmp_path: Path) -> None:
         place.ids = 2_300
         ran = place.does("run", export, "--exclude", keep, "--shards", 2)
         assert (ran.code, ran.summary["excluded"], served.pool.deleted) == (0, 100, 2_300), ran.err
-        assert len(list(tmp_path.glob("*.shard-0000?"))) == 2
+        assert len(list((tmp_path / RUN).glob("log.[0-9].jsonl"))) == 2
 
 
 @pytest.mark.soak
@@ -415,7 +420,7 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         assert line[-2:] == ["--address", "ADDRESS"]
         refused = bulkdel(*line[1:-1], address.rpartition("/")[0], env=KEYS)
         assert refused.code == 3, refused.err
-        copy = "night/far/checkpoint.jsonl.copy"
+        copy = "night/far/export.copy"
         assert f'export has no version: set it to "{tmp_path / copy}"' in refused.out
         night.write_text(night.read_text().replace(address, copy))
         planned = bulkdel("batch", "plan", night, "--host", served.url, "--json", env=KEYS)
@@ -478,7 +483,7 @@ def test_an_export_without_a_length_is_bounded(tmp_path: Path) -> None:
     disk.mkdir()
     with endless() as url, sandbox(IDS) as served:
         words = ("plan", "delete-users", f"{url}/users.jsonl", "--host", served.url)
-        ran, left = on_a_full_disk(disk, *words, "--checkpoint", disk / LOG)
+        ran, left = on_a_full_disk(disk, *words, "--run", disk / "run")
         assert (ran.code, left) == (3, []), ran
         assert "the server does not say its length, and it has more than" in ran.err
         assert served.ledger.requests == 0

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import pty
-import re
 import select
 import shutil
 import subprocess
@@ -28,7 +27,7 @@ from bulkdel.checkpoint.reader import read_log
 from bulkdel.commands import forget as command
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel_jobs.genauth.memberships import GROUPS_PATH
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
@@ -43,7 +42,6 @@ from tests.harness import (
     entries,
     finish,
     kill,
-    names_in,
     start,
     user_ids,
     wait_until,
@@ -51,6 +49,7 @@ from tests.harness import (
 )
 from tests.inputs import input_file
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.recorded import rewrite
 from tests.syntax import negate, swap
 from tests.waits import WAIT_MAX_S
@@ -61,14 +60,12 @@ BAD = b'{"id":"no id"}\n'
 PIPED = b"".join(b'{"id":"%s"}\n' % id_.encode() for id_ in IDS) + BAD
 
 
-def run_of(
-    folder: Path, *options: object, name: str = "x.jsonl", piped: bytes = PIPED, backup: str = "x.jsonl.backup.gz"
-) -> Path:
+def run_of(folder: Path, *options: object, name: str = "x", piped: bytes = PIPED, backup: str = "backup.gz") -> Path:
     """The log of a run on the sandbox, whose export came through a pipe, with bad rows and a backup."""
     folder.mkdir(exist_ok=True)
-    log = folder / name
+    log = folder / name / LOG
     more = ("--skip-invalid", "10", "--backup", folder / backup, "--rate", 0, "--json")
-    ran = bulkdel("run", "delete-users", "-", "--checkpoint", log, "--sandbox", *more, *options, input=piped)
+    ran = bulkdel("run", "delete-users", "-", "--run", log.parent, "--sandbox", *more, *options, input=piped)
     assert ran.code == 0, ran.err
     return log
 
@@ -77,31 +74,38 @@ def forget(log: Path, *options: object, env: dict[str, str] | None = None) -> Ra
     return bulkdel("forget", log, *options, env=env or {})
 
 
-ROWS = ".rows"
-"""What `beside` calls the file with the rows of a run."""
+LOG, ROWS = "log.jsonl", "input.jsonl.zst"
+STAY = {LOG, "input.index.jsonl", "skipped.zst"}
+"""The files that stay: the log, the index of its rows, and its skipped rows, without which the log is not read."""
+
+
+def home(log: Path) -> Path:
+    """The folder with the place of a run."""
+    folder = log.parent.parent
+    return folder.parent if folder.name.endswith(".runs") else folder
+
+
+def names_of(log: Path) -> set[str]:
+    """The names of all files in the place of a run, and beside it, without those that stay with the log."""
+    where = {path: path.parent for path in home(log).rglob("*") if not path.is_dir()}
+    own = {path: path.relative_to(log.parent if path.is_relative_to(log.parent) else home(log)) for path in where}
+    return {str(name) for path, name in own.items() if path.name not in STAY - {LOG}}
 
 
 def beside(log: Path) -> set[str]:
-    """The names of all files in the folder of a log, without what the log's name begins with.
-
-    The rows of a run have the ending ROWS, whatever their hash is. The files that stay with a log are there, and are
-    left out: the index of its rows, and its skipped rows, without which the log is not read.
-    """
-    assert read_log(log_place(log))
-    assert len([*log.parent.glob(f"{log.name}.index-*")]) == 1
-    rows = re.compile(r"\.input-[0-9a-f]{16}\.jsonl\.zst$")
-    names = {*names_in(log.parent), *(rows.sub(ROWS, path.name) for path in log.parent.glob("*.input-*"))}
-    return {name.removeprefix(log.name) for name in names}
+    """The same; the log and the index of its rows have to be there."""
+    assert read_log(log_at(log))
+    assert log.with_name("input.index.jsonl").exists()
+    return names_of(log)
 
 
 def to_remove(log: Path) -> list[Path]:
-    """Every file in the folder of a log but the log and the files that stay with it."""
-    stay = re.compile(re.escape(log.name) + r"(\.(index|skipped)-[0-9a-f]{16}\.(jsonl|zst))?")
-    return [path for path in log.parent.rglob("*") if path.is_file() and not stay.fullmatch(path.name)]
+    """Every file in the home of a run but the log and the files that stay with it."""
+    return [path for path in home(log).rglob("*") if path.is_file() and path.name not in STAY]
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def noted(log: Path) -> list[tuple[str | None, int | None]]:
@@ -109,34 +113,33 @@ def noted(log: Path) -> list[tuple[str | None, int | None]]:
     return [(entry.get("state"), entry.get("removed")) for entry in entries(log) if entry["type"] == "annotation"]
 
 
-LOGS = (".checkpoint.jsonl", ".sandbox.checkpoint.jsonl")
-FILES = {ROWS, ".copy", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
+FILES = {ROWS, "export.copy", "backup.gz", "invalid", "invalid.reasons.csv"}
 
 
 def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: Path) -> None:
     log = run_of(tmp_path)
-    (tmp_path / f"{log.name}.still-there.jsonl").write_text('{"id":"x"}\n')
-    (tmp_path / f"{log.name}.still-there-2.jsonl").write_text('{"id":"y"}\n')
-    (tmp_path / f"{log.name}.torn-9").write_text('{"seq":9')
-    for part in (f".{log.name}.copy.part", f".{log.name}.rows.part"):
-        (tmp_path / part).write_text("{")
-    (tmp_path / f"{log.name}.verify.jsonl").write_text("findings")
-    (tmp_path / f"{log.name}.still-there-mine.jsonl").write_text("mine")
+    (log.parent / "still-there.jsonl").write_text('{"id":"x"}\n')
+    (log.parent / "still-there-2.jsonl").write_text('{"id":"y"}\n')
+    (log.parent / "log.jsonl.torn-9").write_text('{"seq":9')
+    for part in (".export.copy.part", ".input.part"):
+        (log.parent / part).write_text("{")
+    (log.parent / "verify.jsonl").write_text("findings")
+    (log.parent / "still-there-mine.jsonl").write_text("mine")
     before, status = bytes_in(tmp_path), json.loads(bulkdel("status", "--json", log, env={}).out)
     asked = forget(log)
     assert asked.code == 2
     assert asked.err == (
         "bulkdel: not confirmed: --confirm is missing. Nothing was removed. To confirm:\n"
-        f"  bulkdel forget {log} --confirm 10\n"
+        f"  bulkdel forget {log.parent} --confirm 10\n"
     )
     assert bytes_in(tmp_path) == before
     rows = input_file(log)
     for path, what in (
         (rows, "the rows of the run"),
-        (f"{log}.copy", "the copy of the export"),
-        (f"{log}.torn-9", "a torn line of the log"),
+        (log.with_name("export.copy"), "the copy of the export"),
+        (log.with_name("log.jsonl.torn-9"), "a torn line of the log"),
     ):
-        assert f"  remove  {path}, {what}, {Path(path).stat().st_size:,} bytes\n" in asked.out
+        assert f"  remove  {path}, {what}, {path.stat().st_size:,} bytes\n" in asked.out
     wrong = forget(log, "--confirm", 7)
     assert wrong.code == 2
     assert "--confirm 7 was given, but there are 10 files" in wrong.err
@@ -144,14 +147,13 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
 
     ran = forget(log, "--confirm", 10)
     assert ran.code == 0, ran.err
-    assert beside(log) == {"", ".verify.jsonl", ".still-there-mine.jsonl"}
-    assert log.read_bytes().startswith(before[log.name])
+    assert beside(log) == {LOG, "verify.jsonl", "still-there-mine.jsonl"}
+    assert log.read_bytes().startswith(before[f"x/{LOG}"])
     begun, ended = [entry for entry in entries(log) if entry["type"] == "annotation"]
     assert {Path(file["path"]).name: file["sha256"] for file in begun["files"]} == {
-        name: hashlib.sha256(data).hexdigest()
+        Path(name).name: hashlib.sha256(data).hexdigest()
         for name, data in before.items()
-        if name not in {log.name, f"{log.name}.verify.jsonl", f"{log.name}.still-there-mine.jsonl"}
-        and not name.startswith((f"{log.name}.skipped-", f"{log.name}.index-"))
+        if Path(name).name not in STAY | {"verify.jsonl", "still-there-mine.jsonl"}
     }
     assert rows.name in {Path(file["path"]).name for file in begun["files"]}
     assert begun["confirmed"] == {"files": 10, "how": "options"}
@@ -162,7 +164,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     assert second.sha256 == after["log_sha256"]
     assert second.counts().items() <= after.items()
     assert (second.in_doubt, second.spared) == (after["in_doubt"], after["spared"])
-    changed = ("log_sha256", "annotations", "checkpoint")
+    changed = ("log_sha256", "annotations")
     assert {name: after[name] for name in after if name not in changed} == {
         name: status[name] for name in status if name not in changed
     }
@@ -189,14 +191,14 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
 )
 def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
-    backup, spooled, bad = (tmp_path / f"{log.name}{end}" for end in (".backup.gz", ".copy", ".invalid"))
+    backup, spooled, bad = tmp_path / "backup.gz", log.with_name("export.copy"), log.with_name("invalid")
     rows, target, target_of_rows = input_file(log), tmp_path / "elsewhere", tmp_path / "rows elsewhere"
     for moved, to in ((backup, target), (rows, target_of_rows)):
         moved.rename(to)
         moved.symlink_to(to)
     os.link(spooled, tmp_path / "another name")
     bad.write_text("corrected by hand")
-    os.mkfifo(f"{log}.still-there.jsonl")
+    os.mkfifo(log.with_name("still-there.jsonl"))
     before = beside(log)
     ran = forget(log, "--confirm", 1)
     assert ran.code == 1
@@ -205,11 +207,11 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
         (rows, "is a symbolic link"),
         (spooled, "has 1 more name (hard links)"),
         (bad, "holds other bytes than those that the run wrote"),
-        (f"{log}.still-there.jsonl", "is not a regular file"),
+        (log.with_name("still-there.jsonl"), "is not a regular file"),
     ):
         assert f"  left    {path}, " in ran.out
         assert f": it {why}\n" in ran.out
-    assert before - beside(log) == {".invalid.reasons.csv"}
+    assert before - beside(log) == {"invalid.reasons.csv"}
     backup.unlink()
     backup.write_bytes(b"X" + target.read_bytes()[1:])
     spooled.unlink()
@@ -233,7 +235,7 @@ def test_rows_that_are_not_shown_to_be_those_of_the_run_are_left(what: str, tmp_
         assert it.run().code == 0
         rows = input_file(it.log)
         if what == "no index":
-            next(it.log.parent.glob(f"{it.log.name}.index-*")).unlink()
+            it.log.with_name("input.index.jsonl").unlink()
         else:
             rows.write_bytes(b"notes".ljust(rows.stat().st_size))
         ran = forget(it.log)
@@ -245,13 +247,12 @@ def test_rows_that_are_not_shown_to_be_those_of_the_run_are_left(what: str, tmp_
 def test_rows_of_a_run_that_did_not_begin_are_named(before: str, tmp_path: Path) -> None:
     """A kill has left them."""
     with case(tmp_path, IDS[:100]) as it:
-        rows = tmp_path / (
-            f".{it.log.name}.rows.part" if before == "the prompt" else f"{it.log.name}.input-{'0' * 16}.jsonl.zst"
-        )
+        it.place.mkdir(parents=True)
+        rows = it.place / (".input.part" if before == "the prompt" else ROWS)
         rows.write_bytes(b"rows")
         if before == "the header":
             it.log.touch()
-        for named in (it.log, it.export):
+        for named in (it.place, it.export):
             ran = forget(named)
             assert (ran.code, f"rows of its export are in {rows}. To give that run up" in ran.err) == (3, True), ran
         assert it.run().code == 0
@@ -267,7 +268,7 @@ def test_rows_of_a_run_that_did_not_begin_are_named(before: str, tmp_path: Path)
 def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     """Confirmed is the file that was listed, and no other that has its name by then."""
     log = run_of(tmp_path)
-    backup = tmp_path / f"{log.name}.backup.gz"
+    backup = tmp_path / "backup.gz"
     other = tmp_path / "other"
     other.write_bytes(backup.read_bytes())
     ours, theirs = pty.openpty()
@@ -280,9 +281,9 @@ def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     ran = finish(process)
     os.close(ours)
     assert ran.code == 1, ran.err
-    assert beside(log) == {"", ".backup.gz"}
+    assert beside(log) == {LOG, "backup.gz"}
     assert f"{backup}, the backup of the records, was not there before, or has changed, and is not removed." in ran.err
-    assert f"  bulkdel forget {log} --confirm 1\n" in ran.err
+    assert f"  bulkdel forget {log.parent} --confirm 1\n" in ran.err
 
 
 @pytest.mark.parametrize("typed", [b"6\n", b"\n", b""])
@@ -299,7 +300,7 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     with suppress(OSError):
         os.close(ours)
     assert ran.code == 2
-    assert f"bulkdel forget {log} --confirm 5" in ran.err
+    assert f"bulkdel forget {log.parent} --confirm 5" in ran.err
     assert bytes_in(tmp_path) == before
 
 
@@ -315,8 +316,8 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     "forget removes the rows that a run has not sent yet",
     "_named",
     swap(
-        "_named_rows(log, progress, wanted=resumable or restoring)",
-        "_named_rows(log, progress, wanted=restoring)",
+        "_named_rows(run, progress, wanted=resumable or restoring)",
+        "_named_rows(run, progress, wanted=restoring)",
     ),
 )
 def test_the_rows_of_a_run_are_needed_while_it_goes_on_and_named_when_they_are_missing(tmp_path: Path) -> None:
@@ -334,7 +335,7 @@ def test_the_rows_of_a_run_are_needed_while_it_goes_on_and_named_when_they_are_m
         kept.rename(rows)
         assert it.run().code == 0
         assert forget(it.log, "--confirm", 1).code == 0
-        assert beside(it.log) == {it.export.name, ""}
+        assert beside(it.log) == {it.export.name, LOG}
         again = forget(it.log)
         assert (again.code, "missing" in again.out) == (0, False), again
 
@@ -350,23 +351,23 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
     rows = input_file(log)
     ran = forget(log, "--confirm", 5)
     assert ran.code == 3
-    backup = f"{log}.backup.gz (the backup of the records)"
+    backup = f"{tmp_path / 'backup.gz'} (the backup of the records)"
     assert f" needs {rows} (the rows of the run), {backup}. " in ran.err
-    assert f"  bulkdel status {log}\n" in ran.err
-    assert f"  bulkdel forget {log} --abandon\n" in ran.err
+    assert f"  bulkdel status {log.parent}\n" in ran.err
+    assert f"  bulkdel forget {log.parent} --abandon\n" in ran.err
     assert bytes_in(tmp_path) == before
-    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log} --abandon --confirm 5\n")
+    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log.parent} --abandon --confirm 5\n")
     assert forget(log, "--abandon", "--confirm", 5).code == 0
-    assert beside(log) == {""}
+    assert beside(log) == {LOG}
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
-    again = ("run", "delete-users", "-", "--checkpoint", log, "--sandbox", "--skip-invalid", "10", "--rate", 0)
+    again = ("run", "delete-users", "-", "--run", log.parent, "--sandbox", "--skip-invalid", "10", "--rate", 0)
     refused = bulkdel(*again, "--backup", tmp_path / "another", input=PIPED)
     assert (refused.code, "`bulkdel forget` has removed the rows of this run" in refused.err) == (3, True), refused
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
-    rows.write_bytes(before[rows.name])
+    rows.write_bytes(before[f"x/{ROWS}"])
     run_of(tmp_path, backup="another")  # with a copy of its rows and another backup it goes on
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 0
-    assert audit(log_place(log)).fault is None
+    assert audit(log_at(log)).fault is None
 
 
 def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) -> None:
@@ -380,7 +381,7 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
         finish(process)
         it.switch(latency_after_s=0.0)
         assert it.run("--backup", tmp_path / "backup").code == 0
-        state = Path(f"{it.log}.verify.jsonl")
+        state = it.log.with_name("verify.jsonl")
         with state.open("wb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             ran = forget(it.log)
@@ -389,7 +390,7 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
         ran = forget(it.export, "--confirm", 2)
         assert ran.code == 0, ran.err
         assert f"  left    {it.export}, your own export\n" in ran.out
-        assert beside(it.log) == {it.export.name, "", ".verify.jsonl"}
+        assert beside(it.log) == {it.export.name, LOG, "verify.jsonl"}
         verify = ("verify", it.log, "--host", it.served.url, "--rate", 0, "--state", tmp_path / "findings", "--json")
         refused = bulkdel(*verify)
         assert (refused.code, "removed by `bulkdel forget`" in refused.err) == (3, True), refused
@@ -397,16 +398,15 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
 
 
 def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
-    kept = run_of(tmp_path, name="x.jsonl.restore", piped=PIPED[: -len(BAD)], backup="x.jsonl.restore.backup.gz")
+    kept = run_of(tmp_path, name="x.restore", piped=PIPED[: -len(BAD)], backup="x.restore.backup.gz")
     before = bytes_in(tmp_path)
     log = run_of(tmp_path)
     assert forget(log, "--confirm", 5).code == 0
     after = bytes_in(tmp_path)
-    stays = (f"{log.name}.skipped-", f"{log.name}.index-")
-    left = {name for name in after if name == log.name or name.startswith(stays)}
-    assert len(left) == 3
+    left = {f"x/{name}" for name in STAY}
+    assert left <= after.keys()
     assert {name: data for name, data in after.items() if name not in left} == before
-    assert kept.name in after
+    assert f"x.restore/{kept.name}" in after
 
 
 @mutant(
@@ -419,8 +419,8 @@ def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
 def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> None:
     """No file is gone before the log says so; and at the end nothing is left, and all is in the log."""
     whole = tmp_path / "whole"
-    log = run_of(whole)
-    (whole / f"{log.name}.backup.gz").unlink()  # the log has its path in `whole`
+    run_of(whole)
+    (whole / "backup.gz").unlink()  # the log has its path in `whole`
     played = subprocess.run(
         [sys.executable, "-m", "tests.forget_child", whole, "4"],
         cwd=ROOT,
@@ -432,17 +432,17 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
     assert effects > 10
     seen = set[frozenset[str]]()
     for number in range(1, effects + 1):
-        killed, ended = (tmp_path / f"{name}-{number:02}" / log.name for name in ("killed", "whole"))
+        killed, ended = (tmp_path / f"{name}-{number:02}" / "x" / LOG for name in ("killed", "whole"))
         seen.add(left := frozenset(beside(killed)))
         notes = noted(killed)
-        assert notes or left == {"", *FILES} - {".backup.gz"}, "a file is gone, and the log does not say so"
-        assert beside(ended) == {""}
+        assert notes or left == {LOG, *FILES} - {"backup.gz"}, "a file is gone, and the log does not say so"
+        assert beside(ended) == {LOG}
         assert noted(ended)[-1] == ("ended", 4)
         for each in (killed, ended):
-            assert audit(log_place(each)).fault is None
+            assert audit(log_at(each)).fault is None
     assert len(seen) == 5  # killed before the first file, and after each
-    one = next(path for path in tmp_path.glob("killed-*/x.jsonl") if noted(path) == [("begun", None)])
-    assert f"  to end it: bulkdel forget {one}\n" in bulkdel("status", one, env={}).out
+    one = next(path for path in tmp_path.glob("killed-*/x/log.jsonl") if noted(path) == [("begun", None)])
+    assert f"  to end it: bulkdel forget {one.parent}\n" in bulkdel("status", one, env={}).out
 
 
 def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
@@ -452,26 +452,26 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
         file.write(b'{"seq":')
     ran = forget(log, "--confirm", 5)
     assert ran.code == 1
-    (torn,) = tmp_path.glob("*.torn-*")
+    (torn,) = log.parent.glob("*.torn-*")
     assert f"{torn}, a torn line of the log, was not there before" in ran.err
     assert forget(log, "--confirm", 1).code == 0
-    assert beside(log) == {""}
+    assert beside(log) == {LOG}
 
 
 @mutant(
     "forget removes the rows of the run that is being restored",
     "_named",
     swap(
-        "_named_rows(log, progress, wanted=resumable or restoring)",
-        "_named_rows(log, progress, wanted=resumable)",
+        "_named_rows(run, progress, wanted=resumable or restoring)",
+        "_named_rows(run, progress, wanted=resumable)",
     ),
 )
 @mutant(
     "forget removes the map while memberships are to be put back",
-    "_named",
+    "_named_written",
     swap(
-        'NamedFile(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)',
-        'NamedFile(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=resumable)',
+        'NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=restoring)',
+        'NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=not restoring)',
     ),
 )
 def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
@@ -479,7 +479,8 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
     pool = full_users(20)
     ids = [ids_of(pool.user(number), "user_id")[0] for number in range(20)]
     export = write_objects(tmp_path / "export.jsonl", ids)
-    log, where = Path(f"{export}.checkpoint.jsonl"), ("--rate", 0, "--confirm", 20, "--pool", POOL)
+    log, where = log_of(export), ("--rate", 0, "--confirm", 20, "--pool", POOL)
+    restored = log.parent / "restore-1"
     with serve_in_thread(pool, Switches(assignment_targets=True)) as served:
         backup = ("--backup", tmp_path / "backup.zst", "--backup-memberships")
         assert bulkdel("run", "delete-users", export, "--host", served.url, *where, *backup).code == 0
@@ -491,39 +492,40 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
             f"{input_file(log)} (the rows of the run)",
             f"{tmp_path / 'backup.zst'} (the backup of the records)",
             f"{tmp_path / 'backup.memberships.jsonl.zst'} (the backup of the memberships)",
-            f"{log}.restore.map.jsonl (the old and the new ids of a restore)",
+            f"{restored / 'new-ids.jsonl'} (the old and the new ids of a restore)",
         )
-        own = input_file(Path(f"{log}.restore.jsonl.checkpoint.jsonl"))
-        for needed in (*needs, f"{own} (the rows of the run)", f"{log}.restore.jsonl (the records of a restore)"):
+        own, made = input_file(restored / LOG), f"{restored / 'records.jsonl'} (the records of a restore)"
+        for needed in (*needs, f"{own} (the rows of the run)", made):
             assert needed in ran.err
         assert bulkdel(*restore).code == 0
         ended, lines = log.read_bytes(), log.read_bytes().splitlines(keepends=True)
-        memberships = [path for path in tmp_path.iterdir() if ".restore.memberships.jsonl" in path.name]
-        for path in memberships:
-            path.rename(tmp_path.parent / path.name)
+        memberships, away = restored / "memberships", tmp_path.parent / "memberships"
+        memberships.rename(away)
         log.write_bytes(b"".join(lines[:-1]))  # as a kill leaves it before the first membership is read
         ran = forget(log, "--confirm", 4)
         assert ran.code == 3
         assert f"rows or memberships remain, and a run of them needs {', '.join(needs)}, " in ran.err
-        assert f"{log}.restore.jsonl (the records of a restore). Nothing was removed." in ran.err
+        assert f"{made}. Nothing was removed." in ran.err
         log.write_bytes(ended)
-        for path in memberships:
-            (tmp_path.parent / path.name).rename(path)
-        logs = {"", ".restore.jsonl.checkpoint.jsonl", ".restore.memberships.jsonl.checkpoint.jsonl"}
-        personal = {".restore.jsonl", ".restore.map.jsonl", ".restore.memberships.jsonl"}
+        away.rename(memberships)
+        places = ("", "restore-1/", "restore-1/memberships/")
+        logs, rows = ({f"{place}{name}" for place in places} for name in (LOG, ROWS))
+        personal = {
+            *("restore-1/records.jsonl", "restore-1/new-ids.jsonl"),
+            "restore-1/memberships/memberships.jsonl",
+        }
         others = {"export.jsonl", "backup.zst", "backup.memberships.jsonl.zst"}
-        rows = {f"{ending}{ROWS}" for ending in logs}
         assert beside(log) == logs | rows | personal | others
         ran = forget(log, "--confirm", 8)
         assert ran.code == 0, ran.err
         stays = "the log; it has 20 new ids of restored accounts, the names of user and machine"
-        assert f"  stays   {log}.restore.jsonl.checkpoint.jsonl, {stays}" in ran.out
+        assert f"  stays   {restored / LOG}, {stays}" in ran.out
         assert beside(log) == logs | {"export.jsonl"}
-        for ending, count in zip(sorted(logs), (4, 2, 2), strict=True):
-            assert noted(Path(f"{log}{ending}"))[-2:] == [("begun", None), ("ended", count)]
+        for place, count in zip(places, (4, 2, 2), strict=True):
+            assert noted(log.parent / place / LOG)[-2:] == [("begun", None), ("ended", count)]
         told = bulkdel("status", log, env={}).out
         assert told.count("restored on ") == 1
-        ran = bulkdel("results", f"{log}.restore.jsonl.checkpoint.jsonl", env={})
+        ran = bulkdel("results", restored, env={})
         assert "the rows of this run were removed by `bulkdel forget`" in ran.err
         ran = bulkdel(*restore)
         assert ran.code == 3
@@ -533,7 +535,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
 @mutant(
     "forget leaves a copy of the memberships that a kill has ended",
     "_named",
-    swap('_beside(each, r"\\.\\w+\\.part", before=".")', '_beside(each, r"\\.\\w+\\.part", before="")'),
+    swap(r'rf"\.{re.escape(each.name)}\.\w+\.part"', r'rf"{re.escape(each.name)}\.\w+\.part"'),
 )
 @pytest.mark.traced
 def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None:
@@ -583,7 +585,7 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
     with case(tmp_path, IDS) as it:
         backup = tmp_path / "backup.jsonl"
         assert it.run("--backup", backup, "--limit", 20, "--chunk-size", 10).code == 0
-        log, before = it.log.read_bytes(), {path.name for path in tmp_path.iterdir()}
+        log, before = it.log.read_bytes(), {path.name for path in tmp_path.rglob("*")}
         rows = input_file(it.log)
         data = rows.read_bytes()
         unlisted = f"{file}, a backup of memberships, is left out: it is not in the log"
@@ -607,7 +609,7 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
             assert file.read_text() == secret, removed
             assert f"  left    {file}, " in removed.out
             assert (removed.code, rows.exists()) == (1, False), removed
-        assert before - {path.name for path in tmp_path.iterdir()} == {backup.name, rows.name}
+        assert before - {path.name for path in tmp_path.rglob("*")} == {backup.name, rows.name}
 
 
 @mutant(
@@ -736,8 +738,8 @@ def test_each_file_is_named_once(tmp_path: Path) -> None:
         assert bulkdel(*deletion, cwd=tmp_path).code == 0
         restore = ("restore", export.name, "--host", served.url, "--passwords", "none", *where)
         assert bulkdel(*restore, cwd=tmp_path).code == 0
-    run_of(tmp_path, name="piped.jsonl")
-    for name, left in ((export.name, ["export.jsonl"]), ("piped.jsonl", [])):
+    run_of(tmp_path, name="piped")
+    for name, left in ((export.name, ["export.jsonl"]), ("piped", [])):
         ran = bulkdel("forget", name, env={}, cwd=tmp_path)
         assert ran.code == 2, ran
         named = [line.split(",")[0].split() for line in ran.out.splitlines() if line.startswith("  ")]
@@ -752,17 +754,17 @@ def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, mo
     real: Callable[[Path], None] = os.unlink
 
     def unlink(path: Path) -> None:
-        if str(path).endswith(".invalid"):
+        if Path(path).name == "invalid":
             raise PermissionError(1, "Operation not permitted")
         real(path)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", unlink)
-        with pytest.raises(FileFailed, match=r"\.invalid: cannot be removed: Operation not permitted.*same command"):
+        with pytest.raises(FileFailed, match=r"/invalid: cannot be removed: Operation not permitted.*same command"):
             command.forget(log, confirm=5, abandon=False)
     assert noted(log) == [("begun", None)]
     assert forget(log, "--confirm", 5).code == 0
-    assert beside(log) == {""}
+    assert beside(log) == {LOG}
 
 
 def test_a_log_that_has_changed_since_the_files_were_listed_is_refused(
@@ -771,19 +773,19 @@ def test_a_log_that_has_changed_since_the_files_were_listed_is_refused(
     log = run_of(tmp_path)
 
     def confirm(*_: object) -> None:
-        annotate(log_place(log), "undo", {"state": "begun"}, stamp(0))
+        annotate(log_at(log), "undo", {"state": "begun"}, stamp(0))
 
     monkeypatch.setattr(command, "_confirm", confirm)
     with pytest.raises(NotAcceptable, match=r"has changed meanwhile\. Nothing was removed"):
         command.forget(log, confirm=5, abandon=False)
-    assert beside(log) == {"", *FILES}
+    assert beside(log) == {LOG, *FILES}
 
 
 def test_lists_that_another_run_reads_are_wanted_until_it_is_complete(tmp_path: Path) -> None:
     log = run_of(tmp_path)
-    still = tmp_path / f"{log.name}.still-there.jsonl"
+    still = log.with_name("still-there.jsonl")
     still.write_bytes(PIPED[: -len(BAD)])
-    more = ("--sandbox", "--rate", 0, "--checkpoint", f"{still}.checkpoint.jsonl")
+    more = ("--sandbox", "--rate", 0, "--run", log_of(still).parent)
     assert bulkdel("run", "delete-users", still, *more, "--limit", 10, "--chunk-size", 5).code == 0
     ran = forget(log, "--confirm", 6)
     assert ran.code == 3
@@ -809,7 +811,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     assert len(removed) == 5
     if killed:
         files = [{"path": str(path), "bytes": path.stat().st_size} for path in removed]
-        annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
+        annotate(log_at(log), "forget", {"state": "begun", "files": files}, stamp(0))
         for path in removed:
             path.unlink()
     done: list[str] = []
@@ -832,7 +834,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     assert command.forget(log, confirm=len(removed), abandon=False) == 0
     # The folder of the log is synced when the log is opened too.
     begun = done.index(str(log.parent)) if killed else len(done) - 1 - done[::-1].index("unlinked")
-    assert sorted(done[begun + 1 : done.index("ended")]) == sorted([str(log.parent), str(log.parent / "kept")])
+    assert sorted(done[begun + 1 : done.index("ended")]) == sorted([str(log.parent), str(home(log) / "kept")])
     assert done.count("unlinked") == (0 if killed else len(removed))
 
 
@@ -840,9 +842,9 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
     """A file that was changed after a kill is left; the log does not say for ever that its removal has begun."""
     log = run_of(tmp_path)
     assert forget(log, "--confirm", 5).code == 0
-    spooled = tmp_path / f"{log.name}.copy"
+    spooled = log.with_name("export.copy")
     spooled.write_bytes(b"other")
-    annotate(log_place(log), "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
+    annotate(log_at(log), "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
     ran = forget(log)
     assert ran.code == 1
     assert noted(log)[-1] == ("ended", 0)
@@ -853,18 +855,18 @@ def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Pat
     log = run_of(tmp_path / "old")
     files = [{"path": str(path), "bytes": path.stat().st_size} for path in to_remove(log)]
     assert len(files) == 5
-    annotate(log_place(log), "forget", {"state": "begun", "files": files}, stamp(0))
+    annotate(log_at(log), "forget", {"state": "begun", "files": files}, stamp(0))
     shutil.move(tmp_path / "old", tmp_path / "new")
-    moved = tmp_path / "new" / log.name
+    moved = tmp_path / "new" / "x" / LOG
     assert forget(moved, "--confirm", len(files)).code == 0
-    assert beside(moved) == {""}
+    assert beside(moved) == {LOG}
 
 
 def test_files_of_a_moved_folder_are_found_beside_the_log(tmp_path: Path) -> None:
     """Also where another file has a name that the log knows; and a file that is in neither place is named."""
     log = run_of(tmp_path / "old", backup="kept.gz")
-    log.parent.rename(tmp_path / "new")
-    moved, backup = tmp_path / "new" / log.name, tmp_path / "new" / "kept.gz"
+    home(log).rename(tmp_path / "new")
+    moved, backup = tmp_path / "new" / "x" / LOG, tmp_path / "new" / "kept.gz"
     bytes_of_backup = backup.read_bytes()
     backup.write_bytes(b"mine")
     ran = forget(moved)
@@ -872,39 +874,39 @@ def test_files_of_a_moved_folder_are_found_beside_the_log(tmp_path: Path) -> Non
     backup.unlink()
     ran = forget(moved, "--confirm", 4)
     assert ran.code == 1, "a backup is missing"
-    assert f"  missing {log.parent / backup.name}, the backup of the records: if it has moved" in ran.out
+    assert f"  missing {home(log) / backup.name}, the backup of the records: if it has moved" in ran.out
     backup.write_bytes(bytes_of_backup)
     assert forget(moved, "--confirm", 1).code == 0
-    assert beside(moved) == {""}
+    assert beside(moved) == {LOG}
     assert forget(moved).code == 0
 
 
 @mutant(
     "forget of a copied log removes the files of the original",
     "_placed",
-    swap("original is not None", "original is log"),
+    swap("original is not None", "original is run"),
 )
 def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) -> None:
     kept = tmp_path / "kept.gz"
     log, elsewhere = run_of(tmp_path / "first"), run_of(tmp_path / "second", backup="../kept.gz")
     for each in (log, elsewhere):
-        copy = tmp_path / f"copy of {each.parent.name}" / each.name
-        shutil.copytree(each.parent, copy.parent)
-        before = bytes_in(each.parent) | {kept.name: kept.read_bytes()}
+        copy = tmp_path / f"copy of {home(each).name}" / "x" / LOG
+        shutil.copytree(home(each), home(copy))
+        before = bytes_in(home(each)) | {kept.name: kept.read_bytes()}
         ran = forget(copy, "--confirm", 5 if each is log else 4)
-        assert beside(copy) == {""}
-        assert bytes_in(each.parent) | {kept.name: kept.read_bytes()} == before
+        assert beside(copy) == {LOG}
+        assert bytes_in(home(each)) | {kept.name: kept.read_bytes()} == before
         assert ran.code == (0 if each is log else 1), ran.out
     assert (
-        f"  left    {elsewhere.parent / '..' / kept.name}, the backup of the records: it belongs to the run of"
+        f"  left    {home(elsewhere) / '..' / kept.name}, the backup of the records: it belongs to the run of"
         in ran.out
     )
-    shutil.copytree(log.parent, tmp_path / "third")
+    shutil.copytree(home(log), tmp_path / "third")
     log.unlink()  # then both backups hold the bytes of this run
-    ran = forget(tmp_path / "third" / log.name, "--confirm", 5)
+    ran = forget(tmp_path / "third" / "x" / LOG, "--confirm", 5)
     assert ran.code == 1, ran.err
-    assert f"{log.name}.backup.gz, the backup of the records: it is in another folder than the log" in ran.out
-    assert {*names_in(log.parent)} == {f"{log.name}{end}" for end in FILES - {ROWS}}
+    assert "backup.gz, the backup of the records: it is in another folder than the run" in ran.out
+    assert names_of(log) == FILES
     assert input_file(log).stat().st_size
     assert forget(elsewhere, "--confirm", 4).code == 1
     assert kept.exists()
@@ -913,24 +915,24 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
 @mutant(
     "forget removes bad rows that were corrected",
     "_named_invalid",
-    swap('Known(invalid[which]["bytes"], invalid[which]["sha256"])', "Known(0, whole=False)"),
+    swap(
+        'Known(progress.header.invalid[which]["bytes"], progress.header.invalid[which]["sha256"])',
+        'Known(progress.header.invalid[which]["bytes"])',
+    ),
 )
-def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_path: Path) -> None:
+def test_bad_rows_that_were_corrected_or_belong_to_another_run_are_left(tmp_path: Path) -> None:
     """Whatever the times of the files are: the bytes are compared with those that the log knows."""
     export = tmp_path / "e.jsonl"
     export.write_bytes(PIPED)
-    log, rehearsal, third = (tmp_path / f"e.jsonl{end}" for end in (*LOGS, ".third"))
+    log, rehearsal = log_of(export), log_of(export, sandbox=True)
     options = ("--sandbox", "--rate", 0, "--skip-invalid", "10")
-    for path in (log, rehearsal, third):
-        assert bulkdel("run", "delete-users", export, *options, "--checkpoint", path).code == 0
-    bad, why = tmp_path / "e.jsonl.invalid", tmp_path / "e.jsonl.invalid.reasons.csv"
-    for path in (rehearsal, third):
-        rows = input_file(path)
-        ran = forget(path, "--confirm", 1)
-        assert (ran.code, ran.err, rows.exists()) == (1, "", False)
-        for left, what in ((bad, "the bad rows that were left out"), (why, "the reasons of the bad rows")):
-            assert f"  left    {left}, {what}: it belongs to the run of {log} too" in ran.out
-            assert left.exists()
+    for path in (log, rehearsal):
+        assert bulkdel("run", "delete-users", export, *options, "--run", path.parent).code == 0
+    bad, why = log.with_name("invalid"), log.with_name("invalid.reasons.csv")
+    before = bytes_in(log.parent)
+    assert forget(rehearsal, "--confirm", 3).code == 0
+    assert bytes_in(log.parent) == before
+    assert {path.name for path in rehearsal.parent.iterdir()} == STAY
     was = bad.stat()
     bad.write_bytes(BAD.replace(b"no id", b"an-id"))
     os.utime(bad, ns=(was.st_atime_ns, was.st_mtime_ns))
@@ -939,5 +941,5 @@ def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_
     assert f"  left    {bad}, the bad rows that were left out: it holds other bytes" in ran.out
     assert (bad.exists(), why.exists()) == (True, False)
     bad.write_bytes(BAD)
-    assert forget(rehearsal, "--confirm", 1).code == 0
+    assert forget(log, "--confirm", 1).code == 0
     assert not bad.exists()

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -149,7 +150,7 @@ def test_an_exclude_file_that_ends_early_is_refused(name: str, tmp_path: Path) -
         keep.write_bytes(whole)
         it.ids -= 200
         assert it.run("--exclude", keep, "--limit", 10).code == 0
-        it.log.unlink()
+        shutil.rmtree(it.place)
         keep.write_bytes(whole[: len(whole) // 2 + 3])  # no end of a line
         ran = it.run("--exclude", keep)
         assert (ran.code, it.served.ledger.deleted) == (3, 10), ran.err
@@ -321,7 +322,7 @@ def test_an_export_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
 @mutant(
     "a protected pool not checked",
     "check_pool",
-    swap("_pool(plan.pool)", "_pool(plan.checkpoint.name)"),
+    swap("_pool(plan.pool)", "_pool(plan.run.name)"),
 )
 def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
@@ -497,7 +498,7 @@ def test_a_canary_says_how_to_verify_and_go_on(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         ran = it.run("--limit", 50)
         assert ran.code == 0
-        assert f"bulkdel verify {it.log}" in ran.err
+        assert f"bulkdel verify {it.place}" in ran.err
         assert ran.err.splitlines()[-1].strip().startswith("bulkdel run delete-users")
         assert "--limit" not in ran.err.splitlines()[-1]
         assert it.served.ledger.deleted == 50

@@ -21,7 +21,7 @@ import pytest
 import zstandard
 
 from bulkdel.commands.unpack import check
-from bulkdel.core.handover import MANIFEST
+from bulkdel.core.handover import LOG, MANIFEST, PLACE
 from bulkdel.core.plan_file import sealed, text_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.handover.reading import unpack
@@ -44,6 +44,7 @@ from tests.harness import (
 )
 from tests.inputs import input_file
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.recorded import changed_log
 from tests.syntax import swap
 from tests.unit.test_plan_file import VALUES
@@ -71,7 +72,7 @@ def handed_over(log: Path, to: Path) -> list[str]:
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def files_in(packed: Ran) -> set[tuple[str, str]]:
@@ -117,15 +118,15 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         unpacked = elsewhere(second, "unpack", "run.tar.zst", env={})
         assert unpacked.code == 0, unpacked.err
         folder = second / "run"
-        assert (folder / one.log.name).read_bytes() == log
-        assert folder.stat().st_mode & 0o777 == 0o700
-        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+        assert (folder / LOG).read_bytes() == log
+        for path in (folder, *folder.rglob("*")):
+            assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
         assert "set GENAUTH_ACCESS_KEY_ID" in unpacked.err
         words = command_in(unpacked.err)
         assert words[:4] == ["bulkdel", "run", "delete-users", "run/export.jsonl"]
         assert not {"--confirm", "--pool", "--limit"} & set(words)
         assert 'pools = ["another"]' in (folder / "c.toml").read_text().replace('"pools"', "pools")
-        told = elsewhere(second, "status", "run/export.jsonl", env={}).out
+        told = elsewhere(second, "status", "run/run", env={}).out
         assert f"To go on, in {folder}:\n  bulkdel run delete-users export.jsonl " in told
         assert "Not in that folder" not in told
 
@@ -137,20 +138,20 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         assert one.served.pool.deleted == before == 100
         ran = elsewhere(second, *words[1:], "--limit", 100, "--confirm", one.ids, "--pool", POOL)
         assert ran.code == 0, ran.err
-        check_second_reader(folder / one.log.name, ran.summary)
+        check_second_reader(folder / LOG, ran.summary)
         # Once: `--limit` is the same, so nothing else asks either.
         ran = elsewhere(second, *words[1:], "--limit", 100)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 270, "excluded": 30}
         assert one.effects(IDS[30:]) == [1] * 270
         assert one.effects(VIPS) == [0] * 30
-        verified = elsewhere(second, "verify", "run/export.jsonl", "--host", one.served.url, "--rate", 0, "--json")
+        verified = elsewhere(second, "verify", "run/run", "--host", one.served.url, "--rate", 0, "--json")
         assert verified.code == 0, verified.err
         assert verified.found() == (270, 0, 0)
-        report = elsewhere(second, "report", "run/export.jsonl", "--out", "report.json")
+        report = elsewhere(second, "report", "run/run", "--out", "report.json")
         assert report.code == 0, report.err
         restored = elsewhere(
-            second, "restore", "run/export.jsonl", "--host", one.served.url, "--plan", "--passwords", "none", "--json"
+            second, "restore", "run/run", "--host", one.served.url, "--plan", "--passwords", "none", "--json"
         )
         assert restored.code == 0, restored.err
         assert json.loads(restored.out)["rows"] == 270, "the backup has moved, and has every record"
@@ -168,19 +169,19 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
 def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Path) -> None:
     store, piped = f"file://{tmp_path}/store", b"".join(b'"%s"\n' % id_.encode() for id_ in IDS)
     with sandbox(IDS) as served:
-        given = ("--host", served.url, "--rate", 0, "--store", store, "--confirm", 300, "--pool", POOL, "--limit", 100)
+        given = ("--host", served.url, "--rate", 0, "--run", store, "--confirm", 300, "--pool", POOL, "--limit", 100)
         ran = bulkdel("run", "delete-users", "-", *given, cwd=tmp_path, input=piped)
         assert ran.code == 0, ran.err
         packed = bulkdel("pack", store, "--out", "run.tar.gz", cwd=tmp_path)
         assert packed.code == 0, packed.err
-        refused = bulkdel("run", "delete-users", "store.copy", *given, cwd=tmp_path)
+        refused = bulkdel("run", "delete-users", "store.export.copy", *given, cwd=tmp_path)
         assert refused.code == 3
         assert "goes on where" in refused.err
         unpacked = bulkdel("unpack", "run.tar.gz", "--to", "new", cwd=tmp_path, env={})
         assert unpacked.code == 0, unpacked.err
         words = command_in(unpacked.err)
-        assert words[:6] == ["bulkdel", "run", "delete-users", "new/store.copy", "--host", served.url]
-        assert words[-2:] == ["--checkpoint", "new/store"]
+        assert words[:6] == ["bulkdel", "run", "delete-users", "new/run/export.copy", "--host", served.url]
+        assert words[-2:] == ["--run", "new/run"]
         ran = bulkdel(*words[1:], "--json", "--confirm", 300, "--pool", POOL, cwd=tmp_path)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 300}
@@ -262,7 +263,7 @@ def test_a_run_that_is_under_way_is_not_packed(tmp_path: Path) -> None:
         refused = bulkdel("pack", one.export, "--out", out)
         assert refused.code == 3
         assert f"a run (pid {process.pid}) is under way" in refused.err
-        assert f"bulkdel ctl {one.log} stop" in refused.err
+        assert f"bulkdel ctl {one.place} stop" in refused.err
         stopped = bulkdel("ctl", one.export, "stop")
         assert stopped.code == 0, stopped.err
         assert finish(process).code == 6
@@ -316,8 +317,8 @@ def test_what_is_missing_is_named_with_the_option_that_says_where_it_is(tmp_path
     "a file of another folder that a log names is packed and removed",
     "is_within",
     swap(
-        'Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))',
-        'path.exists() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside(log, "").parent))',
+        "Path(os.path.realpath(path)).is_relative_to(os.path.realpath(home_of(run)))",
+        "path.exists() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(home_of(run)))",
     ),
 )
 def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_path: Path) -> None:
@@ -325,27 +326,28 @@ def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_pa
     other, folder, out = tmp_path / "other", tmp_path / "run", tmp_path / "run.tar.zst"
     for path in (other, folder):
         path.mkdir()
+    place = folder / "place"
     write_objects(other / "vips.jsonl", VIPS)
     (other / "c.toml").write_text("[protect]\nrate_max = 5000\n")
     options = ("--exclude", other / "vips.jsonl", "--backup", other / "b.jsonl", "--config", other / "c.toml")
-    with case(other, IDS, options=("--rate", 0, "--checkpoint", folder / "log", *options)) as one:
+    with case(other, IDS, options=("--rate", 0, "--run", place, *options)) as one:
         one.ids -= len(VIPS)
         assert one.run("--limit", 50).code == 0
-        refused = bulkdel("pack", folder / "log", "--out", out)
+        refused = bulkdel("pack", place, "--out", out)
         assert (refused.code, out.exists()) == (3, False)
         for name in ("vips.jsonl", "b.jsonl", "c.toml"):
             (line,) = (line for line in refused.err.splitlines() if line.startswith(f"  {other / name}, "))
-            assert "is in another folder than the log" in line
-        forgot = bulkdel("forget", folder / "log", "--abandon")
+            assert "is in another folder than the run" in line
+        forgot = bulkdel("forget", place, "--abandon")
         assert f"left    {other / 'b.jsonl'}, the backup of the records: it is in another folder" in forgot.out
         assert (other / "b.jsonl").exists()
         moved = [word for name in ("vips", "b", "export") for word in ("--moved", other / f"{name}.jsonl")]
         config = ("--config", other / "c.toml")
-        packed = bulkdel("pack", folder / "log", "--out", tmp_path / "without.tar.zst", *moved[:-2], *config)
+        packed = bulkdel("pack", place, "--out", tmp_path / "without.tar.zst", *moved[:-2], *config)
         assert packed.code == 0, packed.err
-        assert f"  not in it: {one.export}, the export, is left out: it is in another folder than the log" in packed.out
+        assert f"  not in it: {one.export}, the export, is left out: it is in another folder than the run" in packed.out
         assert one.export.read_bytes() not in content_of(tmp_path / "without.tar.zst")
-        packed = bulkdel("pack", folder / "log", "--out", out, *moved, *config, "--again")
+        packed = bulkdel("pack", place, "--out", out, *moved, *config, "--again")
         assert packed.code == 0, packed.err
         assert one.export.read_bytes() in content_of(out)
         unpacked = bulkdel("unpack", out, "--to", tmp_path / "new")
@@ -389,7 +391,7 @@ def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
     secret.write_text("SECRET")
     with case(tmp_path, IDS, options=("--rate", 0, "--backup", backup)) as one:
         assert one.run("--limit", 50).code == 0
-        Path(f"{one.log}.still-there.jsonl").symlink_to(secret)
+        (one.place / "still-there.jsonl").symlink_to(secret)
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst")
         assert packed.code == 0, packed.err
         assert "is left out: it is a symbolic link" in packed.out
@@ -411,16 +413,17 @@ def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "..."])
-def test_the_skipped_rows_of_a_log_with_another_name_in_the_archive(name: str, tmp_path: Path) -> None:
+def test_the_skipped_rows_of_a_run_with_another_name_in_the_archive(name: str, tmp_path: Path) -> None:
     """The archive has a file `manifest.json` of its own, and no name that begins with a dot."""
     with case(tmp_path, [*IDS, *IDS[:5]]) as one:
-        log, archive = tmp_path / name, tmp_path / "run.tar.zst"
-        assert bulkdel(*one.args, "--checkpoint", log, "--limit", 50).code == 0
-        assert bulkdel("pack", log, "--out", archive).code == 0
+        place, archive = tmp_path / name, tmp_path / "run.tar.zst"
+        assert bulkdel(*one.args, "--run", place, "--limit", 50).code == 0
+        assert bulkdel("pack", place, "--out", archive).code == 0
         unpacked = bulkdel("unpack", archive, "--to", tmp_path / "new")
         assert unpacked.code == 0, unpacked.err
-        (skipped,) = (tmp_path / "new").glob("*.skipped-*.zst")
-        assert bulkdel("status", skipped.with_name(skipped.name.partition(".skipped-")[0])).code == 0
+        (skipped,) = (tmp_path / "new").rglob("skipped*.zst")
+        assert skipped == tmp_path / "new" / PLACE / "skipped.zst"
+        assert bulkdel("status", skipped.parent).code == 0
 
 
 @pytest.mark.traced
@@ -433,28 +436,28 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         one.ids -= len(VIPS)
         assert one.run("--limit", 50).code == 0
         assert f"To go on, in {Path.cwd()}:\n" in bulkdel("status", one.log).out, "the folder of its last session"
-        shutil.copy(one.log, second)
-        copied = second / one.log.name
-        (skipped,) = first.glob(f"{one.log.name}.skipped-*")
+        copied = second / one.place.relative_to(first)
+        copied.mkdir(parents=True)
+        shutil.copy(one.log, copied)
+        skipped = one.place / "skipped.zst"
         refused = bulkdel("status", copied)
-        assert f"{second / skipped.name}: the rows that are never sent are missing" in refused.err
-        shutil.copy(skipped, second)
+        assert f"{copied / skipped.name}: the rows that are never sent are missing" in refused.err
+        shutil.copy(skipped, copied)
         told = bulkdel("status", copied).out
         assert f"To go on, in {second}:\n  bulkdel run delete-users export.jsonl " in told
-        lacking = r"Not in that folder, and needed there: \S+\.input-\S+\.zst, \S+\.index-\S+\.jsonl, vips\.jsonl\n"
-        assert re.search(lacking, told), told
+        rows = ", ".join(f"{copied.relative_to(second)}/{name}" for name in ("input.jsonl.zst", "input.index.jsonl"))
+        assert f"Not in that folder, and needed there: {rows}, vips.jsonl\n" in told
         shutil.copy(exclude, second)
         told = bulkdel("status", copied).out
         assert ", vips.jsonl" not in told
         words = shlex.split(told.split("To go on, in ")[1].splitlines()[1])
         assert not {"--confirm", "--pool"} & set(words)
         confirmed = ("--confirm", one.ids, "--pool", POOL)
-        for ending, what in (("index-*.jsonl", "the index of the rows"), ("input-*.jsonl.zst", "the rows of the run")):
-            (beside,) = first.glob(f"{one.log.name}.{ending}")
+        for name, what in (("input.index.jsonl", "the index of the rows"), ("input.jsonl.zst", "the rows of the run")):
             without = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
             assert (without.code, one.served.pool.deleted) == (3, 50), without
-            assert f"{beside.name}: is missing. It holds {what}." in without.err, without
-            shutil.copy(beside, second)
+            assert f"{name}: is missing. It holds {what}." in without.err, without
+            shutil.copy(one.place / name, copied)
         shutil.rmtree(first)
         foreign = bulkdel(*words[1:], *confirmed, cwd=second)
         assert (foreign.code, one.served.pool.deleted) == (3, 50), foreign.err
@@ -506,7 +509,7 @@ def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_
         assert bulkdel("pack", one.log, "--again", "--out", tmp_path / "1.tar.zst").code == 3
         unpacked = bulkdel("unpack", tmp_path / "2.tar.zst", "--to", tmp_path / "back")
         assert unpacked.code == 0, unpacked.err
-        assert (tmp_path / "back" / one.log.name).read_bytes() == log
+        assert (tmp_path / "back" / LOG).read_bytes() == log
         ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.counts() == {"deleted": 300}
         assert bulkdel("status", "--audit", one.log).code == 0
@@ -523,7 +526,7 @@ def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> No
         assert f" needs {rows} (the rows of the run), {backup}. " in needed.err
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst")
         words = shlex.split(packed.err.splitlines()[-1])
-        assert words == ["bulkdel", "forget", str(one.log)]
+        assert words == ["bulkdel", "forget", str(one.place)]
         forgot = bulkdel(*words[1:], "--confirm", 2)
         assert forgot.code == 0, forgot.err
         assert ((tmp_path / "b.jsonl").exists(), rows.exists()) == (False, False)
@@ -550,7 +553,7 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 1_200}
-        log = tmp_path / "second" / one.log.name
+        log = tmp_path / "second" / LOG
         restore = (
             "restore",
             log,
@@ -568,7 +571,7 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         begun = bulkdel(*restore, "--limit", 50)
         assert begun.code == 0, begun.err
         words = handed_over(log, tmp_path / "third")
-        assert words[:3] == ["bulkdel", "restore", f"{tmp_path / 'third' / one.log.name}"]
+        assert words[:3] == ["bulkdel", "restore", f"{tmp_path / 'third' / PLACE}"]
         refused = bulkdel(*restore)
         assert refused.code == 3
         assert "goes on where" in refused.err
@@ -594,7 +597,7 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
         wait_until(lambda: served.pool.deleted >= 10, process)
         assert bulkdel("ctl", "users.jsonl", "stop", cwd=first).code == 0
         assert finish(process).code == 6
-        words = handed_over(first / "users.jsonl.checkpoint.jsonl", second)
+        words = handed_over(log_of(first / "users.jsonl"), second)
         shutil.rmtree(first)
         assert words[:4] == ["bulkdel", "run", "delete-users", str(second / "users.jsonl")]
         assert words[words.index("--plan") + 1] == str(second / "plan.json")
@@ -623,7 +626,7 @@ def test_a_complete_run_is_packed_with_its_verification_and_its_log_stays_as_it_
         unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
         assert "Nothing remains to be sent" in unpacked.err
         one.export.unlink()
-        again = bulkdel("verify", tmp_path / "new" / "export.jsonl", "--host", one.served.url, "--rate", 0, "--json")
+        again = bulkdel("verify", tmp_path / "new" / PLACE, "--host", one.served.url, "--rate", 0, "--json")
         assert again.code == 0, again.err
         assert again.summary["requests"] == 0, "its findings came along"
 
@@ -771,7 +774,12 @@ HOSTILE: dict[str, Hostile] = {
             lambda found: found["files"].append(found["files"][number_of(members) - 1]),
         )
     ),
-    "the log in capitals": lambda members: written(renamed(members, "EXPORT.JSONL.CHECKPOINT.JSONL")),
+    "the log in capitals": lambda members: written(renamed(members, "run/LOG.JSONL")),
+    "the place in capitals": lambda members: written(renamed(members, "RUN/export.jsonl")),
+    "a file with the name of the place": lambda members: written(renamed(members, "Run")),
+    "a path in the place": lambda members: written(renamed(members, "run/../outside")),
+    "a folder of its own": lambda members: written(renamed(members, "other/export.jsonl")),
+    "a folder too deep": lambda members: written(renamed(members, "run/a/b/c/export.jsonl")),
     "more files": lambda members: written([*members, member("more", b"x")]),
     "more bytes": lambda members: written(members) + b"x",
     "fewer files": lambda members: written(members[:-1]),
@@ -783,9 +791,8 @@ HOSTILE: dict[str, Hostile] = {
     "no manifest": lambda members: written(members[1:]),
     "a large manifest": lambda members: written([member(MANIFEST, b" " * (9 << 20)), *members[1:]]),
     "zeros without end": lambda members: written(members) + bytes(4 << 20),
-    "a log that is none": lambda members: written(
-        with_manifest(members, lambda found: found.update(log="export.jsonl"))
-    ),
+    "a log that is none": lambda members: written(with_log(members, export_of(members))),
+    "no log": lambda members: written(with_log_named(members, "run/other.jsonl")),
     "a host that looks like another": lambda members: written(with_host(members, "https://api.genauth.\u0430i")),
     "a log of another run": lambda members: written(with_manifest(members, lambda found: found.update(run_id="other"))),
     "a command of its own": lambda members: written(
@@ -816,12 +823,18 @@ HOSTILE: dict[str, Hostile] = {
         with_variable(members, "BULKDEL_GENAUTH__AUTH", '[["a"], [{token_file="/x"}]]')
     ),
     "an exclude list at an address": lambda members: written(with_option(members, "--exclude", "https://x.example/y")),
-    "another log": lambda members: written(with_option(members, "--checkpoint", "new.jsonl")),
-    "the log of another run by default": lambda members: written(
-        with_log_of(members, lambda found: found["going_on"].update(names=["delete-users", "other.jsonl"]))
+    "another run": lambda members: written(with_option(members, "--run", "new")),
+    "another run by default": lambda members: written(
+        with_manifest(members, lambda found: found["going_on"]["options"].pop("--run"))
     ),
     "a restore of another log": lambda members: written(
         with_log_of(members, lambda found: found["going_on"].update(command="restore", names=["other.jsonl"]))
+    ),
+    "a restore in another place": lambda members: written(
+        with_manifest(
+            with_option(members, "--run", "other"),
+            lambda found: found["going_on"].update(command="restore", names=[PLACE]),
+        )
     ),
     "a sandbox that it is not": lambda members: written(with_option(members, "--sandbox")),
     "a plan of another host": lambda members: written(with_plan(members, {"--rate": ["5"]}, host="https://x.example")),
@@ -937,14 +950,25 @@ def with_host(members: Members, host: str) -> Members:
 
 def with_header(members: Members, change_header: Callable[[dict[str, Any]], None]) -> Members:
     """A log with another header, whose checksums are made anew."""
-    log = json.loads(members[0][1])["log"]
-    at = number_of(members, log)
-    data = changed_log(members[at][1], lambda entry: _with(entry, change_header))
+    data = members[number_of(members, LOG)][1]
+    return with_log(members, changed_log(data, lambda entry: _with(entry, change_header)))
+
+
+def with_log(members: Members, data: bytes) -> Members:
+    """Other bytes of the log, in the manifest and in the archive."""
+    at = number_of(members, LOG)
 
     def change(found: dict[str, Any]) -> None:
         found["files"][at - 1].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
-    return [*with_manifest(members, change)[:at], member(log, data), *members[at + 1 :]]
+    return [*with_manifest(members, change)[:at], member(LOG, data), *members[at + 1 :]]
+
+
+def with_log_named(members: Members, name: str) -> Members:
+    """Another name of the log, in the manifest and in the archive."""
+    at = number_of(members, LOG)
+    there = with_manifest(members, lambda found: found["files"][at - 1].update(name=name))
+    return [*there[:at], member(name, members[at][1]), *members[at + 1 :]]
 
 
 def _with(entry: dict[str, Any], change_header: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -1023,9 +1047,9 @@ def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, t
     swap("HOST in table", "HOST in name"),
 )
 @mutant(
-    "the command of an archive has another log",
-    "check_going_on",
-    swap("log != manifest.log", "not log"),
+    "the command of an archive has another run",
+    "Manifest._check_command",
+    swap("runs != (PLACE,)", "not runs"),
 )
 @mutant(
     "an archive with a changed byte is unpacked",

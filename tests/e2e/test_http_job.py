@@ -60,7 +60,7 @@ def test_the_first_example(forum: Forum, example: Callable[[str], Example]) -> N
     assert forum.effects == {("members", id_): 1 for id_ in IDS[:20]}
     verified = it.verify()
     assert (verified.code, verified.summary["gone"]) == (0, 24), verified
-    assert TOKEN not in plan.out + plan.err + ran.out + ran.err + (it.folder / "ids.jsonl.checkpoint.jsonl").read_text()
+    assert TOKEN not in plan.out + plan.err + ran.out + ran.err + it.log.read_text()
 
 
 @mutant(
@@ -296,7 +296,7 @@ def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], E
     it.text = text.replace('path = "/members/{id}"', 'path = "/groups/{id}"', 1)
     ran = it.run("run", *IDS)
     assert ran.code == 3
-    assert "[http] path: the checkpoint has '/api/v1/members/{id}', this run '/api/v1/groups/{id}'" in ran.err
+    assert "[http] path: the log has '/api/v1/members/{id}', this run '/api/v1/groups/{id}'" in ran.err
     assert it.verify().code == 3
     it.text = text
     assert it.run("run", *IDS).code == 0
@@ -513,8 +513,7 @@ def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp
         it = Example(tmp_path, STUBBORN, api.url, {})
         ran = it.run("run", *ids)
         assert api.effects == {("users", id_): 1 for id_ in ids if id_ != "u09"}, ran
-        log = tmp_path / "ids.jsonl.checkpoint.jsonl"
-        rows = [json.loads(line) for line in bulkdel("results", log).out.splitlines()]
+        rows = [json.loads(line) for line in bulkdel("results", it.log).out.splitlines()]
         assert [(row["outcome"], row.get("reason")) for row in rows] == [
             *[("absent", "unproven")] * 10,
             *[("done", None)] * 4,
@@ -538,9 +537,7 @@ def test_what_a_refused_request_has_deleted_but_one_is_not_called_absent_before(
         ran = it.run("run", *ids)
         assert api.effects == {("users", id_): 1 for id_ in there}, ran
         assert (ran.code, outcomes(ran)) == (0, {"absent": 13, "done": 1}), ran
-        rows = [
-            json.loads(line) for line in bulkdel("results", tmp_path / "ids.jsonl.checkpoint.jsonl").out.splitlines()
-        ]
+        rows = [json.loads(line) for line in bulkdel("results", it.log).out.splitlines()]
         assert {(row["id"], row["outcome"], row.get("reason")) for row in rows} == {
             *((id_, "absent", "unproven") for id_ in ids if id_ != "u05"),
             ("u05", "done", None),
@@ -588,7 +585,7 @@ def test_what_a_request_has_deleted_that_is_refused_for_another_reason(
         it = Example(tmp_path, text if look_up else text.partition("[http.look_up]")[0], api.url, {})
         ran = it.run("run", *ids)
         assert api.effects == {("users", id_): 1 for id_ in ids if id_ != "locked"}, ran
-        rows = bulkdel("results", tmp_path / "ids.jsonl.checkpoint.jsonl").out.splitlines()
+        rows = bulkdel("results", it.log).out.splitlines()
         told = {row["id"]: (row["outcome"], row.get("reason")) for row in map(json.loads, rows)}
         assert told.pop("u00") == ("absent" if look_up or unknown == 404 else "refused", "unproven")
         assert told.pop("locked") == ("refused", None if look_up else "unproven")
@@ -765,7 +762,7 @@ def test_the_example_of_a_vendor(name: str, tmp_path: Path) -> None:
         assert vendor.effects == {(kind, id_): 1 for id_ in IDS[skipped:-2]}
         assert outcomes(ran) == {"done": 22 - skipped, **({"already": 1} if skipped else {}), "absent": 2}, ran
         assert it.verify().code == 0
-        assert SECRET not in ran.out + ran.err + (tmp_path / "ids.jsonl.checkpoint.jsonl").read_text()
+        assert SECRET not in ran.out + ran.err + it.log.read_text()
 
 
 @pytest.mark.parametrize(("name", "look_up"), one_in(3, product(VENDORS, ["with", "without"])))
@@ -813,7 +810,7 @@ def test_a_misspelt_path_is_named_and_the_run_begins_anew_with_the_right_one(
     assert (refused.code, forum.effects.total()) == (3, 0), refused
     assert "are in doubt there" in refused.err
     assert "Only where its request was wrong, it may be begun anew" in refused.err
-    command = refused.err.split("may be begun anew, with a log of its own:\n")[1].strip().splitlines()[0]
+    command = refused.err.split("may be begun anew, in a place of its own:\n")[1].strip().splitlines()[0]
     ran = bulkdel(*shlex.split(command)[1:], env=it.env)
     assert (ran.code, outcomes(ran)) == (0, {"done": 24}), ran
     assert forum.effects == {("members", id_): 1 for id_ in IDS}

@@ -26,6 +26,7 @@ import pytest
 from tests.harness import Ran, bulkdel
 from tests.httppage import Example, block, misspelt
 from tests.installed import installed, outcomes
+from tests.places import log_of
 from tests.waits import WAIT_MAX_S
 
 TOKEN = "scim-token-canary-0123456789"
@@ -175,7 +176,8 @@ def test_s3_objects_are_deleted_and_nothing_else(s3: S3, tmp_path: Path) -> None
     assert (ran.code, outcomes(ran)) == (0, {"done": len(keys)}), ran
     assert s3.keys("exports") == {"kept", "a", "b"}
     assert s3.keys("other") == {"1", "a/b"}
-    assert AWS["AWS_SECRET_ACCESS_KEY"] not in ran.err + (tmp_path / "keys.jsonl.checkpoint.jsonl").read_text()
+    log = log_of(tmp_path / "keys.jsonl", "delete-s3-objects")
+    assert AWS["AWS_SECRET_ACCESS_KEY"] not in ran.err + log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bulkdel.core.handover import PLACE
 from bulkdel.core.input_index import Frame, Index
-from bulkdel.place.log_place import INDEX, Beside
 from bulkdel.place.opening import log_place
 from bulkdel.zstd import zstd
 from tests.examples import one_in
@@ -39,6 +39,8 @@ from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(3_000, seed=27)
 OTHERS = user_ids(3_000, seed=28)
+IN_PLACE = {"input.index.jsonl", "input.jsonl.zst", "log.jsonl"}
+"""What a plain run leaves in its place."""
 
 
 def overwritten(export: Path) -> None:
@@ -96,7 +98,7 @@ def _check_restored(it: Case) -> None:
     assert (packed.code, f"{it.export}, the export, is left out: it " in packed.out) == (0, True), packed
     moved = it.log.parent / "moved"
     assert bulkdel("unpack", it.log.parent / "run.tar.gz", "--to", moved).code == 0
-    again = bulkdel("results", moved / it.log.name, env={})
+    again = bulkdel("results", moved / PLACE, env={})
     assert [json.loads(line)["id"] for line in again.out.splitlines()] == IDS
 
 
@@ -109,7 +111,7 @@ def test_a_resume_sends_what_was_confirmed_or_nothing(change: Callable[[Path], N
         change(it.export)
         ran = it.run()
         if change is not removed:
-            assert (ran.code, "sha256: the checkpoint has" in ran.err) == (3, True), ran
+            assert (ran.code, "sha256: the log has" in ran.err) == (3, True), ran
             assert it.served.ledger.requests == before
             it.export.write_bytes(kept)
             ran = it.run()
@@ -132,7 +134,7 @@ def test_an_export_that_was_overwritten_and_has_its_old_time_is_refused(tmp_path
             file.write(write_objects(tmp_path / "others", OTHERS[:200]).read_bytes())
         os.utime(it.export, ns=(before.st_atime_ns, before.st_mtime_ns))
         ran = it.run()
-        assert (ran.code, "sha256: the checkpoint has" in ran.err) == (3, True), ran
+        assert (ran.code, "sha256: the log has" in ran.err) == (3, True), ran
         it.export.write_bytes(data)
         assert it.run().code == 0
 
@@ -215,31 +217,41 @@ def test_standard_input_is_read_on_a_resume_too(tmp_path: Path) -> None:
         it.export.unlink()
         wrong = write_objects(tmp_path / "others", OTHERS[:200]).read_bytes()
         args = [*it.args[:2], "-", *it.args[3:]]
-        copy = it.log.with_name(f"{it.log.name}.copy")
-        assert bulkdel(*args, "--checkpoint", it.log, "--limit", 50, input=right).code == 0
+        copy = it.place / "export.copy"
+        assert bulkdel(*args, "--run", it.place, "--limit", 50, input=right).code == 0
         copy.unlink()
         for data in (wrong, b""):
-            ran = bulkdel(*args, "--checkpoint", it.log, input=data)
+            ran = bulkdel(*args, "--run", it.place, input=data)
             assert ran.code == 3, ran
             assert not copy.exists()
         assert it.served.ledger.sent_times() == {1: 50}
-        assert bulkdel(*args, "--checkpoint", it.log, input=right).code == 0
-        assert bulkdel(*args, "--checkpoint", it.log, input=wrong).code == 3
+        assert bulkdel(*args, "--run", it.place, input=right).code == 0
+        assert bulkdel(*args, "--run", it.place, input=wrong).code == 3
         assert it.served.ledger.sent_times() == {1: 200}
 
 
 @mutant(
     "a name that is too long is refused after the confirmation",
-    "LogFile.spool",
-    swap('self.where.with_name(self.where.name + "." * LONGEST_ENDING).lstat()', "self.where.parent.lstat()"),
+    "_check_place",
+    swap('(run / ("." * LONGEST_NAME)).lstat()', "run.lstat()"),
+    case="path",
 )
-def test_a_log_whose_files_would_have_too_long_a_name_is_refused_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["name", "path"])
+def test_a_place_whose_files_would_have_too_long_a_name_is_refused_first(what: str, tmp_path: Path) -> None:
+    """It has a name that no folder has, or a path with no room for the names of its files."""
+    place = tmp_path / ("L" * 256)
+    if what == "path":
+        place = tmp_path
+        while (room := 4_060 - len(os.fsencode(place))) > 1:
+            place /= "L" * min(200, room - 1)
+        place.parent.mkdir(parents=True)
+    there = [*tmp_path.rglob("*")]
     with case(tmp_path, IDS[:100]) as it:
         before = it.served.ledger.requests
-        ran = bulkdel(*it.args, "--checkpoint", tmp_path / ("L" * 215))
-        assert (ran.code, "this name is too long for a file" in ran.err) == (2, True), ran
+        ran = bulkdel(*it.args, "--run", place)
+        assert (ran.code, "the name is too long" in ran.err) == (2, True), ran
         assert it.served.ledger.requests == before
-        assert [*tmp_path.iterdir()] == [it.export]
+        assert {*tmp_path.rglob("*")} == {*there, it.export}
 
 
 @mutant(
@@ -255,7 +267,7 @@ def test_a_damaged_frame_halts_before_its_rows_are_sent(tmp_path: Path) -> None:
     other = user_ids(1, seed=30)[0]
     with case(tmp_path, ids, users=[*ids[:60_000], other]) as it:
         assert it.run("--limit", 50).code == 0
-        file, index = input_file(it.log), next(it.log.parent.glob(f"{it.log.name}.index-*"))
+        file, index = input_file(it.log), it.place / "input.index.jsonl"
         frames = Index.decode(index.read_bytes()).frames
         assert len(frames) > 2
         _replace_row(file, frames[1], ids[frames[1].at], other)
@@ -282,19 +294,19 @@ def _replace_row(file: Path, frame: Frame, row: str, by: str) -> None:
     file.write_bytes(data[: frame.byte] + changed + data[frame.byte + frame.size :])
 
 
-@pytest.mark.parametrize("what", ["input", "index"])
+@pytest.mark.parametrize("what", ["input.jsonl.zst", "input.index.jsonl"])
 def test_without_its_rows_a_run_does_not_go_on(what: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS[:200]) as it:
         assert it.run("--limit", 50).code == 0
         before = it.served.ledger.requests
-        lost = next(it.log.parent.glob(f"{it.log.name}.{what}-*"))
+        lost = it.place / what
         data = lost.read_bytes()
         lost.unlink()
         ran = it.run()
         assert (ran.code, str(lost) in ran.err, "is missing. It holds" in ran.err) == (3, True, True), ran
         lost.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         ran = bulkdel(*it.args)
-        assert ran.code == (4 if what == "input" else 3), ran
+        assert ran.code == (4 if what == "input.jsonl.zst" else 3), ran
         assert it.served.ledger.sent_times() == {1: 50}
         assert it.served.ledger.requests >= before
         lost.write_bytes(data)
@@ -306,18 +318,19 @@ def test_without_its_rows_a_run_does_not_go_on(what: str, tmp_path: Path) -> Non
     "Spool.part",
     swap("open_part(part)", "os.open(part, os.O_RDWR | os.O_CREAT, 0o600)"),
 )
-def test_one_of_two_terminals_reads_an_export_for_a_log(tmp_path: Path) -> None:
+def test_one_of_two_terminals_reads_an_export_for_a_run(tmp_path: Path) -> None:
     """The other one waits for a confirmation, and has what it has read."""
     with case(tmp_path, IDS[:300]) as it:
-        first = log_place(it.log).spool()
+        first = log_place(it.place).spool()
         first.write(b"rows")
         ran = it.run()
-        assert (ran.code, "another process reads an export for this log" in ran.err) == (3, True), ran
+        assert (ran.code, "another process reads an export for this run" in ran.err) == (3, True), ran
         assert first.read_at(0, 9) == b"rows"
         assert bulkdel("plan", "delete-users", it.export, "--host", it.served.url).code == 0
         first.close()
         assert it.run().code == 0
-        assert names_in(tmp_path) == [it.export.name, it.log.name]
+        assert names_in(tmp_path) == [it.export.name, it.place.parent.name]
+        assert {path.name for path in it.place.iterdir()} == IN_PLACE
 
 
 def test_a_plan_and_a_declined_run_leave_nothing(tmp_path: Path) -> None:
@@ -359,6 +372,8 @@ IN_A_FOLDER = [
     ("index", "link", 1),
     *[("folder", "fsync", count) for count in (1, 2, 3)],
     *[("log", call, 1) for call in ("openat", "flock", "write", "fdatasync")],
+    *[(folder, "mkdir", 1) for folder in ("folder", "folder of the folder")],
+    *[(folder, "fsync", 1) for folder in ("folder of the folder", "home")],
 ]
 IN_A_STORE = [
     *[(name, "link", 1) for name in ("input", "index", "line")],
@@ -378,16 +393,19 @@ def test_killed_at_every_step_before_the_header(which: str, call: str, count: in
     folder = tmp_path / "here"
     folder.mkdir()
     with case(folder, IDS[:120]) as it:
-        index = write_input(tmp_path / "other", [rows_of(IDS[:120])]).index
         paths = {
-            "part": folder / f".{it.log.name}.rows.part",
-            "index": Beside(INDEX, index).of(it.log),
-            "folder": folder,
+            "part": it.place / ".input.part",
+            "index": it.place / "input.index.jsonl",
+            "folder": it.place,
+            "folder of the folder": it.place.parent,
+            "home": folder,
             "log": it.log,
         }
         _killed(it, paths[which], call, count)
         _goes_on(it, it.log)
-        assert names_in(folder) == [it.export.name, it.log.name]
+        assert names_in(folder) == [it.export.name, it.place.parent.name]
+        assert names_in(it.place.parent) == [it.place.name]
+        assert {path.name for path in it.place.iterdir()} == IN_PLACE
 
 
 @mutant(
@@ -402,7 +420,7 @@ def test_killed_at_every_step_before_the_header_in_a_store(which: str, call: str
     folder, store = tmp_path / "here", tmp_path / "store"
     folder.mkdir()
     store.mkdir()
-    with case(folder, IDS[:120], options=("--rate", 0, "--store", f"file://{store}")) as it:
+    with case(folder, IDS[:120], options=("--rate", 0, "--run", f"file://{store}")) as it:
         index = write_input(tmp_path / "other", [rows_of(IDS[:120])]).index
         objects = {name: store / name / index / "000000000001" for name in ("input", "index")}
         objects["line"] = store / "log" / "000000000001"
@@ -412,23 +430,26 @@ def test_killed_at_every_step_before_the_header_in_a_store(which: str, call: str
         assert names_in(folder) == [it.export.name]
 
 
-def test_rows_of_a_run_that_did_not_begin_are_named_by_forget(tmp_path: Path) -> None:
+def test_rows_of_a_run_that_did_not_begin_are_named_by_forget_and_replaced(tmp_path: Path) -> None:
     """It was killed as it wrote the header, and the next one has a corrected export."""
     folder = tmp_path / "here"
     folder.mkdir()
     with case(folder, IDS[:120]) as it:
         _killed(it, it.log, "write", 1)
         left = input_file(it.log)
+        rows = left.read_bytes()
+        refused = bulkdel("forget", it.log)
+        named = f"No run has begun, and rows of its export are in {left}. " in refused.err
+        assert (refused.code, named, left.read_bytes()) == (3, True, rows), refused
         write_objects(it.export, IDS[:110])
         it.ids = 110
         ran = it.run()
         assert (ran.code, ran.counts()) == (0, {"deleted": 110}), ran
+        assert left.read_bytes() != rows
         listed = bulkdel("forget", it.log)
-        assert f"remove  {left}, the rows of a run that did not begin, or whose log was moved away" in listed.out, (
-            listed
-        )
-        assert bulkdel("forget", it.log, "--confirm", 2).code == 0
-        assert not [*folder.glob("*.input-*")]
+        assert f"remove  {left}, the rows of the run" in listed.out, listed
+        assert bulkdel("forget", it.log, "--confirm", 1).code == 0
+        assert not [path for path in folder.rglob("*") if "input" in path.name and path.suffix != ".jsonl"]
 
 
 def _killed(it: Case, path: Path, call: str, count: int) -> None:
@@ -455,4 +476,4 @@ def _goes_on(it: Case, log: object, cwd: Path | None = None) -> None:
     assert it.served.ledger.sent_times() == {1: it.ids}
     results = bulkdel("results", log, env={}, cwd=it.export.parent).out.splitlines()
     assert [json.loads(line)["id"] for line in results] == IDS[: it.ids]
-    assert not [path for path in it.export.parent.iterdir() if path.name.endswith(".part")]
+    assert not [path for path in it.export.parent.rglob("*") if path.name.endswith(".part")]

@@ -16,6 +16,7 @@ from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import KEYS, POOL, Ran, entries, importing_from, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 
 IDS = user_ids(4, seed=71)
@@ -75,7 +76,7 @@ class Bench:
 
     @property
     def log(self) -> Path:
-        return self.folder / "users.jsonl.checkpoint.jsonl"
+        return log_of(self.folder / "users.jsonl", "disable")
 
     def run(self, *words: object, **popen: Any) -> Ran:
         env = {**KEYS, **importing_from(self.site), "COLUMNS": "200"}
@@ -157,7 +158,7 @@ def test_scripts_read_the_words_of_the_engine(bench: Bench) -> None:
 
 def test_a_header_of_delete_users_has_no_second_names(bench: Bench) -> None:
     assert bench.to_it("run", *bench.confirmed, job="delete-users").code == 0
-    header = entries(bench.log)[0]
+    header = entries(log_of(bench.folder / "users.jsonl"))[0]
     assert header["names"] == {"done": "deleted", "absent": "absent"}
     assert not {"keys", "noun"} & header.keys()
 
@@ -191,7 +192,7 @@ def test_a_plan_says_what_cannot_be_known_without_look_ups(bench: Bench) -> None
         "`verify` cannot prove the result",
         "ids that were sent without a response are sent again",
     ):
-        assert f"  note        {text}\n" in plan.out
+        assert f"  note       {text}\n" in plan.out
     assert "--backup" not in plan.out
     assert "looked up" not in plan.out
     values = bench.to_it("plan", "--json", job="blind").summary

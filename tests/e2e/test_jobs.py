@@ -17,6 +17,7 @@ from tests.examples import one_in
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
 from tests.jobs import CREATING, EVERY_JOB, HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.recorded import MAY_LAG, let_pass
 from tests.syntax import swap
 
@@ -38,9 +39,9 @@ def words(served: Served, export: Path, ids: int, *more: object) -> list[object]
     ]
 
 
-def outcomes(log: Path) -> dict[str, str]:
-    """How each id ended."""
-    told = bulkdel("results", log)
+def outcomes(run: Path) -> dict[str, str]:
+    """How each id ended. run: its place."""
+    told = bulkdel("results", run)
     assert told.code == 0, told
     return {row["id"]: row["outcome"] for row in map(json.loads, told.out.splitlines())}
 
@@ -49,8 +50,8 @@ def by_name(name: str) -> JobCase:
     return next(job for job in JOBS if job.name == name)
 
 
-def verified(log: Path, host: str) -> Ran:
-    return bulkdel("verify", log, "--host", host, "--rate", 0, "--json")
+def verified(run: Path, host: str) -> Ran:
+    return bulkdel("verify", run, "--host", host, "--rate", 0, "--json")
 
 
 def test_every_installed_job_is_in_the_table() -> None:
@@ -71,18 +72,18 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
     there, absent, bystanders = job.ids(job.rows), job.ids(0 if job.creates else 5, 200), job.ids(20, 300)
     already = there[-5:] if job.settle is not None else []
     rows = job.rows + len(absent)
-    export, log = job.export(tmp_path / "e.jsonl", [*there, *absent]), tmp_path / "log"
+    export, place = job.export(tmp_path / "e.jsonl", [*there, *absent]), tmp_path / "run"
     with serving(job, [*there, *bystanders]) as served:
         if job.settle is not None:
             job.settle(served.pool, already)
-        where = ("--host", served.sandbox.url, "--rate", 0, "--checkpoint", log)
+        where = ("--host", served.sandbox.url, "--rate", 0, "--run", place)
         plan = bulkdel("plan", job.name, export, *job.options, *where, "--json")
         assert plan.code == 0, plan
         assert json.loads(plan.out)["ids"] == rows
         assert not served.effects() + served.repeats()
         assert not served.sandbox.ledger.by_path.keys() & STATE_PATHS, "a plan needs to know only which users exist"
 
-        ran = bulkdel(*words(served, export, rows, "--checkpoint", log, "--look-first"))
+        ran = bulkdel(*words(served, export, rows, "--run", place, "--look-first"))
         assert ran.code == 0, ran
         done = "deleted" if job.name == "delete-users" else "done"
         meant = [id_ for id_ in there if id_ not in already]
@@ -93,10 +94,10 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
             for name, count in ((done, len(meant)), ("already", len(already)), ("absent", len(absent)))
             if count
         }
-        assert outcomes(log) == dict.fromkeys(meant, done) | dict.fromkeys(already, "already") | dict.fromkeys(
+        assert outcomes(place) == dict.fromkeys(meant, done) | dict.fromkeys(already, "already") | dict.fromkeys(
             absent, "absent"
         )
-        found = verified(log, served.sandbox.url)
+        found = verified(place, served.sandbox.url)
         assert found.code == 0, found
         assert served.effects() == job.expected(meant)
 
@@ -110,17 +111,17 @@ def test_what_was_sent_is_not_called_excluded(tmp_path: Path) -> None:
     """Killed after the effect; then some of these users are excluded. They are disabled, and the outcome says so."""
     job = by_name("disable-users")
     ids = job.ids(20)
-    export, log = job.export(tmp_path / "e.jsonl", ids), tmp_path / "log"
+    export, place = job.export(tmp_path / "e.jsonl", ids), tmp_path / "run"
     with serving(job, ids, latency_after_s=20.0, fault_paths=[job.path]) as served:
-        process = start(*words(served, export, 20, "--checkpoint", log, "--concurrency", 1, "--chunk-size", 10))
+        process = start(*words(served, export, 20, "--run", place, "--concurrency", 1, "--chunk-size", 10))
         wait_until(lambda: len(served.effects()) == 10, process)
         kill(process)
         served.switch(latency_after_s=0.0)
         keep = write_objects(tmp_path / "keep.jsonl", [*ids[:3], *ids[-3:]])
-        ran = bulkdel(*words(served, export, 14, "--checkpoint", log, "--exclude", keep))
+        ran = bulkdel(*words(served, export, 14, "--run", place, "--exclude", keep))
         assert (ran.code, ran.counts()) == (0, {"done": 17, "excluded": 3}), ran
         assert served.effects() == job.expected(ids[:-3])
-        assert {id_ for id_, outcome in outcomes(log).items() if outcome == "excluded"} == set(ids[-3:])
+        assert {id_ for id_, outcome in outcomes(place).items() if outcome == "excluded"} == set(ids[-3:])
 
 
 @FEW
@@ -128,9 +129,9 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
     """SIGKILL while some requests have had their effect and got no answer: each id has it exactly once in the end."""
     ids = job.ids(job.rows)
     size = 1 if job.name == "kick-users" else 10
-    export, log = job.export(tmp_path / "e.jsonl", ids), tmp_path / "log"
+    export, place = job.export(tmp_path / "e.jsonl", ids), tmp_path / "run"
     with serving(job, [*ids, *job.ids(20, 300)], latency_after_s=20.0, fault_paths=[job.path]) as served:
-        command = words(served, export, job.rows, "--checkpoint", log, "--concurrency", 4, "--chunk-size", size)
+        command = words(served, export, job.rows, "--run", place, "--concurrency", 4, "--chunk-size", size)
         process = start(*command)
         wait_until(lambda: len(served.effects()) >= 2 * size, process)
         kill(process)
@@ -139,7 +140,7 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
         served.switch(latency_after_s=0.0)
         ran = bulkdel(*command)
         if MAY_LAG in ran.err:  # the kill has cut a creation, which had no effect
-            let_pass(log, 11)
+            let_pass(place / "log.jsonl", 11)
             ran = bulkdel(*command)
         assert ran.code == 0, ran
         assert served.effects() == job.expected(ids)
@@ -165,14 +166,14 @@ def test_the_user_of_the_key_is_spared(job: JobCase, tmp_path: Path) -> None:
 
 @FEW
 def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> None:
-    export, log = job.export(tmp_path / "e.jsonl", HOSTILE), tmp_path / "log"
+    export, place = job.export(tmp_path / "e.jsonl", HOSTILE), tmp_path / "run"
     with serving(job, [*HOSTILE, *VICTIMS]) as served:
-        more = ("--checkpoint", log, "--id-pattern", "(?s).+")
+        more = ("--run", place, "--id-pattern", "(?s).+")
         ran = bulkdel(*words(served, export, len(HOSTILE), *more))
         assert ran.code == 0, ran
         assert served.effects() == job.expected(HOSTILE)
         assert not served.repeats()
-        gone, there, open_ = verified(log, served.sandbox.url).found()
+        gone, there, open_ = verified(place, served.sandbox.url).found()
         # That an id with a comma, a plus or such a letter is gone cannot be proven: the server may have misread it.
         assert (gone + open_, there) == (len(HOSTILE), 0)
         assert open_ <= sum(may_be_split(id_) or bool(marks_in_query(id_)) for id_ in HOSTILE) < len(HOSTILE)
@@ -189,7 +190,7 @@ def test_to_send_an_id_again_that_may_be_misread_is_offered_once(tmp_path: Path)
     job = next(job for job in JOBS if job.name == "enable-users")
     export, again = job.export(tmp_path / "e.jsonl", ["a,b", *job.ids(3)]), "Send them again without a look-up"
     with serving(job, job.ids(3), unknown_ids="accept") as served:
-        line = words(served, export, 4, "--id-pattern", "(?s).+", "--allow-absent", "--checkpoint", tmp_path / "log")
+        line = words(served, export, 4, "--id-pattern", "(?s).+", "--allow-absent", "--run", tmp_path / "run")
         ran = bulkdel(*line)
         assert (ran.code, ran.summary["remaining"]) == (4, 1), ran
         assert again in ran.err, ran
@@ -249,7 +250,7 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
         for id_, status in statuses.items():
             served.pool.change(number(served, id_), {"status": status}, "2024-01-01T00:00:00.000Z")
         off = tmp_path / "off"
-        assert bulkdel(*words(served, export, 63, "--backup", backup, "--checkpoint", off)).code == 0
+        assert bulkdel(*words(served, export, 63, "--backup", backup, "--run", off)).code == 0
         assert set(status_of(served, ids).values()) == {"Suspended"}
 
         def enable(export: Path, *more: object, count: int = 60) -> Ran:
@@ -257,7 +258,7 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
             return bulkdel("run", "enable-users", export, "--host", served.sandbox.url, *options, *more)
 
         disabled = [id_ for id_, outcome in outcomes(off).items() if outcome == "done"]
-        ran = enable(write_objects(tmp_path / "disabled.jsonl", disabled), "--checkpoint", tmp_path / "on")
+        ran = enable(write_objects(tmp_path / "disabled.jsonl", disabled), "--run", tmp_path / "on")
         assert ran.code == 0, ran
         assert status_of(served, ids) == statuses
         assert status_of(served, [off_before]) == {off_before: "Suspended"}
@@ -266,18 +267,18 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
         # A user that the backup does not have: it is not sent, nor is its chunk.
         before = served.effects() + served.repeats()
         more = write_objects(tmp_path / "more.jsonl", [*ids, *late])
-        ran = enable(more, "--chunk-size", 62, "--checkpoint", tmp_path / "more", count=62)
+        ran = enable(more, "--chunk-size", 62, "--run", tmp_path / "more", count=62)
         assert ran.code == 2, ran
-        ran = enable(more, "--checkpoint", tmp_path / "more", "--concurrency", 1, count=62)
+        ran = enable(more, "--run", tmp_path / "more", "--concurrency", 1, count=62)
         assert ran.code == 4, ran
         assert "to 2 users of a chunk (rows 60, 61, counted from 0)" in ran.err
         after = served.effects() + served.repeats() - before
         assert {key for _, key in after} == set(ids[:50])
         excluded = write_objects(tmp_path / "late.jsonl", late)
-        ran = enable(more, "--checkpoint", tmp_path / "more", "--exclude", excluded)
+        ran = enable(more, "--run", tmp_path / "more", "--exclude", excluded)
         assert ran.code == 0, ran
         assert ran.summary["excluded"] == 2
-        ran = enable(more, "--status", "Deactivated", "--checkpoint", tmp_path / "both", count=62)
+        ran = enable(more, "--status", "Deactivated", "--run", tmp_path / "both", count=62)
         assert ran.code == 0, ran
         assert status_of(served, late) == dict.fromkeys(late, "Deactivated")
         assert status_of(served, ids) == statuses
@@ -303,7 +304,7 @@ def test_a_whole_offboarding(tmp_path: Path) -> None:
         add_members(served.pool, [*users, *stay])
         expected = Counter[Effect]()
         for number, job in enumerate(steps):
-            ran = bulkdel(*words(Served(job, served.sandbox), export, 60, "--checkpoint", tmp_path / str(number)))
+            ran = bulkdel(*words(Served(job, served.sandbox), export, 60, "--run", tmp_path / str(number)))
             assert ran.code == 0, ran
             expected += job.expected(users)
             assert served.effects() == expected
@@ -396,7 +397,7 @@ def test_answers_per_id_cost_no_request_for_the_others(tmp_path: Path) -> None:
         assert ran.counts() == {"done": 997, "refused": 3}
         assert served.sandbox.ledger.by_path[disable.path] == 20
         assert served.effects() == disable.expected(set(ids) - set(liars))
-        told = bulkdel("results", Path(f"{export}.checkpoint.jsonl"), "--only", "refused")
+        told = bulkdel("results", log_of(export, disable.name), "--only", "refused")
         rows = [json.loads(line) for line in told.out.splitlines()]
         assert [row["id"] for row in rows] == liars
         assert {row["message"] for row in rows} == {"updated, and the status is Activated"}

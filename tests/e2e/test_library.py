@@ -106,7 +106,7 @@ async def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         assert sum(event.fields["done"] for event in events) == 400
         assert (summary.status, summary.exit_code, summary.events_dropped) == ("complete", 0, 0)
         assert summary.counts["deleted"] == summary.rows == 400
-        assert summary.checkpoint == it.log
+        assert summary.run == it.place
         assert_all_deleted_once(it, IDS)
         assert entries(it.log)[0]["confirmed"].items() >= {"ids": 400, "pool": POOL, "how": "library"}.items()
     assert capfd.readouterr() == ("", "")
@@ -189,7 +189,7 @@ def test_an_option_that_would_have_no_effect_is_refused(name: str) -> None:
 @mutant(
     "the library leaves the options in a config unread",
     "open_run",
-    swap('"run"', '"ran"'),
+    swap('config and "run" in config', 'config and "ran" in config'),
 )
 def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
     """An exclude file that is not read would protect nothing."""
@@ -197,10 +197,11 @@ def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
         bulkdel.open_run("delete-users", tmp_path / "ids.jsonl", config={"run": {"exclude": ["keep.jsonl"]}})
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "backup"])
-def test_a_path_as_a_text_is_refused(name: str, tmp_path: Path) -> None:
-    options: Any = {name: "users.log"}
-    with pytest.raises(bulkdel.UsageError, match=rf"{name} is a pathlib\.Path, not str"):
+@pytest.mark.parametrize(("name", "value"), [("run", 7), ("backup", "users.log")])
+def test_a_path_of_another_type_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    """A text may be the URL of a store, so `run` may be one."""
+    options: Any = {name: value}
+    with pytest.raises(bulkdel.UsageError, match=rf"{name} is a pathlib\.Path, not {type(value).__name__}"):
         bulkdel.open_run("delete-users", tmp_path / "ids.jsonl", **options)
 
 
@@ -466,7 +467,7 @@ def test_a_job_that_fails_after_the_response_leaves_its_ids_in_doubt(tmp_path: P
     """The server has deleted them. The next session looks them up: they are deleted by this run, not absent."""
     with case(tmp_path, IDS[:20]) as it:
         job = job_with(Malformed)
-        run = bulkdel.open_run(job, it.export, rate=0, host=it.served.url, environ=KEYS, checkpoint=it.log)
+        run = bulkdel.open_run(job, it.export, rate=0, host=it.served.url, environ=KEYS, run=it.place)
         with pytest.raises(TypeError):
             asyncio.run(whole(run, 20))
         assert it.effects(IDS[:20]) == [1] * 20
@@ -602,13 +603,13 @@ async def as_async_iterator() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("rows", [as_iterator, as_async_iterator])
-def test_rows_are_copied_beside_the_checkpoint(rows: Callable[[], Any], tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
+def test_rows_are_copied_to_the_place_of_the_run(rows: Callable[[], Any], tmp_path: Path) -> None:
+    place = tmp_path / "run"
     with sandbox(IDS) as served:
-        options: Any = {"checkpoint": log, "host": served.url, "rate": 0, "environ": KEYS}
+        options: Any = {"run": place, "host": served.url, "rate": 0, "environ": KEYS}
         summary = bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options)
         assert summary.counts["deleted"] == served.pool.deleted == 400
-        copy = tmp_path / "log.jsonl.copy"
+        copy = place / "export.copy"
         assert [json.loads(line) for line in copy.read_text().splitlines()] == IDS
         assert copy.stat().st_mode & 0o777 == 0o600
         assert bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options).to_json() == summary.to_json()
@@ -621,7 +622,7 @@ def test_rows_that_fail_are_no_export(tmp_path: Path) -> None:
         yield from IDS[:100]
         raise LookupError("the source is gone")
 
-    options: Any = {"checkpoint": tmp_path / "log.jsonl", "environ": KEYS}
+    options: Any = {"run": tmp_path / "run", "environ": KEYS}
     with pytest.raises(LookupError, match="the source is gone"):
         bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options)
     with pytest.raises(bulkdel.UsageError, match="a row is a int"):
@@ -630,17 +631,17 @@ def test_rows_that_fail_are_no_export(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_option_takes_no_row(tmp_path: Path) -> None:
-    """The iterator is untouched, and no copy lies beside the checkpoint that would stand for other rows."""
-    rows, log = iter(IDS), tmp_path / "log"
-    async with bulkdel.open_run("delete-users", rows, checkpoint=log, chunk_size=51) as run:
+    """The iterator is untouched, and no copy lies in the place of the run that would stand for other rows."""
+    rows, place = iter(IDS), tmp_path / "run"
+    async with bulkdel.open_run("delete-users", rows, run=place, chunk_size=51) as run:
         with pytest.raises(bulkdel.UsageError, match="chunk-size"):
             await run.plan()
     assert next(rows) == IDS[0]
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_need_a_checkpoint() -> None:
-    with pytest.raises(bulkdel.UsageError, match="rows need a checkpoint"):
+def test_rows_need_a_place_for_their_run() -> None:
+    with pytest.raises(bulkdel.UsageError, match="rows need a place for their run"):
         bulkdel.open_run("delete-users", iter(IDS))
 
 
@@ -664,6 +665,7 @@ def test_the_options_are_those_of_the_command_line() -> None:
         *printed,
     }
     wanted = {one.name: hints[one.name] for one in fields(Settings) if one.name not in others}
+    wanted["run"] |= str  # as a text it may be the URL of a store
     assert get_type_hints(bulkdel.RunOptions) == wanted
 
 

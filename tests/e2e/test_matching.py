@@ -207,7 +207,7 @@ def test_minus_zero_is_kept_as_zero(tmp_path: Path) -> None:
         assert (it.served.ledger.sent("-0", "username"), it.effects(names, "username")) == (0, [0] + [1] * 20)
         requests = it.served.ledger.requests
         it.export.write_text('{"id":-0}\n')
-        refused = run(it, 1, "--checkpoint", tmp_path / "other")
+        refused = run(it, 1, "--run", tmp_path / "other")
         assert (refused.code, it.served.ledger.requests) == (3, requests), refused
         assert "line 1: " in refused.err
 

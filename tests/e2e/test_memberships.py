@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -51,6 +52,7 @@ from tests.e2e.test_backup import limited
 from tests.examples import one_in
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
 from tests.mutants import mutant
+from tests.places import log_of, memberships_log, restore_log
 from tests.recorded import MAY_LAG, let_pass, rewrite
 from tests.syntax import negate, swap
 
@@ -335,7 +337,7 @@ def test_it_is_not_begun_after_the_first_id(tmp_path: Path) -> None:
         assert ran.code == 3, ran.err
         assert "begun without it" in ran.err
         assert it.run("--backup-memberships").code == 2
-        none = ("--exclude", it.export, "--checkpoint", tmp_path / "none.jsonl", "--confirm", 0, "--pool", POOL)
+        none = ("--exclude", it.export, "--run", tmp_path / "none.run", "--confirm", 0, "--pool", POOL)
         made = ("--backup", tmp_path / "none", "--backup-memberships", *none)
         nothing = bulkdel("run", "delete-users", it.export, "--host", it.served.url, *made)
         assert (nothing.code, reads(it)) == (0, 0), nothing.err
@@ -519,7 +521,8 @@ def test_the_memberships_of_restored_users_are_put_back(tmp_path: Path) -> None:
         effects = pool.effects_of("group-added") + pool.effects_of("role-assigned")
         assert effects == Counter("/".join(filter(None, membership[1:])) for membership in expected)
         assert ran.counts() == {"done": len(expected), "absent": 3}
-        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--host", it.served.url, "--json", "--rate", 0)
+        log = log_of(export, "restore-memberships")
+        verified = bulkdel("verify", log, "--host", it.served.url, "--json", "--rate", 0)
         assert verified.found() == (len(had), 0, 0), verified.err
 
 
@@ -637,7 +640,7 @@ def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) ->
         gone = before.pop(("group", "", "all"))
         assert ran.counts() == {"done": before.total(), "absent": gone}
         assert Counter(membership[:3] for membership in held(it)) == before
-        map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
+        map_ = (json.loads(line) for line in (it.place / "restore-1" / "new-ids.jsonl").read_text().splitlines())
         new_of = {row["old"]: row["new"] for row in map_}
         assert times_of(it)["role", "shop", "x", new_of[IDS[7]]] == Times(None, END)
 
@@ -669,8 +672,7 @@ def restoring(it: Case) -> Sequence[object]:
 
 def forget_what_was_put_back(it: Case) -> None:
     """Leave a complete restore of the users, of which no membership was put back."""
-    for path in it.log.parent.glob("*.restore.memberships.jsonl*"):
-        path.unlink()
+    shutil.rmtree(memberships_log(it.log).parent)
 
 
 @mutant(
@@ -700,7 +702,7 @@ def test_the_log_of_another_gives_no_role_without_a_confirmation(tmp_path: Path)
             made = [{**each, "made": any_account} for each in entry.get("exceptions", ())]
             return {**entry, "exceptions": made} if made else entry
 
-        log = Path(f"{it.log}.restore.jsonl.checkpoint.jsonl")
+        log = restore_log(it.log)
         rewrite(log, forged)
         *others, last = log.read_bytes().splitlines(keepends=True)
         assert b'"event":"stop"' in last
@@ -745,23 +747,21 @@ def test_a_restore_is_packed_with_its_run_alone(tmp_path: Path) -> None:
         assert it.run().code == 0
         confirmed = (*restoring(it), "--confirm", 300, "--pool", POOL)
         assert bulkdel(*confirmed, "--limit", 100).code == 0
-        accounts, put_back = (
-            Path(f"{it.log}.restore.{name}.checkpoint.jsonl") for name in ("jsonl", "memberships.jsonl")
-        )
+        accounts, put_back = restore_log(it.log), memberships_log(it.log)
         told = bulkdel("status", accounts).out
         assert told.endswith(
             "To hand it, with its run, over to another user or machine:\n"
-            f"  bulkdel pack {it.log} --out export.tar.zst\n"
+            f"  bulkdel pack {it.place} --out export-delete-users.tar.zst\n"
         ), told
         out = tmp_path / "run.tar.zst"
-        instead = "is the log of a restore. Nothing was packed. It is packed with its run:"
-        command = f"bulkdel pack {it.log} --out {out}"
+        instead = "is a restore. Nothing was packed. It is packed with its run:"
+        command = f"bulkdel pack {it.place} --out {out}"
 
         def is_refused(log: Path) -> None:
             before = log.read_bytes()
             for again in ((), ("--again",)):
                 refused = bulkdel("pack", log, "--out", out, *again)
-                assert (refused.code, f"{log}: {instead}\n  {command}" in refused.err, out.exists()) == (
+                assert (refused.code, f"{log.parent}: {instead}\n  {command}" in refused.err, out.exists()) == (
                     3,
                     True,
                     False,
@@ -772,17 +772,16 @@ def test_a_restore_is_packed_with_its_run_alone(tmp_path: Path) -> None:
         assert bulkdel(*confirmed).code == 0
         is_refused(put_back)
         packed = bulkdel("pack", it.log, "--out", out)
-        assert (packed.code, accounts.name in packed.out, put_back.name in packed.out) == (0, True, True), packed
-        # Without its run beside it, nothing says which log to type: another person may have written this one.
-        alone = tmp_path / "alone" / accounts.name
-        alone.parent.mkdir()
-        alone.write_bytes(accounts.read_bytes())
-        refused = bulkdel("pack", alone, "--out", out.with_name("alone.tar.zst"))
-        assert (refused.code, "Pack the log of its run." in refused.err, "bulkdel pack" in refused.err) == (
-            3,
-            True,
-            False,
-        )
+        names = [f"  run/{log.relative_to(it.place)}, the log, " in packed.out for log in (accounts, put_back)]
+        assert (packed.code, names) == (0, [True, True]), packed
+        # Without its run around it, nothing says which one to type: another person may have written this one.
+        for name in ("alone", accounts.parent.name):
+            alone = tmp_path / name / accounts.name
+            alone.parent.mkdir()
+            alone.write_bytes(accounts.read_bytes())
+            refused = bulkdel("pack", alone, "--out", out.with_name("alone.tar.zst"))
+            says = ("Pack its run." in refused.err, "bulkdel pack" in refused.err)
+            assert (refused.code, says) == (3, (True, False)), refused
 
 
 @pytest.mark.soak
@@ -807,7 +806,7 @@ def test_any_groups_and_roles_come_back(seed: int, tmp_path: Path) -> None:
         confirmed = ("--passwords", "none", "--rate", 0, "--json", "--confirm", len(ids), "--pool", POOL)
         it.switch(share_429=0.01, retry_after="seconds", retry_after_s=0)
         play(it, ["restore", it.log, "--host", it.served.url, *confirmed], rng)
-        map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
+        map_ = (json.loads(line) for line in (it.place / "restore-1" / "new-ids.jsonl").read_text().splitlines())
         new_of = {row["old"]: row["new"] for row in map_}
         assert set(new_of) == set(ids)
         assert times_of(it) == {(*of, new_of.get(user, user)): times for (*of, user), times in had.items()}
@@ -828,7 +827,7 @@ def play(it: Case, command: Sequence[object], rng: random.Random) -> None:
             return
         assert ran.code == 4, ran.err
         if MAY_LAG in ran.err:
-            for log in it.log.parent.glob("*.checkpoint.jsonl"):
+            for log in it.place.rglob("log.jsonl"):
                 let_pass(log, 11)
     raise AssertionError(ran.err)
 

@@ -17,6 +17,7 @@ from tests.bench.serving import serving
 from tests.harness import COMMAND, POOL, environment
 from tests.launching import launched, took
 from tests.madeup import make_run
+from tests.places import log_of
 
 SMALL, LARGE = 50_000, 250_000
 GROWTH_MAX_KIB = 4 * 1024
@@ -52,14 +53,14 @@ def peaks_kib(export: Path, count: int, repeated: float) -> dict[str, int]:
         assert done.returncode == 0, done.stderr
         assert served.pool.deleted == count
     run = took(export.with_suffix(".took")).peak_kib
-    log = Path(f"{export}.checkpoint.jsonl")
+    log = log_of(export)
     return {"run": run, "results": peak_of_results_kib(log, rows)}
 
 
 def test_the_server_of_the_benchmarks_takes_a_whole_run(tmp_path: Path) -> None:
     """`make test` runs no benchmark, so what the server of the benchmarks answers is tried here."""
     with serving(tmp_path) as served:
-        words = commands.run_words(served.url, exports.write(tmp_path, "objects", 200), tmp_path / "log", "--rate", 0)
+        words = commands.run_words(served.url, exports.write(tmp_path, "objects", 200), tmp_path / "run", "--rate", 0)
         done = subprocess.run(words, env=environment(commands.ENVIRON), capture_output=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["deleted"]) == (0, 200), done.stderr
 

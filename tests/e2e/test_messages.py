@@ -24,6 +24,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import negate, swap
 
 IDS = user_ids(60, seed=25)
@@ -72,10 +73,10 @@ TEXTS: dict[str, tuple[Any, ...]] = {
         ["plan", "restore-users", "ids.txt", "--passwords", "none"],
         3,
         RECORDS_WANTED,
-        "`bulkdel restore CHECKPOINT --plan` makes such a file",
+        "`bulkdel restore RUN --plan` makes such a file",
     ),
     "only spaces": (["plan", "delete-users", "blank.csv"], 3, "line 2: '\"   \"': an empty id. Nothing was sent"),
-    "a folder": (["status", "."], 3, ".: is a folder, and a log is a file. No file in it ends in .checkpoint.jsonl"),
+    "a folder": (["status", "."], 3, ".: is a folder without a run"),
 }
 
 
@@ -111,25 +112,27 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(name: str, place: Path) -> 
 
 
 @mutant(
-    "a folder with logs does not name them",
-    "find_log",
-    swap('f"*{LOG}"', 'f"{LOG}"'),
+    "an export with several runs does not name them",
+    "find_run",
+    swap("len(real) == 1", "real"),
 )
 @mutant(
     "the word done is no outcome of a deletion",
     "kinds_of",
     swap("wanted - set(names.values()) - names.keys()", "wanted - set(names.values())"),
 )
-def test_a_folder_with_logs_names_them_and_done_is_an_outcome(place: Path) -> None:
-    assert bulkdel("run", "delete-users", "users.jsonl", "--sandbox", "--rate", 0, cwd=place, env={}).code == 0
-    status = bulkdel("status", place)
-    assert (status.code, f"Name a log in it: {place}/users.jsonl.sandbox.checkpoint.jsonl" in status.err) == (
-        3,
-        True,
-    ), status
-    log = place / "users.jsonl.sandbox.checkpoint.jsonl"
+def test_an_export_with_several_runs_names_them_and_done_is_an_outcome(place: Path) -> None:
+    """So does the folder with the runs."""
+    runs = [log_of(place / "users.jsonl", job, sandbox=True).parent for job in ("delete-users", "disable-users")]
+    for run in runs:
+        job = run.name.removesuffix(".sandbox")
+        assert bulkdel("run", job, "users.jsonl", "--sandbox", "--rate", 0, cwd=place, env={}).code == 0
+    for path in (place / "users.jsonl", runs[0].parent):
+        status = bulkdel("status", path)
+        named = f"{path}: has several runs. Name one of them: {', '.join(map(str, runs))}\n" in status.err
+        assert (status.code, named) == (3, True), status
     for word in ("done", "deleted"):
-        results = bulkdel("results", log, "--only", word)
+        results = bulkdel("results", runs[0], "--only", word)
         assert (results.code, len(results.out.splitlines())) == (0, 60), results
 
 
@@ -159,8 +162,8 @@ def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> Non
     for options, code, said in (
         (["users.jsonl", "--backup", "none/b.jsonl"], 2, "--backup none/b.jsonl: the folder "),
         (["users.jsonl", "--backup", "/proc/b.jsonl"], 5, "--backup /proc/b.jsonl: the folder /proc takes no file: "),
-        (["users.jsonl", "--checkpoint", "/proc/log"], 5, "--checkpoint /proc/log: the folder /proc takes no file: "),
-        (["users.jsonl", "--store", "file:///proc/x/y"], 2, "--store file:///proc/x/y: the folder "),
+        (["users.jsonl", "--run", "/proc/log"], 5, "--run /proc/log: the folder /proc takes no file: "),
+        (["users.jsonl", "--run", "file:///proc/x/y"], 2, "--run file:///proc/x/y: the folder "),
         (["users.jsonl", "--backup", "b.jsonl"], 0, ""),
         (["bad.jsonl", "--skip-invalid", "10"], 0, ""),
     ):
@@ -187,7 +190,7 @@ def test_a_resume_shows_and_asks_for_what_remains(tmp_path: Path) -> None:
         assert it.run("--limit", 10, "--chunk-size", 5).code == 0
         words = ["delete-users", it.export, "--host", it.served.url, "--rate", 0]
         plan = bulkdel("plan", *words)
-        assert "to delete   50 ids that remain of 60, in 1 request" in plan.out, plan.out
+        assert "to delete  50 ids that remain of 60, in 1 request" in plan.out, plan.out
         planned = bulkdel("plan", *words, "--json", "--out", tmp_path / "p.json")
         assert planned.summary["remaining"] == 50
         approved, _, found = bulkdel("show", tmp_path / "p.json").out.partition("## What the plan found")
@@ -245,7 +248,7 @@ def test_apps_in_another_order_are_the_same_run(tmp_path: Path) -> None:
         again = bulkdel("run", *words, *apps[2:], *apps[:2])
         assert again.code == 0, again
         other = bulkdel("run", *words, *apps[:2])
-        assert (other.code, "--app: the checkpoint has " in other.err) == (3, True), other
+        assert (other.code, "--app: the log has " in other.err) == (3, True), other
 
 
 @pytest.mark.parametrize("megabytes", one_in(3, [30, 45, 62]))

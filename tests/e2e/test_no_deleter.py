@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness import KEYS, POOL, Ran, bulkdel, case, finish, importing_from, start, user_ids
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import before
 
 IDS = user_ids(300, seed=13)
@@ -78,8 +79,9 @@ def test_plan_sample_and_confirmation_hold_no_object_that_deletes(tmp_path: Path
         assert made.exists(), "the check can fail"
         assert it.served.ledger.deleted == 300
         made.unlink()
-        assert bulkdel("results", it.log, env=env).code == 0
-        assert bulkdel("status", "--audit", it.log, env=env).code == 0
+        log = log_of(it.export, "watched")
+        assert bulkdel("results", log, env=env).code == 0
+        assert bulkdel("status", "--audit", log, env=env).code == 0
         assert not made.exists()
 
 

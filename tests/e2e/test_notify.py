@@ -57,19 +57,19 @@ def check_kept_secret(ran: Ran, folder: Path) -> None:
 
 
 @mutant(
-    "a notice has the path of the checkpoint",
+    "a notice has the path of the run",
     "Notices.planned",
-    swap("plan.target.pinned_host", "str(plan.checkpoint)"),
+    swap("plan.target.pinned_host", "str(plan.run)"),
 )
 def test_nothing_about_a_person_is_sent(tmp_path: Path) -> None:
-    """Emails are in the export, its name, the note, the checkpoint, the exclude file, and what the API refuses."""
+    """Emails are in the export, its name, the note, the name of the run, the exclude file, and what the API refuses."""
     emails = [f"user.{number}@people.example.com" for number in range(60)]
     export = write_objects(tmp_path / f"of-{emails[0]}.jsonl", emails, "email")
     excluded = write_objects(tmp_path / f"keep-{emails[1]}.jsonl", emails[1:3], "email")
     command, kept = keeping_command(tmp_path)
     with webhook() as told, case(tmp_path, emails, id_type="email", poisonous={emails[5]: (422, None)}) as it:
         words = ("--host", it.served.url, "--rate", 0, "--confirm", 58, "--pool", POOL, "--json", "--note", emails[7])
-        of = ("--id-type", "email", "--id-field", "email", "--exclude", excluded, "--checkpoint", f"{export}.log")
+        of = ("--id-type", "email", "--id-field", "email", "--exclude", excluded, "--run", f"{export}.run")
         places = ("--notify", told.url(), "--notify", told.url("refuses"), "--on-event", command)
         ran = bulkdel("run", "delete-users", export, *words, *of, *places, cwd=tmp_path)
         deleted = it.served.pool.deleted
@@ -144,7 +144,7 @@ def test_a_silent_name_server_holds_nothing_up(tmp_path: Path) -> None:
     export = write_objects(tmp_path / "e.jsonl", IDS[:3])
 
     def scenario(folder: Path) -> None:
-        words = ("run", "delete-users", export, "--sandbox", "--checkpoint", folder / "log.jsonl")
+        words = ("run", "delete-users", export, "--sandbox", "--run", folder / "run")
         program = (sys.executable, "-m", "tests.silent_names", folder)
         url = f"https://hooks.example.com/{TOKEN}"
         command = [str(word) for word in (*alone, *program, *words, "--notify", url)]

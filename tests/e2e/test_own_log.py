@@ -18,7 +18,7 @@ from bulkdel.checkpoint.annotation import annotating
 from bulkdel.core.log_entries import Event
 from bulkdel.core.summary import FIGURES
 from bulkdel.own_key import make_key
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests.examples import one_in
 from tests.harness import (
     KEYS,
@@ -38,6 +38,7 @@ from tests.harness import (
 )
 from tests.inputs import move_log, rows_of, write_input
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.recorded import rewrite
 from tests.syntax import swap
 
@@ -89,15 +90,15 @@ def test_ones_own_run_goes_on_without_a_question(tmp_path: Path) -> None:
         start = start_of(it.log)
         assert start.pop("mac") == by_the_page(start)
         assert resumed(it).code == 0
-        move_log(it.log, tmp_path / "moved")
-        done = resumed(it, "--checkpoint", tmp_path / "moved")
+        move_log(it.log, tmp_path / "moved" / "log.jsonl")
+        done = resumed(it, "--run", tmp_path / "moved")
         assert (done.code, it.served.ledger.deleted, it.effects(IDS)) == (0, len(IDS), [1] * len(IDS)), done
         assert bulkdel("status", tmp_path / "moved", "--audit").code == 0
     with begun(tmp_path / "b", "--shards", 2) as it:
         again = resumed(it)
         assert (again.code, it.served.ledger.deleted) == (0, 2 * SENT), again
-    with begun(tmp_path / "c", "--checkpoint", tmp_path / "c/log") as it:
-        move_log(tmp_path / "c/log", it.log)
+    with begun(tmp_path / "c", "--run", tmp_path / "c/run") as it:
+        move_log(tmp_path / "c/run/log.jsonl", it.log)
         assert resumed(it).code == 0, "the path is no part of it"
 
 
@@ -219,7 +220,7 @@ ODD: dict[str, tuple[str, dict[str, Any], Sequence[str]]] = {
     "verdicts": (START, {"verdicts": 5}, ["run"]),
     "a plan": (HEADER, {"confirmed": {"plan": {}}}, ["status"]),
     "the folder": (START, {"cwd": 5}, ["forget", "pack"]),
-    "a setting": (START, {"options": {"checkpoint": 5}}, ["forget", "pack"]),
+    "a setting": (START, {"options": {"run": 5}}, ["forget", "pack"]),
     "lists in lists": (START, {"more": DEEP}, ["status"]),
     "the table": (HEADER, {"pinned": {"table": 5}}, ["run", "verify", "restore"]),
     "how the export is read": (HEADER, {"pinned": {"source": []}}, ["run"]),
@@ -252,7 +253,7 @@ def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp
 
     with begun(tmp_path) as it:
         for event in {FORGET, UNDO} & {kind}:
-            with annotating(log_place(it.log)) as log:
+            with annotating(log_at(it.log)) as log:
                 log.add(event, {"state": "begun", "files": []}, "2026-01-01T00:00:00.000Z")
         rewrite(it.log, forged)
         before, where, packed = it.served.ledger.requests, ("--host", it.served.url), tmp_path / "packed.tar.gz"
@@ -331,7 +332,7 @@ def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:
         run = ("run", "delete-users", export, "--id-type", "username", "--id-field", "username", "--host", served.url)
         confirmed = ("--confirm", 40, "--pool", POOL)
         assert bulkdel(*run, *confirmed, "--limit", 1, env=other).code == 0
-        log = Path(f"{export}.checkpoint.jsonl")
+        log = log_of(export)
         pins = asdict(write_input(log, [rows_of(names[40:])]))
         rewrite(log, lambda entry: {**entry, "input": pins} if entry["type"] == "header" else entry)
         ran = bulkdel(*run, *confirmed)

@@ -15,6 +15,7 @@ from bulkdel_jobs.sandbox import DELETE_PATH, TOKEN_PATH
 from tests.examples import one_in
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.rawserver import DATA, RawServer, always, answer, tls_context
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
@@ -68,7 +69,7 @@ async def run_against(export: Path, server: RawServer, *options: object) -> Ran:
     ran = await asyncio.to_thread(bulkdel, *words)
     assert ran.code == 4, ran.err
     assert "attempts" not in ran.err
-    assert not Path(f"{export}.checkpoint.jsonl").exists()
+    assert not log_of(export).exists()
     return ran
 
 
@@ -203,9 +204,9 @@ def test_no_room_for_the_copy_of_a_pipe(tmp_path: Path) -> None:
     disk.mkdir()
     with case(tmp_path, IDS) as it:
         args = ["-" if arg == it.export else arg for arg in it.args]
-        ran, left = on_a_full_disk(disk, *args, "--checkpoint", disk / "log", stdin=it.export)
+        ran, left = on_a_full_disk(disk, *args, "--run", disk / "run", stdin=it.export)
         assert ran.code == 5, ran.err
-        assert f"{disk / 'log.copy'}: No space left on device" in ran.err
+        assert f"{disk / 'run' / 'export.copy'}: No space left on device" in ran.err
         assert f"Make room in {disk}" in ran.err
         assert left == []
         assert it.served.ledger.requests == 0

@@ -39,6 +39,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.pageclient import Answer, ask, event, stream
+from tests.places import log_of
 from tests.syntax import before, swap
 
 TOKEN = "correct-horse-battery"
@@ -116,7 +117,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
 
         assert asked(port, "POST", "/control", {"command": "pause"}).status == 401
         paused = asked(port, "POST", "/control", {"command": "pause", "name": "cron"}, **bearer)
-        assert paused.json()["text"].endswith("To resume:\n  bulkdel ctl CHECKPOINT resume")  # and no path
+        assert paused.json()["text"].endswith("To resume:\n  bulkdel ctl RUN resume")  # and no path
         time.sleep(0.2)  # the requests that were on the wire arrive
         arrived = it.served.ledger.requests
         time.sleep(0.5)
@@ -151,8 +152,8 @@ def test_the_page_before_the_first_request(tmp_path: Path) -> None:
             "run",
             "delete-users",
             "-",
-            "--checkpoint",
-            tmp_path / "log",
+            "--run",
+            tmp_path / "run",
             "--id-type",
             "user_id",
             "--host",
@@ -198,7 +199,7 @@ def test_what_is_refused_before_anything_is_sent(
         ran = run_on(export, server, *options, ids=5)
         assert (ran.code, server.ledger.requests) == (2, 0), ran
     assert says in ran.err
-    assert not Path(f"{export}.checkpoint.jsonl").exists()
+    assert not log_of(export).exists()
 
 
 @mutant(

@@ -20,6 +20,7 @@ from tests.examples import one_in
 from tests.harness import KEYS, POOL, Ran, entries, importing_from, sandbox, user_ids, write_objects
 from tests.harness import bulkdel as command
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 
 IDS = user_ids(3, seed=61)
@@ -138,7 +139,7 @@ class Bench:
 
     @property
     def log(self) -> Path:
-        return self.folder / "users.jsonl.checkpoint.jsonl"
+        return log_of(self.folder / "users.jsonl", "practise")
 
     def run(self, *words: object, env: dict[str, str] | None = None) -> Ran:
         more = {**importing_from(self.site), "SEEN": str(self.folder / "seen"), "COLUMNS": "200", **(env or {})}
@@ -314,19 +315,19 @@ def test_a_resume_with_other_values_is_refused(bench: Bench) -> None:
     given = ("--group", "eng", "--template", "mail.txt")
     assert bench.confirmed(*given, "--limit", 1).code == 0
     for more, named in (
-        (("--group", "ops", "--template", "mail.txt"), "--group: the checkpoint has 'eng', this run 'ops'"),
-        (("--group", "eng"), "--template: the checkpoint has 'a file with SHA-256 "),
-        ((*given, "--count", 4), "--count: the checkpoint has 3, this run 4"),
+        (("--group", "ops", "--template", "mail.txt"), "--group: the log has 'eng', this run 'ops'"),
+        (("--group", "eng"), "--template: the log has 'a file with SHA-256 "),
+        ((*given, "--count", 4), "--count: the log has 3, this run 4"),
     ):
         done = bench.confirmed(*more)
         assert (done.code, named in done.err) == (3, True), done
     (bench.folder / "mail.txt").write_text("Dear all")
-    assert "--template: the checkpoint has 'a file with SHA-256 " in bench.confirmed(*given).err
+    assert "--template: the log has 'a file with SHA-256 " in bench.confirmed(*given).err
     (bench.folder / "moved.txt").write_text("Dear user")  # the path is only a hint
     assert bench.confirmed("--group", "eng", "--template", "moved.txt", "--limit", 1).code == 0
     (bench.folder / "mail.txt").write_text("Dear user")
     install(bench.site, JOBS + NEWER)
-    assert "--more: the checkpoint has None, this run 'x'" in bench.confirmed(*given).err
+    assert "--more: the log has None, this run 'x'" in bench.confirmed(*given).err
     install(bench.site)
     assert bench.served.pool.deleted == 2
     assert bench.confirmed(*given).code == 0

@@ -32,6 +32,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
@@ -104,7 +105,7 @@ def test_complete_needs_no_credentials(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", one_in(5, ["<&- >&- 2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&-"]))
 def test_closed_streams(closed: str, tmp_path: Path) -> None:
-    """Also on a resume, where the checkpoint is the first file to be opened."""
+    """Also on a resume, where the log is the first file to be opened."""
     with case(tmp_path, IDS) as it:
         for more in (["--limit", "100"], []):
             args = [*map(str, it.args), *more]
@@ -269,12 +270,12 @@ def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:
 def test_piped_and_gone_on(tmp_path: Path) -> None:
     """After `-` the command to go on names the copy, and works."""
     with sandbox(IDS) as served:
-        args = ("run", "delete-users", "-", "--host", served.url, "--rate", 0, "--checkpoint", tmp_path / "log")
+        args = ("run", "delete-users", "-", "--host", served.url, "--rate", 0, "--run", tmp_path / "run")
         data = write_objects(tmp_path / "e.jsonl", IDS).read_bytes()
         ran = bulkdel(*args, "--confirm", 1_000, "--pool", POOL, "--limit", 100, input=data)
         assert ran.code == 0, ran.err
         shown = ran.err.splitlines()[-1].split()
-        assert str(tmp_path / "log.copy") in shown
+        assert str(tmp_path / "run" / "export.copy") in shown
         assert bulkdel(*shown[1:]).code == 0
         assert served.pool.deleted == 1_000
 
@@ -291,17 +292,22 @@ def test_what_the_terminal_cannot_show(tmp_path: Path) -> None:
 
 
 def test_corrections_are_not_overwritten(tmp_path: Path) -> None:
-    """EXPORT.invalid may hold a user's corrections: another run does not replace them."""
+    """The bad rows may hold a user's corrections: another run does not replace them, also in the same place."""
     export = tmp_path / "e.jsonl"
     write_objects(export, [*IDS[:5], "oops"])
     args = ("run", "delete-users", export, "--sandbox", "--skip-invalid", "10", "--rate", 0)
     assert bulkdel(*args, env={}).code == 0
-    mended = tmp_path / "e.jsonl.invalid"
+    log = log_of(export, sandbox=True)
+    mended = log.with_name("invalid")
     mended.write_text(mended.read_text().replace("oops", IDS[7]))
     corrected = mended.read_text()
-    ran = bulkdel(*args, "--checkpoint", tmp_path / "other", env={})
+    assert bulkdel(*args, "--run", tmp_path / "other", env={}).code == 0
+    assert mended.read_text() == corrected
+    for name in ("log.jsonl", "input.jsonl.zst", "input.index.jsonl", "skipped.zst"):
+        log.with_name(name).unlink()
+    ran = bulkdel(*args, env={})
     assert ran.code == 3
-    assert "e.jsonl.invalid" in ran.err
+    assert str(mended) in ran.err
     assert mended.read_text() == corrected
 
 

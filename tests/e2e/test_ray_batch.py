@@ -20,7 +20,7 @@ HEAD = """rate_over_all = 30
 job = "delete-users"
 rate = 0
 chunk_size = 1
-store = "file://{folder}/stores/{name}"
+run = "file://{folder}/stores/{name}"
 """
 OF_NODE = (
     'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "GENAUTH_ACCESS_KEY_ID_FILE", '

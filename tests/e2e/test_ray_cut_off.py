@@ -96,11 +96,11 @@ class Place:
             number += 1
 
     def wait_for_successor(self, name: str, pid: int) -> float:
-        """Wait until a shard of the log with this name, which this process has had, has a session of another process.
+        """Wait until a shard of the run with this name, which this process has had, has a session of another process.
 
         Returns when, seconds of the monotonic clock.
         """
-        (log,) = [log for number in (1, 2) if pid in self.starts(log := f"{name}.shard-{number:05}")]
+        (log,) = [log for number in (1, 2) if pid in self.starts(log := f"{name}/shard/{number}")]
 
         def taken_over() -> bool:
             time.sleep(0.1)
@@ -127,10 +127,10 @@ def place() -> Iterator[Place]:
 def case(
     place: Place, folder: Path, ids: list[str], *options: object, shards: str = "2"
 ) -> Iterator[tuple[Case, Relayed, str]]:
-    """A run of two shards over an export in the bucket, the API on the other machine, and the name of the log."""
+    """A run of two shards over an export in the bucket, the API on the other machine, and the name of the run."""
     name = f"{folder.parent.name}-{folder.name}"
     export = place.put(f"{name}.jsonl", export_of(folder, ids).read_bytes())
-    where = ("--store", f"s3://{BUCKET}/{name}", "--shards", shards, *options)
+    where = ("--run", f"s3://{BUCKET}/{name}", "--shards", shards, *options)
     with sandbox(ids) as served, relayed(place.machine, served.url) as api:
         yield Case(export, served, len(ids), [*where]), api, name  # type: ignore[arg-type]  # only its text is used
 
@@ -146,10 +146,10 @@ def test_a_run_over_two_machines_is_that_of_one_process(place: Place, tmp_path: 
         assert bulkdel("status", f"s3://{BUCKET}/{name}", "--audit", env=place.environ).code == 0
         results = results_of(f"s3://{BUCKET}/{name}", env=place.environ, cwd=tmp_path)
     with sandbox(ids) as served:
-        log = tmp_path / "one.jsonl"
-        alone = bulkdel(*Case(it.export, served, len(ids)).args, "--checkpoint", log, env=place.environ, cwd=tmp_path)
+        one = tmp_path / "one"
+        alone = bulkdel(*Case(it.export, served, len(ids)).args, "--run", one, env=place.environ, cwd=tmp_path)
     assert alone.counts() == ran.counts()
-    assert results_of(log) == results
+    assert results_of(one) == results
 
 
 def test_a_node_that_is_cut_off_from_the_engine_sends_nothing_after_it_was_replaced(

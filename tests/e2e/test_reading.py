@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.harness import bulkdel, entries, run_on, sandbox, user_ids
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import swap
 
 IDS = user_ids(120)
@@ -37,7 +38,7 @@ def test_a_csv_as_excel_writes_it(tmp_path: Path) -> None:
         assert ran.counts() == {"deleted": 53, "excluded": 7}, ran.err
         assert served.ledger.deleted == 53
         assert all(served.pool.find_alive("email", mail) is not None for mail in MAILS[:7])
-    found = bulkdel("results", f"{export}.checkpoint.jsonl", "--only", "deleted").out.splitlines()
+    found = bulkdel("results", log_of(export), "--only", "deleted").out.splitlines()
     assert [(row["line"], row["id"]) for row in map(json.loads, found)] == [
         (number, mail) for number, mail in enumerate(MAILS, 3) if mail not in MAILS[:7]
     ]
@@ -66,7 +67,7 @@ def test_a_plain_list(tmp_path: Path) -> None:
         ran = run_on(export, served, ids=120)
         assert ran.counts() == {"deleted": 120}, ran.err
         assert served.ledger.sent_times() == {1: 120}
-    found = bulkdel("results", f"{export}.checkpoint.jsonl").out.splitlines()
+    found = bulkdel("results", log_of(export)).out.splitlines()
     assert [(row["line"], row["id"]) for row in map(json.loads, found)] == list(enumerate(IDS, 1))
 
 
@@ -81,15 +82,15 @@ def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
         unsaid = run_on(export, served, *named, ids=55)
         assert (unsaid.code, "--format lines" in unsaid.err) == (3, True), unsaid.err
         assert run_on(export, served, *named, "--format", "lines", "--limit", 10, ids=55).code == 0
-        header = entries(Path(f"{export}.checkpoint.jsonl"))[0]
+        header = entries(log_of(export))[0]
         assert header["pinned"]["source"]["format"] == "lines"
         assert list(header["excluded"].values()) == [str(keep)]
         other = run_on(export, served, *named, "--id-field", "1", ids=55)
-        assert (other.code, "format: the checkpoint has 'lines'" in other.err) == (3, True), other.err
+        assert (other.code, "format: the log has 'lines'" in other.err) == (3, True), other.err
         ran = run_on(export, served, *named, "--format", "lines", ids=55)
         assert ran.counts() == {"deleted": 55, "excluded": 5}, ran.err
         assert served.ledger.deleted == 55
-        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--host", served.url, "--rate", 0)
+        verified = bulkdel("verify", log_of(export), "--host", served.url, "--rate", 0)
         assert verified.code == 0, verified.err
     both = bulkdel("plan", "delete-users", export, "--format", "lines", "--id-field", "id", env={})
     assert (both.code, "--id-field" in both.err) == (2, True), both.err
@@ -133,7 +134,7 @@ def test_an_exclude_file_that_is_missing_or_changed_is_named_on_a_resume(tmp_pat
         gone = run_on(export, served, *both, ids=118)
         assert (gone.code, str(two) in gone.err) == (3, True), gone.err
         assert served.ledger.deleted == 20
-        audit = bulkdel("status", "--audit", f"{export}.checkpoint.jsonl").out
+        audit = bulkdel("status", "--audit", log_of(export)).out
         assert f"excluded   the ids of {two}, sha256 " in audit
 
 
@@ -143,7 +144,7 @@ def test_an_address_is_answered_with_a_pipe(tmp_path: Path) -> None:
     assert piped.code == 2
     assert (
         "  curl -fsSL ftp://b/users.jsonl.gz | "
-        "bulkdel run delete-users - --limit 5 --checkpoint users.jsonl.gz.checkpoint.jsonl\n"
+        "bulkdel run delete-users - --limit 5 --run users.jsonl.gz.runs/delete-users\n"
     ) in piped.err
     copied = bulkdel("plan", "delete-users", "missing/x", "--exclude", "sftp://b/c/x.csv", env={}, cwd=tmp_path)
     assert copied.code == 2

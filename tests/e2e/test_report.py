@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Switches, serve
 from tests.faultserver import KEY_ID, KEYS, SECRET, FaultServer, envelope, json_answer
 from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, kill, sandbox, user_ids, write_objects
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.rawserver import ReceivedRequest
 from tests.recorded import let_pass
 from tests.syntax import swap
@@ -82,11 +84,11 @@ async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     export.write_text("\n".join(["email,name,phone", *rows, "broken,Nobody Known,", ""]))
     vips = tmp_path / f"vips of {NAMES[4]}.csv"
     vips.write_text(f"email\n{MAILS[4]}\n")
-    log = tmp_path / f"run-{MAILS[0]}.log"
+    log = tmp_path / f"run-{MAILS[0]}" / "log.jsonl"
     async with Gossip(MAILS).running() as server:
         words = [
             *("run", "delete-users", export, "--id-type", "email", "--host", server.url, "--rate", 0, "--json"),
-            *("--skip-invalid", "10", "--exclude", vips, "--checkpoint", log, "--chunk-size", 2),
+            *("--skip-invalid", "10", "--exclude", vips, "--run", log.parent, "--chunk-size", 2),
             *("--note", f"as {NAMES[1]} asked", "--confirm", len(MAILS) - 1, "--pool", POOL, "--id-field", "email"),
         ]
         ran = await asyncio.to_thread(bulkdel, *words, env=KEYS)
@@ -140,7 +142,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         assert bulkdel(*words, "--limit", 200).code == 0
         assert bulkdel(*words).code == 1
         assert served.pool.deleted == 479
-        log = Path(f"{export}.checkpoint.jsonl")
+        log = log_of(export)
         before = facts(folder, log)
         assert bulkdel("verify", log, "--host", served.url, "--rate", 0).code == 0
         after = facts(folder, log, title="Leavers", ticket="CHG-1234")
@@ -230,7 +232,8 @@ def test_the_page_is_one_file_without_a_script(done: tuple[Path, Path]) -> None:
     assert "<svg" in page
     assert not re.search(r"<script|<link|<img|<iframe|\son\w+=|url\(|@import|javascript:", page, re.IGNORECASE)
     assert not re.search(r"\b(src|href|action|data)\s*=", page)
-    assert f"bulkdel status --audit {done[1].name}" in page
+    assert "bulkdel status --audit export.jsonl.runs/delete-users\n" in page
+    assert "sha256sum export.jsonl.runs/delete-users/log.jsonl" in page
     assert not [id_ for id_ in IDS if id_ in page]
 
 
@@ -258,30 +261,29 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
     refused = {
         "is there already": ReportArguments([log], out),
         "ends in .html or .json": ReportArguments([log], tmp_path / "r.pdf"),
-        "name the log of a run": ReportArguments([]),
+        "name a run, or its export": ReportArguments([]),
         "--title ' ': one line": ReportArguments([log], title=" "),
         "is named twice": ReportArguments([log, log.parent / ".." / log.parent.name / log.name]),
     }
-    (tmp_path / "copy.jsonl").write_bytes(log.read_bytes())
-    (skipped,) = log.parent.glob(f"{log.name}.skipped-*")
-    (tmp_path / skipped.name.replace(log.name, "copy.jsonl")).write_bytes(skipped.read_bytes())
-    refused["copy.jsonl: is of the same run as "] = ReportArguments([log, tmp_path / "copy.jsonl"])
+    shutil.copytree(log.parent, tmp_path / "copy")
+    refused["copy: is of the same run as "] = ReportArguments([log, tmp_path / "copy"])
     for words, arguments in refused.items():
         with pytest.raises(UsageError, match=words):
             report(arguments)
     with pytest.raises(FileFailed, match="There is no report"):
         report(ReportArguments([log], tmp_path / "no" / "r.html"))
-    with pytest.raises(NotAcceptable, match="no such file"):
+    with pytest.raises(NotAcceptable, match="there is no such run"):
         report(ReportArguments([tmp_path / "none"]))
     ours, theirs = pty.openpty()
+    place = log.parent.relative_to(done[0])
     try:
-        ran = bulkdel("report", log.name, env={}, cwd=done[0], stdout=theirs)
+        ran = bulkdel("report", place, env={}, cwd=done[0], stdout=theirs)
         assert ran.code == 0, ran.err
     finally:
         os.close(ours)
         os.close(theirs)
-    assert f"The report is {log.name}.report.html." in ran.err
-    assert Path(f"{log}.report.html").stat().st_mode & 0o777 == 0o600
+    assert f"The report is {place}/report.html." in ran.err
+    assert (log.parent / "report.html").stat().st_mode & 0o777 == 0o600
     with Path("/dev/full").open("wb") as full:
         assert report_of(log, stdout=full).code == 5
 
@@ -299,14 +301,14 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert found["light"] == "not finished"
     assert found["sentence"].startswith(f"2 runs with 604 rows: {479 + gone} deleted, ")
     assert found["sentence"].endswith("Of the runs: 1 to look at, 1 not finished.")
-    assert "<h2>2. export.jsonl.checkpoint.jsonl</h2>" in page
+    assert "<h2>2. export.jsonl.runs/delete-users</h2>" in page
     assert "practice" not in found["sentence"]
     (tmp_path / "-p.jsonl").write_text(f'"{IDS[0]}"\n')
     assert bulkdel("run", "delete-users", "./-p.jsonl", "--sandbox", env={}, cwd=tmp_path).code == 0
-    practice = tmp_path / "-p.jsonl.sandbox.checkpoint.jsonl"
+    practice = log_of(tmp_path / "-p.jsonl", sandbox=True).parent
     sentence = facts(tmp_path, done[1], practice)["sentence"]
     assert "1 of the rows was practice on a sandbox: no real account was touched." in sentence
-    assert "<pre>bulkdel results ./-p.jsonl.sandbox.checkpoint.jsonl --only" in report_of(practice).out
+    assert "<pre>bulkdel results ./-p.jsonl.runs/delete-users.sandbox --only" in report_of(practice).out
 
 
 @mutant(

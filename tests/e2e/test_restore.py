@@ -8,6 +8,7 @@ import pty
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -44,6 +45,7 @@ from tests.harness import (
 from tests.inputs import input_file
 from tests.mutants import mutant
 from tests.objectserver import ObjectServer, object_server
+from tests.places import log_of, restore_log
 from tests.recorded import let_pass, rewrite
 from tests.syntax import drop, negate, swap
 from tests.waits import WAIT_MAX_S
@@ -68,15 +70,24 @@ class Undo:
 
     @property
     def log(self) -> Path:
-        return Path(f"{self.export}.checkpoint.jsonl")
+        return log_of(self.export)
+
+    @property
+    def place(self) -> Path:
+        return self.log.parent
+
+    @property
+    def undone_in(self) -> Path:
+        """The place of the restore."""
+        return restore_log(self.log).parent
 
     @property
     def derived(self) -> Path:
-        return Path(f"{self.log}.restore.jsonl")
+        return self.undone_in / "records.jsonl"
 
     @property
     def map(self) -> Path:
-        return Path(f"{self.log}.restore.map.jsonl")
+        return self.undone_in / "new-ids.jsonl"
 
     def deletion(self, *more: object, backup: bool = True) -> list[object]:
         kept = ("--backup", self.folder / self.backup) if backup else ()
@@ -91,7 +102,7 @@ class Undo:
 
     def restoring(self, rows: int, *more: object) -> list[object]:
         where = () if "--host" in more else ("--host", self.served.url)
-        return ["restore", self.log, *where, *NONE, "--json", "--confirm", rows, "--pool", POOL, *more]
+        return ["restore", self.place, *where, *NONE, "--json", "--confirm", rows, "--pool", POOL, *more]
 
     def restore(self, rows: int | None = None, *more: object) -> Ran:
         return bulkdel(*self.restoring(len(self.ids) if rows is None else rows, *more))
@@ -146,7 +157,7 @@ def test_the_round_trip_under_faults(_number: int, tmp_path: Path) -> None:
         assert len(pool) == others
         more = ["--max-refused", "100%", "--chunk-size", rng.choice((7, 50))]
         killed_often(it.restoring(count, *more), rng.randrange(4), requests, rng)
-        restored = Path(f"{it.derived}.checkpoint.jsonl")
+        restored = restore_log(it.log)
         until_complete(it.restoring(count, *more), between=lambda: let_pass(restored, 11))
         assert differences(before, pool) == []
         assert pool.users_ever == 2 * count + others, "a user was created twice"
@@ -267,16 +278,16 @@ def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
         for job in ("disable-users", "resign-users"):
             words = it.deletion()
             words[1], words[words.index("--backup") + 1] = job, tmp_path / f"before-{job}.jsonl"
-            assert bulkdel(*words, "--checkpoint", tmp_path / f"{job}.jsonl").code == 0
+            assert bulkdel(*words, "--run", tmp_path / job).code == 0
         planned = bulkdel("plan", *it.deletion()[1:5], "--backup", tmp_path / "x.jsonl")
         assert "no sampled record has departmentIds, although it was asked for" in planned.out
         it.delete()
         planned = it.plan()
         assert "with the status of their record: 60 Resigned" in planned.out
-        resigning = it.plan("--records-of", tmp_path / "resign-users.jsonl")
+        resigning = it.plan("--records-of", tmp_path / "resign-users")
         assert "with the status of their record: 60 Suspended" in resigning.out
         assert "60 of these records have no departmentIds in the backup, so it does not come back" in planned.out
-        earlier = ("--records-of", tmp_path / "disable-users.jsonl")
+        earlier = ("--records-of", tmp_path / "disable-users" / "log.jsonl")
         assert "with the status of their record: 60 Activated" in it.plan(*earlier).out
         ran = it.restore(None, *earlier)
         assert (ran.code, ran.summary["done"]) == (0, 60), ran
@@ -312,7 +323,7 @@ def test_killed_while_it_derives(tmp_path: Path) -> None:
         it.delete()
         whole = None
         for _ in range(4):
-            process = start("restore", it.log, "--host", it.served.url, *NONE, "--plan")
+            process = start("restore", it.place, "--host", it.served.url, *NONE, "--plan")
             time.sleep(rng.uniform(0.05, 0.35))
             kill(process)
             if it.derived.exists():
@@ -321,7 +332,7 @@ def test_killed_while_it_derives(tmp_path: Path) -> None:
         assert it.plan().code == 0
         assert len(it.derived.read_bytes().splitlines()) == len(ids)
         assert whole in {None, it.derived.read_bytes()}
-        assert not list(tmp_path.glob(".*.part"))
+        assert not list(tmp_path.rglob(".*.part"))
         assert it.served.ledger.deleted == len(ids)
 
 
@@ -347,7 +358,7 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
         assert len(it.map.read_text().splitlines()) == back
         (note,) = [entry for entry in entries(it.log) if entry.get("state") == "ended"]
         assert (note["rows"], note["restored"], note["remaining"]) == (60, back, 60 - back)
-        assert f"bulkdel restore {it.log} --passwords none" in ran.err
+        assert f"bulkdel restore {it.place} --passwords none" in ran.err
         it.served.switches = it.served.switches.changed({"latency_after_s": 0})
         assert it.restore().counts() == {"done": 60}
         assert it.served.pool.users_ever == 120
@@ -356,24 +367,24 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
 @mutant(
     "a restore begins anew where its log is not found",
     "_prepare",
-    swap("is_fresh(log_place(settings.for_run.checkpoint_for(str(to))))", "not progress.sent"),
+    swap("is_fresh(log_place(place))", "not progress.sent"),
 )
 @pytest.mark.parametrize("way", ["moved", "stored"])
 def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
-    """The log of the first one was moved away, or is in a store. Nothing is created twice."""
+    """The first one was moved away, or is in a store. Nothing is created twice."""
     ids = user_ids(12)
-    store = ("--store", f"file://{tmp_path / 'store'}") if way == "stored" else ()
+    store = ("--run", f"file://{tmp_path / 'store'}") if way == "stored" else ()
     with undo(tmp_path, ids, clashes="accept") as it:
         it.delete()
         assert it.restore(None, "--limit", 5, *store).summary["done"] == 5
-        place = store[1] if store else f"{it.derived}.checkpoint.jsonl"
+        place = store[1] if store else it.undone_in
         if way == "moved":
             Path(place).rename(tmp_path / "away")
         refused = it.restore()
         assert (refused.code, len(it.served.pool)) == (3, 5), refused
-        assert f"Its log was {place}" in refused.err, refused
+        assert f"It was {place}. If it was moved" in refused.err, refused
         assert "Nothing was created" in refused.err, refused
-        assert f"bulkdel restore {it.log}" in refused.err, refused
+        assert f"bulkdel restore {it.place}" in refused.err, refused
         if way == "moved":
             (tmp_path / "away").rename(place)
         assert it.restore(None, *store).counts() == {"done": 12}
@@ -381,24 +392,24 @@ def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
 
 
 @mutant(
-    "an archive does not say that the log of a restore stays in a store",
+    "an archive does not say that a restore stays in a store",
     "_Found._stored_restore",
-    swap("is_store_url(log)", "not is_store_url(log)"),
+    swap("is_store_url(place)", "not is_store_url(place)"),
 )
-def test_the_log_of_a_restore_in_a_store_stays_there(tmp_path: Path) -> None:
+def test_a_restore_in_a_store_stays_there(tmp_path: Path) -> None:
     """The archive and its command say so. Without the store nothing is created; with it the restore goes on."""
     store = f"file://{tmp_path / 'store'}"
     with undo(tmp_path, user_ids(12), clashes="accept") as it:
         it.delete()
-        assert it.restore(None, "--limit", 5, "--store", store).summary["done"] == 5
-        packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.zst")
-        assert f"not in it: {store}, the log of the restore, stays there" in packed.out, packed
+        assert it.restore(None, "--limit", 5, "--run", store).summary["done"] == 5
+        packed = bulkdel("pack", it.place, "--out", tmp_path / "run.tar.zst")
+        assert f"not in it: {store}, the place of the restore, stays there" in packed.out, packed
         unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
-        assert "Left out, because it belongs to the first machine: --store" in unpacked.err, unpacked
-        log, given = tmp_path / "new" / it.log.name, it.restoring(12)[2:]
-        refused = bulkdel("restore", log, *given)
+        assert "Left out, because it belongs to the first machine: --run" in unpacked.err, unpacked
+        run, given = tmp_path / "new" / "run", it.restoring(12)[2:]
+        refused = bulkdel("restore", run, *given)
         assert (refused.code, len(it.served.pool)) == (3, 5), refused
-        ran = bulkdel("restore", log, *given, "--store", store)
+        ran = bulkdel("restore", run, *given, "--run", store)
         assert (ran.code, ran.counts(), it.served.pool.users_ever) == (0, {"done": 12}, 24), ran
 
 
@@ -412,7 +423,7 @@ def test_of_two_restores_at_the_same_time_one_begins(tmp_path: Path) -> None:
     ids = user_ids(12)
     with undo(tmp_path, ids, clashes="accept") as it:
         it.delete()
-        stores = [("--store", f"file://{tmp_path / name}") for name in ("one", "two")]
+        stores = [("--run", f"file://{tmp_path / name}") for name in ("one", "two")]
         # Each takes long from reading that log to its first creation.
         it.served.switches = it.served.switches.changed({"latency_s": 0.7})
         both = [finish(each) for each in [start(*it.restoring(12, *store)) for store in stores]]
@@ -546,11 +557,11 @@ def test_the_printed_restore_of_a_forged_log_is_that_of_its_run(tmp_path: Path) 
 
         noted("run", "delete-users", "/home/me/everyone.jsonl", "--max-refused", "100%")
         for told in (bulkdel("status", it.log).out, bulkdel(*it.deletion()).err):
-            assert f"\n  bulkdel restore {it.log}\n" in told
+            assert f"\n  bulkdel restore {it.place}\n" in told
             assert "everyone" not in told
         noted(
             "restore",
-            "/home/me/prod.checkpoint.jsonl",
+            "/home/me/prod.jsonl.runs/delete-users",
             "--passwords",
             "none",
             "--json",
@@ -558,7 +569,7 @@ def test_the_printed_restore_of_a_forged_log_is_that_of_its_run(tmp_path: Path) 
             "/home/me/hr.jsonl",
         )
         told = bulkdel("status", it.log).out
-        assert f"\n  bulkdel restore {it.log} --passwords none --json\n" in told
+        assert f"\n  bulkdel restore {it.place} --passwords none --json\n" in told
         assert "Add what is meant: --from-backup /home/me/hr.jsonl\n" in told
         assert "prod" not in told
         ran = bulkdel(*next_command(told), "--host", it.served.url, "--confirm", 40, "--pool", POOL)
@@ -591,7 +602,7 @@ def test_a_run_that_goes_on_before_its_restore_is_confirmed(tmp_path: Path) -> N
         assert ran.code == 3, ran
         assert "the run has gone on since the plan was made" in ran.err
         assert not it.served.pool
-        Path(f"{it.derived}.checkpoint.jsonl").unlink()
+        shutil.rmtree(it.undone_in)
         assert it.restore(60).counts() == {"done": 60}
 
 
@@ -674,7 +685,7 @@ def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:
         config.write_text("")
         words = "To see what a restore brings back of what was deleted, and how to begin it:"
         options = f"--host {it.served.url} --config {config} --passwords none --plan"
-        ending = f"{words}\n  bulkdel restore {it.log} {options}\n"
+        ending = f"{words}\n  bulkdel restore {it.place} {options}\n"
         assert words not in it.delete("--limit", 5, backup=False).err
         for more in (("--limit", 5), ()):
             assert ending in it.delete(*more, "--config", config).err
@@ -827,7 +838,7 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         ran = it.restore(30)
         assert ran.code == 3, ran
         assert "belongs to another run" in ran.err
-        assert f"leave {it.log}.restore.jsonl as it is: a run has one restore" in ran.err
+        assert f"leave {it.undone_in} as it is: a run has one restore" in ran.err
         assert len(it.served.pool) == 10
 
 
@@ -944,7 +955,7 @@ def test_the_key_goes_to_the_host_that_was_typed_and_not_to_what_a_log_makes_of_
 @mutant(
     "a restore reads another run than one that has ended",
     "LogFile.held",
-    drop("_lock(fd, self.where)"),
+    drop("_lock(fd, self.log)"),
 )
 def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     ids = user_ids(40)
@@ -964,7 +975,7 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
         assert "in doubt in that run, and not restored" in plan.out
     sandboxed = bulkdel("run", "delete-users", it.export, "--sandbox", "--backup", tmp_path / "s.jsonl", "--rate", 0)
     assert sandboxed.code == 0, sandboxed
-    refused = bulkdel("restore", f"{it.export}.sandbox.checkpoint.jsonl", *NONE)
+    refused = bulkdel("restore", log_of(it.export, sandbox=True), *NONE)
     assert refused.code == 3
     assert "users ended with it" in refused.err
 
@@ -989,38 +1000,38 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         statuses = [it.served.pool.user(number)["status"] for number in range(12)]
         pattern = ("--id-pattern", "[0-9-]{36}")
         where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL, *pattern)
-        log = tmp_path / "off.jsonl"
-        backup = ("--backup", tmp_path / "off.backup.jsonl", "--checkpoint", log)
+        place = tmp_path / "off"
+        backup = ("--backup", tmp_path / "off.backup.jsonl", "--run", place)
         disabled = bulkdel("run", "disable-users", it.export, *where, *backup)
         assert (disabled.code, "restore brings back" in disabled.err) == (0, False), disabled
-        typed(bulkdel("restore", log), 12, it.served.url)
+        typed(bulkdel("restore", place), 12, it.served.url)
         assert [it.served.pool.user(number)["status"] for number in range(12)] == statuses
-        plain = tmp_path / "plain.jsonl"
-        assert bulkdel("run", "disable-users", it.export, *where, "--checkpoint", plain).code == 0
+        plain = tmp_path / "plain"
+        assert bulkdel("run", "disable-users", it.export, *where, "--run", plain).code == 0
         typed(bulkdel("restore", plain), 12, it.served.url)
         assert {it.served.pool.user(number)["status"] for number in range(12)} == {"Activated"}
         it.delete(*pattern)
         assert it.restore().code == 0
-        typed(bulkdel("restore", f"{it.derived}.checkpoint.jsonl"), 12, it.served.url)
+        typed(bulkdel("restore", it.undone_in), 12, it.served.url)
         assert not it.served.pool
-        log = Path(f"{it.derived}.checkpoint.jsonl.done.jsonl.checkpoint.jsonl")
-        assert bulkdel("status", log, "--json").summary["deleted"] == 12
+        again = log_of(it.undone_in / "done.jsonl").parent
+        assert bulkdel("status", again, "--json").summary["deleted"] == 12
     assert bulkdel("restore", tmp_path / "typo", *NONE).code == 3
 
 
 @mutant(
     "the printed undo takes the statuses of any file that a log names",
     "_other_way",
-    swap("_only_logged((value,), log, progress, environ)", "_only_logged((), log, progress, environ)"),
+    swap("_only_logged((value,), run, progress, environ)", "_only_logged((), run, progress, environ)"),
 )
 def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) -> None:
     """One elsewhere that this user has typed is named."""
     ids, evil = user_ids(12), tmp_path / "evil.jsonl"
     (tmp_path / "other").mkdir()
     with undo(tmp_path, ids) as it:
-        log, backup = tmp_path / "other/off", tmp_path / "off.backup.jsonl"
+        log, backup = tmp_path / "other/off/log.jsonl", tmp_path / "off.backup.jsonl"
         where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL)
-        disabled = bulkdel("run", "disable-users", it.export, *where, "--backup", backup, "--checkpoint", log)
+        disabled = bulkdel("run", "disable-users", it.export, *where, "--backup", backup, "--run", log.parent)
         assert disabled.code == 0, disabled
         told = bulkdel("restore", log).err
         assert f" --from-backup {backup}" in told.splitlines()[-1]
@@ -1081,7 +1092,7 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
     with object_server() as store, undo(tmp_path, user_ids(10)) as it:
         env, backup, first = {**KEYS, **store.environ}, "s3://runs/disabled.jsonl.gz", tmp_path / "first"
         words = ("disable-users", it.export, "--host", it.served.url, "--rate", 0, "--confirm", 10, "--pool", POOL)
-        disabled = bulkdel("run", *words, "--backup", backup, "--checkpoint", first, env=env)
+        disabled = bulkdel("run", *words, "--backup", backup, "--run", first, env=env)
         assert disabled.code == 0, disabled
         it.delete()
         with unheard(store, it):

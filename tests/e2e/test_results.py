@@ -40,6 +40,7 @@ from tests.harness import (
 from tests.inputs import input_file
 from tests.madeup import make_run
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.recorded import encode_line, nonce_of
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
@@ -305,12 +306,12 @@ def test_an_export_that_is_not_there_any_more(tmp_path: Path) -> None:
 def test_of_a_pipe(tmp_path: Path) -> None:
     """The copy that the run made is found without being named."""
     data = write_objects(tmp_path / "e", IDS[:60]).read_bytes()
-    log = tmp_path / "log"
-    ran = bulkdel("run", "delete-users", "-", "--sandbox", "--rate", 0, "--checkpoint", log, env={}, input=data)
+    place = tmp_path / "run"
+    ran = bulkdel("run", "delete-users", "-", "--sandbox", "--rate", 0, "--run", place, env={}, input=data)
     assert ran.code == 0, ran.err
-    told = bulkdel("results", log, env={})
+    told = bulkdel("results", place, env={})
     assert [row["id"] for row in rows_of(told.out)] == IDS[:60], told.err
-    ran = bulkdel("results", log, "--export", "/dev/stdin", env={}, input=data)
+    ran = bulkdel("results", place, "--export", "/dev/stdin", env={}, input=data)
     assert ran.code == 2
     assert "Name a file" in ran.err
 
@@ -320,7 +321,7 @@ def test_of_a_table(tmp_path: Path) -> None:
     export = tmp_path / "e.csv"
     export.write_text(f'id,note\n{IDS[0]},"a\nb"\n{IDS[1]},c\n')
     assert bulkdel("run", "delete-users", export, "--sandbox", "--rate", 0, env={}).code == 0
-    found = rows_of(bulkdel("results", f"{export}.sandbox.checkpoint.jsonl", env={}).out)
+    found = rows_of(bulkdel("results", log_of(export, sandbox=True), env={}).out)
     assert [(row["line"], row["id"]) for row in found] == [(2, IDS[0]), (4, IDS[1])]
 
 
@@ -401,7 +402,7 @@ def test_rows_that_are_damaged_while_they_are_read(tmp_path: Path) -> None:
     log = make_run(tmp_path / "e", 100)
     written: list[bytes] = []
     with ExitStack() as stack:
-        reopened = Reopened.open(log, None, stack)
+        reopened = Reopened.open(log.parent, None, stack)
         every = kinds_of(None, reopened.job.words)
         assert sum(write_rows(reopened, every, written.append).values()) == 100
         assert len(b"".join(written).splitlines()) == 100

@@ -239,7 +239,7 @@ def test_another_export_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_pool_is_refused(tmp_path: Path) -> None:
-    """The key signs in to another pool than the checkpoint's: exit 3, nothing deleted."""
+    """The key signs in to another pool than that of the log: exit 3, nothing deleted."""
     with case(tmp_path, IDS[:200]) as it:
         assert it.run("--limit", 50).code == 0
         it.switch(pool_id="f" * 24)
@@ -275,7 +275,7 @@ def test_torn_tail_is_cut_and_kept(tmp_path: Path) -> None:
         assert "torn" in ran.err
         assert ran.counts() == {"deleted": 3_000}
         assert it.served.pool.deleted == 3_000
-        assert list(tmp_path.glob("*.torn*"))
+        assert list(it.place.glob("log.jsonl.torn-*"))
 
 
 def test_corruption_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bulkdel_jobs.sandbox.users import ids_of
 from tests.e2e.test_restore import Undo, new_rng, undo
 from tests.full_users import differences, full_users
 from tests.harness import bulkdel, entries, kill, start, wait_until
+from tests.places import restore_log
 
 OTHERS = 10
 KILLS = 2
@@ -67,7 +68,7 @@ def test_every_field_of_thousands_of_users_comes_back(ending: str, count: int, t
         assert differences(before, pool) == []
         changed = {*pool.kinds()} - {"created", "deleted", "group-added", "role-assigned"}
         assert not changed, "no mail was sent, nothing else was done"
-        sent = [entry for entry in entries(Path(f"{it.derived}.checkpoint.jsonl")) if entry["type"] == "outcome"]
+        sent = [entry for entry in entries(restore_log(it.log)) if entry["type"] == "outcome"]
         assert Counter(entry["kind"] for entry in sent).keys() == {"done"}
         mapped = [json.loads(line) for line in it.map.read_text().splitlines()]
         assert [(line["row"], line["old"]) for line in mapped] == list(enumerate(ids))
@@ -80,7 +81,7 @@ def test_every_field_of_thousands_of_users_comes_back(ending: str, count: int, t
         assert it.map.stat().st_mode & 0o777 == it.derived.stat().st_mode & 0o777 == 0o600
         told = bulkdel("status", it.log).out
         assert f"{count:,} of {count:,} rows, 0 remaining; " in told
-        assert f"see {it.derived}.checkpoint.jsonl" in told
+        assert f"see {it.undone_in}" in told
         states = [entry["state"] for entry in entries(it.log) if entry["type"] == "annotation"]
         assert (states[0], states[-1]) == ("begun", "ended")
         again = bulkdel(*restore)

@@ -36,12 +36,12 @@ from tests.harness import (
     Ran,
     environment,
     importing_from,
-    names_in,
     start,
     user_ids,
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer, tunnel_to
 from tests.syntax import drop, swap
 from tests.waits import WAIT_MAX_S
@@ -98,20 +98,22 @@ def log_text(path: Path) -> str:
     return "\n".join(text)
 
 
-OF_IDS = (".copy", ".invalid", ".backup")
-"""Files that hold rows of the export or records of users, by their names' ends. A torn tail (`.torn-N`) may, too."""
+OF_IDS = ("/export.copy", "/invalid", ".backup")
+"""Files that hold rows of the export or records of users, by their paths' ends. A torn tail (`.torn-N`) may, too."""
 
 
 def searched(folder: Path, inputs: set[Path], *told: str, tokens: Sequence[str] = ()) -> list[str]:
     """Leaks in what was told and in every file of the folder that the command made; and modes that are too open."""
     found = [leak for text in told for leak in leaks(without_samples(text), tokens=tokens)]
     for path in sorted(folder.rglob("*")):
-        if path in inputs or not path.is_file():
+        if path in inputs or not (path.is_file() or path.is_dir()):
             continue
-        if path.stat().st_mode & 0o777 != 0o600:
+        if path.stat().st_mode & 0o777 != (0o700 if path.is_dir() else 0o600):
             found.append(f"{path.name} has mode {path.stat().st_mode & 0o777:o}")
-        text = log_text(path) if path.name.endswith(".checkpoint.jsonl") else path.read_bytes().decode(errors="replace")
-        ids = () if path.name.endswith(OF_IDS) or ".torn-" in path.name else IDS
+        if path.is_dir():
+            continue
+        text = log_text(path) if path.name == "log.jsonl" else path.read_bytes().decode(errors="replace")
+        ids = () if str(path).endswith(OF_IDS) or ".torn-" in path.name else IDS
         found += [f"{path.name}: {leak}" for leak in leaks(text, ids, tokens)]
     return found
 
@@ -237,7 +239,11 @@ class Play:
 
     @property
     def log(self) -> Path:
-        return Path(f"{self.export}.checkpoint.jsonl")
+        return log_of(self.export)
+
+    @property
+    def place(self) -> Path:
+        return self.log.parent
 
     def put(self, name: str, text: str, mode: int = 0o600) -> Path:
         """Write a file of the user's."""
@@ -284,13 +290,17 @@ class Play:
 
     def names(self) -> set[str]:
         """The files that are there."""
-        return {path.name for path in self.folder.iterdir()}
+        return names_of(self.folder)
 
     def found(self) -> list[str]:
         used = {
             request.headers.get("authorization", "").removeprefix("Bearer ") for request in self.server.raw.requests
         }
         return searched(self.folder, self.inputs, *self.told, tokens=sorted(used - {""}))
+
+
+def names_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def drained(fd: int) -> bytes:
@@ -588,7 +598,7 @@ async def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
         it.export.write_text("\n".join([*lines[:7], spelled, *lines[7:]]))
         await stops(it, 3, "bad row")
         assert (await it.run(*it.argv("--skip-invalid", "10"))).code == 0
-        assert f"{it.export.name}.invalid" in it.names()
+        assert (it.place / "invalid").exists()
 
     await play(tmp_path, scene, modes=ONE)
 
@@ -646,9 +656,9 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
 
     async def scene(it: Play) -> None:
         it.server.shares = STALLED
-        argv = it.argv("--drain", 0, "--checkpoint", it.log)
+        argv = it.argv("--drain", 0, "--run", it.place)
         piped = [word if word != str(it.export) else "-" for word in argv]
-        copy = Path(f"{it.log}.copy")
+        copy = it.place / "export.copy"
         for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*argv[:2], str(copy), *argv[3:]])):
             it.server.met.clear()
             with it.export.open() as export:
@@ -662,7 +672,9 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         it.server.shares = {}
         ran = await it.run(*argv[:2], copy, *argv[3:])
         assert ran.code == 0, ran.err
-        assert len(it.names()) == len({it.export, it.log, copy}) + 1, "and the torn tail"
+        rows = {"input.jsonl.zst", "input.index.jsonl"}
+        (torn,) = names_of(it.place) - rows - {it.log.name, copy.name, "control.sock"}
+        assert torn.startswith("log.jsonl.torn-")
         assert it.server.effects == dict.fromkeys(IDS, 1)
 
     await play(tmp_path, scene, paths=DELETIONS)
@@ -826,7 +838,8 @@ async def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
         await until_stalled(it)
         process.send_signal(signal.SIGABRT)
         assert (await ending).code == -signal.SIGABRT
-        assert names_in(it.export.parent) == [it.export.name, it.log.name]
+        assert it.names() == {it.export.name, it.place.parent.name}
+        assert names_of(it.place) - {"control.sock"} == {"input.index.jsonl", "input.jsonl.zst", it.log.name}
 
     await play(tmp_path, scene, paths=DELETIONS, modes=ONE)
 
@@ -858,7 +871,7 @@ def test_a_planted_leak_is_found(name: str, tmp_path: Path) -> None:
     assert searched(tmp_path, {planted}) == [], "the user's own files are not searched"
     exception = {"position": 1, "id": IDS[3], "message": PLANTED[name]}
     line = json.dumps({"seq": 1, "entries": [{"type": "outcome", "exceptions": [exception]}]})
-    planted.rename(tmp_path / "x.checkpoint.jsonl").write_text(line)
+    planted.rename(tmp_path / "log.jsonl").write_text(line)
     assert searched(tmp_path, set(), tokens=[TOKEN])
 
 
@@ -866,12 +879,12 @@ def test_what_may_be_there(tmp_path: Path) -> None:
     """The masked key; the ids of refused entries, of the copy and of bad rows; the plan's examples, and only they."""
     assert leaks(f"{KEY_ID[:4]}…{KEY_ID[-4:]}") == []
     line = {"seq": 1, "entries": [{"type": "outcome", "exceptions": [{"position": 1, "id": IDS[3]}]}]}
-    for name, text in {"x.checkpoint.jsonl": json.dumps(line), "x.copy": IDS[3], "x.invalid": IDS[3]}.items():
+    for name, text in {"log.jsonl": json.dumps(line), "export.copy": IDS[3], "invalid": IDS[3]}.items():
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_text(text)
     assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}, {IDS[1]}\n  rows") == []
     assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}\n{IDS[1]}")
-    (tmp_path / "x.copy").write_text(SECRET)
+    (tmp_path / "export.copy").write_text(SECRET)
     assert searched(tmp_path, set())
 
 

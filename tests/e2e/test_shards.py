@@ -26,8 +26,7 @@ from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.place.lease import Terms
-from bulkdel.place.log_place import shard_log
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import (
@@ -51,6 +50,7 @@ from tests.harness import (
 )
 from tests.mutants import mutant
 from tests.objectserver import PASSING, Lie, object_server
+from tests.places import shard_log
 from tests.recorded import rewrite
 from tests.store_child import ran, started
 from tests.syntax import negate, swap
@@ -113,11 +113,11 @@ def test_the_results_are_those_of_one_process(tmp_path: Path) -> None:
         assert max(it.effects(ids)) == 1
         assert bulkdel("verify", it.log, "--host", served.url, "--rate", 0, "--json").found() == (2_400, 0, 0)
     with sandbox(users, unknown_ids="refuse") as served:
-        log = tmp_path / "one.jsonl"
-        alone = bulkdel(*Case(export, served, len(ids)).args, "--checkpoint", log)
+        one = tmp_path / "one"
+        alone = bulkdel(*Case(export, served, len(ids)).args, "--run", one)
         assert alone.code == 0, alone
     assert ran.counts() == alone.counts() == {"deleted": 2_352, "absent": 48, "duplicate": 240}
-    assert results_of(it.log) == results_of(log)
+    assert results_of(it.log) == results_of(one)
     status = json.loads(bulkdel("status", it.log, "--json").out)
     assert (status["deleted"], status["duplicate"], status["remaining"]) == (2_352, 240, 0)
     assert status["log_sha256"] == ran.summary["log_sha256"]
@@ -351,10 +351,10 @@ def test_a_run_in_a_store_that_was_taken_over_drains_its_shards(tmp_path: Path) 
     """Another process has the next line of the log of the run, not of the shards: these end with the run."""
     ids = user_ids(1_200, seed=19)
     url = f"file://{tmp_path}/store"
-    options = ("--rate", 10, "--chunk-size", 10, "--store", url)
+    options = ("--rate", 10, "--chunk-size", 10, "--run", url)
 
     async def take_over() -> None:
-        other = Checkpoint.resume(log_place(store_path(url), Terms(take_over=True)))
+        other = Checkpoint.resume(log_at(store_path(url), Terms(take_over=True)))
         other.enqueue(Session("start", stamp(time.time()), "", {"machine": "other"}))
         await other.begun()
         other.close()
@@ -416,7 +416,7 @@ def test_a_pause_and_a_change_of_the_rate_reach_all_shards(tmp_path: Path) -> No
 def test_shards_in_an_object_store_that_lies(tmp_path: Path) -> None:
     """Creations and reads fail while a process of a shard is killed: no id is lost, and none is sent again for it."""
     ids, url = user_ids(1_500, seed=66), "s3://bucket/run"
-    options = ("--rate", 100, "--chunk-size", 5, "--store", url)
+    options = ("--rate", 100, "--chunk-size", 5, "--run", url)
     with sharded(tmp_path, ids, *options, shards=2) as it, object_server(seed=9) as store:
         process = it.start(env={**KEYS, **store.environ})
         it.wait_until_deleted(200)
@@ -476,7 +476,7 @@ def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path
         with shard_log(it.log, 1).open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             process = it.start()
-            wait_until(lambda: it.log.read_bytes().count(b"\n") > 0 and is_locked(log_place(it.log)), process)
+            wait_until(lambda: it.log.read_bytes().count(b"\n") > 0 and is_locked(log_at(it.log)), process)
             time.sleep(1.5)
             process.send_signal(signal.SIGINT)
             began = time.monotonic()
@@ -553,7 +553,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
             process = it.start()
             it.wait_until_deleted(it.served.pool.deleted + 100)
             kill(process)
-            wait_until(lambda: not is_locked(log_place(shard_log(it.log, 2))))
+            wait_until(lambda: not is_locked(log_at(shard_log(it.log, 2))))
         shard, before = shard_log(it.log, 2), it.served.ledger.by_path[DELETE_PATH]
         whole = shard.read_bytes()
         if lost == "missing":
@@ -573,7 +573,7 @@ def test_the_log_of_a_shard_that_was_lost_refuses_the_run(lost: str, tmp_path: P
 @mutant(
     "a run without its log begins anew beside the logs of its shards",
     "refuse_without_run",
-    swap("place.has_shards()", "False"),
+    swap("(shard := place.shard_log()) is not None", "(shard := None) is not None"),
 )
 @pytest.mark.soak
 def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_shards(tmp_path: Path) -> None:
@@ -610,23 +610,24 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
 @pytest.mark.soak
 @pytest.mark.parametrize("back", [False, True])
 def test_a_run_whose_store_is_away_at_its_end_says_what_its_shards_did(back: bool, tmp_path: Path) -> None:
-    """Until the patience ends, or the store is back."""
+    """Until the patience ends, or the store is back. Those of the shards, which lie below it, are there."""
     ids, shared = user_ids(3_000, seed=65), tmp_path / "shared"
     shared.mkdir()
     url = f"file://{shared}/run"
-    with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5, "--store", url, "--patience", 4) as it:
+    with sharded(tmp_path, ids, "--rate", 60, "--chunk-size", 5, "--run", url, "--patience", 4) as it:
         process = it.start()
         it.wait_until_deleted(300)
         assert bulkdel("ctl", url, "rate", 0).code == 0
-        (shared / "run").rename(shared / "away")
+        log, away = shared / "run/log", shared / "away"
+        log.rename(away)
         it.wait_until_deleted(3_000)
         if back:
             time.sleep(1)
-            (shared / "away").rename(shared / "run")
+            away.rename(log)
         ran = finish(process)
         assert (ran.code, ran.counts()) == (0 if back else 5, {"deleted": 3_000, "duplicate": 300}), ran
         if not back:
-            (shared / "away").rename(shared / "run")
+            away.rename(log)
         assert set(it.effects(ids)) == {1}
         status = bulkdel("status", url, "--json", env={})
         assert status.counts() == {"deleted": 3_000, "duplicate": 300}, status

@@ -69,7 +69,7 @@ def preflight(folder: Path) -> Iterator[Running]:
         process = it.start()
         with it.export.open("wb", buffering=0) as pipe:  # opens when the command has
             pipe.write(b"".join(f'{{"id": "{id_}"}}\n'.encode() for id_ in IDS[:500]))
-            copy = folder / f".{it.log.name}.copy.part"
+            copy = it.place / ".export.copy.part"
             wait_until(lambda: copy.exists() and copy.stat().st_size > 0, process)
             time.sleep(0.1)
             yield Running(process, it, sent=False)

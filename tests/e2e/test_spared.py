@@ -126,7 +126,7 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
                 assert ran.counts() == {"deleted": 150, "excluded": 50}
                 assert ran.summary["spared"] == {why: 50}
                 assert reasons(it) == {why: 50}
-                assert "to delete   up to 200 ids" in ran.err
+                assert "to delete  up to 200 ids" in ran.err
                 assert bulkdel("verify", it.log, "--host", it.served.url, "--json").found() == (150, 0, 0)
                 status = bulkdel("status", it.log).out
                 assert f"    {why}" in status
@@ -160,7 +160,7 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
         for loose, new in (((), "none"), (("--spare", "active-since=2025-06-02"), "2025-06-02")):
             ran = it.run(*loose)
             assert ran.code == 3, ran.err
-            assert f"--spare active-since: the checkpoint has 2025-06-01, this run has {new}" in ran.err
+            assert f"--spare active-since: the log has 2025-06-01, this run has {new}" in ran.err
             assert ran.err.splitlines()[-1].endswith("--spare active-since=2025-06-01")
         ran = bulkdel(*without_confirmation(it), *since, "--only-status", "Activated")
         assert (ran.code, "guards were added or tightened" in ran.err) == (2, True), ran.err
@@ -173,7 +173,7 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
         assert "--spare active-since=2025-06-01" in line
         dropped = it.run(*since)
         assert dropped.code == 3, dropped.err
-        assert "--only-status: the checkpoint has Activated, this run has none" in dropped.err
+        assert "--only-status: the log has Activated, this run has none" in dropped.err
         ran = it.run("--spare", "active-since=2025-05-01", "--only-status", "Activated")
         assert (ran.code, ran.counts()) == (0, {"deleted": 190, "excluded": 10}), ran.err
         assert alive(it) == set(IDS[:10])
@@ -397,7 +397,7 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
         assert told["guards"] == {"active_since": "2025-01-01T00:00:00Z", "statuses": ["Activated"]}
         assert told["notes"] == []
         typo = bulkdel("plan", *words, "--only-status", "activated")
-        assert "note        --only-status spares every sampled account" in typo.out
+        assert "note       --only-status spares every sampled account" in typo.out
         change(it, IDS[:7], **NEVER)
         assert "the latest sign-in" not in bulkdel("plan", *words).out
         assert it.served.ledger.deleted == 0

@@ -19,6 +19,7 @@ import pytest
 from bulkdel.core.log_entries import Session
 from bulkdel.place.log_objects import LINES_A_ROLL, line_name, roll_name
 from bulkdel.place.log_place import Beside
+from bulkdel.place.opening import log_place
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from bulkdel_jobs.sandbox.users import ids_of
 from tests import recorded
@@ -53,10 +54,11 @@ def lines(store: Path) -> list[bytes]:
 
 
 def joined(store: Path, to: Path) -> Path:
-    """The log, and what lies beside it, as files would hold them."""
-    to.write_bytes(b"".join(lines(store)))
+    """A place with the log, and what lies beside it, as files would hold them."""
+    to.mkdir()
+    (to / "log.jsonl").write_bytes(b"".join(lines(store)))
     for part in store.glob("*/*/000000000001"):  # in one object each
-        Beside(part.parent.parent.name, part.parent.name).of(to).write_bytes(part.read_bytes())
+        log_place(to).at(Beside(part.parent.parent.name, part.parent.name)).write_bytes(part.read_bytes())
     return to
 
 
@@ -69,21 +71,21 @@ def test_every_command_takes_the_url(tmp_path: Path) -> None:
     store = tmp_path / "store"
     url = f"file://{store}"
     with case(tmp_path, IDS, users=[*IDS, "f" * 24]) as it:
-        args = [*it.args, "--store", url]
+        args = [*it.args, "--run", url]
         stopped = bulkdel(*args, "--limit", 200)
         assert (stopped.code, stopped.summary["remaining"]) == (0, 400), stopped.err
-        assert f"--store {url}" in stopped.err, "the printed command goes on with this log"
+        assert f"--run {url}" in stopped.err, "the printed command goes on with this run"
         whole = bulkdel(*args)
         assert (whole.code, whole.counts()) == (0, {"deleted": 600}), whole.err
         assert it.effects(IDS) == [1] * 600
-        assert whole.summary["checkpoint"] == url
+        assert whole.summary["run"] == url
         assert whole.summary["log_sha256"] == hashlib.sha256(b"".join(lines(store))).hexdigest()
-        assert not list(tmp_path.glob("*.checkpoint.jsonl"))
-        as_file = joined(store, tmp_path / "log.jsonl")
-        status, of_file = (bulkdel("status", log, "--json", env={}) for log in (url, as_file))
-        assert status.summary | {"checkpoint": ""} == of_file.summary | {"checkpoint": ""}
+        assert not list(tmp_path.glob("*.runs"))
+        as_file = joined(store, tmp_path / "files")
+        status, of_file = (bulkdel("status", run, "--json", env={}) for run in (url, as_file))
+        assert status.summary | {"run": ""} == of_file.summary | {"run": ""}
         assert bulkdel("status", url, "--audit", env={}).code == 0
-        results, of_file = (bulkdel("results", log, env={}) for log in (url, as_file))
+        results, of_file = (bulkdel("results", run, env={}) for run in (url, as_file))
         assert results.code == 0
         assert results.out == of_file.out
         verified = bulkdel("verify", url, "--host", it.served.url, "--json", "--rate", 0, cwd=tmp_path)
@@ -111,7 +113,7 @@ def test_a_forged_roll_makes_no_row_seem_settled(tmp_path: Path) -> None:
     """Another writer puts a roll into the store, and its last line, which is no line object, settles every row."""
     store, ids = tmp_path / "store", user_ids(1_100, seed=7)
     with case(tmp_path, ids) as it:
-        args = [*it.args, "--store", f"file://{store}"]
+        args = [*it.args, "--run", f"file://{store}"]
         assert bulkdel(*args, "--limit", 10).code == 0
         there = lines(store)
         begun = Session("start", recorded.AT, hashlib.sha256(b"".join(there)).hexdigest(), {"pid": 1})
@@ -136,7 +138,7 @@ def test_a_forged_roll_makes_no_row_seem_settled(tmp_path: Path) -> None:
 def test_a_private_certificate_authority_is_trusted_by_every_command(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100]) as it, object_server(tls="store") as store:
         url, environ = "s3://bucket/run", {**store.environ, "SSL_CERT_FILE": str(PRIVATE_CA)}
-        args = [*it.args, "--store", url, "--patience", 2]
+        args = [*it.args, "--run", url, "--patience", 2]
         refused = bulkdel(*args, env={**KEYS, **store.environ})
         assert (refused.code, it.served.ledger.requests) == (3, 0), refused.err
         done = bulkdel(*args, env={**KEYS, **environ})
@@ -161,12 +163,13 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
             ("s3://key:secret@bucket/run", "has a user or a password"),
             ("ftp://host/run", "is not the URL of a store"),
         ):
-            refused = bulkdel(*it.args, "--store", url)
+            refused = bulkdel(*it.args, "--run", url)
             assert (refused.code, words in refused.err, "secret" in refused.err) == (2, True, False), refused.err
         refused = bulkdel(*it.args, "--backup", "file:///nowhere/at/all")
         assert (refused.code, "--backup" in refused.err, "does not exist" in refused.err) == (2, True, True), refused
-        for options in (("--store", f"file://{tmp_path}/s", "--checkpoint", "x"), ("--take-over",)):
-            assert bulkdel(*it.args, *options).code == 2, options
+        for options in (("--store", f"file://{tmp_path}/s"), ("--checkpoint", "x"), ("--take-over",)):
+            refused = bulkdel(*it.args, *options)
+            assert (refused.code, "--run" in refused.err) == (2, True), refused
         assert it.served.ledger.requests == 0
         assert bulkdel("status", f"file://{tmp_path}/none", env={}).code == 3
 
@@ -361,13 +364,13 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
     ids = [ids_of(pool.user(number), "user_id")[0] for number in range(60)]
     url, backup = f"file://{tmp_path}/store", f"file://{tmp_path}/users.jsonl.gz"
     with undo(tmp_path, ids, pool=pool) as it:
-        stores = ("--store", url, "--backup", backup, "--chunk-size", 10)
+        stores = ("--run", url, "--backup", backup, "--chunk-size", 10)
         assert it.delete(*stores, "--limit", 20, backup=False).code == 0
         assert it.delete(*stores, backup=False).summary["resumed"]
         assert len(pool) == 0
         objects = sorted((tmp_path / "users.jsonl.gz").glob("0*"))
         assert len(objects) >= 2
-        other = bulkdel(*it.deletion("--store", f"{url}2", "--backup", backup, "--allow-absent", backup=False))
+        other = bulkdel(*it.deletion("--run", f"{url}2", "--backup", backup, "--allow-absent", backup=False))
         assert (other.code, "is there already" in other.err) == (3, True), other.err
         words = [
             "restore",
@@ -380,7 +383,7 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
             60,
             "--pool",
             POOL,
-            "--store",
+            "--run",
             f"{url}.back",
         ]
         unnamed = bulkdel(*words, cwd=tmp_path)
@@ -397,7 +400,7 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
         assert f"left    {backup}, the backup of the records: it is in a store" in forgotten.out, forgotten
         assert f"missing {backup}" not in forgotten.out
         objects[1].rename(tmp_path / "away")
-        named = ("--from-backup", backup, "--store", f"{url}.back", "--plan")
+        named = ("--from-backup", backup, "--run", f"{url}.back", "--plan")
         refused = bulkdel("restore", url, "--host", it.served.url, *NONE, *named, cwd=tmp_path / "store")
         assert (refused.code, "its first bytes are others. Nothing was created" in refused.err) == (3, True), (
             refused.err
@@ -411,12 +414,12 @@ def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
     there.mkdir()
     with case(tmp_path, IDS) as it:
         words = [str(word) if word != it.export else "-" for word in it.args]
-        stopped = bulkdel(*words, "--store", url, "--limit", 100, input=it.export.read_bytes(), cwd=here)
+        stopped = bulkdel(*words, "--run", url, "--limit", 100, input=it.export.read_bytes(), cwd=here)
         assert (stopped.code, stopped.summary["remaining"]) == (0, 500), stopped.err
-        assert (here / "store.copy").exists()
-        words = ["store.copy" if word == "-" else word for word in words]
-        assert f"run delete-users store.copy --host {it.served.url}" in stopped.err
-        ended = bulkdel(*words, "--store", url, cwd=there)
+        assert (here / "store.export.copy").exists()
+        words = ["store.export.copy" if word == "-" else word for word in words]
+        assert f"run delete-users store.export.copy --host {it.served.url}" in stopped.err
+        ended = bulkdel(*words, "--run", url, cwd=there)
         assert (ended.code, ended.counts()) == (0, {"deleted": 600}), ended.err
         assert [*there.iterdir()] == []
         assert it.effects(IDS) == [1] * 600
@@ -436,7 +439,7 @@ def test_commands_that_read_fetch_the_rows_of_a_pipe(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24]) as it:
         words = [str(word) if word != it.export else "-" for word in it.args]
         backup = f"file://{tmp_path}/users.jsonl.gz"
-        ran = bulkdel(*words, "--store", url, "--backup", backup, input=it.export.read_bytes(), cwd=here)
+        ran = bulkdel(*words, "--run", url, "--backup", backup, input=it.export.read_bytes(), cwd=here)
         assert ran.code == 0, ran.err
         results = bulkdel("results", url, cwd=there)
         assert results.code == 0, results.err
@@ -456,7 +459,7 @@ def test_commands_that_read_fetch_the_rows_of_a_pipe(tmp_path: Path) -> None:
         assert packed.code == 0, packed.err
         unpacked = bulkdel("unpack", "run.tar.gz", "--to", "unpacked", cwd=there)
         assert unpacked.code == 0, unpacked.err
-        assert bulkdel("results", "unpacked/store", cwd=there).out == results.out
+        assert bulkdel("results", "unpacked/run", cwd=there).out == results.out
         next(tmp_path.glob("store/input/*/000000000001")).unlink()
         lost = bulkdel("results", url, cwd=there)
         assert (lost.code, "is missing. It holds the rows of the run" in lost.err) == (3, True), lost.err
@@ -468,19 +471,19 @@ def test_a_store_that_cannot_be_written_any_more(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24]) as it:
         store.mkdir()
         (store / "probe").touch()  # as a directory that may not be written: that is no obstacle for root
-        new = it.run("--store", f"file://{store}")
-        assert (new.code, "Give --store another store" in new.err) == (3, True), new.err
+        new = it.run("--run", f"file://{store}")
+        assert (new.code, "Give --run another store" in new.err) == (3, True), new.err
         (store / "probe").unlink()
-        assert it.run("--store", f"file://{store}", "--limit", 50).code == 0
+        assert it.run("--run", f"file://{store}", "--limit", 50).code == 0
         (store / "probe").rename(tmp_path / "probe")
         (store / "probe").touch()
         (store / "verify/1").mkdir(parents=True)
         (store / "verify/1/probe").touch()
         verify = ("verify", f"file://{store}", "--host", it.served.url)
-        for command in ((*it.args, "--store", f"file://{store}"), verify):
+        for command in ((*it.args, "--run", f"file://{store}"), verify):
             refused = bulkdel(*command)
             assert (refused.code, "Make it writable as before" in refused.err) == (3, True), refused.err
             assert "another store" not in refused.err
         (store / "probe").unlink()
-        ended = it.run("--store", f"file://{store}")
+        ended = it.run("--run", f"file://{store}")
         assert (ended.code, ended.counts()) == (0, {"deleted": 100}), ended.err

@@ -41,7 +41,6 @@ from tests.harness import (
     environment,
     importing_from,
     is_alive,
-    names_in,
     processes_of,
     run_on,
     sandbox,
@@ -51,6 +50,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.syntax import negate, only_if, swap
 
 VIPS = [f"vip{i}@example.com" for i in range(300)]
@@ -85,6 +85,10 @@ def workbook(path: Path, sheets: Mapping[str, Rows], hidden: Sequence[str] = ())
 def crm(path: Path) -> Path:
     path.write_bytes(b"\xef\xbb\xbf" + text(people([*VIPS, *OTHERS])).encode())
     return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 SEVEN: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
@@ -237,16 +241,17 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 61, "invalid": 5}
         assert all(served.ledger.effects(id_, "external_id") == 1 for id_ in ids)
-    why = (tmp_path / "n.xlsx.checkpoint.jsonl.invalid.reasons.csv").read_text()
+    place = log_of(export).parent
+    why = (place / "invalid.reasons.csv").read_text()
     assert [line.split(",")[0] for line in why.splitlines()[1:]] == ["63", "64", "65", "66", "67"]
-    results = bulkdel("results", tmp_path / "n.xlsx.checkpoint.jsonl")
+    results = bulkdel("results", place)
     assert [json.loads(line)["id"] for line in results.out.splitlines()][:61] == ids
     assert json.loads(results.out.splitlines()[0])["line"] == 2
-    forgotten = bulkdel(
-        "forget", tmp_path / "n.xlsx.checkpoint.jsonl", "--confirm", 5
-    )  # the rows, the copy, its source, bad rows
+    forgotten = bulkdel("forget", place, "--confirm", 5)  # the rows, the copy, its source, bad rows
     assert forgotten.code == 0, forgotten.err
-    assert names_in(tmp_path) == ["moved.xlsx", "n.xlsx.checkpoint.jsonl"]
+    assert names(tmp_path) == ["moved.xlsx", "n.xlsx.runs"]
+    assert names(place.parent) == [place.name]
+    assert names(place) == ["input.index.jsonl", "log.jsonl", "skipped.zst"]
 
 
 @mutant(
@@ -264,7 +269,8 @@ def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
         ran = run_on(export, served, ids=60)
         assert (ran.code, served.ledger.requests) == (3, sent)
         assert "has changed since" in ran.err
-        ran = run_on(f"{export}.checkpoint.jsonl.copy", served, "--checkpoint", f"{export}.checkpoint.jsonl", ids=60)
+        place = log_of(export).parent
+        ran = run_on(place / "export.copy", served, "--run", place, ids=60)
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
 
 
@@ -282,7 +288,8 @@ def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     with sandbox(ids) as served:
         assert run_on(export, served, "--limit", 50, ids=60).code == 0
-        log, copy = f"{export}.checkpoint.jsonl", Path(f"{export}.checkpoint.jsonl.copy")
+        place = log_of(export).parent
+        copy = place / "export.copy"
         source = Path(f"{copy}.source")
         says = json.loads(source.read_bytes())
         table = {name: value for name, value in says["table"].items() if name != "dialect"}
@@ -294,13 +301,13 @@ def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_
             os.mkfifo(source) if planted == "a pipe" else source.symlink_to(tmp_path / "away")
         ran = run_on(export, served, ids=60)
         assert (ran.code, f"{copy} is a copy of something else" in ran.err, served.pool.deleted) == (3, True, 50), ran
-        ran = bulkdel("results", log, "--export", export)
+        ran = bulkdel("results", place, "--export", export)
         assert (ran.code, "is not the export of this run" in ran.err) == (3, True), ran
-        ran = bulkdel("results", log, "--export", copy)
+        ran = bulkdel("results", place, "--export", copy)
         assert (ran.code, len(ran.out.splitlines())) == (0, 60), ran
-        ran = bulkdel("forget", log)
+        ran = bulkdel("forget", place)
         assert (ran.code, copy.exists()) == (3, True), ran
-        ran = run_on(copy, served, "--checkpoint", log, ids=60)
+        ran = run_on(copy, served, "--run", place, ids=60)
         assert (ran.code, [served.ledger.effects(id_) for id_ in ids]) == (0, [1] * 60), "the log pins its bytes"
 
 
@@ -315,7 +322,7 @@ def test_a_pipe_in_the_place_of_a_copy_is_refused(tmp_path: Path) -> None:
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     with sandbox(ids) as served:
         assert run_on(export, served, "--limit", 50, ids=60).code == 0
-        copy = Path(f"{export}.checkpoint.jsonl.copy")
+        copy = log_of(export).with_name("export.copy")
         copy.unlink()
         os.mkfifo(copy)
         ran = run_on(export, served, ids=60)
@@ -343,7 +350,7 @@ def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, mo
         assert table is not None
         with pytest.raises(NotAcceptable, match="it was changed while it was read"):
             converting.open_rows(table, copy, None, resumed=False, key=None)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.xlsx"]
+    assert names(tmp_path) == ["e.xlsx"]
 
 
 def encrypted(path: Path) -> None:
@@ -456,12 +463,12 @@ def test_parquet_types(tmp_path: Path) -> None:
     export = tmp_path / "e.parquet"
     pq.write_table(table, export, row_group_size=2)
     for column, ids, bad in (("int", 3, 1), ("word", 3, 0), ("uuid", 4, 0), ("float", 2, 2), ("user.mail", 4, 0)):
-        log = tmp_path / f"{column}.checkpoint.jsonl"
-        options = ("--id-type", "external_id", "--skip-invalid", "10", "--checkpoint", log)
+        place = tmp_path / column
+        options = ("--id-type", "external_id", "--skip-invalid", "10", "--run", place)
         ran = plan(export, "--id-field", column, *options, "--json")
         found = json.loads(ran.out)
         assert (found["ids"], found["invalid"]) == (ids, bad), (column, ran.err)
-        rows = Path(f"{log}.copy").read_text().splitlines()
+        rows = (place / "export.copy").read_text().splitlines()
         assert len(rows) == 5
         first = {"int": str(2**63 - 1), "word": "a", "uuid": str(uuids[0]), "float": "1", "user.mail": "m0@x.de"}
         assert rows[:2] == [column, first[column]]
@@ -608,7 +615,7 @@ def test_results_in_each_form_are_those_of_json_lines_and_can_be_fed_back(ending
         ran = run_on(export, served, *kind, "--chunk-size", 1, "--concurrency", 1, "--max-refused", "60", ids=60)
         assert ran.counts() == {"deleted": 56, "refused": 4}, ran.err
         served.switches = served.switches.changed({"poisonous": {}})
-        log, out = Path(f"{export}.checkpoint.jsonl"), tmp_path / f"r.{ending}"
+        log, out = log_of(export), tmp_path / f"r.{ending}"
         assert bulkdel("results", log, "--out", out).code == 0
         assert out.stat().st_mode & 0o777 == 0o600
         lines = [json.loads(line) for line in bulkdel("results", log).out.splitlines()]
@@ -680,7 +687,7 @@ def test_a_run_of_a_workbook_goes_on_where_it_is_unpacked(tmp_path: Path) -> Non
         options = ("--id-field", "3", "--id-type", "email", "--exclude", f"{kept}:Mail")
         ran = run_on(export, served, *options, "--limit", 50, ids=60)
         assert ran.code == 0, ran.err
-        packed = bulkdel("pack", f"{export}.checkpoint.jsonl", "--out", tmp_path / "p.tar.zst")
+        packed = bulkdel("pack", log_of(export), "--out", tmp_path / "p.tar.zst")
         assert packed.code == 0, packed.err
         export.unlink()
         kept.unlink()

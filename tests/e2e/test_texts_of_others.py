@@ -15,6 +15,7 @@ from bulkdel.core.log_entries import Entry, Session, frame
 from tests import recorded
 from tests.harness import bulkdel, case, finish, start, user_ids
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.restserver import Answer, Api, Asked, served
 from tests.syntax import swap
 from tests.unit.test_forged_log import log_with
@@ -74,7 +75,7 @@ def test_status_prints_no_words_of_a_forged_log_as_a_command(tmp_path: Path) -> 
         assert "touch x" not in status.out + status.err
     words = ["bulkdel", "run", "j", "ids.jsonl", "--on-event", "touch x", "--rate", "5"]
     status = bulkdel("status", log_with(tmp_path, to_go_on=words), env={})
-    assert "\n  bulkdel run j ids.jsonl --rate 5 --checkpoint" in status.out, status
+    assert "\n  bulkdel run j ids.jsonl --rate 5 --run" in status.out, status
     assert ("Add what is meant: --on-event" in status.out, "touch x" in status.out) == (True, False), status
 
 
@@ -183,7 +184,8 @@ def test_a_log(tmp_path: Path) -> None:
         [Session("start", recorded.AT, "", facts | stop)],
         [Session("stop", recorded.AT, "", stop)],
     ]
-    log = tmp_path / "log"
+    log = tmp_path / "run" / "log.jsonl"
+    log.parent.mkdir()
     log.write_bytes(b"".join(recorded.lines_of(commits)))
     restoring = ("restore", log, "--passwords", "none", "--host", "http://127.0.0.1:9")
     for words in (("results", log), ("verify", log), restoring, ("status", log, "--audit")):
@@ -196,8 +198,8 @@ def test_a_log(tmp_path: Path) -> None:
     "the name of a member of a log makes a line of its own",
     "refuse_differences",
     swap(
-        'f"  {shown(name)}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"',
-        'f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"',
+        'f"  {shown(name)}: the log has {old.get(name)!r}, this run {new.get(name)!r}"',
+        'f"  {name}: the log has {old.get(name)!r}, this run {new.get(name)!r}"',
     ),
 )
 def test_the_name_of_a_member_of_a_log(tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_a_note_in_a_report(tmp_path: Path) -> None:
     """HTML has no escape for a control character: the page is also read in a terminal."""
     (tmp_path / "ids.jsonl").write_text(f'"{"a" * 24}"\n')
     assert bulkdel("run", "delete-users", "ids.jsonl", "--sandbox", "--note", "mild", cwd=tmp_path, env={}).code == 0
-    log = tmp_path / "ids.jsonl.sandbox.checkpoint.jsonl"
+    log = log_of(tmp_path / "ids.jsonl", sandbox=True)
     lines = [json.loads(line) for line in log.read_text().replace('"mild"', '"evil\\u001b[2J"').splitlines()]
     forged = [frame(line["seq"], [orjson.dumps(each) for each in line["entries"]], line["nonce"]) for line in lines]
     log.write_bytes(b"".join(forged))

@@ -185,10 +185,10 @@ def test_errors_are_json_too(tmp_path: Path) -> None:
 def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
     """SIGUSR1 while a pipe is read: the line about the step does not go through the stream."""
     variables = {**KEYS, "BULKDEL_LOG_FORMAT": "json"}
-    log = tmp_path / "log.jsonl"
-    process = start("run", "delete-users", "-", "--checkpoint", log, env=variables, stdin=subprocess.PIPE)
+    place = tmp_path / "run"
+    process = start("run", "delete-users", "-", "--run", place, env=variables, stdin=subprocess.PIPE)
     assert process.stderr is not None
-    part = tmp_path / f".{log.name}.copy.part"
+    part = place / ".export.copy.part"
     wait_until(part.exists, process)  # the pipe is read, so the command has its handlers
     process.send_signal(signal.SIGUSR1)
     assert select.select([process.stderr], [], [], 30)[0]

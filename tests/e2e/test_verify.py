@@ -36,7 +36,6 @@ from tests.harness import (
     environment,
     finish,
     kill,
-    names_in,
     start,
     user_ids,
     wait_for_arrivals,
@@ -44,6 +43,7 @@ from tests.harness import (
     write_objects,
 )
 from tests.mutants import ROOT, mutant
+from tests.places import log_of
 from tests.syntax import only_if, swap
 from tests.waits import WAIT_MAX_S
 
@@ -79,11 +79,15 @@ def verify(it: Case, *more: object, **kwargs: Any) -> Ran:
 
 
 def state_of(it: Case) -> Path:
-    return Path(f"{it.log}.verify.jsonl")
+    return it.log.with_name("verify.jsonl")
 
 
 def still_there(it: Case) -> Path:
-    return Path(f"{it.log}.still-there.jsonl")
+    return it.log.with_name("still-there.jsonl")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def ids_in(path: Path) -> list[str]:
@@ -207,7 +211,7 @@ def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:
         mine = json.dumps({"id": "corrected by hand"}) + "\n"
         still_there(it).write_text(mine)
         done = verify(it)
-        second = Path(f"{it.log}.still-there-2.jsonl")
+        second = it.log.with_name("still-there-2.jsonl")
         assert done.code == 1
         assert done.summary["still_there_path"] == str(second)
         assert still_there(it).read_text() == mine
@@ -217,7 +221,10 @@ def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:
         second.unlink()
         assert verify(it).summary["still_there_path"] == str(still_there(it))
         assert ids_in(still_there(it)) == IDS[:3]
-        assert names_in(tmp_path) == sorted(["export.jsonl", it.log.name, state_of(it).name, still_there(it).name])
+        assert names(tmp_path) == ["export.jsonl", "export.jsonl.runs"]
+        assert names(it.place.parent) == [it.place.name]
+        own = ["input.index.jsonl", "input.jsonl.zst"]
+        assert names(it.place) == sorted([*own, it.log.name, state_of(it).name, still_there(it).name])
 
 
 # ── what it cannot tell ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -400,7 +407,7 @@ def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_pat
         done = finish(process)
         assert time.monotonic() - began < 25, "the server answers after 30 s"
         assert (done.code, done.summary["status"], done.found()) == (128 + signum, "interrupted", (0, 0, 2_000)), done
-        assert f"To go on:\n  bulkdel verify {it.log} --host {it.served.url} --rate 0 --json" in done.err
+        assert f"To go on:\n  bulkdel verify {it.place} --host {it.served.url} --rate 0 --json" in done.err
         assert "Traceback" not in done.err
         it.switch(latency_after_s=0)
         again = verify(it)
@@ -583,7 +590,7 @@ def test_another_pool_is_refused(tmp_path: Path) -> None:
 def test_a_sandbox_is_gone_with_its_run(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:10]) as it:
         assert bulkdel("run", "delete-users", it.export, "--sandbox").code == 0
-        done = bulkdel("verify", f"{it.export}.sandbox.checkpoint.jsonl")
+        done = bulkdel("verify", log_of(it.export, sandbox=True))
         assert (done.code, "--sandbox" in done.err) == (3, True), done
 
 
@@ -613,14 +620,14 @@ def test_without_a_key(tmp_path: Path) -> None:
         assert (done.code, "GENAUTH_ACCESS_KEY_ID" in done.err) == (2, True), done
 
 
-def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+def test_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"id": "x"}\n')
     with ran(tmp_path, IDS[:10]) as it:
         assert verify(it).code == 0
         for path in (tmp_path / "missing", tmp_path / "rows.jsonl", state_of(it)):
             done = bulkdel("verify", path)
             assert (done.code, "Traceback" in done.err) == (3, False), done
-        # A checkpoint is not taken for the findings either.
+        # The log of a run is not taken for the findings either.
         before = it.log.read_bytes()
         assert verify(it, "--state", it.log).code == 3
         assert it.log.read_bytes() == before
@@ -630,7 +637,7 @@ def test_the_config_of_a_run_does_for_verify_too(tmp_path: Path) -> None:
     """Options of verify are layered as those of run; options of run alone are passed over; unknown ones are refused."""
     config = tmp_path / "c.toml"
     with ran(tmp_path, IDS[:500]) as it:
-        config.write_text('[run]\nchunk_size = 10\nallow_absent = true\ncheckpoint = "x"\nrate = 0\nsample = 7\n')
+        config.write_text('[run]\nchunk_size = 10\nallow_absent = true\nrun = "x"\nrate = 0\nsample = 7\n')
         done = bulkdel("verify", it.log, "--host", it.served.url, "--json", "--config", config)
         assert (done.code, done.summary["checked"]) == (0, 7), done
         more = {**environment(), "BULKDEL_SAMPLE": "9"}
@@ -656,14 +663,14 @@ def test_an_export_that_moved_and_one_that_came_through_a_pipe(tmp_path: Path) -
         assert verify(it).code == 0
         assert verify(it, "--again", "--export", moved).code == 0
         assert verify(it, "--again", "--export", it.export).code == 3
-        log = tmp_path / "piped.log"
+        piped = tmp_path / "piped"
         done = bulkdel(
-            *("run", "delete-users", "-", "--checkpoint", log, "--host", it.served.url, "--allow-absent", "--rate", 0),
+            *("run", "delete-users", "-", "--run", piped, "--host", it.served.url, "--allow-absent", "--rate", 0),
             *("--confirm", 100, "--pool", POOL),
             input=moved.read_bytes(),
         )
         assert done.code == 0, done
-        assert bulkdel("verify", log, "--host", it.served.url, "--rate", 0).code == 0
+        assert bulkdel("verify", piped, "--host", it.served.url, "--rate", 0).code == 0
 
 
 def test_nothing_claimed(tmp_path: Path) -> None:
@@ -703,6 +710,6 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
         done = in_copy("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
         assert (done.code, done.found()) == (1, (1_975, 25, 0)), done
         assert it.served.ledger.by_path[DELETE_PATH] == before
-        it.log.unlink()
+        shutil.rmtree(it.place)
         assert "made something that acts" in in_copy(*it.args, "--allow-absent").err
         assert it.served.ledger.by_path.keys() == {TOKEN_PATH, LOOKUP_PATH, LIST_PATH, DELETE_PATH}

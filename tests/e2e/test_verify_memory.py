@@ -14,10 +14,13 @@ from bulkdel.core.log_entries import Entry, Header, Outcome
 from bulkdel_jobs.sandbox import Pool, serve_in_thread
 from tests import recorded
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
+from tests.inputs import rows_of, write_input
 from tests.launching import launched, took
+from tests.places import log_of
 
 GROWTH_MAX_KIB = 8 * 1024
 SMALL, LARGE = 100_000, 400_000
+ROWS_AT_ONCE = 10_000
 
 
 def commits(header: Entry, count: int) -> Iterator[list[Entry]]:
@@ -36,7 +39,7 @@ def peak_kib(folder: Path, count: int) -> int:
     ids = [f"{i:024x}" for i in range(count)]
     there = ids[5_000::10_000]
     export = write_objects(folder / "export.jsonl", ids[:1])
-    log = Path(f"{export}.checkpoint.jsonl")
+    log = log_of(export)
     with serve_in_thread(Pool.from_ids([ids[0], "f" * 24, *there])) as served:
         options = ("--host", served.url, "--confirm", 1, "--pool", POOL)
         assert bulkdel("run", "delete-users", export, *options).code == 0
@@ -45,7 +48,9 @@ def peak_kib(folder: Path, count: int) -> int:
         write_objects(export, ids)
         data = export.read_bytes()
         pinned = {**header.pinned, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        header = replace(header, pinned=pinned, counts={**header.counts, "rows": count, "ids": count})
+        rows = (rows_of(ids[first : first + ROWS_AT_ONCE], first) for first in range(0, count, ROWS_AT_ONCE))
+        counts = {**header.counts, "rows": count, "ids": count}
+        header = replace(header, pinned=pinned, counts=counts, input=write_input(log, rows))
         log.write_bytes(b"".join(recorded.lines_of(commits(header, count))))
         done = subprocess.run(
             launched([*COMMAND, "verify", str(log), "--host", served.url, "--rate", "0"], folder / "took"),
@@ -55,7 +60,7 @@ def peak_kib(folder: Path, count: int) -> int:
         )
         assert done.returncode == 1, done.stderr
         assert f"still there    {len(there):>13,}" in done.stdout.decode()
-    assert len(Path(f"{log}.still-there.jsonl").read_text().splitlines()) == len(there)
+    assert len(log.with_name("still-there.jsonl").read_text().splitlines()) == len(there)
     return took(folder / "took").peak_kib
 
 

@@ -8,6 +8,7 @@ verification, the report.
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,9 @@ def test_every_step_ends_with_the_next_command(rows: int, tmp_path: Path) -> Non
         (unpack, _forget) = commands_in(packed.err)
         other = tmp_path / "other"
         other.mkdir()
-        (tmp_path / "crm.tar.zst").rename(other / "crm.tar.zst")
+        (tmp_path / "crm-delete-users.tar.zst").rename(other / "crm-delete-users.tar.zst")
         for left in tmp_path.glob("*.*"):
-            left.unlink()
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         unpacked = elsewhere(other, *unpack)
         assert unpacked.code == 0, unpacked.err
         asked = elsewhere(other, *commands_in(unpacked.err)[-1])

@@ -40,7 +40,7 @@ def test_what_is_typed_is_seen(tmp_path: Path) -> None:
         assert "127.0.0.2" in asked.beyond[0].what
         away = watched.run("show", "x", cwd=folder, within=folder, env={})
         assert (away.code, away.beyond) == (2, []), away
-        moved = watched.run(*run, "--checkpoint", tmp_path / "log", cwd=folder, within=folder, named=[other])
+        moved = watched.run(*run, "--run", tmp_path / "log", cwd=folder, within=folder, named=[other])
         assert not (tmp_path / "log").exists(), moved
 
 

@@ -6,6 +6,7 @@ The job is installed for this test, and its API is a server of this file. What t
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -221,7 +222,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         thread.join()
 
 
-LOG = "export.jsonl.checkpoint.jsonl"
+RUNS = "export.jsonl.runs"
+RUN = f"{RUNS}/delete-each"
 HOSTILE = ("../things/t1", "a/b", "%2e%2e", "a,b", 'a"b', "a?b#c", "ü", "%00")
 
 
@@ -232,9 +234,9 @@ def test_one_id_a_request(bench: Bench) -> None:
     ran = bench.run("delete-each", *ids)
     assert (ran.code, ran.summary["remaining"], bench.server.things) == (0, 0, {"kept"}), ran
     assert bench.server.asked == Counter(ids)
-    results = [json.loads(line) for line in bench.command("results", LOG).out.splitlines()]
+    results = [json.loads(line) for line in bench.command("results", RUN).out.splitlines()]
     assert {row["id"] for row in results if row.get("reason") == "unproven"} == {f"missing{i}" for i in range(10)}
-    verified = bench.command("verify", LOG, "--host", bench.host)
+    verified = bench.command("verify", RUN, "--host", bench.host)
     assert (verified.code, "cannot be verified" in verified.err) == (4, True), verified
 
 
@@ -270,7 +272,7 @@ def test_a_wrong_path_ends_as_no_success(count: int, bench: Bench) -> None:
     assert "absent by the answers alone" in ran.err
     assert "--allow-absent" in ran.err
     assert sum(bench.server.asked.values()) <= 20 + 2 * 16
-    log = json.loads(bench.command("status", LOG, "--json").out)
+    log = json.loads(bench.command("status", RUN, "--json").out)
     assert log["in_doubt"] == 0
     ran = bench.run("delete-each", *ids)
     assert (ran.code, ran.summary["remaining"], bench.server.things) == (0, 0, set()), ran
@@ -330,7 +332,7 @@ def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
     bench.server.refused = {"t3"}
     ran = bench.run("delete-each", *ids)
     assert (ran.code, ran.summary["done"], ran.summary["unknown"]) == (1, 4, 1), ran
-    results = [json.loads(line) for line in bench.command("results", LOG, "--only", "unknown").out.splitlines()]
+    results = [json.loads(line) for line in bench.command("results", RUN, "--only", "unknown").out.splitlines()]
     assert [(row["id"], row["code"]) for row in results] == [("t3", 422)]
 
 
@@ -362,6 +364,6 @@ def test_an_answer_that_leaves_ids_out_or_names_others(bench: Bench) -> None:
     again = {id_ for id_, count in bench.server.asked.items() if count > 1}
     assert again == {"t7", "t8", "t9", "t10"}
     bench.server.things, bench.server.wrong = set(ids), True
-    (bench.folder / LOG).unlink()
+    shutil.rmtree(bench.folder / RUNS)
     ran = bench.run("delete-many", *ids)
     assert (ran.code, ran.summary["remaining"], bench.server.things) == (0, 0, set()), ran

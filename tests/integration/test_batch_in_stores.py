@@ -15,7 +15,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.commands import batch_after
 from bulkdel.core.log_entries import Session
 from bulkdel.place.log_objects import StoreLines
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.store_path import store_path
 from tests import recorded
 from tests.mutants import mutant
@@ -32,14 +32,14 @@ def night(tmp_path: Path) -> Path:
     file, lines = tmp_path / "night.toml", ['[defaults]\njob = "delete-users"']
 
     async def begin(url: str) -> None:
-        log = Checkpoint.create(log_place(store_path(url)), recorded.header(20))
+        log = Checkpoint.create(log_at(store_path(url)), recorded.header(20))
         await recorded.append(log, Session("start", recorded.AT, "", ELSEWHERE))
         await recorded.append(log, recorded.deleted(0, 5))
         log.close()
 
     for number in range(RUNS):
         url = f"file://{tmp_path}/log-{number}"
-        lines.append(f'[[run]]\nname = "r{number}"\nexport = "{number}.jsonl"\nstore = "{url}"')
+        lines.append(f'[[run]]\nname = "r{number}"\nexport = "{number}.jsonl"\nrun = "{url}"')
         asyncio.run(begin(url))
     file.write_text("\n".join([*lines, '[[run]]\nname = "new"\nexport = "new.jsonl"\n']))
     return file

@@ -37,7 +37,7 @@ from bulkdel.core.log_entries import Intent, Outcome, Session, Skipped, to_json
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.log_file import TRY_PAUSE_S
 from bulkdel.place.log_place import LINE_MAX
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests import recorded
 from tests.examples import one_in
 from tests.harness import assert_permitted, descriptors_of, strace
@@ -120,12 +120,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def test_a_new_log_holds_its_header_durably_and_is_its_owners_alone(path: Path, disk: Disk) -> None:
     old = os.umask(0)
     try:
-        checkpoint = Checkpoint.create(log_place(path), recorded.header())
+        checkpoint = Checkpoint.create(log_at(path), recorded.header())
     finally:
         os.umask(old)
     assert disk.calls == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    log = read_log(log_place(path))
+    log = read_log(log_at(path))
     assert (log.progress.header, log.damaged_tail) == (recorded.header(), 0)
     assert log.sha256 == checkpoint.sha256
     assert (checkpoint.path, checkpoint.failure, checkpoint.recovered) == (path, None, None)
@@ -133,10 +133,10 @@ def test_a_new_log_holds_its_header_durably_and_is_its_owners_alone(path: Path, 
 
 
 def test_the_log_is_opened_so_that_it_cannot_be_misdirected_or_leaked(path: Path) -> None:
-    Checkpoint.create(log_place(path), recorded.header()).close()
+    Checkpoint.create(log_at(path), recorded.header()).close()
     created, resumed = (
-        Checkpoint.create(log_place(path.with_name("new")), recorded.header()),
-        Checkpoint.resume(log_place(path)),
+        Checkpoint.create(log_at(path.with_name("new")), recorded.header()),
+        Checkpoint.resume(log_at(path)),
     )
     for checkpoint in (created, resumed):
         (fd,) = descriptors_of(checkpoint.path)
@@ -154,19 +154,19 @@ def test_creating_syncs_the_directory(path: Path, monkeypatch: pytest.MonkeyPatc
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    Checkpoint.create(log_place(path), recorded.header()).close()
+    Checkpoint.create(log_at(path), recorded.header()).close()
     assert synced == [str(path.parent)]
-    Checkpoint.resume(log_place(path)).close()  # the run before may have been killed in between
+    Checkpoint.resume(log_at(path)).close()  # the run before may have been killed in between
     assert synced == [str(path.parent)] * 2
 
 
 def test_an_existing_log_is_not_created_again(path: Path) -> None:
-    assert is_fresh(log_place(path))
-    Checkpoint.create(log_place(path), recorded.header()).close()
+    assert is_fresh(log_at(path))
+    Checkpoint.create(log_at(path), recorded.header()).close()
     before = path.read_bytes()
-    assert not is_fresh(log_place(path))
+    assert not is_fresh(log_at(path))
     with pytest.raises(NotAcceptable, match="a log exists already"):
-        Checkpoint.create(log_place(path), recorded.header())
+        Checkpoint.create(log_at(path), recorded.header())
     assert path.read_bytes() == before
 
 
@@ -175,14 +175,14 @@ def test_the_remains_of_a_run_killed_while_creating_are_created_over(path: Path,
     line = recorded.lines_of(recorded.commits()[:1])[0]
     remains = line[:length] if length >= 0 else line[:-1]
     path.write_bytes(remains)
-    assert is_fresh(log_place(path))
-    for read in (read_log, lambda log: list(recorded.read_entries(log.where)), Checkpoint.resume):
+    assert is_fresh(log_at(path))
+    for read in (read_log, lambda log: list(recorded.read_entries(log.log)), Checkpoint.resume):
         with pytest.raises(NotAcceptable, match="nothing was sent under it"):
-            read(log_place(path))
+            read(log_at(path))
     assert path.read_bytes() == remains
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     checkpoint.close()
-    assert read_log(log_place(path)).progress.header == recorded.header()
+    assert read_log(log_at(path)).progress.header == recorded.header()
     saved = path.with_name(path.name + ".torn-1")
     assert saved.exists() is bool(remains)
     assert checkpoint.recovered == (saved if remains else None)
@@ -191,16 +191,16 @@ def test_the_remains_of_a_run_killed_while_creating_are_created_over(path: Path,
 
 def test_a_log_that_cannot_be_created_is_a_failure_of_a_file(path: Path, disk: Disk) -> None:
     with pytest.raises(FileFailed, match="cannot be created: No such file or directory"):
-        Checkpoint.create(log_place(path / "nowhere" / "log"), recorded.header())
+        Checkpoint.create(log_at(path / "nowhere" / "log"), recorded.header())
     disk.error = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(FileFailed, match=r"ids\.checkpoint\.jsonl: .*No space left on device.*Make room.*same command"):
-        Checkpoint.create(log_place(path), recorded.header())
-    assert not is_locked(log_place(path))
+        Checkpoint.create(log_at(path), recorded.header())
+    assert not is_locked(log_at(path))
 
 
 def test_a_header_no_reader_would_accept_is_not_written(path: Path) -> None:
     with pytest.raises(ValueError, match="an entry of"):
-        Checkpoint.create(log_place(path), replace(recorded.header(), export_path="x" * ENTRY_MAX))
+        Checkpoint.create(log_at(path), replace(recorded.header(), export_path="x" * ENTRY_MAX))
     assert not path.exists()
 
 
@@ -213,7 +213,7 @@ def test_a_header_no_reader_would_accept_is_not_written(path: Path) -> None:
     swap("os.fdatasync(fd)", "pass"),
 )
 async def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     disk.hold()
     before = checkpoint.sha256
@@ -228,12 +228,12 @@ async def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk:
     disk.open.set()
     await future
     assert checkpoint.progress.counts["done"] == 50
-    assert checkpoint.sha256 == read_log(log_place(path)).sha256 != before
+    assert checkpoint.sha256 == read_log(log_at(path)).sha256 != before
     checkpoint.close()
 
 
 async def test_what_gathers_during_a_sync_shares_the_next_line(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     disk.hold()
     checkpoint.enqueue(deleted(0, 1))
@@ -244,11 +244,11 @@ async def test_what_gathers_during_a_sync_shares_the_next_line(path: Path, disk:
     await checkpoint.flush()
     checkpoint.close()
     assert disk.calls == len(lines_in(path)) == 3
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 500),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 500),)
 
 
 async def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     async def one(row: int) -> None:
         await append(checkpoint, Intent(AT, ((row, row + 1),)))
@@ -259,7 +259,7 @@ async def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk:
 
 
 async def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     told: list[int] = []
 
     async def one(row: int) -> None:
@@ -280,7 +280,7 @@ async def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: P
 
 
 async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancelled(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     disk.hold()
     checkpoint.enqueue(deleted(0, 1))
@@ -296,7 +296,7 @@ async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancell
     await checkpoint.flush()
     assert checkpoint.progress.settled.ranges == ((0, 4),)
     checkpoint.close()
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 4),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 4),)
 
 
 @mutant(
@@ -305,7 +305,7 @@ async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancell
     swap("self._write_batches()", "asyncio.sleep(0)"),
 )
 async def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     async def written(count: int) -> None:
         until = time.monotonic() + HELD_S
@@ -320,11 +320,11 @@ async def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: 
     await written(3)
     assert disk.calls == len(lines_in(path)) == 3
     checkpoint.close()
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 3),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 3),)
 
 
 async def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     failing = asyncio.ensure_future(checkpoint.watch_failure())
     disk.hold()
@@ -347,23 +347,21 @@ async def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: 
 
 
 async def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     await checkpoint.flush()
     checkpoint.close()
     assert disk.calls == len(lines_in(path)) == 1
 
 
 async def test_a_session_gets_the_hash_of_everything_before_its_line(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     await append(checkpoint, deleted(0, 1))
     await append(checkpoint, deleted(1, 2), Session("start", AT, "", {"pid": 1}), deleted(2, 3))
     checkpoint.close()
     before = hashlib.sha256(b"".join(lines_in(path)[:2])).hexdigest()
     assert (
-        checkpoint.progress.start
-        == Session("start", AT, before, {"pid": 1})
-        == read_log(log_place(path)).progress.start
+        checkpoint.progress.start == Session("start", AT, before, {"pid": 1}) == read_log(log_at(path)).progress.start
     )
 
 
@@ -377,17 +375,17 @@ def sized(row: int, size: int) -> Outcome:
 
 
 async def test_a_line_is_closed_when_it_is_full(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     checkpoint.enqueue(*(sized(row, 400_000) for row in range(7)))
     await checkpoint.flush()
     checkpoint.close()
     assert [line.count(b"outcome") for line in lines_in(path)] == [0, 3, 3, 1]
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 7),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 7),)
 
 
 async def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     checkpoint.enqueue(sized(0, COMMIT_BYTES - 2), sized(1, ENTRY_MAX - ENTRY_EXTRA))
     await checkpoint.flush()
@@ -395,7 +393,7 @@ async def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path
         checkpoint.enqueue(sized(2, ENTRY_MAX - ENTRY_EXTRA + 1))
     checkpoint.close()
     assert LINE_MAX - 256 < max(map(len, lines_in(path))) <= LINE_MAX
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 2),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 2),)
 
 
 def test_the_longest_entry_there_can_be_fits() -> None:
@@ -410,7 +408,7 @@ def test_the_longest_entry_there_can_be_fits() -> None:
 def test_closing_writes_what_waits_even_after_the_loop_is_gone(
     path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     async def main() -> None:
         disk.hold()
@@ -421,14 +419,14 @@ def test_closing_writes_what_waits_even_after_the_loop_is_gone(
     asyncio.run(main())
     disk.open.set()
     checkpoint.close()
-    assert checkpoint.progress.settled.ranges == ((0, 2),) == read_log(log_place(path)).progress.settled.ranges
+    assert checkpoint.progress.settled.ranges == ((0, 2),) == read_log(log_at(path)).progress.settled.ranges
     checkpoint.close()
     asyncio.run(checkpoint.aclose())
     assert caplog.records == []  # without an event loop the thread cannot hand the commit back, and logs nothing
 
 
 async def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     disk.hold()
     waiting = [asyncio.ensure_future(append(checkpoint, deleted(0, 1)))]
@@ -442,22 +440,22 @@ async def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, d
     await asyncio.gather(*waiting)  # meanwhile the commit is handed back, too late, and is not counted again
     assert checkpoint.failure is None
     assert checkpoint.progress.counts["done"] == 2
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 2),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 2),)
 
 
 async def test_aclose_flushes_and_lets_the_lock_go(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     checkpoint.enqueue(deleted(0, 1))
     await checkpoint.aclose()
-    assert not is_locked(log_place(path))
-    again = Checkpoint.resume(log_place(path))
+    assert not is_locked(log_at(path))
+    again = Checkpoint.resume(log_at(path))
     assert again.progress.settled.ranges == ((0, 1),)
     again.close()
 
 
 def test_closing_twice_closes_no_other_file(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     checkpoint.close()
     with path.open("rb") as file:  # takes the number that has become free
         checkpoint.close()
@@ -474,7 +472,7 @@ def test_closing_twice_closes_no_other_file(path: Path) -> None:
 )
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError("no memory")])
 async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error: Exception) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     complaints: list[Any] = []
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -511,14 +509,14 @@ async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk,
     assert str(getattr(error, "strerror", None) or error) in message
     assert "run the same command again" in message
     again = Checkpoint.resume(
-        log_place(path)
+        log_at(path)
     )  # written, although its sync failed: the next run may believe what it makes durable
     assert again.progress.settled.ranges == ((0, 2),)
     again.close()
 
 
 async def test_an_entry_that_contradicts_the_log_latches(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     await append(checkpoint, deleted(0, 2))
     with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
@@ -527,7 +525,7 @@ async def test_an_entry_that_contradicts_the_log_latches(path: Path) -> None:
         await append(checkpoint, deleted(5, 6))
     checkpoint.close()
     with pytest.raises(NotAcceptable, match=r"line 3 \(byte \d+\): rows 1-2 are settled twice"):
-        Checkpoint.resume(log_place(path))
+        Checkpoint.resume(log_at(path))
 
 
 async def test_a_write_that_takes_less_than_it_was_given_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,14 +533,14 @@ async def test_a_write_that_takes_less_than_it_was_given_goes_on(path: Path, mon
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:7]))
     real_at = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_at(fd, data[:7], at))
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
 
     await append(checkpoint, deleted(0, 50))
     checkpoint.close()
     whole = path.read_bytes()
-    Checkpoint.resume(log_place(path)).close()
+    Checkpoint.resume(log_at(path)).close()
     assert path.read_bytes() == whole
-    assert read_log(log_place(path)).progress.settled.ranges == ((0, 50),)
+    assert read_log(log_at(path)).progress.settled.ranges == ((0, 50),)
 
 
 def assert_latched(process: subprocess.Popen[str], path: Path, words: str) -> None:
@@ -552,9 +550,9 @@ def assert_latched(process: subprocess.Popen[str], path: Path, words: str) -> No
     assert words in story["message"]
     assert story["same"] == [True] * 3
     assert story["durable"] == told.index("failed") > 0
-    log, size = read_log(log_place(path)), path.stat().st_size
+    log, size = read_log(log_at(path)), path.stat().st_size
     assert log.progress.settled.size in {story["durable"], story["durable"] + 1}
-    again = Checkpoint.resume(log_place(path))
+    again = Checkpoint.resume(log_at(path))
     assert again.progress.settled.size == log.progress.settled.size
     assert path.stat().st_size == size - log.damaged_tail
     again.close()
@@ -661,21 +659,21 @@ def held(path: Path) -> Iterator[int]:
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_second_run_is_refused_and_names_the_process_that_has_the_log(path: Path, is_new: bool) -> None:
     if not is_new:
-        Checkpoint.create(log_place(path), recorded.header()).close()
+        Checkpoint.create(log_at(path), recorded.header()).close()
     with held(path) as pid:
-        assert holder(log_place(path), read_log(log_place(path)).progress) == pid
+        assert holder(log_at(path), read_log(log_at(path)).progress) == pid
         before = path.read_bytes()
         with pytest.raises(NotAcceptable, match=rf"another run \(pid {pid}\) is under way"):
-            Checkpoint.resume(log_place(path))
+            Checkpoint.resume(log_at(path))
         with pytest.raises(NotAcceptable, match=rf"pid {pid}"):
-            Checkpoint.create(log_place(path), recorded.header())
+            Checkpoint.create(log_at(path), recorded.header())
         with child("hold", str(path)) as second:
             assert f"pid {pid}" in out(second).read()
             assert second.wait(60) == 3
         assert path.read_bytes() == before
-        assert read_log(log_place(path)).progress.settled.size == 0
-    assert not is_locked(log_place(path))
-    Checkpoint.resume(log_place(path)).close()
+        assert read_log(log_at(path)).progress.settled.size == 0
+    assert not is_locked(log_at(path))
+    Checkpoint.resume(log_at(path)).close()
 
 
 def test_of_many_that_start_at_once_one_gets_the_log(path: Path) -> None:
@@ -692,19 +690,19 @@ def test_a_killed_run_leaves_no_lock(path: Path) -> None:
     with child("hold", str(path)) as process:
         assert out(process).readline().startswith("held")
         process.kill()
-    Checkpoint.resume(log_place(path)).close()
+    Checkpoint.resume(log_at(path)).close()
 
 
 async def test_the_log_says_which_run_has_it(path: Path) -> None:
     """The latest session's pid, while its process has the lock."""
 
     def pid() -> int | None:
-        return holder(log_place(path), read_log(log_place(path)).progress)
+        return holder(log_at(path), read_log(log_at(path)).progress)
 
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     assert pid() is None  # no session has begun
     with pytest.raises(NotAcceptable, match="another run is under way"):
-        Checkpoint.resume(log_place(path))
+        Checkpoint.resume(log_at(path))
 
     async def session(event: Any, facts: dict[str, Any]) -> None:
         await append(checkpoint, Session(event, AT, "", facts))
@@ -715,22 +713,22 @@ async def test_the_log_says_which_run_has_it(path: Path) -> None:
         file.write(b'{"seq":3,"entries":[{"type":"session"')  # half a commit disturbs nothing
     assert pid() == 4321
     with pytest.raises(NotAcceptable, match="pid 4321"):
-        Checkpoint.resume(log_place(path))
+        Checkpoint.resume(log_at(path))
     os.truncate(path, size)
     checkpoint.close()
     assert pid() is None  # no process has the lock
-    checkpoint = Checkpoint.resume(log_place(path))
+    checkpoint = Checkpoint.resume(log_at(path))
     await session("start", {"pid": "?"})
     assert pid() is None
     await session("stop", {})
     assert pid() is None
-    assert is_locked(log_place(path))
+    assert is_locked(log_at(path))
     checkpoint.close()
-    assert not is_locked(log_place(path))
+    assert not is_locked(log_at(path))
 
 
 def test_a_readers_glance_does_not_stop_a_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Checkpoint.create(log_place(path), recorded.header()).close()
+    Checkpoint.create(log_at(path), recorded.header()).close()
     pauses: list[float] = []
     with path.open("rb") as reader:
         fcntl.flock(reader, fcntl.LOCK_SH)
@@ -740,19 +738,19 @@ def test_a_readers_glance_does_not_stop_a_run(path: Path, monkeypatch: pytest.Mo
             fcntl.flock(reader, fcntl.LOCK_UN)
 
         monkeypatch.setattr(time, "sleep", pause)
-        Checkpoint.resume(log_place(path)).close()
+        Checkpoint.resume(log_at(path)).close()
     assert pauses == [TRY_PAUSE_S]
 
 
 def test_a_file_system_without_locks_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Checkpoint.create(log_place(path), recorded.header()).close()
+    Checkpoint.create(log_at(path), recorded.header()).close()
 
     def flock(fd: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(NotAcceptable, match=r"cannot be locked \(No locks available\)"):
-        Checkpoint.resume(log_place(path))
+        Checkpoint.resume(log_at(path))
 
 
 # --- being killed -----------------------------------------------------------------------------------------------------
@@ -768,6 +766,6 @@ def test_what_a_killed_run_was_told_is_durable_stays(path: Path) -> None:
                 told += 1
             process.kill()
             told += len(out(process).read().splitlines())
-        settled = read_log(log_place(path)).progress.settled.ranges
+        settled = read_log(log_at(path)).progress.settled.ranges
         assert settled in {((0, told),), ((0, told + 1),)}  # one more may have become durable, untold
         told = settled[0][1]

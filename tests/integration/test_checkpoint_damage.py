@@ -23,7 +23,7 @@ from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Release
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.log_place import LINE_MAX, LogPlace
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests import recorded, second_reader
 from tests.examples import lengths
 from tests.mutants import mutant
@@ -56,14 +56,14 @@ CORRUPT = "is not the last thing that was written"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "ids.checkpoint.jsonl"
+    return tmp_path / "log.jsonl"
 
 
 def test_the_recorded_log_is_one_the_promises_speak_of(path: Path) -> None:
     assert len(LINES) >= 40
     assert WHOLE.startswith(RUN.beginning)
     path.write_bytes(WHOLE)
-    log = read_log(log_place(path))
+    log = read_log(log_at(path))
     assert (state(log.progress), log.damaged_tail) == (STATES[len(LINES)], 0)
     assert [entry for entry in recorded.read_entries(path) if not isinstance(entry, Session)] == [
         entry for commit in COMMITS for entry in commit if not isinstance(entry, Session)
@@ -74,7 +74,7 @@ def test_the_second_reader_agrees_on_every_line_and_on_a_torn_tail(path: Path) -
     for count in range(1, len(LINES)):
         for tail in (b"", LINES[count][:30]):
             path.write_bytes(WHOLE[: ENDS[count]] + tail)
-            first, second = read_log(log_place(path)), second_reader.read(path)
+            first, second = read_log(log_at(path)), second_reader.read(path)
             assert second.counts() == counts_of(first.progress)
             assert (second.in_doubt, second.torn) == (first.progress.in_doubt.size, len(tail))
             assert second.sha256 == first.sha256
@@ -89,9 +89,9 @@ def test_every_truncation_is_read_as_the_whole_lines_before_it(path: Path) -> No
         path.write_bytes(WHOLE[:length])
         count = sum(end <= length for end in ENDS) - 1
         if count == 0:
-            assert is_fresh(log_place(path))
+            assert is_fresh(log_at(path))
             continue
-        log = read_log(log_place(path))
+        log = read_log(log_at(path))
         assert state(log.progress) == STATES[count]
         assert log.damaged_tail == length - ENDS[count]
 
@@ -101,7 +101,7 @@ def test_every_truncation_of_a_line_is_saved_and_cut_off_by_a_resume(path: Path,
     saved = path.with_name(f"{path.name}.torn-{count + 1}")
     for length in range(ENDS[count], ENDS[count + 1]):
         path.write_bytes(WHOLE[:length])
-        checkpoint = Checkpoint.resume(log_place(path))
+        checkpoint = Checkpoint.resume(log_at(path))
         checkpoint.close()
         assert path.read_bytes() == WHOLE[: ENDS[count]]
         assert state(checkpoint.progress) == STATES[count]
@@ -127,9 +127,9 @@ def test_every_flipped_bit_is_refused_or_ignored_and_never_believed(every: int, 
             os.pwrite(fd, bytes([WHOLE[at] ^ 1 << bit]), at)
             if at < ENDS[last]:  # the newline before the last line belongs to the one before it
                 with pytest.raises(NotAcceptable):
-                    read_log(log_place(path))
+                    read_log(log_at(path))
             else:
-                log = read_log(log_place(path))
+                log = read_log(log_at(path))
                 assert state(log.progress) == STATES[last]
                 assert log.damaged_tail == len(LINES[last])
             os.pwrite(fd, WHOLE[at : at + 1], at)
@@ -150,7 +150,7 @@ def test_every_set_of_lost_sectors_of_the_last_commit_is_cut(path: Path) -> None
             if gone:
                 data[begin:end] = bytes(end - begin)
         path.write_bytes(data)
-        log = read_log(log_place(path))
+        log = read_log(log_at(path))
         if any(lost):
             assert state(log.progress) == STATES[kept]
             assert log.damaged_tail == len(tail)
@@ -210,16 +210,16 @@ def test_corruption_is_refused_with_its_place_and_nothing_is_changed(path: Path,
     path.write_bytes(data)
     for read in (
         read_log,
-        lambda log: list(recorded.read_entries(log.where)),
+        lambda log: list(recorded.read_entries(log.log)),
         Checkpoint.resume,
         is_fresh_unless_header(data),
     ):
         with pytest.raises(NotAcceptable) as refused:
-            read(log_place(path))
+            read(log_at(path))
         message = str(refused.value)
         assert message.startswith(f"{path}: {where} is damaged")
         assert CORRUPT in message
-        assert "--checkpoint" in message
+        assert "--run" in message
     with pytest.raises(second_reader.Refused):
         second_reader.read(path)
     assert path.read_bytes() == data
@@ -250,7 +250,7 @@ def test_a_sound_line_that_cannot_be_believed_is_refused(path: Path, line: bytes
     path.write_bytes(data)
     for read in (read_log, Checkpoint.resume):
         with pytest.raises(NotAcceptable, match=rf"line 8 \(byte {ENDS[7]}\): .*{words}"):
-            read(log_place(path))
+            read(log_at(path))
     assert path.read_bytes() == data
 
 
@@ -258,7 +258,7 @@ def test_a_log_of_a_newer_format_is_refused(path: Path) -> None:
     path.write_bytes(frame(1, [b'{"type":"header","format":4}'], NONCE))
     for read in (read_log, Checkpoint.resume, is_fresh):
         with pytest.raises(NotAcceptable, match=r"log format 4 .*use the newer bulkdel"):
-            read(log_place(path))
+            read(log_at(path))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -266,14 +266,14 @@ def test_a_log_of_an_unreleased_format_is_refused_by_name(number: int, path: Pat
     path.write_bytes(frame(1, [b'{"type":"header","format":%d}' % number], NONCE))
     for read in (read_log, Checkpoint.resume, is_fresh):
         with pytest.raises(NotAcceptable, match=rf"log format {number}: written by an unreleased bulkdel\. Finish"):
-            read(log_place(path))
+            read(log_at(path))
 
 
 def test_a_log_without_a_header_is_refused(path: Path) -> None:
     for line in (encode_line(1, [deleted(0, 1)]), encode_line(1, [])):
         path.write_bytes(line)
         with pytest.raises(NotAcceptable, match="is not the log of a run"):
-            Checkpoint.resume(log_place(path))
+            Checkpoint.resume(log_at(path))
 
 
 # --- what is no log ---------------------------------------------------------------------------------------------------
@@ -301,8 +301,8 @@ STRANGERS = {
 def test_a_strangers_file_is_refused_and_left_alone(path: Path, name: str) -> None:
     path.write_bytes(STRANGERS[name])
     for use in (read_log, is_fresh, Checkpoint.resume, lambda log: Checkpoint.create(log, recorded.header())):
-        with pytest.raises(NotAcceptable, match=r"is not the log of a run of bulkdel.*--checkpoint"):
-            use(log_place(path))
+        with pytest.raises(NotAcceptable, match=r"is not the log of a run of bulkdel.*--run"):
+            use(log_at(path))
     assert path.read_bytes() == STRANGERS[name]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
@@ -313,10 +313,10 @@ def test_a_log_whose_first_line_was_lost_with_the_power_is_created_again(path: P
     path.write_bytes(bytes(length))
     for read in (read_log, Checkpoint.resume):
         with pytest.raises(NotAcceptable, match="nothing was sent"):
-            read(log_place(path))
-    assert is_fresh(log_place(path))
-    Checkpoint.create(log_place(path), recorded.header()).close()
-    assert not is_fresh(log_place(path))
+            read(log_at(path))
+    assert is_fresh(log_at(path))
+    Checkpoint.create(log_at(path), recorded.header()).close()
+    assert not is_fresh(log_at(path))
     assert path.with_name(f"{path.name}.torn-1").read_bytes() == bytes(length)
 
 
@@ -342,20 +342,20 @@ def test_what_is_no_regular_file_is_refused(path: Path, make: Callable[[Path], N
     make(path)
     for use in (read_log, is_fresh, Checkpoint.resume, lambda log: Checkpoint.create(log, recorded.header())):
         with pytest.raises(NotAcceptable, match=words):
-            use(log_place(path))
+            use(log_at(path))
     assert not path.with_name("nothing").exists()
 
 
 def test_a_device_is_refused() -> None:
     for use in (read_log, is_fresh, Checkpoint.resume, lambda log: Checkpoint.create(log, recorded.header())):
         with pytest.raises(NotAcceptable, match="not a regular file"):
-            use(log_place(Path("/dev/full")))
+            use(log_at(Path("/dev/full")))
 
 
 def test_a_missing_log_is_refused_where_one_is_needed(path: Path) -> None:
     for use in (read_log, Checkpoint.resume):
         with pytest.raises(NotAcceptable, match="cannot be opened: No such file or directory"):
-            use(log_place(path))
+            use(log_at(path))
     assert not path.exists()
 
 
@@ -376,7 +376,7 @@ def ask(mode, directory, *uses):
     os.seteuid(65534)
     for use in uses:
         try:
-            answers.append(use(LogFile(log)) and "fine")
+            answers.append(use(LogFile(log.parent)) and "fine")
         except BulkdelError as error:
             answers.append(f"{error.exit_code} {error}")
     os.seteuid(0)
@@ -417,20 +417,20 @@ print(json.dumps(answers))
 )
 async def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7] + 30])
-    checkpoint = Checkpoint.resume(log_place(path))
+    checkpoint = Checkpoint.resume(log_at(path))
     assert path.read_bytes() == WHOLE[: ENDS[7]]
     await append(checkpoint, Session("start", AT, "", {"pid": 1}))
     await append(checkpoint, *COMMITS[7])
     checkpoint.close()
     assert path.read_bytes().startswith(WHOLE[: ENDS[7]])
-    assert state(read_log(log_place(path)).progress) == state(checkpoint.progress) == STATES[8]
-    assert read_log(log_place(path)).sha256 == checkpoint.sha256
+    assert state(read_log(log_at(path)).progress) == state(checkpoint.progress) == STATES[8]
+    assert read_log(log_at(path)).sha256 == checkpoint.sha256
 
 
 def test_an_earlier_torn_tail_is_never_overwritten(path: Path) -> None:
     for number, torn in enumerate([b'{"seq":8,"a', b'{"seq":8,"b', b'{"seq":8,"c'], 1):
         path.write_bytes(WHOLE[: ENDS[7]] + torn)
-        checkpoint = Checkpoint.resume(log_place(path))
+        checkpoint = Checkpoint.resume(log_at(path))
         checkpoint.close()
         assert checkpoint.recovered is not None
         assert checkpoint.recovered.name == f"{path.name}.torn-8" + (f"-{number}" if number > 1 else "")
@@ -457,7 +457,7 @@ def test_the_torn_tail_is_safe_on_disk_before_it_is_cut_off(path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "ftruncate", ftruncate)
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    Checkpoint.resume(log_place(path)).close()
+    Checkpoint.resume(log_at(path)).close()
     assert done[0].startswith(f"fdatasync .{path.name}.torn-{len(LINES)}.")
     assert done[1:] == [
         f"fsync {path.parent.name}",
@@ -480,8 +480,8 @@ def test_a_repair_that_fails_is_a_failure_of_a_file_and_loses_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os, name, fail)
         with pytest.raises(FileFailed, match=r"Input/output error.*Nothing was sent.*same command"):
-            Checkpoint.resume(log_place(path))
-    checkpoint = Checkpoint.resume(log_place(path))  # the lock was let go
+            Checkpoint.resume(log_at(path))
+    checkpoint = Checkpoint.resume(log_at(path))  # the lock was let go
     checkpoint.close()
     assert state(checkpoint.progress) == STATES[len(LINES) - 1]
     assert WHOLE[:-1] in {path.read_bytes() + saved.read_bytes() for saved in path.parent.glob("*.torn-*")}
@@ -505,7 +505,7 @@ def test_a_resume_writes_the_last_line_again_before_it_syncs(path: Path, monkeyp
         real_fdatasync(fd)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    Checkpoint.resume(log_place(path)).close()
+    Checkpoint.resume(log_at(path)).close()
     assert done == [(LINES[-1], ENDS[-2]), "sync"]
     assert path.read_bytes() == WHOLE
 
@@ -529,7 +529,7 @@ async def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(p
     path.write_bytes(WHOLE[: ENDS[7]] + b'{"seq":8,"torn' + b"x" * 600)  # room for whole lines in its place
     entries = recorded.read_entries(path)
     found = [next(entries)]  # a buffer of old bytes is read
-    checkpoint = Checkpoint.resume(log_place(path))
+    checkpoint = Checkpoint.resume(log_at(path))
 
     await append(checkpoint, Session("start", AT, "", {"pid": 1}))
     for commit in COMMITS[7:]:
@@ -537,18 +537,18 @@ async def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(p
     checkpoint.close()
     found += entries
     assert len(found) == sum(map(len, COMMITS[:7]))
-    assert state(read_log(log_place(path)).progress) == STATES[len(LINES)]
+    assert state(read_log(log_at(path)).progress) == STATES[len(LINES)]
 
 
 @pytest.mark.untraced
 async def test_a_log_is_read_while_a_run_writes_it(path: Path) -> None:
-    checkpoint = Checkpoint.create(log_place(path), recorded.header(3000))
+    checkpoint = Checkpoint.create(log_at(path), recorded.header(3000))
 
     seen = 0
     for row in range(3000):
         checkpoint.enqueue(deleted(row, row + 1))
         if row % 50 == 0:
-            log = await asyncio.to_thread(read_log, log_place(path))
+            log = await asyncio.to_thread(read_log, log_at(path))
             assert log.progress.settled.size >= seen
             assert log.progress.settled.ranges in {(), ((0, log.progress.settled.size),)}
             seen = log.progress.settled.size
@@ -571,7 +571,7 @@ def test_memory_does_not_grow_with_the_log(path: Path) -> None:
         log: list[list[Entry]] = [[recorded.header(lines * 50)]]
         log += [[deleted(at * 50, at * 50 + 50)] for at in range(lines)]
         path.write_bytes(b"".join(recorded.lines_of(log)))
-        peaks.append(peak_of(lambda: read_log(log_place(path))))
+        peaks.append(peak_of(lambda: read_log(log_at(path))))
     assert peaks[1] - peaks[0] < 1 << 20
 
 
@@ -582,7 +582,7 @@ def test_memory_does_not_grow_with_a_hostile_line(path: Path) -> None:
 
         def refuse() -> None:
             with pytest.raises(NotAcceptable):
-                read_log(log_place(path))
+                read_log(log_at(path))
 
         assert peak_of(refuse) < 8 * LINE_MAX
 

@@ -75,7 +75,7 @@ class Past:
         self.write()
         to, missing = self.folder / "derived.jsonl", list[str]()
         with ExitStack() as stack:
-            reopened = Reopened.open(self.log, None, stack)
+            reopened = Reopened.open(self.log.parent, None, stack)
             backups = backups_of(reopened.log_index.progress, given, missing.append)
             look_ups, accounts = UserLookUps(reopened.id_type), UserLookUps(reopened.job.id_types["user_id"])
             copies = (copies_in(*backup) for backup in backups)

@@ -247,7 +247,7 @@ def test_a_name_that_is_too_long(web: Place, length: int) -> None:
     """240 characters leave no room for the ending of the unfinished copy, or of the file beside it."""
     folder = web.copy.parent
     web.copy = folder / ("n" * length + ".copy")
-    assert "shorter one: --checkpoint" in web.refused(UsageError)
+    assert "shorter one: --run" in web.refused(UsageError)
     assert list(folder.iterdir()) == []
 
 

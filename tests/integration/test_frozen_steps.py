@@ -24,7 +24,7 @@ from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import SendingSettings, Settings
 from bulkdel.store.directory import Directory
 from bulkdel.store.means import Means
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, store_path
 from bulkdel.times import since_boot
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import KEYS, POOL, case, user_ids
@@ -140,7 +140,7 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
     with case(folder, ids) as it, monkeypatch.context() as patched:
         patched.setattr(socket.socket, "send", send)
         patched.setattr(socket.socket, "sendmsg", sendmsg)
-        settings = Settings(host=it.served.url, store=f"file://{folder}/store", rate=rate, patience=60.0)
+        settings = Settings(host=it.served.url, run=store_path(f"file://{folder}/store"), rate=rate, patience=60.0)
         arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, {**os.environ, **KEYS})
         around = Jumping(lease_s=LEASE_S)
         object.__setattr__(around, "frozen", frozen)

@@ -31,7 +31,7 @@ from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
@@ -374,7 +374,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
 
     async with opened(response, patience_s=900.0) as world:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {}, input=NO_INPUT)
-        checkpoint = Checkpoint.create(log_place(path), header)
+        checkpoint = Checkpoint.create(log_at(path), header)
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
         drain = Drain()

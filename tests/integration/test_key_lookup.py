@@ -40,6 +40,7 @@ from tests.gateway import Gateway, blank, gbk, latin, of_china, small, unchanged
 from tests.harness import POOL, Ran, bulkdel, entries
 from tests.jobs import AT
 from tests.mutants import mutant
+from tests.places import log_of
 from tests.rawserver import Peer, RawServer, answer
 from tests.recorded import let_pass
 from tests.restserver import served
@@ -270,7 +271,7 @@ def test_a_user_that_a_look_up_may_not_find_is_not_created_again(behind: Behind,
             users = [{behind.kind: key} for key in behind.keys]
             ran = run_at(gateway.url, tmp_path, users)
             assert ran.counts() == {behind.first: len(users)}, ran
-            let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
+            let_pass(log_of(tmp_path / "export.jsonl", "restore-users"), 11)
             again = run_at(gateway.url, tmp_path, users)
         assert again.counts() == {behind.second: len(users)}, again
         assert sandbox.pool.effects_of("created", behind.kind) == dict.fromkeys(behind.keys, 1)
@@ -321,7 +322,7 @@ def test_a_key_that_sees_no_user_creates_none_again(clashes: Literal["accept", "
             for _ in range(2):
                 ran = run_at(gateway.url, tmp_path, users)
                 assert (ran.code, ran.counts()) == (4, {"remaining": 2}), ran
-                let_pass(tmp_path / "export.jsonl.checkpoint.jsonl", 11)
+                let_pass(log_of(tmp_path / "export.jsonl", "restore-users"), 11)
             assert sandbox.ledger.by_path[CREATE_PATH] == 1
             gateway.blind = False
             ran = run_at(gateway.url, tmp_path, users)
@@ -394,7 +395,7 @@ def test_two_records_with_the_same_keys_are_not_one_account(size: int, clashes: 
     with serve_in_thread(Pool.from_ids(["there"], "username"), slow) as sandbox:
         ran = run_in(sandbox, tmp_path, twins, "--chunk-size", size, "--concurrency", 4)
         assert sandbox.pool.effects_of("created", "email") == {f"u{n}@x.example": 1 for n in range(4)}
-        told = bulkdel("results", tmp_path / "export.jsonl.checkpoint.jsonl")
+        told = bulkdel("results", log_of(tmp_path / "export.jsonl", "restore-users"))
         rows = [json.loads(line) for line in told.out.splitlines()]
         assert sorted(row["outcome"] for row in rows) == ["done"] * 4 + ["refused"] * 4, (ran, rows)
         made = [row["newUserId"] for row in rows if row["outcome"] == "done"]
@@ -481,7 +482,7 @@ def test_each_row_has_the_new_id_of_its_own_user(reverse: bool, tmp_path: Path) 
     with serve_in_thread(Pool(), Switches(created_reversed=reverse, created_max=40)) as sandbox:
         ran = run_in(sandbox, tmp_path, usernames(*(f"user {number}" for number in range(60))))
         assert (ran.code, ran.counts()) == (0, {"done": 60})
-        rows = bulkdel("results", tmp_path / "export.jsonl.checkpoint.jsonl").out.splitlines()
+        rows = bulkdel("results", log_of(tmp_path / "export.jsonl", "restore-users")).out.splitlines()
         pool = sandbox.pool
         for at, row in enumerate(map(json.loads, rows)):
             number = pool.find_alive("user_id", row["newUserId"])
@@ -519,7 +520,7 @@ def test_each_record_of_a_chunk_has_its_intent_before_it_is_sent(tmp_path: Path)
         ran = run_in(sandbox, tmp_path, users)
         assert (ran.code, ran.counts()) == (1, {"done": 1, "refused": 1})
         assert sandbox.pool.effects_of("created", "username") == {"two": 1}
-        log = entries(tmp_path / "export.jsonl.checkpoint.jsonl")
+        log = entries(log_of(tmp_path / "export.jsonl", "restore-users"))
         intents = [each["ranges"] for each in log if each["type"] == "intent"]
         assert intents == [[[0, 1]], [[1, 2]]]
 
@@ -545,7 +546,7 @@ async def test_what_identifies_a_user_is_in_no_message(tmp_path: Path) -> None:
     async with RawServer(script).running() as server:
         ran = await asyncio.to_thread(run_at, server.url, tmp_path, [user], pool="p")
     assert (ran.code, ran.counts()) == (1, {"refused": 1})
-    log = tmp_path / "export.jsonl.checkpoint.jsonl"
+    log = log_of(tmp_path / "export.jsonl", "restore-users")
     results = bulkdel("results", log).out
     for text in (ran.out, ran.err, log.read_text(), results, bulkdel("status", log).out):
         assert not [secret for secret in secrets if secret in text.lower()]

@@ -21,9 +21,10 @@ from bulkdel.core.shards import shard_header
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms
+from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_objects import LogObjects
 from bulkdel.place.log_place import INPUT, Beside, LogPlace
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.store_path import store_path
 from tests import recorded
 from tests.memory_log import LogInMemory
@@ -42,17 +43,17 @@ SKIPPED_ROWS = Beside("skipped", str(recorded.header(20, LEFT_OUT).skipped_sha25
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogPlace]:
     match request.param:
         case "file":
-            yield log_place(tmp_path / "ids.checkpoint.jsonl")
+            yield log_at(tmp_path / "log.jsonl")
         case "memory":
             yield LogInMemory(Path("memory/ids"))
         case "directory":
-            yield log_place(store_path(f"file://{tmp_path}/store"), TERMS)
+            yield log_at(store_path(f"file://{tmp_path}/store"), TERMS)
         case _:
             with object_server(seed=27) as served:
                 for name, value in served.environ.items():
                     monkeypatch.setenv(name, value)
                 served.switch(shares=LIES if "lies" in request.param else {})
-                yield log_place(store_path("s3://bucket/run"), TERMS)
+                yield log_at(store_path("s3://bucket/run"), TERMS)
 
 
 def made(place: LogPlace) -> Checkpoint:
@@ -73,7 +74,7 @@ async def session(place: LogPlace, *rows: int, pid: int = 1) -> Progress:
 
 def test_nothing_is_there_at_first(place: LogPlace) -> None:
     assert is_fresh(place)
-    assert not place.has_shards()
+    assert place.shard_log() is None
     with pytest.raises(NotAcceptable):
         read_log(place)
     with pytest.raises(NotAcceptable):
@@ -182,7 +183,7 @@ async def test_the_logs_of_shards_lie_beside_it(place: LogPlace) -> None:
     assert is_fresh(shard)
     made(place.shard(1)).close()
     made(shard).close()
-    assert place.has_shards()
+    assert place.shard_log() is not None
     await session(shard, 0)
     assert (read_log(shard).progress.settled.size, read_log(place).progress.settled.size) == (1, 0)
 
@@ -204,7 +205,10 @@ def test_skipped_rows_are_found_by_their_sha256(place: LogPlace) -> None:
     assert file is not None
     assert (file.read_at(0, 1_000), file.size) == (SKIPPED, len(SKIPPED))
     file.close()
-    assert place.open(Beside("skipped", "0" * 64)) is None
+    other = place.open(Beside("skipped", "0" * 64))  # in a folder the name is fixed: the SHA-256 is compared afterwards
+    assert other is None or isinstance(place, LogFile)
+    if other is not None:
+        other.close()
 
 
 def test_a_spool_gets_its_name_and_any_part_of_it_is_read(place: LogPlace) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.errors import FileFailed
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
 from tests.harness import (
@@ -127,7 +127,7 @@ async def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
     """The next run would not find the lines of a log without a name, so the first such line is a failure."""
     path = tmp_path / "log.jsonl"
 
-    checkpoint = Checkpoint.create(log_place(path), recorded.header())
+    checkpoint = Checkpoint.create(log_at(path), recorded.header())
     await recorded.append(checkpoint, recorded.deleted(0, 1))
     path.unlink()
     with pytest.raises(FileFailed, match="no longer"):

@@ -29,7 +29,7 @@ from bulkdel.fleet.sharded_session import ShardedSession
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.job import load_job
 from bulkdel.library import Run
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
@@ -376,7 +376,13 @@ async def sent_on(engine: Engine, folder: Path, ids: Sequence[str], **more: Any)
     export = export_of(folder, ids)
     with sandbox(ids) as served:
         settings = Settings(
-            host=served.url, store=f"file://{folder}/store", shards="2", rate=60, chunk_size=10, concurrency=8, **more
+            host=served.url,
+            run=store_path(f"file://{folder}/store"),
+            shards="2",
+            rate=60,
+            chunk_size=10,
+            concurrency=8,
+            **more,
         )
         arguments = RunArguments(load_job("delete-users"), str(export), settings, {}, {**os.environ, **KEYS})
         session = partial(ShardedSession, engine=engine)
@@ -451,15 +457,15 @@ async def test_the_log_of_a_process_that_was_lost_may_go_on_after_the_session(tm
         opened.drain()
         async with asyncio.timeout(WAIT_MAX_S):
             await opened.finished()
-        stop = read_log(log_place(store_path(url))).progress.stop
+        stop = read_log(log_at(store_path(url))).progress.stop
         assert stop is not None
         noted = {int(number): lines for number, (lines, _) in stop.facts["shards"].items()}
         async with asyncio.timeout(WAIT_MAX_S):
-            while read_log(log_place(store_path(url))).lines == noted:  # noqa: ASYNC110 - nothing tells
+            while read_log(log_at(store_path(url))).lines == noted:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.2)
         await nodes.calls[0].actor.kill()
         await exited(nodes.calls[0].actor)
-        options = ("--shards", 2, "--store", url, "--take-over", "--limit", 10)
+        options = ("--shards", 2, "--run", url, "--take-over", "--limit", 10)
         case = Case(tmp_path / "export.jsonl", served, len(ids), [*options, "--rate", 0])
         ran = await asyncio.to_thread(bulkdel, *case.args)
         assert (ran.code, ran.summary["status"]) == (0, "incomplete"), ran

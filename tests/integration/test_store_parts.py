@@ -30,7 +30,7 @@ from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
 from bulkdel.place.log_place import INPUT, SKIPPED, Beside
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.store import remote
 from bulkdel.store.certain import HEDGE_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
@@ -173,7 +173,7 @@ def test_a_log_is_read_until_the_patience_ends(store: ObjectServer) -> None:
     store.switch(down=True)
     began = time.monotonic()
     with pytest.raises(NotAcceptable, match=r"the store cannot be read: .*503"):
-        read_log(log_place(URL, Terms(patience_s=1.0)))
+        read_log(log_at(URL, Terms(patience_s=1.0)))
     assert 1.0 <= time.monotonic() - began < WAIT_MAX_S / 5
 
 
@@ -205,7 +205,7 @@ def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.Monk
     monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
     monkeypatch.setattr("bulkdel.place.log_objects.PART_BYTES", 400_000)
     store.bytes_s = 200_000
-    place, rows, data = log_place(URL, Terms(patience_s=10.0)), Beside(INPUT, "a" * 64), os.urandom(800_000)
+    place, rows, data = log_at(URL, Terms(patience_s=10.0)), Beside(INPUT, "a" * 64), os.urandom(800_000)
     spool = place.spool()
     spool.write(data)
     assert words_of_failure(lambda: place.keep(rows, spool)) == ""
@@ -399,7 +399,7 @@ def test_a_store_that_is_lost_during_the_watch_cannot_be_read(tmp_path: Path) ->
     filled(path, 1, 3)
     terms = Terms(patience_s=0.2, means=noting([], away=line_name(3)))
     with pytest.raises((NotAcceptable, FileFailed), match="the store cannot be read: away") as failed:
-        Checkpoint.resume(log_place(path, terms))
+        Checkpoint.resume(log_at(path, terms))
     assert isinstance(failed.value, NotAcceptable)
 
 
@@ -473,7 +473,7 @@ def test_the_probe_refuses_a_store_that_does_not_fence(store: ObjectServer) -> N
 def test_a_log_in_a_store_that_lies(store: ObjectServer) -> None:
     """It is created, written, read and resumed; joined it is the log, byte for byte."""
     store.switch(shares=ALL_LIES)
-    place = log_place(URL, Terms(lease_s=0.5))
+    place = log_at(URL, Terms(lease_s=0.5))
 
     async def sessions() -> str:
         log = Checkpoint.create(place, recorded.header(20))
@@ -492,13 +492,13 @@ def test_a_log_in_a_store_that_lies(store: ObjectServer) -> None:
 
     sha256 = asyncio.run(sessions())
     assert sha256 == hashlib.sha256(b"".join(store.lines(RUN))).hexdigest()
-    read = read_log(log_place(URL))
+    read = read_log(log_at(URL))
     assert (read.progress.settled.size, read.progress.sessions, read.sha256) == (10, 2, sha256)
 
 
 def test_a_failing_store_ends_the_run_and_not_before_the_patience(store: ObjectServer) -> None:
     async def session() -> None:
-        log = Checkpoint.create(log_place(URL, Terms(patience_s=1.0)), recorded.header(20))
+        log = Checkpoint.create(log_at(URL, Terms(patience_s=1.0)), recorded.header(20))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
         store.switch(down=True)
         began = time.monotonic()
@@ -652,7 +652,7 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
     objects = Directory(path.directory)
 
     async def go_on() -> None:
-        log = Checkpoint.resume(log_place(path, Terms(take_over=True)))
+        log = Checkpoint.resume(log_at(path, Terms(take_over=True)))
         wait_for_object(objects, roll_name(2_000))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 2}))
         for row in range(2_000, 2_050):
@@ -678,14 +678,14 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
     objects.create(roll_name(1_000), b"".join(lines[:1_000]))
     assert read() == whole
     assert len(asked) < 200
-    assert read_log(log_place(path)).progress.settled.size == 2_050
+    assert read_log(log_at(path)).progress.settled.size == 2_050
 
 
 def test_a_roll_of_another_writer_replaces_no_line(tmp_path: Path) -> None:
     """One with another last line does not count. The audit reads the lines alone, also where the last line is right."""
     path = store_path(f"file://{tmp_path}/store")
     lines = filled(path, 1, 1_203)
-    objects, sha256 = Directory(path.directory), read_log(log_place(path)).sha256
+    objects, sha256 = Directory(path.directory), read_log(log_at(path)).sha256
 
     def with_another(seq: int) -> list[bytes]:
         entry = recorded.deleted(seq - 3, seq - 2)._replace(at="2026-03-01T13Z")
@@ -693,8 +693,8 @@ def test_a_roll_of_another_writer_replaces_no_line(tmp_path: Path) -> None:
 
     for forged, read_too in ((with_another(1_000), True), (with_another(500), False), (lines[999:1_000], True)):
         objects.create(roll_name(1_000), b"".join(forged))
-        assert audit(log_place(path)).sha256 == sha256
-        assert (read_log(log_place(path)).sha256 == sha256) is read_too
+        assert audit(log_at(path)).sha256 == sha256
+        assert (read_log(log_at(path)).sha256 == sha256) is read_too
         (path.directory / roll_name(1_000)).unlink()
 
 
@@ -704,7 +704,7 @@ def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:
     objects = Directory(path.directory)
 
     async def go_on() -> None:
-        log = Checkpoint.resume(log_place(path, Terms(take_over=True)))
+        log = Checkpoint.resume(log_at(path, Terms(take_over=True)))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 2}))
         assert objects.get(roll_name(1_000)) is None
         await recorded.append(log, recorded.deleted(996, 997))
@@ -712,7 +712,7 @@ def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:
         await log.aclose()
 
     asyncio.run(go_on())
-    assert read_log(log_place(path)).progress.settled.size == 997
+    assert read_log(log_at(path)).progress.settled.size == 997
 
 
 def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
@@ -720,7 +720,7 @@ def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
 
     async def fill() -> None:
-        log = Checkpoint.create(log_place(path), recorded.header(10))
+        log = Checkpoint.create(log_at(path), recorded.header(10))
         await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
         for row in range(5):
             await recorded.append(log, recorded.deleted(row, row + 1))
@@ -730,13 +730,15 @@ def test_a_log_with_a_hole_is_refused(tmp_path: Path) -> None:
     (path.directory / line_name(5)).rename(tmp_path / "away")
     hole = r"log/000000000005 is missing, and log/000000000006 is there"
     with pytest.raises(NotAcceptable, match=hole):
-        read_log(log_place(path))
+        read_log(log_at(path))
     with pytest.raises(NotAcceptable, match=hole):
-        Checkpoint.resume(log_place(path, Terms(take_over=True)))
+        Checkpoint.resume(log_at(path, Terms(take_over=True)))
     assert not (path.directory / line_name(5)).exists()
     (path.directory / line_name(5)).write_bytes((tmp_path / "away").read_bytes()[:-9])
-    with pytest.raises(NotAcceptable, match=r"line 5 .* is damaged.*copy of the objects.*With another --store the run"):
-        read_log(log_place(path))
+    with pytest.raises(
+        NotAcceptable, match=r"line 5 .* is damaged.*copy of the objects.*In another place \(--run\) the run"
+    ):
+        read_log(log_at(path))
 
 
 def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
@@ -746,7 +748,7 @@ def test_a_log_without_its_first_lines_is_not_a_new_one(tmp_path: Path) -> None:
     for seq in range(1, 50):
         (path.directory / line_name(seq)).unlink()
     with pytest.raises(NotAcceptable, match=r"log/000000000001 is missing, and log/0000000000\d\d is there"):
-        is_fresh(log_place(path))
+        is_fresh(log_at(path))
 
 
 @mutant(
@@ -761,7 +763,7 @@ def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypa
     filled(path, 1, 1_002)
     asked: list[str] = []
     terms = Terms(take_over=True, means=noting(asked))
-    log = Checkpoint.resume(log_place(path, terms))
+    log = Checkpoint.resume(log_at(path, terms))
     again = wait_for(lambda: asked[asked.index(line_name(1_002)) :].count(line_name(1)))
     time.sleep(0.2)
     assert again == 1
@@ -784,8 +786,8 @@ def said_of(path: StorePath) -> str:
     """What is said when a log is read, and when a session begins; "" where it is read."""
     said = []
     for read in (
-        lambda: read_log(log_place(path)),
-        lambda: Checkpoint.resume(log_place(path, Terms(take_over=True))).close(),
+        lambda: read_log(log_at(path)),
+        lambda: Checkpoint.resume(log_at(path, Terms(take_over=True))).close(),
     ):
         try:
             read()
@@ -824,10 +826,10 @@ def test_a_roll_shows_that_lines_were_deleted(tmp_path: Path) -> None:
     """All objects of lines are gone, and the roll of the first thousand."""
     path = store_path(f"file://{tmp_path}/store")
     (path.directory / "log").mkdir(parents=True)
-    assert is_fresh(log_place(path))
+    assert is_fresh(log_at(path))
     Directory(path.directory).create(roll_name(2_000), b"")
     with pytest.raises(NotAcceptable, match=r"log/000000000001 is missing, and roll/000000002000 is there"):
-        is_fresh(log_place(path))
+        is_fresh(log_at(path))
 
 
 @mutant(
@@ -842,18 +844,18 @@ def test_a_hole_in_an_object_store(lists: bool, store: ObjectServer, tmp_path: P
     for seq, line in enumerate(filled(store_path(f"file://{tmp_path}"), 1, 201), 1):
         store.objects[f"{RUN}/{line_name(seq)}"] = line
     store.objects[f"{RUN}/log/000000000200.copy"] = b""
-    assert read_log(log_place(URL)).progress.settled.size == 198
+    assert read_log(log_at(URL)).progress.settled.size == 198
     for seq in range(50, 151):
         del store.objects[f"{RUN}/{line_name(seq)}"]
     with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000\d\d\d is there"):
-        read_log(log_place(URL))
+        read_log(log_at(URL))
     for seq in range(161, 201):
         del store.objects[f"{RUN}/{line_name(seq)}"]
     if lists:
         with pytest.raises(NotAcceptable, match=r"log/000000000050 is missing, and log/000000000151 is there"):
-            read_log(log_place(URL))
+            read_log(log_at(URL))
     else:
-        assert read_log(log_place(URL)).progress.settled.size == 47
+        assert read_log(log_at(URL)).progress.settled.size == 47
 
 
 def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
@@ -876,7 +878,7 @@ def test_one_of_two_processes_creates_the_log(tmp_path: Path) -> None:
     """The other is refused, and the skipped rows of each lie below their SHA-256."""
     path = store_path(f"file://{tmp_path}/store")
     left_out, other = recorded.skipped(duplicate=[(1, 2)]), recorded.skipped(duplicate=[(2, 3)])
-    place = log_place(path)
+    place = log_at(path)
     place.keep(Beside(SKIPPED, str(recorded.header(10, other).skipped_sha256)), packed(other, 10))
     assert is_fresh(place), "a process was killed before it wrote a header"
     Checkpoint.create(place, recorded.header(10, left_out), left_out).close()
@@ -888,10 +890,10 @@ def test_one_of_two_processes_creates_the_log(tmp_path: Path) -> None:
 def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
     """Both have read the same log, which no session has. The one that is late is refused, and names the other."""
     path = store_path(f"file://{tmp_path}/store")
-    Checkpoint.create(log_place(path), recorded.header(10)).close()
+    Checkpoint.create(log_at(path), recorded.header(10)).close()
 
     async def begin() -> None:
-        logs = [Checkpoint.resume(log_place(path)) for _ in range(2)]
+        logs = [Checkpoint.resume(log_at(path)) for _ in range(2)]
         logs[0].enqueue(Session("start", recorded.AT, "", {"pid": 1}))
         await logs[0].begun()
         logs[1].enqueue(Session("start", recorded.AT, "", {"pid": 2}))
@@ -935,8 +937,8 @@ class Far:
 
 
 async def begun(path: StorePath, pid: int, terms: Terms) -> Checkpoint:
-    place = log_place(path, terms)
-    fresh = is_fresh(log_place(path))
+    place = log_at(path, terms)
+    fresh = is_fresh(log_at(path))
     log = Checkpoint.create(place, recorded.header(10)) if fresh else Checkpoint.resume(place)
     log.enqueue(Session("start", recorded.AT, "", {"pid": pid}))
     await log.begun()

@@ -16,7 +16,7 @@ from bulkdel.core.mac import found_with_mac
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.verification import Findings
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.verify.session import open_findings_log
 from tests import recorded
 from tests.examples import lengths
@@ -138,7 +138,7 @@ def test_the_log_of_a_verification_is_no_checkpoint(tmp_path: Path) -> None:
     path.write_bytes(WHOLE)
     for use in (read_log, Checkpoint.resume):
         with pytest.raises(NotAcceptable, match="is not the log of a run of bulkdel"):
-            use(log_place(path))
+            use(log_at(path))
 
 
 def test_a_link_or_a_folder_is_refused(tmp_path: Path) -> None:

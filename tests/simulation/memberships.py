@@ -140,7 +140,7 @@ class MembershipWorld:
         rows = {(row.of, self._users[row.user]): at for at, row in enumerate(drawn.rows)}
         self._promises = MembershipPromises(rows, self.trace, lambda: clock.now)
         self._stage = Stage(seed, clock, self.trace, self._network, self._promises)
-        self._log = self._stage.disk.file(folder / "log", self._promises.log_is_safe)
+        self._log = self._stage.disk.file(folder / "run" / "log.jsonl", self._promises.log_is_safe)
         export = folder / "export"
         export.write_text("".join(json.dumps(self._record(row)) + "\n" for row in drawn.rows))
         self._play = RunPlay(
@@ -203,7 +203,7 @@ class MembershipWorld:
 
     def _judge(self) -> None:
         rows, now, wrong = self.drawn.rows, self._members(), self._promises.note_wrong
-        for at, told in enumerate(results_of(self._log.path)):
+        for at, told in enumerate(results_of(self._log.path.parent)):
             row, word = rows[at], told["outcome"]
             member = row.kind != "gone" and row.user in now.get(row.of, ())
             may_be = {"gone": {"absent"}, "there": {"already", "done"}, "missing": {"done"}}[row.kind]

@@ -29,6 +29,7 @@ from bulkdel.parameters import parameters_of
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import LogPlace
+from bulkdel.place.opening import log_at
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
@@ -84,11 +85,11 @@ class Machine:
 
     def verification(self, job: Job, settings: VerifySettings, files: Files, stack: ExitStack) -> VerifySession:
         """Open a session of the verification of that run, as `bulkdel verify` does. `stack` closes it."""
-        checked = Reopened.open(files.log.path, None, stack)
+        checked = Reopened.open(files.log.path.parent, None, stack)
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
         assert files.findings is not None
-        place_of = partial(LogFile, disk=files.findings.calls)
+        place_of = partial(_on_disk, files.findings)
         log, _ = open_findings_log(
             files.findings.path,
             pinned,
@@ -129,11 +130,10 @@ class Machine:
     def _create_log(
         self, file: SimulatedFile, place: LogPlace, header: Header, skipped: SkippedRows, files: FilesBeside
     ) -> Checkpoint:
-        place = LogFile(place.where, file.calls)
-        return Checkpoint.create(place, self.named(header), skipped, files, how=self._how())
+        return Checkpoint.create(_on(place, file), self.named(header), skipped, files, how=self._how())
 
     def _resume_log(self, file: SimulatedFile, place: LogPlace) -> Checkpoint:
-        return Checkpoint.resume(LogFile(place.where, file.calls), self._how())
+        return Checkpoint.resume(_on(place, file), self._how())
 
     def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None, _: Terms) -> Backup:
         assert file is not None
@@ -218,3 +218,13 @@ def simulated(job: type[GenAuthJob], its: tuple[Callable[[], float], Callable[[]
 
     made: GenAuthJob = Simulated()
     return made
+
+
+def _on(place: LogPlace, file: SimulatedFile) -> LogPlace:
+    """The same log on the simulated disk."""
+    assert isinstance(place, LogFile)
+    return replace(place, disk=file.calls)
+
+
+def _on_disk(file: SimulatedFile, path: Path) -> LogPlace:
+    return _on(log_at(path), file)

@@ -182,7 +182,7 @@ class RestoreWorld:
         self._network = Network(self._server, Random(f"network {seed}"))
         self._promises = RestorePromises(drawn, pool, self.trace, lambda: clock.now)
         self._stage = Stage(seed, clock, self.trace, self._network, self._promises)
-        self._log = self._stage.disk.file(folder / "log", self._promises.log_is_safe)
+        self._log = self._stage.disk.file(folder / "run" / "log.jsonl", self._promises.log_is_safe)
         export = folder / "export"
         export.write_text("".join(json.dumps(row.record) + "\n" for row in drawn.rows))
         self._play = RunPlay(
@@ -220,7 +220,7 @@ class RestoreWorld:
         if not self._promises.wrong:
             for wrong in self._restored.wrong():
                 self._promises.note_wrong(wrong)
-            for at, told in enumerate(results_of(self._log.path)):
+            for at, told in enumerate(results_of(self._log.path.parent)):
                 for wrong in self._restored.untrue(at, told):
                     self._promises.note_wrong(wrong)
         return self._promises.wrong

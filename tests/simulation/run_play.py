@@ -82,7 +82,7 @@ class RunPlay:
             not_after = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
             self.stage.process.drain_at(at - EPOCH - self.stage.set_by_s)
         settings = Settings(
-            checkpoint=self.files.log.path,
+            run=self.files.log.path.parent,
             host=HOST,
             allow_absent=True,
             max_refused="100%",

@@ -52,7 +52,7 @@ class SafeLog:
     def _skip(self, sha256: str) -> None:
         """Take in the skipped rows. They have to be there when the header is safe."""
         assert self._folder is not None
-        (path,) = (*self._folder.glob(f"*.skipped-{sha256[:16]}.zst"), *self._folder.rglob(f"skipped/{sha256}/*"))
+        (path,) = (*self._folder.rglob("skipped.zst"), *self._folder.rglob(f"skipped/{sha256}/*"))
         for kind, rows in read_skipped(path.read_bytes()).items():
             self.rows.update(dict.fromkeys(rows, SETTLED))
             self.kinds.update(dict.fromkeys(rows, kind))

@@ -203,7 +203,7 @@ class SharesWorld:
         loop = PipeLoop(self._clock.now, self.drawn.delay_s, Random(f"pipes {self._seed}"))
         self._clock.run(loop, self._play(loop))
         for number, promises in enumerate(self._promises):
-            log, complete = self._folder / str(number) / "log", self._complete[number]
+            log, complete = self._folder / str(number) / "run" / "log.jsonl", self._complete[number]
             if complete or log.exists():
                 promises.judge_rows(log, may_remain=not complete)
         return [wrong for promises in self._promises for wrong in promises.wrong]
@@ -296,8 +296,8 @@ class SharesWorld:
             return Connection(network, shared, wall=lambda: self._clock.true, timeout_s=2.0)
 
         machine = Machine(loop, lambda: self._clock.true, self._chance, self._rng, connected, keeper)
-        files = Files(disk.file(folder / "log", promises.log_is_safe))
-        settings = Settings(checkpoint=folder / "log", host=HOST, max_refused="100%", **deletion.options)
+        files = Files(disk.file(folder / "run" / "log.jsonl", promises.log_is_safe))
+        settings = Settings(run=folder / "run", host=HOST, max_refused="100%", **deletion.options)
         job = simulated(DeleteUsers, machine.its)
         try:
             async with machine.run(job, folder / "export", settings, machine.surroundings(files)) as run:

@@ -22,7 +22,9 @@ from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
 from bulkdel.library import Summary
 from bulkdel.place.log_objects import LogObjects
 from bulkdel.place.log_place import Beside, LogPlace
+from bulkdel.place.opening import log_at
 from bulkdel.settings import Settings
+from bulkdel.store_path import store_path
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.simulation.api import FAIR
 from tests.simulation.clock import EPOCH, WorldClock
@@ -201,7 +203,7 @@ class TakeoverWorld:
             log = self._folder / "joined"
             log.write_bytes(self._store.lines)
             for part in (self._folder / "store").glob("*/*/000000000001"):
-                Beside(part.parent.parent.name, part.parent.name).of(log).write_bytes(part.read_bytes())
+                log_at(log).at(Beside(part.parent.parent.name, part.parent.name)).write_bytes(part.read_bytes())
             self._promises.judge(log)
         return self._promises.wrong
 
@@ -313,7 +315,7 @@ class TakeoverWorld:
     def _settings(self, process: Process) -> Settings:
         deletion = self.drawn.deletion
         return Settings(
-            store=f"file://{self._folder / 'store'}",
+            run=store_path(f"file://{self._folder / 'store'}"),
             take_over=process.take_over,
             host=HOST,
             allow_absent=True,

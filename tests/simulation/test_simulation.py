@@ -257,7 +257,7 @@ for seed in range(int(sys.argv[2])):
     world = WORLDS[sys.argv[3]](seed, folder)
     world.play()
     print(*world.trace.lines, *(f"ended: {one}" for one in world.said), sep="\\n")
-    print(*(file.read_bytes() for file in sorted(folder.rglob("log")) if file.is_file()), sep="\\n")
+    print(*(file.read_bytes() for file in sorted(folder.rglob("log.jsonl")) if file.is_file()), sep="\\n")
 """
 
 

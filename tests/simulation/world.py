@@ -55,7 +55,7 @@ class World:
         self._copies = folder / (drawn.backup or "copies")
         self._findings = folder / "findings"
         self._files = Files(
-            disk.file(folder / "log", self._promises.log_is_safe),
+            disk.file(folder / "run" / "log.jsonl", self._promises.log_is_safe),
             disk.file(self._copies, self._promises.copies_are_safe),
             disk.file(self._findings, self._promises.findings_are_safe),
         )

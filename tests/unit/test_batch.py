@@ -68,11 +68,11 @@ VALUES: Mapping[str, Any] = {
     "complete": False,
     "trouble": [],
     "confirm_host": None,
-    "checkpoint_exists": True,
+    "run_exists": True,
 }
 
 NO_VERSION = {"address": "https://a.example/users.jsonl", "etag": None, "version": None, "modified": None}
-UNKNOWN = {"object": NO_VERSION, "copy": "night/a/checkpoint.jsonl.copy", "checkpoint_exists": False}
+UNKNOWN = {"object": NO_VERSION, "copy": "night/a/export.copy", "run_exists": False}
 
 # The exit codes in their order; 129, 130 and 143 are one place.
 ORDER = ((5,), (129, 130, 143), (4,), (3,), (2,), (6,), (1,), (0,))
@@ -164,7 +164,7 @@ def test_what_has_to_be_confirmed() -> None:
     assert state.given == {(5, "whole")}
     halted = BatchRunEnded("2026-01-01T00:00Z", "a", 4, {"rows": 6, "remaining": 6, "status": "halted"})
     state = state_of(confirmed(a="d", b="d"), halted, BatchRunEnded("2026-01-01T00:00Z", "b", 4, {}))
-    fresh = [run("a", checkpoint_exists=False), run("b", checkpoint_exists=False)]
+    fresh = [run("a", run_exists=False), run("b", run_exists=False)]
     assert state.due(fresh, NOW, KEY) == {"a": Due.GONE}
     assert state.due([run("a"), run("b")], NOW, KEY) == {}
     both = ToConfirm.of([run("a"), run("b", digest="other")], {"a": Due.NEW, "b": Due.GONE})
@@ -182,7 +182,7 @@ def test_which_runs_had_a_log() -> None:
     ends = {"ended": halted, "never": {"status": "not begun"}, "again": halted, "garbled": {"status": "unknown"}}
     later = [BatchRunBegun(at, "again"), BatchRunEnded(at, "again", 2, {"status": "not begun"})]
     state = state_of(given, *began, *(BatchRunEnded(at, name, 4, facts) for name, facts in ends.items()), given, *later)
-    with_log, without = ([run(name, checkpoint_exists=exists) for name in names] for exists in (True, False))
+    with_log, without = ([run(name, run_exists=exists) for name in names] for exists in (True, False))
     assert state.due(with_log, NOW, KEY) == {}
     assert state.due(without, NOW, KEY) == dict.fromkeys(("begun", "ended", "again", "garbled"), Due.GONE)
 
@@ -205,7 +205,7 @@ def test_a_confirmation_that_others_may_have_written_confirms_nothing() -> None:
     changed = with_mac(replace(real, runs=runs_of_real), KEY)
     assert state_of(changed).due(runs, NOW, KEY) == {"a": Due.CHANGED}
     gone = state_of(changed, BatchRunEnded("T", "a", 4, {"rows": 6, "remaining": 6, "status": "halted"}))
-    assert gone.due([run("a", checkpoint_exists=False)], NOW, None) == {"a": Due.GONE}
+    assert gone.due([run("a", run_exists=False)], NOW, None) == {"a": Due.GONE}
 
 
 def as_forged(**members: Any) -> Any:
@@ -257,7 +257,7 @@ def test_a_list_of_plans_confirms_each_run_that_is_in_it_as_it_is() -> None:
         confirmed(g="before"),
         BatchRunEnded("2026-01-01T00:00Z", "g", 4, {"rows": 6, "remaining": 6, "status": "halted"}),
     )
-    runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", checkpoint_exists=False)]
+    runs = [run("a"), run("b", digest="other"), run("c"), run("g", digest="before", run_exists=False)]
     due = state.due(runs, NOW, KEY)
     assert due == {"a": Due.NEW, "b": Due.NEW, "c": Due.NEW, "g": Due.GONE}
     assert state.covered((15, whole), runs, due, NOW + 86_400) == {"a"}
@@ -304,7 +304,7 @@ def test_the_sessions_of_a_batch() -> None:
         ({}, {}, 0),
         ({"trouble": ["not_signed_in"]}, {}, 2),
         ({"trouble": ["sample"]}, {}, 4),
-        ({"trouble": ["checkpoint_exists", "nothing_to_delete"]}, {}, 0),
+        ({"trouble": ["run_exists", "nothing_to_delete"]}, {}, 0),
         ({}, {"pool": "p"}, 0),
         ({}, {"pool": "q"}, 3),
         ({"complete": True, "pool": None}, {"pool": "q"}, 0),
@@ -312,8 +312,8 @@ def test_the_sessions_of_a_batch() -> None:
         ({"confirm_host": "a"}, {"confirm_host": "a", "typed_hosts": ["https://b"]}, 2),
         ({"confirm_host": "a"}, {"typed_hosts": ["https://a"]}, 0),
         (UNKNOWN, {"export": "https://a.example/users.jsonl"}, 3),
-        (UNKNOWN, {"export": "night/a/checkpoint.jsonl.copy"}, 0),
-        ({**UNKNOWN, "checkpoint_exists": True}, {"export": "https://a.example/users.jsonl"}, 0),
+        (UNKNOWN, {"export": "night/a/export.copy"}, 0),
+        ({**UNKNOWN, "run_exists": True}, {"export": "https://a.example/users.jsonl"}, 0),
         ({**UNKNOWN, "object": {**NO_VERSION, "etag": '"e"'}}, {"export": "https://a.example/users.jsonl"}, 0),
     ],
 )
@@ -423,7 +423,7 @@ job = "kick-users"
 export = "-odd.jsonl"
 parameters = { app = ["a1", "a2"] }
 credentials_file = "two.env"
-checkpoint = "two.log"
+run = "two"
 """
 
 
@@ -444,11 +444,11 @@ def test_the_file(tmp_path: Path) -> None:
     assert (batch.parallel, batch.rate_groups, batch.base) == (2, {"eu": 100.0}, tmp_path)
     assert one.words("run", {"confirm": 5}) == [
         *("run", "delete-users", "one.jsonl", "--exclude", "keep.jsonl", "--exclude", "more.jsonl", "--rate", "20"),
-        *("--look-first", "--checkpoint", "out/one/checkpoint.jsonl", "--confirm", "5"),
+        *("--look-first", "--run", "out/one", "--confirm", "5"),
     ]
     assert two.words("plan")[:3] == ["plan", "kick-users", "./-odd.jsonl"]
     assert two.words("plan")[-4:] == ["--app", "a1", "--app", "a2"]
-    assert (one.log_in(tmp_path), two.log_in(tmp_path)) == (tmp_path / "out/one/checkpoint.jsonl", tmp_path / "two.log")
+    assert (one.place_in(tmp_path), two.place_in(tmp_path)) == (tmp_path / "out/one", tmp_path / "two")
     environ = {
         "PATH": "p",
         "ALL_GENAUTH_ACCESS_KEY_ID": "id",
@@ -529,9 +529,9 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN.replace('"a.jsonl"', '"-"'), "no standard input"),
         (BEGIN + BEGIN, "have one name"),
         (BEGIN + BEGIN.replace('"a"', '"A"'), "have one name"),
-        (BEGIN + 'checkpoint = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'checkpoint = "l"\n', "have one log"),
+        (BEGIN + 'run = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'run = "l"\n', "have one place"),
         ('[defaults]\nbackup = "b.jsonl"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one backup"),
-        ('[defaults]\nstore = "s3://b/n"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one log"),
+        ('[defaults]\nrun = "s3://b/n"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one place"),
         ('[defaults]\nname = "a"\n' + BEGIN, "every run has its own"),
         (BEGIN.replace("export", "expert"), "unknown key 'expert'; 'export'?"),
         ('[[run]]\nname = "a"\njob = "delete-users"\n', "has no export"),
@@ -586,13 +586,11 @@ def test_no_file_sets_an_option_of_the_machine(tmp_path: Path, name: str, place:
         'backup = "../b"',
         'backup = ["b", "/tmp/b"]',
         'backup = "link/b"',
-        'checkpoint = "/tmp/c"',
-        'checkpoint = "file:///tmp/c"',
-        'checkpoint = "x/../../c"',
+        'run = "/tmp/c"',
+        'run = "x/../../c"',
         'credentials_file = "~/key.env"',
         'credentials_file = "/etc/key.env"',
         'credentials_file = "{name}/../../key.env"',
-        'export = "/tmp/e"\nskip_invalid = "10"',
         'job = "enable-users"\nparameters = { from_backup = "/tmp/b" }',
         'job = "enable-users"\nparameters = { from_backup = ["b", "/tmp/b"] }',
     ],
@@ -653,14 +651,15 @@ def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "typed", "told"),
     [
-        ('store = "s3://b/night/{name}"', ["s3://b/night"], None),
-        ('store = "s3://b/night/{name}"', ["s3://b/nig"], "s3://b/night"),
-        ('store = "s3://b/night/{name}"', ["s3://c"], "s3://b/night"),
+        ('run = "s3://b/night/{name}"', ["s3://b/night"], None),
+        ('run = "s3://b/night/{name}"', ["s3://b/nig"], "s3://b/night"),
+        ('run = "s3://b/night/{name}"', ["s3://c"], "s3://b/night"),
         ('backup = "s3://b/night/../{name}"', ["s3://b/night"], "s3://b/night/.."),
         ('backup = "s3://b/night/%2e%2e/{name}"', ["s3://b/night"], "s3://b/night/%2e%2e"),
         ('backup = "file:///tmp/{name}"', [], "file:///tmp"),
         ('backup = "file:///tmp/{name}"', ["file:///tmp"], None),
-        ('store = "az://c/{name}"', [], "az://c"),
+        ('run = "az://c/{name}"', [], "az://c"),
+        ('run = "file:///tmp/c/{name}"', [], "file:///tmp/c"),
         ('exclude = ["k", "https://h.example/k?sig=s3cr3t"]', [], "https://h.example"),
         ('exclude = ["k", "https://h.example/k?sig=s3cr3t"]', ["https://h"], "https://h.example"),
         ('exclude = ["k", "https://h.example/k?sig=s3cr3t:Mail"]', ["https://h.example"], None),
@@ -692,7 +691,7 @@ def test_a_host_of_the_own_config_is_not_typed(tmp_path: Path) -> None:
 
 
 STORES = ("s3://b", "https://h")
-ON_NODES = BEGIN + 'store = "s3://b/{name}"\n'
+ON_NODES = BEGIN + 'run = "s3://b/{name}"\n'
 
 
 @mutant(
@@ -749,7 +748,7 @@ APP = 'parameters = { app = ["of {name}", "{id}"] }\n'
 
 
 def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
-    head = '[defaults]\nbackup = "b/{name}.gz"\nstore = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
+    head = '[defaults]\nbackup = "b/{name}.gz"\nrun = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
     text = (
         head
         + 'credentials_file = "keys/{name}.env"\n'
@@ -757,9 +756,10 @@ def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
         + BEGIN.replace('"a"', '"b"').replace("a.jsonl", "{name}")
     )
     a, b = read_batch(written(tmp_path, text)).runs
-    assert a.options == {"backup": "b/a.gz", "store": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
-    assert (b.export, b.credentials_file, str(b.log_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
-    assert "--checkpoint" not in a.words("run")
+    assert a.options == {"backup": "b/a.gz", "run": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
+    assert (b.export, b.credentials_file, str(b.place_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
+    words = a.words("run")
+    assert words[words.index("--run") + 1] == "s3://bucket/night/a"
     more = 'id_pattern = "{x}[0-9]{8}"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "{name}_GENAUTH_ACCESS_KEY_ID" }\n'
     (one,) = read_batch(written(tmp_path, BEGIN.replace("delete-users", "kick-users") + more + APP)).runs
     assert (one.credentials, one.parameters) == (

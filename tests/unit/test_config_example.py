@@ -78,7 +78,7 @@ def test_the_command_takes_every_setting(tmp_path: Path) -> None:
     assert ran.code == 0, ran
     assert re.search(rf"^  host +{served.url}$", ran.out, re.MULTILINE)
     assert re.search(rf"^  pool +{SANDBOX_POOL_ID}$", ran.out, re.MULTILINE)
-    assert re.search(r"^  checkpoint +users.checkpoint.jsonl$", ran.out, re.MULTILINE)
+    assert re.search(r"^  run +2026-11-29$", ran.out, re.MULTILINE)
     assert "1 of 1 looked up exist" in ran.out
 
 

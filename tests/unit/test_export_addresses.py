@@ -16,8 +16,8 @@ from bulkdel.export.addresses import check_exclude, check_export
 @pytest.mark.parametrize(
     ("export", "options", "source", "log"),
     [
-        ("ftp://h/a b.csv", {}, "curl -fsSL 'ftp://h/a b.csv'", "--checkpoint 'a b.csv.checkpoint.jsonl'"),
-        ("sftp://h/x", {"--checkpoint": ("log",)}, "curl -fsSL sftp://h/x", "--checkpoint log"),
+        ("ftp://h/a b.csv", {}, "curl -fsSL 'ftp://h/a b.csv'", "--run 'a b.csv.runs/j'"),
+        ("sftp://h/x", {"--run": ("log",)}, "curl -fsSL sftp://h/x", "--run log"),
     ],
 )
 def test_another_scheme_is_piped(export: str, options: dict[str, tuple[str, ...]], source: str, log: str) -> None:

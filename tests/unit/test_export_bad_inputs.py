@@ -436,8 +436,8 @@ def test_21_the_same_id_again(tmp_path: Path) -> None:
 
 def test_23_a_checkpoint(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '{"seq":0,"entries":[{"kind":"header"}],"crc":"1"}\n')
-    assert "a checkpoint of bulkdel, not an export" in refused(path)
-    assert "a checkpoint of bulkdel" in refused(path, options(format="csv", id_field="1"))
+    assert "a log of bulkdel, not an export" in refused(path)
+    assert "a log of bulkdel" in refused(path, options(format="csv", id_field="1"))
 
 
 @pytest.mark.parametrize("skip", ["stop", "skip"])

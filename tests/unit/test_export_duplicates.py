@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         finder,
         pytest.raises(
             FileFailed,
-            match=r"gone: the rows of this export, and finding its duplicates, .*No such file.*--checkpoint PATH",
+            match=r"gone: the rows of this export, and finding its duplicates, .*No such file.*--run PLACE",
         ),
     ):
         finder.add([0], ["a"])

@@ -94,9 +94,9 @@ def test_a_named_pipe_is_copied_first(tmp_path: Path) -> None:
 
 def test_a_pipe_needs_a_place(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="--checkpoint"):
+    with pytest.raises(UsageError, match="--run"):
         open_export(str(tmp_path / "fifo"))
-    with pytest.raises(UsageError, match="--checkpoint"), stdin(ROWS):
+    with pytest.raises(UsageError, match="--run"), stdin(ROWS):
         open_export("-")
 
 
@@ -161,7 +161,7 @@ def test_the_copy_of_an_earlier_run_stays_unless_it_is_the_same(tmp_path: Path) 
 
 def test_a_copy_that_cannot_be_written(tmp_path: Path) -> None:
     with stdin(ROWS), pytest.raises(FileFailed, match="No such file"):
-        open_export("-", spool_to=tmp_path / "missing" / "spool")
+        open_export("-", spool_to=tmp_path / "missing" / "place" / "spool")
     (tmp_path / "spool").mkdir()
     with stdin(ROWS), pytest.raises(FileFailed, match="is not a regular file"):
         open_export("-", spool_to=tmp_path / "spool")

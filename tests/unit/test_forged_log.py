@@ -24,7 +24,7 @@ from tests import recorded
 from tests.mutants import mutant
 from tests.syntax import swap
 
-KEPT = {"plan", "checkpoint", "store", "json", "log_level", "log_format", "progress_every", "note"}
+KEPT = {"plan", "run", "json", "log_level", "log_format", "progress_every", "note"}
 KEPT |= {"export", "from_backup", "without_memberships"}
 ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup"}) - KEPT
 """What no command has that is printed from a log."""
@@ -40,7 +40,7 @@ def log_with(folder: Path, **facts: Any) -> Path:
     header = replace(header, export_path=HOSTILE, pinned=pinned)
     begun = Session("start", AT, "", {"cwd": HOSTILE, "note": HOSTILE, "user": HOSTILE, "command": HOSTILE, **facts})
     commits: list[list[Entry]] = [[header], [begun], [Session("stop", AT, "", {"why": HOSTILE, "exit": 4, **facts})]]
-    log = folder / "log"
+    log = folder / "log.jsonl"
     log.write_bytes(b"".join(recorded.lines_of(commits)))
     return log
 
@@ -93,7 +93,7 @@ def test_a_command_is_printed_without_what_belongs_to_one_machine(
     words = ["env", "BULKDEL_HTTP__AUTH__TOKEN_ENV=evil", "bulkdel", "run", "j", "x", "--rate", "5", *more]
     assert print_status(log_with(tmp_path, to_go_on=words), json=False, environ={}) == 0
     out = capsys.readouterr().out
-    assert "\n  bulkdel run j x --rate 5 --checkpoint log\n" in out
+    assert f"\n  bulkdel run j x --rate 5 --run {tmp_path}\n" in out
     rest = out.replace("--host evil", "").replace("--backup evil", "")
     assert "evil" not in rest.replace(shlex.quote(HOSTILE), "").replace("sh -c evil", "")
     (left_out,) = (line for line in out.splitlines() if line.startswith("Left out, "))
@@ -111,7 +111,7 @@ AGAIN = "To go on, run the command of this run again."
 @mutant(
     "a printed resume goes on with another run",
     "_of_this_run",
-    swap('line.plus("--checkpoint" if address_of(str(log)) is None else "--store", log.absolute())', "line"),
+    swap('line.plus("--run", run.absolute())', "line"),
 )
 @mutant(
     "a printed resume is that of another job", "_of_this_run", swap('job != progress.header.pinned["job"]', 'job == ""')
@@ -119,7 +119,7 @@ AGAIN = "To go on, run the command of this run again."
 @mutant(
     "a printed resume is the restore of another run",
     "_of_this_run",
-    swap("is_within(name, log) and log.name.startswith(f'{name.name}.')", "name.name"),
+    swap("os.path.realpath(name) != os.path.realpath(undone)", "not name.name"),
 )
 @mutant(
     "a word after a flag of a log is a name when it is typed",
@@ -129,13 +129,13 @@ AGAIN = "To go on, run the command of this run again."
 @pytest.mark.parametrize(
     ("words", "printed"),
     [
-        ("plan j /home/me/all.jsonl", "plan j /home/me/all.jsonl --checkpoint {log}"),
-        ("plan j /home/me/all.jsonl --checkpoint /home/me/x", "plan j /home/me/all.jsonl --checkpoint {log}"),
+        ("plan j /home/me/all.jsonl", "plan j /home/me/all.jsonl --run {log}"),
+        ("plan j /home/me/all.jsonl --run /home/me/x", "plan j /home/me/all.jsonl --run {log}"),
         ("plan other-job x", None),
         ("plan j", None),
         ("plan j x y", None),
         ("plan j x --trim /home/me/all.jsonl", None),
-        ("restore /home/me/x.checkpoint.jsonl --passwords none", None),
+        ("restore /home/me/x --passwords none", None),
         ("restore {folder}/other", None),
         ("restore {folder}/lo", None),
         ("restore {folder}/log.none {folder}/log", None),
@@ -145,7 +145,7 @@ def test_the_command_of_a_log_goes_on_with_the_run_of_this_log(
     words: str, printed: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever it says: with no other export, restore or job, and with no new run."""
-    log = tmp_path / "log"
+    log = tmp_path
     typed = ["bulkdel", *words.format(folder=tmp_path).split()]
     assert print_status(log_with(tmp_path, to_go_on=typed), json=False, environ={}) == 0
     out = capsys.readouterr().out
@@ -156,8 +156,11 @@ def test_the_command_of_a_log_goes_on_with_the_run_of_this_log(
 def test_the_restore_of_this_run_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Beside its log, with the files that lie there."""
     words = ["bulkdel", "restore", "lo", "--from-backup", "b.gz", "--export", "../x.jsonl", "--json"]
-    log = log_with(tmp_path, to_go_on=words, cwd=str(tmp_path)).rename(tmp_path / "lo.restore.jsonl.checkpoint.jsonl")
-    assert print_status(log, json=False, environ={}) == 0
+    place = tmp_path / "lo" / "restore-1"
+    place.mkdir(parents=True)
+    log_with(tmp_path / "lo")
+    log_with(place, to_go_on=words, cwd=str(tmp_path))
+    assert print_status(place, json=False, environ={}) == 0
     out = capsys.readouterr().out
     assert f"\n  bulkdel restore {tmp_path}/lo --from-backup b.gz --json\n" in out
     assert "Add what is meant: --export ../x.jsonl\n" in out
@@ -192,12 +195,12 @@ def test_a_printed_restore_names_no_store_that_only_the_log_names() -> None:
 
 
 def test_a_command_with_a_job_of_its_own_keeps_its_options() -> None:
-    words = ["bulkdel", "run", "kick-users", "x", "--app", "a1", "--store", "s3://b/other"]
+    words = ["bulkdel", "run", "kick-users", "x", "--app", "a1", "--run", "s3://b/other"]
     line, left_out = line_of_log(words, store_path("s3://b/x"), options_of_run("kick-users"))
-    assert (str(line), left_out) == ("bulkdel run kick-users x --app a1 --store s3://b/x", "")
+    assert (str(line), left_out) == ("bulkdel run kick-users x --app a1 --run s3://b/x", "")
     line, left_out = line_of_log(words, Path("log"), options_of_run("delete-users"))
     assert str(line) == "bulkdel run kick-users x"
-    assert left_out.endswith("Add what is meant: --app, --store")
+    assert left_out.endswith("Add what is meant: --app, --run")
 
 
 @pytest.mark.parametrize(("job", "own"), [("kick-users", "--app"), ("delete-users", "--passwords"), ("none", None)])

@@ -34,11 +34,11 @@ from tests.mutants import mutant
 from tests.syntax import swap
 
 SHA256 = "0" * 64
-LOG = PackedFile("users.csv.checkpoint.jsonl", "the log", 12, SHA256)
+LOG = PackedFile("run/log.jsonl", "the log", 12, SHA256)
 GOING_ON = GoingOn(
     "run",
     ("delete-users", "users.csv"),
-    {"--trim": (), "--exclude": ("a.csv", "b.csv")},
+    {"--run": ("run",), "--trim": (), "--exclude": ("a.csv", "b.csv")},
     {"BULKDEL_GENAUTH__BRAND": "authing"},
     ("--listen",),
     ("--notify",),
@@ -46,7 +46,6 @@ GOING_ON = GoingOn(
 ONE = Manifest(
     *("bulkdel 0.1.0", "word", "2026-11-26T10:00:00.000Z", "anna", "m1", "run", "delete-users", "https://x", "pool"),
     remaining=3,
-    log=LOG.name,
     config=None,
     settings={"rate": 50.0, "exclude": ["a.csv"]},
     files=(LOG, PackedFile("users.csv", "the export", 0, SHA256)),
@@ -101,13 +100,16 @@ NOT_OURS = "is not one that bulkdel wrote"
         (changed("files", 1, "name", to="../x"), "'../x', which is not the name of a file"),
         (changed("files", 1, "name", to="/etc/passwd"), "not the name of a file"),
         (changed("files", 1, "name", to=MANIFEST), "twice"),
-        (changed("files", 1, "name", to=LOG.name.upper()), "twice"),
+        (changed("files", 1, "name", to="run/LOG.jsonl"), "twice"),
+        (changed("files", 1, "name", to="RUN/x"), "not the name of a file"),
+        (changed("files", 1, "name", to="run/../x"), "not the name of a file"),
+        (changed("files", 1, "name", to="run//x"), "not the name of a file"),
+        (changed("files", 1, "name", to="run/a/b/c/d"), "not the name of a file"),
+        (changed("files", 1, "name", to="Run"), "'run' as a file and as a folder"),
+        (changed("files", 0, "name", to="run/other.jsonl"), "has no log"),
         (changed("files", 1, "size", to=-1), "no size"),
         (changed("files", 1, "size", to=1.5), "no size"),
         (changed("files", 1, "sha256", to="A" * 64), "no SHA-256"),
-        (changed("log", to="other"), "none of its files"),
-        (changed("log", to=None), "cannot be printed"),
-        (changed("log", to=[]), "cannot be printed"),
         (changed("config", to=[]), "cannot be printed"),
         (changed("pool", to=0), "cannot be printed"),
         (changed("files", 0, "what", to="\x1b[2J"), "cannot be printed"),
@@ -143,11 +145,11 @@ PACKED = replace(
 
 
 def with_options(**options: str) -> Manifest:
-    given = {f"--{name.replace('_', '-')}": (value,) for name, value in options.items()}
+    given = {"--run": ("run",)} | {f"--{name.replace('_', '-')}": (value,) for name, value in options.items()}
     return replace(PACKED, going_on=replace(GOING_ON, options=given))
 
 
-HARMLESS = {"config", "plan", "checkpoint", "out", "json", "log_level", "log_format", "progress_every", "note"}
+HARMLESS = {"config", "plan", "run", "out", "json", "log_level", "log_format", "progress_every", "note"}
 HARMLESS |= {"export", "from_backup", "without_memberships"}
 """What an archive may set of these: files in it, and how a command shows itself."""
 
@@ -187,8 +189,8 @@ def test_an_archive_names_no_engine() -> None:
     [
         ({"rate": "5", "app": "a1", "host": "https://x", "skip_invalid": "10"}, None),
         ({"config": "c.toml", "plan": "plan.json", "exclude": "a.csv:Mail:email", "list": "a.csv"}, None),
-        ({"backup": "new.jsonl", "checkpoint": LOG.name}, None),
-        ({"checkpoint": "new.jsonl"}, "another log than its own"),
+        ({"backup": "new.jsonl", "run": "run"}, None),
+        ({"run": "new"}, "another run than its own"),
         ({"exclude": "s3://bucket/a.csv"}, "--exclude s3://bucket/a.csv"),
         ({"config": "d.toml"}, "--config d.toml"),  # a packed file that was not checked as a config
         ({"config": "/tmp/c.toml"}, "--config /tmp/c.toml"),
@@ -198,7 +200,7 @@ def test_an_archive_names_no_engine() -> None:
         ({"list": "/etc/passwd"}, "--list /etc/passwd"),
         ({"backup": "/home/x"}, "'/home/x', which is not the name"),
         ({"backup": "s3://bucket/x"}, "'s3://bucket/x', which is not the name"),
-        ({"checkpoint": "../x"}, "another log than its own"),
+        ({"run": "../x"}, "another run than its own"),
         ({"host": "https://y"}, "another host"),
         ({"unheard_of": "x"}, "--unheard-of"),
     ],
@@ -234,17 +236,24 @@ def test_an_archive_has_the_tables_of_its_run_alone(tables: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("names", [("delete-users", "/etc/passwd"), ("kick-users", "users.csv")])
 def test_an_archive_goes_on_with_its_own_job_and_export(names: tuple[str, str]) -> None:
-    made = replace(PACKED, going_on=replace(GOING_ON, names=names, options={}))
+    made = replace(PACKED, going_on=replace(GOING_ON, names=names, options={"--run": ("run",)}))
     with pytest.raises(Unfit, match=r"not the name of a file|another job"):
-        made.check_going_on({}, {}, ())
+        made.check_going_on(ALLOWED, {}, ())
+
+
+@pytest.mark.parametrize("options", [{}, {"--run": ("run", "run")}, {"--run": ()}])
+def test_an_archive_goes_on_with_its_own_run(options: dict[str, tuple[str, ...]]) -> None:
+    made = replace(PACKED, going_on=replace(GOING_ON, options=options))
+    with pytest.raises(Unfit, match="another run than its own"):
+        made.check_going_on(ALLOWED, {}, ())
 
 
 @mutant(
     "a file in the archive may have a path as its name",
-    "check_name",
+    "_is_plain",
     swap(
-        'isinstance(name, str) and name.isprintable() and "/" not in name and "\\\\" not in name',
-        'isinstance(name, str) and name.isprintable() and "\\\\" not in name',
+        'name.isprintable() and "/" not in name and "\\\\" not in name',
+        'name.isprintable() and "\\\\" not in name',
     ),
 )
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from bulkdel.checkpoint.reader import read_log
 from bulkdel.commands.moved_run import how_to_go_on, line_in
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, PackedFile
 from bulkdel.core.log_entries import Session
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from tests import recorded
 from tests.mutants import mutant
 from tests.syntax import swap
 
 HOST = "https://api.example"
-LOG = "users.jsonl.checkpoint.jsonl"
+LOG = "run/log.jsonl"
 WORDS = ["bulkdel", "run", "delete-users", "users.jsonl", "--rate", "7"]
 
 
@@ -32,19 +32,25 @@ def unpacked(folder: Path) -> None:
     header = recorded.header(100)
     pinned = {**header.pinned, "job": "delete-users", "host": HOST, "pool": "p"}
     header = replace(header, pinned=pinned, export_path="users.jsonl", shards=())
-    begun = Session("start", "2026-01-01T00:00:00.000Z", "", {"cwd": "/other", "to_go_on": WORDS})
+    begun = Session(
+        "start",
+        "2026-01-01T00:00:00.000Z",
+        "",
+        {"cwd": "/other", "run": "/other/users.jsonl.runs/delete-users", "to_go_on": WORDS},
+    )
     files = {
         LOG: b"".join(recorded.lines_of([[header], [begun]])),
         "users.jsonl": b'{"id": "a"}\n',
         "c.toml": b"[genauth]\nlang = 'de'\n",
     }
+    (folder / "run").mkdir()
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    options = {"--config": ("c.toml",), "--rate": ("5",), "--host": (HOST,)}
+    options = {"--run": ("run",), "--config": ("c.toml",), "--rate": ("5",), "--host": (HOST,)}
     packed = tuple(PackedFile(name, "", len(data), sha256_of(data)) for name, data in files.items())
     going_on = GoingOn("run", ("delete-users", "users.jsonl"), options)
     texts = ("bulkdel", "word", "at", "user", "machine", header.run_id, "delete-users", HOST, "p")
-    made = Manifest(*texts, 100, LOG, "c.toml", {}, packed, going_on)
+    made = Manifest(*texts, 100, "c.toml", {}, packed, going_on)
     (folder / MANIFEST).write_bytes(made.to_bytes())
 
 
@@ -53,7 +59,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def told(folder: Path) -> str:
-    return how_to_go_on(read_log(log_place(folder / LOG)).progress, folder / LOG, None)
+    return how_to_go_on(read_log(log_at(folder / LOG)).progress, folder / "run", None)
 
 
 def with_values(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -84,14 +90,14 @@ def as_a_folder(folder: Path, name: str) -> None:
     (folder / name).mkdir()
 
 
-def with_log_first(folder: Path) -> None:
-    """The log is packed, and is not the log of the manifest."""
-    with_values(folder, lambda found: found.update(log="users.jsonl"))
+def without_log(folder: Path) -> None:
+    """The archive had no log."""
+    with_values(folder, lambda found: found["files"].pop(0))
 
 
 def test_the_manifest_of_an_unpacked_run_has_its_command_and_the_host_is_typed(tmp_path: Path) -> None:
     unpacked(tmp_path)
-    command = "bulkdel run delete-users users.jsonl --config c.toml --rate 5"
+    command = "bulkdel run delete-users users.jsonl --run run --config c.toml --rate 5"
     lacks = f"Left out, because only a file names it. Add what is meant: --host {HOST}"
     assert told(tmp_path) == f"To go on, in {tmp_path}:\n  {command}\n{lacks}"
 
@@ -106,9 +112,9 @@ def test_the_command_of_unpack_names_the_host(tmp_path: Path, options: dict[str,
     """Whatever the config and the variables of the user say."""
     unpacked(tmp_path)
     manifest = Manifest.of((tmp_path / MANIFEST).read_bytes())
-    going_on = GoingOn("run", ("delete-users", "users.jsonl"), options)
+    going_on = GoingOn("run", ("delete-users", "users.jsonl"), {"--run": ("run",), **options})
     line, passed = line_in(Path("new"), manifest, going_on, datetime(2026, 1, 1, tzinfo=UTC))
-    assert (str(line), passed) == (f"bulkdel run delete-users new/users.jsonl --host {HOST}", None)
+    assert (str(line), passed) == (f"bulkdel run delete-users new/users.jsonl --run new/run --host {HOST}", None)
 
 
 FORGED: dict[str, Callable[[Path], object]] = {
@@ -120,7 +126,7 @@ FORGED: dict[str, Callable[[Path], object]] = {
     "another host": lambda at: with_values(at, lambda found: found.update(host="https://x.example")),
     "another run": lambda at: with_values(at, lambda found: found.update(run_id="other")),
     "another pool": lambda at: with_values(at, lambda found: found.update(pool="other")),
-    "another log": with_log_first,
+    "no log": without_log,
     "another number that remains": lambda at: with_values(at, lambda found: found.update(remaining=99)),
     "an option of no list": lambda at: with_values(at, lambda found: found["going_on"]["options"].update({"--on": []})),
     "a job that is not installed": lambda at: with_values(at, lambda found: found.update(job="none")),
@@ -149,4 +155,4 @@ def test_a_manifest_that_no_unpack_has_made_is_not_used(tmp_path: Path, name: st
     """Then the command is that of the log."""
     unpacked(tmp_path)
     FORGED[name](tmp_path)
-    assert f"To go on, in {tmp_path}:\n  bulkdel run delete-users users.jsonl --rate 7" in told(tmp_path)
+    assert f"To go on, in {tmp_path}:\n  bulkdel run delete-users users.jsonl --rate 7 --run run" in told(tmp_path)

@@ -102,7 +102,7 @@ def test_teams_takes_no_link_from_a_value() -> None:
 def test_text_for_people_leaves_out_what_is_not_known() -> None:
     early = Notice(What.HALT, "now", "m", "verify", status="refused", exit_code=3, cause=Cause.NOT_ACCEPTABLE)
     first, *lines = text_form(early).splitlines()
-    assert first == ("bulkdel: verify is refused (the export, the checkpoint or the pool is not acceptable).")
+    assert first == ("bulkdel: verify is refused (the export, the run or the pool is not acceptable).")
     assert [line.partition(":")[0] for line in lines] == ["machine", "exit code", "at", "next"]
 
 

@@ -62,9 +62,9 @@ def test_what_a_file_may_set_besides() -> None:
     of_run = {"plan", "export", "from_backup", "without_memberships"}
     assert more == {
         File.PLAN: set(),
-        File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "checkpoint", "backup", "out"},
-        File.BATCH: {*shows, "host", "pool", "backup", "checkpoint", "store"},
-        File.LOG: {*shows, *of_run, "json", "log_format", "checkpoint", "store"},
+        File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "run", "backup", "out"},
+        File.BATCH: {*shows, "host", "pool", "backup", "run"},
+        File.LOG: {*shows, *of_run, "json", "log_format", "run"},
     }
 
 
@@ -121,7 +121,7 @@ def lists_in(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 ELSEWHERE = {
     "batch_after.py": ["--json", "--log-format", "json"],  # words of a command
-    "pack_contents.py": ["--as", "--store", "--take-over", "--checkpoint"],  # what `pack` makes anew
+    "pack_contents.py": ["--as", "--take-over", "--run"],  # what `pack` makes anew
 }
 """The lists that no other place needs, by the file."""
 

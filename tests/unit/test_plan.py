@@ -26,7 +26,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.format import shown, steers
 from bulkdel.job import Account, load_job
 from bulkdel.person import Person, this_person
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.export_reading import ReadingProgress
@@ -34,6 +34,7 @@ from bulkdel.safety.plan_facts import plan_lines
 from bulkdel.safety.preparation import find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
+from bulkdel.store_path import store_path
 from tests.inputs import NO_INPUT
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -86,7 +87,7 @@ def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Acco
         (("j", "my export"), {}, "bulkdel run j 'my export'"),
         (("j", "$(rm -rf ~)"), {}, "bulkdel run j '$(rm -rf ~)'"),
         (("j", "-e"), {"rate": 5.0}, "bulkdel run j ./-e --rate 5"),
-        (("j", "-"), {"checkpoint": Path("-log")}, "bulkdel run j - --checkpoint=-log"),
+        (("j", "-"), {"run": Path("-log")}, "bulkdel run j - --run=-log"),
         (("j", "e"), {"json": True, "limit": None}, "bulkdel run j e --json"),
         (("j", "e"), {"exclude": [Path("a"), Path("b")]}, "bulkdel run j e --exclude a --exclude b"),
         (("j", "e"), {"patience": 2_592_000.0, "drain": 0.5}, "bulkdel run j e --patience 2592000 --drain 0.5"),
@@ -176,7 +177,7 @@ def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path
     assert "4 of 4 looked up exist (2 Activated, 1 Archived); the latest sign-in was 2026-01-01" in told["sample"]
     assert "100,000 rows apart" not in text, "an export that the window covers whole has no such trouble"
     assert "found by its name" in text
-    assert str(plan.checkpoint) in told["checkpoint"]
+    assert str(plan.run) in told["run"]
 
 
 def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool =
     counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
     folder.mkdir(exist_ok=True)
     header = Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"}, input=NO_INPUT)
-    checkpoint = Checkpoint.create(log_place(folder / "log"), header)
+    checkpoint = Checkpoint.create(log_at(folder / "log"), header)
     stack.callback(checkpoint.close)
     if started:
         checkpoint.progress.apply(begun(limit=limit, **asdict(this_person())))
@@ -304,7 +305,7 @@ def test_the_log_in_a_store_was_confirmed_by_the_clock_of_the_server(
     confirmed = {"ids": 3, "ahead_s": ahead_s[0]}
     log.apply(begun(confirmed=confirmed, **asdict(this_person())))
     server = SampleCheck("p", moment=Instant(AT, ahead_s[1]))
-    plan = planned(stack, tmp_path, EMAILS, id_type="email", store=f"file://{tmp_path}/store", server=server)
+    plan = planned(stack, tmp_path, EMAILS, id_type="email", run=store_path(f"file://{tmp_path}/store"), server=server)
     said = confirmation_due(replace(plan, progress=log), AT_EPOCH + now_h * HOUR)
     assert said is None if due is None else (said is not None and due in said), said
 

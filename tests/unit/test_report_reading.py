@@ -34,7 +34,6 @@ from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.safety.confirmation import How
-from bulkdel.verify.findings import STATE
 from tests.recorded import AT, RUN_ID, deleted, header, lines_of
 
 AS_THEY_ARE = Texts(text=str, file=str, name=str, person=str)
@@ -54,7 +53,7 @@ def stop(status: str, code: int, **more: Any) -> Session:
 def read(folder: Path, *commits: Sequence[Entry]) -> ReadRun:
     log = folder / "log.jsonl"
     log.write_bytes(b"".join(lines_of([list(commit) for commit in commits])))
-    return ReadRun.read(log)
+    return ReadRun.read(folder)
 
 
 def facts(folder: Path, *commits: Sequence[Entry]) -> RunFacts:
@@ -98,7 +97,7 @@ def test_before_the_first_session_and_what_is_no_log(tmp_path: Path) -> None:
     assert not found.sessions
     (tmp_path / "log.jsonl").write_text('{"id":"x"}\n')
     with pytest.raises(NotAcceptable, match="is not the log of a run"):
-        ReadRun.read(tmp_path / "log.jsonl")
+        ReadRun.read(tmp_path)
 
 
 def test_refused_rows_by_the_codes_of_the_api(tmp_path: Path) -> None:
@@ -225,7 +224,7 @@ def test_changes(tmp_path: Path) -> None:
 
 def test_what_was_done_about_the_run(tmp_path: Path) -> None:
     by = {"user": "u", "machine": "m"}
-    undo = {"checkpoint": "/home/secret.jsonl", "rows": 20, **by}
+    undo = {"run": "/home/secret.jsonl", "rows": 20, **by}
     ended = {**undo, "state": "ended", "restored": 20, "remaining": 0}
     found = facts(
         tmp_path,
@@ -264,8 +263,8 @@ def verified(folder: Path, *found: Entry, **about: Any) -> RunFacts:
     sha256 = complete(folder).audit.sha256
     about = {"run_id": RUN_ID, "log_sha256": sha256, "sample": None, **about}
     entries: list[list[Entry]] = [[VerifyHeader("bulkdel 0", AT, about)], *([entry] for entry in found)]
-    (folder / f"log.jsonl{STATE}").write_bytes(b"".join(lines_of(entries)))
-    return facts_of(ReadRun.read(folder / "log.jsonl"), AS_THEY_ARE, compared=True)
+    (folder / "verify.jsonl").write_bytes(b"".join(lines_of(entries)))
+    return facts_of(ReadRun.read(folder), AS_THEY_ARE, compared=True)
 
 
 def test_a_verification(tmp_path: Path) -> None:
@@ -288,9 +287,9 @@ def test_a_verification(tmp_path: Path) -> None:
     assert found.verification is not None
     assert found.verification.recreated == 20
     assert verified(tmp_path, START, gone, done, run_id="another").verification is None
-    state = tmp_path / f"log.jsonl{STATE}"
+    state = tmp_path / "verify.jsonl"
     state.write_text("no log")
-    found = facts_of(ReadRun.read(tmp_path / "log.jsonl"), AS_THEY_ARE, compared=True)
+    found = facts_of(ReadRun.read(tmp_path), AS_THEY_ARE, compared=True)
     assert (found.light, found.to_look_at) == (Light.LOOK, ("The log of the verification cannot be read.",))
 
 
@@ -303,7 +302,7 @@ def test_a_job_that_is_not_installed_and_ids_of_created_accounts(tmp_path: Path)
     run.see_made(check)
     assert check.holds("as in new-account-1.csv")
     assert not check.holds("another")
-    with run.path.open("ab") as log:
+    with (run.path / "log.jsonl").open("ab") as log:
         log.write(b"changed\n{}\n")
     run.see_made(TextCheck([]))  # the audit says what is wrong with the log
     assert facts_of(run, AS_THEY_ARE, compared=True).job == "of-another-machine"

@@ -26,7 +26,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
     settings.check(CHUNK_MAX)
     assert dataclasses.asdict(settings) == {
         "config": None,
-        "checkpoint": None,
+        "run": None,
         "host": None,
         "ca_file": None,
         "proxy": None,
@@ -61,7 +61,6 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "schedule": None,
         "slow_while": None,
         "pause_file": None,
-        "store": None,
         "take_over": False,
         "max_refused": "1%",
         "in_doubt": "look-up",
@@ -206,21 +205,21 @@ def test_a_pattern_that_is_none() -> None:
 @pytest.mark.parametrize(
     ("given_path", "sandbox", "export", "expected"),
     [
-        (None, False, "users.csv", "users.csv.checkpoint.jsonl"),
-        (None, True, "users.csv", "users.csv.sandbox.checkpoint.jsonl"),
-        (None, False, "/data/a b.jsonl.gz", "/data/a b.jsonl.gz.checkpoint.jsonl"),
-        ("log", False, "users.csv", "log"),
-        ("log", True, "-", "log"),
+        (None, False, "users.csv", "users.csv.runs/delete-users"),
+        (None, True, "users.csv", "users.csv.runs/delete-users.sandbox"),
+        (None, False, "/data/a b.jsonl.gz", "/data/a b.jsonl.gz.runs/delete-users"),
+        ("place", False, "users.csv", "place"),
+        ("place", True, "-", "place"),
     ],
 )
-def test_where_the_log_goes(given_path: str | None, sandbox: bool, export: str, expected: str) -> None:
-    settings = Settings(checkpoint=None if given_path is None else Path(given_path), sandbox=sandbox)
-    assert settings.checkpoint_for(export) == Path(expected)
+def test_where_the_run_is(given_path: str | None, sandbox: bool, export: str, expected: str) -> None:
+    settings = Settings(run=None if given_path is None else Path(given_path), sandbox=sandbox)
+    assert settings.place_of("delete-users", export) == Path(expected)
 
 
 def test_standard_input_needs_a_name_for_the_log() -> None:
-    with pytest.raises(UsageError, match="--checkpoint"):
-        Settings().checkpoint_for("-")
+    with pytest.raises(UsageError, match="--run"):
+        Settings().place_of("delete-users", "-")
 
 
 def test_settings_do_not_change_under_a_run() -> None:
@@ -254,7 +253,7 @@ def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
     ("settings", "said"),
     [
         (Settings(exclude=[Path("keep"), Path()]), "--exclude is empty"),
-        (Settings(checkpoint=Path()), "--checkpoint is empty"),
+        (Settings(run=Path()), "--run is empty"),
         (Settings(backup=Path("./.")), "--backup is empty, or names a folder"),
         (Settings(ca_file=Path()), "--ca-file is empty"),
         (Settings(pool=" "), "--pool is empty"),

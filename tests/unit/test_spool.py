@@ -51,9 +51,9 @@ def test_a_part_that_is_another_file_now_gets_no_name(by: str, tmp_path: Path) -
 def test_the_name_of_a_new_log_is_durable_with_its_first_line(tmp_path: Path) -> None:
     """Of a verification, too, which puts no file beside its log."""
     named: list[Path] = []
-    place = LogFile(tmp_path / "log", replace(DISK, sync_directory=named.append))
+    place = LogFile(tmp_path, disk=replace(DISK, sync_directory=named.append))
     lines = place.writable(new=True, another=True)
     lines.append(1, b"first\n")
     lines.append(2, b"second\n")
     lines.close()
-    assert named == [tmp_path / "log"]
+    assert named == [tmp_path / "log.jsonl"]

@@ -28,7 +28,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_objects import line_name
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.store.means import Means
 from bulkdel.store.parts import part_name
 from bulkdel.store_path import store_path
@@ -195,7 +195,7 @@ class World:
 def session(world: World) -> Iterator[None]:
     """One session, from the reading of the log to its end or its death; it yields between its steps."""
     take_over = not world.calm and world.chance.random() < 0.3
-    place, how = log_place(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), HowWritten(thread=Inline())
+    place, how = log_at(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), HowWritten(thread=Inline())
     try:
         if next(world.lines(), None) is None:
             log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how=how)

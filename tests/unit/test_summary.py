@@ -22,7 +22,7 @@ AT = "2026-01-01T00:00:00.000Z"
 
 KEYS = (
     *("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining"),
-    *("rows", "spared", "requests", "retries", "throttled", "resumed", "duration_s", "checkpoint", "log_sha256"),
+    *("rows", "spared", "requests", "retries", "throttled", "resumed", "duration_s", "run", "log_sha256"),
     "status",
     *("job", "pool", "run_id", "exit_code"),
 )
@@ -155,12 +155,12 @@ def test_scripts_and_people_read_words_of_their_own() -> None:
 
 def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
     figures = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5, "more": "not shown"}
-    summary = summary_of(progress_of(1, done=2), "incomplete", figures, checkpoint="c", log_sha256="s", exit_code=4)
+    summary = summary_of(progress_of(1, done=2), "incomplete", figures, run="c", log_sha256="s", exit_code=4)
     assert tuple(summary) == KEYS
     assert (summary["rows"], summary["spared"]) == (3, {})
     told = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5}
     assert {name: summary[name] for name in told} == told
-    assert (summary["checkpoint"], summary["log_sha256"], summary["status"]) == ("c", "s", "incomplete")
+    assert (summary["run"], summary["log_sha256"], summary["status"]) == ("c", "s", "incomplete")
 
 
 def test_the_state_of_a_run_that_is_not_under_way() -> None:
@@ -185,7 +185,7 @@ def test_what_each_guard_has_spared_stands_below_the_excluded_rows() -> None:
     lines = [line.rsplit(maxsplit=1)[0].strip() for line in count_lines(progress)]
     assert lines == ["deleted", "excluded", "administrator", "created after", "remaining"]
     assert len(set(map(len, count_lines(progress)))) == 1, "in one column"
-    summary = summary_of(progress, "incomplete", {}, checkpoint="c", log_sha256="s", exit_code=4)
+    summary = summary_of(progress, "incomplete", {}, run="c", log_sha256="s", exit_code=4)
     assert summary["spared"] == {"created after": 4, "administrator": 1}
 
 

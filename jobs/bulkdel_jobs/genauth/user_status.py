@@ -42,7 +42,7 @@ class UpdateStatus:
                 f"the backup has no status that could be given back to {counted(len(unknown), 'user')} of a chunk "
                 f"(rows {', '.join(unknown)}, counted from 0): they are not in it, or had resigned. The chunk was not "
                 "sent. To go on without them, add --exclude FILE with their ids to the same command; or begin a new "
-                "run, with the users that were disabled as its export (`bulkdel results CHECKPOINT --only done | "
+                "run, with the users that were disabled as its export (`bulkdel results RUN --only done | "
                 "jq .id`), or with --status as well, for the users that are not in the backup"
             )
         return [post(UPDATE_PATH, {"list": [{"userId": id_, "status": status} for id_, status in statuses.items()]})]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,8 +33,9 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
+from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogLines, LogPlace, bytes_of
-from bulkdel.settings import LOG, SANDBOX_LOG
+from bulkdel.run_place import LOG, RUNS, SANDBOX
 from bulkdel.store_path import in_store
 
 ZEROS_MAX = 4096
@@ -82,8 +82,8 @@ RUN = LogKind(
     "run",
     "header",
     lambda header, skipped: Progress(header, skipped=skipped),
-    "CHECKPOINT, or --checkpoint of `run`",
-    "With another --checkpoint the run starts from the first row: ids that are gone already then count as absent.",
+    "RUN, or --run of `run`",
+    "In another place (--run) the run starts from the first row: ids that are gone already then count as absent.",
 )
 
 
@@ -108,56 +108,74 @@ class SoundLog:
     unread: Sequence[NotAcceptable] = ()
 
 
-_SHARD_LOG = re.compile(r"\.shard-\d{5}$")
+RUNS_MAX = 5
+"""Runs that are named where one has to be chosen."""
 
 
-LOGS_MAX = 5
-"""Logs that are named where a folder was given."""
+def find_run(path: Path) -> Path:
+    """The place of the run that `path` means: this one, that of this log, or one beside the export `path`.
 
-
-def find_log(path: Path) -> Path:
-    """Return the log that `path` means: this file, or the log beside the export `path`, whose name is then printed.
-
-    The URL of a store means the log in it. Raises NotAcceptable when there is neither.
+    A folder means the one run in it, or beside an export in it. Of several runs the one without --sandbox is meant. The
+    one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be named.
     """
-    if _begins_a_log(path):
-        return path
-    beside = [log for log in _beside(path) if log.is_file()]
-    if beside:
-        other = f" (there is also {beside[1]})" if beside[1:] else ""
-        say(f"The checkpoint of {path} is {beside[0]}{other}.")
-        return beside[0]
-    if not os.path.lexists(path):
-        raise NotAcceptable(f"{path}: no such file, and no checkpoint {path}{LOG} beside it")
+    path = _without_log(path)
+    if (run := _run_at(path)) is not None:
+        return run
+    runs = _runs_near(path)
+    real = _without_practice(runs)
+    if len(real) == 1:
+        more = [str(run) for run in runs if run not in real]
+        say(f"The run of {path} is {real[0]}{f' (there is also {more[0]})' if more else ''}.")
+        return real[0]
+    if real:
+        raise NotAcceptable(f"{path}: has several runs. Name one of them: {', '.join(map(str, real[:RUNS_MAX]))}")
     if path.is_dir():
-        logs = sorted(map(str, path.glob(f"*{LOG}")))
-        todo = f"Name a log in it: {', '.join(logs[:LOGS_MAX])}" if logs else f"No file in it ends in {LOG}"
-        raise NotAcceptable(f"{path}: is a folder, and a log is a file. {todo}")
-    return path
+        raise NotAcceptable(f"{path}: is a folder without a run")
+    if os.path.lexists(path):
+        raise NotAcceptable(f"{path}: is not the place of a run, and no run of it is in {path}{RUNS}")
+    raise NotAcceptable(f"{path}: there is no such run, and no run of such an export in {path}{RUNS}")
 
 
-def log_of(path: Path) -> Path | None:
-    """The log that `path` means, as `find_log` finds it, without a word; None when there is none."""
-    if _begins_a_log(path):
-        return path
-    return next((log for log in _beside(path) if _begins_a_log(log)), None)
+def run_of(path: Path) -> Path | None:
+    """The place of the run that `path` means, as `find_run` finds it, without a word; None when it is not clear."""
+    path = _without_log(path)
+    real = [run] if (run := _run_at(path)) is not None else _without_practice(_runs_near(path))
+    return real[0] if len(real) == 1 else None
 
 
-def _beside(path: Path) -> Iterator[Path]:
-    return (Path(f"{path}{ending}") for ending in (LOG, SANDBOX_LOG))
+def _runs_near(path: Path) -> list[Path]:
+    """The places of the runs of this export, or of those in this folder, or of the exports in it."""
+    return (
+        runs_in(Path(f"{path}{RUNS}"))
+        or runs_in(path)
+        or [run for each in sorted(path.glob(f"*{RUNS}")) for run in runs_in(each)]
+    )
 
 
-def _begins_a_log(path: Path) -> bool:
-    """Whether this is a log, as far as its first bytes say. The URL of a store means nothing else."""
+def _without_practice(runs: list[Path]) -> list[Path]:
+    """Those without --sandbox; all of them where there is no other."""
+    return [run for run in runs if not run.name.endswith(SANDBOX)] or runs
+
+
+def _without_log(path: Path) -> Path:
+    """The place of this log, where a log is named; else what is named."""
+    return path.parent if path.name == LOG and not in_store(path) and not path.is_dir() else path
+
+
+def _run_at(path: Path) -> Path | None:
+    """The place of a run; None for anything else."""
     if in_store(path):
-        return True
+        return path
+    path = path if path.name not in {"", ".."} else Path(os.path.realpath(path))  # a name to print
+    return path if os.path.lexists(path / LOG) or LogFile(path).shard_log() is not None else None
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The places of runs that are folders in this one, by name."""
     try:
-        if not path.is_file():  # opening a pipe would wait for its other end
-            return False
-        with path.open("rb") as file:
-            return file.read(len(RUN.beginning)) == RUN.beginning
+        return sorted(path for path in folder.iterdir() if path.is_dir() and _run_at(path) is not None)
     except OSError:
-        return False
+        return []
 
 
 class Shards:
@@ -193,7 +211,7 @@ class Shards:
         place = self._place.shard(number)
         if self.unread:  # the store fails: it is not waited for once more
             place = place.once()
-        path = place.where
+        path = place.log
         if is_fresh(place):
             if run.sessions:
                 raise NotAcceptable(
@@ -231,7 +249,7 @@ class Reader(Generic[F]):
     def __init__(self, lines: LogLines, place: LogPlace, kind: LogKind[F], *, partly: bool = False) -> None:
         self._lines = lines
         self._place = place
-        self._path = place.where
+        self._path = place.log
         self._kind = kind
         self._nonce = ""
         self._nonces = set[str]()  # of all sessions and annotations so far
@@ -394,8 +412,7 @@ class Reader(Generic[F]):
 
     @property
     def _todo(self) -> str:
-        start_over = self._kind.start_over.replace("--checkpoint", self._place.option)
-        return f"Put back a copy of {self._place.kept_as} if there is one. {start_over}"
+        return f"Put back a copy of {self._place.kept_as} if there is one. {self._kind.start_over}"
 
 
 def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
@@ -459,13 +476,22 @@ def begins_as(place: LogPlace, noted: tuple[int, str]) -> bool:
 
 
 def refuse_without_run(place: LogPlace) -> None:
-    """Raise NotAcceptable where the log of a run is missing, and those of its shards are there."""
-    if not _SHARD_LOG.search(place.where.name) and place.has_shards():
+    """Raise NotAcceptable where the log of a run is missing or empty, and those of its shards are there."""
+    if not place.number and (shard := place.shard_log()) is not None:
         raise NotAcceptable(
-            f"{place.where}: is missing or empty, and the logs of its shards are there "
-            f"({place.shard(1).where.name}, …). They say what was "
-            "sent. Put the log of the run back; then run the same command again. Move those of the shards away only to "
-            "send everything from the first row on."
+            f"{place.log}: is missing or empty, and the logs of its shards are there ({shard.name}, …). They say what "
+            "was sent. Put the log of the run back; then run the same command again. Move those of the shards away "
+            "only to send everything from the first row on."
+        )
+
+
+def _refuse_without_log(place: LogPlace) -> None:
+    """Raise NotAcceptable where the log of a run is missing, and what only a run has is there."""
+    refuse_without_run(place)
+    if not place.number and (rows := place.rows()) is not None:
+        raise NotAcceptable(
+            f"{place.log}: is missing, and the rows of its run are there ({rows.name}). The log says what was sent. "
+            "Put it back; then run the same command again. A new run needs another place (--run)."
         )
 
 
@@ -475,8 +501,8 @@ def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
     data, where = bytes_of(place, beside, most), place.at(beside)
     if data is None:
         raise NotAcceptable(
-            f"{where}: the rows that are never sent are missing. Put them back where they were, beside the log; where "
-            "the log was renamed, rename them too. Then run this again."
+            f"{where}: the rows that are never sent are missing. Put them back where they were, beside the log; "
+            "then run this again."
         )
     if len(data) > most or hashlib.sha256(data).hexdigest() != sha256:
         raise NotAcceptable(
@@ -497,7 +523,8 @@ def header_of(place: LogPlace) -> Header:
 def is_fresh(place: LogPlace, kind: LogKind[Any] = RUN) -> bool:
     """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
     if not place.is_there():
-        refuse_without_run(place)
+        if kind is RUN:
+            _refuse_without_log(place)
         return True
     try:
         with reading(place, kind) as reader:

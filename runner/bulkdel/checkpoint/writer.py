@@ -100,7 +100,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         try:
             return cls(OpenLog.create(place, kind, _encode(header), how.nonce, files), progress, how)
         except OSError as error:
-            option = place.option if kind is RUN else kind.option
+            option = "--run" if kind is RUN else kind.option
             raise FileFailed(
                 f"{place.where}: the log of the {kind.name} cannot be created: {error.strerror or error}. Nothing was "
                 f"sent. {place.mend}, or name another place ({option}); then run the same command again."

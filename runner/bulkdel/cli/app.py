@@ -70,7 +70,7 @@ EPILOGUE = """Exit codes, and what a scheduler should do:
 - 0 complete, or --limit reached: nothing
 - 1 complete, some ids refused or unknown: alarm
 - 2 usage, settings, or not confirmed: alarm
-- 3 export, checkpoint or pool not acceptable, nothing sent: alarm
+- 3 export, log or pool not acceptable, nothing sent: alarm
 - 4 halted, or ids remaining: alarm; fix the cause, run again
 - 5 a file could not be written: alarm; make room, run again
 - 6 stopped as planned (--not-after, ctl stop) with ids remaining: run again in the next window
@@ -82,7 +82,7 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 - 0 all are gone: nothing
 - 1 some are still there: alarm
 - 2 usage or settings: alarm
-- 3 checkpoint, export or pool not acceptable, nothing looked up: alarm
+- 3 log, export or pool not acceptable, nothing looked up: alarm
 - 4 some could not be checked, some are in doubt, or halted: alarm; fix the cause, run again
 - 5 a file could not be written: alarm; make room, run again
 - 129, 130, 143 interrupted: run again
@@ -116,22 +116,22 @@ SHOW_EPILOGUE = """Exit codes: 0 shown; 2 no plan, or changed after it was writt
 written; 141 the reader of stdout has left.
 """
 
-STATUS_EPILOGUE = """Exit codes: 0 in every state of the run; 2 usage; 3 no checkpoint that can be read, or the
+STATUS_EPILOGUE = """Exit codes: 0 in every state of the run; 2 usage; 3 no run that can be read, or the
 audit failed; 5 the output could not be written; 141 with --watch, the reader of stdout has left.
 """
 
 FORGET_EPILOGUE = """Exit codes: 0 all is removed; 1 files were left: links, or not what the run wrote; 2 usage, or not
-confirmed; 3 no checkpoint that can be read, a run is under way, or rows remain; 5 a file could not be removed.
+confirmed; 3 no run that can be read, a run is under way, or rows remain; 5 a file could not be removed.
 """
 
-PACK_EPILOGUE = """Exit codes: 0 packed; 2 usage; 3 no checkpoint that can be read, a run is under way, or a file of it
+PACK_EPILOGUE = """Exit codes: 0 packed; 2 usage; 3 no run that can be read, a run is under way, or a file of it
 is missing; 5 the archive could not be written.
 """
 
 UNPACK_EPILOGUE = """Exit codes: 0 unpacked; 2 usage; 3 the archive is not accepted; 5 the folder could not be written.
 """
 
-REPORT_EPILOGUE = """Exit codes: 0 written; 2 usage, or a title that holds an id; 3 no checkpoint that can be read, or
+REPORT_EPILOGUE = """Exit codes: 0 written; 2 usage, or a title that holds an id; 3 no run that can be read, or
 written and an audit failed; 5 it could not be written; 141 the reader of stdout has left.
 """
 
@@ -142,7 +142,7 @@ CTL_EPILOGUE = """Exit codes: 0 done; 2 the command is wrong or was refused, and
 way in this log, or it cannot be reached.
 """
 
-RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 checkpoint or export not acceptable; 5 not all could be
+RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 log or export not acceptable; 5 not all could be
 written; 141 the reader of stdout has left (`| head`).
 """
 
@@ -161,8 +161,8 @@ OfTheJob = Annotated[Any, Parameter(parse=False)]
 """The parameters of a job that has some: `with_options_of` gives the command their options."""
 
 
-CheckpointPath = Annotated[Path, Parameter(converter=path_or_store, show=True)]
-"""The path of a log or of its export, or the URL of the store of a log."""
+RunPath = Annotated[Path, Parameter(converter=path_or_store, show=True)]
+"""The place of a run: a folder, or the URL of a store; or the export beside it."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 JobName = Annotated[str, EVERYDAY]
 Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True, show=True)]
@@ -184,7 +184,7 @@ def run(
         What to do with the ids: `bulkdel jobs` lists the jobs and their options.
     export: str
         The ids: JSON Lines, CSV, one id a line (also gzip, zstd), a workbook or Parquet. Or an address (s3://, gs://,
-        az://, https://), or `-` for standard input, which needs --checkpoint.
+        az://, https://), or `-` for standard input, which needs --run.
     """
     from bulkdel.commands import run as command
 
@@ -224,7 +224,7 @@ def show(plan: Path, /) -> int:
 
 
 def restore(
-    checkpoint: CheckpointPath,
+    run: RunPath,
     /,
     *,
     settings: RestoreSettings | None = None,
@@ -233,21 +233,20 @@ def restore(
 ) -> int:
     """Create the accounts again that a run has deleted, from its backup. The same command again resumes.
 
-    Makes an export of their records, CHECKPOINT.restore.jsonl, and goes the way of `run` with the job that undoes that
-    run: plan, confirmation, checkpoint, summary. The plan says what does not come back.
+    Makes an export of their records, in the place of that run, and goes the way of `run` with the job that undoes that
+    run: plan, confirmation, log, summary. The plan says what does not come back.
 
     Parameters
     ----------
-    checkpoint: Path
-        The log of that run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     """
-    from bulkdel.checkpoint.reader import find_log
+    from bulkdel.checkpoint.reader import find_run
     from bulkdel.commands import restore as command
 
     tables = tables_with(given.config.tables, os.environ)
     _check_folder()
-    log = find_log(checkpoint)
+    log = find_run(run)
     return command.restore(command.RestoreArguments(log, settings or RestoreSettings(), tables, os.environ, parameters))
 
 
@@ -264,11 +263,10 @@ def _arguments(
         raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
     if isinstance(settings, RunSettings) and settings.plan is not None and given.plan is None:
         raise UsageError("--plan: is given on the command line or in BULKDEL_PLAN, and not in the config file")
-    here = settings.checkpoint is None and (not isinstance(settings, RunSettings) or settings.store is None)
-    if given.plan is not None and export not in given.words:
+    if given.plan is not None and export not in given.words and settings.run is None:
         from bulkdel.safety.plan_file import check_folder_of
 
-        check_folder_of(export, given.plan, log=here, bad_rows=settings.skip_invalid is not None)
+        check_folder_of(export, given.plan)
     settings = with_all_kept(settings, os.environ, given.config.run)
     found = load_job(job)
     found = found.configured(tables.get(found.config_table, {}))
@@ -288,7 +286,7 @@ def _arguments(
 
 
 def status(
-    checkpoint: CheckpointPath,
+    run: RunPath,
     /,
     *,
     json: Flag = False,
@@ -296,13 +294,12 @@ def status(
     expect: Annotated[str | None, Parameter(metavar="SHA256")] = None,
     watch: Flag = False,
 ) -> int:
-    """Show the progress of a run from its checkpoint, also while it is under way.
+    """Show the progress of a run from its log, also while it is under way.
 
     Parameters
     ----------
-    checkpoint: Path
-        The log that `run` keeps, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     json: bool
         Print one JSON object.
     audit: bool
@@ -321,15 +318,13 @@ def status(
     if expect is not None and not audit:
         raise UsageError("--expect: needs --audit, which takes the SHA-256 of the log")
     if watch:
-        return watch_run(checkpoint, os.environ)
+        return watch_run(run, os.environ)
     if audit:
-        return print_audit(checkpoint, json=json, expect=expect)
-    return print_status(checkpoint, json=json, environ=os.environ)
+        return print_audit(run, json=json, expect=expect)
+    return print_status(run, json=json, environ=os.environ)
 
 
-def ctl(
-    checkpoint: CheckpointPath, /, *command: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Flag = False
-) -> int:
+def ctl(run: RunPath, /, *command: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Flag = False) -> int:
     """Control a run that is under way: status, pause, resume, rate N, concurrency N, until 18:00, stop.
 
     The change holds until the run stops, and is kept in its log with your name. It works wherever the run's files are:
@@ -337,9 +332,8 @@ def ctl(
 
     Parameters
     ----------
-    checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     command: str
         status: what it does, and why it waits. pause, resume. rate N: at most N requests a second. concurrency N: at
         most N in flight. until TIME: stop then. stop: finish what is on the wire, then stop (exit code 6).
@@ -348,11 +342,11 @@ def ctl(
     """
     from bulkdel.commands import ctl as commands_ctl
 
-    return commands_ctl.ctl(checkpoint, list(command) or ["status"], json=json, environ=os.environ)
+    return commands_ctl.ctl(run, list(command) or ["status"], json=json, environ=os.environ)
 
 
 def results(
-    checkpoint: CheckpointPath,
+    run: RunPath,
     /,
     *,
     only: str | None = None,
@@ -365,9 +359,8 @@ def results(
 
     Parameters
     ----------
-    checkpoint: Path
-        The log that `run` keeps, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     only: str
         Outcomes to write, separated by commas: done (deleted for delete-users), already, absent, refused, unknown,
         excluded, duplicate, invalid and remaining. The output of `--only refused,unknown` can be given to `run` as
@@ -384,11 +377,11 @@ def results(
     """
     from bulkdel.commands.results import print_results
 
-    return print_results(checkpoint, only=only, format_=format, out=out, export=export, hash_ids=hash_ids)
+    return print_results(run, only=only, format_=format, out=out, export=export, hash_ids=hash_ids)
 
 
 def report(
-    *checkpoints: CheckpointPath,
+    *runs: RunPath,
     out: Path | None = None,
     title: str | None = None,
     ticket: str | None = None,
@@ -400,11 +393,11 @@ def report(
 
     Parameters
     ----------
-    checkpoints: Path
-        The logs that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT beside each.
+    runs: Path
+        The places of the runs, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside each.
     out: Path
         Write to a new file that only you can read: .html for the page, .json for the same facts. Default: the page, to
-        stdout; on a terminal to CHECKPOINT.report.html.
+        stdout; on a terminal to report.html in the place of the first run.
     title: str
         The heading of the report.
     ticket: str
@@ -414,10 +407,10 @@ def report(
     """
     from bulkdel.commands import report as command
 
-    return command.report(command.ReportArguments(checkpoints, out, title, ticket, no_names))
+    return command.report(command.ReportArguments(runs, out, title, ticket, no_names))
 
 
-def verify(checkpoint: CheckpointPath, /, *, settings: VerifySettings | None = None, given: Given) -> int:
+def verify(run: RunPath, /, *, settings: VerifySettings | None = None, given: Given) -> int:
     """Look up every id that a run says is gone, or in the target state, and report those that are not. Changes nothing.
 
     Run again, it resumes where it stopped. An empty response counts only while a control, an existing account, is found
@@ -425,21 +418,20 @@ def verify(checkpoint: CheckpointPath, /, *, settings: VerifySettings | None = N
 
     Parameters
     ----------
-    checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     """
-    from bulkdel.checkpoint.reader import find_log
+    from bulkdel.checkpoint.reader import find_run
     from bulkdel.commands import verify as command
 
     tables = tables_with(given.config.tables, os.environ)
-    log = find_log(checkpoint)
+    log = find_run(run)
     settings = settings or VerifySettings()
     return command.verify(command.VerifyArguments(log, settings, tables, os.environ))
 
 
 def forget(
-    checkpoint: CheckpointPath,
+    run: RunPath,
     /,
     *,
     confirm: Annotated[int | None, count(0)] = None,
@@ -451,9 +443,8 @@ def forget(
 
     Parameters
     ----------
-    checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     confirm: int
         Confirm the number of files, as this command lists them without it.
     abandon: bool
@@ -461,11 +452,11 @@ def forget(
     """
     from bulkdel.commands import forget as command
 
-    return command.forget(checkpoint, confirm=confirm, abandon=abandon)
+    return command.forget(run, confirm=confirm, abandon=abandon)
 
 
 def pack(
-    checkpoint: CheckpointPath,
+    run: RunPath,
     /,
     *,
     out: Path,
@@ -480,9 +471,8 @@ def pack(
 
     Parameters
     ----------
-    checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
-        its --store.
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     out: Path
         The archive: a new file that only you can read. .tar.zst or .tar.gz.
     moved: Path
@@ -495,7 +485,7 @@ def pack(
     """
     from bulkdel.commands import pack as command
 
-    return command.pack(command.PackArguments(checkpoint, out, tuple(moved or ()), config, again))
+    return command.pack(command.PackArguments(run, out, tuple(moved or ()), config, again))
 
 
 def unpack(archive: Path, /, *, to: Path | None = None) -> int:
@@ -738,7 +728,7 @@ def run_app(words: list[str]) -> int:
         missing = error.argument if isinstance(error, MissingArgumentError) else None
         if job is not None and missing is not None and is_of(job, missing):
             choices = f": {', '.join(missing.get_choices() or ())}".removesuffix(": ")
-            what = f"run {job.name}" if words[0] != "restore" else "restore CHECKPOINT"
+            what = f"run {job.name}" if words[0] != "restore" else "restore RUN"
             say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it", "help")
         code = UsageError.exit_code
     except BulkdelError as error:
@@ -753,7 +743,7 @@ def run_app(words: list[str]) -> int:
             code = failed.exit_code
         else:
             say(
-                f"{trace_of(error)}\nbulkdel: this is a bug in this program; please report it. The checkpoint is "
+                f"{trace_of(error)}\nbulkdel: this is a bug in this program; please report it. The log is "
                 "intact: the same command resumes the run.",
                 "bug",
                 level="error",

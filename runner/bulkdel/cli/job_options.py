@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Argument, CycloptsError, Group, Parameter, UnknownOptionError
 
-from bulkdel.checkpoint.reader import find_log, log_of, read_log
+from bulkdel.checkpoint.reader import find_run, read_log, run_of
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, job_names, load_job
 from bulkdel.parameters import check_type, default_of
 from bulkdel.place.opening import log_place
-from bulkdel.store_path import log_path
+from bulkdel.store_path import path_or_url
 
 COMMANDS = frozenset({"run", "plan"})
 RESTORE = "restore"
@@ -72,7 +72,7 @@ def with_job(words: list[str], name: str | None, app_with: Callable[[Job], App])
 def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
     """The undo of the run with the log that one of these words names; None without words. line: all words."""
     for word in words:
-        if (log := log_of(log_path(word))) is None:
+        if (log := run_of(path_or_url(word))) is None:
             continue
         from bulkdel.commands.restore import undo_of  # only `restore` needs all that it imports
 
@@ -82,7 +82,7 @@ def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
     if "-" in line:  # it is among no words, so the value of an option would be taken for the log
         raise UsageError(f"unknown option -. `bulkdel {RESTORE} --help` lists them")
     for word in words[:1]:
-        read_log(log_place(find_log(log_path(word))))  # raises NotAcceptable: it is no log
+        read_log(log_place(find_run(path_or_url(word))))  # raises NotAcceptable: it is no log
     return None
 
 

@@ -59,11 +59,12 @@ from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.http.transport import check_host
 from bulkdel.live.control_socket import serving_socket
-from bulkdel.live.socket_path import id_of_batch
+from bulkdel.live.socket_path import id_of_batch, of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
 from bulkdel.output import summary as say_summary
 from bulkdel.own_key import make_key, read_key
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How, words_to_confirm
+from bulkdel.store_path import is_store_url
 from bulkdel.times import is_time_of_day, until_of
 
 PLAN_LOG = "plan.log"
@@ -302,13 +303,15 @@ class Night:
             stopped_before = _stopped_in(state)
             # Shares of the keeper before may last, when the batch before was killed.
             restarted = state.under_way is not None
-            logs = {run.name: run.log_in(batch.base) for run in batch.runs}
+            logs = {run.name: run.place_in(batch.base) for run in batch.runs}
             seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.environ, head=self._head)
             id_ = id_of_batch(batch.log)
             async with (
                 keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper,
                 on_batch_page(self._address, seen),
-                serving_socket(batch.log, id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ),
+                serving_socket(
+                    of_batch(batch.log), id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ
+                ),
             ):
                 planned, confirmed = await self._prepare(log, keeper)
                 log.enqueue(Session("start", _now(), "", {**process_facts(os.getpid()), "runs": len(batch.runs)}))
@@ -608,11 +611,11 @@ class Night:
         environment = placed.environment(self._arguments.environ).plus({CONFIRMED_PLAN: digest})
         progress = self._progress[run.name]
         progress.begin("running")
-        self._under_way[run.name] = run.log_in(self._batch.base)
+        self._under_way[run.name] = run.place_in(self._batch.base)
         work = Work(placed.words("run", more), environment, keeper)
         # The log of this run is that of this batch, so what may still write it is the process that was lost.
         again = (
-            replace(work, words=placed.words("run", {**more, "take_over": True})) if "store" in run.options else None
+            replace(work, words=placed.words("run", {**more, "take_over": True})) if is_store_url(run.place) else None
         )
         try:
             return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
@@ -623,7 +626,7 @@ class Night:
         """Sum a run up from its log when its process has printed no summary, as one that was killed."""
         if ended.result:
             return ended
-        log = run.log_in(self._batch.base)
+        log = run.place_in(self._batch.base)
         try:
             summary = await in_thread(lambda: summary_in(log, started=started), lambda: None)
         except BulkdelError as error:
@@ -687,7 +690,7 @@ async def _plan_all(
         keeper.set_rate(group, rate)
 
     async def plan_one(run: BatchRun) -> PlannedRun:
-        log, export = run.log_in(batch.base), batch.base / run.export
+        log, export = run.place_in(batch.base), batch.base / run.export
         was_complete = state.is_complete(run.name, run.spec)
         async with places:
             still = Still.UNKNOWN

@@ -38,7 +38,7 @@ from bulkdel.format import counted, shown
 from bulkdel.live.ask import ask, ask_batch
 from bulkdel.live.status_lines import answer_text
 from bulkdel.output import Stdout, result, say, say_error
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at, log_place
 from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"
@@ -155,7 +155,7 @@ def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) 
     def state(run: BatchRun) -> RunState:
         code = kept.ended[run.name].exit if run.name in kept.ended else None
         rows = int(kept.confirmed[run.name]["rows"]) if run.name in kept.confirmed else 0
-        return _state(run, run.log_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
+        return _state(run, run.place_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
 
     return _at_once(runs, state)
 
@@ -216,7 +216,7 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
         return 0 if told["ok"] else UsageError.exit_code
 
     def answer_of(run: BatchRun) -> Mapping[str, Any] | None:
-        log = run.log_in(batch.base)
+        log = run.place_in(batch.base)
         try:
             return ask(log, " ".join(words), environ)
         except NotAcceptable as error:
@@ -231,13 +231,13 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
     if not answers and not only and (told := ask_batch(batch.log, " ".join(words), environ)) is not None:
         answers["batch"] = told
     if not answers:
-        if batch.log.exists() and is_locked(log_place(batch.log), BATCH):
+        if batch.log.exists() and is_locked(log_at(batch.log), BATCH):
             raise NotAcceptable(f"{named.file}: a batch is under way, and it does not answer. Stop its process")
         state = CommandLine("batch", ("status", str(named.file)))
         raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {state}")
     if json_too:
         result(json.dumps(answers))
-    width, logs = max(map(len, answers)), {run.name: run.log_in(batch.base) for run in runs}
+    width, logs = max(map(len, answers)), {run.name: run.place_in(batch.base) for run in runs}
     for name, answer in answers.items() if not json_too else ():
         text = answer["text"] or f"{answer['status']['state']}, {answer['status'].get('settled', 0):,} rows settled"
         text = answer_text(logs.get(name, batch.log), text)
@@ -325,7 +325,7 @@ def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
 def report(named: NamedRuns, arguments: ReportArguments) -> int:
     """Write one report of the runs that have begun. arguments: without logs."""
     (batch, runs), file = named.read("report"), named.file
-    logs = [log for run in runs if not is_fresh(log_place(log := run.log_in(batch.base)))]
+    logs = [log for run in runs if not is_fresh(log_place(log := run.place_in(batch.base)))]
     if not logs:
         raise NotAcceptable(f"{file}: no run has begun, so there is nothing to report")
     if missing := len(runs) - len(logs):
@@ -352,7 +352,7 @@ class ResultsArguments:
 def results(arguments: ResultsArguments) -> int:
     """Write the outcomes of every run to a file of its own. Returns the first exit code that applies."""
     batch, runs = arguments.named.read("results")
-    logs = {run.name: run.log_in(batch.base) for run in runs}
+    logs = {run.name: run.place_in(batch.base) for run in runs}
     begun: dict[str, Path] = {}
     codes = []
     for name, log in logs.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.reader import find_run
 from bulkdel.errors import UsageError
 from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import answer_text, status_lines
@@ -18,7 +18,7 @@ def ctl(path: Path, words: Sequence[str], *, json: bool, environ: Mapping[str, s
 
     Raises NotAcceptable when the run is not alive or cannot be reached, UsageError when it refuses the command.
     """
-    log = find_log(path)
+    log = find_run(path)
     answer = ask(log, " ".join(words), environ)
     if json:
         result(dumps(answer))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import Annotator, annotating
-from bulkdel.checkpoint.reader import find_log, log_of
+from bulkdel.checkpoint.reader import Unborn, find_run, run_of
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of, rows_without_a_log
 from bulkdel.core.log_entries import Annotation, stamp
@@ -26,21 +26,22 @@ from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable
 from bulkdel.output import result, say
 from bulkdel.place.opening import WRITING, log_place
+from bulkdel.run_place import LOG, RUNS
 from bulkdel.safety.confirmation import How
-from bulkdel.settings import LOG
+from bulkdel.store_path import in_store
 
 SOME_LEFT = 1
 """Exit code when files were left because they are links or not what the run wrote, or are not where they should be."""
 
 
-def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
-    """Remove the files of a run that hold personal data. checkpoint: its log, or its export. Returns the exit code."""
+def forget(path: Path, *, confirm: int | None, abandon: bool) -> int:
+    """Remove the files of a run that hold personal data. path: its place, or its export. Returns the exit code."""
     try:
-        path = find_log(checkpoint)
-        runs = files_of(path)
+        place = find_run(path)
+        runs = files_of(place)
     except NotAcceptable as error:
-        raise _naming_rows(checkpoint, error) from error
-    line = CommandLine("forget", (str(path),))
+        raise _naming_rows(path, error) from error
+    line = CommandLine("forget", (str(place),))
     line = line.plus("--abandon") if abandon else line
     _print_files(runs)
     _refuse_wanted(runs, line, abandon=abandon)
@@ -53,16 +54,18 @@ def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
         say("There is nothing to remove.")
         return _code(runs)
     removed = _remove(runs, facts, Surroundings())
-    result(f"removed {counted(len(removed), 'file')}, {sum(removed.values()):,} bytes; {path} says so")
-    return SOME_LEFT if _look_again(path, line) else _code(runs)
+    result(f"removed {counted(len(removed), 'file')}, {sum(removed.values()):,} bytes; the log in {place} says so")
+    return SOME_LEFT if _look_again(place, line) else _code(runs)
 
 
-def _naming_rows(checkpoint: Path, error: NotAcceptable) -> NotAcceptable:
+def _naming_rows(path: Path, error: NotAcceptable) -> NotAcceptable:
     """The same refusal; where no run has begun, with the files that have rows of its export all the same."""
-    if log_of(checkpoint) is not None:
+    run = run_of(path)
+    if in_store(path) or (run is not None and not isinstance(error, Unborn)):
         return error
-    places = (checkpoint, Path(f"{checkpoint}{LOG}"))
-    rows = [str(file) for log in places for file in rows_without_a_log(log)]
+    near = path.parent if path.name == LOG else path
+    places = [near, *sorted(Path(f"{path}{RUNS}").glob("*/"))] if run is None else [run]
+    rows = [str(file) for place in places for file in rows_without_a_log(place)]
     if not rows:
         return error
     return NotAcceptable(
@@ -97,7 +100,7 @@ def _name(path: Path) -> str:
 
 def _print_files(runs: Sequence[RunFiles]) -> None:
     for run in runs:
-        result(f"{run.log}:")
+        result(f"{run.place}:")
         for file in _removable(run):
             result(f"  remove  {file.path}, {file.what}, {file.size:,} bytes")
         for file in run.files:
@@ -114,7 +117,7 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
             result(f"  left    {run.export}, your own export")
         new = f"{counted(run.made, 'new id')} of restored accounts, " if run.made else ""
         ids = f"{counted(run.ids, 'refused or unknown id')} with the API's message, " if run.ids else ""
-        result(f"  stays   {run.log}, the log; it has {new}{ids}the names of user and machine")
+        result(f"  stays   {log_place(run.place).log}, the log; it has {new}{ids}the names of user and machine")
     result(
         "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "
         "stay: reports of `results --out`, snapshots, backups of the machine."
@@ -123,7 +126,7 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
 
 def _refuse_wanted(runs: Sequence[RunFiles], line: CommandLine, *, abandon: bool) -> None:
     """Refuse to remove what a run or a restore that is not complete needs. Raises NotAcceptable."""
-    wanted = [(run.log, file) for run in runs for file in _removable(run) if file.wanted]
+    wanted = [(run.place, file) for run in runs for file in _removable(run) if file.wanted]
     if wanted and not abandon:
         which = ", ".join(f"{file.path} ({file.what})" for _, file in wanted)
         status = CommandLine("status", (str(wanted[0][0]),))
@@ -160,11 +163,11 @@ def _remove(runs: Sequence[RunFiles], facts: Mapping[str, Any], around: Surround
     """
     by = process_facts(around.pid)
     with ExitStack() as stack:
-        logs = [(run, stack.enter_context(annotating(log_place(run.log, WRITING)))) for run in runs]
+        logs = [(run, stack.enter_context(annotating(log_place(run.place, WRITING)))) for run in runs]
         for run, log in logs:
             if log.sha256 != run.sha256:
                 raise NotAcceptable(
-                    f"{run.log}: has changed meanwhile. Nothing was removed. Run the same command again."
+                    f"{run.place}: has changed meanwhile. Nothing was removed. Run the same command again."
                 )
         for run, log in logs:
             if files := _removable(run):

@@ -1,7 +1,7 @@
-"""How a run goes on whose files were moved or copied to another folder: its command, with the files that lie there.
+"""How a run goes on that was moved or copied to another folder: its command, with the files that lie there.
 
-The log has the command and the folder of its last session. Where this log is another file than that session's, both are
-those of another place, perhaps of another machine.
+The log has the command and the folder of its last session. Where this place is another one than that session's, both
+are perhaps those of another machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 from bulkdel.checkpoint.reader import header_of
 from bulkdel.command_line import TO_TYPE, CommandLine, goes_on, how_to_resume, line_of_log, typed_words, without_words
 from bulkdel.core.address import address_of
-from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, Unfit, paths_of
+from bulkdel.core.handover import LOG as LOG_PACKED
+from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PLACE, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.option import ENV_PREFIX
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
@@ -29,10 +30,10 @@ from bulkdel.parameters import options_of_archive, options_of_run
 from bulkdel.place.log_place import INDEX, INPUT, Beside
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
+from bulkdel.run_place import COPY, default_place, home_of, own_file
 from bulkdel.safety.checks import PROTECT
 from bulkdel.safety.plan_file import PlanFile
-from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
-from bulkdel.store_path import StorePath, beside
+from bulkdel.store_path import StorePath
 from bulkdel.variables import holds_table, merged, table_of, toml_in
 
 
@@ -62,10 +63,6 @@ def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str
         practised = "--sandbox" in going_on.options
         if practised is not (manifest.host == SANDBOX):
             raise Unfit("holds a command with another host than that of the run")
-    if going_on is not None and going_on.command != "restore":
-        log = _log_named(going_on.names[-1], going_on.options, practised=manifest.host == SANDBOX)
-        if log != manifest.log:
-            raise Unfit(f"holds a command with another log than its own, {log!r}")
     tables = merged(config, table_of(variables, ENV_PREFIX))
     allowed = {} if going_on is None else options_of_archive(job_of(manifest.job, going_on.command))
     manifest.check_going_on(allowed, tables, tables_of(job))
@@ -81,10 +78,10 @@ def check_unpacked(manifest: Manifest, folder: Path, progress: Progress) -> Mapp
     if (header.run_id, pinned["job"], pinned["host"], pinned["pool"]) != (
         *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
     ):
-        raise NotAcceptable(f"{manifest.log}: is not the log of the run that the archive names. Nothing was unpacked.")
+        raise NotAcceptable(f"{LOG_PACKED}: is not the log of the run that the archive names. Nothing was unpacked.")
     if (manifest.remaining, manifest.going_on is not None) != (progress.remaining, goes_on(progress)):
         raise NotAcceptable(
-            f"{manifest.log}: what the archive says of what remains is not what the log says. Nothing was unpacked. "
+            f"{LOG_PACKED}: what the archive says of what remains is not what the log says. Nothing was unpacked. "
             "Get the archive again."
         )
     try:
@@ -114,30 +111,30 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
         raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
 
 
-def how_to_go_on(progress: Progress, log: Path, own_key: bytes | None) -> str:
-    """The command that resumes the run, in the folder of its log; see `how_to_resume`. log: where it is."""
+def how_to_go_on(progress: Progress, run: Path, own_key: bytes | None) -> str:
+    """The command that resumes the run, where it is now; see `how_to_resume`. run: its place."""
     start, undo, of_job = progress.start, progress.undo, options_of_run(progress.header.pinned["job"])
-    if isinstance(log, StorePath) or start is None or progress.handed_over is not None:
-        return how_to_resume(progress, log, of_job, own_key)
-    if (unpacked := _unpacked(log, progress)) is not None and (going_on := unpacked.going_on) is not None:
+    if isinstance(run, StorePath) or start is None or progress.handed_over is not None:
+        return how_to_resume(progress, run, of_job, own_key)
+    if (unpacked := _unpacked(run, progress)) is not None and (going_on := unpacked.going_on) is not None:
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
-        return f"To go on, in {printable(log.absolute().parent)}:\n  {line.without('--host')}{left_out}"
+        return f"To go on, in {printable(run.absolute().parent)}:\n  {line.without('--host')}{left_out}"
     if undo is not None:
-        return how_to_resume(progress, log, of_job, own_key)
+        return how_to_resume(progress, run, of_job, own_key)
     facts = progress.stop.facts if progress.stop is not None else {}
     try:
         words, typed = facts.get("to_go_on") or start.facts.get("to_go_on"), typed_words(progress, own_key)
-        line, left_out = line_of_log(words, log, of_job, typed)
+        line, left_out = line_of_log(words, run, of_job, typed)
     except ValueError:
-        return how_to_resume(progress, log, of_job, own_key)
+        return how_to_resume(progress, run, of_job, own_key)
     if not line.names:  # an approved plan has them
         line = replace(line, names=(progress.header.pinned["job"], progress.header.export_path))
-    if line.command != "run" or _is_file(_log_of(line, start.facts), log):
-        return how_to_resume(progress, log, of_job, own_key)
-    folder = log.absolute().parent
-    line, missing = _in_folder(line, log, folder)
-    text = how_to_resume(progress, log, of_job, own_key, (line.words, printable(folder))) + left_out
+    if line.command != "run" or _is_same(Path(str(start.facts.get("run", run))), run):
+        return how_to_resume(progress, run, of_job, own_key)
+    folder = _folder_of(run.absolute(), start.facts)
+    line, missing = _in_folder(line, run, folder)
+    text = how_to_resume(progress, run, of_job, own_key, (line.words, printable(folder))) + left_out
     if missing:
         text += f"\nNot in that folder, and needed there: {', '.join(map(shown, missing))}"
     return text
@@ -169,17 +166,17 @@ def _has_passed(until: str, now: datetime) -> bool:
         return False
 
 
-def _unpacked(log: Path, progress: Progress) -> Manifest | None:
-    """The hand-over of a run that was unpacked in the folder of this log, and has not gone on; None for any other.
+def _unpacked(run: Path, progress: Progress) -> Manifest | None:
+    """The hand-over of a run that was unpacked in this place, and has not gone on; None for any other.
 
     Another person may have written the manifest: it passes every check that `unpack` makes.
     """
-    folder = log.parent
+    folder = run.absolute().parent
     try:
         with open_regular(folder / MANIFEST) as file:
             found = file.read(MANIFEST_MAX + 1)
         manifest = Manifest.of(found)
-        if len(found) > MANIFEST_MAX or manifest.log != log.name or not _are_packed(manifest, folder):
+        if len(found) > MANIFEST_MAX or run.name != PLACE or not _are_packed(manifest, folder):
             return None
         check_unpacked(manifest, folder, progress)
     except (OSError, Unfit, BulkdelError):
@@ -189,7 +186,7 @@ def _unpacked(log: Path, progress: Progress) -> Manifest | None:
 
 def _are_packed(manifest: Manifest, folder: Path) -> bool:
     """Whether the folder has every file of the manifest, with its bytes. The log comes first: it grows."""
-    for packed in sorted(manifest.files, key=lambda each: each.name != manifest.log):
+    for packed in sorted(manifest.files, key=lambda each: each.name != LOG_PACKED):
         with open_regular(folder / packed.name) as file:
             if os.fstat(file.fileno()).st_size != packed.size:
                 return False
@@ -198,49 +195,52 @@ def _are_packed(manifest: Manifest, folder: Path) -> bool:
     return True
 
 
-def _log_of(line: CommandLine, facts: Mapping[str, Any]) -> Path:
-    """Where the log of the last session was."""
-    practised = "--sandbox" in line.options
-    return Path(str(facts.get("cwd", "")), _log_named(line.names[-1], line.options, practised=practised))
-
-
-def _log_named(export: str, options: Mapping[str, tuple[str, ...]], *, practised: bool) -> str:
-    """The log that a command names, or that it has by default. practised: in the sandbox."""
-    default = f"{export}{SANDBOX_LOG if practised else LOG}"
-    return next(iter(options.get("--checkpoint", ())), default)
-
-
-def _is_file(path: Path, log: Path) -> bool:
+def _is_same(one: Path, other: Path) -> bool:
     try:
-        return path.samefile(log)
+        return one.samefile(other)
     except OSError:
         return False
 
 
-def _in_folder(line: CommandLine, log: Path, folder: Path) -> tuple[CommandLine, list[str]]:
+def _folder_of(run: Path, facts: Mapping[str, Any]) -> Path:
+    """The folder that has the part of that of the last session. facts: of its start.
+
+    It is the one from which the place has the same name as then, where the whole folder was moved.
+    """
+    was, cwd = Path(str(facts.get("run", ""))), Path(str(facts.get("cwd", "")))
+    if was.is_relative_to(cwd) and run.parts[-len(named := was.relative_to(cwd).parts) :] == named:
+        return run.parents[len(named) - 1]
+    return home_of(run)
+
+
+def _in_folder(line: CommandLine, run: Path, folder: Path) -> tuple[CommandLine, list[str]]:
     """The command with the names of its files in this folder, and the names of those that are not there."""
     missing: list[str] = []
+    copy, own = own_file(run, COPY), os.path.relpath(run, folder)
 
     def here(value: str) -> str:
         if value == TO_TYPE or address_of(value) is not None:
             return value
-        name = Path(value).name
-        if not (folder / name).exists():
-            missing.append(name)
-        return name
+        names = (value, Path(value).name) if not Path(value).is_absolute() else (Path(value).name,)
+        found = next((name for name in names if (folder / name).exists()), None)
+        if found is None:
+            missing.append(names[-1])
+        return found or names[-1]
 
     with suppress(NotAcceptable):
-        header = header_of(log_place(log))
-        rows = (Beside(kind, header.input.index).of(log) for kind in (INPUT, INDEX))
-        missing += (path.name for path in rows if not path.exists())
-    copy = beside(log, SPOOLED)
+        place = log_place(run)
+        header = header_of(place)
+        rows = (place.at(Beside(kind, header.input.index)) for kind in (INPUT, INDEX))
+        missing += (f"{own}/{path.name}" for path in rows if not path.exists())
     export = line.names[-1]  # nothing reads it
-    if copy.exists() or not (export == TO_TYPE or address_of(export) is not None):
-        export = copy.name if copy.exists() else Path(export).name
+    if copy.exists():
+        export = f"{own}/{copy.name}"
+    elif not (export == TO_TYPE or address_of(export) is not None):
+        export = export if not Path(export).is_absolute() and (folder / export).exists() else Path(export).name
     options = {
         option: tuple(map(here, values)) if option in FILES else values
-        for option, values in line.without(*CONFIRMING, "--checkpoint").options.items()
+        for option, values in line.without(*CONFIRMING, "--run").options.items()
     }
     line = replace(line, names=(*line.names[:-1], export), options=options)
-    default = _log_named(export, {}, practised="--sandbox" in options)
-    return line if log.name == default else line.plus("--checkpoint", log.name), missing
+    default = default_place(line.names[0], export, sandbox="--sandbox" in options)
+    return line if Path(own) == default else line.plus("--run", own), missing

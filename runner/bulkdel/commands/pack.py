@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotating
-from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.reader import find_run
 from bulkdel.checkpoint.under_way import is_locked, locked, writer_words
 from bulkdel.command_line import CommandLine, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
@@ -35,11 +35,11 @@ from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, printable
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
-from bulkdel.place.log_place import shard_log
+from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.settings import CommonSettings
-from bulkdel.store_path import StorePath
+from bulkdel.store_path import StorePath, in_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class PackArguments:
     already, and the archive is lost.
     """
 
-    checkpoint: Path
+    run: Path
     out: Path
     moved: Sequence[Path] = ()
     config: Path | None = None
@@ -65,19 +65,19 @@ def pack(arguments: PackArguments) -> int:
     out = arguments.out
     if not out.name.endswith(ENDINGS) or out.name in ENDINGS:
         raise UsageError(f"--out {out}: end its name with {' or '.join(ENDINGS)}")
-    log = find_log(arguments.checkpoint)
+    run = find_run(arguments.run)
     if os.path.lexists(out):
         raise NotAcceptable(f"{out}: is there already. Nothing was packed. Name a new file: --out FILE")
-    place = log_place(log)
+    place = log_place(run)
     if is_locked(place):
         raise NotAcceptable(
-            f"{log}: a {writer_words(place)} is under way. Nothing was packed. To stop it:\n"
-            f"  {CommandLine('ctl', (str(log), 'stop'))}\nWhen it has ended, pack it."
+            f"{run}: a {writer_words(place)} is under way. Nothing was packed. To stop it:\n"
+            f"  {CommandLine('ctl', (str(run), 'stop'))}\nWhen it has ended, pack it."
         )
     progress = ReadingProgress()
     with Signals() as signals:
-        made = run_loop(_shown(lambda: _pack(arguments, log, progress), progress), signals, lambda: progress.text)
-    _print_end(out, log, made)
+        made = run_loop(_shown(lambda: _pack(arguments, run, progress), progress), signals, lambda: progress.text)
+    _print_end(out, run, made)
     return 0
 
 
@@ -96,23 +96,23 @@ class _Made:
     size: int
 
 
-def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Made:
+def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Made:
     """Do it. Blocks."""
     progress.fetched("finding the files of the run")
-    runs = files_of(log)
-    _refuse_restore(runs[0].progress, log, arguments.out)
+    runs = files_of(run)
+    _refuse_restore(runs[0].progress, run, arguments.out)
     packed = runs[0].progress.handed_over
     if packed is not None and not arguments.again:
-        raise NotAcceptable(f"{log}: nothing was packed. {how_to_take_back(packed, log)}")
+        raise NotAcceptable(f"{run}: nothing was packed. {how_to_take_back(packed, run)}")
     if packed is None and arguments.again:
         raise UsageError("--again: this run was not handed over yet. Leave it out")
     contents = contents_of(runs, arguments.moved, arguments.config)
     with ExitStack() as stack:
-        annotator = stack.enter_context(annotating(log_place(log, WRITING)))
+        annotator = stack.enter_context(annotating(log_place(run, WRITING)))
         if annotator.sha256 != runs[0].sha256:
-            raise NotAcceptable(f"{log}: has changed meanwhile. Nothing was packed. Run the same command again.")
+            raise NotAcceptable(f"{run}: has changed meanwhile. Nothing was packed. Run the same command again.")
         for other in _other_logs(runs):
-            stack.enter_context(locked(log_place(other)))
+            stack.enter_context(locked(other))
         remove_parts(arguments.out)  # of a process that was killed
         done = _Counting(progress, "hashing")
         files = tuple(measured(source, done.add) for source in contents.sources)
@@ -139,20 +139,20 @@ def _pack(arguments: PackArguments, log: Path, progress: ReadingProgress) -> _Ma
     return _Made(manifest, contents, sha256, size)
 
 
-def _refuse_restore(progress: Progress, log: Path, out: Path) -> None:
+def _refuse_restore(progress: Progress, run: Path, out: Path) -> None:
     """Raise NotAcceptable for the log of a restore: without its run no archive of it goes on."""
     if not is_of_restore(progress):
         return
-    line = to_pack(progress, log)
-    how = f"It is packed with its run:\n  {line.plus('--out', out)}" if line else "Pack the log of its run."
-    raise NotAcceptable(f"{log}: is the log of a restore. Nothing was packed. {how}")
+    line = to_pack(progress, run)
+    how = f"It is packed with its run:\n  {line.plus('--out', out)}" if line else "Pack its run."
+    raise NotAcceptable(f"{run}: is a restore. Nothing was packed. {how}")
 
 
-def _other_logs(runs: Sequence[RunFiles]) -> list[Path]:
+def _other_logs(runs: Sequence[RunFiles]) -> list[LogPlace]:
     """The logs of the shards and of the restore: no process may write them meanwhile."""
-    numbers = {run.log: numbers for run in runs if (numbers := shard_numbers(run.progress.header))}
-    shards = [shard_log(log, number) for log, each in numbers.items() for number in each]
-    return [*(run.log for run in runs[1:]), *(each for each in shards if each.exists())]
+    files = [run for run in runs if not in_store(run.place)]
+    shards = [log_place(run.place).shard(number) for run in files for number in shard_numbers(run.progress.header)]
+    return [*(log_place(run.place) for run in runs[1:]), *(shard for shard in shards if shard.is_there())]
 
 
 def _manifest(run: RunFiles, contents: Contents, files: Any) -> Manifest:
@@ -170,7 +170,6 @@ def _manifest(run: RunFiles, contents: Contents, files: Any) -> Manifest:
         host=header.pinned["host"],
         pool=header.pinned["pool"],
         remaining=run.progress.remaining,
-        log=contents.sources[0].name,
         config=contents.config,
         settings=dict(settings),
         files=files,
@@ -192,7 +191,7 @@ class _Counting:
         self._progress.fetched(f"{self._verb} the files of the run: {amount(self._done)}{self._of}")
 
 
-def _print_end(out: Path, log: Path, made: _Made) -> None:
+def _print_end(out: Path, run: Path, made: _Made) -> None:
     manifest = made.manifest
     result(f"{out}: {counted(len(manifest.files), 'file')}, {amount(manifest.size)}, packed in {amount(made.size)}")
     for file in manifest.files:
@@ -204,7 +203,7 @@ def _print_end(out: Path, log: Path, made: _Made) -> None:
     say(f"  {CommandLine('unpack', (out.name,))}", "to_unpack")
     if manifest.going_on is None:
         return
-    say(f"From now on {log} is not resumed: the run goes on where the archive is unpacked, on one machine.")
-    if isinstance(log, StorePath):
-        say("The archive holds the log of the store. There it becomes a file.")
-    say(f"To remove what it holds of personal data here, once it is unpacked:\n  {CommandLine('forget', (str(log),))}")
+    say(f"From now on {run} is not resumed: the run goes on where the archive is unpacked, on one machine.")
+    if isinstance(run, StorePath):
+        say("The archive holds what is in the store. There it becomes files.")
+    say(f"To remove what it holds of personal data here, once it is unpacked:\n  {CommandLine('forget', (str(run),))}")

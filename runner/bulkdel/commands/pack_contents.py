@@ -20,9 +20,10 @@ from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP,
+    MADE_AGAIN_WORDS,
     MEMBERSHIPS,
     OUTSIDE,
-    RESTORES,
+    PUT_BACK_WORDS,
     ROWS,
     UNFINISHED,
     Known,
@@ -37,6 +38,7 @@ from bulkdel.core.handover import (
     MANIFEST,
     OF_A_FILE,
     OWN_VARIABLES,
+    PLACE,
     GoingOn,
     free_name,
     is_name_of_secret,
@@ -55,12 +57,13 @@ from bulkdel.input.opening import is_forgotten, why_unsound
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
-from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, Beside, LogPlace, shard_log
-from bulkdel.place.opening import log_place
+from bulkdel.place.log_file import LogFile
+from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, Beside, LogPlace
+from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
+from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, own_file
 from bulkdel.safety.plan_file import PlanFile
-from bulkdel.settings import LOG, SANDBOX_LOG, SPOOLED
-from bulkdel.store_path import StorePath, beside, is_store_url, is_within
+from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
 from bulkdel.verify.findings import findings_log, findings_path
 
@@ -68,10 +71,10 @@ READ_BYTES = 1 << 20
 
 EXPORT = "the export"
 EXCLUDED = "an exclude file"
-NEEDED = {BACKUP, MEMBERSHIPS, *RESTORES.values()}
+NEEDED = {BACKUP, MEMBERSHIPS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
 """What the program wrote and needs to go on."""
 
-OF_THE_SESSION = (*CONFIRMING, "--as", "--store", "--take-over", "--checkpoint")
+OF_THE_SESSION = (*CONFIRMING, "--as", "--take-over", "--run")
 """Options that the next user gives, or that are made anew."""
 
 HANDED_OVER = b'"entries":[{"type":"annotation","event":"handover",'
@@ -133,32 +136,32 @@ class _Found:
         """Add the log, the logs of its shards, and the findings of its verification."""
         packed = run.progress.handed_over
         sha256 = run.sha256 if packed is None else _before_handover(run.progress)
-        log = Path(self._add(run.log, "the log", partial(_log_blocks, run.log), sha256))
-        self._add_skipped(log_place(run.log), run.progress.header, log)
-        self._add_rows(run, log)
+        place, packed_place = log_place(run.place), LogFile(self._inside(run))
+        self._add(place.log, "the log", partial(_log_blocks, place), sha256, name=packed_place.log)
+        self._add_skipped(place, run.progress.header, packed_place)
+        self._add_rows(run, packed_place)
         for number in shard_numbers(run.progress.header):
-            shard = shard_log(run.log, number)
-            if not is_fresh(log_place(shard)):
-                name = shard_log(log, number)
-                self._add(shard, "the log of a shard", partial(_log_blocks, shard), name=name.name)
-                self._add_skipped(log_place(shard), header_of(log_place(shard)), name)
-        state = findings_path(run.log)
-        if not is_fresh(log_place(state), findings_log(lambda _: PositionSet())):
-            name = beside(run.log, ".verify.jsonl") if isinstance(state, StorePath) else state
-            self._add(name, "the findings of the verification", partial(_log_blocks, state))
+            shard, packed_shard = place.shard(number), packed_place.shard(number)
+            if not is_fresh(shard):
+                self._add(shard.log, "the log of a shard", partial(_log_blocks, shard), name=packed_shard.log)
+                self._add_skipped(shard, header_of(shard), packed_shard)
+        state = log_at(findings_path(run.place))
+        if not is_fresh(state, findings_log(lambda _: PositionSet())):
+            name = packed_place.folder / VERIFICATION
+            self._add(state.log, "the findings of the verification", partial(_log_blocks, state), name=name)
 
-    def _add_skipped(self, log: LogPlace, header: Header, name: Path) -> None:
-        """Add the file of the skipped rows of a log. name: of the log in the archive, where it is found by that."""
+    def _add_skipped(self, log: LogPlace, header: Header, inside: LogFile) -> None:
+        """Add the file of the skipped rows of a log. inside: the log in the archive."""
         if (sha256 := header.skipped_sha256) is not None:
             data, beside_it = skipped_bytes(log, header, sha256), Beside(SKIPPED, sha256)
-            self._add(log.at(beside_it), beside_it.words, lambda: iter([data]), name=beside_it.of(name).name)
+            self._add(log.at(beside_it), beside_it.words, lambda: iter([data]), name=inside.at(beside_it))
 
-    def _add_rows(self, run: RunFiles, name: Path) -> None:
-        """Add the rows of a run, and their index. name: of the log in the archive, where they are found by that.
+    def _add_rows(self, run: RunFiles, inside: LogFile) -> None:
+        """Add the rows of a run, and their index. inside: its log in the archive.
 
         Every row was read: another person may have put another file there. Raises NotAcceptable where they are needed.
         """
-        place, header = log_place(run.log), run.progress.header
+        place, header = log_place(run.place), run.progress.header
         file = next((file for file in run.files if file.what == ROWS), None)
         if file is not None:  # `files_of` has read the rows
             why = file.kept and f"{file.path}: {file.kept}."
@@ -168,13 +171,13 @@ class _Found:
             why = why_unsound(place, header)
         if why:
             if goes_on(run.progress):
-                raise NotAcceptable(f"{run.log}: {why} Nothing was packed.")
+                raise NotAcceptable(f"{run.place}: {why} Nothing was packed.")
             self.notes.append(why)
             return
         for kind in (INPUT, INDEX):
             beside_it = Beside(kind, header.input.index)
-            blocks, its_name = partial(_beside_blocks, place, beside_it), beside_it.of(name).name
-            self._add(place.at(beside_it), beside_it.words, blocks, name=its_name)
+            blocks = partial(_beside_blocks, place, beside_it)
+            self._add(place.at(beside_it), beside_it.words, blocks, name=inside.at(beside_it))
 
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""
@@ -217,32 +220,32 @@ class _Found:
                 self.notes.append(f"{path}, {named.what}, is left out: it is not there")
 
     def note_stored_restore(self) -> None:
-        """Note the log of a restore that is in a store: it stays there, and what goes on with the restore needs it."""
-        if (log := self._stored_restore) is not None:
+        """Note a restore that is in a store: it stays there, and what goes on with the restore needs it."""
+        if (place := self._stored_restore) is not None:
             self.notes.append(
-                f"{log}, the log of the restore, stays there. A command that goes on with it needs --store"
+                f"{place}, the place of the restore, stays there. A command that goes on with it needs --run"
             )
 
     @property
     def _stored_restore(self) -> str | None:
-        """The log of the restore where it is in a store; None otherwise."""
+        """The place of the restore where it is in a store; None otherwise."""
         undo = self._progress.undo
-        log = undo.facts.get("checkpoint") if undo is not None else None
-        return log if isinstance(log, str) and is_store_url(log) else None
+        place = undo.facts.get("run") if undo is not None else None
+        return place if isinstance(place, str) and is_store_url(place) else None
 
     def add_export(self) -> str | None:
         """Add the export, unless the copy of one is there already. Returns its name; None without it."""
-        pinned, copy = self._progress.header.pinned, beside(self._run.log, SPOOLED)
+        pinned, copy = self._progress.header.pinned, own_file(self._run.place, COPY)
         if (name := self._names.get(_absolute(copy))) is not None:
             return name
         known = Known(pinned["bytes"], pinned["sha256"])
         path, own = self._take_moved(known), self._run.export
-        if path is None and own is not None and is_within(own, self._run.log) and _fits(own, known):
+        if path is None and own is not None and is_within(own, self._run.place) and _fits(own, known):
             path = own
         if path is not None:
             return self._add(path, EXPORT, partial(_blocks, path), pinned["sha256"])
         recorded = self._progress.header.export_path
-        why = "has changed" if own is not None and is_within(own, self._run.log) else self._why(Path(recorded))
+        why = "has changed" if own is not None and is_within(own, self._run.place) else self._why(Path(recorded))
         self.notes.append(f"{recorded}, {EXPORT}, is left out: it {why}")
         return None
 
@@ -284,7 +287,7 @@ class _Found:
         if self._line is None or approved is None or "--plan" not in self._line.options:
             return
         recorded = self._cwd / self._line.options["--plan"][0]
-        near = (recorded,) if recorded.is_file() and is_within(recorded, self._run.log) else ()
+        near = (recorded,) if recorded.is_file() and is_within(recorded, self._run.place) else ()
         for path in (*self._moved, *near):
             try:
                 plan = PlanFile.read(path)
@@ -306,7 +309,7 @@ class _Found:
         if given is None and recorded is None:
             return []
         path = given or self._cwd / str(recorded)
-        if given is None and not is_within(path, self._run.log):
+        if given is None and not is_within(path, self._run.place):
             self._missing.append(f"{path}, the config file: {OUTSIDE}. Where it is now: --config FILE")
             return []
         try:
@@ -327,7 +330,7 @@ class _Found:
         if self._missing:
             which = "\n".join(f"  {each}" for each in self._missing)
             raise NotAcceptable(
-                f"{self._run.log}: files of this run are missing. Nothing was packed.\n{which}\n"
+                f"{self._run.place}: files of this run are missing. Nothing was packed.\n{which}\n"
                 "Name each where it is now: --moved FILE"
             )
         for path in self._moved:
@@ -343,7 +346,7 @@ class _Found:
 
         excluded: as `add_excluded` returns them. files: names by option. secrets: keys of the config, left out.
         """
-        undo, log = self._progress.undo, self.sources[0].name
+        undo = self._progress.undo
         restoring = undo is not None and not undo.is_restored
         if not goes_on(self._progress):
             return None
@@ -356,7 +359,7 @@ class _Found:
         left_out, hidden = [], list(secrets)
         for option, values in line.options.items():
             if option in OF_THE_SESSION:
-                left_out += ["--store"] if option == "--store" and self._stored_restore is not None else []
+                left_out += ["--run"] if option == "--run" and self._stored_restore is not None else []
                 continue
             if any(HIDDEN in value for value in values) and option != "--exclude":
                 hidden.append(option)
@@ -371,11 +374,10 @@ class _Found:
         names = self._placed(options, excluded, files)
         job = line.names[0] if line.names else pinned["job"]
         export = export or _plain(Path(self._progress.header.export_path).name)
-        default = f"{export}{SANDBOX_LOG if self._options.get('sandbox') else LOG}"
         if restoring:
             names["--from-backup"] = self._backups()
-        elif log != default:
-            names["--checkpoint"] = (log,)
+        else:
+            names["--run"] = (PLACE,)
         options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
         of_tables = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
         hosts = {f"{start}{HOST.upper()}" for start in of_tables}
@@ -391,7 +393,7 @@ class _Found:
         hidden += [name for name in line.variables if name in known.keys() - variables.keys() - of_machine]
         return GoingOn(
             line.command,
-            (log,) if restoring else (job, export),
+            (PLACE,) if restoring else (job, export),
             options,
             variables,
             tuple(left_out),
@@ -421,7 +423,7 @@ class _Found:
 
     @property
     def _taken(self) -> set[str]:
-        return {MANIFEST, *(each.name for each in self.sources)}
+        return {MANIFEST, PLACE, *(each.name for each in self.sources)}
 
     def _add(
         self,
@@ -431,13 +433,29 @@ class _Found:
         sha256: str | None = None,
         known_as: Path | None = None,
         *,
-        name: str | None = None,
+        name: Path | None = None,
     ) -> str:
-        """Add a file, and return its name in the archive. name: that name; None for one that is free."""
-        name = name or free_name(_plain(path.name), self._taken)
-        self._names[_absolute(known_as or path)] = name
-        self.sources.append(FileToPack(name, what, path, read, sha256))
-        return name
+        """Add a file, and return its name in the archive. name: that name.
+
+        Without one it is that of the file, in the place of the run, or beside that under a name that is free.
+        """
+        packed = name or self._name_in_place(known_as or path)
+        text = free_name(_plain(path.name), self._taken) if packed is None else str(packed)
+        self._names[_absolute(known_as or path)] = text
+        self.sources.append(FileToPack(text, what, path, read, sha256))
+        return text
+
+    def _name_in_place(self, path: Path) -> Path | None:
+        """The name of a file that is in the place of the run; None for any other."""
+        run = self._run.place
+        if in_store(run):
+            within = str(path).removeprefix(f"{run.name}.")
+            return Path(PLACE, within) if within != str(path) else None
+        return Path(PLACE, path.relative_to(run)) if path.is_relative_to(run) else None
+
+    def _inside(self, run: RunFiles) -> Path:
+        """The place of a run in the archive: of the run itself, of its restore, or of its memberships."""
+        return Path(PLACE) if run.place == self._run.place else self._name_in_place(run.place) or Path(PLACE, RESTORE)
 
     def _take_moved(self, known: Known) -> Path | None:
         """The first of the moved files with these bytes; it is taken once."""
@@ -451,13 +469,13 @@ class _Found:
         """Where a file of the user is: as the log has it, or beside the log. None when it is in neither place."""
         if address_of(recorded) is not None:
             return None
-        near = beside(self._run.log, "").parent / Path(recorded).name
-        paths = (path for path in (Path(recorded), near) if is_within(path, self._run.log))
+        near = home_of(self._run.place) / Path(recorded).name
+        paths = (path for path in (Path(recorded), near) if is_within(path, self._run.place))
         return next((path for path in paths if _fits(path, known)), None)
 
     def _why(self, path: Path) -> str:
         """Why a file that the log names is not taken."""
-        return OUTSIDE if path.exists() and not is_within(path, self._run.log) else "is not there"
+        return OUTSIDE if path.exists() and not is_within(path, self._run.place) else "is not there"
 
 
 def _last_line(run: RunFiles) -> CommandLine:
@@ -467,12 +485,12 @@ def _last_line(run: RunFiles) -> CommandLine:
     facts = [undo.facts] if undo is not None else sessions
     words = next((each["to_go_on"] for each in facts if each.get("to_go_on")), () if undo is None else None)
     try:
-        return CommandLine("restore", (str(run.log),)) if words is None else CommandLine.read(words)
+        return CommandLine("restore", (str(run.place),)) if words is None else CommandLine.read(words)
     except ValueError:
         if words:
-            raise NotAcceptable(f"{run.log}: its last command cannot be read. Nothing was packed") from None
+            raise NotAcceptable(f"{run.place}: its last command cannot be read. Nothing was packed") from None
         raise NotAcceptable(
-            f"{run.log}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
+            f"{run.place}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
             "where it is to go on."
         ) from None
 
@@ -495,9 +513,9 @@ def _beside_blocks(place: LogPlace, beside_it: Beside) -> Iterator[bytes]:
         yield from file.blocks(READ_BYTES)
 
 
-def _log_blocks(path: Path) -> Iterator[bytes]:
+def _log_blocks(place: LogPlace) -> Iterator[bytes]:
     """The lines of a log, in a file or in a store, up to its first hand-over."""
-    with log_place(path).lines() as lines:
+    with place.lines() as lines:
         for line in lines:
             if HANDED_OVER in line[:100]:
                 return

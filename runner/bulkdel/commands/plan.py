@@ -36,7 +36,7 @@ def plan(arguments: RunArguments) -> int:
             if out is not None:
                 check_out(out, arguments)
             target, rng = find_target(arguments), random.Random()  # noqa: S311 - a sample, not a secret
-            path = arguments.checkpoint
+            path = arguments.run
             log = None if is_fresh(log_place(path)) else read_log(log_place(path)).progress
             now = datetime.now(UTC)
             step = partial(prepare, arguments, target, log, stack, reading, now=now, rng=rng)
@@ -79,14 +79,14 @@ def _show(found: RunPlan) -> None:
     if found.ids == 0:
         result(f"There is nothing to {found.words.verb}.")
     elif found.complete:
-        status = CommandLine("status", (str(found.checkpoint),))
+        status = CommandLine("status", (str(found.run),))
         result(f"This run is complete already: {status}")
         return
     elif found.pool is None:
         result("Not signed in: without credentials neither the pool nor the ids could be checked.")
     elif found.progress is not None:
-        status = CommandLine("status", (str(found.checkpoint),))
-        result(f"A checkpoint is there already, so `run` goes on with it: {status}")
+        status = CommandLine("status", (str(found.run),))
+        result(f"A run is there already, so `run` goes on with it: {status}")
     if not found.ids or found.arguments.settings.sandbox or sample_trouble(found) is not None:
         return
     if requires_other_user(found.arguments.config):

@@ -79,7 +79,7 @@ def why_not_written(plan: RunPlan, path: Path) -> BulkdelError | None:
     if plan.ids == 0:
         return NotAcceptable(f"{said}there is nothing to {plan.words.verb}")
     if plan.complete:
-        status = CommandLine("status", (str(plan.checkpoint),))
+        status = CommandLine("status", (str(plan.run),))
         return NotAcceptable(f"{said}its run is complete already: {status}")
     if plan.pool is None:
         return UsageError(f"{said}the pool is known only after a sign-in. For credentials: {plan.target.key_hint}")

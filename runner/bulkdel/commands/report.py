@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.reader import find_run
 from bulkdel.core.log_entries import stamp
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
@@ -29,6 +29,7 @@ from bulkdel.report.html import page
 from bulkdel.report.reading import ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
+from bulkdel.run_place import REPORT, own_file
 from bulkdel.settings import NOTE_MAX
 
 STDOUT = 1
@@ -36,9 +37,6 @@ UNREAD = 141
 """Exit code when the reader of stdout has left (`| head`)."""
 
 ENDINGS = (".html", ".json")
-PAGE = ".report.html"
-"""The ending, after the name of the first log, of a page without --out on a terminal."""
-
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.\w+")
 """Looks like an e-mail address, which a name of a file may have without being in the export."""
 
@@ -47,7 +45,7 @@ _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.\w+")
 class ReportArguments:
     """The arguments of one `bulkdel report`."""
 
-    checkpoints: Sequence[Path]
+    runs: Sequence[Path]
     out: Path | None = None
     title: str | None = None
     ticket: str | None = None
@@ -67,11 +65,11 @@ def report(arguments: ReportArguments) -> int:
     read, and after the report is written for one whose audit has failed.
     """
     _check(arguments)
-    runs = [ReadRun.read(log) for log in _logs(arguments.checkpoints)]
+    runs = [ReadRun.read(run) for run in _places(arguments.runs)]
     _check_different(runs)
     out = arguments.out
     if out is None and sys.stdout is not None and sys.stdout.isatty():
-        out = Path(f"{runs[0].path}{PAGE}")
+        out = own_file(runs[0].path, REPORT)
         _check_new(out)
     check = _check_of_texts(runs, arguments)
     compared = [compare(run.path, run.progress, check) for run in runs]
@@ -91,8 +89,8 @@ def report(arguments: ReportArguments) -> int:
 
 
 def _check(arguments: ReportArguments) -> None:
-    if not arguments.checkpoints:
-        raise UsageError("report: name the log of a run, or its export: bulkdel report CHECKPOINT")
+    if not arguments.runs:
+        raise UsageError("report: name a run, or its export: bulkdel report RUN")
     out = arguments.out
     if out is not None:
         if out.suffix.lower() not in ENDINGS:
@@ -108,12 +106,12 @@ def _check_new(out: Path) -> None:
         raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file with --out")
 
 
-def _logs(checkpoints: Sequence[Path]) -> list[Path]:
-    """The logs, each once. Raises UsageError when one is named twice, NotAcceptable when there is none."""
-    logs = [find_log(path) for path in checkpoints]
-    if twice := [log for log, times in Counter(log.resolve() for log in logs).items() if times > 1]:
-        raise UsageError(f"{twice[0]}: is named twice, so its rows would count twice. Name each log once")
-    return logs
+def _places(paths: Sequence[Path]) -> list[Path]:
+    """The places of the runs. Raises UsageError when one is named twice, NotAcceptable when there is none."""
+    runs = [find_run(path) for path in paths]
+    if twice := [run for run, times in Counter(run.resolve() for run in runs).items() if times > 1]:
+        raise UsageError(f"{twice[0]}: is named twice, so its rows would count twice. Name each run once")
+    return runs
 
 
 def _check_different(runs: Sequence[ReadRun]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotate, annotating
-from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.reader import find_run, is_fresh, read_log
 from bulkdel.checkpoint.under_way import locked
 from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
@@ -34,7 +34,7 @@ from bulkdel.engine.derived_memberships import write_memberships
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.id_map import write_map
 from bulkdel.engine.signals import Signals, ignore
-from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import counted, printable, shown, shown_host
@@ -43,15 +43,14 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run, parameters_of
+from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import WRITING, log_place
+from bulkdel.run_place import MADE_AGAIN, NEW_IDS, PUT_BACK, PUTTING_BACK, RESTORE, is_within, own_file
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
-from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
-from bulkdel.store_path import beside, is_store_url, is_within
-
-MEMBERSHIPS_STORE = ".memberships"
-"""The ending, after --store, of the store with the log of the run that puts the memberships back."""
+from bulkdel.settings import RestoreSettings
+from bulkdel.store_path import is_store_url
 
 MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
 """The facts of an annotation about the memberships: integers, or null before the first is put back."""
@@ -65,7 +64,7 @@ RECORDS = "What it holds would be read and sent"
 class RestoreArguments:
     """The arguments of one `bulkdel restore`. parameters: those of the undo; None for an undo without any."""
 
-    log: Path
+    run: Path
     settings: RestoreSettings
     config: Mapping[str, Any] = field(repr=False)
     environ: Mapping[str, str] = field(repr=False)
@@ -74,7 +73,7 @@ class RestoreArguments:
     @property
     def line(self) -> CommandLine:
         """The command line to type again, without --plan."""
-        line = CommandLine("restore", (str(self.log),)).plus_parameters(self.parameters)
+        line = CommandLine("restore", (str(self.run),)).plus_parameters(self.parameters)
         return line.plus_settings(replace(self.settings, plan=False), environ=self.environ, config=self.config)
 
 
@@ -88,10 +87,10 @@ def restore(arguments: RestoreArguments) -> int:
 
 
 def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) -> int:
-    with signals.phase(lambda: "reading the log of the run"), locked(log_place(arguments.log)):
+    with signals.phase(lambda: "reading the log of the run"), locked(log_place(arguments.run)):
         found = _prepare(arguments, signals)
     if not found.derived.rows:
-        return _nothing(arguments.log, found.job, found.derived)
+        return _nothing(arguments.run, found.job, found.derived)
     if arguments.settings.plan:
         return plan_command.plan(found.restoring)
     ended = run_command.settle(found.restoring, notices, None if found.begun else found.annotate_begun)
@@ -114,7 +113,7 @@ class _Found:
     copy: of the memberships that are put back, where it is now; None when none are. restoring: the run of the undo.
     """
 
-    log: Path
+    run: Path
     progress: Progress
     job: Job
     derived: Derived
@@ -124,7 +123,7 @@ class _Found:
 
     @property
     def map(self) -> Path:
-        return beside(self.log, RESTORE_MAP)
+        return own_file(self.run, RESTORE) / NEW_IDS
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -132,7 +131,7 @@ class _Found:
         derived, restoring = self.derived, self.restoring
         return {
             **process_facts(os.getpid()),
-            "checkpoint": printable(restoring.checkpoint.absolute()),
+            "run": printable(restoring.run.absolute()),
             "to_go_on": restoring.line.without("--limit").words,
             "cwd": printable(Path.cwd()),
             "rows": derived.rows,
@@ -145,37 +144,38 @@ class _Found:
 
         The same when another restore has begun since.
         """
-        with annotating(log_place(self.log, WRITING)) as log:
+        with annotating(log_place(self.run, WRITING)) as log:
             if (other := log.progress.undo) is not None:
-                raise NotAcceptable(_begun_elsewhere(self.log, log.progress, other))
+                raise NotAcceptable(_begun_elsewhere(self.run, log.progress, other))
             if log.progress.counts["done"] != self.derived.done:
                 raise NotAcceptable(
-                    f"{self.log}: the run has gone on since the plan was made. Nothing was sent. Remove "
-                    f"{self.restoring.checkpoint}, then run the same command again."
+                    f"{self.run}: the run has gone on since the plan was made. Nothing was sent. Remove "
+                    f"{self.restoring.run}, then run the same command again."
                 )
             log.add("undo", {"state": "begun", **self.facts}, stamp(time.time()))
 
 
 def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
-    settings, log, to = arguments.settings, arguments.log, beside(arguments.log, RESTORED)
-    progress = read_log(log_place(log)).progress
-    check_not_handed_over(progress, log)
+    settings, run, folder = arguments.settings, arguments.run, own_file(arguments.run, RESTORE)
+    to, place = folder / MADE_AGAIN, settings.run or folder
+    progress = read_log(log_place(run)).progress
+    check_not_handed_over(progress, run)
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
     copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
     begun = progress.undo
-    if begun is not None and is_fresh(log_place(settings.for_run.checkpoint_for(str(to)))):
-        raise NotAcceptable(_begun_elsewhere(log, progress, begun))
+    if begun is not None and is_fresh(log_place(place)):
+        raise NotAcceptable(_begun_elsewhere(run, progress, begun))
     if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
-        raise NotAcceptable(f"{log}: what it notes of the restore has no number of rows. Nothing was sent.")
+        raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")
     if begun is None or not to.exists():
         derived = _derive(arguments, progress, job, undo, signals)
     else:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     pinned = progress.header.pinned
     undoes = Undone(
-        log,
+        run,
         job.name,
         pinned["pool"],
         arguments.line,
@@ -191,24 +191,24 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     restoring = RunArguments(
         undo,
         str(to),
-        replace(settings.for_run, host=settings.host or pinned["host"]),
+        replace(settings.for_run, host=settings.host or pinned["host"], run=place),
         arguments.config,
         arguments.environ,
         command="restore",
         parameters=arguments.parameters,
         undoes=undoes,
     )
-    return _Found(log, progress, job, derived, begun, copy, restoring)
+    return _Found(run, progress, job, derived, begun, copy, restoring)
 
 
-def _begun_elsewhere(log: Path, progress: Progress, begun: Annotation) -> str:
+def _begun_elsewhere(run: Path, progress: Progress, begun: Annotation) -> str:
     """Why a second restore does not begin: the log of the first one is not where this command would go on with it."""
     of_job = options_of_run(progress.header.pinned["job"])
     return (
-        f"{log}: a restore of this run has begun, and its log is not where this command looks for it. A second restore "
-        "might create accounts twice, and refuses those that came back. Nothing was created. Its log was "
-        f"{shown(begun.facts.get('checkpoint', 'not noted'))}. If it was moved, put it back. If it is in a store, name "
-        f"the store (--store).\n{how_to_restore(progress, begun, log, of_job)}"
+        f"{run}: a restore of this run has begun, and it is not where this command looks for it. A second restore "
+        "might create accounts twice, and refuses those that came back. Nothing was created. It was "
+        f"{shown(begun.facts.get('run', 'not noted'))}. If it was moved, put it back. If it is in a store, name "
+        f"the store (--run).\n{how_to_restore(progress, begun, run, of_job)}"
     )
 
 
@@ -224,8 +224,8 @@ def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsS
         names = dict.fromkeys(name for name in (progress.memberships_to, kept.path) if name is not None)
         _check_typed(
             arguments,
-            arguments.log,
-            _only_logged(names, arguments.log, progress, arguments.environ),
+            arguments.run,
+            _only_logged(names, arguments.run, progress, arguments.environ),
             "in another folder",
             RECORDS,
         )
@@ -259,13 +259,15 @@ def _put_back(
     """
     memberships, accounts, confirmed = found.job.memberships, found.restoring, came_back.confirmed
     assert memberships is not None  # a run with a copy of them has some
-    to, step = beside(found.log, RESTORED_MEMBERSHIPS), "reading the copy of the memberships"
+    to = own_file(found.run, RESTORE) / PUTTING_BACK / PUT_BACK
+    step = "reading the copy of the memberships"
 
     def read(lines: int) -> None:
         nonlocal step
         step = f"reading the copy of the memberships: {lines:,} so far"
 
     with signals.phase(lambda: step):
+        _make_folder(to.parent)
         derived = write_memberships(copy, found.map, to, memberships, read)
     if derived.unclear:
         say(
@@ -287,7 +289,6 @@ def _put_back(
     job = accounts.undoes.put_back_by
     assert job is not None  # there is a copy
     undoes = replace(accounts.undoes, not_restorable=derived.unclear, confirmed=confirmed)
-    store = accounts.settings.store
     given = accounts.settings
     settings = replace(
         given,
@@ -295,7 +296,7 @@ def _put_back(
         pool=None if confirmed else given.pool,
         confirm_host=None if confirmed else given.confirm_host,
         id_pattern=None,
-        store=None if store is None else f"{store}{MEMBERSHIPS_STORE}",  # each run has a log of its own
+        run=accounts.run / PUTTING_BACK,
     )
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
@@ -305,23 +306,23 @@ def _put_back(
     return ended.exit_code, (derived.rows, counts["done"] + counts["already"], ended.progress.remaining)
 
 
-def undo_of(log: Path, progress: Progress, environ: Mapping[str, str]) -> Job:
+def undo_of(run: Path, progress: Progress, environ: Mapping[str, str]) -> Job:
     """The undo of the run with this log. Raises UsageError or NotAcceptable when it has none that takes records."""
     job = load_job(progress.header.pinned["job"])
     if job.undo is None:
         raise NotAcceptable(
-            f"{log}: is the log of {job.name}, which cannot be undone. Nothing was changed. Which jobs can be:\n  "
+            f"{run}: is the log of {job.name}, which cannot be undone. Nothing was changed. Which jobs can be:\n  "
             f"{CommandLine('jobs')}"
         )
     undo = load_job(job.undo)
     if not undo.takes_records:
-        raise UsageError(_other_way(log, progress, job, undo, environ))
+        raise UsageError(_other_way(run, progress, job, undo, environ))
     return undo
 
 
 def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job, Job]:
     """The job of the run and its undo, as the config file describes them. Raises NotAcceptable or UsageError."""
-    log, settings, pinned = arguments.log, arguments.settings, progress.header.pinned
+    log, settings, pinned = arguments.run, arguments.settings, progress.header.pinned
     host = settings.host
     undo = undo_of(log, progress, arguments.environ)
     job = load_job(pinned["job"])
@@ -355,12 +356,12 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
     return job, undo
 
 
-def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapping[str, str]) -> str:
+def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapping[str, str]) -> str:
     """The commands that undo a run whose undo takes ids."""
-    ids, pinned, member = f"{log}.done.jsonl", progress.header.pinned, "id"
+    ids, pinned, member = str(own_file(run, "done.jsonl")), progress.header.pinned, "id"
     if job.target_state.created:  # its accounts have new ids
         member = next((name for name, source in job.words.columns.items() if source == MADE), MADE)
-    results = CommandLine("results", (str(log),)).plus("--only", job.words.named_keys["done"])
+    results = CommandLine("results", (str(run),)).plus("--only", job.words.named_keys["done"])
     line = CommandLine("run", (undo.name, ids))
     own = pinned["host"] != SANDBOX and is_own_host(
         undo, TargetOptions(pinned["host"], parameters=parameters_of(undo, {}))
@@ -372,7 +373,7 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     line = line.plus_given({"--id-pattern": pinned.get("source", {}).get("id_pattern")})
     backup, where = progress.backup[0] if progress.backup is not None else None, ""
     for option, value in job.undo_options(backup):
-        if value == backup and _only_logged((value,), log, progress, environ):
+        if value == backup and _only_logged((value,), run, progress, environ):
             where = (
                 f" Only the log names the backup {shown(value)}. If that is where you keep it, add {option} with it."
             )
@@ -384,12 +385,12 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
             "does not have it. If your key may go there, add it with --host."
         )
     return (
-        f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "
+        f"{run}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "
         f"run:\n  {results} | jq .{member} > {quoted(ids)}\n  {line}"
     )
 
 
-def _only_logged(names: Iterable[str], log: Path, progress: Progress, environ: Mapping[str, str]) -> list[str]:
+def _only_logged(names: Iterable[str], run: Path, progress: Progress, environ: Mapping[str, str]) -> list[str]:
     """Those of the files that only the log names: they are in another folder, and this user has not typed them."""
     typed: Collection[str] = ()
     if progress.start is not None and mac_holds(progress.start, read_key(environ)):
@@ -398,7 +399,7 @@ def _only_logged(names: Iterable[str], log: Path, progress: Progress, environ: M
         if (backup := progress.start.facts.get("backup")) is not None:
             shards = shard_numbers(progress.header)
             typed = {backup, *(str(shard_file(Path(backup), number)) for number in shards)}
-    return [name for name in names if name not in typed and not is_within(Path(name), log)]
+    return [name for name in names if name not in typed and not is_within(Path(name), run)]
 
 
 def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
@@ -408,9 +409,9 @@ def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
 
 def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, signals: Signals) -> Derived:
     """Make the derived export."""
-    log, settings, step = arguments.log, arguments.settings, "reading the rows of the run"
-    to = beside(log, RESTORED)
-    earlier = {path: read_log(log_place(path)).progress for path in settings.records_of or ()}
+    log, settings, step = arguments.run, arguments.settings, "reading the rows of the run"
+    to = own_file(log, RESTORE) / MADE_AGAIN
+    earlier = {run: read_log(log_place(run)).progress for run in map(find_run, settings.records_of or ())}
     with ExitStack() as stack:
         stack.enter_context(signals.phase(lambda: step))
         given = _own_backups(arguments, progress, earlier)
@@ -436,13 +437,25 @@ def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job
         all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
         copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
         index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
+        _make_folder(to.parent)
         return write_derived(reopened, index, to, written)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the place of a restore. Raises FileFailed."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise FileFailed(
+            f"{folder}: cannot be made: {error.strerror}. Nothing was created. Repair that, then run the same command "
+            "again."
+        ) from error
 
 
 def _coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: Path) -> Coming:
     """What the records of the derived export hold."""
     header = progress.header
-    parameters = from_pinned(job, header.parameters, arguments.log)
+    parameters = from_pinned(job, header.parameters, arguments.run)
     table = arguments.config.get(job.config_table, {})
     target = job.target(TargetOptions(header.pinned["host"], table, arguments.environ, parameters))
     look_ups = target.look_ups(job.id_types[header.pinned["id_type"]], full=True)
@@ -457,7 +470,7 @@ def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mappi
     Raises UsageError for one.
     """
     given, kept, environ = arguments.settings.from_backup or (), progress.memberships, arguments.environ
-    logs = {arguments.log: progress, **earlier}
+    logs = {arguments.run: progress, **earlier}
     foreign = {log: (_in_stores(of), _only_logged(_in_files(of), log, of, environ)) for log, of in logs.items()}
     typed = {*map(str, given)}
     of_earlier = {name for of in earlier.values() for name in (*_in_stores(of), *_in_files(of))}
@@ -475,12 +488,12 @@ def _names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequen
     return [*map(str, settings.from_backup or logged), *map(str, settings.records_of or ())]
 
 
-def _check_typed(arguments: RestoreArguments, log: Path, names: Sequence[str], where: str, why: str) -> None:
+def _check_typed(arguments: RestoreArguments, run: Path, names: Sequence[str], where: str, why: str) -> None:
     """Refuse backups that only a log names. where, why: they are what. Raises UsageError."""
     if names:
         line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
         raise UsageError(
-            f"{log}: names {counted(len(names), 'backup')} {where}: {shown(', '.join(names))}. {why}, and only the log "
+            f"{run}: names {counted(len(names), 'backup')} {where}: {shown(', '.join(names))}. {why}, and only the log "
             "names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and with each other "
             f"backup of this run, to:\n  {line}"
         )
@@ -520,14 +533,14 @@ def _say_missing(name: str) -> None:
     say(f"The backup {name} of this run is not among the files of --from-backup. Its records are missing.")
 
 
-def _nothing(log: Path, job: Job, derived: Derived) -> int:
+def _nothing(run: Path, job: Job, derived: Derived) -> int:
     """End a restore without a row. Raises NotAcceptable when there would be some with their records."""
     if derived.done:
         raise NotAcceptable(
-            f"{log}: none of its {counted(derived.done, 'row')} that were {job.words.done} has a record in the backup. "
+            f"{run}: none of its {counted(derived.done, 'row')} that were {job.words.done} has a record in the backup. "
             "Nothing was created. If there are other backups of this run, name all of them: --from-backup FILE"
         )
-    say(f"{log}: no row was {job.words.done}, so there is nothing to restore.")
+    say(f"{run}: no row was {job.words.done}, so there is nothing to restore.")
     return 0
 
 
@@ -535,10 +548,10 @@ def _write_map(found: _Found, ended: Summary) -> None:
     """Write the map of old and new ids, and say what has none."""
     restoring, words = found.restoring, found.restoring.job.words
     if ended.progress.counts["done"]:
-        held, lacking = write_map(restoring.checkpoint, found.map)
+        held, lacking = write_map(restoring.run, found.map)
         say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {found.map}")
         if lacking:
-            rows = CommandLine("results", (str(restoring.checkpoint),)).plus("--only", "done")
+            rows = CommandLine("results", (str(restoring.run),)).plus("--only", "done")
             say(
                 f"The log has no new id of {counted(lacking, f'{words.done} {words.noun}')}, so their memberships are "
                 f"not put back. They are the rows without a new id of:\n  {rows}"
@@ -549,7 +562,7 @@ def _write_map(found: _Found, ended: Summary) -> None:
     if found.derived.missing:
         say(
             f"{counted(found.derived.missing, 'row', 'has', 'have')} no record in a backup and cannot be {words.done}. "
-            f"Which rows have an outcome:\n  {CommandLine('results', (str(found.log),))}"
+            f"Which rows have an outcome:\n  {CommandLine('results', (str(found.run),))}"
         )
 
 
@@ -567,6 +580,6 @@ def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | Non
     if noted.get("state") == "ended" and all(noted.get(name) == value for name, value in now.items()):
         return
     try:
-        annotate(log_place(found.log, WRITING), "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
+        annotate(log_place(found.run, WRITING), "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
     except NotAcceptable as error:
         say(f"The log of the run does not say how far the restore is: {error}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bulkdel.checkpoint.index import RowResult
-from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.reader import find_run
 from bulkdel.command_line import quoted
 from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, RecordsFile, Workbook
 from bulkdel.core.bad_rows import Unusable
@@ -250,7 +250,7 @@ def _write(fd: int, name: str, data: bytes) -> None:
 
 
 def print_results(
-    checkpoint: Path,
+    path: Path,
     *,
     only: str | None,
     format_: str | None,
@@ -263,7 +263,7 @@ def print_results(
     key = None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids)))  # noqa: PTH111 - as elsewhere
     try:
         with ExitStack() as stack:
-            reopened = Reopened.open(find_log(checkpoint), export, stack)
+            reopened = Reopened.open(find_run(path), export, stack)
             wanted = kinds_of(only, reopened.job.words)
             if out is not None and found in {"xlsx", "parquet"}:
                 table = stack.enter_context(_table(found, out, columns_of(reopened, key)))

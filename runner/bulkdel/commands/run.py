@@ -279,7 +279,7 @@ def _print_end(plan: RunPlan, ended: Summary) -> None:
 
 def _print_next_commands(plan: RunPlan, ended: Summary) -> None:
     """Print the commands that may follow: what was refused, the verification, the report, the undo, the resume."""
-    path, environ = (str(plan.checkpoint),), plan.arguments.environ
+    path, environ = (str(plan.run),), plan.arguments.environ
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
         which = CommandLine("results", path).plus("--only", "refused,unknown")
         say(f"Which were refused or are unknown, and why:\n  {which}", "to_see_refused", command=which.words)

@@ -1,8 +1,8 @@
 """The files that the program wrote for a run and that hold personal data. Finds and judges them; changes nothing.
 
 They are found by the log and by the names that the program gives, never by a search. A file counts as the run's own
-only while nothing speaks against it: no link, and the bytes that the log knows. The folder of the log may have been
-moved or copied since: a file that the log names by its path may lie beside the log now.
+only while nothing speaks against it: no link, and the bytes that the log knows. The place of the run may have been
+moved or copied since: a file that the log names by its path may have moved with it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from bulkdel.checkpoint.reader import RUN, Unborn, reading
+from bulkdel.checkpoint.reader import RUN, Unborn, reading, runs_in
 from bulkdel.checkpoint.under_way import is_locked, writer_words
-from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
 from bulkdel.core.mac import mac_holds
@@ -39,13 +38,27 @@ from bulkdel.own_key import read_key
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import INPUT, Beside, LogPlace
 from bulkdel.place.opening import log_place
-from bulkdel.safety.export_reading import INVALID
-from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, SPOOLED, is_named_as_memberships
-from bulkdel.store_path import beside, in_store, is_within, log_path
-from bulkdel.verify.findings import STATE
+from bulkdel.run_place import (
+    COPY,
+    INVALID,
+    LOG,
+    MADE_AGAIN,
+    NEW_IDS,
+    PUT_BACK,
+    PUTTING_BACK,
+    RESTORE,
+    RUNS,
+    STILL_THERE,
+    VERIFICATION,
+    home_of,
+    is_within,
+    own_file,
+)
+from bulkdel.settings import is_named_as_memberships
+from bulkdel.store_path import in_store, is_store_url, path_or_url
 
-RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
-"""The exports that a restore makes. Each has a log of its own."""
+MADE_AGAIN_WORDS, PUT_BACK_WORDS = "the records of a restore", "the memberships of a restore"
+"""The exports that a restore makes. Each is in the place of its run."""
 
 ROWS = "the rows of the run"
 BACKUP = "the backup of the records"
@@ -57,7 +70,7 @@ UNKNOWN = "is not in the log, which says only that a session was about to write 
 
 UNFINISHED = "what a killed command has left half-written"
 
-OUTSIDE = "is in another folder than the log"
+OUTSIDE = "is in another folder than the run"
 """Another person may have written the log: what it names elsewhere is neither packed nor removed."""
 
 MORE = "holds more than the log says, and no MAC shows that you have named it. If it is the backup, remove it yourself"
@@ -122,12 +135,13 @@ class PersonalFile:
 class RunFiles:
     """One run and its files.
 
-    sha256: of the sound lines of its log. files: those that are there. missing: those that the log knows, and that are
-    neither there nor removed by `forget`. stored: those in a store. ids: how many refused and unknown ids are in the
-    log itself. made: the same of the new ids of restored accounts. export: the user's own; None when it is not there.
+    place: where it is. sha256: of the sound lines of its log. files: those that are there. missing: those that the log
+    knows, and that are neither there nor removed by `forget`. stored: those in a store. ids: how many refused and
+    unknown ids are in the log itself. made: the same of the new ids of restored accounts. export: the user's own; None
+    when it is not there.
     """
 
-    log: Path
+    place: Path
     progress: Progress
     sha256: str
     files: tuple[PersonalFile, ...]
@@ -138,37 +152,41 @@ class RunFiles:
     export: Path | None
 
 
-def files_of(log: Path) -> list[RunFiles]:
+def files_of(run: Path) -> list[RunFiles]:
     """Find the files of a run, and of its restore. Reads every file that it finds.
 
     Raises NotAcceptable when a log or a file cannot be read, or when a run or a verification is under way.
     """
-    return _files_of(log, None)
+    return _files_of(run, None)
 
 
-def _files_of(log: Path, export: NamedFile | None) -> list[RunFiles]:
+def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
     """See `files_of`. export: that of a restore; None when the export is the user's own."""
-    place = log_place(log)
+    place = log_place(run)
     if is_locked(place):
-        raise NotAcceptable(f"{log}: a {writer_words(place)} is under way. Wait for it to end, then run this again.")
-    if is_held(beside(log, STATE)):
-        raise NotAcceptable(f"{log}: a verification is under way. Wait for it to end, then run this again.")
-    read = _Read.of(log)
+        raise NotAcceptable(f"{run}: a {writer_words(place)} is under way. Wait for it to end, then run this again.")
+    if is_held(own_file(run, VERIFICATION)):
+        raise NotAcceptable(f"{run}: a verification is under way. Wait for it to end, then run this again.")
+    read = _Read.of(run)
     pinned, complete = read.progress.header.pinned, read.progress.complete
-    original, restoring = _original(log, read.progress), _is_restoring(read.progress)
-    derived = [NamedFile(beside(log, ending), what, wanted=restoring) for ending, what in RESTORES.items()]
-    begun = [each for each in derived if Path(f"{each.path}{LOG}").exists()]
-    own = _now(_own_export(log, read.progress), log, original)
-    names = [*_named(log, read, own), *(each for each in derived if each not in begun)]
+    original, restoring = _original(run, read.progress), _is_restoring(read.progress)
+    restore = own_file(run, RESTORE)
+    derived = [
+        NamedFile(restore / MADE_AGAIN, MADE_AGAIN_WORDS, wanted=restoring),
+        NamedFile(restore / PUTTING_BACK / PUT_BACK, PUT_BACK_WORDS, wanted=restoring),
+    ]
+    begun = [each for each in derived if (each.path.parent / LOG).exists()]
+    own = _now(_own_export(run, read.progress), run, read.progress, original)
+    names = [*_named(run, read), *(each for each in derived if each not in begun)]
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
         names.append(export._replace(known=known, wanted=export.wanted or not complete, expected=True))
     stored = [each for each in names if in_store(each.path)]
-    named = [placed for each in names if each not in stored for placed in _placed(each, log, original)]
+    named = [placed for each in names if each not in stored for placed in _placed(each, run, read.progress, original)]
     found = {each.path: _look(each) for each in named}
     there = {path.absolute() for path in found}
     files = RunFiles(
-        log,
+        run,
         read.progress,
         read.sha256,
         tuple(file for file in found.values() if file is not None),
@@ -178,13 +196,13 @@ def _files_of(log: Path, export: NamedFile | None) -> list[RunFiles]:
         read.made,
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
-    return [files, *(each for which in begun for each in _files_of(Path(f"{which.path}{LOG}"), which))]
+    return [files, *(each for which in begun for each in _files_of(which.path.parent, which))]
 
 
-def _own_export(log: Path, progress: Progress) -> Path:
+def _own_export(run: Path, progress: Progress) -> Path:
     """The path of the export; of one that lay elsewhere, that of its copy."""
     recorded = progress.header.export_path
-    return Path(recorded) if address_of(recorded) is None else beside(log, SPOOLED)
+    return Path(recorded) if address_of(recorded) is None else own_file(run, COPY)
 
 
 def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
@@ -193,23 +211,24 @@ def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], pro
     return named.expected and found[named.path] is None and printable(named.path.name) not in forgotten
 
 
-def _original(log: Path, progress: Progress) -> Path | None:
-    """The log of the same run in a folder where its files were written: `log` is a copy of it. None without one."""
-    files = [progress.header.export_path, *(name for name, _ in progress.backups), progress.memberships_to]
-    if progress.start is not None:
-        facts = progress.start.facts
-        files.append(str(Path(facts.get("cwd", ""), facts.get("options", {}).get("checkpoint") or log.name)))
-    for folder in dict.fromkeys(Path(name).parent for name in files if name is not None):
-        other = folder / log.name
-        if not _is_same(other, log) and _run_id(other) == progress.header.run_id:
-            return other
-    return None
+def _original(run: Path, progress: Progress) -> Path | None:
+    """Where the last session had this run, when it is still there: `run` is a copy of it. None without one."""
+    was = _was(progress)
+    if was is None or _is_same(was, run) or _run_id(was) != progress.header.run_id:
+        return None
+    return was
 
 
-def _run_id(log: Path) -> str | None:
-    """The id of the run with this log; None when it cannot be read."""
+def _was(progress: Progress) -> Path | None:
+    """The folder where the last session had the run; None where it was in a store, or where no session has begun."""
+    place = progress.start.facts.get("run") if progress.start is not None else None
+    return Path(place) if place is not None and not is_store_url(place) else None
+
+
+def _run_id(run: Path) -> str | None:
+    """The id of the run in this place; None when it cannot be read."""
     try:
-        return _Read.of(log).progress.header.run_id
+        return _Read.of(run).progress.header.run_id
     except NotAcceptable:
         return None
 
@@ -221,29 +240,40 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _now(path: Path, log: Path, original: Path | None) -> Path:
-    """Where a file that the log names by its path is now: there, or beside the log when that was moved or copied."""
-    folder = beside(log, "").parent
-    here = folder / path.name
-    is_beside = not _is_same(path.parent, folder) and os.path.lexists(here)
-    return here if is_beside and (original is not None or not os.path.lexists(path)) else path
+def _moved(path: Path, run: Path, progress: Progress) -> Path:
+    """Where a file that the log names by its path would be, had it moved with the place of the run or its home."""
+    if path.is_relative_to(own_file(run, RESTORE) if in_store(run) else run):  # it is the run's by its name
+        return path
+    was = _was(progress)
+    for before, now in ((was, run), (home_of(was), home_of(run))) if was is not None else ():
+        if path.is_relative_to(before) and ".." not in path.parts:
+            return now / path.relative_to(before)
+    return home_of(run) / path.name
 
 
-def _placed(named: NamedFile, log: Path, original: Path | None) -> Iterator[NamedFile]:
-    """Yield a file where it is now. That may be two places, when the folder was copied and the first log is gone.
+def _now(path: Path, run: Path, progress: Progress, original: Path | None) -> Path:
+    """Where a file that the log names by its path is now: there, or where it has moved with the run."""
+    here = _moved(path, run, progress)
+    has_moved = not _is_same(path.parent, here.parent) and os.path.lexists(here)
+    return here if has_moved and (original is not None or not os.path.lexists(path)) else path
 
-    original: the log of which this one is a copy; its files are left.
+
+def _placed(named: NamedFile, run: Path, progress: Progress, original: Path | None) -> Iterator[NamedFile]:
+    """Yield a file where it is now. That may be two places, when the folder was copied and the first run is gone.
+
+    original: the place of which this one is a copy; its files are left.
     """
-    folder = beside(log, "").parent
-    now, other = _now(named.path, log, original), named._replace(path=folder / named.path.name)
-    elsewhere = now == named.path and not _is_same(now.parent, folder)
+    here = _moved(named.path, run, progress)
+    now = _now(named.path, run, progress, original)
+    elsewhere = now == named.path and not _is_same(now.parent, here.parent)
     if elsewhere and original is not None:
-        yield named._replace(left=f"belongs to the run of {original}, of which this log is a copy")
-    elif not is_within(now, log):
+        yield named._replace(left=f"belongs to the run of {original}, of which this one is a copy")
+    elif not is_within(now, run):
         yield named._replace(left=named.left or OUTSIDE)
     else:
         yield named._replace(path=now)
     if elsewhere and original is None and named.known is not None and os.path.lexists(now):
+        other = named._replace(path=here)
         copy = _look(other)
         if copy is not None and not copy.kept:
             yield other
@@ -284,10 +314,10 @@ class _Read(NamedTuple):
     named: frozenset[str]
 
     @classmethod
-    def of(cls, log: Path) -> _Read:
+    def of(cls, run: Path) -> _Read:
         ids = made = 0
         named, key = set[str](), read_key(os.environ)
-        with reading(log_place(log), RUN) as reader:
+        with reading(log_place(run), RUN) as reader:
             for progress, entries in reader.folding():
                 for entry in entries:
                     if isinstance(entry, Outcome):
@@ -307,16 +337,16 @@ def _backups_of(facts: Mapping[str, Any], shards: Iterable[int]) -> Iterator[str
         yield from (str(shard_file(path, number)) for number in shards)
 
 
-def _named(log: Path, read: _Read, export: Path) -> Iterator[NamedFile]:
-    """Yield the files of one run, without its restore: each path once. export: where that of the run is now."""
+def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
+    """Yield the files of one run, without its restore: each path once."""
     progress = read.progress
     pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
     resumable = resumable and progress.handed_over is None
     restoring = _is_restoring(progress)
-    copy = beside(log, SPOOLED)
+    copy = own_file(run, COPY)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
         yield NamedFile(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]))
-    yield from _named_rows(log, progress, wanted=resumable or restoring)
+    yield from _named_rows(run, progress, wanted=resumable or restoring)
     yield NamedFile(source_of(copy), "what it is a copy of")
     part = part_of(copy)
     yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
@@ -324,7 +354,8 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[NamedFile]:
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
-        yield NamedFile(log_path(name), BACKUP, known, wanted, more="" if name in read.named else MORE, expected=True)
+        more = "" if name in read.named else MORE
+        yield NamedFile(path_or_url(name), BACKUP, known, wanted, more=more, expected=True)
     copies = {each.path: each for each in progress.copies}
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
@@ -332,45 +363,42 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[NamedFile]:
     if (to := progress.memberships_to) is not None and not (copies and progress.sent):
         if to not in copies:
             yield NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)
-        near = beside(log, "").with_name(Path(to).name)
-        folders = (Path(to), *(() if _is_same(Path(to).parent, near.parent) else (near,)))
-        for each in folders if is_named_as_memberships(Path(to)) else ():
-            yield from (NamedFile(part, UNFINISHED) for part in _beside(each, r"\.\w+\.part", before="."))
-    if progress.asked["invalid"]:
-        yield from _named_invalid(log, progress, export)
-    for still in _beside(log, re.escape(STILL_THERE.removesuffix(".jsonl")) + r"(-\d+)?\.jsonl"):
-        yield NamedFile(still, "the list of those still there", wanted=_is_export_of_a_run(still))
-    for torn in _beside(log, r"\.torn-\d+(-\d+)?"):
-        yield NamedFile(torn, "a torn line of the log")
-    yield NamedFile(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)
-    parts = "|".join(map(re.escape, (*RESTORES, RESTORE_MAP, STILL_THERE)))
-    for part in _beside(log, rf"({parts})\.\w+\.part", before="."):
-        yield NamedFile(part, UNFINISHED)
+        near = _moved(Path(to), run, progress)
+        for each in dict.fromkeys((Path(to), near)) if is_named_as_memberships(Path(to)) else ():
+            yield from _matching(each.parent, rf"\.{re.escape(each.name)}\.\w+\.part", UNFINISHED)
+    if progress.header.invalid:
+        yield from _named_invalid(run, progress)
+    yield from _named_written(run, restoring=restoring)
 
 
-def _named_rows(log: Path, progress: Progress, *, wanted: bool) -> Iterator[NamedFile]:
-    """Yield the files with the rows of the run; of a log in a file also those of runs that lay there before."""
-    place = log_place(log)
+def _named_written(run: Path, *, restoring: bool) -> Iterator[NamedFile]:
+    """Yield what the commands about a run have written that no log knows."""
+    still, folder = own_file(run, STILL_THERE), own_file(run, RESTORE)
+    for each in _matching(still.parent, rf"{re.escape(still.stem)}(-\d+)?\.jsonl", "the list of those still there"):
+        yield each._replace(wanted=_is_export_of_a_run(each.path))
+    if not in_store(run):
+        yield from _matching(run, r"log(\.\d+)?\.jsonl\.torn-\d+(-\d+)?", "a torn line of the log")
+    yield NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=restoring)
+    for path in (still, folder / NEW_IDS, folder / MADE_AGAIN, folder / PUTTING_BACK / PUT_BACK):
+        yield from _matching(path.parent, rf"\.{re.escape(path.name)}\.\w+\.part", UNFINISHED)
+
+
+def _named_rows(run: Path, progress: Progress, *, wanted: bool) -> Iterator[NamedFile]:
+    """Yield the files with the rows of the run, and with those of a restore that did not begin."""
+    place = log_place(run)
     rows = place.at(Beside(INPUT, progress.header.input.index))
     yield NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
-    if in_store(log):
+    if in_store(run):
         return
-    for each in (log, *(Path(f"{beside(log, ending)}{LOG}") for ending in RESTORES)):
+    for each in (run, run / RESTORE, run / RESTORE / PUTTING_BACK):
         part = input_part(each)
         yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
-    for other in _inputs(log):
-        if other.name != rows.name:
-            yield NamedFile(other, "the rows of a run that did not begin, or whose log was moved away")
 
 
-def _inputs(log: Path) -> list[Path]:
-    return _beside(log, r"\.input-[0-9a-f]{16}\.jsonl\.zst")
-
-
-def rows_without_a_log(log: Path) -> list[Path]:
-    """The files beside this place of a log that have the rows of a run which did not begin."""
-    part = input_part(log)
-    return [*_inputs(log), *([part] if part.is_file() and not is_held(part) else [])]
+def rows_without_a_log(run: Path) -> list[Path]:
+    """The files in this place that have the rows of a run which did not begin."""
+    rows, part = log_place(run).rows(), input_part(run)
+    return [*([] if rows is None else [rows]), *([part] if part.is_file() and not is_held(part) else [])]
 
 
 def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:
@@ -379,51 +407,30 @@ def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:
     return why and f"is not shown to have the rows of this run ({why})"
 
 
-def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
-    """The files beside another one with its own name and this ending, a regular expression."""
-    pattern = re.compile(re.escape(f"{before}{file.name}") + ending)
-    return sorted(path for path in beside(file, "").parent.glob("*") if pattern.fullmatch(path.name))
+def _matching(folder: Path, name: str, what: str) -> Iterator[NamedFile]:
+    """Yield the files in a folder whose names match a regular expression."""
+    pattern = re.compile(name)
+    yield from (NamedFile(path, what) for path in sorted(folder.glob("*")) if pattern.fullmatch(path.name))
 
 
-def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[NamedFile]:
+def _named_invalid(run: Path, progress: Progress) -> Iterator[NamedFile]:
     """Yield the file of bad rows and that of their reasons.
 
-    The user may have corrected the rows, and another run may have written others to the same file. So both are left
-    unless they hold the bytes that the log knows.
+    The user may have corrected the rows, so both are left unless they hold the bytes that the log knows.
     """
-    near = beside(log, "")
-    bases = [Path(progress.header.export_path), near]
-    owner, invalid = _owner(log, progress, export), progress.header.invalid
-    left = f"belongs to the run of {owner} too, whose files are not removed yet" if owner else ""
-    for base in bases if invalid else ():
-        rows, reasons = (Known(invalid[which]["bytes"], invalid[which]["sha256"]) for which in ("rows", "reasons"))
-        name = Path(f"{base}{INVALID}")
-        yield NamedFile(name, "the bad rows that were left out", rows, _is_export_of_a_run(name), left)
-        yield NamedFile(Path(f"{name}{REASONS}"), "the reasons of the bad rows", reasons, left=left)
-
-
-def _owner(log: Path, progress: Progress, export: Path) -> Path | None:
-    """The log that the bad rows belong to, where that is another one: the log with the name of the export.
-
-    Runs of one export, such as a rehearsal and the real one, write the same bytes to the same file. None when `forget`
-    has removed files of that log.
-    """
-    own = Path(f"{export}{LOG}")
-    if _is_same(own, log):
-        return None
-    try:
-        found = _Read.of(own).progress
-    except NotAcceptable:
-        return None
-    same = all(found.header.pinned[name] == progress.header.pinned[name] for name in ("sha256", "source"))
-    return own if same and not found.forgotten else None
+    rows, reasons = (
+        Known(progress.header.invalid[which]["bytes"], progress.header.invalid[which]["sha256"])
+        for which in ("rows", "reasons")
+    )
+    name = own_file(run, INVALID)
+    yield NamedFile(name, "the bad rows that were left out", rows, _is_export_of_a_run(name))
+    yield NamedFile(Path(f"{name}{REASONS}"), "the reasons of the bad rows", reasons)
 
 
 def _is_export_of_a_run(path: Path) -> bool:
-    """Whether another run with rows left reads this file."""
-    log = Path(f"{path}{LOG}")
+    """Whether a run with rows left lies beside this file, as its export."""
     try:
-        return log.exists() and not _Read.of(log).progress.complete
+        return any(not _Read.of(run).progress.complete for run in runs_in(Path(f"{path}{RUNS}")))
     except Unborn:
         return False
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
-from bulkdel.checkpoint.reader import find_log, read_log
+from bulkdel.checkpoint.reader import find_run, read_log
 from bulkdel.checkpoint.under_way import holder
 from bulkdel.command_line import CommandLine, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
@@ -27,6 +27,7 @@ from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option
 from bulkdel.place.opening import log_place
+from bulkdel.run_place import short_name
 
 USER = ("user", "machine", "as")
 """Facts of a session's start entry that name its user. `as` is the name of --as."""
@@ -49,7 +50,7 @@ FACTS = (
 
 def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     """Print progress and counts of a run; of one that is under way, also what it does now. path: its log or export."""
-    path = find_log(path)
+    path = find_run(path)
     log = read_log(log_place(path))
     progress = log.progress
     pid = holder(log_place(path), progress)
@@ -62,7 +63,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
             progress,
             state,
             figures,
-            checkpoint=printable(path),
+            run=printable(path),
             log_sha256=log.sha256,
             exit_code=stop.get("exit"),
         )
@@ -132,14 +133,14 @@ def _print_how_to_go_on(progress: Progress, path: Path, environ: Mapping[str, st
         return
     if (pack := to_pack(progress, path)) is not None:
         which = "it, with its run," if is_of_restore(progress) else "it"
-        out = f"{path.name.partition('.')[0]}.tar.zst"
+        out = f"{short_name(Path(pack.names[0]))}.tar.zst"
         result(f"To hand {which} over to another user or machine:\n  {pack.plus('--out', out)}")
 
 
-def live_status(log: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+def live_status(run: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
     """What the run that has the lock of this log does now; None when it cannot be asked."""
     try:
-        status: Mapping[str, Any] | None = ask(log, "status", environ)["status"]
+        status: Mapping[str, Any] | None = ask(run, "status", environ)["status"]
     except NotAcceptable:
         return None
     return status
@@ -150,7 +151,7 @@ def standing(annotations: Sequence[Annotation]) -> list[Annotation]:
     latest: dict[object, Annotation] = {}
     for number, entry in enumerate(annotations):
         forgot = entry.event == "forget" and entry.facts.get("state") == "ended"
-        latest.pop(key := (entry.event, entry.facts.get("checkpoint")), None)
+        latest.pop(key := (entry.event, entry.facts.get("run")), None)
         latest[number if forgot else key] = entry
     return list(latest.values())
 
@@ -158,7 +159,7 @@ def standing(annotations: Sequence[Annotation]) -> list[Annotation]:
 def annotation_words(annotation: Annotation) -> str:
     """What was done, when and by which user, and where it is."""
     facts, (done, much) = annotation.facts, done_words(annotation)
-    where = {"handover": ("into", "archive"), "undo": ("see", "checkpoint")}.get(annotation.event)
+    where = {"handover": ("into", "archive"), "undo": ("see", "run")}.get(annotation.event)
     words = f"{done} on {annotation.at} by {user_words(facts)}" + (f": {much}" if much else "")
     return words if where is None else f"{words}, {where[0]} {shown(facts.get(where[1], '?'))}"
 
@@ -190,7 +191,7 @@ def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:
 
     The log has no key: who can write it can write all of it anew. What was kept apart from it shows that.
     """
-    path = find_log(path)
+    path = find_run(path)
     found = audit(log_place(path))
     if found.fault is None and expect is not None and expect.strip().lower() != found.sha256:
         found = replace(found, fault=f"{path}: is not the log that was expected: its SHA-256 is {found.sha256}")
@@ -238,7 +239,7 @@ def _audit_values(found: Audit, path: Path, pid: int | None, sessions: list[dict
     values: dict[str, Any] = {
         "audit": "holds" if found.fault is None else "failed",
         "fault": found.fault,
-        "checkpoint": printable(path),
+        "run": printable(path),
         "log_sha256": found.sha256,
         "commits": found.commits,
         "damaged_tail": found.damaged_tail,

@@ -15,7 +15,7 @@ from bulkdel.checkpoint.reader import header_of, read_log
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
 from bulkdel.commands.steps import showing
-from bulkdel.core.handover import OF_A_FILE, Manifest
+from bulkdel.core.handover import OF_A_FILE, PLACE, Manifest
 from bulkdel.core.option import variable_of
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
@@ -61,7 +61,7 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 def check(manifest: Manifest, folder: Path) -> None:
     """Refuse an archive whose log, command, config or plan is not what an archive may have. Raises NotAcceptable."""
-    check_unpacked(manifest, folder, read_log(log_place(folder / manifest.log)).progress)
+    check_unpacked(manifest, folder, read_log(log_place(folder / PLACE)).progress)
 
 
 def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> None:
@@ -71,9 +71,9 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     result(f"  archive    sha256 {found.sha256}")
     result(f"  job        {manifest.job} on {manifest.host}, pool {manifest.pool}")
     result(f"  remaining  {counted(manifest.remaining, 'row')}")
-    going_on, log = manifest.going_on, folder / manifest.log
+    going_on = manifest.going_on
     if going_on is None:
-        say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(log),))}")
+        say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(folder / PLACE),))}")
         return
     line, passed = line_in(folder, manifest, going_on, datetime.now(UTC))
     say("Another user or machine than that of the last session confirms the run anew, and so does a run without the")
@@ -107,7 +107,7 @@ def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping
     try:
         job = load_job(manifest.job)
         table = tables.get(job.config_table, {})
-        values = header_of(log_place(folder / manifest.log)).parameters
+        values = header_of(log_place(folder / PLACE)).parameters
         parameters = parameters_of(job, {name: _here(value, manifest, folder) for name, value in values.items()})
         options = TargetOptions(manifest.host, table, named, parameters)
         target, own = job.configured(table).target(options), is_own_host(job, replace(options, environ={}))

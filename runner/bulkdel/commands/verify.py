@@ -35,24 +35,21 @@ from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
 from bulkdel.place.lease import Terms
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at, log_place
+from bulkdel.run_place import STILL_THERE, own_file
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.settings import VerifySettings
-from bulkdel.store_path import beside
 from bulkdel.verify.findings import findings_path
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
-
-STILL_THERE = ".still-there.jsonl"
-"""The ending, after the checkpoint's name, of the list of the rows that are still there."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyArguments:
     """The arguments of one `bulkdel verify`."""
 
-    checkpoint: Path
+    run: Path
     settings: VerifySettings
     config: Mapping[str, Any] = field(repr=False)
     environ: Mapping[str, str] = field(repr=False)
@@ -60,7 +57,7 @@ class VerifyArguments:
     @property
     def line(self) -> CommandLine:
         """The command line to type again."""
-        names = (str(self.checkpoint),)
+        names = (str(self.run),)
         line = CommandLine("verify", names)
         return line.plus_settings(self.settings, environ=self.environ, config=self.config)
 
@@ -73,7 +70,7 @@ def verify(arguments: VerifyArguments) -> int:
 
 
 def _verify(arguments: VerifyArguments, notices: Notices) -> int:
-    settings, path = arguments.settings, arguments.checkpoint
+    settings, path = arguments.settings, arguments.run
     around = Surroundings(connect=connect_in(arguments.environ))
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the rows of the run"):
         place = log_place(path)
@@ -109,7 +106,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
             try:
-                still_there = write_list(reopened, log.progress.rows["there"], beside(path, STILL_THERE))
+                still_there = write_list(reopened, log.progress.rows["there"], own_file(path, STILL_THERE))
             except (FileFailed, Halted) as error:  # the rows may have been damaged since the look-ups
                 file_failed = isinstance(error, FileFailed)
                 ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
@@ -119,7 +116,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             **ended.figures,
             "resumed": resumed,
             "duration_s": round(around.steady() - began, 3),
-            "checkpoint": printable(path),
+            "run": printable(path),
             "log_sha256": reopened.log_index.sha256,
             "still_there_path": None if still_there is None else printable(still_there),
             "status": status_of(ending, complete=counts.complete(ending)),
@@ -135,7 +132,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
 
 def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopened, Any, Target]:
     """The run with its job as the config has it, the parameters of the job, and the target. Raises NotAcceptable."""
-    path, header, noun = arguments.checkpoint, reopened.log_index.progress.header, reopened.job.words.noun
+    path, header, noun = arguments.run, reopened.log_index.progress.header, reopened.job.words.noun
     if header.pinned["host"] == SANDBOX:
         raise NotAcceptable(
             f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no {noun} to look up"
@@ -173,8 +170,8 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
         "sample": settings.sample,
     }
     key = make_key(arguments.environ)
-    path, skipped = settings.state or findings_path(arguments.checkpoint), reopened.log_index.progress.skipped.rows
-    place_of = partial(log_place, terms=Terms(patience_s=settings.patience))
+    path, skipped = settings.state or findings_path(arguments.run), reopened.log_index.progress.skipped.rows
+    place_of = partial(log_at, terms=Terms(patience_s=settings.patience))
     log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key, place_of=place_of)
     if aside is not None:
         changed = "the log has grown since, host or sample have changed, or another user has written findings"
@@ -248,7 +245,7 @@ def _print_what_next(
         settle = "" if progress.undo else " Let the run settle what is in doubt, then verify again."
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up."
-            f"{settle}\n{how_to_go_on(progress, arguments.checkpoint, key)}"
+            f"{settle}\n{how_to_go_on(progress, arguments.run, key)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}", "stopped", level="warning")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import find_log, read_log
+from bulkdel.checkpoint.reader import find_run, read_log
 from bulkdel.checkpoint.under_way import holder
 from bulkdel.commands.results import UNREAD
 from bulkdel.commands.status import live_status, print_status
@@ -34,7 +34,7 @@ def watch(path: Path, environ: Mapping[str, str]) -> int:
 
     Returns the exit code: 141 when the reader of stdout has left (`| head`).
     """
-    log = find_log(path)
+    log = find_run(path)
     redraws = Stdout().isatty() and environ.get("TERM") != "dumb"
     if redraws:
         _redraw(log, environ)
@@ -45,20 +45,20 @@ def watch(path: Path, environ: Mapping[str, str]) -> int:
     return print_status(log, json=False, environ=environ)
 
 
-def _redraw(log: Path, environ: Mapping[str, str]) -> None:
+def _redraw(run: Path, environ: Mapping[str, str]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as shown:
-        _each(log, environ, EVERY_S, lambda text: shown.update(Text(lines_shown(text)), refresh=True))
+        _each(run, environ, EVERY_S, lambda text: shown.update(Text(lines_shown(text)), refresh=True))
 
 
-def _each(log: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:
+def _each(run: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:
     """Show the status at intervals until no run is under way, or nothing reads it any more."""
     while not reader_left():
         began = time.monotonic()
-        if (text := _text(log, environ)) is None:
+        if (text := _text(run, environ)) is None:
             return
         show(text)
         time.sleep(max(every_s, (time.monotonic() - began) / SHARE_MAX))
@@ -73,12 +73,12 @@ def reader_left() -> bool:
     return False
 
 
-def _text(log: Path, environ: Mapping[str, str]) -> str | None:
+def _text(run: Path, environ: Mapping[str, str]) -> str | None:
     """The status of the run now: from the run, or else from its log. None when none is under way."""
-    if (status := live_status(log, environ)) is not None:
-        return "\n".join(status_lines(log, status))
-    progress = read_log(log_place(log)).progress
-    if (pid := holder(log_place(log), progress)) is None:
+    if (status := live_status(run, environ)) is not None:
+        return "\n".join(status_lines(run, status))
+    progress = read_log(log_place(run)).progress
+    if (pid := holder(log_place(run), progress)) is None:
         return None
     note = "  it does not answer, so this is from its log alone"
-    return "\n".join([f"{log}: running (pid {pid})", *count_lines(progress), note])
+    return "\n".join([f"{run}: running (pid {pid})", *count_lines(progress), note])

@@ -139,7 +139,7 @@ def _cannot_be_compared(wanted: Mapping[str, Any], values: Mapping[str, Any]) ->
     return (
         address_of(str(wanted.get("export"))) is not None
         and found is not None
-        and not values["checkpoint_exists"]
+        and not values["run_exists"]
         and not any(found[name] for name in ("etag", "version", "modified"))
     )
 
@@ -265,7 +265,7 @@ class BatchState:
             if run.complete or not run.needs_confirmation:
                 continue
             before = self._confirmed_by.get(run.name)
-            is_gone = self._had_log(run.name) and not run.values["checkpoint_exists"]
+            is_gone = self._had_log(run.name) and not run.values["run_exists"]
             if before is None:
                 found[run.name] = Due.NEW
             elif not mac_holds(before, own_key):

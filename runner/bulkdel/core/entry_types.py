@@ -140,7 +140,7 @@ _START = {
     **dict.fromkeys(("note?", "backup?", "backup_was?", "memberships?", "as?"), TEXT),
     **dict.fromkeys(("cwd?", "command?"), str),
     "limit?": (WHOLE, NONE),
-    "options?": {"checkpoint?": TEXT},
+    "options?": {"run?": TEXT},
     "asked?": _COUNTS,
     "excluded?": Each(str),
     "guards?": dict,
@@ -162,7 +162,7 @@ _STOP = {
 _FILE = {"path": str, "bytes": WHOLE, **dict.fromkeys(("what?", "sha256?"), str)}
 
 _UNDO = {
-    **dict.fromkeys(("state?", "checkpoint?", "cwd?"), str),
+    **dict.fromkeys(("state?", "run?", "cwd?"), str),
     **dict.fromkeys(("rows?", "done?", "without_record?", "restored?", "there?", "remaining?"), WHOLE),
     **dict.fromkeys(("refused?", "unknown?"), WHOLE),
     **dict.fromkeys(("memberships?", "memberships_restored?", "memberships_remaining?"), (WHOLE, NONE)),

@@ -1,7 +1,7 @@
 """The manifest of a hand-over: the files of a run, and the command that goes on with it. Owns its form; knows no file.
 
-A manifest that comes from elsewhere is not trusted: a name is the name of a file in the new folder and no path, and a
-command is made of words that `bulkdel` knows.
+A manifest that comes from elsewhere is not trusted: a name is that of a file in the new folder or in the place of its
+run, and a command is made of words that `bulkdel` knows.
 """
 
 from __future__ import annotations
@@ -25,8 +25,17 @@ MANIFEST = "manifest.json"
 MANIFEST_MAX = 8 << 20
 """Bytes of the manifest. A run of 64 shards takes 30 kB."""
 
+PLACE = "run"
+"""The place of the run in the new folder. Beside it are the files of the user."""
+
+LOG = f"{PLACE}/log.jsonl"
+"""The log of the run."""
+
 NAME_MAX = 255
 """Bytes of the name of a file, as file systems have it."""
+
+FOLDERS_MAX = 3
+"""How deep a file may lie in the place of the run: `restore-1/memberships/log.jsonl`."""
 
 MEMBER_MAX = 100
 """Bytes of a name in the archive. A longer one is cut there: the manifest has the whole name."""
@@ -52,7 +61,10 @@ OF_A_FILE = "_FILE"
 
 @dataclass(frozen=True, slots=True)
 class PackedFile:
-    """A file of the archive. name: in the new folder. what: it is, in words. size: bytes. sha256: of these, hex."""
+    """A file of the archive.
+
+    name: in the new folder; a `/` stands after a folder in it. what: it is, in words. size: bytes. sha256: of these.
+    """
 
     name: str
     what: str
@@ -87,9 +99,9 @@ class Manifest:
     """What an archive holds.
 
     tool: of the version that packed it. handover: a random word, which the log of the first machine has too.
-    at, user, machine: when it was packed, and by whom. run_id, job, host, pool, remaining: of the run. log: the name of
-    its log. config: the name of the tables of its config file; None without. settings: the options of its last
-    session, wherever they came from. files: in their order. going_on: None when nothing remains to be sent.
+    at, user, machine: when it was packed, and by whom. run_id, job, host, pool, remaining: of the run. config:
+    the name of the tables of its config file; None without. settings: the options of its last session, wherever they
+    came from. files: in their order. going_on: None when nothing remains to be sent.
     """
 
     tool: str
@@ -102,7 +114,6 @@ class Manifest:
     host: str
     pool: str | None
     remaining: int
-    log: str
     config: str | None
     settings: Mapping[str, Any]
     files: tuple[PackedFile, ...]
@@ -112,6 +123,11 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the files, an outer one before those in it."""
+        return sorted({folder for file in self.files for folder in _folders_of(file.name)})
 
     def to_bytes(self) -> bytes:
         """As the archive has it."""
@@ -137,7 +153,7 @@ class Manifest:
 
     def check(self) -> None:
         """Raise ValueError for a name that is no name in a folder, and for values that cannot be."""
-        texts = [self.tool, self.handover, self.at, self.user, self.machine, self.run_id, self.job, self.host, self.log]
+        texts = [self.tool, self.handover, self.at, self.user, self.machine, self.run_id, self.job, self.host]
         texts += [text for text in (self.pool, self.config) if text is not None]
         texts += [file.what for file in self.files]
         if not all(isinstance(text, str) and text.isprintable() for text in texts):
@@ -148,14 +164,17 @@ class Manifest:
             raise Unfit("is not one that bulkdel wrote")
         taken: set[str] = {MANIFEST}
         for file in self.files:
-            check_name(file.name)
+            _check_packed_name(file.name)
             if file.name.casefold() in taken:
                 raise Unfit(f"names {file.name!r} twice")
             taken.add(file.name.casefold())
             if type(file.size) is not int or file.size < 0 or not _SHA256.fullmatch(str(file.sha256)):
                 raise Unfit(f"has no size or no SHA-256 of {file.name!r}")
-        if not {self.log, self.config} <= {None, *(file.name for file in self.files)}:
-            raise Unfit("names a log or a config file that is none of its files")
+        if both := taken & {folder.casefold() for folder in self.folders}:
+            raise Unfit(f"names {min(both)!r} as a file and as a folder")
+        names = {file.name for file in self.files}
+        if LOG not in names or not {self.config} <= {None, *names}:
+            raise Unfit("has no log, or names a config file that is none of its files")
 
     def check_going_on(self, allowed: Mapping[str, Names], tables: Mapping[str, Any], known: Collection[str]) -> None:
         """Raise Unfit for a command with another option than these, or with a file that is not in the archive.
@@ -182,13 +201,14 @@ class Manifest:
             raise Unfit("holds a command with --shards that names an engine, which no archive may have")
         if going_on.options.get("--host", (self.host,)) != (self.host,):
             raise Unfit("holds a command with another host than that of the run")
-        logs = going_on.names if going_on.command == "restore" else going_on.options.get("--checkpoint", ())
-        for log in logs:
-            if log != self.log:
-                raise Unfit(f"holds a command with another log than its own, {log!r}")
+        restored = going_on.names if going_on.command == "restore" else ()
+        runs = (*restored, *going_on.options.get("--run", ()))
+        if runs != (PLACE,):
+            raise Unfit(f"holds a command with another run than its own, {', '.join(runs)!r}")
         paths = paths_of(going_on.options, allowed)
         named = [(option, value) for option in paths for value in going_on.options[option]]
-        check_name(going_on.names[-1])  # of a run the export, which may have stayed where it was
+        if not self._has("", going_on.names[-1]):  # of a run the export, which may have stayed where it was
+            check_name(going_on.names[-1])
         for option, value in named:
             if allowed.get(option) is Names.NEW_FILE:
                 check_name(value)
@@ -216,9 +236,27 @@ class Unfit(ValueError):
 
 def check_name(name: Any) -> None:
     """Raise Unfit for what is not the plain name of a file: a path, a hidden one, one that cannot be printed."""
-    plain = isinstance(name, str) and name.isprintable() and "/" not in name and "\\" not in name
-    if not plain or name.startswith(".") or not name.strip() or len(name.encode()) > NAME_MAX:
+    if not isinstance(name, str) or not _is_plain(name):
         raise Unfit(f"names {str(name)[:80]!r}, which is not the name of a file in a folder")
+
+
+def _check_packed_name(name: Any) -> None:
+    """The same of a file of the archive, which may be in a folder of the place of the run."""
+    folder, _, rest = name.partition("/") if isinstance(name, str) else ("", "", "")
+    inner = rest.split("/") if rest and folder == PLACE else [name]
+    if len(inner) > FOLDERS_MAX or not all(isinstance(each, str) and _is_plain(each) for each in inner):
+        raise Unfit(f"names {str(name)[:80]!r}, which is not the name of a file in a folder")
+
+
+def _is_plain(name: str) -> bool:
+    plain = name.isprintable() and "/" not in name and "\\" not in name
+    return plain and not name.startswith(".") and bool(name.strip()) and len(name.encode()) <= NAME_MAX
+
+
+def _folders_of(name: str) -> list[str]:
+    """The folders with this file, the outer one first."""
+    *folders, _ = name.split("/")
+    return ["/".join(folders[: count + 1]) for count in range(len(folders))]
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

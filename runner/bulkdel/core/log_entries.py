@@ -346,7 +346,7 @@ class BatchConfirmed:
     """These runs of a batch were confirmed, all at once.
 
     ids: of all of them. digest: of their plans. how: as of a run. user: of the system.
-    runs: by name; of each the digest of its plan, its ids, job, host, pool and checkpoint. mac: see `core.mac`.
+    runs: by name; of each the digest of its plan, its ids, job, host, pool and place. mac: see `core.mac`.
     """
 
     at: str

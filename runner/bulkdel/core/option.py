@@ -96,10 +96,12 @@ _SKIP_INVALID = "--skip-invalid N, or N%: so many bad rows are left out. Without
 
 _ARCHIVE = (
     "`bulkdel pack` (the whole run in one file), `bulkdel report`, or `bulkdel results --hash-ids` (every outcome, no "
-    "id). With --store the log itself lies in a store"
+    "id). With --run URL the log itself lies in a store"
 )
 
 INSTEAD = {
+    "checkpoint": "--run PLACE, a folder for everything that the run writes",
+    "store": "--run URL, such as --run s3://bucket/run",
     "drain_s": "--drain",
     "timeout_s": "--timeout",
     "on_invalid": _SKIP_INVALID,

@@ -122,7 +122,7 @@ def summary_of(
     status: str,
     figures: Mapping[str, Any],
     *,
-    checkpoint: str,
+    run: str,
     log_sha256: str,
     exit_code: int | None,
 ) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def summary_of(
         "rows": progress.rows,
         "spared": progress.spared,
         **{name: figures.get(name) for name in FIGURES},
-        "checkpoint": checkpoint,
+        "run": run,
         "log_sha256": log_sha256,
         "status": status,
         "job": pinned["job"],

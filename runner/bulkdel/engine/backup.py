@@ -3,7 +3,7 @@
 JSON Lines of the records as the API returned them; the name of the file chooses gzip (`.gz`) or zstd (`.zst`). The
 standard library writes the JSON, because it keeps every number and every lone surrogate. Each write is a whole member
 (frame). So the file can be read at any time, and after a crash it is cut back to its last whole member and continued.
-Like the checkpoint it is fail-stop: nothing is written after the first failure.
+Like the log it is fail-stop: nothing is written after the first failure.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ class Backup(GroupCommit[bytes, Saved]):
     ) -> Backup:
         """Open a new backup, or an earlier one to continue it. Blocks, and reads the whole file.
 
-        durable: the part that the checkpoint knows to be durable; None when the file must be new. A torn member after
+        durable: the part that the log knows to be durable; None when the file must be new. A torn member after
         that part is cut off: no id of it was sent.
 
-        Raises NotAcceptable when the file is not the one that the checkpoint knows, FileFailed when it cannot be
+        Raises NotAcceptable when the file is not the one that the log knows, FileFailed when it cannot be
         written.
         """
         try:

@@ -133,7 +133,7 @@ class SessionControl:
     @property
     def confirming_line(self) -> CommandLine:
         """The command that ends a long pause."""
-        line = CommandLine("ctl", (str(self._plan.checkpoint), "resume"))
+        line = CommandLine("ctl", (str(self._plan.run), "resume"))
         line = line.plus("--confirm", self._log.progress.remaining).plus("--pool", self._plan.pool or "")
         return line.plus_given({"--confirm-host": self._plan.host_word})
 

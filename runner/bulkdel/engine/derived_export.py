@@ -29,7 +29,7 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.run_plan import Coming
-from bulkdel.store_path import in_store, log_path
+from bulkdel.store_path import in_store, path_or_url
 
 SCHEMA = """
 CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
@@ -133,7 +133,7 @@ def backups_of(
 
     Raises NotAcceptable for a given file that is no backup of this run.
     """
-    begun = [(log_path(name), known) for name, known in progress.backups]
+    begun = [(path_or_url(name), known) for name, known in progress.backups]
     if not given:
         return [
             (path, known) for path, known in begun if known.size or (beyond and not in_store(path) and path.exists())

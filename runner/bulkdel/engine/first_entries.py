@@ -25,7 +25,7 @@ def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroun
     export = plan.export
     if export.invalid_to is not None and export.invalid is not None:
         export.invalid.write(export.invalid_to)
-    place = surroundings.log_place(plan.checkpoint, plan.arguments.settings)
+    place = surroundings.log_place(plan.run, plan.arguments.settings)
     header, new = header_of(plan, confirmed, surroundings), export.new
     return surroundings.create_log(place, header, export.skipped, new.files if new is not None else {})
 
@@ -74,6 +74,7 @@ def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[st
         "limit": settings["limit"],
         "note": settings["note"],
         "cwd": printable(Path.cwd()),
+        "run": printable(plan.run.absolute()),
         "options": {name.rstrip("_"): _as_json(value) for name, value in settings.items()},
         "asked": dict(plan.export.counts),
         "excluded": plan.excluded_files(),

@@ -17,7 +17,7 @@ from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 
 
-def write_map(log: Path, to: Path) -> tuple[int, int]:
+def write_map(run: Path, to: Path) -> tuple[int, int]:
     """Write the map of the restore with this log; it replaces an earlier one when all of it is on disk. Blocks.
 
     Returns how many accounts it holds, and how many restored accounts it lacks because the log has no new id of them.
@@ -27,7 +27,7 @@ def write_map(log: Path, to: Path) -> tuple[int, int]:
     held = lacking = 0
     try:
         with ExitStack() as stack, atomic_file(to, lambda _new, _old: True) as file:
-            for rows, results in Reopened.open(log, None, stack).rows():
+            for rows, results in Reopened.open(run, None, stack).rows():
                 for result in results:
                     if result.kind != "done" or result.outcome is None:
                         continue

@@ -10,6 +10,7 @@ from pathlib import Path
 from bulkdel.command_line import CommandLine
 from bulkdel.core.address import SCHEMES, Address, address_of
 from bulkdel.errors import UsageError
+from bulkdel.run_place import default_place
 
 _COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/[^/].*")
 """An address that was a `Path`, which makes one slash of two."""
@@ -22,9 +23,9 @@ def check_export(export: str, line: CommandLine) -> None:
         return
     _check(address)
     if address.scheme not in SCHEMES:
+        if "--run" not in line.options:
+            line = line.plus("--run", default_place(line.names[0], address.name, sandbox="--sandbox" in line.options))
         line = replace(line, names=(*line.names[:-1], "-"))
-        if "--checkpoint" not in line.options:
-            line = line.plus("--checkpoint", f"{address.name}.checkpoint.jsonl")
         raise UsageError(
             f"{address.shown}: bulkdel reads {_schemes()} and files. Nothing was read. To pipe it:\n"
             f"  curl -fsSL {shlex.quote(address.shown)} | {line}"

@@ -1,4 +1,4 @@
-"""Workbooks and Parquet files as exports: their rows are copied once, as CSV, beside the checkpoint.
+"""Workbooks and Parquet files as exports: their rows are copied once, as CSV, in the place of the run.
 
 The copy has only the column of the id (and that of the outcome, when results are fed back). Line n is row n of the
 sheet. From then on it is the export. `export.tables` reads the file, in a process of its own.
@@ -31,9 +31,9 @@ from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
-from bulkdel.export.spool import busy, part_of
+from bulkdel.export.spool import busy, open_copy, part_of
 from bulkdel.parent import for_child
-from bulkdel.place.spool import open_part
+from bulkdel.place.log_file import make_folder
 from bulkdel.regular_file import regular_fd
 from bulkdel.store.far_object import Version
 
@@ -101,7 +101,7 @@ def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> tupl
 def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool, key: bytes | None) -> CopiedRows:
     """Open the rows of a table, and copy them first where no copy is there.
 
-    copy: beside the checkpoint. source: what the file is a copy of, when it lies elsewhere. resumed: whether a log
+    copy: in the place of the run. source: what the file is a copy of, when it lies elsewhere. resumed: whether a log
     pins the copy: then the table is not read again, but one that has changed is refused. key: of this user.
 
     Raises NotAcceptable, FileFailed, and UsageError without the extra.
@@ -119,7 +119,11 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool,
         known = Source.read(copy)
         if known is None or known.table is None:
             reason = f"{copy} is a copy of something else"
-            raise refusal(export.path, reason, "Name another --checkpoint for this export.")
+            raise refusal(export.path, reason, "Name another place (--run) for this export.")
+    try:
+        make_folder(copy.parent)
+    except OSError as error:
+        raise _failed(copy, export.path, error.strerror or str(error)) from error
     sample, found = _unnamed(table, copy.absolute().parent, HEAD_ROWS)
     with sample:
         dialect = recognise(sample, csv_options(options))
@@ -146,13 +150,12 @@ def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Sourc
 def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> CopiedRows:
     source = Source.read(copy)
     if source is None or source.table is None:
-        raise refusal(export.path, f"{copy} is a copy of something else", "Name another --checkpoint for this export.")
+        raise refusal(export.path, f"{copy} is a copy of something else", "Name another place (--run) for this export.")
     if source.table["sha256"] != digest:
-        log = copy.with_suffix("")
         raise ExportChanged(
             f"{export.path}: has changed since {source.at}, when its rows were copied to {copy}. Nothing was sent. To "
-            f"go on with the run of {log}, put the file back, or name the copy as the export, with --checkpoint {log}. "
-            "For the rows as they are now, name another --checkpoint."
+            f"go on with that run, put the file back, or name the copy as the export, with --run {copy.parent}. "
+            "For the rows as they are now, name another place (--run)."
         )
     return _kept_as(export.path, options, copy, source)
 
@@ -167,7 +170,7 @@ def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened
             option = f"--{name.replace('_', '-')}"
             raise NotAcceptable(
                 f"{path}: the rows in {copy} were taken with {f'{option} {before}' if before else f'no {option}'}. "
-                "Nothing was sent. Give the options of that run, or name another --checkpoint for a new one."
+                "Nothing was sent. Give the options of that run, or name another place (--run) for a new one."
             )
     try:
         fd = regular_fd(copy) if opened is None else os.dup(opened.descriptor)
@@ -209,7 +212,7 @@ def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source, key:
     """Make the copy durable, under its name. What it is a copy of is written first."""
     export, part = table.export, part_of(copy)
     try:
-        fd = open_part(part)
+        fd = open_copy(copy)
     except BlockingIOError:
         raise busy(export.path, copy) from None
     except OSError as error:
@@ -298,5 +301,5 @@ def _written(out: int) -> str:
 def _failed(to: Path, path: str, reason: str) -> FileFailed:
     return FileFailed(
         f"{to}: {reason}. The rows of {path} are copied there first; nothing was sent. Make room there, or name "
-        "another --checkpoint, and run the same command again."
+        "another place (--run), and run the same command again."
     )

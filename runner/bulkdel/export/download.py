@@ -1,8 +1,8 @@
 """The copy of an object that is not on this machine. It is read once, and can be continued after a kill or a drop.
 
-Beside the checkpoint lie the copy, `CHECKPOINT.copy`, and `CHECKPOINT.copy.source`, which says what it is a copy of:
+In the place of the run lie the copy, `export.copy`, and `export.copy.source`, which says what it is a copy of:
 the address without secrets, and the version. Both are there before the first byte is kept, so a later process knows
-which version the unfinished copy (`.CHECKPOINT.copy.part`) is of. Nothing of two versions is ever put together.
+which version the unfinished copy (`.export.copy.part`) is of. Nothing of two versions is ever put together.
 
 These files may be those of another person. What no log pins is used again only if the file beside it has a MAC by the
 key of this user, which binds the bytes too. Else the object is copied anew.
@@ -36,10 +36,10 @@ from bulkdel.export.encoding import UTF_8
 from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect
-from bulkdel.export.spool import busy, part_of
+from bulkdel.export.spool import busy, open_copy, part_of
 from bulkdel.format import amount, printable, span
-from bulkdel.place.spool import open_part
 from bulkdel.regular_file import open_regular, regular_fd
+from bulkdel.run_place import LOG
 from bulkdel.store.far_object import Broken, FarObject, ObjectChanged, Reach, Version, far_object
 
 SOURCE = ".source"
@@ -241,7 +241,7 @@ def _kept(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) ->
     source = Source.read(copy)
     if source is None or source.address != address.shown:
         what = "of a pipe, or of a file that was removed" if source is None else f"of {source.address}"
-        raise refusal(address.shown, f"{copy} is a copy {what}", "Name another --checkpoint for this export.")
+        raise refusal(address.shown, f"{copy} is a copy {what}", "Name another place (--run) for this export.")
     try:
         fd = regular_fd(copy)
     except OSError as error:
@@ -281,13 +281,12 @@ def _check_version(address: Address, copy: Path, source: Source, fetching: Fetch
 
 def _ways(copy: Path) -> str:
     """The commands after a copy that may be another version."""
-    log = copy.with_suffix("")
-    if os.path.lexists(log):
-        return f"To go on with the run of {log}, name the copy as the export, with --checkpoint {log}."
+    if os.path.lexists(copy.with_name(LOG)):
+        return f"To go on with that run, name the copy as the export, with --run {copy.parent}."
     return (
         "To read the object anew, remove the copy, then run the same command again:\n"
         f"  rm -- {shlex.quote(printable(copy))}\n"
-        f"To send the copy, name it as the export, with --checkpoint {log}."
+        f"To send the copy, name it as the export, with --run {copy.parent}."
     )
 
 
@@ -306,7 +305,7 @@ def _fetch(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) -
     """Make the copy. One that another process of this user has just made is not replaced."""
     part = part_of(copy)
     try:
-        fd = open_part(part, empty=False)
+        fd = open_copy(copy, empty=False)
     except BlockingIOError:
         raise busy(address.shown, copy) from None
     except OSError as error:
@@ -443,7 +442,7 @@ class _Download:
                 raise FileFailed(
                     f"{self._to}: {self._address.shown} has {amount(version.size)}, and {amount(free)} are free. "
                     f"It is copied there first; nothing was sent. Make room in {self._to.absolute().parent}, or "
-                    "name another --checkpoint, and run the same command again."
+                    "name another place (--run), and run the same command again."
                 )
             if self._to_name:
                 self.source.write(self._to, self._fetching.key)
@@ -560,9 +559,9 @@ def _failed(to: Path, address: Address, error: OSError) -> BulkdelError:
     if error.errno == errno.ENAMETOOLONG:
         return UsageError(
             f"{address.shown}: its name is too long for the file that it is copied to. Nothing was sent. Give a "
-            "shorter one: --checkpoint PATH"
+            "shorter one: --run PLACE"
         )
     return FileFailed(
         f"{to}: {error.strerror}. {address.shown} is copied there first; nothing was sent. Make room in "
-        f"{to.absolute().parent}, or name another --checkpoint, and run the same command again."
+        f"{to.absolute().parent}, or name another place (--run), and run the same command again."
     )

@@ -222,6 +222,6 @@ class DuplicateFinder:
         needed = f"{-(-self._needed // 1_000_000):,} MB" if self._needed else "the size of the export's ids"
         return FileFailed(
             f"{printable(self._folder)}: the rows of this export, and finding its duplicates, take about {needed} in "
-            f"this folder: {why}. Nothing was sent. Make room there, or name a checkpoint in another folder: "
-            "--checkpoint PATH"
+            f"this folder: {why}. Nothing was sent. Make room there, or name a place in another folder: "
+            "--run PLACE"
         )

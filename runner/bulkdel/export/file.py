@@ -127,7 +127,7 @@ def _check_kind(path: str, kind: int, spool_to: Path | None) -> None:
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or (path == "-" and stat.S_ISSOCK(kind))):
         raise refusal(path, "a device or a socket", "Name a file.")
     if spool_to is None and (path == "-" or not stat.S_ISREG(kind)):
-        raise UsageError(f"{path}: a pipe is copied beside the checkpoint first. Name one: --checkpoint PATH.")
+        raise UsageError(f"{path}: a pipe is copied to the place of the run first. Name one: --run PLACE.")
 
 
 def _cannot_open(path: str, error: OSError) -> NotAcceptable:

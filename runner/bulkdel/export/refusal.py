@@ -100,7 +100,7 @@ def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
     reason, todo, fault = bad.why.words, "", None
     match bad.why.why:
         case Why.RESULT:
-            todo = "Only what was refused or is unknown goes again: bulkdel results CHECKPOINT --only refused,unknown."
+            todo = "Only what was refused or is unknown goes again: bulkdel results RUN --only refused,unknown."
         case Why.NOT_UTF8:
             todo = "Get the export again." if torn else AS_UTF_8
             fault = None if torn else Fault.ENCODING

@@ -29,7 +29,7 @@ from bulkdel.input.reader import Input
 from bulkdel.job import Job, load_job
 from bulkdel.place.opening import log_place
 from bulkdel.place.spool import Spool
-from bulkdel.store_path import beside
+from bulkdel.run_place import home_of
 
 ANY = MaxInvalid(0, Fraction(1))
 
@@ -64,7 +64,7 @@ class Reopened:
                 )
             rows = open_input(log_place(path), progress.header, stack)
         else:
-            rows = read_anew(export, (options, dialect), progress.header, beside(path, "").absolute().parent, stack)
+            rows = read_anew(export, (options, dialect), progress.header, home_of(path).absolute(), stack)
         return cls(path, log_index, job, options.id_type, rows)
 
     def rows(self) -> Iterator[tuple[Rows, list[RowResult]]]:

@@ -50,7 +50,7 @@ _FOREIGN = (
 )
 """How other formats begin. UTF-8 text begins with none of the byte-order marks, and an id with none of the others."""
 
-_CHECKPOINT = re.compile(rb'\s*\{\s*"seq"\s*:')
+_LOG_LINE = re.compile(rb'\s*\{\s*"seq"\s*:')
 
 _COLUMN_NAMES = re.compile(
     r"(?:user|account|external|custom(?:er)?|ext|login|e)?[ _.-]?"
@@ -76,8 +76,8 @@ def _resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> 
     lines = [line for line in head.split(b"\n") if line.strip()]
     if not lines:
         raise refusal(path, "no ids", "Is this the right file?")
-    if _CHECKPOINT.match(lines[0]):
-        raise refusal(path, "a checkpoint of bulkdel, not an export", "Name the export it belongs to.", line=1)
+    if _LOG_LINE.match(lines[0]):
+        raise refusal(path, "a log of bulkdel, not an export", "Name the export it belongs to.", line=1)
     if options.whole:
         return _resolve_records(head, options, path, compression)
     if options.format == "lines":
@@ -165,7 +165,7 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
 
 
 RECORDS = (
-    "Write one JSON object a line, each a whole record, as --backup keeps them. `bulkdel restore CHECKPOINT --plan` "
+    "Write one JSON object a line, each a whole record, as --backup keeps them. `bulkdel restore RUN --plan` "
     "makes such a file of a run."
 )
 

@@ -14,8 +14,10 @@ from bulkdel.durable import sync_directory, write_all
 from bulkdel.errors import FileFailed
 from bulkdel.export.refusal import ExportRefused, refusal
 from bulkdel.format import printable
+from bulkdel.place.log_file import make_folder
 from bulkdel.place.spool import open_part
 from bulkdel.regular_file import open_regular
+from bulkdel.run_place import LOG
 
 _BLOCK = 1 << 20
 
@@ -38,7 +40,7 @@ def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> in
     """
     part = part_of(to)
     try:
-        made = open_part(part)
+        made = open_copy(to)
     except BlockingIOError:
         raise busy(path, to) from None
     except OSError as error:
@@ -52,6 +54,12 @@ def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> in
         os.close(made)
         raise
     return made
+
+
+def open_copy(to: Path, *, empty: bool = True) -> int:
+    """Open the unfinished copy, locked, in the place of its run; see `open_part`."""
+    make_folder(to.parent)
+    return open_part(part_of(to), empty=empty)
 
 
 def busy(path: str, to: Path) -> ExportRefused:
@@ -108,9 +116,9 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
 
 def _other(path: str, to: Path) -> ExportRefused:
     """Make the refusal, with the ways out: `to` holds another export."""
-    log = to.with_suffix("")
+    log = to.with_name(LOG)
     if os.path.lexists(log):
-        todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
+        todo = f"To go on with that run, name {to} as the export; for a new run, name another place (--run)."
         return refusal(path, f"not what {to} holds, the copy of an earlier run's export", todo)
     todo = (
         f"No run has begun with that copy: there is no {log}. To use the copy, name {to} as the export; to use what "
@@ -123,5 +131,5 @@ def _failed(to: Path, path: str, error: OSError) -> FileFailed:
     what = "standard input" if path == "-" else path
     return FileFailed(
         f"{to}: {error.strerror}. {what} is a pipe and is copied there first; nothing was sent and no part is kept. "
-        f"Make room in {to.absolute().parent}, or name another --checkpoint, and start the pipe again."
+        f"Make room in {to.absolute().parent}, or name another place (--run), and start the pipe again."
     )

@@ -79,9 +79,6 @@ No other, because a job reads its credentials from any variable that its author 
 CONFIG = variable_of("config")
 """The variable that names the config of this machine for the processes of a batch."""
 
-LOG = "checkpoint.jsonl"
-"""The name of the log of a run in its folder."""
-
 BETWEEN_ITEMS = ";"
 """Between the items of a list in a cell of a CSV file."""
 
@@ -133,14 +130,13 @@ class BatchRun:
     rate_group: str | None = None
 
     @property
-    def log(self) -> str:
-        """Its log: a path relative to the folder of the file, or the URL of a store."""
-        store = self.options.get("store")
-        return str(self.options.get("checkpoint", self.folder / LOG)) if store is None else str(store)
+    def place(self) -> str:
+        """Where it is: a path relative to the folder of the file, or the URL of a store."""
+        return str(self.options.get("run", self.folder))
 
-    def log_in(self, base: Path) -> Path:
-        """Its log. base: the folder of the file. Raises UsageError for what is no URL of a store."""
-        return store_path(self.log) if "store" in self.options else base / self.log
+    def place_in(self, base: Path) -> Path:
+        """The same as a path. base: the folder of the file. Raises UsageError for what is no URL of a store."""
+        return store_path(self.place) if is_store_url(self.place) else base / self.place
 
     @property
     def rate(self) -> float:
@@ -183,8 +179,7 @@ class BatchRun:
         """The command line of `run` or `plan`, without the program. No secret is in it. more: options of the batch."""
         hidden = self._hidden
         line = CommandLine(command, (self.job, *(() if "export" in hidden else (self.export,))))
-        own = {} if "store" in self.options else {"checkpoint": self.log}
-        for name, value in {**self.options, **own, **more}.items():
+        for name, value in {**self.options, "run": self.place, **more}.items():
             if name not in hidden:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         for name, value in self.parameters.items():
@@ -193,7 +188,7 @@ class BatchRun:
 
     def verify_words(self) -> list[str]:
         """The command line of `verify`."""
-        line = CommandLine("verify", (self.log,))
+        line = CommandLine("verify", (self.place,))
         for name, value in self.options.items():
             if name in COMMON:
                 line = _plus(line, name, value, flag=name in _FLAGS)
@@ -217,8 +212,8 @@ class BatchRun:
 
     @property
     def places(self) -> list[str]:
-        """Its export, its exclude files, its store and its backup: paths and addresses."""
-        named = [self.options.get(name) for name in ("store", "backup")]
+        """Its export, its exclude files, its place and its backup: paths and addresses."""
+        named = [self.options.get(name) for name in ("run", "backup")]
         return [
             self.export,
             *map(str, self.options.get("exclude", ())),
@@ -270,9 +265,9 @@ class Batch:
         """Refuse what a run on another machine could not have, or could lose there. Raises UsageError."""
         for run in self.runs:
             where, backup = f"{self.path} ({run.name}), --on ray", run.options.get("backup")
-            if "store" not in run.options:
+            if not is_store_url(run.place):
                 raise UsageError(
-                    f"{where}: a log in a file would be lost with its node. Give the run a store, such as store = "
+                    f"{where}: a log in a file would be lost with its node. Give the run a store, such as run = "
                     f'"s3://bucket/{NAME_HERE}" in [defaults]'
                 )
             if backup is not None and not is_store_url(str(backup)):
@@ -570,8 +565,7 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
     """Refuse what is written, or sent to a server, outside the folder of the file. Raises UsageError."""
     files: dict[str, Any] = {"folder": run.folder}
     files |= {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
-    if is_store_url(str(files.get("backup"))):
-        del files["backup"]
+    files = {name: value for name, value in files.items() if not is_store_url(str(value))}
     if has_age(run.options.get("spare", ())):
         raise UsageError(
             f"{where}, spare: an age would be another date in each process of a batch that runs over midnight. Write a "
@@ -580,8 +574,6 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
     of_job = options_of(job)
     files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
     files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}
-    if run.options.get("skip_invalid") is not None and address_of(run.export) is None:
-        files["export"] = run.export  # the rows that are left out are written beside it
     for name, value in files.items():
         for item in _listed(value):
             check_inside(base, str(item), f"{where}, {name}")
@@ -619,11 +611,11 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
-    """Refuse two runs with one name, one log or one backup. Some file systems do not tell upper from lower case."""
+    """Refuse two runs with one name, one place or one backup. Some file systems do not tell upper from lower case."""
     base = path.absolute().parent
     keys: dict[str, Callable[[BatchRun], Hashable]] = {
         "name": lambda run: run.name.lower(),
-        "log": lambda run: run.log_in(base).resolve(),
+        "place": lambda run: run.place_in(base).resolve(),
         "backup": partial(_backup_of, base),
     }
     for what, of in keys.items():

@@ -14,7 +14,7 @@ from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.batch import BatchState
 from bulkdel.core.log_entries import BatchHeader
 from bulkdel.format import printable
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 
 BATCH: LogKind[BatchState] = LogKind(
     "batch",
@@ -27,7 +27,7 @@ BATCH: LogKind[BatchState] = LogKind(
 
 def read_state(log: Path, file: Path) -> BatchState:
     """What the log says now, without its lock; an empty state without a log. file: of the batch."""
-    place = log_place(log)
+    place = log_at(log)
     if is_fresh(place, BATCH):
         return BatchState(header(file, ""))
     with reading(place, BATCH) as reader:
@@ -36,7 +36,7 @@ def read_state(log: Path, file: Path) -> BatchState:
 
 def open_batch_log(log: Path, file: Path, at: str) -> LogWriter[BatchState]:
     """Open the log to write to it, or create it. Raises NotAcceptable when another batch writes it, FileFailed."""
-    place = log_place(log)
+    place = log_at(log)
     if is_fresh(place, BATCH):
         return LogWriter.create(place, header(file, at), kind=BATCH)
     return LogWriter.resume(place, kind=BATCH)

@@ -100,9 +100,9 @@ class BatchSteering:
     async def _ask(self, command: str, logs: Sequence[Path]) -> set[Path]:
         """Send a command to runs at once. Returns those that have obeyed."""
 
-        def obeys(log: Path) -> bool:
+        def obeys(run: Path) -> bool:
             try:
-                return bool(ask(log, command, self._environ)["ok"])
+                return bool(ask(run, command, self._environ)["ok"])
             except (BulkdelError, OSError):  # it has no log yet, or has ended
                 return False
 

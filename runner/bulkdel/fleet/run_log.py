@@ -24,14 +24,14 @@ NOT_BEGUN = "not begun"
 RUNNING = "running"
 
 
-def summary_in(log: Path, *, started: bool) -> dict[str, Any]:
+def summary_in(run: Path, *, started: bool) -> dict[str, Any]:
     """The summary of a run whose process has printed none. Its members are those of `run --json`.
 
     started: whether this batch has started a process of it. Without one, its rows are those of earlier nights.
 
     Raises NotAcceptable when the log cannot be read.
     """
-    place = log_place(log)
+    place = log_place(run)
     if is_fresh(place):
         return {"status": NOT_BEGUN if started else NOT_STARTED}
     read = read_log(place)
@@ -43,7 +43,7 @@ def summary_in(log: Path, *, started: bool) -> dict[str, Any]:
         progress,
         state,
         {} if progress.stop is None else progress.stop.facts,
-        checkpoint=printable(log),
+        run=printable(run),
         log_sha256=read.sha256,
         exit_code=None,
     )
@@ -65,10 +65,10 @@ class Still(enum.Enum):
     """The plan of the run finds out: its log is gone, or something cannot be read or compared here."""
 
 
-def whether_complete(log: Path, export: Path) -> Still:
+def whether_complete(run: Path, export: Path) -> Still:
     """Find out whether a run that was complete still is."""
     try:
-        place = log_place(log)
+        place = log_place(run)
         if is_fresh(place):
             return Still.UNKNOWN
         progress = read_log(place).progress

@@ -49,15 +49,15 @@ from bulkdel.input.opening import open_input
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms
-from bulkdel.place.log_place import LogPlace, shard_log
+from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
+from bulkdel.run_place import home_of
 from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
 from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
-from bulkdel.store_path import beside
 
 FIGURES_S = 0.25
 """Seconds between two figures."""
@@ -207,27 +207,27 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     """Make the plan of the shard from the order, and open its log. Blocks."""
     if order.tool != (here := version("bulkdel")):
         raise NotAcceptable(f"shard {order.number}: bulkdel {order.tool} gave the order, here is {here}. Install it.")
-    path, settings = shard_log(arguments.checkpoint, order.number), arguments.settings
-    place = log_place(arguments.checkpoint, Terms(patience_s=settings.patience))
+    settings = arguments.settings
+    place = log_place(arguments.run, Terms(patience_s=settings.patience))
     of_run, skipped_of_run = _read_run(place)
     if of_run.input.index != order.index:
         raise NotAcceptable(f"{place.where}: is another log than that of the run. Nothing was sent. Run it again.")
     header, skipped = shard_header(of_run, skipped_of_run, order.number)
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
-    _check_surroundings(arguments, target, header, path)
+    _check_surroundings(arguments, target, header, place.shard(order.number).log)
     id_type = checked_id_type(arguments.job, settings)
     check_look_ups(arguments, target, id_type)
     options = read_options(arguments, id_type)
-    fetching, folder = fetching_of(settings, ReadingProgress()), beside(path, "").absolute().parent
+    fetching, folder = fetching_of(settings, ReadingProgress()), home_of(arguments.run).absolute()
     excluded = read_excluded(settings.exclude or (), options, fetching, folder)
     if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
     settings = _settings_of_shard(settings, order)
     around = Surroundings(lease_s=order.lease_s)
-    log = around.resume_log(around.log_place(path, settings))
+    log = around.resume_log(around.log_place(arguments.run, settings).shard(order.number))
     stack.callback(log.close)
-    _check_same(log.progress, header, skipped, path)
+    _check_same(log.progress, header, skipped, place.shard(order.number).log)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)
     own = replace(arguments, settings=replace(settings, limit=limit))
     checked = CheckedExport(

@@ -82,7 +82,7 @@ class ShardedSession:
         self._engine = engine or LocalProcesses(plan.arguments.environ)
         self._plan = plan
         self._log = log
-        self._place = surroundings.log_place(plan.checkpoint, plan.arguments.settings)
+        self._place = surroundings.log_place(plan.run, plan.arguments.settings)
         self._start = start
         self._key = key
         self._around = surroundings

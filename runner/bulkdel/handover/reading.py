@@ -113,8 +113,12 @@ def _unpack(path: Path, folder: Path, on_progress: OnProgress) -> Unpacked:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _keep(fd, MANIFEST, iter([manifest.to_bytes()]))
+            for inner in manifest.folders:
+                os.mkdir(inner, 0o700, dir_fd=fd)
             for packed in manifest.files:
                 _keep(fd, packed.name, stream.file(packed, on_progress))
+            for inner in manifest.folders:
+                sync_directory(folder / inner / "any")
         finally:
             os.close(fd)
         stream.end()

@@ -17,7 +17,7 @@ from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.core.answer_types import check_answer
 from bulkdel.errors import NotAcceptable
-from bulkdel.live.socket_path import beside, folders, id_of_batch, in_folder, is_socket_of
+from bulkdel.live.socket_path import folders, id_of_batch, in_folder, is_socket_of, of_batch, of_run
 from bulkdel.place.opening import log_place
 from bulkdel.store_path import StorePath, in_store
 
@@ -31,49 +31,51 @@ ANSWER_MAX = 1 << 20
 """Bytes of an answer."""
 
 
-def ask(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Send a command to the run that has the lock of this log; returns its answer: `ok`, `text` and `status`.
+def ask(run: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Send a command to the run that is under way in this place; returns its answer: `ok`, `text` and `status`.
 
     Raises NotAcceptable.
     """
-    run_id = header_of(log_place(log)).run_id
-    if in_store(log):
-        return _ask_of_store(log, run_id, command, environ)
-    if not is_locked(log_place(log)):
-        state = CommandLine("status", (str(log),))
-        raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
-    if (answer := _answer_beside(log, run_id, command, environ)) is not None:
+    place, own = log_place(run), of_run(run)
+    run_id = header_of(place).run_id
+    if in_store(run):
+        return _ask_of_store(run, run_id, command, environ)
+    if not is_locked(place):
+        state = CommandLine("status", (str(run),))
+        raise NotAcceptable(f"{run}: no run is under way here. To see how it ended:\n  {state}")
+    if own is not None and (answer := _answer_at(own, place.log, run_id, command, environ)) is not None:
         return answer
     raise NotAcceptable(
-        f"{log}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
+        f"{run}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
         "machine and in the container where it runs, to its own user and to root"
     )
 
 
 def ask_batch(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
     """Send a command to the batch with this log; None when none is under way."""
-    return _answer_beside(log, id_of_batch(log), command, environ) if log.exists() else None
+    return _answer_at(of_batch(log), log, id_of_batch(log), command, environ) if log.exists() else None
 
 
-def _answer_beside(log: Path, id_: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+def _answer_at(own: Path, log: Path, id_: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """The answer of the process that writes this log. own: the first place of its socket."""
     owner = log.stat().st_uid
-    places = (beside(log), *(in_folder(folder, id_) for folder in folders(owner, environ)))
+    places = (own, *(in_folder(folder, id_) for folder in folders(owner, environ)))
     return _answer(places, {owner, os.geteuid(), 0}, id_, command)
 
 
-def _ask_of_store(log: StorePath, run_id: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
+def _ask_of_store(run: StorePath, run_id: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
     """Ask the run with a log in a store. Its socket is in a folder of its user, on the machine where it runs."""
     own = os.geteuid()
     places = [in_folder(folder, run_id) for folder in folders(own, environ)]
     if (answer := _answer(places, {own, 0}, run_id, command)) is not None:
         return answer
-    progress = read_log(log_place(log)).progress
-    state = CommandLine("status", (str(log),))
+    progress = read_log(log_place(run)).progress
+    state = CommandLine("status", (str(run),))
     if progress.under_way is None:
-        raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
+        raise NotAcceptable(f"{run}: no run is under way here. To see how it ended:\n  {state}")
     where = writer_of(progress.under_way, RUN)
     raise NotAcceptable(
-        f"{log}: it is controlled on the machine and by the user of {where}, and nothing answers here. Run this "
+        f"{run}: it is controlled on the machine and by the user of {where}, and nothing answers here. Run this "
         f"command there. To see whether it still runs:\n  {state}"
     )
 

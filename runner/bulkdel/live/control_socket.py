@@ -20,10 +20,9 @@ import orjson
 from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
 from bulkdel.live.connections import Connections, listen_at, remove_left_over
-from bulkdel.live.socket_path import beside, fits, folders, in_folder, is_own_folder
+from bulkdel.live.socket_path import fits, folders, in_folder, is_own_folder
 from bulkdel.live.steering import Answer
 from bulkdel.output import say
-from bulkdel.store_path import in_store
 
 LINE_MAX = 4_096
 """Bytes of a request."""
@@ -47,13 +46,13 @@ class Steered(Protocol):
 
 @contextlib.asynccontextmanager
 async def serving_socket(
-    log: Path, run_id: str, steering: Steered, look: Callable[[], Mapping[str, Any]], environ: Mapping[str, str]
+    own: Path | None, run_id: str, steering: Steered, look: Callable[[], Mapping[str, Any]], environ: Mapping[str, str]
 ) -> AsyncIterator[None]:
     """Serve the control socket until the block ends. When none can be made, the run goes on, and a note says so.
 
-    look: the status of the run.
+    own: the first place for it; None where only a folder of the user will do. look: the status of the run.
     """
-    listening = _open(log, run_id, environ)
+    listening = _open(own, run_id, environ)
     if listening is None:
         yield
         return
@@ -74,11 +73,11 @@ async def serving_socket(
                 path.unlink()
 
 
-def _open(log: Path, run_id: str, environ: Mapping[str, str]) -> tuple[Path, socket.socket] | None:
+def _open(own: Path | None, run_id: str, environ: Mapping[str, str]) -> tuple[Path, socket.socket] | None:
     """Listen at the first place that works. Says why there is none."""
     uid, why = os.geteuid(), ""
     of_user = {in_folder(folder, run_id): folder for folder in folders(uid, environ)}
-    places = of_user if in_store(log) else (beside(log), *of_user)
+    places = of_user if own is None else (own, *of_user)
     for path in filter(fits, places):
         try:
             if path in of_user:

@@ -1,6 +1,7 @@
 """Where the control socket of a run is. Owns the places and what is refused there; opens no connection.
 
-Beside the log, where the path is short enough for a Unix socket. Else in a folder of the user, named by the run id.
+In the place of the run, where the path is short enough for a Unix socket. Else in a folder of the user, named by the
+run id.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bulkdel.store_path import in_store
+
 ENDING = ".sock"
 PATH_MAX = 100
 """Bytes of the path of a Unix socket: Linux has room for 107, macOS for 103."""
 
 
-def beside(log: Path) -> Path:
-    """The socket beside the log."""
+def of_run(run: Path) -> Path | None:
+    """The socket in the place of a run; None for one in a store."""
+    return None if in_store(run) else run.resolve() / f"control{ENDING}"
+
+
+def of_batch(log: Path) -> Path:
+    """The socket beside the log of a batch."""
     return Path(f"{log.resolve()}{ENDING}")
 
 

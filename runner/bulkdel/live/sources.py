@@ -12,6 +12,7 @@ from typing import Any
 from bulkdel.errors import trace_of
 from bulkdel.library import Run
 from bulkdel.live.control_socket import serving_socket
+from bulkdel.live.socket_path import of_run
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.live.watches import PauseFile, RateSchedule, watch_url
@@ -57,7 +58,7 @@ async def _steer(run: Run, plan: RunPlan, status: LiveStatus, steering: Steering
     run_id, settings, environ = run.run_id, plan.arguments.settings, plan.arguments.environ
     assert run_id is not None, "the log is there"
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(serving_socket(plan.checkpoint, run_id, steering, status.to_json, environ))
+        await stack.enter_async_context(serving_socket(of_run(plan.run), run_id, steering, status.to_json, environ))
         if settings.slow_while is not None:
             from bulkdel.live.slow_url import asking  # noqa: PLC0415 - only this option needs it
 

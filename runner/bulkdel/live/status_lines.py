@@ -26,20 +26,20 @@ BOUNDS: Mapping[str, str] = {
 """What bounds the rate, in words."""
 
 
-def status_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
-    """The lines. status: as `LiveStatus.to_json` makes it. log: of the run."""
-    head = f"{log}: {status['state']} (pid {status['pid']})"
+def status_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
+    """The lines. status: as `LiveStatus.to_json` makes it. run: its place."""
+    head = f"{run}: {status['state']} (pid {status['pid']})"
     lines = [head, f"  job        {status['job']} on {status['host']}, pool {status['pool']}"]
     if "rows" not in status:
-        return [*map(shown, lines), *now_lines(log, status)]
+        return [*map(shown, lines), *now_lines(run, status)]
     share = 100 * status["settled"] / status["rows"] if status["rows"] else 100.0
     lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %)")
     names = status["names"]
     lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
-    return [*map(shown, lines), *now_lines(log, status)]
+    return [*map(shown, lines), *now_lines(run, status)]
 
 
-def now_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
+def now_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
     """The lines about what the log does not say: the rate, what bounds it, and why the run waits."""
     if "rate" not in status:
         return [shown(f"  now        {status['doing']}")]
@@ -61,25 +61,25 @@ def now_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
     lines += [f"  refused    {count:,} with code {code}" for code, count in status["refused"].items()]
     lines = [*map(shown, lines)]
     if status["confirm"]:
-        lines.append(answer_text(log, f"  to resume, the run has to be confirmed:\n  {status['confirm']}"))
+        lines.append(answer_text(run, f"  to resume, the run has to be confirmed:\n  {status['confirm']}"))
     return lines
 
 
-def answer_text(log: Path, text: str) -> str:
+def answer_text(run: Path, text: str) -> str:
     """The text of an answer on one line, and below it the command that it ends with, if that resumes this run.
 
-    log: of the run, as the command names it.
+    run: its place, as the command names it.
     """
     above, _, last = text.rpartition("\n  ")
-    line = _resuming(log, last)
+    line = _resuming(run, last)
     return shown(text) if line is None else f"{shown(above)}\n  {line}"
 
 
-def _resuming(log: Path, text: str) -> CommandLine | None:
+def _resuming(run: Path, text: str) -> CommandLine | None:
     """This `ctl … resume`, of this log; None for any other text."""
     try:
         line = CommandLine.read(shlex.split(text))
     except ValueError:
         return None
     is_one = line.command == "ctl" and line.names[1:] == ("resume",) and line.options.keys() <= {*CONFIRMING}
-    return replace(line, names=(str(log), "resume"), variables={}) if is_one else None
+    return replace(line, names=(str(run), "resume"), variables={}) if is_one else None

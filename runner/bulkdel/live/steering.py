@@ -34,7 +34,7 @@ class Steering:
 
     def __init__(self, run: Run, plan: RunPlan) -> None:
         self._run = run
-        self._log = str(plan.checkpoint)
+        self._log = str(plan.run)
         self._shares_rate = ADDRESS in plan.arguments.environ
 
     async def apply(self, command: str, by: By) -> Answer:

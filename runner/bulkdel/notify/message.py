@@ -79,20 +79,20 @@ CAUSES: Mapping[Cause, str] = {
     Cause.UNSETTLED: "rows got no response that settles them",
     Cause.USAGE: "an option or a setting is wrong",
     Cause.NOT_CONFIRMED: "it was not confirmed",
-    Cause.NOT_ACCEPTABLE: "the export, the checkpoint or the pool is not acceptable",
+    Cause.NOT_ACCEPTABLE: "the export, the run or the pool is not acceptable",
     Cause.FAULT: "a fault of the program or of the job",
 }
 """The causes for people."""
 
 CONTINUES = "The same command resumes the run."
 NEXT: Mapping[What, str] = {
-    What.START: "To see its progress: bulkdel status CHECKPOINT",
-    What.OUTAGE: "The run continues to try until --patience. To see its progress: bulkdel status CHECKPOINT",
-    What.OUTAGE_OVER: "To see its progress: bulkdel status CHECKPOINT",
+    What.START: "To see its progress: bulkdel status RUN",
+    What.OUTAGE: "The run continues to try until --patience. To see its progress: bulkdel status RUN",
+    What.OUTAGE_OVER: "To see its progress: bulkdel status RUN",
     What.STOP: CONTINUES,
     What.HALT: "The output of the run names the cause. Correct it, then run the same command again.",
-    What.END: "To see the result: bulkdel status CHECKPOINT",
-    What.VERIFY: "To see the result: bulkdel report CHECKPOINT",
+    What.END: "To see the result: bulkdel status RUN",
+    What.VERIFY: "To see the result: bulkdel report RUN",
     What.TEST: "Nothing is to be done.",
 }
 """What to do next. No path is in it: the name of an export may be an email address."""

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
+import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import LINE_MAX, Beside, Busy, shard_log
+from bulkdel.place.log_place import INPUT, LINE_MAX, Beside, Busy, number_of
 from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
+from bulkdel.run_place import LOG, RUNS
 
 READ_BYTES = 1 << 20
 
@@ -34,8 +35,10 @@ TRY_PAUSE_S = 0.02
 MODE = 0o600
 """For the owner only: refused and unknown ids are in the log, which is personal data."""
 
-LONGEST_ENDING = 48
-"""Bytes that the program appends to the name of a log at most: the name of an unfinished file of skipped rows."""
+OPEN_TO_OWNER = 0o700
+"""The same for the folders."""
+
+_SHARD_LOG = re.compile(r"log\.[0-9]+\.jsonl")
 
 APPEND = os.O_RDWR | os.O_APPEND
 NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -43,25 +46,35 @@ NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log in a file: `LogPlace`. disk: changes it and makes it durable."""
+    """A log in a file: `LogPlace`. folder, name: of the file. disk: changes it and makes it durable."""
 
-    where: Path
+    folder: Path
+    name: str = LOG
+    number: int = 0
     disk: Disk = DISK
-    option: str = "--checkpoint"
     kept_as: str = "this file"
     mend: str = "Make room or repair the disk"
 
+    @property
+    def where(self) -> Path:
+        """See `LogPlace`."""
+        return self.folder if self.name == LOG else self.log
+
+    @property
+    def log(self) -> Path:
+        """See `LogPlace`."""
+        return self.folder / self.name
+
     def spool(self) -> Spool:
         """See `LogPlace`."""
-        part = input_part(self.where)
-        with suppress(FileNotFoundError):  # raises OSError for a name that is too long, while nothing is made yet
-            self.where.with_name(self.where.name + "." * LONGEST_ENDING).lstat()
+        part = input_part(self.folder)
         try:
+            make_folder(self.folder, self.disk)
             return Spool.part(part)
         except BlockingIOError:
             raise NotAcceptable(
-                f"{self.where}: another process reads an export for this log, or waits for a confirmation. Nothing was "
-                f"sent. Wait for it to end, stop it, or name another place ({self.option})."
+                f"{self.where}: another process reads an export for this run, or waits for a confirmation. Nothing was "
+                "sent. Wait for it to end, stop it, or name another place (--run)."
             ) from None
         except OSError as error:
             raise self._failed(part, "the rows of the run", error) from error
@@ -83,7 +96,7 @@ class LogFile:
     def _failed(self, path: Path, what: str, error: OSError) -> FileFailed:
         return FileFailed(
             f"{path}: the file of {what} cannot be written: {error.strerror}. Nothing was sent. {self.mend}, or name "
-            f"another place ({self.option}); then run the same command again."
+            "another place (--run); then run the same command again."
         )
 
     def drop(self, beside: Beside) -> None:
@@ -106,11 +119,11 @@ class LogFile:
 
     def at(self, beside: Beside) -> Path:
         """See `LogPlace`."""
-        return beside.of(self.where)
+        return self.folder / beside.name(self.number)
 
     def shard(self, number: int) -> LogFile:
         """See `LogPlace`."""
-        return LogFile(shard_log(self.where, number), self.disk)
+        return replace(self, name=f"log{number_of(number)}.jsonl", number=number)
 
     def once(self) -> LogFile:
         """See `LogPlace`."""
@@ -118,15 +131,22 @@ class LogFile:
 
     def is_there(self) -> bool:
         """See `LogPlace`."""
-        return os.path.lexists(self.where)
+        return os.path.lexists(self.log)
 
-    def has_shards(self) -> bool:
+    def rows(self) -> Path | None:
         """See `LogPlace`."""
-        if self.shard(1).is_there():
-            return True
-        with suppress(PermissionError):  # a folder may be closed to readers
-            return any(self.where.parent.glob(f"{glob.escape(self.where.name)}.shard-[0-9]*"))
-        return False
+        rows = self.at(Beside(INPUT, ""))
+        return rows if os.path.lexists(rows) else None
+
+    def shard_log(self) -> Path | None:
+        """See `LogPlace`. Beside another log, such as that of a verification, they are none of its own."""
+        if self.name != LOG:
+            return None
+        if (first := self.shard(1)).is_there():
+            return first.log
+        with suppress(OSError):  # a folder may be closed to readers
+            return next((path for path in sorted(self.folder.iterdir()) if _SHARD_LOG.fullmatch(path.name)), None)
+        return None
 
     @contextmanager
     def lines(self, *, by_rolls: bool = True) -> Iterator[FileLines]:  # noqa: ARG002 - there are none
@@ -137,21 +157,23 @@ class LogFile:
     def writable(self, *, new: bool, another: bool) -> WritableFile:  # noqa: ARG002 - a file can always be locked
         """See `LogPlace`."""
         try:
-            fd = os.open(self.where, APPEND | NEW, MODE) if new else _open(self.where, APPEND)
+            if new and self.name == LOG:
+                make_folder(self.folder, self.disk)
+            fd = os.open(self.log, APPEND | NEW, MODE) if new else _open(self.log, APPEND)
         except FileExistsError:
-            fd = _open(self.where, APPEND)
+            fd = _open(self.log, APPEND)
         try:
-            _lock(fd, self.where)
+            _lock(fd, self.log)
         except BaseException:
             os.close(fd)
             raise
-        return WritableFile(fd, self.where, self.disk)
+        return WritableFile(fd, self.log, self.disk)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """See `LogPlace`."""
         with self._opened() as fd:
-            _lock(fd, self.where)
+            _lock(fd, self.log)
             yield
 
     def is_held(self) -> bool:
@@ -171,12 +193,12 @@ class LogFile:
     def end(self) -> int | None:
         """See `LogPlace`."""
         with suppress(OSError):
-            return self.where.stat().st_size
+            return self.log.stat().st_size
         return None
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        fd = _open(self.where)
+        fd = _open(self.log)
         try:
             yield fd
         finally:
@@ -260,9 +282,31 @@ class WritableFile(FileLines):
             os.close(fd)
 
 
-def input_part(log: Path) -> Path:
-    """The input of a log that has no header yet."""
-    return log.with_name(f".{log.name}.rows.part")
+def input_part(run: Path) -> Path:
+    """The input of a run whose log has no header yet."""
+    return run / ".input.part"
+
+
+def missing_folders(run: Path) -> list[Path]:
+    """The folders that a run in this place has to make, the outer one first."""
+    folders = (run.parent, run) if run.parent.name.endswith(RUNS) else (run,)
+    return [folder for folder in folders if not folder.is_dir()]
+
+
+def make_folder(run: Path, disk: Disk = DISK) -> None:
+    """Make the place of a run, durably, where it is not there. Raises OSError."""
+    for folder in missing_folders(run):
+        with suppress(FileExistsError):  # another process has just made it
+            folder.mkdir(OPEN_TO_OWNER)
+        disk.sync_directory(folder)
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of the folders that are empty, the last one first. Raises nothing."""
+    for folder in reversed(folders):
+        with suppress(OSError):
+            if folder.is_dir():  # one that was not made may be where only a plan of another person names it
+                folder.rmdir()
 
 
 def _open(path: Path, flags: int = os.O_RDONLY) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms, TimedLease
-from bulkdel.place.log_place import Beside, Busy, Overtaken, shard_log
+from bulkdel.place.log_place import Beside, Busy, Overtaken
 from bulkdel.place.spool import Spool
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX
@@ -74,9 +74,14 @@ class LogObjects:
 
     where: StorePath
     terms: Terms = field(default=READING)
-    option: str = "--store"
+    number: int = 0
     kept_as: str = "the objects"
     mend: str = "Check the store and the network"
+
+    @property
+    def log(self) -> StorePath:
+        """See `LogPlace`."""
+        return self.where
 
     def spool(self) -> Spool:
         """See `LogPlace`. Nothing is put into a store before there is a confirmation: it forgets nothing."""
@@ -127,7 +132,7 @@ class LogObjects:
 
     def shard(self, number: int) -> LogObjects:
         """See `LogPlace`."""
-        return replace(self, where=self.where.with_name(shard_log(self.where, number).name))
+        return replace(self, where=self.where / "shard" / str(number), number=number)
 
     def once(self) -> LogObjects:
         """See `LogPlace`."""
@@ -137,10 +142,14 @@ class LogObjects:
         """See `LogPlace`."""
         return True
 
-    def has_shards(self) -> bool:
+    def rows(self) -> None:
+        """See `LogPlace`. They lie below the SHA-256 of their index, so they are in no other run's way."""
+
+    def shard_log(self) -> StorePath | None:
         """See `LogPlace`."""
-        with self.shard(1).lines() as lines:
-            return next(iter(lines), None) is not None
+        first = self.shard(1)
+        with first.lines() as lines:
+            return None if next(iter(lines), None) is None else first.log
 
     @contextmanager
     def lines(self, *, by_rolls: bool = True) -> Iterator[StoreLines]:

@@ -41,20 +41,26 @@ class Beside(NamedTuple):
         """For messages."""
         return _KINDS[self.kind][0]
 
-    def of(self, log: Path) -> Path:
-        """The file beside this log. It never takes the place of the file of another log that lay here."""
-        return log.with_name(f"{log.name}.{self.kind}-{self.sha256[:16]}{_KINDS[self.kind][1]}")
+    def name(self, number: int) -> str:
+        """Its name in a folder. number: of the shard whose log it is beside; 0 for the log of the run."""
+        _, stem, ending = _KINDS[self.kind]
+        return f"{stem}{number_of(number)}{ending}"
 
 
 SKIPPED, INDEX, INPUT = "skipped", "index", "input"
 """The rows that are never sent; every row of the run, and where each is."""
 
 _KINDS = {
-    SKIPPED: ("the rows that are never sent", ".zst"),
-    INDEX: ("the index of the rows", ".jsonl"),
-    INPUT: ("the rows of the run", ".jsonl.zst"),
+    SKIPPED: ("the rows that are never sent", "skipped", ".zst"),
+    INDEX: ("the index of the rows", "input", ".index.jsonl"),
+    INPUT: ("the rows of the run", "input", ".jsonl.zst"),
 }
-"""What each is, and how its name ends."""
+"""What each is, and how its name begins and ends in a folder."""
+
+
+def number_of(shard: int) -> str:
+    """What stands in the name of a file of this shard; nothing for 0, the run itself."""
+    return f".{shard}" if shard else ""
 
 
 class LogLines(Protocol):
@@ -123,12 +129,17 @@ class LogPlace(Protocol):
 
     @property
     def where(self) -> Path:
-        """As a command names it."""
+        """As a command names it: of a run its place."""
         ...
 
     @property
-    def option(self) -> str:
-        """The option that names another one."""
+    def log(self) -> Path:
+        """The log itself, for messages about what it says."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Of the shard whose log it is; 0 for any other log."""
         ...
 
     @property
@@ -182,8 +193,12 @@ class LogPlace(Protocol):
         """Whether there may be a log. Of a store only reading tells."""
         ...
 
-    def has_shards(self) -> bool:
-        """Whether there is the log of a shard."""
+    def rows(self) -> Path | None:
+        """The rows of a run, where only another log than this one can say whose; None where there are none."""
+        ...
+
+    def shard_log(self) -> Path | None:
+        """The first log of a shard that is here; None without one."""
         ...
 
     def lines(self, *, by_rolls: bool = True) -> AbstractContextManager[LogLines]:
@@ -229,8 +244,3 @@ def bytes_of(place: LogPlace, beside: Beside, most: int) -> bytes | None:
         return None
     with closing(file):
         return file.read_at(0, min(most, file.size) + 1)
-
-
-def shard_log(path: Path, number: int) -> Path:
-    """The log of a shard. path: the log of the run. number: from 1."""
-    return path.with_name(f"{path.name}.shard-{number:05}")

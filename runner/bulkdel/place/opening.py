@@ -14,6 +14,11 @@ WRITING = Terms()
 """Of a command that writes a note about a run: what fails is repeated for as long as a run does by default."""
 
 
-def log_place(path: Path, terms: Terms = READING) -> LogPlace:
-    """The log at this path, or in the store at this URL. terms: of a store; the default is for commands that read."""
-    return LogObjects(path, terms) if in_store(path) else LogFile(path)
+def log_place(run: Path, terms: Terms = READING) -> LogPlace:
+    """The log of the run in this folder or store. terms: of a store; the default is for commands that read."""
+    return LogObjects(run, terms) if in_store(run) else LogFile(run)
+
+
+def log_at(path: Path, terms: Terms = READING) -> LogPlace:
+    """The log that is this file, or at the URL of a store: that of a verification, or of a batch. terms: as above."""
+    return LogObjects(path, terms) if in_store(path) else LogFile(path.parent, path.name)

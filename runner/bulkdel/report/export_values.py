@@ -27,8 +27,7 @@ from bulkdel.input.reader import Input
 from bulkdel.job import load_job
 from bulkdel.place.opening import log_place
 from bulkdel.report.texts import TextCheck
-from bulkdel.settings import SPOOLED
-from bulkdel.store_path import beside
+from bulkdel.run_place import COPY, home_of, own_file
 
 ROWS_AT_ONCE = 1_000
 """Rows of which the different cells are compared together: most columns repeat few values."""
@@ -36,17 +35,17 @@ ROWS_AT_ONCE = 1_000
 _WORDS = re.compile(r"[\s,;\"']+")
 
 
-def compare(log: Path, progress: Progress, check: TextCheck) -> bool:
+def compare(run: Path, progress: Progress, check: TextCheck) -> bool:
     """Compare every value of the export of this run. Returns whether all were compared.
 
-    log: where the log is: the export is where the log says, or beside the log. It may not be there, or have changed.
+    run: its place. The export is where the log says, or in the home of the run. It may not be there, or have changed.
     """
     pinned = progress.header.pinned
     try:
         with ExitStack() as stack:
-            way = way_of_reading(log, load_job(pinned["job"]), progress.header)
-            export = stack.enter_context(open_export(_where(log, progress.header.export_path)))
-            for rows in _rows(log, progress, export, way, stack).rows():
+            way = way_of_reading(run, load_job(pinned["job"]), progress.header)
+            export = stack.enter_context(open_export(_where(run, progress.header.export_path)))
+            for rows in _rows(run, progress, export, way, stack).rows():
                 for id_ in rows.usable[1]:
                     check.see(id_, is_id=True)
             cells = Cells(export, way[1])
@@ -57,19 +56,19 @@ def compare(log: Path, progress: Progress, check: TextCheck) -> bool:
         return False
 
 
-def _rows(log: Path, progress: Progress, export: Export, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
+def _rows(run: Path, progress: Progress, export: Export, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
     """The rows of the run; where `forget` has removed them, as they are read anew."""
-    place = log_place(log)
+    place = log_place(run)
     try:
         return open_input(place, progress.header, stack)
     except BulkdelError:
-        return read_anew(export.path, way, progress.header, beside(log, "").absolute().parent, stack)
+        return read_anew(export.path, way, progress.header, home_of(run).absolute(), stack)
 
 
-def _where(log: Path, recorded: str) -> str:
-    """The path of the export: the copy of a pipe or of a table; as the log has it; of its name beside the log."""
-    copy = beside(log, SPOOLED)
-    names = (copy, Path(recorded), copy.with_name(Path(recorded).name))
+def _where(run: Path, recorded: str) -> str:
+    """The export: the copy of a pipe or of a table; as the log has it; of its name in the home of the run."""
+    copy = own_file(run, COPY)
+    names = (copy, Path(recorded), home_of(run) / Path(recorded).name)
     return next((str(each) for each in names if each.is_file()), recorded)
 
 

@@ -41,4 +41,4 @@ def _number(value: Any) -> str:
 
 def _log_name(name: str) -> str:
     """The name of a log as it is typed; a placeholder for one that was left out."""
-    return "CHECKPOINT" if name in PLACEHOLDERS else quoted(name)
+    return "RUN" if name in PLACEHOLDERS else quoted(name)

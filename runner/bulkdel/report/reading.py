@@ -19,7 +19,7 @@ from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.core.verification import Findings
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.job import load_job
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at, log_place
 from bulkdel.report import words
 from bulkdel.report.texts import TextCheck
 from bulkdel.report.timeline import Timeline
@@ -138,7 +138,7 @@ def _findings(path: Path, progress: Progress) -> tuple[Findings | None, bool]:
     if not has_findings(state):
         return None, True
     try:
-        with reading(log_place(state), findings_log(lambda _: progress.skipped.rows)) as reader:
+        with reading(log_at(state), findings_log(lambda _: progress.skipped.rows)) as reader:
             findings = reader.replay()
     except NotAcceptable:
         return None, False

@@ -34,6 +34,7 @@ from bulkdel.report.facts import (
 from bulkdel.report.option_facts import file_of, guards_of, options_of, parameters_of, user_of
 from bulkdel.report.outcome_facts import outcomes_of
 from bulkdel.report.reading import ReadRun
+from bulkdel.run_place import name_from_home
 
 
 def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
@@ -47,7 +48,7 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
     to_look_at = _to_look_at(run, verification)
     sessions = tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1))
     return RunFacts(
-        log=file_of(texts, run.path),
+        log=texts.file(printable(name_from_home(run.path))),
         light=_light(run, to_look_at),
         state=_state(run),
         sentence=words.sentence(counts, header.names, progress.rows, header.noun),

@@ -195,8 +195,8 @@ def _check_complete(plan: RunPlan, approved: PlanFile) -> None:
     if found:
         lines = "\n".join(f"  {shown(line)}" for line in found)
         raise NotConfirmed(
-            f"{approved.path}: the run of {shown(plan.checkpoint)} is complete. It was run {how}, and not as planned "
-            f"here. Nothing was sent.\n{lines}\nTo begin a run of its own by this plan, give another --checkpoint."
+            f"{approved.path}: the run of {shown(plan.run)} is complete. It was run {how}, and not as planned "
+            f"here. Nothing was sent.\n{lines}\nTo begin a run of its own by this plan, name another place (--run)."
         )
 
 

@@ -7,6 +7,7 @@ FileFailed 5.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -42,12 +43,14 @@ from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values, options_of_run
+from bulkdel.place.log_file import missing_folders
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
+from bulkdel.run_place import COPY, LOG
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
-from bulkdel.settings import SPOOLED, Settings
+from bulkdel.settings import Settings
 from bulkdel.store.certain import Retrying
 from bulkdel.store.parts import parts_of
 from bulkdel.store_path import in_store
@@ -76,6 +79,9 @@ DEFAULT_PORTS = (443, 80)
 _RANGE = re.compile(r"[0-9A-Fa-f.:]+/\d{1,3}")
 
 READ_BYTES = 1 << 20
+
+LONGEST_NAME = 48
+"""Bytes of the longest name of a file in the place of a run."""
 
 T = TypeVar("T")
 
@@ -114,7 +120,7 @@ def check_arguments(arguments: RunArguments) -> None:
 
 def check_folders(arguments: RunArguments) -> None:
     """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
-    check_folder(arguments.checkpoint, "--store" if in_store(arguments.checkpoint) else "--checkpoint")
+    _check_place(arguments.run)
     if arguments.settings.backup is not None:
         check_folder(arguments.settings.backup, "--backup")
         _check_reached(arguments.settings.backup)
@@ -142,19 +148,33 @@ def _check_records(arguments: RunArguments) -> None:
 
 
 def _check_copy(arguments: RunArguments) -> None:
-    """Refuse the copy of a pipe under another checkpoint than its own: deleted ids would be sent again."""
+    """Refuse the copy of a pipe in another place than that of its run: deleted ids would be sent again."""
     copy = Path(os.path.realpath(arguments.export))  # a link to itself is refused when it is opened
-    if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):
+    if arguments.settings.sandbox or copy.name != COPY:
         return
-    log, done = copy.with_name(copy.name.removesuffix(SPOOLED)), arguments.job.words.done
-    if log.is_file() and not is_fresh(log_place(log)) and log != Path(os.path.realpath(arguments.checkpoint)):
-        shown = Path(arguments.export.removesuffix(SPOOLED)) if arguments.export.endswith(SPOOLED) else log
-        line = arguments.line.plus("--checkpoint", shown)
+    run, done = copy.parent, arguments.job.words.done
+    if (run / LOG).is_file() and not is_fresh(log_place(run)) and run != Path(os.path.realpath(arguments.run)):
+        shown = Path(arguments.export).parent if Path(arguments.export).name == COPY else run
+        line = arguments.line.plus("--run", shown)
         raise NotAcceptable(
-            f"{arguments.export}: is the copy of a pipe that belongs to the checkpoint {shown}. Another checkpoint "
-            f"would begin a new run and send {done} ids again. Nothing was sent. To go on:\n  {line}\n"
+            f"{arguments.export}: is the copy of a pipe that belongs to the run {shown}. In another place a new run "
+            f"would begin and send {done} ids again. Nothing was sent. To go on:\n  {line}\n"
             "To begin a new run all the same, copy the file and give it another name."
         )
+
+
+def _check_place(run: Path) -> None:
+    """Refuse a place that can hold no run. Raises UsageError, and FileFailed."""
+    if in_store(run):
+        return check_folder(run, "--run")
+    try:
+        (run / ("." * LONGEST_NAME)).lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"--run {run}: the name is too long. Name a shorter place: --run PLACE") from error
+        if error.errno == errno.ENOTDIR:
+            raise UsageError(f"--run {run}: is no folder, and a run is kept in one. Name a new one") from error
+    return check_folder((missing_folders(run) or [run / LOG])[0], "--run")
 
 
 def check_folder(path: Path, option: str) -> None:
@@ -304,12 +324,12 @@ def check_guards(plan: RunPlan) -> None:
     for guard, before, now in loosened:
         kept = replace(kept, **{guard.name: getattr(log.guards, guard.name)})
         old, new = (", ".join(values) or "none" for values in (before, now))
-        changes.append(f"  {guard.option}: the checkpoint has {old}, this run has {new}")
+        changes.append(f"  {guard.option}: the log has {old}, this run has {new}")
     line = plan.line.without("--spare", "--only-status")
     for option, values in kept.options.items():
         line = line.plus(option, *values)
     raise NotAcceptable(
-        f"{plan.checkpoint}: this run was started with guards that spare more. A resume may add guards and tighten "
+        f"{plan.run}: this run was started with guards that spare more. A resume may add guards and tighten "
         "them. Nothing was sent.\n" + "\n".join(changes) + f"\nTo go on:\n  {line}"
     )
 
@@ -329,6 +349,11 @@ def check_ages(plan: RunPlan, ahead_s: int | None) -> None:
 def _excluded_paths(arguments: RunArguments) -> list[str | Path]:
     """The exclude files without their columns and types."""
     return [exclude_path(name, arguments.job.id_types) for name in arguments.settings.exclude or ()]
+
+
+def _own_places(arguments: RunArguments) -> tuple[Path, ...]:
+    """The place of the run, and its log."""
+    return arguments.run, log_place(arguments.run).log
 
 
 def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool = False) -> Saved | None:
@@ -352,7 +377,7 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
     durable = known[1] if known and (same or _has_moved(settings.backup, known[1])) else None
     if log is None or not log.complete:
         check_known(settings.backup, durable)
-    for other in (arguments.checkpoint, arguments.export, *_excluded_paths(arguments)):
+    for other in (*_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
         if settings.backup.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: is another file of this run; name one of its own")
     return durable
@@ -389,7 +414,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
             "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
             "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
         )
-    for other in (settings.backup, arguments.checkpoint, arguments.export, *_excluded_paths(arguments)):
+    for other in (settings.backup, *_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
         if other is not None and wanted.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
     if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):
@@ -473,7 +498,7 @@ def check_max(config: Mapping[str, Any], ids: int, export: str, verb: str) -> No
         )
 
 
-OTHERWISE = "Give the export and the options of that run, or another --checkpoint for a new one."
+OTHERWISE = "Give the export and the options of that run, or another place (--run) for a new one."
 
 
 def refuse_differences(
@@ -499,7 +524,7 @@ def refuse_differences(
         for pinned in (before, now)
     )
     different = [
-        f"  {shown(name)}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
+        f"  {shown(name)}: the log has {old.get(name)!r}, this run {new.get(name)!r}"
         for name in {**new, **old}
         if name not in leave_out and _json_of(old.get(name)) != _json_of(new.get(name))
     ]
@@ -717,13 +742,13 @@ def check_pool(plan: RunPlan) -> None:
     undoes = plan.arguments.undoes
     if undoes is not None and plan.pool is not None and plan.pool != undoes.pool:
         raise NotAcceptable(
-            f"{undoes.log}: was written for pool {undoes.pool}, but this key signs in to pool {plan.pool}. "
+            f"{undoes.run}: was written for pool {undoes.pool}, but this key signs in to pool {plan.pool}. "
             f"{plan.words.nothing}. Use the key of that pool."
         )
     if plan.progress is not None and plan.pool != (pinned := plan.progress.header.pinned["pool"]):
         raise NotAcceptable(
-            f"{plan.checkpoint}: was written for pool {pinned}, but this key signs in to pool {plan.pool}. "
-            f"{plan.words.nothing}. Use the key of that pool, or another --checkpoint for a new run."
+            f"{plan.run}: was written for pool {pinned}, but this key signs in to pool {plan.pool}. "
+            f"{plan.words.nothing}. Use the key of that pool, or another place (--run) for a new run."
         )
 
 

@@ -187,7 +187,7 @@ def _confirmed_long_ago(plan: RunPlan, log: Progress, now: float) -> str | None:
     """The reason to confirm ids again that may have been given to other accounts since; None without one."""
     ahead_s = None if plan.server.moment is None else plan.server.moment.ahead_s
     moment, instant = Instant(log.confirmed_at, log.confirmed_ahead_s), Instant(stamp(now), ahead_s)
-    age_s = known_age_s(moment, instant, one_clock=not in_store(plan.checkpoint))
+    age_s = known_age_s(moment, instant, one_clock=not in_store(plan.run))
     if age_s is not None and age_s <= REUSE_AFTER_S:
         return None
     ago = f"{span(age_s)} ago" if age_s is not None else "at a time that no clock can tell (the server names none)"

@@ -51,18 +51,16 @@ from bulkdel.input.reader import Input
 from bulkdel.job import Target
 from bulkdel.own_key import make_key, read_key
 from bulkdel.place.lease import Terms
+from bulkdel.place.log_file import missing_folders, remove_empty
 from bulkdel.place.opening import log_place
 from bulkdel.place.spool import Spool
+from bulkdel.run_place import COPY, INVALID, home_of, own_file
 from bulkdel.safety.as_planned import check_export
 from bulkdel.safety.exclude import Excluded
 from bulkdel.safety.run_plan import CheckedExport, RunArguments
-from bulkdel.settings import SPOOLED, Settings
+from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
-from bulkdel.store_path import beside
-
-INVALID = ".invalid"
-"""The ending, after the export's name, of the file with the rows that --skip-invalid leaves out."""
-
+from bulkdel.store_path import in_store
 
 SILENCE_S = 30.0
 """How long nothing may come from the place of an export before it is asked again; --timeout may be shorter."""
@@ -146,14 +144,16 @@ class ExportReading:
         self._target = target
         self._read = read
         self._rng = rng
-        self._copy = beside(arguments.checkpoint, SPOOLED)
-        self._folder = beside(arguments.checkpoint, "").absolute().parent
+        self._copy = own_file(arguments.run, COPY)
+        self._folder = home_of(arguments.run).absolute()
 
     def of_new_run(self) -> CheckedExport:
         """Read every row, for a new run or its plan. Raises what `export.preflight` raises."""
+        run = self._arguments.run
+        self._stack.callback(remove_empty, [] if in_store(run) else missing_folders(run))
         opened, new, invalid = self._open(None), None, None
         if self._arguments.command != "plan":
-            new = self._new_input(log_place(self._arguments.checkpoint).spool())
+            new = self._new_input(log_place(self._arguments.run).spool())
             if self._options.on_invalid == "skip":
                 invalid = InvalidRows(self._folder, self._stack)
         elif self._target is None or self._read.to_look_up:  # what reads the rows again
@@ -183,7 +183,7 @@ class ExportReading:
 
     def _rows_of(self, log: Progress, how: Reading) -> Input | None:
         """The rows of the run, as far as they are read; None where none is. Raises NotAcceptable."""
-        place = log_place(self._arguments.checkpoint, Terms(patience_s=self._arguments.settings.patience))
+        place = log_place(self._arguments.run, Terms(patience_s=self._arguments.settings.patience))
         forgotten, fills = is_forgotten(place, log), self._target is None  # the sandbox is filled from all rows
         if forgotten and not log.complete:
             raise NotAcceptable(
@@ -205,7 +205,7 @@ class ExportReading:
             gone = same and export != "-" and not os.path.lexists(export)
         else:
             gone = address.shown == logged and not os.path.lexists(self._copy)
-        invalid = [beside(each, INVALID) for each in (Path(export), self._arguments.checkpoint)]
+        invalid = own_file(self._arguments.run, INVALID)
         return CheckedExport(
             export if address is None else address.shown,
             self._options,
@@ -214,7 +214,7 @@ class ExportReading:
             log.asked,
             log.skipped,
             rows,
-            invalid_to=next(filter(os.path.lexists, invalid), None) if log.asked["invalid"] else None,
+            invalid_to=invalid if log.asked["invalid"] and os.path.lexists(invalid) else None,
             gone=gone,
         )
 
@@ -223,7 +223,7 @@ class ExportReading:
         opened, again = self._open(log), self._new_input(Spool.unnamed(self._folder))
         export = self._checked(opened, self._preflight(opened, again, None))
         if export.fingerprint == known.fingerprint and again.pins.content != log.header.input.content:
-            raise other_rows(self._arguments.checkpoint)
+            raise other_rows(self._arguments.run)
         return replace(export, rows=known.rows, invalid_to=known.invalid_to)
 
     def _read_once_more(self, known: CheckedExport) -> CheckedExport:
@@ -233,13 +233,13 @@ class ExportReading:
         if self._options.whole or approved is not None:
             what = "nothing shows that its rows are those of the plan" if approved else "records cannot be compared"
             raise NotAcceptable(
-                f"{known.path}: is not there, and no session of {self._arguments.checkpoint} was begun by this user on "
+                f"{known.path}: is not there, and no session of {self._arguments.run} was begun by this user on "
                 f"this machine, so {what}. Nothing was sent. Put the export back."
             )
         skipped, sample = preflight_of_input(
             self._reading.over(known.rows),
             self._options,
-            self._arguments.checkpoint,
+            self._arguments.run,
             count=known.rows.size,
             protected=self._read.ids,
             rng=self._rng,
@@ -302,8 +302,7 @@ class ExportReading:
 
     def _invalid_to(self, file: Export) -> Path:
         """Where the bad rows go. Raises NotAcceptable for the export itself."""
-        piped = file.spooled is not None or file.is_file(self._copy)
-        to = beside(self._arguments.checkpoint if piped else Path(self._arguments.export), INVALID)
+        to = own_file(self._arguments.run, INVALID)
         if file.is_file(to) or file.is_file(Path(f"{to}{REASONS}")):
             raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
         return to
@@ -333,7 +332,7 @@ class ExportReading:
         return opened
 
     def _open_file(self, log: Progress | None) -> tuple[Export, Source | None]:
-        """Open the file. A pipe, or what lies elsewhere, is copied beside the checkpoint first."""
+        """Open the file. A pipe, or what lies elsewhere, is copied to the place of the run first."""
         if (address := address_of(self._arguments.export)) is None:
             file = open_export(self._arguments.export, spool_to=self._copy, on_progress=self._reading.copied)
             return file, self._source_of_named(file, log)
@@ -391,7 +390,7 @@ def other_rows(path: Path) -> NotAcceptable:
     """Make the refusal: the log is not about the rows of the export."""
     return NotAcceptable(
         f"{path}: what it says of the rows of the export is not so, and no session of it was begun by this user on "
-        "this machine. Nothing was sent. Ask for the log that the run has written; a run with another --checkpoint "
+        "this machine. Nothing was sent. Ask for the log that the run has written; a run in another place (--run) "
         "begins anew."
     )
 
@@ -400,7 +399,7 @@ def export_refusal(
     arguments: RunArguments, options: ReadOptions, reading: ReadingProgress
 ) -> tuple[ExportRefused, tuple[Way, ...]] | None:
     """The refusal of the export with its advice; None when it is acceptable."""
-    folder = beside(arguments.checkpoint, "").absolute().parent
+    folder = home_of(arguments.run).absolute()
     with ExitStack() as stack:
         file = rows = stack.enter_context(open_export(arguments.export))
         if (table := table_of(file, options, reading.fetched)) is not None:
@@ -447,7 +446,7 @@ def with_advice(
     asked = arguments.settings.id_type is not None
     with ExitStack() as stack:
         if (table := table_of(file, options, reading.fetched)) is not None:
-            folder = beside(arguments.checkpoint, "").absolute().parent
+            folder = home_of(arguments.run).absolute()
             file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
             options = csv_options(options)
         ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways

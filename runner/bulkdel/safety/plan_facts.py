@@ -213,7 +213,7 @@ def _trouble(plan: RunPlan) -> list[str]:
     trouble = {
         "nothing_to_delete": plan.ids == 0,
         "not_signed_in": plan.pool is None and not plan.complete,
-        "checkpoint_exists": plan.progress is not None,
+        "run_exists": plan.progress is not None,
         "sample": sample_trouble(plan) is not None,
     }
     return [name for name, is_so in trouble.items() if is_so]
@@ -307,8 +307,8 @@ FACTS = (
     PlanFact("guards", In.JSON | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards),
     PlanFact("guards", In.APPROVED, asked=lambda run: guard_options(run.settings.guards)),
     PlanFact("options", In.APPROVED, asked=_options),
-    PlanFact("checkpoint", In.JSON, lambda plan: printable(plan.checkpoint), lines=words.checkpoint),
-    PlanFact("checkpoint_exists", In.JSON, lambda plan: plan.progress is not None),
+    PlanFact("run", In.JSON, lambda plan: printable(plan.run), lines=words.run_place),
+    PlanFact("run_exists", In.JSON, lambda plan: plan.progress is not None),
     PlanFact("shards", lines=words.shards),
     PlanFact("backup", In.JSON, lambda plan: words.or_none(plan.arguments.settings.backup), lines=words.backup),
     PlanFact("backup", In.PAGE | In.DIGEST | In.APPROVED, asked=lambda run: run.settings.backup is not None),
@@ -319,7 +319,7 @@ FACTS = (
     PlanFact(
         "undoes",
         In.JSON,
-        asked=lambda run: None if run.undoes is None else printable(run.undoes.log),
+        asked=lambda run: None if run.undoes is None else printable(run.undoes.run),
         lines=words.restores,
     ),
     PlanFact("look_ups", In.JSON, lambda plan: plan.has_look_ups),

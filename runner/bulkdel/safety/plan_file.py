@@ -187,15 +187,8 @@ def _elsewhere(option: str, values: Sequence[str]) -> bool:
     return at_address or names_engine(option, values)
 
 
-def check_folder_of(export: str, plan: PlanFile, *, log: bool, bad_rows: bool) -> None:
-    """Refuse to write beside an export that only a plan names, in a folder of another user.
-
-    log, bad_rows: whether these are written there.
-
-    Raises NotAcceptable.
-    """
-    if not (log or bad_rows):
-        return
+def check_folder_of(export: str, plan: PlanFile) -> None:
+    """Refuse a run beside an export that only a plan names, in a folder of another user. Raises NotAcceptable."""
     folder = Path(export).absolute().parent
     if folder in {Path.cwd(), plan.path.absolute().parent}:  # where the person is, or has typed that the plan is
         return
@@ -205,7 +198,6 @@ def check_folder_of(export: str, plan: PlanFile, *, log: bool, bad_rows: bool) -
         return  # the export cannot be opened either
     if owner not in {os.geteuid(), 0}:
         raise NotAcceptable(
-            f"{plan.path}: {'the log' if log else 'the file of bad rows'} would be written to {shown(folder)}, which "
-            "belongs to another user, and only the plan names it. Nothing was sent. Name the export in the same command"
-            f"{'' if bad_rows else ', or another place with --checkpoint'}"
+            f"{plan.path}: the run would be kept in {shown(folder)}, which belongs to another user, and only the plan "
+            "names it. Nothing was sent. Name the export in the same command, or another place with --run"
         )

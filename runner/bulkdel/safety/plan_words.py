@@ -25,9 +25,8 @@ from bulkdel.format import counted, first_of, printable, shown, span, until_word
 from bulkdel.job import NEVER
 from bulkdel.output import has_terminal
 from bulkdel.parameters import by_option
+from bulkdel.run_place import COPY, own_file
 from bulkdel.safety.run_plan import RunPlan, SampleCheck, Undone
-from bulkdel.settings import SPOOLED
-from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
 
 Lines = Iterator[tuple[str, str]]
@@ -159,9 +158,9 @@ def guards(plan: RunPlan) -> Lines:
         yield "spared", f"{SPARED[guard].format(plan.words.noun, values)} ({guard.option}){sampled}"
 
 
-def checkpoint(plan: RunPlan) -> Lines:
+def run_place(plan: RunPlan) -> Lines:
     """Where the log is, or will be."""
-    yield "checkpoint", str(plan.checkpoint)
+    yield "run", str(plan.run)
 
 
 def shards(plan: RunPlan) -> Lines:
@@ -242,7 +241,7 @@ def limit(plan: RunPlan) -> Lines:
 def copy(plan: RunPlan) -> Lines:
     """The copy of an export that lies elsewhere, or of a pipe."""
     if (source := plan.export.source) is not None:
-        held = beside(plan.checkpoint, SPOOLED)
+        held = own_file(plan.run, COPY)
         text = f"{held} holds {source.address}, {source.version}, read at {source.at}, and `run` sends what it holds"
         yield "copy", f"{text}; `bulkdel forget` removes it"
     elif copy := plan.export.spooled:
@@ -266,9 +265,9 @@ def sample(plan: RunPlan) -> Lines:
 def _restores(undoes: Undone, noun: str) -> Lines:
     """Yield the lines of a restore."""
     if undoes.confirmed is not None:
-        yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.log}"
+        yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.run}"
         return
-    yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
+    yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.run}"
     yield "backups", shown(", ".join(undoes.backups))
     if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
         which = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {noun}s are put back"
@@ -380,7 +379,7 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         statuses = ", ".join(f"{count:,} {printable(status)}" for status, count in undoes.coming.statuses)
         text = (
             f"they come back with the status of their record: {statuses}. A record that was copied after an earlier "
-            "step, such as a resignation, has the status after it: --records-of its checkpoint takes the copies of it"
+            "step, such as a resignation, has the status after it: --records-of that run takes the copies of it"
         )
         yield Note("come_back_as", text, {"statuses": dict(undoes.coming.statuses)})
     for part, count in undoes.coming.lacking:
@@ -390,7 +389,7 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         text = f"{counted(lost, 'row', 'has', 'have')} no record in a backup, and cannot be restored"
         yield Note("without_record", text, {"rows": lost})
     if doubts := undoes.in_doubt:
-        status, which = CommandLine("status", (str(undoes.log),)), counted(doubts, "row", "is", "are")
+        status, which = CommandLine("status", (str(undoes.run),)), counted(doubts, "row", "is", "are")
         text = f"{which} in doubt in that run, and not restored; how to settle them: {status}"
         yield Note("in_doubt_there", text, {"rows": doubts})
 
@@ -486,7 +485,7 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
 def _gone_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield that the export is not read any more."""
     if plan.export.gone and not plan.complete:
-        text = f"{plan.export.path} is not there: the rows are sent that {plan.checkpoint} has of it"
+        text = f"{plan.export.path} is not there: the rows are sent that {plan.run} has of it"
         if not (plan.is_proven or plan.arguments.settings.sandbox):
             text += ". No session of it was begun by this user on this machine, so it may say anything"
         yield Note("export_gone", text)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from bulkdel.command_line import how_to_resume
 from bulkdel.conditions import has_age
@@ -33,6 +34,7 @@ from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
+from bulkdel.run_place import home_of
 from bulkdel.safety.as_planned import (
     check_as_planned,
     check_files,
@@ -75,9 +77,8 @@ from bulkdel.safety.export_reading import (
 )
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.plan_file import check_age
-from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck, Undone
-from bulkdel.settings import LOG
-from bulkdel.store_path import beside, in_store
+from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
+from bulkdel.store_path import in_store
 
 
 def find_target(arguments: RunArguments) -> Target | None:
@@ -104,14 +105,14 @@ def prepare(
 ) -> RunPlan:
     """Read the export and make the plan, without the sample check. Blocks.
 
-    target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
+    target: the API; None for the sandbox, which is filled from the export. log: of the run; None for a new one.
     stack: closes the export and the sandbox. now: the time, for --not-after and for the ages of --spare. rng: draws the
     sample.
     """
     guards = NO_GUARDS if log is None else log.guards
     ages = has_age(arguments.settings.spare or ())
     arguments = replace(arguments, settings=arguments.settings.with_instants(now, guards))
-    path, settings, job = arguments.checkpoint, arguments.settings, arguments.job
+    path, settings, job = arguments.run, arguments.settings, arguments.job
     complete = log is not None and log.complete
     with naming_differences(arguments, target):
         id_type = _check_first(arguments, target, log, now)
@@ -134,7 +135,7 @@ def prepare(
             check_folders(arguments)
         if arguments.undoes is None and not complete:  # a restore brings accounts back
             check_max(arguments.config, export.counts["ids"], export.path, job.words.verb)
-        if log is None and export.invalid_to is not None:
+        if log is None and export.invalid_to is not None and in_store(path):  # else it is in the place of the run
             check_folder(export.invalid_to, "--skip-invalid")
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
@@ -171,7 +172,7 @@ def prepare(
 
 def _check_first(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> IdType:
     """Refuse what needs no file to be read. Returns the type of the ids."""
-    path, complete = arguments.checkpoint, log is not None and log.complete
+    path, complete = arguments.run, log is not None and log.complete
     id_type = checked_id_type(arguments.job, arguments.settings)
     check_not_handed_over(log, path)
     check_not_undone(log, path)
@@ -201,8 +202,8 @@ def _check_pinned(plan: RunPlan, log: Progress) -> None:
     arguments = plan.arguments
     before = {**log.header.pinned, "parameters": log.header.parameters}
     now_pinned = {**header_values(plan), "parameters": plan.parameters}
-    otherwise = _begun_otherwise(arguments.undoes) if arguments.undoes is not None else _anew(plan, log)
-    refuse_differences(before, now_pinned, arguments.checkpoint, leave_out={"pool"}, otherwise=otherwise)
+    otherwise = _begun_otherwise(arguments.run) if arguments.undoes is not None else _anew(plan, log)
+    refuse_differences(before, now_pinned, arguments.run, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)
 
 
@@ -214,7 +215,7 @@ def _check_as_logged(plan: RunPlan, log: Progress) -> None:
     newly = {"excluded"} if plan.more_excluded else set()
     skipped = (rows for reason, rows in plan.export.skipped.by_reason.items() if reason not in newly)
     if any(log.untouched(rows).size for rows in skipped):
-        raise other_rows(plan.checkpoint)
+        raise other_rows(plan.run)
 
 
 def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, *, new: bool) -> Excluded:
@@ -223,7 +224,7 @@ def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: Readi
     new: whether there is no log, so that options may still be found.
     """
     names, fetching = arguments.settings.exclude or (), fetching_of(arguments.settings, reading)
-    folder = beside(arguments.checkpoint, "").absolute().parent
+    folder = home_of(arguments.run).absolute()
     try:
         return read_excluded(names, options, fetching, folder)
     except ExportRefused as error:
@@ -246,12 +247,12 @@ def _anew(plan: RunPlan, log: Progress) -> str:
     But not where a row in doubt may be gone, and another account may have its id by now. With any other row in doubt
     the resume comes first.
     """
-    path, doubts = plan.checkpoint, log.in_doubt.size
+    path, doubts = plan.run, log.in_doubt.size
     if log.outcomes or (doubts and plan.id_type.reusable) or in_store(path):
         return OTHERWISE
-    names = (path.with_name(f"{path.name.removesuffix(LOG)}.anew{number}{LOG}") for number in ("", *range(2, 100)))
-    line = plan.line.plus("--checkpoint", next((name for name in names if not os.path.lexists(name)), path))
-    anew = f"may be begun anew, with a log of its own:\n  {line}"
+    names = (path.with_name(f"{path.name}.anew{number}") for number in ("", *range(2, 100)))
+    line = plan.line.plus("--run", next((name for name in names if not os.path.lexists(name)), path))
+    anew = f"may be begun anew, in a place of its own:\n  {line}"
     if not doubts:
         return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
     resume = how_to_resume(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
@@ -262,11 +263,8 @@ def _anew(plan: RunPlan, log: Progress) -> str:
     )
 
 
-def _begun_otherwise(undoes: Undone) -> str:
-    return (
-        f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is: a run has "
-        "one restore."
-    )
+def _begun_otherwise(restore: Path) -> str:
+    return f"Give the options that the restore was begun with, and leave {restore} as it is: a run has one restore."
 
 
 class Asking:

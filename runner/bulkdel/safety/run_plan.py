@@ -38,6 +38,7 @@ from bulkdel.input.reader import Input
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
+from bulkdel.run_place import default_place
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_file import PlanFile
@@ -60,7 +61,7 @@ class Coming:
 class Undone:
     """The run that a `restore` undoes. Its export is derived from that run's log and backup.
 
-    log: of that run. job, pool: as its header pins them. line: the command line of the restore.
+    run: its place. job, pool: as its header pins them. line: the command line of the restore.
     done: how many rows it carried out. not_restorable: how many have nothing that could be sent: no record in a backup,
     or a membership whose end is unknown. With any, the exit code is 1.
     in_doubt: how many of its rows are in doubt; they are not restored.
@@ -71,7 +72,7 @@ class Undone:
     settled_at: when its latest outcome was written; None without one.
     """
 
-    log: Path
+    run: Path
     job: str
     pool: str
     line: CommandLine
@@ -111,9 +112,9 @@ class RunArguments:
         return f"{type(self).__name__}({self.command}, {self.job.name})"
 
     @property
-    def checkpoint(self) -> Path:
-        """Where the log is, or will be. Raises UsageError when standard input gives no name to derive it from."""
-        return self.settings.checkpoint_for(self.export)
+    def run(self) -> Path:
+        """Where the run is, or will be. Raises UsageError when standard input gives no name to derive it from."""
+        return self.settings.place_of(self.job.name, self.export)
 
     @property
     def line(self) -> CommandLine:
@@ -291,9 +292,9 @@ class RunPlan:
         return f"{type(self).__name__}({self.arguments.job.name}, ids={self.ids}, pool={self.pool!r})"
 
     @property
-    def checkpoint(self) -> Path:
-        """Where the log is, or will be."""
-        return self.arguments.checkpoint
+    def run(self) -> Path:
+        """Where the run is, or will be."""
+        return self.arguments.run
 
     @property
     def words(self) -> OutcomeWords:
@@ -365,7 +366,7 @@ class RunPlan:
 
     @property
     def line(self) -> CommandLine:
-        """The command line that resumes this checkpoint.
+        """The command line that resumes this run.
 
         It names the export as `export_named` does, and --not-after with its date, so that it means the same on the
         next day.
@@ -379,11 +380,8 @@ class RunPlan:
         export, line = self.export_named, self.arguments.whole_line
         if self.arguments.undoes is None:
             line = replace(line, names=(self.arguments.job.name, export))
-        if not {
-            "--checkpoint",
-            "--store",
-        } & line.options.keys() and self.checkpoint != self.arguments.settings.default_checkpoint(export):
-            line = line.plus("--checkpoint", self.checkpoint)
+            default = default_place(self.arguments.job.name, export, sandbox=self.arguments.settings.sandbox)
+            line = line if "--run" in line.options or self.run == default else line.plus("--run", self.run)
         line = line.without("--take-over", "--out")  # the first was for the session before this one
         if self.arguments.command == "plan":  # another user may run it
             line = line.without("--as")

@@ -18,7 +18,7 @@ AT_ONCE = 16
 TRIES = 20
 """Rounds at most: of one the decisive answer may be lost."""
 
-ANOTHER = "Give --store another store, or leave it out and keep the log in a file (--checkpoint)"
+ANOTHER = "Give --run another store, or a folder"
 
 
 AS_BEFORE = "Make it writable as before, then run the same command again"

@@ -9,25 +9,22 @@ from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.core.log_entries import VerifyHeader
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import Findings
-from bulkdel.place.opening import log_place
-from bulkdel.store_path import beside, in_store
-
-STATE = ".verify.jsonl"
-"""The ending, after the name of the log of the run, of the log of its verification."""
-
+from bulkdel.place.opening import log_at
+from bulkdel.run_place import VERIFICATION
+from bulkdel.store_path import in_store
 
 AGAIN_MAX = 1_000
 """Verifications of one run whose findings are kept in a store."""
 
 
-def findings_path(log: Path) -> Path:
+def findings_path(run: Path) -> Path:
     """Where the latest verification of this run is; in a store, the next place after it has a higher number."""
-    if not in_store(log):
-        return beside(log, STATE)
-    latest, kind = log / "verify", findings_log(lambda _: PositionSet())
+    if not in_store(run):
+        return run / VERIFICATION
+    latest, kind = run / "verify", findings_log(lambda _: PositionSet())
     for number in range(1, AGAIN_MAX):
-        path = log / "verify" / str(number)
-        if is_fresh(log_place(path), kind):
+        path = run / "verify" / str(number)
+        if is_fresh(log_at(path), kind):
             break
         latest = path
     return latest

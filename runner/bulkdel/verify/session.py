@@ -42,7 +42,7 @@ from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.place.log_place import LogPlace
-from bulkdel.place.opening import log_place
+from bulkdel.place.opening import log_at
 from bulkdel.settings import VerifySettings
 from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
@@ -70,7 +70,7 @@ def open_findings_log(
     again: bool,
     key: bytes | None,
     how: HowWritten = PLAIN,
-    place_of: Callable[[Path], LogPlace] = log_place,
+    place_of: Callable[[Path], LogPlace] = log_at,
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one.
 

@@ -19,7 +19,7 @@ from bulkdel.live.steering import Steering
 from bulkdel.safety.checks import check_page
 from bulkdel.safety.run_plan import RunArguments
 
-LOG = "CHECKPOINT"
+LOG = "RUN"
 """What the page shows in the place of the path of the log: a path may have a name or an email in it."""
 
 
@@ -77,7 +77,7 @@ async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]
     Raises UsageError when the address cannot be listened on, or a token file cannot be used.
     """
     settings = arguments.settings
-    seen = RunOnPage(run, arguments.job.name, quoted(arguments.checkpoint))
+    seen = RunOnPage(run, arguments.job.name, quoted(arguments.run))
     if (address := settings.listen_address) is None:
         yield seen
         return

@@ -1,0 +1,93 @@
+"""Where a run is: a folder, or the URL of a store, and the names of the files in it. Reads no file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bulkdel.core.address import address_of
+from bulkdel.store_path import StorePath, in_store
+
+LOG = "log.jsonl"
+"""The log. Of shard 7 it is `log.7.jsonl`."""
+
+COPY = "export.copy"
+"""The copy of an export that was piped, lies elsewhere or is a table."""
+
+INVALID = "invalid"
+"""The bad rows that were left out."""
+
+VERIFICATION = "verify.jsonl"
+"""The log of the verification."""
+
+STILL_THERE = "still-there.jsonl"
+"""The rows that a verification has found once more."""
+
+REPORT = "report.html"
+"""The report that a command on a terminal writes."""
+
+RESTORE = "restore-1"
+"""The place of the run that undoes this one. In it: MADE_AGAIN, its export, NEW_IDS, and PUTTING_BACK."""
+
+MADE_AGAIN = "records.jsonl"
+"""The records of a restore: the export of its run."""
+
+NEW_IDS = "new-ids.jsonl"
+"""The old and the new ids of what was restored."""
+
+PUTTING_BACK = "memberships"
+"""The place of the run that puts the memberships back."""
+
+PUT_BACK = "memberships.jsonl"
+"""The memberships that are put back: the export of that run, in its place."""
+
+RUNS = ".runs"
+"""The ending, after the name of an export, of the folder with the places of its runs."""
+
+SANDBOX = ".sandbox"
+"""The ending, after the name of the job, of the place of a run with --sandbox."""
+
+
+def default_place(job: str, export: str, *, sandbox: bool) -> Path:
+    """The place of a run without --run: beside its export; for an address, in the current folder."""
+    address = address_of(export)
+    return Path(f"{export if address is None else address.name}{RUNS}", f"{job}{SANDBOX if sandbox else ''}")
+
+
+def short_name(run: Path) -> str:
+    """What tells a run from others in the name of a file: `users-delete-users` of `users.jsonl.runs/delete-users`."""
+    export = run.parent.name.partition(".")[0] if run.parent.name.endswith(RUNS) else ""
+    return f"{export}-{run.name}" if export else run.name
+
+
+def own_file(run: Path, name: str) -> Path:
+    """A file in the place of a run. Those of a run in a store are in the current folder."""
+    return Path(f"{run.name}.{name}") if in_store(run) else run / name
+
+
+def undone_by(run: Path) -> Path | None:
+    """The place of the run that the run in this place undoes; None where it lies in no such place."""
+    restore = run.parent if run.name == PUTTING_BACK else run
+    is_inner = restore.name == RESTORE and not in_store(run) and os.path.lexists(restore.parent / LOG)
+    return restore.parent if is_inner else None
+
+
+def home_of(run: Path) -> Path:
+    """The folder with the place of a run, where the user's own files are. Of a run in a store, the current one."""
+    if isinstance(run, StorePath):
+        return Path()
+    run = run if run.name not in {"", ".."} else Path(os.path.realpath(run))
+    if (undone := undone_by(run)) is not None:
+        return home_of(undone)
+    folder = run.parent
+    return folder.parent if folder.name.endswith(RUNS) else folder
+
+
+def name_from_home(run: Path) -> str:
+    """The name of a run as a command in its home takes it. Of a run in a store, the last one of the store."""
+    return run.name if in_store(run) else os.path.relpath(run, home_of(run))
+
+
+def is_within(path: Path, run: Path) -> bool:
+    """Whether a file is in the home of a run, or below it. Links are followed: one may lead anywhere."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(home_of(run)))
