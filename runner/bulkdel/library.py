@@ -91,7 +91,8 @@ class RunOptions(TypedDict, total=False):
     spare: list[str] | None
     only_status: list[str] | None
     not_after: str | None
-    backup: Path | None
+    backup: bool
+    backup_to: Path | None
     backup_memberships: bool
     look_first: bool
     allow_absent: bool
@@ -222,7 +223,7 @@ def open_run(
     if isinstance(run := given.get("run"), str):
         given["run"] = path_or_url(run)
     settings = replace(Settings(), **given)
-    for name, path in (("run", settings.run), ("backup", settings.backup)):
+    for name, path in (("run", settings.run), ("backup_to", settings.backup_to)):
         if not isinstance(path, Path | None):
             raise UsageError(f"{name} is a pathlib.Path, not {type(path).__name__}")
     rows = None

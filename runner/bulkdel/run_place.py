@@ -14,6 +14,12 @@ LOG = "log.jsonl"
 COPY = "export.copy"
 """The copy of an export that was piped, lies elsewhere or is a table."""
 
+BACKUP = "backup.jsonl.zst"
+"""The copy of every record (--backup)."""
+
+MEMBERSHIPS = "memberships.jsonl.zst"
+"""The copy of the memberships."""
+
 INVALID = "invalid"
 """The bad rows that were left out."""
 

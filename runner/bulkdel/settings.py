@@ -31,7 +31,7 @@ from bulkdel.core.shards import LOCAL, RAY, shards_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown, span
 from bulkdel.output import LogFormat
-from bulkdel.run_place import default_place
+from bulkdel.run_place import BACKUP, MEMBERSHIPS, default_place
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import schedule_at, seconds_of, until_of
 
@@ -41,8 +41,8 @@ NOTE_MAX = 1_000
 CLAIM_MAX = 100
 """Characters of `--as`."""
 
-MEMBERSHIPS = ".memberships.jsonl"
-"""The ending, after the name of the backup, of the copy of the memberships."""
+OF_MEMBERSHIPS = "memberships.jsonl"
+"""The name of a copy of the memberships; after that of its backup, where the person has named that."""
 
 PACKED = (".gz", ".zst")
 """The endings of a compressed backup."""
@@ -93,7 +93,7 @@ def check_rate(_type: object, rate: float | None) -> None:
 
 def is_named_as_memberships(path: Path) -> bool:
     """Whether a file has the name of a copy of the memberships."""
-    return path.name.endswith(tuple(f"{MEMBERSHIPS}{packed}" for packed in ("", *PACKED)))
+    return path.name.endswith(tuple(f"{OF_MEMBERSHIPS}{packed}" for packed in ("", *PACKED)))
 
 
 def check_slow_while(text: str) -> None:
@@ -454,14 +454,15 @@ class Settings(SendingSettings):
     ] = None
     """Send only accounts with one of these statuses, as the plan shows them (Suspended,Archived), and spare others."""
 
-    backup: Annotated[
+    backup: Annotated[bool, Option(Role.COMPARED, _ALL, looks=True), Parameter(group=SAFETY), Flag, EVERYDAY] = False
+    """Keep a copy of every record in the place of the run, durable before its id is sent."""
+
+    backup_to: Annotated[
         Path | None,
         Option(Role.COMPARED, _ARCHIVE | _BATCH, Names.NEW_FILE, looks=True),
         Parameter(group=SAFETY, converter=path_or_store),
-        EVERYDAY,
     ] = None
-    """Keep a copy of every record, durable before its id is sent: FILE.jsonl, .jsonl.gz or .jsonl.zst, or in a store
-    (s3://bucket/users.jsonl.gz)."""
+    """The same, to another disk or a stricter store: FILE.jsonl, .jsonl.gz or .jsonl.zst, or s3://bucket/u.jsonl.gz."""
 
     backup_memberships: Annotated[bool, _DECIDES, Parameter(group=SAFETY), Flag] = False
     """With --backup, before the first id is sent: also copy which users are in which groups and have which roles."""
@@ -493,8 +494,10 @@ class Settings(SendingSettings):
                 ways = f"write a number of {noun}, or a share of them like 1% or 0.5%"
                 raise UsageError(f"{option} {text!r}: {ways}") from None
         self._check_store()
-        if self.backup_memberships and self.backup is None:
-            raise UsageError("--backup-memberships: needs --backup FILE, which also names the file of the memberships")
+        if self.backup and self.backup_to is not None:
+            raise UsageError("--backup and --backup-to: both say where the copies are. Give one of them")
+        if self.backup_memberships and not self.keeps_backup:
+            raise UsageError("--backup-memberships: needs --backup, or --backup-to FILE: the copy is kept beside it")
         if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
             raise UsageError(f"--note {self.note[:80]!r}: one line of at most {NOTE_MAX} printable characters")
         self._check_times(datetime.now(UTC))
@@ -537,10 +540,11 @@ class Settings(SendingSettings):
             raise UsageError("--only-status is empty, or one of its words is. Name the statuses, or leave it out")
 
     def _check_fields(self) -> None:
-        if self.backup_memberships and in_store(self.backup):
+        if self.backup_memberships and (in_store(self.backup_to) or (self.backup and in_store(self.run))):
             raise UsageError(
-                f"--backup-memberships: the copy of the memberships is a file beside the backup, and {self.backup} is "
-                "in a store. Name a file, such as --backup users.jsonl.gz, on a disk that outlives this machine"
+                f"--backup-memberships: the copy of the memberships is a file beside the backup, and "
+                f"{self.backup_to or self.run} is in a store. Name a file, such as --backup-to users.jsonl.gz, on a "
+                "disk that outlives this machine"
             )
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
@@ -552,10 +556,10 @@ class Settings(SendingSettings):
 
     def _check_store(self) -> None:
         if in_store(self.run):
-            if self.on == RAY and self.backup is not None and not in_store(self.backup):
+            if self.on == RAY and self.backup_to is not None and not in_store(self.backup_to):
                 raise UsageError(
-                    f"--shards {self.shards}: a --backup that is a file would be lost with its node. Give the URL of a "
-                    "store"
+                    f"--shards {self.shards}: a --backup-to that is a file would be lost with its node. Give the URL "
+                    "of a store, or --backup"
                 )
         elif self.on == RAY:
             raise UsageError(
@@ -594,12 +598,23 @@ class Settings(SendingSettings):
         return default_place(job, export, sandbox=self.sandbox)
 
     @property
-    def memberships(self) -> Path | None:
-        """Where the copy of the memberships goes: it is named after the backup. None without --backup-memberships."""
-        if not self.backup_memberships or self.backup is None:
+    def keeps_backup(self) -> bool:
+        """Whether a copy of every record is kept."""
+        return self.backup or self.backup_to is not None
+
+    def backup_in(self, run: Path) -> Path | None:
+        """Where the copies of this run go; None without a backup."""
+        return run / BACKUP if self.backup else self.backup_to
+
+    def memberships_in(self, run: Path) -> Path | None:
+        """Where the copy of the memberships goes, beside the backup. None without --backup-memberships."""
+        backup = self.backup_in(run)
+        if not self.backup_memberships or backup is None:
             return None
-        packed = self.backup.suffix if self.backup.suffix in PACKED else ""
-        return self.backup.with_name(f"{self.backup.name.removesuffix(packed)}{MEMBERSHIPS}{packed}")
+        if self.backup:
+            return run / MEMBERSHIPS
+        packed = backup.suffix if backup.suffix in PACKED else ""
+        return backup.with_name(f"{backup.name.removesuffix(packed)}.{OF_MEMBERSHIPS}{packed}")
 
 
 @Parameter(name="*")

@@ -85,7 +85,7 @@ class Drawn:
     @property
     def look_first(self) -> bool:
         """Whether a row's user is looked up before it is sent."""
-        return "--look-first" in self.options or "--backup" in self.options
+        return "--look-first" in self.options or "--backup-to" in self.options
 
     @property
     def clocks_apart(self) -> bool:
@@ -255,7 +255,7 @@ def drawn_options(rng: Random, id_type: str, layout: str, *, on_invalid: bool) -
     if rng.random() < 0.2:
         options += ["--look-first"]
     if rng.random() < 0.2:
-        options += ["--backup", rng.choice(("backup.jsonl", "backup.jsonl.gz", "backup.jsonl.zst"))]
+        options += ["--backup-to", rng.choice(("backup.jsonl", "backup.jsonl.gz", "backup.jsonl.zst"))]
     if rng.random() < 0.15:
         options += ["--in-doubt", "resend"]
     return tuple(options)

@@ -130,9 +130,9 @@ def unmeant(it: Play) -> list[str]:
 
 def uncopied(it: Play) -> list[str]:
     """Accounts that were deleted and are not in the backup."""
-    if "--backup" not in it.drawn.options:
+    if "--backup-to" not in it.drawn.options:
         return []
-    name = it.drawn.options[it.drawn.options.index("--backup") + 1]
+    name = it.drawn.options[it.drawn.options.index("--backup-to") + 1]
     data = (it.folder / name).read_bytes() if (it.folder / name).exists() else b""
     if name.endswith(".gz"):
         data = gzip.decompress(data)

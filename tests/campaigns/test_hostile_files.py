@@ -212,7 +212,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         assert planned.code == 0, planned.err
         begun = folder / PLACES / "begun"  # where each example has it: the log names this folder
         shutil.copytree(good, begun)
-        more = ("--limit", 50, "--backup", "b.jsonl", "--config", "c.toml", "--confirm", 55, "--pool", POOL)
+        more = ("--limit", 50, "--backup-to", "b.jsonl", "--config", "c.toml", "--confirm", 55, "--pool", POOL)
         ran = bulkdel("run", *there, *more, cwd=begun)
         assert ran.code == 0, ran.err
         shutil.copytree(begun, folder / "begun")

@@ -224,7 +224,7 @@ def rewritten(path: Path, **changes: Any) -> None:
             ([], {"BULKDEL_LIMIT": "400"}, "--limit: the plan has 500, now 400"),
             (["--only-status", "Suspended"], {}, "--only-status: the plan has none, now Suspended"),
             ([], {"BULKDEL_TRIM": "true"}, "--trim: the plan has none, now yes"),
-            (["--backup", "copies.jsonl"], {}, "backup: the plan has none, now yes"),
+            (["--backup-to", "copies.jsonl"], {}, "backup: the plan has none, now yes"),
             (["--exclude", "fewer.txt"], {}, "exclude keep.txt: the plan has it with SHA-256 "),
             (["--exclude", "fewer.txt"], {}, "exclude fewer.txt: the plan does not have it"),
             ([], {"BULKDEL_EXCLUDE": "fewer.txt"}, "exclude fewer.txt: the plan does not have it"),
@@ -659,16 +659,16 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
             "--out",
             "plan.json",
         )
-        ran = bulkdel(*words, "--exclude", "keep.txt", "--backup", "old.jsonl", cwd=tmp_path, input=export)
+        ran = bulkdel(*words, "--exclude", "keep.txt", "--backup-to", "old.jsonl", cwd=tmp_path, input=export)
         assert ran.code == 0, ran.err
         there = tmp_path / "there"
         there.mkdir()
         for name, new in (("plan.json", "plan.json"), ("night/export.copy", "users"), ("keep.txt", "vips")):
             (tmp_path / name).rename(there / new)
-        assert f"run --plan plan.json --host {it.served.url} --run night --backup old.jsonl\n" in ran.out
+        assert f"run --plan plan.json --host {it.served.url} --run night --backup-to old.jsonl\n" in ran.out
         ran = bulkdel("run", "--plan", "plan.json", "--host", it.served.url, "delete-users", "users", cwd=there)
         it.refused(ran, "backup: the plan has yes, now none")
-        where = ("--run", "night", "--backup", "new.jsonl", "--host", it.served.url)
+        where = ("--run", "night", "--backup-to", "new.jsonl", "--host", it.served.url)
         moved = ("delete-users", "users", "--exclude", "vips", *where, "--rate", 0, "--json")
         ran = bulkdel("run", "--plan", "plan.json", *moved, cwd=there)
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err

@@ -88,7 +88,7 @@ def test_it_holds_exactly_the_deleted_users(name: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS, users=IDS[:950], poisonous={poisonous: (422, None)}, unknown_ids="refuse") as it:
         it.ids -= len(keep)
         backup = tmp_path / name
-        ran = it.run("--backup", backup, "--exclude", write_objects(tmp_path / "keep.jsonl", keep))
+        ran = it.run("--backup-to", backup, "--exclude", write_objects(tmp_path / "keep.jsonl", keep))
         assert ran.counts() == {"deleted": 919, "absent": 50, "refused": 1, "excluded": 30}, ran.err
         gone = check_gone_is_saved(it, backup)
         assert gone == set(IDS[30:950]) - {poisonous}
@@ -117,7 +117,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
         backup = tmp_path / name
         kills = 0
         while kills < KILLS:
-            process = it.start("--backup", backup)
+            process = it.start("--backup-to", backup)
             wanted = it.served.ledger.requests + rng.randrange(1, 40)
             wait_until(partial(has_sent, it, process, wanted))
             time.sleep(rng.random() * 0.01)
@@ -130,7 +130,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
             gone = {id_ for id_ in IDS if it.served.ledger.effects(id_)}
             assert gone <= saved_so_far(backup), f"after kill {kills}"
         assert kills > 4
-        ran = it.run("--backup", backup)
+        ran = it.run("--backup-to", backup)
         assert ran.code == 0, ran.err
         assert check_gone_is_saved(it, backup) == set(IDS)
 
@@ -165,11 +165,11 @@ def test_a_torn_end_is_cut_off(name: str, tmp_path: Path) -> None:
     """Half a write at the end, longer than what the log knows: gone on with behind the last whole piece."""
     with case(tmp_path, IDS) as it:
         backup = tmp_path / name
-        assert it.run("--backup", backup, "--limit", 300).code == 0
+        assert it.run("--backup-to", backup, "--limit", 300).code == 0
         whole = backup.read_bytes()
         with backup.open("ab") as file:
             file.write(whole[: len(whole) // 5])
-        ran = it.run("--backup", backup)
+        ran = it.run("--backup-to", backup)
         assert ran.code == 0, ran.err
         assert check_gone_is_saved(it, backup) == set(IDS)
 
@@ -194,14 +194,14 @@ def test_without_room_for_a_copy_no_user_is_deleted(name: str, tmp_path: Path) -
     """The backup outgrows the limit for files: exit 5; then there is room again."""
     with case(tmp_path, IDS) as it:
         backup = tmp_path / name
-        ran = it.run("--backup", backup, preexec_fn=limited(120_000 if name.endswith("jsonl") else 20_000))
+        ran = it.run("--backup-to", backup, preexec_fn=limited(120_000 if name.endswith("jsonl") else 20_000))
         assert ran.code == 5, ran.err
         assert str(backup) in ran.err
         gone = {id_ for id_ in IDS if it.served.ledger.effects(id_)}
         assert gone < set(IDS)
         assert gone <= saved_so_far(backup)
         assert ran.summary["deleted"] == len(gone)
-        done = it.run("--backup", backup)
+        done = it.run("--backup-to", backup)
         assert done.code == 0, done.err
         assert check_gone_is_saved(it, backup) == set(IDS)
 
@@ -219,27 +219,27 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         other = tmp_path / "other.jsonl"
         other.write_text("of another program\n")
-        refused(it, "--backup", other)
+        refused(it, "--backup-to", other)
         assert other.read_text() == "of another program\n"
         assert not it.log.exists()
         link = tmp_path / "link.jsonl"
         link.symlink_to(other)
-        refused(it, "--backup", link)
-        refused(it, "--backup", tmp_path)
+        refused(it, "--backup-to", link)
+        refused(it, "--backup-to", tmp_path)
 
         backup = tmp_path / "users.jsonl"
-        assert it.run("--backup", backup, "--limit", 100).code == 0
+        assert it.run("--backup-to", backup, "--limit", 100).code == 0
         whole = backup.read_bytes()
-        assert "--backup" in refused(it).err
-        refused(it, "--backup", other)
+        assert "--backup-to" in refused(it).err
+        refused(it, "--backup-to", other)
         backup.write_bytes(whole[:-1])
-        assert "are missing" in refused(it, "--backup", backup).err
+        assert "are missing" in refused(it, "--backup-to", backup).err
         backup.unlink()
-        refused(it, "--backup", backup)
+        refused(it, "--backup-to", backup)
         assert other.read_text() == "of another program\n"
 
         second = tmp_path / "second.jsonl.gz"
-        ran = it.run("--backup", second)
+        ran = it.run("--backup-to", second)
         assert ran.code == 0, ran.err
         assert len(records(second)) == 900
 
@@ -247,7 +247,7 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
 def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
     """Every look-up after the sample fails: no record can be saved, so no id is sent."""
     with case(tmp_path, IDS[:200], options=("--rate", 5, "--patience", "2")) as it:
-        process = it.start("--backup", tmp_path / "users.jsonl")
+        process = it.start("--backup-to", tmp_path / "users.jsonl")
         wait_until(it.log.exists, process)
         it.switch(share_html=0.7, share_500=0.3, fault_paths=["/api/v3/get-user-batch"])
         ran = finish(process)
@@ -275,7 +275,7 @@ def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2)) as it:
         leave_in_doubt(it)
         backup = tmp_path / "users.jsonl"
-        ran = it.run("--backup", backup)
+        ran = it.run("--backup-to", backup)
         assert ran.counts() == {"deleted": 100}, ran.err
         assert check_gone_is_saved(it, backup, IDS[:100]) == set(IDS[:100])
         data = backup.read_bytes()
@@ -302,7 +302,7 @@ async def test_in_doubt_is_not_resent_unless_the_log_knows_its_copy(tmp_path: Pa
     with case(tmp_path, IDS[:100], options=("--rate", 0, "--concurrency", 2)) as it:
         leave_in_doubt(it)
         before = it.served.ledger.by_path[DELETE_PATH]
-        settings = Settings(host=it.served.url, rate=0, backup=tmp_path / "users.jsonl")
+        settings = Settings(host=it.served.url, rate=0, backup_to=tmp_path / "users.jsonl")
         around = Surroundings(resume_log=lambda place: Checkpoint.resume(LogFile(place.where, disk=Disk(write))))
         arguments = RunArguments(DeleteUsers(), str(it.export), settings, {}, environment())
         async with Run(arguments, surroundings=around) as run:
@@ -312,14 +312,78 @@ async def test_in_doubt_is_not_resent_unless_the_log_knows_its_copy(tmp_path: Pa
             summary = await run.finished()
         assert it.served.ledger.by_path[DELETE_PATH] == before
         assert (summary.exit_code, summary.counts["deleted"]) == (5, 0)
-        assert it.run("--backup", tmp_path / "users.jsonl").counts() == {"deleted": 100}
+        assert it.run("--backup-to", tmp_path / "users.jsonl").counts() == {"deleted": 100}
 
 
 def test_an_intent_says_how_long_the_backup_is(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:200]) as it:
         backup = tmp_path / "users.jsonl"
-        assert it.run("--backup", backup).code == 0
+        assert it.run("--backup-to", backup).code == 0
         saved = [entry["backup"] for entry in entries(it.log) if entry["type"] == "intent"]
         data = backup.read_bytes()
         assert max(saved)[0] == len(data)
         assert all(zlib.crc32(data[:size]) == crc and size for size, crc in saved)
+
+
+@mutant(
+    "the backup of a run is a file in the current folder",
+    "Settings.backup_in",
+    swap("run / BACKUP", "Path(BACKUP)"),
+)
+@mutant(
+    "the copy of the memberships is beside the place of its run",
+    "Settings.memberships_in",
+    swap("run / MEMBERSHIPS", "run.with_name(MEMBERSHIPS)"),
+)
+def test_a_backup_in_the_place_of_its_run_moves_and_comes_back_with_it(tmp_path: Path) -> None:
+    """The run is killed, goes on, is moved with its export, is restored there, and forgotten."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    users, kept = IDS[:300], ("--backup", "--backup-memberships")
+    with case(here, users, options=("--rate", 200, "--chunk-size", 10, *kept)) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.deleted > 50, process)
+        kill(process)
+        check_gone_is_saved(it, it.place / "backup.jsonl.zst", users)
+        wait_for_arrivals(it.served)
+        assert it.run("--rate", 0).code == 0
+        check_gone_is_saved(it, it.place / "backup.jsonl.zst", users)
+        assert sorted(path.name for path in here.iterdir()) == ["export.jsonl", "export.jsonl.runs"]
+        here.rename(there)
+        where = ("--host", it.served.url, "--rate", 0, "--confirm", 300, "--pool", POOL, "--passwords", "none")
+        restored = bulkdel("restore", there / "export.jsonl", *where)
+        assert restored.code == 0, restored
+        assert len(it.served.pool) == 300
+        run = there / "export.jsonl.runs" / "delete-users"
+        listed = bulkdel("forget", run)
+        for name in ("backup.jsonl.zst", "memberships.jsonl.zst"):
+            assert f"  remove  {run / name}, the backup of the " in listed.out
+        confirmed = listed.err.splitlines()[-1].split()
+        assert bulkdel("forget", run, *confirmed[-2:]).code == 0
+        assert not [*run.glob("*.zst")] or [path.name for path in run.glob("*.zst")] == ["skipped.zst"]
+
+
+def test_a_backup_of_a_run_in_a_store_lies_in_it(tmp_path: Path) -> None:
+    store = tmp_path / "night"
+    with case(tmp_path, IDS[:60], options=("--rate", 0, "--run", f"file://{store}", "--backup")) as it:
+        assert it.run("--limit", 20).code == 0
+        assert it.run().code == 0
+        parts = sorted((store / "backup.jsonl.zst").iterdir())
+        whole = tmp_path / "whole.zst"
+        whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+        assert {record["userId"] for record in records(whole)} == set(IDS[:60])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--backup", "--backup-to", "u.jsonl"), "both say where the copies are"),
+        (("--backup-memberships",), "needs --backup, or --backup-to FILE"),
+        (("--backup", "--backup-memberships", "--run", "file:///tmp/x"), "is in a store. Name a file"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:5]) as it:
+        ran = it.run(*options)
+        assert (ran.code, words in ran.err) == (2, True), ran
+        assert not it.served.ledger.requests

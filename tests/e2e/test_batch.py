@@ -1218,7 +1218,7 @@ def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
         exports = [digest(export=write_objects(tmp_path / "again.jsonl", ids))]
         guards = [digest("--spare", f"created-after={day}") for day in ("2020-01-01", "2020-01-02")]
         excluded = [digest("--exclude", keep), digest("--exclude", keep_too)]
-        more = [digest(*words) for words in (["--limit", 5], ["--backup", tmp_path / "b"], ["--look-first"])]
+        more = [digest(*words) for words in (["--limit", 5], ["--backup-to", tmp_path / "b"], ["--look-first"])]
         policy = [
             digest(*words) for words in (["--in-doubt", "resend"], ["--allow-absent"], ["--trim"], ["--max-refused", 5])
         ]

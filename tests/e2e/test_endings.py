@@ -370,7 +370,7 @@ async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
 def test_exit_code_1_always_comes_with_a_summary(tmp_path: Path) -> None:
     """Every command that ends with it: Python itself ends with 1, too, when it could not begin."""
     ids = IDS[:20]
-    first, keep = ("--limit", 5, "--chunk-size", 5), ("--backup", tmp_path / "users.jsonl")
+    first, keep = ("--limit", 5, "--chunk-size", 5), ("--backup-to", tmp_path / "users.jsonl")
     with case(tmp_path, ids, users=[*ids, IDS[-1]], poisonous={ids[9]: (409, None)}, liars=frozenset(ids[10:12])) as it:
         assert it.run(*first).code == 0  # of these there is no record
         where = ("--host", it.served.url, "--rate", 0)

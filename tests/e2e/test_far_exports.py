@@ -461,11 +461,11 @@ def test_a_backup_in_a_store_that_cannot_be_read_is_refused_before_the_sign_in(c
     export = tmp_path / "users.jsonl"
     export.write_bytes(rows(IDS))
     with object_server() as store, sandbox(IDS) as served:
-        words = (command, "delete-users", export, "--host", served.url, "--backup", "s3://runs/users.jsonl.gz")
+        words = (command, "delete-users", export, "--host", served.url, "--backup-to", "s3://runs/users.jsonl.gz")
         env = {**KEYS, **store.environ}
         store.meets(*[DENIED] * 9)
         ran = bulkdel(*words, env=env)
-        told = "--backup s3://runs/users.jsonl.gz: the store cannot be read" in ran.err
+        told = "the store of the backup cannot be read" in ran.err
         assert (ran.code, told, served.ledger.requests, store.puts) == (5, True, 0, {}), ran
         store.faults.clear()
         planned = bulkdel("plan", *words[1:], env=env)

@@ -64,7 +64,7 @@ def run_of(folder: Path, *options: object, name: str = "x", piped: bytes = PIPED
     """The log of a run on the sandbox, whose export came through a pipe, with bad rows and a backup."""
     folder.mkdir(exist_ok=True)
     log = folder / name / LOG
-    more = ("--skip-invalid", "10", "--backup", folder / backup, "--rate", 0, "--json")
+    more = ("--skip-invalid", "10", "--backup-to", folder / backup, "--rate", 0, "--json")
     ran = bulkdel("run", "delete-users", "-", "--run", log.parent, "--sandbox", *more, *options, input=piped)
     assert ran.code == 0, ran.err
     return log
@@ -361,7 +361,7 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
     assert beside(log) == {LOG}
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
     again = ("run", "delete-users", "-", "--run", log.parent, "--sandbox", "--skip-invalid", "10", "--rate", 0)
-    refused = bulkdel(*again, "--backup", tmp_path / "another", input=PIPED)
+    refused = bulkdel(*again, "--backup-to", tmp_path / "another", input=PIPED)
     assert (refused.code, "`bulkdel forget` has removed the rows of this run" in refused.err) == (3, True), refused
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
     rows.write_bytes(before[f"x/{ROWS}"])
@@ -372,7 +372,7 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
 
 def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) -> None:
     with case(tmp_path, IDS, users=[*IDS, *user_ids(9, seed=1)], latency_after_s=30.0, fault_paths=DELETIONS) as it:
-        process = it.start("--backup", tmp_path / "backup")
+        process = it.start("--backup-to", tmp_path / "backup")
         it.wait_until_deleted(1)
         ran = forget(it.log)
         assert ran.code == 3
@@ -380,7 +380,7 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
         process.kill()
         finish(process)
         it.switch(latency_after_s=0.0)
-        assert it.run("--backup", tmp_path / "backup").code == 0
+        assert it.run("--backup-to", tmp_path / "backup").code == 0
         state = it.log.with_name("verify.jsonl")
         with state.open("wb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -482,7 +482,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
     log, where = log_of(export), ("--rate", 0, "--confirm", 20, "--pool", POOL)
     restored = log.parent / "restore-1"
     with serve_in_thread(pool, Switches(assignment_targets=True)) as served:
-        backup = ("--backup", tmp_path / "backup.zst", "--backup-memberships")
+        backup = ("--backup-to", tmp_path / "backup.zst", "--backup-memberships")
         assert bulkdel("run", "delete-users", export, "--host", served.url, *where, *backup).code == 0
         restore = ("restore", log, "--host", served.url, "--passwords", "none", *where)
         assert bulkdel(*restore, "--limit", 5, "--chunk-size", 5).code == 0
@@ -543,7 +543,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
     kept = tmp_path / "kept"
     kept.mkdir()
     with case(tmp_path, IDS, latency_s=0.2, fault_paths=frozenset({GROUPS_PATH})) as it:
-        process = it.start("--backup", kept / "users.jsonl.gz", "--backup-memberships")
+        process = it.start("--backup-to", kept / "users.jsonl.gz", "--backup-memberships")
         wait_until(lambda: it.served.ledger.by_path[GROUPS_PATH] > 1, process)  # the first is for the plan
         kill(process)
         whole = kept / "users.jsonl.memberships.jsonl.gz"
@@ -584,7 +584,7 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
         part.write_text("of another run")
     with case(tmp_path, IDS) as it:
         backup = tmp_path / "backup.jsonl"
-        assert it.run("--backup", backup, "--limit", 20, "--chunk-size", 10).code == 0
+        assert it.run("--backup-to", backup, "--limit", 20, "--chunk-size", 10).code == 0
         log, before = it.log.read_bytes(), {path.name for path in tmp_path.rglob("*")}
         rows = input_file(it.log)
         data = rows.read_bytes()
@@ -635,7 +635,7 @@ def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str,
     file.write_text(text)
     first = text.partition("\n")[0].encode() + b"\n"
     with case(tmp_path, IDS) as it:
-        assert it.run("--backup", tmp_path / "backup.jsonl", "--limit", 20, "--chunk-size", 10).code == 0
+        assert it.run("--backup-to", tmp_path / "backup.jsonl", "--limit", 20, "--chunk-size", 10).code == 0
         rewrite(it.log, partial(_forged, {"backup": str(file)}, [len(first), zlib.crc32(first)]))
         packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.gz")
         assert f"{file}, the backup of the records: it holds other bytes" in packed.err, packed
@@ -668,7 +668,7 @@ def test_an_exclude_list_whose_first_line_a_forged_log_knows_stays(end: str, tmp
     before = file.read_bytes()
     first = before.partition(b"\n")[0] + b"\n"
     with case(tmp_path, IDS) as it:
-        assert it.run("--backup", tmp_path / "backup.jsonl", "--limit", 20, "--chunk-size", 10).code == 0
+        assert it.run("--backup-to", tmp_path / "backup.jsonl", "--limit", 20, "--chunk-size", 10).code == 0
         rewrite(it.log, partial(_forged, {"backup": str(file)}, [len(first), zlib.crc32(first)]))
         packed = bulkdel("pack", it.log, "--out", tmp_path / "run.tar.gz")
         assert packed.code == 0, packed
@@ -698,7 +698,7 @@ def test_a_backup_with_records_that_the_log_does_not_know_goes(shards: int, tmp_
     ids = user_ids(2_200)
     with case(tmp_path, ids) as it:
         more = ("--shards", shards, "--limit", 2_100) if shards > 1 else ("--limit", 20)
-        ran = it.run("--backup", "users.jsonl", *more, cwd=tmp_path)
+        ran = it.run("--backup-to", "users.jsonl", *more, cwd=tmp_path)
         assert ran.code == 0, ran
         known = {path.name: path.read_bytes() for path in tmp_path.glob("users*.jsonl")}
         assert len(known) == shards
@@ -734,7 +734,7 @@ def test_each_file_is_named_once(tmp_path: Path) -> None:
     export = write_objects(tmp_path / "export.jsonl", ids)
     where = ("--rate", 0, "--confirm", 9, "--pool", POOL)
     with serve_in_thread(Pool.from_ids(ids)) as served:
-        deletion = ("run", "delete-users", export.name, "--host", served.url, "--backup", "backup.jsonl", *where)
+        deletion = ("run", "delete-users", export.name, "--host", served.url, "--backup-to", "backup.jsonl", *where)
         assert bulkdel(*deletion, cwd=tmp_path).code == 0
         restore = ("restore", export.name, "--host", served.url, "--passwords", "none", *where)
         assert bulkdel(*restore, cwd=tmp_path).code == 0

@@ -95,7 +95,7 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
     exclude = write_objects(first / "vips.jsonl", VIPS)
     config = first / "c.toml"
     config.write_text('[run]\nspare = ["created-after=2025-01-01"]\n\n[protect]\npools = ["another"]\n')
-    options = ("--rate", 0, "--exclude", exclude, "--backup", first / "b.jsonl.zst", "--config", config)
+    options = ("--rate", 0, "--exclude", exclude, "--backup-to", first / "b.jsonl.zst", "--config", config)
     with case(first, IDS, users=[*IDS, *OTHERS], options=options) as one:
         one.ids -= len(VIPS)
         stopped = one.run("--limit", 100, cwd=first)
@@ -329,7 +329,7 @@ def test_what_a_log_names_in_another_folder_is_neither_packed_nor_removed(tmp_pa
     place = folder / "place"
     write_objects(other / "vips.jsonl", VIPS)
     (other / "c.toml").write_text("[protect]\nrate_max = 5000\n")
-    options = ("--exclude", other / "vips.jsonl", "--backup", other / "b.jsonl", "--config", other / "c.toml")
+    options = ("--exclude", other / "vips.jsonl", "--backup-to", other / "b.jsonl", "--config", other / "c.toml")
     with case(other, IDS, options=("--rate", 0, "--run", place, *options)) as one:
         one.ids -= len(VIPS)
         assert one.run("--limit", 50).code == 0
@@ -389,7 +389,7 @@ def test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed(tmp_path: Pat
 def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:
     secret, backup = tmp_path / "secret", tmp_path / "b.jsonl"
     secret.write_text("SECRET")
-    with case(tmp_path, IDS, options=("--rate", 0, "--backup", backup)) as one:
+    with case(tmp_path, IDS, options=("--rate", 0, "--backup-to", backup)) as one:
         assert one.run("--limit", 50).code == 0
         (one.place / "still-there.jsonl").symlink_to(secret)
         packed = bulkdel("pack", one.log, "--out", tmp_path / "run.tar.zst")
@@ -517,7 +517,7 @@ def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_
 
 @pytest.mark.traced
 def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> None:
-    with case(tmp_path, IDS, options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as one:
+    with case(tmp_path, IDS, options=("--rate", 0, "--backup-to", tmp_path / "b.jsonl")) as one:
         assert one.run("--limit", 50).code == 0
         needed = bulkdel("forget", one.log, "--confirm", 2)
         assert needed.code == 3, "the run goes on here"
@@ -543,7 +543,7 @@ def test_the_first_machine_forgets_what_it_has_handed_over(tmp_path: Path) -> No
 def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None:
     """Each shard has a log and a backup of its own; the restore has logs, exports and a map."""
     ids = user_ids(1_200, seed=2)
-    with case(tmp_path, ids, users=ids, options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as one:
+    with case(tmp_path, ids, users=ids, options=("--rate", 0, "--backup-to", tmp_path / "b.jsonl")) as one:
         pad = "x" * 1_000  # so that the export can be cut
         one.export.write_text("".join(json.dumps({"id": id_, "pad": pad}) + "\n" for id_ in ids))
         stopped = one.run("--shards", 2, "--limit", 300)

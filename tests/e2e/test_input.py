@@ -76,7 +76,7 @@ def test_an_export_that_changes_after_it_was_read_changes_nothing(
     """During the run. All that reads the run afterwards has the rows that were confirmed."""
     users = [*IDS, *OTHERS]
     with case(tmp_path, IDS, users=users, latency_after_s=0.5, fault_paths=DELETIONS) as it:
-        process = it.start("--chunk-size", 10, "--backup", tmp_path / "users.jsonl")
+        process = it.start("--chunk-size", 10, "--backup-to", tmp_path / "users.jsonl")
         it.wait_until_deleted(50)
         change(it.export)
         it.switch(latency_after_s=0.0)

@@ -250,7 +250,7 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
         for id_, status in statuses.items():
             served.pool.change(number(served, id_), {"status": status}, "2024-01-01T00:00:00.000Z")
         off = tmp_path / "off"
-        assert bulkdel(*words(served, export, 63, "--backup", backup, "--run", off)).code == 0
+        assert bulkdel(*words(served, export, 63, "--backup-to", backup, "--run", off)).code == 0
         assert set(status_of(served, ids).values()) == {"Suspended"}
 
         def enable(export: Path, *more: object, count: int = 60) -> Ran:

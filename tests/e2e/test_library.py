@@ -197,7 +197,7 @@ def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
         bulkdel.open_run("delete-users", tmp_path / "ids.jsonl", config={"run": {"exclude": ["keep.jsonl"]}})
 
 
-@pytest.mark.parametrize(("name", "value"), [("run", 7), ("backup", "users.log")])
+@pytest.mark.parametrize(("name", "value"), [("run", 7), ("backup_to", "users.log")])
 def test_a_path_of_another_type_is_refused(name: str, value: object, tmp_path: Path) -> None:
     """A text may be the URL of a store, so `run` may be one."""
     options: Any = {name: value}

@@ -62,7 +62,7 @@ class Machine:
     @asynccontextmanager
     async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, RunPlan, Steering]]:
         url, backup = self.it.served.url, self.backup
-        settings = Settings(host=url, rate=20.0, chunk_size=1, id_type=self.id_type, backup=backup)
+        settings = Settings(host=url, rate=20.0, chunk_size=1, id_type=self.id_type, backup_to=backup)
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
         surroundings = Surroundings(
             wall=lambda: time.time() + self.ahead_s + self.set_s, steady=lambda: time.monotonic() + self.ahead_s

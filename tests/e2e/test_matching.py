@@ -104,14 +104,14 @@ def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
     swap("Presence.OLD", "Presence.UNDATED"),
     case="--look-first",
 )
-@pytest.mark.parametrize("how", one_in(2, ["--look-first", "--backup"]))
+@pytest.mark.parametrize("how", one_in(2, ["--look-first", "--backup-to"]))
 def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that takes usernames without their dots: the row `bo.ss` means the user `boss`, which must stay."""
     monkeypatch.setitem(FOLDS, "username", lambda name: name.replace(".", ""))
     keep = write_objects(tmp_path / "keep.jsonl", ["boss"])
-    more = (how, tmp_path / "users.jsonl") if how == "--backup" else (how,)
+    more = (how, tmp_path / "users.jsonl") if how == "--backup-to" else (how,)
     names = [f"user{n}" for n in range(60)]
     export, options = [*names[:5], "bo.ss", *names[5:]], ("--rate", 0, "--id-type", "username")
     with case(tmp_path, export, users=["boss", *names], id_type="username", options=options) as it:
@@ -269,10 +269,10 @@ def names(folder: Path, ids: Sequence[str], users: Sequence[str], *more: object,
     swap("asked", "asked[:0]"),
     case="--look-first-1",
 )
-@pytest.mark.parametrize(("how", "size"), one_in(3, [("--look-first", 1), ("--look-first", 20), ("--backup", 20)]))
+@pytest.mark.parametrize(("how", "size"), one_in(3, [("--look-first", 1), ("--look-first", 20), ("--backup-to", 20)]))
 def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, tmp_path: Path) -> None:
     ids = COMMA[:size]
-    more = ("--backup", tmp_path / "users.jsonl") if how == "--backup" else (how,)
+    more = ("--backup-to", tmp_path / "users.jsonl") if how == "--backup-to" else (how,)
     with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], split_commas=True) as it:
         done = run(it, size, *more)
         assert (done.code, done.counts()) == (4, {"remaining": size}), done
@@ -280,8 +280,8 @@ def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, 
         assert ("Leave out --look-first" in done.err) is (how == "--look-first"), done
         assert it.effects(ids, "username") == [0] * size
         # The way out that was named: a deletion's body splits nothing. With a backup: a server that does not split.
-        it.switch(split_commas=how != "--backup")
-        done = run(it, size, *(more if how == "--backup" else ()))
+        it.switch(split_commas=how != "--backup-to")
+        done = run(it, size, *(more if how == "--backup-to" else ()))
         assert (done.code, done.counts()) == (0, {"deleted": size}), done
         assert it.effects(ids, "username") == [1] * size
 

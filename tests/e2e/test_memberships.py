@@ -130,7 +130,7 @@ def filled(folder: Path, ending: str = "", **more: Any) -> Iterator[tuple[Case, 
     """A run that keeps a copy of the memberships: its case, and where the copy will be."""
     with case(folder, IDS, **more) as it:
         fill(it)
-        it.options += ["--backup", folder / f"users.jsonl{ending}", "--backup-memberships"]
+        it.options += ["--backup-to", folder / f"users.jsonl{ending}", "--backup-memberships"]
         yield it, folder / f"users.jsonl.memberships.jsonl{ending}"
 
 
@@ -332,16 +332,16 @@ def test_a_copy_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_it_is_not_begun_after_the_first_id(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         backup = tmp_path / "users.jsonl"
-        assert it.run("--backup", backup, "--limit", 100).code == 0
-        ran = it.run("--backup", backup, "--backup-memberships")
+        assert it.run("--backup-to", backup, "--limit", 100).code == 0
+        ran = it.run("--backup-to", backup, "--backup-memberships")
         assert ran.code == 3, ran.err
         assert "begun without it" in ran.err
         assert it.run("--backup-memberships").code == 2
         none = ("--exclude", it.export, "--run", tmp_path / "none.run", "--confirm", 0, "--pool", POOL)
-        made = ("--backup", tmp_path / "none", "--backup-memberships", *none)
+        made = ("--backup-to", tmp_path / "none", "--backup-memberships", *none)
         nothing = bulkdel("run", "delete-users", it.export, "--host", it.served.url, *made)
         assert (nothing.code, reads(it)) == (0, 0), nothing.err
-        other = bulkdel("plan", "delete-groups", it.export, "--backup", backup, "--backup-memberships")
+        other = bulkdel("plan", "delete-groups", it.export, "--backup-to", backup, "--backup-memberships")
         assert other.code == 2, other.err
         assert "has no memberships to copy" in other.err
 
@@ -582,7 +582,7 @@ def test_it_can_be_practised(tmp_path: Path) -> None:
     ran = bulkdel("run", "restore-memberships", export, "--sandbox", "--json", "--rate", 0, env={})
     assert ran.code == 0, ran.err
     assert ran.counts() == {"done": 120}
-    assert bulkdel("run", "restore-memberships", export, "--sandbox", "--backup", tmp_path / "b").code == 2
+    assert bulkdel("run", "restore-memberships", export, "--sandbox", "--backup-to", tmp_path / "b").code == 2
 
 
 def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
@@ -590,7 +590,7 @@ def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
     seen: set[str | None] = set()
     with filled(tmp_path, latency_s=0.002) as (it, copy):
         settings = Settings(
-            host=it.served.url, rate=0, limit=100, backup=tmp_path / "users.jsonl", backup_memberships=True
+            host=it.served.url, rate=0, limit=100, backup_to=tmp_path / "users.jsonl", backup_memberships=True
         )
         arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, KEYS)
 
@@ -654,7 +654,7 @@ def test_a_restore_whose_memberships_are_all_unclear_says_so_in_its_last_summary
     """The only membership has an end that may be that of any user."""
     with case(tmp_path, IDS[:9]) as it:
         it.served.pool.access.add_role("x", (), "shop").add(7, Times(None, END))
-        it.options += ["--backup", tmp_path / "users.jsonl", "--backup-memberships"]
+        it.options += ["--backup-to", tmp_path / "users.jsonl", "--backup-memberships"]
         assert it.run().code == 0
         confirmed = bulkdel(*restoring(it), "--confirm", 9, "--pool", POOL)
         again = bulkdel(*restoring(it))
@@ -801,7 +801,13 @@ def test_any_groups_and_roles_come_back(seed: int, tmp_path: Path) -> None:
             for user in rng.sample(range(300), rng.randrange(130)):
                 role.add(user, rng.choice([Times(), Times(None, END), Times(1, END + number)]))
         had = times_of(it)
-        options = ("--backup", tmp_path / f"users{ending}", "--backup-memberships", "--concurrency", rng.choice([1, 8]))
+        options = (
+            "--backup-to",
+            tmp_path / f"users{ending}",
+            "--backup-memberships",
+            "--concurrency",
+            rng.choice([1, 8]),
+        )
         play(it, [*it.args, *options], rng)
         confirmed = ("--passwords", "none", "--rate", 0, "--json", "--confirm", len(ids), "--pool", POOL)
         it.switch(share_429=0.01, retry_after="seconds", retry_after_s=0)

@@ -160,11 +160,15 @@ def test_a_plan_tries_what_the_run_writes_and_leaves_nothing(place: Path) -> Non
     (place / "bad.jsonl").write_text((place / "users.jsonl").read_text() + '{"id":"x"}\n')
     before = sorted(path.name for path in place.iterdir())
     for options, code, said in (
-        (["users.jsonl", "--backup", "none/b.jsonl"], 2, "--backup none/b.jsonl: the folder "),
-        (["users.jsonl", "--backup", "/proc/b.jsonl"], 5, "--backup /proc/b.jsonl: the folder /proc takes no file: "),
+        (["users.jsonl", "--backup-to", "none/b.jsonl"], 2, "--backup-to none/b.jsonl: the folder "),
+        (
+            ["users.jsonl", "--backup-to", "/proc/b.jsonl"],
+            5,
+            "--backup-to /proc/b.jsonl: the folder /proc takes no file: ",
+        ),
         (["users.jsonl", "--run", "/proc/log"], 5, "--run /proc/log: the folder /proc takes no file: "),
         (["users.jsonl", "--run", "file:///proc/x/y"], 2, "--run file:///proc/x/y: the folder "),
-        (["users.jsonl", "--backup", "b.jsonl"], 0, ""),
+        (["users.jsonl", "--backup-to", "b.jsonl"], 0, ""),
         (["bad.jsonl", "--skip-invalid", "10"], 0, ""),
     ):
         ran = bulkdel("plan", "delete-users", *options, cwd=place, env={})

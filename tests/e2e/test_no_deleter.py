@@ -59,7 +59,7 @@ def test_plan_sample_and_confirmation_hold_no_object_that_deletes(tmp_path: Path
 
     with case(tmp_path, IDS) as it:
         assert run("plan").code == 0
-        assert run("plan", "--backup", tmp_path / "b").code == 0
+        assert run("plan", "--backup-to", tmp_path / "b").code == 0
         assert run("run").code == 2
         assert run("run", "--confirm", 299, "--pool", POOL).code == 2
         ours, theirs = pty.openpty()

@@ -177,12 +177,12 @@ def test_a_log_with_another_type_of_value_is_refused(
 @pytest.mark.parametrize("place", ["s3://evil/b.jsonl.gz", "/tmp/evil.jsonl"])
 def test_a_place_to_write_that_a_forged_log_names_is_no_option_to_paste(place: str, tmp_path: Path) -> None:
     backup = tmp_path / "users.jsonl"
-    with begun(tmp_path / "a", "--backup", backup) as it:
+    with begun(tmp_path / "a", "--backup-to", backup) as it:
         ran = resumed(it)
-        assert (ran.code, f"Go on with --backup {backup}" in ran.err) == (3, True), ran
+        assert (ran.code, f"Go on with --backup-to {backup}" in ran.err) == (3, True), ran
         rewrite(it.log, lambda entry: {**entry, "backup": place} if entry.get("event") == "start" else entry)
         ran = resumed(it)
-        assert (ran.code, place in ran.err, f"--backup {place}" in ran.err) == (3, True, False), ran
+        assert (ran.code, place in ran.err, f"--backup-to {place}" in ran.err) == (3, True, False), ran
         assert it.served.ledger.deleted == SENT
 
 
@@ -197,13 +197,13 @@ def test_a_place_to_write_that_a_forged_log_names_is_no_option_to_paste(place: s
 def test_a_forged_log_cuts_no_backup(name: str, tmp_path: Path) -> None:
     """It says that the first byte is all that was saved: what follows would count as torn. The start is mine."""
     backup, other = tmp_path / name, tmp_path / f"other-{name}"
-    with begun(tmp_path / "a", "--backup", backup) as it:
+    with begun(tmp_path / "a", "--backup-to", backup) as it:
         saved = backup.read_bytes()
         other.write_bytes(saved)
         forged = [1, zlib.crc32(saved[:1])]
         rewrite(it.log, lambda entry: {**entry, "backup": forged} if entry["type"] == "intent" else entry)
         for file in (backup, other):
-            ran = resumed(it, "--backup", file)
+            ran = resumed(it, "--backup-to", file)
             assert file.read_bytes() == saved
             assert (ran.code, it.served.ledger.deleted) == (3, SENT), ran
             assert "its first 1 bytes are others, or end within a record" in ran.err

@@ -166,7 +166,7 @@ def test_as_many_open_files_as_are_asked_for_suffice(files: int, options: tuple[
     """With a backup, and every connection in use."""
     ids = user_ids(10_000, seed=13) if files == 48 else IDS[:500]
     with case(tmp_path, ids, users=[*ids, *user_ids(1, seed=14)], latency_s=0.02) as it:
-        ran = limited(files, *it.args, *options, "--backup", tmp_path / "backup.jsonl.gz")
+        ran = limited(files, *it.args, *options, "--backup-to", tmp_path / "backup.jsonl.gz")
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(ids)}
         assert (ran.summary["retries"], ran.summary["throttled"]) == (0, 0)

@@ -90,7 +90,7 @@ class Undo:
         return self.undone_in / "new-ids.jsonl"
 
     def deletion(self, *more: object, backup: bool = True) -> list[object]:
-        kept = ("--backup", self.folder / self.backup) if backup else ()
+        kept = ("--backup-to", self.folder / self.backup) if backup else ()
         confirmed = ("--confirm", len(self.ids), "--pool", POOL, "--id-type", self.id_type)
         where = ("--host", self.served.url, "--rate", 0)
         return ["run", "delete-users", self.export, *where, *confirmed, *kept, "--json", *more]
@@ -277,9 +277,9 @@ def test_the_records_of_an_earlier_step_come_back_with_the_status_of_then(
     with undo(tmp_path, ids) as it:
         for job in ("disable-users", "resign-users"):
             words = it.deletion()
-            words[1], words[words.index("--backup") + 1] = job, tmp_path / f"before-{job}.jsonl"
+            words[1], words[words.index("--backup-to") + 1] = job, tmp_path / f"before-{job}.jsonl"
             assert bulkdel(*words, "--run", tmp_path / job).code == 0
-        planned = bulkdel("plan", *it.deletion()[1:5], "--backup", tmp_path / "x.jsonl")
+        planned = bulkdel("plan", *it.deletion()[1:5], "--backup-to", tmp_path / "x.jsonl")
         assert "no sampled record has departmentIds, although it was asked for" in planned.out
         it.delete()
         planned = it.plan()
@@ -612,7 +612,7 @@ def test_one_config_file_serves_both_ways(tmp_path: Path) -> None:
     keep = write_objects(tmp_path / "keep.jsonl", addresses[:5])
     config = tmp_path / "bulkdel.toml"
     with undo(tmp_path, addresses, id_type="email") as it:
-        lines = ('id_type = "email"', f'backup = "{it.folder / it.backup}"', f'exclude = ["{keep}"]', "rate = 0")
+        lines = ('id_type = "email"', f'backup_to = "{it.folder / it.backup}"', f'exclude = ["{keep}"]', "rate = 0")
         config.write_text("\n".join(["[run]", *lines, f'host = "{it.served.url}"', ""]))
         confirmed = ("--confirm", 25, "--pool", POOL, "--json", "--config", config)
         assert bulkdel("run", "delete-users", it.export, *confirmed).counts() == {"deleted": 25, "excluded": 5}
@@ -973,7 +973,7 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
         plan = it.plan()
         assert plan.code == 0, plan
         assert "in doubt in that run, and not restored" in plan.out
-    sandboxed = bulkdel("run", "delete-users", it.export, "--sandbox", "--backup", tmp_path / "s.jsonl", "--rate", 0)
+    sandboxed = bulkdel("run", "delete-users", it.export, "--sandbox", "--backup-to", tmp_path / "s.jsonl", "--rate", 0)
     assert sandboxed.code == 0, sandboxed
     refused = bulkdel("restore", log_of(it.export, sandbox=True), *NONE)
     assert refused.code == 3
@@ -1001,7 +1001,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         pattern = ("--id-pattern", "[0-9-]{36}")
         where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL, *pattern)
         place = tmp_path / "off"
-        backup = ("--backup", tmp_path / "off.backup.jsonl", "--run", place)
+        backup = ("--backup-to", tmp_path / "off.backup.jsonl", "--run", place)
         disabled = bulkdel("run", "disable-users", it.export, *where, *backup)
         assert (disabled.code, "restore brings back" in disabled.err) == (0, False), disabled
         typed(bulkdel("restore", place), 12, it.served.url)
@@ -1031,7 +1031,7 @@ def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) ->
     with undo(tmp_path, ids) as it:
         log, backup = tmp_path / "other/off/log.jsonl", tmp_path / "off.backup.jsonl"
         where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL)
-        disabled = bulkdel("run", "disable-users", it.export, *where, "--backup", backup, "--run", log.parent)
+        disabled = bulkdel("run", "disable-users", it.export, *where, "--backup-to", backup, "--run", log.parent)
         assert disabled.code == 0, disabled
         told = bulkdel("restore", log).err
         assert f" --from-backup {backup}" in told.splitlines()[-1]
@@ -1070,7 +1070,7 @@ def test_no_store_is_asked_that_only_a_log_names(tmp_path: Path) -> None:
     """Before the address is typed neither the store nor the API hears of it. The run itself has it from the person."""
     with object_server() as store, undo(tmp_path, user_ids(10)) as it:
         env, backup = {**KEYS, **store.environ}, "s3://runs/users.jsonl.gz"
-        ran = bulkdel(*it.deletion("--backup", backup, backup=False), env=env)
+        ran = bulkdel(*it.deletion("--backup-to", backup, backup=False), env=env)
         assert (ran.code, len(it.served.pool)) == (0, 0), ran
         printed = next(line for line in ran.err.splitlines() if line.startswith("  bulkdel restore"))
         assert f"--from-backup {backup} --plan" in printed
@@ -1092,7 +1092,7 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
     with object_server() as store, undo(tmp_path, user_ids(10)) as it:
         env, backup, first = {**KEYS, **store.environ}, "s3://runs/disabled.jsonl.gz", tmp_path / "first"
         words = ("disable-users", it.export, "--host", it.served.url, "--rate", 0, "--confirm", 10, "--pool", POOL)
-        disabled = bulkdel("run", *words, "--backup", backup, "--run", first, env=env)
+        disabled = bulkdel("run", *words, "--backup-to", backup, "--run", first, env=env)
         assert disabled.code == 0, disabled
         it.delete()
         with unheard(store, it):
@@ -1132,7 +1132,7 @@ def test_no_file_elsewhere_is_read_that_only_a_log_names(all_of_it: bool, code: 
         return {**named, "backup": known} if isinstance(entry.get("backup"), list) else named
 
     with undo(tmp_path / "run", ids) as it:
-        it.delete("--backup", backup, backup=False)
+        it.delete("--backup-to", backup, backup=False)
         own, asked = it.log.read_bytes(), len(it.served.ledger.arrivals)
         rewrite(it.log, forged)
         for ran in (it.plan(), it.restore()):

@@ -633,7 +633,7 @@ async def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
     async def scene(it: Play) -> None:
         keep = it.folder / "keep.jsonl"
         it.inputs.add(write_objects(keep, [IDS[3]]))
-        ran = await it.run(*it.argv("--backup", "users.backup", "--exclude", keep, confirm=len(IDS) - 1))
+        ran = await it.run(*it.argv("--backup-to", "users.backup", "--exclude", keep, confirm=len(IDS) - 1))
         assert ran.code == 1, ran.err
         assert {"users.backup", "keep.jsonl"} < it.names()
 

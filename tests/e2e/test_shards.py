@@ -230,7 +230,7 @@ def test_refusals_are_counted_over_all_shards(tmp_path: Path) -> None:
 def test_the_backups_of_all_shards_are_restored_and_forgotten(tmp_path: Path) -> None:
     ids = user_ids(2_400, seed=18)
     with sharded(tmp_path, ids) as it:
-        ran = run(it, "--backup", tmp_path / "users.jsonl.gz")
+        ran = run(it, "--backup-to", tmp_path / "users.jsonl.gz")
         assert ran.code == 0, ran
         assert [path.name for path in sorted(tmp_path.glob("users.*"))] == [
             f"users.shard-{number:05}.jsonl.gz" for number in (1, 2, 3)

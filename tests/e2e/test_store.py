@@ -165,8 +165,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         ):
             refused = bulkdel(*it.args, "--run", url)
             assert (refused.code, words in refused.err, "secret" in refused.err) == (2, True, False), refused.err
-        refused = bulkdel(*it.args, "--backup", "file:///nowhere/at/all")
-        assert (refused.code, "--backup" in refused.err, "does not exist" in refused.err) == (2, True, True), refused
+        refused = bulkdel(*it.args, "--backup-to", "file:///nowhere/at/all")
+        assert (refused.code, "--backup-to" in refused.err, "does not exist" in refused.err) == (2, True, True), refused
         for options in (("--store", f"file://{tmp_path}/s"), ("--checkpoint", "x"), ("--take-over",)):
             refused = bulkdel(*it.args, *options)
             assert (refused.code, "--run" in refused.err) == (2, True), refused
@@ -364,13 +364,13 @@ def test_a_backup_in_the_store_brings_the_users_back(tmp_path: Path) -> None:
     ids = [ids_of(pool.user(number), "user_id")[0] for number in range(60)]
     url, backup = f"file://{tmp_path}/store", f"file://{tmp_path}/users.jsonl.gz"
     with undo(tmp_path, ids, pool=pool) as it:
-        stores = ("--run", url, "--backup", backup, "--chunk-size", 10)
+        stores = ("--run", url, "--backup-to", backup, "--chunk-size", 10)
         assert it.delete(*stores, "--limit", 20, backup=False).code == 0
         assert it.delete(*stores, backup=False).summary["resumed"]
         assert len(pool) == 0
         objects = sorted((tmp_path / "users.jsonl.gz").glob("0*"))
         assert len(objects) >= 2
-        other = bulkdel(*it.deletion("--run", f"{url}2", "--backup", backup, "--allow-absent", backup=False))
+        other = bulkdel(*it.deletion("--run", f"{url}2", "--backup-to", backup, "--allow-absent", backup=False))
         assert (other.code, "is there already" in other.err) == (3, True), other.err
         words = [
             "restore",
@@ -439,7 +439,7 @@ def test_commands_that_read_fetch_the_rows_of_a_pipe(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100], users=[*IDS[:100], "f" * 24]) as it:
         words = [str(word) if word != it.export else "-" for word in it.args]
         backup = f"file://{tmp_path}/users.jsonl.gz"
-        ran = bulkdel(*words, "--run", url, "--backup", backup, input=it.export.read_bytes(), cwd=here)
+        ran = bulkdel(*words, "--run", url, "--backup-to", backup, input=it.export.read_bytes(), cwd=here)
         assert ran.code == 0, ran.err
         results = bulkdel("results", url, cwd=there)
         assert results.code == 0, results.err

@@ -170,7 +170,7 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
 )
 def test_no_key_goes_to_a_host_that_only_the_log_names(tmp_path: Path) -> None:
     """`verify` and `restore` refuse it before the first request. In the command that they print, a person types it."""
-    with case(tmp_path, IDS[:20], options=("--rate", 0, "--backup", tmp_path / "b.jsonl")) as it:
+    with case(tmp_path, IDS[:20], options=("--rate", 0, "--backup-to", tmp_path / "b.jsonl")) as it:
         assert it.run().code == 0
         it.served.pool.add_ids(user_ids(1, seed=9))
         before = it.served.ledger.requests

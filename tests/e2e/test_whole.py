@@ -30,7 +30,7 @@ def test_ten_thousand_with_everything(tmp_path: Path) -> None:
         poisonous=dict.fromkeys(poisonous, (422, None)),
     ) as it:
         it.ids = 9_980
-        ran = it.run("--backup", backup, "--exclude", keep, env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "9980"})
+        ran = it.run("--backup-to", backup, "--exclude", keep, env={**KEYS, "BULKDEL_PROTECT__MAX_IDS": "9980"})
         assert ran.code == 1, ran.err
         assert ran.counts() == {"deleted": 9_473, "absent": 500, "refused": 7, "excluded": 20}
         assert {id_ for id_ in ids if it.served.ledger.effects(id_)} == gone

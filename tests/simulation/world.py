@@ -127,7 +127,11 @@ class World:
 
     def _more_settings(self) -> Mapping[str, Any]:
         backup = self._copies if self.drawn.backup else None
-        return {"exclude": [self._folder / "kept"] if self.drawn.excluded else None, "backup": backup, **self._guards}
+        return {
+            "exclude": [self._folder / "kept"] if self.drawn.excluded else None,
+            "backup_to": backup,
+            **self._guards,
+        }
 
     def _pass_time_before(self, session: Session) -> None:
         """What was under way arrives; time passes; accounts are created again, and deleted by another program."""

@@ -514,7 +514,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + 'parameters = { ap = "x" }\n', "parameters of delete-users: unknown key 'ap'"),
         (BEGIN + 'parameters = { ap = "x" }\n', "unknown key 'ap'. It has none$"),
         (BEGIN.replace("delete-users", "kick-users") + 'parameters = { ap = "x" }\n', "'app'?"),
-        (BEGIN + 'backup = "b/{nam}.gz"\n', r"\(a\), backup: \{nam\} stands for nothing. \{name\} stands"),
+        (BEGIN + 'backup_to = "b/{nam}.gz"\n', r"\(a\), backup_to: \{nam\} stands for nothing. \{name\} stands"),
         ('[defaults]\nexclude = ["k", "{name}{run_id}"]\n' + BEGIN, r"exclude: \{run_id\} stands for nothing"),
         (BEGIN.replace("delete-users", "delete-user"), "delete-user"),
         (BEGIN + 'archive = "/tmp/a"\n', "bulkdel pack"),
@@ -530,7 +530,7 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + BEGIN, "have one name"),
         (BEGIN + BEGIN.replace('"a"', '"A"'), "have one name"),
         (BEGIN + 'run = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'run = "l"\n', "have one place"),
-        ('[defaults]\nbackup = "b.jsonl"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one backup"),
+        ('[defaults]\nbackup_to = "b.jsonl"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one backup"),
         ('[defaults]\nrun = "s3://b/n"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one place"),
         ('[defaults]\nname = "a"\n' + BEGIN, "every run has its own"),
         (BEGIN.replace("export", "expert"), "unknown key 'expert'; 'export'?"),
@@ -582,10 +582,10 @@ def test_no_file_sets_an_option_of_the_machine(tmp_path: Path, name: str, place:
 @pytest.mark.parametrize(
     "line",
     [
-        'backup = "/tmp/b"',
-        'backup = "../b"',
-        'backup = ["b", "/tmp/b"]',
-        'backup = "link/b"',
+        'backup_to = "/tmp/b"',
+        'backup_to = "../b"',
+        'backup_to = ["b", "/tmp/b"]',
+        'backup_to = "link/b"',
         'run = "/tmp/c"',
         'run = "x/../../c"',
         'credentials_file = "~/key.env"',
@@ -654,10 +654,10 @@ def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
         ('run = "s3://b/night/{name}"', ["s3://b/night"], None),
         ('run = "s3://b/night/{name}"', ["s3://b/nig"], "s3://b/night"),
         ('run = "s3://b/night/{name}"', ["s3://c"], "s3://b/night"),
-        ('backup = "s3://b/night/../{name}"', ["s3://b/night"], "s3://b/night/.."),
-        ('backup = "s3://b/night/%2e%2e/{name}"', ["s3://b/night"], "s3://b/night/%2e%2e"),
-        ('backup = "file:///tmp/{name}"', [], "file:///tmp"),
-        ('backup = "file:///tmp/{name}"', ["file:///tmp"], None),
+        ('backup_to = "s3://b/night/../{name}"', ["s3://b/night"], "s3://b/night/.."),
+        ('backup_to = "s3://b/night/%2e%2e/{name}"', ["s3://b/night"], "s3://b/night/%2e%2e"),
+        ('backup_to = "file:///tmp/{name}"', [], "file:///tmp"),
+        ('backup_to = "file:///tmp/{name}"', ["file:///tmp"], None),
         ('run = "az://c/{name}"', [], "az://c"),
         ('run = "file:///tmp/c/{name}"', [], "file:///tmp/c"),
         ('exclude = ["k", "https://h.example/k?sig=s3cr3t"]', [], "https://h.example"),
@@ -703,7 +703,7 @@ ON_NODES = BEGIN + 'run = "s3://b/{name}"\n'
     ("text", "said"),
     [
         (BEGIN, "log in a file would be lost"),
-        (ON_NODES + 'backup = "b.gz"\n', "backup in a file would be lost"),
+        (ON_NODES + 'backup_to = "b.gz"\n', "backup in a file would be lost"),
         (ON_NODES + 'exclude = ["https://h/keep?sig=s3cr3t"]\n', 'BULKDEL_EXCLUDE = "OTHER_BULKDEL_EXCLUDE"'),
     ],
 )
@@ -723,7 +723,7 @@ def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, sa
 def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path) -> None:
     """Its own settings count first."""
     text = ON_NODES + (
-        'backup = "s3://b/{name}.gz"\ncredentials_file = "own.env"\n'
+        'backup_to = "s3://b/{name}.gz"\ncredentials_file = "own.env"\n'
         'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "NODE_GENAUTH_ACCESS_KEY_ID_FILE" }\n'
     )
     (one,) = BatchArguments(written(tmp_path, text), {}, on="ray", addresses=STORES).batch("plan").runs
@@ -748,7 +748,7 @@ APP = 'parameters = { app = ["of {name}", "{id}"] }\n'
 
 
 def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
-    head = '[defaults]\nbackup = "b/{name}.gz"\nrun = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
+    head = '[defaults]\nbackup_to = "b/{name}.gz"\nrun = "s3://bucket/night/{name}"\nexclude = ["keep", "k-{name}"]\n'
     text = (
         head
         + 'credentials_file = "keys/{name}.env"\n'
@@ -756,7 +756,7 @@ def test_the_name_of_a_run_in_its_texts(tmp_path: Path) -> None:
         + BEGIN.replace('"a"', '"b"').replace("a.jsonl", "{name}")
     )
     a, b = read_batch(written(tmp_path, text)).runs
-    assert a.options == {"backup": "b/a.gz", "run": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
+    assert a.options == {"backup_to": "b/a.gz", "run": "s3://bucket/night/a", "exclude": ["keep", "k-a"]}
     assert (b.export, b.credentials_file, str(b.place_in(tmp_path))) == ("b", "keys/b.env", "s3://bucket/night/b")
     words = a.words("run")
     assert words[words.index("--run") + 1] == "s3://bucket/night/a"

@@ -26,7 +26,7 @@ from tests.syntax import swap
 
 KEPT = {"plan", "run", "json", "log_level", "log_format", "progress_every", "note"}
 KEPT |= {"export", "from_backup", "without_memberships"}
-ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup"}) - KEPT
+ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup_to"}) - KEPT
 """What no command has that is printed from a log."""
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -94,14 +94,14 @@ def test_a_command_is_printed_without_what_belongs_to_one_machine(
     assert print_status(log_with(tmp_path, to_go_on=words), json=False, environ={}) == 0
     out = capsys.readouterr().out
     assert f"\n  bulkdel run j x --rate 5 --run {tmp_path}\n" in out
-    rest = out.replace("--host evil", "").replace("--backup evil", "")
+    rest = out.replace("--host evil", "").replace("--backup-to evil", "")
     assert "evil" not in rest.replace(shlex.quote(HOSTILE), "").replace("sh -c evil", "")
     (left_out,) = (line for line in out.splitlines() if line.startswith("Left out, "))
     assert left_out.partition("Add what is meant: ")[2].replace(" evil", "").split(", ") == [
         "BULKDEL_HTTP__AUTH__TOKEN_ENV",
         *others,
     ]
-    assert "--backup evil, " in left_out
+    assert "--backup-to evil, " in left_out
     assert "--host evil, " in left_out
 
 

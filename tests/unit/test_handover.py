@@ -189,7 +189,7 @@ def test_an_archive_names_no_engine() -> None:
     [
         ({"rate": "5", "app": "a1", "host": "https://x", "skip_invalid": "10"}, None),
         ({"config": "c.toml", "plan": "plan.json", "exclude": "a.csv:Mail:email", "list": "a.csv"}, None),
-        ({"backup": "new.jsonl", "run": "run"}, None),
+        ({"backup_to": "new.jsonl", "run": "run"}, None),
         ({"run": "new"}, "another run than its own"),
         ({"exclude": "s3://bucket/a.csv"}, "--exclude s3://bucket/a.csv"),
         ({"config": "d.toml"}, "--config d.toml"),  # a packed file that was not checked as a config
@@ -198,8 +198,8 @@ def test_an_archive_names_no_engine() -> None:
         ({"exclude": "/etc/passwd"}, "--exclude /etc/passwd"),
         ({"exclude": "a.csv/../b"}, "--exclude a.csv/../b"),
         ({"list": "/etc/passwd"}, "--list /etc/passwd"),
-        ({"backup": "/home/x"}, "'/home/x', which is not the name"),
-        ({"backup": "s3://bucket/x"}, "'s3://bucket/x', which is not the name"),
+        ({"backup_to": "/home/x"}, "'/home/x', which is not the name"),
+        ({"backup_to": "s3://bucket/x"}, "'s3://bucket/x', which is not the name"),
         ({"run": "../x"}, "another run than its own"),
         ({"host": "https://y"}, "another host"),
         ({"unheard_of": "x"}, "--unheard-of"),

@@ -62,9 +62,9 @@ def test_what_a_file_may_set_besides() -> None:
     of_run = {"plan", "export", "from_backup", "without_memberships"}
     assert more == {
         File.PLAN: set(),
-        File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "run", "backup", "out"},
-        File.BATCH: {*shows, "host", "pool", "backup", "run"},
-        File.LOG: {*shows, *of_run, "json", "log_format", "run"},
+        File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "run", "backup", "backup_to", "out"},
+        File.BATCH: {*shows, "host", "pool", "backup", "backup_to", "run"},
+        File.LOG: {*shows, *of_run, "json", "log_format", "run", "backup"},
     }
 
 
@@ -77,7 +77,7 @@ def test_what_limits_a_run_of_a_batch() -> None:
 def test_what_the_options_with_a_secret_or_a_look_up_are() -> None:
     assert sorted(SECRET) == ["notify", "on_event"]
     assert sorted(SIGNED) == ["exclude", "slow_while"]
-    assert sorted(ONLY_FOUND) == ["backup", "look_first", "only_status", "spare"]
+    assert sorted(ONLY_FOUND) == ["backup", "backup_to", "look_first", "only_status", "spare"]
 
 
 NEW = """

@@ -54,7 +54,8 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "spare": None,
         "only_status": None,
         "not_after": None,
-        "backup": None,
+        "backup": False,
+        "backup_to": None,
         "backup_memberships": False,
         "look_first": False,
         "allow_absent": False,
@@ -254,7 +255,7 @@ def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
     [
         (Settings(exclude=[Path("keep"), Path()]), "--exclude is empty"),
         (Settings(run=Path()), "--run is empty"),
-        (Settings(backup=Path("./.")), "--backup is empty, or names a folder"),
+        (Settings(backup_to=Path("./.")), "--backup-to is empty, or names a folder"),
         (Settings(ca_file=Path()), "--ca-file is empty"),
         (Settings(pool=" "), "--pool is empty"),
         (Settings(only_status=["a", ""]), "--only-status is empty"),

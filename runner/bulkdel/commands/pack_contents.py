@@ -414,8 +414,8 @@ class _Found:
             names["--exclude"] = tuple(excluded)
         if self.config is not None:
             names["--config"] = (self.config,)
-        for value in options.get("--backup", ()):
-            names["--backup"] = (self._names.get(_absolute(self._cwd / value)) or _plain(Path(value).name),)
+        for value in options.get("--backup-to", ()):
+            names["--backup-to"] = (self._names.get(_absolute(self._cwd / value)) or _plain(Path(value).name),)
         return names
 
     def _backups(self) -> tuple[str, ...]:
@@ -502,7 +502,7 @@ def _before_handover(progress: Progress) -> str:
 
 def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
     """Whether an option names what the next machine has to name itself: a backup in a store, an engine for shards."""
-    return (option == "--backup" and any(map(is_store_url, values))) or names_engine(option, values)
+    return (option == "--backup-to" and any(map(is_store_url, values))) or names_engine(option, values)
 
 
 def _beside_blocks(place: LogPlace, beside_it: Beside) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.commands.notices import Notices, notifying
+from bulkdel.commands.run_files import moved_with_run
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
@@ -218,7 +219,7 @@ def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsS
     Raises NotAcceptable when it is in neither place, before anything is created.
     """
     saved = Saved(kept.size, kept.crc)
-    given = [path for path in arguments.settings.from_backup or () if is_backup(path, saved)]
+    given = [path for path in _given(arguments, progress) if is_backup(path, saved)]
     moved = Path(progress.memberships_to or kept.path)
     if not given:
         names = dict.fromkeys(name for name in (progress.memberships_to, kept.path) if name is not None)
@@ -469,7 +470,7 @@ def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mappi
     earlier: the runs of --records-of. No store is asked, and no file in another folder read, that only a log names.
     Raises UsageError for one.
     """
-    given, kept, environ = arguments.settings.from_backup or (), progress.memberships, arguments.environ
+    given, kept, environ = _given(arguments, progress), progress.memberships, arguments.environ
     logs = {arguments.run: progress, **earlier}
     foreign = {log: (_in_stores(of), _only_logged(_in_files(of), log, of, environ)) for log, of in logs.items()}
     typed = {*map(str, given)}
@@ -481,11 +482,18 @@ def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mappi
     return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
 
 
+def _given(arguments: RestoreArguments, progress: Progress) -> Sequence[Path]:
+    """The backups of --from-backup; without it those that have moved with the run."""
+    kept = progress.memberships
+    names = [name for name, _ in progress.backups] + ([] if kept is None else [kept.path])
+    return arguments.settings.from_backup or moved_with_run(names, arguments.run, progress)
+
+
 def _names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequence[str]:
     """The backups of the run, as they were typed or as its log names them, and the runs of --records-of."""
     settings = arguments.settings
     logged = (*_in_files(progress), *_in_stores(progress))
-    return [*map(str, settings.from_backup or logged), *map(str, settings.records_of or ())]
+    return [*map(str, _given(arguments, progress) or logged), *map(str, settings.records_of or ())]
 
 
 def _check_typed(arguments: RestoreArguments, run: Path, names: Sequence[str], where: str, why: str) -> None:

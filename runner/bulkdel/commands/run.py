@@ -213,7 +213,7 @@ def _unproven_text(plan: RunPlan, rows: int) -> str:
     assert look_ups is not None, "without look-ups no id is unproven"
     misread = look_ups.misread
     ways = [f"{misread.control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
-    found_only = plan.arguments.settings.backup or plan.guards or plan.arguments.job.target_state.created
+    found_only = plan.arguments.settings.keeps_backup or plan.guards or plan.arguments.job.target_state.created
     if found_only or not look_ups.splits_commas:
         pass  # no other way: an id is sent only after a look-up, or the request may be misread as well
     elif plan.look_first:
@@ -239,7 +239,7 @@ def _own_stores(plan: RunPlan, progress: Progress) -> list[str]:
 
     Empty for files, which the log names, and where an earlier session has named another place: the person types it.
     """
-    backup, shards = plan.arguments.settings.backup, range(1, len(plan.shards) + 2)
+    backup, shards = plan.arguments.backup, range(1, len(plan.shards) + 2)
     begun = [name for name, known in progress.backups if known.size]
     if not in_store(backup) or not {*begun} <= {str(backup), *(str(shard_file(backup, number)) for number in shards)}:
         return []

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -38,6 +38,7 @@ from bulkdel.own_key import read_key
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import INPUT, Beside, LogPlace
 from bulkdel.place.opening import log_place
+from bulkdel.run_place import BACKUP as BACKUP_FILE
 from bulkdel.run_place import (
     COPY,
     INVALID,
@@ -258,6 +259,13 @@ def _now(path: Path, run: Path, progress: Progress, original: Path | None) -> Pa
     return here if has_moved and (original is not None or not os.path.lexists(path)) else path
 
 
+def moved_with_run(names: Iterable[str], run: Path, progress: Progress) -> list[Path]:
+    """Where the files with these names in the log are now, in the home of the run; empty when none has moved."""
+    paths = [Path(name) for name in names if not is_store_url(name)]
+    now = [_now(path, run, progress, None) for path in paths]
+    return [] if now == paths else [path for path in now if path.exists() and is_within(path, run)]
+
+
 def _placed(named: NamedFile, run: Path, progress: Progress, original: Path | None) -> Iterator[NamedFile]:
     """Yield a file where it is now. That may be two places, when the folder was copied and the first run is gone.
 
@@ -328,9 +336,11 @@ class _Read(NamedTuple):
             return cls(progress, reader.sha.hexdigest(), ids, made, frozenset(named))
 
 
-def _backups_of(facts: Mapping[str, Any], shards: Iterable[int]) -> Iterator[str]:
+def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[str]:
     """The backups of a session, by what its start says: one, or one of each shard."""
-    name = facts.get("backup") or facts.get("options", {}).get("backup")
+    name, options = facts.get("backup"), facts.get("options", {})
+    if name is None and shards:  # each of them has its own
+        name = str(Path(facts["run"], BACKUP_FILE)) if options.get("backup") else options.get("backup_to")
     if name is not None:
         path = Path(facts.get("cwd", ""), name)
         yield str(path)

@@ -108,7 +108,9 @@ class Backup(GroupCommit[bytes, Saved]):
                 os.close(fd)
                 raise
         except BlockingIOError:
-            raise NotAcceptable(f"{path}: another run writes its backup there. Name another file (--backup).") from None
+            raise NotAcceptable(
+                f"{path}: another run writes its backup there. Name another file (--backup-to)."
+            ) from None
         except OSError as error:
             raise _failed(path, error) from error
         return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), disk, thread)
@@ -317,7 +319,7 @@ def _check_same(path: Path, fd: int, known: Saved) -> None:
     if fault:
         raise NotAcceptable(
             f"{path}: is not the backup that this run wrote: {fault}. Nothing more was sent. Put the file back, or "
-            "name a new one (--backup)."
+            "name a new one (--backup-to)."
         )
 
 

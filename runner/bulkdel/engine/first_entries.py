@@ -63,7 +63,8 @@ def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[st
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
     settings |= {name: name.upper() for name in SECRET if settings[name] is not None}
-    backup = printable(settings["backup"].absolute()) if settings["backup"] else None
+    to = plan.arguments.backup
+    backup = None if to is None else printable(to.absolute())
     log = plan.progress
     was = log.backup[0] if plan.backup_known is not None and log is not None and log.backup is not None else backup
     return {

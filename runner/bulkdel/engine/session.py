@@ -120,7 +120,7 @@ class SendingSession:
         self._chunk_events = chunk_events
         self._drain = Drain()
         # The parts that need no connection.
-        self._look_ups = plan.target.look_ups(plan.id_type, full=plan.arguments.settings.backup is not None)
+        self._look_ups = plan.target.look_ups(plan.id_type, full=plan.arguments.settings.keeps_backup)
         self._action = plan.target.action(plan.id_type)
         self._tally = Tally(IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0)
         self._refused_max = number_or_share(plan.arguments.settings.max_refused)
@@ -169,11 +169,9 @@ class SendingSession:
     async def _begin(self, stack: AsyncExitStack) -> Backup | None:
         """Open the backup, and write the first entries of the session. `stack` closes the backup."""
         plan, log, around, backup = self._plan, self._log, self._surroundings, None
-        settings = plan.arguments.settings
-        if settings.backup is not None:
-            backup = await asyncio.to_thread(
-                around.open_backup, settings.backup, plan.backup_known, around.terms_of(settings)
-            )
+        if (to := plan.arguments.backup) is not None:
+            terms = around.terms_of(plan.arguments.settings)
+            backup = await asyncio.to_thread(around.open_backup, to, plan.backup_known, terms)
             stack.push_async_callback(asyncio.to_thread, backup.close)
         log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
         stack.callback(asyncio.create_task(log.keep()).cancel)

@@ -47,12 +47,12 @@ class StoreBackup(Backup):
         if durable is None and objects:
             raise NotAcceptable(
                 f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. Name "
-                "another place (--backup)."
+                "another place (--backup-to)."
             )
         if not fits:
             raise NotAcceptable(
                 f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
-                "objects back, or name another place (--backup)."
+                "objects back, or name another place (--backup-to)."
             )
         return cls(path, Retrying.at(path, terms.patience_s, terms.means), Saved(size, crc), objects)
 

@@ -213,7 +213,7 @@ class BatchRun:
     @property
     def places(self) -> list[str]:
         """Its export, its exclude files, its place and its backup: paths and addresses."""
-        named = [self.options.get(name) for name in ("run", "backup")]
+        named = [self.options.get(name) for name in ("run", "backup_to")]
         return [
             self.export,
             *map(str, self.options.get("exclude", ())),
@@ -264,7 +264,7 @@ class Batch:
     def check_for_nodes(self) -> None:
         """Refuse what a run on another machine could not have, or could lose there. Raises UsageError."""
         for run in self.runs:
-            where, backup = f"{self.path} ({run.name}), --on ray", run.options.get("backup")
+            where, backup = f"{self.path} ({run.name}), --on ray", run.options.get("backup_to")
             if not is_store_url(run.place):
                 raise UsageError(
                     f"{where}: a log in a file would be lost with its node. Give the run a store, such as run = "
@@ -272,8 +272,8 @@ class Batch:
                 )
             if backup is not None and not is_store_url(str(backup)):
                 raise UsageError(
-                    f"{where}: a backup in a file would be lost with its node. Give the URL of a store, such as backup "
-                    f'= "s3://bucket/{NAME_HERE}.jsonl.gz"'
+                    f"{where}: a backup in a file would be lost with its node. Give the URL of a store, such as "
+                    f'backup_to = "s3://bucket/{NAME_HERE}.jsonl.gz"'
                 )
             if hidden := sorted(run.environment().secrets):
                 raise UsageError(
@@ -627,7 +627,7 @@ def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
 
 def _backup_of(base: Path, run: BatchRun) -> Path | str | None:
     """Where a run writes its backup; None without one."""
-    value = run.options.get("backup")
+    value = run.options.get("backup_to")
     return value if value is None or is_store_url(str(value)) else (base / str(value)).resolve()
 
 

@@ -223,7 +223,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     excluded = read_excluded(settings.exclude or (), options, fetching, folder)
     if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
-    settings = _settings_of_shard(settings, order)
+    settings = _settings_of_shard(settings, order, arguments.backup)
     around = Surroundings(lease_s=order.lease_s)
     log = around.resume_log(around.log_place(arguments.run, settings).shard(order.number))
     stack.callback(log.close)
@@ -248,7 +248,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
         excluded.files,
         excluded.ids.plus(order.protected),
         chunk_size=settings.chunk_size or arguments.job.chunk_max,
-        look_first=settings.look_first or bool(settings.backup or settings.guards),
+        look_first=settings.look_first or bool(settings.keeps_backup or settings.guards),
         guards=settings.guards,
         backup_known=check_backup(own, log.progress),
         parameters=pinned(arguments.parameters),
@@ -263,14 +263,15 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     return plan, log
 
 
-def _settings_of_shard(settings: Settings, order: Order) -> Settings:
-    """The settings of a run as the process of one of its shards has them."""
+def _settings_of_shard(settings: Settings, order: Order, backup: Path | None) -> Settings:
+    """The settings of a run as the process of one of its shards has them. backup: of the run."""
     return replace(
         settings,
         rate=0.0,  # its share is what limits it
         concurrency=order.wanted.concurrency,
         max_refused=ANY_SHARE,
-        backup=None if settings.backup is None else shard_file(settings.backup, order.number),
+        backup=False,
+        backup_to=None if backup is None else shard_file(backup, order.number),
         # The session of the run has the log of the run. So what still writes that of the shard is a lost process, or
         # one of a frozen run.
         take_over=True,

@@ -121,9 +121,10 @@ def check_arguments(arguments: RunArguments) -> None:
 def check_folders(arguments: RunArguments) -> None:
     """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
     _check_place(arguments.run)
-    if arguments.settings.backup is not None:
-        check_folder(arguments.settings.backup, "--backup")
-        _check_reached(arguments.settings.backup)
+    if (backup := arguments.backup) is not None:
+        if arguments.settings.backup_to is not None:
+            check_folder(backup, "--backup-to")
+        _check_reached(backup)
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
@@ -141,7 +142,7 @@ def _check_records(arguments: RunArguments) -> None:
     job, settings = arguments.job, arguments.settings
     if job.takes_records and settings.format not in {"auto", "jsonl"}:
         raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
-    if job.takes_records and settings.backup is not None:
+    if job.takes_records and settings.keeps_backup:
         raise UsageError(f"--backup: {job.name} changes no record that could be kept. Leave --backup out")
     for guard in settings.guards.given if job.takes_records else ():
         raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
@@ -208,7 +209,7 @@ def _check_reached(backup: Path) -> None:
         next(parts_of(Retrying.at(backup)), None)
     except OSError as error:
         why = error.strerror or error
-        raise FileFailed(f"--backup {backup}: the store cannot be read: {why}. Nothing was sent") from error
+        raise FileFailed(f"{backup}: the store of the backup cannot be read: {why}. Nothing was sent") from error
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:
@@ -222,7 +223,7 @@ def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> 
     settings, look_ups, job = arguments.settings, target.look_ups(id_type), arguments.job.name
     guards = settings.guards.given
     if look_ups is None:
-        options = {"--look-first": settings.look_first, "--backup": settings.backup is not None}
+        options = {"--look-first": settings.look_first, "--backup": settings.keeps_backup}
         for option, given in {**options, **{guard.option: True for guard in guards}}.items():
             if given:
                 raise UsageError(f"{option}: the API of {job} has no look-ups. Leave {option} out")
@@ -364,22 +365,22 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
 
     Raises NotAcceptable, and UsageError when the backup would be written over another file of the run.
     """
-    settings, known = arguments.settings, log.backup if log else None
-    if settings.backup is None:
+    backup, known = arguments.backup, log.backup if log else None
+    if backup is None:
         if known is not None and log is not None and not log.complete:
             place = shown(known[0])
-            way = f"Go on with --backup {place}, or name a new file there"
+            way = f"Go on with --backup-to {place}, or name a new file there"
             if not proven or address_of(known[0]) is not None:
-                way = "Another person may have written the log: name with --backup where you keep it, or a new file"
+                way = "Another person may have written the log: name with --backup-to where you keep it, or a new file"
             raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
         return None
-    same = known is not None and known[0] == printable(settings.backup.absolute())
-    durable = known[1] if known and (same or _has_moved(settings.backup, known[1])) else None
+    same = known is not None and known[0] == printable(backup.absolute())
+    durable = known[1] if known and (same or _has_moved(backup, known[1])) else None
     if log is None or not log.complete:
-        check_known(settings.backup, durable)
+        check_known(backup, durable)
     for other in (*_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
-        if settings.backup.absolute() == Path(other).absolute():
-            raise UsageError(f"--backup {settings.backup}: is another file of this run; name one of its own")
+        if backup.absolute() == Path(other).absolute():
+            raise UsageError(f"--backup-to {backup}: is another file of this run; name one of its own")
     return durable
 
 
@@ -392,7 +393,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
 
     Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
     """
-    settings, wanted = arguments.settings, arguments.settings.memberships
+    backup, wanted = arguments.backup, arguments.settings.memberships_in(arguments.run)
     if log is not None and log.complete:
         return wanted
     known = log.memberships_to if log else None
@@ -414,13 +415,13 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
             "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
             "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
         )
-    for other in (settings.backup, *_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
+    for other in (backup, *_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
         if other is not None and wanted.absolute() == Path(other).absolute():
-            raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
+            raise UsageError(f"--backup-to {backup}: {wanted} is another file of this run; name another backup")
     if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):
         raise NotAcceptable(
             f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
-            "this machine. Nothing was sent. Move it away, or name a new file (--backup)."
+            "this machine. Nothing was sent. Move it away, or name a new file (--backup-to)."
         )
     return wanted
 
@@ -476,12 +477,12 @@ def check_known(path: Path, durable: Saved | None) -> None:
     if durable is None and size:
         raise NotAcceptable(
             f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. "
-            "Name a new file (--backup)."
+            "Name a new file (--backup-to)."
         )
     if durable is not None and size < durable.size:
         raise NotAcceptable(
             f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of "
-            "records are missing. Nothing more was sent. Put the file back, or name a new one (--backup)."
+            "records are missing. Nothing more was sent. Put the file back, or name a new one (--backup-to)."
         )
 
 

@@ -178,10 +178,10 @@ def shards(plan: RunPlan) -> Lines:
 
 def backup(plan: RunPlan) -> Lines:
     """Where the records are copied to."""
-    if (to := plan.arguments.settings.backup) is not None:
+    if (to := plan.arguments.backup) is not None:
         yield "backup", str(to)
     elif plan.has_look_ups and not plan.arguments.job.takes_records:  # a copy is what a look-up returns
-        yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
+        yield "backup", f"none; --backup keeps a copy of every {plan.words.noun}"
 
 
 def memberships(plan: RunPlan) -> Lines:
@@ -444,7 +444,7 @@ def _records(plan: RunPlan) -> list[Mapping[str, Any]]:
 def _backup_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield what the copies of the backup will lack."""
     look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
-    if plan.arguments.settings.backup is None or look_ups is None or not found:
+    if not plan.arguments.settings.keeps_backup or look_ups is None or not found:
         return
     for part in look_ups.parts:
         if not any(part in record for record in _records(plan)):

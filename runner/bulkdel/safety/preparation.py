@@ -149,7 +149,10 @@ def prepare(
             read.files,
             read.ids,
             chunk_size=settings.chunk_size or job.chunk_max,
-            look_first=settings.look_first or bool(settings.backup or settings.guards) or job.target_state.created,
+            look_first=settings.look_first
+            or settings.keeps_backup
+            or bool(settings.guards)
+            or job.target_state.created,
             more_excluded=more_excluded,
             guards=settings.guards,
             more_guards=log is not None and settings.guards.tightened(log.guards),
@@ -306,7 +309,7 @@ async def with_sample_check(
         auth = client.auth
         await auth.ensure()
         # As complete as the copies will be: what the API leaves out of them is seen before anything is deleted.
-        full = plan.arguments.settings.backup is not None
+        full = plan.arguments.settings.keeps_backup
         lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance, patient=True)
         owner = await _ids_of_owner(plan, lookup, auth.users)
         administrator = await _ids_of_administrator(plan, lookup)

@@ -117,6 +117,11 @@ class RunArguments:
         return self.settings.place_of(self.job.name, self.export)
 
     @property
+    def backup(self) -> Path | None:
+        """Where a copy of every record goes; None without a backup."""
+        return self.settings.backup_in(self.run)
+
+    @property
     def line(self) -> CommandLine:
         """The command line with these arguments. Every printed command is made from it."""
         return self.whole_line if self.approved is None else self.approved.shortened(self.whole_line)
