@@ -228,8 +228,8 @@ def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> b
 def _of_this_run(line: CommandLine, progress: Progress, run: Path, folder: object) -> tuple[CommandLine, str]:
     """A command that another person may have written, so that it goes on with the run of this log and no other.
 
-    folder: where it was typed; None where its files were looked for beside the log. Returns also the line that names
-    what the command lacks. Raises ValueError for a command that goes on with another run.
+    folder: where it was typed; None where its files were looked for in the home of the run. Returns also the line that
+    names what the command lacks. Raises ValueError for a command that goes on with another run.
     """
     if line.command == "restore":
         names, undone = [Path(str(folder), name) for name in line.names], undone_by(run.absolute())
@@ -269,7 +269,7 @@ def flags_of(of_job: Collection[str]) -> set[str]:
 def line_of_log(
     words: object, run: Path, of_job: Collection[str], typed_words: Collection[str] = ()
 ) -> tuple[CommandLine, str]:
-    """A command that a log holds, with the options of its list; and a line that names what it lacks.
+    """A command that a log holds, with the options that a log may give; and a line that names what it lacks.
 
     Another person may have written the log: it confirms nothing, no key goes to a host that only a file names, and no
     address is asked. run: its place, as the user has said. of_job: as in `how_to_resume`. typed_words: among them are

@@ -48,7 +48,7 @@ from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more,
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel.store.certain import READ_S
-from bulkdel.store_path import in_store, path_or_url
+from bulkdel.store_path import path_or_url
 
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file in the place of the run first."""
@@ -479,7 +479,7 @@ class Run:
         if self._rows is not None:
             self._arguments.settings.check(self._arguments.job.chunk_max)  # before any row is taken
             run = self._arguments.run
-            self._stack.callback(remove_empty, [] if in_store(run) else missing_folders(run))
+            self._stack.callback(remove_empty, missing_folders(run))
             await _spool_rows(self._rows, Path(self._arguments.export), home_of(run), self._reading)
         plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:

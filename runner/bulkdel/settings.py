@@ -352,8 +352,8 @@ class SendingSettings(CommonSettings):
     """Pause while this file exists."""
 
     run: PlaceOfRun = None
-    """Where everything is kept that this restore writes: a folder, or in a store (s3://bucket/run, gs://…, az://…,
-    file://…), which outlives this machine. Default: restore-1 in the place of its run."""
+    """Where the run is kept that creates the accounts: a folder, or in a store (s3://bucket/run, gs://…, az://…,
+    file://…). Default: restore-1 in the place of its run, where its exports and the new ids always are."""
 
     take_over: Annotated[bool, Option(Role.COMMAND), Parameter(group=OUTPUT), Flag] = False
     """In a store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
@@ -427,8 +427,8 @@ class Settings(SendingSettings):
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
     skip_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING, metavar="N|N%")] = None
-    """Leave out bad rows, at most N or N% of all, and write them to EXPORT.invalid. Without it one bad row refuses the
-    export. The number may change on a resume, which does not count again."""
+    """Leave out bad rows, at most N or N% of all, and write them to `invalid` in the place of the run. Without it one
+    bad row refuses the export. The number may change on a resume, which does not count again."""
 
     exclude: Annotated[
         list[str | Path] | None,
@@ -602,6 +602,11 @@ class Settings(SendingSettings):
         """Whether a copy of every record is kept."""
         return self.backup or self.backup_to is not None
 
+    @property
+    def backup_option(self) -> str:
+        """The option with which a backup was asked for."""
+        return "--backup-to" if self.backup_to is not None else "--backup"
+
     def backup_in(self, run: Path) -> Path | None:
         """Where the copies of this run go; None without a backup."""
         return run / BACKUP if self.backup else self.backup_to
@@ -705,7 +710,7 @@ class VerifySettings(CommonSettings):
     """Start over instead of resuming; the earlier findings are moved aside."""
 
     export: Annotated[str | None, Parameter(group=CHECKING), EVERYDAY] = None
-    """Where the export is now, if it has moved."""
+    """A copy of the export, where `forget` has removed the rows of the run."""
 
     state: Annotated[Path | None, Parameter(group=CHECKING), EVERYDAY] = None
     """Where the progress of the verification is kept. Default: verify.jsonl in the place of the run."""

@@ -1,4 +1,4 @@
-"""The URL of a store in the place where commands take the path of a run."""
+"""The URL of a store, as a path."""
 
 from __future__ import annotations
 

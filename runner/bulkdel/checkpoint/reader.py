@@ -115,8 +115,9 @@ RUNS_MAX = 5
 def find_run(path: Path) -> Path:
     """The place of the run that `path` means: this one, that of this log, or one beside the export `path`.
 
-    A folder means the one run in it, or beside an export in it. Of several runs the one without --sandbox is meant. The
-    one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be named.
+    A folder means the one run in it, or the one run of the exports in it. Of several runs the one without --sandbox is
+    meant. The one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be
+    named.
     """
     path = _without_log(path)
     if (run := _run_at(path)) is not None:
@@ -216,7 +217,7 @@ class Shards:
             if run.sessions:
                 raise NotAcceptable(
                     f"{path}: is missing or empty. It says what was sent of shard {number}, so without it ids could be "
-                    "sent again. Put it back where it was, beside the log of the run; then run the same command again."
+                    "sent again. Put it back in the place of the run; then run the same command again."
                 )
             return
         with reading(place, RUN) as reader:
@@ -408,7 +409,8 @@ class Reader(Generic[F]):
 
     def _foreign(self) -> NotAcceptable:
         name, option = self._kind.name, self._kind.option
-        return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another file ({option}).")
+        what = "place" if self._kind is RUN else "file"
+        return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another {what} ({option}).")
 
     @property
     def _todo(self) -> str:
@@ -501,7 +503,7 @@ def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
     data, where = bytes_of(place, beside, most), place.at(beside)
     if data is None:
         raise NotAcceptable(
-            f"{where}: the rows that are never sent are missing. Put them back where they were, beside the log; "
+            f"{where}: the rows that are never sent are missing. Put them back in the place of the run; "
             "then run this again."
         )
     if len(data) > most or hashlib.sha256(data).hexdigest() != sha256:

@@ -246,8 +246,10 @@ def restore(
 
     tables = tables_with(given.config.tables, os.environ)
     _check_folder()
-    log = find_run(run)
-    return command.restore(command.RestoreArguments(log, settings or RestoreSettings(), tables, os.environ, parameters))
+    place = find_run(run)
+    return command.restore(
+        command.RestoreArguments(place, settings or RestoreSettings(), tables, os.environ, parameters)
+    )
 
 
 def _arguments(
@@ -425,9 +427,9 @@ def verify(run: RunPath, /, *, settings: VerifySettings | None = None, given: Gi
     from bulkdel.commands import verify as command
 
     tables = tables_with(given.config.tables, os.environ)
-    log = find_run(run)
+    place = find_run(run)
     settings = settings or VerifySettings()
-    return command.verify(command.VerifyArguments(log, settings, tables, os.environ))
+    return command.verify(command.VerifyArguments(place, settings, tables, os.environ))
 
 
 def forget(

@@ -14,16 +14,16 @@ from bulkdel.output import result
 
 
 def ctl(path: Path, words: Sequence[str], *, json: bool, environ: Mapping[str, str]) -> int:
-    """Send a command to the run of this log, and print the answer. path: its log, or its export.
+    """Send a command to a run, and print the answer. path: of the run, or its export.
 
     Raises NotAcceptable when the run is not alive or cannot be reached, UsageError when it refuses the command.
     """
-    log = find_run(path)
-    answer = ask(log, " ".join(words), environ)
+    run = find_run(path)
+    answer = ask(run, " ".join(words), environ)
     if json:
         result(dumps(answer))
     elif answer["ok"]:
-        result(answer_text(log, answer["text"]) or "\n".join(status_lines(log, answer["status"])))
+        result(answer_text(run, answer["text"]) or "\n".join(status_lines(run, answer["status"])))
     if not answer["ok"]:
-        raise UsageError(f"{log}: {answer_text(log, answer['text'])}")
+        raise UsageError(f"{run}: {answer_text(run, answer['text'])}")
     return 0

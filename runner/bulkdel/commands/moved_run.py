@@ -1,7 +1,6 @@
 """How a run goes on that was moved or copied to another folder: its command, with the files that lie there.
 
-The log has the command and the folder of its last session. Where this place is another one than that session's, both
-are perhaps those of another machine.
+The log has the command and the folder of its last session. After a move they may be those of another machine.
 """
 
 from __future__ import annotations

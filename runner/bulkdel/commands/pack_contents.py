@@ -206,13 +206,12 @@ class _Found:
         for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
                 self._missing.append(f"{name}, {BACKUP}: was removed by `bulkdel forget`")
+        self.notes += [f"{each.path}, {each.what}, stays there" for each in run.stored if each.what != ROWS]
         for named in run.missing:
             path = named.path
             if named.what == ROWS:
                 continue
-            if isinstance(path, StorePath):
-                self.notes.append(f"{path}, {named.what}, stays there")
-            elif named.known is not None and (now := self._take_moved(named.known)) is not None:
+            if named.known is not None and (now := self._take_moved(named.known)) is not None:
                 self._add(now, named.what, partial(_blocks, now), known_as=path)
             elif named.what in NEEDED and goes_on(run.progress):
                 self._missing.append(f"{path}, {named.what}: is not there")

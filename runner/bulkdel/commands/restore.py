@@ -312,7 +312,7 @@ def undo_of(run: Path, progress: Progress, environ: Mapping[str, str]) -> Job:
     job = load_job(progress.header.pinned["job"])
     if job.undo is None:
         raise NotAcceptable(
-            f"{run}: is the log of {job.name}, which cannot be undone. Nothing was changed. Which jobs can be:\n  "
+            f"{run}: is a run of {job.name}, which cannot be undone. Nothing was changed. Which jobs can be:\n  "
             f"{CommandLine('jobs')}"
         )
     undo = load_job(job.undo)
@@ -331,8 +331,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
     refuse_differences({"table": pinned.get("table", {})}, {"table": job.pinned}, log)
     if pinned["host"] == SANDBOX:
         raise NotAcceptable(
-            f"{log}: was written by a run with --sandbox, whose {job.words.noun}s ended with it; there is nothing to "
-            "restore"
+            f"{log}: is a run with --sandbox, whose {job.words.noun}s ended with it; there is nothing to restore"
         )
     if host is not None and not same_host(host, pinned["host"]):
         raise NotAcceptable(
@@ -386,7 +385,7 @@ def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
             "does not have it. If your key may go there, add it with --host."
         )
     return (
-        f"{run}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "
+        f"{run}: is a run of {job.name}. Its undo is {undo.name}, which takes ids and no records.{where} To undo the "
         f"run:\n  {results} | jq .{member} > {quoted(ids)}\n  {line}"
     )
 
@@ -526,7 +525,7 @@ def _earlier_backups(
         for name in ("host", "pool"):
             if other.header.pinned[name] != (own := progress.header.pinned[name]):
                 raise NotAcceptable(
-                    f"--records-of {path}: was written for the {name} {other.header.pinned[name]}, and this run for "
+                    f"--records-of {path}: is a run on the {name} {other.header.pinned[name]}, and this one is on "
                     f"{own}. Nothing was created. Name a run on the same accounts."
                 )
         beyond = _reads_beyond(other, environ)

@@ -1,6 +1,6 @@
 """The files that the program wrote for a run and that hold personal data. Finds and judges them; changes nothing.
 
-They are found by the log and by the names that the program gives, never by a search. A file counts as the run's own
+They are found by the log and by the names that the program gives. A file counts as the run's own
 only while nothing speaks against it: no link, and the bytes that the log knows. The place of the run may have been
 moved or copied since: a file that the log names by its path may have moved with it.
 """
@@ -166,7 +166,7 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
     place = log_place(run)
     if is_locked(place):
         raise NotAcceptable(f"{run}: a {writer_words(place)} is under way. Wait for it to end, then run this again.")
-    if is_held(own_file(run, VERIFICATION)):
+    if is_held(run / VERIFICATION):  # in a store nothing is removed
         raise NotAcceptable(f"{run}: a verification is under way. Wait for it to end, then run this again.")
     read = _Read.of(run)
     pinned, complete = read.progress.header.pinned, read.progress.complete
@@ -340,9 +340,9 @@ def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[s
     """The backups of a session, by what its start says: one, or one of each shard."""
     name, options = facts.get("backup"), facts.get("options", {})
     if name is None and shards:  # each of them has its own
-        name = str(Path(facts["run"], BACKUP_FILE)) if options.get("backup") else options.get("backup_to")
+        name = str(path_or_url(facts["run"]) / BACKUP_FILE) if options.get("backup") else options.get("backup_to")
     if name is not None:
-        path = Path(facts.get("cwd", ""), name)
+        path = path_or_url(name) if is_store_url(name) else Path(facts.get("cwd", ""), name)
         yield str(path)
         yield from (str(shard_file(path, number)) for number in shards)
 

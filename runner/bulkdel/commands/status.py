@@ -49,7 +49,7 @@ FACTS = (
 
 
 def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
-    """Print progress and counts of a run; of one that is under way, also what it does now. path: its log or export."""
+    """Print progress and counts of a run; of one that is under way, also what it does now. path: as of `find_run`."""
     path = find_run(path)
     log = read_log(log_place(path))
     progress = log.progress

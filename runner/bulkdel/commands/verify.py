@@ -135,7 +135,7 @@ def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopen
     path, header, noun = arguments.run, reopened.log_index.progress.header, reopened.job.words.noun
     if header.pinned["host"] == SANDBOX:
         raise NotAcceptable(
-            f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no {noun} to look up"
+            f"{path}: is a run with --sandbox, whose {noun}s ended with it; there is no {noun} to look up"
         )
     table = arguments.config.get(reopened.job.config_table, {})
     job = reopened.job.configured(table)

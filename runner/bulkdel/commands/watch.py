@@ -30,19 +30,19 @@ SHARE_MAX = 0.2
 
 
 def watch(path: Path, environ: Mapping[str, str]) -> int:
-    """Show the status of a run until it ends, then how it ended. path: its log, or its export.
+    """Show the status of a run until it ends, then how it ended. path: of the run, or its export.
 
     Returns the exit code: 141 when the reader of stdout has left (`| head`).
     """
-    log = find_run(path)
+    run = find_run(path)
     redraws = Stdout().isatty() and environ.get("TERM") != "dumb"
     if redraws:
-        _redraw(log, environ)
+        _redraw(run, environ)
     else:
-        _each(log, environ, PRINTED_EVERY_S, lambda text: result(text + "\n"))
+        _each(run, environ, PRINTED_EVERY_S, lambda text: result(text + "\n"))
     if reader_left():
         return UNREAD
-    return print_status(log, json=False, environ=environ)
+    return print_status(run, json=False, environ=environ)
 
 
 def _redraw(run: Path, environ: Mapping[str, str]) -> None:

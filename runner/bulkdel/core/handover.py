@@ -46,7 +46,7 @@ _KEY_OF_FILE = re.compile(r"\[[\w-]+(\.[\w-]+)*\] [\w-]+_file", re.ASCII | re.IG
 _VARIABLE = re.compile(r"BULKDEL_[A-Z0-9_]+__[A-Z0-9_]+")
 
 NAMES_OF = {"run": 2, "plan": 2, "restore": 1}
-"""The commands that go on, and how many names each has: job and export, or the log."""
+"""The commands that go on, and how many names each has: job and export, or the place of the run."""
 
 HOST = "host"
 """The key with the host in the table of a job. No archive has it: the command that `unpack` prints names the host."""

@@ -73,6 +73,6 @@ def _other(place: LogPlace, beside: Beside, why: str) -> NotAcceptable:
 
 def _missing(place: LogPlace, beside: Beside) -> NotAcceptable:
     return NotAcceptable(
-        f"{place.at(beside)}: is missing. It holds {beside.words}. Put it back where it was, beside the log; where the "
-        "log was renamed, rename it too. Then run this again."
+        f"{place.at(beside)}: is missing. It holds {beside.words}. Put it back in the place of the run. Then run "
+        "this again."
     )

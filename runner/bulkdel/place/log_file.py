@@ -25,6 +25,7 @@ from bulkdel.place.log_place import INPUT, LINE_MAX, Beside, Busy, number_of
 from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
 from bulkdel.run_place import LOG, RUNS
+from bulkdel.store_path import in_store
 
 READ_BYTES = 1 << 20
 
@@ -139,7 +140,7 @@ class LogFile:
         return rows if os.path.lexists(rows) else None
 
     def shard_log(self) -> Path | None:
-        """See `LogPlace`. Beside another log, such as that of a verification, they are none of its own."""
+        """See `LogPlace`. Only the log of a run has shards."""
         if self.name != LOG:
             return None
         if (first := self.shard(1)).is_there():
@@ -288,7 +289,9 @@ def input_part(run: Path) -> Path:
 
 
 def missing_folders(run: Path) -> list[Path]:
-    """The folders that a run in this place has to make, the outer one first."""
+    """The folders that a run in this place has to make, the outer one first; none for a store."""
+    if in_store(run):
+        return []
     folders = (run.parent, run) if run.parent.name.endswith(RUNS) else (run,)
     return [folder for folder in folders if not folder.is_dir()]
 
@@ -335,7 +338,7 @@ def _lock(fd: int, path: Path) -> None:
         except OSError as error:
             raise NotAcceptable(
                 f"{path}: cannot be locked ({error.strerror}), so two processes could not be kept apart. "
-                "Put the log on a local file system."
+                "Keep the run on a local file system, or in a store (--run)."
             ) from error
         else:
             return

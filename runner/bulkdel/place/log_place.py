@@ -194,7 +194,7 @@ class LogPlace(Protocol):
         ...
 
     def rows(self) -> Path | None:
-        """The rows of a run, where only another log than this one can say whose; None where there are none."""
+        """The input in this folder, which is in the way of a new run. None without one, and in a store."""
         ...
 
     def shard_log(self) -> Path | None:

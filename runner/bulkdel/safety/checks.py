@@ -46,7 +46,7 @@ from bulkdel.parameters import check_values, options_of_run
 from bulkdel.place.log_file import missing_folders
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import COPY, LOG
+from bulkdel.run_place import BACKUP, COPY, LOG, PUTTING_BACK, RESTORE
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
@@ -81,7 +81,7 @@ _RANGE = re.compile(r"[0-9A-Fa-f.:]+/\d{1,3}")
 READ_BYTES = 1 << 20
 
 LONGEST_NAME = 48
-"""Bytes of the longest name of a file in the place of a run."""
+"""Bytes of the longest name of a file in the place of a run: of one of a restore while it is written."""
 
 T = TypeVar("T")
 
@@ -149,16 +149,16 @@ def _check_records(arguments: RunArguments) -> None:
 
 
 def _check_copy(arguments: RunArguments) -> None:
-    """Refuse the copy of a pipe in another place than that of its run: deleted ids would be sent again."""
+    """Refuse to begin a second run on the copy of a pipe that another run has: deleted ids would be sent again."""
     copy = Path(os.path.realpath(arguments.export))  # a link to itself is refused when it is opened
     if arguments.settings.sandbox or copy.name != COPY:
         return
     run, done = copy.parent, arguments.job.words.done
     if (run / LOG).is_file() and not is_fresh(log_place(run)) and run != Path(os.path.realpath(arguments.run)):
-        shown = Path(arguments.export).parent if Path(arguments.export).name == COPY else run
-        line = arguments.line.plus("--run", shown)
+        named = Path(arguments.export).parent if Path(arguments.export).name == COPY else run
+        line = arguments.line.plus("--run", named)
         raise NotAcceptable(
-            f"{arguments.export}: is the copy of a pipe that belongs to the run {shown}. In another place a new run "
+            f"{arguments.export}: is the copy of a pipe that belongs to the run {named}. In another place a new run "
             f"would begin and send {done} ids again. Nothing was sent. To go on:\n  {line}\n"
             "To begin a new run all the same, copy the file and give it another name."
         )
@@ -169,7 +169,7 @@ def _check_place(run: Path) -> None:
     if in_store(run):
         return check_folder(run, "--run")
     try:
-        (run / ("." * LONGEST_NAME)).lstat()
+        (run / RESTORE / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UsageError(f"--run {run}: the name is too long. Name a shorter place: --run PLACE") from error
@@ -370,7 +370,9 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
         if known is not None and log is not None and not log.complete:
             place = shown(known[0])
             way = f"Go on with --backup-to {place}, or name a new file there"
-            if not proven or address_of(known[0]) is not None:
+            if known[0] == printable((arguments.run / BACKUP).absolute()):
+                way = "Go on with --backup"
+            elif not proven or address_of(known[0]) is not None:
                 way = "Another person may have written the log: name with --backup-to where you keep it, or a new file"
             raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
         return None
@@ -380,7 +382,8 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
         check_known(backup, durable)
     for other in (*_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
         if backup.absolute() == Path(other).absolute():
-            raise UsageError(f"--backup-to {backup}: is another file of this run; name one of its own")
+            option = arguments.settings.backup_option
+            raise UsageError(f"{option}: {backup} is another file of this run; name one of its own: --backup-to FILE")
     return durable
 
 
@@ -417,7 +420,8 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
         )
     for other in (backup, *_own_places(arguments), arguments.export, *_excluded_paths(arguments)):
         if other is not None and wanted.absolute() == Path(other).absolute():
-            raise UsageError(f"--backup-to {backup}: {wanted} is another file of this run; name another backup")
+            option = arguments.settings.backup_option
+            raise UsageError(f"{option}: {wanted} is another file of this run; name another backup: --backup-to FILE")
     if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):
         raise NotAcceptable(
             f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
@@ -469,10 +473,10 @@ def check_known(path: Path, durable: Saved | None) -> None:
     except FileNotFoundError:
         size = 0
     except OSError as error:
-        raise NotAcceptable(f"{path}: {error.strerror} (--backup)") from error
+        raise NotAcceptable(f"{path}: the backup cannot be read: {error.strerror}") from error
     else:
         if not stat.S_ISREG(there.st_mode):
-            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one (--backup)")
+            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one")
         size = there.st_size
     if durable is None and size:
         raise NotAcceptable(
@@ -743,12 +747,12 @@ def check_pool(plan: RunPlan) -> None:
     undoes = plan.arguments.undoes
     if undoes is not None and plan.pool is not None and plan.pool != undoes.pool:
         raise NotAcceptable(
-            f"{undoes.run}: was written for pool {undoes.pool}, but this key signs in to pool {plan.pool}. "
+            f"{undoes.run}: is a run on pool {undoes.pool}, but this key signs in to pool {plan.pool}. "
             f"{plan.words.nothing}. Use the key of that pool."
         )
     if plan.progress is not None and plan.pool != (pinned := plan.progress.header.pinned["pool"]):
         raise NotAcceptable(
-            f"{plan.run}: was written for pool {pinned}, but this key signs in to pool {plan.pool}. "
+            f"{plan.run}: is a run on pool {pinned}, but this key signs in to pool {plan.pool}. "
             f"{plan.words.nothing}. Use the key of that pool, or another place (--run) for a new run."
         )
 

@@ -60,7 +60,6 @@ from bulkdel.safety.exclude import Excluded
 from bulkdel.safety.run_plan import CheckedExport, RunArguments
 from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
-from bulkdel.store_path import in_store
 
 SILENCE_S = 30.0
 """How long nothing may come from the place of an export before it is asked again; --timeout may be shorter."""
@@ -150,7 +149,7 @@ class ExportReading:
     def of_new_run(self) -> CheckedExport:
         """Read every row, for a new run or its plan. Raises what `export.preflight` raises."""
         run = self._arguments.run
-        self._stack.callback(remove_empty, [] if in_store(run) else missing_folders(run))
+        self._stack.callback(remove_empty, missing_folders(run))
         opened, new, invalid = self._open(None), None, None
         if self._arguments.command != "plan":
             new = self._new_input(log_place(self._arguments.run).spool())

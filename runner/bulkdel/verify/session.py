@@ -208,7 +208,7 @@ class VerifySession:
             await auth.ensure()
             if auth.pool != (pinned := self._reopened.log_index.progress.header.pinned["pool"]):
                 raise NotAcceptable(
-                    f"{self._reopened.path}: was written for pool {pinned}, but this key signs in to pool {auth.pool}. "
+                    f"{self._reopened.path}: is a run on pool {pinned}, but this key signs in to pool {auth.pool}. "
                     "No id was looked up. Use the key of that pool."
                 )
             log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
