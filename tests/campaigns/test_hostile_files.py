@@ -82,7 +82,7 @@ class Lures:
             "slow-while": f"{self.url}/slow",
             **dict.fromkeys(("proxy", "notify"), self.url),
             **dict.fromkeys(("ca-file", "pause-file", "plan"), secret),
-            **dict.fromkeys(("backup", "run", "out", "state"), str(new)),
+            **dict.fromkeys(("backup-to", "run", "out", "state"), str(new)),
             "config": str(self.outside / "own.toml"),
             "listen": "127.0.0.1:0",
             "shards": "2@ray",
@@ -430,7 +430,7 @@ def of_credentials(batch: Any, rng: Random, lures: Lures) -> None:
 
 def of_places(batch: Any, rng: Random, lures: Lures) -> None:
     outside = [str(lures.outside / "new"), "../../outside/new", f"file://{lures.outside}/new", f"{lures.url}/x"]
-    key = rng.choice(["folder", "from", "export", "exclude", "host", "backup", "run", "archive"])
+    key = rng.choice(["folder", "from", "export", "exclude", "host", "backup", "backup_to", "run", "archive"])
     read = [str(lures.named), *outside[2:]]
     at = batch if key in {"folder", "from"} else batch["run"][0]
     at[key] = rng.choice(read if key in {"export", "exclude"} else outside)

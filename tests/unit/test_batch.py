@@ -530,6 +530,8 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN + BEGIN, "have one name"),
         (BEGIN + BEGIN.replace('"a"', '"A"'), "have one name"),
         (BEGIN + 'run = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'run = "l"\n', "have one place"),
+        (BEGIN + 'backup = "b.jsonl"\n', r"backup: write true or false$"),
+        (BEGIN + "trim = 1\n", r"trim: write true or false$"),
         ('[defaults]\nbackup_to = "b.jsonl"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one backup"),
         ('[defaults]\nrun = "s3://b/n"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one place"),
         ('[defaults]\nname = "a"\n' + BEGIN, "every run has its own"),

@@ -532,7 +532,7 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> Batch
     if export == "-":
         raise UsageError(f"{where}, export: a batch has no standard input. Name a file")
     options = {
-        name: _option(value, f"{where}, {name}", is_list=name in LISTS)
+        name: _option(value, f"{where}, {name}", is_list=name in LISTS, is_flag=name in _FLAGS)
         for name, value in keys.items()
         if name in RUN_KEYS
     }
@@ -643,7 +643,9 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _option(value: Any, where: str, *, is_list: bool) -> Any:
+def _option(value: Any, where: str, *, is_list: bool, is_flag: bool = False) -> Any:
+    if is_flag and not isinstance(value, bool):
+        raise UsageError(f"{where}: write true or false")
     items = value if isinstance(value, list) and is_list else [value]
     for item in items:
         if not isinstance(item, str | int | float) or (isinstance(item, str) and not item.isprintable()):
