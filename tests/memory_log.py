@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import INPUT, Beside, Busy
+from bulkdel.place.log_place import INPUT, Busy, PinnedFile
 from bulkdel.place.spool import Spool
 
 
@@ -17,7 +17,7 @@ from bulkdel.place.spool import Spool
 class Kept:
     """The lines of one log. files: those beside it. locked: whether something writes it."""
 
-    files: dict[Beside, bytes] = field(default_factory=dict)
+    files: dict[PinnedFile, bytes] = field(default_factory=dict)
     lines: list[bytes] = field(default_factory=list)
     locked: bool = False
 
@@ -45,21 +45,21 @@ class LogInMemory:
     def spool(self) -> Spool:
         return Spool.unnamed(Path())
 
-    def keep(self, beside: Beside, data: bytes | Spool) -> None:
-        self._kept.files[beside] = data.read_at(0, data.size) if isinstance(data, Spool) else data
+    def keep(self, pinned: PinnedFile, data: bytes | Spool) -> None:
+        self._kept.files[pinned] = data.read_at(0, data.size) if isinstance(data, Spool) else data
 
-    def drop(self, beside: Beside) -> None:
-        self._kept.files.pop(beside, None)
+    def drop(self, pinned: PinnedFile) -> None:
+        self._kept.files.pop(pinned, None)
 
-    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
-        if (data := self._kept.files.get(beside)) is None:
+    def open(self, pinned: PinnedFile, start: int = 0, stop: int | None = None) -> Spool | None:
+        if (data := self._kept.files.get(pinned)) is None:
             return None
         spool = Spool.unnamed(Path(), start)
         spool.write(data[start:stop])
         return spool
 
-    def at(self, beside: Beside) -> Path:
-        return self.where / beside.name(self.number)
+    def at(self, pinned: PinnedFile) -> Path:
+        return self.where / pinned.name(self.number)
 
     def shard(self, number: int) -> LogInMemory:
         return LogInMemory(self.where / str(number), self.logs, number)
@@ -72,8 +72,8 @@ class LogInMemory:
 
     def rows(self) -> Path | None:
         kept = self.logs.get(str(self.where), Kept())
-        beside = next((each for each in kept.files if each.kind == INPUT), None)
-        return None if beside is None else self.at(beside)
+        pinned = next((each for each in kept.files if each.kind == INPUT), None)
+        return None if pinned is None else self.at(pinned)
 
     def shard_log(self) -> Path | None:
         first = self.shard(1)

@@ -26,7 +26,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.input.skipped import packed
-from bulkdel.place.log_place import SKIPPED, Beside
+from bulkdel.place.log_place import SKIPPED, PinnedFile
 from bulkdel.place.opening import log_at
 from tests.inputs import NO_INPUT
 
@@ -102,7 +102,7 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
 def write_skipped(log: Path, rows: int, left_out: SkippedRows) -> None:
     """Write the file beside a log. rows: of the export."""
     data = packed(left_out, rows)
-    log_at(log).at(Beside(SKIPPED, hashlib.sha256(data).hexdigest())).write_bytes(data)
+    log_at(log).at(PinnedFile(SKIPPED, hashlib.sha256(data).hexdigest())).write_bytes(data)
 
 
 def deleted(start: int, stop: int) -> Outcome:

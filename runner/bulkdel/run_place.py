@@ -97,3 +97,11 @@ def name_from_home(run: Path) -> str:
 def is_within(path: Path, run: Path) -> bool:
     """Whether a file is in the home of a run, or below it. Links are followed: one may lead anywhere."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(home_of(run)))
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file or folder. False where one is missing or cannot be reached."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -411,7 +411,7 @@ def test_killed_at_every_step_before_the_header(which: str, call: str, count: in
 @mutant(
     "a header names rows that were not kept",
     "OpenLog.create",
-    swap("place.keep(beside, data)", "place.at(beside) if data else None"),
+    swap("place.keep(pinned, data)", "place.at(pinned) if data else None"),
     case="input-link-1",
 )
 @pytest.mark.parametrize(("which", "call", "count"), one_in(5, IN_A_STORE))

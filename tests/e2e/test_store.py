@@ -18,7 +18,7 @@ import pytest
 
 from bulkdel.core.log_entries import Session
 from bulkdel.place.log_objects import LINES_A_ROLL, line_name, roll_name
-from bulkdel.place.log_place import Beside
+from bulkdel.place.log_place import PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from bulkdel_jobs.sandbox.users import ids_of
@@ -58,7 +58,7 @@ def joined(store: Path, to: Path) -> Path:
     to.mkdir()
     (to / "log.jsonl").write_bytes(b"".join(lines(store)))
     for part in store.glob("*/*/000000000001"):  # in one object each
-        log_place(to).at(Beside(part.parent.parent.name, part.parent.name)).write_bytes(part.read_bytes())
+        log_place(to).at(PinnedFile(part.parent.parent.name, part.parent.name)).write_bytes(part.read_bytes())
     return to
 
 

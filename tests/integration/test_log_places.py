@@ -23,7 +23,7 @@ from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_objects import LogObjects
-from bulkdel.place.log_place import INPUT, Beside, LogPlace
+from bulkdel.place.log_place import INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at
 from bulkdel.store_path import store_path
 from tests import recorded
@@ -36,7 +36,7 @@ TERMS = Terms(lease_s=0.3, patience_s=20.0)
 LIES = dict.fromkeys(Lie, 0.05)
 LEFT_OUT = recorded.skipped(duplicate=[(1, 3)], excluded=[(5, 6)])
 SKIPPED = packed(LEFT_OUT, 20)
-SKIPPED_ROWS = Beside("skipped", str(recorded.header(20, LEFT_OUT).skipped_sha256))
+SKIPPED_ROWS = PinnedFile("skipped", str(recorded.header(20, LEFT_OUT).skipped_sha256))
 
 
 @pytest.fixture(params=["file", "memory", "directory", "s3", "s3 that lies"])
@@ -205,14 +205,15 @@ def test_skipped_rows_are_found_by_their_sha256(place: LogPlace) -> None:
     assert file is not None
     assert (file.read_at(0, 1_000), file.size) == (SKIPPED, len(SKIPPED))
     file.close()
-    other = place.open(Beside("skipped", "0" * 64))  # in a folder the name is fixed: the SHA-256 is compared afterwards
+    # In a folder the name is fixed: the SHA-256 is compared afterwards.
+    other = place.open(PinnedFile("skipped", "0" * 64))
     assert other is None or isinstance(place, LogFile)
     if other is not None:
         other.close()
 
 
 def test_a_spool_gets_its_name_and_any_part_of_it_is_read(place: LogPlace) -> None:
-    data, rows = bytes(range(251)) * 50_000, Beside(INPUT, "a" * 64)  # more than two objects of a store
+    data, rows = bytes(range(251)) * 50_000, PinnedFile(INPUT, "a" * 64)  # more than two objects of a store
     spool = place.spool()
     place.writable(new=True, another=True).close()
     for at in range(0, len(data), 1 << 20):
@@ -233,7 +234,7 @@ def test_a_spool_that_gets_no_name_leaves_nothing(place: LogPlace, tmp_path: Pat
     spool.close()
     assert is_fresh(place)
     made(place).close()
-    assert place.open(Beside(INPUT, "a" * 64)) is None
+    assert place.open(PinnedFile(INPUT, "a" * 64)) is None
     assert not [*tmp_path.rglob("*.part")]
 
 

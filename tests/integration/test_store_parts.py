@@ -29,7 +29,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
-from bulkdel.place.log_place import INPUT, SKIPPED, Beside
+from bulkdel.place.log_place import INPUT, SKIPPED, PinnedFile
 from bulkdel.place.opening import log_at
 from bulkdel.store import remote
 from bulkdel.store.certain import HEDGE_S, Retrying, Taken
@@ -205,7 +205,7 @@ def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.Monk
     monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
     monkeypatch.setattr("bulkdel.place.log_objects.PART_BYTES", 400_000)
     store.bytes_s = 200_000
-    place, rows, data = log_at(URL, Terms(patience_s=10.0)), Beside(INPUT, "a" * 64), os.urandom(800_000)
+    place, rows, data = log_at(URL, Terms(patience_s=10.0)), PinnedFile(INPUT, "a" * 64), os.urandom(800_000)
     spool = place.spool()
     spool.write(data)
     assert words_of_failure(lambda: place.keep(rows, spool)) == ""
@@ -879,7 +879,7 @@ def test_one_of_two_processes_creates_the_log(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
     left_out, other = recorded.skipped(duplicate=[(1, 2)]), recorded.skipped(duplicate=[(2, 3)])
     place = log_at(path)
-    place.keep(Beside(SKIPPED, str(recorded.header(10, other).skipped_sha256)), packed(other, 10))
+    place.keep(PinnedFile(SKIPPED, str(recorded.header(10, other).skipped_sha256)), packed(other, 10))
     assert is_fresh(place), "a process was killed before it wrote a header"
     Checkpoint.create(place, recorded.header(10, left_out), left_out).close()
     with pytest.raises(NotAcceptable, match=r"a log exists already\. Run the same command again to go on"):

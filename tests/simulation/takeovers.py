@@ -21,7 +21,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
 from bulkdel.library import Summary
 from bulkdel.place.log_objects import LogObjects
-from bulkdel.place.log_place import Beside, LogPlace
+from bulkdel.place.log_place import LogPlace, PinnedFile
 from bulkdel.place.opening import log_at
 from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
@@ -203,7 +203,7 @@ class TakeoverWorld:
             log = self._folder / "joined"
             log.write_bytes(self._store.lines)
             for part in (self._folder / "store").glob("*/*/000000000001"):
-                log_at(log).at(Beside(part.parent.parent.name, part.parent.name)).write_bytes(part.read_bytes())
+                log_at(log).at(PinnedFile(part.parent.parent.name, part.parent.name)).write_bytes(part.read_bytes())
             self._promises.judge(log)
         return self._promises.wrong
 

@@ -18,7 +18,7 @@ from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line, 
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.place.lease import Lease
-from bulkdel.place.log_place import Beside, Busy, LogPlace, Overtaken, WritableLines
+from bulkdel.place.log_place import Busy, LogPlace, Overtaken, PinnedFile, WritableLines
 from bulkdel.place.spool import Spool
 from bulkdel.store.certain import Taken
 
@@ -32,7 +32,7 @@ class Fenced(OSError):
         self.busy = busy
 
 
-Files = Mapping[Beside, bytes | Spool]
+Files = Mapping[PinnedFile, bytes | Spool]
 """What is put beside a new log, in this order."""
 
 
@@ -63,19 +63,19 @@ class OpenLog:
         The header comes last: without it there is no log. Raises NotAcceptable when there is one, and OSError.
         """
         # A verification belongs to the run in this place, so it cannot have another one.
-        log, kept = cls(_writable(place, kind, new=True), place, kind, nonce), list[Beside]()
+        log, kept = cls(_writable(place, kind, new=True), place, kind, nonce), list[PinnedFile]()
         try:
             log._clear_remains()
-            for beside, data in files.items():
-                kept.append(beside)
-                place.keep(beside, data)
+            for pinned, data in files.items():
+                kept.append(pinned)
+                place.keep(pinned, data)
             try:
                 log._append([header])
             except Taken:
                 raise log._exists() from None
         except BaseException:
-            for beside in kept if kept and log._has_no_header() else ():
-                place.drop(beside)
+            for pinned in kept if kept and log._has_no_header() else ():
+                place.drop(pinned)
             log.close()
             raise
         return log

@@ -34,7 +34,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
 from bulkdel.place.log_file import LogFile
-from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogLines, LogPlace, bytes_of
+from bulkdel.place.log_place import LINE_MAX, SKIPPED, LogLines, LogPlace, PinnedFile, bytes_of
 from bulkdel.run_place import LOG, RUNS, SANDBOX
 from bulkdel.store_path import in_store
 
@@ -499,8 +499,8 @@ def _refuse_without_log(place: LogPlace) -> None:
 
 def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
     """The file of the skipped rows of the log with this header. Raises NotAcceptable unless it has this SHA-256."""
-    beside, most = Beside(SKIPPED, sha256), packed_max(header.end)
-    data, where = bytes_of(place, beside, most), place.at(beside)
+    pinned, most = PinnedFile(SKIPPED, sha256), packed_max(header.end)
+    data, where = bytes_of(place, pinned, most), place.at(pinned)
     if data is None:
         raise NotAcceptable(
             f"{where}: the rows that are never sent are missing. Put them back in the place of the run; "

@@ -27,7 +27,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.input.skipped import packed
 from bulkdel.place.lease import Lease
-from bulkdel.place.log_place import LINE_MAX, SKIPPED, Beside, LogPlace, Overtaken
+from bulkdel.place.log_place import LINE_MAX, SKIPPED, LogPlace, Overtaken, PinnedFile
 
 COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
@@ -94,7 +94,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         skipped, files = skipped or SkippedRows(), dict(files or {})
         if isinstance(header, Header) and skipped.rows.size:
             data = packed(skipped, header.end)
-            files[Beside(SKIPPED, sha256 := hashlib.sha256(data).hexdigest())] = data
+            files[PinnedFile(SKIPPED, sha256 := hashlib.sha256(data).hexdigest())] = data
             header = replace(header, skipped_sha256=sha256)
         progress = kind.fold(header, skipped)
         try:

@@ -26,10 +26,10 @@ from bulkdel.format import printable, shown
 from bulkdel.job import SANDBOX, Job, load_job
 from bulkdel.options import CONFIRMING, FILES
 from bulkdel.parameters import options_of_archive, options_of_run
-from bulkdel.place.log_place import INDEX, INPUT, Beside
+from bulkdel.place.log_place import INDEX, INPUT, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import COPY, default_place, home_of, own_file
+from bulkdel.run_place import COPY, default_place, home_of, is_same, own_file
 from bulkdel.safety.checks import PROTECT
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.store_path import StorePath
@@ -129,7 +129,7 @@ def how_to_go_on(progress: Progress, run: Path, own_key: bytes | None) -> str:
         return how_to_resume(progress, run, of_job, own_key)
     if not line.names:  # an approved plan has them
         line = replace(line, names=(progress.header.pinned["job"], progress.header.export_path))
-    if line.command != "run" or _is_same(Path(str(start.facts.get("run", run))), run):
+    if line.command != "run" or is_same(Path(str(start.facts.get("run", run))), run):
         return how_to_resume(progress, run, of_job, own_key)
     folder = _folder_of(run.absolute(), start.facts)
     line, missing = _in_folder(line, run, folder)
@@ -194,13 +194,6 @@ def _are_packed(manifest: Manifest, folder: Path) -> bool:
     return True
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
-
-
 def _folder_of(run: Path, facts: Mapping[str, Any]) -> Path:
     """The folder that has the part of that of the last session. facts: of its start.
 
@@ -229,7 +222,7 @@ def _in_folder(line: CommandLine, run: Path, folder: Path) -> tuple[CommandLine,
     with suppress(NotAcceptable):
         place = log_place(run)
         header = header_of(place)
-        rows = (place.at(Beside(kind, header.input.index)) for kind in (INPUT, INDEX))
+        rows = (place.at(PinnedFile(kind, header.input.index)) for kind in (INPUT, INDEX))
         missing += (f"{own}/{path.name}" for path in rows if not path.exists())
     export = line.names[-1]  # nothing reads it
     if copy.exists():

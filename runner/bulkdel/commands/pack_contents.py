@@ -58,7 +58,7 @@ from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
 from bulkdel.place.log_file import LogFile
-from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, Beside, LogPlace
+from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, own_file
@@ -153,8 +153,8 @@ class _Found:
     def _add_skipped(self, log: LogPlace, header: Header, inside: LogFile) -> None:
         """Add the file of the skipped rows of a log. inside: the log in the archive."""
         if (sha256 := header.skipped_sha256) is not None:
-            data, beside_it = skipped_bytes(log, header, sha256), Beside(SKIPPED, sha256)
-            self._add(log.at(beside_it), beside_it.words, lambda: iter([data]), name=inside.at(beside_it))
+            data, pinned = skipped_bytes(log, header, sha256), PinnedFile(SKIPPED, sha256)
+            self._add(log.at(pinned), pinned.words, lambda: iter([data]), name=inside.at(pinned))
 
     def _add_rows(self, run: RunFiles, inside: LogFile) -> None:
         """Add the rows of a run, and their index. inside: its log in the archive.
@@ -175,9 +175,9 @@ class _Found:
             self.notes.append(why)
             return
         for kind in (INPUT, INDEX):
-            beside_it = Beside(kind, header.input.index)
-            blocks = partial(_beside_blocks, place, beside_it)
-            self._add(place.at(beside_it), beside_it.words, blocks, name=inside.at(beside_it))
+            pinned = PinnedFile(kind, header.input.index)
+            blocks = partial(_beside_blocks, place, pinned)
+            self._add(place.at(pinned), pinned.words, blocks, name=inside.at(pinned))
 
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""
@@ -504,9 +504,9 @@ def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
     return (option == "--backup-to" and any(map(is_store_url, values))) or names_engine(option, values)
 
 
-def _beside_blocks(place: LogPlace, beside_it: Beside) -> Iterator[bytes]:
+def _beside_blocks(place: LogPlace, pinned: PinnedFile) -> Iterator[bytes]:
     """The bytes of a file beside a log."""
-    file = place.open(beside_it)
+    file = place.open(pinned)
     assert file is not None, "it was there"
     with closing(file):
         yield from file.blocks(READ_BYTES)

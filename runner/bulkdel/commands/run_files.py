@@ -36,7 +36,7 @@ from bulkdel.format import printable
 from bulkdel.input.opening import why_unsound
 from bulkdel.own_key import read_key
 from bulkdel.place.log_file import input_part
-from bulkdel.place.log_place import INPUT, Beside, LogPlace
+from bulkdel.place.log_place import INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import BACKUP as BACKUP_FILE
 from bulkdel.run_place import (
@@ -52,6 +52,7 @@ from bulkdel.run_place import (
     STILL_THERE,
     VERIFICATION,
     home_of,
+    is_same,
     is_within,
     own_file,
 )
@@ -215,7 +216,7 @@ def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], pro
 def _original(run: Path, progress: Progress) -> Path | None:
     """Where the last session had this run, when it is still there: `run` is a copy of it. None without one."""
     was = _was(progress)
-    if was is None or _is_same(was, run) or _run_id(was) != progress.header.run_id:
+    if was is None or is_same(was, run) or _run_id(was) != progress.header.run_id:
         return None
     return was
 
@@ -234,13 +235,6 @@ def _run_id(run: Path) -> str | None:
         return None
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
-
-
 def _moved(path: Path, run: Path, progress: Progress) -> Path:
     """Where a file that the log names by its path would be, had it moved with the place of the run or its home."""
     if path.is_relative_to(own_file(run, RESTORE) if in_store(run) else run):  # it is the run's by its name
@@ -255,7 +249,7 @@ def _moved(path: Path, run: Path, progress: Progress) -> Path:
 def _now(path: Path, run: Path, progress: Progress, original: Path | None) -> Path:
     """Where a file that the log names by its path is now: there, or where it has moved with the run."""
     here = _moved(path, run, progress)
-    has_moved = not _is_same(path.parent, here.parent) and os.path.lexists(here)
+    has_moved = not is_same(path.parent, here.parent) and os.path.lexists(here)
     return here if has_moved and (original is not None or not os.path.lexists(path)) else path
 
 
@@ -273,7 +267,7 @@ def _placed(named: NamedFile, run: Path, progress: Progress, original: Path | No
     """
     here = _moved(named.path, run, progress)
     now = _now(named.path, run, progress, original)
-    elsewhere = now == named.path and not _is_same(now.parent, here.parent)
+    elsewhere = now == named.path and not is_same(now.parent, here.parent)
     if elsewhere and original is not None:
         yield named._replace(left=f"belongs to the run of {original}, of which this one is a copy")
     elif not is_within(now, run):
@@ -396,7 +390,7 @@ def _named_written(run: Path, *, restoring: bool) -> Iterator[NamedFile]:
 def _named_rows(run: Path, progress: Progress, *, wanted: bool) -> Iterator[NamedFile]:
     """Yield the files with the rows of the run, and with those of a restore that did not begin."""
     place = log_place(run)
-    rows = place.at(Beside(INPUT, progress.header.input.index))
+    rows = place.at(PinnedFile(INPUT, progress.header.input.index))
     yield NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
     if in_store(run):
         return

@@ -11,7 +11,7 @@ from bulkdel.core.log_entries import InputPins
 from bulkdel.errors import FileFailed
 from bulkdel.input.reader import Input
 from bulkdel.input.writer import InputWriter
-from bulkdel.place.log_place import INDEX, INPUT, Beside
+from bulkdel.place.log_place import INDEX, INPUT, PinnedFile
 from bulkdel.place.spool import Spool
 
 
@@ -56,10 +56,10 @@ class NewInput:
         return InputPins(hashlib.sha256(self._encoded).hexdigest(), self._index.content)
 
     @property
-    def files(self) -> Mapping[Beside, bytes | Spool]:
+    def files(self) -> Mapping[PinnedFile, bytes | Spool]:
         """What is put beside the log."""
         index = self.pins.index
-        return {Beside(INPUT, index): self._spool, Beside(INDEX, index): self._encoded}
+        return {PinnedFile(INPUT, index): self._spool, PinnedFile(INDEX, index): self._encoded}
 
     def _failed(self, error: OSError) -> FileFailed:
         return FileFailed(

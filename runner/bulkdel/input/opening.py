@@ -14,7 +14,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.format import shown
 from bulkdel.input.reader import Input
-from bulkdel.place.log_place import INDEX, INPUT, Beside, LogPlace, bytes_of
+from bulkdel.place.log_place import INDEX, INPUT, LogPlace, PinnedFile, bytes_of
 
 
 def open_input(place: LogPlace, header: Header, stack: ExitStack, first: int = 0, stop: int | None = None) -> Input:
@@ -24,12 +24,12 @@ def open_input(place: LogPlace, header: Header, stack: ExitStack, first: int = 0
     """
     index = index_of(place, header)
     stop = index.rows if stop is None else stop
-    beside, frames = Beside(INPUT, header.input.index), index.between(first, stop)
+    pinned, frames = PinnedFile(INPUT, header.input.index), index.between(first, stop)
     start, end = (frames[0].byte, frames[-1].byte + frames[-1].size) if frames else (0, 0)
-    if (file := place.open(beside, start, end)) is None:
-        raise _missing(place, beside)
+    if (file := place.open(pinned, start, end)) is None:
+        raise _missing(place, pinned)
     stack.callback(file.close)
-    return Input(file.read_at, index, str(place.at(beside)))
+    return Input(file.read_at, index, str(place.at(pinned)))
 
 
 def why_unsound(place: LogPlace, header: Header) -> str:
@@ -44,35 +44,35 @@ def why_unsound(place: LogPlace, header: Header) -> str:
 
 def index_of(place: LogPlace, header: Header) -> Index:
     """The index of the input of a run. Raises NotAcceptable, see `open_input`."""
-    beside, most = Beside(INDEX, header.input.index), FRAME_LINE_MAX * (header.counts["rows"] + 1)
-    if (data := bytes_of(place, beside, most)) is None:
-        raise _missing(place, beside)
+    pinned, most = PinnedFile(INDEX, header.input.index), FRAME_LINE_MAX * (header.counts["rows"] + 1)
+    if (data := bytes_of(place, pinned, most)) is None:
+        raise _missing(place, pinned)
     if hashlib.sha256(data).hexdigest() != header.input.index:
-        raise _other(place, beside, "its SHA-256 differs")
+        raise _other(place, pinned, "its SHA-256 differs")
     try:
         index = Index.decode(data)
     except (ValueError, TypeError) as error:
-        raise _other(place, beside, str(error)) from error
+        raise _other(place, pinned, str(error)) from error
     if (index.content, index.rows) != (header.input.content, header.counts["rows"]):
-        raise _other(place, beside, "it is of other rows")
+        raise _other(place, pinned, "it is of other rows")
     return index
 
 
 def is_forgotten(place: LogPlace, progress: Progress) -> bool:
     """Whether `bulkdel forget` has removed the rows of the run with this log."""
-    at = place.at(Beside(INPUT, progress.header.input.index))
+    at = place.at(PinnedFile(INPUT, progress.header.input.index))
     return any(Path(name).name == at.name for name in progress.forgotten) and not os.path.lexists(at)
 
 
-def _other(place: LogPlace, beside: Beside, why: str) -> NotAcceptable:
+def _other(place: LogPlace, pinned: PinnedFile, why: str) -> NotAcceptable:
     return NotAcceptable(
-        f"{place.at(beside)}: is not the index of the rows that the log names ({shown(why)}). Put a copy of what was "
+        f"{place.at(pinned)}: is not the index of the rows that the log names ({shown(why)}). Put a copy of what was "
         "there back, then run this again."
     )
 
 
-def _missing(place: LogPlace, beside: Beside) -> NotAcceptable:
+def _missing(place: LogPlace, pinned: PinnedFile) -> NotAcceptable:
     return NotAcceptable(
-        f"{place.at(beside)}: is missing. It holds {beside.words}. Put it back in the place of the run. Then run "
+        f"{place.at(pinned)}: is missing. It holds {pinned.words}. Put it back in the place of the run. Then run "
         "this again."
     )

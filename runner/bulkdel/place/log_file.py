@@ -21,7 +21,7 @@ from pathlib import Path
 from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import INPUT, LINE_MAX, Beside, Busy, number_of
+from bulkdel.place.log_place import INPUT, LINE_MAX, Busy, PinnedFile, number_of
 from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
 from bulkdel.run_place import LOG, RUNS
@@ -80,9 +80,9 @@ class LogFile:
         except OSError as error:
             raise self._failed(part, "the rows of the run", error) from error
 
-    def keep(self, beside: Beside, data: bytes | Spool) -> None:
+    def keep(self, pinned: PinnedFile, data: bytes | Spool) -> None:
         """See `LogPlace`."""
-        path = self.at(beside)
+        path = self.at(pinned)
         try:
             remove_parts(path)
             if isinstance(data, Spool):
@@ -92,7 +92,7 @@ class LogFile:
             with atomic_file(path, lambda *_: True) as file:
                 file.write(data)
         except OSError as error:
-            raise self._failed(path, beside.words, error) from error
+            raise self._failed(path, pinned.words, error) from error
 
     def _failed(self, path: Path, what: str, error: OSError) -> FileFailed:
         return FileFailed(
@@ -100,27 +100,27 @@ class LogFile:
             "another place (--run); then run the same command again."
         )
 
-    def drop(self, beside: Beside) -> None:
+    def drop(self, pinned: PinnedFile) -> None:
         """See `LogPlace`."""
         with suppress(OSError):
-            self.at(beside).unlink()
+            self.at(pinned).unlink()
 
-    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:  # noqa: ARG002 - all of it
+    def open(self, pinned: PinnedFile, start: int = 0, stop: int | None = None) -> Spool | None:  # noqa: ARG002 - all of it
         """See `LogPlace`."""
-        path = self.at(beside)
+        path = self.at(pinned)
         try:
             return Spool(regular_fd(path))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise NotAcceptable(
-                f"{path}: the file of {beside.words} cannot be read: {error.strerror}. Put back the file that was "
+                f"{path}: the file of {pinned.words} cannot be read: {error.strerror}. Put back the file that was "
                 "there, then run this again."
             ) from error
 
-    def at(self, beside: Beside) -> Path:
+    def at(self, pinned: PinnedFile) -> Path:
         """See `LogPlace`."""
-        return self.folder / beside.name(self.number)
+        return self.folder / pinned.name(self.number)
 
     def shard(self, number: int) -> LogFile:
         """See `LogPlace`."""
@@ -136,7 +136,7 @@ class LogFile:
 
     def rows(self) -> Path | None:
         """See `LogPlace`."""
-        rows = self.at(Beside(INPUT, ""))
+        rows = self.at(PinnedFile(INPUT, ""))
         return rows if os.path.lexists(rows) else None
 
     def shard_log(self) -> Path | None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms, TimedLease
-from bulkdel.place.log_place import Beside, Busy, Overtaken
+from bulkdel.place.log_place import Busy, Overtaken, PinnedFile
 from bulkdel.place.spool import Spool
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX
@@ -87,7 +87,7 @@ class LogObjects:
         """See `LogPlace`. Nothing is put into a store before there is a confirmation: it forgets nothing."""
         return _spool()
 
-    def keep(self, beside: Beside, data: bytes | Spool) -> None:
+    def keep(self, pinned: PinnedFile, data: bytes | Spool) -> None:
         """See `LogPlace`."""
         if isinstance(data, Spool):
             parts = data.blocks(PART_BYTES)
@@ -95,17 +95,17 @@ class LogObjects:
             parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
         try:
             with closing(self._store()) as store:
-                put_parts(store, parts, _below(beside))
+                put_parts(store, parts, _below(pinned))
         except Taken as error:
             raise NotAcceptable(
-                f"{self.where}/{error}: an object is there with other bytes than {beside.words}. Nothing was sent. "
+                f"{self.where}/{error}: an object is there with other bytes than {pinned.words}. Nothing was sent. "
                 "Remove it, then run the same command again."
             ) from error
 
-    def drop(self, beside: Beside) -> None:
+    def drop(self, pinned: PinnedFile) -> None:
         """See `LogPlace`."""
 
-    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
+    def open(self, pinned: PinnedFile, start: int = 0, stop: int | None = None) -> Spool | None:
         """See `LogPlace`. The bytes are fetched into a file of this machine that has no name."""
         first, last = start // PART_BYTES, None if stop is None else -(-stop // PART_BYTES)
         with ExitStack() as stack:
@@ -113,7 +113,7 @@ class LogObjects:
             stack.callback(copy.close)
             try:
                 with closing(self._store()) as store:
-                    for part in islice(parts_of(store, _below(beside), first + 1), last and max(last - first, 1)):
+                    for part in islice(parts_of(store, _below(pinned), first + 1), last and max(last - first, 1)):
                         with _with_room():
                             copy.write(part)
             except OSError as error:
@@ -123,9 +123,9 @@ class LogObjects:
             stack.pop_all()
             return copy
 
-    def at(self, beside: Beside) -> StorePath:
+    def at(self, pinned: PinnedFile) -> StorePath:
         """See `LogPlace`."""
-        return self.where / _below(beside)
+        return self.where / _below(pinned)
 
     def _store(self) -> Retrying:
         return Retrying.at(self.where, self.terms.patience_s, self.terms.means)
@@ -184,9 +184,9 @@ class LogObjects:
         return None
 
 
-def _below(beside: Beside) -> str:
+def _below(pinned: PinnedFile) -> str:
     """Where the objects of a file lie: below its SHA-256, because nothing is ever replaced in a store."""
-    return f"{beside.kind}/{beside.sha256}/"
+    return f"{pinned.kind}/{pinned.sha256}/"
 
 
 def _spool(base: int = 0) -> Spool:

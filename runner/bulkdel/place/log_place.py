@@ -27,8 +27,8 @@ class Overtaken(Exception):
     """The process before this one wrote once more before it was fenced. That has to be read, and the line made anew."""
 
 
-class Beside(NamedTuple):
-    """A file beside a log, which the header of the log names.
+class PinnedFile(NamedTuple):
+    """A file beside a log, which the header of the log pins by its SHA-256.
 
     kind: SKIPPED, INDEX or INPUT. sha256: of its bytes; of an input, that of its index.
     """
@@ -159,25 +159,25 @@ class LogPlace(Protocol):
         """
         ...
 
-    def keep(self, beside: Beside, data: bytes | Spool) -> None:
+    def keep(self, pinned: PinnedFile, data: bytes | Spool) -> None:
         """Make a file beside the log durable. Only while it is writable, and before there is a line.
 
         Raises FileFailed when it cannot be written, NotAcceptable when something else is there.
         """
         ...
 
-    def drop(self, beside: Beside) -> None:
+    def drop(self, pinned: PinnedFile) -> None:
         """Remove a file beside a log that did not begin. Raises nothing. From a store nothing is removed."""
         ...
 
-    def open(self, beside: Beside, start: int = 0, stop: int | None = None) -> Spool | None:
+    def open(self, pinned: PinnedFile, start: int = 0, stop: int | None = None) -> Spool | None:
         """Open a file beside the log, to read at least its bytes `[start, stop)`; None when there is none.
 
         stop: None for all bytes. Raises NotAcceptable when it cannot be read, FileFailed where its copy has no room.
         """
         ...
 
-    def at(self, beside: Beside) -> Path:
+    def at(self, pinned: PinnedFile) -> Path:
         """Where that file lies."""
         ...
 
@@ -235,12 +235,12 @@ class LogPlace(Protocol):
         ...
 
 
-def bytes_of(place: LogPlace, beside: Beside, most: int) -> bytes | None:
+def bytes_of(place: LogPlace, pinned: PinnedFile, most: int) -> bytes | None:
     """The bytes of a file beside the log; of one that has more than `most`, one byte more. None when there is none.
 
     Raises what `LogPlace.open` raises.
     """
-    if (file := place.open(beside, 0, most + 1)) is None:
+    if (file := place.open(pinned, 0, most + 1)) is None:
         return None
     with closing(file):
         return file.read_at(0, min(most, file.size) + 1)
