@@ -50,14 +50,14 @@ PUT_BACK = "memberships.jsonl"
 RUNS = ".runs"
 """The ending, after the name of an export, of the folder with the places of its runs."""
 
-SANDBOX = ".sandbox"
+OF_SANDBOX = ".sandbox"
 """The ending, after the name of the job, of the place of a run with --sandbox."""
 
 
 def default_place(job: str, export: str, *, sandbox: bool) -> Path:
     """The place of a run without --run: beside its export; for an address, in the current folder."""
     address = address_of(export)
-    return Path(f"{export if address is None else address.name}{RUNS}", f"{job}{SANDBOX if sandbox else ''}")
+    return Path(f"{export if address is None else address.name}{RUNS}", f"{job}{OF_SANDBOX if sandbox else ''}")
 
 
 def short_name(run: Path) -> str:

@@ -21,7 +21,7 @@ import pytest
 import zstandard
 
 from bulkdel.commands.unpack import check
-from bulkdel.core.handover import LOG, MANIFEST, PLACE
+from bulkdel.core.handover import MANIFEST, PACKED_LOG, PLACE
 from bulkdel.core.plan_file import sealed, text_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.handover.reading import unpack
@@ -118,7 +118,7 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         unpacked = elsewhere(second, "unpack", "run.tar.zst", env={})
         assert unpacked.code == 0, unpacked.err
         folder = second / "run"
-        assert (folder / LOG).read_bytes() == log
+        assert (folder / PACKED_LOG).read_bytes() == log
         for path in (folder, *folder.rglob("*")):
             assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
         assert "set GENAUTH_ACCESS_KEY_ID" in unpacked.err
@@ -138,7 +138,7 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
         assert one.served.pool.deleted == before == 100
         ran = elsewhere(second, *words[1:], "--limit", 100, "--confirm", one.ids, "--pool", POOL)
         assert ran.code == 0, ran.err
-        check_second_reader(folder / LOG, ran.summary)
+        check_second_reader(folder / PACKED_LOG, ran.summary)
         # Once: `--limit` is the same, so nothing else asks either.
         ran = elsewhere(second, *words[1:], "--limit", 100)
         assert ran.code == 0, ran.err
@@ -509,7 +509,7 @@ def test_a_lost_archive_is_packed_again_and_one_that_comes_back_is_unpacked(tmp_
         assert bulkdel("pack", one.log, "--again", "--out", tmp_path / "1.tar.zst").code == 3
         unpacked = bulkdel("unpack", tmp_path / "2.tar.zst", "--to", tmp_path / "back")
         assert unpacked.code == 0, unpacked.err
-        assert (tmp_path / "back" / LOG).read_bytes() == log
+        assert (tmp_path / "back" / PACKED_LOG).read_bytes() == log
         ran = bulkdel(*command_in(unpacked.err)[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.counts() == {"deleted": 300}
         assert bulkdel("status", "--audit", one.log).code == 0
@@ -553,7 +553,7 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
         ran = bulkdel(*words[1:], "--confirm", one.ids, "--pool", POOL)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 1_200}
-        log = tmp_path / "second" / LOG
+        log = tmp_path / "second" / PACKED_LOG
         restore = (
             "restore",
             log,
@@ -774,7 +774,7 @@ HOSTILE: dict[str, Hostile] = {
             lambda found: found["files"].append(found["files"][number_of(members) - 1]),
         )
     ),
-    "the log in capitals": lambda members: written(renamed(members, "run/LOG.JSONL")),
+    "the log in capitals": lambda members: written(renamed(members, "run/PACKED_LOG.JSONL")),
     "the place in capitals": lambda members: written(renamed(members, "RUN/export.jsonl")),
     "a file with the name of the place": lambda members: written(renamed(members, "Run")),
     "a path in the place": lambda members: written(renamed(members, "run/../outside")),
@@ -950,23 +950,23 @@ def with_host(members: Members, host: str) -> Members:
 
 def with_header(members: Members, change_header: Callable[[dict[str, Any]], None]) -> Members:
     """A log with another header, whose checksums are made anew."""
-    data = members[number_of(members, LOG)][1]
+    data = members[number_of(members, PACKED_LOG)][1]
     return with_log(members, changed_log(data, lambda entry: _with(entry, change_header)))
 
 
 def with_log(members: Members, data: bytes) -> Members:
     """Other bytes of the log, in the manifest and in the archive."""
-    at = number_of(members, LOG)
+    at = number_of(members, PACKED_LOG)
 
     def change(found: dict[str, Any]) -> None:
         found["files"][at - 1].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
-    return [*with_manifest(members, change)[:at], member(LOG, data), *members[at + 1 :]]
+    return [*with_manifest(members, change)[:at], member(PACKED_LOG, data), *members[at + 1 :]]
 
 
 def with_log_named(members: Members, name: str) -> Members:
     """Another name of the log, in the manifest and in the archive."""
-    at = number_of(members, LOG)
+    at = number_of(members, PACKED_LOG)
     there = with_manifest(members, lambda found: found["files"][at - 1].update(name=name))
     return [*there[:at], member(name, members[at][1]), *members[at + 1 :]]
 

@@ -110,7 +110,7 @@ async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     assert not quoted
     run = json.loads(values.read_text())["runs"][0]
     left_out = "(left out: it holds an id or another value of the export)"
-    assert run["log"] == run["note"] == run["excluded"][0]["name"] == left_out
+    assert run["name"] == run["note"] == run["excluded"][0]["name"] == left_out
     assert run["export"]["name"] == "leavers.csv"
     refused = next(each for each in run["outcomes"] if each["kind"] == "refused")
     assert refused["reasons"] == [{"words": "code 422", "count": 1}]

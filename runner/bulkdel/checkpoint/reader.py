@@ -35,7 +35,7 @@ from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import LINE_MAX, SKIPPED, LogLines, LogPlace, PinnedFile, bytes_of
-from bulkdel.run_place import LOG, RUNS, SANDBOX
+from bulkdel.run_place import LOG, OF_SANDBOX, RUNS
 from bulkdel.store_path import in_store
 
 ZEROS_MAX = 4096
@@ -155,7 +155,7 @@ def _runs_near(path: Path) -> list[Path]:
 
 def _without_practice(runs: list[Path]) -> list[Path]:
     """Those without --sandbox; all of them where there is no other."""
-    return [run for run in runs if not run.name.endswith(SANDBOX)] or runs
+    return [run for run in runs if not run.name.endswith(OF_SANDBOX)] or runs
 
 
 def _without_log(path: Path) -> Path:

@@ -17,8 +17,7 @@ from typing import Any
 from bulkdel.checkpoint.reader import header_of
 from bulkdel.command_line import TO_TYPE, CommandLine, goes_on, how_to_resume, line_of_log, typed_words, without_words
 from bulkdel.core.address import address_of
-from bulkdel.core.handover import LOG as LOG_PACKED
-from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PLACE, GoingOn, Manifest, Unfit, paths_of
+from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PACKED_LOG, PLACE, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.option import ENV_PREFIX
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
@@ -77,10 +76,10 @@ def check_unpacked(manifest: Manifest, folder: Path, progress: Progress) -> Mapp
     if (header.run_id, pinned["job"], pinned["host"], pinned["pool"]) != (
         *(manifest.run_id, manifest.job, manifest.host, manifest.pool),
     ):
-        raise NotAcceptable(f"{LOG_PACKED}: is not the log of the run that the archive names. Nothing was unpacked.")
+        raise NotAcceptable(f"{PACKED_LOG}: is not the log of the run that the archive names. Nothing was unpacked.")
     if (manifest.remaining, manifest.going_on is not None) != (progress.remaining, goes_on(progress)):
         raise NotAcceptable(
-            f"{LOG_PACKED}: what the archive says of what remains is not what the log says. Nothing was unpacked. "
+            f"{PACKED_LOG}: what the archive says of what remains is not what the log says. Nothing was unpacked. "
             "Get the archive again."
         )
     try:
@@ -185,7 +184,7 @@ def _unpacked(run: Path, progress: Progress) -> Manifest | None:
 
 def _are_packed(manifest: Manifest, folder: Path) -> bool:
     """Whether the folder has every file of the manifest, with its bytes. The log comes first: it grows."""
-    for packed in sorted(manifest.files, key=lambda each: each.name != LOG_PACKED):
+    for packed in sorted(manifest.files, key=lambda each: each.name != PACKED_LOG):
         with open_regular(folder / packed.name) as file:
             if os.fstat(file.fileno()).st_size != packed.size:
                 return False

@@ -19,9 +19,9 @@ from bulkdel.checkpoint.reader import header_of, is_fresh, skipped_bytes
 from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
-    BACKUP,
+    BACKUP_WORDS,
     MADE_AGAIN_WORDS,
-    MEMBERSHIPS,
+    MEMBERSHIPS_WORDS,
     OUTSIDE,
     PUT_BACK_WORDS,
     ROWS,
@@ -71,7 +71,7 @@ READ_BYTES = 1 << 20
 
 EXPORT = "the export"
 EXCLUDED = "an exclude file"
-NEEDED = {BACKUP, MEMBERSHIPS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
+NEEDED = {BACKUP_WORDS, MEMBERSHIPS_WORDS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
 """What the program wrote and needs to go on."""
 
 OF_THE_SESSION = (*CONFIRMING, "--as", "--take-over", "--run")
@@ -195,7 +195,7 @@ class _Found:
         self._add_missing(run)
 
     def _add_own(self, file: PersonalFile) -> None:
-        if file.what == BACKUP and file.known is not None:
+        if file.what == BACKUP_WORDS and file.known is not None:
             self._add(file.path, file.what, partial(_known_blocks, file.path, file.known))
         else:
             self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
@@ -205,7 +205,7 @@ class _Found:
         removed = {Path(name).name for name in run.progress.forgotten} - {file.path.name for file in run.files}
         for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
-                self._missing.append(f"{name}, {BACKUP}: was removed by `bulkdel forget`")
+                self._missing.append(f"{name}, {BACKUP_WORDS}: was removed by `bulkdel forget`")
         self.notes += [f"{each.path}, {each.what}, stays there" for each in run.stored if each.what != ROWS]
         for named in run.missing:
             path = named.path
@@ -418,7 +418,7 @@ class _Found:
         return names
 
     def _backups(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.sources if each.what in {BACKUP, MEMBERSHIPS})
+        return tuple(each.name for each in self.sources if each.what in {BACKUP_WORDS, MEMBERSHIPS_WORDS})
 
     @property
     def _taken(self) -> set[str]:

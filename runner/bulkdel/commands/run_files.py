@@ -38,8 +38,8 @@ from bulkdel.own_key import read_key
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import BACKUP as BACKUP_FILE
 from bulkdel.run_place import (
+    BACKUP,
     COPY,
     INVALID,
     LOG,
@@ -63,8 +63,8 @@ MADE_AGAIN_WORDS, PUT_BACK_WORDS = "the records of a restore", "the memberships 
 """The exports that a restore makes. Each is in the place of its run."""
 
 ROWS = "the rows of the run"
-BACKUP = "the backup of the records"
-MEMBERSHIPS = "the backup of the memberships"
+BACKUP_WORDS = "the backup of the records"
+MEMBERSHIPS_WORDS = "the backup of the memberships"
 UNKNOWN_COPY = "a backup of memberships"
 
 UNKNOWN = "is not in the log, which says only that a session was about to write it; the next session makes it anew"
@@ -334,7 +334,7 @@ def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[s
     """The backups of a session, by what its start says: one, or one of each shard."""
     name, options = facts.get("backup"), facts.get("options", {})
     if name is None and shards:  # each of them has its own
-        name = str(path_or_url(facts["run"]) / BACKUP_FILE) if options.get("backup") else options.get("backup_to")
+        name = str(path_or_url(facts["run"]) / BACKUP) if options.get("backup") else options.get("backup_to")
     if name is not None:
         path = path_or_url(name) if is_store_url(name) else Path(facts.get("cwd", ""), name)
         yield str(path)
@@ -359,11 +359,11 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
         more = "" if name in read.named else MORE
-        yield NamedFile(path_or_url(name), BACKUP, known, wanted, more=more, expected=True)
+        yield NamedFile(path_or_url(name), BACKUP_WORDS, known, wanted, more=more, expected=True)
     copies = {each.path: each for each in progress.copies}
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
-        yield NamedFile(Path(path), MEMBERSHIPS, known, resumable or restoring, expected=True)
+        yield NamedFile(Path(path), MEMBERSHIPS_WORDS, known, resumable or restoring, expected=True)
     if (to := progress.memberships_to) is not None and not (copies and progress.sent):
         if to not in copies:
             yield NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)

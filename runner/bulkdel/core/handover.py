@@ -28,7 +28,7 @@ MANIFEST_MAX = 8 << 20
 PLACE = "run"
 """The place of the run in the new folder. Beside it are the files of the user."""
 
-LOG = f"{PLACE}/log.jsonl"
+PACKED_LOG = f"{PLACE}/log.jsonl"
 """The log of the run."""
 
 NAME_MAX = 255
@@ -173,7 +173,7 @@ class Manifest:
         if both := taken & {folder.casefold() for folder in self.folders}:
             raise Unfit(f"names {min(both)!r} as a file and as a folder")
         names = {file.name for file in self.files}
-        if LOG not in names or not {self.config} <= {None, *names}:
+        if PACKED_LOG not in names or not {self.config} <= {None, *names}:
             raise Unfit("has no log, or names a config file that is none of its files")
 
     def check_going_on(self, allowed: Mapping[str, Names], tables: Mapping[str, Any], known: Collection[str]) -> None:

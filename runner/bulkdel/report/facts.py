@@ -189,12 +189,12 @@ class AuditFacts:
 class RunFacts:
     """One run.
 
-    log: its name, as a command takes it. sentence: the counts. proof: the verification, or that there is none.
+    name: of its place, as a command takes it. sentence: the counts. proof: the verification, or that there is none.
     by_whom: who ran it, and when. to_look_at: why the light is not green.
     compared: whether the texts were compared with the export. changes_left_out: changes beyond those that are listed.
     """
 
-    log: str
+    name: str
     light: Light
     state: State
     sentence: str

@@ -25,7 +25,7 @@ def page(report: Report) -> str:
         trim_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else lines_shown(value),
     )
-    environment.filters |= {"number": _number, "time": time_words, "log_name": _log_name, "span": span}
+    environment.filters |= {"number": _number, "time": time_words, "typed": _typed, "span": span}
     environment.globals |= {
         "parts": parts,
         "counted": counted,
@@ -39,6 +39,6 @@ def _number(value: Any) -> str:
     return "?" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _log_name(name: str) -> str:
-    """The name of a log as it is typed; a placeholder for one that was left out."""
+def _typed(name: str) -> str:
+    """The name of a run as it is typed; a placeholder for one that was left out."""
     return "RUN" if name in PLACEHOLDERS else quoted(name)

@@ -48,7 +48,7 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
     to_look_at = _to_look_at(run, verification)
     sessions = tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1))
     return RunFacts(
-        log=texts.file(printable(name_from_home(run.path))),
+        name=texts.file(printable(name_from_home(run.path))),
         light=_light(run, to_look_at),
         state=_state(run),
         sentence=words.sentence(counts, header.names, progress.rows, header.noun),

@@ -19,20 +19,20 @@ from bulkdel.live.steering import Steering
 from bulkdel.safety.checks import check_page
 from bulkdel.safety.run_plan import RunArguments
 
-LOG = "RUN"
-"""What the page shows in the place of the path of the log: a path may have a name or an email in it."""
+RUN = "RUN"
+"""What the page shows for the path of the run: a path may have a name or an email in it."""
 
 
 class RunOnPage:
     """One run. Until it has its plan, only its current step is known, and it cannot be steered.
 
-    job: its name. log: its path, as printed commands have it.
+    job: its name. path: of its place, as printed commands have it.
     """
 
-    def __init__(self, run: Run, job: str, log: str) -> None:
+    def __init__(self, run: Run, job: str, path: str) -> None:
         self._run = run
         self._job = job
-        self._log = re.compile(rf"(?<!\S){re.escape(log)}(?!\S)")
+        self._path = re.compile(rf"(?<!\S){re.escape(path)}(?!\S)")
         self._planned: tuple[LiveStatus, Steering] | None = None
 
     def planned(self, status: LiveStatus, steering: Steering) -> None:
@@ -67,7 +67,7 @@ class RunOnPage:
         return self._run.writable
 
     def _without_path(self, text: str) -> str:
-        return self._log.sub(LOG, text)
+        return self._path.sub(RUN, text)
 
 
 @contextlib.asynccontextmanager
