@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 
 from bulkdel.core.address import address_of
@@ -10,6 +12,9 @@ from bulkdel.store_path import StorePath, in_store
 
 LOG = "log.jsonl"
 """The log. Of shard 7 it is `log.7.jsonl`."""
+
+STORED_LOG = "log"
+"""The folder of the log in a store."""
 
 COPY = "export.copy"
 """The copy of an export that was piped, lies elsewhere or is a table."""
@@ -68,7 +73,31 @@ def short_name(run: Path) -> str:
 
 def own_file(run: Path, name: str) -> Path:
     """A file in the place of a run. Those of a run in a store are in the current folder."""
-    return Path(f"{run.name}.{name}") if in_store(run) else run / name
+    return Path(f"{local_name(run)}.{name}") if in_store(run) else run / name
+
+
+def local_name(run: StorePath) -> str:
+    """How the names of the local files of a run in a store begin: two stores may end in the same name."""
+    return f"{run.name}-{hashlib.sha256(str(run).encode()).hexdigest()[:6]}"
+
+
+_WRITTEN = re.compile(
+    r"log(\.\d+)?\.jsonl|input(\.\d+)?(\.index)?\.jsonl(\.zst)?|\.input\.part|skipped(\.\d+)?\.zst"
+    r"|invalid(\.reasons\.csv)?|verify\.jsonl|still-there(-\d+)?\.jsonl|report\.html|restore-1|new-ids\.jsonl"
+)
+"""The names of the files that a run and the commands about it write in its place, and may replace there."""
+
+
+def is_written_by(run: Path, path: Path) -> bool:
+    """Whether a file has the place and the name of one that this run writes. A link is followed."""
+    real = Path(os.path.realpath(path))
+    if in_store(run):
+        start = f"{local_name(run)}."
+        named = [each.name.removeprefix(start) for each in (path, real) if each.name.startswith(start)]
+    else:
+        place = os.path.realpath(run)
+        named = [each.name for each in (path, real) if os.path.realpath(each.parent) == place]
+    return any(_WRITTEN.fullmatch(name.casefold()) for name in named)  # a disk may not tell small letters from capitals
 
 
 def undone_by(run: Path) -> Path | None:

@@ -829,7 +829,7 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
         it.export.unlink()  # it is not read
         refused(3, "the run was against", "--from-backup", moved, "--host", "https://api.example.com")
         it.served.switches = it.served.switches.changed({"pool_id": "other"})
-        refused(3, f"was written for pool {POOL}, but this key signs in to pool other", "--from-backup", moved)
+        refused(3, f"is a run on pool {POOL}, but this key signs in to pool other", "--from-backup", moved)
         assert not it.map.exists()
         it.served.switches = it.served.switches.changed({"pool_id": POOL})
         # The derived export of a restore that has begun must stay as it is.

@@ -20,6 +20,8 @@ from bulkdel.core.log_entries import Session
 from bulkdel.place.log_objects import LINES_A_ROLL, line_name, roll_name
 from bulkdel.place.log_place import PinnedFile
 from bulkdel.place.opening import log_place
+from bulkdel.run_place import COPY, own_file
+from bulkdel.store_path import store_path
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from bulkdel_jobs.sandbox.users import ids_of
 from tests import recorded
@@ -416,9 +418,10 @@ def test_another_machine_goes_on_with_a_pipe(tmp_path: Path) -> None:
         words = [str(word) if word != it.export else "-" for word in it.args]
         stopped = bulkdel(*words, "--run", url, "--limit", 100, input=it.export.read_bytes(), cwd=here)
         assert (stopped.code, stopped.summary["remaining"]) == (0, 500), stopped.err
-        assert (here / "store.export.copy").exists()
-        words = ["store.export.copy" if word == "-" else word for word in words]
-        assert f"run delete-users store.export.copy --host {it.served.url}" in stopped.err
+        copy = own_file(store_path(url), COPY)
+        assert (here / copy).exists()
+        words = [str(copy) if word == "-" else word for word in words]
+        assert f"run delete-users {copy} --host {it.served.url}" in stopped.err
         ended = bulkdel(*words, "--run", url, cwd=there)
         assert (ended.code, ended.counts()) == (0, {"deleted": 600}), ended.err
         assert [*there.iterdir()] == []

@@ -15,7 +15,7 @@ from bulkdel.durable import DISK
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.log_file import make_folder, missing_folders, remove_empty
 from bulkdel.place.opening import log_at, log_place
-from bulkdel.run_place import default_place, home_of, is_within, own_file, short_name, undone_by
+from bulkdel.run_place import default_place, home_of, is_within, is_written_by, own_file, short_name, undone_by
 from bulkdel.store_path import path_or_url, store_path
 from bulkdel.verify.findings import findings_log
 from tests.mutants import mutant
@@ -52,7 +52,7 @@ def test_a_short_name_tells_the_runs_of_an_export_apart() -> None:
 
 
 def test_the_files_of_a_run_in_a_store_are_in_the_current_folder() -> None:
-    assert own_file(store_path("s3://bucket/deep/night"), "invalid") == Path("night.invalid")
+    assert own_file(store_path("s3://bucket/deep/night"), "invalid") == Path("night-6b0648.invalid")
     assert own_file(Path("a/night"), "invalid") == Path("a/night/invalid")
 
 
@@ -192,3 +192,17 @@ def test_the_folder_above_the_place_is_not_made(tmp_path: Path) -> None:
 def test_a_url_keeps_its_slashes() -> None:
     assert str(path_or_url("file:///shared/run")) == "file:///shared/run"
     assert path_or_url("night") == Path("night")
+
+
+@pytest.mark.parametrize("name", ["input.index.jsonl", ".input.part", "skipped.2.zst", "Input.jsonl.zst", "restore-1"])
+@mutant("names are compared with their case", "is_written_by", swap("name.casefold()", "name"))
+def test_a_file_of_the_user_has_no_name_that_its_run_writes(tmp_path: Path, name: str) -> None:
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "night" / name)
+    assert is_written_by(tmp_path / "night", tmp_path / "night" / name)
+    assert is_written_by(tmp_path / "night", link)
+    for other in (tmp_path / name, tmp_path / "night" / "users.jsonl", tmp_path / "night" / "export.copy"):
+        assert not is_written_by(tmp_path / "night", other)
+    in_store = store_path("s3://bucket/night")
+    assert is_written_by(in_store, own_file(in_store, name))
+    assert not is_written_by(in_store, own_file(store_path("s3://other/night"), name))

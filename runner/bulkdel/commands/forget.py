@@ -59,18 +59,22 @@ def forget(path: Path, *, confirm: int | None, abandon: bool) -> int:
 
 
 def _naming_rows(path: Path, error: NotAcceptable) -> NotAcceptable:
-    """The same refusal; where no run has begun, with the files that have rows of its export all the same."""
+    """The same refusal; where no run has begun, or no log is, with the files that have rows of its export."""
     run = run_of(path)
     if in_store(path) or (run is not None and not isinstance(error, Unborn)):
         return error
     near = path.parent if path.name == LOG else path
     places = [near, *sorted(Path(f"{path}{RUNS}").glob("*/"))] if run is None else [run]
+    places = [place for place in places if run is not None or not os.path.lexists(place / LOG)]
     rows = [str(file) for place in places for file in rows_without_a_log(place)]
     if not rows:
         return error
+    why, mend = "No log of a run is there", "If the log was moved away, put it back. If no run has begun"
+    if isinstance(error, Unborn):
+        why, mend = "No run has begun", "To give that run up"
     return NotAcceptable(
-        f"{str(error).rstrip('.')}. No run has begun, and rows of its export are in {', '.join(rows)}. To give that "
-        "run up, remove them yourself."
+        f"{str(error).rstrip('.')}. {why}, and rows of its export are in {', '.join(rows)}. {mend}, "
+        "remove them yourself."
     )
 
 

@@ -61,7 +61,7 @@ from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, own_file
+from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, local_name, own_file
 from bulkdel.safety.plan_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
@@ -448,9 +448,10 @@ class _Found:
         """The name of a file that is in the place of the run; None for any other."""
         run = self._run.place
         if in_store(run):
-            within = str(path).removeprefix(f"{run.name}.")
+            within = str(path).removeprefix(f"{local_name(run)}.")
             return Path(PLACE, within) if within != str(path) else None
-        return Path(PLACE, path.relative_to(run)) if path.is_relative_to(run) else None
+        place, path = Path(_absolute(run)), Path(_absolute(path))
+        return Path(PLACE, path.relative_to(place)) if path.is_relative_to(place) else None
 
     def _inside(self, run: RunFiles) -> Path:
         """The place of a run in the archive: of the run itself, of its restore, or of its memberships."""

@@ -442,7 +442,12 @@ def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the place of a restore. Raises FileFailed."""
+    """Make the place of a restore. Raises FileFailed, and NotAcceptable where it is a link, which may lead anywhere."""
+    if folder.is_symlink() and folder.name in {RESTORE, PUTTING_BACK}:
+        raise NotAcceptable(
+            f"{folder}: is a link, and a restore writes only in the place of its run. Nothing was created. Remove the "
+            "link; then run the same command again."
+        )
     try:
         make_folder(folder)
     except OSError as error:

@@ -224,7 +224,7 @@ def _original(run: Path, progress: Progress) -> Path | None:
 def _was(progress: Progress) -> Path | None:
     """The folder where the last session had the run; None where it was in a store, or where no session has begun."""
     place = progress.start.facts.get("run") if progress.start is not None else None
-    return Path(place) if place is not None and not is_store_url(place) else None
+    return Path(place) if isinstance(place, str) and "\0" not in place and not is_store_url(place) else None
 
 
 def _run_id(run: Path) -> str | None:
@@ -363,7 +363,8 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
     copies = {each.path: each for each in progress.copies}
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
-        yield NamedFile(Path(path), MEMBERSHIPS_WORDS, known, resumable or restoring, expected=True)
+        left = "" if is_named_as_memberships(Path(path)) else "has no name that a run gives to such a copy"
+        yield NamedFile(Path(path), MEMBERSHIPS_WORDS, known, resumable or restoring, left=left, expected=True)
     if (to := progress.memberships_to) is not None and not (copies and progress.sent):
         if to not in copies:
             yield NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)

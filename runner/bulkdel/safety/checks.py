@@ -46,7 +46,7 @@ from bulkdel.parameters import check_values, options_of_run
 from bulkdel.place.log_file import missing_folders
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import BACKUP, COPY, LOG, PUTTING_BACK, RESTORE
+from bulkdel.run_place import BACKUP, COPY, LOG, PUTTING_BACK, RESTORE, STORED_LOG, is_written_by
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
@@ -109,6 +109,7 @@ def check_arguments(arguments: RunArguments) -> None:
     check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
         check_exclude(path)
+    _check_names(arguments)
     checked_id_type(arguments.job, arguments.settings)
     if arguments.settings.encoding is not None:
         encoding_named(arguments.settings.encoding)
@@ -148,6 +149,21 @@ def _check_records(arguments: RunArguments) -> None:
         raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
 
 
+def _check_names(arguments: RunArguments) -> None:
+    """Refuse a file of the user under a name that the run writes in its place: it would be replaced.
+
+    Raises UsageError.
+    """
+    exported = [] if arguments.export == "-" or address_of(str(arguments.export)) is not None else [arguments.export]
+    kept = [] if arguments.settings.backup_to is None or in_store(arguments.backup) else [arguments.backup]
+    for path in map(Path, (*exported, *_excluded_paths(arguments), *filter(None, kept))):
+        if is_written_by(arguments.run, path):
+            raise UsageError(
+                f"{path}: has the name of a file that this run writes in its place, so it would be replaced. Nothing "
+                "was sent. Give your file another name, or name another place (--run)"
+            )
+
+
 def _check_copy(arguments: RunArguments) -> None:
     """Refuse to begin a second run on the copy of a pipe that another run has: deleted ids would be sent again."""
     copy = Path(os.path.realpath(arguments.export))  # a link to itself is refused when it is opened
@@ -165,9 +181,15 @@ def _check_copy(arguments: RunArguments) -> None:
 
 
 def _check_place(run: Path) -> None:
-    """Refuse a place that can hold no run. Raises UsageError, and FileFailed."""
+    """Refuse a place that can hold no run, or has one of the other kind. Raises UsageError, and FileFailed."""
     if in_store(run):
+        if run.scheme == "file" and _is_of_other_kind(run.directory / LOG, run.directory / STORED_LOG):
+            raise UsageError(
+                f"--run {run}: a run is in the folder {run.directory}. Go on with that, or name a new store"
+            )
         return check_folder(run, "--run")
+    if _is_of_other_kind(run / STORED_LOG, run / LOG):
+        raise UsageError(f"--run {run}: is the store of a run. Go on with file://{run.absolute()}, or name a new place")
     try:
         (run / RESTORE / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()
     except OSError as error:
@@ -176,6 +198,11 @@ def _check_place(run: Path) -> None:
         if error.errno == errno.ENOTDIR:
             raise UsageError(f"--run {run}: is no folder, and a run is kept in one. Name a new one") from error
     return check_folder((missing_folders(run) or [run / LOG])[0], "--run")
+
+
+def _is_of_other_kind(other: Path, own: Path) -> bool:
+    """Whether a place has the log of a run of the other kind, and none of its own."""
+    return os.path.lexists(other) and not os.path.lexists(own)
 
 
 def check_folder(path: Path, option: str) -> None:

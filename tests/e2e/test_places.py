@@ -1,0 +1,87 @@
+"""Files of others in the place of a run, two runs in one place, and what a moved or a linked place may do."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.harness import POOL, bulkdel, case, user_ids
+from tests.mutants import mutant
+from tests.syntax import swap
+
+IDS = user_ids(20)
+
+
+@pytest.mark.parametrize("option", ["export", "--exclude", "--backup-to"])
+@mutant("a file of the user in the place is replaced", "check_arguments", swap("_check_names(arguments)", "None"))
+def test_a_file_of_the_user_is_not_replaced(tmp_path: Path, option: str) -> None:
+    with case(tmp_path, IDS) as it:
+        own = it.place / "input.index.jsonl"
+        own.parent.mkdir(parents=True)
+        words = [str(word) for word in it.args]
+        if option == "export":
+            words = [str(own) if word == str(it.export) else word for word in words] + ["--run", str(it.place)]
+        else:
+            words += [option, str(own)]
+        text = it.export.read_bytes() if option != "--backup-to" else b""
+        if text:
+            own.write_bytes(text)
+        refused = bulkdel(*words)
+        assert (refused.code, "has the name of a file that this run writes" in refused.err) == (2, True), refused.err
+        assert not text or own.read_bytes() == text
+        assert it.effects(IDS) == [0] * 20
+
+
+@pytest.mark.parametrize("first", ["folder", "store"])
+@mutant("a folder and a store may be one place", "_is_of_other_kind", swap("os.path.lexists(other)", "False"))
+def test_a_run_in_a_folder_and_one_in_a_store_refuse_each_other(tmp_path: Path, first: str) -> None:
+    places = {"folder": str(tmp_path / "night"), "store": f"file://{tmp_path}/night"}
+    with case(tmp_path, IDS) as it:
+        begun = bulkdel(*it.args, "--run", places.pop(first), "--limit", 5)
+        assert begun.code == 0, begun.err
+        (other,) = places.values()
+        refused = bulkdel(*it.args, "--run", other, "--limit", 5)
+        assert (refused.code, "Go on with" in refused.err) == (2, True), refused.err
+        assert sum(it.effects(IDS)) == 5
+
+
+@mutant("a place with a log is one without", "_naming_rows", swap("not os.path.lexists(place / LOG)", "place"))
+def test_forget_of_several_runs_does_not_say_to_remove_their_rows(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        for name in ("one", "two"):
+            ran = bulkdel(*it.args, "--run", Path(f"{it.export}.runs", name), "--limit", 5, "--allow-absent")
+            assert ran.code == 0, ran.err
+        refused = bulkdel("forget", it.export)
+        assert (refused.code, "has several runs" in refused.err) == (3, True), refused.err
+        assert "remove" not in refused.err
+        for name in ("one", "two"):
+            Path(f"{it.export}.runs", name, "log.jsonl").rename(tmp_path / name)
+        refused = bulkdel("forget", it.export)
+        assert (refused.code, "If the log was moved away, put it back" in refused.err) == (3, True), refused.err
+
+
+@mutant("a place by a relative name has no backup in it", "_Found._name_in_place", swap("_absolute(run)", "run"))
+def test_a_packed_backup_stays_in_the_place(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--backup", "--limit", 5)
+        assert ran.code == 0, ran.err
+        packed = bulkdel("pack", it.place.relative_to(tmp_path), "--out", "run.tar.gz", cwd=tmp_path)
+        assert packed.code == 0, packed.err
+    with tarfile.open(tmp_path / "run.tar.gz") as archive:
+        assert "run/backup.jsonl.zst" in archive.getnames()
+
+
+@mutant("a restore follows a link", "_make_folder", swap("folder.is_symlink()", "None"))
+def test_a_restore_does_not_follow_a_link_out_of_the_place(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--backup")
+        assert ran.code == 0, ran.err
+        (it.place / "restore-1").symlink_to(outside)
+        where = ("--passwords", "none", "--host", it.served.url, "--pool", POOL, "--confirm", 20)
+        refused = bulkdel("restore", it.place, *where)
+        assert (refused.code, "is a link" in refused.err) == (3, True), refused.err
+        assert [*outside.iterdir()] == []
