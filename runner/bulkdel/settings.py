@@ -242,7 +242,7 @@ class NotifySettings:
                 if isinstance(item, str) and not item.strip():
                     raise UsageError(f"{option} is empty: give a value, or leave it out")
                 if item == Path():
-                    raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
+                    raise UsageError(f"{option} is empty, or is the current folder: give it a name, or leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -255,7 +255,7 @@ def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
     [
         (Settings(exclude=[Path("keep"), Path()]), "--exclude is empty"),
         (Settings(run=Path()), "--run is empty"),
-        (Settings(backup_to=Path("./.")), "--backup-to is empty, or names a folder"),
+        (Settings(backup_to=Path("./.")), "--backup-to is empty, or is the current folder"),
         (Settings(ca_file=Path()), "--ca-file is empty"),
         (Settings(pool=" "), "--pool is empty"),
         (Settings(only_status=["a", ""]), "--only-status is empty"),
