@@ -326,9 +326,9 @@ def test_an_intent_says_how_long_the_backup_is(tmp_path: Path) -> None:
 
 
 @mutant(
-    "the backup of a run is a file in the current folder",
+    "the backup of a run is beside the place of the run",
     "Settings.backup_in",
-    swap("run / BACKUP", "Path(BACKUP)"),
+    swap("run / BACKUP", "run.with_name(BACKUP)"),
 )
 @mutant(
     "the copy of the memberships is beside the place of its run",

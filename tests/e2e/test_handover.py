@@ -776,7 +776,7 @@ HOSTILE: dict[str, Hostile] = {
             lambda found: found["files"].append(found["files"][number_of(members) - 1]),
         )
     ),
-    "the log in capitals": lambda members: written(renamed(members, "run/PACKED_LOG.JSONL")),
+    "the log in capitals": lambda members: written(renamed(members, "run/LOG.JSONL")),
     "the place in capitals": lambda members: written(renamed(members, "RUN/export.jsonl")),
     "a file with the name of the place": lambda members: written(renamed(members, "Run")),
     "a path in the place": lambda members: written(renamed(members, "run/../outside")),

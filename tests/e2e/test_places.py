@@ -15,7 +15,11 @@ IDS = user_ids(20)
 
 
 @pytest.mark.parametrize("option", ["export", "--exclude", "--backup-to"])
-@mutant("a file of the user in the place is replaced", "check_arguments", swap("_check_names(arguments)", "None"))
+@mutant(
+    "a file of the user in the place is replaced",
+    "check_arguments",
+    swap("_check_names(arguments)", "check_values(arguments.job, arguments.parameters)"),
+)
 def test_a_file_of_the_user_is_not_replaced(tmp_path: Path, option: str) -> None:
     with case(tmp_path, IDS) as it:
         own = it.place / "input.index.jsonl"
@@ -35,7 +39,11 @@ def test_a_file_of_the_user_is_not_replaced(tmp_path: Path, option: str) -> None
 
 
 @pytest.mark.parametrize("first", ["folder", "store"])
-@mutant("a folder and a store may be one place", "_is_of_other_kind", swap("os.path.lexists(other)", "False"))
+@mutant(
+    "a folder and a store may be one place",
+    "_is_of_other_kind",
+    swap("os.path.lexists(other) and not os.path.lexists(own)", "other == own"),
+)
 def test_a_run_in_a_folder_and_one_in_a_store_refuse_each_other(tmp_path: Path, first: str) -> None:
     places = {"folder": str(tmp_path / "night"), "store": f"file://{tmp_path}/night"}
     with case(tmp_path, IDS) as it:
@@ -73,7 +81,7 @@ def test_a_packed_backup_stays_in_the_place(tmp_path: Path) -> None:
         assert "run/backup.jsonl.zst" in archive.getnames()
 
 
-@mutant("a restore follows a link", "_make_folder", swap("folder.is_symlink()", "None"))
+@mutant("a restore follows a link", "_make_folder", swap("folder.is_symlink()", "folder.is_file()"))
 def test_a_restore_does_not_follow_a_link_out_of_the_place(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
