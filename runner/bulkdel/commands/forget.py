@@ -63,9 +63,11 @@ def _naming_rows(path: Path, error: NotAcceptable) -> NotAcceptable:
     run = run_of(path)
     if in_store(path) or (run is not None and not isinstance(error, Unborn)):
         return error
-    near = path.parent if path.name == LOG else path
-    places = [near, *sorted(Path(f"{path}{RUNS}").glob("*/"))] if run is None else [run]
-    places = [place for place in places if run is not None or not os.path.lexists(place / LOG)]
+    if run is not None:
+        places = [run]
+    else:
+        near = (path.parent if path.name == LOG else path, *sorted(Path(f"{path}{RUNS}").glob("*/")))
+        places = [place for place in near if not os.path.lexists(place / LOG)]
     rows = [str(file) for place in places for file in rows_without_a_log(place)]
     if not rows:
         return error

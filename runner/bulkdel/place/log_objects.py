@@ -26,6 +26,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_place import Busy, Overtaken, PinnedFile
 from bulkdel.place.spool import Spool
+from bulkdel.run_place import STORED_LOG
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX
 from bulkdel.store.parts import PART_BYTES, parts_of, put_parts
@@ -60,7 +61,7 @@ READING = Terms(patience_s=READ_S)
 
 def line_name(seq: int) -> str:
     """The name of the object with this line."""
-    return f"log/{seq:012d}"
+    return f"{STORED_LOG}/{seq:012d}"
 
 
 def roll_name(last: int) -> str:

@@ -154,10 +154,8 @@ def _check_names(arguments: RunArguments) -> None:
 
     Raises UsageError.
     """
-    exported = [] if arguments.export == "-" or address_of(str(arguments.export)) is not None else [arguments.export]
-    kept = [] if arguments.settings.backup_to is None or in_store(arguments.backup) else [arguments.backup]
-    for path in map(Path, (*exported, *_excluded_paths(arguments), *filter(None, kept))):
-        if is_written_by(arguments.run, path):
+    for path in (arguments.export, *_excluded_paths(arguments), arguments.settings.backup_to):
+        if path is not None and address_of(str(path)) is None and is_written_by(arguments.run, Path(path)):
             raise UsageError(
                 f"{path}: has the name of a file that this run writes in its place, so it would be replaced. Nothing "
                 "was sent. Give your file another name, or name another place (--run)"
