@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from bulkdel.core.address import address_of
-from bulkdel.store_path import StorePath, in_store
+from bulkdel.format import printable
+from bulkdel.store_path import StorePath, in_store, path_or_url
 
 LOG = "log.jsonl"
 """The log. Of shard 7 it is `log.7.jsonl`."""
@@ -74,6 +75,18 @@ def short_name(run: Path) -> str:
 def own_file(run: Path, name: str) -> Path:
     """A file in the place of a run. Those of a run in a store are in the current folder."""
     return Path(f"{local_name(run)}.{name}") if in_store(run) else run / name
+
+
+def logged_name(path: Path, run: Path) -> str:
+    """How the log of a run names a file: in the place by its bare name, so that it is the run's wherever that lies."""
+    in_place = not in_store(run) and path.absolute().parent == run.absolute()
+    return printable(path.name if in_place else path.absolute())
+
+
+def logged_file(name: str, run: Path) -> Path:
+    """The file that the log of a run names. See `logged_name`. Raises UsageError for a malformed URL."""
+    path = path_or_url(name)
+    return run / path if len(path.parts) == 1 else path
 
 
 def local_name(run: StorePath) -> str:

@@ -563,7 +563,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
 @mutant(
     "forget removes what a forged log calls the copy of its memberships",
     "_named",
-    swap("NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)", "NamedFile(Path(to), UNKNOWN_COPY)"),
+    swap("NamedFile(to, UNKNOWN_COPY, left=UNKNOWN)", "NamedFile(to, UNKNOWN_COPY)"),
     case="key.env",
 )
 @mutant(
@@ -689,7 +689,7 @@ def test_an_exclude_list_whose_first_line_a_forged_log_knows_stays(end: str, tmp
 @mutant(
     "forget leaves the backups of the shards of a run that was killed",
     "_backups_of",
-    swap("shard_file(path, number)", "path"),
+    swap("shard_file(path_or_url(name), number)", "path_or_url(name)"),
     case="2",
 )
 @pytest.mark.parametrize("shards", [1, 2])

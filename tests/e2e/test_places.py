@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -93,3 +95,37 @@ def test_a_restore_does_not_follow_a_link_out_of_the_place(tmp_path: Path) -> No
         refused = bulkdel("restore", it.place, *where)
         assert (refused.code, "is a link" in refused.err) == (3, True), refused.err
         assert [*outside.iterdir()] == []
+
+
+@mutant(
+    "the log has the path of a backup in the place", "logged_name", swap("path.name if in_place", "path if in_place")
+)
+@mutant("a backup in the place is looked for in the current folder", "logged_file", swap("run / path", "path"))
+def test_a_copied_place_has_its_own_backup(tmp_path: Path) -> None:
+    """Its restore and its `forget` leave the backup of the first one."""
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--backup")
+        assert ran.code == 0, ran.err
+        copy = tmp_path / "copy"
+        shutil.copytree(it.place, copy)
+        own, first = copy / "backup.jsonl.zst", it.place / "backup.jsonl.zst"
+        kept = first.read_bytes()
+        first.write_bytes(b"")
+        planned = bulkdel("restore", copy, "--passwords", "none", "--host", it.served.url, "--plan", cwd=tmp_path)
+        assert (planned.code, "20 rows of" in planned.out) == (0, True), planned.err
+        first.write_bytes(kept)
+        shown = bulkdel("forget", copy)
+        forgotten = bulkdel("forget", copy, "--confirm", re.findall(r"--confirm (\d+)", shown.err)[0])
+        assert (own.exists(), first.exists()) == (False, True), forgotten
+
+
+@mutant("a backup in the store of the run has to be typed", "_own_backups", swap("path.parent != run", "path != run"))
+def test_a_backup_in_the_store_of_the_run_is_not_typed(tmp_path: Path) -> None:
+    """A restore finds it: the store was typed. The printed command does not have it either."""
+    with case(tmp_path, IDS) as it:
+        url = f"file://{tmp_path}/night"
+        ran = bulkdel(*it.args, "--run", url, "--backup", cwd=tmp_path)
+        assert (ran.code, "--from-backup" in ran.err) == (0, False), ran.err
+        where = ("--passwords", "none", "--host", it.served.url, "--plan")
+        planned = bulkdel("restore", url, *where, cwd=tmp_path)
+        assert (planned.code, "20 rows of" in planned.out) == (0, True), planned.err

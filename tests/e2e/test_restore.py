@@ -1022,7 +1022,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
 @mutant(
     "the printed undo takes the statuses of any file that a log names",
     "_other_way",
-    swap("_only_logged((value,), run, progress, environ)", "_only_logged((), run, progress, environ)"),
+    swap("_only_logged((path,), run, progress, environ)", "_only_logged((), run, progress, environ)"),
 )
 def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) -> None:
     """One elsewhere that this user has typed is named."""
@@ -1062,8 +1062,8 @@ def typed(ran: Ran, ids: int, host: str) -> None:
     "a restore asks the store that only the log names",
     "_own_backups",
     swap(
-        "foreign.items() if not own else [(log, foreign[log]) for log in earlier]",
-        "foreign.items() if own else [(log, foreign[log]) for log in earlier]",
+        "begun if not own else earlier",
+        "begun if own else earlier",
     ),
 )
 def test_no_store_is_asked_that_only_a_log_names(tmp_path: Path) -> None:
@@ -1108,7 +1108,7 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
 @mutant(
     "a restore reads any file that a log names",
     "_own_backups",
-    swap("_only_logged(_in_files(of), log, of, environ)", "_only_logged((), log, of, environ)"),
+    swap("_only_logged(in_files, run, logs[run], environ)", "_only_logged((), run, logs[run], environ)"),
 )
 @mutant(
     "a log that knows nothing of a file has all of it sent",

@@ -76,7 +76,7 @@ class Past:
         to, missing = self.folder / "derived.jsonl", list[str]()
         with ExitStack() as stack:
             reopened = Reopened.open(self.log.parent, None, stack)
-            backups = backups_of(reopened.log_index.progress, given, missing.append)
+            backups = backups_of(reopened.log_index.progress, self.log.parent, given, missing.append)
             look_ups, accounts = UserLookUps(reopened.id_type), UserLookUps(reopened.job.id_types["user_id"])
             copies = (copies_in(*backup) for backup in backups)
             index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, lambda _: None))

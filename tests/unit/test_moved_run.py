@@ -15,7 +15,6 @@ import pytest
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.commands.moved_run import how_to_go_on, line_in
-from bulkdel.commands.run_files import moved_with_run
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, GoingOn, Manifest, PackedFile
 from bulkdel.core.log_entries import Session
 from bulkdel.place.opening import log_at
@@ -157,28 +156,3 @@ def test_a_manifest_that_no_unpack_has_made_is_not_used(tmp_path: Path, name: st
     unpacked(tmp_path)
     FORGED[name](tmp_path)
     assert f"To go on, in {tmp_path}:\n  bulkdel run delete-users users.jsonl --rate 7 --run run" in told(tmp_path)
-
-
-@mutant(
-    "a restore reads a file outside because another one has moved with the run",
-    "moved_with_run",
-    swap("path.exists() and is_within(path, run)", "path.exists()"),
-)
-def test_which_files_have_moved_with_a_run(tmp_path: Path) -> None:
-    """Those in its place and in its home. One that is still where the log says counts if it is in the home too."""
-    home, elsewhere = tmp_path / "new", tmp_path / "elsewhere"
-    run = home / "users.jsonl.runs" / "delete-users"
-    run.mkdir(parents=True)
-    elsewhere.mkdir()
-    header = recorded.header(100)
-    facts = {"cwd": "/old", "run": "/old/users.jsonl.runs/delete-users"}
-    begun = Session("start", "2026-01-01T00:00:00.000Z", "", facts)
-    (run / "log.jsonl").write_bytes(b"".join(recorded.lines_of([[replace(header, shards=())], [begun]])))
-    progress = read_log(log_at(run / "log.jsonl")).progress
-    names = ["/old/users.jsonl.runs/delete-users/backup.jsonl.zst", "/old/own.gz", str(elsewhere / "b.gz"), "s3://b/u"]
-    assert moved_with_run(names, run, progress) == []
-    (elsewhere / "b.gz").write_bytes(b"")
-    assert moved_with_run(names, run, progress) == [], "none has moved"
-    for path in (run / "backup.jsonl.zst", home / "own.gz"):
-        path.write_bytes(b"")
-    assert moved_with_run(names, run, progress) == [run / "backup.jsonl.zst", home / "own.gz"]

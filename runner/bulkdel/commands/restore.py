@@ -23,7 +23,6 @@ from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.commands.notices import Notices, notifying
-from bulkdel.commands.run_files import moved_with_run
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
@@ -46,12 +45,12 @@ from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run, parameters_of
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import WRITING, log_place
-from bulkdel.run_place import MADE_AGAIN, NEW_IDS, PUT_BACK, PUTTING_BACK, RESTORE, is_within, own_file
+from bulkdel.run_place import MADE_AGAIN, NEW_IDS, PUT_BACK, PUTTING_BACK, RESTORE, is_within, logged_file, own_file
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 from bulkdel.settings import RestoreSettings
-from bulkdel.store_path import is_store_url
+from bulkdel.store_path import in_store
 
 MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
 """The facts of an annotation about the memberships: integers, or null before the first is put back."""
@@ -219,18 +218,13 @@ def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsS
     Raises NotAcceptable when it is in neither place, before anything is created.
     """
     saved = Saved(kept.size, kept.crc)
-    given = [path for path in _given(arguments, progress) if is_backup(path, saved)]
-    moved = Path(progress.memberships_to or kept.path)
+    given = [path for path in arguments.settings.from_backup or () if is_backup(path, saved)]
+    names = dict.fromkeys((progress.memberships_to or kept.path, kept.path))
+    logged = [logged_file(name, arguments.run) for name in names]
     if not given:
-        names = dict.fromkeys(name for name in (progress.memberships_to, kept.path) if name is not None)
-        _check_typed(
-            arguments,
-            arguments.run,
-            _only_logged(names, arguments.run, progress, arguments.environ),
-            "in another folder",
-            RECORDS,
-        )
-    path = given[0] if given else moved if moved.exists() else Path(kept.path)
+        only_logged = _only_logged(logged, arguments.run, progress, arguments.environ)
+        _check_typed(arguments, arguments.run, only_logged, "in another folder", RECORDS)
+    path = given[0] if given else next((each for each in logged if each.exists()), logged[0])
     if not path.exists() or not is_backup(path, saved):
         line = replace(arguments, settings=replace(arguments.settings, without_memberships=True)).line
         raise NotAcceptable(
@@ -347,10 +341,11 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
             f"{log}: this run kept no backup (--backup), so no record of its {job.words.noun}s is left. "
             f"{undo.words.nothing}."
         )
-    for name, _ in progress.backups if settings.from_backup is None else ():
-        if name in progress.forgotten and not Path(name).exists():
+    for path, _ in _backups(log, progress) if settings.from_backup is None else ():
+        removed = {Path(name).name: at for name, at in progress.forgotten.items()}
+        if (at := removed.get(printable(path.name))) is not None and not path.exists():
             raise NotAcceptable(
-                f"{log}: its backup {name} was removed by `bulkdel forget`, on {progress.forgotten[name]}. "
+                f"{log}: its backup {path} was removed by `bulkdel forget`, on {at}. "
                 f"{undo.words.nothing}. If there is another copy of it: --from-backup FILE"
             )
     return job, undo
@@ -371,9 +366,10 @@ def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     if pinned["id_type"] != undo.id_type_default:
         line = line.plus("--id-type", pinned["id_type"])
     line = line.plus_given({"--id-pattern": pinned.get("source", {}).get("id_pattern")})
-    backup, where = progress.backup[0] if progress.backup is not None else None, ""
+    path, where = None if progress.backup is None else logged_file(progress.backup[0], run), ""
+    backup = None if path is None else str(path)
     for option, value in job.undo_options(backup):
-        if value == backup and _only_logged((value,), run, progress, environ):
+        if path is not None and value == backup and _only_logged((path,), run, progress, environ):
             where = (
                 f" Only the log names the backup {shown(value)}. If that is where you keep it, add {option} with it."
             )
@@ -390,16 +386,16 @@ def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     )
 
 
-def _only_logged(names: Iterable[str], run: Path, progress: Progress, environ: Mapping[str, str]) -> list[str]:
+def _only_logged(paths: Iterable[Path], run: Path, progress: Progress, environ: Mapping[str, str]) -> list[Path]:
     """Those of the files that only the log names: they are in another folder, and this user has not typed them."""
-    typed: Collection[str] = ()
+    typed: Collection[Path] = ()
     if progress.start is not None and mac_holds(progress.start, read_key(environ)):
         if not progress.header.shards:
             return []  # every session that has named one is bound
-        if (backup := progress.start.facts.get("backup")) is not None:
-            shards = shard_numbers(progress.header)
-            typed = {backup, *(str(shard_file(Path(backup), number)) for number in shards)}
-    return [name for name in names if name not in typed and not is_within(Path(name), run)]
+        if (name := progress.start.facts.get("backup")) is not None:
+            backup = logged_file(name, run)
+            typed = {backup, *(shard_file(backup, number) for number in shard_numbers(progress.header))}
+    return [path for path in paths if path not in typed and not is_within(path, run)]
 
 
 def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
@@ -432,7 +428,7 @@ def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job
             step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
 
         beyond = _reads_beyond(progress, arguments.environ)
-        backups = [(*each, beyond) for each in backups_of(progress, given, _say_missing, beyond=beyond)]
+        backups = [(*each, beyond) for each in backups_of(progress, log, given, _say_missing, beyond=beyond)]
         # Of several copies of an account the last one counts.
         all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
         copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
@@ -474,51 +470,41 @@ def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mappi
     earlier: the runs of --records-of. No store is asked, and no file in another folder read, that only a log names.
     Raises UsageError for one.
     """
-    given, kept, environ = _given(arguments, progress), progress.memberships, arguments.environ
+    given, kept, environ = arguments.settings.from_backup or (), progress.memberships, arguments.environ
     logs = {arguments.run: progress, **earlier}
-    foreign = {log: (_in_stores(of), _only_logged(_in_files(of), log, of, environ)) for log, of in logs.items()}
-    typed = {*map(str, given)}
-    of_earlier = {name for of in earlier.values() for name in (*_in_stores(of), *_in_files(of))}
-    own = [path for path in given if str(path) not in of_earlier]
-    for log, (in_stores, in_files) in foreign.items() if not own else [(log, foreign[log]) for log in earlier]:
-        _check_typed(arguments, log, [name for name in in_stores if name not in typed], "in a store", CREDENTIALS)
-        _check_typed(arguments, log, [name for name in in_files if name not in typed], "in another folder", RECORDS)
+    begun = {run: [path for path, known in _backups(run, of) if known.size] for run, of in logs.items()}
+    of_earlier = {path for run in earlier for path in begun[run]}
+    own = [path for path in given if path not in of_earlier]
+    for run in begun if not own else earlier:
+        untyped = [path for path in begun[run] if path not in given and path.parent != run]
+        in_files = [path for path in untyped if not in_store(path)]
+        _check_typed(arguments, run, [path for path in untyped if in_store(path)], "in a store", CREDENTIALS)
+        only_logged = _only_logged(in_files, run, logs[run], environ)
+        _check_typed(arguments, run, only_logged, "in another folder", RECORDS)
     return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
-
-
-def _given(arguments: RestoreArguments, progress: Progress) -> Sequence[Path]:
-    """The backups of --from-backup; without it those that have moved with the run."""
-    kept = progress.memberships
-    names = [name for name, _ in progress.backups] + ([] if kept is None else [kept.path])
-    return arguments.settings.from_backup or moved_with_run(names, arguments.run, progress)
 
 
 def _names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequence[str]:
     """The backups of the run, as they were typed or as its log names them, and the runs of --records-of."""
     settings = arguments.settings
-    logged = (*_in_files(progress), *_in_stores(progress))
-    return [*map(str, _given(arguments, progress) or logged), *map(str, settings.records_of or ())]
+    logged = [path for path, known in _backups(arguments.run, progress) if known.size]
+    return [*map(str, settings.from_backup or logged), *map(str, settings.records_of or ())]
 
 
-def _check_typed(arguments: RestoreArguments, run: Path, names: Sequence[str], where: str, why: str) -> None:
+def _check_typed(arguments: RestoreArguments, run: Path, paths: Sequence[Path], where: str, why: str) -> None:
     """Refuse backups that only a log names. where, why: they are what. Raises UsageError."""
-    if names:
+    if paths:
         line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
         raise UsageError(
-            f"{run}: names {counted(len(names), 'backup')} {where}: {shown(', '.join(names))}. {why}, and only the log "
-            "names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and with each other "
-            f"backup of this run, to:\n  {line}"
+            f"{run}: names {counted(len(paths), 'backup')} {where}: {shown(', '.join(map(str, paths)))}. {why}, and "
+            "only the log names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and "
+            f"with each other backup of this run, to:\n  {line}"
         )
 
 
-def _in_stores(progress: Progress) -> list[str]:
-    """The backups of a run that its log says are in a store."""
-    return [name for name, known in progress.backups if known.size and is_store_url(name)]
-
-
-def _in_files(progress: Progress) -> list[str]:
-    """The backups of a run that its log says are in files."""
-    return [name for name, known in progress.backups if known.size and not is_store_url(name)]
+def _backups(run: Path, progress: Progress) -> list[tuple[Path, Saved]]:
+    """The backups of the run in this place, as its log names them, each with what is durable of it."""
+    return [(logged_file(name, run), known) for name, known in progress.backups]
 
 
 def _earlier_backups(
@@ -534,7 +520,7 @@ def _earlier_backups(
                     f"{own}. Nothing was created. Name a run on the same accounts."
                 )
         beyond = _reads_beyond(other, environ)
-        backups = [(*each, beyond) for each in backups_of(other, (), _say_missing, beyond=beyond)]
+        backups = [(*each, beyond) for each in backups_of(other, path, (), _say_missing, beyond=beyond)]
         if not backups:
             raise NotAcceptable(f"--records-of {path}: no backup of this run is still there. Nothing was created.")
         found += backups

@@ -235,15 +235,16 @@ def _can_be_restored(plan: RunPlan, ended: Summary) -> bool:
 
 
 def _own_stores(plan: RunPlan, progress: Progress) -> list[str]:
-    """The backups of the run, where this command has named all of them and they are in a store: a restore wants each.
+    """The backups of the run, where this command has named all of them and they are in another store than the run.
 
-    Empty for files, which the log names, and where an earlier session has named another place: the person types it.
+    Only then a restore wants each. Where an earlier session has named another place, the person types it.
     """
     backup, shards = plan.arguments.backup, range(1, len(plan.shards) + 2)
     begun = [name for name, known in progress.backups if known.size]
-    if not in_store(backup) or not {*begun} <= {str(backup), *(str(shard_file(backup, number)) for number in shards)}:
+    if not in_store(backup) or backup.parent == plan.run:
         return []
-    return begun
+    named = {str(backup), *(str(shard_file(backup, number)) for number in shards)}
+    return begun if {*begun} <= named else []
 
 
 def print_summary(ended: Summary, *, as_json: bool) -> None:

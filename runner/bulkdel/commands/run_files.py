@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -54,6 +54,8 @@ from bulkdel.run_place import (
     home_of,
     is_same,
     is_within,
+    logged_file,
+    logged_name,
     own_file,
 )
 from bulkdel.settings import is_named_as_memberships
@@ -178,13 +180,13 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
         NamedFile(restore / PUTTING_BACK / PUT_BACK, PUT_BACK_WORDS, wanted=restoring),
     ]
     begun = [each for each in derived if (each.path.parent / LOG).exists()]
-    own = _now(_own_export(run, read.progress), run, read.progress, original)
+    own = _now(_own_export(run, read.progress), run, original)
     names = [*_named(run, read), *(each for each in derived if each not in begun)]
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
         names.append(export._replace(known=known, wanted=export.wanted or not complete, expected=True))
     stored = [each for each in names if in_store(each.path)]
-    named = [placed for each in names if each not in stored for placed in _placed(each, run, read.progress, original)]
+    named = [placed for each in names if each not in stored for placed in _placed(each, run, original)]
     found = {each.path: _look(each) for each in named}
     there = {path.absolute() for path in found}
     files = RunFiles(
@@ -214,17 +216,14 @@ def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], pro
 
 
 def _original(run: Path, progress: Progress) -> Path | None:
-    """Where the last session had this run, when it is still there: `run` is a copy of it. None without one."""
-    was = _was(progress)
-    if was is None or is_same(was, run) or _run_id(was) != progress.header.run_id:
-        return None
-    return was
+    """Where the last session had this run, when it is still there: `run` is a copy of it. None without one.
 
-
-def _was(progress: Progress) -> Path | None:
-    """The folder where the last session had the run; None where it was in a store, or where no session has begun."""
+    None also where that was in a store.
+    """
     place = progress.start.facts.get("run") if progress.start is not None else None
-    return Path(place) if isinstance(place, str) and "\0" not in place and not is_store_url(place) else None
+    if place is None or is_store_url(place) or is_same(was := Path(place), run):
+        return None
+    return was if _run_id(was) == progress.header.run_id else None
 
 
 def _run_id(run: Path) -> str | None:
@@ -235,38 +234,24 @@ def _run_id(run: Path) -> str | None:
         return None
 
 
-def _moved(path: Path, run: Path, progress: Progress) -> Path:
-    """Where a file that the log names by its path would be, had it moved with the place of the run or its home."""
-    if path.is_relative_to(own_file(run, RESTORE) if in_store(run) else run):  # it is the run's by its name
-        return path
-    was = _was(progress)
-    for before, now in ((was, run), (home_of(was), home_of(run))) if was is not None else ():
-        if path.is_relative_to(before) and ".." not in path.parts:
-            return now / path.relative_to(before)
-    return home_of(run) / path.name
+def _beside(path: Path, run: Path) -> Path:
+    """Where a file is when it has moved with the run: in the place, or beside it, where `unpack` puts it."""
+    return path if path.is_relative_to(own_file(run, RESTORE) if in_store(run) else run) else home_of(run) / path.name
 
 
-def _now(path: Path, run: Path, progress: Progress, original: Path | None) -> Path:
-    """Where a file that the log names by its path is now: there, or where it has moved with the run."""
-    here = _moved(path, run, progress)
+def _now(path: Path, run: Path, original: Path | None) -> Path:
+    """Where a file that the log names by its path is now: there, or beside the run."""
+    here = _beside(path, run)
     has_moved = not is_same(path.parent, here.parent) and os.path.lexists(here)
     return here if has_moved and (original is not None or not os.path.lexists(path)) else path
 
 
-def moved_with_run(names: Iterable[str], run: Path, progress: Progress) -> list[Path]:
-    """Where the files with these names in the log are now, in the home of the run; empty when none has moved."""
-    paths = [Path(name) for name in names if not is_store_url(name)]
-    now = [_now(path, run, progress, None) for path in paths]
-    return [] if now == paths else [path for path in now if path.exists() and is_within(path, run)]
-
-
-def _placed(named: NamedFile, run: Path, progress: Progress, original: Path | None) -> Iterator[NamedFile]:
+def _placed(named: NamedFile, run: Path, original: Path | None) -> Iterator[NamedFile]:
     """Yield a file where it is now. That may be two places, when the folder was copied and the first run is gone.
 
     original: the place of which this one is a copy; its files are left.
     """
-    here = _moved(named.path, run, progress)
-    now = _now(named.path, run, progress, original)
+    here, now = _beside(named.path, run), _now(named.path, run, original)
     elsewhere = now == named.path and not is_same(now.parent, here.parent)
     if elsewhere and original is not None:
         yield named._replace(left=f"belongs to the run of {original}, of which this one is a copy")
@@ -332,13 +317,13 @@ class _Read(NamedTuple):
 
 def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[str]:
     """The backups of a session, by what its start says: one, or one of each shard."""
-    name, options = facts.get("backup"), facts.get("options", {})
-    if name is None and shards:  # each of them has its own
-        name = str(path_or_url(facts["run"]) / BACKUP) if options.get("backup") else options.get("backup_to")
+    name, options, run = facts.get("backup"), facts.get("options", {}), path_or_url(facts.get("run", ""))
+    if name is None and shards and (to := str(run / BACKUP) if options.get("backup") else options.get("backup_to")):
+        path = path_or_url(to) if is_store_url(to) else Path(facts.get("cwd", ""), to)  # each shard has its own
+        name = logged_name(path, run)
     if name is not None:
-        path = path_or_url(name) if is_store_url(name) else Path(facts.get("cwd", ""), name)
-        yield str(path)
-        yield from (str(shard_file(path, number)) for number in shards)
+        yield name
+        yield from (str(shard_file(path_or_url(name), number)) for number in shards)
 
 
 def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
@@ -359,17 +344,17 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
         more = "" if name in read.named else MORE
-        yield NamedFile(path_or_url(name), BACKUP_WORDS, known, wanted, more=more, expected=True)
-    copies = {each.path: each for each in progress.copies}
+        yield NamedFile(logged_file(name, run), BACKUP_WORDS, known, wanted, more=more, expected=True)
+    copies = {logged_file(each.path, run): each for each in progress.copies}
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
-        left = "" if is_named_as_memberships(Path(path)) else "has no name that a run gives to such a copy"
-        yield NamedFile(Path(path), MEMBERSHIPS_WORDS, known, resumable or restoring, left=left, expected=True)
-    if (to := progress.memberships_to) is not None and not (copies and progress.sent):
+        left = "" if is_named_as_memberships(path) else "has no name that a run gives to such a copy"
+        yield NamedFile(path, MEMBERSHIPS_WORDS, known, resumable or restoring, left=left, expected=True)
+    if progress.memberships_to is not None and not (copies and progress.sent):
+        to = logged_file(progress.memberships_to, run)
         if to not in copies:
-            yield NamedFile(Path(to), UNKNOWN_COPY, left=UNKNOWN)
-        near = _moved(Path(to), run, progress)
-        for each in dict.fromkeys((Path(to), near)) if is_named_as_memberships(Path(to)) else ():
+            yield NamedFile(to, UNKNOWN_COPY, left=UNKNOWN)
+        for each in dict.fromkeys((to, _beside(to, run))) if is_named_as_memberships(to) else ():
             yield from _matching(each.parent, rf"\.{re.escape(each.name)}\.\w+\.part", UNFINISHED)
     if progress.header.invalid:
         yield from _named_invalid(run, progress)

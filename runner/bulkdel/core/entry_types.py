@@ -43,6 +43,11 @@ def _is_time(value: Any) -> bool:
     return found.tzinfo is not None and 1 < found.year < 9999  # noqa: PLR2004 - in any time zone it stays a year
 
 
+def _is_path(value: Any) -> bool:
+    """A path or a URL: no system has a path with a NUL."""
+    return isinstance(value, str) and "\0" not in value
+
+
 def _is_run_id(value: Any) -> bool:
     """Whether it is a UUID. It names files, such as the control socket, so it is never a path."""
     return type(value) is str and _UUID.fullmatch(value) is not None
@@ -70,6 +75,7 @@ def _is_summary(value: Any) -> bool:
 TIME = Such(_is_time)
 WHOLE = Such(is_whole)
 RUN_ID = Such(_is_run_id)
+PATH = Such(_is_path)
 SHA256 = Such(_is_sha256)
 NONE = type(None)
 TEXT = (str, NONE)
@@ -107,7 +113,8 @@ _BYTES = {"sha256": SHA256, "bytes": WHOLE}
 
 _HEADER = {
     "format": int,
-    **dict.fromkeys(("tool", "export_path", "noun?"), str),
+    **dict.fromkeys(("tool", "noun?"), str),
+    "export_path": PATH,
     "input": {"index": SHA256, "content": SHA256},
     "skipped_sha256": (SHA256, NONE),
     "run_id": RUN_ID,
@@ -137,8 +144,10 @@ _HEADER = {
 }
 
 _START = {
-    **dict.fromkeys(("note?", "backup?", "backup_was?", "memberships?", "as?"), TEXT),
-    **dict.fromkeys(("cwd?", "command?"), str),
+    **dict.fromkeys(("note?", "as?"), TEXT),
+    **dict.fromkeys(("backup?", "backup_was?", "memberships?"), (PATH, NONE)),
+    **dict.fromkeys(("cwd?", "run?"), PATH),
+    "command?": str,
     "limit?": (WHOLE, NONE),
     "options?": {"run?": TEXT},
     "asked?": _COUNTS,
@@ -159,10 +168,11 @@ _STOP = {
     "stopped?": Each(TIME),
 }
 
-_FILE = {"path": str, "bytes": WHOLE, **dict.fromkeys(("what?", "sha256?"), str)}
+_FILE = {"path": PATH, "bytes": WHOLE, **dict.fromkeys(("what?", "sha256?"), str)}
 
 _UNDO = {
-    **dict.fromkeys(("state?", "run?", "cwd?"), str),
+    "state?": str,
+    **dict.fromkeys(("run?", "cwd?"), PATH),
     **dict.fromkeys(("rows?", "done?", "without_record?", "restored?", "there?", "remaining?"), WHOLE),
     **dict.fromkeys(("refused?", "unknown?"), WHOLE),
     **dict.fromkeys(("memberships?", "memberships_restored?", "memberships_remaining?"), (WHOLE, NONE)),
@@ -183,7 +193,7 @@ _EVENT = {"event": str, "at": TIME, "log_sha256": str}
 TYPES: Mapping[str, Mapping[str, Any]] = {
     "header": _HEADER,
     "skipped": {"reason": str, "ranges": list, "why?": TEXT},
-    "memberships": {"at": TIME, "path": str, **dict.fromkeys(("size", "crc", "groups", "roles", "members"), WHOLE)},
+    "memberships": {"at": TIME, "path": PATH, **dict.fromkeys(("size", "crc", "groups", "roles", "members"), WHOLE)},
     "intent": {"at": TIME, "ranges": list, "backup?": [WHOLE], "ahead_s?": (int, NONE)},
     "outcome": {
         "at": TIME,

@@ -28,8 +28,9 @@ from bulkdel.export.lines import BLOCK, whole_lines
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
 from bulkdel.regular_file import open_regular
+from bulkdel.run_place import logged_file
 from bulkdel.safety.run_plan import Coming
-from bulkdel.store_path import in_store, path_or_url
+from bulkdel.store_path import in_store
 
 SCHEMA = """
 CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
@@ -124,16 +125,17 @@ class CopyIndex:
 
 
 def backups_of(
-    progress: Progress, given: Sequence[Path], on_missing: Callable[[str], None], *, beyond: bool = True
+    progress: Progress, run: Path, given: Sequence[Path], on_missing: Callable[[str], None], *, beyond: bool = True
 ) -> list[tuple[Path, Saved]]:
     """Find the backups of a run, in the order in which it began them, each with its durable part.
 
-    given: the files to read instead of those that the log names (--from-backup). on_missing: called with the name of
-    each backup that is not among them. beyond: see `copies_in`; without it, one of which nothing is durable is none.
+    run: its place. given: the files to read instead of those that the log names (--from-backup). on_missing: called
+    with the path of each backup that is not among them. beyond: see `copies_in`; without it, one of which nothing is
+    durable is none.
 
     Raises NotAcceptable for a given file that is no backup of this run.
     """
-    begun = [(path_or_url(name), known) for name, known in progress.backups]
+    begun = [(logged_file(name, run), known) for name, known in progress.backups]
     if not given:
         return [
             (path, known) for path, known in begun if known.size or (beyond and not in_store(path) and path.exists())
@@ -147,7 +149,7 @@ def backups_of(
         elif known.size:
             on_missing(str(name))
     if left:
-        names = ", ".join(name for name, _ in progress.backups)
+        names = ", ".join(str(path) for path, _ in begun)
         raise NotAcceptable(
             f"--from-backup {left[0]}: is no backup of this run: its first bytes are others. Nothing was created. Name "
             f"only those of this run, which wrote {names}"

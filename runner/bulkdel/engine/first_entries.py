@@ -15,6 +15,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.format import located, printable
 from bulkdel.options import SECRET
 from bulkdel.person import this_person
+from bulkdel.run_place import logged_name
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.run_plan import RunPlan
@@ -63,9 +64,8 @@ def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[st
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
     settings |= {name: name.upper() for name in SECRET if settings[name] is not None}
-    to = plan.arguments.backup
-    backup = None if to is None else printable(to.absolute())
-    log = plan.progress
+    to, log = plan.arguments.backup, plan.progress
+    backup = None if to is None else logged_name(to, plan.run)
     was = log.backup[0] if plan.backup_known is not None and log is not None and log.backup is not None else backup
     return {
         **process_facts(pid),
@@ -83,7 +83,7 @@ def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[st
         **({"verdicts": dict(plan.arguments.job.verdicts)} if plan.arguments.job.verdicts else {}),
         "backup": backup,
         **({"backup_was": was} if was != backup else {}),
-        "memberships": printable(plan.memberships.absolute()) if plan.memberships else None,
+        "memberships": logged_name(plan.memberships, plan.run) if plan.memberships else None,
         "confirmed": confirmed.to_json() if confirmed else None,
     }
 

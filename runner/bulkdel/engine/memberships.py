@@ -25,7 +25,7 @@ from bulkdel.durable import atomic_file, remove_parts, same_bytes
 from bulkdel.engine.backup import packing
 from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import FileFailed, Halted
-from bulkdel.format import counted, printable
+from bulkdel.format import counted
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.memberships import OPTION, ListReading, MembershipReader, read_until_equal
 from bulkdel.job import GroupOrRole
@@ -53,12 +53,13 @@ SELECT = "SELECT * FROM members ORDER BY kind, namespace, code, user"
 class MembershipsCopy:
     """One reading of all memberships. `make` it once."""
 
-    def __init__(self, path: Path, reader: MembershipReader, at: float, *, may_replace: bool) -> None:
-        """path: of the file. at: the time, epoch seconds: what changes later is not in the copy.
+    def __init__(self, path: Path, name: str, reader: MembershipReader, at: float, *, may_replace: bool) -> None:
+        """path: of the file. name: as the log names it. at: epoch seconds: what changes later is not in the copy.
 
         may_replace: whether a file of that name is this run's own, which an earlier session did not finish.
         """
         self._path = path
+        self._name = name
         self._reader = reader
         self._at = at
         self._may_replace = may_replace
@@ -177,7 +178,7 @@ class MembershipsCopy:
                 packed = pack(_encoded(last))
                 file.write(packed)
                 size, crc = size + len(packed), zlib.crc32(packed, crc)
-        return MembershipsSaved(at, printable(self._path.absolute()), size, crc, groups, roles, self._members)
+        return MembershipsSaved(at, self._name, size, crc, groups, roles, self._members)
 
     def _replaces(self, new: Path, old: Path) -> bool:
         return self._may_replace or same_bytes(new, old)

@@ -39,6 +39,7 @@ from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.memberships import MembershipReader
+from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
 
 
@@ -274,7 +275,8 @@ class SendingSession:
         assert path is not None, "else nothing is copied"
         assert memberships is not None, "checked with the arguments"
         reader = MembershipReader(workers.client, memberships, around.chance)
-        self._copying = MembershipsCopy(path, reader, around.wall(), may_replace=self._replaces)
+        name = logged_name(path, plan.run)
+        self._copying = MembershipsCopy(path, name, reader, around.wall(), may_replace=self._replaces)
         try:
             saved = await self._copying.make(workers, self._drain)
         except FileFailed as error:

@@ -38,7 +38,7 @@ from bulkdel.core.shards import RAY, shard_numbers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.format import counted, did_you_mean, located, printable, shown, span, until_words
+from bulkdel.format import counted, did_you_mean, located, shown, span, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
@@ -46,7 +46,17 @@ from bulkdel.parameters import check_values, options_of_run
 from bulkdel.place.log_file import missing_folders
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import BACKUP, COPY, LOG, PUTTING_BACK, RESTORE, STORED_LOG, is_written_by
+from bulkdel.run_place import (
+    BACKUP,
+    COPY,
+    LOG,
+    PUTTING_BACK,
+    RESTORE,
+    STORED_LOG,
+    is_written_by,
+    logged_file,
+    logged_name,
+)
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
@@ -395,13 +405,13 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
         if known is not None and log is not None and not log.complete:
             place = shown(known[0])
             way = f"Go on with --backup-to {place}, or name a new file there"
-            if known[0] == printable((arguments.run / BACKUP).absolute()):
+            if logged_file(known[0], arguments.run) == arguments.run / BACKUP:
                 way = "Go on with --backup"
             elif not proven or address_of(known[0]) is not None:
                 way = "Another person may have written the log: name with --backup-to where you keep it, or a new file"
             raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
         return None
-    same = known is not None and known[0] == printable(backup.absolute())
+    same = known is not None and known[0] == logged_name(backup, arguments.run)
     durable = known[1] if known and (same or _has_moved(backup, known[1])) else None
     if log is None or not log.complete:
         check_known(backup, durable)
@@ -433,9 +443,9 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
             )
         return None
     if log is not None and log.sent and log.memberships is not None:
-        same = printable(wanted.absolute()) == log.memberships.path
-        moved = same or _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
-        path = wanted if moved else Path(log.memberships.path)
+        logged = logged_file(log.memberships.path, arguments.run)
+        moved = _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
+        path = wanted if moved else logged
         _check_copied(path, log.memberships)
         return path
     if log is not None and log.sent:
@@ -447,7 +457,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
         if other is not None and wanted.absolute() == Path(other).absolute():
             option = arguments.settings.backup_option
             raise UsageError(f"{option}: {wanted} is another file of this run; name another backup: --backup-to FILE")
-    if os.path.lexists(wanted) and (not proven or printable(wanted.absolute()) != known):
+    if os.path.lexists(wanted) and (not proven or logged_name(wanted, arguments.run) != known):
         raise NotAcceptable(
             f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
             "this machine. Nothing was sent. Move it away, or name a new file (--backup-to)."

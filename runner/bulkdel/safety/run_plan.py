@@ -31,14 +31,14 @@ from bulkdel.export import Dialect, Fingerprint, Preflight, ReadOptions
 from bulkdel.export.download import Source
 from bulkdel.export.invalid_file import InvalidRows
 from bulkdel.export.preflight import EXAMPLES
-from bulkdel.format import located, printable
+from bulkdel.format import located
 from bulkdel.http.memberships import MembershipCost
 from bulkdel.input.new_input import NewInput
 from bulkdel.input.reader import Input
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
-from bulkdel.run_place import default_place
+from bulkdel.run_place import default_place, logged_name
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_file import PlanFile
@@ -341,7 +341,7 @@ class RunPlan:
     def replaces_memberships(self) -> bool:
         """Whether an earlier session began that copy, so that a file of its name is this run's own."""
         known = self.progress.memberships_to if self.progress else None
-        return self.memberships is not None and known == printable(self.memberships.absolute())
+        return self.memberships is not None and known == logged_name(self.memberships, self.run)
 
     @property
     def has_look_ups(self) -> bool:
