@@ -18,7 +18,8 @@ import pytest
 import zstandard
 
 from bulkdel.errors import UsageError
-from bulkdel.safety.checks import host_word, same_host
+from bulkdel.safety.checks import same_host
+from bulkdel.safety.protect import host_word
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.examples import one_in
 from tests.harness import (
@@ -322,7 +323,7 @@ def test_an_export_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
 @mutant(
     "a protected pool not checked",
     "check_pool",
-    swap("_pool(plan.pool)", "_pool(plan.run.name)"),
+    swap("protects_pool(config, plan.pool)", "protects_pool(config, plan.run.name)"),
 )
 def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:

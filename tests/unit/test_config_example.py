@@ -10,8 +10,9 @@ from typing import Any
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
-from bulkdel.safety.checks import NUMBERS, PROTECTED, TOKENS
+from bulkdel.safety.checks import TOKENS
 from bulkdel.safety.plan_file import OTHER_USER
+from bulkdel.safety.protect import NUMBERS, PROTECTED
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.genauth.target import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID

@@ -190,8 +190,9 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import LISTEN, NUMBERS, PROTECT, PROTECTED, TOKENS
+    from bulkdel.safety.checks import LISTEN, TOKENS
     from bulkdel.safety.plan_file import OTHER_USER
+    from bulkdel.safety.protect import NUMBERS, PROTECT, PROTECTED
 
     keys = {PROTECT: (*PROTECTED, *NUMBERS, OTHER_USER), LISTEN: TOKENS}
     known = {f"{variable_of(table)}{BETWEEN}{key.upper()}" for table, names in keys.items() for key in names}

@@ -18,10 +18,11 @@ from bulkdel.engine.threads import in_thread
 from bulkdel.http.client import connect_in
 from bulkdel.output import result, result_line
 from bulkdel.place.opening import log_place
-from bulkdel.safety.checks import check_arguments, requires_other_user, sample_trouble
+from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.plan_facts import In, plan_lines, values_in
 from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
+from bulkdel.safety.protect import requires_other_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import PlanSettings, Settings
 

@@ -16,9 +16,10 @@ from bulkdel.durable import atomic_file
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.options import CONFIRMING
-from bulkdel.safety.checks import requires_other_user, sample_trouble
+from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.plan_facts import file_values
 from bulkdel.safety.plan_file import OTHER_USER, PlanFile, given_words, this_user
+from bulkdel.safety.protect import requires_other_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 

@@ -10,18 +10,15 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 import tempfile
-import unicodedata
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back
@@ -59,6 +56,16 @@ from bulkdel.run_place import (
 )
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_file import OTHER_USER, check_user
+from bulkdel.safety.protect import (
+    IDS_MAX,
+    PROTECT,
+    RATE_MAX,
+    ids_max,
+    protects_pool,
+    protects_pools,
+    rate_max,
+    requires_other_user,
+)
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.store.certain import Retrying
@@ -66,27 +73,11 @@ from bulkdel.store.parts import parts_of
 from bulkdel.store_path import in_store
 from bulkdel.times import until_of
 
-PROTECT = "protect"
-PROTECTED = ("pools", "hosts")
-RATE_MAX = "rate_max"
-IDS_MAX = "max_ids"
-"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, a running session
-cannot be changed to a higher rate, and no run has more ids. OTHER_USER is another member."""
-
 LISTEN, TOKENS = "listen", tuple(right.value for right in Right)
 """The table of the config with the tokens of the live page, and its members."""
 
 AGES_APART_S = 6 * 3_600.0
 """So far the clocks of server and machine may differ where an age counts in days."""
-
-NUMBERS = (RATE_MAX, IDS_MAX)
-"""Keys of [protect] that are a number. Of two, the smaller one holds."""
-
-_ONE_NAME = re.compile(r"(?:https?://)?(?:\[[0-9A-Fa-f:.]+\])?[^\s*,;\"'`?|^$\\()\[\]{}<>]*", re.IGNORECASE)
-DEFAULT_PORTS = (443, 80)
-"""Those of https and http: an address with one is the address without."""
-
-_RANGE = re.compile(r"[0-9A-Fa-f.:]+/\d{1,3}")
 
 READ_BYTES = 1 << 20
 
@@ -589,28 +580,6 @@ def _compared(parameter: Any) -> Any:
 # The server
 
 
-def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], T]) -> set[T]:
-    """The pools or hosts that the config protects. Raises UsageError for an unknown name: it would protect nothing."""
-    table = config.get(PROTECT, {})
-    for name, value in table.items():
-        if name in {*NUMBERS, OTHER_USER}:
-            continue
-        if name not in PROTECTED:
-            lists = f"{' and '.join(PROTECTED)}, each a list of strings"
-            others = f"{' and '.join(NUMBERS)}, numbers, and {OTHER_USER}, true or false"
-            raise UsageError(f"config, [{PROTECT}] {shown(name)}: has {lists}; {others}")
-        if not (isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)):
-            raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings, none of them empty")
-        for item in value:
-            text = item.strip()
-            if not _ONE_NAME.fullmatch(text) or _RANGE.fullmatch(text) or not text.isprintable():
-                raise UsageError(
-                    f"config, [{PROTECT}] {name}: {shown(item)!r} is no single name, so it would protect nothing. "
-                    "Write each by itself, without patterns, ranges and quotes"
-                )
-    return {fold(item.strip()) for item in table.get(listed, ())}
-
-
 def listen_tokens(config: Mapping[str, Any]) -> dict[str, Path]:
     """The files with the tokens of the live page, by what each allows. Raises UsageError."""
     table = config.get(LISTEN, {})
@@ -632,30 +601,6 @@ def check_page(arguments: RunArguments) -> dict[str, Path]:
             'the config, so that the page asks for it ([listen] read = "page.token"), or listen on 127.0.0.1'
         )
     return tokens
-
-
-def rate_max(config: Mapping[str, Any]) -> float | None:
-    """The highest rate that a running session may be changed to, requests a second. Raises UsageError."""
-    value = config.get(PROTECT, {}).get(RATE_MAX)
-    if value is not None and not (type(value) in {int, float} and value > 0):
-        raise UsageError(f"config, [{PROTECT}] {RATE_MAX}: has to be a number of requests a second above 0")
-    return None if value is None else float(value)
-
-
-def ids_max(config: Mapping[str, Any]) -> int | None:
-    """How many ids one run may ask for. Raises UsageError."""
-    value = config.get(PROTECT, {}).get(IDS_MAX)
-    if value is not None and not (type(value) is int and value >= 0):
-        raise UsageError(f"config, [{PROTECT}] {IDS_MAX}: has to be a whole number of ids")
-    return value
-
-
-def requires_other_user(config: Mapping[str, Any]) -> bool:
-    """Whether a run has to go by the plan of another user. Raises UsageError."""
-    value = config.get(PROTECT, {}).get(OTHER_USER, False)
-    if not isinstance(value, bool):
-        raise UsageError(f"config, [{PROTECT}] {OTHER_USER}: has to be true or false")
-    return value
 
 
 def _check_other_user(arguments: RunArguments) -> None:
@@ -717,45 +662,6 @@ def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
             )
 
 
-def host_word(config: Mapping[str, Any], host: str) -> str | None:
-    """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none.
-
-    A host of the config without a port is protected at each of its ports.
-    """
-    name, named_port, port = host_in(host)
-    if _protected(config, "hosts", _host).isdisjoint({(name, None), (name, port)}):
-        return None
-    shown_name = f"[{name}]" if ":" in name else name
-    return shown_name if named_port is None else f"{shown_name}:{named_port}"
-
-
-def _pool(pool: str) -> tuple[str, ...]:
-    """Fold a pool id. Ids that differ only in case, width or spaces are one pool, and so are two spellings of a URL.
-
-    The first part is an id or a host; the others are the path of an API without pools.
-    """
-    text = unicodedata.normalize("NFKC", unquote(pool)).strip().casefold().rpartition("://")[2]
-    first, *path = [part.partition(";")[0] for part in text.split("/") if part] or [""]
-    with suppress(ValueError):
-        name, port, _ = host_in(first)
-        first = name if port in {None, *DEFAULT_PORTS} else f"{name}:{port}"
-    return (first, *path)
-
-
-def _is_protected(pool: tuple[str, ...], protected: tuple[str, ...]) -> bool:
-    """Whether a pool may be a protected one: one of two paths lies below the other, as the rest is in each request."""
-    return all(one == other for one, other in zip(pool, protected, strict=False))
-
-
-def _host(listed: str) -> tuple[str, int | None]:
-    """A protected host: its name, and its port if the config names one. Raises UsageError for what names no host."""
-    try:
-        found = host_in(listed)
-    except ValueError:
-        raise UsageError(f"config, [{PROTECT}] hosts: {listed!r} names no host, so it would protect nothing") from None
-    return found.name, found.named_port
-
-
 def same_host(one: str, other: str) -> bool:
     """Whether two base URLs name one host and port."""
     with suppress(ValueError):
@@ -769,13 +675,13 @@ def check_pool(plan: RunPlan) -> None:
 
     Signed in to no pool that can be compared, a run is refused where any pool is protected.
     """
-    protected = _protected(plan.arguments.config, "pools", _pool)
-    if plan.pool is None and protected:
+    config = plan.arguments.config
+    if plan.pool is None and protects_pools(config):
         raise NotAcceptable(
             f"config, [{PROTECT}] pools: the sign-in of {plan.arguments.job.name} names no pool, so it cannot be "
             f"compared with the protected ones. {plan.words.nothing}."
         )
-    if plan.pool is not None and any(_is_protected(_pool(plan.pool), each) for each in protected):
+    if plan.pool is not None and protects_pool(config, plan.pool):
         raise NotAcceptable(
             f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). {plan.words.nothing}; use another key."
         )

@@ -60,7 +60,6 @@ from bulkdel.safety.checks import (
     check_shards,
     checked_id_type,
     checked_until,
-    host_word,
     refuse_differences,
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
@@ -77,6 +76,7 @@ from bulkdel.safety.export_reading import (
 )
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.plan_file import check_age
+from bulkdel.safety.protect import host_word
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import in_store
 
