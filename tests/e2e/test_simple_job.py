@@ -159,7 +159,7 @@ NO_POOL = """
 @mutant(
     "a sign-in that names no pool passes",
     "check_pool",
-    swap("plan.pool is None and protected", "plan.pool is None and not protected"),
+    swap("plan.pool is None and protects_pools(config)", "plan.pool is None and not protects_pools(config)"),
 )
 def test_a_sign_in_that_names_no_pool_is_compared_with_none(bench: Bench) -> None:
     """The config protects a pool, and nothing tells whether it is that of the key."""
