@@ -28,6 +28,9 @@ GOING_ON = frozenset({"run", "plan", "restore"})
 TO_TYPE = "ADDRESS"
 """Stands in a printed command for a host or an address that only a file names. A person types that in its place."""
 
+RUN_AGAIN = "To go on, run the command of this run again."
+"""What is said where a log has no command that goes on with its run."""
+
 _OPTION = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
 """An option as this program prints it. What parses a command also takes `--on_event`, which no list has."""
 
@@ -130,14 +133,20 @@ class CommandLine:
         return line
 
     @property
-    def words(self) -> list[str]:
-        """The words to type. The user and password of a URL are hidden, because output is often kept and shared."""
-        variables = [f"{name}={value}" for name, value in self.variables.items()]
-        words = [*(["env", *variables] if variables else []), "bulkdel", self.command, *map(argument, self.names)]
+    def arguments(self) -> list[str]:
+        """The words after `bulkdel`."""
+        words = [self.command, *map(argument, self.names)]
         for option, values in self.options.items():
             for value in values:
                 words += [f"{option}={value}"] if value.startswith("-") else [option, value]
             words += [] if values else [option]
+        return words
+
+    @property
+    def words(self) -> list[str]:
+        """The words to type. The user and password of a URL are hidden, because output is often kept and shared."""
+        variables = [f"{name}={value}" for name, value in self.variables.items()]
+        words = [*(["env", *variables] if variables else []), "bulkdel", *self.arguments]
         return [_USER.sub("[hidden]@", word) for word in words]
 
     def __str__(self) -> str:
@@ -174,42 +183,65 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(argument(path))
 
 
-def how_to_resume(
+@dataclass(frozen=True, slots=True)
+class NextCommand:
+    """The command that goes on with a run. folder: from which its names lead; empty where the log does not say it.
+
+    left_out: the line that names what the command lacks. missing: files that it needs and that are not in the folder.
+    """
+
+    line: CommandLine
+    folder: str
+    left_out: str = ""
+    missing: tuple[str, ...] = ()
+
+
+def next_command(
     progress: Progress,
     run: Path,
     of_job: Collection[str],
     own_key: bytes | None,
     moved: tuple[Sequence[str], str] | None = None,
-) -> str:
-    """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt.
+) -> NextCommand:
+    """The command that resumes the run, as the stopped session would print it.
 
     run: its place. of_job: the options of its job and of the undo. own_key: of this user, if there is one.
-    moved: the command and the folder, where its files are no longer those of the last session. A run of which a restore
-    has begun is not resumed: then it is what `how_to_restore` says.
+    moved: the command and the folder, where its files are no longer those of the last session. Raises ValueError where
+    the log has no command that goes on with this run.
     """
+    start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
+    words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", ""))
+    line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
+    if not _is_typed(line, progress, own_key):
+        line, more = _of_this_run(line, progress, run, None if moved else folder)
+        left_out += more
+    return NextCommand(line, folder, left_out)
+
+
+def why_not_resumed(progress: Progress, run: Path, of_job: Collection[str]) -> str:
+    """Why a run is not resumed from this log, and what goes on with it; empty where it is. See `next_command`."""
     if (packed := progress.handed_over) is not None:
         return f"It is not resumed from this log. {how_to_take_back(packed, run)}"
     if (undo := progress.undo) is not None:
         so = "" if progress.complete else ", so the run is not resumed"
         return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, run, of_job)}"
-    start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
-    words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", "its folder"))
-    try:
-        line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
-        if not _is_typed(line, progress, own_key):
-            line, more = _of_this_run(line, progress, run, None if moved else folder)
-            left_out += more
-    except ValueError:
-        return "To go on, run the command of this run again."
-    where = f", in {shown(folder)}"
+    return ""
+
+
+def how_to_resume(progress: Progress, found: NextCommand) -> str:
+    """The command in words; or the ways to settle rows in doubt, where it alone does not."""
+    where = f", in {shown(found.folder or 'its folder')}"
     if blind(progress):
-        return how_to_settle_doubts(progress, line.words, where) + left_out
-    again = ", with a new confirmation" if stop.get("not_after") else ""
-    return f"To go on{again}{where}:\n  {line}{left_out}"
+        text = how_to_settle_doubts(progress, found.line.words, where)
+    else:
+        again = ", with a new confirmation" if progress.stop and progress.stop.facts.get("not_after") else ""
+        text = f"To go on{again}{where}:\n  {found.line}"
+    missing = f"\nNot in that folder, and needed there: {', '.join(map(shown, found.missing))}" if found.missing else ""
+    return f"{text}{found.left_out}{missing}"
 
 
 def typed_words(progress: Progress, own_key: bytes | None) -> frozenset[str]:
-    """The words that this user has typed, as the start of the last session proves. own_key: as in `how_to_resume`."""
+    """The words that this user has typed, as the start of the last session proves. own_key: as in `next_command`."""
     start = progress.start
     words = start.facts.get("to_go_on") if start and mac_holds(start, own_key) else None
     return frozenset(words or ())
@@ -272,7 +304,7 @@ def line_of_log(
     """A command that a log holds, with the options that a log may give; and a line that names what it lacks.
 
     Another person may have written the log: it confirms nothing, no key goes to a host that only a file names, and no
-    address is asked. run: its place, as the user has said. of_job: as in `how_to_resume`. typed_words: among them are
+    address is asked. run: its place, as the user has said. of_job: as in `next_command`. typed_words: among them are
     addresses that this user has typed. Raises ValueError for words that are no command which goes on.
     """
     if not (isinstance(words, list) and all(isinstance(word, str) and word.isprintable() for word in words)):
@@ -347,7 +379,7 @@ def _words_of_start(progress: Progress) -> Sequence[str]:
 def how_to_restore(progress: Progress, undo: Annotation, run: Path, of_job: Collection[str]) -> str:
     """The commands for a run of which a restore has begun: the rest of the restore, and the rows that remain.
 
-    undo: the latest annotation of the restore. of_job: as in `how_to_resume`.
+    undo: the latest annotation of the restore. of_job: as in `next_command`.
     """
     lines = []
     if not undo.is_restored:

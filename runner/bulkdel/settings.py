@@ -476,6 +476,9 @@ class Settings(SendingSettings):
     in_doubt: Annotated[Literal["look-up", "resend"], _DECIDES, Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
+    as_confirmed: Annotated[bool, Option(Role.COMMAND), Parameter(group=SAFETY), Flag] = False
+    """On a resume: go on with the rows that were confirmed, although the export has changed since."""
+
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
         super().check()

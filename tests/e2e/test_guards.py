@@ -296,8 +296,8 @@ def test_excluded_and_created_again(tmp_path: Path) -> None:
 
 @mutant(
     "a largest number of ids that is none gives way to the environment",
-    "_number",
-    swap("min(before, number) if is_number else before", "min(before, number) if is_number else number"),
+    "stricter",
+    swap("name in NUMBERS and _is_number(mine)", "name in NUMBERS"),
 )
 @mutant(
     "a run may have more ids than the config allows",

@@ -37,7 +37,7 @@ from tests.httppage import Example, block
 from tests.mutants import mutant
 from tests.recorded import let_pass
 from tests.restserver import Answer, Asked, served
-from tests.syntax import drop, negate, swap
+from tests.syntax import drop, swap
 
 IDS = user_ids(200, seed=21)
 OLD = {"lastLogin": "2020-01-01T00:00:00.000Z", "createdAt": "2019-01-01T00:00:00.000Z"}
@@ -314,8 +314,8 @@ def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
 )
 @mutant(
     "a variable that protects nothing is taken",
-    "_names",
-    negate("not value.strip()"),
+    "guard_of",
+    swap("key in PROTECTED and not value.strip()", "key in PROTECTED and value.strip()"),
 )
 def test_a_guard_that_is_empty_is_refused(tmp_path: Path) -> None:
     """As from an unset variable of a script: it would send what the guard was to spare."""

@@ -47,8 +47,8 @@ FILE = {"protect": {"pools": ["a"], "rate_max": 30}, "genauth": {"brand": "genau
 
 @mutant(
     "protected pools of the environment replace those of the config",
-    "_names",
-    swap("[*before, *map(str, value.read_as(list))]", "list(map(str, value.read_as(list)))"),
+    "stricter",
+    swap("[*mine, *(each for each in theirs if each not in mine)]", "theirs"),
 )
 @pytest.mark.parametrize(
     ("environ", "tables"),

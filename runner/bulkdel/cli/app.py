@@ -21,7 +21,9 @@ from bulkdel.cli.config import (
     log_format,
     no_source,
     secrets_in_files,
+    tables_of,
     tables_with,
+    value_of,
     with_all_kept,
 )
 from bulkdel.cli.job_options import (
@@ -285,6 +287,37 @@ def _arguments(
         approved=given.plan,
         claimed=settings.as_,
     )
+
+
+def resume(
+    run: RunPath,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    without: Annotated[list[str] | None, Parameter(negative="", metavar="NAME")] = None,
+) -> int:
+    """Go on with a run, by its place alone: on this machine or another one, with the export or without it.
+
+    The job, the rows, the guards and the pace are those of its last session. Credentials, config, proxy and what is
+    notified are those of this machine. Options of `run` that are typed here take the place of earlier ones.
+
+    Parameters
+    ----------
+    run: Path
+        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
+    options: str
+        Options of `run`, such as --rate 20 --confirm 1200 --pool POOL.
+    without: str
+        An option that the last session had of its machine and this one does not need, such as proxy. Repeatable.
+    """
+    from bulkdel.checkpoint.reader import find_run
+    from bulkdel.commands import resume as command
+
+    named = value_of("config", options, os.environ)
+    tables = tables_with(tables_of(named) if named else {}, os.environ)
+    arguments = command.ResumeArguments(find_run(run), options, tuple(without or ()), tables, os.environ)
+    line = command.line_to_resume(arguments)
+    open_log(json=log_format(line.arguments, os.environ) == "json")
+    return _call(line.arguments)
 
 
 def status(
@@ -609,6 +642,7 @@ def make_app(
             app.command(with_options_of(job, command), config=its_sources, **_helped(command, all_options=all_options))
     app.command(show, config=[no_source], help_epilogue=SHOW_EPILOGUE)
     app.command(with_options_of(job, restore), config=sources, **_helped(restore, all_options=all_options))
+    app.command(resume, config=[no_source], help_epilogue=EPILOGUE)
     app.command(status, config=[no_source], help_epilogue=STATUS_EPILOGUE)
     app.command(ctl, config=[no_source], help_epilogue=CTL_EPILOGUE)
     app.command(results, config=[no_source], help_epilogue=RESULTS_EPILOGUE)
@@ -705,34 +739,8 @@ def run_app(words: list[str]) -> int:
     """Run one command line; returns the exit code. Every error becomes a message."""
     forget_kubernetes()
     open_log(json=log_format(words, os.environ) == "json")
-    config, job = ConfigFile(), None
     try:
-        _check_text(words)
-        approved = plan_named(words, os.environ)
-        name = approved.names[0] if approved is not None else os.environ.get(JOB)
-        words = with_job(words, name, lambda job: make_app(ConfigFile(), job=job))
-        job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
-        _check_gone(words, job)
-        if job is not None:
-            named = {"job": job.name}
-            stderr_log().know(lambda: named)
-        check_job(approved, job, os.environ)
-        listed, all_options = not words or words[0].startswith("-"), HELP_ALL in words
-        app = make_app(config, listed=listed, job=job, approved=approved, all_options=all_options)
-        command, bound, injected = app.parse_args(
-            words, exit_on_error=False, print_error=not stderr_log().json, verbose=False
-        )
-        given = {"given": Invocation(words, config, approved)} if "given" in injected else {}
-        code = command(*bound.args, **bound.kwargs, **given)
-    except CycloptsError as error:
-        if stderr_log().json:
-            say(str(error), "error", level="error", exit_code=UsageError.exit_code)
-        missing = error.argument if isinstance(error, MissingArgumentError) else None
-        if job is not None and missing is not None and is_of(job, missing):
-            choices = f": {', '.join(missing.get_choices() or ())}".removesuffix(": ")
-            what = f"run {job.name}" if words[0] != "restore" else "restore RUN"
-            say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it", "help")
-        code = UsageError.exit_code
+        code = _call(words)
     except BulkdelError as error:
         say_error(error)
         code = error.exit_code
@@ -752,4 +760,37 @@ def run_app(words: list[str]) -> int:
                 exit_code=code,
             )
     detach_stdio()
+    return code if isinstance(code, int) else 0
+
+
+def _call(words: list[str]) -> int:
+    """Call the command of these words; returns the exit code. Raises what the command raises."""
+    config, job = ConfigFile(), None
+    try:
+        _check_text(words)
+        approved = plan_named(words, os.environ)
+        name = approved.names[0] if approved is not None else os.environ.get(JOB)
+        words = with_job(words, name, lambda job: make_app(ConfigFile(), job=job))
+        job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
+        _check_gone(words, job)
+        if job is not None:
+            named = {"job": job.name}
+            stderr_log().know(lambda: named)
+        check_job(approved, job, os.environ)
+        listed, all_options = not words or words[0].startswith("-"), HELP_ALL in words
+        app = make_app(config, listed=listed, job=job, approved=approved, all_options=all_options)
+        command, bound, injected = app.parse_args(
+            words, exit_on_error=False, print_error=not stderr_log().json, verbose=False
+        )
+    except CycloptsError as error:
+        if stderr_log().json:
+            say(str(error), "error", level="error", exit_code=UsageError.exit_code)
+        missing = error.argument if isinstance(error, MissingArgumentError) else None
+        if job is not None and missing is not None and is_of(job, missing):
+            choices = f": {', '.join(missing.get_choices() or ())}".removesuffix(": ")
+            what = f"run {job.name}" if words[0] != "restore" else "restore RUN"
+            say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it", "help")
+        return UsageError.exit_code
+    given = {"given": Invocation(words, config, approved)} if "given" in injected else {}
+    code: object = command(*bound.args, **bound.kwargs, **given)
     return code if isinstance(code, int) else 0

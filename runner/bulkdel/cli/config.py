@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
@@ -34,7 +33,7 @@ from bulkdel.settings import (
     names_in_variable,
     words_in_variable,
 )
-from bulkdel.variables import BETWEEN, Variable, merged, table_of, toml_in
+from bulkdel.variables import BETWEEN, merged, table_of, toml_in
 
 S = TypeVar("S", bound=Settings)
 
@@ -192,7 +191,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     from bulkdel.job import loadable_jobs
     from bulkdel.safety.checks import LISTEN, TOKENS
     from bulkdel.safety.plan_file import OTHER_USER
-    from bulkdel.safety.protect import NUMBERS, PROTECT, PROTECTED
+    from bulkdel.safety.protect import NUMBERS, PROTECT, PROTECTED, guard_of, stricter
 
     keys = {PROTECT: (*PROTECTED, *NUMBERS, OTHER_USER), LISTEN: TOKENS}
     known = {f"{variable_of(table)}{BETWEEN}{key.upper()}" for table, names in keys.items() for key in names}
@@ -206,46 +205,10 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
             f"the environment sets {name}, which is no option." + (f" Did you mean {close}?" if close else "")
         )
     found = table_of(nested, ENV_PREFIX)
-    for key, value in found.get(PROTECT, {}).items():
-        read = _names if key in PROTECTED else _number if key in NUMBERS else _flag
-        found[PROTECT][key] = read(value, tables.get(PROTECT, {}), key)
-    return merged(tables, found)
-
-
-def _names(value: Variable, table: Any, key: str) -> Any:
-    """The pools or hosts of a variable, and those of the config file's table, which was not checked yet."""
-    before = table.get(key, []) if isinstance(table, dict) else []
-    if not isinstance(before, list):
-        return before  # refused when the table is read
-    if not value.strip():
-        raise UsageError(f"{value.variable}: is empty, so it would protect nothing. Give names, or unset it")
-    try:
-        return [*before, *map(str, value.read_as(list))]
-    except ValueError:
-        raise UsageError(f"{value.variable}: write the names with spaces between them") from None
-
-
-def _number(value: Variable, table: Any, key: str) -> Any:
-    """The number of a variable, or that of the table where it is smaller: the stricter guard holds."""
-    before = table.get(key) if isinstance(table, dict) else None
-    try:
-        number = value.read_as(int, float)
-    except ValueError:
-        raise UsageError(f"{value.variable}: write a number") from None
-    if before is None:
-        return number
-    is_number = type(before) in {int, float} and math.isfinite(before)
-    return min(before, number) if is_number else before  # what is no number is refused when the table is read
-
-
-def _flag(value: Variable, table: Any, key: str) -> Any:
-    """Whether a guard is on: in one of both places is enough."""
-    before = table.get(key, False) if isinstance(table, dict) else False
-    try:
-        flag = value.read_as(bool)
-    except ValueError:
-        raise UsageError(f"{value.variable}: write true or false") from None
-    return flag if before is False else before
+    if (guards := found.pop(PROTECT, None)) is None:
+        return merged(tables, found)
+    typed, of_file = {key: guard_of(key, value) for key, value in guards.items()}, tables.get(PROTECT, {})
+    return {**merged(tables, found), PROTECT: stricter(of_file, typed) if isinstance(of_file, dict) else of_file}
 
 
 def _of_event(name: str) -> bool:

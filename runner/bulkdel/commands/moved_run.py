@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import header_of
-from bulkdel.command_line import TO_TYPE, CommandLine, goes_on, how_to_resume, line_of_log, typed_words, without_words
+from bulkdel.command_line import (
+    RUN_AGAIN,
+    TO_TYPE,
+    CommandLine,
+    NextCommand,
+    goes_on,
+    how_to_resume,
+    line_of_log,
+    next_command,
+    typed_words,
+    why_not_resumed,
+    without_words,
+)
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PACKED_LOG, PLACE, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.option import ENV_PREFIX
@@ -110,32 +122,39 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
 
 
 def how_to_go_on(progress: Progress, run: Path, own_key: bytes | None) -> str:
-    """The command that resumes the run, where it is now; see `how_to_resume`. run: its place."""
-    start, undo, of_job = progress.start, progress.undo, options_of_run(progress.header.pinned["job"])
-    if isinstance(run, StorePath) or start is None or progress.handed_over is not None:
-        return how_to_resume(progress, run, of_job, own_key)
+    """What resumes the run, where it is now, in words. run: its place."""
+    try:
+        found = next_of(progress, run, own_key)
+    except ValueError:
+        found = None
+    if found is not None and progress.handed_over is None and found.line.command == "restore":
+        return how_to_resume(progress, found)
+    why = why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"]))
+    if why or found is None:
+        return why or RUN_AGAIN
+    return how_to_resume(progress, found)
+
+
+def next_of(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand:
+    """The command that resumes the run where it is now: there, moved, or unpacked. See `next_command`."""
+    start, of_job = progress.start, options_of_run(progress.header.pinned["job"])
+    if isinstance(run, StorePath) or start is None:
+        return next_command(progress, run, of_job, own_key)
     if (unpacked := _unpacked(run, progress)) is not None and (going_on := unpacked.going_on) is not None:
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
-        return f"To go on, in {printable(run.absolute().parent)}:\n  {line.without('--host')}{left_out}"
-    if undo is not None:
-        return how_to_resume(progress, run, of_job, own_key)
+        return NextCommand(line.without("--host"), printable(run.absolute().parent), left_out)
     facts = progress.stop.facts if progress.stop is not None else {}
-    try:
-        words, typed = facts.get("to_go_on") or start.facts.get("to_go_on"), typed_words(progress, own_key)
-        line, left_out = line_of_log(words, run, of_job, typed)
-    except ValueError:
-        return how_to_resume(progress, run, of_job, own_key)
+    words = facts.get("to_go_on") or start.facts.get("to_go_on")
+    line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
+    if line.command != "run" or is_same(Path(str(start.facts.get("run", run))), run):
+        return next_command(progress, run, of_job, own_key)
     if not line.names:  # an approved plan has them
         line = replace(line, names=(progress.header.pinned["job"], progress.header.export_path))
-    if line.command != "run" or is_same(Path(str(start.facts.get("run", run))), run):
-        return how_to_resume(progress, run, of_job, own_key)
     folder = _folder_of(run.absolute(), start.facts)
     line, missing = _in_folder(line, run, folder)
-    text = how_to_resume(progress, run, of_job, own_key, (line.words, printable(folder))) + left_out
-    if missing:
-        text += f"\nNot in that folder, and needed there: {', '.join(map(shown, missing))}"
-    return text
+    moved = next_command(progress, run, of_job, own_key, (line.words, printable(folder)))
+    return replace(moved, left_out=moved.left_out + left_out, missing=tuple(missing))
 
 
 def line_in(folder: Path, manifest: Manifest, going_on: GoingOn, now: datetime) -> tuple[CommandLine, str | None]:

@@ -6,6 +6,7 @@ members that it does not name: a reader accepts facts that it does not know.
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,10 @@ def _is_summary(value: Any) -> bool:
     names = [*value]
     counts = names[: names.index("rows") + 1] if "rows" in value else []
     return all(is_whole(value[name]) for name in counts) and (not counts or is_whole(value.get("remaining")))
+
+
+def _is_rate(value: Any) -> bool:
+    return type(value) in {int, float} and math.isfinite(value) and value > 0
 
 
 TIME = Such(_is_time)
@@ -150,6 +155,13 @@ _START = {
     "command?": str,
     "limit?": (WHOLE, NONE),
     "options?": {"run?": TEXT},
+    "protect?": {
+        "pools?": [str],
+        "hosts?": [str],
+        "rate_max?": Such(_is_rate),
+        "max_ids?": WHOLE,
+        "require_other_user?": bool,
+    },
     "asked?": _COUNTS,
     "excluded?": Each(str),
     "guards?": dict,

@@ -18,6 +18,7 @@ from bulkdel.person import this_person
 from bulkdel.run_place import logged_name
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.plan_facts import header_values
+from bulkdel.safety.protect import PROTECT
 from bulkdel.safety.run_plan import RunPlan
 
 
@@ -80,6 +81,7 @@ def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[st
         "asked": dict(plan.export.counts),
         "excluded": plan.excluded_files(),
         "guards": plan.guards.to_json(),
+        **({PROTECT: guarded} if (guarded := plan.arguments.config.get(PROTECT)) else {}),
         **({"verdicts": dict(plan.arguments.job.verdicts)} if plan.arguments.job.verdicts else {}),
         "backup": backup,
         **({"backup_was": was} if was != backup else {}),

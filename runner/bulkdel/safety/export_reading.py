@@ -204,6 +204,7 @@ class ExportReading:
             gone = same and export != "-" and not os.path.lexists(export)
         else:
             gone = address.shown == logged and not os.path.lexists(self._copy)
+        gone |= self._arguments.settings.as_confirmed
         invalid = own_file(self._arguments.run, INVALID)
         return CheckedExport(
             export if address is None else address.shown,

@@ -485,7 +485,8 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
 def _gone_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield that the export is not read any more."""
     if plan.export.gone and not plan.complete:
-        text = f"{plan.export.path} is not there: the rows are sent that {plan.run} has of it"
+        why = "is not read (--as-confirmed)" if plan.arguments.settings.as_confirmed else "is not there"
+        text = f"{plan.export.path} {why}: the rows are sent that {plan.run} has of it"
         if not (plan.is_proven or plan.arguments.settings.sandbox):
             text += ". No session of it was begun by this user on this machine, so it may say anything"
         yield Note("export_gone", text)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from bulkdel.command_line import how_to_resume
+from bulkdel.command_line import RUN_AGAIN, CommandLine, how_to_resume, next_command
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.guards import NO_GUARDS
@@ -76,7 +76,7 @@ from bulkdel.safety.export_reading import (
 )
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.plan_file import check_age
-from bulkdel.safety.protect import host_word
+from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import in_store
 
@@ -111,7 +111,8 @@ def prepare(
     """
     guards = NO_GUARDS if log is None else log.guards
     ages = has_age(arguments.settings.spare or ())
-    arguments = replace(arguments, settings=arguments.settings.with_instants(now, guards))
+    settings = arguments.settings.with_instants(now, guards)
+    arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))
     path, settings, job = arguments.run, arguments.settings, arguments.job
     complete = log is not None and log.complete
     with naming_differences(arguments, target):
@@ -206,6 +207,10 @@ def _check_pinned(plan: RunPlan, log: Progress) -> None:
     before = {**log.header.pinned, "parameters": log.header.parameters}
     now_pinned = {**header_values(plan), "parameters": plan.parameters}
     otherwise = _begun_otherwise(arguments.run) if arguments.undoes is not None else _anew(plan, log)
+    if before["sha256"] != now_pinned["sha256"] and arguments.undoes is None:
+        resume = CommandLine("resume", (str(arguments.run),)).plus_given(arguments.settings.connection)
+        resume = resume.plus("--as-confirmed")
+        otherwise += f"\nTo go on with the rows that were confirmed, whatever the export has now:\n  {resume}"
     refuse_differences(before, now_pinned, arguments.run, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)
 
@@ -258,7 +263,11 @@ def _anew(plan: RunPlan, log: Progress) -> str:
     anew = f"may be begun anew, in a place of its own:\n  {line}"
     if not doubts:
         return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
-    resume = how_to_resume(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
+    try:
+        found = next_command(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
+        resume = how_to_resume(log, found)
+    except ValueError:
+        resume = RUN_AGAIN
     return (
         f"{counted(doubts, 'row', 'is', 'are')} in doubt there: sent, and no response came. A resume of "
         "that run, with its options and its config, looks them up first. A new run knows nothing of them, and may call "

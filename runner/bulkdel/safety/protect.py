@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -9,10 +10,12 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from bulkdel.core.run_state import Progress
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.http.transport import host_in
 from bulkdel.safety.plan_file import OTHER_USER
+from bulkdel.variables import Variable
 
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
@@ -116,6 +119,47 @@ def _host(listed: str) -> tuple[str, int | None]:
     except ValueError:
         raise UsageError(f"config, [{PROTECT}] hosts: {listed!r} names no host, so it would protect nothing") from None
     return found.name, found.named_port
+
+
+def with_logged(config: Mapping[str, Any], log: Progress | None) -> Mapping[str, Any]:
+    """The tables of the config with the [protect] of the last session: what guarded a run guards it to its end.
+
+    The stricter of two values holds. So a log that another person has written can only add guards.
+    """
+    logged = log.start.facts.get(PROTECT, {}) if log is not None and log.start is not None else {}
+    return {**config, PROTECT: stricter(config.get(PROTECT, {}), logged)} if logged else config
+
+
+def stricter(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two tables [protect] as one. What has the wrong type is kept, so that it is refused where the table is read."""
+    both = {**other, **one}
+    for name in one.keys() & other.keys():
+        mine, theirs = one[name], other[name]
+        if name in PROTECTED and isinstance(mine, list):
+            both[name] = [*mine, *(each for each in theirs if each not in mine)]
+        elif name in NUMBERS and _is_number(mine):
+            both[name] = min(mine, theirs)
+        elif name == OTHER_USER and isinstance(mine, bool):
+            both[name] = mine or theirs
+    return both
+
+
+def guard_of(key: str, value: Variable) -> Any:
+    """The value of a variable that sets a member of the table. Raises UsageError."""
+    if key in PROTECTED and not value.strip():
+        raise UsageError(f"{value.variable}: is empty, so it would protect nothing. Give names, or unset it")
+    try:
+        if key in PROTECTED:
+            return [*map(str, value.read_as(list))]
+        return value.read_as(int, float) if key in NUMBERS else value.read_as(bool)
+    except ValueError:
+        what = "a number" if key in NUMBERS else "true or false"
+        what = "the names with spaces between them" if key in PROTECTED else what
+        raise UsageError(f"{value.variable}: write {what}") from None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in {int, float} and math.isfinite(value)
 
 
 def protects_pools(config: Mapping[str, Any]) -> bool:

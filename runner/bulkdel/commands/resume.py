@@ -1,0 +1,185 @@
+"""Go on with a run by its place alone: the command that its log has, with what this command was given. Sends nothing.
+
+From the place come the job, the export, what decides which ids are sent, and the pace. From this machine come its
+config and what is trusted, asked and told: what the last session had of these, and this command lacks, is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.reader import read_log
+from bulkdel.command_line import TO_TYPE, CommandLine, NextCommand, is_set_elsewhere, why_not_resumed
+from bulkdel.commands.moved_run import job_of, next_of
+from bulkdel.core.address import address_of
+from bulkdel.core.option import field_of, option_of
+from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import names_engine
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import shown
+from bulkdel.job import SANDBOX, TargetOptions, load_job
+from bulkdel.options import FILES, LISTS, OF_THE_MACHINE
+from bulkdel.own_key import read_key
+from bulkdel.parameters import from_pinned, options_of, options_of_run
+from bulkdel.place.opening import log_place
+from bulkdel.run_place import COPY, own_file
+from bulkdel.safety.exclude import exclude_path
+from bulkdel.safety.named_host import check_named_host
+
+NEVER = ("--in-doubt", "--allow-absent")
+"""What weakens a check holds for the session in which it was typed."""
+
+UNNAMED = ("/dev/", "/proc/")
+"""Where the export of a pipe was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeArguments:
+    """The arguments of the caller. run: the place. options: as they were typed. without: names of options.
+
+    config: all tables of the config file. environ: the environment.
+    """
+
+    run: Path
+    options: Sequence[str]
+    without: Collection[str]
+    config: Mapping[str, Any]
+    environ: Mapping[str, str]
+
+
+def line_to_resume(arguments: ResumeArguments) -> CommandLine:
+    """Make the command that goes on with the run.
+
+    Raises NotAcceptable for a run that is not resumed, and UsageError that names what the command lacks.
+    """
+    run, environ = arguments.run, arguments.environ
+    progress, typed = read_log(log_place(run)).progress, _typed(arguments.options)
+    of_job = options_of_run(progress.header.pinned["job"])
+    try:
+        found = next_of(progress, run, read_key(environ))
+    except ValueError:
+        found = None
+    if why := "" if found is not None and found.line.command == "restore" else why_not_resumed(progress, run, of_job):
+        raise NotAcceptable(f"{run}: {why[:1].lower()}{why[1:]}")
+    if found is None:
+        raise NotAcceptable(
+            f"{run}: its log has no command that goes on with this run. Nothing was sent. Type that of the run, with "
+            f"--run {run}"
+        )
+    line = _with(_in_this_folder(found, progress, run), typed)
+    _check_lacking(arguments, progress, typed)
+    _check_host(arguments, progress, typed)
+    return line
+
+
+def _typed(options: Sequence[str]) -> CommandLine:
+    """The options that were typed. Raises UsageError for a word that is none."""
+    try:
+        line = CommandLine.read(["bulkdel", "resume", *options])
+    except ValueError:
+        raise UsageError(f"resume: {shown(' '.join(options))}: are not options of `run`") from None
+    if line.names:
+        raise UsageError(f"resume: takes one run, and options of `run`: {shown(line.names[0])} is neither")
+    if "--run" in line.options:
+        raise UsageError("resume: the run is the first word. Leave --run out")
+    return line
+
+
+def _in_this_folder(found: NextCommand, progress: Progress, run: Path) -> CommandLine:
+    """The command with whole paths, since it may be typed in another folder."""
+    folder, line = Path(found.folder), found.line.without(*NEVER)
+    job = job_of(progress.header.pinned["job"], line.command)
+    files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
+
+    def whole(value: str) -> str:
+        return value if address_of(value) is not None else str(folder / value)
+
+    options = {
+        option: tuple(map(whole, values)) if option in files else values for option, values in line.options.items()
+    }
+    # One that is not there may be given with its new name, and the run refuses to go on without it.
+    excluded = [name for name in options.pop("--exclude", ()) if os.path.lexists(exclude_path(name, job.id_types))]
+    line = replace(line, options=options)
+    line = line.plus("--exclude", *excluded) if excluded else line
+    if line.command == "restore":
+        return replace(line, names=tuple(map(whole, line.names)))
+    return replace(line, names=_names(line, progress, run, folder)).plus("--run", run)
+
+
+def _names(line: CommandLine, progress: Progress, run: Path, folder: Path) -> tuple[str, ...]:
+    """The job and the export; none with an approved plan, which has them."""
+    if not line.names:
+        return ()
+    job, export = line.names
+    if export == TO_TYPE:  # the same address is not asked again
+        return job, progress.header.export_path
+    if export == "-" or export.startswith(UNNAMED):
+        return job, str(own_file(run, COPY))
+    return job, export if address_of(export) is not None else str(folder / export)
+
+
+def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
+    """The command with the options that were typed: they take the place of earlier ones, or are added to a list."""
+    for option, values in typed.options.items():
+        before = line.options.get(option, ()) if field_of(option) in LISTS else ()
+        line = line.plus(option, *dict.fromkeys((*before, *values)))
+    return line
+
+
+def _check_lacking(arguments: ResumeArguments, progress: Progress, typed: CommandLine) -> None:
+    """Refuse a command without what the last session had of its machine. Raises UsageError that names it."""
+    given = {option for option in typed.options if field_of(option) in OF_THE_MACHINE or option == "--shards"}
+    had = {name.removeprefix("--"): name for name in _of_the_last_machine(progress)}
+    meant = {name.removeprefix("--") for name in arguments.without}
+    lacking = {
+        word: name
+        for word, name in had.items()
+        if not (name in given or word in meant or _is_set_here(name, arguments))
+    }
+    if lacking:
+        raise UsageError(
+            f"{arguments.run}: the last session had {shown(', '.join(lacking.values()))}, and this command does not. "
+            "Nothing was sent. Give each, or say that it is meant so: "
+            + shown(" ".join(f"--without {word}" for word in lacking))
+        )
+
+
+def _check_host(arguments: ResumeArguments, progress: Progress, typed: CommandLine) -> None:
+    """Refuse the host of the run where only its log names it. Raises UsageError."""
+    pinned = progress.header.pinned
+    if pinned["host"] == SANDBOX or "--host" in typed.options or _is_set_here("--host", arguments):
+        return
+    job = load_job(pinned["job"])
+    try:
+        parameters = from_pinned(job, progress.header.parameters, arguments.run)
+    except NotAcceptable:  # the run itself says so
+        return
+    table = arguments.config.get(job.config_table, {})
+    options = TargetOptions(pinned["host"], table, arguments.environ, parameters)
+    line = replace(typed, names=(str(arguments.run),))
+    line = line.plus("--without", *arguments.without) if arguments.without else line
+    check_named_host(job, options, arguments.run, line)
+
+
+def _is_set_here(name: str, arguments: ResumeArguments) -> bool:
+    """Whether the environment or the config of this machine has an option or a variable."""
+    if not name.startswith("--"):
+        return name in arguments.environ
+    return is_set_elsewhere(field_of(name), arguments.environ, arguments.config)
+
+
+def _of_the_last_machine(progress: Progress) -> Iterator[str]:
+    """Yield the options and variables that the last session had of its machine."""
+    facts = progress.start.facts if progress.start is not None else {}
+    options = facts.get("options", {})
+    yield from (option_of(name) for name in sorted(OF_THE_MACHINE - {"run"}) if options.get(name.rstrip("_")))
+    try:
+        line = CommandLine.read(facts.get("to_go_on", ()))
+    except ValueError:
+        return
+    yield from line.variables
+    yield from (option for option, values in line.options.items() if names_engine(option, values))

@@ -1,0 +1,280 @@
+"""`bulkdel resume RUN`: a run goes on by its place alone; what comes from the place, from this machine, and never."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.store_path import store_path
+from tests.harness import KEYS, POOL, Case, Ran, bulkdel, case, entries, user_ids, write_objects
+from tests.mutants import mutant
+from tests.recorded import changed_log
+from tests.syntax import swap
+
+IDS = user_ids(60)
+KEPT = IDS[:3]
+
+
+def begun(it: Case, *more: object, **kwargs: Any) -> None:
+    ran = it.run("--limit", 20, *more, **kwargs)
+    assert ran.code == 0, ran.err
+
+
+def resumed(it: Case, place: Path | str, *more: object, host: bool = True, **kwargs: Any) -> Ran:
+    where = ("--host", it.served.url) if host else ()
+    return bulkdel("resume", place, *more, *where, **kwargs)
+
+
+def elsewhere(folder: Path) -> dict[str, str]:
+    """The environment of another machine: it has the credentials, and no key of the user."""
+    return {**KEYS, "XDG_STATE_HOME": str(folder / "state")}
+
+
+def started(log: Path) -> dict[str, object]:
+    """The facts of the last start in a log."""
+    return [entry for entry in entries(log) if entry.get("event") == "start"][-1]
+
+
+@mutant(
+    "a resume has the pace of a new run",
+    "_in_this_folder",
+    swap("found.line.without(*NEVER)", "found.line.without(*NEVER, '--rate')"),
+)
+@mutant("what weakens a check is inherited", "_in_this_folder", swap("found.line.without(*NEVER)", "found.line"))
+def test_a_run_goes_on_by_its_place(tmp_path: Path) -> None:
+    """Typed in another folder, with paths that lead from the first one."""
+    folder = tmp_path / "first"
+    folder.mkdir()
+    with case(folder, IDS, users=IDS, options=("--rate", 200)) as it:
+        keep = write_objects(folder / "keep.jsonl", KEPT)
+        it.ids = 57
+        words = [it.export.name if word == it.export else word for word in it.args]
+        options = ("--exclude", keep.name, "--allow-absent", "--in-doubt", "resend", "--note", "CHG-7", "--limit", 20)
+        ran = bulkdel(*words, *options, cwd=folder)
+        assert ran.code == 0, ran.err
+        ran = resumed(
+            it, "first/export.jsonl.runs/delete-users", "--note", "CHG-8", "--confirm", 57, "--pool", POOL, cwd=tmp_path
+        )
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [0] * 3 + [1] * 57
+        options_of = started(it.log)["options"]
+        assert isinstance(options_of, dict)
+        names = ("rate", "note", "allow_absent", "in_doubt", "limit")
+        assert [options_of[name] for name in names] == [200.0, "CHG-8", False, "look-up", None]
+
+
+@mutant(
+    "a resume goes on without the exclude files of its run",
+    "check_excluded",
+    swap("gone and not log.complete", "log.complete"),
+)
+def test_a_run_goes_on_on_another_machine(tmp_path: Path) -> None:
+    """It has the place, and neither the export nor the exclude file where they were. It is confirmed anew."""
+    folder, env = tmp_path / "first", elsewhere(tmp_path)
+    folder.mkdir()
+    with case(folder, IDS) as it:
+        keep = write_objects(folder / "keep.jsonl", KEPT)
+        it.ids = 57
+        begun(it, "--exclude", keep)
+        place = tmp_path / "night"
+        shutil.copytree(it.place, place)
+        moved = keep.rename(tmp_path / "vip.jsonl")
+        shutil.rmtree(folder)
+        refused = resumed(it, place, env=env)
+        assert (refused.code, "other exclude files" in refused.err) == (3, True), refused.err
+        refused = resumed(it, place, "--exclude", moved, env=env)
+        assert (refused.code, "not confirmed" in refused.err) == (2, True), refused.err
+        assert it.effects(IDS) == [0] * 3 + [1] * 20 + [0] * 37
+        ran = resumed(it, place, "--exclude", moved, "--confirm", 57, "--pool", POOL, env=env)
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [0] * 3 + [1] * 57
+
+
+@mutant(
+    "a resume does not tell what the last session had of its machine",
+    "_check_lacking",
+    swap("_is_set_here(name, arguments)", "name in unsaid.values()"),
+)
+@mutant(
+    "what a variable has set is forgotten",
+    "_of_the_last_machine",
+    swap("yield from line.variables", "yield from ()"),
+)
+def test_what_this_machine_lacks_is_named(tmp_path: Path) -> None:
+    """A config, a secret, a variable of a table: each is given, set here, or said to be meant so."""
+    config = tmp_path / "c.toml"
+    config.write_text("[genauth]\nlang = 'de-DE'\n")
+    hook = f"cp {config} {tmp_path}/told"
+    with case(tmp_path, IDS) as it:
+        begun(it, "--config", config, "--on-event", hook, env={**KEYS, "BULKDEL_GENAUTH__BRAND": "genauth"})
+        (tmp_path / "told").unlink()
+        refused = resumed(it, it.place)
+        assert refused.code == 2
+        assert "the last session had --config, --on-event, BULKDEL_GENAUTH__BRAND, and" in refused.err, refused.err
+        assert "--without config --without on-event --without BULKDEL_GENAUTH__BRAND" in refused.err
+        without = ("--confirm", 60, "--pool", POOL, "--without", "on-event", "--without", "BULKDEL_GENAUTH__BRAND")
+        refused = resumed(it, it.place, *without)
+        assert (refused.code, "had --config, and" in refused.err) == (2, True), refused.err
+        assert sum(it.effects(IDS)) == 20
+        ran = resumed(it, it.place, *without, env={**KEYS, "BULKDEL_CONFIG": str(config)})
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+        assert not (tmp_path / "told").exists()
+
+
+@mutant(
+    "a resume takes the host of a log",
+    "_check_host",
+    swap('"--host" in typed.options', '"--host" not in typed.options'),
+)
+def test_no_key_goes_to_a_host_that_only_the_place_names(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        requests = it.served.ledger.deleted
+        refused = resumed(it, it.place, host=False)
+        assert (refused.code, f"bulkdel resume {it.place} --host ADDRESS" in refused.err) == (2, True), refused.err
+        assert it.served.ledger.deleted == requests
+
+
+def config_with(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@mutant(
+    "the guards of a run end with its machine",
+    "prepare",
+    swap("with_logged(arguments.config, log)", "arguments.config"),
+)
+def test_the_guards_of_the_run_and_of_this_machine_both_hold(tmp_path: Path) -> None:
+    """[protect] of the last session stays in force on a machine without it, and is joined with another one."""
+    with case(tmp_path, IDS) as it:
+        host = it.served.url
+        config = config_with(tmp_path, "c.toml", f'[protect]\nhosts = ["{host}"]\nrate_max = 7\n')
+        name = host.partition("://")[2]
+        begun(it, "--config", config, "--confirm-host", name)
+        place = tmp_path / "night"
+        shutil.copytree(it.place, place)
+        env = elsewhere(tmp_path)
+        confirmed = ("--without", "config", "--confirm", 60, "--pool", POOL)
+        refused = resumed(it, place, *confirmed, env=env)
+        assert (refused.code, "--confirm-host" in refused.err) == (2, True), refused.err
+        other = config_with(tmp_path, "other.toml", f'[protect]\npools = ["{POOL}"]\n')
+        refused = resumed(it, place, *confirmed[2:], "--config", other, "--confirm-host", name, env=env)
+        assert (refused.code, "the config protects it" in refused.err) == (3, True), refused.err
+        assert sum(it.effects(IDS)) == 20
+        ran = resumed(it, place, *confirmed, "--confirm-host", name, env=env)
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+        assert started(place / "log.jsonl")["protect"] == {"hosts": [host], "rate_max": 7}
+
+
+def test_a_forged_place_sends_and_calls_nothing(tmp_path: Path) -> None:
+    """Its log names another host, a command and an address. The rows are confirmed by the user, with their number."""
+    called, made = tmp_path / "called", tmp_path / "made"
+    made.mkdir()
+    with case(tmp_path, IDS) as it, case(made, IDS) as other:
+        begun(it)
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            text = json.dumps(entry).replace(it.served.url, other.served.url)
+            more = f'"--on-event", "touch {called}", "--slow-while", "{other.served.url}/slow", "--confirm"'
+            changed: dict[str, Any] = json.loads(text.replace('"--confirm"', more))
+            return changed
+
+        it.log.write_bytes(changed_log(it.log.read_bytes(), forged))
+        env, before = elsewhere(tmp_path), other.served.ledger.requests
+        for more in ((), ("--confirm", 60, "--pool", POOL)):
+            refused = resumed(it, it.place, *more, env=env)
+            assert refused.code in {2, 3}, refused.err
+            refused = resumed(it, it.place, *more, env=env, host=False)
+            assert (refused.code, "Your key would go there" in refused.err) == (2, True), refused.err
+        assert (called.exists(), other.served.ledger.requests) == (False, before)
+        assert sum(it.effects(IDS)) == 20
+
+
+def test_a_run_that_was_handed_over_is_not_resumed_here(tmp_path: Path) -> None:
+    """The unpacked one is."""
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        packed = bulkdel("pack", it.place, "--out", tmp_path / "run.tar.gz")
+        assert packed.code == 0, packed.err
+        refused = resumed(it, it.place)
+        assert (refused.code, "was handed over" in refused.err) == (3, True), refused.err
+        unpacked = bulkdel("unpack", tmp_path / "run.tar.gz", "--to", tmp_path / "here")
+        assert unpacked.code == 0, unpacked.err
+        ran = resumed(it, tmp_path / "here/run", "--confirm", 60, "--pool", POOL, env=elsewhere(tmp_path))
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+
+
+@mutant(
+    "the rows that were confirmed need the export as it was",
+    "ExportReading._known",
+    swap("gone |= self._arguments.settings.as_confirmed", "gone = bool(gone)"),
+)
+def test_an_export_that_was_corrected_since(tmp_path: Path) -> None:
+    """Its ids are not sent without a word: the rows that were confirmed are, when that is said."""
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        write_objects(it.export, IDS[:30])
+        refused = resumed(it, it.place)
+        assert (refused.code, "--as-confirmed" in refused.err, "another place (--run)" in refused.err) == (
+            3,
+            True,
+            True,
+        )
+        assert sum(it.effects(IDS)) == 20
+        ran = resumed(it, it.place, "--as-confirmed", "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+
+
+def test_a_run_in_a_store_and_a_piped_one_go_on(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/night"
+    with case(tmp_path, IDS) as it:
+        words = [str(word) if word != it.export else "-" for word in it.args]
+        ran = bulkdel(*words, "--run", url, "--limit", 20, input=it.export.read_bytes(), cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        there = tmp_path / "there"
+        there.mkdir()
+        ran = resumed(it, url, "--take-over", "--confirm", 60, "--pool", POOL, cwd=there)
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+        assert store_path(url).directory.is_dir()
+
+
+def test_a_restore_goes_on_by_its_place_and_not_by_that_of_its_run(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--backup")
+        assert ran.code == 0, ran.err
+        where = ("--passwords", "none", "--host", it.served.url, "--pool", POOL, "--confirm", 60, "--limit", 20)
+        ran = bulkdel("restore", it.place, *where)
+        assert ran.code == 0, ran.err
+        refused = resumed(it, it.place)
+        assert (refused.code, "a restore of this run has begun" in refused.err) == (3, True), refused.err
+        ran = resumed(it, it.place / "restore-1", "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert len((it.place / "restore-1/new-ids.jsonl").read_text().splitlines()) == 60
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--run", "x"), 2, "the run is the first word"),
+        (("more",), 2, "takes one run"),
+        (("--rat", "5"), 2, "--rat"),
+        (("-x",), 2, "are not options"),
+    ],
+)
+def test_words_that_are_no_options_of_a_run(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        refused = resumed(it, it.place, *words)
+        assert (refused.code, said in refused.err) == (code, True), refused.err
+        assert sum(it.effects(IDS)) == 20
