@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import INPUT, Busy, PinnedFile
+from bulkdel.place.log_place import Busy, PinnedFile
 from bulkdel.place.spool import Spool
 
 
@@ -70,10 +70,8 @@ class LogInMemory:
     def is_there(self) -> bool:
         return str(self.where) in self.logs
 
-    def rows(self) -> Path | None:
-        kept = self.logs.get(str(self.where), Kept())
-        pinned = next((each for each in kept.files if each.kind == INPUT), None)
-        return None if pinned is None else self.at(pinned)
+    def beside(self) -> Sequence[Path]:
+        return [self.at(pinned) for pinned in self.logs.get(str(self.where), Kept()).files]
 
     def shard_log(self) -> Path | None:
         first = self.shard(1)

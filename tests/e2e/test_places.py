@@ -40,6 +40,28 @@ def test_a_file_of_the_user_is_not_replaced(tmp_path: Path, option: str) -> None
         assert it.effects(IDS) == [0] * 20
 
 
+@pytest.mark.parametrize("name", ["skipped.zst", "input.index.jsonl", "skipped.1.zst"])
+@mutant(
+    "a file of another person is replaced by a first run",
+    "_refuse_without_log",
+    swap("not place.number and (beside := place.beside())", "place.number and (beside := place.beside())"),
+    case="skipped.zst",
+)
+def test_a_first_run_replaces_no_file_that_has_the_name_of_one_of_its_own(tmp_path: Path, name: str) -> None:
+    with case(tmp_path, [*IDS, IDS[0]]) as it:
+        it.place.mkdir(parents=True)
+        (own := it.place / name).write_bytes(b"mine")
+        for refused in (it.run(), it.run("--shards", 2), bulkdel("plan", *it.args[1:5])):
+            assert (refused.code, f"is there ({name})" in refused.err) == (3, True), refused.err
+        assert (own.read_bytes(), it.effects(IDS)) == (b"mine", [0] * 20)
+        assert [*it.place.iterdir()] == [own]
+        own.unlink()
+        it.place.joinpath("log.jsonl").touch()  # as a process leaves them that was killed before the header
+        own.write_bytes(b"half of a first run")
+        ran = it.run("--confirm", 20)
+        assert (ran.code, it.effects(IDS)) == (0, [1] * 20), ran
+
+
 @pytest.mark.parametrize("first", ["folder", "store"])
 @mutant(
     "a folder and a store may be one place",
@@ -131,3 +153,41 @@ def test_a_backup_in_the_store_of_the_run_is_not_typed(tmp_path: Path) -> None:
         where = ("--passwords", "none", "--host", it.served.url, "--plan")
         planned = bulkdel("restore", url, *where, cwd=tmp_path)
         assert (planned.code, "20 rows of" in planned.out) == (0, True), planned.err
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "new-ids.jsonl", "memberships/memberships.jsonl"])
+@mutant(
+    "a restore replaces records that are not from its backup",
+    "write_derived",
+    swap("atomic_file(to, is_earlier)", "atomic_file(to, lambda new, old: is_earlier(new, old) or old.is_file())"),
+    case="records.jsonl",
+)
+@mutant(
+    "a restore replaces a map that no restore has written",
+    "_prepare",
+    swap("folder / NEW_IDS, folder / PUTTING_BACK / PUT_BACK", "folder / PUTTING_BACK / PUT_BACK,"),
+    case="new-ids.jsonl",
+)
+@mutant(
+    "a restore replaces memberships that no restore has written",
+    "_prepare",
+    swap("folder / NEW_IDS, folder / PUTTING_BACK / PUT_BACK", "folder / NEW_IDS,"),
+    case="memberships/memberships.jsonl",
+)
+def test_a_first_restore_replaces_no_file_that_it_did_not_write(tmp_path: Path, name: str) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--backup")
+        assert ran.code == 0, ran.err
+        line = ("restore", it.place, "--passwords", "none", "--host", it.served.url, "--pool", POOL, "--confirm", 20)
+        planned = bulkdel(*line, "--plan")
+        assert planned.code == 0, planned.err
+        own, text = it.place / "restore-1" / name, f'{{"userId":"{IDS[0]}"}}\n{{"userId":"{"a" * 24}"}}\n'.encode()
+        own.parent.mkdir(exist_ok=True)
+        own.write_bytes(text)
+        refused = bulkdel(*line)
+        named = f"{own}: is there" in refused.err and "Move it away" in refused.err
+        assert (refused.code, named, own.read_bytes()) == (3, True, text), refused.err
+        assert (len(it.served.pool), it.served.pool.users_ever) == (0, 20)
+        own.unlink()
+        restored = bulkdel(*line)
+        assert (restored.code, len(it.served.pool)) == (0, 20), restored.err

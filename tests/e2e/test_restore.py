@@ -880,7 +880,7 @@ def test_a_restore_of_users_that_look_ups_still_show_is_told_to_wait(tmp_path: P
 
 @mutant(
     "a restore waits for a pipe in the place of its derived export",
-    "coming_back",
+    "_copies_in",
     swap("open_regular(path)", 'path.open("rb")'),
 )
 def test_what_is_no_derived_export_of_a_begun_restore_is_refused(tmp_path: Path) -> None:

@@ -211,6 +211,9 @@ async def test_all_backups_are_read_in_the_order_in_which_the_run_began_them(tmp
     with pytest.raises(NotAcceptable, match=r"z\.jsonl\.gz: the backup cannot be opened.*--from-backup FILE"):
         past.derive()
     assert past.derive(*reversed(moved)) == expected
+    with pytest.raises(NotAcceptable, match="has more than records of accounts in the backup"):
+        past.derive(moved[0])
+    (tmp_path / "derived.jsonl").unlink()
     derived, lines = past.derive(moved[0])
     assert derived == Derived(5, 1, 4)
     assert lines == [line(each) for each in old]
@@ -312,7 +315,7 @@ async def test_what_a_killed_derivation_left_is_removed_and_an_earlier_file_repl
     saved = await save(backup, [record(id_) for id_ in IDS[:2]])
     past.session(backup, saved[-1], settled("done", 0))
     (tmp_path / ".derived.jsonl.abc.part").write_text("half")
-    (tmp_path / "derived.jsonl").write_text("of a stopped run that has gone on\n")
+    (tmp_path / "derived.jsonl").write_bytes(line(record(IDS[1])))  # of a stopped run that has gone on
     assert past.derive()[0].rows == 1
     assert names_in(tmp_path) == ["b.jsonl", "derived.jsonl", "export.jsonl", "log.jsonl"]
 

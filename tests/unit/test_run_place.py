@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -135,10 +136,13 @@ def test_what_a_command_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[
     "a place whose log was moved away begins anew",
     "is_fresh",
     swap("_refuse_without_log(place)", "refuse_without_run(place)"),
+    case="input.jsonl.zst",
 )
-def test_rows_without_their_log_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "input.jsonl.zst").write_bytes(b"rows")
-    with pytest.raises(NotAcceptable, match=r"log\.jsonl: is missing, and the rows of its run are there .*--run"):
+@pytest.mark.parametrize("name", ["input.jsonl.zst", "input.index.jsonl", "skipped.zst", "skipped.2.zst"])
+def test_what_a_run_writes_after_its_log_is_refused_without_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"rows")
+    there = rf"log\.jsonl: is missing, and what a run writes after it is there \({re.escape(name)}\).*--run"
+    with pytest.raises(NotAcceptable, match=there):
         is_fresh(log_place(tmp_path))
     (tmp_path / "log.jsonl").write_bytes(b"")  # as a process leaves it that was killed before the header
     assert is_fresh(log_place(tmp_path))

@@ -488,12 +488,17 @@ def refuse_without_run(place: LogPlace) -> None:
 
 
 def _refuse_without_log(place: LogPlace) -> None:
-    """Raise NotAcceptable where the log of a run is missing, and what only a run has is there."""
+    """Raise NotAcceptable where the log of a run is missing, and files with names of a run are there.
+
+    A run makes its log before them. So no run that was killed has left them without a log.
+    """
     refuse_without_run(place)
-    if not place.number and (rows := place.rows()) is not None:
+    if not place.number and (beside := place.beside()):
+        names = ", ".join(path.name for path in beside)
         raise NotAcceptable(
-            f"{place.log}: is missing, and the rows of its run are there ({rows.name}). The log says what was sent. "
-            "Put it back; then run the same command again. A new run needs another place (--run)."
+            f"{place.log}: is missing, and what a run writes after it is there ({names}). The log says what was sent. "
+            "If it was moved away, put it back; then run the same command again. Move files of your own away. A new "
+            "run needs another place (--run)."
         )
 
 

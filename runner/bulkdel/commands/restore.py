@@ -169,6 +169,13 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         raise NotAcceptable(_begun_elsewhere(run, progress, begun))
     if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
         raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")
+    if begun is None:
+        for path in (folder / NEW_IDS, folder / PUTTING_BACK / PUT_BACK):
+            if os.path.lexists(path):
+                raise NotAcceptable(
+                    f"{path}: is there, and a restore would replace it. No restore of this run has begun, so it is not "
+                    "from one. Nothing was created. Move it away, then run the same command again."
+                )
     if begun is None or not to.exists():
         derived = _derive(arguments, progress, job, undo, signals)
     else:

@@ -387,8 +387,8 @@ def _named_rows(run: Path, progress: Progress, *, wanted: bool) -> Iterator[Name
 
 def rows_without_a_log(run: Path) -> list[Path]:
     """The files in this place that have the rows of a run which did not begin."""
-    rows, part = log_place(run).rows(), input_part(run)
-    return [*([] if rows is None else [rows]), *([part] if part.is_file() and not is_held(part) else [])]
+    rows, part = log_place(run).at(PinnedFile(INPUT, "")), input_part(run)
+    return [*([rows] if os.path.lexists(rows) else []), *([part] if part.is_file() and not is_held(part) else [])]
 
 
 def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:

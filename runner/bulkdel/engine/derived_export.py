@@ -104,6 +104,10 @@ class CopyIndex:
         new = [account for account in accounts if self._rows.execute(TAKE, (account,)).rowcount]
         return [line for account in new for (line,) in self._rows.execute(LAST, (account,))]
 
+    def knows(self, copy: Copy) -> bool:
+        """Whether one of the copies is of the same account."""
+        return self._rows.execute(LAST, (self._account_of(copy.record),)).fetchone() is not None
+
     def _account_of(self, record: Mapping[str, Any]) -> bytes | None:
         """The id that the undo knows an account by; None without one, and for one that no export can have."""
         id_ = next(iter(self._accounts.ids_of(record)), "")
@@ -181,21 +185,35 @@ def copies_of(
 
 
 def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: Callable[[int], None]) -> Derived:
-    """Write the derived export; it gets its name when all of it is on disk, and replaces an earlier one. Blocks.
+    """Write the derived export; it gets its name when all of it is on disk. Blocks.
 
-    The caller holds the lock of the log, so no other process writes the file, and the run settles no row meanwhile.
+    It replaces one that a killed or a declined restore has left: each line of that is a record of an account
+    of the backup. The caller holds the lock of the log, so no other process writes the file, and the run settles no row
+    meanwhile.
     on_progress: called with how many rows of the run were read.
 
-    Raises NotAcceptable when the rows are damaged, FileFailed when the file cannot be written.
+    Raises NotAcceptable when the rows are damaged, or another file is there, FileFailed when it cannot be written.
     """
+
+    def is_earlier(_: Path, old: Path) -> bool:
+        try:
+            return all(map(copies.knows, _copies_in(old)))
+        except NotAcceptable:
+            return False
+
     done = missing = rows = 0
     try:
         remove_parts(to)
-        with atomic_file(to, lambda _new, _old: True) as file:
+        with atomic_file(to, is_earlier) as file:
             for id_ in _done_ids(reopened, on_progress):
                 lines = copies.take(id_)
                 done, missing, rows = done + 1, missing + (lines is None), rows + len(lines or ())
                 file.writelines(line + b"\n" for line in lines or ())
+    except FileExistsError as error:
+        raise NotAcceptable(
+            f"{to}: is there, and has more than records of accounts in the backup. A restore would replace it. Nothing "
+            "was created. Move it away, then run the same command again."
+        ) from error
     except OSError as error:
         raise FileFailed(
             f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
@@ -213,19 +231,23 @@ def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:
     Raises NotAcceptable for what is no derived export. That of a restore that has begun may have been replaced.
     """
     statuses, lacking = Counter[str](), Counter[str]()
+    for _, record in _copies_in(path):
+        if status is not None:
+            statuses[str(record.get(status) or "none")] += 1
+        lacking.update(part for part in parts if part not in record)
+    return Coming(tuple(statuses.most_common()), tuple(lacking.most_common()))
+
+
+def _copies_in(path: Path) -> Iterator[Copy]:
+    """Yield the lines of a derived export. Raises NotAcceptable for what is none."""
     try:
         with open_regular(path) as file:
             for lines in whole_lines(iter(lambda: file.read(BLOCK), b""), str(path)):
-                for line in lines.data.removesuffix(b"\n").split(b"\n"):
-                    record = Copy.of(line).record
-                    if status is not None:
-                        statuses[str(record.get(status) or "none")] += 1
-                    lacking.update(part for part in parts if part not in record)
+                yield from map(Copy.of, lines.data.removesuffix(b"\n").split(b"\n"))
     except OSError as error:
         raise NotAcceptable(f"{path}: {error.strerror}. {ANEW}") from error
     except (ValueError, RecursionError) as error:
         raise NotAcceptable(f"{path}: holds a line that is no record. {ANEW}") from error
-    return Coming(tuple(statuses.most_common()), tuple(lacking.most_common()))
 
 
 def _done_ids(reopened: Reopened, on_progress: Callable[[int], None]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import INPUT, LINE_MAX, Busy, PinnedFile, number_of
+from bulkdel.place.log_place import INDEX, INPUT, LINE_MAX, SKIPPED, Busy, PinnedFile, number_of
 from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
 from bulkdel.run_place import LOG, RUNS
@@ -134,10 +134,10 @@ class LogFile:
         """See `LogPlace`."""
         return os.path.lexists(self.log)
 
-    def rows(self) -> Path | None:
+    def beside(self) -> Sequence[Path]:
         """See `LogPlace`."""
-        rows = self.at(PinnedFile(INPUT, ""))
-        return rows if os.path.lexists(rows) else None
+        own = [self.at(PinnedFile(kind, "")) for kind in (INPUT, INDEX, SKIPPED)]
+        return [*filter(os.path.lexists, own), *sorted(self.folder.glob("skipped.[0-9]*.zst"))]
 
     def shard_log(self) -> Path | None:
         """See `LogPlace`. Only the log of a run has shards."""

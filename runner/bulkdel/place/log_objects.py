@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -143,8 +143,9 @@ class LogObjects:
         """See `LogPlace`."""
         return True
 
-    def rows(self) -> None:
-        """See `LogPlace`. They lie below the SHA-256 of their index, so they are in no other run's way."""
+    def beside(self) -> Sequence[Path]:
+        """See `LogPlace`. Each lies below its SHA-256."""
+        return ()
 
     def shard_log(self) -> StorePath | None:
         """See `LogPlace`."""

@@ -5,7 +5,7 @@ Everything here blocks, and raises OSError for what fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -193,8 +193,8 @@ class LogPlace(Protocol):
         """Whether there may be a log. Of a store only reading tells."""
         ...
 
-    def rows(self) -> Path | None:
-        """The input in this folder, which is in the way of a new run. None without one, and in a store."""
+    def beside(self) -> Sequence[Path]:
+        """The files in this folder with the names of pinned files. In a store none is in the way of another run."""
         ...
 
     def shard_log(self) -> Path | None:
