@@ -132,6 +132,41 @@ def test_what_a_command_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert find_run(store_path("s3://bucket/run")) == store_path("s3://bucket/run")
 
 
+@pytest.mark.parametrize("beside", ["folder", "runs of a name", "runs in the folder"])
+@mutant(
+    "a run in a folder is taken before that of an export in it",
+    "_runs_near",
+    swap(
+        "[run for folder in folders for run in runs_in(folder)]",
+        "next((runs for folder in folders if (runs := runs_in(folder))), [])",
+    ),
+    case="folder",
+)
+def test_none_of_several_runs_is_preferred(tmp_path: Path, beside: str) -> None:
+    near = {
+        "folder": tmp_path / "night" / "named",
+        "runs of a name": tmp_path / "night.runs" / "delete-users",
+        "runs in the folder": tmp_path / "night" / "users.csv.runs" / "delete-users",
+    }
+    other = run_in(near.pop(beside))
+    assert find_run(tmp_path / "night") == run_of(tmp_path / "night") == other
+    for place in near.values():
+        run_in(place)
+    with pytest.raises(NotAcceptable, match=r"has several runs. Name one of them") as refused:
+        find_run(tmp_path / "night")
+    assert all(str(place) in str(refused.value) for place in (other, *near.values()))
+    assert run_of(tmp_path / "night") is None
+
+
+@mutant("a restore is taken for the run that it undoes", "runs_in", swap("path.name != RESTORE", "path.name"))
+def test_a_restore_is_not_taken_for_its_run_whose_log_was_moved_away(tmp_path: Path) -> None:
+    run = tmp_path / "users.csv.runs" / "delete-users"
+    run_in(run / "restore-1")
+    with pytest.raises(NotAcceptable, match="is a folder without a run"):
+        find_run(run)
+    assert find_run(run / "restore-1") == run / "restore-1"
+
+
 @mutant(
     "a place whose log was moved away begins anew",
     "is_fresh",

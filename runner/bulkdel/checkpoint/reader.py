@@ -35,7 +35,7 @@ from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.output import say
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import LINE_MAX, SKIPPED, LogLines, LogPlace, PinnedFile, bytes_of
-from bulkdel.run_place import LOG, OF_SANDBOX, RUNS
+from bulkdel.run_place import LOG, OF_SANDBOX, RESTORE, RUNS
 from bulkdel.store_path import in_store
 
 ZEROS_MAX = 4096
@@ -115,8 +115,8 @@ RUNS_MAX = 5
 def find_run(path: Path) -> Path:
     """The place of the run that `path` means: this one, that of this log, or one beside the export `path`.
 
-    A folder means the one run in it, or the one run of the exports in it. Of several runs the one without --sandbox is
-    meant. The one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be
+    A folder means the one run that is in it or of an export in it. Of several runs the one without --sandbox is meant.
+    The one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be
     named.
     """
     path = _without_log(path)
@@ -145,12 +145,9 @@ def run_of(path: Path) -> Path | None:
 
 
 def _runs_near(path: Path) -> list[Path]:
-    """The places of the runs of this export, or of those in this folder, or of the exports in it."""
-    return (
-        runs_in(Path(f"{path}{RUNS}"))
-        or runs_in(path)
-        or [run for each in sorted(path.glob(f"*{RUNS}")) for run in runs_in(each)]
-    )
+    """The places of the runs of this export, of those in this folder, and of the exports in it."""
+    folders = (Path(f"{path}{RUNS}"), path, *sorted(path.glob(f"*{RUNS}")))
+    return [run for folder in folders for run in runs_in(folder)]
 
 
 def _without_practice(runs: list[Path]) -> list[Path]:
@@ -172,9 +169,10 @@ def _run_at(path: Path) -> Path | None:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The places of runs that are folders in this one, by name."""
+    """The places of runs that are folders in this one, by name. That of a restore is found only by its own name."""
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and _run_at(path) is not None)
+        places = (path for path in folder.iterdir() if path.is_dir() and path.name != RESTORE)
+        return sorted(path for path in places if _run_at(path) is not None)
     except OSError:
         return []
 
