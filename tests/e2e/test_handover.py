@@ -776,6 +776,15 @@ HOSTILE: dict[str, Hostile] = {
             lambda found: found["files"].append(found["files"][number_of(members) - 1]),
         )
     ),
+    "a folder of the place in capitals": lambda members: written(
+        with_manifest(
+            [*members, member("run/restore-1/x", b""), member("run/Restore-1/y", b"")],
+            lambda found: found["files"].extend(
+                {"name": name, "what": "x", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+                for name in ("run/restore-1/x", "run/Restore-1/y")
+            ),
+        )
+    ),
     "the log in capitals": lambda members: written(renamed(members, "run/LOG.JSONL")),
     "the place in capitals": lambda members: written(renamed(members, "RUN/export.jsonl")),
     "a file with the name of the place": lambda members: written(renamed(members, "Run")),

@@ -73,6 +73,13 @@ def changed(*path: str | int, to: Any) -> bytes:
     return json.dumps(found).encode()
 
 
+def named(*names: str) -> bytes:
+    """With further files of these names."""
+    found = values()
+    found["files"] += [{**found["files"][1], "name": name} for name in names]
+    return json.dumps(found).encode()
+
+
 NOT_OURS = "is not one that bulkdel wrote"
 
 
@@ -80,6 +87,16 @@ NOT_OURS = "is not one that bulkdel wrote"
     "an archive switches off what the variables of a machine protect",
     "_going_on",
     swap("name.startswith(OWN_VARIABLES)", "not name"),
+)
+@mutant(
+    "one folder has two names in an archive",
+    "Manifest.check",
+    swap("len(folders) < len(spelt)", "not spelt"),
+)
+@mutant(
+    "names of an archive are compared with their composed characters",
+    "_folded",
+    swap('unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())', "name.casefold()"),
 )
 @pytest.mark.parametrize(
     ("data", "said"),
@@ -101,6 +118,10 @@ NOT_OURS = "is not one that bulkdel wrote"
         (changed("files", 1, "name", to="/etc/passwd"), "not the name of a file"),
         (changed("files", 1, "name", to=MANIFEST), "twice"),
         (changed("files", 1, "name", to="run/LOG.jsonl"), "twice"),
+        (named("run/restore-1/x", "run/Restore-1/x"), "twice"),
+        (named("run/restore-1/x", "run/Restore-1/y"), "one folder in two ways, in 'run', 'run/Restore-1', 'run/re"),
+        (named("run/\u00e9/x", "run/e\u0301/y"), "one folder in two ways"),
+        (named("\u00e9.csv", "E\u0301.csv"), "twice"),
         (changed("files", 1, "name", to="RUN/x"), "not the name of a file"),
         (changed("files", 1, "name", to="run/../x"), "not the name of a file"),
         (changed("files", 1, "name", to="run//x"), "not the name of a file"),
@@ -275,6 +296,7 @@ def test_a_taken_name_gets_a_number() -> None:
     assert free_name("a.csv", ()) == "a.csv"
     assert free_name("a.csv", {"A.CSV", "a-2.csv"}) == "a-3.csv"
     assert free_name("a", {"a"}) == "a-2"
+    assert free_name("\u00e9", {"E\u0301"}) == "\u00e9-2"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
@@ -165,13 +166,16 @@ class Manifest:
         taken: set[str] = {MANIFEST}
         for file in self.files:
             _check_packed_name(file.name)
-            if file.name.casefold() in taken:
+            if (folded := _folded(file.name)) in taken:
                 raise Unfit(f"names {file.name!r} twice")
-            taken.add(file.name.casefold())
+            taken.add(folded)
             if type(file.size) is not int or file.size < 0 or not _SHA256.fullmatch(str(file.sha256)):
                 raise Unfit(f"has no size or no SHA-256 of {file.name!r}")
-        if both := taken & {folder.casefold() for folder in self.folders}:
+        folders = set(map(_folded, spelt := self.folders))
+        if both := taken & folders:
             raise Unfit(f"names {min(both)!r} as a file and as a folder")
+        if len(folders) < len(spelt):
+            raise Unfit(f"names one folder in two ways, in {', '.join(map(repr, spelt))}")
         names = {file.name for file in self.files}
         if PACKED_LOG not in names or not {self.config} <= {None, *names}:
             raise Unfit("has no log, or names a config file that is none of its files")
@@ -248,6 +252,11 @@ def _check_packed_name(name: Any) -> None:
         raise Unfit(f"names {str(name)[:80]!r}, which is not the name of a file in a folder")
 
 
+def _folded(name: str) -> str:
+    """The same text for all names that a disk may take for one: some ignore case, or compare composed characters."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
 def _is_plain(name: str) -> bool:
     plain = name.isprintable() and "/" not in name and "\\" not in name
     return plain and not name.startswith(".") and bool(name.strip()) and len(name.encode()) <= NAME_MAX
@@ -260,11 +269,11 @@ def _folders_of(name: str) -> list[str]:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """A name like this one that is not taken, in capitals or not: users.csv, users-2.csv."""
-    folded = {each.casefold() for each in taken}
+    """A name like this one that no disk takes for one that is taken: users.csv, users-2.csv."""
+    folded = set(map(_folded, taken))
     stem, dot, ending = name.partition(".")
     number, free = 1, name
-    while free.casefold() in folded:
+    while _folded(free) in folded:
         number += 1
         free = f"{stem}-{number}{dot}{ending}"
     return free
