@@ -145,6 +145,35 @@ def test_an_old_name_of_an_option_is_refused_with_the_new_one(tmp_path: Path) ->
 
 
 @mutant(
+    "a value of --backup is an unused token",
+    "_parsed",
+    swap("unused or named", "named"),
+)
+@mutant(
+    "a value of --backup in the config is only no bool",
+    "_parsed",
+    swap("unused or named", "unused"),
+)
+def test_a_value_of_backup_is_refused_with_the_option_that_takes_one(tmp_path: Path) -> None:
+    """It took one in earlier versions. Other errors are said as they are."""
+    export, config = write_objects(tmp_path / "e.jsonl", IDS), tmp_path / "c.toml"
+    config.write_text('[run]\nbackup = "b.zst"\n')
+    job, to = ("delete-users", export), "--backup: takes no value, because the copies lie in the place of the run. "
+    for words, env, said in (
+        ((*job, "--backup", "b.zst"), {}, to),
+        (("--backup", "b.zst", *job), {}, to),
+        ((*job, "--backup=b.zst"), {}, to),
+        ((*job, "--config", config), {}, to),
+        (job, {"BULKDEL_BACKUP": "b.zst"}, to),
+        (("--backup", *job, "more"), {}, "Unused Tokens: ['more']"),
+        ((*job, "--backup", "--rate", "x"), {}, "Invalid value for --rate"),
+    ):
+        ran = bulkdel("run", *words, env=env)
+        assert (ran.code, said in ran.err, "--backup-to" in ran.err) == (2, True, said is to), ran
+    assert json.loads(bulkdel("run", *job, "--backup", "b", "--log-format", "json").err)["exit_code"] == 2
+
+
+@mutant(
     "an option that is given twice is refused",
     "make_app",
     swap("Parameter(allow_repeating=True)", "Parameter()"),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    CycloptsPanel,
+    MissingArgumentError,
+    Parameter,
+    UnusedCliTokensError,
+)
 from cyclopts.config import Env
 from rich.console import Console
 
@@ -41,7 +51,7 @@ from bulkdel.command_line import is_option
 from bulkdel.core.option import ENV_PREFIX, INSTEAD, option_of
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
-from bulkdel.job import installed
+from bulkdel.job import installed, job_names
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.parameters import options_of
 from bulkdel.settings import (
@@ -113,6 +123,8 @@ EXAMPLES = {
 """,
 }
 """Two of each command whose help is short."""
+
+BACKUP = option_of("backup")
 
 SHOW_EPILOGUE = """Exit codes: 0 shown; 2 no plan, or changed after it was written; 5 the output could not be
 written; 141 the reader of stdout has left.
@@ -723,6 +735,27 @@ def _check_gone(words: Sequence[str], job: Job | None) -> None:
             raise UsageError(f"{option_of(old)} is gone. In its place: {instead}")
 
 
+def _parsed(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.BoundArguments, dict[str, Any]]:
+    """The command of these words and its arguments. An error is printed, unless errors are printed as JSON.
+
+    Raises CycloptsError, and UsageError for a value of --backup, which took one once.
+    """
+    try:
+        return app.parse_args(words, exit_on_error=False, print_error=False, verbose=False)
+    except CycloptsError as error:
+        after = {word for before, word in pairwise(words) if before == BACKUP and not is_option(word)}
+        unused = isinstance(error, UnusedCliTokensError) and after - set(job_names())
+        named = isinstance(error, CoercionError) and error.argument is not None and BACKUP in error.argument.names
+        if unused or named:
+            raise UsageError(
+                f"{BACKUP}: takes no value, because the copies lie in the place of the run. {option_of('backup_to')} "
+                "FILE|URL names another file"
+            ) from error
+        if not stderr_log().json:
+            app.error_console.print(CycloptsPanel(error))
+        raise
+
+
 def _check_folder() -> None:
     """Refuse to start in a folder with a name that cannot be written to the log."""
     try:
@@ -779,9 +812,7 @@ def _call(words: list[str]) -> int:
         check_job(approved, job, os.environ)
         listed, all_options = not words or words[0].startswith("-"), HELP_ALL in words
         app = make_app(config, listed=listed, job=job, approved=approved, all_options=all_options)
-        command, bound, injected = app.parse_args(
-            words, exit_on_error=False, print_error=not stderr_log().json, verbose=False
-        )
+        command, bound, injected = _parsed(app, words)
     except CycloptsError as error:
         if stderr_log().json:
             say(str(error), "error", level="error", exit_code=UsageError.exit_code)
