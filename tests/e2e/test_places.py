@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import POOL, bulkdel, case, user_ids
 from tests.mutants import mutant
-from tests.syntax import swap
+from tests.syntax import negate, swap
 
 IDS = user_ids(20)
 
@@ -60,6 +60,20 @@ def test_a_first_run_replaces_no_file_that_has_the_name_of_one_of_its_own(tmp_pa
         own.write_bytes(b"half of a first run")
         ran = it.run("--confirm", 20)
         assert (ran.code, it.effects(IDS)) == (0, [1] * 20), ran
+
+
+@pytest.mark.parametrize("which", ["place", "folder of the places"])
+@mutant("a link to no folder is a place", "_check_place", negate("folder.is_symlink()"), case="place")
+def test_a_place_that_is_a_link_to_no_folder_is_refused_first(tmp_path: Path, which: str) -> None:
+    with case(tmp_path, IDS) as it:
+        link = it.place if which == "place" else it.place.parent
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(tmp_path / "mounted")
+        refused = it.run()
+        said = f"--run {it.place}: {link} is a link to a folder that is not there" in refused.err
+        assert (refused.code, said, it.effects(IDS)) == (2, True, [0] * 20), refused.err
+        (tmp_path / "mounted").mkdir()
+        assert (it.run().code, it.effects(IDS)) == (0, [1] * 20)
 
 
 @pytest.mark.parametrize("first", ["folder", "store"])

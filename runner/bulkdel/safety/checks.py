@@ -196,7 +196,14 @@ def _check_place(run: Path) -> None:
             raise UsageError(f"--run {run}: the name is too long. Name a shorter place: --run PLACE") from error
         if error.errno == errno.ENOTDIR:
             raise UsageError(f"--run {run}: is no folder, and a run is kept in one. Name a new one") from error
-    return check_folder((missing_folders(run) or [run / LOG])[0], "--run")
+    missing = missing_folders(run)
+    for folder in missing:
+        if folder.is_symlink():
+            raise UsageError(
+                f"--run {run}: {folder} is a link to a folder that is not there. Make that folder, mount it, or name "
+                "another place"
+            )
+    return check_folder((missing or [run / LOG])[0], "--run")
 
 
 def _is_of_other_kind(other: Path, own: Path) -> bool:
