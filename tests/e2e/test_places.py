@@ -76,6 +76,29 @@ def test_a_place_that_is_a_link_to_no_folder_is_refused_first(tmp_path: Path, wh
         assert (it.run().code, it.effects(IDS)) == (0, [1] * 20)
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        (0o750, "others can read its names, because the folder has mode 750"),
+        (0o775, "others can replace its files"),
+    ],
+)
+@mutant("a folder that others can read is taken without a word", "say_open_folder", swap("0o044", "0o004"))
+@mutant("a folder that others can change is taken as one that they can read", "say_open_folder", swap("0o022", "0o002"))
+def test_a_folder_that_is_open_to_others_is_named_once_and_keeps_its_mode(tmp_path: Path, mode: int, said: str) -> None:
+    (place := tmp_path / "night").mkdir()
+    with case(tmp_path, IDS) as it:
+        place.chmod(0o700)
+        assert "others can" not in bulkdel("plan", *it.args[1:5], "--run", place).err
+        place.chmod(mode)
+        for told in (True, False):
+            ran = it.run("--run", place, "--limit", 5)
+            assert (ran.code, f"--run {place}: {said}" in ran.err) == (0, told), ran.err
+        assert place.stat().st_mode & 0o777 == mode
+        assert {file.stat().st_mode & 0o777 for file in place.iterdir()} == {0o600}
+        assert sum(it.effects(IDS)) == 10
+
+
 @pytest.mark.parametrize("first", ["folder", "store"])
 @mutant(
     "a folder and a store may be one place",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.command_line import how_to_restore, how_to_take_back
+from bulkdel.command_line import how_to_restore, how_to_take_back, quoted
 from bulkdel.core.account_match import lag_is_over
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
@@ -39,6 +39,7 @@ from bulkdel.format import counted, did_you_mean, located, shown, span, until_wo
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
+from bulkdel.output import say
 from bulkdel.parameters import check_values, options_of_run
 from bulkdel.place.log_file import missing_folders
 from bulkdel.place.opening import log_place
@@ -204,6 +205,18 @@ def _check_place(run: Path) -> None:
                 "another place"
             )
     return check_folder((missing or [run / LOG])[0], "--run")
+
+
+def say_open_folder(run: Path) -> None:
+    """Say it where the folder of a new run is open to others. Its mode stays: the folder is the user's."""
+    if in_store(run) or not run.is_dir():
+        return
+    mode = stat.S_IMODE(run.stat().st_mode)
+    if others := "replace its files" if mode & 0o022 else "read its names" if mode & 0o044 else "":
+        say(
+            f"--run {run}: others can {others}, because the folder has mode {mode:o}. The files of the run have mode "
+            f"600. To keep others out: chmod 700 {quoted(str(run))}"
+        )
 
 
 def _is_of_other_kind(other: Path, own: Path) -> bool:

@@ -61,6 +61,7 @@ from bulkdel.safety.checks import (
     checked_id_type,
     checked_until,
     refuse_differences,
+    say_open_folder,
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
@@ -115,6 +116,8 @@ def prepare(
     arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))
     path, settings, job = arguments.run, arguments.settings, arguments.job
     complete = log is not None and log.complete
+    if log is None:
+        say_open_folder(path)
     with naming_differences(arguments, target):
         id_type = _check_first(arguments, target, log, now)
         options = read_options(arguments, id_type)
