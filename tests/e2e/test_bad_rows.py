@@ -160,6 +160,27 @@ def test_bad_rows_that_were_corrected_by_hand_are_not_overwritten(tmp_path: Path
     assert names(other) == ["invalid"]
 
 
+@mutant(
+    "a file in the way of the reasons is said to be that of the bad rows",
+    "InvalidRows.write",
+    swap("error.filename2 or error.filename", "to"),
+    case="invalid.reasons.csv",
+)
+@pytest.mark.parametrize("name", ["invalid", "invalid.reasons.csv"])
+def test_the_file_that_is_in_the_way_of_the_bad_rows_is_named(name: str, tmp_path: Path) -> None:
+    export = export_of(tmp_path, [f"{IDS[0]},x", "oops,x"])
+    own = log_of(export).with_name(name)
+    own.parent.mkdir(parents=True)
+    own.write_text("mine\n")
+    with sandbox(IDS) as served:
+        ran = run_on(export, served, "--skip-invalid", 1, ids=1)
+        assert (ran.code, f"bulkdel: {own}: holds something else" in ran.err) == (3, True), ran.err
+        assert (own.read_text(), served.ledger.deleted) == ("mine\n", 0)
+        own.unlink()
+        again = run_on(export, served, "--skip-invalid", 1, ids=1)
+        assert again.counts() == {"deleted": 1, "invalid": 1}, again.err
+
+
 def test_how_many_bad_rows_may_be_left_out_may_change_on_a_resume(tmp_path: Path) -> None:
     export = export_of(tmp_path, [*(f"{id_},x" for id_ in IDS[:40]), *["oops,x"] * 20])
     skip = ("--skip-invalid", "10")

@@ -72,8 +72,8 @@ class InvalidRows:
     def write(self, to: Path) -> None:
         """Write both files: an export to correct and run, and `to` + REASONS. Only where there is a bad row.
 
-        They get their names only when both are complete and on disk. Raises NotAcceptable when `to` holds other rows,
-        which may have been corrected by hand, and FileFailed.
+        They get their names only when both are complete and on disk. Raises NotAcceptable when one is there with other
+        bytes, such as rows that were corrected by hand, and FileFailed.
         """
         assert self._rows is not None, "there is a bad row"
         assert self._reasons is not None, "there is a bad row"
@@ -88,8 +88,8 @@ class InvalidRows:
                     file.writelines(spool.blocks(BLOCK))
         except FileExistsError as error:
             raise NotAcceptable(
-                f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
-                "Move it away first."
+                f"{error.filename2 or error.filename}: holds something else than this run writes there, perhaps of an "
+                "earlier run, or corrected by hand. Nothing was sent. Move it away first."
             ) from error
         except OSError as error:
             raise _failed(to, to.absolute().parent, error) from error
