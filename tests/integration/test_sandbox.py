@@ -441,7 +441,7 @@ async def test_list_leaves_the_deleted_out() -> None:
         assert answer["data"]["totalCount"] == 2
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/api/v3/nowhere"), ("GET", DELETE_PATH), ("POST", LOOKUP_PATH)])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/nowhere"), ("GET", DELETE_PATH), ("POST", LOOKUP_PATH)])
 async def test_unknown_paths_and_methods_are_bare_404(method: str, path: str) -> None:
     async with signed_in(users()) as client:
         status, body, headers = await client.call(method, path)

@@ -24,7 +24,9 @@ from bulkdel_jobs.sandbox import (
 )
 from bulkdel_jobs.sandbox.answers import Answer
 from bulkdel_jobs.sandbox.calls import Call, Named
-from bulkdel_jobs.sandbox.known_paths import KNOWN_PATHS
+
+BASE = "/api/v3/"
+"""What the path of every call begins with."""
 
 TOKEN_PATH = "/api/v3/get-management-token"  # noqa: S105 - a path
 DELETE_PATH = "/api/v3/delete-users-batch"
@@ -127,7 +129,7 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
 }
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
-    (method, f"/api/v3/{name}"): endpoint for (method, name), endpoint in _BY_NAME.items()
+    (method, f"{BASE}{name}"): endpoint for (method, name), endpoint in _BY_NAME.items()
 }
 """Every endpoint that needs a sign-in, by method and path."""
 
@@ -137,5 +139,10 @@ PUBLIC_PATHS = frozenset(path for (_, path), endpoint in ENDPOINTS.items() if en
 CREATING_PATHS = frozenset(path for (_, path), endpoint in ENDPOINTS.items() if endpoint.creates)
 """The paths of the endpoints that create users."""
 
-NOT_PLAYED = KNOWN_PATHS - {path for _, path in ENDPOINTS} - {TOKEN_PATH}
-"""The paths of calls that GenAuth or Authing has, and the sandbox does not play."""
+PATHS = frozenset(path for _, path in ENDPOINTS) | {TOKEN_PATH}
+"""The paths of all calls that are played."""
+
+
+def is_not_played(path: str) -> bool:
+    """Whether a path may be that of a call which the API has and the sandbox does not play."""
+    return path.startswith(BASE) and path not in PATHS

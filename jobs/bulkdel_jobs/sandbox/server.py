@@ -29,10 +29,10 @@ from bulkdel_jobs.sandbox.api import (
     CREATING_PATHS,
     DELETE_PATH,
     ENDPOINTS,
-    NOT_PLAYED,
     PUBLIC_PATHS,
     TOKEN_PATH,
     Endpoint,
+    is_not_played,
 )
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.pool import Pool
@@ -272,7 +272,7 @@ class Sandbox:
         """Let the endpoint have its effect, if the caller is signed in."""
         if (call.method, call.path) == ("POST", TOKEN_PATH):
             return self._sign_in.issue(call)
-        if call.path in NOT_PLAYED:
+        if is_not_played(call.path):
             return _NOT_PLAYED
         if endpoint is None or (endpoint.authing_only and call.switches.brand == "genauth"):
             return Answer(404, http=404, page="404 Not Found")
