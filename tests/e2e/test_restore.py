@@ -24,8 +24,7 @@ import pytest
 from bulkdel.export.lines import LINE_MAX
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, calls, serve_in_thread
-from bulkdel_jobs.sandbox.user_fields import check_values
-from bulkdel_jobs.sandbox.users import BULKY, ids_of
+from bulkdel_jobs.sandbox.users import BULKY, check_values, ids_of
 from tests.full_users import differences, full_user, full_users
 from tests.harness import (
     DELETIONS,

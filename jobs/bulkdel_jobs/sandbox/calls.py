@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.answers import invalid, malformed
 from bulkdel_jobs.sandbox.pool import Pool
-from bulkdel_jobs.sandbox.user_fields import check_new
-from bulkdel_jobs.sandbox.users import ID_TYPES
+from bulkdel_jobs.sandbox.users import ID_TYPES, check_new
 from bulkdel_jobs.sandbox_switches import Switches
 
 BATCH_MAX = 50

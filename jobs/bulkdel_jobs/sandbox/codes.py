@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Container, Hashable, Mapping, 
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from bulkdel_jobs.sandbox.access import DEFAULT_NAMESPACE, Kept, Namespace, Record
+from bulkdel_jobs.sandbox.access import DEFAULT_NAMESPACE, Kept, Namespace
 from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, invalid, malformed
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
 from bulkdel_jobs.sandbox.user_endpoints import parts_in_query, shown
+from bulkdel_jobs.sandbox.users import Record
 
 Thing = TypeVar("Thing")
 

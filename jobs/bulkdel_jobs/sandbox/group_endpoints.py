@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from bulkdel_jobs.sandbox import codes
-from bulkdel_jobs.sandbox.access import GroupOrRole, Record
+from bulkdel_jobs.sandbox.access import GroupOrRole
 from bulkdel_jobs.sandbox.answers import Answer, Refused, malformed
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
 from bulkdel_jobs.sandbox.user_endpoints import shown
+from bulkdel_jobs.sandbox.users import Record
 
 WHAT = ("分组", "Group")
 NO_GROUP = Answer(404, message=("分组不存在", "Group does not exist"))

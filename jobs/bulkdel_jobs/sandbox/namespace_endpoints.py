@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bulkdel_jobs.sandbox import codes
-from bulkdel_jobs.sandbox.access import Record
 from bulkdel_jobs.sandbox.answers import Answer, Refused, invalid
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.changing import succeeded
+from bulkdel_jobs.sandbox.users import Record
 
 NAMESPACES_MAX = 10
 """Namespaces in one request that deletes them (the vendor's OpenAPI)."""

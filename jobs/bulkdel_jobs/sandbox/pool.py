@@ -8,15 +8,13 @@ the fields that were changed are kept: a million users take 300 to 500 MB.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bulkdel_jobs.sandbox.access import Access
-from bulkdel_jobs.sandbox.directory import Directory
-from bulkdel_jobs.sandbox.effects import Effects, Key
+from bulkdel_jobs.sandbox.access import Access, Directory
 from bulkdel_jobs.sandbox.users import (
     ACTIVATED,
     FIELDS,
@@ -34,6 +32,34 @@ from bulkdel_jobs.sandbox.users import (
     split_phone,
 )
 from bulkdel_jobs.sandbox.users import user_id as made_up_id
+
+Key = int | str | tuple[int, str]
+"""What an effect happened to: a user's number; the code of a thing; or a user's number and what it got or lost."""
+
+
+class Effects:
+    """The effects on one pool. A kind is a word such as "suspended" or "kicked"."""
+
+    def __init__(self) -> None:
+        self._changed: defaultdict[str, Counter[Key]] = defaultdict(Counter)
+        self._repeated: defaultdict[str, Counter[Key]] = defaultdict(Counter)
+
+    def count(self, kind: str, key: Key, *, changed: bool) -> None:
+        """Count one effect. changed: False where everything was already so."""
+        (self._changed if changed else self._repeated)[kind][key] += 1
+
+    def changed(self, kind: str) -> Mapping[Key, int]:
+        """How many requests of this kind changed something, per key."""
+        return self._changed.get(kind, {})
+
+    def repeated(self, kind: str) -> Mapping[Key, int]:
+        """How many requests of this kind were carried out and changed nothing, per key."""
+        return self._repeated.get(kind, {})
+
+    def kinds(self) -> set[str]:
+        """Every kind that was counted."""
+        return self._changed.keys() | self._repeated.keys()
+
 
 DELETED = "deleted"
 """The kind of a deletion. A kind of other effects is the word for it in the past: "resigned", "kicked"."""

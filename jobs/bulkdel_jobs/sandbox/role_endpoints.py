@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bulkdel_jobs.sandbox import codes
-from bulkdel_jobs.sandbox.access import ALWAYS, LONG_AGO, GroupOrRole, Record, Times
+from bulkdel_jobs.sandbox.access import ALWAYS, LONG_AGO, GroupOrRole, Times
 from bulkdel_jobs.sandbox.answers import Answer, Refused, invalid, malformed
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
 from bulkdel_jobs.sandbox.sign_in import SANDBOX_POOL_ID
+from bulkdel_jobs.sandbox.users import Record
 
 ROLES_MAX = 10
 """Roles in one request, and targets of one request that assigns several roles (the vendor's OpenAPI)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from itertools import islice
+from math import inf
+from typing import Any
 
 from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
 from bulkdel_jobs.sandbox.calls import (
@@ -16,9 +18,8 @@ from bulkdel_jobs.sandbox.calls import (
     user_ids_in_query,
 )
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
-from bulkdel_jobs.sandbox.pool import DELETED
-from bulkdel_jobs.sandbox.user_filters import filters_in
-from bulkdel_jobs.sandbox.users import BULKY, Record
+from bulkdel_jobs.sandbox.pool import DELETED, Pool
+from bulkdel_jobs.sandbox.users import BULKY, STATUSES, Record
 
 LIMIT_OVER = "limit must less than 50"
 """The message for a longer page of users, as the vendor's tests have it."""
@@ -74,7 +75,7 @@ documented."""
 
 
 def list_all(call: Call) -> Answer:
-    """List existing users, oldest first, page by page; all, or those that a filter lets through (`user_filters`)."""
+    """List existing users, oldest first, page by page; all, or those that a filter lets through (`filters_in`)."""
     options = call.options()
     pagination = options.get("pagination") or {}
     if not isinstance(pagination, dict):
@@ -138,3 +139,44 @@ def shown(users: Iterable[Record], with_parts: Collection[str]) -> list[Record]:
     """Return records without their bulky parts, except for some."""
     hidden = BULKY.keys() - with_parts
     return [{name: value for name, value in user.items() if name not in hidden} for user in users]
+
+
+# --- the filters of a list of users -----------------------------------------------------------------------------------
+
+Filter = Callable[[Pool, int], bool]
+"""Whether a list shows the user of this number."""
+
+
+def filters_in(call: Call) -> list[Filter]:
+    """Read `advancedFilter`: the status, or the time of the last sign-in. Refused with 501 for anything else."""
+    items = call.body.get("advancedFilter") or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise malformed("advancedFilter")
+    return [_filter(item.get("field"), item.get("operator"), item.get("value")) for item in items]
+
+
+def _filter(field: Any, operator: Any, value: Any) -> Filter:
+    if (field, operator) == ("status", "EQUAL"):
+        if value not in STATUSES:
+            raise malformed("status")
+        return lambda pool, number: pool.status(number) == value
+    if field == "lastLogin" and operator in ("LESSER", "GREATER", "BETWEEN"):
+        bounds = value if operator == "BETWEEN" else [-inf, value] if operator == "LESSER" else [value, inf]
+        if not isinstance(bounds, list) or len(bounds) != 2:  # noqa: PLR2004
+            raise malformed("advancedFilter")
+        first, last = map(_ms, bounds)
+
+        def signed_in_between(pool: Pool, number: int) -> bool:
+            at = pool.user(number)["lastLogin"]
+            return at is not None and first <= _ms(at) <= last
+
+        return signed_in_between
+    raise Refused(Answer(501))
+
+
+def _ms(moment: Any) -> float:
+    """Return milliseconds since the epoch. moment: these, or ISO 8601."""
+    try:
+        return float(moment) if isinstance(moment, int | float) else datetime.fromisoformat(moment).timestamp() * 1000
+    except (TypeError, ValueError):
+        raise malformed("advancedFilter") from None
