@@ -84,7 +84,7 @@ def fill(it: Case) -> None:
     access.add_group(RULE, range(9), {"type": "dynamic"})
 
 
-def of_server(it: Case) -> Iterator[tuple[str, str, str, of_sandbox.GroupOrRole]]:
+def of_server(it: Case) -> Iterator[tuple[str, str, str, of_sandbox.Thing]]:
     """Every group and role of the server but the one by a rule: kind, namespace, code, and itself."""
     access = it.served.pool.access
     groups = ((str(group.record["code"]), group) for group in access.groups.values())
@@ -404,9 +404,9 @@ def test_none_is_missed_when_one_leaves_and_one_joins(tmp_path: Path) -> None:
             access.add_role("last", (), "moving")
 
         users = Moving(3, members_change)  # the plan lists the first page of it
-        access.groups.add("moving", of_sandbox.GroupOrRole({"code": "moving"}, users).with_users(range(120)))
+        access.groups.add("moving", of_sandbox.Thing({"code": "moving"}, users).with_users(range(120)))
         roles = Moving(6, roles_change)  # the plan lists both pages twice
-        access.namespaces.add("moving", of_sandbox.Namespace({"code": "moving", "name": "moving"}, roles))
+        access.namespaces.add("moving", of_sandbox.Namespace({"code": "moving", "name": "moving"}, roles=roles))
         for number in range(60):
             access.add_role(f"r{number}", [number], "moving")
         ran = it.run()
@@ -439,13 +439,13 @@ def test_a_list_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
             assert (ran.code, sent(it), copy.exists()) == (4, 0, False), ran.err
             assert words in ran.err
 
-        groups.add("wrong", of_sandbox.GroupOrRole({"code": "wrong"}, Miscounted()))
+        groups.add("wrong", of_sandbox.Thing({"code": "wrong"}, Miscounted()))
         halted("the members of the group 'wrong' changed in each of 5 readings")
         groups.remove("wrong")
-        groups.add("hidden", of_sandbox.GroupOrRole({"code": "shown"}))
+        groups.add("hidden", of_sandbox.Thing({"code": "shown"}))
         halted("the API lists the group 'shown', and says that it does not exist")
         groups.remove("hidden")
-        groups.add("w" * 65, of_sandbox.GroupOrRole({"code": "w" * 65}))
+        groups.add("w" * 65, of_sandbox.Thing({"code": "w" * 65}))
         halted("cannot be read")
         groups.remove("w" * 65)
         assert it.run().code == 0

@@ -331,7 +331,7 @@ async def test_departments_of_a_user_are_set_and_listed() -> None:
 
 @mutant(
     "a resignation in the sandbox leaves the departments",
-    "_resign.change",
+    "resign.change",
     negate("not call.switches.resign_keeps_access"),
 )
 @pytest.mark.parametrize("keeps", [False, True])

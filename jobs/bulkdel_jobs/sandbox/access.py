@@ -84,11 +84,19 @@ ALWAYS = Times()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupOrRole:
-    """A group or a role, and the numbers of its users. A user that was deleted has left it."""
+class Thing:
+    """A group, a role, a resource or a namespace. users: the numbers of the users of a group or a role.
+
+    A user that was deleted has left it.
+    """
 
     record: Record
     users: Kept[int, Times] = field(default_factory=Kept)
+
+    @property
+    def code(self) -> str:
+        """The code of the thing."""
+        return str(self.record["code"])
 
     def add(self, user: int, times: Times = ALWAYS) -> bool:
         """Add one user, or change the times of one that is in it; return whether anything was changed."""
@@ -108,39 +116,31 @@ class GroupOrRole:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Namespace:
+class Namespace(Thing):
     """A namespace, and its roles and resources by code."""
 
-    record: Record
-    roles: Kept[str, GroupOrRole] = field(default_factory=Kept)
-    resources: Kept[str, Record] = field(default_factory=Kept)
-
-    @property
-    def code(self) -> str:
-        """The code of the namespace."""
-        return str(self.record["code"])
+    roles: Kept[str, Thing] = field(default_factory=Kept)
+    resources: Kept[str, Thing] = field(default_factory=Kept)
 
 
 class Access:
     """The groups and namespaces of one pool. One thread at a time may change it, any number may read it."""
 
     def __init__(self) -> None:
-        self.groups: Kept[str, GroupOrRole] = Kept()
+        self.groups: Kept[str, Thing] = Kept()
         self.namespaces: Kept[str, Namespace] = Kept()
-        self._with_users: list[GroupOrRole] = []  # all of them, also those that were removed
+        self._with_users: list[Thing] = []  # groups and roles, also those that were removed
         self._numbers = count()
         self.add_namespace(DEFAULT_NAMESPACE)
 
-    def add_group(self, code: str, users: Iterable[int] = (), fields: Mapping[str, Any] | None = None) -> GroupOrRole:
+    def add_group(self, code: str, users: Iterable[int] = (), fields: Mapping[str, Any] | None = None) -> Thing:
         """Add a group, or more users to the group of that code. fields: of the record, such as `name`."""
-        record = {"id": self._id(), "code": code, "name": code, "description": "", "type": "static"}
-        record |= {"metadataSource": [], "customData": {}} | dict(fields or {})
-        return self._added(self.groups, code, record).with_users(users)
+        record = _record(code, fields, type="static", metadataSource=[], customData={})
+        return self._with(users, self.groups, record)
 
     def add_namespace(self, code: str, fields: Mapping[str, Any] | None = None) -> Namespace:
         """Add a namespace, unless there is one of that code."""
-        record = {"code": code, "name": code, "description": ""} | dict(fields or {})
-        return self.namespaces.add(code, Namespace(record))
+        return self.namespaces.add(code, Namespace(_record(code, fields)))
 
     def add_role(
         self,
@@ -148,34 +148,37 @@ class Access:
         users: Iterable[int] = (),
         namespace: str = DEFAULT_NAMESPACE,
         fields: Mapping[str, Any] | None = None,
-    ) -> GroupOrRole:
+    ) -> Thing:
         """Add a role to a namespace, which is added where it is missing; or give the role of that code more users."""
         space = self.add_namespace(namespace)
-        record = {"id": self._id(), "code": code, "name": code, "description": "", "status": "ENABLE"}
-        record |= {"namespace": namespace, "namespaceName": space.record["name"]} | dict(fields or {})
-        return self._added(space.roles, code, record).with_users(users)
-
-    def _added(self, things: Kept[str, GroupOrRole], code: str, record: Record) -> GroupOrRole:
-        found = things.get(code)
-        if found is None:
-            found = things.add(code, GroupOrRole(record))
-            self._with_users.append(found)
-        return found
+        of_space = {"namespace": namespace, "namespaceName": space.record["name"]}
+        return self._with(users, space.roles, _record(code, fields, status="ENABLE", **of_space))
 
     def add_resource(
         self, code: str, namespace: str = DEFAULT_NAMESPACE, fields: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> Thing:
         """Add a resource to a namespace, which is added where it is missing."""
-        record = {"code": code, "name": code, "description": "", "type": "DATA", "actions": [], "namespace": namespace}
-        self.add_namespace(namespace).resources.add(code, record | dict(fields or {}))
+        record = _record(code, fields, type="DATA", actions=[], namespace=namespace)
+        return self.add_namespace(namespace).resources.add(code, Thing(record))
+
+    def _with(self, users: Iterable[int], things: Kept[str, Thing], record: Record) -> Thing:
+        """Add a group or a role, unless there is one of its code; then add the users."""
+        found = things.get(record["code"])
+        if found is None:
+            id_ = f"5a9db0c6a9db0c6b{next(self._numbers):08x}"
+            found = things.add(record["code"], Thing({"id": id_, **record}))
+            self._with_users.append(found)
+        return found.with_users(users)
 
     def forget(self, user: int) -> None:
         """Take a user out of every group and every role, as a deletion does."""
         for each in self._with_users:
             each.users.remove(user)
 
-    def _id(self) -> str:
-        return f"5a9db0c6a9db0c6b{next(self._numbers):08x}"
+
+def _record(code: str, fields: Mapping[str, Any] | None, **defaults: Any) -> Record:
+    """The record of a new thing. fields: in the place of the defaults."""
+    return {"code": code, "name": code, "description": "", **defaults, **(fields or {})}
 
 
 # --- departments and identity sources ---------------------------------------------------------------------------------

@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from bulkdel_jobs.sandbox import (
-    calls,
-    codes,
-    group_endpoints,
-    namespace_endpoints,
-    resource_endpoints,
-    role_endpoints,
-    user_changes,
-    user_creation,
-    user_endpoints,
-)
+from bulkdel_jobs.sandbox import calls, members, things, user_changes, user_creation, user_endpoints
 from bulkdel_jobs.sandbox.answers import Answer
 from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.things import GROUP, NAMESPACE, RESOURCE, ROLE
 
 BASE = "/api/v3/"
 """What the path of every call begins with."""
@@ -51,12 +43,15 @@ class Endpoint:
     authing_only: bool = False
 
 
-def _reads(answer: Callable[[Call], Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
-    return Endpoint(answer, named, **more)
+def _reads(answer: Callable[..., Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
+    """An endpoint that changes nothing. answer: takes the call, and the ids that it names where `named` reads them."""
+    if named is None:
+        return Endpoint(answer, None, **more)
+    return Endpoint(lambda call: answer(call, named(call)), named, **more)
 
 
-def _changes(answer: Callable[[Call], Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
-    return Endpoint(answer, named, changes=True, **more)
+def _changes(answer: Callable[..., Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
+    return _reads(answer, named, changes=True, **more)
 
 
 _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
@@ -74,8 +69,8 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "get-user-identities"): _reads(user_changes.get_user_identities, calls.user_id_in_query),
     ("GET", "get-user-departments"): _reads(user_changes.get_user_departments, authing_only=True),
     ("POST", "link-identity"): _changes(user_changes.link_identity, calls.plain_user_id),
-    ("POST", "resign-user"): _changes(user_changes.resign, calls.user_id_beside_type),
-    ("POST", "resign-user-batch"): _changes(user_changes.resign_batch, calls.user_ids_beside_type),
+    ("POST", "resign-user"): _changes(partial(user_changes.resign, unknown="refuse"), calls.user_id_beside_type),
+    ("POST", "resign-user-batch"): _changes(user_changes.resign, calls.user_ids_beside_type),
     ("POST", "batch-get-user-encrypt-password"): _reads(user_endpoints.encrypted_passwords, calls.plain_user_ids),
     ("POST", "set-custom-fields"): _changes(user_endpoints.set_custom_fields),
     ("POST", "kick-users"): _changes(user_changes.kick, calls.user_id),
@@ -86,42 +81,40 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
         user_creation.create_batch, calls.new_users, creates=True, public=True
     ),
     ("POST", "delete-public-accounts-batch"): _changes(user_endpoints.delete_batch, calls.user_ids, public=True),
-    ("POST", "create-group"): _changes(group_endpoints.create_group),
-    ("POST", "create-groups-batch"): _changes(group_endpoints.create_groups_batch),
-    ("POST", "add-group-members"): _changes(group_endpoints.add_group_members, group_endpoints.members),
-    ("POST", "remove-group-members"): _changes(group_endpoints.remove_group_members, group_endpoints.members),
-    ("POST", "delete-groups-batch"): _changes(group_endpoints.delete_groups_batch, codes.code_list),
-    ("GET", "get-group"): _reads(group_endpoints.get_group),
-    ("GET", "list-groups"): _reads(group_endpoints.list_groups),
-    ("GET", "get-all-groups"): _reads(group_endpoints.get_all_groups),
-    ("GET", "list-group-members"): _reads(group_endpoints.list_group_members),
-    ("GET", "get-user-groups"): _reads(group_endpoints.get_user_groups),
-    ("POST", "create-role"): _changes(role_endpoints.create_role),
-    ("POST", "create-roles-batch"): _changes(role_endpoints.create_roles_batch),
-    ("POST", "assign-role"): _changes(role_endpoints.assign_role, role_endpoints.targets),
-    ("POST", "assign-role-batch"): _changes(role_endpoints.assign_role_batch, role_endpoints.few_targets),
-    ("POST", "revoke-role"): _changes(role_endpoints.revoke_role, role_endpoints.targets),
-    ("POST", "revoke-role-batch"): _changes(role_endpoints.revoke_role_batch, role_endpoints.targets),
-    ("POST", "delete-roles-batch"): _changes(role_endpoints.delete_roles_batch, codes.code_list),
-    ("GET", "get-role"): _reads(role_endpoints.get_role),
-    ("GET", "list-roles"): _reads(role_endpoints.list_roles),
-    ("GET", "list-role-members"): _reads(role_endpoints.list_role_members),
-    ("GET", "list-role-assignments"): _reads(role_endpoints.list_role_assignments),
-    ("GET", "get-user-roles"): _reads(role_endpoints.get_user_roles),
-    ("POST", "create-resources-batch"): _changes(resource_endpoints.create_resources_batch),
-    ("POST", "delete-resource"): _changes(resource_endpoints.delete_resource, resource_endpoints.one_code),
-    ("POST", "delete-resources-batch"): _changes(resource_endpoints.delete_resources_batch, codes.code_list),
-    ("GET", "get-resources-batch"): _reads(resource_endpoints.get_resources_batch, codes.code_list_in_query),
-    ("GET", "list-resources"): _reads(resource_endpoints.list_resources),
-    ("POST", "create-namespace"): _changes(namespace_endpoints.create_namespace),
-    ("POST", "create-namespaces-batch"): _changes(namespace_endpoints.create_namespaces_batch),
-    ("POST", "delete-namespace"): _changes(namespace_endpoints.delete_namespace, namespace_endpoints.one_code),
-    ("POST", "delete-namespaces-batch"): _changes(
-        namespace_endpoints.delete_namespaces_batch, namespace_endpoints.few_codes
-    ),
-    ("GET", "get-namespace"): _reads(namespace_endpoints.get_namespace),
-    ("GET", "get-namespaces-batch"): _reads(namespace_endpoints.get_namespaces_batch, codes.code_list_in_query),
-    ("GET", "list-namespaces"): _reads(namespace_endpoints.list_namespaces),
+    ("POST", "create-group"): _changes(GROUP.create),
+    ("POST", "create-groups-batch"): _changes(GROUP.create_batch),
+    ("POST", "add-group-members"): _changes(members.add_group_members, calls.plain_user_ids),
+    ("POST", "remove-group-members"): _changes(members.remove_group_members, calls.plain_user_ids),
+    ("POST", "delete-groups-batch"): _changes(GROUP.delete, things.code_list),
+    ("GET", "get-group"): _reads(GROUP.get),
+    ("GET", "list-groups"): _reads(GROUP.list_all),
+    ("GET", "get-all-groups"): _reads(things.get_all_groups),
+    ("GET", "list-group-members"): _reads(GROUP.list_members),
+    ("GET", "get-user-groups"): _reads(GROUP.list_of_user),
+    ("POST", "create-role"): _changes(ROLE.create),
+    ("POST", "create-roles-batch"): _changes(ROLE.create_batch),
+    ("POST", "assign-role"): _changes(members.assign_role, members.targets),
+    ("POST", "assign-role-batch"): _changes(members.assign_role_batch, members.few_targets),
+    ("POST", "revoke-role"): _changes(members.revoke_role, members.targets),
+    ("POST", "revoke-role-batch"): _changes(members.revoke_role_batch, members.targets),
+    ("POST", "delete-roles-batch"): _changes(partial(ROLE.delete, unknown="refuse"), things.code_list),
+    ("GET", "get-role"): _reads(ROLE.get),
+    ("GET", "list-roles"): _reads(ROLE.list_all),
+    ("GET", "list-role-members"): _reads(ROLE.list_members),
+    ("GET", "list-role-assignments"): _reads(members.list_role_assignments),
+    ("GET", "get-user-roles"): _reads(ROLE.list_of_user),
+    ("POST", "create-resources-batch"): _changes(RESOURCE.create_batch),
+    ("POST", "delete-resource"): _changes(RESOURCE.delete, things.code_of_resource),
+    ("POST", "delete-resources-batch"): _changes(RESOURCE.delete, things.codes_of_resources),
+    ("GET", "get-resources-batch"): _reads(RESOURCE.get_batch, things.code_list_in_query),
+    ("GET", "list-resources"): _reads(RESOURCE.list_all),
+    ("POST", "create-namespace"): _changes(NAMESPACE.create),
+    ("POST", "create-namespaces-batch"): _changes(NAMESPACE.create_batch),
+    ("POST", "delete-namespace"): _changes(partial(NAMESPACE.delete, unknown="refuse"), things.one_code),
+    ("POST", "delete-namespaces-batch"): _changes(NAMESPACE.delete, things.few_codes),
+    ("GET", "get-namespace"): _reads(NAMESPACE.get),
+    ("GET", "get-namespaces-batch"): _reads(NAMESPACE.get_batch, things.code_list_in_query),
+    ("GET", "list-namespaces"): _reads(NAMESPACE.list_all),
 }
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {

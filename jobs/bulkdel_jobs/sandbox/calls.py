@@ -55,6 +55,11 @@ class Call:
         """Return the first value of a query parameter."""
         return next((value for key, value in self.query if key == name), None)
 
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The members of the body of a POST, or the first value of each parameter of a GET."""
+        return self.body if self.method == "POST" else dict(reversed(self.query))
+
     def flag(self, name: str) -> bool:
         """Whether a query parameter is true. Python's SDK sends `True`."""
         return (self.parameter(name) or "").lower() in {"true", "1"}
@@ -81,6 +86,13 @@ class Call:
         """Return a member of the body that must be a list of 1 to `most` items."""
         items = self.body.get(name)
         if not isinstance(items, list) or not 1 <= len(items) <= most:
+            raise malformed(name)
+        return items
+
+    def objects(self, name: str, *, most: int = BATCH_MAX) -> list[Mapping[str, Any]]:
+        """Return a member of the body that must be a list of 1 to `most` objects."""
+        items = self.items(name, most=most)
+        if not all(isinstance(item, dict) for item in items):
             raise malformed(name)
         return items
 
@@ -136,9 +148,8 @@ def plain_user_id(call: Call) -> Named:
 
 def users_in_list(call: Call) -> Named:
     """`userId` of each object in `list`; the call takes no other type of id."""
-    users = call.items("list")
-    ids = [user["userId"] for user in users if isinstance(user, dict) and isinstance(user.get("userId"), str)]
-    if len(ids) < len(users) or not all(ids):
+    ids: list[Any] = [user.get("userId") for user in call.objects("list")]
+    if not all(isinstance(id_, str) and id_ for id_ in ids):
         raise malformed("list")
     return call.named("list", ids, None)
 
@@ -153,9 +164,7 @@ _KEYS = ("email", "phone", "username", "externalId")
 
 def new_users(call: Call) -> Named:
     """The first of `keys_of` of each object in `list`."""
-    users = call.items("list")
-    if not all(isinstance(user, dict) for user in users):
-        raise malformed("list")
+    users = call.objects("list")
     for user in users:
         check_new(user)
     return Named(NEW, [keys_of(user)[0] for user in users], "list")

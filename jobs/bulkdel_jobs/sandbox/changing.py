@@ -24,12 +24,11 @@ def change_each(
     *,
     unknown: Literal["accept", "refuse"] = "accept",
     absent: Answer = NO_SUCH_USER,
-) -> list[Found]:
+) -> Answer:
     """Let a request have its effect on what its ids mean, or refuse it whole, as the switches say.
 
     find: what an id means now, such as a user's number; None where there is no such thing. change: the effect on it.
     unknown: what this endpoint does with an unknown id where `Switches.unknown_ids` does not say. absent: the refusal.
-    Return everything that the ids mean, each once, in the order of the request, whether it was changed or not.
     """
     switches = call.switches
     refuse_poisonous(call, named.ids)
@@ -49,7 +48,14 @@ def change_each(
         change(each)
     if incomplete and not call.unsuccessful:
         raise Refused(absent)
-    return found
+    return succeeded(call)
+
+
+def change_users(
+    call: Call, named: Named, change: Callable[[int], None], *, unknown: Literal["accept", "refuse"] = "accept"
+) -> Answer:
+    """Do what `change_each` does for the users of these ids. change: the effect on the user of a number."""
+    return change_each(call, named, lambda id_: call.pool.find_alive(named.id_type, id_), change, unknown=unknown)
 
 
 def refuse_poisonous(call: Call, ids: Iterable[str]) -> None:

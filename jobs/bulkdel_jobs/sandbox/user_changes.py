@@ -8,36 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bulkdel_jobs.sandbox import codes
 from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, NO_SUCH_USER, Answer, Refused, malformed, no_such_department
-from bulkdel_jobs.sandbox.calls import (
-    Call,
-    Named,
-    plain_user_id,
-    user_id,
-    user_id_beside_type,
-    user_ids_beside_type,
-    users_in_list,
-)
-from bulkdel_jobs.sandbox.changing import change_each, succeeded
+from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.changing import change_each, change_users
 from bulkdel_jobs.sandbox.pool import Conflict
-from bulkdel_jobs.sandbox.user_endpoints import shown
+from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, shown
 from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELDS, check_values
 from bulkdel_jobs.sandbox_switches import REFUSED_STATUS
 
 
-def update_batch(call: Call) -> Answer:
+def update_batch(call: Call, named: Named) -> Answer:
     """Change the users of a list, each in its own fields, and list them as they are then."""
-    named = users_in_list(call)
     updates = {id_: _update(call, user) for id_, user in zip(named.ids, call.body["list"], strict=True)}
     found = _change(call, named, updates)
     listed = [] if call.unsuccessful else [number for id_, number in found.items() if id_ not in call.switches.omit]
     return Answer(200, shown(map(call.pool.user, listed), ()))
 
 
-def update(call: Call) -> Answer:
+def update(call: Call, named: Named) -> Answer:
     """Change one user, and show it as it is then."""
-    named = user_id(call)
     found = _change(call, named, {named.ids[0]: _update(call, call.body)})
     if not found:
         raise Refused(NO_SUCH_USER)
@@ -85,17 +74,8 @@ def set_status(call: Call, number: int, status: str) -> None:
     call.pool.count(status.lower(), number, changed=changed)
 
 
-def resign_batch(call: Call) -> Answer:
-    """Let the named users resign."""
-    return _resign(call, user_ids_beside_type(call))
-
-
-def resign(call: Call) -> Answer:
-    """Let one user resign."""
-    return _resign(call, user_id_beside_type(call), unknown="refuse")
-
-
-def _resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Answer:
+def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Answer:
+    """Let the named users resign. unknown: as in `change_each`."""
     pool = call.pool
     numbers = {id_: number for id_ in named.ids if (number := pool.find_alive(named.id_type, id_)) is not None}
     if call.switches.resign_again == "refuse" and any(pool.status(number) == RESIGNED for number in numbers.values()):
@@ -107,8 +87,7 @@ def _resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = 
             pool.access.forget(number)
             pool.change(number, {"departmentIds": [], "mainDepartmentId": None}, call.created_at)
 
-    change_each(call, named, numbers.get, change, unknown=unknown)
-    return succeeded(call)
+    return change_each(call, named, numbers.get, change, unknown=unknown)
 
 
 def conflict(field: str) -> Refused:
@@ -116,9 +95,9 @@ def conflict(field: str) -> Refused:
     return Refused(Answer(409, message=(f"{field} 已存在", f"{field} already exists")))
 
 
-def set_user_departments(call: Call) -> Answer:
+def set_user_departments(call: Call, named: Named) -> Answer:
     """Set the departments of one user. Those that the request leaves out are left."""
-    named, places, pool = user_id(call), _places(call), call.pool
+    places, pool = _places(call), call.pool
 
     def change(number: int) -> None:
         before = {id_: pool.directory.place_of(number, id_) for id_ in pool.user(number)["departmentIds"]}
@@ -130,14 +109,13 @@ def set_user_departments(call: Call) -> Answer:
         after = {id_: pool.directory.place_of(number, id_) for id_ in places}
         pool.count("departments-set", number, changed=before != after)
 
-    change_each(call, named, lambda id_: pool.find_alive(named.id_type, id_), change, unknown="refuse")
-    return succeeded(call)
+    return change_users(call, named, change, unknown="refuse")
 
 
 def _places(call: Call) -> dict[str, dict[str, bool]]:
     """Read how the user is to stand in which departments."""
     places: dict[str, dict[str, bool]] = {}
-    for each in codes.objects(call, "departments"):
+    for each in call.objects("departments"):
         id_ = each.get("departmentId")
         place = {name: each.get(name) or False for name in ("isLeader", "isMainDepartment")}
         if not isinstance(id_, str) or not all(isinstance(flag, bool) for flag in place.values()):
@@ -150,7 +128,7 @@ def _places(call: Call) -> dict[str, dict[str, bool]]:
 
 def get_user_departments(call: Call) -> Answer:
     """List the departments of one user page by page, in the order in which the user has them."""
-    number, directory = codes.looked_up_user(call), call.pool.directory
+    number, directory = looked_up_user(call), call.pool.directory
 
     def show(id_: str) -> dict[str, Any]:
         user = call.pool.user(number)
@@ -158,17 +136,17 @@ def get_user_departments(call: Call) -> Answer:
         record: Mapping[str, Any] = directory.departments.get(id_) or {"departmentId": id_}
         return {**record, **place}
 
-    return codes.listed(call, call.pool.user(number, lag_s=call.switches.lag_s)["departmentIds"], show)
+    return listed(call, call.pool.user(number, lag_s=call.switches.lag_s)["departmentIds"], show)
 
 
-def get_user_identities(call: Call) -> Answer:
+def get_user_identities(call: Call, _named: Named) -> Answer:
     """List what ties one user to accounts elsewhere."""
-    return Answer(200, call.pool.user(codes.looked_up_user(call), lag_s=call.switches.lag_s)["identities"])
+    return Answer(200, call.pool.user(looked_up_user(call), lag_s=call.switches.lag_s)["identities"])
 
 
-def link_identity(call: Call) -> Answer:
+def link_identity(call: Call, named: Named) -> Answer:
     """Tie one user to an account elsewhere."""
-    named, pool = plain_user_id(call), call.pool
+    pool = call.pool
     source, own, kind = call.text("extIdpId"), call.text("userIdInIdp"), call.body.get("type") or "generic"
     provider = pool.directory.sources.get(source)
     if provider is None:
@@ -181,26 +159,24 @@ def link_identity(call: Call) -> Answer:
         tied = pool.tie(number, identity, call.created_at)
         pool.count("identity-linked", (number, f"{source}:{own}"), changed=tied)
 
-    change_each(call, named, lambda id_: pool.find_alive(named.id_type, id_), change, unknown="refuse")
-    return succeeded(call)
+    return change_users(call, named, change, unknown="refuse")
 
 
-def kick(call: Call) -> Answer:
+def kick(call: Call, named: Named) -> Answer:
     """Sign one user out of some applications."""
-    named, apps, pool = user_id(call), call.texts("appIds"), call.pool
+    apps, pool = call.texts("appIds"), call.pool
 
     def change(number: int) -> None:
         for app in apps:
             pool.count("kicked", (number, app), changed=pool.end_sessions(number, app))
 
-    change_each(call, named, lambda id_: pool.find_alive(named.id_type, id_), change, unknown="refuse")
-    return succeeded(call)
+    return change_users(call, named, change, unknown="refuse")
 
 
-def check_status(call: Call) -> Answer:
+def check_status(call: Call, named: Named) -> Answer:
     """Say whether a user is signed in to an application. A deleted user is known, and signed out."""
-    (id_type, (id_,), _), app, switches, pool = plain_user_id(call), call.text("appId"), call.switches, call.pool
-    number = None if switches.blind else pool.find(id_type, id_)
+    app, switches, pool = call.text("appId"), call.switches, call.pool
+    number = None if switches.blind else pool.find(named.id_type, named.ids[0])
     if number is None:
         raise Refused(NO_SUCH_USER)
     exists = switches.sessions_outlive or pool.is_alive(number, lag_s=switches.lag_s)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import DEPARTMENT_FIELDS
 from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, Answer, Refused, malformed, no_such_department
-from bulkdel_jobs.sandbox.calls import Call, keys_of, new_user, new_users
+from bulkdel_jobs.sandbox.calls import Call, Named, keys_of
 from bulkdel_jobs.sandbox.changing import cut_short, refuse_poisonous
 from bulkdel_jobs.sandbox.user_changes import conflict
 from bulkdel_jobs.sandbox.user_endpoints import parts, shown
@@ -30,17 +30,15 @@ class Options(NamedTuple):
     sms: bool
 
 
-def create_batch(call: Call) -> Answer:
+def create_batch(call: Call, _named: Named) -> Answer:
     """Create the users, and list them."""
-    new_users(call)
     switches = call.switches
     made = [user for user in _created(call, call.body["list"]) if switches.omit.isdisjoint(keys_of(user))]
     return Answer(200, _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max]))
 
 
-def create(call: Call) -> Answer:
+def create(call: Call, _named: Named) -> Answer:
     """Create one user, and show it."""
-    new_user(call)
     made = _created(call, [call.body])
     return Answer(200, _shown(call, made)[0] if made else {"success": False})
 

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
-from bulkdel_jobs.sandbox.calls import (
-    Call,
-    page,
-    plain_user_ids,
-    user_id_in_query,
-    user_ids,
-    user_ids_in_query,
-)
-from bulkdel_jobs.sandbox.changing import change_each, succeeded
+from bulkdel_jobs.sandbox.calls import Call, Named, page
+from bulkdel_jobs.sandbox.changing import change_each
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
 from bulkdel_jobs.sandbox.users import BULKY, STATUSES, Record
+
+Value = TypeVar("Value")
 
 LIMIT_OVER = "limit must less than 50"
 """The message for a longer page of users, as the vendor's tests have it."""
 
 
-def delete_batch(call: Call) -> Answer:
+def delete_batch(call: Call, named: Named) -> Answer:
     """Delete the named users, or refuse the chunk, as the switches say."""
-    named, pool = user_ids(call), call.pool
+    pool = call.pool
     numbers = {id_: pool.find(named.id_type, id_) for id_ in named.ids}
     again = {number for number in numbers.values() if number is not None and not pool.is_alive(number)}
 
     def find(id_: str) -> int | None:
         return None if numbers[id_] in again else numbers[id_]
 
-    change_each(call, named, find, pool.delete)
+    answer = change_each(call, named, find, pool.delete)
     for number in again:
         pool.count(DELETED, number, changed=False)
-    return succeeded(call)
+    return answer
 
 
-def get_batch(call: Call) -> Answer:
+def get_batch(call: Call, named: Named) -> Answer:
     """List the named users that exist. Their order is not that of the request."""
-    named, switches, pool = user_ids_in_query(call), call.switches, call.pool
+    switches, pool = call.switches, call.pool
     ids = () if switches.blind else named.ids
     found = {pool.find_alive(named.id_type, id_, lag_s=switches.lag_s) for id_ in ids}
     users = [pool.user(number, lag_s=switches.lag_s) for number in found if number is not None]
@@ -50,13 +45,10 @@ def get_batch(call: Call) -> Answer:
     return Answer(200, shown(users[: switches.look_up_max], parts_in_query(call)))
 
 
-def get_one(call: Call) -> Answer:
+def get_one(call: Call, named: Named) -> Answer:
     """Show one user."""
-    (id_type, (id_,), _), switches, pool = user_id_in_query(call), call.switches, call.pool
-    number = None if switches.blind else pool.find_alive(id_type, id_, lag_s=switches.lag_s)
-    if number is None:
-        raise Refused(NO_SUCH_USER)
-    return Answer(200, shown([pool.user(number, lag_s=switches.lag_s)], parts_in_query(call))[0])
+    user = call.pool.user(_looked_up(call, named), lag_s=call.switches.lag_s)
+    return Answer(200, shown([user], parts_in_query(call))[0])
 
 
 def is_there(call: Call) -> Answer:
@@ -105,9 +97,8 @@ def list_archived(call: Call) -> Answer:
     return Answer(200, {"totalCount": len(archived), "list": archived[wanted]})
 
 
-def encrypted_passwords(call: Call) -> Answer:
+def encrypted_passwords(call: Call, named: Named) -> Answer:
     """Show a made-up text in place of the stored password of each user; no password is kept."""
-    named = plain_user_ids(call)
     found = [id_ for id_ in named.ids if call.pool.find_alive(named.id_type, id_) is not None]
     listed = [{"userId": id_, "encryptedPassword": f"sandbox:{id_[::-1]}"} for id_ in found]
     if call.switches.encrypted_passwords == "list":
@@ -122,7 +113,37 @@ def set_custom_fields(call: Call) -> Answer:
     return Answer(200, call.items("list"))
 
 
-# --- how users are shown ----------------------------------------------------------------------------------------------
+# --- how users are found and shown ------------------------------------------------------------------------------------
+
+
+def looked_up_user(call: Call) -> int:
+    """Return the number of the user that a GET names by `userId`, as a look-up sees it."""
+    named = call.named("userId", [call.parameter("userId") or ""], call.parameter("userIdType"))
+    if not named.ids[0]:
+        raise malformed("userId")
+    return _looked_up(call, named)
+
+
+def _looked_up(call: Call, named: Named) -> int:
+    """Return the number of the user of one id, as a look-up sees it."""
+    lag_s = call.switches.lag_s
+    user = None if call.switches.blind else call.pool.find_alive(named.id_type, named.ids[0], lag_s=lag_s)
+    if user is None:
+        raise Refused(NO_SUCH_USER)
+    return user
+
+
+def listed(call: Call, things: Sequence[Value], show: Callable[[Value], Record]) -> Answer:
+    """List one page of `things`."""
+    part = page(call.parameter("page"), call.parameter("limit"))
+    return Answer(200, {"totalCount": len(things), "list": [show(each) for each in things[part]]})
+
+
+def listed_users(call: Call, users: Collection[int]) -> Answer:
+    """List one page of the users of these numbers."""
+    part = page(call.parameter("page"), call.parameter("limit"))
+    found = islice(users, part.start, part.stop)
+    return Answer(200, {"totalCount": len(users), "list": shown(map(call.pool.user, found), parts_in_query(call))})
 
 
 def parts_in_query(call: Call) -> set[str]:
