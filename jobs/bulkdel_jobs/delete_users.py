@@ -1,15 +1,17 @@
-"""The job `delete-users`: GenAuth's (Authing's) V3 call delete-users-batch."""
+"""The jobs `delete-users` and `delete-public-accounts`: GenAuth's (Authing's) V3 calls, the same at two paths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
-from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
-from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.endpoints import PUBLIC_ACCOUNTS, DeleteUsersBatch, UserLookUps
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
 from bulkdel_jobs.genauth.memberships import UserMemberships
-from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 CALLS = Calls(DeleteUsersBatch, UserLookUps)
 
@@ -35,3 +37,24 @@ class DeleteUsers(GenAuthJob):
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
         return CALLS
+
+
+PUBLIC_CALLS = Calls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))
+
+
+class DeletePublicAccounts(GenAuthJob):
+    """`bulkdel.job.Job`."""
+
+    name = "delete-public-accounts"
+    summary = "delete public accounts of a GenAuth or Authing user pool (delete-public-accounts-batch)"
+    words = OutcomeWords(names={"done": "deleted", "absent": "absent"}, noun="public account", columns=COLUMNS)
+    # The record of a public account has no identities, by which the other two types are matched.
+    id_types: Mapping[str, IdType] = {
+        name: id_type for name, id_type in ID_TYPES.items() if name not in {"identity", "sync_relation"}
+    }
+    public = True
+    fires = "the webhook `user:deleted`, as far as GenAuth documents it"
+
+    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+        """See `GenAuthJob`."""
+        return PUBLIC_CALLS

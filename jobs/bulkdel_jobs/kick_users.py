@@ -13,9 +13,8 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, post
-from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
 from bulkdel_jobs.genauth.responses import read_envelope, read_success
-from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 KICK_PATH = "/api/v3/kick-users"
 SESSION_PATH = "/api/v3/check-session-status"

@@ -11,10 +11,9 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
-from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
 from bulkdel_jobs.genauth.memberships import UserMemberships
 from bulkdel_jobs.genauth.responses import read_success
-from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 RESIGN_PATH = "/api/v3/resign-user-batch"
 RESIGNED = "Resigned"

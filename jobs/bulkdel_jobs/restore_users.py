@@ -25,8 +25,7 @@ from bulkdel_jobs.genauth.creation import (
     reductions,
 )
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import GenAuthJob
-from bulkdel_jobs.genauth.target import COLUMNS, Calls
+from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool

@@ -44,7 +44,7 @@ from bulkdel_jobs.genauth.memberships import (
     UserMemberships,
     id_of,
 )
-from bulkdel_jobs.genauth.putting_back import ADD_PATH, ASSIGN_PATH
+from bulkdel_jobs.restore_memberships import ADD_PATH, ASSIGN_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox import access as of_sandbox
 from bulkdel_jobs.sandbox.access import Kept, Times

@@ -21,8 +21,8 @@ from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target, TargetOptions, load_job
 from bulkdel.parameters import parameters_of
 from bulkdel.settings import Settings
-from bulkdel_jobs.genauth.user_status import UpdateStatus, read_statuses
 from bulkdel_jobs.sandbox import TOKEN_PATH
+from bulkdel_jobs.user_status import UpdateStatus, read_statuses
 from tests.jobs import JOBS
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer

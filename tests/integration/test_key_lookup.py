@@ -19,7 +19,7 @@ from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.creation import CreatedUserLookUps
 from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
-from bulkdel_jobs.genauth.target import GenAuth
+from bulkdel_jobs.genauth.job import GenAuth
 from bulkdel_jobs.restore_users import RestoreUsers, Restoring
 from bulkdel_jobs.sandbox import (
     CREATE_PATH,

@@ -12,8 +12,7 @@ from typing import Any, Literal
 from bulkdel.core.decision import Request
 from bulkdel.job import GroupOrRole
 from bulkdel_jobs.genauth.memberships import id_of
-from bulkdel_jobs.genauth.putting_back import ADD_PATH, ASSIGN_PATH
-from bulkdel_jobs.restore_memberships import RestoreMemberships
+from bulkdel_jobs.restore_memberships import ADD_PATH, ASSIGN_PATH, RestoreMemberships
 from bulkdel_jobs.sandbox import Pool
 from tests.simulation.clock import WorldClock
 from tests.simulation.network import Network

@@ -35,8 +35,7 @@ from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
 from bulkdel_jobs.genauth.auth import SignIn, Tokens
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
-from bulkdel_jobs.genauth.job import GenAuthJob
-from bulkdel_jobs.genauth.target import GenAuth
+from bulkdel_jobs.genauth.job import GenAuth, GenAuthJob
 from tests.simulation.disk import SimulatedFile
 from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
 from tests.simulation.network import Connection

@@ -14,7 +14,7 @@ from bulkdel.core.id_parser import IdCheck
 from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, GroupOrRole, MembershipPage
 from bulkdel_jobs.genauth.memberships import UserMemberships, id_of
-from bulkdel_jobs.genauth.putting_back import MEMBERSHIP, MembershipLookUps, PutBack, in_common, membership_of
+from bulkdel_jobs.restore_memberships import MEMBERSHIP, MembershipLookUps, PutBack, in_common, membership_of
 
 READING = UserMemberships()
 GROUP, ROLE = GroupOrRole("group", "g"), GroupOrRole("role", "r", "n")

@@ -37,6 +37,9 @@ IDS_MAX = 50
 LIST_MAX = 50
 """Users on one page of list-users; a higher limit is refused."""
 
+DEFAULT_NAMESPACE = "default"
+"""The permission space of a call that names none."""
+
 IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
 """Parts of a record that get-user-batch leaves out by default."""

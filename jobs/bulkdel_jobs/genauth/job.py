@@ -1,19 +1,123 @@
-"""What the jobs of GenAuth have in common: host and credentials, the table of the config, and the sandbox."""
+"""What the jobs of GenAuth have in common: a deployment or the sandbox as a target, and the table of the config."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bulkdel.core.id_type import IdType
-from bulkdel.job import Job, Target, TargetOptions
+from bulkdel.errors import Halted, UsageError
+from bulkdel.format import shown
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, check_host
+from bulkdel.job import Action, Job, LookUps, Target, TargetOptions
+from bulkdel_jobs.genauth.auth import Tokens, tokens_for
+from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.target import CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.parts.tokens import PAUSE_S
 
 if TYPE_CHECKING:  # a real run does not load the web server
     from bulkdel_jobs.sandbox.pool import Pool
+
+CONFIG_TABLE = "genauth"
+CONFIG_KEYS = frozenset({"brand", "credentials_file", "lang"})
+
+COLUMNS = {"statusCode": "code", "apiCode": "detail.apiCode", "message": "message", "requestId": "request_id"}
+"""The columns of `results` with the details of a response: `bulkdel.core.outcome.OutcomeWords.columns`."""
+
+
+class MakeLookUps(Protocol):
+    """Makes the look-ups of a job, as `bulkdel.job.Target.look_ups` has it."""
+
+    def __call__(self, id_type: IdType, *, full: bool = False) -> LookUps:
+        """Make them."""
+
+
+class Calls(NamedTuple):
+    """The part of a target that differs from job to job."""
+
+    action: Callable[[IdType], Action]
+    look_ups: MakeLookUps
+
+
+@dataclass(frozen=True, slots=True)
+class GenAuth:
+    """One deployment of GenAuth or Authing: `bulkdel.job.Target`."""
+
+    host: str
+    pinned_host: str
+    brand: Brand
+    credentials: Credentials | None
+    calls: Calls
+    lang: str | None = "en-US"
+    pause_s: float = PAUSE_S
+    key_hint: str = f"set {KEY_ID} and {KEY_SECRET}, or name a credentials_file in the config"
+
+    @property
+    def key(self) -> str | None:
+        """The key id, masked."""
+        return self.credentials.masked if self.credentials else None
+
+    def auth(
+        self,
+        transport: Transport,
+        rate_limiter: RateLimiter,
+        *,
+        pool: str | None,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> Tokens:
+        """Make the sign-in."""
+        if self.credentials is None:
+            raise Halted("not signed in: no credentials")
+        return tokens_for(
+            self.credentials,
+            self.brand,
+            transport,
+            rate_limiter,
+            pool=pool,
+            lang=self.lang,
+            patience_s=patience_s,
+            clock=clock,
+        )
+
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
+        """Make the look-ups of the job."""
+        return self.calls.look_ups(id_type, full=full)
+
+    def action(self, id_type: IdType) -> Action:
+        """Make the action of the job."""
+        return self.calls.action(id_type)
+
+
+def find_target(options: TargetOptions, calls: Calls) -> Target:
+    """Find host and credentials. The config's table `[genauth]` may name brand, credentials_file and lang."""
+    for name, value in options.config.items():
+        if name not in CONFIG_KEYS or not isinstance(value, str):
+            raise UsageError(f"config, [genauth] {shown(name)}: knows {', '.join(sorted(CONFIG_KEYS))}, each a string")
+    brand = brand_named(options.config.get("brand", "genauth"))
+    host = check_host(options.host or brand.host)
+    credentials = find_credentials(options.environ, options.config.get("credentials_file"))
+    return GenAuth(host, host, brand, credentials, calls, options.config.get("lang", "en-US"))
+
+
+@contextmanager
+def sandbox_target(calls: Calls, fill: Callable[[Pool], object], *, public: bool = False) -> Iterator[Target]:
+    """Start the look-alike on a thread of this process.
+
+    fill: puts into a pool what the job works on. public: it is the pool of the public accounts.
+    """
+    # A real run does not load the web server.
+    from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, serve_in_thread  # noqa: PLC0415
+
+    users, accounts = Pool(), Pool()
+    fill(accounts if public else users)
+    credentials = Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET)
+    with serve_in_thread(users, public=accounts) as sandbox:
+        yield GenAuth(sandbox.url, "sandbox", brand_named("genauth"), credentials, calls)
 
 
 class GenAuthJob(Job):

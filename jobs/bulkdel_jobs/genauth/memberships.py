@@ -14,8 +14,7 @@ from urllib.parse import quote, unquote
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
-from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
-from bulkdel_jobs.genauth.endpoints import LIST_MAX
+from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, LIST_MAX
 from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, unreadable
 
 GROUPS_PATH = "/api/v3/list-groups"

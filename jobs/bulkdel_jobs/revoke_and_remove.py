@@ -15,13 +15,11 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
-from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
-from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
+from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, UserLookUps, UserState, checked_ids, post
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
 from bulkdel_jobs.genauth.memberships import GROUP_MEMBERS_PATH, ROLE_MEMBERS_PATH, UserMemberships
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, is_complete, read_listed, read_success
-from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
