@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
-from bulkdel.core.record import Records
-from bulkdel.job import Account, LookUps
-from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LIST_MAX, checked_ids, post
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
-from bulkdel_jobs.genauth.responses import read_list, read_listed_codes, read_one, read_success
+from bulkdel.job import Account
+from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LIST_MAX, BatchCall, LookUpsOfNoUser
+from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.responses import read_list, read_listed_codes, read_one
 from bulkdel_jobs.parts.json_values import epoch_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
 if TYPE_CHECKING:
+    from bulkdel_jobs.sandbox.access import Access
     from bulkdel_jobs.sandbox.pool import Pool
 
 CODE = IdType("code", re.compile(r"[^\x00-\x1f\x7f]{1,64}"), "1 to 64 characters")
@@ -49,21 +48,7 @@ class Coded:
         return () if self.namespace is None else (("namespace", self.namespace),)
 
 
-class DeleteByCode:
-    """The request that deletes one chunk by codes: `bulkdel.job.Action`."""
-
-    def __init__(self, things: Coded) -> None:
-        self._things = things
-
-    def calls(self, records: Records) -> list[Request]:
-        """Build the request. ValueError as in `checked_ids`."""
-        path = self._things.delete
-        return [post(path, {"codeList": checked_ids(path, records), **dict(self._things.within)})]
-
-    read = staticmethod(read_success)
-
-
-class CodeLookUps(LookUps):
+class CodeLookUps(LookUpsOfNoUser):
     """Look-ups by code: `bulkdel.job.LookUps`."""
 
     def __init__(self, things: Coded) -> None:
@@ -110,95 +95,79 @@ class CodeLookUps(LookUps):
         """Read the codes on the page."""
         return read_listed_codes(response)
 
-    def owner(self, user: str) -> Request:  # noqa: ARG002 - no user has a code
-        """Ask what the control asks: a key belongs to a user, and no group, role or resource is one."""
-        return self.control()
-
-    def read_owner(self, response: Response) -> Decision:
-        """No code means the user."""
-        return self.read_control(response)._replace(data=[])
-
-
-GROUPS = Coded("/api/v3/delete-groups-batch", "/api/v3/get-group", "/api/v3/list-groups")
-ROLES = Coded("/api/v3/delete-roles-batch", "/api/v3/get-role", "/api/v3/list-roles")
-RESOURCES = Coded("/api/v3/delete-resources-batch", "/api/v3/get-resources-batch", "/api/v3/list-resources", batch=True)
-
-CODES: Mapping[str, IdType] = {CODE.name: CODE}
-NAMES = {"done": "deleted", "absent": "absent"}
-
-
-def calls_of(things: Coded, within: Namespace | None = None) -> Calls:
-    """Make the part of the target that deletes things by code."""
-    if within is not None:
-        things = replace(things, namespace=within.namespace)
-    return Calls(lambda _id_type: DeleteByCode(things), lambda _id_type, *, full=False: CodeLookUps(things))  # noqa: ARG005
-
 
 @dataclass(frozen=True)
-class Namespace:
+class InNamespace:
     """Where the roles or resources are."""
 
     namespace: str = DEFAULT_NAMESPACE
     """The permission space that they belong to."""
 
 
-class DeleteGroups(GenAuthJob):
+class DeleteCoded(GenAuthJob):
+    """`bulkdel.job.Job` for things of one kind. A subclass has `things`, and puts one into the sandbox with `add`."""
+
+    id_types: Mapping[str, IdType] = {CODE.name: CODE}
+    id_type_default = CODE.name
+    things: Coded
+
+    def calls(self, parameters: InNamespace | None) -> Calls:
+        """See `GenAuthJob`."""
+        things = self.things if parameters is None else replace(self.things, namespace=parameters.namespace)
+        action = BatchCall(things.delete, lambda codes: [{"codeList": codes, **dict(things.within)}])
+        return Calls(lambda _id_type: action, lambda *_, **__: CodeLookUps(things))
+
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: InNamespace | None) -> None:  # noqa: ARG002
+        """A thing for each of `ids`."""
+        for code in ids:
+            self.add(pool.access, code, DEFAULT_NAMESPACE if parameters is None else parameters.namespace)
+
+    def add(self, access: Access, code: str, namespace: str) -> object:
+        """Put one thing into the sandbox."""
+        raise NotImplementedError
+
+
+class DeleteGroups(DeleteCoded):
     """`bulkdel.job.Job`."""
 
     name = "delete-groups"
     summary = "delete groups of a GenAuth or Authing user pool, and their memberships (delete-groups-batch)"
-    words = OutcomeWords(names=NAMES, noun="group", columns=COLUMNS)
-    id_types = CODES
-    id_type_default = CODE.name
+    words = outcome_words("deleted", noun="group")
     fires = "the webhook `group:deleted`, once for each group"
+    things = Coded("/api/v3/delete-groups-batch", "/api/v3/get-group", "/api/v3/list-groups")
 
-    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
-        """See `GenAuthJob`."""
-        return calls_of(GROUPS)
-
-    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:  # noqa: ARG002
-        """A group for each of `ids`."""
-        for code in ids:
-            pool.access.add_group(code)
+    def add(self, access: Access, code: str, namespace: str) -> object:  # noqa: ARG002 - a group is in none
+        """See `DeleteCoded`."""
+        return access.add_group(code)
 
 
-class DeleteRoles(GenAuthJob):
+class DeleteRoles(DeleteCoded):
     """`bulkdel.job.Job`."""
 
     name = "delete-roles"
     summary = "delete roles of a GenAuth or Authing user pool, and their assignments (delete-roles-batch)"
-    words = OutcomeWords(names=NAMES, noun="role", columns=COLUMNS)
-    id_types = CODES
-    id_type_default = CODE.name
-    parameters = Namespace
+    words = outcome_words("deleted", noun="role")
+    parameters = InNamespace
     fires = "the webhook `role:delete`, once for each role"
+    things = Coded("/api/v3/delete-roles-batch", "/api/v3/get-role", "/api/v3/list-roles")
 
-    def calls(self, parameters: Namespace) -> Calls:
-        """See `GenAuthJob`."""
-        return calls_of(ROLES, parameters)
-
-    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Namespace) -> None:  # noqa: ARG002
-        """A role for each of `ids`."""
-        for code in ids:
-            pool.access.add_role(code, namespace=parameters.namespace)
+    def add(self, access: Access, code: str, namespace: str) -> object:
+        """See `DeleteCoded`."""
+        return access.add_role(code, namespace=namespace)
 
 
-class DeleteResources(GenAuthJob):
+class DeleteResources(DeleteCoded):
     """`bulkdel.job.Job`."""
 
     name = "delete-resources"
     summary = "delete resources of a GenAuth or Authing user pool, and their grants (delete-resources-batch)"
-    words = OutcomeWords(names=NAMES, noun="resource", columns=COLUMNS)
-    id_types = CODES
-    id_type_default = CODE.name
-    parameters = Namespace
+    words = outcome_words("deleted", noun="resource")
+    parameters = InNamespace
     fires = "the webhook `resource:delete`, in which GenAuth lists the codes"
+    things = Coded(
+        "/api/v3/delete-resources-batch", "/api/v3/get-resources-batch", "/api/v3/list-resources", batch=True
+    )
 
-    def calls(self, parameters: Namespace) -> Calls:
-        """See `GenAuthJob`."""
-        return calls_of(RESOURCES, parameters)
-
-    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Namespace) -> None:  # noqa: ARG002
-        """A resource for each of `ids`."""
-        for code in ids:
-            pool.access.add_resource(code, parameters.namespace)
+    def add(self, access: Access, code: str, namespace: str) -> object:
+        """See `DeleteCoded`."""
+        return access.add_resource(code, namespace)

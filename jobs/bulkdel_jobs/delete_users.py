@@ -7,10 +7,9 @@ from functools import partial
 from typing import Any
 
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
 from bulkdel_jobs.genauth.endpoints import PUBLIC_ACCOUNTS, DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
+from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
 from bulkdel_jobs.genauth.memberships import UserMemberships
 
 CALLS = Calls(DeleteUsersBatch, UserLookUps)
@@ -21,11 +20,7 @@ class DeleteUsers(GenAuthJob):
 
     name = "delete-users"
     summary = "delete users of a GenAuth or Authing user pool (delete-users-batch)"
-    words = OutcomeWords(
-        names={"done": "deleted", "absent": "absent"},
-        keys={"done": "deleted", "absent": "absent"},
-        columns=COLUMNS,
-    )
+    words = outcome_words("deleted", keys={"done": "deleted", "absent": "absent"})
     undo = "restore-users"
     fires = "the webhook `user:deleted`, in which GenAuth lists the deleted users"
     memberships = UserMemberships()
@@ -47,7 +42,7 @@ class DeletePublicAccounts(GenAuthJob):
 
     name = "delete-public-accounts"
     summary = "delete public accounts of a GenAuth or Authing user pool (delete-public-accounts-batch)"
-    words = OutcomeWords(names={"done": "deleted", "absent": "absent"}, noun="public account", columns=COLUMNS)
+    words = outcome_words("deleted", noun="public account")
     # The record of a public account has no identities, by which the other two types are matched.
     id_types: Mapping[str, IdType] = {
         name: id_type for name, id_type in ID_TYPES.items() if name not in {"identity", "sync_relation"}

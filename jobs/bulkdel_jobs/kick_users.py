@@ -9,11 +9,10 @@ from typing import Any
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, post
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
+from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
 from bulkdel_jobs.genauth.responses import read_envelope, read_success
 
 KICK_PATH = "/api/v3/kick-users"
@@ -34,10 +33,7 @@ class KickUser:
         """Build the requests, each for 50 applications. Raises ValueError for several users: the call takes one."""
         (user,) = records.ids
         return [
-            post(
-                KICK_PATH,
-                {"appIds": self._apps[at : at + APPS_MAX], "userId": user, "options": self._options},
-            )
+            post(KICK_PATH, {"appIds": self._apps[at : at + APPS_MAX], "userId": user, "options": self._options})
             for at in range(0, len(self._apps), APPS_MAX)
         ]
 
@@ -68,13 +64,7 @@ class Apps:
     """Id of an application. May be repeated; every 50 of them take one more request for each user."""
 
     @property
-    def calls(self) -> Calls:
-        """The part of the target that signs users out of these applications."""
-        state = UserState(calls=partial(session_calls, self.apps), read=read_session)
-        return Calls(partial(KickUser, apps=self.apps), partial(UserLookUps, state=state))
-
-    @property
-    def apps(self) -> Sequence[str]:
+    def ids(self) -> Sequence[str]:
         """Each application once."""
         return tuple(dict.fromkeys(self.app))
 
@@ -85,19 +75,16 @@ class KickUsers(GenAuthJob):
     name = "kick-users"
     summary = "end the sessions of users of a GenAuth or Authing user pool in some applications (kick-users)"
     chunk_max = 1
-    words = OutcomeWords(
-        names={"done": "signed out", "already": "already signed out", "absent": "absent"},
-        verb="sign out",
-        columns=COLUMNS,
-    )
+    words = outcome_words("signed out", "already signed out", verb="sign out")
     target_state = TargetState("signed out", "signed in", absence_reaches=False)
     parameters = Apps
     fires = "the webhook `kick`, once for each user"
 
     def calls(self, parameters: Apps) -> Calls:
         """See `GenAuthJob`."""
-        return parameters.calls
+        state = UserState(calls=partial(session_calls, parameters.ids), read=read_session)
+        return Calls(partial(KickUser, apps=parameters.ids), partial(UserLookUps, state=state))
 
     def chunk_requests(self, parameters: Apps) -> int:
         """One for every 50 applications."""
-        return -(-len(parameters.apps) // APPS_MAX)
+        return -(-len(parameters.ids) // APPS_MAX)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
-from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
-from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
+from bulkdel_jobs.genauth.endpoints import BatchCall, UserLookUps, UserState
+from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
 from bulkdel_jobs.genauth.memberships import UserMemberships
 from bulkdel_jobs.genauth.responses import read_success
 
@@ -20,28 +18,21 @@ RESIGNED = "Resigned"
 NO_SUCH_PATH = 404
 
 
-class ResignUserBatch:
-    """The request that lets one chunk of users resign: `bulkdel.job.Action` for resign-user-batch."""
-
-    def __init__(self, id_type: IdType) -> None:
-        self._id_type = id_type.name
-
-    def calls(self, records: Records) -> list[Request]:
-        """Build the request. In this call the type stands beside the ids, not in options."""
-        return [post(RESIGN_PATH, {"userIds": checked_ids(RESIGN_PATH, records), "userIdType": self._id_type})]
-
-    def read(self, response: Response) -> Decision:
-        """Decide as `read_success`. GenAuth's SDK for Node lacks this call, the one for Python has it."""
-        decision = read_success(response)
-        if decision.next_step is NextStep.HALT and response.status == NO_SUCH_PATH:
-            return decision._replace(reason=f"{decision.reason}, or a cloud without resign-user-batch")
-        return decision
+def resign_user_batch(id_type: IdType) -> BatchCall:
+    """The call resign-user-batch. Its type of ids stands beside the ids, not in options."""
+    return BatchCall(RESIGN_PATH, lambda ids: [{"userIds": ids, "userIdType": id_type.name}], read_resigned)
 
 
-CALLS = Calls(
-    ResignUserBatch,
-    partial(UserLookUps, state=UserState(lambda user: user.get("status") == RESIGNED)),
-)
+def read_resigned(response: Response) -> Decision:
+    """Decide as `read_success`. GenAuth's SDK for Node lacks this call, the one for Python has it."""
+    decision = read_success(response)
+    if decision.next_step is NextStep.HALT and response.status == NO_SUCH_PATH:
+        return decision._replace(reason=f"{decision.reason}, or a cloud without resign-user-batch")
+    return decision
+
+
+STATE = UserState(lambda user: user.get("status") == RESIGNED)
+CALLS = Calls(resign_user_batch, partial(UserLookUps, state=STATE))
 
 
 class ResignUsers(GenAuthJob):
@@ -49,9 +40,7 @@ class ResignUsers(GenAuthJob):
 
     name = "resign-users"
     summary = "let users of a GenAuth or Authing user pool resign (resign-user-batch)"
-    words = OutcomeWords(
-        names={"done": "resigned", "already": "already resigned", "absent": "absent"}, verb="resign", columns=COLUMNS
-    )
+    words = outcome_words("resigned", "already resigned", verb="resign")
     target_state = TargetState("resigned", "not resigned", absence_reaches=False)
     fires = "the webhooks of a changed user; GenAuth does not document which ones a resignation fires"
     memberships = UserMemberships()

@@ -15,18 +15,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response, Verdict
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Record, Records
 from bulkdel.core.target_state import TargetState
-from bulkdel.job import Account, GroupOrRole, LookUps
-from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, checked_ids, post
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
-from bulkdel_jobs.genauth.memberships import GROUPS_PATH, SEPARATOR, TIMES, id_of, part_of
+from bulkdel.job import Account, GroupOrRole
+from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LookUpsOfNoUser, checked_ids, post
+from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.memberships import (
+    GROUPS_PATH,
+    SEPARATOR,
+    TIMES,
+    id_of,
+    is_of,
+    list_of_user,
+    part_of,
+    read_whether_listed,
+)
 from bulkdel_jobs.genauth.responses import (
     API_CODE,
     USER_NOT_FOUND,
-    is_complete,
-    read_listed,
     read_listed_codes,
     read_one,
     read_success,
@@ -39,8 +45,6 @@ ADD_PATH = "/api/v3/add-group-members"
 ASSIGN_PATH = "/api/v3/assign-role"
 GROUP_PATH = "/api/v3/get-group"
 ROLE_PATH = "/api/v3/get-role"
-USER_GROUPS_PATH = "/api/v3/get-user-groups"
-USER_ROLES_PATH = "/api/v3/get-user-roles"
 
 MEMBERSHIP = IdType(
     "membership",
@@ -86,7 +90,7 @@ class PutBack:
     read = staticmethod(read_success)  # an unknown user, group or role: a look-up tells which
 
 
-class MembershipLookUps(LookUps):
+class MembershipLookUps(LookUpsOfNoUser):
     """Look-ups of memberships: `bulkdel.job.LookUps`.
 
     One request asks for a group or a role. A membership of one that does not exist is absent. Then one request for each
@@ -121,16 +125,13 @@ class MembershipLookUps(LookUps):
         accounts: dict[str, Account] = {}
         for id_ in ids:
             of = membership_of(id_).of
-            if any(_is(of, record) for record in found):
+            if any(is_of(of, record) for record in found):
                 accounts[id_] = Account(raw={"id": id_}, ids=(id_,), reached=None)
         return accounts, 0 if accounts else len(found)
 
     def state_calls(self, account: Account) -> Sequence[Request]:
         """The request for the groups or the roles of the user."""
-        of, user = membership_of(account.raw["id"])
-        if of.kind == "group":
-            return [Request("GET", USER_GROUPS_PATH, (("userId", user),))]
-        return [Request("GET", USER_ROLES_PATH, (("userId", user), ("namespace", of.namespace or DEFAULT_NAMESPACE)))]
+        return [list_of_user(*membership_of(account.raw["id"]))]
 
     def state_reader(self, account: Account) -> Callable[[Response], Decision]:
         """Read whether the group or the role is in the list of the user."""
@@ -147,14 +148,6 @@ class MembershipLookUps(LookUps):
             return decision
         return decision._replace(data=[id_of(GroupOrRole("group", code), "user") for code in decision.data])
 
-    def owner(self, user: str) -> Request:  # noqa: ARG002 - the key's own user may be put back like any other
-        """Ask what the control asks."""
-        return self.control()
-
-    def read_owner(self, response: Response) -> Decision:
-        """No membership has to be protected."""
-        return self.read_control(response)._replace(data=[])
-
 
 def _request_for(of: GroupOrRole) -> Request:
     if of.kind == "group":
@@ -162,25 +155,12 @@ def _request_for(of: GroupOrRole) -> Request:
     return Request("GET", ROLE_PATH, (("code", of.code), ("namespace", of.namespace or DEFAULT_NAMESPACE)))
 
 
-def _is(of: GroupOrRole, record: Mapping[str, Any]) -> bool:
-    """Whether a record is that of a group or a role. A role of another namespace is another role."""
-    return bool(record.get("code") == of.code and record.get("namespace", of.namespace) == of.namespace)
-
-
 def _read_listed_in(of: GroupOrRole, response: Response) -> Decision:
-    """Decide on the list of a user's groups or roles: SETTLED with `data` = whether this one is in it.
-
-    A list that is not complete proves nothing, unless it is in it.
-    """
-    decision = read_listed(response)
+    """Decide as `read_whether_listed`, with ABSENT for a user that does not exist."""
+    decision = read_whether_listed([of], response)
     if decision.next_step is NextStep.LOOK_UP and dict(decision.detail.extra).get(API_CODE) == USER_NOT_FOUND:
         return decision._replace(next_step=NextStep.SETTLED, data=Verdict.ABSENT)
-    if decision.next_step is not NextStep.SETTLED:
-        return decision
-    listed = any(_is(of, record) for record in decision.data)
-    if not listed and not is_complete(response, decision.data):
-        return Decision(NextStep.RETRY, decision.detail, reason="the response lists only a part of what the user has")
-    return decision._replace(data=listed)
+    return decision
 
 
 def _times(record: Record) -> dict[str, Any]:
@@ -194,12 +174,7 @@ class RestoreMemberships(GenAuthJob):
 
     name = "restore-memberships"
     summary = "put users of a GenAuth or Authing user pool back into groups and roles (add-group-members, assign-role)"
-    words = OutcomeWords(
-        names={"done": "put back", "already": "already there", "absent": "absent"},
-        verb="put back",
-        noun="membership",
-        columns=COLUMNS,
-    )
+    words = outcome_words("put back", "already there", verb="put back", noun="membership")
     id_types: Mapping[str, IdType] = MappingProxyType({MEMBERSHIP.name: MEMBERSHIP})
     id_type_default = MEMBERSHIP.name
     target_state = TargetState("there", "missing", absence_reaches=False)
@@ -210,7 +185,7 @@ class RestoreMemberships(GenAuthJob):
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
-        return Calls(lambda _id_type: PutBack(), _look_ups)
+        return Calls(lambda _id_type: PutBack(), lambda *_, **__: MembershipLookUps())
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:  # noqa: ARG002
         """Put the users, and the groups and roles without them, into the sandbox."""
@@ -221,7 +196,3 @@ class RestoreMemberships(GenAuthJob):
                 pool.access.add_group(of.code)
             else:
                 pool.access.add_role(of.code, namespace=of.namespace or DEFAULT_NAMESPACE)
-
-
-def _look_ups(id_type: IdType, *, full: bool = False) -> LookUps:  # noqa: ARG001 - of one kind
-    return MembershipLookUps()

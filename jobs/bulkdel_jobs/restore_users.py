@@ -14,7 +14,6 @@ from bulkdel.core.log_entries import MADE
 from bulkdel.core.outcome import OutcomeWords, Reduction
 from bulkdel.core.record import Record
 from bulkdel.core.target_state import CREATED
-from bulkdel.job import LookUps
 from bulkdel_jobs.genauth.creation import (
     DEPARTMENTS,
     FIELDS,
@@ -85,7 +84,7 @@ class RestoreUsers(GenAuthJob):
     def calls(self, parameters: Restoring) -> Calls:
         """See `GenAuthJob`."""
         options, _ = PASSWORDS[parameters.passwords]
-        return Calls(lambda _id_type: CreateUsersBatch(options), _look_ups)
+        return Calls(lambda _id_type: CreateUsersBatch(options), lambda *_, **__: CreatedUserLookUps())
 
     def plan_lines(self, parameters: Restoring) -> Sequence[tuple[str, str]]:
         """What comes back, and what does not, field by field."""
@@ -106,7 +105,3 @@ class RestoreUsers(GenAuthJob):
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:
         """Put nothing into the sandbox: the users are gone."""
-
-
-def _look_ups(id_type: IdType, *, full: bool = False) -> LookUps:  # noqa: ARG001 - by user id, and by all keys
-    return CreatedUserLookUps()

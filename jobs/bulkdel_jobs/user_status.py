@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Response, Verdict
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, printable
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post, status_of
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
+from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
 from bulkdel_jobs.genauth.responses import read_list
 
 if TYPE_CHECKING:
@@ -134,34 +133,39 @@ def _status_in(line: bytes) -> tuple[str | None, str | None]:
 DISABLED_AT = "2024-01-01T00:00:00.000Z"
 """When the users of the look-alike were disabled."""
 
-FIRES = "the webhooks `user:updated`, and `user:blocked` or `user:unblocked`, once for each user"
+
+class SetStatus(GenAuthJob):
+    """`bulkdel.job.Job`: sets each user to a status. A subclass has `wanted`."""
+
+    id_types = USER_IDS
+    fires = "the webhooks `user:updated`, and `user:blocked` or `user:unblocked`, once for each user"
+
+    def wanted(self, parameters: Any) -> Wanted:
+        """The status of each user. Raises UsageError, NotAcceptable."""
+        raise NotImplementedError
+
+    def calls(self, parameters: Any) -> Calls:
+        """See `GenAuthJob`."""
+        wanted = self.wanted(parameters)
+        return Calls(lambda _id_type: UpdateStatus(wanted), partial(UserLookUps, state=has_wanted(wanted)))
 
 
-def calls_of(wanted: Wanted) -> Calls:
-    """Make the part of the target that sets each user to its wanted status."""
-    return Calls(lambda _id_type: UpdateStatus(wanted), partial(UserLookUps, state=has_wanted(wanted)))
-
-
-class DisableUsers(GenAuthJob):
+class DisableUsers(SetStatus):
     """`bulkdel.job.Job`."""
 
     name = "disable-users"
     summary = "disable users of a GenAuth or Authing user pool: status Suspended (update-user-batch)"
-    words = OutcomeWords(
-        names={"done": "disabled", "already": "already disabled", "absent": "absent"}, verb="disable", columns=COLUMNS
-    )
-    id_types = USER_IDS
+    words = outcome_words("disabled", "already disabled", verb="disable")
     target_state = TargetState("disabled", "not disabled", absence_reaches=False)
     undo = "enable-users"
-    fires = FIRES
 
     def undo_options(self, backup: str | None) -> Sequence[tuple[str, str]]:
         """The status that each user had, where it is known."""
         return [("--from-backup", backup) if backup is not None else ("--status", "Activated")]
 
-    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
-        """See `GenAuthJob`."""
-        return calls_of(lambda _id: SUSPENDED)
+    def wanted(self, parameters: Any) -> Wanted:  # noqa: ARG002 - it has none
+        """See `SetStatus`."""
+        return lambda _id: SUSPENDED
 
 
 @dataclass(frozen=True)
@@ -196,23 +200,19 @@ class Enabling:
         return wanted
 
 
-class EnableUsers(GenAuthJob):
+class EnableUsers(SetStatus):
     """`bulkdel.job.Job`."""
 
     name = "enable-users"
     summary = "enable users of a GenAuth or Authing user pool, or restore their status (update-user-batch)"
-    words = OutcomeWords(
-        names={"done": "enabled", "already": "already enabled", "absent": "absent"}, verb="enable", columns=COLUMNS
-    )
-    id_types = USER_IDS
+    words = outcome_words("enabled", "already enabled", verb="enable")
     target_state = TargetState("enabled", "not enabled", absence_reaches=False)
     parameters = Enabling
     undo = "disable-users"
-    fires = FIRES
 
-    def calls(self, parameters: Enabling) -> Calls:
-        """See `GenAuthJob`."""
-        return calls_of(parameters.wanted())
+    def wanted(self, parameters: Enabling) -> Wanted:
+        """See `SetStatus`."""
+        return parameters.wanted()
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Enabling) -> None:  # noqa: ARG002
         """A disabled user for each of `ids`."""

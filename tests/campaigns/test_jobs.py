@@ -45,7 +45,7 @@ EACH = [
 
 @mutant(
     "delete-users leaves out the last id of a chunk",
-    "DeleteUsersBatch.calls",
+    "BatchCall.calls",
     swap("checked_ids(self._path, records)", "checked_ids(self._path, records)[:-1]"),
     case="delete-users-sent",
 )
@@ -84,14 +84,14 @@ EACH = [
 )
 @mutant(
     "revoke-roles takes roles of the default namespace",
-    "Roles._bodies",
+    "Roles.bodies",
     swap("self.namespace", "DEFAULT_NAMESPACE"),
     case="revoke-roles-sent",
 )
 @mutant(
     "the state of remove-group-members ignores the group",
-    "Group.calls",
-    swap("[self.group]", "[]"),
+    "read_has_none",
+    swap("not decision.data", "True"),
     case="remove-group-members-looked up",
 )
 @mutant(
@@ -102,24 +102,23 @@ EACH = [
 )
 @mutant(
     "delete-groups cuts a code at its slash",
-    "DeleteByCode.calls",
+    "DeleteCoded.calls",
     swap(
-        'return [post(path, {"codeList": checked_ids(path, records), **dict(self._things.within)})]',
-        'ids = [id_.partition("/")[0] for id_ in checked_ids(path, records)]\n'
-        'return [post(path, {"codeList": ids, **dict(self._things.within)})]',
+        '{"codeList": codes, **dict(things.within)}',
+        '{"codeList": [code.partition("/")[0] for code in codes], **dict(things.within)}',
     ),
     case="delete-groups-sent",
 )
 @mutant(
     "delete-roles takes the default namespace",
-    "DeleteRoles.calls",
-    swap("parameters", "type(parameters)()"),
+    "DeleteCoded.calls",
+    swap("parameters.namespace", "DEFAULT_NAMESPACE"),
     case="delete-roles-sent",
 )
 @mutant(
     "delete-resources takes the default namespace",
-    "DeleteResources.calls",
-    swap("parameters", "type(parameters)()"),
+    "DeleteCoded.calls",
+    swap("parameters.namespace", "DEFAULT_NAMESPACE"),
     case="delete-resources-sent",
 )
 @pytest.mark.parametrize(("job", "look_first"), EACH)

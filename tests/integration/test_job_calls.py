@@ -153,9 +153,9 @@ STATES: Mapping[str, tuple[Callable[[ManagementClient], object], ...]] = {
     "kick-users": (lambda sdk: sdk.check_session_status("a", "u"), lambda sdk: sdk.check_session_status("b", "u")),
     "revoke-roles": (
         lambda sdk: sdk.get_user_roles("u", namespace="n"),
-        lambda sdk: sdk.list_role_members("r", 1, 10, namespace="n"),
+        lambda sdk: sdk.list_role_members("r", 1, 50, namespace="n"),
     ),
-    "remove-group-members": (lambda sdk: sdk.get_user_groups("u"), lambda sdk: sdk.list_group_members("g", 1, 10)),
+    "remove-group-members": (lambda sdk: sdk.get_user_groups("u"), lambda sdk: sdk.list_group_members("g", 1, 50)),
 }
 
 
@@ -279,7 +279,7 @@ def test_a_user_without_a_known_status_is_not_sent() -> None:
 
 @mutant(
     "an unknown role is looked up like an unknown user",
-    "TakeAway.read",
+    "read_taken_away",
     swap(
         "unknown and dict(decision.detail.extra).get(API_CODE) != USER_NOT_FOUND",
         "not unknown and dict(decision.detail.extra).get(API_CODE) == USER_NOT_FOUND",

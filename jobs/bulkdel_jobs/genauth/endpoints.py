@@ -100,18 +100,34 @@ def checked_ids(path: str, records: Records) -> tuple[str, ...]:
     return ids
 
 
-class DeleteUsersBatch:
-    """The request that deletes one chunk: `bulkdel.job.Action` for delete-users-batch."""
+class BatchCall:
+    """A call that changes what up to 50 ids mean: `bulkdel.job.Action`."""
 
-    def __init__(self, id_type: IdType, paths: Paths = USERS) -> None:
-        self._options = {"userIdType": id_type.name}
-        self._path = paths.delete
+    def __init__(
+        self,
+        path: str,
+        bodies: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]],
+        read: Callable[[Response], Decision] = read_success,
+    ) -> None:
+        """bodies: those of the requests for some ids. read: decides on a response."""
+        self._path = path
+        self._bodies = bodies
+        self._read = read
 
     def calls(self, records: Records) -> list[Request]:
-        """Build the request that deletes `records`; ValueError as in `checked_ids`."""
-        return [post(self._path, {"userIds": checked_ids(self._path, records), "options": self._options})]
+        """Build the requests. ValueError as in `checked_ids`."""
+        return [post(self._path, body) for body in self._bodies(checked_ids(self._path, records))]
 
-    read = staticmethod(read_success)  # done only with statusCode 200 and data.success true
+    def read(self, response: Response) -> Decision:
+        """Decide on a response."""
+        return self._read(response)
+
+
+class DeleteUsersBatch(BatchCall):
+    """The call delete-users-batch. It is done only with statusCode 200 and data.success true."""
+
+    def __init__(self, id_type: IdType, paths: Paths = USERS) -> None:
+        super().__init__(paths.delete, lambda ids: [{"userIds": ids, "options": {"userIdType": id_type.name}}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +143,18 @@ class UserState:
     calls: Callable[[Mapping[str, Any]], Sequence[Request]] = lambda _user: ()
     read: Callable[[Response], Decision] = read_envelope
     control: Request | None = None
+
+
+class LookUpsOfNoUser(LookUps):
+    """Base of the look-ups of what is no user, such as a group. So no id of theirs means the user of the key."""
+
+    def owner(self, user: str) -> Request:  # noqa: ARG002 - no id means a user
+        """Ask what the control asks."""
+        return self.control()
+
+    def read_owner(self, response: Response) -> Decision:
+        """No id has to be protected."""
+        return self.read_control(response)._replace(data=[])
 
 
 class UserLookUps(LookUps):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
 from bulkdel.errors import Halted, UsageError
 from bulkdel.format import shown
 from bulkdel.http.rate_limiter import RateLimiter
@@ -27,6 +28,12 @@ CONFIG_KEYS = frozenset({"brand", "credentials_file", "lang"})
 
 COLUMNS = {"statusCode": "code", "apiCode": "detail.apiCode", "message": "message", "requestId": "request_id"}
 """The columns of `results` with the details of a response: `bulkdel.core.outcome.OutcomeWords.columns`."""
+
+
+def outcome_words(done: str, already: str | None = None, **more: Any) -> OutcomeWords:
+    """The words of a job whose ids may be absent. more: `verb`, `noun` or `keys`, as in `OutcomeWords`."""
+    names = {"done": done, "already": already, "absent": "absent"}
+    return OutcomeWords(names={kind: name for kind, name in names.items() if name}, columns=COLUMNS, **more)
 
 
 class MakeLookUps(Protocol):

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, LIST_MAX
-from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, unreadable
+from bulkdel_jobs.genauth.responses import can_be_named, is_complete, read_envelope, read_listed, unreadable
 
 GROUPS_PATH = "/api/v3/list-groups"
 NAMESPACES_PATH = "/api/v3/list-namespaces"
@@ -23,6 +23,8 @@ ROLES_PATH = "/api/v3/list-roles"
 GROUP_MEMBERS_PATH = "/api/v3/list-group-members"
 ROLE_MEMBERS_PATH = "/api/v3/list-role-members"
 ASSIGNMENTS_PATH = "/api/v3/list-role-assignments"
+USER_GROUPS_PATH = "/api/v3/get-user-groups"
+USER_ROLES_PATH = "/api/v3/get-user-roles"
 
 TIMES = ("enableTime", "endTime")
 """The members of an assignment that limit it, milliseconds."""
@@ -77,6 +79,32 @@ class UserMemberships(Memberships):
         if UNKNOWN in facts.values():
             return None
         return {"id": id_of(of, user), **facts}
+
+
+def list_of_user(of: GroupOrRole, user: str) -> Request:
+    """Ask for the groups of a user, or for its roles in the namespace of a role."""
+    if of.kind == "group":
+        return Request("GET", USER_GROUPS_PATH, (("userId", user),))
+    return Request("GET", USER_ROLES_PATH, (("userId", user), ("namespace", of.namespace or DEFAULT_NAMESPACE)))
+
+
+def read_whether_listed(wanted: Sequence[GroupOrRole], response: Response) -> Decision:
+    """Decide on such a list: SETTLED with `data` = whether one of `wanted` is in it.
+
+    A list that is not complete proves nothing, unless one of them is in it.
+    """
+    decision = read_listed(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    listed = any(is_of(of, record) for record in decision.data for of in wanted)
+    if not listed and not is_complete(response, decision.data):
+        return Decision(NextStep.RETRY, decision.detail, reason="the response lists only a part of what the user has")
+    return decision._replace(data=listed)
+
+
+def is_of(of: GroupOrRole, record: Mapping[str, Any]) -> bool:
+    """Whether a record is that of a group or a role. A role of another namespace is another role."""
+    return bool(record.get("code") == of.code and record.get("namespace", of.namespace) == of.namespace)
 
 
 def id_of(of: GroupOrRole, user: str) -> str:
