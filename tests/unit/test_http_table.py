@@ -16,8 +16,7 @@ from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.export.rows import ReadOptions
 from bulkdel.job import NEVER, TargetOptions
-from bulkdel_jobs.http.body import filled_body, places_of
-from bulkdel_jobs.http.description import describe
+from bulkdel_jobs.http.description import describe, filled_body, places_of
 from bulkdel_jobs.http.job import HttpJob
 from tests.mutants import mutant
 from tests.syntax import swap

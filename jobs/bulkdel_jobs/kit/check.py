@@ -2,7 +2,7 @@
 
 Without --host everything happens at the job's own look-alike and at a server of faults, both on 127.0.0.1. With --host
 the sign-in, the control and look-ups go to that host. An action goes there only if the host is a loopback address, and
-only for the ids that --id names.
+only for the ids that --id names. No other module of the kit sends an action.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from bulkdel.cli.config import tables_of
+from bulkdel.core.decision import Decision, NextStep, Response, Verdict, decision_per_id
 from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.format import counted
 from bulkdel.http.transport import HttpTransport, TransportOptions, check_host, is_loopback
-from bulkdel.job import Job, Target, TargetOptions
+from bulkdel.job import CONTRACT, GROUP, Job, Target, TargetOptions, installed, job_names
 from bulkdel.output import result, say
-from bulkdel_jobs.kit.check_action import SOME, carry_out
+from bulkdel.parameters import check_type
 from bulkdel_jobs.kit.check_answers import check_action_faults
 from bulkdel_jobs.kit.check_calls import check_calls
 from bulkdel_jobs.kit.check_look_ups import (
@@ -38,13 +41,16 @@ from bulkdel_jobs.kit.check_look_ups import (
     check_target_state,
 )
 from bulkdel_jobs.kit.check_sign_in import check_rejections, check_secrets, check_sign_in, check_sign_in_faults
-from bulkdel_jobs.kit.example_ids import example_ids
+from bulkdel_jobs.kit.examples import example_ids, example_parameters
 from bulkdel_jobs.kit.faults import Good
 from bulkdel_jobs.kit.findings import Findings
-from bulkdel_jobs.kit.lab import Lab
-from bulkdel_jobs.kit.loading import load_and_check
-from bulkdel_jobs.kit.parameters import example_parameters
+from bulkdel_jobs.kit.lab import Lab, shown
 from bulkdel_jobs.kit.wire import fault_server
+
+SOME = 3
+"""Ids of the first chunk: enough for an answer with an id missing."""
+
+DONE = frozenset({Verdict.SETTLED, Verdict.ALREADY})
 
 REST = 3
 """Ids beyond those of the two actions that the look-alike gets, for look-ups, controls and pure checks."""
@@ -213,3 +219,78 @@ def _id_type(job: Job, options: CheckOptions) -> IdType:
     if name not in job.id_types:
         raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
     return job.id_types[name]
+
+
+async def carry_out(lab: Lab, name: str, ids: Sequence[str], advice: str) -> Good | None:
+    """Send the action for `ids`, which exist. Returns the answer when all of them are settled."""
+    assert lab.api is not None
+    good: Good | None = None
+    with lab.findings.watch(name):
+        action = lab.target.action(lab.id_type)
+        decision = Decision(NextStep.RETRY)
+        for request in action.calls(lab.records(*ids)):
+            response, decision = await lab.exchange(lab.api, request, action.read, ids)
+            if not isinstance(response, Response) or not settles(decision, ids):
+                good = None
+                break
+            good = good or Good(response, ids, lab.stranger)
+        seen = f"{len(ids)} id(s): {shown(decision)}"
+        lab.findings.add(name, ok=good is not None, seen=seen, advice=advice)
+    return good
+
+
+def settles(decision: Decision, ids: Sequence[str]) -> bool:
+    """Whether a decision settles every id."""
+    if decision.next_step is not NextStep.PER_ID:
+        return decision.next_step is NextStep.SETTLED
+    complete = decision_per_id(ids, decision)
+    return complete.next_step is NextStep.PER_ID and all(answer.verdict in DONE for answer in complete.data)
+
+
+def load_and_check(name: str, findings: Findings) -> Job | None:
+    """Find an installed job. None when it cannot be loaded, or is of another edition. Raises UsageError without one."""
+    points = [point for point in installed(GROUP) if point.name == name]
+    if not points:
+        raise UsageError(f"no job {name!r}. Jobs: {', '.join(job_names()) or 'none'}")
+    job: Job | None = None
+    with findings.watch("contract/loads"):
+        findings.package = points[0].module.partition(".")[0]
+        made = points[0].load()
+        findings.package = made.__module__.partition(".")[0]
+        job = made()
+        findings.add("contract/loads", ok=True, seen=points[0].value)
+    if job is None:
+        return None
+    edition = getattr(job, "contract", 1)
+    seen, advice = f"edition {edition}", f"This version has edition {CONTRACT}: docs/adding-a-job.md lists what changed"
+    if not findings.add("contract/edition", ok=edition == CONTRACT, seen=seen, advice=advice):
+        return None
+    with findings.watch("contract/description"):
+        check_type(job)
+        wrong = list(_mistakes(name, job))
+        seen = "; ".join(wrong) or f"{len(job.id_types)} id type(s), {job.chunk_max} id(s) a request"
+        if findings.add("contract/description", ok=not wrong, seen=seen, advice="Correct the class attributes"):
+            return job
+    return None
+
+
+def _mistakes(name: str, job: Any) -> Iterator[str]:
+    """Class attributes that a run would fail on, or a list of jobs would show wrong."""
+    if job.name != name:
+        yield f"name is {job.name!r}, and its entry point is called {name!r}"
+    if type(job.chunk_max) is not int or job.chunk_max < 1:
+        yield f"chunk_max is {job.chunk_max!r}, not a number of ids"
+    if not job.id_types or not all(isinstance(each, IdType) for each in job.id_types.values()):
+        yield "id_types is not a mapping of IdType"
+    elif any(key != each.name for key, each in job.id_types.items()):
+        yield "an id type is called otherwise than its key in id_types"
+    if job.id_type_default not in job.id_types:
+        yield f"id_type_default {job.id_type_default!r} is not in id_types"
+    if not isinstance(job.words, OutcomeWords) or not job.words.names.get("done"):
+        yield "words does not say what `done` is called"
+    if not isinstance(job.target_state, TargetState):
+        yield "target_state is not a TargetState"
+    if job.undo is not None and job.undo not in job_names():
+        yield f"undo names {job.undo!r}, which is not installed"
+    if not all(isinstance(text, str) and text for text in (job.summary, job.config_table)):
+        yield "summary or config_table is empty"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bulkdel.core.decision import Request
-from bulkdel_jobs.kit.example_ids import HOSTILE, refused_by_preflight
+from bulkdel_jobs.kit.examples import HOSTILE, refused_by_preflight
 from bulkdel_jobs.kit.lab import Lab
 from bulkdel_jobs.kit.wire import Received, reply
 
