@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from bulkdel_jobs.http.reading import Table
 from bulkdel_jobs.parts.auth import FixedAuth, basic, key_in_header, oauth2
@@ -17,6 +17,10 @@ from bulkdel_jobs.parts.target import MakeAuth, always
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PREFIX = re.compile(r"(?:[A-Za-z]{1,16}[ =:]?)?")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+Source = tuple[str | None, str | None]
+"""Where one secret comes from: a variable, a file, or both. The variable counts first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +43,6 @@ class Credentials:
     find: Find
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where one secret comes from: a variable, a file, or both (the variable counts first)."""
-
-    variable: str | None
-    file: str | None
-
-    def find(self, environ: Mapping[str, str]) -> Secret | None:
-        return find_secret(environ, self.variable, self.file)
-
-    @property
-    def hint(self) -> str:
-        return f"set {self.variable}" if self.variable else f"put it into {self.file} (chmod 600)"
-
-
 def read_auth(table: Table | None) -> Credentials:
     """Read [http.auth]. Without it no credentials are sent."""
     if table is None:
@@ -69,7 +58,7 @@ def _none(table: Table) -> Credentials:
 def _bearer(table: Table) -> Credentials:
     source = _source(table, "token")
     table.end("kind, token_env, token_file")
-    return _in_header(source, "authorization", "Bearer ")
+    return _with_secret(source, lambda pool, key: always(key_in_header(pool, key)))
 
 
 def _header(table: Table) -> Credentials:
@@ -79,15 +68,7 @@ def _header(table: Table) -> Credentials:
     table.end("kind, name, prefix, token_env, token_file")
     if not _PREFIX.fullmatch(prefix):
         raise table.fault("prefix", 'is the word before the secret, such as "Bearer "')
-    return _in_header(source, name, prefix)
-
-
-def _in_header(source: _Source, name: str, prefix: str) -> Credentials:
-    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
-        key = source.find(environ)
-        return None if key is None else Found(key.source, always(key_in_header(pool, key, name, prefix)))
-
-    return Credentials(source.hint, find)
+    return _with_secret(source, lambda pool, key: always(key_in_header(pool, key, name, prefix)))
 
 
 def _basic(table: Table) -> Credentials:
@@ -95,12 +76,7 @@ def _basic(table: Table) -> Credentials:
     if ":" in user:
         raise table.fault("user", "has a colon, which HTTP basic cannot carry")
     table.end("kind, user, password_env, password_file")
-
-    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
-        password = source.find(environ)
-        return None if password is None else Found(f"{user}, {password.source}", always(basic(pool, user, password)))
-
-    return Credentials(source.hint, find)
+    return _with_secret(source, lambda pool, password: always(basic(pool, user, password)), f"{user}, ")
 
 
 def _oauth2(table: Table) -> Credentials:
@@ -112,27 +88,10 @@ def _oauth2(table: Table) -> Credentials:
     more = {name: value for name in ("scope", "audience") if (value := table.text(name))}
     table.end("kind, token_path, client_id, secret_env, secret_file, client_auth, scope, audience")
 
-    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
-        if (secret := source.find(environ)) is None:
-            return None
+    def make(pool: str, secret: Secret) -> MakeAuth:
+        return partial(oauth2, pool, secret, path=path, client_id=client_id, in_body=in_body, more=more)
 
-        def make(transport: Any, rate_limiter: Any, *, patience_s: float, clock: Callable[[], float]) -> Any:
-            return oauth2(
-                pool,
-                secret,
-                transport,
-                rate_limiter,
-                path=path,
-                client_id=client_id,
-                in_body=in_body,
-                more=more,
-                patience_s=patience_s,
-                clock=clock,
-            )
-
-        return Found(f"client {client_id}, {secret.source}", make)
-
-    return Credentials(source.hint, find)
+    return _with_secret(source, make, f"client {client_id}, ")
 
 
 def _aws(table: Table) -> Credentials:
@@ -157,11 +116,22 @@ _KINDS: Mapping[str, Callable[[Table], Credentials]] = {
 }
 
 
-def _source(table: Table, name: str) -> _Source:
+def _source(table: Table, name: str) -> Source:
     """Where the secret comes from: the keys NAME_env and NAME_file."""
     variable, file = table.text(f"{name}_env"), table.text(f"{name}_file")
     if variable is not None and not _VARIABLE.fullmatch(variable):  # not shown: it may be the secret
         raise table.fault(f"{name}_env", "is the name of an environment variable, in capitals, and not the secret")
     if variable is None and not file:
         raise table.fault(f"{name}_env", f"is missing: the environment variable with the {name}; or {name}_file")
-    return _Source(variable, file)
+    return variable, file
+
+
+def _with_secret(source: Source, make: Callable[[str, Secret], MakeAuth], shown: str = "") -> Credentials:
+    """Credentials with one secret. make: from the pool and the secret. shown: before the source of the secret."""
+    variable, file = source
+
+    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+        secret = find_secret(environ, variable, file)
+        return None if secret is None else Found(f"{shown}{secret.source}", make(pool, secret))
+
+    return Credentials(f"set {variable}" if variable else f"put it into {file} (chmod 600)", find)
