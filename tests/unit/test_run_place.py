@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.checkpoint.reader import find_run, is_fresh, run_of
+from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.log_entries import VerifyHeader
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.durable import DISK
 from bulkdel.errors import NotAcceptable
+from bulkdel.place.finding import find_run, run_of
 from bulkdel.place.log_file import make_folder, missing_folders, remove_empty
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.run_place import default_place, home_of, is_within, is_written_by, own_file, short_name, undone_by

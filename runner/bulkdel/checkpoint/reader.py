@@ -7,12 +7,10 @@ corruption (a durable commit is lost or changed, so the log is refused). Never w
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from bulkdel.core.log_entries import (
@@ -32,11 +30,7 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
-from bulkdel.output import say
-from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import LINE_MAX, SKIPPED, LogLines, LogPlace, PinnedFile, bytes_of
-from bulkdel.run_place import LOG, OF_SANDBOX, RESTORE, RUNS
-from bulkdel.store_path import in_store
 
 ZEROS_MAX = 4096
 """Zeros that count as an empty log. After a loss of power a file may have its length without its bytes. One block: more
@@ -106,75 +100,6 @@ class SoundLog:
     shards: Mapping[int, str] = field(default_factory=dict)
     lines: Mapping[int, int] = field(default_factory=dict)
     unread: Sequence[NotAcceptable] = ()
-
-
-RUNS_MAX = 5
-"""Runs that are named where one has to be chosen."""
-
-
-def find_run(path: Path) -> Path:
-    """The place of the run that `path` means: this one, that of this log, or one beside the export `path`.
-
-    A folder means the one run that is in it or of an export in it. Of several runs the one without --sandbox is meant.
-    The one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be
-    named.
-    """
-    path = _without_log(path)
-    if (run := _run_at(path)) is not None:
-        return run
-    runs = _runs_near(path)
-    real = _without_practice(runs)
-    if len(real) == 1:
-        more = [str(run) for run in runs if run not in real]
-        say(f"The run of {path} is {real[0]}{f' (there is also {more[0]})' if more else ''}.")
-        return real[0]
-    if real:
-        raise NotAcceptable(f"{path}: has several runs. Name one of them: {', '.join(map(str, real[:RUNS_MAX]))}")
-    if path.is_dir():
-        raise NotAcceptable(f"{path}: is a folder without a run")
-    if os.path.lexists(path):
-        raise NotAcceptable(f"{path}: is not the place of a run, and no run of it is in {path}{RUNS}")
-    raise NotAcceptable(f"{path}: there is no such run, and no run of such an export in {path}{RUNS}")
-
-
-def run_of(path: Path) -> Path | None:
-    """The place of the run that `path` means, as `find_run` finds it, without a word; None when it is not clear."""
-    path = _without_log(path)
-    real = [run] if (run := _run_at(path)) is not None else _without_practice(_runs_near(path))
-    return real[0] if len(real) == 1 else None
-
-
-def _runs_near(path: Path) -> list[Path]:
-    """The places of the runs of this export, of those in this folder, and of the exports in it."""
-    folders = (Path(f"{path}{RUNS}"), path, *sorted(path.glob(f"*{RUNS}")))
-    return [run for folder in folders for run in runs_in(folder)]
-
-
-def _without_practice(runs: list[Path]) -> list[Path]:
-    """Those without --sandbox; all of them where there is no other."""
-    return [run for run in runs if not run.name.endswith(OF_SANDBOX)] or runs
-
-
-def _without_log(path: Path) -> Path:
-    """The place of this log, where a log is named; else what is named."""
-    return path.parent if path.name == LOG and not in_store(path) and not path.is_dir() else path
-
-
-def _run_at(path: Path) -> Path | None:
-    """The place of a run; None for anything else."""
-    if in_store(path):
-        return path
-    path = path if path.name not in {"", ".."} else Path(os.path.realpath(path))  # a name to print
-    return path if os.path.lexists(path / LOG) or LogFile(path).shard_log() is not None else None
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The places of runs that are folders in this one, by name. That of a restore is found only by its own name."""
-    try:
-        places = (path for path in folder.iterdir() if path.is_dir() and path.name != RESTORE)
-        return sorted(path for path in places if _run_at(path) is not None)
-    except OSError:
-        return []
 
 
 class Shards:

@@ -255,8 +255,8 @@ def restore(
     run: Path
         The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     """
-    from bulkdel.checkpoint.reader import find_run
     from bulkdel.commands import restore as command
+    from bulkdel.place.finding import find_run
 
     tables = tables_with(given.config.tables, os.environ)
     _check_folder()
@@ -321,8 +321,8 @@ def resume(
     without: str
         An option that the last session had of its machine and this one does not need, such as proxy. Repeatable.
     """
-    from bulkdel.checkpoint.reader import find_run
     from bulkdel.commands import resume as command
+    from bulkdel.place.finding import find_run
 
     named = value_of("config", options, os.environ)
     tables = tables_with(tables_of(named) if named else {}, os.environ)
@@ -468,8 +468,8 @@ def verify(run: RunPath, /, *, settings: VerifySettings | None = None, given: Gi
     run: Path
         The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     """
-    from bulkdel.checkpoint.reader import find_run
     from bulkdel.commands import verify as command
+    from bulkdel.place.finding import find_run
 
     tables = tables_with(given.config.tables, os.environ)
     place = find_run(run)

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Argument, CycloptsError, Group, Parameter, UnknownOptionError
 
-from bulkdel.checkpoint.reader import find_run, read_log, run_of
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, job_names, load_job
 from bulkdel.parameters import check_type, default_of
+from bulkdel.place.finding import find_run, run_of
 from bulkdel.place.opening import log_place
 from bulkdel.store_path import path_or_url
 

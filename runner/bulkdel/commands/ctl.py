@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import find_run
 from bulkdel.errors import UsageError
 from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import answer_text, status_lines
 from bulkdel.output import result
+from bulkdel.place.finding import find_run
 
 
 def ctl(path: Path, words: Sequence[str], *, json: bool, environ: Mapping[str, str]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import Annotator, annotating
-from bulkdel.checkpoint.reader import Unborn, find_run, run_of
+from bulkdel.checkpoint.reader import Unborn
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of, rows_without_a_log
 from bulkdel.core.log_entries import Annotation, stamp
@@ -25,6 +25,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable
 from bulkdel.output import result, say
+from bulkdel.place.finding import find_run, run_of
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.run_place import LOG, RUNS
 from bulkdel.safety.confirmation import How

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotating
-from bulkdel.checkpoint.reader import find_run
 from bulkdel.checkpoint.under_way import is_locked, locked, writer_words
 from bulkdel.command_line import CommandLine, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
@@ -35,6 +34,7 @@ from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, printable
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
+from bulkdel.place.finding import find_run
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.safety.export_reading import ReadingProgress

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import orjson
 
-from bulkdel.checkpoint.reader import find_run
 from bulkdel.core.log_entries import stamp
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.output import say
+from bulkdel.place.finding import find_run
 from bulkdel.report import words
 from bulkdel.report.export_values import compare
 from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report, RunFacts, Texts

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotate, annotating
-from bulkdel.checkpoint.reader import find_run, is_fresh, read_log
+from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.under_way import locked
 from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
@@ -43,6 +43,7 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run, parameters_of
+from bulkdel.place.finding import find_run
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.run_place import MADE_AGAIN, NEW_IDS, PUT_BACK, PUTTING_BACK, RESTORE, is_within, logged_file, own_file

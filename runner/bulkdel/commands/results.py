@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bulkdel.checkpoint.index import RowResult
-from bulkdel.checkpoint.reader import find_run
 from bulkdel.command_line import quoted
 from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, RecordsFile, Workbook
 from bulkdel.core.bad_rows import Unusable
@@ -34,6 +33,7 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, shown
 from bulkdel.log_words import bad_row_words
 from bulkdel.output import say
+from bulkdel.place.finding import find_run
 
 STDOUT = 1
 

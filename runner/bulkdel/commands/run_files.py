@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from bulkdel.checkpoint.reader import RUN, Unborn, reading, runs_in
+from bulkdel.checkpoint.reader import RUN, Unborn, reading
 from bulkdel.checkpoint.under_way import is_locked, writer_words
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
@@ -35,6 +35,7 @@ from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
 from bulkdel.input.opening import why_unsound
 from bulkdel.own_key import read_key
+from bulkdel.place.finding import runs_in
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place

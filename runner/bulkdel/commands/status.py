@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
-from bulkdel.checkpoint.reader import find_run, read_log
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.under_way import holder
 from bulkdel.command_line import CommandLine, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
@@ -26,6 +26,7 @@ from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words
 from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option
+from bulkdel.place.finding import find_run
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
 

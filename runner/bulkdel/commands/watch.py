@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import find_run, read_log
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.under_way import holder
 from bulkdel.commands.results import UNREAD
 from bulkdel.commands.status import live_status, print_status
@@ -17,6 +17,7 @@ from bulkdel.core.summary import count_lines
 from bulkdel.format import lines_shown
 from bulkdel.live.status_lines import status_lines
 from bulkdel.output import Stdout, result
+from bulkdel.place.finding import find_run
 from bulkdel.place.opening import log_place
 
 EVERY_S = 1.0
