@@ -263,7 +263,6 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
         "ends in .html or .json": ReportArguments([log], tmp_path / "r.pdf"),
         "name a run, or its export": ReportArguments([]),
         "--title ' ': one line": ReportArguments([log], title=" "),
-        "is named twice": ReportArguments([log, log.parent / ".." / log.parent.name / log.name]),
     }
     shutil.copytree(log.parent, tmp_path / "copy")
     refused["copy: is of the same run as "] = ReportArguments([log, tmp_path / "copy"])

@@ -333,20 +333,19 @@ def resume(
 
 
 def status(
-    run: RunPath,
-    /,
-    *,
+    *runs: RunPath,
     json: Flag = False,
     audit: Flag = False,
     expect: Annotated[str | None, Parameter(metavar="SHA256")] = None,
     watch: Flag = False,
 ) -> int:
-    """Show the progress of a run from its log, also while it is under way.
+    """Show the progress of a run from its log, also while it is under way. Of several runs it is a table.
 
     Parameters
     ----------
-    run: Path
-        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
+    runs: Path
+        The places of the runs, EXPORT.runs/JOB by default or what --run named. An export or a folder means every run of
+        it.
     json: bool
         Print one JSON object.
     audit: bool
@@ -357,13 +356,20 @@ def status(
     watch: bool
         Show it again and again until the run ends.
     """
+    from bulkdel.commands import several
     from bulkdel.commands.status import print_audit, print_status
     from bulkdel.commands.watch import watch as watch_run
+    from bulkdel.place.finding import find_runs
 
     if watch and (audit or json):
         raise UsageError("--watch shows lines until the run ends. Leave --audit and --json out, or --watch")
     if expect is not None and not audit:
         raise UsageError("--expect: needs --audit, which takes the SHA-256 of the log")
+    if len(found := find_runs(runs)) > 1:
+        if audit:
+            raise UsageError(f"--audit: one run at a time. Name one of {', '.join(map(str, found))}")
+        return several.status(found, as_json=json, watch=watch, environ=os.environ)
+    (run,) = found
     if watch:
         return watch_run(run, os.environ)
     if audit:
@@ -375,7 +381,7 @@ def ctl(run: RunPath, /, *command: Annotated[str, Parameter(allow_leading_hyphen
     """Control a run that is under way: status, pause, resume, rate N, concurrency N, until 18:00, stop.
 
     The change holds until the run stops, and is kept in its log with your name. It works wherever the run's files are:
-    over ssh and in `kubectl exec` too.
+    over ssh and in `kubectl exec` too. An export or a folder means every run of it that is under way.
 
     Parameters
     ----------
@@ -388,14 +394,17 @@ def ctl(run: RunPath, /, *command: Annotated[str, Parameter(allow_leading_hyphen
         Print the answer as one JSON object: ok, text and status.
     """
     from bulkdel.commands import ctl as commands_ctl
+    from bulkdel.commands import several
+    from bulkdel.place.finding import find_runs
 
-    return commands_ctl.ctl(run, list(command) or ["status"], json=json, environ=os.environ)
+    words = list(command) or ["status"]
+    if len(found := find_runs([run])) > 1:
+        return several.ctl(found, " ".join(words), as_json=json, environ=os.environ)
+    return commands_ctl.ctl(found[0], words, json=json, environ=os.environ)
 
 
 def results(
-    run: RunPath,
-    /,
-    *,
+    *runs: RunPath,
     only: str | None = None,
     format: Literal["jsonl", "csv"] | None = None,  # noqa: A002 - the option's name
     out: Path | None = None,
@@ -406,8 +415,9 @@ def results(
 
     Parameters
     ----------
-    run: Path
-        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
+    runs: Path
+        The places of the runs, EXPORT.runs/JOB by default or what --run named. An export or a folder means every run of
+        it.
     only: str
         Outcomes to write, separated by commas: done (deleted for delete-users), already, absent, refused, unknown,
         excluded, duplicate, invalid and remaining. The output of `--only refused,unknown` can be given to `run` as
@@ -416,15 +426,32 @@ def results(
         Default: by the ending of --out: .jsonl, .csv, .csv.gz, .xlsx or .parquet; JSON Lines for no ending, and for
         stdout.
     out: Path
-        Write to a new file that only you can read (mode 0600), instead of stdout.
+        Write to a new file that only you can read (mode 0600), instead of stdout. Of several runs: a folder, which gets
+        a file for each.
     export: str
         Where the export is, if it has moved.
     hash_ids: Path
         A file with a secret key: write a keyed hash (HMAC-SHA256) in place of each id, and no messages.
     """
+    from bulkdel.commands import several
     from bulkdel.commands.results import print_results
+    from bulkdel.place.finding import find_runs
 
-    return print_results(run, only=only, format_=format, out=out, export=export, hash_ids=hash_ids)
+    if len(found := find_runs(runs)) > 1:
+        if out is None or export is not None:
+            raise UsageError(
+                "results: each of several runs is written to a file of its own. Name a folder (--out) and no --export, "
+                f"or one of {', '.join(map(str, found))}"
+            )
+        return several.write_results(
+            several.short_names(found),
+            ", ".join(map(str, runs)),
+            out,
+            only=only,
+            format_=format or "jsonl",
+            hash_ids=hash_ids,
+        )
+    return print_results(found[0], only=only, format_=format, out=out, export=export, hash_ids=hash_ids)
 
 
 def report(
@@ -457,24 +484,24 @@ def report(
     return command.report(command.ReportArguments(runs, out, title, ticket, no_names))
 
 
-def verify(run: RunPath, /, *, settings: VerifySettings | None = None, given: Given) -> int:
+def verify(*runs: RunPath, settings: VerifySettings | None = None, given: Given) -> int:
     """Look up every id that a run says is gone, or in the target state, and report those that are not. Changes nothing.
 
-    Run again, it resumes where it stopped. An empty response counts only while a control, an existing account, is found
-    by the same kind of look-up.
+    Run again, it resumes where it stopped. Several runs are verified one after the other. An empty response counts only
+    while a control, an existing account, is found by the same kind of look-up.
 
     Parameters
     ----------
-    run: Path
-        The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
+    runs: Path
+        The places of the runs, EXPORT.runs/JOB by default or what --run named. An export or a folder means every run of
+        it.
     """
-    from bulkdel.commands import verify as command
-    from bulkdel.place.finding import find_run
+    from bulkdel.commands import several
+    from bulkdel.commands.verify import VerifyArguments
+    from bulkdel.place.finding import find_runs
 
-    tables = tables_with(given.config.tables, os.environ)
-    place = find_run(run)
-    settings = settings or VerifySettings()
-    return command.verify(command.VerifyArguments(place, settings, tables, os.environ))
+    tables, own = tables_with(given.config.tables, os.environ), settings or VerifySettings()
+    return several.verify([VerifyArguments(place, own, tables, os.environ) for place in find_runs(runs)])
 
 
 def forget(

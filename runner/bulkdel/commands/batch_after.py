@@ -5,87 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.under_way import holder, is_locked
+from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.report import ReportArguments
 from bulkdel.commands.report import report as report_runs
-from bulkdel.commands.results import UNREAD, print_results
-from bulkdel.commands.status import live_status
-from bulkdel.commands.watch import reader_left
+from bulkdel.commands.several import RunState, answers_of, at_once, print_answers, show_states, state_in, write_results
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
-from bulkdel.core.summary import counts_of, state_of
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.threads import in_thread
-from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
 from bulkdel.fleet.children import ChildEnded, Children
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
-from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
+from bulkdel.fleet.run_log import NOT_BEGUN
 from bulkdel.format import counted, shown
-from bulkdel.live.ask import ask, ask_batch
-from bulkdel.live.status_lines import answer_text
-from bulkdel.output import Stdout, result, say, say_error
+from bulkdel.live.ask import ask_batch
+from bulkdel.output import result, say
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"
 """In the folder of a run: what its verification writes to stderr."""
-
-EVERY_S = 2.0
-"""Between two looks of `--watch` on a terminal that can redraw its lines."""
-
-PRINTED_EVERY_S = 10.0
-"""Between two looks elsewhere: each adds its lines."""
-
-CLEAR = "\x1b[H\x1b[2J"
-"""Empties a terminal. It is written apart from the texts, in which everything that steers a terminal is escaped."""
-
-LOOKS_AT_ONCE = 32
-"""So many runs are looked at at the same time: whether a process writes a log in a store shows after up to 11 s."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """Where one run of a batch is, from its log and from its process.
-
-    counts: rows by outcome, in the words of its job. exit: of its last process in the batch; None without one.
-    live: the status of its process; None when none can be asked.
-    """
-
-    name: str
-    state: str
-    rows: int = 0
-    settled: int = 0
-    counts: Mapping[str, int] | None = None
-    exit: int | None = None
-    live: Mapping[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            **(self.counts or {}),
-            "name": self.name,
-            "status": self.state,
-            "rows": self.rows,
-            "settled": self.settled,
-            "exit_code": self.exit,
-            "live": self.live,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,43 +59,18 @@ class NamedRuns:
 def status(named: NamedRuns, *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
     """Show the state of every run. With `watch`, again and again until none is under way, or nothing reads it."""
     batch, runs = named.read("status")
-    redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
-    while True:
-        states, doing = _states(batch, runs, environ), _doing(batch, environ)
-        if json_too:
-            values = {"runs": [state.to_json() for state in states], "totals": _totals(states), "batch": doing}
-            result(json.dumps(values))
-            return 0
-        own = () if doing is None else (f"The batch is under way, {doing}",)
-        if redraws:
-            Stdout().write(CLEAR)
-        result("\n".join((*_state_lines(states), *own)))
-        if not watch or (doing is None and all(state.state != RUNNING for state in states)):
-            return 0
-        time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
-        if reader_left():
-            return UNREAD
+    return show_states(
+        lambda: (_states(batch, runs, environ), {"batch": _doing(batch, environ)}),
+        as_json=json_too,
+        watch=watch,
+        environ=environ,
+    )
 
 
 def _doing(batch: Batch, environ: Mapping[str, str]) -> str | None:
     """What the process of the batch does, in words: it plans the runs before the first of them has a log."""
     told = ask_batch(batch.log, "status", environ)
     return shown(told["text"]) if told is not None and told["ok"] else None
-
-
-def _at_once(runs: Sequence[BatchRun], look: Callable[[BatchRun], T]) -> list[T]:
-    """Look at these runs at the same time, and return what was found, in their order."""
-
-    async def look_at_all() -> list[T]:
-        places = asyncio.Semaphore(LOOKS_AT_ONCE)
-
-        async def look_at(run: BatchRun) -> T:
-            async with places:
-                return await in_thread(lambda: look(run), lambda: None, stop_s=0)
-
-        return await asyncio.gather(*map(look_at, runs))
-
-    return asyncio.run(look_at_all())
 
 
 def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) -> list[RunState]:
@@ -155,50 +80,9 @@ def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) 
     def state(run: BatchRun) -> RunState:
         code = kept.ended[run.name].exit if run.name in kept.ended else None
         rows = int(kept.confirmed[run.name]["rows"]) if run.name in kept.confirmed else 0
-        return _state(run, run.place_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
+        return state_in(run.place_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
 
-    return _at_once(runs, state)
-
-
-def _state(run: BatchRun, log: Path, before: RunState, environ: Mapping[str, str]) -> RunState:
-    """Read the log of a run. One that cannot be read is told of, and does not hide the other runs.
-
-    before: its state without a log, as far as the log of the batch says.
-    """
-    place = log_place(log)
-    try:
-        if is_fresh(place):
-            return before
-        progress = read_log(place).progress
-        live = None if progress.under_way is None else live_status(log, environ)
-        running = live is not None or holder(place, progress) is not None
-    except NotAcceptable as error:
-        return replace(before, state=f"its log cannot be read: {shortened(str(error))}")
-    counts, rows = counts_of(progress), progress.rows
-    settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
-    state = RUNNING if running else state_of(progress)
-    return RunState(run.name, state, rows, settled, counts, None if running else before.exit, live)
-
-
-def _state_lines(states: Sequence[RunState]) -> Iterator[str]:
-    width = max(len(state.name) for state in states)
-    for state in states:
-        share = f"{state.settled:>13,} of {state.rows:,} rows" if state.rows else ""
-        doing = ""
-        if state.live is not None:
-            waits = state.live.get("waiting") or state.live.get("doing")
-            doing = f", {shown(waits)}" if waits else f", {state.live.get('per_s', 0):,.0f} ids/s"
-        yield f"  {state.name:<{width}}  {state.state:<11} {share}{doing}".rstrip()
-    totals, phases = _totals(states), Counter(state.state for state in states)
-    rows = f"{totals['settled']:,} of {totals['rows']:,} rows"
-    yield f"{rows}; runs: " + ", ".join(f"{count:,} {name}" for name, count in phases.items())
-
-
-def _totals(states: Sequence[RunState]) -> dict[str, int]:
-    totals = Counter[str]()
-    for state in states:
-        totals.update({**(state.counts or {}), "rows": state.rows, "settled": state.settled})
-    return dict(totals)
+    return at_once(runs, state)
 
 
 OF_BATCH = frozenset({"stop", "pause", "resume"})
@@ -215,19 +99,8 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
         result(json.dumps({"batch": told}) if json_too else f"  batch  {shown(told['text'])}")
         return 0 if told["ok"] else UsageError.exit_code
 
-    def answer_of(run: BatchRun) -> Mapping[str, Any] | None:
-        log = run.place_in(batch.base)
-        try:
-            return ask(log, " ".join(words), environ)
-        except NotAcceptable as error:
-            if only:
-                raise
-            place = log_place(log)
-            under_way = not is_fresh(place) and holder(place, read_log(place).progress) is not None
-            return {"ok": False, "text": str(error), "status": None} if under_way else None
-
-    found = zip(runs, _at_once(runs, answer_of), strict=True)
-    answers = {run.name: answer for run, answer in found if answer is not None}
+    places = {run.name: run.place_in(batch.base) for run in runs}
+    answers = answers_of(places, " ".join(words), environ, all_alive=bool(only))
     if not answers and not only and (told := ask_batch(batch.log, " ".join(words), environ)) is not None:
         answers["batch"] = told
     if not answers:
@@ -235,14 +108,7 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
             raise NotAcceptable(f"{named.file}: a batch is under way, and it does not answer. Stop its process")
         state = CommandLine("batch", ("status", str(named.file)))
         raise NotAcceptable(f"{named.file}: no run is under way. To see how the runs ended:\n  {state}")
-    if json_too:
-        result(json.dumps(answers))
-    width, logs = max(map(len, answers)), {run.name: run.place_in(batch.base) for run in runs}
-    for name, answer in answers.items() if not json_too else ():
-        text = answer["text"] or f"{answer['status']['state']}, {answer['status'].get('settled', 0):,} rows settled"
-        text = answer_text(logs.get(name, batch.log), text)
-        result(f"  {name:<{width}}  {'' if answer['ok'] else 'refused: '}{text}")
-    return 0 if all(answer["ok"] for answer in answers.values()) else UsageError.exit_code
+    return print_answers(answers, {**places, "batch": batch.log}, as_json=json_too)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,42 +218,12 @@ class ResultsArguments:
 def results(arguments: ResultsArguments) -> int:
     """Write the outcomes of every run to a file of its own. Returns the first exit code that applies."""
     batch, runs = arguments.named.read("results")
-    logs = {run.name: run.place_in(batch.base) for run in runs}
-    begun: dict[str, Path] = {}
-    codes = []
-    for name, log in logs.items():
-        try:
-            if is_fresh(log_place(log)):
-                say(f"{name}: has not begun, so it has no results.")
-            else:
-                begun[name] = log
-        except NotAcceptable as error:
-            codes.append(_told(name, error))
-    if not begun and not codes:
-        raise NotAcceptable(f"{arguments.named.file}: no run has begun, so there are no results. Nothing was written")
-    try:
-        arguments.out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileFailed(f"--out {arguments.out}: {error.strerror}. Nothing was written") from error
-    for name, log in begun.items():
-        try:
-            codes.append(
-                print_results(
-                    log,
-                    only=arguments.outcomes,
-                    format_=arguments.format,
-                    out=arguments.out / f"{name}.{arguments.format}",
-                    export=None,
-                    hash_ids=arguments.hash_ids,
-                )
-            )
-        except BulkdelError as error:  # the results of the other runs are written all the same
-            codes.append(_told(name, error))
-    return first_that_applies(codes)
-
-
-def _told(name: str, error: BulkdelError) -> int:
-    """Say why a run has no results. Returns the exit code."""
-    say(f"{name}:")
-    say_error(error)
-    return error.exit_code
+    places = {run.name: run.place_in(batch.base) for run in runs}
+    return write_results(
+        places,
+        str(arguments.named.file),
+        arguments.out,
+        only=arguments.outcomes,
+        format_=arguments.format,
+        hash_ids=arguments.hash_ids,
+    )

@@ -21,7 +21,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.output import say
-from bulkdel.place.finding import find_run
+from bulkdel.place.finding import find_runs
 from bulkdel.report import words
 from bulkdel.report.export_values import compare
 from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report, RunFacts, Texts
@@ -65,7 +65,7 @@ def report(arguments: ReportArguments) -> int:
     read, and after the report is written for one whose audit has failed.
     """
     _check(arguments)
-    runs = [ReadRun.read(run) for run in _places(arguments.runs)]
+    runs = [ReadRun.read(run) for run in find_runs(arguments.runs)]
     _check_different(runs)
     out = arguments.out
     if out is None and sys.stdout is not None and sys.stdout.isatty():
@@ -104,14 +104,6 @@ def _check(arguments: ReportArguments) -> None:
 def _check_new(out: Path) -> None:
     if os.path.lexists(out):  # checked before the work, and again at its end
         raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file with --out")
-
-
-def _places(paths: Sequence[Path]) -> list[Path]:
-    """The places of the runs. Raises UsageError when one is named twice, NotAcceptable when there is none."""
-    runs = [find_run(path) for path in paths]
-    if twice := [run for run, times in Counter(run.resolve() for run in runs).items() if times > 1]:
-        raise UsageError(f"{twice[0]}: is named twice, so its rows would count twice. Name each run once")
-    return runs
 
 
 def _check_different(runs: Sequence[ReadRun]) -> None:

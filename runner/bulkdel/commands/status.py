@@ -20,7 +20,7 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summary_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable, shown
-from bulkdel.live.ask import ask
+from bulkdel.live.ask import live_status
 from bulkdel.live.status_lines import now_lines
 from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
 from bulkdel.output import result, result_line
@@ -136,15 +136,6 @@ def _print_how_to_go_on(progress: Progress, path: Path, environ: Mapping[str, st
         which = "it, with its run," if is_of_restore(progress) else "it"
         out = f"{short_name(Path(pack.names[0]))}.tar.zst"
         result(f"To hand {which} over to another user or machine:\n  {pack.plus('--out', out)}")
-
-
-def live_status(run: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """What the run that has the lock of this log does now; None when it cannot be asked."""
-    try:
-        status: Mapping[str, Any] | None = ask(run, "status", environ)["status"]
-    except NotAcceptable:
-        return None
-    return status
 
 
 def standing(annotations: Sequence[Annotation]) -> list[Annotation]:

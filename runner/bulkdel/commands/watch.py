@@ -12,9 +12,10 @@ from pathlib import Path
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.under_way import holder
 from bulkdel.commands.results import UNREAD
-from bulkdel.commands.status import live_status, print_status
+from bulkdel.commands.status import print_status
 from bulkdel.core.summary import count_lines
 from bulkdel.format import lines_shown
+from bulkdel.live.ask import live_status
 from bulkdel.live.status_lines import status_lines
 from bulkdel.output import Stdout, result
 from bulkdel.place.finding import find_run

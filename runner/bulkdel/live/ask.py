@@ -51,6 +51,15 @@ def ask(run: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
     )
 
 
+def live_status(run: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """What the run that has the lock of this log does now; None when it cannot be asked."""
+    try:
+        status: Mapping[str, Any] | None = ask(run, "status", environ)["status"]
+    except NotAcceptable:
+        return None
+    return status
+
+
 def ask_batch(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
     """Send a command to the batch with this log; None when none is under way."""
     return _answer_at(of_batch(log), log, id_of_batch(log), command, environ) if log.exists() else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.output import say
 from bulkdel.place.log_file import LogFile
 from bulkdel.run_place import LOG, OF_SANDBOX, RESTORE, RUNS
@@ -19,25 +20,42 @@ def find_run(path: Path) -> Path:
     """The place of the run that `path` means: this one, that of this log, or one beside the export `path`.
 
     A folder means the one run that is in it or of an export in it. Of several runs the one without --sandbox is meant.
-    The one that was found is printed. Raises NotAcceptable when there is none, or when one of several has to be
-    named.
+    Raises NotAcceptable when there is none, or when one of several has to be named.
     """
-    path = _without_log(path)
-    if (run := _run_at(path)) is not None:
-        return run
-    runs = _runs_near(path)
-    real = _without_practice(runs)
-    if len(real) == 1:
-        more = [str(run) for run in runs if run not in real]
-        say(f"The run of {path} is {real[0]}{f' (there is also {more[0]})' if more else ''}.")
-        return real[0]
-    if real:
-        raise NotAcceptable(f"{path}: has several runs. Name one of them: {', '.join(map(str, real[:RUNS_MAX]))}")
+    runs = find_runs([path])
+    if len(runs) > 1:
+        raise NotAcceptable(f"{path}: has several runs. Name one of them: {', '.join(map(str, runs[:RUNS_MAX]))}")
+    return runs[0]
+
+
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """The places of all runs that these paths mean, each once: a folder or an export means every run of it.
+
+    Where it has one, that is printed. Those with --sandbox are meant only where there is no other. Raises UsageError
+    without a path, and NotAcceptable for one that means none.
+    """
+    if not paths:
+        raise UsageError("name a run, or its export, or a folder with runs")
+    found: dict[str, Path] = {}
+    for path in map(_without_log, paths):
+        at = _run_at(path)
+        near = [] if at is not None else _runs_near(path)
+        runs = [at] if at is not None else _without_practice(near)
+        if not runs:
+            raise NotAcceptable(_no_run(path))
+        if at is None and len(runs) == 1:
+            more = [str(run) for run in near if run not in runs]
+            say(f"The run of {path} is {runs[0]}{f' (there is also {more[0]})' if more else ''}.")
+        found.update((run.as_posix() if in_store(run) else os.path.realpath(run), run) for run in runs)
+    return list(found.values())
+
+
+def _no_run(path: Path) -> str:
     if path.is_dir():
-        raise NotAcceptable(f"{path}: is a folder without a run")
+        return f"{path}: is a folder without a run"
     if os.path.lexists(path):
-        raise NotAcceptable(f"{path}: is not the place of a run, and no run of it is in {path}{RUNS}")
-    raise NotAcceptable(f"{path}: there is no such run, and no run of such an export in {path}{RUNS}")
+        return f"{path}: is not the place of a run, and no run of it is in {path}{RUNS}"
+    return f"{path}: there is no such run, and no run of such an export in {path}{RUNS}"
 
 
 def run_of(path: Path) -> Path | None:
