@@ -80,16 +80,16 @@ def full_users(count: int) -> Pool:
     """Make a pool of `count` users, with their departments, groups and roles. 10,000 take under two seconds."""
     pool = Pool()
     for source, provider in SOURCES.items():
-        pool.directory.add_source(source, provider)
+        pool.references.add_source(source, provider)
     for department in DEPARTMENTS:
-        pool.directory.add_department(department, {"code": f"code-{department}"})
+        pool.references.add_department(department, {"code": f"code-{department}"})
     for number in range(count):
         user = full_user(number)
         pool.put(user)
         for department in user["departmentIds"]:
             main = department == user.get("mainDepartmentId")
             place = {"isLeader": number % 9 == 0, "isMainDepartment": main, "joinedAt": user["createdAt"]}
-            pool.directory.place(number, department, place)
+            pool.references.place(number, department, place)
     for step, group in enumerate(GROUPS, 2):
         pool.access.add_group(group, range(0, count, step))
     pool.access.add_group("empty")

@@ -28,7 +28,7 @@ SERVING = Group("Which users it has, and where it listens", sort_key=1)
 
 @Parameter(name="*", group=SERVING)
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SandboxOptions:
     """The options of `bulkdel sandbox` that are no switches."""
 
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0
@@ -63,7 +63,7 @@ class Options:
 
 
 @sandbox.default
-def serve_sandbox(*, options: Options | None = None, switches: Switches | None = None) -> int:
+def serve_sandbox(*, options: SandboxOptions | None = None, switches: Switches | None = None) -> int:
     """Serve a look-alike of the GenAuth API to practise on, until Ctrl-C. It deletes, but only its own users.
 
     Prints one JSON line on stdout (url, pool, key_id, key_secret, users), and on stderr how to point bulkdel at it.
@@ -72,7 +72,7 @@ def serve_sandbox(*, options: Options | None = None, switches: Switches | None =
     """
     from bulkdel_jobs.sandbox.command import run_sandbox  # noqa: PLC0415 - loads a web server
 
-    return run_sandbox(options or Options(), switches or Switches())
+    return run_sandbox(options or SandboxOptions(), switches or Switches())
 
 
 @demo.default

@@ -11,7 +11,7 @@ from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.job import Account
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LIST_MAX, BatchCall, LookUpsOfNoUser
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import read_list, read_listed_codes, read_one
 from bulkdel_jobs.parts.json_values import epoch_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
@@ -111,11 +111,11 @@ class DeleteCoded(GenAuthJob):
     id_type_default = CODE.name
     things: Coded
 
-    def calls(self, parameters: InNamespace | None) -> Calls:
+    def calls(self, parameters: InNamespace | None) -> JobCalls:
         """See `GenAuthJob`."""
         things = self.things if parameters is None else replace(self.things, namespace=parameters.namespace)
         action = BatchCall(things.delete, lambda codes: [{"codeList": codes, **dict(things.within)}])
-        return Calls(lambda _id_type: action, lambda *_, **__: CodeLookUps(things))
+        return JobCalls(lambda _id_type: action, lambda *_, **__: CodeLookUps(things))
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: InNamespace | None) -> None:  # noqa: ARG002
         """A thing for each of `ids`."""

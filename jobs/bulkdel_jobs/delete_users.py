@@ -9,10 +9,10 @@ from typing import Any
 from bulkdel.core.id_type import IdType
 from bulkdel_jobs.genauth.endpoints import PUBLIC_ACCOUNTS, DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.memberships import UserMemberships
 
-CALLS = Calls(DeleteUsersBatch, UserLookUps)
+CALLS = JobCalls(DeleteUsersBatch, UserLookUps)
 
 
 class DeleteUsers(GenAuthJob):
@@ -29,12 +29,12 @@ class DeleteUsers(GenAuthJob):
         """No passwords. GenAuth has none to give back, and the other ways change what users are asked for."""
         return [("--passwords", "none")]
 
-    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
         return CALLS
 
 
-PUBLIC_CALLS = Calls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))
+PUBLIC_CALLS = JobCalls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))
 
 
 class DeletePublicAccounts(GenAuthJob):
@@ -50,6 +50,6 @@ class DeletePublicAccounts(GenAuthJob):
     public = True
     fires = "the webhook `user:deleted`, as far as GenAuth documents it"
 
-    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
         return PUBLIC_CALLS

@@ -12,7 +12,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, post
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import read_envelope, read_success
 
 KICK_PATH = "/api/v3/kick-users"
@@ -80,10 +80,10 @@ class KickUsers(GenAuthJob):
     parameters = Apps
     fires = "the webhook `kick`, once for each user"
 
-    def calls(self, parameters: Apps) -> Calls:
+    def calls(self, parameters: Apps) -> JobCalls:
         """See `GenAuthJob`."""
         state = UserState(calls=partial(session_calls, parameters.ids), read=read_session)
-        return Calls(partial(KickUser, apps=parameters.ids), partial(UserLookUps, state=state))
+        return JobCalls(partial(KickUser, apps=parameters.ids), partial(UserLookUps, state=state))
 
     def chunk_requests(self, parameters: Apps) -> int:
         """One for every 50 applications."""

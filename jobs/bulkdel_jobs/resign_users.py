@@ -9,7 +9,7 @@ from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import BatchCall, UserLookUps, UserState
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.memberships import UserMemberships
 from bulkdel_jobs.genauth.responses import read_success
 
@@ -32,7 +32,7 @@ def read_resigned(response: Response) -> Decision:
 
 
 STATE = UserState(lambda user: user.get("status") == RESIGNED)
-CALLS = Calls(resign_user_batch, partial(UserLookUps, state=STATE))
+CALLS = JobCalls(resign_user_batch, partial(UserLookUps, state=STATE))
 
 
 class ResignUsers(GenAuthJob):
@@ -45,6 +45,6 @@ class ResignUsers(GenAuthJob):
     fires = "the webhooks of a changed user; GenAuth does not document which ones a resignation fires"
     memberships = UserMemberships()
 
-    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
         return CALLS

@@ -19,7 +19,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.core.target_state import TargetState
 from bulkdel.job import Account, GroupOrRole
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LookUpsOfNoUser, checked_ids, post
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.memberships import (
     GROUPS_PATH,
     SEPARATOR,
@@ -183,9 +183,9 @@ class RestoreMemberships(GenAuthJob):
     look_up_requests = 1 + IDS_MAX
     in_common = staticmethod(in_common)
 
-    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
-        return Calls(lambda _id_type: PutBack(), lambda *_, **__: MembershipLookUps())
+        return JobCalls(lambda _id_type: PutBack(), lambda *_, **__: MembershipLookUps())
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:  # noqa: ARG002
         """Put the users, and the groups and roles without them, into the sandbox."""

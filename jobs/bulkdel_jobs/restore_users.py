@@ -24,7 +24,7 @@ from bulkdel_jobs.genauth.creation import (
     reductions,
 )
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import COLUMNS, Calls, GenAuthJob
+from bulkdel_jobs.genauth.job import COLUMNS, GenAuthJob, JobCalls
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
@@ -81,10 +81,10 @@ class RestoreUsers(GenAuthJob):
     takes_records = True
     look_up_requests = len(KEYS)
 
-    def calls(self, parameters: Restoring) -> Calls:
+    def calls(self, parameters: Restoring) -> JobCalls:
         """See `GenAuthJob`."""
         options, _ = PASSWORDS[parameters.passwords]
-        return Calls(lambda _id_type: CreateUsersBatch(options), lambda *_, **__: CreatedUserLookUps())
+        return JobCalls(lambda _id_type: CreateUsersBatch(options), lambda *_, **__: CreatedUserLookUps())
 
     def plan_lines(self, parameters: Restoring) -> Sequence[tuple[str, str]]:
         """What comes back, and what does not, field by field."""

@@ -16,7 +16,7 @@ from bulkdel.core.target_state import TargetState
 from bulkdel.job import GroupOrRole
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, BatchCall, UserLookUps, UserState
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.memberships import UserMemberships, list_of_user, read_whether_listed
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_success
 
@@ -32,14 +32,14 @@ ROLES_MAX = 10
 
 def taking_away(
     path: str, things: Sequence[GroupOrRole], bodies: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
-) -> Calls:
+) -> JobCalls:
     """Make the part of a target that takes roles of one namespace, or a group, from users. bodies: see `BatchCall`."""
     state = UserState(
         calls=lambda user: [list_of_user(things[0], str(user.get("userId")))],
         read=partial(read_has_none, things),
         control=UserMemberships().members(things[0])[0],
     )
-    return Calls(lambda _id_type: BatchCall(path, bodies, read_taken_away), partial(UserLookUps, state=state))
+    return JobCalls(lambda _id_type: BatchCall(path, bodies, read_taken_away), partial(UserLookUps, state=state))
 
 
 def read_taken_away(response: Response) -> Decision:
@@ -91,7 +91,7 @@ class RevokeRoles(GenAuthJob):
     fires = "the webhook `role:unassigned`, in which GenAuth lists the users"
     memberships = UserMemberships()
 
-    def calls(self, parameters: Roles) -> Calls:
+    def calls(self, parameters: Roles) -> JobCalls:
         """See `GenAuthJob`."""
         roles = [GroupOrRole("role", code, parameters.namespace) for code in parameters.codes]
         return taking_away(REVOKE_PATH, roles, parameters.bodies)
@@ -127,7 +127,7 @@ class RemoveGroupMembers(GenAuthJob):
     fires = "the webhook `group:member-removed`, in which GenAuth lists the users"
     memberships = UserMemberships()
 
-    def calls(self, parameters: Group) -> Calls:
+    def calls(self, parameters: Group) -> JobCalls:
         """See `GenAuthJob`."""
         code = parameters.group
         return taking_away(REMOVE_PATH, [GroupOrRole("group", code)], lambda ids: [{"userIds": ids, "code": code}])

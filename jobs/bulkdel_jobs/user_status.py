@@ -21,7 +21,7 @@ from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, printable
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post, status_of
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import Calls, GenAuthJob, outcome_words
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import read_list
 
 if TYPE_CHECKING:
@@ -144,10 +144,10 @@ class SetStatus(GenAuthJob):
         """The status of each user. Raises UsageError, NotAcceptable."""
         raise NotImplementedError
 
-    def calls(self, parameters: Any) -> Calls:
+    def calls(self, parameters: Any) -> JobCalls:
         """See `GenAuthJob`."""
         wanted = self.wanted(parameters)
-        return Calls(lambda _id_type: UpdateStatus(wanted), partial(UserLookUps, state=has_wanted(wanted)))
+        return JobCalls(lambda _id_type: UpdateStatus(wanted), partial(UserLookUps, state=has_wanted(wanted)))
 
 
 class DisableUsers(SetStatus):

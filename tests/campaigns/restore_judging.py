@@ -107,9 +107,9 @@ class Restored:
 def fill(pool: Pool, rows: Sequence[Row], shared: Mapping[int, Sequence[str]], bystanders: int, now: str) -> None:
     """Put into a pool what is there before a restore. shared: see `Drawn`. now: the time, ISO 8601."""
     for department in DEPARTMENTS:
-        pool.directory.add_department(department)
+        pool.references.add_department(department)
     for source in SOURCES:
-        pool.directory.sources.add(source, "oidc")
+        pool.references.sources.add(source, "oidc")
     pool.add_ids((f"bystander {number}" for number in range(bystanders)), "username")
     for at, row in enumerate(rows):
         number = pool.users_ever

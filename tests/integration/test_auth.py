@@ -15,9 +15,9 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Auth
-from bulkdel_jobs.genauth.auth import SignIn, Tokens, claims_of
+from bulkdel_jobs.genauth.auth import KeySignIn, PoolTokens, claims_of
 from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
-from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, pattern_of
+from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, FreshToken, pattern_of
 from tests.loops import now
 from tests.mutants import mutant
 from tests.rawserver import RawServer, always, answer
@@ -86,7 +86,7 @@ def test_a_token_without_a_readable_pool_halts_and_is_not_shown(text: str, why: 
 
 
 def test_a_signed_in_shows_no_token() -> None:
-    assert "canary" not in repr(SignedIn("canary", POOL, 1))
+    assert "canary" not in repr(FreshToken("canary", POOL, 1))
 
 
 def test_brands_are_found_by_name() -> None:
@@ -110,23 +110,23 @@ class Desk:
         self._takes_s = takes_s
         self._pools = list(pools)
 
-    async def __call__(self) -> SignedIn:
+    async def __call__(self) -> FreshToken:
         self.calls += 1
         await asyncio.sleep(self._takes_s)
         if self._then:
             raise self._then.pop(0)
         pool = self._pools.pop(0) if self._pools else POOL
-        return SignedIn(token(self.calls, pool), pool, self._life_s)
+        return FreshToken(token(self.calls, pool), pool, self._life_s)
 
 
-def keep(desk: Desk, *, brand: Brand = GENAUTH, pool: str | None = None, lang: str | None = None) -> Tokens:
-    tokens = Tokens(sign_in=desk, brand=brand, pool=pool, lang=lang, clock=asyncio.get_running_loop().time)
+def keep(desk: Desk, *, brand: Brand = GENAUTH, pool: str | None = None, lang: str | None = None) -> PoolTokens:
+    tokens = PoolTokens(sign_in=desk, brand=brand, pool=pool, lang=lang, clock=asyncio.get_running_loop().time)
     as_auth: Auth = tokens  # mypy holds it to the contract
     assert as_auth is tokens
     return tokens
 
 
-def generation(tokens: Tokens) -> int:
+def generation(tokens: PoolTokens) -> int:
     ready = tokens.sign(ANY)
     assert ready is not None
     return ready[1]
@@ -147,7 +147,7 @@ async def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand,
 
 @mutant(
     "every waiting request signs in",
-    "Tokens.ensure",
+    "TokenAuth.ensure",
     swap("self._turn", "asyncio.Lock()"),
 )
 @pytest.mark.fake_clock
@@ -330,9 +330,9 @@ def granted(**more: Any) -> Response:
 LOST = NoResponse("no connection: Connection refused", sent=False)
 
 
-def sign(send: Script, rate_limiter: RateLimiter | None = None, **more: Any) -> SignIn:
+def sign(send: Script, rate_limiter: RateLimiter | None = None, **more: Any) -> KeySignIn:
     clock = asyncio.get_running_loop().time
-    return SignIn(
+    return KeySignIn(
         send=send,
         rate_limiter=rate_limiter or RateLimiter(0, clock=clock),
         credentials=Credentials(KEY, more.pop("secret", SECRET)),
@@ -369,7 +369,7 @@ async def test_an_odd_life_becomes_a_safe_one(expires_in: Any, life: float) -> N
 @pytest.mark.parametrize(("lang", "headers"), [(None, {}), ("en-US", {"x-genauth-lang": "en-US"})])
 async def test_signing_in_asks_as_documented(lang: str | None, headers: dict[str, str]) -> None:
     script = Script(granted())
-    assert await sign(script, lang=lang)() == SignedIn(token(), POOL, 7200)
+    assert await sign(script, lang=lang)() == FreshToken(token(), POOL, 7200)
     ((_, call, sent),) = script.asked
     assert (call.method, call.path, call.query) == ("POST", "/api/v3/get-management-token", ())
     assert json.loads(call.body or b"") == {"accessKeyId": KEY, "accessKeySecret": SECRET}
@@ -504,7 +504,7 @@ async def test_thousands_of_attempts_do_not_overflow() -> None:
     script = Script(granted(), *[LOST] * 1100, granted())
     signing = sign(script, patience_s=1e6)
     await signing()
-    assert await signing() == SignedIn(token(), POOL, 7200)
+    assert await signing() == FreshToken(token(), POOL, 7200)
 
 
 @pytest.mark.fake_clock
@@ -520,10 +520,10 @@ async def test_every_sign_in_waits_for_the_rate_limiter() -> None:
 async def test_signing_in_over_a_socket() -> None:
     server = RawServer(always(answer(granted().body)))
     async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-        signing = SignIn(
+        signing = KeySignIn(
             send=transport.send, rate_limiter=RateLimiter(0), credentials=Credentials(KEY, SECRET), brand=AUTHING
         )
-        tokens = Tokens(sign_in=signing, brand=AUTHING)
+        tokens = PoolTokens(sign_in=signing, brand=AUTHING)
         await tokens.ensure()
     assert tokens.pool == POOL
     (request,) = server.requests

@@ -21,7 +21,7 @@ from bulkdel_jobs.parts.auth import FixedAuth, basic, key_in_header, oauth2
 from bulkdel_jobs.parts.secret import Secret
 from bulkdel_jobs.parts.sigv4 import AwsKey, aws_key, sigv4
 from bulkdel_jobs.parts.target import pool_of
-from bulkdel_jobs.parts.tokens import Tokens
+from bulkdel_jobs.parts.tokens import TokenAuth
 from tests.rawserver import Peer, RawServer, answer
 
 ANY = Request("GET", "/")
@@ -56,7 +56,7 @@ def test_the_pool_of_an_api_without_pools_is_its_address() -> None:
     assert pool_of("http://127.0.0.1:8080") == "127.0.0.1:8080"
 
 
-def credentials(transport: HttpTransport, *, in_body: bool, more: dict[str, str] | None = None) -> Tokens:
+def credentials(transport: HttpTransport, *, in_body: bool, more: dict[str, str] | None = None) -> TokenAuth:
     return oauth2(
         "pool", SECRET, transport, RateLimiter(0), path="/oauth/token", client_id="bulk del", in_body=in_body, more=more
     )

@@ -120,7 +120,7 @@ async def test_two_users_may_get_one_id_or_one_identity() -> None:
     tie = {"extIdpId": "idp", "provider": "lark", "userIdInIdp": "ou"}
     async with signed_in(Pool(), Switches(clashes="accept")) as client:
         pool = client.sandbox.pool
-        pool.directory.add_source("idp", "lark")
+        pool.references.add_source("idp", "lark")
         for _ in range(2):
             assert (await create(client, NEW))["statusCode"] == 200
         assert pool.effects_of("created", "email") == {"new@x.example": 2}
@@ -226,7 +226,7 @@ async def test_the_options_of_a_creation() -> None:
             assert (answer["statusCode"], answer["message"]) == (400, "参数 options 格式错误")
         assert (await create(client, NEW, departmentIdType="sync_relation"))["statusCode"] == 501
         assert len(pool) == 0
-        pool.directory.add_department("d1", {"code": "c1", "openDepartmentId": "o1"})
+        pool.references.add_department("d1", {"code": "c1", "openDepartmentId": "o1"})
         quiet = {"sendNotification": {"sendEmailNotification": False, "sendPhoneNotification": False}}
         silent = {"username": "s", "email": "s@x.example", "phone": "1", "departmentIds": ["c1"]}
         (made,) = (await create(client, silent, departmentIdType="code", **quiet))["data"]
@@ -375,5 +375,5 @@ async def test_the_control_endpoints_take_lists_of_ids_only() -> None:
             status, text, _ = await client.call("POST", "/sandbox/departments", data=json.dumps(wrong))
             assert (status, b"lists of texts" in text) == (400, True)
         assert await client.post("/sandbox/departments", {"add": ["d"], "public": True}) == {"known": ["d"]}
-        assert [*client.sandbox.public.directory.departments] == ["d"]
-        assert not [*client.sandbox.pool.directory.departments]
+        assert [*client.sandbox.public.references.departments] == ["d"]
+        assert not [*client.sandbox.pool.references.departments]

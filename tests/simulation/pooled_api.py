@@ -11,7 +11,7 @@ from typing import Any
 
 from bulkdel.core.decision import Request, Response
 from bulkdel_jobs.sandbox import Pool, Switches
-from bulkdel_jobs.sandbox.answers import Refused, as_json
+from bulkdel_jobs.sandbox.answers import Rejected, as_json
 from bulkdel_jobs.sandbox.api import ENDPOINTS
 from bulkdel_jobs.sandbox.calls import Call
 from bulkdel_jobs.sandbox.users import iso
@@ -86,7 +86,7 @@ class PooledApi(Api):
         )
         try:
             answer = endpoint.answer(call)
-        except Refused as refused:
+        except Rejected as refused:
             answer = refused.answer
         if endpoint.changes:
             self._note(f"  server: {by} is answered {answer.status_code}")

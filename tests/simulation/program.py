@@ -33,7 +33,7 @@ from bulkdel.place.opening import log_at
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
-from bulkdel_jobs.genauth.auth import SignIn, Tokens
+from bulkdel_jobs.genauth.auth import KeySignIn, PoolTokens
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
 from bulkdel_jobs.genauth.job import GenAuth, GenAuthJob
 from tests.simulation.disk import SimulatedFile
@@ -191,10 +191,10 @@ class SimulatedGenAuth(GenAuth):
         pool: str | None,
         patience_s: float,
         clock: Callable[[], float],
-    ) -> Tokens:
+    ) -> PoolTokens:
         assert self.credentials is not None
         wall, chance = self.its
-        sign_in = SignIn(
+        sign_in = KeySignIn(
             send=transport.send,
             rate_limiter=rate_limiter,
             credentials=self.credentials,
@@ -204,7 +204,7 @@ class SimulatedGenAuth(GenAuth):
             now=wall,
             chance=chance,
         )
-        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=(self.credentials.secret,), clock=clock)
+        return PoolTokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=(self.credentials.secret,), clock=clock)
 
 
 def simulated(job: type[GenAuthJob], its: tuple[Callable[[], float], Callable[[], float]]) -> GenAuthJob:

@@ -287,7 +287,7 @@ SECRETS: list[dict[str, Any]] = [
 
 @mutant(
     "a secret in a table of the config is known by its name alone",
-    "Table.refuse_secret",
+    "ConfigTable.refuse_secret",
     swap("isinstance(value, str) and SECRET_VALUE.match(value)", "value is None and SECRET_VALUE.match(name)"),
 )
 @pytest.mark.parametrize("changes", SECRETS)

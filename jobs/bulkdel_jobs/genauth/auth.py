@@ -20,7 +20,7 @@ from bulkdel.http.transport import Transport
 from bulkdel_jobs.genauth.credentials import Brand, Credentials
 from bulkdel_jobs.genauth.responses import read_envelope
 from bulkdel_jobs.parts import tokens
-from bulkdel_jobs.parts.tokens import HEADER_SAFE, SignedIn, life_s
+from bulkdel_jobs.parts.tokens import HEADER_SAFE, FreshToken, life_s
 
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
@@ -67,7 +67,7 @@ def _users_in(claims: Mapping[str, Any]) -> Iterator[str]:
 
 
 @dataclass(kw_only=True)
-class SignIn(tokens.SignIn):
+class KeySignIn(tokens.SignIn):
     """The call get-management-token with an access key."""
 
     credentials: Credentials
@@ -98,21 +98,21 @@ class SignIn(tokens.SignIn):
             return decision
         return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the response")
 
-    def signed_in(self, data: Any) -> SignedIn:
+    def signed_in(self, data: Any) -> FreshToken:
         """See `tokens.SignIn`."""
         pool, users = claims_of(data["access_token"])
-        return SignedIn(data["access_token"], pool, life_s(data.get("expires_in")), users)
+        return FreshToken(data["access_token"], pool, life_s(data.get("expires_in")), users)
 
 
 @dataclass(kw_only=True)
-class Tokens(tokens.Tokens):
+class PoolTokens(tokens.TokenAuth):
     """Keeps one good token of a user pool: `bulkdel.job.Auth`."""
 
     brand: Brand
     lang: str | None = None
     check: str = CHECK_KEY
 
-    def headers(self, fresh: SignedIn) -> Mapping[str, str]:
+    def headers(self, fresh: FreshToken) -> Mapping[str, str]:
         """The token, its pool and the language, under the brand's names."""
         prefix = self.brand.prefix
         lang = {} if self.lang is None else {f"{prefix}lang": self.lang}
@@ -129,9 +129,9 @@ def tokens_for(
     lang: str | None = "en-US",
     patience_s: float = 900.0,
     clock: Callable[[], float] = time.monotonic,
-) -> Tokens:
-    """Make the Tokens that sign in with `credentials` through `transport`."""
-    sign_in = SignIn(
+) -> PoolTokens:
+    """Make the credentials that sign in with `credentials` through `transport`."""
+    sign_in = KeySignIn(
         send=transport.send,
         rate_limiter=rate_limiter,
         credentials=credentials,
@@ -140,4 +140,4 @@ def tokens_for(
         patience_s=patience_s,
         clock=clock,
     )
-    return Tokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=sign_in.secrets)
+    return PoolTokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=sign_in.secrets)

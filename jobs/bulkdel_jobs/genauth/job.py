@@ -14,7 +14,7 @@ from bulkdel.format import shown
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Action, Job, LookUps, Target, TargetOptions
-from bulkdel_jobs.genauth.auth import Tokens, tokens_for
+from bulkdel_jobs.genauth.auth import PoolTokens, tokens_for
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.genauth.id_types import ID_TYPES
@@ -43,7 +43,7 @@ class MakeLookUps(Protocol):
         """Make them."""
 
 
-class Calls(NamedTuple):
+class JobCalls(NamedTuple):
     """The part of a target that differs from job to job."""
 
     action: Callable[[IdType], Action]
@@ -58,7 +58,7 @@ class GenAuth:
     pinned_host: str
     brand: Brand
     credentials: Credentials | None
-    calls: Calls
+    calls: JobCalls
     lang: str | None = "en-US"
     pause_s: float = PAUSE_S
     key_hint: str = f"set {KEY_ID} and {KEY_SECRET}, or name a credentials_file in the config"
@@ -76,7 +76,7 @@ class GenAuth:
         pool: str | None,
         patience_s: float,
         clock: Callable[[], float],
-    ) -> Tokens:
+    ) -> PoolTokens:
         """Make the sign-in."""
         if self.credentials is None:
             raise Halted("not signed in: no credentials")
@@ -100,7 +100,7 @@ class GenAuth:
         return self.calls.action(id_type)
 
 
-def find_target(options: TargetOptions, calls: Calls) -> Target:
+def find_target(options: TargetOptions, calls: JobCalls) -> Target:
     """Find host and credentials. The config's table `[genauth]` may name brand, credentials_file and lang."""
     for name, value in options.config.items():
         if name not in CONFIG_KEYS or not isinstance(value, str):
@@ -112,7 +112,7 @@ def find_target(options: TargetOptions, calls: Calls) -> Target:
 
 
 @contextmanager
-def sandbox_target(calls: Calls, fill: Callable[[Pool], object], *, public: bool = False) -> Iterator[Target]:
+def sandbox_target(calls: JobCalls, fill: Callable[[Pool], object], *, public: bool = False) -> Iterator[Target]:
     """Start the look-alike on a thread of this process.
 
     fill: puts into a pool what the job works on. public: it is the pool of the public accounts.
@@ -140,7 +140,7 @@ class GenAuthJob(Job):
     id_type_default = "user_id"
     public = False
 
-    def calls(self, parameters: Any) -> Calls:
+    def calls(self, parameters: Any) -> JobCalls:
         """Make the action and the look-ups. parameters: as in `TargetOptions`. Raises UsageError, NotAcceptable."""
         raise NotImplementedError
 

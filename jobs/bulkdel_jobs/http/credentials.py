@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bulkdel_jobs.http.reading import Table
+from bulkdel_jobs.http.reading import ConfigTable
 from bulkdel_jobs.parts.auth import FixedAuth, basic, key_in_header, oauth2
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
 from bulkdel_jobs.parts.secret import Secret, find_secret
@@ -24,44 +24,44 @@ Source = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundAuth:
     """Credentials that were found. source: where they come from, which may be shown. make: see `MakeAuth`."""
 
     source: str
     make: MakeAuth
 
 
-Find = Callable[[str, str, Mapping[str, str]], Found | None]
+Find = Callable[[str, str, Mapping[str, str]], FoundAuth | None]
 """From host, pool and environment to the credentials; None without them. Raises UsageError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class HttpAuth:
     """What the table says. hint: how to give the credentials, in a few words."""
 
     hint: str
     find: Find
 
 
-def read_auth(table: Table | None) -> Credentials:
+def read_auth(table: ConfigTable | None) -> HttpAuth:
     """Read [http.auth]. Without it no credentials are sent."""
     if table is None:
-        return _none(Table("http.auth", {}))
+        return _none(ConfigTable("http.auth", {}))
     return table.one_of("kind", _KINDS, "")(table)
 
 
-def _none(table: Table) -> Credentials:
+def _none(table: ConfigTable) -> HttpAuth:
     table.end("kind")
-    return Credentials("none are needed", lambda _, pool, __: Found("none", always(FixedAuth(pool=pool))))
+    return HttpAuth("none are needed", lambda _, pool, __: FoundAuth("none", always(FixedAuth(pool=pool))))
 
 
-def _bearer(table: Table) -> Credentials:
+def _bearer(table: ConfigTable) -> HttpAuth:
     source = _source(table, "token")
     table.end("kind, token_env, token_file")
     return _with_secret(source, lambda pool, key: always(key_in_header(pool, key)))
 
 
-def _header(table: Table) -> Credentials:
+def _header(table: ConfigTable) -> HttpAuth:
     source, name, prefix = _source(table, "token"), table.needed("name"), table.text("prefix", "") or ""
     if not _HEADER.fullmatch(name):
         raise table.fault("name", "is not the name of a header")
@@ -71,7 +71,7 @@ def _header(table: Table) -> Credentials:
     return _with_secret(source, lambda pool, key: always(key_in_header(pool, key, name, prefix)))
 
 
-def _basic(table: Table) -> Credentials:
+def _basic(table: ConfigTable) -> HttpAuth:
     source, user = _source(table, "password"), table.needed("user")
     if ":" in user:
         raise table.fault("user", "has a colon, which HTTP basic cannot carry")
@@ -79,7 +79,7 @@ def _basic(table: Table) -> Credentials:
     return _with_secret(source, lambda pool, password: always(basic(pool, user, password)), f"{user}, ")
 
 
-def _oauth2(table: Table) -> Credentials:
+def _oauth2(table: ConfigTable) -> HttpAuth:
     source, client_id, path = _source(table, "secret"), table.needed("client_id"), table.needed("token_path")
     table.checked("token_path", check_path, path)
     if PLACEHOLDER in path:
@@ -94,19 +94,19 @@ def _oauth2(table: Table) -> Credentials:
     return _with_secret(source, make, f"client {client_id}, ")
 
 
-def _aws(table: Table) -> Credentials:
+def _aws(table: ConfigTable) -> HttpAuth:
     region, service = table.needed("region"), table.needed("service")
     table.end("kind, region, service; the key comes from the usual variables")
 
-    def find(host: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+    def find(host: str, pool: str, environ: Mapping[str, str]) -> FoundAuth | None:
         if (key := aws_key(environ)) is None:
             return None
-        return Found(KEY_ID, always(sigv4(host, pool, key, region=region, service=service)))
+        return FoundAuth(KEY_ID, always(sigv4(host, pool, key, region=region, service=service)))
 
-    return Credentials(f"set {KEY_ID} and {KEY_SECRET}", find)
+    return HttpAuth(f"set {KEY_ID} and {KEY_SECRET}", find)
 
 
-_KINDS: Mapping[str, Callable[[Table], Credentials]] = {
+_KINDS: Mapping[str, Callable[[ConfigTable], HttpAuth]] = {
     "none": _none,
     "bearer": _bearer,
     "header": _header,
@@ -116,7 +116,7 @@ _KINDS: Mapping[str, Callable[[Table], Credentials]] = {
 }
 
 
-def _source(table: Table, name: str) -> Source:
+def _source(table: ConfigTable, name: str) -> Source:
     """Where the secret comes from: the keys NAME_env and NAME_file."""
     variable, file = table.text(f"{name}_env"), table.text(f"{name}_file")
     if variable is not None and not _VARIABLE.fullmatch(variable):  # not shown: it may be the secret
@@ -126,12 +126,12 @@ def _source(table: Table, name: str) -> Source:
     return variable, file
 
 
-def _with_secret(source: Source, make: Callable[[str, Secret], MakeAuth], shown: str = "") -> Credentials:
+def _with_secret(source: Source, make: Callable[[str, Secret], MakeAuth], shown: str = "") -> HttpAuth:
     """Credentials with one secret. make: from the pool and the secret. shown: before the source of the secret."""
     variable, file = source
 
-    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+    def find(_: str, pool: str, environ: Mapping[str, str]) -> FoundAuth | None:
         secret = find_secret(environ, variable, file)
-        return None if secret is None else Found(f"{shown}{secret.source}", make(pool, secret))
+        return None if secret is None else FoundAuth(f"{shown}{secret.source}", make(pool, secret))
 
-    return Credentials(f"set {variable}" if variable else f"put it into {file} (chmod 600)", find)
+    return HttpAuth(f"set {variable}" if variable else f"put it into {file} (chmod 600)", find)

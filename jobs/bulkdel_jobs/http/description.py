@@ -16,9 +16,9 @@ from bulkdel.core.decision import Decision, Request, Response, Verdict
 from bulkdel.core.outcome import COUNTED, REMAINING
 from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
-from bulkdel_jobs.http.credentials import Credentials, read_auth
+from bulkdel_jobs.http.credentials import HttpAuth, read_auth
 from bulkdel_jobs.http.look_up import control_keys, read_look_ups
-from bulkdel_jobs.http.reading import Table
+from bulkdel_jobs.http.reading import ConfigTable
 from bulkdel_jobs.parts.answers import AnswerList, read_answers
 from bulkdel_jobs.parts.json_values import is_one_of
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps
@@ -157,7 +157,7 @@ class Description:
     verb: str
     done: str
     pause_s: float
-    credentials: Credentials
+    credentials: HttpAuth
     action: TableAction
     look_ups: OneByOneLookUps | None
     pinned: Mapping[str, Any]
@@ -166,7 +166,7 @@ class Description:
 
 def describe(value: Any) -> Description:
     """Read and check a table [http]. Raises UsageError with the name of the key that is wrong."""
-    table = Table("http", value)
+    table = ConfigTable("http", value)
     host, base = table.text("host"), table.text("base", "") or ""
     if host is not None:
         host = check_host(host)
@@ -243,7 +243,7 @@ def describe(value: Any) -> Description:
     )
 
 
-def _request(table: Table, base: str) -> Request:
+def _request(table: ConfigTable, base: str) -> Request:
     method = table.one_of("method", METHODS, "")
     path = table.checked("path", check_path, table.needed("path"))
     query, headers = table.texts("query"), table.texts("headers")
@@ -258,7 +258,7 @@ def _request(table: Table, base: str) -> Request:
     return Request(method, f"{base}{path}", query, None, headers)
 
 
-def _chunk_size(table: Table, body: Any, *, in_path: bool) -> int:
+def _chunk_size(table: ConfigTable, body: Any, *, in_path: bool) -> int:
     """How many ids one request takes. Checks that the ids stand in the request, and once."""
     places = Places() if body is None else table.checked("body", places_of, body) and places_of(body)
     if in_path:
@@ -280,7 +280,7 @@ def _chunk_size(table: Table, body: Any, *, in_path: bool) -> int:
     return size
 
 
-def _statuses(table: Table) -> Statuses:
+def _statuses(table: ConfigTable) -> Statuses:
     given = table.table("statuses")
     if given is None or given.empty("settled"):
         raise table.fault("statuses.settled", "is missing: the HTTP statuses of a success, such as [200, 204]")
@@ -292,7 +292,7 @@ def _statuses(table: Table) -> Statuses:
         raise table.fault("statuses", str(error)) from None
 
 
-def _answers(table: Table) -> AnswerList:
+def _answers(table: ConfigTable) -> AnswerList:
     verdicts: dict[Verdict, list[Any]] = {}
     for word, verdict in VERDICTS.items():
         values = table.list_of(word, int, str, bool) or []
@@ -318,7 +318,7 @@ def _answers(table: Table) -> AnswerList:
     return found
 
 
-def _refuse_secrets(table: Table, where: str, value: Any) -> None:
+def _refuse_secrets(table: ConfigTable, where: str, value: Any) -> None:
     """Refuse a body with a secret in it, at any depth."""
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, each in members:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulkdel.core.decision import Request
-from bulkdel_jobs.http.reading import Table
+from bulkdel_jobs.http.reading import ConfigTable
 from bulkdel_jobs.parts.look_ups import ListLookUps, OneByOneLookUps
 from bulkdel_jobs.parts.pages import ByCursor, ByLink, ByNumber, Pages
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
@@ -20,7 +20,7 @@ CONTROL = frozenset({"list", "list_query", "list_id"})
 
 
 def read_look_ups(
-    table: Table, base: str, ids_max: int, *, deletes: bool, administrators: Table | None = None
+    table: ConfigTable, base: str, ids_max: int, *, deletes: bool, administrators: ConfigTable | None = None
 ) -> OneByOneLookUps:
     """Read and check the table, and [http.administrators]. Raises UsageError.
 
@@ -74,7 +74,7 @@ def control_keys(look_ups: OneByOneLookUps) -> frozenset[str]:
     return CONTROL if isinstance(look_ups, ListLookUps) else CONTROL | {"list_at"}
 
 
-def _administrators(table: Table, base: str) -> dict[str, Any]:
+def _administrators(table: ConfigTable, base: str) -> dict[str, Any]:
     """The request that lists administrators, and the places of the list in its response and of the id in a record."""
     path = table.checked("path", check_path, table.needed("path"))
     query = table.texts("query")
@@ -89,7 +89,7 @@ def _administrators(table: Table, base: str) -> dict[str, Any]:
     }
 
 
-def _pages(table: Table, list_at: str, taken: set[str]) -> Pages:
+def _pages(table: ConfigTable, list_at: str, taken: set[str]) -> Pages:
     """taken: the parameters that the requests have already."""
     ways = [way for way in ("page", "cursor", "link") if way in table]
     if len(ways) != 1:

@@ -24,7 +24,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NO_SECRET = "a secret must not stand in the config: name an environment variable or a 0600 file with it in [http.auth]"  # noqa: S105
 
 
-class Table:
+class ConfigTable:
     """One table. `take` each key that it may have, then `end`. Every fault raises UsageError with the key's name."""
 
     def __init__(self, name: str, value: Any) -> None:
@@ -114,24 +114,24 @@ class Table:
             raise self.fault(key, str(error)) from None
         return value
 
-    def table(self, key: str) -> Table | None:
+    def table(self, key: str) -> ConfigTable | None:
         """A table in this one; None without it."""
         if key not in self._left:
             return None
         value = self._left.pop(key)
         value = _read(value, "a table; write it as in TOML", dict) if isinstance(value, Variable) else value
-        self._taken[key] = table = Table(f"{self.name}.{key}", value)
+        self._taken[key] = table = ConfigTable(f"{self.name}.{key}", value)
         return table
 
     @property
     def taken(self) -> dict[str, Any]:
         """The keys that were taken, with the values as they were read: the same for a file and for variables."""
-        return {key: value.taken if isinstance(value, Table) else value for key, value in self._taken.items()}
+        return {key: value.taken if isinstance(value, ConfigTable) else value for key, value in self._taken.items()}
 
-    def tables(self, key: str) -> list[Table]:
+    def tables(self, key: str) -> list[ConfigTable]:
         """A list of tables in this one: [[name.key]]."""
         values = self.take(key, list, f"a list of tables; write [[{self.name}.{key}]]") or []
-        return [Table(f"{self.name}.{key}", value) for value in values]
+        return [ConfigTable(f"{self.name}.{key}", value) for value in values]
 
     def end(self, known: str) -> None:
         """Refuse the keys that were not taken. known: those that the table may have, for the message."""

@@ -43,7 +43,7 @@ from bulkdel_jobs.kit.check_look_ups import (
 from bulkdel_jobs.kit.check_sign_in import check_rejections, check_secrets, check_sign_in, check_sign_in_faults
 from bulkdel_jobs.kit.examples import example_ids, example_parameters
 from bulkdel_jobs.kit.faults import Good
-from bulkdel_jobs.kit.findings import Findings
+from bulkdel_jobs.kit.findings import JobFindings
 from bulkdel_jobs.kit.lab import Lab, shown
 from bulkdel_jobs.kit.wire import fault_server
 
@@ -84,7 +84,7 @@ class Place(NamedTuple):
 
 def run_check(options: CheckOptions) -> int:
     """Check a job and print what was found. Returns 1 when something is wrong. Raises UsageError."""
-    findings = Findings()
+    findings = JobFindings()
     if (job := load_and_check(options.name, findings)) is not None:
         job = job.configured(_table(job, options))
         asyncio.run(_check(job, options, findings))
@@ -98,7 +98,7 @@ def run_check(options: CheckOptions) -> int:
     return 1 if findings.wrong else 0
 
 
-async def _check(job: Job, options: CheckOptions, findings: Findings) -> None:
+async def _check(job: Job, options: CheckOptions, findings: JobFindings) -> None:
     id_type = _id_type(job, options)
     made_up = example_ids(id_type, 2 * job.chunk_max + SOME + REST, options.ids)
     if len(made_up) < SOME + REST:
@@ -247,7 +247,7 @@ def settles(decision: Decision, ids: Sequence[str]) -> bool:
     return complete.next_step is NextStep.PER_ID and all(answer.verdict in DONE for answer in complete.data)
 
 
-def load_and_check(name: str, findings: Findings) -> Job | None:
+def load_and_check(name: str, findings: JobFindings) -> Job | None:
     """Find an installed job. None when it cannot be loaded, or is of another edition. Raises UsageError without one."""
     points = [point for point in installed(GROUP) if point.name == name]
     if not points:

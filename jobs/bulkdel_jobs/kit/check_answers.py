@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response, Verdict, decision_per_id
-from bulkdel_jobs.kit.faults import RESPONSES, Fault, Good
+from bulkdel_jobs.kit.faults import RESPONSES, ApiFault, Good
 from bulkdel_jobs.kit.lab import Lab, Read, shown
 
 ABSENT_MEANS = "A look-up may read a 404 as: no such account. It must not find one"
@@ -56,7 +56,7 @@ def as_whole(decision: Decision, *, missing: str) -> Decision:
 
 
 async def _decided(
-    lab: Lab, fault: Fault, good: Good | None, request: Request, read: Read, *, ids: Sequence[str]
+    lab: Lab, fault: ApiFault, good: Good | None, request: Request, read: Read, *, ids: Sequence[str]
 ) -> Decision | None:
     """The decision on a request that meets a fault; None when the fault cannot be played."""
     answer = fault.play(good)
@@ -66,7 +66,7 @@ async def _decided(
     return (await lab.exchange(lab.to_faults, request, read, ids))[1]
 
 
-def _right(fault: Fault, decision: Decision) -> bool:
+def _right(fault: ApiFault, decision: Decision) -> bool:
     if decision.next_step not in fault.right or not _pauses(fault, decision):
         return False
     if not fault.maybe_applied:
@@ -74,9 +74,9 @@ def _right(fault: Fault, decision: Decision) -> bool:
     return not decision.untouched and (decision.maybe_applied or decision.next_step is NextStep.HALT)
 
 
-def _pauses(fault: Fault, decision: Decision) -> bool:
+def _pauses(fault: ApiFault, decision: Decision) -> bool:
     return fault.after_s is None or decision.after_s == fault.after_s
 
 
-def _reading_advice(fault: Fault) -> str:
+def _reading_advice(fault: ApiFault) -> str:
     return ABSENT_MEANS if fault.name == "404" else fault.advice.partition(" with maybe_applied")[0]

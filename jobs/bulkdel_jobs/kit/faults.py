@@ -36,7 +36,7 @@ Play = Callable[[Good | None], bytes | None]
 """The bytes of a fault, for the good answer if it is known. None: the fault needs a good answer with more in it."""
 
 
-class Fault(NamedTuple):
+class ApiFault(NamedTuple):
     """One row of the catalogue.
 
     name: as the check is called. play: makes the bytes; see `Play`.
@@ -134,35 +134,35 @@ NO_SUCCESS = "This is no success of the API, and it may have had effect: RETRY w
 REDIRECT = "Return HALT: no redirect is followed, and the same request will meet it again"
 WHOLE = "Return PER_ID with every id that the answer names, as it names it: the engine compares them with the request"
 
-CATALOGUE: tuple[Fault, ...] = (
-    Fault("401", _page(401), _SIGN_IN, "Return SIGN_IN, or FORBIDDEN for a key that cannot be renewed"),
-    Fault("403", _page(403), _FORBIDDEN, "Return FORBIDDEN: the run halts unless something has succeeded before"),
-    Fault("404", _page(404), _ABSENT, "Return LOOK_UP, or HALT where a 404 only means a wrong path"),
-    Fault("429", _page(429), _THROTTLED, PAUSE),
-    Fault("429-seconds", _page(429, ("retry-after", str(AFTER_S))), _THROTTLED, PAUSE, after_s=AFTER_S),
-    Fault(
+CATALOGUE: tuple[ApiFault, ...] = (
+    ApiFault("401", _page(401), _SIGN_IN, "Return SIGN_IN, or FORBIDDEN for a key that cannot be renewed"),
+    ApiFault("403", _page(403), _FORBIDDEN, "Return FORBIDDEN: the run halts unless something has succeeded before"),
+    ApiFault("404", _page(404), _ABSENT, "Return LOOK_UP, or HALT where a 404 only means a wrong path"),
+    ApiFault("429", _page(429), _THROTTLED, PAUSE),
+    ApiFault("429-seconds", _page(429, ("retry-after", str(AFTER_S))), _THROTTLED, PAUSE, after_s=AFTER_S),
+    ApiFault(
         "429-date",
         _page(429, ("retry-after", formatdate(NOW + AFTER_S, usegmt=True)), ("date", formatdate(NOW, usegmt=True))),
         _THROTTLED,
         PAUSE,
         after_s=AFTER_S,
     ),
-    *(Fault(f"{status}-page", _page(status), _LOST, MAYBE, maybe_applied=True) for status in (500, 502, 503, 504)),
+    *(ApiFault(f"{status}-page", _page(status), _LOST, MAYBE, maybe_applied=True) for status in (500, 502, 503, 504)),
     *(
-        Fault(f"{status}", _page(status, ("location", "https://elsewhere.example/")), _HALT, REDIRECT)
+        ApiFault(f"{status}", _page(status, ("location", "https://elsewhere.example/")), _HALT, REDIRECT)
         for status in (301, 302, 307, 308)
     ),
-    Fault("empty-200", _empty, _STRANGE, NO_SUCCESS, maybe_applied=True),
-    Fault("page-200", _page(200), _STRANGE, NO_SUCCESS, maybe_applied=True),
-    Fault("cut-body", _cut, _STRANGE, NO_SUCCESS, maybe_applied=True),
-    Fault("other-json", _json(b'{"unexpected": true}'), _STRANGE, NO_SUCCESS, maybe_applied=True),
-    Fault("null", _json(b"null"), _STRANGE, NO_SUCCESS, maybe_applied=True),
-    Fault("number", _json(b"42"), _STRANGE, NO_SUCCESS, maybe_applied=True),
-    Fault("short-body", _short, _LOST, NO_SUCCESS, no_response=True),
-    Fault("lost-answer", _lost, _LOST, NO_SUCCESS, no_response=True),
-    Fault("unknown-id", _unknown_id, _LOST, WHOLE, maybe_applied=True),
-    Fault("doubled-id", _doubled_id, _LOST, WHOLE, maybe_applied=True),
-    Fault("missing-id", _missing_id, frozenset({NextStep.PER_ID}), WHOLE),
+    ApiFault("empty-200", _empty, _STRANGE, NO_SUCCESS, maybe_applied=True),
+    ApiFault("page-200", _page(200), _STRANGE, NO_SUCCESS, maybe_applied=True),
+    ApiFault("cut-body", _cut, _STRANGE, NO_SUCCESS, maybe_applied=True),
+    ApiFault("other-json", _json(b'{"unexpected": true}'), _STRANGE, NO_SUCCESS, maybe_applied=True),
+    ApiFault("null", _json(b"null"), _STRANGE, NO_SUCCESS, maybe_applied=True),
+    ApiFault("number", _json(b"42"), _STRANGE, NO_SUCCESS, maybe_applied=True),
+    ApiFault("short-body", _short, _LOST, NO_SUCCESS, no_response=True),
+    ApiFault("lost-answer", _lost, _LOST, NO_SUCCESS, no_response=True),
+    ApiFault("unknown-id", _unknown_id, _LOST, WHOLE, maybe_applied=True),
+    ApiFault("doubled-id", _doubled_id, _LOST, WHOLE, maybe_applied=True),
+    ApiFault("missing-id", _missing_id, frozenset({NextStep.PER_ID}), WHOLE),
 )
 
 RESPONSES = tuple(fault for fault in CATALOGUE if not fault.no_response)

@@ -39,7 +39,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(slots=True)
-class Findings:
+class JobFindings:
     """All findings of one check of a job, in the order of the checks.
 
     package: the top-level package of the job. The place of an exception is the innermost line in it.

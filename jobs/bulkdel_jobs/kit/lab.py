@@ -21,7 +21,7 @@ from bulkdel.http.pages import PAGES_MAX
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport
 from bulkdel.job import Account, Auth, Job, LookUps, Target
-from bulkdel_jobs.kit.findings import Findings
+from bulkdel_jobs.kit.findings import JobFindings
 from bulkdel_jobs.kit.wire import FaultServer
 
 PATIENCE_S = 0.0
@@ -50,7 +50,7 @@ class Lab:
     stranger: str
     server: FaultServer
     to_faults: HttpTransport
-    findings: Findings
+    findings: JobFindings
     api: HttpTransport | None = None
     auth: Auth | None = None
     secrets: set[str] = field(default_factory=set, repr=False)

@@ -34,7 +34,7 @@ class Received(NamedTuple):
         return found | {f"body{place}": value for place, value in _values(self.body, self.headers.get("content-type"))}
 
 
-Answer = Callable[[Received], bytes]
+MakeAnswer = Callable[[Received], bytes]
 """The bytes to answer a request with. None of them: the connection is closed."""
 
 
@@ -43,7 +43,7 @@ class FaultServer:
     """Answers every request with `answer` and closes the connection. requests: everything that arrived."""
 
     url: str = ""
-    answer: Answer = lambda _: reply(200)
+    answer: MakeAnswer = lambda _: reply(200)
     requests: list[Received] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

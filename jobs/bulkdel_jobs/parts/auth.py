@@ -18,7 +18,7 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel_jobs.parts.secret import Secret
 from bulkdel_jobs.parts.statuses import Statuses
-from bulkdel_jobs.parts.tokens import HEADER_SAFE, HIDDEN, SignedIn, SignIn, Tokens, life_s, pattern_of
+from bulkdel_jobs.parts.tokens import HEADER_SAFE, HIDDEN, FreshToken, SignIn, TokenAuth, life_s, pattern_of
 
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
@@ -135,9 +135,9 @@ class ClientCredentials(SignIn):
             return Decision(NextStep.RETRY, reason=f"HTTP {response.status}, but no token in the response")
         return decision
 
-    def signed_in(self, data: Any) -> SignedIn:
+    def signed_in(self, data: Any) -> FreshToken:
         """See `tokens.SignIn`."""
-        return SignedIn(data["access_token"], self.pool, life_s(data.get("expires_in")))
+        return FreshToken(data["access_token"], self.pool, life_s(data.get("expires_in")))
 
 
 def oauth2(
@@ -152,7 +152,7 @@ def oauth2(
     more: Mapping[str, str] | None = None,
     patience_s: float = 900.0,
     clock: Callable[[], float] = time.monotonic,
-) -> Tokens:
+) -> TokenAuth:
     """Make the credentials of an OAuth2 client; see `ClientCredentials`."""
     sign_in = ClientCredentials(
         send=transport.send,
@@ -167,4 +167,4 @@ def oauth2(
         more=more or {},
     )
     # Its life has the real clock: a token ends while this process is stopped, too.
-    return Tokens(sign_in=sign_in, check=sign_in.check, pool=pool, secrets=sign_in.secrets)
+    return TokenAuth(sign_in=sign_in, check=sign_in.check, pool=pool, secrets=sign_in.secrets)

@@ -51,7 +51,7 @@ Send = Callable[[Request, Mapping[str, str]], Awaitable[Response | NoResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class FreshToken:
     """What a sign-in returned.
 
     pool: the pool or tenant of the token. expires_in_s: how long it lives from now on.
@@ -103,7 +103,7 @@ class SignIn:
         """Decide on a response: SETTLED with `data` for `signed_in`."""
         raise NotImplementedError
 
-    def signed_in(self, data: Any) -> SignedIn:
+    def signed_in(self, data: Any) -> FreshToken:
         """What `data` says. Raises Halted for a token that cannot be used."""
         raise NotImplementedError
 
@@ -117,7 +117,7 @@ class SignIn:
         """What the user should check when the server refuses."""
         raise NotImplementedError
 
-    async def __call__(self) -> SignedIn:
+    async def __call__(self) -> FreshToken:
         """Sign in. Raises Halted when the server refuses, or gives no response for too long."""
         request, headers, secrets = self.request(), self.headers(), pattern_of(*self.secrets)
         began, held_s, attempts, strange = self.clock(), self.rate_limiter.held_s, 0, 0
@@ -165,7 +165,7 @@ def pattern_of(*secrets: str) -> re.Pattern[str]:
 
 
 @dataclass(kw_only=True)
-class Tokens:
+class TokenAuth:
     """Keeps one good token for all requests: `bulkdel.job.Auth`. A subclass may send more headers with it.
 
     sign_in: called once, however many requests wait for a token.
@@ -175,7 +175,7 @@ class Tokens:
     users: the users that the token may belong to.
     """
 
-    sign_in: Callable[[], Awaitable[SignedIn]]
+    sign_in: Callable[[], Awaitable[FreshToken]]
     check: str
     pool: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -191,7 +191,7 @@ class Tokens:
     # A lock and not a task: the request that holds it signs in. If that one is cancelled, the next in line does it.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    def headers(self, fresh: SignedIn) -> Mapping[str, str]:
+    def headers(self, fresh: FreshToken) -> Mapping[str, str]:
         """The headers of a request with this token."""
         return {"authorization": f"Bearer {fresh.token}"}
 

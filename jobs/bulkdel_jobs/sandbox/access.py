@@ -187,7 +187,7 @@ DEPARTMENT_FIELDS = {"department_id": "departmentId", "code": "code", "open_depa
 """The kinds of ids of a department that the sandbox knows, each with its field in the record."""
 
 
-class Directory:
+class References:
     """The departments and identity sources of one pool. One thread at a time may change it, any number may read it."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ _PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """One HTTP answer, before it is put into bytes.
 
     status_code: of the envelope, 200 for success. http: the HTTP status, 200 unless a gateway answers.
@@ -74,31 +74,31 @@ def as_json(value: Any) -> bytes:
 _LONE = re.compile(r"[\ud800-\udfff]")
 
 
-class Refused(Exception):
-    """An endpoint refuses a request, and nothing is done."""
+class Rejected(Exception):
+    """An endpoint refuses a request. answer: what it says."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Reply) -> None:
         super().__init__(answer.status_code)
         self.answer = answer
 
 
-def invalid(message: str) -> Refused:
+def invalid(message: str) -> Rejected:
     """Refuse with 400 in words that the API has in one language only."""
-    return Refused(Answer(400, message=(message, message)))
+    return Rejected(Reply(400, message=(message, message)))
 
 
-def malformed(name: str) -> Refused:
+def malformed(name: str) -> Rejected:
     """Refuse with 400 in the API's form for a malformed parameter. The English wording is not documented."""
-    return Refused(Answer(400, message=(f"参数 {name} 格式错误", f"Parameter {name} is malformed")))
+    return Rejected(Reply(400, message=(f"参数 {name} 格式错误", f"Parameter {name} is malformed")))
 
 
-def no_such_department(id_: str) -> Refused:
+def no_such_department(id_: str) -> Rejected:
     """Refuse a department that does not exist, in the words that the vendor's tests expect."""
-    return Refused(Answer(404, message=(f"存在不合法的 departmentId: {id_}", f"Department does not exist: {id_}")))
+    return Rejected(Reply(404, message=(f"存在不合法的 departmentId: {id_}", f"Department does not exist: {id_}")))
 
 
-NO_SUCH_SOURCE = Answer(404, message=("身份源不存在", "Identity source does not exist"))
+NO_SUCH_SOURCE = Reply(404, message=("身份源不存在", "Identity source does not exist"))
 """How the API refuses an identity source that does not exist is not documented."""
 
-NO_SUCH_USER = Answer(404, api_code=USER_NOT_FOUND)
+NO_SUCH_USER = Reply(404, api_code=USER_NOT_FOUND)
 """The statusCode is what the vendor's tests expect; the apiCode is of its documentation."""

@@ -1,6 +1,6 @@
 """The table of endpoints: which function answers a request, and what the server has to know of it beforehand.
 
-An endpoint reads a Call and returns an Answer, or raises Refused. It knows no socket and no clock. The server decides
+An endpoint reads a Call and returns a Reply, or raises Rejected. It knows no socket and no clock. The server decides
 when an endpoint is called, and what becomes of its answer.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulkdel_jobs.sandbox import calls, members, things, user_changes, user_creation, user_endpoints
-from bulkdel_jobs.sandbox.answers import Answer
+from bulkdel_jobs.sandbox.answers import Reply
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.things import GROUP, NAMESPACE, RESOURCE, ROLE
 
@@ -29,13 +29,13 @@ CREATE_PATH = "/api/v3/create-users-batch"
 class Endpoint:
     """One endpoint that needs a sign-in.
 
-    named: reads the ids that a request names, for the ledger; Refused where they are malformed. None: not counted.
+    named: reads the ids that a request names, for the ledger; Rejected where they are malformed. None: not counted.
     changes: whether it changes something. Then `Switches.forbidden` strikes it, and its ids count as sent, not as
     looked up. creates: whether it names users that do not exist yet. public: whether it is about the public accounts.
     authing_only: whether each of GenAuth's SDKs lacks it.
     """
 
-    answer: Callable[[Call], Answer]
+    answer: Callable[[Call], Reply]
     named: Callable[[Call], Named] | None = None
     changes: bool = False
     creates: bool = False
@@ -43,14 +43,14 @@ class Endpoint:
     authing_only: bool = False
 
 
-def _reads(answer: Callable[..., Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
+def _reads(answer: Callable[..., Reply], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
     """An endpoint that changes nothing. answer: takes the call, and the ids that it names where `named` reads them."""
     if named is None:
         return Endpoint(answer, None, **more)
     return Endpoint(lambda call: answer(call, named(call)), named, **more)
 
 
-def _changes(answer: Callable[..., Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
+def _changes(answer: Callable[..., Reply], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
     return _reads(answer, named, changes=True, **more)
 
 

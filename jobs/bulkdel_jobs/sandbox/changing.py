@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Literal, TypeVar
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
+from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.users import fold
 
@@ -23,8 +23,8 @@ def change_each(
     change: Callable[[Found], None],
     *,
     unknown: Literal["accept", "refuse"] = "accept",
-    absent: Answer = NO_SUCH_USER,
-) -> Answer:
+    absent: Reply = NO_SUCH_USER,
+) -> Reply:
     """Let a request have its effect on what its ids mean, or refuse it whole, as the switches say.
 
     find: what an id means now, such as a user's number; None where there is no such thing. change: the effect on it.
@@ -47,13 +47,13 @@ def change_each(
     for each in targets:
         change(each)
     if incomplete and not call.unsuccessful:
-        raise Refused(absent)
+        raise Rejected(absent)
     return succeeded(call)
 
 
 def change_users(
     call: Call, named: Named, change: Callable[[int], None], *, unknown: Literal["accept", "refuse"] = "accept"
-) -> Answer:
+) -> Reply:
     """Do what `change_each` does for the users of these ids. change: the effect on the user of a number."""
     return change_each(call, named, lambda id_: call.pool.find_alive(named.id_type, id_), change, unknown=unknown)
 
@@ -63,7 +63,7 @@ def refuse_poisonous(call: Call, ids: Iterable[str]) -> None:
     for id_ in ids:
         if id_ in call.switches.poisonous:
             status_code, api_code = call.switches.poisonous[id_]
-            raise Refused(Answer(status_code, api_code=api_code))
+            raise Rejected(Reply(status_code, api_code=api_code))
 
 
 def cut_short(call: Call, targets: list[Target]) -> list[Target]:
@@ -73,6 +73,6 @@ def cut_short(call: Call, targets: list[Target]) -> list[Target]:
     return targets[: {"none": 0, "half": len(targets) // 2, "all": len(targets)}[call.switches.unsuccessful_effect]]
 
 
-def succeeded(call: Call) -> Answer:
+def succeeded(call: Call) -> Reply:
     """Answer as most of these endpoints do, with nothing but `success`."""
-    return Answer(200, {"success": not call.unsuccessful})
+    return Reply(200, {"success": not call.unsuccessful})

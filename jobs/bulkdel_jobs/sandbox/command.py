@@ -18,7 +18,7 @@ from bulkdel.errors import FileFailed, UsageError
 from bulkdel.export import Parsed, ReadOptions, open_export, preflight
 from bulkdel.format import counted
 from bulkdel.output import result, say
-from bulkdel_jobs.commands import Options
+from bulkdel_jobs.commands import SandboxOptions
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox.pool import Pool
@@ -31,7 +31,7 @@ LOOK_S = 0.2
 """A signal ends the sandbox within so many seconds."""
 
 
-def run_sandbox(options: Options, switches: Switches) -> int:
+def run_sandbox(options: SandboxOptions, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
     with Signals() as signals:
         pool, public = (
@@ -61,7 +61,7 @@ def run_sandbox(options: Options, switches: Switches) -> int:
     return 0
 
 
-def _pool(options: Options, source: str, *, any_shape: bool) -> Pool:
+def _pool(options: SandboxOptions, source: str, *, any_shape: bool) -> Pool:
     """Make up users, or read them the way `bulkdel run` reads an export. source: how many, or the file."""
     if options.id_type not in ID_TYPES:
         raise UsageError(f"--id-type {options.id_type!r}: known are {', '.join(ID_TYPES)}")
@@ -89,7 +89,7 @@ def _write_ids(path: Path, ids: list[str]) -> None:
         raise FileFailed(f"--write-ids {path}: {error.strerror}") from error
 
 
-def _announce(sandbox: Sandbox, options: Options) -> None:
+def _announce(sandbox: Sandbox, options: SandboxOptions) -> None:
     """Say where it listens and how to use it: to a program on stdout, to a person on stderr."""
     users, url = len(sandbox.pool), sandbox.url
     pool_id = sandbox.switches.pool_id or SANDBOX_POOL_ID

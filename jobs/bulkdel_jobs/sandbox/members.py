@@ -6,7 +6,7 @@ The sandbox gives roles to users only, not to groups or departments.
 from __future__ import annotations
 
 from bulkdel_jobs.sandbox.access import ALWAYS, LONG_AGO, Thing, Times
-from bulkdel_jobs.sandbox.answers import Answer, Refused, malformed
+from bulkdel_jobs.sandbox.answers import Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each, change_users
 from bulkdel_jobs.sandbox.sign_in import SANDBOX_POOL_ID
@@ -28,7 +28,7 @@ def targets(call: Call, *, most: int = BATCH_MAX) -> Named:
         if not isinstance(target.get("targetIdentifier"), str) or not target["targetIdentifier"]:
             raise malformed("targets")
     if any(target["targetType"] != "USER" for target in found):
-        raise Refused(Answer(501))
+        raise Rejected(Reply(501))
     return call.named("targets", [target["targetIdentifier"] for target in found], None)
 
 
@@ -37,7 +37,7 @@ def few_targets(call: Call) -> Named:
     return targets(call, most=ROLES_MAX)
 
 
-def add_group_members(call: Call, users: Named) -> Answer:
+def add_group_members(call: Call, users: Named) -> Reply:
     """Put users into a group."""
     group = GROUP.find(call, call.body)
 
@@ -47,7 +47,7 @@ def add_group_members(call: Call, users: Named) -> Answer:
     return change_users(call, users, join)
 
 
-def remove_group_members(call: Call, users: Named) -> Answer:
+def remove_group_members(call: Call, users: Named) -> Reply:
     """Take users out of a group. A user that is not in it is no error (`Switches.refuse_non_members`)."""
     group, strict = GROUP.find(call, call.body), call.switches.refuse_non_members
 
@@ -61,7 +61,7 @@ def remove_group_members(call: Call, users: Named) -> Answer:
     return change_each(call, users, find, leave, unknown="refuse" if strict else "accept")
 
 
-def assign_role(call: Call, users: Named) -> Answer:
+def assign_role(call: Call, users: Named) -> Reply:
     """Give one role to users."""
     times = Times(call.body.get("enableTime"), call.body.get("endTime"))
     if not all(isinstance(time, int | None) for time in times):
@@ -69,12 +69,12 @@ def assign_role(call: Call, users: Named) -> Answer:
     return _assigned(call, users, [ROLE.find(call, call.body)], times)
 
 
-def assign_role_batch(call: Call, users: Named) -> Answer:
+def assign_role_batch(call: Call, users: Named) -> Reply:
     """Give roles to users."""
     return _assigned(call, users, _roles(call), ALWAYS)
 
 
-def _assigned(call: Call, users: Named, roles: list[Thing], times: Times) -> Answer:
+def _assigned(call: Call, users: Named, roles: list[Thing], times: Times) -> Reply:
     def assign(user: int) -> None:
         for role in roles:
             call.pool.count("role-assigned", (user, _name(role)), changed=role.add(user, times))
@@ -82,17 +82,17 @@ def _assigned(call: Call, users: Named, roles: list[Thing], times: Times) -> Ans
     return change_users(call, users, assign, unknown="refuse")
 
 
-def revoke_role(call: Call, users: Named) -> Answer:
+def revoke_role(call: Call, users: Named) -> Reply:
     """Take one role from users. A user without the role is no error; one that does not exist is."""
     return _revoked(call, users, [ROLE.find(call, call.body)])
 
 
-def revoke_role_batch(call: Call, users: Named) -> Answer:
+def revoke_role_batch(call: Call, users: Named) -> Reply:
     """Take roles from users."""
     return _revoked(call, users, _roles(call))
 
 
-def _revoked(call: Call, users: Named, roles: list[Thing]) -> Answer:
+def _revoked(call: Call, users: Named, roles: list[Thing]) -> Reply:
     def revoke(user: int) -> None:
         for role in roles:
             call.pool.count("role-revoked", (user, _name(role)), changed=role.users.remove(user))
@@ -110,7 +110,7 @@ def _name(role: Thing) -> str:
     return f"{role.record['namespace']}/{role.code}"
 
 
-def list_role_assignments(call: Call) -> Answer:
+def list_role_assignments(call: Call) -> Reply:
     """List how users have a role page by page. Which user, an assignment says on a switch only."""
     named = {"code": call.parameter("roleCode"), "namespace": call.parameter("namespaceCode")}
     role = ROLE.find(call, named, blamed="roleCode")
@@ -137,4 +137,4 @@ def list_role_assignments(call: Call) -> Answer:
         return assignment
 
     # The list is called `data` here.
-    return Answer(200, {"totalCount": len(users), "data": [shown(user) for user in users[part]]})
+    return Reply(200, {"totalCount": len(users), "data": [shown(user) for user in users[part]]})

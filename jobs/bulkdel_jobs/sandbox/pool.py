@@ -14,7 +14,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bulkdel_jobs.sandbox.access import Access, Directory
+from bulkdel_jobs.sandbox.access import Access, References
 from bulkdel_jobs.sandbox.users import (
     ACTIVATED,
     FIELDS,
@@ -94,8 +94,8 @@ class Pool:
         self._effects = Effects()
         self._made_at: dict[int, float] = {}  # of the users that were created through the API
         self.access = Access()
-        self.directory = Directory()
-        self.directory.add_source(SANDBOX_SOURCE, SANDBOX_PROVIDER)
+        self.references = References()
+        self.references.add_source(SANDBOX_SOURCE, SANDBOX_PROVIDER)
         self._signed_out: dict[tuple[int, str], float] = {}  # by user and application, or "" for all: since when
 
     @classmethod
@@ -138,7 +138,7 @@ class Pool:
             if self.find_alive(id_type, id_) is None:
                 self._add(Added(id_type, id_, created_at))
                 if id_type in SOURCES:
-                    self.directory.learn(self.user(self.users_ever - 1))
+                    self.references.learn(self.user(self.users_ever - 1))
         return self.users_ever - before
 
     def create(
@@ -171,7 +171,7 @@ class Pool:
     def put(self, user: Record) -> int:
         """Put a user in as the API shows it, and what it refers to; return its number. It is no effect of a request."""
         self._add(user)
-        self.directory.learn(user)
+        self.references.learn(user)
         return self.users_ever - 1
 
     def clashes(self, users: Sequence[Mapping[str, Any]], *, identities: bool = False) -> list[str | None]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bulkdel_jobs.sandbox.answers import Answer, Refused
+from bulkdel_jobs.sandbox.answers import Rejected, Reply
 from bulkdel_jobs.sandbox.api import (
     CREATING_PATHS,
     DELETE_PATH,
@@ -36,7 +36,7 @@ from bulkdel_jobs.sandbox.api import (
 )
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.pool import Pool
-from bulkdel_jobs.sandbox.sign_in import SignIn
+from bulkdel_jobs.sandbox.sign_in import TokenIssuer
 from bulkdel_jobs.sandbox.users import ID_TYPES, iso
 from bulkdel_jobs.sandbox_switches import FAULTS, Switches
 
@@ -46,7 +46,7 @@ UNSUCCESSFUL = "unsuccessful"
 _GATEWAY = frozenset({502, 503})
 _REDIRECTS = range(300, 400)
 _OK = 200
-_NOT_PLAYED = Answer(501, message=("沙盒不支持此接口", "The sandbox does not play this call"))
+_NOT_PLAYED = Reply(501, message=("沙盒不支持此接口", "The sandbox does not play this call"))
 
 
 class Ledger:
@@ -163,7 +163,7 @@ class Sandbox:
         self.switches = switches
         self.ledger = Ledger(pool, self.public)
         self.url = ""
-        self._sign_in = SignIn(keys)
+        self._sign_in = TokenIssuer(keys)
         self.revoke_tokens = self._sign_in.revoke
         self._locked_until = float("-inf")
         self._rng = Random(seed)  # noqa: S311 - chance that must be repeatable
@@ -227,7 +227,7 @@ class Sandbox:
             return self._finish(call, self._instead(fault, switches), fault)
         try:
             answer = self._act(endpoint, replace(call, unsuccessful=fault == UNSUCCESSFUL))
-        except Refused as refused:
+        except Rejected as refused:
             answer = refused.answer
         if switches.latency_after_s and switches.strikes(path):
             await asyncio.sleep(switches.latency_after_s)
@@ -260,7 +260,7 @@ class Sandbox:
             created_at=self.created_at,
         )
         if endpoint is not None and endpoint.named is not None:
-            with suppress(Refused):
+            with suppress(Rejected):
                 named = endpoint.named(call)
                 if endpoint.changes:
                     self.ledger.asked_to_change(call.path, named)
@@ -268,30 +268,30 @@ class Sandbox:
                     self.ledger.lookup_sizes[len(named.ids)] += 1
         return call
 
-    def _act(self, endpoint: Endpoint | None, call: Call) -> Answer:
+    def _act(self, endpoint: Endpoint | None, call: Call) -> Reply:
         """Let the endpoint have its effect, if the caller is signed in."""
         if (call.method, call.path) == ("POST", TOKEN_PATH):
             return self._sign_in.issue(call)
         if is_not_played(call.path):
             return _NOT_PLAYED
         if endpoint is None or (endpoint.authing_only and call.switches.brand == "genauth"):
-            return Answer(404, http=404, page="404 Not Found")
+            return Reply(404, http=404, page="404 Not Found")
         self._sign_in.check(call)
         if endpoint.changes and call.switches.forbidden:
-            raise Refused(Answer(403))
+            raise Rejected(Reply(403))
         return endpoint.answer(call)
 
-    def _instead(self, fault: str, switches: Switches) -> Answer:
+    def _instead(self, fault: str, switches: Switches) -> Reply:
         """Return the answer of a fault that comes in place of the effect."""
         if fault == "html":
-            return Answer(200, page="Welcome")
+            return Reply(200, page="Welcome")
         if not fault.startswith("http:"):
             return _styled(int(fault), switches)
         status = int(fault.removeprefix("http:"))
         headers = {"location": f"{self.url}/elsewhere"} if status in _REDIRECTS else {}
-        return Answer(status, http=status, headers=headers, page="")
+        return Reply(status, http=status, headers=headers, page="")
 
-    def _finish(self, call: Call, answer: Answer, fault: str | None = None) -> web.Response:
+    def _finish(self, call: Call, answer: Reply, fault: str | None = None) -> web.Response:
         """Count an answer and put it into bytes."""
         self.ledger.answers[fault or str(answer.status_code)] += 1
         if answer.status_code == _OK and call.switches.says_nothing:
@@ -314,7 +314,7 @@ class Sandbox:
         return web.Response()
 
 
-def _styled(status: int, switches: Switches, *, retry_after_s: float | None = None) -> Answer:
+def _styled(status: int, switches: Switches, *, retry_after_s: float | None = None) -> Reply:
     """Answer with a statusCode, as an envelope or as a gateway would (`Switches.fault_style`)."""
     http = status if switches.fault_style == "http" else 200
     headers: dict[str, str] = {}
@@ -323,4 +323,4 @@ def _styled(status: int, switches: Switches, *, retry_after_s: float | None = No
         wait_s = math.ceil(switches.retry_after_s if retry_after_s is None else retry_after_s)
         date = formatdate(math.ceil(time.time() + switches.date_offset_s) + wait_s, usegmt=True)
         headers["retry-after"] = str(wait_s) if switches.retry_after == "seconds" else date
-    return Answer(status, http=http, headers=headers, page=str(http) if http in _GATEWAY else None)
+    return Reply(status, http=http, headers=headers, page=str(http) if http in _GATEWAY else None)

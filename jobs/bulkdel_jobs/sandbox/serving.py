@@ -149,12 +149,12 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
         return {"scripted": len(wanted["faults"])}
 
     def departments(wanted: Mapping[str, Any]) -> object:
-        directory = _pool(sandbox, wanted).directory
-        return _known(wanted, directory.departments, directory.add_department)
+        references = _pool(sandbox, wanted).references
+        return _known(wanted, references.departments, references.add_department)
 
     def sources(wanted: Mapping[str, Any]) -> object:
-        directory = _pool(sandbox, wanted).directory
-        return _known(wanted, directory.sources, directory.add_source)
+        references = _pool(sandbox, wanted).references
+        return _known(wanted, references.sources, references.add_source)
 
     return [
         web.get("/sandbox/ledger", _answering(ledger)),

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from bulkdel_jobs.sandbox.answers import Answer, Refused, as_json, malformed
+from bulkdel_jobs.sandbox.answers import Rejected, Reply, as_json, malformed
 from bulkdel_jobs.sandbox.calls import Call
 
 SANDBOX_KEY_ID = "5a9db0c5a9db0c5a9db0c001"
@@ -33,7 +33,7 @@ BAD_SIGNATURE = 1300
 _SPACES = re.compile(r"[\t\n\r\f]")
 
 
-class SignIn:
+class TokenIssuer:
     """The keys of one server, and the tokens that were issued, each with its time and its pool."""
 
     def __init__(self, keys: Mapping[str, str] | None) -> None:
@@ -44,7 +44,7 @@ class SignIn:
         """Make every token invalid that was issued so far."""
         self._issued.clear()
 
-    def issue(self, call: Call) -> Answer:
+    def issue(self, call: Call) -> Reply:
         """Exchange a key for a token: a JWT whose signature only looks like one.
 
         The vendor's Python SDK decodes the payload with the plain base64 alphabet, which works as long as the claims
@@ -54,7 +54,7 @@ class SignIn:
             if not isinstance(call.body.get(name), str):
                 raise malformed(name)
         if self._keys.get(call.body["accessKeyId"]) != call.body["accessKeySecret"]:
-            raise Refused(Answer(401, api_code=BAD_SIGNATURE))
+            raise Rejected(Reply(401, api_code=BAD_SIGNATURE))
         switches, now = call.switches, int(time.time())
         announced_s = switches.token_announced_s
         if announced_s is None:
@@ -66,7 +66,7 @@ class SignIn:
         parts = (orjson.dumps({"alg": "HS256", "typ": "JWT"}), orjson.dumps(claims), secrets.token_bytes(32))
         token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
         self._issued[token] = time.monotonic(), pool_id
-        return Answer(200, {"access_token": token, "expires_in": announced_s})
+        return Reply(200, {"access_token": token, "expires_in": announced_s})
 
     def check(self, call: Call) -> None:
         """Refuse a caller without a valid token or signature, or with the token of another pool."""
@@ -74,13 +74,13 @@ class SignIn:
         if scheme.lower() != "bearer":
             if self._is_signed(call):
                 return
-            raise Refused(Answer(401, api_code=BAD_SIGNATURE))
+            raise Rejected(Reply(401, api_code=BAD_SIGNATURE))
         issued, pool_id = self._issued.get(token.strip(), (-math.inf, ""))
         if time.monotonic() - issued >= call.switches.token_lifetime_s:
-            raise Refused(Answer(401, api_code=NOT_SIGNED_IN))
+            raise Rejected(Reply(401, api_code=NOT_SIGNED_IN))
         if call.header("userpool-id") != pool_id:
             message = ("用户池不存在", "User pool does not exist")
-            raise Refused(Answer(404, api_code=NO_SUCH_POOL, message=message))
+            raise Rejected(Reply(404, api_code=NO_SUCH_POOL, message=message))
 
     def _is_signed(self, call: Call) -> bool:
         """Whether a request carries a signature made with a key: `GenAuth id:signature`, or `Authing …`."""

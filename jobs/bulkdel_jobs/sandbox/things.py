@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from bulkdel_jobs.sandbox.access import DEFAULT_NAMESPACE, Access, Kept, Namespace, Thing
-from bulkdel_jobs.sandbox.answers import Answer, Refused, invalid, malformed
+from bulkdel_jobs.sandbox.answers import Rejected, Reply, invalid, malformed
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
 from bulkdel_jobs.sandbox.user_endpoints import listed, listed_users, looked_up_user, shown
@@ -75,7 +75,7 @@ def few_codes(call: Call) -> Named:
 def codes_of_resources(call: Call) -> Named:
     """`codeList` in the body. No answer of the API shows the id of a resource, so `ids` in its place are refused."""
     if call.body.get("codeList") is None and call.body.get("ids") is not None:
-        raise Refused(Answer(501))
+        raise Rejected(Reply(501))
     return code_list(call)
 
 
@@ -91,7 +91,7 @@ def code_list_in_query(call: Call) -> Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class KindOfThing:
     """One kind of things. Each method is a call.
 
     word: in the kinds of effects. names: in Chinese and in English. where: the things that an object in a request is
@@ -108,41 +108,41 @@ class Kind:
     add: Callable[[Access, str, str, Fields], Thing]
     fields: tuple[str, ...]
     check: Callable[[Fields], None]
-    no_code: Answer
+    no_code: Reply
     one_namespace: bool = False
     lists_new: bool = False
     newest_first: bool = False
-    not_there: Answer | None = None
+    not_there: Reply | None = None
     types: tuple[str, ...] = ()
     shown: Callable[[Call, Thing], Record] = lambda _call, thing: thing.record
 
     @property
-    def absent(self) -> Answer:
+    def absent(self) -> Reply:
         """The usual answer about a code that no thing has."""
-        return Answer(404, message=(f"{self.names[0]}不存在", f"{self.names[1]} does not exist"))
+        return Reply(404, message=(f"{self.names[0]}不存在", f"{self.names[1]} does not exist"))
 
     def find(self, call: Call, fields: Fields, *, blamed: str = "code") -> Thing:
         """Return the thing that an object in a request names. blamed: the parameter that a refusal names."""
         code = code_in(fields, blamed=blamed)
         found = self.where(call, fields)[0].get(code)
         if found is None:
-            raise Refused(self.absent)
+            raise Rejected(self.absent)
         return found
 
-    def create(self, call: Call) -> Answer:
+    def create(self, call: Call) -> Reply:
         """Create one thing, and show it."""
         code_in(call.body)
-        return Answer(200, self.shown(call, self._created(call, [call.body])[0]))
+        return Reply(200, self.shown(call, self._created(call, [call.body])[0]))
 
-    def create_batch(self, call: Call) -> Answer:
+    def create_batch(self, call: Call) -> Reply:
         """Create things, all or none."""
         given = call.objects("list")
         if not all(fields.get("code") for fields in given):
-            raise Refused(self.no_code)
+            raise Rejected(self.no_code)
         if self.one_namespace:
             given = [{**fields, "namespace": call.body.get("namespace")} for fields in given]
         made = self._created(call, given)
-        return Answer(200, [self.shown(call, each) for each in made]) if self.lists_new else succeeded(call)
+        return Reply(200, [self.shown(call, each) for each in made]) if self.lists_new else succeeded(call)
 
     def _created(self, call: Call, given: list[Fields]) -> list[Thing]:
         """Create things, all or none."""
@@ -151,13 +151,13 @@ class Kind:
         places = [(*self.where(call, fields), str(fields["code"])) for fields in given]
         different = {(space, code) for _, space, code in places}
         if len(different) < len(places) or any(code in things for things, _, code in places):
-            raise Refused(Answer(409, message=(f"{self.names[0]}标识符已存在", f"{self.names[1]} code already exists")))
+            raise Rejected(Reply(409, message=(f"{self.names[0]}标识符已存在", f"{self.names[1]} code already exists")))
         return [
             self.add(call.pool.access, code, space or "", _without_empty(fields, self.fields))
             for (_, space, code), fields in zip(places, given, strict=True)
         ]
 
-    def delete(self, call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Answer:
+    def delete(self, call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Reply:
         """Delete the things of these codes, as the switches say, and with a group or a role its memberships.
 
         unknown: as in `change_each`.
@@ -177,16 +177,16 @@ class Kind:
             call.pool.count(kind, within + code, changed=False)
         return answer
 
-    def get(self, call: Call) -> Answer:
+    def get(self, call: Call) -> Reply:
         """Show one thing."""
         found = self._looked_up(call, [code_in(call.fields)])
         if not found:
-            raise Refused(self.not_there or self.absent)
-        return Answer(200, found[0])
+            raise Rejected(self.not_there or self.absent)
+        return Reply(200, found[0])
 
-    def get_batch(self, call: Call, named: Named) -> Answer:
+    def get_batch(self, call: Call, named: Named) -> Reply:
         """Show the named things that exist."""
-        return Answer(200, self._looked_up(call, list(dict.fromkeys(named.ids)))[: call.switches.look_up_max])
+        return Reply(200, self._looked_up(call, list(dict.fromkeys(named.ids)))[: call.switches.look_up_max])
 
     def _looked_up(self, call: Call, codes: list[str]) -> list[Record]:
         """Return the records of the things that have one of these codes, as a look-up sees them."""
@@ -194,7 +194,7 @@ class Kind:
         found = [things.get(code, lag_s=call.switches.lag_s) for code in codes]
         return [] if call.switches.blind else [self.shown(call, each) for each in found if each is not None]
 
-    def list_all(self, call: Call) -> Answer:
+    def list_all(self, call: Call) -> Reply:
         """List the things, or those of one type, page by page."""
         wanted = call.parameter("type") if self.types else None
         if wanted is not None and wanted not in self.types:
@@ -203,16 +203,16 @@ class Kind:
         found = [each for each in things.values() if wanted in {None, each.record.get("type")}]
         return listed(call, found[:: -1 if self.newest_first else 1], partial(self.shown, call))
 
-    def list_members(self, call: Call) -> Answer:
+    def list_members(self, call: Call) -> Reply:
         """List the users of one thing page by page."""
         return listed_users(call, self.find(call, call.fields).users)
 
-    def list_of_user(self, call: Call) -> Answer:
+    def list_of_user(self, call: Call) -> Reply:
         """List the things that one user is in, or has."""
         user, lag_s = looked_up_user(call), call.switches.lag_s
         things = self.where(call, call.fields)[0].values(lag_s=lag_s)
         found = [self.shown(call, each) for each in things if each.has(user, lag_s=lag_s)]
-        return Answer(200, {"totalCount": len(found), "list": found})
+        return Reply(200, {"totalCount": len(found), "list": found})
 
 
 def _without_empty(fields: Fields, names: tuple[str, ...]) -> Fields:
@@ -227,7 +227,7 @@ def _namespace_in(call: Call, fields: Fields) -> Namespace:
         raise malformed("namespace")
     found = call.pool.access.namespaces.get(DEFAULT_NAMESPACE if name is None else name)
     if found is None:
-        raise Refused(NAMESPACE.absent)
+        raise Rejected(NAMESPACE.absent)
     return found
 
 
@@ -267,15 +267,15 @@ def _shown_group(call: Call, group: Thing, *, members: bool = False) -> Record:
     return {name: value for name, value in group.record.items() if name not in hidden} | {"members": users}
 
 
-def get_all_groups(call: Call) -> Answer:
+def get_all_groups(call: Call) -> Reply:
     """List all groups, with their members if `fetchMembers` asks for them."""
     groups, members = call.pool.access.groups.values(), call.flag("fetchMembers")
-    return Answer(200, [_shown_group(call, group, members=members) for group in groups])
+    return Reply(200, [_shown_group(call, group, members=members) for group in groups])
 
 
 # --- the kinds --------------------------------------------------------------------------------------------------------
 
-GROUP = Kind(
+GROUP = KindOfThing(
     word="group",
     names=("分组", "Group"),
     where=lambda call, _: (call.pool.access.groups, None),
@@ -287,7 +287,7 @@ GROUP = Kind(
     newest_first=True,
     shown=_shown_group,
 )
-ROLE = Kind(
+ROLE = KindOfThing(
     word="role",
     names=("角色", "Role"),
     where=_roles,
@@ -296,18 +296,18 @@ ROLE = Kind(
     check=partial(_check_code, "role"),
     no_code=invalid("role code must not empty").answer,
 )
-RESOURCE = Kind(
+RESOURCE = KindOfThing(
     word="resource",
     names=("资源", "Resource"),
     where=_resources,
     add=lambda access, code, space, fields: access.add_resource(code, space, fields),
     fields=("name", "description", "type", "actions", "apiIdentifier"),
     check=_check_resource,
-    no_code=Answer(500, message=("未知错误", "Unknown error")),  # the vendor's tests
+    no_code=Reply(500, message=("未知错误", "Unknown error")),  # the vendor's tests
     one_namespace=True,
     types=("DATA", "API", "MENU", "BUTTON", "UI"),
 )
-NAMESPACE = Kind(
+NAMESPACE = KindOfThing(
     word="namespace",
     names=("权限组", "Namespace"),
     where=lambda call, _: (call.pool.access.namespaces, None),
@@ -315,5 +315,5 @@ NAMESPACE = Kind(
     fields=("name", "description"),
     check=partial(_check_code, "namespace"),
     no_code=invalid("namespace name must not be empty").answer,  # it means the code
-    not_there=Answer(404, message=("namespace not exists", "namespace not exists")),  # the vendor's tests
+    not_there=Reply(404, message=("namespace not exists", "namespace not exists")),  # the vendor's tests
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, NO_SUCH_USER, Answer, Refused, malformed, no_such_department
+from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, NO_SUCH_USER, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.changing import change_each, change_users
 from bulkdel_jobs.sandbox.pool import Conflict
@@ -17,24 +17,24 @@ from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELD
 from bulkdel_jobs.sandbox_switches import REFUSED_STATUS
 
 
-def update_batch(call: Call, named: Named) -> Answer:
+def update_batch(call: Call, named: Named) -> Reply:
     """Change the users of a list, each in its own fields, and list them as they are then."""
     updates = {id_: _update(call, user) for id_, user in zip(named.ids, call.body["list"], strict=True)}
     found = _change(call, named, updates)
     listed = [] if call.unsuccessful else [number for id_, number in found.items() if id_ not in call.switches.omit]
-    return Answer(200, shown(map(call.pool.user, listed), ()))
+    return Reply(200, shown(map(call.pool.user, listed), ()))
 
 
-def update(call: Call, named: Named) -> Answer:
+def update(call: Call, named: Named) -> Reply:
     """Change one user, and show it as it is then."""
     found = _change(call, named, {named.ids[0]: _update(call, call.body)})
     if not found:
-        raise Refused(NO_SUCH_USER)
-    return Answer(200, shown(map(call.pool.user, found.values()), ())[0])
+        raise Rejected(NO_SUCH_USER)
+    return Reply(200, shown(map(call.pool.user, found.values()), ())[0])
 
 
 def _update(call: Call, user: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields that a user is to get; Refused if a value cannot be."""
+    """Return the fields that a user is to get; Rejected if a value cannot be."""
     check_values(user)
     defaults = {"status": ACTIVATED, "gender": "U"} if call.switches.fill_defaults else {}
     given = {name: value for name, value in user.items() if value is not None and name not in {"userId", "options"}}
@@ -74,12 +74,12 @@ def set_status(call: Call, number: int, status: str) -> None:
     call.pool.count(status.lower(), number, changed=changed)
 
 
-def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Answer:
+def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Reply:
     """Let the named users resign. unknown: as in `change_each`."""
     pool = call.pool
     numbers = {id_: number for id_ in named.ids if (number := pool.find_alive(named.id_type, id_)) is not None}
     if call.switches.resign_again == "refuse" and any(pool.status(number) == RESIGNED for number in numbers.values()):
-        raise Refused(Answer(REFUSED_STATUS, message=("用户已离职", "The user has resigned already")))
+        raise Rejected(Reply(REFUSED_STATUS, message=("用户已离职", "The user has resigned already")))
 
     def change(number: int) -> None:
         set_status(call, number, RESIGNED)
@@ -90,23 +90,23 @@ def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "
     return change_each(call, named, numbers.get, change, unknown=unknown)
 
 
-def conflict(field: str) -> Refused:
+def conflict(field: str) -> Rejected:
     """Refuse a user that is to have the same value in this field as another user."""
-    return Refused(Answer(409, message=(f"{field} 已存在", f"{field} already exists")))
+    return Rejected(Reply(409, message=(f"{field} 已存在", f"{field} already exists")))
 
 
-def set_user_departments(call: Call, named: Named) -> Answer:
+def set_user_departments(call: Call, named: Named) -> Reply:
     """Set the departments of one user. Those that the request leaves out are left."""
     places, pool = _places(call), call.pool
 
     def change(number: int) -> None:
-        before = {id_: pool.directory.place_of(number, id_) for id_ in pool.user(number)["departmentIds"]}
+        before = {id_: pool.references.place_of(number, id_) for id_ in pool.user(number)["departmentIds"]}
         for id_, place in places.items():
             joined = before.get(id_, {}).get("joinedAt") or call.created_at
-            pool.directory.place(number, id_, place | {"joinedAt": joined})
+            pool.references.place(number, id_, place | {"joinedAt": joined})
         main = next((id_ for id_, place in places.items() if place["isMainDepartment"]), None)
         pool.change(number, {"departmentIds": [*places], "mainDepartmentId": main}, call.created_at)
-        after = {id_: pool.directory.place_of(number, id_) for id_ in places}
+        after = {id_: pool.references.place_of(number, id_) for id_ in places}
         pool.count("departments-set", number, changed=before != after)
 
     return change_users(call, named, change, unknown="refuse")
@@ -120,37 +120,37 @@ def _places(call: Call) -> dict[str, dict[str, bool]]:
         place = {name: each.get(name) or False for name in ("isLeader", "isMainDepartment")}
         if not isinstance(id_, str) or not all(isinstance(flag, bool) for flag in place.values()):
             raise malformed("departments")
-        if id_ not in call.pool.directory.departments:
+        if id_ not in call.pool.references.departments:
             raise no_such_department(id_)
         places[id_] = place
     return places
 
 
-def get_user_departments(call: Call) -> Answer:
+def get_user_departments(call: Call) -> Reply:
     """List the departments of one user page by page, in the order in which the user has them."""
-    number, directory = looked_up_user(call), call.pool.directory
+    number, references = looked_up_user(call), call.pool.references
 
     def show(id_: str) -> dict[str, Any]:
         user = call.pool.user(number)
-        place = {"joinedAt": user["createdAt"]} | directory.place_of(number, id_)
-        record: Mapping[str, Any] = directory.departments.get(id_) or {"departmentId": id_}
+        place = {"joinedAt": user["createdAt"]} | references.place_of(number, id_)
+        record: Mapping[str, Any] = references.departments.get(id_) or {"departmentId": id_}
         return {**record, **place}
 
     return listed(call, call.pool.user(number, lag_s=call.switches.lag_s)["departmentIds"], show)
 
 
-def get_user_identities(call: Call, _named: Named) -> Answer:
+def get_user_identities(call: Call, _named: Named) -> Reply:
     """List what ties one user to accounts elsewhere."""
-    return Answer(200, call.pool.user(looked_up_user(call), lag_s=call.switches.lag_s)["identities"])
+    return Reply(200, call.pool.user(looked_up_user(call), lag_s=call.switches.lag_s)["identities"])
 
 
-def link_identity(call: Call, named: Named) -> Answer:
+def link_identity(call: Call, named: Named) -> Reply:
     """Tie one user to an account elsewhere."""
     pool = call.pool
     source, own, kind = call.text("extIdpId"), call.text("userIdInIdp"), call.body.get("type") or "generic"
-    provider = pool.directory.sources.get(source)
+    provider = pool.references.sources.get(source)
     if provider is None:
-        raise Refused(NO_SUCH_SOURCE)
+        raise Rejected(NO_SUCH_SOURCE)
     if not isinstance(kind, str):
         raise malformed("type")
 
@@ -162,7 +162,7 @@ def link_identity(call: Call, named: Named) -> Answer:
     return change_users(call, named, change, unknown="refuse")
 
 
-def kick(call: Call, named: Named) -> Answer:
+def kick(call: Call, named: Named) -> Reply:
     """Sign one user out of some applications."""
     apps, pool = call.texts("appIds"), call.pool
 
@@ -173,11 +173,11 @@ def kick(call: Call, named: Named) -> Answer:
     return change_users(call, named, change, unknown="refuse")
 
 
-def check_status(call: Call, named: Named) -> Answer:
+def check_status(call: Call, named: Named) -> Reply:
     """Say whether a user is signed in to an application. A deleted user is known, and signed out."""
     app, switches, pool = call.text("appId"), call.switches, call.pool
     number = None if switches.blind else pool.find(named.id_type, named.ids[0])
     if number is None:
-        raise Refused(NO_SUCH_USER)
+        raise Rejected(NO_SUCH_USER)
     exists = switches.sessions_outlive or pool.is_alive(number, lag_s=switches.lag_s)
-    return Answer(200, {"active": exists and pool.has_session(number, app, lag_s=switches.lag_s)})
+    return Reply(200, {"active": exists and pool.has_session(number, app, lag_s=switches.lag_s)})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import DEPARTMENT_FIELDS
-from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, Answer, Refused, malformed, no_such_department
+from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.calls import Call, Named, keys_of
 from bulkdel_jobs.sandbox.changing import cut_short, refuse_poisonous
 from bulkdel_jobs.sandbox.user_changes import conflict
@@ -20,7 +20,7 @@ _DEPARTMENT_TYPES = (*DEPARTMENT_FIELDS, "sync_relation", "custom_field")
 _ENCRYPTIONS = ("none", "rsa", "sm2")
 
 
-class Options(NamedTuple):
+class CreationOptions(NamedTuple):
     """The options of a creation that have an effect here. mail, sms: whether the users are notified."""
 
     generate_password: bool
@@ -30,17 +30,17 @@ class Options(NamedTuple):
     sms: bool
 
 
-def create_batch(call: Call, _named: Named) -> Answer:
+def create_batch(call: Call, _named: Named) -> Reply:
     """Create the users, and list them."""
     switches = call.switches
     made = [user for user in _created(call, call.body["list"]) if switches.omit.isdisjoint(keys_of(user))]
-    return Answer(200, _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max]))
+    return Reply(200, _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max]))
 
 
-def create(call: Call, _named: Named) -> Answer:
+def create(call: Call, _named: Named) -> Reply:
     """Create one user, and show it."""
     made = _created(call, [call.body])
-    return Answer(200, _shown(call, made)[0] if made else {"success": False})
+    return Reply(200, _shown(call, made)[0] if made else {"success": False})
 
 
 def _shown(call: Call, made: list[Record]) -> list[Record]:
@@ -71,7 +71,7 @@ def _created(call: Call, users: Sequence[Mapping[str, Any]]) -> list[Record]:
     ]
 
 
-def _made(call: Call, users: list[dict[str, Any]], options: Options) -> list[Record]:
+def _made(call: Call, users: list[dict[str, Any]], options: CreationOptions) -> list[Record]:
     """Create all of these users, and count what is done to them."""
     pool, first = call.pool, call.pool.users_ever
     also = {"resetPasswordOnNextLogin": True} if options.reset_password else {}
@@ -86,8 +86,8 @@ def _made(call: Call, users: list[dict[str, Any]], options: Options) -> list[Rec
     return made
 
 
-def _options(call: Call) -> Options:
-    """Read the options; Refused where one has a value that it cannot have."""
+def _options(call: Call) -> CreationOptions:
+    """Read the options; Rejected where one has a value that it cannot have."""
     options = call.options()
     notification = options.get("sendNotification") or {}
     flags = ("keepPassword", "autoGeneratePassword", "resetPasswordOnFirstLogin")
@@ -104,25 +104,25 @@ def _options(call: Call) -> Options:
     if options.get("passwordEncryptType") not in (None, *_ENCRYPTIONS):
         raise malformed("options")
     if department_type not in DEPARTMENT_FIELDS:
-        raise Refused(Answer(501))
+        raise Rejected(Reply(501))
     generate, reset = options.get("autoGeneratePassword"), options.get("resetPasswordOnFirstLogin")
-    return Options(bool(generate), bool(reset), department_type, bool(mail), bool(sms))
+    return CreationOptions(bool(generate), bool(reset), department_type, bool(mail), bool(sms))
 
 
-def _references(call: Call, user: Mapping[str, Any], options: Options) -> Iterator[tuple[str, Any]]:
+def _references(call: Call, user: Mapping[str, Any], options: CreationOptions) -> Iterator[tuple[str, Any]]:
     """Give the departments and identities that the user is to have, without those that do not exist.
 
-    Refused where there are such, unless `Switches.unknown_references` says to ignore them.
+    Rejected where there are such, unless `Switches.unknown_references` says to ignore them.
     """
-    directory, ignored = call.pool.directory, call.switches.unknown_references == "ignore"
+    references, ignored = call.pool.references, call.switches.unknown_references == "ignore"
     if user.get("departmentIds"):
-        found = {id_: directory.find_department(options.department_type, id_) for id_ in user["departmentIds"]}
+        found = {id_: references.find_department(options.department_type, id_) for id_ in user["departmentIds"]}
         unknown = [id_ for id_, department in found.items() if department is None]
         if unknown and not ignored:
             raise no_such_department(unknown[0])
         yield "departmentIds", [department for department in found.values() if department is not None]
     if user.get("identities"):
-        ties = [one for one in user["identities"] if one["extIdpId"] in directory.sources]
+        ties = [one for one in user["identities"] if one["extIdpId"] in references.sources]
         if len(ties) < len(user["identities"]) and not ignored:
-            raise Refused(NO_SUCH_SOURCE)
+            raise Rejected(NO_SUCH_SOURCE)
         yield "identities", ties

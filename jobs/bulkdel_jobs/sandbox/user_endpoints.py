@@ -8,7 +8,7 @@ from itertools import islice
 from math import inf
 from typing import Any, TypeVar
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
+from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.calls import Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
@@ -20,7 +20,7 @@ LIMIT_OVER = "limit must less than 50"
 """The message for a longer page of users, as the vendor's tests have it."""
 
 
-def delete_batch(call: Call, named: Named) -> Answer:
+def delete_batch(call: Call, named: Named) -> Reply:
     """Delete the named users, or refuse the chunk, as the switches say."""
     pool = call.pool
     numbers = {id_: pool.find(named.id_type, id_) for id_ in named.ids}
@@ -35,30 +35,30 @@ def delete_batch(call: Call, named: Named) -> Answer:
     return answer
 
 
-def get_batch(call: Call, named: Named) -> Answer:
+def get_batch(call: Call, named: Named) -> Reply:
     """List the named users that exist. Their order is not that of the request."""
     switches, pool = call.switches, call.pool
     ids = () if switches.blind else named.ids
     found = {pool.find_alive(named.id_type, id_, lag_s=switches.lag_s) for id_ in ids}
     users = [pool.user(number, lag_s=switches.lag_s) for number in found if number is not None]
     users.sort(key=lambda user: str(user["userId"]))
-    return Answer(200, shown(users[: switches.look_up_max], parts_in_query(call)))
+    return Reply(200, shown(users[: switches.look_up_max], parts_in_query(call)))
 
 
-def get_one(call: Call, named: Named) -> Answer:
+def get_one(call: Call, named: Named) -> Reply:
     """Show one user."""
     user = call.pool.user(_looked_up(call, named), lag_s=call.switches.lag_s)
-    return Answer(200, shown([user], parts_in_query(call))[0])
+    return Reply(200, shown([user], parts_in_query(call))[0])
 
 
-def is_there(call: Call) -> Answer:
+def is_there(call: Call) -> Reply:
     """Say whether a user has one of the ids that are named."""
     asked = {id_type: call.body[name] for name, id_type in _ASKED.items() if call.body.get(name)}
     if not asked or not all(isinstance(id_, str) for id_ in asked.values()):
         raise malformed(", ".join(_ASKED))
     lag_s = call.switches.lag_s
     found = (call.pool.find_alive(id_type, id_, lag_s=lag_s) is not None for id_type, id_ in asked.items())
-    return Answer(200, {"exists": not call.switches.blind and any(found)})
+    return Reply(200, {"exists": not call.switches.blind and any(found)})
 
 
 _ASKED = {"username": "username", "email": "email", "phone": "phone", "externalId": "external_id"}
@@ -66,24 +66,24 @@ _ASKED = {"username": "username", "email": "email", "phone": "phone", "externalI
 documented."""
 
 
-def list_all(call: Call) -> Answer:
+def list_all(call: Call) -> Reply:
     """List existing users, oldest first, page by page; all, or those that a filter lets through (`filters_in`)."""
     options = call.options()
     pagination = options.get("pagination") or {}
     if not isinstance(pagination, dict):
         raise malformed("options")
     if any(call.body.get(name) is not None for name in ("keywords", "searchQuery")):
-        raise Refused(Answer(501))
+        raise Rejected(Reply(501))
     wanted = page(pagination.get("page"), pagination.get("limit"), over=LIMIT_OVER)
     filters, numbers, total = filters_in(call), call.pool.alive(), len(call.pool)
     if filters:
         passed = [number for number in numbers if all(let_through(call.pool, number) for let_through in filters)]
         numbers, total = iter(passed), len(passed)
     users = map(call.pool.user, islice(numbers, wanted.start, wanted.stop))
-    return Answer(200, {"totalCount": total, "list": shown(users, parts(call, lambda name: options.get(name) is True))})
+    return Reply(200, {"totalCount": total, "list": shown(users, parts(call, lambda name: options.get(name) is True))})
 
 
-def list_archived(call: Call) -> Answer:
+def list_archived(call: Call) -> Reply:
     """List the archived users, page by page: id and time, as the SDK's model has it."""
     wanted = page(call.parameter("page"), call.parameter("limit"), over=LIMIT_OVER)
     start_at = call.parameter("startAt") or "0"
@@ -94,23 +94,23 @@ def list_archived(call: Call) -> Answer:
         for user in map(call.pool.user, call.pool.alive())
         if user["status"] == "Archived" and datetime.fromisoformat(user["createdAt"]).timestamp() >= int(start_at)
     ]
-    return Answer(200, {"totalCount": len(archived), "list": archived[wanted]})
+    return Reply(200, {"totalCount": len(archived), "list": archived[wanted]})
 
 
-def encrypted_passwords(call: Call, named: Named) -> Answer:
+def encrypted_passwords(call: Call, named: Named) -> Reply:
     """Show a made-up text in place of the stored password of each user; no password is kept."""
     found = [id_ for id_ in named.ids if call.pool.find_alive(named.id_type, id_) is not None]
     listed = [{"userId": id_, "encryptedPassword": f"sandbox:{id_[::-1]}"} for id_ in found]
     if call.switches.encrypted_passwords == "list":
-        return Answer(200, listed)
+        return Reply(200, listed)
     if not listed:
-        raise Refused(NO_SUCH_USER)
-    return Answer(200, listed[0])
+        raise Rejected(NO_SUCH_USER)
+    return Reply(200, listed[0])
 
 
-def set_custom_fields(call: Call) -> Answer:
+def set_custom_fields(call: Call) -> Reply:
     """Return the fields that were sent. The sandbox keeps any custom data, and no list of its fields."""
-    return Answer(200, call.items("list"))
+    return Reply(200, call.items("list"))
 
 
 # --- how users are found and shown ------------------------------------------------------------------------------------
@@ -129,21 +129,21 @@ def _looked_up(call: Call, named: Named) -> int:
     lag_s = call.switches.lag_s
     user = None if call.switches.blind else call.pool.find_alive(named.id_type, named.ids[0], lag_s=lag_s)
     if user is None:
-        raise Refused(NO_SUCH_USER)
+        raise Rejected(NO_SUCH_USER)
     return user
 
 
-def listed(call: Call, things: Sequence[Value], show: Callable[[Value], Record]) -> Answer:
+def listed(call: Call, things: Sequence[Value], show: Callable[[Value], Record]) -> Reply:
     """List one page of `things`."""
     part = page(call.parameter("page"), call.parameter("limit"))
-    return Answer(200, {"totalCount": len(things), "list": [show(each) for each in things[part]]})
+    return Reply(200, {"totalCount": len(things), "list": [show(each) for each in things[part]]})
 
 
-def listed_users(call: Call, users: Collection[int]) -> Answer:
+def listed_users(call: Call, users: Collection[int]) -> Reply:
     """List one page of the users of these numbers."""
     part = page(call.parameter("page"), call.parameter("limit"))
     found = islice(users, part.start, part.stop)
-    return Answer(200, {"totalCount": len(users), "list": shown(map(call.pool.user, found), parts_in_query(call))})
+    return Reply(200, {"totalCount": len(users), "list": shown(map(call.pool.user, found), parts_in_query(call))})
 
 
 def parts_in_query(call: Call) -> set[str]:
@@ -169,7 +169,7 @@ Filter = Callable[[Pool, int], bool]
 
 
 def filters_in(call: Call) -> list[Filter]:
-    """Read `advancedFilter`: the status, or the time of the last sign-in. Refused with 501 for anything else."""
+    """Read `advancedFilter`: the status, or the time of the last sign-in. Rejected with 501 for anything else."""
     items = call.body.get("advancedFilter") or []
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise malformed("advancedFilter")
@@ -192,7 +192,7 @@ def _filter(field: Any, operator: Any, value: Any) -> Filter:
             return at is not None and first <= _ms(at) <= last
 
         return signed_in_between
-    raise Refused(Answer(501))
+    raise Rejected(Reply(501))
 
 
 def _ms(moment: Any) -> float:
