@@ -25,7 +25,7 @@ from bulkdel.engine.signals import Interrupted, Signals
 from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.output import result
 from bulkdel.parent import for_child, from_here
-from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
+from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Switches, serve_in_thread
 
 UNKNOWN, POISONOUS, DUPLICATE = 50, 3, 20

@@ -9,8 +9,8 @@ from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import BatchCall, UserLookUps, UserState
+from bulkdel_jobs.genauth.groups_and_roles import UserMemberships
 from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
-from bulkdel_jobs.genauth.memberships import UserMemberships
 from bulkdel_jobs.genauth.responses import read_success
 
 RESIGN_PATH = "/api/v3/resign-user-batch"

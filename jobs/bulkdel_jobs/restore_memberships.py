@@ -19,8 +19,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.core.target_state import TargetState
 from bulkdel.job import Account, GroupOrRole
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LookUpsOfNoUser, checked_ids, post
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
-from bulkdel_jobs.genauth.memberships import (
+from bulkdel_jobs.genauth.groups_and_roles import (
     GROUPS_PATH,
     SEPARATOR,
     TIMES,
@@ -30,6 +29,7 @@ from bulkdel_jobs.genauth.memberships import (
     part_of,
     read_whether_listed,
 )
+from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import (
     API_CODE,
     USER_NOT_FOUND,
@@ -51,7 +51,7 @@ MEMBERSHIP = IdType(
     re.compile(r"(?:group:|role:[^:]+):[^:]+:[^:]+"),
     "group::CODE:USER or role:NAMESPACE:CODE:USER",
 )
-"""The id of a membership. Its parts are percent-encoded: see `memberships.id_of`. It is never reused."""
+"""The id of a membership. Its parts are percent-encoded: see `groups_and_roles.id_of`. It is never reused."""
 
 
 class Membership(NamedTuple):
@@ -62,7 +62,7 @@ class Membership(NamedTuple):
 
 
 def membership_of(id_: str) -> Membership:
-    """Inverse of `memberships.id_of`. The preflight has compared the id with the shape."""
+    """Inverse of `groups_and_roles.id_of`. The preflight has compared the id with the shape."""
     kind, namespace, code, user = map(part_of, id_.split(SEPARATOR))
     return Membership(GroupOrRole("role" if kind == "role" else "group", code, namespace or None), user)
 

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from bulkdel_jobs.genauth.auth import PATH as TOKEN_PATH
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, LIST_PATH
+from bulkdel_jobs.genauth.signing_in import PATH as TOKEN_PATH
 from tests.harness import POOL, Case, Ran, bulkdel, case, entries, sandbox, user_ids, write_objects
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, answer

@@ -28,7 +28,7 @@ from bulkdel.commands import forget as command
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.opening import log_at
-from bulkdel_jobs.genauth.memberships import GROUPS_PATH
+from bulkdel_jobs.genauth.groups_and_roles import GROUPS_PATH
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests import second_reader

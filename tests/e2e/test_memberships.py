@@ -34,7 +34,7 @@ from bulkdel.job import GroupOrRole, load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
-from bulkdel_jobs.genauth.memberships import (
+from bulkdel_jobs.genauth.groups_and_roles import (
     ASSIGNMENTS_PATH,
     GROUP_MEMBERS_PATH,
     GROUPS_PATH,

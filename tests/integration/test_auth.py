@@ -15,8 +15,8 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Auth
-from bulkdel_jobs.genauth.auth import KeySignIn, PoolTokens, claims_of
-from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
+from bulkdel_jobs.genauth.access_key import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
+from bulkdel_jobs.genauth.signing_in import KeySignIn, PoolTokens, claims_of
 from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, FreshToken, pattern_of
 from tests.loops import now
 from tests.mutants import mutant

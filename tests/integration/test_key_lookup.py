@@ -16,8 +16,8 @@ from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.settings import Settings
-from bulkdel_jobs.genauth.creation import CreatedUserLookUps
-from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
+from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
+from bulkdel_jobs.genauth.creating import CreatedUserLookUps
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.genauth.job import GenAuth
 from bulkdel_jobs.restore_users import RestoreUsers, Restoring

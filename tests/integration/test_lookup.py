@@ -23,7 +23,7 @@ from bulkdel.http.pages import PAGES_MAX
 from bulkdel.job import Account
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import CALLS
-from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
+from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.job import GenAuth

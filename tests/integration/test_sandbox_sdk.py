@@ -27,7 +27,7 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve_in_thread,
 )
-from bulkdel_jobs.sandbox.sign_in import sign
+from bulkdel_jobs.sandbox.token_issuer import sign
 
 
 def sdk(sandbox: Sandbox, secret: str = SANDBOX_KEY_SECRET, lang: str | None = None) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Switches
 from bulkdel_jobs.sandbox.api import ENDPOINTS, TOKEN_PATH, is_not_played
-from bulkdel_jobs.sandbox.sign_in import sign, string_to_sign
+from bulkdel_jobs.sandbox.token_issuer import sign, string_to_sign
 from tests.integration.test_sandbox import IDS, NO_SIGN_IN, SIGNED_GET, Client, signed_in, users
 from tests.integration.test_sandbox_access import FAULTS, NO_USER, malformed
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from bulkdel.core.decision import Request, Response
-from bulkdel_jobs.genauth.auth import PATH as TOKEN_PATH
+from bulkdel_jobs.genauth.signing_in import PATH as TOKEN_PATH
 
 POOL = "5a9db0c0000000000000c0de"
 BURST_S = 1.0

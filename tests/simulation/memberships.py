@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bulkdel.core.decision import Request
 from bulkdel.job import GroupOrRole
-from bulkdel_jobs.genauth.memberships import id_of
+from bulkdel_jobs.genauth.groups_and_roles import id_of
 from bulkdel_jobs.restore_memberships import ADD_PATH, ASSIGN_PATH, RestoreMemberships
 from bulkdel_jobs.sandbox import Pool
 from tests.simulation.clock import WorldClock

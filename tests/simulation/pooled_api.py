@@ -11,9 +11,9 @@ from typing import Any
 
 from bulkdel.core.decision import Request, Response
 from bulkdel_jobs.sandbox import Pool, Switches
-from bulkdel_jobs.sandbox.answers import Rejected, as_json
 from bulkdel_jobs.sandbox.api import ENDPOINTS
 from bulkdel_jobs.sandbox.calls import Call
+from bulkdel_jobs.sandbox.replies import Rejected, as_json
 from bulkdel_jobs.sandbox.users import iso
 from tests.simulation.api import Api, Weather
 

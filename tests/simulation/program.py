@@ -33,9 +33,9 @@ from bulkdel.place.opening import log_at
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
-from bulkdel_jobs.genauth.auth import KeySignIn, PoolTokens
-from bulkdel_jobs.genauth.credentials import Credentials, brand_named
+from bulkdel_jobs.genauth.access_key import Credentials, brand_named
 from bulkdel_jobs.genauth.job import GenAuth, GenAuthJob
+from bulkdel_jobs.genauth.signing_in import KeySignIn, PoolTokens
 from tests.simulation.disk import SimulatedFile
 from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
 from tests.simulation.network import Connection

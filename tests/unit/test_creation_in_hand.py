@@ -19,7 +19,7 @@ from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation import CreationInHand, chunk_in_hand
 from bulkdel.engine.parts import GONE_AFTER, Parts, Tally
 from bulkdel.http.client import WorkerStatus
-from bulkdel_jobs.genauth.creation import CREATED_BY_API, CreatedUserLookUps
+from bulkdel_jobs.genauth.creating import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
 from tests.mutants import mutant
 from tests.syntax import swap

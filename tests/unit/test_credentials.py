@@ -9,7 +9,7 @@ from shlex import quote
 import pytest
 
 from bulkdel.errors import UsageError
-from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
+from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET, Credentials, find_credentials
 from tests.mutants import mutant
 from tests.syntax import swap
 

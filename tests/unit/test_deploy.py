@@ -13,7 +13,7 @@ from bulkdel.cli.app import EPILOGUE
 from bulkdel.cli.config import tables_with
 from bulkdel.core import summary
 from bulkdel.settings import Settings
-from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
+from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
 from bulkdel_jobs.parts.secret import IN_FILE
 from tests.mutants import mutant
 from tests.syntax import swap

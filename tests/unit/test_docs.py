@@ -22,7 +22,7 @@ from bulkdel.core import summary
 from bulkdel.core.chunk_state import LookUpReason
 from bulkdel.core.guards import Spared
 from bulkdel.core.result_row import IN_DOUBT
-from bulkdel_jobs.genauth import creation
+from bulkdel_jobs.genauth import creating
 from tests.harness import bulkdel
 from tests.mutants import mutants
 
@@ -154,7 +154,7 @@ def test_what_the_design_points_at_is_there() -> None:
 
 def test_the_page_on_undo_names_every_field_that_comes_back() -> None:
     rows = sections(ROOT / "docs" / "restore.md")["What comes back"]
-    assert set(re.findall(r"`(\w+)`", "".join(first_cells(rows)))) == set(creation.FIELDS)
+    assert set(re.findall(r"`(\w+)`", "".join(first_cells(rows)))) == set(creating.FIELDS)
 
 
 def test_the_reference_has_every_reason() -> None:

@@ -13,7 +13,7 @@ from bulkdel.core.decision import NextStep, Request, Response, Verdict
 from bulkdel.core.id_parser import IdCheck
 from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, GroupOrRole, MembershipPage
-from bulkdel_jobs.genauth.memberships import UserMemberships, id_of
+from bulkdel_jobs.genauth.groups_and_roles import UserMemberships, id_of
 from bulkdel_jobs.restore_memberships import MEMBERSHIP, MembershipLookUps, PutBack, in_common, membership_of
 
 READING = UserMemberships()

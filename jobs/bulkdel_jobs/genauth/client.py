@@ -24,11 +24,11 @@ from bulkdel.core.redaction import decision_on
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
-from bulkdel_jobs.genauth.auth import tokens_for
-from bulkdel_jobs.genauth.credentials import Credentials, brand_named
+from bulkdel_jobs.genauth.access_key import Credentials, brand_named
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import API_CODE, read_success
+from bulkdel_jobs.genauth.signing_in import tokens_for
 from bulkdel_jobs.parts.tokens import PAUSE_S
 
 RATE = 50.0

@@ -14,10 +14,10 @@ from bulkdel.format import shown
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Action, Job, LookUps, Target, TargetOptions
-from bulkdel_jobs.genauth.auth import PoolTokens, tokens_for
-from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
+from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.signing_in import PoolTokens, tokens_for
 from bulkdel_jobs.parts.tokens import PAUSE_S
 
 if TYPE_CHECKING:  # a real run does not load the web server

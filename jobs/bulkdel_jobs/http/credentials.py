@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bulkdel_jobs.http.reading import ConfigTable
+from bulkdel_jobs.http.config_table import ConfigTable
 from bulkdel_jobs.parts.auth import FixedAuth, basic, key_in_header, oauth2
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
 from bulkdel_jobs.parts.secret import Secret, find_secret

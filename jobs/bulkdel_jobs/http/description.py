@@ -16,9 +16,9 @@ from bulkdel.core.decision import Decision, Request, Response, Verdict
 from bulkdel.core.outcome import COUNTED, REMAINING
 from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
+from bulkdel_jobs.http.config_table import ConfigTable
 from bulkdel_jobs.http.credentials import HttpAuth, read_auth
 from bulkdel_jobs.http.look_up import control_keys, read_look_ups
-from bulkdel_jobs.http.reading import ConfigTable
 from bulkdel_jobs.parts.answers import AnswerList, read_answers
 from bulkdel_jobs.parts.json_values import is_one_of
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulkdel.core.decision import Request
-from bulkdel_jobs.http.reading import ConfigTable
+from bulkdel_jobs.http.config_table import ConfigTable
 from bulkdel_jobs.parts.look_ups import ListLookUps, OneByOneLookUps
 from bulkdel_jobs.parts.pages import ByCursor, ByLink, ByNumber, Pages
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path

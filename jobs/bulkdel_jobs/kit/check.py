@@ -43,8 +43,7 @@ from bulkdel_jobs.kit.check_look_ups import (
 from bulkdel_jobs.kit.check_sign_in import check_rejections, check_secrets, check_sign_in, check_sign_in_faults
 from bulkdel_jobs.kit.examples import example_ids, example_parameters
 from bulkdel_jobs.kit.faults import Good
-from bulkdel_jobs.kit.findings import JobFindings
-from bulkdel_jobs.kit.lab import Lab, shown
+from bulkdel_jobs.kit.lab import JobFindings, Lab, shown
 from bulkdel_jobs.kit.wire import fault_server
 
 SOME = 3

@@ -11,8 +11,7 @@ from bulkdel.core.decision import Request
 from bulkdel.errors import Halted
 from bulkdel.job import Auth
 from bulkdel_jobs.kit.faults import CATALOGUE, PAGE
-from bulkdel_jobs.kit.findings import raised
-from bulkdel_jobs.kit.lab import END_S, Lab
+from bulkdel_jobs.kit.lab import END_S, Lab, raised
 from bulkdel_jobs.kit.wire import Received, reply
 
 SECRET_HEADER = re.compile(r"authorization|cookie|.*(?:key|token|secret|password)", re.IGNORECASE)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulkdel_jobs.sandbox import calls, members, things, user_changes, user_creation, user_endpoints
-from bulkdel_jobs.sandbox.answers import Reply
 from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.replies import Reply
 from bulkdel_jobs.sandbox.things import GROUP, NAMESPACE, RESOURCE, ROLE
 
 BASE = "/api/v3/"

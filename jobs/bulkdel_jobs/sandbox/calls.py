@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bulkdel_jobs.sandbox.answers import invalid, malformed
 from bulkdel_jobs.sandbox.pool import Pool
+from bulkdel_jobs.sandbox.replies import invalid, malformed
 from bulkdel_jobs.sandbox.users import ID_TYPES, check_new
 from bulkdel_jobs.sandbox_switches import Switches
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Literal, TypeVar
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.replies import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.users import fold
 
 Found = TypeVar("Found", bound=Hashable)

@@ -6,11 +6,11 @@ The sandbox gives roles to users only, not to groups or departments.
 from __future__ import annotations
 
 from bulkdel_jobs.sandbox.access import ALWAYS, LONG_AGO, Thing, Times
-from bulkdel_jobs.sandbox.answers import Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each, change_users
-from bulkdel_jobs.sandbox.sign_in import SANDBOX_POOL_ID
+from bulkdel_jobs.sandbox.replies import Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.things import GROUP, ROLE
+from bulkdel_jobs.sandbox.token_issuer import SANDBOX_POOL_ID
 from bulkdel_jobs.sandbox.users import Record
 
 ROLES_MAX = 10

@@ -1,7 +1,7 @@
 """The sandbox over HTTP. Owns the order in which a request is counted, limited, given a fault and answered.
 
 The ledger counts every request and effect, so that a test can compare a run with it. `api` has the meaning of each
-endpoint, and `sign_in` decides which requests are let in.
+endpoint, and `token_issuer` decides which requests are let in.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 
 from aiohttp import web
 
-from bulkdel_jobs.sandbox.answers import Rejected, Reply
 from bulkdel_jobs.sandbox.api import (
     CREATING_PATHS,
     DELETE_PATH,
@@ -36,7 +35,8 @@ from bulkdel_jobs.sandbox.api import (
 )
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.pool import Pool
-from bulkdel_jobs.sandbox.sign_in import TokenIssuer
+from bulkdel_jobs.sandbox.replies import Rejected, Reply
+from bulkdel_jobs.sandbox.token_issuer import TokenIssuer
 from bulkdel_jobs.sandbox.users import ID_TYPES, iso
 from bulkdel_jobs.sandbox_switches import FAULTS, Switches
 

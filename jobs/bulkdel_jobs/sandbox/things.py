@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, Literal
 
 from bulkdel_jobs.sandbox.access import DEFAULT_NAMESPACE, Access, Kept, Namespace, Thing
-from bulkdel_jobs.sandbox.answers import Rejected, Reply, invalid, malformed
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
+from bulkdel_jobs.sandbox.replies import Rejected, Reply, invalid, malformed
 from bulkdel_jobs.sandbox.user_endpoints import listed, listed_users, looked_up_user, shown
 from bulkdel_jobs.sandbox.users import Record
 

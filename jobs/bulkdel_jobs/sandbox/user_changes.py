@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, NO_SUCH_USER, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.changing import change_each, change_users
 from bulkdel_jobs.sandbox.pool import Conflict
+from bulkdel_jobs.sandbox.replies import NO_SUCH_SOURCE, NO_SUCH_USER, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, shown
 from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELDS, check_values
 from bulkdel_jobs.sandbox_switches import REFUSED_STATUS

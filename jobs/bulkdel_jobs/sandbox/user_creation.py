@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import DEPARTMENT_FIELDS
-from bulkdel_jobs.sandbox.answers import NO_SUCH_SOURCE, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.calls import Call, Named, keys_of
 from bulkdel_jobs.sandbox.changing import cut_short, refuse_poisonous
+from bulkdel_jobs.sandbox.replies import NO_SUCH_SOURCE, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.user_changes import conflict
 from bulkdel_jobs.sandbox.user_endpoints import parts, shown
 from bulkdel_jobs.sandbox.users import Record, created

@@ -8,10 +8,10 @@ from itertools import islice
 from math import inf
 from typing import Any, TypeVar
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.calls import Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
+from bulkdel_jobs.sandbox.replies import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.users import BULKY, STATUSES, Record
 
 Value = TypeVar("Value")

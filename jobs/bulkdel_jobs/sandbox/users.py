@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from bulkdel_jobs.sandbox.answers import invalid, malformed
+from bulkdel_jobs.sandbox.replies import invalid, malformed
 
 Record = dict[str, Any]
 """A user as the API shows it, with its bulky parts."""

@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from bulkdel_jobs.sandbox.answers import Rejected, Reply, as_json, malformed
 from bulkdel_jobs.sandbox.calls import Call
+from bulkdel_jobs.sandbox.replies import Rejected, Reply, as_json, malformed
 
 SANDBOX_KEY_ID = "5a9db0c5a9db0c5a9db0c001"
 SANDBOX_KEY_SECRET = "sandbox-secret-5a9db0c5a9db0c5a"  # noqa: S105 - opens nothing but the sandbox

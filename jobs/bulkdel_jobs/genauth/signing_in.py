@@ -17,7 +17,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel_jobs.genauth.credentials import Brand, Credentials
+from bulkdel_jobs.genauth.access_key import Brand, Credentials
 from bulkdel_jobs.genauth.responses import read_envelope
 from bulkdel_jobs.parts import tokens
 from bulkdel_jobs.parts.tokens import HEADER_SAFE, FreshToken, life_s
