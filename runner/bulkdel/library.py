@@ -98,6 +98,7 @@ class RunOptions(TypedDict, total=False):
     allow_absent: bool
     max_refused: str
     in_doubt: Literal["look-up", "resend"]
+    as_confirmed: bool
     note: str | None
 
 

@@ -645,7 +645,6 @@ def test_hostile_batches(stage: Stage, times: int) -> None:
     commands = (
         *(("batch", name, file, *typed) for name in ("plan", "plan", "plan", "run", "verify")),
         *(("batch", name, file) for name in ("status", "ctl")),
-        ("batch", "results", file, "--out", "rows"),
     )
     run = {"name": "a", "export": "users.jsonl", "host": stage.served.url, "credentials_file": "key.env"}
     batch = {"defaults": {"job": "delete-users", "exclude": ["keep.jsonl"]}, "run": [run, {**run, "name": "b"}]}

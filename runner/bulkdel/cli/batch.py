@@ -242,7 +242,7 @@ def verify(
 
     environ, tables = of_this_machine(config, os.environ)
     return command.verify(
-        command.VerifyArguments(
+        command.BatchVerifyArguments(
             command.NamedRuns(file, only or (), address or ()),
             environ,
             sample=sample,
@@ -254,68 +254,6 @@ def verify(
             config=tables,
         )
     )
-
-
-def report(
-    file: File,
-    /,
-    *,
-    only: Only = None,
-    address: Addresses = None,
-    out: Path | None = None,
-    title: str | None = None,
-    ticket: str | None = None,
-    no_names: Flag = False,
-) -> int:
-    """Write one report of the runs of a batch.
-
-    Parameters
-    ----------
-    out: Path
-        Write to a new file that only you can read: .html for the page, .json for the same facts. Default: the page, to
-        stdout; on a terminal to FILE.report.html.
-    title: str
-        The heading of the report.
-    ticket: str
-        The number of a change request, or the like.
-    no_names: bool
-        Leave out the names of users and machines.
-    """
-    from bulkdel.commands import batch_after
-    from bulkdel.commands.report import ReportArguments
-
-    named = batch_after.NamedRuns(file, only or (), address or ())
-    return batch_after.report(named, ReportArguments((), out, title, ticket, no_names))
-
-
-def results(
-    file: File,
-    /,
-    *,
-    out: Path,
-    only: Only = None,
-    address: Addresses = None,
-    outcomes: str | None = None,
-    format: Literal["jsonl", "csv"] = "jsonl",  # noqa: A002 - the option's name
-    hash_ids: Path | None = None,
-) -> int:
-    """Write the outcome of every row of every run, to a file for each run.
-
-    Parameters
-    ----------
-    out: Path
-        The folder of the new files: NAME.jsonl, or NAME.csv.
-    outcomes: str
-        Outcomes to write, separated by commas, as --only of `results`.
-    format: str
-        jsonl or csv.
-    hash_ids: Path
-        A file with a secret key: write a keyed hash in place of each id, and no messages.
-    """
-    from bulkdel.commands import batch_after as command
-
-    named = command.NamedRuns(file, only or (), address or ())
-    return command.results(command.ResultsArguments(named, out, outcomes, format, hash_ids))
 
 
 def of_this_machine(config: Path | None, environ: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, Any]]:
@@ -340,6 +278,6 @@ def of_this_machine(config: Path | None, environ: Mapping[str, str]) -> tuple[Ma
 def make_batch(name: str = "batch") -> App:
     """The command `bulkdel batch`."""
     app = App(name=name, help="Many runs, such as one for each of many pools, as one.", help_epilogue=EPILOGUE)
-    for command in (plan, run, status, ctl, verify, report, results):
+    for command in (plan, run, status, ctl, verify):
         app.command(command, config=[no_source], help_epilogue=EPILOGUE)
     return app

@@ -658,10 +658,8 @@ class Night:
         file, line = str(self._arguments.file), self._line
         typed = {name: each for name, each in line.options.items() if name in {"--config", "--host", "--address"}}
         if values["status"] == "complete":
-            verify, report = (
-                replace(CommandLine("batch", (name, file)), options={option: typed[option] for option in options})
-                for name, options in (("verify", typed), ("report", typed.keys() & {"--address"}))
-            )
+            verify = replace(CommandLine("batch", ("verify", file)), options=typed)
+            report = CommandLine("report", tuple(map(str, self._batch.places)))
             say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
         else:
             say(f"To go on with the runs that are not complete:\n  {line}", "to_go_on")

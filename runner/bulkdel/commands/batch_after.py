@@ -1,23 +1,19 @@
-"""`bulkdel batch status, ctl, verify, report, results`: what one run has, for all runs of a batch."""
+"""`bulkdel batch status, ctl, verify`: what one run has, for all runs of a batch."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
-from bulkdel.commands.report import ReportArguments
-from bulkdel.commands.report import report as report_runs
-from bulkdel.commands.several import RunState, answers_of, at_once, print_answers, show_states, state_in, write_results
+from bulkdel.commands.several import RunState, answers_of, at_once, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotAcceptable, UsageError
@@ -30,8 +26,8 @@ from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_BEGUN
 from bulkdel.format import counted, shown
 from bulkdel.live.ask import ask_batch
-from bulkdel.output import result, say
-from bulkdel.place.opening import log_at, log_place
+from bulkdel.output import result
+from bulkdel.place.opening import log_at
 from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"
@@ -112,7 +108,7 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyArguments:
+class BatchVerifyArguments:
     """The arguments of one `batch verify`. Those that are None are as the file of the batch says.
 
     hosts, config: as of `batch run`.
@@ -129,7 +125,7 @@ class VerifyArguments:
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def verify(arguments: VerifyArguments) -> int:
+def verify(arguments: BatchVerifyArguments) -> int:
     """Verify every run in a process of its own. Returns the first exit code that applies."""
     named, environ = arguments.named, arguments.environ
     batch = read_batch(named.file)
@@ -186,44 +182,3 @@ def verify(arguments: VerifyArguments) -> int:
 def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
     """What has one rate: the host and pool of a run, as it was confirmed. One that was not has nothing to verify."""
     return PlannedRun(name, confirmed[name]).group if name in confirmed else name
-
-
-def report(named: NamedRuns, arguments: ReportArguments) -> int:
-    """Write one report of the runs that have begun. arguments: without logs."""
-    (batch, runs), file = named.read("report"), named.file
-    logs = [log for run in runs if not is_fresh(log_place(log := run.place_in(batch.base)))]
-    if not logs:
-        raise NotAcceptable(f"{file}: no run has begun, so there is nothing to report")
-    if missing := len(runs) - len(logs):
-        say(f"{counted(missing, 'run', 'has', 'have')} not begun, and so no part in the report.")
-    if arguments.out is None and sys.stdout is not None and sys.stdout.isatty():
-        arguments = ReportArguments(
-            (), Path(f"{file}.report.html"), arguments.title, arguments.ticket, arguments.no_names
-        )
-    typed = (arguments.out, arguments.title, arguments.ticket, arguments.no_names)
-    return report_runs(ReportArguments(logs, *typed))
-
-
-@dataclass(frozen=True, slots=True)
-class ResultsArguments:
-    """The arguments of one `batch results`. outcomes, format, hash_ids: as `only` and the others of `results`."""
-
-    named: NamedRuns
-    out: Path
-    outcomes: str | None = None
-    format: str = "jsonl"
-    hash_ids: Path | None = None
-
-
-def results(arguments: ResultsArguments) -> int:
-    """Write the outcomes of every run to a file of its own. Returns the first exit code that applies."""
-    batch, runs = arguments.named.read("results")
-    places = {run.name: run.place_in(batch.base) for run in runs}
-    return write_results(
-        places,
-        str(arguments.named.file),
-        arguments.out,
-        only=arguments.outcomes,
-        format_=arguments.format,
-        hash_ids=arguments.hash_ids,
-    )

@@ -45,7 +45,7 @@ from bulkdel.parameters import check_type, options_of, parameters_of
 from bulkdel.regular_file import open_regular
 from bulkdel.safety.named_host import host_of, is_own_host
 from bulkdel.settings import CommonSettings, Settings
-from bulkdel.store_path import is_store_url, store_path
+from bulkdel.store_path import in_store, is_store_url, store_path
 from bulkdel.variables import BETWEEN, toml_in
 
 BATCH_KEYS = (
@@ -251,6 +251,13 @@ class Batch:
     def base(self) -> Path:
         """The folder of the file: every path is relative to it."""
         return self.path.absolute().parent
+
+    @property
+    def places(self) -> list[Path]:
+        """Where its runs are, as a command takes them: their folder, or each of them where they are in several."""
+        places = [run.place_in(self.base) for run in self.runs]
+        folders = {place.parent for place in places}
+        return [*folders] if len(folders) == 1 and not any(map(in_store, places)) else places
 
     @property
     def log(self) -> Path:
