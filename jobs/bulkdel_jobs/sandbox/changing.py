@@ -55,7 +55,13 @@ def change_users(
     call: Call, named: Named, change: Callable[[int], None], *, unknown: Literal["accept", "refuse"] = "accept"
 ) -> Reply:
     """Do what `change_each` does for the users of these ids. change: the effect on the user of a number."""
-    return change_each(call, named, lambda id_: call.pool.find_alive(named.id_type, id_), change, unknown=unknown)
+    return change_each(call, named, numbers_of(call, named).get, change, unknown=unknown)
+
+
+def numbers_of(call: Call, named: Named) -> dict[str, int]:
+    """Return the numbers of the users that exist, by their ids in the request."""
+    found = {id_: call.pool.find_alive(named.id_type, id_) for id_ in named.ids}
+    return {id_: number for id_, number in found.items() if number is not None}
 
 
 def refuse_poisonous(call: Call, ids: Iterable[str]) -> None:

@@ -36,37 +36,8 @@ from bulkdel_jobs.sandbox.users import user_id as made_up_id
 Key = int | str | tuple[int, str]
 """What an effect happened to: a user's number; the code of a thing; or a user's number and what it got or lost."""
 
-
-class Effects:
-    """The effects on one pool. A kind is a word such as "suspended" or "kicked"."""
-
-    def __init__(self) -> None:
-        self._changed: defaultdict[str, Counter[Key]] = defaultdict(Counter)
-        self._repeated: defaultdict[str, Counter[Key]] = defaultdict(Counter)
-
-    def count(self, kind: str, key: Key, *, changed: bool) -> None:
-        """Count one effect. changed: False where everything was already so."""
-        (self._changed if changed else self._repeated)[kind][key] += 1
-
-    def changed(self, kind: str) -> Mapping[Key, int]:
-        """How many requests of this kind changed something, per key."""
-        return self._changed.get(kind, {})
-
-    def repeated(self, kind: str) -> Mapping[Key, int]:
-        """How many requests of this kind were carried out and changed nothing, per key."""
-        return self._repeated.get(kind, {})
-
-    def kinds(self) -> set[str]:
-        """Every kind that was counted."""
-        return self._changed.keys() | self._repeated.keys()
-
-
 DELETED = "deleted"
 """The kind of a deletion. A kind of other effects is the word for it in the past: "resigned", "kicked"."""
-
-
-class Conflict(Exception):
-    """A user cannot have a value, because another user has it. The text is the name of the field."""
 
 
 class Added(NamedTuple):
@@ -91,7 +62,9 @@ class Pool:
         self._deleted_at: dict[int, float] = {}
         self._changes: dict[int, list[tuple[float, Record]]] = {}  # by user: when, and the fields that it changed
         self._lock = Lock()  # a search makes an index while another thread adds users
-        self._effects = Effects()
+        # How many requests changed something, by kind and key; and how many were carried out and changed nothing.
+        self._changed: defaultdict[str, Counter[Key]] = defaultdict(Counter)
+        self._repeated: defaultdict[str, Counter[Key]] = defaultdict(Counter)
         self._made_at: dict[int, float] = {}  # of the users that were created through the API
         self.access = Access()
         self.references = References()
@@ -142,21 +115,13 @@ class Pool:
         return self.users_ever - before
 
     def create(
-        self,
-        users: Sequence[Mapping[str, Any]],
-        created_at: str,
-        also: Mapping[str, Any] | None = None,
-        *,
-        unique: bool = True,
+        self, users: Sequence[Mapping[str, Any]], created_at: str, also: Mapping[str, Any] | None = None
     ) -> list[Record]:
-        """Create all of `users` (the API's fields), or none: Conflict when an id is taken.
+        """Create all of `users` (the API's fields), also with ids that are taken: `clashes` tells of those.
 
         What they refer to is known from then on. created_at: ISO 8601. also: fields that only the server can set.
-        unique: False where the caller has asked for `clashes`.
         """
         made = self._made(users, created_at, also)
-        if unique:
-            _raise_conflict(self._clashes((None, user) for user in made))
         for user in made:
             self.put(user)
             self._made_at[self.users_ever - 1] = self._clock()
@@ -194,10 +159,10 @@ class Pool:
                 taken.update(ids)
             yield None if clash is None else fields[clash[0]]
 
-    def check_changes(self, changes: Mapping[int, Mapping[str, Any]]) -> None:
-        """Conflict when the users of these numbers cannot have these fields (the API's)."""
+    def clash_of_changes(self, changes: Mapping[int, Mapping[str, Any]]) -> str | None:
+        """Return a field that a user cannot have, or None. changes: fields (the API's) by the number of the user."""
         changed = ((number, self.user(number) | as_stored(fields)) for number, fields in changes.items())
-        _raise_conflict(self._clashes(changed))
+        return next(filter(None, self._clashes(changed)), None)
 
     def change(self, number: int, fields: Mapping[str, Any], at: str) -> bool:
         """Set fields (the API's) of one user; return whether any of them had another value. at: now, ISO 8601."""
@@ -323,11 +288,11 @@ class Pool:
 
     def count(self, kind: str, key: Key, *, changed: bool) -> None:
         """Count one effect, other than a deletion. changed: False where everything was already so."""
-        self._effects.count(kind, key, changed=changed)
+        (self._changed if changed else self._repeated)[kind][key] += 1
 
     def kinds(self) -> list[str]:
         """Every kind of effect that the users met, in alphabetical order."""
-        return sorted(self._effects.kinds() | ({DELETED} if self._deleted_at else set()))
+        return sorted({*self._changed, *self._repeated, *([DELETED] if self._deleted_at else [])})
 
     def effects_of(self, kind: str, id_type: str | None = None) -> Counter[str]:
         """Return how many requests of one kind changed something, by id.
@@ -336,12 +301,12 @@ class Pool:
         for the id that each user was added with. A user without such an id counts under its user id.
         """
         # A million deletions are not kept twice.
-        keys = dict.fromkeys(sorted(self._deleted_at), 1) if kind == DELETED else self._effects.changed(kind)
+        keys = dict.fromkeys(sorted(self._deleted_at), 1) if kind == DELETED else self._changed.get(kind, {})
         return self._by_id(keys, id_type)
 
     def repeats_of(self, kind: str, id_type: str | None = None) -> Counter[str]:
         """Return the same of requests that were carried out and changed nothing, because it was so already."""
-        return self._by_id(self._effects.repeated(kind), id_type)
+        return self._by_id(self._repeated.get(kind, {}), id_type)
 
     def _by_id(self, counts: Mapping[Key, int] | Mapping[int, int], id_type: str | None) -> Counter[str]:
         found = Counter[str]()
@@ -368,12 +333,6 @@ class Pool:
     def effects(self, id_: str, id_type: str = "user_id") -> int:
         """How many users were really deleted under `id_`: more than one only if the account was created again."""
         return sum(number in self._deleted_at for number in self._with_id(id_type, id_))
-
-
-def _raise_conflict(fields: Iterable[str | None]) -> None:
-    for field in fields:
-        if field is not None:
-            raise Conflict(field)
 
 
 def _keys(id_type: str, ids: Iterable[str]) -> set[str]:

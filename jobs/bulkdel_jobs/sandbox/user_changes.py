@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from bulkdel_jobs.sandbox.calls import Call, Named
-from bulkdel_jobs.sandbox.changing import change_each, change_users
-from bulkdel_jobs.sandbox.pool import Conflict
+from bulkdel_jobs.sandbox.changing import change_each, change_users, numbers_of
 from bulkdel_jobs.sandbox.replies import NO_SUCH_SOURCE, NO_SUCH_USER, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, shown
 from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELDS, check_values
@@ -43,14 +42,12 @@ def _update(call: Call, user: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _change(call: Call, named: Named, updates: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """Give users the fields that stand under their ids; return the users' numbers by id."""
-    pool = call.pool
-    numbers = {id_: number for id_ in updates if (number := pool.find_alive(named.id_type, id_)) is not None}
+    pool, numbers = call.pool, numbers_of(call, named)
     fields = {number: updates[id_] for id_, number in numbers.items()}
     ids = frozenset(FIELDS.values())
-    try:
-        pool.check_changes({number: each for number, each in fields.items() if not ids.isdisjoint(each)})
-    except Conflict as taken:
-        raise conflict(str(taken)) from None
+    taken = pool.clash_of_changes({number: each for number, each in fields.items() if not ids.isdisjoint(each)})
+    if taken is not None:
+        raise conflict(taken)
 
     def change(number: int) -> None:
         others = dict(fields[number])
@@ -76,8 +73,7 @@ def set_status(call: Call, number: int, status: str) -> None:
 
 def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Reply:
     """Let the named users resign. unknown: as in `change_each`."""
-    pool = call.pool
-    numbers = {id_: number for id_ in named.ids if (number := pool.find_alive(named.id_type, id_)) is not None}
+    pool, numbers = call.pool, numbers_of(call, named)
     if call.switches.resign_again == "refuse" and any(pool.status(number) == RESIGNED for number in numbers.values()):
         raise Rejected(Reply(REFUSED_STATUS, message=("用户已离职", "The user has resigned already")))
 

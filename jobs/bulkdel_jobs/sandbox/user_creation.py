@@ -75,7 +75,7 @@ def _made(call: Call, users: list[dict[str, Any]], options: CreationOptions) -> 
     """Create all of these users, and count what is done to them."""
     pool, first = call.pool, call.pool.users_ever
     also = {"resetPasswordOnNextLogin": True} if options.reset_password else {}
-    made = pool.create(users, call.created_at, also, unique=False)
+    made = pool.create(users, call.created_at, also)
     for number, user in enumerate(made, first):
         if options.generate_password:
             pool.count("password-generated", number, changed=True)
