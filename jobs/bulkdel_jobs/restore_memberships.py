@@ -37,6 +37,7 @@ from bulkdel_jobs.genauth.responses import (
     read_one,
     read_success,
 )
+from bulkdel_jobs.parts.statuses import with_data
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
@@ -143,10 +144,11 @@ class MembershipLookUps(LookUpsOfNoUser):
 
     def read_control(self, response: Response) -> Decision:
         """Read ids that a look-up finds: of some user in each group on the page."""
-        decision = read_listed_codes(response)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        return decision._replace(data=[id_of(GroupOrRole("group", code), "user") for code in decision.data])
+
+        def ids(codes: Sequence[str]) -> list[str]:
+            return [id_of(GroupOrRole("group", code), "user") for code in codes]
+
+        return with_data(read_listed_codes(response), ids)
 
 
 def _request_for(of: GroupOrRole) -> Request:

@@ -19,6 +19,7 @@ from bulkdel_jobs.genauth.groups_and_roles import UserMemberships, list_of_user,
 from bulkdel_jobs.genauth.id_types import USER_IDS
 from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_success
+from bulkdel_jobs.parts.statuses import with_data
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
@@ -53,8 +54,7 @@ def read_taken_away(response: Response) -> Decision:
 
 def read_has_none(things: Sequence[GroupOrRole], response: Response) -> Decision:
     """Decide on the list of a user's roles or groups: SETTLED with `data` = whether none of `things` is in it."""
-    decision = read_whether_listed(things, response)
-    return decision._replace(data=not decision.data) if decision.next_step is NextStep.SETTLED else decision
+    return with_data(read_whether_listed(things, response), lambda listed: not listed)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ EACH = [
 @mutant(
     "the state of remove-group-members ignores the group",
     "read_has_none",
-    swap("not decision.data", "True"),
+    swap("not listed", "not listed or bool(things)"),
     case="remove-group-members-looked up",
 )
 @mutant(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, combinations
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from bulkdel_jobs.genauth.responses import (
 )
 from bulkdel_jobs.parts.json_values import epoch_s, last_seen_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
+from bulkdel_jobs.parts.statuses import with_data
 
 IDS_MAX = 50
 """Ids per call, for deleting and for reading (GenAuth's documentation: "Array length limit: 50")."""
@@ -170,8 +171,9 @@ class UserLookUps(LookUps):
         self._full = full
         self._state = state
         self._paths = paths
-        self._ids_of = _IDS_OF[id_type.name]
-        self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
+        self._ids_of = partial(_ids_of, id_type.name)
+        self._field = _FIELD_OF[id_type.name]
+        self._with_identities = self._field == _IDENTITIES  # what these are matched by
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """Make the requests that look up `ids`, each with at most 50 ids and 6 KB of query."""
@@ -274,11 +276,11 @@ class UserLookUps(LookUps):
 
     def read_owner(self, response: Response) -> Decision:
         """Read the ids of that user, of the job's id type."""
-        decision = read_list(response)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        owns = (self._ids_of(user) if self.says_ids(user) else [None] for user in decision.data)
-        return decision._replace(data=list(chain.from_iterable(owns)))
+
+        def ids(users: Sequence[Mapping[str, Any]]) -> list[str | None]:
+            return list(chain.from_iterable(self._ids_of(user) if self.says_ids(user) else [None] for user in users))
+
+        return with_data(read_list(response), ids)
 
     def state_calls(self, account: Account) -> Sequence[Request]:
         """The requests that tell whether the account is in the target state. It is when all of its records are."""
@@ -295,10 +297,7 @@ class UserLookUps(LookUps):
 
     def read_state_control(self, response: Response) -> Decision:
         """Read the users on the page."""
-        decision = read_listed(response)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        return decision._replace(data=[account_of(user) for user in decision.data])
+        return with_data(read_listed(response), lambda users: [account_of(user) for user in users])
 
     def ids_of(self, record: Mapping[str, Any]) -> list[str]:
         """The ids of a user, in full."""
@@ -306,13 +305,12 @@ class UserLookUps(LookUps):
 
     def says_ids(self, record: Mapping[str, Any]) -> bool:
         """See `bulkdel.job.LookUps`. The API leaves out a text that is empty, and no other field."""
-        field = _FIELD_OF[self._id_type.name]
         if not _strings(record.get("userId")):
             return False
-        if field == _IDENTITIES:
-            listed = record.get(field)
-            return isinstance(listed, list) and all(isinstance(identity, dict) for identity in listed)
-        return isinstance(record.get(field), str | None)
+        value = record.get(self._field)
+        if self._with_identities:
+            return isinstance(value, list) and all(isinstance(identity, dict) for identity in value)
+        return isinstance(value, str | None)
 
 
 class _LookedUpIds:
@@ -411,17 +409,6 @@ _EXACT = "user_id"
 
 _PHONE = "phone"
 
-_IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
-    "user_id": lambda user: _strings(user.get("userId")),
-    "phone": _phones,
-    "email": lambda user: _strings(user.get("email")),
-    "username": lambda user: _strings(user.get("username")),
-    "external_id": lambda user: _strings(user.get("externalId")),
-    "identity": lambda user: _identities(user, "extIdpId"),
-    "sync_relation": lambda user: _identities(user, "provider", "type"),
-}
-"""The ids of one type that a user record has."""
-
 _IDENTITIES = "identities"
 
 _FIELD_OF: Mapping[str, str] = {
@@ -433,4 +420,13 @@ _FIELD_OF: Mapping[str, str] = {
     "identity": _IDENTITIES,
     "sync_relation": _IDENTITIES,
 }
-"""The field of a user record in which they stand."""
+"""The field of a user record in which the ids of each type stand."""
+
+
+def _ids_of(id_type: str, user: Mapping[str, Any]) -> list[str]:
+    """The ids of one type that a user record has."""
+    if id_type == "identity":
+        return _identities(user, "extIdpId")
+    if id_type == "sync_relation":
+        return _identities(user, "provider", "type")
+    return _phones(user) if id_type == _PHONE else _strings(user.get(_FIELD_OF[id_type]))

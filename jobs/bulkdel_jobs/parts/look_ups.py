@@ -13,7 +13,7 @@ from bulkdel.job import Account, LookUps
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, last_seen_s, objects_at, value_at, word_at
 from bulkdel_jobs.parts.pages import Pages, has_next
 from bulkdel_jobs.parts.paths import PLACEHOLDER, UNUSABLE, filled
-from bulkdel_jobs.parts.statuses import Statuses
+from bulkdel_jobs.parts.statuses import Statuses, with_data
 
 FOUND = Statuses.of({"settled": [200]})
 
@@ -122,10 +122,7 @@ class OneByOneLookUps(LookUps):
 
     def read_owner(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`."""
-        decision = self.read(response)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        return decision._replace(data=[id_at(record, self.id_field) for record in decision.data])
+        return with_data(self.read(response), lambda found: [id_at(record, self.id_field) for record in found])
 
     def administrators(self) -> Request | None:
         """See `bulkdel.job.LookUps`."""
@@ -244,10 +241,7 @@ def _without_id(path: str) -> str:
 
 def _ids(response: Response, list_at: str, id_field: str) -> Decision:
     """Decide on a list of accounts: SETTLED with their ids, None for a record without one."""
-    decision = _records(response, list_at)
-    if decision.next_step is not NextStep.SETTLED:
-        return decision
-    return decision._replace(data=[id_at(each, id_field) for each in decision.data])
+    return with_data(_records(response, list_at), lambda listed: [id_at(each, id_field) for each in listed])
 
 
 def _records(response: Response, list_at: str) -> Decision:

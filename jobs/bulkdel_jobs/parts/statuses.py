@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -107,6 +107,11 @@ class Statuses:
             return decision._replace(data=json.loads(response.body))
         except (ValueError, RecursionError):
             return _again(response.status, "without a JSON body")
+
+
+def with_data(decision: Decision, change: Callable[[Any], Any]) -> Decision:
+    """The decision with other `data`, made from its own; one that is not SETTLED has none and stays as it is."""
+    return decision._replace(data=change(decision.data)) if decision.next_step is NextStep.SETTLED else decision
 
 
 def message_of(body: bytes) -> str | None:
