@@ -62,6 +62,30 @@ class SandboxOptions:
     """Seed of the faults by chance: the same seed and the same requests give the same faults."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of `bulkdel job check`: how a job is checked."""
+
+    host: str | None = None
+    """Base URL of an API to sign in at and to look ids up. At a loopback address the ids of --id are acted on."""
+
+    id_type: str | None = None
+    """What kind of id is checked. Default: the job's default."""
+
+    ids: Annotated[tuple[str, ...], Parameter(name="--id", negative="", show_default=False)] = ()
+    """An id of that kind, for a kind that no made-up id fits. May be repeated. At a loopback --host it is acted on."""
+
+    parameters: Annotated[tuple[str, ...], Parameter(name="--parameter", negative="", show_default=False)] = ()
+    """NAME=VALUE: a parameter of the job. May be repeated. Default: the job's own, or a made-up value."""
+
+    config: Path | None = None
+    """TOML file with the job's table."""
+
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Print one JSON object."""
+
+
 @sandbox.default
 def serve_sandbox(*, options: SandboxOptions | None = None, switches: Switches | None = None) -> int:
     """Serve a look-alike of the GenAuth API to practise on, until Ctrl-C. It deletes, but only its own users.
@@ -117,17 +141,7 @@ def new(name: str, /) -> int:
 
 
 @job.command
-def check(
-    name: str,
-    /,
-    *,
-    host: str | None = None,
-    id_type: str | None = None,
-    id: Annotated[list[str] | None, Parameter(negative="")] = None,  # noqa: A002 - the option is called so
-    parameter: Annotated[list[str] | None, Parameter(negative="")] = None,
-    config: Path | None = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-) -> int:
+def check(name: str, /, *, options: CheckOptions | None = None) -> int:
     """Play the fault catalogue against an installed job, and say what the job gets wrong.
 
     Everything happens on this machine, at the job's own look-alike, so no API is called. With --host the sign-in and
@@ -139,21 +153,7 @@ def check(
     ----------
     name: str
         The job; `bulkdel jobs` lists them.
-    host: str
-        Base URL of an API to sign in at and to look ids up. At a loopback address the ids of --id are acted on.
-    id_type: str
-        What kind of id is checked. Default: the job's default.
-    id: list[str]
-        An id of that kind, for a kind that no made-up id fits. May be repeated. At a loopback --host it is acted on.
-    parameter: list[str]
-        NAME=VALUE: a parameter of the job. May be repeated. Default: the job's own, or a made-up value.
-    config: Path
-        TOML file with the job's table.
-    json: bool
-        Print one JSON object.
     """
-    from bulkdel_jobs.kit.check import CheckOptions, run_check  # noqa: PLC0415 - loads the network stack
+    from bulkdel_jobs.kit.check import run_check  # noqa: PLC0415 - loads the network stack
 
-    return run_check(
-        CheckOptions(name, host, id_type, ids=id or (), parameters=parameter or (), config=config, json=json)
-    )
+    return run_check(name, options or CheckOptions())

@@ -26,9 +26,10 @@ from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.transport import is_loopback
 from bulkdel.job import GROUP, NEVER, Account
+from bulkdel_jobs.commands import CheckOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in, lab
-from bulkdel_jobs.kit.check import CheckOptions, run_check
+from bulkdel_jobs.kit.check import run_check
 from bulkdel_jobs.kit.faults import RESPONSES
 from tests import checked_jobs
 from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member
@@ -432,7 +433,7 @@ def check(
 
     def run(chosen: type, **options: Any) -> Checked:
         monkeypatch.setitem(sys.modules, "checked_now", types.SimpleNamespace(Job=chosen))
-        code = run_check(CheckOptions("right", json=True, **options))
+        code = run_check("right", CheckOptions(json=True, **options))
         told = json.loads(capsys.readouterr().out)
         checks = {each["name"]: each for each in told["checks"]}
         assert len(checks) == len(told["checks"]), "two checks have one name"
@@ -733,13 +734,13 @@ def test_which_hosts_take_an_action(host: str, loopback: bool) -> None:
 
 def test_no_such_job(check: Callable[..., Checked]) -> None:
     with pytest.raises(UsageError, match=r"no job 'nothing'\. Jobs: .*delete-users"):
-        run_check(CheckOptions("nothing"))
+        run_check("nothing", CheckOptions())
 
 
 @pytest.mark.untraced
 @pytest.mark.parametrize("id_type", ID_TYPES)
 def test_delete_users_is_all_right(id_type: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_check(CheckOptions("delete-users", id_type=id_type)) == 0
+    assert run_check("delete-users", CheckOptions(id_type=id_type)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} == {"ok", "skipped", "0"}
     assert lines[-1] == f"0 of {len(lines) - 1} checks found something wrong"
@@ -753,7 +754,7 @@ NEEDED = {"enable-users": ["status=Activated"]}
 @pytest.mark.parametrize("name", sorted({point.name for point in entry_points(group=GROUP)} - {"delete-users", "http"}))
 def test_every_job_of_this_program_is_all_right(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All but `http`, which is what its table says."""
-    code = run_check(CheckOptions(name, parameters=NEEDED.get(name, ())))
+    code = run_check(name, CheckOptions(parameters=tuple(NEEDED.get(name, ()))))
     told = capsys.readouterr()
     assert code == 0, told.out
     assert "at the job's look-alike" in told.err

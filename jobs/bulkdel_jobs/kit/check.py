@@ -11,8 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,6 +27,7 @@ from bulkdel.http.transport import HttpTransport, TransportOptions, check_host, 
 from bulkdel.job import CONTRACT, GROUP, Job, Target, TargetOptions, installed, job_names
 from bulkdel.output import result, say
 from bulkdel.parameters import check_type
+from bulkdel_jobs.commands import CheckOptions
 from bulkdel_jobs.kit.check_answers import check_action_faults
 from bulkdel_jobs.kit.check_calls import check_calls
 from bulkdel_jobs.kit.check_look_ups import (
@@ -55,19 +55,6 @@ REST = 3
 """Ids beyond those of the two actions that the look-alike gets, for look-ups, controls and pure checks."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOptions:
-    """How a job is checked; see `bulkdel_jobs.commands.check`."""
-
-    name: str
-    host: str | None = None
-    id_type: str | None = None
-    ids: Sequence[str] = ()
-    parameters: Sequence[str] = ()
-    config: Path | None = None
-    json: bool = False
-
-
 class Place(NamedTuple):
     """Where a job is checked.
 
@@ -81,15 +68,15 @@ class Place(NamedTuple):
     whole: bool = False
 
 
-def run_check(options: CheckOptions) -> int:
+def run_check(name: str, options: CheckOptions) -> int:
     """Check a job and print what was found. Returns 1 when something is wrong. Raises UsageError."""
     findings = JobFindings()
-    if (job := load_and_check(options.name, findings)) is not None:
+    if (job := load_and_check(name, findings)) is not None:
         job = job.configured(_table(job, options))
         asyncio.run(_check(job, options, findings))
     if options.json:
         checks = [finding.to_json() for finding in findings.found]
-        result(orjson.dumps({"job": options.name, "wrong": findings.wrong, "checks": checks}).decode())
+        result(orjson.dumps({"job": name, "wrong": findings.wrong, "checks": checks}).decode())
     else:
         for finding in findings.found:
             result(finding.line)
