@@ -167,46 +167,29 @@ class Description:
 def describe(value: Any) -> Description:
     """Read and check a table [http]. Raises UsageError with the name of the key that is wrong."""
     table = ConfigTable("http", value)
-    host, base = table.text("host"), table.text("base", "") or ""
+    host, base = table.text("host"), _base(table)
     if host is not None:
         host = check_host(host)
-    if base:
-        table.checked("base", check_path, base)
-        if PLACEHOLDER in base or base.endswith("/"):
-            raise table.fault("base", "has no id in it, and ends without a slash")
     request = _request(table, base)
     body = table.take("body", dict, "a table")
     if body is not None:
         _refuse_secrets(table, "body", body)
     in_path = PLACEHOLDER in request.path
     chunk_size = _chunk_size(table, body, in_path=in_path)
-    verb = table.text("verb", DELETE) or DELETE
-    done = table.needed("done") if verb != DELETE else table.text("done", "deleted") or "deleted"
-    if done in {*COUNTED, REMAINING} - {"done"}:
-        raise table.fault("done", "is the word of another outcome")
-    pause_s = table.take("pause_s", cast("type[float]", int | float), "a number of seconds", PAUSE_S)
-    if not 0 <= cast("float", pause_s) <= 3_600:  # noqa: PLR2004 - an hour
-        raise table.fault("pause_s", "is between 0 and 3600")
+    verb, done = _words(table)
+    pause_s = _pause_s(table)
     credentials = read_auth(table.table("auth"))
     statuses = _statuses(table)
-    if "answers" not in table and chunk_size > 1:
-        why = "where the body says what happened to each id; [] when a success is one for all ids of the request"
-        raise table.fault("answers", f"is missing: {why}")
-    answer_tables = table.tables("answers")
-    answers = tuple(map(_answers, answer_tables))
-    if answers and in_path:
-        raise table.fault("answers", "are for requests of several ids")
-    if verb == DELETE and any(Verdict.ALREADY in {*one.verdicts, one.otherwise} for one in answers):
-        raise table.fault("answers", "a deletion has no `already`: what does not exist is absent")
+    answer_tables, answers = _answer_lists(table, chunk_size, in_path=in_path, deletes=verb == DELETE)
     look_up, administrators = table.table("look_up"), table.table("administrators")
     if administrators is not None and look_up is None:
         raise administrators.fault("path", "needs [http.look_up], which says where the id stands in a record")
-    look_ups, looked = None, dict[str, Any]()
+    look_ups, of_look_up, of_control = None, dict[str, Any](), dict[str, Any]()
     if look_up is not None:
         deletes = verb == DELETE
         look_ups = read_look_ups(look_up, base, IDS_MAX, deletes=deletes, administrators=administrators)
-        looked = look_up.taken
-    of_control = frozenset() if look_ups is None else control_keys(look_ups)
+        for name, each in look_up.taken.items():
+            (of_control if name in control_keys(look_ups) else of_look_up)[name] = each
     table.end(KEYS)
     named = {
         "method": request.method,
@@ -216,7 +199,7 @@ def describe(value: Any) -> Description:
         "body": body,
         "verb": verb,
         # What a look-up shows decides which accounts are spared (guards) and what became of rows in doubt.
-        **({"look_up": {name: each for name, each in looked.items() if name not in of_control}} if looked else {}),
+        **({} if look_up is None else {"look_up": of_look_up}),
         **({} if administrators is None else {"administrators": administrators.taken}),
     }
     # What counts as done, absent or refused, and as a proof. Pace (pause_s) and credentials (auth) may always change.
@@ -225,7 +208,7 @@ def describe(value: Any) -> Description:
         "answers": [each.taken for each in answer_tables],
         "chunk_size": chunk_size,
         "done": done,
-        **({"control": {name: each for name, each in looked.items() if name in of_control}} if looked else {}),
+        **({} if look_up is None else {"control": of_control}),
     }
     return Description(
         host=host,
@@ -234,13 +217,38 @@ def describe(value: Any) -> Description:
         chunk_size=chunk_size,
         verb=verb,
         done=done,
-        pause_s=cast("float", pause_s),
+        pause_s=pause_s,
         credentials=credentials,
         action=TableAction(request, body, statuses, answers),
         look_ups=look_ups,
         pinned={f"[http] {name}": each for name, each in named.items()},
         verdicts={f"[http] {name}": each for name, each in verdicts.items()},
     )
+
+
+def _base(table: ConfigTable) -> str:
+    base = table.text("base", "") or ""
+    if base:
+        table.checked("base", check_path, base)
+        if PLACEHOLDER in base or base.endswith("/"):
+            raise table.fault("base", "has no id in it, and ends without a slash")
+    return base
+
+
+def _words(table: ConfigTable) -> tuple[str, str]:
+    """The verb of the job, and what it calls `done`."""
+    verb = table.text("verb", DELETE) or DELETE
+    done = table.needed("done") if verb != DELETE else table.text("done", "deleted") or "deleted"
+    if done in {*COUNTED, REMAINING} - {"done"}:
+        raise table.fault("done", "is the word of another outcome")
+    return verb, done
+
+
+def _pause_s(table: ConfigTable) -> float:
+    pause_s = cast("float", table.take("pause_s", cast("type[float]", int | float), "a number of seconds", PAUSE_S))
+    if not 0 <= pause_s <= 3_600:  # noqa: PLR2004 - an hour
+        raise table.fault("pause_s", "is between 0 and 3600")
+    return pause_s
 
 
 def _request(table: ConfigTable, base: str) -> Request:
@@ -290,6 +298,22 @@ def _statuses(table: ConfigTable) -> Statuses:
         return Statuses.of(named)
     except ValueError as error:
         raise table.fault("statuses", str(error)) from None
+
+
+def _answer_lists(
+    table: ConfigTable, chunk_size: int, *, in_path: bool, deletes: bool
+) -> tuple[list[ConfigTable], tuple[AnswerList, ...]]:
+    """The tables [[http.answers]], and what they describe."""
+    if "answers" not in table and chunk_size > 1:
+        why = "where the body says what happened to each id; [] when a success is one for all ids of the request"
+        raise table.fault("answers", f"is missing: {why}")
+    tables = table.tables("answers")
+    answers = tuple(map(_answers, tables))
+    if answers and in_path:
+        raise table.fault("answers", "are for requests of several ids")
+    if deletes and any(Verdict.ALREADY in {*one.verdicts, one.otherwise} for one in answers):
+        raise table.fault("answers", "a deletion has no `already`: what does not exist is absent")
+    return tables, answers
 
 
 def _answers(table: ConfigTable) -> AnswerList:

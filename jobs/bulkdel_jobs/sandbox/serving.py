@@ -51,7 +51,7 @@ async def serve(
     """
     sandbox = Sandbox(pool, switches or Switches(), public=public, keys=keys, seed=seed)
     app = web.Application(client_max_size=_BODY_MAX)
-    app.add_routes(_admin(sandbox))
+    app.add_routes(_Admin(sandbox).routes())
     app.router.add_route("*", "/{path:.*}", sandbox.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
@@ -98,8 +98,8 @@ def serve_in_thread(
         thread.join()
 
 
-def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
-    """Return the admin endpoints of `sandbox`.
+class _Admin:
+    """The admin endpoints of one sandbox.
 
     GET /sandbox/ledger → the counts; `?arrivals=true` adds the time of every request.
     GET /sandbox/deleted → JSON lines `{"id", "count"}`, one per id that was deleted; `?userIdType=` chooses the type.
@@ -116,22 +116,33 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
     A request that makes no sense is answered HTTP 400 with the reason as text.
     """
 
-    def ledger(query: Mapping[str, str]) -> object:
-        arrivals = {"arrivals": list(sandbox.ledger.arrivals)} if query.get("arrivals") == "true" else {}
-        return sandbox.ledger.counts() | arrivals
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
 
-    def asked_for(query: Mapping[str, str]) -> tuple[Pool, str | None]:
-        id_type = query.get("userIdType")
-        if id_type is not None and id_type not in ID_TYPES:
-            raise ValueError(f"no such userIdType: {id_type}")
-        return sandbox.public if query.get("public") == "true" else sandbox.pool, id_type
+    def routes(self) -> list[web.RouteDef]:
+        """Return the endpoints."""
+        return [
+            web.get("/sandbox/ledger", _answering(self._ledger)),
+            web.get("/sandbox/deleted", _answering(self._deleted)),
+            web.get("/sandbox/effects", _answering(self._effects)),
+            web.get("/sandbox/switches", _answering(lambda _query: asdict(self._sandbox.switches))),
+            web.post("/sandbox/switches", _answering(self._switch)),
+            web.post("/sandbox/users", _answering(self._add_users)),
+            web.post("/sandbox/departments", _answering(self._departments)),
+            web.post("/sandbox/identity-sources", _answering(self._sources)),
+            web.post("/sandbox/script", _answering(self._script)),
+        ]
 
-    def deleted(query: Mapping[str, str]) -> bytes:
-        pool, id_type = asked_for(query)
+    def _ledger(self, query: Mapping[str, str]) -> object:
+        arrivals = {"arrivals": list(self._sandbox.ledger.arrivals)} if query.get("arrivals") == "true" else {}
+        return self._sandbox.ledger.counts() | arrivals
+
+    def _deleted(self, query: Mapping[str, str]) -> bytes:
+        pool, id_type = self._asked_for(query)
         return _lines({"id": id_, "count": count} for id_, count in pool.effects_of(DELETED, id_type).items())
 
-    def effects(query: Mapping[str, str]) -> bytes:
-        pool, id_type = asked_for(query)
+    def _effects(self, query: Mapping[str, str]) -> bytes:
+        pool, id_type = self._asked_for(query)
         return _lines(
             {"kind": kind, "id": id_, "count": count[id_], "again": again[id_]}
             for kind in pool.kinds()
@@ -140,48 +151,40 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
             for id_ in count | again
         )
 
-    def switch(changes: Mapping[str, Any]) -> object:
-        sandbox.switches = sandbox.switches.changed(changes)
-        return asdict(sandbox.switches)
+    def _asked_for(self, query: Mapping[str, str]) -> tuple[Pool, str | None]:
+        """Return the pool that a GET is about, and the type of the ids that it answers."""
+        id_type = query.get("userIdType")
+        if id_type is not None and id_type not in ID_TYPES:
+            raise ValueError(f"no such userIdType: {id_type}")
+        return self._pool(public=query.get("public") == "true"), id_type
 
-    def script(wanted: Mapping[str, Any]) -> object:
-        sandbox.script(*wanted["faults"], path=wanted.get("path") or DELETE_PATH)
-        return {"scripted": len(wanted["faults"])}
+    def _pool(self, *, public: bool) -> Pool:
+        return self._sandbox.public if public else self._sandbox.pool
 
-    def departments(wanted: Mapping[str, Any]) -> object:
-        references = _pool(sandbox, wanted).references
+    def _switch(self, changes: Mapping[str, Any]) -> object:
+        self._sandbox.switches = self._sandbox.switches.changed(changes)
+        return asdict(self._sandbox.switches)
+
+    def _add_users(self, wanted: Mapping[str, Any]) -> object:
+        ids, created_at = wanted["ids"], wanted.get("createdAt")
+        if not isinstance(ids, list) or not all(isinstance(id_, str) and id_ for id_ in ids):
+            raise TypeError("ids must be a list of texts, none of them empty")
+        if created_at == "now":
+            created_at = self._sandbox.created_at
+        pool, id_type = self._pool(public=wanted.get("public") is True), wanted.get("userIdType") or "user_id"
+        return {"added": pool.add_ids(ids, id_type, created_at=created_at)}
+
+    def _departments(self, wanted: Mapping[str, Any]) -> object:
+        references = self._pool(public=wanted.get("public") is True).references
         return _known(wanted, references.departments, references.add_department)
 
-    def sources(wanted: Mapping[str, Any]) -> object:
-        references = _pool(sandbox, wanted).references
+    def _sources(self, wanted: Mapping[str, Any]) -> object:
+        references = self._pool(public=wanted.get("public") is True).references
         return _known(wanted, references.sources, references.add_source)
 
-    return [
-        web.get("/sandbox/ledger", _answering(ledger)),
-        web.get("/sandbox/deleted", _answering(deleted)),
-        web.get("/sandbox/effects", _answering(effects)),
-        web.get("/sandbox/switches", _answering(lambda _query: asdict(sandbox.switches))),
-        web.post("/sandbox/switches", _answering(switch)),
-        web.post("/sandbox/users", _answering(lambda wanted: {"added": _add_users(sandbox, wanted)})),
-        web.post("/sandbox/departments", _answering(departments)),
-        web.post("/sandbox/identity-sources", _answering(sources)),
-        web.post("/sandbox/script", _answering(script)),
-    ]
-
-
-def _add_users(sandbox: Sandbox, wanted: Mapping[str, Any]) -> int:
-    """Add the users that a POST asks for; return how many were new."""
-    ids, created_at = wanted["ids"], wanted.get("createdAt")
-    if not isinstance(ids, list) or not all(isinstance(id_, str) and id_ for id_ in ids):
-        raise TypeError("ids must be a list of texts, none of them empty")
-    if created_at == "now":
-        created_at = sandbox.created_at
-    return _pool(sandbox, wanted).add_ids(ids, wanted.get("userIdType") or "user_id", created_at=created_at)
-
-
-def _pool(sandbox: Sandbox, wanted: Mapping[str, Any]) -> Pool:
-    """Return the pool that a POST is about."""
-    return sandbox.public if wanted.get("public") is True else sandbox.pool
+    def _script(self, wanted: Mapping[str, Any]) -> object:
+        self._sandbox.script(*wanted["faults"], path=wanted.get("path") or DELETE_PATH)
+        return {"scripted": len(wanted["faults"])}
 
 
 def _known(wanted: Mapping[str, Any], known: Kept[str, Any], add: Callable[[str], object]) -> object:
