@@ -1161,8 +1161,8 @@ def test_a_run_whose_clock_is_slow_ends_at_the_time_of_its_batch(tmp_path: Path)
 
 @mutant(
     "the window of a run of a batch is not confirmed",
-    "PlannedRun.digest",
-    swap("window is None", "window is None or window"),
+    "BESIDE",
+    swap('("window", "place")', '("place",)'),
 )
 @pytest.mark.parametrize("place", ["run", "file"])
 def test_a_window_that_is_taken_out_of_the_file_is_confirmed_anew(place: str, tmp_path: Path) -> None:
@@ -1178,6 +1178,40 @@ def test_a_window_that_is_taken_out_of_the_file_is_confirmed_anew(place: str, tm
         earlier = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
         done = it.batch("run", *it.confirmed(), "--not-after", earlier)
         assert (done.code, it.pools["a"].ledger.deleted) == (0, 3), done
+
+
+@mutant(
+    "the place of a run of a batch is not confirmed",
+    "BESIDE",
+    swap('("window", "place")', '("window",)'),
+)
+def test_a_place_that_is_changed_in_the_file_is_confirmed_anew(tmp_path: Path) -> None:
+    """In another place the run would begin anew, and send what the plan knew as settled."""
+    with night(tmp_path, {"a": 6}) as it:
+        it.write("a", head=HEAD + "limit = 2\n", a='run = "here"\n')
+        assert it.batch("run", *it.confirmed(), "--json").summary["runs"][0]["status"] == "incomplete"
+        (log := tmp_path / "night.toml.batch.jsonl").unlink()  # as of a run that began outside of this batch
+        confirmed = it.confirmed()
+        it.write("a", head=HEAD + "limit = 2\n", a='run = "there"\n')
+        refused = it.batch("run", *confirmed)
+        assert (refused.code, it.effects("a").count(1)) == (2, 2), refused
+        assert not (tmp_path / "there" / "log.jsonl").exists()
+        it.write("a", head=HEAD + "limit = 2\n", a='run = "here"\n')
+        assert (it.batch("run", *confirmed).code, it.effects("a").count(1), log.exists()) == (0, 4, True)
+
+
+@mutant(
+    "a run with a window is confirmed anew each night",
+    "Night._confirm",
+    swap('"digest": run.digest', '"digest": run.values["digest"]'),
+)
+def test_a_run_with_a_window_is_confirmed_once(tmp_path: Path) -> None:
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    with night(tmp_path, {"a": 6}) as it:
+        it.write("a", head=f'not_after = "{until}"\n{HEAD}limit = 2\n')
+        for options, count in ((it.confirmed(), 2), ((), 4)):
+            ran = it.batch("run", *options)
+            assert (ran.code, it.effects("a").count(1)) == (0, count), ran
 
 
 @mutant(

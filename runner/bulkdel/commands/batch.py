@@ -77,7 +77,7 @@ HELD_BACK = "it was not started"
 
 OLDER_LOG = "its log is an older copy: the run was complete, and the log has rows left. Put the log back that was there"
 
-PINNED = ("job", "host", "pool", "ids", "rows", "sha256", "digest", "id_reusable")
+PINNED = ("job", "host", "pool", "ids", "rows", "sha256", "id_reusable")
 """The values of a plan that the log of the batch keeps."""
 
 
@@ -431,7 +431,7 @@ class Night:
             return None, left
         specs = {run.name: run.spec for run in self._batch.runs}
         runs = {
-            run.name: {**{name: run.values[name] for name in PINNED}, "spec": specs[run.name]}
+            run.name: {**{name: run.values[name] for name in PINNED}, "digest": run.digest, "spec": specs[run.name]}
             for run in planned
             if run.name in covered
         }
@@ -708,7 +708,7 @@ async def _plan_all(
             work = Work(words, placed.environment(arguments.environ), keeper.address(groups[run.name]))
             ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
             window = run.options.get("not_after", batch.window)
-            wanted = {**run.options, "export": run.export, "window": window, "typed_hosts": typed}
+            wanted = {**run.options, "export": run.export, "window": window, "place": run.place, "typed_hosts": typed}
             planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)
             if still is Still.OTHER_EXPORT and planned.trouble:
                 return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")

@@ -38,6 +38,10 @@ STOPPED_BY = {-1: 129, -2: 130, -15: 143}
 """The exit code for a process that a signal has ended, by the return code of Python."""
 
 
+BESIDE = ("window", "place")
+"""What the file of a batch says of a run that its plan does not. A run in another place would begin anew."""
+
+
 def exit_code_of(returncode: int) -> int:
     """The exit code for the return code of a process. One that was killed leaves ids remaining."""
     return returncode if returncode >= 0 else STOPPED_BY.get(returncode, EXIT_REMAINING)
@@ -81,9 +85,10 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """The digest of what is confirmed: of the plan, and of the window that the file of the batch gives it."""
-        digest, window = str(self.values["digest"]), self.values.get("window")
-        return digest if window is None else digest_of({"digest": digest, "window": window})
+        """The digest of what is confirmed: of the plan, and of what the file of the batch says beside it."""
+        digest = str(self.values["digest"])
+        said = {name: value for name in BESIDE if (value := self.values.get(name)) is not None}
+        return digest_of({"digest": digest, **said}) if said else digest
 
     @property
     def drain_s(self) -> float:
@@ -106,13 +111,13 @@ def planned_run(
 ) -> PlannedRun:
     """Judge what `plan` has found: whether the run can begin.
 
-    wanted: the options of the run, its export, its window, and the hosts that the user has typed. values: of the plan.
-    exit_code, error: how the process of the plan has ended.
+    wanted: the options of the run, its export, its window, its place, and the hosts that the user has typed. values: of
+    the plan. exit_code, error: how the process of the plan has ended.
     """
     ended = PlannedRun(name, values, error or f"its plan ended with exit code {exit_code}", exit_code or EXIT_REMAINING)
     if not values:
         return ended
-    found = PlannedRun(name, {**values, "window": wanted.get("window")}, *_trouble(wanted, values))
+    found = PlannedRun(name, {**values, **{each: wanted.get(each) for each in BESIDE}}, *_trouble(wanted, values))
     return found if found.trouble or not exit_code else ended
 
 
