@@ -228,3 +228,28 @@ def test_a_first_restore_replaces_no_file_that_it_did_not_write(tmp_path: Path, 
         own.unlink()
         restored = bulkdel(*line)
         assert (restored.code, len(it.served.pool)) == (0, 20), restored.err
+
+
+@pytest.mark.parametrize("where", ["folder", "store"])
+@mutant("forget leaves the records of a restore", "forget", negate("is_of_restore(runs[0].progress)"))
+def test_a_restore_is_forgotten_with_its_run(tmp_path: Path, where: str) -> None:
+    """Its records are not called an export of the user."""
+    with case(tmp_path, IDS) as it:
+        run = str(it.place) if where == "folder" else f"file://{tmp_path}/night"
+        ran = it.run("--run", run, "--backup-to", tmp_path / "backup.jsonl", cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        line = ("restore", run, "--passwords", "none", "--host", it.served.url, "--pool", POOL, "--confirm", 20)
+        restored = bulkdel(*line, cwd=tmp_path)
+        assert restored.code == 0, restored.err
+        (records,) = tmp_path.rglob("records.jsonl")
+        refused = bulkdel("forget", records.parent, "--confirm", 1, cwd=tmp_path)
+        said = f"\n  bulkdel forget {run}\n" if where == "folder" else "with those of its run by `bulkdel forget RUN`"
+        assert (refused.code, said in refused.err, records.exists()) == (3, True, True), refused
+        asked = bulkdel("forget", run, cwd=tmp_path)
+        assert (
+            f"remove  {records if where == 'folder' else records.relative_to(tmp_path)}, the records of a restore"
+            in asked.out
+        )
+        (count,) = re.findall(r"--confirm (\d+)", asked.err)
+        forgotten = bulkdel("forget", run, "--confirm", count, cwd=tmp_path)
+        assert not records.exists(), forgotten

@@ -159,13 +159,18 @@ def test_none_of_several_runs_is_preferred(tmp_path: Path, beside: str) -> None:
     assert run_of(tmp_path / "night") is None
 
 
-@mutant("a restore is taken for the run that it undoes", "runs_in", swap("path.name != RESTORE", "path.name"))
+@mutant(
+    "a restore is taken for the run that it undoes", "runs_in", swap("not path.name.endswith(RESTORE)", "path.name")
+)
 def test_a_restore_is_not_taken_for_its_run_whose_log_was_moved_away(tmp_path: Path) -> None:
     run = tmp_path / "users.csv.runs" / "delete-users"
     run_in(run / "restore-1")
     with pytest.raises(NotAcceptable, match="is a folder without a run"):
         find_run(run)
     assert find_run(run / "restore-1") == run / "restore-1"
+    of_store = run_in(tmp_path / "work" / own_file(store_path("s3://bucket/night"), "restore-1"))
+    with pytest.raises(NotAcceptable, match="is a folder without a run"):
+        find_run(of_store.parent)
 
 
 @mutant(

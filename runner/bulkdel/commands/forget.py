@@ -16,7 +16,7 @@ from typing import Any
 
 from bulkdel.checkpoint.annotation import Annotator, annotating
 from bulkdel.checkpoint.reader import Unborn
-from bulkdel.command_line import CommandLine
+from bulkdel.command_line import CommandLine, is_of_restore
 from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of, rows_without_a_log
 from bulkdel.core.log_entries import Annotation, stamp
 from bulkdel.durable import sync_directory
@@ -27,7 +27,7 @@ from bulkdel.format import counted, printable
 from bulkdel.output import result, say
 from bulkdel.place.finding import find_run, run_of
 from bulkdel.place.opening import WRITING, log_place
-from bulkdel.run_place import LOG, RUNS
+from bulkdel.run_place import LOG, RUNS, undone_by
 from bulkdel.safety.confirmation import How
 from bulkdel.store_path import in_store
 
@@ -42,6 +42,12 @@ def forget(path: Path, *, confirm: int | None, abandon: bool) -> int:
         runs = files_of(place)
     except NotAcceptable as error:
         raise _naming_rows(path, error) from error
+    if is_of_restore(runs[0].progress):
+        run = undone_by(place)
+        how = f":\n  {CommandLine('forget', (str(run),))}" if run is not None else " by `bulkdel forget RUN`."
+        raise NotAcceptable(
+            f"{place}: is a restore. Nothing was removed. Its files are removed with those of its run{how}"
+        )
     line = CommandLine("forget", (str(place),))
     line = line.plus("--abandon") if abandon else line
     _print_files(runs)
