@@ -41,10 +41,10 @@ def started(log: Path) -> dict[str, object]:
 
 @mutant(
     "a resume has the pace of a new run",
-    "_in_this_folder",
+    "line_to_resume",
     swap("found.line.without(*NEVER)", "found.line.without(*NEVER, '--rate')"),
 )
-@mutant("what weakens a check is inherited", "_in_this_folder", swap("found.line.without(*NEVER)", "found.line"))
+@mutant("what weakens a check is inherited", "line_to_resume", swap("found.line.without(*NEVER)", "found.line"))
 def test_a_run_goes_on_by_its_place(tmp_path: Path) -> None:
     """Typed in another folder, with paths that lead from the first one."""
     folder = tmp_path / "first"
@@ -195,6 +195,29 @@ def test_a_forged_place_sends_and_calls_nothing(tmp_path: Path) -> None:
             refused = resumed(it, it.place, *more, env=env, host=False)
             assert (refused.code, "Your key would go there" in refused.err) == (2, True), refused.err
         assert (called.exists(), other.served.ledger.requests) == (False, before)
+        assert sum(it.effects(IDS)) == 20
+
+
+@mutant(
+    "a resume reads a file that only a log names",
+    "line_to_resume",
+    swap("Path(found.folder) if mac_holds(progress.start, own_key) else None", "Path(found.folder)"),
+)
+def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path) -> None:
+    """Its export is looked for in the home of the run. Read, it would be another one."""
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        (tmp_path / "other").mkdir()
+        lure = write_objects(tmp_path / "other" / it.export.name, user_ids(3, seed=7))
+        it.export.unlink()
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            changed: dict[str, Any] = json.loads(json.dumps(entry).replace(str(it.export), str(lure)))
+            return changed
+
+        it.log.write_bytes(changed_log(it.log.read_bytes(), forged))
+        refused = resumed(it, it.place, env=elsewhere(tmp_path))
+        assert (refused.code, "not confirmed" in refused.err, str(lure) in refused.err) == (2, True, False), refused.err
         assert sum(it.effects(IDS)) == 20
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import TO_TYPE, CommandLine, NextCommand, is_set_elsewhere, why_not_resumed
+from bulkdel.command_line import TO_TYPE, CommandLine, is_set_elsewhere, why_not_resumed
 from bulkdel.commands.moved_run import job_of, next_of
 from bulkdel.core.address import address_of
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine
@@ -26,7 +27,7 @@ from bulkdel.options import FILES, LISTS, OF_THE_MACHINE
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of, options_of_run
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import COPY, own_file
+from bulkdel.run_place import COPY, home_of, own_file
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
@@ -56,11 +57,11 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
 
     Raises NotAcceptable for a run that is not resumed, and UsageError that names what the command lacks.
     """
-    run, environ = arguments.run, arguments.environ
+    run, own_key = arguments.run, read_key(arguments.environ)
     progress, typed = read_log(log_place(run)).progress, _typed(arguments.options)
     of_job = options_of_run(progress.header.pinned["job"])
     try:
-        found = next_of(progress, run, read_key(environ))
+        found = next_of(progress, run, own_key)
     except ValueError:
         found = None
     if why := "" if found is not None and found.line.command == "restore" else why_not_resumed(progress, run, of_job):
@@ -70,8 +71,9 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
             f"{run}: its log has no command that goes on with this run. Nothing was sent. Type that of the run, with "
             f"--run {run}"
         )
-    line = _with(_in_this_folder(found, progress, run), typed)
-    _check_lacking(arguments, progress, typed)
+    folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
+    line = _with(_with_whole_paths(found.line.without(*NEVER), progress, run, folder), typed)
+    _check_lacking(arguments, progress, {*typed.options, *found.line.options})
     _check_host(arguments, progress, typed)
     return line
 
@@ -89,14 +91,19 @@ def _typed(options: Sequence[str]) -> CommandLine:
     return line
 
 
-def _in_this_folder(found: NextCommand, progress: Progress, run: Path) -> CommandLine:
-    """The command with whole paths, since it may be typed in another folder."""
-    folder, line = Path(found.folder), found.line.without(*NEVER)
+def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: Path | None) -> CommandLine:
+    """The command with whole paths, since it may be typed in another folder.
+
+    folder: from which its names lead; None where another person may have written the log. Then only the names count,
+    in the home of the run: no other file is read that only a log names.
+    """
     job = job_of(progress.header.pinned["job"], line.command)
     files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
 
     def whole(value: str) -> str:
-        return value if address_of(value) is not None else str(folder / value)
+        if address_of(value) is not None:
+            return value
+        return str(folder / value if folder is not None else home_of(run).absolute() / Path(value).name)
 
     options = {
         option: tuple(map(whole, values)) if option in files else values for option, values in line.options.items()
@@ -105,21 +112,18 @@ def _in_this_folder(found: NextCommand, progress: Progress, run: Path) -> Comman
     excluded = [name for name in options.pop("--exclude", ()) if os.path.lexists(exclude_path(name, job.id_types))]
     line = replace(line, options=options)
     line = line.plus("--exclude", *excluded) if excluded else line
-    if line.command == "restore":
-        return replace(line, names=tuple(map(whole, line.names)))
-    return replace(line, names=_names(line, progress, run, folder)).plus("--run", run)
-
-
-def _names(line: CommandLine, progress: Progress, run: Path, folder: Path) -> tuple[str, ...]:
-    """The job and the export; none with an approved plan, which has them."""
-    if not line.names:
-        return ()
-    job, export = line.names
+    if line.command == "restore":  # it names its run by a whole path
+        return line
+    if not line.names:  # an approved plan has them
+        return line.plus("--run", run)
+    name, export = line.names
     if export == TO_TYPE:  # the same address is not asked again
-        return job, progress.header.export_path
-    if export == "-" or export.startswith(UNNAMED):
-        return job, str(own_file(run, COPY))
-    return job, export if address_of(export) is not None else str(folder / export)
+        export = progress.header.export_path
+    elif export == "-" or export.startswith(UNNAMED):
+        export = str(own_file(run, COPY))
+    else:
+        export = whole(export)
+    return replace(line, names=(name, export)).plus("--run", run)
 
 
 def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
@@ -130,9 +134,11 @@ def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
     return line
 
 
-def _check_lacking(arguments: ResumeArguments, progress: Progress, typed: CommandLine) -> None:
-    """Refuse a command without what the last session had of its machine. Raises UsageError that names it."""
-    given = {option for option in typed.options if field_of(option) in OF_THE_MACHINE or option == "--shards"}
+def _check_lacking(arguments: ResumeArguments, progress: Progress, given: Collection[str]) -> None:
+    """Refuse a command without what the last session had of its machine. Raises UsageError that names it.
+
+    given: the options that the command has, typed or from an archive that this user has unpacked.
+    """
     had = {name.removeprefix("--"): name for name in _of_the_last_machine(progress)}
     meant = {name.removeprefix("--") for name in arguments.without}
     lacking = {
