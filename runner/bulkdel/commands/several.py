@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.under_way import holder
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.results import UNREAD, print_results
 from bulkdel.commands.verify import VerifyArguments
@@ -172,7 +173,10 @@ def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping
     def look() -> tuple[list[RunState], Mapping[str, Any]]:
         return at_once(runs, lambda run: state_in(run, RunState(str(run), NOT_BEGUN), environ)), {}
 
-    return show_states(look, as_json=as_json, watch=watch, environ=environ)
+    code = show_states(look, as_json=as_json, watch=watch, environ=environ)
+    if not (as_json or watch):
+        result(f"What one of them did, and how it goes on:\n  {CommandLine('status', (str(runs[0]),))}")
+    return code
 
 
 def ctl(runs: Sequence[Path], command: str, *, as_json: bool, environ: Mapping[str, str]) -> int:
