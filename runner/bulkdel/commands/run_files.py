@@ -73,6 +73,9 @@ UNKNOWN_COPY = "a backup of memberships"
 UNKNOWN = "is not in the log, which says only that a session was about to write it; the next session makes it anew"
 """No byte of it can be compared, and another person may have written the log: it may be of another run."""
 
+UNNAMED = "is outside of the place of the run, and no MAC shows that you have named it. Remove it yourself"
+"""The log may name the copy of another run, with its length and its checksum."""
+
 UNFINISHED = "what a killed command has left half-written"
 
 OUTSIDE = "is in another folder than the run"
@@ -293,7 +296,7 @@ def identity_of(found: os.stat_result) -> Identity:
 
 
 class _Read(NamedTuple):
-    """What is read from a log. ids, made: as in `RunFiles`. named: backups that this user has named, by its MACs."""
+    """What is read from a log. ids, made: as in `RunFiles`. named: copies that this user has named, by its MACs."""
 
     progress: Progress
     sha256: str
@@ -313,6 +316,7 @@ class _Read(NamedTuple):
                         made += sum(MADE in each for each in entry.exceptions)
                     elif isinstance(entry, Session) and mac_holds(entry, key):
                         named.update(_backups_of(entry.facts, shard_numbers(progress.header)))
+                        named.update(filter(None, [entry.facts.get("memberships")]))
             return cls(progress, reader.sha.hexdigest(), ids, made, frozenset(named))
 
 
@@ -350,6 +354,8 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
     for path, copied in copies.items():
         known = Known(copied.size, crc=copied.crc)
         left = "" if is_named_as_memberships(path) else "has no name that a run gives to such a copy"
+        if path.parent != run and printable(path.absolute()) not in read.named:
+            left = left or UNNAMED
         yield NamedFile(path, MEMBERSHIPS_WORDS, known, resumable or restoring, left=left, expected=True)
     if progress.memberships_to is not None and not (copies and progress.sent):
         to = logged_file(progress.memberships_to, run)
