@@ -250,7 +250,10 @@ def test_a_key_that_is_none(make: Any, words: str, tmp_path: Path) -> None:
         make(key)
     finally:
         os.umask(old)
-    ran = bulkdel("results", tmp_path / "log", "--hash-ids", key, env={})
+    place = tmp_path / "night"
+    place.mkdir()
+    (place / "log.jsonl").touch()
+    ran = bulkdel("results", place, "--hash-ids", key, env={})
     assert ran.code == 2
     assert words in ran.err
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ class ResumeArguments:
     run: Path
     options: Sequence[str]
     without: Collection[str]
-    config: Mapping[str, Any]
-    environ: Mapping[str, str]
+    config: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
 
 
 def line_to_resume(arguments: ResumeArguments) -> CommandLine:
