@@ -87,8 +87,9 @@ class InvalidRows:
                 for spool, file in ((self._rows, rows), (self._reasons, why)):
                     file.writelines(spool.blocks(BLOCK))
         except FileExistsError as error:
+            other = error.filename2 or error.filename
             raise NotAcceptable(
-                f"{error.filename2 or error.filename}: holds something else than this run writes there, perhaps of an "
+                f"{other}: holds something else than this run writes there, perhaps of an "
                 "earlier run, or corrected by hand. Nothing was sent. Move it away first."
             ) from error
         except OSError as error:
