@@ -66,7 +66,7 @@ class CodeLookUps(LookUpsOfNoUser):
 
     @property
     def splits_commas(self) -> bool:
-        """See `bulkdel.job.LookUps`. The calls for one code have a parameter that holds one."""
+        """See `bulkdel.job.LookUps`. A call for one code reads one value."""
         return self._things.batch
 
     def read(self, response: Response) -> Decision:

@@ -40,7 +40,7 @@ Wanted = Callable[[str], str | None]
 class UpdateStatus:
     """The request that sets the status of one chunk: `bulkdel.job.Action` for update-user-batch.
 
-    It holds nothing but user ids and statuses: a field that is sent is a field that is changed.
+    It holds user ids and statuses only: the API changes every field that is sent.
     """
 
     def __init__(self, wanted: Wanted) -> None:

@@ -188,7 +188,7 @@ class CreatedUserLookUps(UserLookUps):
 class KeyLookUps(UserLookUps):
     """Look-ups of users by the keys of some records. It is asked for the ids of these records only.
 
-    one_key: ask for one key of each record, one that every server reads alike if there is any.
+    one_key: ask for one key of each record. One that every server reads in the same way is preferred.
     """
 
     def __init__(self, records: Records, *, one_key: bool = False) -> None:
@@ -231,12 +231,12 @@ class KeyLookUps(UserLookUps):
         return dict(sorted(keys.items(), key=self._read_alike)[:1])
 
     def _read_alike(self, key: tuple[str, str]) -> tuple[bool, int]:
-        """(False, 0) of a key, with its kind, that every server reads alike. More are worse."""
+        """(False, 0) for a key that every server reads in the same way; more for others. key: its kind and its text."""
         kind, text = key
         return self._by_type[kind].may_split(text), len(self._by_type[kind].marks(text))
 
     def match(self, ids: Sequence[str], found: Sequence[User]) -> tuple[dict[str, Account], int]:
-        """Match users to the records with which they share a key. A user that was found for one record alone is its."""
+        """Match users to the records with which they share a key. A user found by a look-up of one record is its."""
         accounts: dict[str, Account] = {}
         strays, wanted = 0, set(ids)
         for user in found:
@@ -335,7 +335,7 @@ def _ties(identities: Any) -> set[str]:
 
 
 def _alike(row: User, user: User) -> bool:
-    """Whether a user has what the row says of the person, and was created by the API. Another person hardly is both."""
+    """Whether a user has what the row says of the person, and was created by the API. A stranger seldom has both."""
     pairs = [(_known(row.get(name)), _known(user.get(name))) for name in PERSONAL]
     source = user.get("userSourceType")
     told = source == CREATED_BY_API or (source is None and any(known is not None for known, _ in pairs))

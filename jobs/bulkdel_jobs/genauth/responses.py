@@ -18,7 +18,7 @@ API_CODE = "apiCode"
 """The code of a business error, which only this API has. The log keeps it as `detail`."""
 
 API_CODE_MAX = 9_999_999
-"""A longer number is no code. It may be an id: a phone number, for one."""
+"""A longer number is no code. It may be an id, such as a phone number."""
 
 _LOST = Decision(NextStep.RETRY, maybe_applied=True)
 _HALT = Decision(NextStep.HALT)

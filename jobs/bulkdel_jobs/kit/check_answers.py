@@ -12,7 +12,7 @@ ABSENT_MEANS = "A look-up may read a 404 as: no such account. It must not find o
 
 
 async def check_action_faults(lab: Lab, good: Good | None) -> None:
-    """Answer an action with each fault. good: the answer of the look-alike to a like request."""
+    """Answer an action with each fault. good: the answer of the look-alike to such a request."""
     action = lab.target.action(lab.id_type)
     ids = good.ids if good is not None else lab.made_up[:1]
     for fault in RESPONSES:

@@ -126,7 +126,7 @@ def _change(wanted: Places, got: Places, plain: str, hostile: str) -> str | None
 
 
 async def arrived(lab: Lab, requests: Sequence[Request]) -> list[Received]:
-    """Send requests to the server of faults; return them as they arrived. Raises ValueError for one that cannot be."""
+    """Send requests to the server of faults; return them as they arrived. ValueError if one cannot be sent."""
     lab.server.requests.clear()
     lab.server.answer = lambda _: reply(500)
     for request in requests:

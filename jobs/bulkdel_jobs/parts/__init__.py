@@ -9,6 +9,7 @@
 | paths | an id as one segment of a path, and the ids that cannot be one |
 | json_values | values of a JSON body by their path |
 | answers | an answer per id in a body |
-| look_ups | look-ups of one id a request, and the list call that is their control |
+| look_ups | look-ups of one id a request, or by a list call; the list call that is their control |
+| pages | the next page of a list: by number, by cursor, by the header `Link` |
 | target | `bulkdel.job.Target` of an API whose pool is its address |
 """

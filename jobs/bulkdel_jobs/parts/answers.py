@@ -1,6 +1,6 @@
 """An answer per id in a JSON body: where the answers stand, and what each says of its id. Pure.
 
-The engine does the rest: an id that no answer names is maybe applied, and an answer that names another id, or one id
+The engine does the rest. An id that no answer names is maybe applied. A response that names another id, or one id
 twice, counts as a lost one.
 """
 

@@ -28,11 +28,11 @@ class OneByOneLookUps(LookUps):
     one: the request for one id, with `{id}` in its path. listing: the request that lists some accounts.
     id_field: path of the id in a record. list_at: path of the list in the response to `listing`. list_id: path of the
     id in a record of that list; None when it is `id_field`.
-    state: path of the state in a record, and reached: its values in the target state; without it every record that
-    exists is not in the target state. created_at, last_seen_at: paths of the times at which the account was made, and
-    of its last sign-in. status: path of its status. administrator_list: the request that lists administrators,
-    administrators_at: path of the list in its response, and administrator_id: path of the id in a record of that list;
-    None when it is that of `listing`.
+    state: path of the state in a record; without it no record is in the target state. reached: the values of the state
+    in the target state. created_at, last_seen_at: paths of the times at which the account was made, and of its last
+    sign-in. status: path of its status.
+    administrator_list: the request that lists administrators. administrators_at: path of the list in its response.
+    administrator_id: path of the id in a record of that list; None when it is that of `listing`.
     statuses: what the statuses of `one` mean; absent: there is no such account.
     """
 

@@ -80,5 +80,5 @@ def cut_short(call: Call, targets: list[Target]) -> list[Target]:
 
 
 def succeeded(call: Call) -> Reply:
-    """Answer as most of these endpoints do, with nothing but `success`."""
+    """Answer with `success` only, as most of these endpoints do."""
     return Reply(200, {"success": not call.unsuccessful})
