@@ -12,8 +12,6 @@ from bulkdel_jobs.genauth.groups_and_roles import UserMemberships
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 
-CALLS = JobCalls(DeleteUsersBatch, UserLookUps)
-
 
 class DeleteUsers(GenAuthJob):
     """`bulkdel.job.Job`; the entry point names this class."""
@@ -31,10 +29,7 @@ class DeleteUsers(GenAuthJob):
 
     def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
-        return CALLS
-
-
-PUBLIC_CALLS = JobCalls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))
+        return JobCalls(DeleteUsersBatch, UserLookUps)
 
 
 class DeletePublicAccounts(GenAuthJob):
@@ -52,4 +47,4 @@ class DeletePublicAccounts(GenAuthJob):
 
     def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
-        return PUBLIC_CALLS
+        return JobCalls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))

@@ -31,10 +31,6 @@ def read_resigned(response: Response) -> Decision:
     return decision
 
 
-STATE = UserState(lambda user: user.get("status") == RESIGNED)
-CALLS = JobCalls(resign_user_batch, partial(UserLookUps, state=STATE))
-
-
 class ResignUsers(GenAuthJob):
     """`bulkdel.job.Job`."""
 
@@ -47,4 +43,5 @@ class ResignUsers(GenAuthJob):
 
     def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""
-        return CALLS
+        state = UserState(lambda user: user.get("status") == RESIGNED)
+        return JobCalls(resign_user_batch, partial(UserLookUps, state=state))

@@ -22,7 +22,7 @@ from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, Look
 from bulkdel.http.pages import PAGES_MAX
 from bulkdel.job import Account
 from bulkdel.settings import Settings
-from bulkdel_jobs.delete_users import CALLS
+from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
@@ -31,6 +31,8 @@ from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
 from tests.syntax import negate, swap
+
+CALLS = DeleteUsers().calls(None)
 
 ABSENT = [f"{i:024x}" for i in range(3)]
 
@@ -574,7 +576,9 @@ async def in_pages(
             await peer.send(answer(json.dumps({"statusCode": one.status, **told}).encode()))
 
     async with RawServer(script).running() as server:
-        target = GenAuth(server.url, server.url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), CALLS)
+        target = GenAuth(
+            server.url, server.url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), DeleteUsers().calls(None)
+        )
         async with connect(target, Settings(rate=0), pool=None) as client:
             yield AccountLookup(client, InPages(ID_TYPES["user_id"]), lambda: 0.0), asked
 

@@ -100,17 +100,6 @@ class GenAuth:
         return self.calls.action(id_type)
 
 
-def find_target(options: TargetOptions, calls: JobCalls) -> Target:
-    """Find host and credentials. The config's table `[genauth]` may name brand, credentials_file and lang."""
-    for name, value in options.config.items():
-        if name not in CONFIG_KEYS or not isinstance(value, str):
-            raise UsageError(f"config, [genauth] {shown(name)}: knows {', '.join(sorted(CONFIG_KEYS))}, each a string")
-    brand = brand_named(options.config.get("brand", "genauth"))
-    host = check_host(options.host or brand.host)
-    credentials = find_credentials(options.environ, options.config.get("credentials_file"))
-    return GenAuth(host, host, brand, credentials, calls, options.config.get("lang", "en-US"))
-
-
 @contextmanager
 def sandbox_target(calls: JobCalls, fill: Callable[[Pool], object], *, public: bool = False) -> Iterator[Target]:
     """Start the look-alike on a thread of this process.
@@ -149,8 +138,17 @@ class GenAuthJob(Job):
         pool.add_ids(ids, id_type.name)
 
     def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, self.calls(options.parameters))
+        """Find host and credentials. The config's table `[genauth]` may name brand, credentials_file and lang."""
+        calls = self.calls(options.parameters)
+        for name, value in options.config.items():
+            if name not in CONFIG_KEYS or not isinstance(value, str):
+                knows = ", ".join(sorted(CONFIG_KEYS))
+                raise UsageError(f"config, [genauth] {shown(name)}: knows {knows}, each a string")
+        brand = brand_named(options.config.get("brand", "genauth"))
+        host = check_host(options.host or brand.host)
+        credentials = find_credentials(options.environ, options.config.get("credentials_file"))
+        lang = options.config.get("lang", "en-US")
+        return GenAuth(host, host, brand, credentials, calls, lang)
 
     def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:
         """Start the look-alike, and fill it."""

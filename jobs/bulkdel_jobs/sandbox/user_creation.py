@@ -90,22 +90,18 @@ def _options(call: Call) -> CreationOptions:
     """Read the options; Rejected where one has a value that it cannot have."""
     options = call.options()
     notification = options.get("sendNotification") or {}
-    flags = ("keepPassword", "autoGeneratePassword", "resetPasswordOnFirstLogin")
-    if not isinstance(notification, dict) or not all(isinstance(options.get(name), bool | None) for name in flags):
+    if not isinstance(notification, dict):
         raise malformed("options")
     mail, sms = (notification.get(f"send{way}Notification") for way in ("Email", "Phone"))
+    generate, reset = options.get("autoGeneratePassword"), options.get("resetPasswordOnFirstLogin")
+    flags = (mail, sms, generate, reset, options.get("keepPassword"))
     department_type = options.get("departmentIdType") or "department_id"
-    if (
-        department_type not in _DEPARTMENT_TYPES
-        or not isinstance(mail, bool | None)
-        or not isinstance(sms, bool | None)
-    ):
+    if not all(isinstance(flag, bool | None) for flag in flags) or department_type not in _DEPARTMENT_TYPES:
         raise malformed("options")
     if options.get("passwordEncryptType") not in (None, *_ENCRYPTIONS):
         raise malformed("options")
     if department_type not in DEPARTMENT_FIELDS:
         raise Rejected(Reply(501))
-    generate, reset = options.get("autoGeneratePassword"), options.get("resetPasswordOnFirstLogin")
     return CreationOptions(bool(generate), bool(reset), department_type, bool(mail), bool(sms))
 
 
