@@ -324,7 +324,7 @@ class ByBody(ReadsOtherwise):
 
 @mutant(
     "a query is always read as it was sent",
-    "ListLookUps.marks",
+    "OneByOneLookUps.marks",
     swap("marks_in_query(id_)", "marks_in_query(id_[:0])"),
     case="latin",
 )

@@ -78,17 +78,22 @@ class OneByOneLookUps(LookUps):
 
     @property
     def splits_commas(self) -> bool:
-        """See `bulkdel.job.LookUps`. A path holds one id."""
-        return False
+        """See `bulkdel.job.LookUps`. A path holds one id, and a query may hold several."""
+        return self._in_query
 
     def marks(self, id_: str) -> frozenset[str]:
         """See `bulkdel.job.LookUps`."""
-        return marks_in_path(id_)
+        return marks_in_query(id_) if self._in_query else marks_in_path(id_)
 
     @property
     def misread(self) -> Misread:
         """See `bulkdel.job.LookUps`."""
-        return IN_PATH
+        return IN_QUERY if self._in_query else IN_PATH
+
+    @property
+    def _in_query(self) -> bool:
+        """Whether the ids stand in the query of a request, and not in its path."""
+        return PLACEHOLDER not in self.one.path
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """See `bulkdel.job.LookUps`. A record matches the id that stands in it, exactly."""
@@ -171,20 +176,6 @@ class ListLookUps(OneByOneLookUps):
     at_once: int = 1
     pages: Pages | None = None
     host: str = ""
-
-    @property
-    def splits_commas(self) -> bool:
-        """See `bulkdel.job.LookUps`. A query may hold several ids."""
-        return True
-
-    def marks(self, id_: str) -> frozenset[str]:
-        """See `bulkdel.job.LookUps`. The ids stand in a query."""
-        return marks_in_query(id_)
-
-    @property
-    def misread(self) -> Misread:
-        """See `bulkdel.job.LookUps`."""
-        return IN_QUERY
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """See `bulkdel.job.LookUps`."""
