@@ -28,7 +28,6 @@ from bulkdel.job import CONTRACT, GROUP, Job, Target, TargetOptions, installed, 
 from bulkdel.output import result, say
 from bulkdel.parameters import check_type
 from bulkdel_jobs.commands import CheckOptions
-from bulkdel_jobs.kit.check_answers import check_action_faults
 from bulkdel_jobs.kit.check_calls import check_calls
 from bulkdel_jobs.kit.check_look_ups import (
     check_administrators,
@@ -42,7 +41,7 @@ from bulkdel_jobs.kit.check_look_ups import (
 )
 from bulkdel_jobs.kit.check_sign_in import check_rejections, check_secrets, check_sign_in, check_sign_in_faults
 from bulkdel_jobs.kit.examples import example_ids, example_parameters
-from bulkdel_jobs.kit.faults import Good
+from bulkdel_jobs.kit.faults import Good, check_action_faults
 from bulkdel_jobs.kit.lab import JobFindings, Lab, shown
 from bulkdel_jobs.kit.wire import fault_server
 

@@ -8,8 +8,8 @@ from typing import Any
 from bulkdel.core.decision import Request, Response
 from bulkdel.core.guards import Facts
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.kit.check_answers import check_reading_faults
 from bulkdel_jobs.kit.check_calls import URL_MAX, arrived, check_hostile
+from bulkdel_jobs.kit.faults import check_reading_faults
 from bulkdel_jobs.kit.lab import Lab
 
 OWNER = "check-owner"
