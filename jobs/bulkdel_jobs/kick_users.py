@@ -9,11 +9,10 @@ from typing import Any
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
-from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
-from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, post
+from bulkdel_jobs.genauth.endpoints import BatchCall, UserLookUps, UserState, post
 from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
-from bulkdel_jobs.genauth.responses import read_envelope, read_success
+from bulkdel_jobs.genauth.responses import read_envelope
 
 KICK_PATH = "/api/v3/kick-users"
 SESSION_PATH = "/api/v3/check-session-status"
@@ -22,22 +21,15 @@ APPS_MAX = 50
 """Applications in one request."""
 
 
-class KickUser:
-    """The requests that sign one user out: `bulkdel.job.Action` for kick-users."""
+def kick_user(id_type: IdType, apps: Sequence[str]) -> BatchCall:
+    """The call kick-users. It takes one user, and 50 applications; ValueError for several users."""
 
-    def __init__(self, id_type: IdType, apps: Sequence[str]) -> None:
-        self._options = {"userIdType": id_type.name}
-        self._apps = apps
+    def bodies(ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        (user,) = ids
+        more = {"userId": user, "options": {"userIdType": id_type.name}}
+        return [{"appIds": apps[at : at + APPS_MAX], **more} for at in range(0, len(apps), APPS_MAX)]
 
-    def calls(self, records: Records) -> list[Request]:
-        """Build the requests, each for 50 applications. Raises ValueError for several users: the call takes one."""
-        (user,) = records.ids
-        return [
-            post(KICK_PATH, {"appIds": self._apps[at : at + APPS_MAX], "userId": user, "options": self._options})
-            for at in range(0, len(self._apps), APPS_MAX)
-        ]
-
-    read = staticmethod(read_success)
+    return BatchCall(KICK_PATH, bodies)
 
 
 def session_calls(apps: Sequence[str], user: Mapping[str, Any]) -> list[Request]:
@@ -83,7 +75,7 @@ class KickUsers(GenAuthJob):
     def calls(self, parameters: Apps) -> JobCalls:
         """See `GenAuthJob`."""
         state = UserState(calls=partial(session_calls, parameters.ids), read=read_session)
-        return JobCalls(partial(KickUser, apps=parameters.ids), partial(UserLookUps, state=state))
+        return JobCalls(partial(kick_user, apps=parameters.ids), partial(UserLookUps, state=state))
 
     def chunk_requests(self, parameters: Apps) -> int:
         """One for every 50 applications."""

@@ -78,8 +78,8 @@ EACH = [
 )
 @mutant(
     "kick-users leaves out the second 50 applications",
-    "KickUser.calls",
-    swap("len(self._apps)", "len(self._apps[:APPS_MAX])"),
+    "kick_user.bodies",
+    swap("len(apps)", "len(apps[:APPS_MAX])"),
     case="kick-users-sent",
 )
 @mutant(
