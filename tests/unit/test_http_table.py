@@ -517,7 +517,7 @@ def test_without_a_table_or_a_host_it_says_what_is_missing() -> None:
         HttpJob().configured(table(ONE, host=None)).target(TargetOptions())
     with pytest.raises(UsageError, match="is not https"):
         HttpJob().configured(table(ONE, host="http://api.example.com"))
-    with pytest.raises(UsageError, match="no look-alike"):
+    with pytest.raises(UsageError, match="no sandbox"):
         HttpJob().sandbox([], HttpJob.id_types["path_id"], None)
 
 

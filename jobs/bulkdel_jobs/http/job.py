@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, TableAction, describe
 from bulkdel_jobs.parts.look_ups import ListLookUps
 from bulkdel_jobs.parts.paths import OTHER_WORDS, PATH_ID, PATH_NAME, PLACEHOLDER, SEGMENT, UNUSABLE
-from bulkdel_jobs.parts.target import ApiTarget, pool_of
+from bulkdel_jobs.parts.target import ApiTarget, WithoutSandbox, pool_of
 
 BODY_ID = IdType("body_id", shape_text="never given out again")
 BODY_NAME = IdType("body_name", shape_text="may be given out again", reusable=True)
@@ -85,7 +84,7 @@ class HttpTarget(ApiTarget):
         return replace(action, numbers=True) if id_type.name == BODY_NUMBER.name else action
 
 
-class HttpJob(Job):
+class HttpJob(WithoutSandbox):
     """`bulkdel.job.Job`; the entry point names this class. Without a table it can only be listed."""
 
     contract = 2
@@ -156,16 +155,4 @@ class HttpJob(Job):
             job_action=description.action,
             job_look_ups=look_ups,
             pause_s=description.pause_s,
-        )
-
-    def sandbox(
-        self,
-        ids: Iterable[str],  # noqa: ARG002
-        id_type: IdType,  # noqa: ARG002
-        parameters: Any,  # noqa: ARG002
-    ) -> AbstractContextManager[Target]:
-        """See `bulkdel.job.Job`."""
-        raise UsageError(
-            "--sandbox: the job http knows no look-alike of your API. Begin with `plan`, then with `run --limit 1`, or "
-            "name a test system with --host"
         )

@@ -11,5 +11,5 @@
 | answers | an answer per id in a body |
 | look_ups | look-ups of one id a request, or by a list call; the list call that is their control |
 | pages | the next page of a list: by number, by cursor, by the header `Link` |
-| target | `bulkdel.job.Target` of an API whose pool is its address |
+| target | `bulkdel.job.Target` of an API whose pool is its address; a job without a sandbox |
 """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
@@ -14,13 +12,13 @@ from bulkdel.core.record import Records
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.http.transport import check_host
-from bulkdel.job import Job, Target, TargetOptions
+from bulkdel.job import TargetOptions
 from bulkdel_jobs.parts.auth import key_in_header
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, filled
 from bulkdel_jobs.parts.secret import find_secret
 from bulkdel_jobs.parts.statuses import Statuses
-from bulkdel_jobs.parts.target import ApiTarget, always, pool_of
+from bulkdel_jobs.parts.target import ApiTarget, WithoutSandbox, always, pool_of
 
 DELETED = Statuses.of({"settled": [204]})
 """The usual answer to a deletion that worked. An API that answers otherwise has its own table."""
@@ -43,7 +41,7 @@ class OneIdARequest:
         return self.statuses.decide(response)
 
 
-class OneByOne(Job):
+class OneByOne(WithoutSandbox):
     """A job of one id a request. A subclass sets `name`, `summary`, `config_table`, and:
 
     base_url: of the API; --host or `host` in the job's table of the config replaces it. path: below it, with `{id}`.
@@ -88,15 +86,6 @@ class OneByOne(Job):
             job_action=OneIdARequest(Request(self.method, self.path), self.statuses),
             job_look_ups=self._look_ups(),
         )
-
-    def sandbox(
-        self,
-        ids: Iterable[str],  # noqa: ARG002
-        id_type: IdType,  # noqa: ARG002
-        parameters: Any,  # noqa: ARG002
-    ) -> AbstractContextManager[Target]:
-        """See `bulkdel.job.Job`."""
-        raise UsageError(f"{self.name} has no sandbox: begin with `plan`, then with `run --limit 1`")
 
     def _look_ups(self) -> OneByOneLookUps | None:
         if self.look_up_path is None or self.list_path is None:

@@ -5,15 +5,16 @@ An API without pools has one set of accounts at its address. So host and base pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from bulkdel.core.id_type import IdType
-from bulkdel.errors import Halted
+from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel.job import Action, Auth, LookUps
+from bulkdel.job import Action, Auth, Job, LookUps, Target
 from bulkdel_jobs.parts.tokens import PAUSE_S
 
 
@@ -74,3 +75,17 @@ class ApiTarget:
     def action(self, id_type: IdType) -> Action:  # noqa: ARG002 - the ids are sent as they are
         """See `bulkdel.job.Target`."""
         return self.job_action
+
+
+class WithoutSandbox(Job):
+    """A job of an API that has no look-alike here."""
+
+    def sandbox(
+        self,
+        ids: Iterable[str],  # noqa: ARG002
+        id_type: IdType,  # noqa: ARG002
+        parameters: Any,  # noqa: ARG002
+    ) -> AbstractContextManager[Target]:
+        """See `bulkdel.job.Job`. Raises UsageError."""
+        begin = "begin with `plan`, then with `run --limit 1`, or name a test system with --host"
+        raise UsageError(f"{self.name} has no sandbox: {begin}")
