@@ -95,7 +95,7 @@ def local_name(run: StorePath) -> str:
 
 
 _WRITTEN = re.compile(
-    r"log(\.\d+)?\.jsonl|input(\.\d+)?(\.index)?\.jsonl(\.zst)?|\.input\.part|skipped(\.\d+)?\.zst"
+    r"log(\.\d+)?\.jsonl|input(\.\d+)?(\.index)?\.jsonl(\.zst)?|\.input\.part|(skipped|excluded)(\.\d+)?\.zst"
     r"|invalid(\.reasons\.csv)?|verify\.jsonl|still-there(-\d+)?\.jsonl|report\.html|restore-1|new-ids\.jsonl"
 )
 """The names of the files that a run and the commands about it write in its place, and may replace there."""

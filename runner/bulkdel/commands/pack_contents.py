@@ -20,6 +20,7 @@ from bulkdel.command_line import CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP_WORDS,
+    EXCLUDED_WORDS,
     MADE_AGAIN_WORDS,
     MEMBERSHIPS_WORDS,
     OUTSIDE,
@@ -58,7 +59,7 @@ from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
 from bulkdel.place.log_file import LogFile
-from bulkdel.place.log_place import INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
+from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, local_name, own_file
@@ -70,7 +71,7 @@ from bulkdel.verify.findings import findings_log, findings_path
 READ_BYTES = 1 << 20
 
 EXPORT = "the export"
-EXCLUDED = "an exclude file"
+EXCLUDE_FILE = "an exclude file"
 NEEDED = {BACKUP_WORDS, MEMBERSHIPS_WORDS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
 """What the program wrote and needs to go on."""
 
@@ -140,6 +141,7 @@ class _Found:
         self._add(place.log, "the log", partial(_log_blocks, place), sha256, name=packed_place.log)
         self._add_skipped(place, run.progress.header, packed_place)
         self._add_rows(run, packed_place)
+        self._add_excluded_ids(run, packed_place)
         for number in shard_numbers(run.progress.header):
             shard, packed_shard = place.shard(number), packed_place.shard(number)
             if not is_fresh(shard):
@@ -179,10 +181,24 @@ class _Found:
             blocks = partial(_beside_blocks, place, pinned)
             self._add(place.at(pinned), pinned.words, blocks, name=inside.at(pinned))
 
+    def _add_excluded_ids(self, run: RunFiles, inside: LogFile) -> None:
+        """Add the excluded ids that the place has kept. inside: the log of the run in the archive."""
+        place = log_place(run.place)
+        if (sha256 := run.progress.header.excluded_sha256) is None:
+            return
+        pinned = PinnedFile(EXCLUDED, sha256)
+        file = next((file for file in run.files if file.what == EXCLUDED_WORDS), None)
+        if in_store(run.place) or (file is not None and not file.kept):
+            blocks = partial(_beside_blocks, place, pinned)
+            self._add(place.at(pinned), pinned.words, blocks, name=inside.at(pinned))
+            return
+        why = f"{place.at(pinned)}, {EXCLUDED_WORDS}: it {'is not there' if file is None else file.kept}"
+        (self._missing if goes_on(run.progress) else self.notes).append(why)
+
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""
         for file in run.files:
-            if file.what in {UNFINISHED, ROWS}:
+            if file.what in {UNFINISHED, ROWS, EXCLUDED_WORDS}:
                 continue
             if not file.kept:
                 self._add_own(file)
@@ -206,10 +222,11 @@ class _Found:
         for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
                 self._missing.append(f"{name}, {BACKUP_WORDS}: was removed by `bulkdel forget`")
-        self.notes += [f"{each.path}, {each.what}, stays there" for each in run.stored if each.what != ROWS]
+        with_rows = {ROWS, EXCLUDED_WORDS}
+        self.notes += [f"{each.path}, {each.what}, stays there" for each in run.stored if each.what not in with_rows]
         for named in run.missing:
             path = named.path
-            if named.what == ROWS:
+            if named.what in with_rows:
                 continue
             if named.known is not None and (now := self._take_moved(named.known)) is not None:
                 self._add(now, named.what, partial(_blocks, now), known_as=path)
@@ -249,20 +266,23 @@ class _Found:
         return None
 
     def add_excluded(self) -> list[str]:
-        """Add every exclude file, by its SHA-256. Returns their names."""
-        names = []
+        """Add every exclude file of which the place has not kept the ids, by its SHA-256. Returns their names."""
+        names, header = [], self._progress.header
+        kept = header.excluded if header.excluded_sha256 is not None else {}
         for text, recorded in self._progress.excluded.items():
+            if text in kept:
+                continue
             key = ExcludeKey.read(text)
             sha256, known = key.sha256, Known(0, key.sha256, whole=False)
             path = self._take_moved(known) or self._where(recorded, known)
             if path is not None:
-                name = self._add(path, EXCLUDED, partial(_blocks, path), sha256)
+                name = self._add(path, EXCLUDE_FILE, partial(_blocks, path), sha256)
                 names.append(str(ExcludeName(name, key.column, key.id_type)))
             elif goes_on(self._progress):
                 why = f"{self._why(Path(recorded))}, or has changed (its SHA-256 was {sha256})"
                 if address_of(recorded) is not None:
                     why = "lies elsewhere, and no archive names an address. Copy it to this machine"
-                self._missing.append(f"{recorded}, {EXCLUDED}: {why}")
+                self._missing.append(f"{recorded}, {EXCLUDE_FILE}: {why}")
         return names
 
     def add_parameters(self) -> dict[str, str]:
@@ -507,8 +527,8 @@ def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
 
 def _beside_blocks(place: LogPlace, pinned: PinnedFile) -> Iterator[bytes]:
     """The bytes of a file beside a log."""
-    file = place.open(pinned)
-    assert file is not None, "it was there"
+    if (file := place.open(pinned)) is None:
+        raise NotAcceptable(f"{place.at(pinned)}: is missing. Nothing was packed.")
     with closing(file):
         yield from file.blocks(READ_BYTES)
 

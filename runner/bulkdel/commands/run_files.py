@@ -37,7 +37,7 @@ from bulkdel.input.opening import why_unsound
 from bulkdel.own_key import read_key
 from bulkdel.place.finding import runs_in
 from bulkdel.place.log_file import input_part
-from bulkdel.place.log_place import INPUT, LogPlace, PinnedFile
+from bulkdel.place.log_place import EXCLUDED, INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import (
     BACKUP,
@@ -66,6 +66,7 @@ MADE_AGAIN_WORDS, PUT_BACK_WORDS = "the records of a restore", "the memberships 
 """The exports that a restore makes. Each is in the place of its run."""
 
 ROWS = "the rows of the run"
+EXCLUDED_WORDS = "the excluded ids"
 BACKUP_WORDS = "the backup of the records"
 MEMBERSHIPS_WORDS = "the backup of the memberships"
 UNKNOWN_COPY = "a backup of memberships"
@@ -385,6 +386,9 @@ def _named_rows(run: Path, progress: Progress, *, wanted: bool) -> Iterator[Name
     place = log_place(run)
     rows = place.at(PinnedFile(INPUT, progress.header.input.index))
     yield NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
+    if (sha256 := progress.header.excluded_sha256) is not None:
+        known = Known(0, sha256, whole=False)
+        yield NamedFile(place.at(PinnedFile(EXCLUDED, sha256)), EXCLUDED_WORDS, known, wanted=wanted, expected=True)
     if in_store(run):
         return
     for each in (run, run / RESTORE, run / RESTORE / PUTTING_BACK):

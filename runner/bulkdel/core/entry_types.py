@@ -122,6 +122,7 @@ _HEADER = {
     "export_path": PATH,
     "input": {"index": SHA256, "content": SHA256},
     "skipped_sha256": (SHA256, NONE),
+    "excluded_sha256?": SHA256,
     "run_id": RUN_ID,
     "at": TIME,
     "pinned": _PINNED,

@@ -86,7 +86,8 @@ class Header:
     names: what people call `done`, `already` and `absent` in this job (`OutcomeWords`).
     keys: what scripts call them, where that is not the same; else empty.
     noun: what an id means in this job, for people.
-    skipped_sha256: of the file with the rows that are never sent; None when all are.
+    skipped_sha256: of the file with the rows that are never sent; None when all are. excluded_sha256: of that with the
+    ids of the exclude files; None without any.
     guards: those of the first session. A later one may add some or tighten them.
     shards: of a run in several processes, the first row of the second shard, of the third, and so on. Each shard has a
         log of its own; this log has the sessions.
@@ -107,6 +108,7 @@ class Header:
     format: int = FORMAT
     input: InputPins = field(kw_only=True)
     skipped_sha256: str | None = None
+    excluded_sha256: str | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     noun: str = USER
     guards: Guards = NO_GUARDS
@@ -491,6 +493,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "parameters": dict(entry.parameters),
                 "input": asdict(entry.input),
                 "skipped_sha256": entry.skipped_sha256,
+                **({} if entry.excluded_sha256 is None else {"excluded_sha256": entry.excluded_sha256}),
                 **({"guards": entry.guards.to_json()} if entry.guards else {}),
                 **({"shards": list(entry.shards)} if entry.shards else {}),
                 **({"shard": list(entry.shard)} if entry.shard is not None else {}),
@@ -555,6 +558,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         parameters=data["parameters"],
         input=InputPins(**data["input"]),
         skipped_sha256=data["skipped_sha256"],
+        excluded_sha256=data.get("excluded_sha256"),
         keys=data.get("keys", {}),
         noun=data.get("noun", USER),
         guards=Guards.from_json(data.get("guards", {})),

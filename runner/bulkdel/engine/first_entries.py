@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.format import located, printable
 from bulkdel.options import SECRET
 from bulkdel.person import this_person
+from bulkdel.place.log_place import EXCLUDED, PinnedFile
 from bulkdel.run_place import logged_name
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.plan_facts import header_values
@@ -28,8 +30,10 @@ def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroun
     if export.invalid_to is not None and export.invalid is not None:
         export.invalid.write(export.invalid_to)
     place = surroundings.log_place(plan.run, plan.arguments.settings)
-    header, new = header_of(plan, confirmed, surroundings), export.new
-    return surroundings.create_log(place, header, export.skipped, new.files if new is not None else {})
+    header, files = header_of(plan, confirmed, surroundings), dict(export.new.files if export.new is not None else {})
+    if header.excluded_sha256 is not None:
+        files[PinnedFile(EXCLUDED, header.excluded_sha256)] = plan.excluded_ids
+    return surroundings.create_log(place, header, export.skipped, files)
 
 
 def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:
@@ -45,6 +49,7 @@ def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surround
         export_state=export.state,
         export_object=export.source.to_json() if export.source is not None else {},
         excluded=plan.excluded_files(),
+        excluded_sha256=hashlib.sha256(plan.excluded_ids).hexdigest() if plan.excluded_ids else None,
         counts=export.counts,
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},

@@ -11,6 +11,7 @@ import signal
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,6 +55,7 @@ from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
 from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
+from bulkdel.safety.excluded_ids import kept_in
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
 from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
@@ -220,7 +222,8 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     check_look_ups(arguments, target, id_type)
     options = read_options(arguments, id_type)
     fetching, folder = fetching_of(settings, ReadingProgress()), home_of(arguments.run).absolute()
-    excluded = read_excluded(settings.exclude or (), options, fetching, folder)
+    kept = partial(kept_in, place, of_run)
+    excluded = read_excluded(settings.exclude or (), options, fetching, folder, kept=kept)
     if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
     settings = _settings_of_shard(settings, order, arguments.backup)

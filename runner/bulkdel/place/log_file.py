@@ -21,7 +21,7 @@ from pathlib import Path
 from bulkdel.durable import DISK, Disk, atomic_file, check_place, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import LockLease
-from bulkdel.place.log_place import INDEX, INPUT, LINE_MAX, SKIPPED, Busy, PinnedFile, number_of
+from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, LINE_MAX, SKIPPED, Busy, PinnedFile, number_of
 from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
 from bulkdel.run_place import LOG, RUNS
@@ -136,7 +136,7 @@ class LogFile:
 
     def beside(self) -> Sequence[Path]:
         """See `LogPlace`."""
-        own = [self.at(PinnedFile(kind, "")) for kind in (INPUT, INDEX, SKIPPED)]
+        own = [self.at(PinnedFile(kind, "")) for kind in (INPUT, INDEX, SKIPPED, EXCLUDED)]
         return [*filter(os.path.lexists, own), *sorted(self.folder.glob("skipped.[0-9]*.zst"))]
 
     def shard_log(self) -> Path | None:

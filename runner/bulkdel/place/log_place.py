@@ -30,7 +30,7 @@ class Overtaken(Exception):
 class PinnedFile(NamedTuple):
     """A file beside a log, which the header of the log pins by its SHA-256.
 
-    kind: SKIPPED, INDEX or INPUT. sha256: of its bytes; of an input, that of its index.
+    kind: SKIPPED, EXCLUDED, INDEX or INPUT. sha256: of its bytes; of an input, that of its index.
     """
 
     kind: str
@@ -47,11 +47,12 @@ class PinnedFile(NamedTuple):
         return f"{stem}{number_of(number)}{ending}"
 
 
-SKIPPED, INDEX, INPUT = "skipped", "index", "input"
-"""The rows that are never sent; every row of the run, and where each is."""
+SKIPPED, EXCLUDED, INDEX, INPUT = "skipped", "excluded", "index", "input"
+"""The rows that are never sent, and the ids; every row of the run, and where each is."""
 
 _KINDS = {
     SKIPPED: ("the rows that are never sent", "skipped", ".zst"),
+    EXCLUDED: ("the excluded ids", "excluded", ".zst"),
     INDEX: ("the index of the rows", "input", ".index.jsonl"),
     INPUT: ("the rows of the run", "input", ".jsonl.zst"),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,14 +66,36 @@ class Excluded:
     to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: Fetching, folder: Path) -> Excluded:
+def read_excluded(
+    names: Sequence[str | Path],
+    options: ReadOptions,
+    fetching: Fetching,
+    folder: Path,
+    *,
+    keep: Callable[[ExcludeFile, Sequence[str]], object] = lambda _file, _ids: None,
+    kept: Callable[[Collection[str]], Iterable[tuple[ExcludeFile, Sequence[str]]]] = lambda _typed: (),
+) -> Excluded:
     """Read every exclude file. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
 
     names: each may end in `:COLUMN` or `:COLUMN:TYPE`.
     fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
+    keep: takes each file with its ids. kept: yields those of the run that are not among these keys.
     """
     options = replace(options, on_invalid="stop", whole=False, protects=True)
     files, ids, others = list[ExcludeFile](), IdSet(options.id_type), dict[str, dict[str, str]]()
+
+    def add(file: ExcludeFile, good: Sequence[str]) -> None:
+        files.append(file)
+        if file.id_type not in options.id_types:
+            raise NotAcceptable(
+                f"{file.path}: has ids of the type {shown(file.id_type)}, which this job does not know."
+            )
+        if file.looked_up:
+            key = options.id_types[file.id_type].key
+            others.setdefault(file.id_type, {}).update((key(id_), id_) for id_ in good)
+        else:
+            ids.update(good)
+
     for name in names:
         if str(name) == "-":
             raise UsageError("--exclude -: an exclude file has to be a file; a resume reads it again")
@@ -88,20 +110,18 @@ def read_excluded(names: Sequence[str | Path], options: ReadOptions, fetching: F
                 found, good = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
                 raise _advised(rows, own, found_name, error, options.id_type.name) from error
-            if looked_up:
-                others.setdefault(id_type.name, {}).update((id_type.key(id_), id_) for id_ in good)
-            else:
-                ids.update(good)
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
         taken = found.dialect.id_field if own.id_field is not None and found.dialect.guessed else None
-        files.append(
-            ExcludeFile(
-                *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
-                *(", ".join(hidden) or None, sum(map(is_unusual, good)), taken),
-            )
+        file = ExcludeFile(
+            *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
+            *(", ".join(hidden) or None, sum(map(is_unusual, good)), taken),
         )
+        keep(file, good)
+        add(file, good)
+    for of_run, ids_of_run in kept({file.key for file in files}):
+        add(of_run, ids_of_run)
     return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from bulkdel.command_line import RUN_AGAIN, CommandLine, how_to_resume, next_command
@@ -34,6 +35,8 @@ from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
+from bulkdel.place.lease import Terms
+from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
 from bulkdel.safety.as_planned import (
     check_as_planned,
@@ -65,6 +68,7 @@ from bulkdel.safety.checks import (
 )
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
+from bulkdel.safety.excluded_ids import ExcludedIds, kept_in
 from bulkdel.safety.export_reading import (
     ExportReading,
     Reading,
@@ -123,9 +127,8 @@ def prepare(
         options = read_options(arguments, id_type)
         check_shards(arguments, log)
         until = None if complete else checked_until(arguments, now)
-        read = (
-            Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, new=log is None)
-        )
+        packing = ExcludedIds()
+        read = Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, log, packing)
         _check_can_look_up(read, target, job, id_type)
         more_excluded = check_excluded(log, read.files, path) if log else False
         own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
@@ -168,6 +171,7 @@ def prepare(
             parameters=pinned(arguments.parameters),
             to_look_up=read.to_look_up,
             own_key=own_key,
+            excluded_ids=packing.finish(),
         )
         if log is not None:
             _check_pinned(plan, log)
@@ -229,17 +233,22 @@ def _check_as_logged(plan: RunPlan, log: Progress) -> None:
         raise other_rows(plan.run)
 
 
-def _read_excluded(arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, *, new: bool) -> Excluded:
-    """Read the exclude files. When one is refused, the export is looked at too: the same options may mend both.
+def _read_excluded(
+    arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, log: Progress | None, packing: ExcludedIds
+) -> Excluded:
+    """Read the exclude files, and what the place has of them. packing: takes those of a new run.
 
-    new: whether there is no log, so that options may still be found.
+    When one is refused, the export is looked at too: the same options may mend both.
     """
     names, fetching = arguments.settings.exclude or (), fetching_of(arguments.settings, reading)
     folder = home_of(arguments.run).absolute()
     try:
-        return read_excluded(names, options, fetching, folder)
+        if log is None:
+            return read_excluded(names, options, fetching, folder, keep=packing.add)
+        place, header = log_place(arguments.run, Terms(patience_s=arguments.settings.patience)), log.header
+        return read_excluded(names, options, fetching, folder, kept=partial(kept_in, place, header))
     except ExportRefused as error:
-        if not (new and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
+        if not (log is None and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
             raise
         of_export = export_refusal(arguments, options, reading)
         if of_export is None:
