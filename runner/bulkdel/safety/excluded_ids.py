@@ -79,7 +79,7 @@ def kept_in(place: LogPlace, header: Header, typed: Collection[str]) -> Iterator
                 if hashed.hexdigest() == sha256:
                     yield from (kept for kept in _read(_lines(file.blocks(BLOCK_BYTES))) if kept[0].key not in typed)
                     return
-    except (ValueError, TypeError, KeyError, zstd.ZstdError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, zstd.ZstdError) as error:
         fault = f"cannot be read: {error}"
     raise NotAcceptable(
         f"{place.at(pinned)}: the excluded ids of this run {fault}. Nothing was sent. Put the file back, or give every "
@@ -93,8 +93,8 @@ def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         *lines, rest = (rest + decompressor.decompress(block)).split(b"\n")
         yield from lines
-    if rest or not decompressor.eof:
-        raise ValueError("its end is missing")
+    if rest or decompressor.unused_data or not decompressor.eof:
+        raise ValueError("its end is missing, or more follows")
 
 
 def _read(lines: Iterable[bytes]) -> Iterator[Kept]:
@@ -106,7 +106,7 @@ def _read(lines: Iterable[bytes]) -> Iterator[Kept]:
                 yield file, ids
             _check(value, "")
             file, ids = ExcludeFile(**value), []
-        elif file is None or not all(isinstance(each, str) for each in value):
+        elif file is None or not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise ValueError("a line is no list of ids of a file")
         else:
             ids += value
