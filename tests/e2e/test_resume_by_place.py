@@ -42,7 +42,7 @@ def started(log: Path) -> dict[str, object]:
 @mutant(
     "a resume has the pace of a new run",
     "line_to_resume",
-    swap("found.line.without(*NEVER)", "found.line.without(*NEVER, '--rate')"),
+    swap("found.line.without(*NEVER)", 'found.line.without(*NEVER, "--rate")'),
 )
 @mutant("what weakens a check is inherited", "line_to_resume", swap("found.line.without(*NEVER)", "found.line"))
 def test_a_run_goes_on_by_its_place(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_run_goes_on_on_another_machine(tmp_path: Path) -> None:
 @mutant(
     "a resume does not tell what the last session had of its machine",
     "_check_lacking",
-    swap("_is_set_here(name, arguments)", "name in unsaid.values()"),
+    swap("_is_set_here(name, arguments)", "name in had.values()"),
 )
 @mutant(
     "what a variable has set is forgotten",
@@ -212,7 +212,7 @@ def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path) -> No
         it.export.unlink()
 
         def forged(entry: dict[str, Any]) -> dict[str, Any]:
-            changed: dict[str, Any] = json.loads(json.dumps(entry).replace(str(it.export), str(lure)))
+            changed: dict[str, Any] = json.loads(json.dumps(entry).replace(f'"{it.export}"', f'"{lure}"'))
             return changed
 
         it.log.write_bytes(changed_log(it.log.read_bytes(), forged))

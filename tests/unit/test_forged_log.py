@@ -117,11 +117,6 @@ AGAIN = "To go on, run the command of this run again."
     "a printed resume is that of another job", "_of_this_run", swap('job != progress.header.pinned["job"]', 'job == ""')
 )
 @mutant(
-    "a printed resume is the restore of another run",
-    "_of_this_run",
-    swap("os.path.realpath(name) != os.path.realpath(undone)", "not name.name"),
-)
-@mutant(
     "a word after a flag of a log is a name when it is typed",
     "line_of_log",
     swap("any(line.options.get(each) for each in flags_of(of_job))", "not flags_of(of_job)"),
@@ -153,6 +148,11 @@ def test_the_command_of_a_log_goes_on_with_the_run_of_this_log(
     assert expected in out, out
 
 
+@mutant(
+    "a printed resume is the restore of another run",
+    "_of_this_run",
+    swap("os.path.realpath(name) != os.path.realpath(undone)", "not name.name"),
+)
 def test_the_restore_of_this_run_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Beside its log, with the files that lie there."""
     words = ["bulkdel", "restore", "lo", "--from-backup", "b.gz", "--export", "../x.jsonl", "--json"]
@@ -164,6 +164,10 @@ def test_the_restore_of_this_run_is_printed(tmp_path: Path, capsys: pytest.Captu
     out = capsys.readouterr().out
     assert f"\n  bulkdel restore {tmp_path}/lo --from-backup b.gz --json\n" in out
     assert "Add what is meant: --export ../x.jsonl\n" in out
+    words[2] = "other"
+    log_with(place, to_go_on=words, cwd=str(tmp_path))
+    assert print_status(place, json=False, environ={}) == 0
+    assert AGAIN in capsys.readouterr().out
 
 
 def test_which_options_of_a_log_take_no_value() -> None:

@@ -45,14 +45,16 @@ def test_the_place_without_run(export: str, sandbox: bool, expected: str) -> Non
     assert default_place("kick-users", export, sandbox=sandbox) == Path(expected)
 
 
-@mutant(
-    "the files of a run in a store are looked for in a folder of its name", "own_file", swap("in_store(run)", "None")
-)
 def test_a_short_name_tells_the_runs_of_an_export_apart() -> None:
     assert short_name(Path("a/users.jsonl.gz.runs/kick-users.sandbox")) == "users-kick-users.sandbox"
     assert short_name(Path("a/night")) == short_name(store_path("s3://b/a/night")) == "night"
 
 
+@mutant(
+    "the files of a run in a store are looked for in a folder of its name",
+    "own_file",
+    swap("in_store(run)", "run.name == name"),
+)
 def test_the_files_of_a_run_in_a_store_are_in_the_current_folder() -> None:
     assert own_file(store_path("s3://bucket/deep/night"), "invalid") == Path("night-6b0648.invalid")
     assert own_file(Path("a/night"), "invalid") == Path("a/night/invalid")

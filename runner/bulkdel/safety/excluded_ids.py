@@ -16,6 +16,7 @@ from typing import Any
 from bulkdel.core.entry_types import SHA256, TEXT, WHOLE, check_of
 from bulkdel.core.log_entries import Header
 from bulkdel.errors import NotAcceptable
+from bulkdel.format import shown
 from bulkdel.input.writer import LEVEL
 from bulkdel.place.log_place import EXCLUDED, LogPlace, PinnedFile
 from bulkdel.safety.exclude import ExcludeFile
@@ -80,7 +81,7 @@ def kept_in(place: LogPlace, header: Header, typed: Collection[str]) -> Iterator
                     yield from (kept for kept in _read(_lines(file.blocks(BLOCK_BYTES))) if kept[0].key not in typed)
                     return
     except (ValueError, TypeError, KeyError, EOFError, zstd.ZstdError) as error:
-        fault = f"cannot be read: {error}"
+        fault = f"cannot be read: {shown(error)}"
     raise NotAcceptable(
         f"{place.at(pinned)}: the excluded ids of this run {fault}. Nothing was sent. Put the file back, or give every "
         "--exclude file of the run."
