@@ -103,6 +103,11 @@ def test_a_run_does_not_go_on_without_them(tmp_path: Path, harm: str) -> None:
         assert (it.effects(SENT), nothing_kept_was_sent(it)) == ([1] * len(SENT), True)
 
 
+@mutant(
+    "a resume goes on without an exclude file that a session has added",
+    "check_excluded",
+    swap("gone and not log.complete", "log.complete"),
+)
 def test_a_file_that_changed_is_one_more(tmp_path: Path) -> None:
     """What it had before is still kept, and what it has now is kept too, from then on only with the file."""
     with case(tmp_path, IDS) as it:

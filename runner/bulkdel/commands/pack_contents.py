@@ -106,9 +106,9 @@ def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | 
         found.add_written(run)
     found.note_stored_restore()
     export = found.add_export()
+    found.add_plan()
     excluded = found.add_excluded()
     parameters = found.add_parameters()
-    found.add_plan()
     secrets = found.add_config(config)
     found.refuse_missing()
     going_on = found.going_on(export, excluded, parameters, secrets)
@@ -266,9 +266,12 @@ class _Found:
         return None
 
     def add_excluded(self) -> list[str]:
-        """Add every exclude file of which the place has not kept the ids, by its SHA-256. Returns their names."""
+        """Add every exclude file, by its SHA-256, unless the place has kept its ids. Returns their names.
+
+        An approved plan names all of them, so they go with it.
+        """
         names, header = [], self._progress.header
-        kept = header.excluded if header.excluded_sha256 is not None else {}
+        kept = header.excluded if header.excluded_sha256 is not None and self._plan is None else {}
         for text, recorded in self._progress.excluded.items():
             if text in kept:
                 continue

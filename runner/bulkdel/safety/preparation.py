@@ -18,9 +18,10 @@ from pathlib import Path
 from bulkdel.command_line import RUN_AGAIN, CommandLine, how_to_resume, next_command
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
+from bulkdel.core.address import address_of
 from bulkdel.core.guards import NO_GUARDS
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.log_entries import stamp
+from bulkdel.core.log_entries import Header, stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, UsageError
@@ -28,7 +29,7 @@ from bulkdel.export import (
     ReadOptions,
 )
 from bulkdel.export.refusal import ExportRefused
-from bulkdel.format import counted
+from bulkdel.format import counted, located
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.memberships import MembershipReader
@@ -66,7 +67,7 @@ from bulkdel.safety.checks import (
     refuse_differences,
     say_open_folder,
 )
-from bulkdel.safety.exclude import Excluded, read_excluded
+from bulkdel.safety.exclude import Excluded, exclude_path, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
 from bulkdel.safety.excluded_ids import ExcludedIds, kept_in
 from bulkdel.safety.export_reading import (
@@ -246,6 +247,7 @@ def _read_excluded(
         if log is None:
             return read_excluded(names, options, fetching, folder, keep=packing.add)
         place, header = log_place(arguments.run, Terms(patience_s=arguments.settings.patience)), log.header
+        names = [name for name in names if not _is_kept(exclude_path(name, options.id_types), header)]
         return read_excluded(names, options, fetching, folder, kept=partial(kept_in, place, header))
     except ExportRefused as error:
         if not (log is None and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
@@ -259,6 +261,12 @@ def _read_excluded(
         except ExportRefused as still:
             raise refused.plus(str(still), still.public) from error
         raise refused from error
+
+
+def _is_kept(path: str, header: Header) -> bool:
+    """Whether an exclude file of the run is not there any more, and its place has the ids."""
+    kept = header.excluded.values() if header.excluded_sha256 is not None else ()
+    return address_of(path) is None and not os.path.lexists(path) and located(path) in kept
 
 
 def _anew(plan: RunPlan, log: Progress) -> str:
