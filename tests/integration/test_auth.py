@@ -16,8 +16,8 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Auth
 from bulkdel_jobs.genauth.access_key import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
-from bulkdel_jobs.genauth.signing_in import KeySignIn, PoolTokens, claims_of
-from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, FreshToken, pattern_of
+from bulkdel_jobs.genauth.signing_in import KeySignIn, claims_of
+from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, FreshToken, TokenAuth, pattern_of
 from tests.loops import now
 from tests.mutants import mutant
 from tests.rawserver import RawServer, always, answer
@@ -100,10 +100,11 @@ def test_brands_are_found_by_name() -> None:
 # Keeping a token
 
 
-class Desk:
+class Desk(KeySignIn):
     """Hands out tokens one after another, each after a while; an exception in the list is raised."""
 
     def __init__(self, *then: Exception, life_s: float = 100, takes_s: float = 1, pools: Iterable[str] = ()) -> None:
+        self.credentials = Credentials(KEY, SECRET)
         self.calls = 0
         self._then = list(then)
         self._life_s = life_s
@@ -119,14 +120,15 @@ class Desk:
         return FreshToken(token(self.calls, pool), pool, self._life_s)
 
 
-def keep(desk: Desk, *, brand: Brand = GENAUTH, pool: str | None = None, lang: str | None = None) -> PoolTokens:
-    tokens = PoolTokens(sign_in=desk, brand=brand, pool=pool, lang=lang, clock=asyncio.get_running_loop().time)
+def keep(desk: Desk, *, brand: Brand = GENAUTH, pool: str | None = None, lang: str | None = None) -> TokenAuth:
+    desk.brand, desk.lang = brand, lang
+    tokens = TokenAuth(sign_in=desk, pool=pool, clock=asyncio.get_running_loop().time)
     as_auth: Auth = tokens  # mypy holds it to the contract
     assert as_auth is tokens
     return tokens
 
 
-def generation(tokens: PoolTokens) -> int:
+def generation(tokens: TokenAuth) -> int:
     ready = tokens.sign(ANY)
     assert ready is not None
     return ready[1]
@@ -523,7 +525,7 @@ async def test_signing_in_over_a_socket() -> None:
         signing = KeySignIn(
             send=transport.send, rate_limiter=RateLimiter(0), credentials=Credentials(KEY, SECRET), brand=AUTHING
         )
-        tokens = PoolTokens(sign_in=signing, brand=AUTHING)
+        tokens = TokenAuth(sign_in=signing)
         await tokens.ensure()
     assert tokens.pool == POOL
     (request,) = server.requests

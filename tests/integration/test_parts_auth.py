@@ -118,7 +118,7 @@ async def test_an_oauth2_client_that_gets_no_token_halts(response: bytes, said: 
     server = RawServer(tokens_of(*[response] * 4))  # type: ignore[arg-type]
     async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
         auth = credentials(transport, in_body=False)
-        auth.sign_in.chance = lambda: 0.0  # type: ignore[attr-defined]
+        auth.sign_in.chance = lambda: 0.0
         with pytest.raises(Halted, match=said):
             await auth.ensure()
 

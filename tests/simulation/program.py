@@ -35,7 +35,8 @@ from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
 from bulkdel_jobs.genauth.access_key import Credentials, brand_named
 from bulkdel_jobs.genauth.job import GenAuth, GenAuthJob
-from bulkdel_jobs.genauth.signing_in import KeySignIn, PoolTokens
+from bulkdel_jobs.genauth.signing_in import KeySignIn
+from bulkdel_jobs.parts.tokens import TokenAuth
 from tests.simulation.disk import SimulatedFile
 from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
 from tests.simulation.network import Connection
@@ -191,7 +192,7 @@ class SimulatedGenAuth(GenAuth):
         pool: str | None,
         patience_s: float,
         clock: Callable[[], float],
-    ) -> PoolTokens:
+    ) -> TokenAuth:
         assert self.credentials is not None
         wall, chance = self.its
         sign_in = KeySignIn(
@@ -204,7 +205,7 @@ class SimulatedGenAuth(GenAuth):
             now=wall,
             chance=chance,
         )
-        return PoolTokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=(self.credentials.secret,), clock=clock)
+        return TokenAuth(sign_in=sign_in, pool=pool, clock=clock)
 
 
 def simulated(job: type[GenAuthJob], its: tuple[Callable[[], float], Callable[[], float]]) -> GenAuthJob:

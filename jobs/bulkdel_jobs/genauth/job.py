@@ -17,8 +17,8 @@ from bulkdel.job import Action, Job, LookUps, Target, TargetOptions
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.signing_in import PoolTokens, tokens_for
-from bulkdel_jobs.parts.tokens import PAUSE_S
+from bulkdel_jobs.genauth.signing_in import tokens_for
+from bulkdel_jobs.parts.tokens import PAUSE_S, TokenAuth
 
 if TYPE_CHECKING:  # a real run does not load the web server
     from bulkdel_jobs.sandbox.pool import Pool
@@ -76,7 +76,7 @@ class GenAuth:
         pool: str | None,
         patience_s: float,
         clock: Callable[[], float],
-    ) -> PoolTokens:
+    ) -> TokenAuth:
         """Make the sign-in."""
         if self.credentials is None:
             raise Halted("not signed in: no credentials")

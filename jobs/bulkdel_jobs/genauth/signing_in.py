@@ -19,8 +19,7 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel_jobs.genauth.access_key import Brand, Credentials
 from bulkdel_jobs.genauth.responses import read_envelope
-from bulkdel_jobs.parts import tokens
-from bulkdel_jobs.parts.tokens import HEADER_SAFE, FreshToken, life_s
+from bulkdel_jobs.parts.tokens import HEADER_SAFE, FreshToken, SignIn, TokenAuth, life_s
 
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
@@ -67,7 +66,7 @@ def _users_in(claims: Mapping[str, Any]) -> Iterator[str]:
 
 
 @dataclass(kw_only=True)
-class KeySignIn(tokens.SignIn):
+class KeySignIn(SignIn):
     """The call get-management-token with an access key."""
 
     credentials: Credentials
@@ -103,20 +102,9 @@ class KeySignIn(tokens.SignIn):
         pool, users = claims_of(data["access_token"])
         return FreshToken(data["access_token"], pool, life_s(data.get("expires_in")), users)
 
-
-@dataclass(kw_only=True)
-class PoolTokens(tokens.TokenAuth):
-    """Keeps one good token of a user pool: `bulkdel.job.Auth`."""
-
-    brand: Brand
-    lang: str | None = None
-    check: str = CHECK_KEY
-
-    def headers(self, fresh: FreshToken) -> Mapping[str, str]:
+    def token_headers(self, fresh: FreshToken) -> Mapping[str, str]:
         """The token, its pool and the language, under the brand's names."""
-        prefix = self.brand.prefix
-        lang = {} if self.lang is None else {f"{prefix}lang": self.lang}
-        return {**super().headers(fresh), f"{prefix}userpool-id": fresh.pool, **lang}
+        return {**super().token_headers(fresh), f"{self.brand.prefix}userpool-id": fresh.pool, **self.headers()}
 
 
 def tokens_for(
@@ -129,7 +117,7 @@ def tokens_for(
     lang: str | None = "en-US",
     patience_s: float = 900.0,
     clock: Callable[[], float] = time.monotonic,
-) -> PoolTokens:
+) -> TokenAuth:
     """Make the credentials that sign in with `credentials` through `transport`."""
     sign_in = KeySignIn(
         send=transport.send,
@@ -140,4 +128,4 @@ def tokens_for(
         patience_s=patience_s,
         clock=clock,
     )
-    return PoolTokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=sign_in.secrets)
+    return TokenAuth(sign_in=sign_in, pool=pool)

@@ -167,4 +167,4 @@ def oauth2(
         more=more or {},
     )
     # Its life has the real clock: a token ends while this process is stopped, too.
-    return TokenAuth(sign_in=sign_in, check=sign_in.check, pool=pool, secrets=sign_in.secrets)
+    return TokenAuth(sign_in=sign_in, pool=pool)

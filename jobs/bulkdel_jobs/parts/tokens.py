@@ -107,6 +107,10 @@ class SignIn:
         """What `data` says. Raises Halted for a token that cannot be used."""
         raise NotImplementedError
 
+    def token_headers(self, fresh: FreshToken) -> Mapping[str, str]:
+        """The headers of a request with this token."""
+        return {"authorization": f"Bearer {fresh.token}"}
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What a response may quote and no message may show."""
@@ -166,19 +170,15 @@ def pattern_of(*secrets: str) -> re.Pattern[str]:
 
 @dataclass(kw_only=True)
 class TokenAuth:
-    """Keeps one good token for all requests: `bulkdel.job.Auth`. A subclass may send more headers with it.
+    """Keeps one good token for all requests: `bulkdel.job.Auth`.
 
-    sign_in: called once, however many requests wait for a token.
-    check: what the user should check when the server accepts no token.
+    sign_in: called once, however many requests wait for a token. Its secrets are redacted like the tokens.
     pool: the only pool that a token may have; None takes the pool of the first token.
-    secrets: redacted like the tokens.
     users: the users that the token may belong to.
     """
 
-    sign_in: Callable[[], Awaitable[FreshToken]]
-    check: str
+    sign_in: SignIn = field(repr=False)
     pool: str | None = None
-    secrets: tuple[str, ...] = field(default=(), repr=False)
     clock: Callable[[], float] = time.monotonic
     users: tuple[str, ...] = field(default=(), init=False)
     _issued: deque[str] = field(default_factory=lambda: deque(maxlen=TOKENS_HIDDEN), init=False, repr=False)
@@ -190,10 +190,6 @@ class TokenAuth:
     _halted: str | None = field(default=None, init=False)
     # A lock and not a task: the request that holds it signs in. If that one is cancelled, the next in line does it.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-
-    def headers(self, fresh: FreshToken) -> Mapping[str, str]:
-        """The headers of a request with this token."""
-        return {"authorization": f"Bearer {fresh.token}"}
 
     @property
     def waiting(self) -> str | None:
@@ -209,7 +205,7 @@ class TokenAuth:
 
     def hide(self, text: str) -> str:
         """See `bulkdel.job.Auth`."""
-        return (self._hidden or pattern_of(*self.secrets)).sub(HIDDEN, text)
+        return (self._hidden or pattern_of(*self.sign_in.secrets)).sub(HIDDEN, text)
 
     async def ensure(self) -> None:
         """See `bulkdel.job.Auth`. During a refresh all requests wait: the old token may end any moment."""
@@ -233,9 +229,9 @@ class TokenAuth:
                 raise Halted(self._halted)
             self.pool, self.users = fresh.pool, fresh.users
             self._issued.append(fresh.token)
-            self._hidden = pattern_of(*self.secrets, *self._issued)
+            self._hidden = pattern_of(*self.sign_in.secrets, *self._issued)
             self._generation += 1
-            self._ready = self.headers(fresh), self._generation
+            self._ready = self.sign_in.token_headers(fresh), self._generation
             margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)
             self._stale_at = self.clock() + fresh.expires_in_s - margin_s
 
@@ -244,7 +240,7 @@ class TokenAuth:
         if self._ready is None or generation != self._generation:
             return
         if self._suspect:
-            self._halted = f"the server accepts no token, not even a fresh one (401 twice); {self.check}"
+            self._halted = f"the server accepts no token, not even a fresh one (401 twice); {self.sign_in.check}"
             raise Halted(self._halted)
         self._ready = None
         self._suspect = True
