@@ -92,14 +92,16 @@ def code_list_in_query(call: Call) -> Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindOfThing:
-    """One kind of things. Each method is a call.
+    """One kind of things, and the calls about it. A kind has those that the table of endpoints (`api`) names.
 
-    word: in the kinds of effects. names: in Chinese and in English. where: the things that an object in a request is
-    about. add: adds a thing by its code, its namespace and its fields. fields: those that a creation may set.
-    check: refuses what a creation cannot set. no_code: the answer to a batch with a thing that has no code.
+    word: in the kinds of effects. names: in Chinese and in English.
+    where: the things among which an object in a request names one. fields: those that a creation may set.
+    add: adds a thing by its code, its namespace and its fields. check: refuses what a creation cannot set.
+    no_code: the answer to a batch with a thing that has no code.
     one_namespace: whether the things of a batch lie in one namespace, which the batch names.
-    lists_new: whether a batch answers with the new things. not_there: the answer of `get` about a code that no thing
-    has; None for the usual one. types: the types that a list may be limited to.
+    lists_new: whether a batch answers with the new things. newest_first: the order of a list.
+    types: those that a list may be limited to.
+    not_there: the answer of `get` about a code that no thing has; None for the usual one. shown: how a thing is shown.
     """
 
     word: str
