@@ -11,7 +11,7 @@ from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.job import Account
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LIST_MAX, BatchCall, LookUpsOfNoUser
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import read_list, read_listed_codes, read_one
 from bulkdel_jobs.parts.json_values import epoch_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped

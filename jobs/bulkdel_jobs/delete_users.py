@@ -8,9 +8,9 @@ from typing import Any
 
 from bulkdel.core.id_type import IdType
 from bulkdel_jobs.genauth.endpoints import PUBLIC_ACCOUNTS, DeleteUsersBatch, UserLookUps
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.groups_and_roles import UserMemberships
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 
 
 class DeleteUsers(GenAuthJob):

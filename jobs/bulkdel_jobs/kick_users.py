@@ -11,7 +11,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import BatchCall, UserLookUps, UserState, post
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import read_envelope
 
 KICK_PATH = "/api/v3/kick-users"

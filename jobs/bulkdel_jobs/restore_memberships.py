@@ -19,6 +19,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.core.target_state import TargetState
 from bulkdel.job import Account, GroupOrRole
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LookUpsOfNoUser, checked_ids, post
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.groups_and_roles import (
     GROUPS_PATH,
     SEPARATOR,
@@ -29,7 +30,6 @@ from bulkdel_jobs.genauth.groups_and_roles import (
     part_of,
     read_whether_listed,
 )
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import (
     API_CODE,
     USER_NOT_FOUND,

@@ -23,8 +23,8 @@ from bulkdel_jobs.genauth.creating import (
     CreateUsersBatch,
     reductions,
 )
+from bulkdel_jobs.genauth.genauth_job import COLUMNS, GenAuthJob, JobCalls
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import COLUMNS, GenAuthJob, JobCalls
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool

@@ -15,9 +15,9 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.target_state import TargetState
 from bulkdel.job import GroupOrRole
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, BatchCall, UserLookUps, UserState
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.groups_and_roles import UserMemberships, list_of_user, read_whether_listed
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_success
 from bulkdel_jobs.parts.statuses import with_data
 

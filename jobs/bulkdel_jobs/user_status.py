@@ -21,9 +21,9 @@ from bulkdel.core.target_state import TargetState
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, printable
 from bulkdel_jobs.genauth.endpoints import BatchCall, UserLookUps, UserState, checked_ids, post, status_of
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.groups_and_roles import UserMemberships
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.responses import read_list, read_success
 
 if TYPE_CHECKING:

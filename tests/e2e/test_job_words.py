@@ -29,7 +29,7 @@ from dataclasses import dataclass, fields
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.delete_users import DeleteUsers
-from bulkdel_jobs.genauth.job import GenAuth
+from bulkdel_jobs.genauth.genauth_job import GenAuth
 
 
 class Disable(DeleteUsers):

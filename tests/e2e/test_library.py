@@ -31,7 +31,7 @@ from bulkdel.live.steering import Steering
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
-from bulkdel_jobs.genauth.job import GenAuth
+from bulkdel_jobs.genauth.genauth_job import GenAuth
 from bulkdel_jobs.sandbox import Switches
 from tests.harness import (
     DELETIONS,

@@ -18,16 +18,16 @@ IDS = user_ids(300, seed=13)
 JOB = """
 import os
 from pathlib import Path
-import bulkdel_jobs.genauth.job
+import bulkdel_jobs.genauth.genauth_job
 from bulkdel_jobs.delete_users import DeleteUsers
-from bulkdel_jobs.genauth.job import GenAuth
+from bulkdel_jobs.genauth.genauth_job import GenAuth
 
 class Watched(GenAuth):
     def action(self, id_type):
         Path(os.environ["MADE"]).touch()
         return super().action(id_type)
 
-bulkdel_jobs.genauth.job.GenAuth = Watched
+bulkdel_jobs.genauth.genauth_job.GenAuth = Watched
 
 class Job(DeleteUsers):
     name = "watched"

@@ -689,7 +689,7 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
     copy = tmp_path / "copy"
     for package in ("runner", "jobs"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    target = copy / "jobs" / "bulkdel_jobs" / "genauth" / "job.py"
+    target = copy / "jobs" / "bulkdel_jobs" / "genauth" / "genauth_job.py"
     text, made = target.read_text(), "return self.calls.action(id_type)"
     assert text.count(made) == 1
     target.write_text(text.replace(made, 'raise AssertionError("made something that acts")'))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bulkdel.errors import Halted, UsageError
-from bulkdel_jobs.genauth.client import (
+from bulkdel_jobs.genauth.deletion import (
     DeleteUsersBatchResponse,
     EffectUnknown,
     GenAuthClient,

@@ -19,7 +19,7 @@ from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
 from bulkdel_jobs.genauth.creating import CreatedUserLookUps
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
-from bulkdel_jobs.genauth.job import GenAuth
+from bulkdel_jobs.genauth.genauth_job import GenAuth
 from bulkdel_jobs.restore_users import RestoreUsers, Restoring
 from bulkdel_jobs.sandbox import (
     CREATE_PATH,

@@ -25,8 +25,8 @@ from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH, UserLookUps
+from bulkdel_jobs.genauth.genauth_job import GenAuth
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.job import GenAuth
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer

@@ -35,7 +35,7 @@ from bulkdel_jobs.sandbox import (
     serve_in_thread,
 )
 from bulkdel_jobs.sandbox.calls import Named
-from bulkdel_jobs.sandbox.server import Ledger
+from bulkdel_jobs.sandbox.sandbox import Ledger
 from bulkdel_jobs.sandbox.token_issuer import sign, string_to_sign
 from bulkdel_jobs.sandbox.users import ID_TYPES, fold, ids_of, split_phone
 from tests.mutants import mutant

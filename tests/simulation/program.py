@@ -34,7 +34,7 @@ from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
 from bulkdel_jobs.genauth.access_key import Credentials, brand_named
-from bulkdel_jobs.genauth.job import GenAuth, GenAuthJob
+from bulkdel_jobs.genauth.genauth_job import GenAuth, GenAuthJob
 from bulkdel_jobs.genauth.signing_in import KeySignIn
 from bulkdel_jobs.parts.tokens import TokenAuth
 from tests.simulation.disk import SimulatedFile

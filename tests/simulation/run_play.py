@@ -12,7 +12,7 @@ from typing import Any
 from bulkdel.errors import UsageError
 from bulkdel.library import Run, Summary
 from bulkdel.settings import Settings
-from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.genauth_job import GenAuthJob
 from tests.simulation.clock import EPOCH
 from tests.simulation.program import HOST, Files, Machine, begin, simulated
 from tests.simulation.run_promises import RunPromises

@@ -14,7 +14,7 @@ from bulkdel.safety.checks import TOKENS
 from bulkdel.safety.plan_file import OTHER_USER
 from bulkdel.safety.protect import NUMBERS, PROTECTED
 from bulkdel.settings import RunSettings
-from bulkdel_jobs.genauth.job import CONFIG_KEYS
+from bulkdel_jobs.genauth.genauth_job import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID
 from tests.harness import KEYS, bulkdel, sandbox, user_ids, write_objects
 

@@ -242,7 +242,7 @@ TREES = {path: ast.parse(path.read_text()) for folder in FOLDERS for path in fol
 SHOWN = {"shown", "lines_shown"}
 """What every text of others passes on its way to a terminal."""
 
-OURS = {"runner/bulkdel/output.py", "runner/bulkdel/export/tables.py", "jobs/bulkdel_jobs/genauth/client.py"}
+OURS = {"runner/bulkdel/output.py", "runner/bulkdel/export/tables.py", "jobs/bulkdel_jobs/genauth/deletion.py"}
 """The module that writes; a child whose output its parent reads; and an example in a docstring."""
 
 PLAIN = {"ValueError", "TypeError", "AttributeError", "LookupError", "OSError", "BaseException", "UnicodeDecodeError"}

@@ -17,7 +17,7 @@ from bulkdel.errors import UsageError
 from bulkdel.export.rows import ReadOptions
 from bulkdel.job import NEVER, TargetOptions
 from bulkdel_jobs.http.description import describe, filled_body, places_of
-from bulkdel_jobs.http.job import HttpJob
+from bulkdel_jobs.http.http_job import HttpJob
 from tests.mutants import mutant
 from tests.syntax import swap
 

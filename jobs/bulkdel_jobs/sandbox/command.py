@@ -22,7 +22,7 @@ from bulkdel_jobs.commands import SandboxOptions
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox.pool import Pool
-from bulkdel_jobs.sandbox.server import Sandbox
+from bulkdel_jobs.sandbox.sandbox import Sandbox
 from bulkdel_jobs.sandbox.serving import serve_in_thread
 from bulkdel_jobs.sandbox.token_issuer import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID
 from bulkdel_jobs.sandbox_switches import Switches

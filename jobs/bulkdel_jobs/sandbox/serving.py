@@ -19,7 +19,7 @@ from aiohttp import web
 from bulkdel_jobs.sandbox.access import Kept
 from bulkdel_jobs.sandbox.api import DELETE_PATH
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
-from bulkdel_jobs.sandbox.server import Sandbox
+from bulkdel_jobs.sandbox.sandbox import Sandbox
 from bulkdel_jobs.sandbox.users import ID_TYPES
 from bulkdel_jobs.sandbox_switches import Switches
 
