@@ -1007,7 +1007,10 @@ def test_unpack_says_that_only_the_archive_names_the_host(packed_run: Members, t
 @mutant(
     "a key in a packed config makes a line of its own",
     "GenAuthJob.target",
-    swap("shown(name)", "name"),
+    swap(
+        'f"config, [genauth] {shown(name)}: knows {knows}, each a string"',
+        'f"config, [genauth] {name}: knows {knows}, each a string"',
+    ),
     case="genauth",
 )
 @pytest.mark.parametrize("table", ["genauth", "protect"])
