@@ -40,7 +40,7 @@ from bulkdel.export.advice import Way, Words, advise, left_words
 from bulkdel.export.converting import all_columns, csv_options, open_rows, rows_of_copy, table_of
 from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.export.preflight_of_input import preflight_of_input
+from bulkdel.export.preflight import preflight_of_input
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.rows import dialect_of
 from bulkdel.export.sniff import header_of
