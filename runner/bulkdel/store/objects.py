@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from bulkdel.store.bucket import Remote
 from bulkdel.store.directory import Directory
-from bulkdel.store.remote import Remote
 from bulkdel.store_path import StorePath
 
 
