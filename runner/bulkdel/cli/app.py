@@ -611,7 +611,7 @@ def _how_it_is_undone(job: Job) -> str:
 
 def notify_test(*, settings: NotifySettings | None = None) -> int:
     """Tell every place of --notify and --on-event once, and print what each answered."""
-    from bulkdel.commands.notify import notify_test as command
+    from bulkdel.commands.notices import notify_test as command
 
     tables_with({}, os.environ)  # refuses a misspelt variable
     return command(settings or NotifySettings(), os.environ)
