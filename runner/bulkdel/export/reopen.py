@@ -23,9 +23,9 @@ from bulkdel.export.file import open_export
 from bulkdel.export.preflight import preflight
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.rows import Dialect, ReadOptions, dialect_of
+from bulkdel.input.frames import Input
 from bulkdel.input.new_input import NewInput
 from bulkdel.input.opening import is_forgotten, open_input
-from bulkdel.input.reader import Input
 from bulkdel.job import Job, load_job
 from bulkdel.place.opening import log_place
 from bulkdel.place.spool import Spool

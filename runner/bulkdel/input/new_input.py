@@ -9,8 +9,7 @@ from bulkdel.core.input_index import Index
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import InputPins
 from bulkdel.errors import FileFailed
-from bulkdel.input.reader import Input
-from bulkdel.input.writer import InputWriter
+from bulkdel.input.frames import Input, InputWriter
 from bulkdel.place.log_place import INDEX, INPUT, PinnedFile
 from bulkdel.place.spool import Spool
 

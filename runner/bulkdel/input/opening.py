@@ -13,7 +13,7 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.format import shown
-from bulkdel.input.reader import Input
+from bulkdel.input.frames import Input
 from bulkdel.place.log_place import INDEX, INPUT, LogPlace, PinnedFile, bytes_of
 
 

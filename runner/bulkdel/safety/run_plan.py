@@ -33,8 +33,8 @@ from bulkdel.export.invalid_file import InvalidRows
 from bulkdel.export.preflight import EXAMPLES
 from bulkdel.format import located
 from bulkdel.http.memberships import MembershipCost
+from bulkdel.input.frames import Input
 from bulkdel.input.new_input import NewInput
-from bulkdel.input.reader import Input
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
