@@ -53,7 +53,7 @@ from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.handover.writing import FileToPack, Read
-from bulkdel.input.opening import is_forgotten, why_unsound
+from bulkdel.input.run_input import is_forgotten, why_unsound
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive

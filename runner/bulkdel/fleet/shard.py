@@ -45,7 +45,7 @@ from bulkdel.fleet.channel import (
 )
 from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.http.client import connect_in
-from bulkdel.input.opening import open_input
+from bulkdel.input.run_input import open_input
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms

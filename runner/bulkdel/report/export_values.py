@@ -23,7 +23,7 @@ from bulkdel.export.file import Hashing
 from bulkdel.export.lines import whole_lines
 from bulkdel.export.reopen import read_anew, way_of_reading
 from bulkdel.input.frames import Input
-from bulkdel.input.opening import open_input
+from bulkdel.input.run_input import open_input
 from bulkdel.job import load_job
 from bulkdel.place.opening import log_place
 from bulkdel.report.texts import TextCheck

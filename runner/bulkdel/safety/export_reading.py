@@ -46,8 +46,7 @@ from bulkdel.export.rows import dialect_of
 from bulkdel.export.sniff import header_of
 from bulkdel.format import shown
 from bulkdel.input.frames import Input
-from bulkdel.input.new_input import NewInput
-from bulkdel.input.opening import is_forgotten, open_input
+from bulkdel.input.run_input import NewInput, is_forgotten, open_input
 from bulkdel.job import Target
 from bulkdel.own_key import make_key, read_key
 from bulkdel.place.lease import Terms

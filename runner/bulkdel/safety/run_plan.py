@@ -34,7 +34,7 @@ from bulkdel.export.preflight import EXAMPLES
 from bulkdel.format import located
 from bulkdel.http.memberships import MembershipCost
 from bulkdel.input.frames import Input
-from bulkdel.input.new_input import NewInput
+from bulkdel.input.run_input import NewInput
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
