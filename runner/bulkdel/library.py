@@ -33,7 +33,7 @@ from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import Drained, NotAcceptable, UsageError
-from bulkdel.export.spool import spool
+from bulkdel.export.pipe_copy import spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.own_key import make_key
