@@ -34,8 +34,8 @@ from bulkdel.place.opening import log_at
 from bulkdel.store import bucket
 from bulkdel.store.certain import HEDGE_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
+from bulkdel.store.file_parts import part_name, parts_of
 from bulkdel.store.objects import MEANS, Means, Objects, open_objects
-from bulkdel.store.parts import part_name, parts_of
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded

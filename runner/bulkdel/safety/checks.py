@@ -70,7 +70,7 @@ from bulkdel.safety.protect import (
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.store.certain import Retrying
-from bulkdel.store.parts import parts_of
+from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import in_store
 from bulkdel.times import until_of
 
