@@ -56,7 +56,7 @@ from bulkdel.run_place import (
     logged_name,
 )
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
-from bulkdel.safety.plan_file import OTHER_USER, check_user
+from bulkdel.safety.plan_from_file import OTHER_USER, check_user
 from bulkdel.safety.protect import (
     IDS_MAX,
     PROTECT,

@@ -76,7 +76,7 @@ from bulkdel.safety.export_reading import (
     read_options,
 )
 from bulkdel.safety.plan_facts import header_values
-from bulkdel.safety.plan_file import check_age
+from bulkdel.safety.plan_from_file import check_age
 from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import in_store

@@ -41,7 +41,7 @@ from bulkdel.person import Person, this_person
 from bulkdel.run_place import default_place, logged_name
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
 
