@@ -38,7 +38,7 @@ from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.http.memberships import MembershipReader
+from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
 

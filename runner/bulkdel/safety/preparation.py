@@ -30,7 +30,7 @@ from bulkdel.export.refusal import ExportRefused
 from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
-from bulkdel.http.memberships import MembershipReader
+from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned

@@ -32,7 +32,7 @@ from bulkdel.export.download import Source
 from bulkdel.export.invalid_file import InvalidRows
 from bulkdel.export.preflight import EXAMPLES
 from bulkdel.format import located
-from bulkdel.http.memberships import MembershipCost
+from bulkdel.http.membership_reader import MembershipCost
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import NewInput
 from bulkdel.job import Account, Job, Target
