@@ -42,7 +42,7 @@ from bulkdel.report.facts import (
     Texts,
     VerifyFacts,
 )
-from bulkdel.report.reading import Key, ReadRun
+from bulkdel.report.read_run import Key, ReadRun
 from bulkdel.run_place import name_from_home
 from bulkdel.settings import Settings
 
