@@ -24,7 +24,7 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.first_entries import start_facts
 from bulkdel.engine.progress import Event
 from bulkdel.engine.session import SendingSession
-from bulkdel.engine.steady_loop import SteadyLoop
+from bulkdel.engine.signals import SteadyLoop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.watches import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
