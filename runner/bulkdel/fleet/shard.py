@@ -21,9 +21,9 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header
 from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.engine.first_entries import start_facts
 from bulkdel.engine.progress import Event
 from bulkdel.engine.session import SendingSession
+from bulkdel.engine.session_entries import start_facts
 from bulkdel.engine.signals import SteadyLoop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.watches import watching

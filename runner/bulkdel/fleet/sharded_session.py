@@ -23,9 +23,9 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import LOCAL, LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain
+from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.engine.watches import ended_before, watching
