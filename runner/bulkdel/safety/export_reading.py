@@ -448,7 +448,7 @@ def with_advice(
             folder = home_of(arguments.run).absolute()
             file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
             options = csv_options(options)
-        ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways
+        ways = advise(file, options, error, asked=asked, on_progress=reading.read)
     said: list[Words] = []
     for way in ways:
         said += [words for words in way.why if words.text and words not in said]
