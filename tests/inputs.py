@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import InputPins
-from bulkdel.input.new_input import NewInput
+from bulkdel.input.run_input import NewInput
 from bulkdel.place.opening import log_at
 from bulkdel.place.spool import Spool
 

@@ -27,13 +27,13 @@ from bulkdel.core.pace import By, Wish
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
 from bulkdel.engine.control import Changes
-from bulkdel.engine.first_entries import create_log, start_facts
 from bulkdel.engine.progress import QUEUE_MAX, Event, Events, Snapshot
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
+from bulkdel.engine.session_entries import create_log, start_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import Drained, NotAcceptable, UsageError
-from bulkdel.export.spool import spool
+from bulkdel.export.pipe_copy import spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.own_key import make_key

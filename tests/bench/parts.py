@@ -26,7 +26,7 @@ from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.run_state import Progress
 from bulkdel.export import Parsed, ReadOptions, open_export, preflight
 from bulkdel.http.client import WorkerStatus, connect
-from bulkdel.input.new_input import NewInput
+from bulkdel.input.run_input import NewInput
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.place.opening import log_at
 from bulkdel.place.spool import Spool

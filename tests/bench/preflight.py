@@ -22,7 +22,7 @@ import orjson
 
 from bulkdel.cli.main import GARBAGE_MIN
 from bulkdel.export import Parsed, ReadOptions, open_export, preflight
-from bulkdel.input.new_input import NewInput
+from bulkdel.input.run_input import NewInput
 from bulkdel.job import load_job
 from bulkdel.place.spool import Spool
 from tests.bench import exports

@@ -26,7 +26,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.job import load_job
 from bulkdel.library import Run
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.sandbox import Sandbox

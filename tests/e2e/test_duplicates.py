@@ -66,7 +66,7 @@ def test_a_duplicate_is_sent_once(tmp_path: Path) -> None:
 
 @mutant(
     "the list of those still there holds duplicates",
-    "_rows",
+    "_rows_there",
     swap("position not in skipped", "position not in skipped or position"),
 )
 def test_verify_asks_once_for_an_id_and_lists_it_once(tmp_path: Path) -> None:

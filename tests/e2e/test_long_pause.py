@@ -20,8 +20,8 @@ from bulkdel.core.pace import By
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.library import Run
+from bulkdel.live.sources import PauseFile
 from bulkdel.live.steering import Steering
-from bulkdel.live.watches import PauseFile
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers

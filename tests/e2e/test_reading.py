@@ -17,7 +17,7 @@ NAMES = [f"name-{i}" for i in range(60)]
 
 @mutant(
     "blank rows at the end count as rows",
-    "parse",
+    "_parse",
     swap(
         "without_blank_end(lines, dialect.delimiter, path)",
         "lines if dialect.delimiter else without_blank_end(lines, dialect.delimiter, path)",

@@ -18,7 +18,7 @@ from bulkdel.core.log_entries import Entry, Header, InputPins, Intent, Outcome, 
 from bulkdel.core.outcome import Kind
 from bulkdel.engine.backup import Backup, copies_in, line_of
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
-from bulkdel.engine.id_map import write_map
+from bulkdel.engine.derived_memberships import write_map
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import Dialect, fingerprint, open_export
 from bulkdel.export.reopen import Reopened

@@ -16,7 +16,7 @@ import pytest
 from bulkdel.core.address import Address, address_of
 from bulkdel.errors import BulkdelError, Drained, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.download import SYNC_BYTES, Fetching, fetch_unnamed, open_far_export, source_of
-from bulkdel.export.spool import part_of
+from bulkdel.export.pipe_copy import part_of
 from bulkdel.store.far_object import Reach
 from tests.mutants import mutant
 from tests.objectserver import SECRET, Fault, ObjectServer, object_server

@@ -23,7 +23,7 @@ from bulkdel.place.lease import Terms
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import SendingSettings, Settings
 from bulkdel.store.directory import Directory
-from bulkdel.store.means import Means
+from bulkdel.store.objects import Means
 from bulkdel.store_path import StorePath, store_path
 from bulkdel.times import since_boot
 from bulkdel_jobs.sandbox import DELETE_PATH

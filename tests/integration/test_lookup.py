@@ -19,7 +19,7 @@ from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
-from bulkdel.http.pages import PAGES_MAX
+from bulkdel.http.page_reader import PAGES_MAX
 from bulkdel.job import Account
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers

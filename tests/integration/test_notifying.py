@@ -18,9 +18,8 @@ import pytest
 import bulkdel
 from bulkdel.commands.notices import Notices
 from bulkdel.errors import UsageError
-from bulkdel.notify.addresses import Form, HttpAddress, address_of
 from bulkdel.notify.message import Notice, What, json_form, slack_form, teams_form, text_form
-from bulkdel.notify.senders import Attempted, CommandSender, HttpSender, senders_of
+from bulkdel.notify.senders import Attempted, CommandSender, Form, HttpAddress, HttpSender, address_of, senders_of
 from bulkdel.notify.sending import ATTEMPTS_MAX, QUEUE_MAX, Notifier, deliver
 from bulkdel.settings import NotifySettings
 from tests.harness import KEYS, POOL, assert_in_time, case, steady, user_ids, wait_until

@@ -21,7 +21,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray import on_node
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
-from bulkdel.fleet.on_ray.lines import Incoming, Item, Kind, Plain
+from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
 from bulkdel.fleet.rate_keeper import keeping_rate

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from bulkdel.live.slow_url import BODY_MAX, asking
+from bulkdel.live.sources import BODY_MAX, asking
 from tests.rawserver import Peer, RawServer, Script, always, answer
 from tests.waits import WAIT_MAX_S
 

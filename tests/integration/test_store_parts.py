@@ -31,12 +31,11 @@ from bulkdel.place.lease import Terms, TimedLease
 from bulkdel.place.log_objects import READING, LogObjects, StoreLines, line_name, roll_name
 from bulkdel.place.log_place import INPUT, SKIPPED, PinnedFile
 from bulkdel.place.opening import log_at
-from bulkdel.store import remote
+from bulkdel.store import bucket
 from bulkdel.store.certain import HEDGE_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
-from bulkdel.store.means import MEANS, Means
-from bulkdel.store.objects import Objects, open_objects
-from bulkdel.store.parts import part_name, parts_of
+from bulkdel.store.file_parts import part_name, parts_of
+from bulkdel.store.objects import MEANS, Means, Objects, open_objects
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
 from tests import recorded
@@ -133,15 +132,15 @@ def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: ObjectServ
     "a store that is too slow is said to be away",
     "_failure",
     swap(
-        'f"no answer within {REQUEST_S:g} s, so the store is too slow or not reached ({words_of(error)})"',
-        'f"no answer within {REQUEST_S:g} s, so the store is not reached ({words_of(error)})"',
+        'f"no answer within {REQUEST_S:g} s, so the store is too slow or not reached ({_words_of(error)})"',
+        'f"no answer within {REQUEST_S:g} s, so the store is not reached ({_words_of(error)})"',
     ),
 )
 def test_a_store_that_is_too_slow_is_named_and_ends_after_the_attempts_on_the_wire(
     store: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Attempts that wait for a thread are not begun: a program that ends waits for its threads."""
-    monkeypatch.setattr(remote, "REQUEST_S", 0.4)
+    monkeypatch.setattr(bucket, "REQUEST_S", 0.4)
     store.switch(put_s=4.0)
     thread = ThreadPoolExecutor(1)
     creator = Retrying(open_objects(URL), 1.3, replace(MEANS, threads=lambda _: thread))
@@ -179,7 +178,7 @@ def test_a_log_is_read_until_the_patience_ends(store: ObjectServer) -> None:
 
 def test_a_read_may_take_long_and_must_not_be_silent(store: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A roll of 16 MB takes more than three seconds on most lines."""
-    monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
+    monkeypatch.setattr("bulkdel.store.bucket.REQUEST_S", 0.5)
     store.objects[f"{RUN}/roll"] = bytes(100_000)
     store.bytes_s = 100_000
     objects = open_objects(URL)
@@ -202,7 +201,7 @@ def test_a_read_may_take_long_and_must_not_be_silent(store: ObjectServer, monkey
 )
 def test_parts_go_over_a_slow_line(store: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part takes two seconds, four times the limit of a commit, and is sent once."""
-    monkeypatch.setattr("bulkdel.store.remote.REQUEST_S", 0.5)
+    monkeypatch.setattr("bulkdel.store.bucket.REQUEST_S", 0.5)
     monkeypatch.setattr("bulkdel.place.log_objects.PART_BYTES", 400_000)
     store.bytes_s = 200_000
     place, rows, data = log_at(URL, Terms(patience_s=10.0)), PinnedFile(INPUT, "a" * 64), os.urandom(800_000)

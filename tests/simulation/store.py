@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from random import Random
 
 from bulkdel.place.log_objects import line_name
-from bulkdel.store.means import Means
+from bulkdel.store.objects import Means
 from tests.simulation.strands import Inline, StrandLoop, sleep
 
 NO_ANSWER_S = 5.0

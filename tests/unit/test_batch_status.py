@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulkdel.core.batch_status import RunStatus, rows_of, status_of_batch
-from bulkdel.live.page.history import History
+from bulkdel.live.page.stream import History
 
 HEAD = {"at": "T", "state": "sending", "doing": None}
 LIVE: dict[str, Any] = {

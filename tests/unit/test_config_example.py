@@ -11,7 +11,7 @@ from typing import Any
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
 from bulkdel.safety.checks import TOKENS
-from bulkdel.safety.plan_file import OTHER_USER
+from bulkdel.safety.plan_from_file import OTHER_USER
 from bulkdel.safety.protect import NUMBERS, PROTECTED
 from bulkdel.settings import RunSettings
 from bulkdel_jobs.genauth.genauth_job import CONFIG_KEYS

@@ -149,7 +149,7 @@ import random, resource, sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from bulkdel.export import open_export, preflight
-from bulkdel.input.new_input import NewInput
+from bulkdel.input.run_input import NewInput
 from bulkdel.place.spool import Spool
 from tests.sourcefiles import options
 with open_export(sys.argv[1]) as export:

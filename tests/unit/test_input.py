@@ -26,9 +26,8 @@ from bulkdel.core.input_rows import (
 from bulkdel.core.outcome import SKIPS, Skip
 from bulkdel.core.skipped_rows import PAGE_ROWS, PositionSet, SkippedRows
 from bulkdel.errors import Halted
-from bulkdel.input.reader import Input
+from bulkdel.input.frames import Input, InputWriter
 from bulkdel.input.skipped import packed, unpacked
-from bulkdel.input.writer import InputWriter
 from bulkdel.zstd import zstd
 from tests import second_reader
 from tests.examples import examples

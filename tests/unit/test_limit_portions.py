@@ -1,4 +1,4 @@
-from bulkdel.core.limit_portions import LimitPortions
+from bulkdel.core.shards import LimitPortions
 
 
 def test_portions_are_taken_in_order_and_given_back() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from bulkdel.core.summary import Ending, Status
 from bulkdel.errors import UsageError
-from bulkdel.notify.addresses import AppriseAddress, Form, HttpAddress, address_of
 from bulkdel.notify.message import (
     Cause,
     Notice,
@@ -24,6 +23,7 @@ from bulkdel.notify.message import (
     variables,
     what_ended,
 )
+from bulkdel.notify.senders import AppriseAddress, Form, HttpAddress, address_of
 from tests.mutants import mutant
 from tests.syntax import swap
 

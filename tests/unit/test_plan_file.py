@@ -33,7 +33,7 @@ from bulkdel.core.plan_file import (
 )
 from bulkdel.errors import UsageError
 from bulkdel.options import COMPARED, FROM_PLAN, OF_THE_COMMAND, OF_THE_MACHINE
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from tests.mutants import mutant
 from tests.syntax import negate, swap
 

@@ -30,7 +30,7 @@ from bulkdel.log_words import HOW, SOURCES, bad_row_words
 from bulkdel.report import words
 from bulkdel.report.facts import Ended, Light, OptionFacts, Report, RunFacts, State, Texts
 from bulkdel.report.html import page
-from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
+from bulkdel.report.read_run import CHANGES_MAX, CODES_MAX, ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.safety.confirmation import How

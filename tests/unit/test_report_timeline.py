@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkdel.core.log_entries import stamp
-from bulkdel.report.charts import throughput_svg
+from bulkdel.report.html import throughput_svg
 from bulkdel.report.timeline import BUCKETS_MAX, Timeline
 
 EPOCH = 1_767_225_600.0

@@ -35,8 +35,8 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, without_engine
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.export import ReadOptions, open_export, preflight
-from bulkdel.input.new_input import NewInput
-from bulkdel.input.reader import Input
+from bulkdel.input.frames import Input
+from bulkdel.input.run_input import NewInput
 from bulkdel.place.spool import Spool
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.examples import examples

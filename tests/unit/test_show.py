@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bulkdel.commands.show import shown_lines
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from tests.mutants import mutant
 from tests.syntax import swap
 from tests.unit.test_plan_file import VALUES

@@ -29,8 +29,8 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_objects import line_name
 from bulkdel.place.opening import log_at
-from bulkdel.store.means import Means
-from bulkdel.store.parts import part_name
+from bulkdel.store.file_parts import part_name
+from bulkdel.store.objects import Means
 from bulkdel.store_path import store_path
 from tests import recorded
 from tests.examples import examples

@@ -20,7 +20,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import IdRedactor, decision_on
 from bulkdel.errors import BulkdelError
-from bulkdel.http.pages import PAGES_MAX
+from bulkdel.http.page_reader import PAGES_MAX
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport
 from bulkdel.job import Account, Auth, Job, LookUps, Target

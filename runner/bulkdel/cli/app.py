@@ -67,7 +67,7 @@ from bulkdel.settings import (
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
-    from bulkdel.safety.plan_file import PlanFile
+    from bulkdel.safety.plan_from_file import PlanFile
     from bulkdel.safety.run_plan import RunArguments
 
 HELP = """Do a job for every id of a large export through an API, such as delete users, and keep track of each id.
@@ -280,7 +280,7 @@ def _arguments(
     if isinstance(settings, RunSettings) and settings.plan is not None and given.plan is None:
         raise UsageError("--plan: is given on the command line or in BULKDEL_PLAN, and not in the config file")
     if given.plan is not None and export not in given.words and settings.run is None:
-        from bulkdel.safety.plan_file import check_folder_of
+        from bulkdel.safety.plan_from_file import check_folder_of
 
         check_folder_of(export, given.plan)
     settings = with_all_kept(settings, os.environ, given.config.run)
@@ -611,7 +611,7 @@ def _how_it_is_undone(job: Job) -> str:
 
 def notify_test(*, settings: NotifySettings | None = None) -> int:
     """Tell every place of --notify and --on-event once, and print what each answered."""
-    from bulkdel.commands.notify import notify_test as command
+    from bulkdel.commands.notices import notify_test as command
 
     tables_with({}, os.environ)  # refuses a misspelt variable
     return command(settings or NotifySettings(), os.environ)

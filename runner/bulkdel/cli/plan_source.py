@@ -12,7 +12,7 @@ from bulkdel.cli.config import JOB, value_of
 from bulkdel.command_line import TO_TYPE, CommandLine
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 
 if TYPE_CHECKING:
     from bulkdel.job import Job

@@ -20,7 +20,7 @@ from bulkdel.command_line import CommandLine, is_of_restore
 from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of, rows_without_a_log
 from bulkdel.core.log_entries import Annotation, stamp
 from bulkdel.durable import sync_directory
-from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable

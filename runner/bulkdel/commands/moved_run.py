@@ -41,7 +41,7 @@ from bulkdel.place.log_place import INDEX, INPUT, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import COPY, default_place, home_of, is_same, own_file
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.safety.protect import PROTECT
 from bulkdel.store_path import StorePath
 from bulkdel.variables import holds_table, merged, table_of, toml_in

@@ -1,10 +1,12 @@
 """The notices of one command, for --notify and --on-event: when each is made, and with which values.
 
-The values come from the plan, the snapshots and the summary of the run. No id, path or message is among them.
+The values come from the plan, the snapshots and the summary of the run. No id, path or message is among them. The
+notice of `bulkdel notify test` has none of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +23,8 @@ from bulkdel.engine.signals import Interrupted
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, TooLate, UsageError
 from bulkdel.notify.message import Cause, Notice, What, cause_of, what_ended
 from bulkdel.notify.senders import senders_of
-from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier
-from bulkdel.output import say
+from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier, deliver
+from bulkdel.output import result, say
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import NotifySettings
 
@@ -175,9 +177,21 @@ def notifying(
             raise
 
 
-def trial() -> Notice:
-    """The notice of `bulkdel notify test`."""
-    return Notice(What.TEST, _now(), os.uname().nodename, "notify test")
+def notify_test(settings: NotifySettings, environ: Mapping[str, str]) -> int:
+    """Tell every place once, and print what each answered. Returns 0 when each was told, else 1."""
+    settings.check()
+    senders = senders_of(settings, environ)
+    if not senders:
+        raise UsageError("there is nothing to test: give --notify URL or --on-event COMMAND")
+
+    async def tell_all() -> bool:
+        notice = Notice(What.TEST, _now(), os.uname().nodename, "notify test")
+        answers = await asyncio.gather(*(deliver(sender, notice) for sender in senders))
+        for sender, answer in zip(senders, answers, strict=True):
+            result(f"{sender.name}: {'told' if answer.told else 'not told'}, {answer.text}")
+        return all(answer.told for answer in answers)
+
+    return 0 if asyncio.run(tell_all()) else 1
 
 
 def _now() -> str:

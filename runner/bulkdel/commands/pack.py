@@ -27,7 +27,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file, remove_parts, sync
-from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError

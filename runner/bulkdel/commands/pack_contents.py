@@ -54,7 +54,7 @@ from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.handover.writing import FileToPack, Read
-from bulkdel.input.opening import is_forgotten, why_unsound
+from bulkdel.input.run_input import is_forgotten, why_unsound
 from bulkdel.job import load_job
 from bulkdel.options import CONFIRMING
 from bulkdel.parameters import options_of_archive
@@ -63,7 +63,7 @@ from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, P
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, local_name, own_file
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
 from bulkdel.verify.findings import findings_log, findings_path

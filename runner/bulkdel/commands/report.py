@@ -26,7 +26,7 @@ from bulkdel.report import words
 from bulkdel.report.export_values import compare
 from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report, RunFacts, Texts
 from bulkdel.report.html import page
-from bulkdel.report.reading import ReadRun
+from bulkdel.report.read_run import ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.run_place import REPORT, own_file

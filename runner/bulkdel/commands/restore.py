@@ -30,9 +30,8 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import EXIT_REFUSED
 from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, write_derived
-from bulkdel.engine.derived_memberships import write_memberships
-from bulkdel.engine.first_entries import process_facts
-from bulkdel.engine.id_map import write_map
+from bulkdel.engine.derived_memberships import write_map, write_memberships
+from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened

@@ -30,10 +30,10 @@ from bulkdel.engine.backup import holds_more, is_of_records
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import REASONS
 from bulkdel.export.download import source_of
-from bulkdel.export.spool import part_of
+from bulkdel.export.pipe_copy import part_of
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
-from bulkdel.input.opening import why_unsound
+from bulkdel.input.run_input import why_unsound
 from bulkdel.own_key import read_key
 from bulkdel.place.finding import runs_in
 from bulkdel.place.log_file import input_part

@@ -22,7 +22,7 @@ from bulkdel.log_words import user_words
 from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
 from bulkdel.safety.named_host import is_own_host
-from bulkdel.safety.plan_file import OTHER_USER, PlanFile
+from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#!]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 """What would be more than a text. A forge makes links of `https://…` and `www.…` too."""

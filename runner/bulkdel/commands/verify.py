@@ -1,17 +1,20 @@
-"""`bulkdel verify`: the order of its steps, and what is printed at the end.
+"""`bulkdel verify`: the order of its steps, the list of the rows that are still there, and what is printed at the end.
 
 open the log and the rows of the run → open the findings → sign in, look the rows up → list those still there → report
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from bulkdel.checkpoint.under_way import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
@@ -19,10 +22,13 @@ from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import stamp
+from bulkdel.core.ranges import positions_in
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import RowSet
 from bulkdel.core.summary import Ending, exit_code, name_of, named_counts, status_of
 from bulkdel.core.target_state import TargetState
 from bulkdel.core.verification import CLAIMED, Counts, Findings
+from bulkdel.durable import atomic_file
 from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
@@ -36,13 +42,13 @@ from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_at, log_place
+from bulkdel.regular_file import open_regular
 from bulkdel.run_place import STILL_THERE, own_file
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.findings import findings_path
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
-from bulkdel.verify.still_there import write_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
             try:
-                still_there = write_list(reopened, log.progress.rows["there"], own_file(path, STILL_THERE))
+                still_there = _write_list(reopened, log.progress.rows["there"], own_file(path, STILL_THERE))
             except (FileFailed, Halted) as error:  # the rows may have been damaged since the look-ups
                 file_failed = isinstance(error, FileFailed)
                 ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
@@ -280,3 +286,39 @@ def _print_what_next(
             level="warning",
             command=plan.words,
         )
+
+
+def _write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
+    """Write the rows `there`, one object a line, mode 0600: their ids, or the whole records of a job that takes some.
+
+    The list is an export for `run`. Returns the path. Raises FileFailed.
+
+    The file appears under its name only when it is complete. An existing list is replaced only by one that has all of
+    its rows. Any other list may be in use, or corrected by hand, so the new one gets a number.
+    """
+    names = (to if i == 1 else to.with_name(f"{to.stem}-{i}{to.suffix}") for i in itertools.count(1))
+    while True:
+        name = next(names)
+        try:
+            with atomic_file(name, may_replace=_has_all_of) as file:
+                file.writelines(row + b"\n" for row in _rows_there(reopened, there))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise FileFailed(f"{to}: {error.strerror}. The list of those still there could not be written.") from error
+        return name
+
+
+def _rows_there(reopened: Reopened, there: RowSet) -> Iterator[bytes]:
+    skipped = reopened.log_index.progress.skipped.rows  # `there` also covers the skipped rows beside its rows
+    for rows in reopened.source.rows():
+        for position in positions_in(there.overlap(rows.at, rows.stop)):
+            if position not in skipped:
+                row = position - rows.at
+                yield rows.records[row].encode() if rows.records else orjson.dumps({"id": rows.ids[row]})
+
+
+def _has_all_of(new: Path, old: Path) -> bool:
+    """Whether every line of `old` is in `new`, in the same order."""
+    with new.open("rb") as lines, open_regular(old) as wanted:
+        return all(any(line == want for line in lines) for want in wanted)

@@ -1,7 +1,8 @@
 """Shards: one export cut into parts that are sent by a process each. Pure.
 
-Owns where the cuts are, and which shard has a row. A shard has consecutive rows, and a log of its own with the
-positions of the whole export. So every count of the run is the sum of those of its shards, and a row has one log.
+Owns where the cuts are, which shard has a row, and how --limit is divided. A shard has consecutive rows, and a log of
+its own with the positions of the whole export. So every count of the run is the sum of those of its shards, and a row
+has one log.
 """
 
 from __future__ import annotations
@@ -76,3 +77,23 @@ def shard_header(header: Header, skipped: SkippedRows, number: int) -> tuple[Hea
         shard=Shard(number, first),
     )
     return part, own
+
+
+class LimitPortions:
+    """How many ids each shard may settle. left: ids that no shard has; None without a limit."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.left = limit
+
+    def take(self, remaining: int) -> int | None:
+        """A portion for a shard with so many ids remaining: 0 when nothing is left, None without a limit."""
+        if self.left is None:
+            return None
+        portion = min(self.left, remaining)
+        self.left -= portion
+        return portion
+
+    def give_back(self, ids: int) -> None:
+        """A shard has left so many ids of its portion. Another shard may settle them."""
+        if self.left is not None:
+            self.left += ids

@@ -33,7 +33,7 @@ from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
 from bulkdel.safety.checks import check_known
 from bulkdel.store.certain import Retrying
-from bulkdel.store.parts import parts_of
+from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import StorePath, in_store
 from bulkdel.zstd import zstd
 

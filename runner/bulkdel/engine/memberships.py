@@ -27,7 +27,7 @@ from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import FileFailed, Halted
 from bulkdel.format import counted
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.memberships import OPTION, ListReading, MembershipReader, read_until_equal
+from bulkdel.http.membership_reader import OPTION, ListReading, MembershipReader, read_until_equal
 from bulkdel.job import GroupOrRole
 
 NO_FACTS = "{}"

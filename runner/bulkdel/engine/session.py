@@ -25,12 +25,12 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
+from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Drain, Stop, Workers
@@ -38,7 +38,7 @@ from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.http.memberships import MembershipReader
+from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
 

@@ -8,12 +8,17 @@ line about the current step, and the program continues.
 SIGUSR1 may come thousands of times a second. A handler that is Python code is interrupted by the next signal, down to a
 RecursionError, and a lock that it takes may be held by the code that it interrupts. So the handler of SIGUSR1 is the
 `put` of a `queue.SimpleQueue`, which is C code and reentrant, and a thread prints.
+
+The clock of the event loop stands still while the process is stopped (Ctrl-Z, SIGSTOP). A response that came meanwhile
+lies in its socket. After the stop the system call that waits for sockets may return without one, and every time-out
+that has passed would end its request first: an answered chunk would be sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import signal
 import socket
 import threading
@@ -23,8 +28,8 @@ from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
-from bulkdel.engine.steady_loop import SteadyLoop
 from bulkdel.errors import BulkdelError, trace_of
+from bulkdel.http.client import TICK_S, Uptime
 from bulkdel.imports import is_importing
 from bulkdel.output import note, say
 
@@ -169,3 +174,22 @@ def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
     trace = f"\n{trace_of(error)}" if isinstance(error, BaseException) else ""
     say(f"bulkdel: {context['message']}{trace}", "bug", level="error")
+
+
+class SteadyLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop, with a clock that leaves out the time in which the process was stopped."""
+
+    def __init__(self) -> None:
+        self._uptime = Uptime()
+        super().__init__(_Ticking())
+
+    def time(self) -> float:
+        """Read the clock of the loop. It is read in each turn, so at least every TICK_S."""
+        return self._uptime()
+
+
+class _Ticking(selectors.DefaultSelector):
+    """Waits no longer than a tick, so that a longer gap means a stop."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(TICK_S if timeout is None else min(timeout, TICK_S))

@@ -14,7 +14,7 @@ from bulkdel.engine.backup import Backup
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms
 from bulkdel.store.certain import READ_S, Retrying, Taken
-from bulkdel.store.parts import part_name, parts_of
+from bulkdel.store.file_parts import part_name, parts_of
 from bulkdel.store_path import StorePath, in_store
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 from typing import Any
@@ -82,23 +82,18 @@ class Way:
         return {"--skip-invalid": str(bad)}
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What may help. ways: the likeliest first; several when columns fit equally well."""
-
-    ways: tuple[Way, ...] = field(default_factory=tuple)
-
-
 def advise(
     export: Export, options: ReadOptions, error: ExportRefused, *, asked: bool, on_progress: Progress | None = None
-) -> Advice:
+) -> tuple[Way, ...]:
     """Look for the options with which a refused file can be read. Reads the file again, once for each way.
+
+    Returns the likeliest way first; several when columns fit equally well.
 
     error: its refusal. asked: whether the id type was given, and is not just the default of the job.
     """
     ways: list[Way] = []
     _follow(export, Way({}, options), error, ways, asked=asked, steps=STEPS_MAX, on_progress=on_progress)
-    return Advice(tuple(way for way in ways if way.given)[:WAYS_MAX])
+    return tuple(way for way in ways if way.given)[:WAYS_MAX]
 
 
 def _follow(

@@ -28,10 +28,10 @@ from bulkdel.durable import sync, sync_directory
 from bulkdel.errors import ExportChanged, FileFailed, NotAcceptable, UsageError
 from bulkdel.export.download import Source, Step, source_of
 from bulkdel.export.file import BLOCK, Export
+from bulkdel.export.pipe_copy import busy, open_copy, part_of
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
-from bulkdel.export.spool import busy, open_copy, part_of
 from bulkdel.parent import for_child
 from bulkdel.place.log_file import make_folder
 from bulkdel.regular_file import regular_fd

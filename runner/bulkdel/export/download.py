@@ -34,9 +34,9 @@ from bulkdel.durable import atomic_file, sync, sync_directory, write_all
 from bulkdel.errors import BulkdelError, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.encoding import UTF_8
 from bulkdel.export.file import BLOCK, Export
+from bulkdel.export.pipe_copy import busy, open_copy, part_of
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect
-from bulkdel.export.spool import busy, open_copy, part_of
 from bulkdel.format import amount, printable, span
 from bulkdel.regular_file import open_regular, regular_fd
 from bulkdel.run_place import LOG

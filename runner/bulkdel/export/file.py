@@ -15,8 +15,8 @@ from typing import Self
 from bulkdel.core.address import address_of
 from bulkdel.durable import read_at
 from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.export.pipe_copy import Copied, spool
 from bulkdel.export.refusal import refusal
-from bulkdel.export.spool import Copied, spool
 from bulkdel.format import did_you_mean
 
 BLOCK = 1 << 20

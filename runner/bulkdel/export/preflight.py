@@ -1,26 +1,33 @@
-"""The preflight: reads the whole export once, before anything is sent. Owns its counts and its sample."""
+"""The preflight: reads the whole export once, before anything is sent. Owns its counts and its sample.
+
+Where the export is not there any more, the input of the run takes its place. Another person may have written it.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.excluded_rows import ExcludedRows, without
+from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines, ids_of_records
 from bulkdel.core.id_type import SPREADSHEET, IdSet
+from bulkdel.core.input_rows import Rows
 from bulkdel.core.record import Record
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+from bulkdel.errors import NotAcceptable
 from bulkdel.export.compression import MAGIC, detect
+from bulkdel.export.csv import csv_rows
 from bulkdel.export.duplicates import DuplicateFinder
 from bulkdel.export.encoding import recognised
 from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
-from bulkdel.export.lines import peek, whole_lines
-from bulkdel.export.reader import parse
+from bulkdel.export.lines import Lines, peek, whole_lines, without_blank_end
 from bulkdel.export.refusal import bad_rows_refusal, refusal
-from bulkdel.export.rows import Dialect, Parsed, ReadOptions
+from bulkdel.export.rows import Dialect, Parsed, ReadOptions, line_rows
 from bulkdel.export.sniff import resolve
 
 EXAMPLES = 3
@@ -92,7 +99,7 @@ def preflight(
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share, growing=growing) as finder:
         excluded = ExcludedRows(IdSet(options.id_type) if protected is None else protected, duplicates)
         tally = _Tally(options, excluded)
-        for parsed in parse(lines, dialect, options, export.path):
+        for parsed in _parse(lines, dialect, options, export.path):
             to(parsed)
             positions, ids = tally.add(parsed)
             if search:
@@ -114,6 +121,42 @@ def preflight(
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
         bad=bad,
     )
+
+
+def preflight_of_input(
+    rows_of_run: Iterable[Rows],
+    options: ReadOptions,
+    where: Path,
+    *,
+    count: int,
+    protected: IdSet,
+    rng: random.Random,
+    sample_size: int,
+    temporary: Path,
+) -> tuple[SkippedRows, tuple[Record, ...]]:
+    """Check every row as the preflight of an export does. Returns the rows that are never sent, and the sample.
+
+    where: of the log, for messages. count: how many rows there are. The other arguments are those of `preflight`.
+
+    Raises NotAcceptable for an id that no export can have given, FileFailed when there is no room for the search.
+    """
+    excluded, invalid, duplicates, done = ExcludedRows(protected, PositionSet()), PositionSet(), PositionSet(), 0
+    check = options.id_check()
+    with DuplicateFinder(temporary, options.id_type.key, lambda: max(done, 1) / count) as finder:
+        for rows in rows_of_run:
+            positions, ids = rows.usable
+            if check.check_all([*ids]) != [*ids]:
+                raise NotAcceptable(
+                    f"{where}: its rows {rows.at:,} to {rows.stop - 1:,} hold an id that no export can have given. "
+                    "Nothing was sent. Name the export of the run, or ask for the files that the run has written."
+                )
+            invalid.add(rows.why)
+            finder.add(*excluded.take(positions, ids))
+            done = rows.stop
+        excluded.kept()
+        firsts = sorted(finder.find(duplicates))
+    skipped = SkippedRows.of(excluded=excluded.positions, duplicate=duplicates, invalid=invalid)
+    return skipped, tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts)))))
 
 
 class _Tally:
@@ -161,3 +204,17 @@ class _Tally:
         if error is not None:
             raise error
         return bad
+
+
+def _parse(lines: Iterable[Lines], dialect: Dialect, options: ReadOptions, path: str) -> Iterator[Parsed]:
+    """Yield parsed rows, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
+    check = options.id_check()
+    blocks = without_blank_end(lines, dialect.delimiter, path)
+    if dialect.format == "csv":
+        return csv_rows(blocks, dialect, check, path)
+    if dialect.format == "lines":
+        return line_rows(blocks, partial(ids_of_plain_lines, check=check), path)
+    member = Member(tuple(dialect.id_field.split("."))) if dialect.id_field is not None else None
+    if options.whole and member is not None:
+        return line_rows(blocks, partial(ids_of_records, member=member, check=check), path, whole=True)
+    return line_rows(blocks, partial(ids_of_lines, member=member, check=check), path)

@@ -23,9 +23,8 @@ from bulkdel.export.file import open_export
 from bulkdel.export.preflight import preflight
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.rows import Dialect, ReadOptions, dialect_of
-from bulkdel.input.new_input import NewInput
-from bulkdel.input.opening import is_forgotten, open_input
-from bulkdel.input.reader import Input
+from bulkdel.input.frames import Input
+from bulkdel.input.run_input import NewInput, is_forgotten, open_input
 from bulkdel.job import Job, load_job
 from bulkdel.place.opening import log_place
 from bulkdel.place.spool import Spool

@@ -22,10 +22,10 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_header
 from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.engine.first_entries import start_facts
 from bulkdel.engine.progress import Event
 from bulkdel.engine.session import SendingSession
-from bulkdel.engine.steady_loop import SteadyLoop
+from bulkdel.engine.session_entries import start_facts
+from bulkdel.engine.signals import SteadyLoop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.watches import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
@@ -46,7 +46,7 @@ from bulkdel.fleet.channel import (
 )
 from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.http.client import connect_in
-from bulkdel.input.opening import open_input
+from bulkdel.input.run_input import open_input
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms

@@ -17,16 +17,15 @@ from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.reader import SoundLog, read_log, read_shards, sha256_of_all
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.limit_portions import LimitPortions
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import LOCAL
+from bulkdel.core.shards import LOCAL, LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.ending import ending_of, stop_facts
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain
+from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.engine.watches import ended_before, watching

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from bulkdel.core.absence import CAPITAL
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.pages import PageReader, spread
+from bulkdel.http.page_reader import PageReader, spread
 from bulkdel.job import LookUps
 
 MARK_CONTROLS_MAX = 3  # accounts whose id or key has one character that may be misread; one that is found suffices

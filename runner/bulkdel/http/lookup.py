@@ -24,7 +24,7 @@ from bulkdel.core.guards import untold
 from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.hidden_records import MARK_CONTROLS_MAX, hidden_records
-from bulkdel.http.pages import Listed, PageReader, spread
+from bulkdel.http.page_reader import Listed, PageReader, spread
 from bulkdel.job import Account, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further

@@ -10,7 +10,7 @@ import orjson
 
 from bulkdel.core.outcome import SKIPS
 from bulkdel.core.skipped_rows import PAGE_ROWS, PositionSet, SkippedRows
-from bulkdel.input.writer import LEVEL
+from bulkdel.input.frames import LEVEL
 from bulkdel.zstd import zstd
 
 PIECE_BYTES = PAGE_ROWS // 8

@@ -1,24 +1,51 @@
-"""Everything that can steer a run while it sends, opened and closed together: socket, file, schedule, URL."""
+"""Everything that can steer a run while it sends, opened and closed together: socket, file, schedule, URL.
+
+The URL of --slow-while is asked in a session of its own, without a key, a cookie or a redirect.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from bulkdel.errors import trace_of
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from bulkdel.core.log_entries import Changed, ChangedBy
+from bulkdel.core.pace import By, Wish
+from bulkdel.core.schedule import Schedule
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import BulkdelError, trace_of
 from bulkdel.library import Run
 from bulkdel.live.control_socket import serving_socket
 from bulkdel.live.socket_path import of_run
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
-from bulkdel.live.watches import PauseFile, RateSchedule, watch_url
 from bulkdel.output import say
 from bulkdel.safety.run_plan import RunPlan
-from bulkdel.times import schedule_at
+from bulkdel.times import schedule_at, scheduled
+from bulkdel.tls import trust
+
+LOOK_S = 0.25
+"""Between two looks at the pause file: a pause holds within a second."""
+
+SLOW_S = 1.0
+"""A response of which the end takes longer than this is slow. It is not waited for any longer."""
+
+ASK_EVERY_S = 5.0
+"""Between two requests to the URL."""
+
+HTTP_OK = 200
+
+BODY_MAX = 1 << 20
+"""Bytes of the response that are read. The rest of a longer one does not count."""
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +62,7 @@ async def steerable(run: Run, plan: RunPlan, status: LiveStatus, steering: Steer
         watches.append(pause_file.watch())
     if settings.schedule is not None:
         now = datetime.fromtimestamp(time.time(), UTC)
-        schedule = RateSchedule(run, schedule_at("--schedule", settings.schedule, now), time.time)
+        schedule = _RateSchedule(run, schedule_at("--schedule", settings.schedule, now), time.time)
         schedule.look()
         watches.append(schedule.watch())
     steering_it = asyncio.create_task(_steer(run, plan, status, steering))
@@ -60,8 +87,126 @@ async def _steer(run: Run, plan: RunPlan, status: LiveStatus, steering: Steering
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(serving_socket(of_run(plan.run), run_id, steering, status.to_json, environ))
         if settings.slow_while is not None:
-            from bulkdel.live.slow_url import asking  # noqa: PLC0415 - only this option needs it
-
             is_fast = await stack.enter_async_context(asking(settings.slow_while, settings.ca_file))
-            await watch_url(run, is_fast)
+            await _watch_url(run, is_fast)
         await asyncio.Event().wait()
+
+
+class PauseFile:
+    """The file of --pause-file: while it exists, the run is paused."""
+
+    def __init__(self, run: Run, path: Path) -> None:
+        self._run = run
+        self._path = path
+        self._there = False
+
+    def look(self) -> None:
+        """Pause or resume the run if the file has come or gone. A folder that cannot be read changes nothing."""
+        try:
+            self._path.lstat()
+            there = True
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError:
+            return
+        if there == self._there:
+            return
+        self._there = there
+        _wish(self._run, Wish(Changed.PAUSED, there, By(ChangedBy.PAUSE_FILE)))
+
+    async def watch(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_S)
+
+
+class _RateSchedule:
+    """The schedule of --schedule."""
+
+    def __init__(self, run: Run, schedule: Schedule, wall: Callable[[], float]) -> None:
+        self._run = run
+        self._schedule = schedule
+        self._wall = wall
+        self._rate: float | None = None
+
+    def look(self) -> None:
+        """Change the limit if another one holds by now."""
+        rate = scheduled(self._schedule, datetime.fromtimestamp(self._wall(), UTC))
+        if rate != self._rate:
+            self._rate = rate
+            _wish(self._run, Wish(Changed.SCHEDULE, rate, By(ChangedBy.SCHEDULE)))
+
+    async def watch(self) -> None:
+        """Look at the clock every second until cancelled: it may be set, and a laptop may sleep."""
+        while True:
+            self.look()
+            await asyncio.sleep(1.0)
+
+
+async def _watch_url(run: Run, is_fast: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """Halve the rate of the run each time that the URL of --slow-while is slow or fails."""
+    while True:
+        began = time.monotonic()
+        if not await is_fast():
+            _wish(run, Wish(Changed.SLOWED, None, By(ChangedBy.SLOW_WHILE)))
+        await asyncio.sleep(max(0.0, ASK_EVERY_S - (time.monotonic() - began)))
+
+
+def _wish(run: Run, wish: Wish) -> None:
+    """Change the run. A refusal is printed: no person waits for an answer."""
+    try:
+        run.apply(wish)
+    except BulkdelError as error:
+        say(f"{wish.by.source.value}: {error}")
+
+
+class _Names(AbstractResolver):
+    """Looks host names up in daemon threads.
+
+    asyncio has a few threads for the whole program, and its end waits for them: a silent name server would keep them
+    from the API's own name.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=int(address[1]), family=kind, proto=proto, flags=flags
+            )
+            for kind, _, proto, _, address in await in_thread(look_up, lambda: None, stop_s=0)
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@contextlib.asynccontextmanager
+async def asking(url: str, ca_file: Path | None) -> AsyncIterator[Callable[[], Coroutine[Any, Any, bool]]]:
+    """Open the session. Gives a function that asks once and returns whether the answer was 200, within SLOW_S."""
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=SLOW_S),
+        connector=aiohttp.TCPConnector(ssl=trust(ca_file), limit=1, force_close=True, resolver=_Names()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        headers={"user-agent": "bulkdel"},
+    ) as session:
+
+        async def is_fast() -> bool:
+            try:
+                async with session.get(url, allow_redirects=False) as response:
+                    if response.status != HTTP_OK:
+                        return False
+                    read = 0  # the end of the body counts too: a page is fast when a person can see it
+                    async for part in response.content.iter_any():
+                        if (read := read + len(part)) > BODY_MAX:
+                            break
+                    return True
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                return False
+
+        yield is_fast

@@ -1,30 +1,36 @@
-"""The ways of a notice: posted to a URL, given to apprise, given to a command. Each tries once.
+"""Where notices go: the value of --notify, read and checked, and the ways of a notice. Each tries once.
 
-None of them raises an exception for what a server, a service or a command does. No address is in an answer.
+A notice is posted to a URL, given to apprise, or given to a command. No way raises an exception for what a server, a
+service or a command does. An address is a secret: that of Slack is a token. So a message names its host at most, or
+only its scheme, and no address is in an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from yarl import URL
 
 from bulkdel.core.decision import NoResponse, Request
 from bulkdel.core.retry import retry_after_s
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import UsageError
 from bulkdel.http.transport import HttpTransport, TransportOptions, is_loopback
-from bulkdel.notify.addresses import AppriseAddress, Form, HttpAddress, address_of
 from bulkdel.notify.message import Notice, json_form, slack_form, teams_form, text_form, variables
 from bulkdel.settings import NotifySettings
 
@@ -55,7 +61,79 @@ KEPT_BEGINNING = "LC_"
 No other, because a job reads its credentials from any variable that its author or the config names.
 """
 
+HTTP = ("http", "https")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+class Form(enum.Enum):
+    """The form of a body that is posted."""
+
+    JSON = enum.auto()
+    SLACK = enum.auto()
+    TEAMS = enum.auto()
+
+
 FORMS = {Form.JSON: json_form, Form.SLACK: slack_form, Form.TEAMS: teams_form}
+
+SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
+TEAMS = (".webhook.office.com", ".logic.azure.com", ".powerplatform.com")
+"""Hosts of incoming webhooks, and of workflows."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """An address to post to. host: with its port, for messages. origin: scheme, host and port. query: not encoded."""
+
+    host: str
+    form: Form
+    origin: str
+    path: str = field(repr=False)
+    query: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AppriseAddress:
+    """An address that apprise reads. scheme: for messages; any other part may be a secret."""
+
+    scheme: str
+    url: str = field(repr=False)
+
+
+def _form_of(host: str) -> Form:
+    """The form that the host of an address takes."""
+    if host in SLACK:
+        return Form.SLACK
+    return Form.TEAMS if host.endswith(TEAMS) else Form.JSON
+
+
+def address_of(text: str) -> HttpAddress | AppriseAddress:
+    """Read one value of --notify. Raises UsageError for one that nothing can be sent to safely."""
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not (_SCHEME.fullmatch(scheme) and rest and text.isprintable()):  # not shown: it may be a secret
+        raise UsageError(
+            "--notify is not a URL: give one like https://hooks.example.com/…, or one of apprise like mailto://…"
+        )
+    if scheme not in HTTP:
+        return AppriseAddress(scheme, text)
+    try:
+        url = URL(text)
+        port = url.port
+    except ValueError:
+        url, port = URL(), None
+    if not url.host or port is None:
+        raise UsageError(f"--notify {scheme}://…: is not a URL: give one like https://hooks.example.com/…")
+    origin = str(url.origin())
+    host = origin.removeprefix(f"{scheme}://")
+    if url.user is not None or url.password is not None:
+        raise UsageError(
+            f"--notify {scheme}://…{host}: carries a user name or password, which is not sent. Leave it out"
+        )
+    if scheme == "http" and not is_loopback(text):
+        raise UsageError(
+            f"--notify http://{host}/…: is not https, so anyone on the way could read it. Give an https:// URL"
+        )
+    return HttpAddress(host, _form_of(url.host), origin, url.raw_path, tuple(url.query.items()))
 
 
 class Attempted(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from bulkdel.store.means import MEANS, Means
+from bulkdel.store.objects import MEANS, Means
 
 LEASE_S = 10.0
 """How long a commit to a store renews the lease, in seconds from the beginning of the commit."""

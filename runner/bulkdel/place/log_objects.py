@@ -29,7 +29,7 @@ from bulkdel.place.spool import Spool
 from bulkdel.run_place import STORED_LOG
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX
-from bulkdel.store.parts import PART_BYTES, parts_of, put_parts
+from bulkdel.store.file_parts import PART_BYTES, parts_of, put_parts
 from bulkdel.store.probe import ANOTHER, AS_BEFORE, probe
 from bulkdel.store_path import StorePath
 

@@ -22,8 +22,8 @@ from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import Hashing
 from bulkdel.export.lines import whole_lines
 from bulkdel.export.reopen import read_anew, way_of_reading
-from bulkdel.input.opening import open_input
-from bulkdel.input.reader import Input
+from bulkdel.input.frames import Input
+from bulkdel.input.run_input import open_input
 from bulkdel.job import load_job
 from bulkdel.place.opening import log_place
 from bulkdel.report.texts import TextCheck

@@ -6,17 +6,25 @@ they can be compared with the exports; a second pass makes the facts of the repo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_origin, get_type_hints
 
 from bulkdel.checkpoint.audit import AuditedSession
+from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Changed
-from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, state_of
+from bulkdel.core.option import option_of
+from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
+from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, name_of, state_of
 from bulkdel.core.verification import Counts
 from bulkdel.format import counted, printable
 from bulkdel.job import SANDBOX
-from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
+from bulkdel.log_words import SOURCES, bad_row_words, change_words, confirmed_words, done_words, user_words
+from bulkdel.options import SHOWS, TEXTS
+from bulkdel.parameters import by_option
 from bulkdel.report import words
 from bulkdel.report.facts import (
     AnnotationFacts,
@@ -25,23 +33,28 @@ from bulkdel.report.facts import (
     Ended,
     FileFacts,
     Light,
+    OptionFacts,
+    OutcomeFacts,
+    Reason,
     RunFacts,
     SessionFacts,
     State,
     Texts,
     VerifyFacts,
 )
-from bulkdel.report.option_facts import file_of, guards_of, options_of, parameters_of, user_of
-from bulkdel.report.outcome_facts import outcomes_of
-from bulkdel.report.reading import ReadRun
+from bulkdel.report.read_run import Key, ReadRun
 from bulkdel.run_place import name_from_home
+from bulkdel.settings import Settings
+
+CODE_BELOW = 1_000_000
+"""A smaller number is a code. A larger one may be an id, and is compared like a text."""
 
 
 def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
     """The facts of one run. compared: whether its texts were compared with its export."""
     progress, gathered, header = run.progress, run.gathered, run.progress.header
     pinned, sandbox = header.pinned, header.pinned["host"] == SANDBOX
-    outcomes = outcomes_of(run, texts)
+    outcomes = _outcomes(run, texts)
     counts = {each.kind: each.count for each in outcomes}
     audited = _audit(run)
     verification = _verification(run, texts)
@@ -66,20 +79,20 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
         tool=header.tool,
         confirmed=_confirmed(header.confirmed, texts),
         note=texts.text(printable(progress.note)) if progress.note else "",
-        export=FileFacts(file_of(texts, header.export_path), str(pinned["sha256"])),
+        export=FileFacts(_file(texts, header.export_path), str(pinned["sha256"])),
         export_bytes=int(pinned["bytes"]),
         rows=progress.rows,
         compared=compared,
         outcomes=outcomes,
         in_doubt=progress.in_doubt.size,
-        parameters=parameters_of(header.parameters, texts),
-        guards=guards_of(progress.guards, texts),
-        excluded=tuple(FileFacts(file_of(texts, path), sha256) for sha256, path in progress.excluded.items()),
+        parameters=_parameters(header.parameters, texts),
+        guards=_guards(progress.guards, texts),
+        excluded=tuple(FileFacts(_file(texts, path), sha256) for sha256, path in progress.excluded.items()),
         backup=bool(progress.backups),
         memberships=progress.memberships is not None,
         sessions=sessions,
         changes=tuple(
-            ChangeFacts(each.at, change_words(each), SOURCES[each.source], user_of(each.user, texts))
+            ChangeFacts(each.at, change_words(each), SOURCES[each.source], _user(each.user, texts))
             for each in gathered.changes
         ),
         changes_left_out=gathered.changes_left_out,
@@ -98,11 +111,11 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
         stop=session.stop.at if session.stop else None,
         ended=_ended(run, session),
         exit_code=stop.get("exit"),
-        by=user_words(start, partial(user_of, texts=texts)),
+        by=user_words(start, partial(_user, texts=texts)),
         tool=str(start.get("tool") or "?"),
         confirmed=_confirmed(start["confirmed"], texts) if start.get("confirmed") else "",
         note=texts.text(printable(start["note"])) if start.get("note") else "",
-        options=options_of(start.get("options") or {}, texts),
+        options=_options(start.get("options") or {}, texts),
         requests=stop.get("requests"),
         retries=stop.get("retries"),
         throttled=stop.get("throttled"),
@@ -143,7 +156,7 @@ def _verification(run: ReadRun, texts: Texts) -> VerifyFacts | None:
         at=findings.stop.at if findings.stop else findings.start.at,
         ended=findings.stop is not None,
         of_this_log=pinned.get("log_sha256") == run.audit.sha256,
-        by=user_words(facts, partial(user_of, texts=texts)),
+        by=user_words(facts, partial(_user, texts=texts)),
         reached=run.target_state.claimed if run.progress.counts["absent"] else run.target_state.reached,
         not_reached=run.target_state.not_reached,
         gone=counts.gone,
@@ -204,10 +217,104 @@ def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
 
 
 def _confirmed(confirmed: Mapping[str, Any], texts: Texts) -> str:
-    return confirmed_words(confirmed, partial(user_of, texts=texts), lambda pool: texts.name(printable(str(pool))))
+    return confirmed_words(confirmed, partial(_user, texts=texts), lambda pool: texts.name(printable(str(pool))))
 
 
 def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
     done, much = done_words(entry)
     what = f"{done[0].upper()}{done[1:]}" + (f": {much}" if much else "")
-    return AnnotationFacts(entry.at, what, user_words(entry.facts, partial(user_of, texts=texts)))
+    return AnnotationFacts(entry.at, what, user_words(entry.facts, partial(_user, texts=texts)))
+
+
+def _outcomes(run: ReadRun, texts: Texts) -> tuple[OutcomeFacts, ...]:
+    """The outcomes that the job knows."""
+    progress, header = run.progress, run.progress.header
+    counts = {**progress.counts, REMAINING: progress.remaining}
+    found = []
+    for kind in (*COUNTED, REMAINING):
+        if kind in JOBS_OWN and kind not in header.names and not counts[kind]:
+            continue
+        meaning = words.MEANINGS[kind].format(noun=header.noun, done=name_of(progress, "done"))
+        reasons = _reasons(run, kind, counts[kind], texts)
+        found.append(OutcomeFacts(kind, name_of(progress, kind), counts[kind], meaning, reasons))
+    return tuple(found)
+
+
+def _reasons(run: ReadRun, kind: str, count: int, texts: Texts) -> tuple[Reason, ...]:
+    """The reasons of one outcome, the most frequent first."""
+    progress = run.progress
+    found: Counter[str] = Counter()
+    match kind:
+        case "refused" | "unknown":
+            for key, rows in run.gathered.refusals.items():
+                if key[0] == kind:
+                    found[_refusal(key, progress.header.noun, texts)] += rows
+        case "invalid":
+            for name, rows in progress.header.invalid.get("why", {}).items():
+                found[bad_row_words(name)] += rows
+        case _ if kind == REMAINING:
+            found[words.IN_DOUBT] = progress.in_doubt.size
+        case _:
+            for (each, reason), rows in progress.reasons.items():
+                if each == kind:
+                    found[_reason(reason, progress.header.noun, texts)] += rows
+            if kind == "excluded":
+                found[words.BY_A_FILE] = count - found.total()
+    return tuple(Reason(text, rows) for text, rows in found.most_common() if rows > 0)
+
+
+def _reason(reason: str, noun: str, texts: Texts) -> str:
+    known = words.REASONS.get(reason)
+    return known.format(noun=noun) if known is not None else texts.text(printable(reason))
+
+
+def _refusal(key: Key, noun: str, texts: Texts) -> str:
+    _, reason, code, numbers = key
+    if reason == words.OTHER_CODES:
+        return reason
+    parts = [] if reason is None else [_reason(reason, noun, texts)]
+    known = {} if code is None else {"code": code}
+    for name, value in (*known.items(), *numbers):
+        is_short = isinstance(value, int) and abs(value) < CODE_BELOW
+        parts.append(f"{name} {value if is_short else texts.text(str(value))}")
+    return ", ".join(parts) or words.NO_CODE
+
+
+def _options(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
+    """The options that differ from the default: numbers, choices, and those of `options.TEXTS`; none of SHOWS."""
+    found, kinds = [], get_type_hints(Settings)
+    for one in fields(Settings):
+        value, kind, option = values.get(one.name), kinds[one.name], option_of(one.name)
+        if value is None or value == one.default or one.name in SHOWS:
+            continue
+        if one.name in TEXTS:
+            found.append(OptionFacts(option, texts.text(printable(str(value)))))
+        elif isinstance(value, bool):
+            found.append(OptionFacts(option, ""))
+        elif isinstance(value, int | float) or (get_origin(kind) is Literal and isinstance(value, str)):
+            found.append(OptionFacts(option, repr(value).removesuffix(".0").strip("'")))
+    return tuple(found)
+
+
+def _parameters(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
+    """The job's own options; of a file only the name and the SHA-256."""
+    named = {
+        name: {**value, "path": Path(str(value["path"])).name} if isinstance(value, dict) and "path" in value else value
+        for name, value in values.items()
+    }
+    return tuple(OptionFacts(option, texts.text(printable(value))) for option, value in by_option(named))
+
+
+def _guards(guards: Guards, texts: Texts) -> tuple[OptionFacts, ...]:
+    """The guards that were given."""
+    return tuple(OptionFacts(option, texts.text(", ".join(values))) for option, values in guards.options.items())
+
+
+def _user(name: Any, texts: Texts) -> str:
+    """The name of a user or a machine; a question mark where the log has none."""
+    return texts.person(printable(name)) if isinstance(name, str) and name else "?"
+
+
+def _file(texts: Texts, path: Path | str) -> str:
+    """The name of a file, without its folder."""
+    return texts.file(printable(Path(path).name))

@@ -23,7 +23,7 @@ from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.safety.plan_facts import approved_values, guard_options, known_first, parameter_value
-from bulkdel.safety.plan_file import PlanFile, is_recorded
+from bulkdel.safety.plan_from_file import PlanFile, is_recorded
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 

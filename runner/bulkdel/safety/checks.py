@@ -56,7 +56,7 @@ from bulkdel.run_place import (
     logged_name,
 )
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
-from bulkdel.safety.plan_file import OTHER_USER, check_user
+from bulkdel.safety.plan_from_file import OTHER_USER, check_user
 from bulkdel.safety.protect import (
     IDS_MAX,
     PROTECT,
@@ -70,7 +70,7 @@ from bulkdel.safety.protect import (
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.store.certain import Retrying
-from bulkdel.store.parts import parts_of
+from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import in_store
 from bulkdel.times import until_of
 

@@ -239,7 +239,7 @@ def _advised(
     rows: Export, options: ReadOptions, name: ExcludeName, error: ExportRefused, run_type: str
 ) -> ExportRefused:
     """Add to the refusal how the file can be named so that it is read."""
-    ways = advise(rows, options, error, asked=True).ways or advise(rows, options, error, asked=False).ways
+    ways = advise(rows, options, error, asked=True) or advise(rows, options, error, asked=False)
     said: list[Words] = []
     for way in ways:
         column = way.given.get("--id-field", name.column)

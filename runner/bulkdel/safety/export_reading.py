@@ -40,14 +40,13 @@ from bulkdel.export.advice import Way, Words, advise, left_words
 from bulkdel.export.converting import all_columns, csv_options, open_rows, rows_of_copy, table_of
 from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.encoding import encoding_named
-from bulkdel.export.preflight_of_input import preflight_of_input
+from bulkdel.export.preflight import preflight_of_input
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.rows import dialect_of
 from bulkdel.export.sniff import header_of
 from bulkdel.format import shown
-from bulkdel.input.new_input import NewInput
-from bulkdel.input.opening import is_forgotten, open_input
-from bulkdel.input.reader import Input
+from bulkdel.input.frames import Input
+from bulkdel.input.run_input import NewInput, is_forgotten, open_input
 from bulkdel.job import Target
 from bulkdel.own_key import make_key, read_key
 from bulkdel.place.lease import Terms
@@ -449,7 +448,7 @@ def with_advice(
             folder = home_of(arguments.run).absolute()
             file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
             options = csv_options(options)
-        ways = advise(file, options, error, asked=asked, on_progress=reading.read).ways
+        ways = advise(file, options, error, asked=asked, on_progress=reading.read)
     said: list[Words] = []
     for way in ways:
         said += [words for words in way.why if words.text and words not in said]

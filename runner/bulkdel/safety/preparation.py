@@ -32,7 +32,7 @@ from bulkdel.export.refusal import ExportRefused
 from bulkdel.format import counted, located
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
-from bulkdel.http.memberships import MembershipReader
+from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
@@ -81,7 +81,7 @@ from bulkdel.safety.export_reading import (
     read_options,
 )
 from bulkdel.safety.plan_facts import header_values
-from bulkdel.safety.plan_file import check_age
+from bulkdel.safety.plan_from_file import check_age
 from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import in_store

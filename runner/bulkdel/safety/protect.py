@@ -14,7 +14,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.http.transport import host_in
-from bulkdel.safety.plan_file import OTHER_USER
+from bulkdel.safety.plan_from_file import OTHER_USER
 from bulkdel.variables import Variable
 
 PROTECT = "protect"

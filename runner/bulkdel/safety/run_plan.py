@@ -32,16 +32,16 @@ from bulkdel.export.download import Source
 from bulkdel.export.invalid_file import InvalidRows
 from bulkdel.export.preflight import EXAMPLES
 from bulkdel.format import located
-from bulkdel.http.memberships import MembershipCost
-from bulkdel.input.new_input import NewInput
-from bulkdel.input.reader import Input
+from bulkdel.http.membership_reader import MembershipCost
+from bulkdel.input.frames import Input
+from bulkdel.input.run_input import NewInput
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
 from bulkdel.run_place import default_place, logged_name
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
-from bulkdel.safety.plan_file import PlanFile
+from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
 

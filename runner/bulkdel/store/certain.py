@@ -16,8 +16,7 @@ from contextlib import suppress
 from statistics import median
 from typing import TypeVar
 
-from bulkdel.store.means import MEANS, Means
-from bulkdel.store.objects import Objects
+from bulkdel.store.objects import MEANS, Means, Objects
 from bulkdel.store_path import StorePath
 
 HEDGE_S, HEDGE_LEAST_S, HEDGE_MOST_S = 0.1, 0.05, 1.0

@@ -101,7 +101,7 @@ class Reach:
 def far_object(address: Address, reach: Reach) -> FarObject:
     """Make the object. Sends nothing. Raises UsageError for an option that cannot be used, and a missing package."""
     if address.scheme in BUCKETS:
-        from bulkdel.store.bucket_object import BucketObject  # noqa: PLC0415 - an extra installs what it needs
+        from bulkdel.store.bucket import BucketObject  # noqa: PLC0415 - an extra installs what it needs
 
         return BucketObject(address, reach)
     from bulkdel.store.web_object import WebObject  # noqa: PLC0415 - a run with a local export needs neither

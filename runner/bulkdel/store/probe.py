@@ -8,8 +8,7 @@ from concurrent.futures import Future, as_completed
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.store.certain import READ_S, Retrying
-from bulkdel.store.means import MEANS, Means
-from bulkdel.store.objects import Objects
+from bulkdel.store.objects import MEANS, Means, Objects
 from bulkdel.store_path import StorePath
 
 AT_ONCE = 16

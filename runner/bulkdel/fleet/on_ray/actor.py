@@ -24,7 +24,7 @@ from typing import Any, TypedDict
 
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
-from bulkdel.fleet.on_ray.lines import Incoming, Kind, Outgoing, Plain
+from bulkdel.fleet.on_ray.numbered_items import Incoming, Kind, Outgoing, Plain
 from bulkdel.fleet.placing import LINE_MAX, Environment, Exited, Work
 from bulkdel.fleet.rate_keeper import accept_no_more
 from bulkdel.http.shared_rate import KeeperAddress

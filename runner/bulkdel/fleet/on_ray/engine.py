@@ -20,7 +20,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
 from bulkdel.fleet.on_ray.cluster import Nodes, first_line, head_address, is_answered
 from bulkdel.fleet.on_ray.head import HEAD_SILENT_S, Head, T, in_time
-from bulkdel.fleet.on_ray.lines import Plain
+from bulkdel.fleet.on_ray.numbered_items import Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Work
 from bulkdel.output import say

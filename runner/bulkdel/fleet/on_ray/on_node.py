@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Parcel, Started
-from bulkdel.fleet.on_ray.lines import Incoming, Item, Kind, Outgoing, Plain
+from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing, Plain
 from bulkdel.fleet.placing import LINE_MAX, Exited, Said, Stream
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import say

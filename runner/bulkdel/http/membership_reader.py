@@ -15,7 +15,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.errors import Halted
 from bulkdel.format import counted
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.pages import RetryingClient
+from bulkdel.http.page_reader import RetryingClient
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
 
 READINGS_MIN = 2  # of a list that has more than one page

@@ -1,10 +1,15 @@
-"""The first entries that a session writes: the header of a new log, and the facts of its own start."""
+"""The first and the last entries of a session: the header of a new log, the facts of its start, and those of its stop.
+
+They are the same for a run in one process and in shards.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,11 @@ from typing import Any
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header, stamp
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.workers import Stop
+from bulkdel.errors import FileFailed
 from bulkdel.format import located, printable
 from bulkdel.options import SECRET
 from bulkdel.person import this_person
@@ -92,6 +101,51 @@ def start_facts(plan: RunPlan, confirmed: Confirmed | None, pid: int) -> dict[st
         **({"backup_was": was} if was != backup else {}),
         "memberships": logged_name(plan.memberships, plan.run) if plan.memberships else None,
         "confirmed": confirmed.to_json() if confirmed else None,
+    }
+
+
+def ending_of(
+    stop: Stop | None, *, complete: bool, limit_reached: bool, log_failure: FileFailed | None, left: Callable[[], str]
+) -> Ending:
+    """How a session ended. A drain that was asked for after the last row does not count.
+
+    stop: why it drained; None when it did not. complete: whether every row has its outcome. log_failure: of its log.
+    left: says why rows are left although nothing stopped it.
+    """
+    done = complete or limit_reached
+    if stop is not None and (stop.signal is not None or stop.drained) and done:
+        stop = None
+    why = stop.why if stop else ""
+    if log_failure is not None:  # also where the patience with the server ended first, since nothing was sent
+        why = str(log_failure)
+    elif stop is None and not done:
+        why = left()
+    return Ending(
+        why=why,
+        signal=stop.signal if stop else None,
+        file_failed=log_failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
+        halted=stop is not None and stop.signal is None and not stop.planned and not stop.drained,
+        limit_reached=limit_reached,
+        planned=stop is not None and stop.planned,
+        drained=stop is not None and stop.drained,
+    )
+
+
+def stop_facts(
+    plan: RunPlan, progress: Progress, ending: Ending, *, until: datetime | None, now: datetime, blind: bool
+) -> dict[str, Any]:
+    """The facts of the stop entry, without the figures. until: when it had to stop. blind: see docs/log-format.md."""
+    lost = plan.arguments.not_restorable
+    refused = progress.counts["refused"] + progress.counts["unknown"] + lost
+    time_came = until is not None and now >= until and not progress.complete
+    return {
+        "why": ending.why or "done",
+        **({"not_after": until.isoformat()} if until is not None and time_came else {}),
+        **({} if progress.complete else {"to_go_on": plan.line_after(ending, now).words}),
+        "status": status_of(ending, complete=progress.complete),
+        "exit": exit_code(ending, complete=progress.complete, refused=refused),
+        "limit_reached": ending.limit_reached,
+        "blind": blind,
     }
 
 
