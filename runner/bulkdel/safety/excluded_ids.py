@@ -17,7 +17,7 @@ from bulkdel.core.entry_types import SHA256, TEXT, WHOLE, check_of
 from bulkdel.core.log_entries import Header
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import shown
-from bulkdel.input.writer import LEVEL
+from bulkdel.input.frames import LEVEL
 from bulkdel.place.log_place import EXCLUDED, LogPlace, PinnedFile
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.zstd import zstd
