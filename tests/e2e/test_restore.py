@@ -643,8 +643,8 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
 
 @mutant(
     "a restore may not have more rows than the config allows a run",
-    "prepare",
-    swap("arguments.undoes is None and not complete", "not complete"),
+    "_check_export",
+    swap("arguments.undoes is None and not (log is not None and log.complete)", "not (log and log.complete)"),
 )
 def test_the_largest_number_of_ids_is_no_guard_of_a_restore(tmp_path: Path) -> None:
     """It brings accounts back. A complete run repeats its summary, although the number was lowered since."""

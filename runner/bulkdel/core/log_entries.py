@@ -493,7 +493,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "parameters": dict(entry.parameters),
                 "input": asdict(entry.input),
                 "skipped_sha256": entry.skipped_sha256,
-                **({} if entry.excluded_sha256 is None else {"excluded_sha256": entry.excluded_sha256}),
+                **({"excluded_sha256": entry.excluded_sha256} if entry.excluded_sha256 else {}),
                 **({"guards": entry.guards.to_json()} if entry.guards else {}),
                 **({"shards": list(entry.shards)} if entry.shards else {}),
                 **({"shard": list(entry.shard)} if entry.shard is not None else {}),

@@ -83,7 +83,7 @@ from bulkdel.safety.export_reading import (
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.plan_from_file import check_age
 from bulkdel.safety.protect import host_word, with_logged
-from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
+from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
 from bulkdel.store_path import in_store
 
 
@@ -139,12 +139,7 @@ def prepare(
         how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.LOGGED
         export_reading = ExportReading(arguments, options, reading, stack, target=target, read=read, rng=rng)
         export = export_reading.of_new_run() if log is None else export_reading.of_log(log, how)
-        if arguments.approved is not None:
-            check_folders(arguments)
-        if arguments.undoes is None and not complete:  # a restore brings accounts back
-            check_max(arguments.config, export.counts["ids"], export.path, job.words.verb)
-        if log is None and export.invalid_to is not None and in_store(path):  # else it is in the place of the run
-            check_folder(export.invalid_to, "--skip-invalid")
+        _check_export(arguments, log, export)
         if target is None:
             target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
             check_look_ups(arguments, target, id_type)
@@ -180,6 +175,16 @@ def prepare(
                 _check_as_logged(plan, log)
     check_as_planned(plan, rows_known=not plan.to_look_up)
     return plan
+
+
+def _check_export(arguments: RunArguments, log: Progress | None, export: CheckedExport) -> None:
+    """Refuse what the export shows: too many ids, or a folder in which what the run writes has no room."""
+    if arguments.approved is not None:
+        check_folders(arguments)
+    if arguments.undoes is None and not (log is not None and log.complete):  # a restore brings accounts back
+        check_max(arguments.config, export.counts["ids"], export.path, arguments.job.words.verb)
+    if log is None and export.invalid_to is not None and in_store(arguments.run):  # else it is in the place of the run
+        check_folder(export.invalid_to, "--skip-invalid")
 
 
 def _check_first(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> IdType:
