@@ -114,20 +114,23 @@ def test_a_csv_is_no_list_to_keep(tmp_path: Path) -> None:
         assert served.ledger.requests == 0
 
 
-def test_an_exclude_file_that_is_missing_or_changed_is_named_on_a_resume(tmp_path: Path) -> None:
+def test_an_exclude_file_that_a_session_has_added_is_named_when_it_is_missing(tmp_path: Path) -> None:
+    """The place has the ids of the first session's, so that one is not needed."""
     export = tmp_path / "ids.txt"
     export.write_text("".join(f"{id_}\n" for id_ in IDS))
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
-    one.write_text(f"{IDS[0]}\n")
-    two.write_text(f"{IDS[1]}\n")
+    one.write_text(f"{IDS[-1]}\n")
+    two.write_text(f"{IDS[-2]}\n")
     with sandbox(IDS) as served:
         both = ("--exclude", one, "--exclude", two)
-        assert run_on(export, served, *both, "--limit", 20, ids=118).code == 0
+        assert run_on(export, served, "--exclude", one, "--limit", 15, ids=119).code == 0
+        assert run_on(export, served, *both, "--limit", 5, ids=118).code == 0
+        one.unlink()
         forgotten = run_on(export, served, "--exclude", one, ids=118)
         assert forgotten.code == 3
         assert f"{two}: is not given now" in forgotten.err
         assert str(one) not in forgotten.err
-        two.write_text(f"{IDS[2]}\n")
+        two.write_text(f"{IDS[-3]}\n")
         changed = run_on(export, served, *both, ids=118)
         assert (changed.code, f"{two}: was changed since" in changed.err) == (3, True), changed.err
         two.unlink()
