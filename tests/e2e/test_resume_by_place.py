@@ -42,9 +42,13 @@ def started(log: Path) -> dict[str, object]:
 @mutant(
     "a resume has the pace of a new run",
     "line_to_resume",
-    swap("found.line.without(*NEVER)", 'found.line.without(*NEVER, "--rate")'),
+    swap("found.line.without(*left_out)", 'found.line.without(*left_out, "--rate")'),
 )
-@mutant("what weakens a check is inherited", "line_to_resume", swap("found.line.without(*NEVER)", "found.line"))
+@mutant(
+    "what weakens a check is inherited",
+    "line_to_resume",
+    swap("found.line.without(*left_out)", "found.line.without(*left_out[:0])"),
+)
 def test_a_run_goes_on_by_its_place(tmp_path: Path) -> None:
     """Typed in another folder, with paths that lead from the first one."""
     folder = tmp_path / "first"
@@ -194,9 +198,11 @@ def test_a_forged_place_sends_and_calls_nothing(tmp_path: Path) -> None:
     "a resume reads a file that only a log names",
     "line_to_resume",
     swap("Path(found.folder) if mac_holds(progress.start, own_key) else None", "Path(found.folder)"),
+    case="-",
 )
-def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path) -> None:
-    """Its export is looked for in the home of the run. Read, it would be another one."""
+@pytest.mark.parametrize("word", ["", "ADDRESS"])
+def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path, word: str) -> None:
+    """Its export is looked for in the home of the run. Read, it would be another one. word: in place of its path."""
     with case(tmp_path, IDS) as it:
         begun(it)
         (tmp_path / "other").mkdir()
@@ -205,6 +211,8 @@ def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path) -> No
 
         def forged(entry: dict[str, Any]) -> dict[str, Any]:
             changed: dict[str, Any] = json.loads(json.dumps(entry).replace(f'"{it.export}"', f'"{lure}"'))
+            if word and "to_go_on" in changed:
+                changed["to_go_on"][3] = word
             return changed
 
         it.log.write_bytes(changed_log(it.log.read_bytes(), forged))
@@ -285,6 +293,7 @@ def test_a_restore_goes_on_by_its_place_and_not_by_that_of_its_run(tmp_path: Pat
         (("more",), 2, "takes one run"),
         (("--rat", "5"), 2, "--rat"),
         (("-x",), 2, "are not options"),
+        (("--without", "nothing"), 2, "--without nothing: the last session had none"),
     ],
 )
 def test_words_that_are_no_options_of_a_run(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
@@ -293,3 +302,83 @@ def test_words_that_are_no_options_of_a_run(tmp_path: Path, words: tuple[str, ..
         refused = resumed(it, it.place, *words)
         assert (refused.code, said in refused.err) == (code, True), refused.err
         assert sum(it.effects(IDS)) == 20
+
+
+@mutant(
+    "the options of a stop that another person has changed are taken",
+    "words_of",
+    swap("not mac_holds(stop, own_key)", "stop is None"),
+)
+def test_a_stop_that_was_changed_is_not_taken(tmp_path: Path) -> None:
+    """The start has a MAC of this user, and holds: then its words count."""
+    with case(tmp_path, IDS) as it:
+        begun(it, "--max-refused", "3")
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            if entry.get("event") != "stop":
+                return entry
+            words = [word if word != "3" else "100%" for word in entry["to_go_on"]]
+            return {**entry, "to_go_on": words}
+
+        it.log.write_bytes(changed_log(it.log.read_bytes(), forged))
+        ran = resumed(it, it.place, "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        options = started(it.log)["options"]
+        assert isinstance(options, dict)
+        assert options["max_refused"] == "3"
+
+
+@mutant("a guard that is typed is added to the earlier one", "_with", swap('{"--exclude", "--spare"}', "typed.options"))
+def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it, "--only-status", "Activated,Suspended", "--spare", "active-since=2026-01-01")
+        confirmed = ("--confirm", 60, "--pool", POOL)
+        ran = resumed(it, it.place, "--only-status", "Suspended", "--spare", "active-since=2025-01-01", *confirmed)
+        assert ran.code == 0, ran.err
+        assert sum(it.effects(IDS)) == 20
+        guards = started(it.log)["guards"]
+        assert isinstance(guards, dict)
+        assert "Activated" not in json.dumps(guards)
+
+
+@mutant("a copy goes on beside its original", "prepare", swap("proven and not complete", "proven and complete"))
+def test_a_copy_does_not_go_on_while_the_first_one_is_there(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        copy = tmp_path / "copy"
+        shutil.copytree(it.place, copy)
+        refused = resumed(it, copy, "--confirm", 60, "--pool", POOL)
+        assert (refused.code, f"is a copy of the run in {it.place}" in refused.err) == (3, True), refused.err
+        assert sum(it.effects(IDS)) == 20
+        it.place.rename(tmp_path / "away")
+        ran = resumed(it, copy, "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+
+
+def test_the_config_of_an_archive_is_not_taken(tmp_path: Path) -> None:
+    """Another person has packed it. The one of this machine may have guards."""
+    config = config_with(tmp_path, "c.toml", "[protect]\nrate_max = 9\n")
+    with case(tmp_path, IDS) as it:
+        begun(it, "--config", config)
+        assert bulkdel("pack", it.place, "--out", tmp_path / "run.tar.gz").code == 0
+        assert bulkdel("unpack", tmp_path / "run.tar.gz", "--to", tmp_path / "here").code == 0
+        place, confirmed = tmp_path / "here/run", ("--confirm", 60, "--pool", POOL)
+        env = elsewhere(tmp_path)
+        refused = resumed(it, place, *confirmed, env=env)
+        assert (refused.code, "the last session had --config" in refused.err) == (2, True), refused.err
+        own = config_with(tmp_path, "own.toml", f'[protect]\npools = ["{POOL}"]\n')
+        refused = resumed(it, place, *confirmed, env={**env, "BULKDEL_CONFIG": str(own)})
+        assert (refused.code, "the config protects it" in refused.err) == (3, True), refused.err
+        assert sum(it.effects(IDS)) == 20
+
+
+def test_what_this_machine_decides_counts_more_than_the_place(tmp_path: Path) -> None:
+    own = config_with(tmp_path, "own.toml", '[run]\nmax_refused = "7"\n')
+    with case(tmp_path, IDS) as it:
+        begun(it, "--max-refused", "100%")
+        ran = resumed(it, it.place, "--config", own, "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        options = started(it.log)["options"]
+        assert isinstance(options, dict)
+        assert options["max_refused"] == "7"

@@ -27,6 +27,7 @@ from bulkdel.command_line import (
     typed_words,
     why_not_resumed,
     without_words,
+    words_of,
 )
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PACKED_LOG, PLACE, GoingOn, Manifest, Unfit, paths_of
@@ -144,9 +145,7 @@ def next_of(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
         return NextCommand(line.without("--host"), printable(run.absolute().parent), left_out)
-    facts = progress.stop.facts if progress.stop is not None else {}
-    words = facts.get("to_go_on") or start.facts.get("to_go_on")
-    line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
+    line, left_out = line_of_log(words_of(progress, own_key), run, of_job, typed_words(progress, own_key))
     if line.command != "run" or is_same(Path(str(start.facts.get("run", run))), run):
         return next_command(progress, run, of_job, own_key)
     if not line.names:  # an approved plan has them

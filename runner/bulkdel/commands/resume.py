@@ -23,7 +23,7 @@ from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.job import SANDBOX, TargetOptions, load_job
-from bulkdel.options import FILES, LISTS, OF_THE_MACHINE
+from bulkdel.options import DECIDES, FILES, LISTS, OF_THE_MACHINE
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of, options_of_run
 from bulkdel.place.opening import log_place
@@ -31,8 +31,11 @@ from bulkdel.run_place import COPY, home_of, own_file
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
-NEVER = ("--in-doubt", "--allow-absent")
-"""What weakens a check holds for the session in which it was typed."""
+NEVER = ("--in-doubt", "--allow-absent", "--config")
+"""What weakens a check holds for the session in which it was typed. The config is that of this machine."""
+
+NOT_OF_OTHERS = ("--max-refused",)
+"""What weakens a check and is taken only from a session of this user."""
 
 UNNAMED = ("/dev/", "/proc/")
 """Where the export of a pipe was."""
@@ -72,8 +75,10 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
             f"--run {run}"
         )
     folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
-    line = _with(_with_whole_paths(found.line.without(*NEVER), progress, run, folder), typed)
-    _check_lacking(arguments, progress, {*typed.options, *found.line.options})
+    left_out = NEVER if folder is not None else (*NEVER, *NOT_OF_OTHERS)
+    line = _without(found.line.without(*left_out), progress, arguments)
+    line = _with(_with_whole_paths(line, progress, run, folder), typed)
+    _check_lacking(arguments, progress, typed.options)
     _check_host(arguments, progress, typed)
     return line
 
@@ -117,19 +122,33 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     if not line.names:  # an approved plan has them
         return line.plus("--run", run)
     name, export = line.names
-    if export == TO_TYPE:  # the same address is not asked again
-        export = progress.header.export_path
-    elif export == "-" or export.startswith(UNNAMED):
-        export = str(own_file(run, COPY))
-    else:
-        export = whole(export)
-    return replace(line, names=(name, export)).plus("--run", run)
+    is_named = not (export in {"-", TO_TYPE} or export.startswith(UNNAMED))
+    return replace(line, names=(name, whole(export) if is_named else str(own_file(run, COPY)))).plus("--run", run)
+
+
+def _without(line: CommandLine, progress: Progress, arguments: ResumeArguments) -> CommandLine:
+    """The command without what --without names, and without what decides and this machine has set otherwise.
+
+    Raises UsageError for a name that the last session did not have.
+    """
+    meant = {name.removeprefix("--") for name in arguments.without}
+    had = {name.removeprefix("--") for name in (*line.options, *_of_the_last_machine(progress))}
+    if unknown := sorted(meant - had):
+        raise UsageError(f"--without {unknown[0]}: the last session had none. Leave it out")
+    here = [each for each in line.options if field_of(each) in DECIDES - LISTS and _is_set_here(each, arguments)]
+    return line.without(*(f"--{name}" for name in meant), *here)
 
 
 def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
-    """The command with the options that were typed: they take the place of earlier ones, or are added to a list."""
+    """The command with the options that were typed. They take the place of earlier ones, but --exclude adds to them.
+
+    A condition of --spare takes the place of the earlier one of its name.
+    """
     for option, values in typed.options.items():
-        before = line.options.get(option, ()) if field_of(option) in LISTS else ()
+        before = line.options.get(option, ()) if option in {"--exclude", "--spare"} else ()
+        if option == "--spare":
+            names = {value.partition("=")[0] for value in values}
+            before = tuple(value for value in before if value.partition("=")[0] not in names)
         line = line.plus(option, *dict.fromkeys((*before, *values)))
     return line
 
@@ -137,7 +156,7 @@ def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
 def _check_lacking(arguments: ResumeArguments, progress: Progress, given: Collection[str]) -> None:
     """Refuse a command without what the last session had of its machine. Raises UsageError that names it.
 
-    given: the options that the command has, typed or from an archive that this user has unpacked.
+    given: the options that were typed.
     """
     had = {name.removeprefix("--"): name for name in _of_the_last_machine(progress)}
     meant = {name.removeprefix("--") for name in arguments.without}

@@ -92,7 +92,7 @@ def _run_at(path: Path) -> Path | None:
 def runs_in(folder: Path) -> list[Path]:
     """The places of runs that are folders in this one, by name. That of a restore is found only by its own name."""
     try:
-        places = (path for path in folder.iterdir() if path.is_dir() and not path.name.endswith(RESTORE))
+        places = (path for path in folder.iterdir() if path.is_dir() and path.name.rpartition(".")[2] != RESTORE)
         return sorted(path for path in places if _run_at(path) is not None)
     except OSError:
         return []

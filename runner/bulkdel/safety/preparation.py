@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from bulkdel.checkpoint.reader import original_of
 from bulkdel.command_line import RUN_AGAIN, CommandLine, how_to_resume, next_command
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
@@ -24,7 +25,7 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import Halted, UsageError
+from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export import (
     ReadOptions,
 )
@@ -134,6 +135,8 @@ def prepare(
         more_excluded = check_excluded(log, read.files, path) if log else False
         own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
         proven = log is None or complete or settings.sandbox or mac_holds(log.start, own_key)
+        if log is not None and proven and not complete:
+            _check_no_copy(path, log)
         backup_known = check_backup(arguments, log, proven=proven)
         memberships = check_memberships(arguments, log, proven=proven)
         how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.LOGGED
@@ -175,6 +178,15 @@ def prepare(
                 _check_as_logged(plan, log)
     check_as_planned(plan, rows_known=not plan.to_look_up)
     return plan
+
+
+def _check_no_copy(run: Path, log: Progress) -> None:
+    """Refuse a copy of a run that is still there: each would send what the other one has sent. Raises NotAcceptable."""
+    if (original := original_of(run, log)) is not None:
+        raise NotAcceptable(
+            f"{run}: is a copy of the run in {original}, which is still there, and ids would be sent twice. Nothing "
+            "was sent. Go on with that one; or, if this one is to go on, move the other one away."
+        )
 
 
 def _check_export(arguments: RunArguments, log: Progress | None, export: CheckedExport) -> None:
