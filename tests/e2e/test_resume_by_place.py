@@ -341,7 +341,11 @@ def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path
         assert "Activated" not in json.dumps(guards)
 
 
-@mutant("a copy goes on beside its original", "prepare", swap("proven and not complete", "proven and complete"))
+@mutant(
+    "a copy goes on beside its original",
+    "prepare",
+    swap("log is not None and proven and not complete", "log is None and proven"),
+)
 def test_a_copy_does_not_go_on_while_the_first_one_is_there(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         begun(it)

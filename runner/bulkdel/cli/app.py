@@ -319,7 +319,7 @@ def resume(
     options: str
         Options of `run`, such as --rate 20 --confirm 1200 --pool POOL.
     without: str
-        An option that the last session had of its machine and this one does not need, such as proxy. Repeatable.
+        An option or a variable that the last session had and that this one does not need, such as proxy. Repeatable.
     """
     from bulkdel.commands import resume as command
     from bulkdel.place.finding import find_run
