@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from bulkdel.store_path import store_path
-from tests.harness import KEYS, POOL, Case, Ran, bulkdel, case, entries, user_ids, write_objects
+from tests.harness import (
+    KEYS,
+    POOL,
+    Case,
+    Ran,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    start,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 from tests.mutants import mutant
 from tests.recorded import changed_log
 from tests.syntax import swap
@@ -164,9 +177,13 @@ def test_the_guards_of_the_run_and_of_this_machine_both_hold(tmp_path: Path) -> 
         refused = resumed(it, place, *confirmed[2:], "--config", other, "--confirm-host", name, env=env)
         assert (refused.code, "the config protects it" in refused.err) == (3, True), refused.err
         assert sum(it.effects(IDS)) == 20
-        ran = resumed(it, place, *confirmed, "--confirm-host", name, env=env)
-        assert ran.code == 0, ran.err
-        assert it.effects(IDS) == [1] * 60
+        slow = ("--confirm-host", name, "--rate", 5, "--chunk-size", 1, "--host", host)
+        process = start("resume", place, *confirmed, *slow, env=env)
+        wait_until(lambda: bulkdel("ctl", place, "status", env=env).code == 0)
+        refused = bulkdel("ctl", place, "rate", "8", env=env)
+        assert (refused.code, "rate_max of the config allows 7" in refused.err) == (2, True), refused.err
+        assert bulkdel("ctl", place, "stop", env=env).code == 0
+        assert finish(process).code == 6
         assert started(place / "log.jsonl")["protect"] == {"hosts": [host], "rate_max": 7}
 
 
@@ -273,26 +290,33 @@ def test_a_run_in_a_store_and_a_piped_one_go_on(tmp_path: Path) -> None:
 
 
 def test_a_restore_goes_on_by_its_place_and_not_by_that_of_its_run(tmp_path: Path) -> None:
-    with case(tmp_path, IDS) as it:
+    """Its command has named the run by a relative path, and leads to another run in the folder where it goes on."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        folder.mkdir()
+    with case(first, IDS) as it:
         ran = it.run("--backup")
         assert ran.code == 0, ran.err
+        shutil.copytree(first, second, dirs_exist_ok=True)
+        place = it.place.relative_to(first)
         where = ("--passwords", "none", "--host", it.served.url, "--pool", POOL, "--confirm", 60, "--limit", 20)
-        ran = bulkdel("restore", it.place, *where)
+        ran = bulkdel("restore", place, *where, cwd=first)
         assert ran.code == 0, ran.err
         refused = resumed(it, it.place)
-        assert (refused.code, "a restore of this run has begun" in refused.err) == (3, True), refused.err
-        ran = resumed(it, it.place / "restore-1", "--confirm", 60, "--pool", POOL)
+        assert (refused.code, "restore of this run has begun" in refused.err) == (3, True), refused.err
+        ran = resumed(it, f"../a/{place}/restore-1", "--confirm", 60, "--pool", POOL, cwd=second)
         assert ran.code == 0, ran.err
         assert len((it.place / "restore-1/new-ids.jsonl").read_text().splitlines()) == 60
+        assert not (second / place / "restore-1").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("--run", "x"), 2, "the run is the first word"),
-        (("more",), 2, "takes one run"),
+        (("more",), 2, "only options of `run`"),
         (("--rat", "5"), 2, "--rat"),
-        (("-x",), 2, "are not options"),
+        (("-x",), 2, "only options of `run`"),
         (("--without", "nothing"), 2, "--without nothing: the last session had none"),
     ],
 )
@@ -375,14 +399,3 @@ def test_the_config_of_an_archive_is_not_taken(tmp_path: Path) -> None:
         refused = resumed(it, place, *confirmed, env={**env, "BULKDEL_CONFIG": str(own)})
         assert (refused.code, "the config protects it" in refused.err) == (3, True), refused.err
         assert sum(it.effects(IDS)) == 20
-
-
-def test_what_this_machine_decides_counts_more_than_the_place(tmp_path: Path) -> None:
-    own = config_with(tmp_path, "own.toml", '[run]\nmax_refused = "7"\n')
-    with case(tmp_path, IDS) as it:
-        begun(it, "--max-refused", "100%")
-        ran = resumed(it, it.place, "--config", own, "--confirm", 60, "--pool", POOL)
-        assert ran.code == 0, ran.err
-        options = started(it.log)["options"]
-        assert isinstance(options, dict)
-        assert options["max_refused"] == "7"

@@ -95,7 +95,7 @@ def test_a_command_reaches_each_run_that_is_under_way(tmp_path: Path) -> None:
 @mutant(
     "a log that is broken is passed over",
     "answers_of",
-    swap("under_way, text = True, str(error)", "under_way, text = False, str(error)"),
+    swap('return {**refused, "text": str(error)}', "return None"),
 )
 def test_a_broken_log_hides_no_run(tmp_path: Path) -> None:
     """Its run is shown as unreadable, exit code 3, and the others are asked."""

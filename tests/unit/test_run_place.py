@@ -104,7 +104,7 @@ def test_what_is_within_the_home_of_a_run(tmp_path: Path) -> None:
 
 @mutant(
     "of the runs of an export the practice is found",
-    "_without_practice",
+    "_without_sandbox",
     swap("not run.name.endswith(OF_SANDBOX)", "run.name"),
 )
 def test_what_a_command_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

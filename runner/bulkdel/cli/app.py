@@ -309,8 +309,9 @@ def resume(
 ) -> int:
     """Go on with a run, by its place alone: on this machine or another one, with the export or without it.
 
-    The job, the rows, the guards and the pace are those of its last session. Credentials, config, proxy and what is
-    notified are those of this machine. Options of `run` that are typed here take the place of earlier ones.
+    The job, the rows, the guards and the pace are those of its last session. Credentials, config, host, proxy and what
+    is notified are those of this machine: what is lacking of them is refused and named. Options of `run` that are typed
+    here take the place of earlier ones.
 
     Parameters
     ----------

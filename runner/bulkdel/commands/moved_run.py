@@ -124,16 +124,19 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
 
 def how_to_go_on(progress: Progress, run: Path, own_key: bytes | None) -> str:
     """What resumes the run, where it is now, in words. run: its place."""
+    found = next_or_why(progress, run, own_key)
+    return found if isinstance(found, str) else how_to_resume(progress, found)
+
+
+def next_or_why(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand | str:
+    """The command that resumes the run, or why none does and what to do."""
     try:
         found = next_of(progress, run, own_key)
     except ValueError:
         found = None
     if found is not None and progress.handed_over is None and found.line.command == "restore":
-        return how_to_resume(progress, found)
-    why = why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"]))
-    if why or found is None:
-        return why or RUN_AGAIN
-    return how_to_resume(progress, found)
+        return found
+    return why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"])) or found or RUN_AGAIN
 
 
 def next_of(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand:

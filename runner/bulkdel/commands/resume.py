@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import TO_TYPE, CommandLine, is_set_elsewhere, why_not_resumed
-from bulkdel.commands.moved_run import job_of, next_of
+from bulkdel.command_line import TO_TYPE, CommandLine, is_set_elsewhere
+from bulkdel.commands.moved_run import job_of, next_or_why
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
@@ -23,11 +23,11 @@ from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.job import SANDBOX, TargetOptions, load_job
-from bulkdel.options import DECIDES, FILES, LISTS, OF_THE_MACHINE
+from bulkdel.options import FILES, OF_THE_MACHINE
 from bulkdel.own_key import read_key
-from bulkdel.parameters import from_pinned, options_of, options_of_run
+from bulkdel.parameters import from_pinned, options_of
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import COPY, home_of, own_file
+from bulkdel.run_place import COPY, home_of, own_file, undone_by
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
@@ -37,7 +37,7 @@ NEVER = ("--in-doubt", "--allow-absent", "--config")
 NOT_OF_OTHERS = ("--max-refused",)
 """What weakens a check and is taken only from a session of this user."""
 
-UNNAMED = ("/dev/", "/proc/")
+PIPES = ("/dev/", "/proc/")
 """Where the export of a pipe was."""
 
 
@@ -62,18 +62,8 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
     """
     run, own_key = arguments.run, read_key(arguments.environ)
     progress, typed = read_log(log_place(run)).progress, _typed(arguments.options)
-    of_job = options_of_run(progress.header.pinned["job"])
-    try:
-        found = next_of(progress, run, own_key)
-    except ValueError:
-        found = None
-    if why := "" if found is not None and found.line.command == "restore" else why_not_resumed(progress, run, of_job):
-        raise NotAcceptable(f"{run}: {why[:1].lower()}{why[1:]}")
-    if found is None:
-        raise NotAcceptable(
-            f"{run}: its log has no command that goes on with this run. Nothing was sent. Type that of the run, with "
-            f"--run {run}"
-        )
+    if isinstance(found := next_or_why(progress, run, own_key), str):
+        raise NotAcceptable(f"{run}: nothing was sent. {found}")
     folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
     left_out = NEVER if folder is not None else (*NEVER, *NOT_OF_OTHERS)
     line = _without(found.line.without(*left_out), progress, arguments)
@@ -88,9 +78,12 @@ def _typed(options: Sequence[str]) -> CommandLine:
     try:
         line = CommandLine.read(["bulkdel", "resume", *options])
     except ValueError:
-        raise UsageError(f"resume: {shown(' '.join(options))}: are not options of `run`") from None
-    if line.names:
-        raise UsageError(f"resume: takes one run, and options of `run`: {shown(line.names[0])} is neither")
+        line = None
+    if line is None or line.names:  # its words are not shown: one may be a secret
+        raise UsageError(
+            "resume: after the run there are only options of `run`, each with one value or none. Give an option again "
+            "for each further value"
+        )
     if "--run" in line.options:
         raise UsageError("resume: the run is the first word. Leave --run out")
     return line
@@ -102,7 +95,8 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     folder: from which its names lead; None where another person may have written the log. Then only the names count,
     in the home of the run: no other file is read that only a log names.
     """
-    job = job_of(progress.header.pinned["job"], line.command)
+    pinned, undone = progress.header.pinned, undone_by(run.absolute())
+    job = load_job(pinned["job"]) if undone is not None else job_of(pinned["job"], line.command)
     files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
 
     def whole(value: str) -> str:
@@ -117,26 +111,22 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     excluded = [name for name in options.pop("--exclude", ()) if os.path.lexists(exclude_path(name, job.id_types))]
     line = replace(line, options=options)
     line = line.plus("--exclude", *excluded) if excluded else line
-    if line.command == "restore":  # it names its run by a whole path
-        return line
+    if line.command == "restore":
+        return replace(line, names=(str(undone) if undone is not None else whole(line.names[0]),))
     if not line.names:  # an approved plan has them
         return line.plus("--run", run)
     name, export = line.names
-    is_named = not (export in {"-", TO_TYPE} or export.startswith(UNNAMED))
+    is_named = not (export in {"-", TO_TYPE} or export.startswith(PIPES))
     return replace(line, names=(name, whole(export) if is_named else str(own_file(run, COPY)))).plus("--run", run)
 
 
 def _without(line: CommandLine, progress: Progress, arguments: ResumeArguments) -> CommandLine:
-    """The command without what --without names, and without what decides and this machine has set otherwise.
-
-    Raises UsageError for a name that the last session did not have.
-    """
+    """The command without what --without names. Raises UsageError for a name that the last session did not have."""
     meant = {name.removeprefix("--") for name in arguments.without}
     had = {name.removeprefix("--") for name in (*line.options, *_of_the_last_machine(progress))}
     if unknown := sorted(meant - had):
         raise UsageError(f"--without {unknown[0]}: the last session had none. Leave it out")
-    here = [each for each in line.options if field_of(each) in DECIDES - LISTS and _is_set_here(each, arguments)]
-    return line.without(*(f"--{name}" for name in meant), *here)
+    return line.without(*(f"--{name}" for name in meant))
 
 
 def _with(line: CommandLine, typed: CommandLine) -> CommandLine:

@@ -1,4 +1,4 @@
-"""The states of several runs in one table, once or again and again."""
+"""What a command does with several runs: shows them in one table, asks, verifies, and writes their results."""
 
 from __future__ import annotations
 
@@ -212,13 +212,12 @@ def answers_of(
         except NotAcceptable as error:
             if all_alive:
                 raise
-            text = str(error)
+            refused = {"ok": False, "text": str(error), "status": None}
         place = log_place(run)
         try:
-            under_way = not is_fresh(place) and holder(place, read_log(place).progress) is not None
+            return None if is_fresh(place) or holder(place, read_log(place).progress) is None else refused
         except NotAcceptable as error:  # the other runs are asked all the same
-            under_way, text = True, str(error)
-        return {"ok": False, "text": text, "status": None} if under_way else None
+            return {**refused, "text": str(error)}
 
     found = zip(places, at_once(list(places.values()), answer_of), strict=True)
     return {name: answer for name, answer in found if answer is not None}
@@ -252,7 +251,7 @@ def write_results(
             else:
                 begun[name] = run
         except NotAcceptable as error:
-            codes.append(_told(name, error))
+            codes.append(_say_failure(name, error))
     if not begun and not codes:
         raise NotAcceptable(f"{of}: no run has begun, so there are no results. Nothing was written")
     try:
@@ -264,7 +263,7 @@ def write_results(
         try:
             codes.append(print_results(run, only=only, format_=format_, out=file, export=None, hash_ids=hash_ids))
         except BulkdelError as error:  # the results of the other runs are written all the same
-            codes.append(_told(name, error))
+            codes.append(_say_failure(name, error))
     return first_that_applies(codes)
 
 
@@ -293,14 +292,14 @@ def verify(arguments: Sequence[VerifyArguments]) -> int:
         try:
             codes.append(verify_run(each))
         except BulkdelError as error:  # the other runs are verified all the same
-            codes.append(_told(str(each.run), error))
+            codes.append(_say_failure(str(each.run), error))
         if codes[-1] > SIGNALLED:
             break
     return first_that_applies(codes)
 
 
-def _told(name: str, error: BulkdelError) -> int:
-    """Say why a run has no results. Returns the exit code."""
+def _say_failure(name: str, error: BulkdelError) -> int:
+    """Say why a command has failed for this run. Returns the exit code."""
     say(f"{name}:")
     say_error(error)
     return error.exit_code

@@ -48,7 +48,7 @@ class PinnedFile(NamedTuple):
 
 
 SKIPPED, EXCLUDED, INDEX, INPUT = "skipped", "excluded", "index", "input"
-"""The rows that are never sent, and the ids; every row of the run, and where each is."""
+"""The rows that are never sent, and the excluded ids; every row of the run, and where each is."""
 
 _KINDS = {
     SKIPPED: ("the rows that are never sent", "skipped", ".zst"),
