@@ -69,6 +69,7 @@ LISTS = frozenset(
 )
 """Options that have several values."""
 
+ONCE = frozenset(name for name, one in OPTIONS.items() if one.once)
 ONLY_FOUND = frozenset(name for name, one in OPTIONS.items() if one.looks)
 SECRET = frozenset(name for name, one in OPTIONS.items() if one.secret)
 SIGNED = frozenset(name for name, one in OPTIONS.items() if one.signed)

@@ -51,6 +51,7 @@ _ARCHIVE, _BATCH, _LOG = frozenset({File.ARCHIVE}), frozenset({File.BATCH}), fro
 _ALL = _ARCHIVE | _BATCH | _LOG
 
 _DECIDES, _MEANS, _PACE = Option(Role.DECIDES), Option(Role.MEANS), Option(Role.PACE)
+_ONCE = Option(Role.DECIDES, once=True)
 _OWN = Option(Role.DECIDES, own=True)
 _GUARDS = Option(Role.MEANS, looks=True)
 _MACHINE, _SECRET = Option(Role.MACHINE), Option(Role.MACHINE, secret=True)
@@ -470,10 +471,10 @@ class Settings(SendingSettings):
     look_first: Annotated[bool, Option(Role.DECIDES, looks=True), Parameter(group=SAFETY), Flag] = False
     """Look every id up before it is sent, so that outcomes are seen, not inferred. --backup does it anyway."""
 
-    allow_absent: Annotated[bool, _DECIDES, Parameter(group=SAFETY), Flag] = False
+    allow_absent: Annotated[bool, _ONCE, Parameter(group=SAFETY), Flag] = False
     """Go on although fewer than half of the sampled ids exist."""
 
-    in_doubt: Annotated[Literal["look-up", "resend"], _DECIDES, Parameter(group=SAFETY)] = "look-up"
+    in_doubt: Annotated[Literal["look-up", "resend"], _ONCE, Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
     as_confirmed: Annotated[bool, Option(Role.COMMAND), Parameter(group=SAFETY), Flag] = False

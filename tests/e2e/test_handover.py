@@ -458,12 +458,14 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         words = shlex.split(told.split("To go on, in ")[1].splitlines()[1])
         assert not {"--confirm", "--pool"} & set(words)
         confirmed = ("--confirm", one.ids, "--pool", POOL)
+        twice = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
+        assert (twice.code, "is a copy of the run in" in twice.err) == (3, True), twice
+        away = first.rename(tmp_path / "away") / one.place.relative_to(first)
         for name, what in (("input.index.jsonl", "the index of the rows"), ("input.jsonl.zst", "the rows of the run")):
             without = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
             assert (without.code, one.served.pool.deleted) == (3, 50), without
             assert f"{name}: is missing. It holds {what}." in without.err, without
-            shutil.copy(one.place / name, copied)
-        shutil.rmtree(first)
+            shutil.copy(away / name, copied)
         foreign = bulkdel(*words[1:], *confirmed, cwd=second)
         assert (foreign.code, one.served.pool.deleted) == (3, 50), foreign.err
         ran = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)

@@ -161,9 +161,7 @@ def test_a_restore_does_not_follow_a_link_out_of_the_place(tmp_path: Path) -> No
     "logged_name",
     swap("path.name if in_place else path.absolute()", "path.absolute() if in_place else path"),
 )
-@mutant(
-    "a backup in the place is looked for in the current folder", "logged_file", swap("run / path", "run.parent / path")
-)
+@mutant("a backup in the place is looked for beside it", "logged_file", swap("run / path", "run.parent / path"))
 def test_a_copied_place_has_its_own_backup(tmp_path: Path) -> None:
     """Its restore and its `forget` leave the backup of the first one."""
     with case(tmp_path, IDS) as it:

@@ -215,9 +215,9 @@ def test_a_forged_place_sends_and_calls_nothing(tmp_path: Path) -> None:
     "a resume reads a file that only a log names",
     "line_to_resume",
     swap("Path(found.folder) if mac_holds(progress.start, own_key) else None", "Path(found.folder)"),
-    case="-",
+    case="path",
 )
-@pytest.mark.parametrize("word", ["", "ADDRESS"])
+@pytest.mark.parametrize("word", ["", "ADDRESS"], ids=["path", "address"])
 def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path, word: str) -> None:
     """Its export is looked for in the home of the run. Read, it would be another one. word: in place of its path."""
     with case(tmp_path, IDS) as it:
@@ -368,7 +368,7 @@ def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path
 @mutant(
     "a copy goes on beside its original",
     "prepare",
-    swap("log is not None and proven and not complete", "log is None and proven"),
+    swap("log is not None and proven and not complete", "log is not None and complete"),
 )
 def test_a_copy_does_not_go_on_while_the_first_one_is_there(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:

@@ -23,7 +23,7 @@ from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.job import SANDBOX, TargetOptions, load_job
-from bulkdel.options import FILES, OF_THE_MACHINE
+from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of
 from bulkdel.place.opening import log_place
@@ -31,11 +31,11 @@ from bulkdel.run_place import COPY, home_of, own_file, undone_by
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
-NEVER = ("--in-doubt", "--allow-absent", "--config")
-"""What weakens a check holds for the session in which it was typed. The config is that of this machine."""
+NEVER = frozenset(map(option_of, ONCE | OF_THE_MACHINE)) - {"--run"}
+"""Options that no later session takes over."""
 
-NOT_OF_OTHERS = ("--max-refused",)
-"""What weakens a check and is taken only from a session of this user."""
+MAX_REFUSED = "--max-refused"
+"""It is taken over only from a session of this user."""
 
 PIPES = ("/dev/", "/proc/")
 """Where the export of a pipe was."""
@@ -65,7 +65,7 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
     if isinstance(found := next_or_why(progress, run, own_key), str):
         raise NotAcceptable(f"{run}: nothing was sent. {found}")
     folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
-    left_out = NEVER if folder is not None else (*NEVER, *NOT_OF_OTHERS)
+    left_out = NEVER if folder is not None else {*NEVER, MAX_REFUSED}
     line = _without(found.line.without(*left_out), progress, arguments)
     line = _with(_with_whole_paths(line, progress, run, folder), typed)
     _check_lacking(arguments, progress, typed.options)

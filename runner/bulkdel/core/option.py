@@ -71,6 +71,7 @@ class Option:
     by: the kinds of files that may set it, besides those that FROM_ANY_FILE says.
     own: each run of a batch has its own. Any other option that decides may not differ, in the file of a batch, from
     what the person has set in [run] of the config.
+    once: it weakens a check for the session in which it was typed. No later session takes it over.
     looks: with it only ids are sent that a look-up has found.
     secret: its value may be a secret. A printed command leaves it out, and the log has a word in its place.
     signed: it may be an address with a signature in its query, which is a secret.
@@ -82,6 +83,7 @@ class Option:
     by: frozenset[File] = frozenset()
     names: Names = Names.NOTHING
     own: bool = False
+    once: bool = False
     looks: bool = False
     secret: bool = False
     signed: bool = False

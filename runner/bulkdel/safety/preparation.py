@@ -210,8 +210,8 @@ def _check_first(arguments: RunArguments, target: Target | None, log: Progress |
     check_not_handed_over(log, path)
     check_not_undone(log, path)
     if not complete:
-        check_other_user(arguments)  # by [protect] of the last session too
         check_log_user(arguments, log, path)
+        check_other_user(arguments)  # by [protect] of the last session too
     if arguments.approved is not None and not complete:
         check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
         check_planned_host(arguments, target)
