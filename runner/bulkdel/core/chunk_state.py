@@ -339,7 +339,7 @@ class ChunkState:
         self._reached(sub_chunk, Records.of(reached))
         self._spare(sub_chunk, kept)
         if there:
-            # Another client may delete an id after a first look-up. So after a refusal as unknown it is looked up again.
+            # Another client may delete an id after a first look-up. So an id refused as unknown is looked up again.
             known = why is not LookUpReason.FIRST
             again = sub_chunk._replace(records=Records.of(there), attempts=0, known=known, seen=True)
             if why is LookUpReason.LAGGING and (gone or reached):  # the others may have been refused because of these
