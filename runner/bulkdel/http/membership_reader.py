@@ -90,8 +90,8 @@ async def read_until_equal(read: Callable[[], Awaitable[Sequence[ListReading]]],
     """Read lists until a reading is sure to have every item that stayed in them. Raises Halted after READINGS_MAX.
 
     When one item leaves while another one joins, the items behind it move up. An item may move from an unread page to a
-    page that was read. Then the count fits, and the reading lacks the item. So two readings in a row have to be equal. A
-    list of one page cannot change between pages: it is read once.
+    page that was read. Then the count fits, and the reading lacks the item. So two readings in a row have to be equal.
+    A list of one page cannot change between pages: it is read once.
 
     read: reads the lists anew. what: the lists, in words.
     """
