@@ -198,7 +198,7 @@ class BatchRun:
         """The environment of its processes: with its own credentials, and none of another run.
 
         environ: of this process. Its config, and the variables that set a table of the config, are passed on: they hold
-        on whatever machine the processes start.
+        on each machine where the processes start.
         """
         in_buckets = any(place.partition("://")[0] in BUCKETS for place in self.places)
         values = table_variables(environ)

@@ -46,8 +46,8 @@ class LookupResult(NamedTuple):
 
     accounts: the accounts that exist, by id as asked.
     unproven: ids that were not found, and may exist all the same.
-    unread: ids with a mark that no account of the same response has. `find` looks up other accounts with the mark. It
-        returns the ids that the server misreads as unproven.
+    unread: ids with a mark that no account of the same response has. `find` looks up other accounts with the mark. In
+        its result, the ids that the server misreads are unproven.
     empty: whether one of the responses held no account. Look-ups may have ceased to find any: see `prove_since`.
     """
 
