@@ -209,8 +209,8 @@ def next_command(
     moved: the command and the folder, where its files are no longer those of the last session. Raises ValueError where
     the log has no command that goes on with this run.
     """
-    start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
-    words, folder = moved or (stop.get("to_go_on") or start.get("to_go_on"), start.get("cwd", ""))
+    folder = "" if progress.start is None else progress.start.facts.get("cwd", "")
+    words, folder = moved or (words_of(progress, own_key), folder)
     line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
     if not _is_typed(line, progress, own_key):
         line, more = _of_this_run(line, progress, run, None if moved else folder)
@@ -238,6 +238,18 @@ def how_to_resume(progress: Progress, found: NextCommand) -> str:
         text = f"To go on{again}{where}:\n  {found.line}"
     missing = f"\nNot in that folder, and needed there: {', '.join(map(shown, found.missing))}" if found.missing else ""
     return f"{text}{found.left_out}{missing}"
+
+
+def words_of(progress: Progress, own_key: bytes | None) -> Any:
+    """The words of the command that goes on: those of the last stop, or else of its start. None without any.
+
+    Where a MAC shows that this user has written the start, and none that it has written the stop, those of the start.
+    """
+    start, stop = progress.start, progress.stop
+    words = start.facts.get("to_go_on") if start is not None else None
+    if stop is None or (mac_holds(start, own_key) and not mac_holds(stop, own_key)):
+        return words
+    return stop.facts.get("to_go_on") or words
 
 
 def typed_words(progress: Progress, own_key: bytes | None) -> frozenset[str]:

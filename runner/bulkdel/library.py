@@ -419,7 +419,8 @@ class Run:
 
         Raises UsageError or NotConfirmed when it is refused; then nothing has changed.
         """
-        check_change(self._arguments, wish, datetime.fromtimestamp(self._surroundings.wall(), UTC))
+        arguments = self._arguments if self._plan is None else self._plan.arguments  # it has the logged [protect]
+        check_change(arguments, wish, datetime.fromtimestamp(self._surroundings.wall(), UTC))
         if self._sending is not None and self._sending.done():
             self._changes.end()
         return self._changes.apply(wish)

@@ -588,7 +588,7 @@ def test_a_forged_plan_is_refused_and_nothing_crashes(tmp_path: Path) -> None:
 )
 @mutant(
     "a run without a plan is let through where another user is required",
-    "_check_other_user",
+    "check_other_user",
     swap(
         'approved is None and arguments.command == "run"',
         'approved is None and arguments.command == "plan" and arguments.claimed',

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel.safety.exclude import ExcludeFile
-from bulkdel.safety.excluded_ids import ExcludedIds
+from bulkdel.safety.excluded_ids import ExcludedWriter
 from tests.harness import POOL, Case, bulkdel, case, user_ids, write_objects
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -31,7 +31,7 @@ def nothing_kept_was_sent(it: Case) -> bool:
     return it.effects(KEPT) == [0] * len(KEPT)
 
 
-@pytest.mark.parametrize("how", ["run", "resume", "shards", "store"])
+@pytest.mark.parametrize("how", ["run", "again", "resume", "shards", "shards again", "store"])
 @mutant(
     "a resume keeps no id of an exclude file that is gone",
     "_read_excluded",
@@ -45,14 +45,16 @@ def nothing_kept_was_sent(it: Case) -> bool:
     case="shards",
 )
 def test_they_hold_without_the_exclude_file(tmp_path: Path, how: str) -> None:
+    """Also where the same command is typed again, and names the file that is gone."""
     with case(tmp_path, IDS) as it:
         url = f"file://{tmp_path}/night"
-        more = {"shards": ("--shards", 2), "store": ("--run", url)}.get(how, ())
-        begun(it, *more)
+        more = {"shards": ("--shards", 2), "store": ("--run", url)}.get(how.partition(" ")[0], ())
+        keep = begun(it, *more)
         if how == "resume":
             ran = bulkdel("resume", it.place, "--host", it.served.url, "--confirm", len(SENT), "--pool", POOL)
         else:
-            ran = it.run(*more, *(("--take-over",) if how == "store" else ()))
+            again = ("--exclude", keep) if how.endswith("again") else ()
+            ran = it.run(*more, *again, *(("--take-over",) if how == "store" else ()))
         assert ran.code == 0, ran.err
         assert (it.effects(SENT), nothing_kept_was_sent(it)) == ([1] * len(SENT), True)
 
@@ -89,7 +91,7 @@ def test_a_run_does_not_go_on_without_them(tmp_path: Path, harm: str) -> None:
         data = file.read_bytes()
         file.unlink()
         if harm == "changed":
-            packing = ExcludedIds()
+            packing = ExcludedWriter()
             packing.add(ExcludeFile("keep.jsonl", "0" * 64, 1, "user_id"), KEPT[:1])
             file.write_bytes(packing.finish())
         elif harm == "cut":

@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from bulkdel.store_path import store_path
-from tests.harness import KEYS, POOL, Case, Ran, bulkdel, case, entries, user_ids, write_objects
+from tests.harness import (
+    KEYS,
+    POOL,
+    Case,
+    Ran,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    start,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 from tests.mutants import mutant
 from tests.recorded import changed_log
 from tests.syntax import swap
@@ -42,9 +55,13 @@ def started(log: Path) -> dict[str, object]:
 @mutant(
     "a resume has the pace of a new run",
     "line_to_resume",
-    swap("found.line.without(*NEVER)", 'found.line.without(*NEVER, "--rate")'),
+    swap("found.line.without(*left_out)", 'found.line.without(*left_out, "--rate")'),
 )
-@mutant("what weakens a check is inherited", "line_to_resume", swap("found.line.without(*NEVER)", "found.line"))
+@mutant(
+    "what weakens a check is inherited",
+    "line_to_resume",
+    swap("found.line.without(*left_out)", "found.line.without(*left_out[:0])"),
+)
 def test_a_run_goes_on_by_its_place(tmp_path: Path) -> None:
     """Typed in another folder, with paths that lead from the first one."""
     folder = tmp_path / "first"
@@ -160,9 +177,13 @@ def test_the_guards_of_the_run_and_of_this_machine_both_hold(tmp_path: Path) -> 
         refused = resumed(it, place, *confirmed[2:], "--config", other, "--confirm-host", name, env=env)
         assert (refused.code, "the config protects it" in refused.err) == (3, True), refused.err
         assert sum(it.effects(IDS)) == 20
-        ran = resumed(it, place, *confirmed, "--confirm-host", name, env=env)
-        assert ran.code == 0, ran.err
-        assert it.effects(IDS) == [1] * 60
+        slow = ("--confirm-host", name, "--rate", 5, "--chunk-size", 1, "--host", host)
+        process = start("resume", place, *confirmed, *slow, env=env)
+        wait_until(lambda: bulkdel("ctl", place, "status", env=env).code == 0)
+        refused = bulkdel("ctl", place, "rate", "8", env=env)
+        assert (refused.code, "rate_max of the config allows 7" in refused.err) == (2, True), refused.err
+        assert bulkdel("ctl", place, "stop", env=env).code == 0
+        assert finish(process).code == 6
         assert started(place / "log.jsonl")["protect"] == {"hosts": [host], "rate_max": 7}
 
 
@@ -194,9 +215,11 @@ def test_a_forged_place_sends_and_calls_nothing(tmp_path: Path) -> None:
     "a resume reads a file that only a log names",
     "line_to_resume",
     swap("Path(found.folder) if mac_holds(progress.start, own_key) else None", "Path(found.folder)"),
+    case="-",
 )
-def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path) -> None:
-    """Its export is looked for in the home of the run. Read, it would be another one."""
+@pytest.mark.parametrize("word", ["", "ADDRESS"])
+def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path, word: str) -> None:
+    """Its export is looked for in the home of the run. Read, it would be another one. word: in place of its path."""
     with case(tmp_path, IDS) as it:
         begun(it)
         (tmp_path / "other").mkdir()
@@ -205,6 +228,8 @@ def test_no_file_elsewhere_is_read_that_only_the_log_names(tmp_path: Path) -> No
 
         def forged(entry: dict[str, Any]) -> dict[str, Any]:
             changed: dict[str, Any] = json.loads(json.dumps(entry).replace(f'"{it.export}"', f'"{lure}"'))
+            if word and "to_go_on" in changed:
+                changed["to_go_on"][3] = word
             return changed
 
         it.log.write_bytes(changed_log(it.log.read_bytes(), forged))
@@ -265,26 +290,34 @@ def test_a_run_in_a_store_and_a_piped_one_go_on(tmp_path: Path) -> None:
 
 
 def test_a_restore_goes_on_by_its_place_and_not_by_that_of_its_run(tmp_path: Path) -> None:
-    with case(tmp_path, IDS) as it:
+    """Its command has named the run by a relative path, and leads to another run in the folder where it goes on."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        folder.mkdir()
+    with case(first, IDS) as it:
         ran = it.run("--backup")
         assert ran.code == 0, ran.err
+        shutil.copytree(first, second, dirs_exist_ok=True)
+        place = it.place.relative_to(first)
         where = ("--passwords", "none", "--host", it.served.url, "--pool", POOL, "--confirm", 60, "--limit", 20)
-        ran = bulkdel("restore", it.place, *where)
+        ran = bulkdel("restore", place, *where, cwd=first)
         assert ran.code == 0, ran.err
         refused = resumed(it, it.place)
-        assert (refused.code, "a restore of this run has begun" in refused.err) == (3, True), refused.err
-        ran = resumed(it, it.place / "restore-1", "--confirm", 60, "--pool", POOL)
+        assert (refused.code, "restore of this run has begun" in refused.err) == (3, True), refused.err
+        ran = resumed(it, f"../a/{place}/restore-1", "--confirm", 60, "--pool", POOL, cwd=second)
         assert ran.code == 0, ran.err
         assert len((it.place / "restore-1/new-ids.jsonl").read_text().splitlines()) == 60
+        assert not (second / place / "restore-1").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("--run", "x"), 2, "the run is the first word"),
-        (("more",), 2, "takes one run"),
+        (("more",), 2, "only options of `run`"),
         (("--rat", "5"), 2, "--rat"),
-        (("-x",), 2, "are not options"),
+        (("-x",), 2, "only options of `run`"),
+        (("--without", "nothing"), 2, "--without nothing: the last session had none"),
     ],
 )
 def test_words_that_are_no_options_of_a_run(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
@@ -292,4 +325,77 @@ def test_words_that_are_no_options_of_a_run(tmp_path: Path, words: tuple[str, ..
         begun(it)
         refused = resumed(it, it.place, *words)
         assert (refused.code, said in refused.err) == (code, True), refused.err
+        assert sum(it.effects(IDS)) == 20
+
+
+@mutant(
+    "the options of a stop that another person has changed are taken",
+    "words_of",
+    swap("not mac_holds(stop, own_key)", "stop is None"),
+)
+def test_a_stop_that_was_changed_is_not_taken(tmp_path: Path) -> None:
+    """The start has a MAC of this user, and holds: then its words count."""
+    with case(tmp_path, IDS) as it:
+        begun(it, "--max-refused", "3")
+
+        def forged(entry: dict[str, Any]) -> dict[str, Any]:
+            if entry.get("event") != "stop":
+                return entry
+            words = [word if word != "3" else "100%" for word in entry["to_go_on"]]
+            return {**entry, "to_go_on": words}
+
+        it.log.write_bytes(changed_log(it.log.read_bytes(), forged))
+        ran = resumed(it, it.place, "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        options = started(it.log)["options"]
+        assert isinstance(options, dict)
+        assert options["max_refused"] == "3"
+
+
+@mutant("a guard that is typed is added to the earlier one", "_with", swap('{"--exclude", "--spare"}', "typed.options"))
+def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it, "--only-status", "Activated,Suspended", "--spare", "active-since=2026-01-01")
+        confirmed = ("--confirm", 60, "--pool", POOL)
+        ran = resumed(it, it.place, "--only-status", "Suspended", "--spare", "active-since=2025-01-01", *confirmed)
+        assert ran.code == 0, ran.err
+        assert sum(it.effects(IDS)) == 20
+        guards = started(it.log)["guards"]
+        assert isinstance(guards, dict)
+        assert "Activated" not in json.dumps(guards)
+
+
+@mutant(
+    "a copy goes on beside its original",
+    "prepare",
+    swap("log is not None and proven and not complete", "log is None and proven"),
+)
+def test_a_copy_does_not_go_on_while_the_first_one_is_there(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        copy = tmp_path / "copy"
+        shutil.copytree(it.place, copy)
+        refused = resumed(it, copy, "--confirm", 60, "--pool", POOL)
+        assert (refused.code, f"is a copy of the run in {it.place}" in refused.err) == (3, True), refused.err
+        assert sum(it.effects(IDS)) == 20
+        it.place.rename(tmp_path / "away")
+        ran = resumed(it, copy, "--confirm", 60, "--pool", POOL)
+        assert ran.code == 0, ran.err
+        assert it.effects(IDS) == [1] * 60
+
+
+def test_the_config_of_an_archive_is_not_taken(tmp_path: Path) -> None:
+    """Another person has packed it. The one of this machine may have guards."""
+    config = config_with(tmp_path, "c.toml", "[protect]\nrate_max = 9\n")
+    with case(tmp_path, IDS) as it:
+        begun(it, "--config", config)
+        assert bulkdel("pack", it.place, "--out", tmp_path / "run.tar.gz").code == 0
+        assert bulkdel("unpack", tmp_path / "run.tar.gz", "--to", tmp_path / "here").code == 0
+        place, confirmed = tmp_path / "here/run", ("--confirm", 60, "--pool", POOL)
+        env = elsewhere(tmp_path)
+        refused = resumed(it, place, *confirmed, env=env)
+        assert (refused.code, "the last session had --config" in refused.err) == (2, True), refused.err
+        own = config_with(tmp_path, "own.toml", f'[protect]\npools = ["{POOL}"]\n')
+        refused = resumed(it, place, *confirmed, env={**env, "BULKDEL_CONFIG": str(own)})
+        assert (refused.code, "the config protects it" in refused.err) == (3, True), refused.err
         assert sum(it.effects(IDS)) == 20

@@ -92,6 +92,31 @@ def test_a_command_reaches_each_run_that_is_under_way(tmp_path: Path) -> None:
         finish(process)
 
 
+@mutant(
+    "a log that is broken is passed over",
+    "answers_of",
+    swap('return {**refused, "text": str(error)}', "return None"),
+)
+def test_a_broken_log_hides_no_run(tmp_path: Path) -> None:
+    """Its run is shown as unreadable, exit code 3, and the others are asked."""
+    with two_runs(tmp_path, "--allow-absent") as (it, disabled, deleted):
+        (disabled / "log.jsonl").write_bytes(b"x")
+        shown = bulkdel("status", it.export)
+        told = [f"{disabled}  unreadable" in shown.out, "20 of 40 rows" in shown.out]
+        assert (shown.code, told) == (3, [True, True]), shown
+        process = it.start("--rate", 2, "--chunk-size", 1)
+        wait_until(lambda: bulkdel("ctl", deleted, "status").code == 0)
+        paused = bulkdel("ctl", it.export, "pause")
+        told = [
+            f"{disabled}  refused: " in paused.out,
+            f"{deleted}   refused: " in paused.out,
+            str(deleted) in paused.out,
+        ]
+        assert (paused.code, told) == (2, [True, False, True]), paused
+        assert bulkdel("ctl", deleted, "stop").code == 0
+        finish(process)
+
+
 def test_one_report_of_the_runs_of_an_export(tmp_path: Path) -> None:
     with two_runs(tmp_path) as (it, _, _):
         made = bulkdel("report", it.export, "--out", tmp_path / "r.json")

@@ -13,7 +13,7 @@ import pytest
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.opening import log_at
 from bulkdel.safety.exclude import ExcludeFile
-from bulkdel.safety.excluded_ids import ExcludedIds, Kept, kept_in
+from bulkdel.safety.excluded_ids import ExcludedWriter, Kept, kept_in
 from bulkdel.zstd import zstd
 from tests import recorded
 
@@ -34,7 +34,7 @@ def read(folder: Path, data: bytes, *typed: str) -> list[Kept]:
 
 
 def written() -> bytes:
-    packing = ExcludedIds()
+    packing = ExcludedWriter()
     for file, ids in FILES:
         packing.add(file, ids)
     return packing.finish()
@@ -44,7 +44,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, written()) == FILES
     assert read(tmp_path, written(), ONE.key) == FILES[1:], "a file that was typed is not read here"
     assert read(tmp_path, b"none", ONE.key, TWO.key) == [], "nothing is needed of it"
-    assert ExcludedIds().finish() == b""
+    assert ExcludedWriter().finish() == b""
 
 
 def facts(**changed: Any) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_what_is_within_the_home_of_a_run(tmp_path: Path) -> None:
 
 @mutant(
     "of the runs of an export the practice is found",
-    "_without_practice",
+    "_without_sandbox",
     swap("not run.name.endswith(OF_SANDBOX)", "run.name"),
 )
 def test_what_a_command_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +163,9 @@ def test_none_of_several_runs_is_preferred(tmp_path: Path, beside: str) -> None:
 
 
 @mutant(
-    "a restore is taken for the run that it undoes", "runs_in", swap("not path.name.endswith(RESTORE)", "path.name")
+    "a restore is taken for the run that it undoes",
+    "runs_in",
+    swap('path.name.rpartition(".")[2] != RESTORE', "path.name"),
 )
 def test_a_restore_is_not_taken_for_its_run_whose_log_was_moved_away(tmp_path: Path) -> None:
     run = tmp_path / "users.csv.runs" / "delete-users"

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from bulkdel.core.log_entries import (
@@ -31,6 +32,9 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed_max, unpacked
 from bulkdel.place.log_place import LINE_MAX, SKIPPED, LogLines, LogPlace, PinnedFile, bytes_of
+from bulkdel.place.opening import log_place
+from bulkdel.run_place import is_same
+from bulkdel.store_path import is_store_url
 
 ZEROS_MAX = 4096
 """Up to so many zeros count as an empty log: after a loss of power a file may have its length without its bytes. More
@@ -440,6 +444,20 @@ def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
             "what was there back, then run this again."
         )
     return data
+
+
+def original_of(run: Path, progress: Progress) -> Path | None:
+    """Where the last session had this run, when it is still there: `run` is a copy of it. None without one.
+
+    None also where that was in a store.
+    """
+    place = progress.start.facts.get("run") if progress.start is not None else None
+    if place is None or is_store_url(place) or is_same(was := Path(place), run):
+        return None
+    try:
+        return was if header_of(log_place(was)).run_id == progress.header.run_id else None
+    except NotAcceptable:
+        return None
 
 
 def header_of(place: LogPlace) -> Header:

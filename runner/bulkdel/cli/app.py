@@ -309,8 +309,9 @@ def resume(
 ) -> int:
     """Go on with a run, by its place alone: on this machine or another one, with the export or without it.
 
-    The job, the rows, the guards and the pace are those of its last session. Credentials, config, proxy and what is
-    notified are those of this machine. Options of `run` that are typed here take the place of earlier ones.
+    The job, the rows, the guards and the pace are those of its last session. Credentials, config, host, proxy and what
+    is notified are those of this machine: what is lacking of them is refused and named. Options of `run` that are typed
+    here take the place of earlier ones.
 
     Parameters
     ----------
@@ -319,7 +320,7 @@ def resume(
     options: str
         Options of `run`, such as --rate 20 --confirm 1200 --pool POOL.
     without: str
-        An option that the last session had of its machine and this one does not need, such as proxy. Repeatable.
+        An option or a variable that the last session had and that this one does not need, such as proxy. Repeatable.
     """
     from bulkdel.commands import resume as command
     from bulkdel.place.finding import find_run

@@ -27,6 +27,7 @@ from bulkdel.command_line import (
     typed_words,
     why_not_resumed,
     without_words,
+    words_of,
 )
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PACKED_LOG, PLACE, GoingOn, Manifest, Unfit, paths_of
@@ -123,16 +124,19 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
 
 def how_to_go_on(progress: Progress, run: Path, own_key: bytes | None) -> str:
     """What resumes the run, where it is now, in words. run: its place."""
+    found = next_or_why(progress, run, own_key)
+    return found if isinstance(found, str) else how_to_resume(progress, found)
+
+
+def next_or_why(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand | str:
+    """The command that resumes the run, or why none does and what to do."""
     try:
         found = next_of(progress, run, own_key)
     except ValueError:
         found = None
     if found is not None and progress.handed_over is None and found.line.command == "restore":
-        return how_to_resume(progress, found)
-    why = why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"]))
-    if why or found is None:
-        return why or RUN_AGAIN
-    return how_to_resume(progress, found)
+        return found
+    return why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"])) or found or RUN_AGAIN
 
 
 def next_of(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand:
@@ -144,9 +148,7 @@ def next_of(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand
         line, _ = line_in(Path(), unpacked, going_on, datetime.now(UTC))
         left_out = without_words(*(f"--host {host}" for host in line.options.get("--host", ())))
         return NextCommand(line.without("--host"), printable(run.absolute().parent), left_out)
-    facts = progress.stop.facts if progress.stop is not None else {}
-    words = facts.get("to_go_on") or start.facts.get("to_go_on")
-    line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
+    line, left_out = line_of_log(words_of(progress, own_key), run, of_job, typed_words(progress, own_key))
     if line.command != "run" or is_same(Path(str(start.facts.get("run", run))), run):
         return next_command(progress, run, of_job, own_key)
     if not line.names:  # an approved plan has them

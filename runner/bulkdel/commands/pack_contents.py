@@ -222,11 +222,13 @@ class _Found:
         for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
                 self._missing.append(f"{name}, {BACKUP_WORDS}: was removed by `bulkdel forget`")
-        with_rows = {ROWS, EXCLUDED_WORDS}
-        self.notes += [f"{each.path}, {each.what}, stays there" for each in run.stored if each.what not in with_rows]
+        added_with_log = {ROWS, EXCLUDED_WORDS}
+        self.notes += [
+            f"{each.path}, {each.what}, stays there" for each in run.stored if each.what not in added_with_log
+        ]
         for named in run.missing:
             path = named.path
-            if named.what in with_rows:
+            if named.what in added_with_log:
                 continue
             if named.known is not None and (now := self._take_moved(named.known)) is not None:
                 self._add(now, named.what, partial(_blocks, now), known_as=path)

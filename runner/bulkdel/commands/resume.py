@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import TO_TYPE, CommandLine, is_set_elsewhere, why_not_resumed
-from bulkdel.commands.moved_run import job_of, next_of
+from bulkdel.command_line import TO_TYPE, CommandLine, is_set_elsewhere
+from bulkdel.commands.moved_run import job_of, next_or_why
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
@@ -23,18 +23,21 @@ from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.job import SANDBOX, TargetOptions, load_job
-from bulkdel.options import FILES, LISTS, OF_THE_MACHINE
+from bulkdel.options import FILES, OF_THE_MACHINE
 from bulkdel.own_key import read_key
-from bulkdel.parameters import from_pinned, options_of, options_of_run
+from bulkdel.parameters import from_pinned, options_of
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import COPY, home_of, own_file
+from bulkdel.run_place import COPY, home_of, own_file, undone_by
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
-NEVER = ("--in-doubt", "--allow-absent")
-"""What weakens a check holds for the session in which it was typed."""
+NEVER = ("--in-doubt", "--allow-absent", "--config")
+"""What weakens a check holds for the session in which it was typed. The config is that of this machine."""
 
-UNNAMED = ("/dev/", "/proc/")
+NOT_OF_OTHERS = ("--max-refused",)
+"""What weakens a check and is taken only from a session of this user."""
+
+PIPES = ("/dev/", "/proc/")
 """Where the export of a pipe was."""
 
 
@@ -59,21 +62,13 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
     """
     run, own_key = arguments.run, read_key(arguments.environ)
     progress, typed = read_log(log_place(run)).progress, _typed(arguments.options)
-    of_job = options_of_run(progress.header.pinned["job"])
-    try:
-        found = next_of(progress, run, own_key)
-    except ValueError:
-        found = None
-    if why := "" if found is not None and found.line.command == "restore" else why_not_resumed(progress, run, of_job):
-        raise NotAcceptable(f"{run}: {why[:1].lower()}{why[1:]}")
-    if found is None:
-        raise NotAcceptable(
-            f"{run}: its log has no command that goes on with this run. Nothing was sent. Type that of the run, with "
-            f"--run {run}"
-        )
+    if isinstance(found := next_or_why(progress, run, own_key), str):
+        raise NotAcceptable(f"{run}: nothing was sent. {found}")
     folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
-    line = _with(_with_whole_paths(found.line.without(*NEVER), progress, run, folder), typed)
-    _check_lacking(arguments, progress, {*typed.options, *found.line.options})
+    left_out = NEVER if folder is not None else (*NEVER, *NOT_OF_OTHERS)
+    line = _without(found.line.without(*left_out), progress, arguments)
+    line = _with(_with_whole_paths(line, progress, run, folder), typed)
+    _check_lacking(arguments, progress, typed.options)
     _check_host(arguments, progress, typed)
     return line
 
@@ -83,9 +78,12 @@ def _typed(options: Sequence[str]) -> CommandLine:
     try:
         line = CommandLine.read(["bulkdel", "resume", *options])
     except ValueError:
-        raise UsageError(f"resume: {shown(' '.join(options))}: are not options of `run`") from None
-    if line.names:
-        raise UsageError(f"resume: takes one run, and options of `run`: {shown(line.names[0])} is neither")
+        line = None
+    if line is None or line.names:  # its words are not shown: one may be a secret
+        raise UsageError(
+            "resume: after the run there are only options of `run`, each with one value or none. Give an option again "
+            "for each further value"
+        )
     if "--run" in line.options:
         raise UsageError("resume: the run is the first word. Leave --run out")
     return line
@@ -97,7 +95,8 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     folder: from which its names lead; None where another person may have written the log. Then only the names count,
     in the home of the run: no other file is read that only a log names.
     """
-    job = job_of(progress.header.pinned["job"], line.command)
+    pinned, undone = progress.header.pinned, undone_by(run.absolute())
+    job = load_job(pinned["job"]) if undone is not None else job_of(pinned["job"], line.command)
     files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
 
     def whole(value: str) -> str:
@@ -112,24 +111,34 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     excluded = [name for name in options.pop("--exclude", ()) if os.path.lexists(exclude_path(name, job.id_types))]
     line = replace(line, options=options)
     line = line.plus("--exclude", *excluded) if excluded else line
-    if line.command == "restore":  # it names its run by a whole path
-        return line
+    if line.command == "restore":
+        return replace(line, names=(str(undone) if undone is not None else whole(line.names[0]),))
     if not line.names:  # an approved plan has them
         return line.plus("--run", run)
     name, export = line.names
-    if export == TO_TYPE:  # the same address is not asked again
-        export = progress.header.export_path
-    elif export == "-" or export.startswith(UNNAMED):
-        export = str(own_file(run, COPY))
-    else:
-        export = whole(export)
-    return replace(line, names=(name, export)).plus("--run", run)
+    is_named = not (export in {"-", TO_TYPE} or export.startswith(PIPES))
+    return replace(line, names=(name, whole(export) if is_named else str(own_file(run, COPY)))).plus("--run", run)
+
+
+def _without(line: CommandLine, progress: Progress, arguments: ResumeArguments) -> CommandLine:
+    """The command without what --without names. Raises UsageError for a name that the last session did not have."""
+    meant = {name.removeprefix("--") for name in arguments.without}
+    had = {name.removeprefix("--") for name in (*line.options, *_of_the_last_machine(progress))}
+    if unknown := sorted(meant - had):
+        raise UsageError(f"--without {unknown[0]}: the last session had none. Leave it out")
+    return line.without(*(f"--{name}" for name in meant))
 
 
 def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
-    """The command with the options that were typed: they take the place of earlier ones, or are added to a list."""
+    """The command with the options that were typed. They take the place of earlier ones, but --exclude adds to them.
+
+    A condition of --spare takes the place of the earlier one of its name.
+    """
     for option, values in typed.options.items():
-        before = line.options.get(option, ()) if field_of(option) in LISTS else ()
+        before = line.options.get(option, ()) if option in {"--exclude", "--spare"} else ()
+        if option == "--spare":
+            names = {value.partition("=")[0] for value in values}
+            before = tuple(value for value in before if value.partition("=")[0] not in names)
         line = line.plus(option, *dict.fromkeys((*before, *values)))
     return line
 
@@ -137,7 +146,7 @@ def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
 def _check_lacking(arguments: ResumeArguments, progress: Progress, given: Collection[str]) -> None:
     """Refuse a command without what the last session had of its machine. Raises UsageError that names it.
 
-    given: the options that the command has, typed or from an archive that this user has unpacked.
+    given: the options that were typed.
     """
     had = {name.removeprefix("--"): name for name in _of_the_last_machine(progress)}
     meant = {name.removeprefix("--") for name in arguments.without}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from bulkdel.checkpoint.reader import RUN, Unborn, reading
+from bulkdel.checkpoint.reader import RUN, Unborn, original_of, reading
 from bulkdel.checkpoint.under_way import is_locked, writer_words
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
@@ -178,7 +178,7 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
         raise NotAcceptable(f"{run}: a verification is under way. Wait for it to end, then run this again.")
     read = _Read.of(run)
     pinned, complete = read.progress.header.pinned, read.progress.complete
-    original, restoring = _original(run, read.progress), _is_restoring(read.progress)
+    original, restoring = original_of(run, read.progress), _is_restoring(read.progress)
     restore = own_file(run, RESTORE)
     derived = [
         NamedFile(restore / MADE_AGAIN, MADE_AGAIN_WORDS, wanted=restoring),
@@ -218,25 +218,6 @@ def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], pro
     """Whether a file is not where it should be, and not because an earlier `forget` has removed it."""
     forgotten = {Path(name).name for name in progress.forgotten}  # its folder may have been moved since
     return named.expected and found[named.path] is None and printable(named.path.name) not in forgotten
-
-
-def _original(run: Path, progress: Progress) -> Path | None:
-    """Where the last session had this run, when it is still there: `run` is a copy of it. None without one.
-
-    None also where that was in a store.
-    """
-    place = progress.start.facts.get("run") if progress.start is not None else None
-    if place is None or is_store_url(place) or is_same(was := Path(place), run):
-        return None
-    return was if _run_id(was) == progress.header.run_id else None
-
-
-def _run_id(run: Path) -> str | None:
-    """The id of the run in this place; None when it cannot be read."""
-    try:
-        return _Read.of(run).progress.header.run_id
-    except NotAcceptable:
-        return None
 
 
 def _beside(path: Path, run: Path) -> Path:

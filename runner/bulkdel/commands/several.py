@@ -1,4 +1,4 @@
-"""The states of several runs in one table, once or again and again."""
+"""What a command does with several runs: shows them in one table, asks, verifies, and writes their results."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ CLEAR = "\x1b[H\x1b[2J"
 LOOKS_AT_ONCE = 32
 """So many runs are looked at at the same time: whether a process writes a log in a store shows after up to 11 s."""
 
+UNREADABLE = "unreadable"
+"""The state of a run with a log that cannot be read."""
+
 SIGNALLED = 128
 """An exit code above it is that of a signal."""
 
@@ -56,6 +59,7 @@ class RunState:
     """Where one run of a batch is, from its log and from its process.
 
     counts: rows by outcome, in the words of its job. exit: of its last process in the batch; None without one.
+    why: of a log that cannot be read.
     live: the status of its process; None when none can be asked.
     """
 
@@ -66,6 +70,7 @@ class RunState:
     counts: Mapping[str, int] | None = None
     exit: int | None = None
     live: Mapping[str, Any] | None = None
+    why: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -77,6 +82,7 @@ class RunState:
             "settled": self.settled,
             "exit_code": self.exit,
             "live": self.live,
+            **({"why": self.why} if self.why else {}),
         }
 
 
@@ -129,15 +135,14 @@ def state_in(run: Path, before: RunState, environ: Mapping[str, str]) -> RunStat
 
     run: its place. before: its name, and its state without a log.
     """
-    place = log_place(run)
     try:
-        if is_fresh(place):
+        if is_fresh(place := log_place(run)):
             return before
         progress = read_log(place).progress
         live = None if progress.under_way is None else live_status(run, environ)
         running = live is not None or holder(place, progress) is not None
-    except NotAcceptable as error:
-        return replace(before, state=f"its log cannot be read: {shortened(str(error))}")
+    except BulkdelError as error:  # a store may need a package that is not installed
+        return replace(before, state=UNREADABLE, why=shortened(str(error)))
     counts, rows = counts_of(progress), progress.rows
     settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
     state = RUNNING if running else state_of(progress)
@@ -153,6 +158,7 @@ def table_lines(states: Sequence[RunState]) -> Iterator[str]:
         if state.live is not None:
             waits = state.live.get("waiting") or state.live.get("doing")
             doing = f", {shown(waits)}" if waits else f", {state.live.get('per_s', 0):,.0f} ids/s"
+        doing += f": {state.why}" if state.why else ""
         yield f"  {state.name:<{width}}  {state.state:<11} {share}{doing}".rstrip()
     totals, phases = totals_of(states), Counter(state.state for state in states)
     rows = f"{totals['settled']:,} of {totals['rows']:,} rows"
@@ -168,15 +174,19 @@ def totals_of(states: Sequence[RunState]) -> dict[str, int]:
 
 
 def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping[str, str]) -> int:
-    """Show the states of these runs. Returns the exit code."""
+    """Show the states of these runs. Returns the exit code: 3 where a log could not be read."""
+    unread = False
 
     def look() -> tuple[list[RunState], Mapping[str, Any]]:
-        return at_once(runs, lambda run: state_in(run, RunState(str(run), NOT_BEGUN), environ)), {}
+        nonlocal unread
+        states = at_once(runs, lambda run: state_in(run, RunState(str(run), NOT_BEGUN), environ))
+        unread = any(state.state == UNREADABLE for state in states)
+        return states, {}
 
     code = show_states(look, as_json=as_json, watch=watch, environ=environ)
     if not (as_json or watch):
         result(f"What one of them did, and how it goes on:\n  {CommandLine('status', (str(runs[0]),))}")
-    return code
+    return NotAcceptable.exit_code if unread and code == 0 else code
 
 
 def ctl(runs: Sequence[Path], command: str, *, as_json: bool, environ: Mapping[str, str]) -> int:
@@ -202,9 +212,12 @@ def answers_of(
         except NotAcceptable as error:
             if all_alive:
                 raise
-            place = log_place(run)
-            under_way = not is_fresh(place) and holder(place, read_log(place).progress) is not None
-            return {"ok": False, "text": str(error), "status": None} if under_way else None
+            refused = {"ok": False, "text": str(error), "status": None}
+        place = log_place(run)
+        try:
+            return None if is_fresh(place) or holder(place, read_log(place).progress) is None else refused
+        except NotAcceptable as error:  # the other runs are asked all the same
+            return {**refused, "text": str(error)}
 
     found = zip(places, at_once(list(places.values()), answer_of), strict=True)
     return {name: answer for name, answer in found if answer is not None}
@@ -238,7 +251,7 @@ def write_results(
             else:
                 begun[name] = run
         except NotAcceptable as error:
-            codes.append(_told(name, error))
+            codes.append(_say_failure(name, error))
     if not begun and not codes:
         raise NotAcceptable(f"{of}: no run has begun, so there are no results. Nothing was written")
     try:
@@ -250,7 +263,7 @@ def write_results(
         try:
             codes.append(print_results(run, only=only, format_=format_, out=file, export=None, hash_ids=hash_ids))
         except BulkdelError as error:  # the results of the other runs are written all the same
-            codes.append(_told(name, error))
+            codes.append(_say_failure(name, error))
     return first_that_applies(codes)
 
 
@@ -279,14 +292,14 @@ def verify(arguments: Sequence[VerifyArguments]) -> int:
         try:
             codes.append(verify_run(each))
         except BulkdelError as error:  # the other runs are verified all the same
-            codes.append(_told(str(each.run), error))
+            codes.append(_say_failure(str(each.run), error))
         if codes[-1] > SIGNALLED:
             break
     return first_that_applies(codes)
 
 
-def _told(name: str, error: BulkdelError) -> int:
-    """Say why a run has no results. Returns the exit code."""
+def _say_failure(name: str, error: BulkdelError) -> int:
+    """Say why a command has failed for this run. Returns the exit code."""
     say(f"{name}:")
     say_error(error)
     return error.exit_code

@@ -238,7 +238,7 @@ class SendingSession:
         blind = lookup.possible and lookup.answered and not lookup.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(parts), until=until, now=now, blind=blind)
-        log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
+        log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}), key=self._key)
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)

@@ -41,7 +41,7 @@ def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroun
     place = surroundings.log_place(plan.run, plan.arguments.settings)
     header, files = header_of(plan, confirmed, surroundings), dict(export.new.files if export.new is not None else {})
     if header.excluded_sha256 is not None:
-        files[PinnedFile(EXCLUDED, header.excluded_sha256)] = plan.excluded_ids
+        files[PinnedFile(EXCLUDED, header.excluded_sha256)] = plan.excluded_file
     return surroundings.create_log(place, header, export.skipped, files)
 
 
@@ -58,7 +58,7 @@ def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surround
         export_state=export.state,
         export_object=export.source.to_json() if export.source is not None else {},
         excluded=plan.excluded_files(),
-        excluded_sha256=hashlib.sha256(plan.excluded_ids).hexdigest() if plan.excluded_ids else None,
+        excluded_sha256=hashlib.sha256(plan.excluded_file).hexdigest() if plan.excluded_file else None,
         counts=export.counts,
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},

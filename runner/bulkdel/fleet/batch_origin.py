@@ -29,6 +29,7 @@ OF_THE_BATCH = {
     "log_format": "the log of each run is JSON",
     "listen": "`bulkdel batch run --listen` serves one page for all runs",
     "shards": "the runs of a batch are processes already",
+    "on": "`bulkdel batch run --on` says it for all runs",
     "take_over": "the batch says it where it places a run again",
     "config": "`bulkdel batch … --config` names one for all runs",
     "confirm_host": "`bulkdel batch … --host` names a protected host: no file confirms it",

@@ -55,7 +55,7 @@ from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
 from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
 from bulkdel.safety.exclude import read_excluded
-from bulkdel.safety.excluded_ids import kept_in
+from bulkdel.safety.excluded_ids import kept_in, without_kept
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
 from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
@@ -222,8 +222,8 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     check_look_ups(arguments, target, id_type)
     options = read_options(arguments, id_type)
     fetching, folder = fetching_of(settings, ReadingProgress()), home_of(arguments.run).absolute()
-    kept = partial(kept_in, place, of_run)
-    excluded = read_excluded(settings.exclude or (), options, fetching, folder, kept=kept)
+    names, stored = without_kept(settings.exclude or (), of_run, options.id_types), partial(kept_in, place, of_run)
+    excluded = read_excluded(names, options, fetching, folder, stored=stored)
     if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
     settings = _settings_of_shard(settings, order, arguments.backup)

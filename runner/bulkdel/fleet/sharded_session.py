@@ -274,7 +274,7 @@ class ShardedSession:
             "shards": self._noted(read),
         }
         if self._started:
-            log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
+            log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}), key=self._key)
         await log.aclose()
         if log.failure is not None:
             ending = replace(ending, file_failed=True)

@@ -31,8 +31,8 @@ def find_run(path: Path) -> Path:
 def find_runs(paths: Sequence[Path]) -> list[Path]:
     """The places of all runs that these paths mean, each once: a folder or an export means every run of it.
 
-    Where it has one, that is printed. Those with --sandbox are meant only where there is no other. Raises UsageError
-    without a path, and NotAcceptable for one that means none.
+    If one run was found near a path, it is printed. Those with --sandbox are meant only where there is no other. Raises
+    UsageError without a path, and NotAcceptable for one that means none.
     """
     if not paths:
         raise UsageError("name a run, or its export, or a folder with runs")
@@ -40,7 +40,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     for path in map(_without_log, paths):
         at = _run_at(path)
         near = [] if at is not None else _runs_near(path)
-        runs = [at] if at is not None else _without_practice(near)
+        runs = [at] if at is not None else _without_sandbox(near)
         if not runs:
             raise NotAcceptable(_no_run(path))
         if at is None and len(runs) == 1:
@@ -61,7 +61,7 @@ def _no_run(path: Path) -> str:
 def run_of(path: Path) -> Path | None:
     """The place of the run that `path` means, as `find_run` finds it, without a word; None when it is not clear."""
     path = _without_log(path)
-    real = [run] if (run := _run_at(path)) is not None else _without_practice(_runs_near(path))
+    real = [run] if (run := _run_at(path)) is not None else _without_sandbox(_runs_near(path))
     return real[0] if len(real) == 1 else None
 
 
@@ -71,7 +71,7 @@ def _runs_near(path: Path) -> list[Path]:
     return [run for folder in folders for run in runs_in(folder)]
 
 
-def _without_practice(runs: list[Path]) -> list[Path]:
+def _without_sandbox(runs: list[Path]) -> list[Path]:
     """Those without --sandbox; all of them where there is no other."""
     return [run for run in runs if not run.name.endswith(OF_SANDBOX)] or runs
 
@@ -92,7 +92,7 @@ def _run_at(path: Path) -> Path | None:
 def runs_in(folder: Path) -> list[Path]:
     """The places of runs that are folders in this one, by name. That of a restore is found only by its own name."""
     try:
-        places = (path for path in folder.iterdir() if path.is_dir() and not path.name.endswith(RESTORE))
+        places = (path for path in folder.iterdir() if path.is_dir() and path.name.rpartition(".")[2] != RESTORE)
         return sorted(path for path in places if _run_at(path) is not None)
     except OSError:
         return []

@@ -66,7 +66,8 @@ def check_files_of_job(arguments: RunArguments) -> None:
 def check_files(arguments: RunArguments, target: Target | None) -> None:
     """Refuse a file that the plan does not have before anything of it is read. Raises NotConfirmed.
 
-    A file that is missing, or lies elsewhere, is refused later, when it is opened.
+    A file that is missing, or lies elsewhere, is refused later, when it is opened, unless the place of the run has its
+    ids.
     """
     approved, settings = arguments.approved, arguments.settings
     if approved is None:

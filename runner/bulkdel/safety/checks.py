@@ -101,7 +101,7 @@ def check_arguments(arguments: RunArguments) -> None:
     rate_max(arguments.config)
     ids_max(arguments.config)
     check_page(arguments)
-    _check_other_user(arguments)
+    check_other_user(arguments)
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
     if arguments.settings.backup_memberships and arguments.job.memberships is None:
@@ -357,7 +357,7 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
         raise NotAcceptable(
             f"{path}: this run was started with other exclude files. Nothing was sent.\n"
             + "\n".join(changes)
-            + "\nGive every --exclude file of that run as it was; more may be added."
+            + "\nGive each of these as it was (--exclude); more may be added."
         )
     return any(sha256 not in before for sha256 in now)
 
@@ -623,7 +623,7 @@ def check_page(arguments: RunArguments) -> dict[str, Path]:
     return tokens
 
 
-def _check_other_user(arguments: RunArguments) -> None:
+def check_other_user(arguments: RunArguments) -> None:
     """Where another user is required, refuse a run without a plan, and a run by the user that has made the plan.
 
     Every session is checked. A restore and a sandbox need no plan: a restore brings accounts back, and a sandbox has

@@ -72,14 +72,14 @@ def read_excluded(
     fetching: Fetching,
     folder: Path,
     *,
-    keep: Callable[[ExcludeFile, Sequence[str]], object] = lambda _file, _ids: None,
-    kept: Callable[[Collection[str]], Iterable[tuple[ExcludeFile, Sequence[str]]]] = lambda _typed: (),
+    write: Callable[[ExcludeFile, Sequence[str]], object] = lambda _file, _ids: None,
+    stored: Callable[[Collection[str]], Iterable[tuple[ExcludeFile, Sequence[str]]]] = lambda _typed: (),
 ) -> Excluded:
     """Read every exclude file. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
 
     names: each may end in `:COLUMN` or `:COLUMN:TYPE`.
     fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
-    keep: takes each file with its ids. kept: yields those of the run that are not among these keys.
+    write: takes each file with its ids. stored: yields those of an earlier session that are not among these keys.
     """
     options = replace(options, on_invalid="stop", whole=False, protects=True)
     files, ids, others = list[ExcludeFile](), IdSet(options.id_type), dict[str, dict[str, str]]()
@@ -118,9 +118,9 @@ def read_excluded(
             *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
             *(", ".join(hidden) or None, sum(map(is_unusual, good)), taken),
         )
-        keep(file, good)
+        write(file, good)
         add(file, good)
-    for of_run, ids_of_run in kept({file.key for file in files}):
+    for of_run, ids_of_run in stored({file.key for file in files}):
         add(of_run, ids_of_run)
     return Excluded(tuple(files), ids, {name: tuple(found.values()) for name, found in others.items()})
 

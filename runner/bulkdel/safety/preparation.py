@@ -15,21 +15,21 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from bulkdel.checkpoint.reader import original_of, read_log
 from bulkdel.command_line import RUN_AGAIN, CommandLine, how_to_resume, next_command
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
-from bulkdel.core.address import address_of
 from bulkdel.core.guards import NO_GUARDS
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.log_entries import Header, stamp
+from bulkdel.core.log_entries import stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import Halted, UsageError
+from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export import (
     ReadOptions,
 )
 from bulkdel.export.refusal import ExportRefused
-from bulkdel.format import counted, located
+from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
@@ -60,6 +60,7 @@ from bulkdel.safety.checks import (
     check_memberships,
     check_not_handed_over,
     check_not_undone,
+    check_other_user,
     check_pool,
     check_shards,
     checked_id_type,
@@ -67,9 +68,9 @@ from bulkdel.safety.checks import (
     refuse_differences,
     say_open_folder,
 )
-from bulkdel.safety.exclude import Excluded, exclude_path, read_excluded
+from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
-from bulkdel.safety.excluded_ids import ExcludedIds, kept_in
+from bulkdel.safety.excluded_ids import ExcludedWriter, kept_in, without_kept
 from bulkdel.safety.export_reading import (
     ExportReading,
     Reading,
@@ -128,12 +129,14 @@ def prepare(
         options = read_options(arguments, id_type)
         check_shards(arguments, log)
         until = None if complete else checked_until(arguments, now)
-        packing = ExcludedIds()
+        packing = ExcludedWriter()
         read = Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, log, packing)
         _check_can_look_up(read, target, job, id_type)
         more_excluded = check_excluded(log, read.files, path) if log else False
         own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
         proven = log is None or complete or settings.sandbox or mac_holds(log.start, own_key)
+        if log is not None and proven and not complete:
+            _check_no_copy(path, log)
         backup_known = check_backup(arguments, log, proven=proven)
         memberships = check_memberships(arguments, log, proven=proven)
         how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.LOGGED
@@ -167,7 +170,7 @@ def prepare(
             parameters=pinned(arguments.parameters),
             to_look_up=read.to_look_up,
             own_key=own_key,
-            excluded_ids=packing.finish(),
+            excluded_file=packing.finish(),
         )
         if log is not None:
             _check_pinned(plan, log)
@@ -175,6 +178,19 @@ def prepare(
                 _check_as_logged(plan, log)
     check_as_planned(plan, rows_known=not plan.to_look_up)
     return plan
+
+
+def _check_no_copy(run: Path, log: Progress) -> None:
+    """Refuse a copy of a run that is still there: each would send what the other one has sent. Raises NotAcceptable.
+
+    One that was handed over goes on in its copy.
+    """
+    original = original_of(run, log)
+    if original is not None and read_log(log_place(original)).progress.handed_over is None:
+        raise NotAcceptable(
+            f"{run}: is a copy of the run in {original}, which is still there, and ids would be sent twice. Nothing "
+            "was sent. Go on with that one; or, if this one is to go on, move the other one away."
+        )
 
 
 def _check_export(arguments: RunArguments, log: Progress | None, export: CheckedExport) -> None:
@@ -194,6 +210,7 @@ def _check_first(arguments: RunArguments, target: Target | None, log: Progress |
     check_not_handed_over(log, path)
     check_not_undone(log, path)
     if not complete:
+        check_other_user(arguments)  # by [protect] of the last session too
         check_log_user(arguments, log, path)
     if arguments.approved is not None and not complete:
         check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
@@ -240,7 +257,11 @@ def _check_as_logged(plan: RunPlan, log: Progress) -> None:
 
 
 def _read_excluded(
-    arguments: RunArguments, options: ReadOptions, reading: ReadingProgress, log: Progress | None, packing: ExcludedIds
+    arguments: RunArguments,
+    options: ReadOptions,
+    reading: ReadingProgress,
+    log: Progress | None,
+    packing: ExcludedWriter,
 ) -> Excluded:
     """Read the exclude files, and what the place has of them. packing: takes those of a new run.
 
@@ -250,10 +271,10 @@ def _read_excluded(
     folder = home_of(arguments.run).absolute()
     try:
         if log is None:
-            return read_excluded(names, options, fetching, folder, keep=packing.add)
+            return read_excluded(names, options, fetching, folder, write=packing.add)
         place, header = log_place(arguments.run, Terms(patience_s=arguments.settings.patience)), log.header
-        names = [name for name in names if not _is_kept(exclude_path(name, options.id_types), header)]
-        return read_excluded(names, options, fetching, folder, kept=partial(kept_in, place, header))
+        names, stored = without_kept(names, header, options.id_types), partial(kept_in, place, header)
+        return read_excluded(names, options, fetching, folder, stored=stored)
     except ExportRefused as error:
         if not (log is None and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
             raise
@@ -266,12 +287,6 @@ def _read_excluded(
         except ExportRefused as still:
             raise refused.plus(str(still), still.public) from error
         raise refused from error
-
-
-def _is_kept(path: str, header: Header) -> bool:
-    """Whether an exclude file of the run is not there any more, and its place has the ids."""
-    kept = header.excluded.values() if header.excluded_sha256 is not None else ()
-    return address_of(path) is None and not os.path.lexists(path) and located(path) in kept
 
 
 def _anew(plan: RunPlan, log: Progress) -> str:

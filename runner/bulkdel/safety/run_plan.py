@@ -255,7 +255,7 @@ class RunPlan:
     excluded: the exclude files.
     protected: ids that must never be sent: of the exclude files and, after the sign-in, of the key's own user.
     more_excluded: whether there are exclude files that the earlier sessions did not have.
-    excluded_ids: of a new run, the file that keeps the ids of its exclude files; empty without any.
+    excluded_file: of a new run, the file that keeps the ids of its exclude files; empty without any.
     guards: which of the looked-up accounts are spared. more_guards: whether they spare more than before.
     ages: whether this session has counted a date of a guard from the clock of this machine.
     host_word: the extra word that confirms a run on this host; None when none is needed.
@@ -279,7 +279,7 @@ class RunPlan:
     chunk_size: int
     look_first: bool
     more_excluded: bool = False
-    excluded_ids: bytes = b""
+    excluded_file: bytes = b""
     guards: Guards = NO_GUARDS
     more_guards: bool = False
     ages: bool = False
