@@ -29,10 +29,10 @@ TO_TYPE = "ADDRESS"
 """Stands in a printed command for a host or an address that only a file names. A person types that in its place."""
 
 RUN_AGAIN = "To go on, run the command of this run again."
-"""What is said where a log has no command that goes on with its run."""
+"""The message when a log has no command that goes on with its run."""
 
 _OPTION = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
-"""An option as this program prints it. What parses a command also takes `--on_event`, which no list has."""
+"""An option as this program prints it. The parser of commands also takes `--on_event`, which is in no list."""
 
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 """User and password in a URL."""
@@ -161,7 +161,7 @@ def is_option(word: str) -> bool:
 
 
 def table_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Those variables of an environment that set a table of the config. None of them is a secret."""
+    """The variables of an environment that set a table of the config. None of them is a secret."""
     return {name: value for name, value in sorted(environ.items()) if name.startswith(ENV_PREFIX) and BETWEEN in name}
 
 
@@ -364,7 +364,7 @@ def how_to_take_back(packed: Annotation, run: Path) -> str:
 
 
 def is_of_restore(progress: Progress) -> bool:
-    """Whether a log is that of a restore, or of the memberships of one: `restore` goes on with it, by the run's log."""
+    """Whether a log is of a restore, or of the memberships of one: `restore` goes on with it, by the run's log."""
     try:
         return CommandLine.read(_words_of_start(progress)).command == "restore"
     except ValueError:

@@ -19,7 +19,7 @@ _AGE = re.compile(r"\s*([1-9]\d{0,4})d\s*")
 
 
 def conditions_of(texts: Iterable[str]) -> dict[Guard, str]:
-    """The value of each guard, as it is typed. Raises UsageError for what is no condition."""
+    """The value of each guard, as it is typed. Raises UsageError for a text that is no condition."""
     found = dict[Guard, str]()
     for text in texts:
         name, equals, value = text.partition("=")
@@ -34,9 +34,9 @@ def conditions_of(texts: Iterable[str]) -> dict[Guard, str]:
 
 
 def joined(sources: Iterable[Iterable[str]]) -> list[str]:
-    """The conditions of several places, such as the command line and the config: of each guard those of the first.
+    """The conditions of several places, such as the command line and the config. For each guard the first place counts.
 
-    One guard must not replace another one. Raises UsageError for what is no condition.
+    One guard must not replace another one. Raises UsageError for a text that is no condition.
     """
     found = dict[Guard, str]()
     for texts in sources:
@@ -45,7 +45,7 @@ def joined(sources: Iterable[Iterable[str]]) -> list[str]:
 
 
 def has_age(texts: Iterable[str]) -> bool:
-    """Whether a condition has an age. Raises UsageError for what is no condition."""
+    """Whether a condition has an age. Raises UsageError for a text that is no condition."""
     return any(_AGE.fullmatch(value) for value in conditions_of(texts).values())
 
 

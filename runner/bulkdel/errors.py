@@ -79,11 +79,11 @@ SHORT_OF_MEMORY = (
 )
 
 _NOT_MAPPED = ("cannot allocate", "failed to map")
-"""What the system's loader says of a library for which there is no memory. Nothing else tells it from a missing one."""
+"""The loader's text for a library without memory to load it. Only the text tells it from a missing library."""
 
 
 def of_the_machine(error: BaseException) -> BulkdelError | None:
-    """What stops the program when memory is short, a module cannot be loaded or a name is too long; else None."""
+    """The error to end with when memory is short, a module cannot be loaded or a name is too long; otherwise None."""
     if _is_short_of_memory(error):
         return BulkdelError(SHORT_OF_MEMORY)
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
@@ -97,7 +97,7 @@ def of_the_machine(error: BaseException) -> BulkdelError | None:
 
 
 def _is_short_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what has led to it, is a want of memory. An ImportError may be: a library was not mapped."""
+    """Whether an error, or its cause, is a lack of memory. An ImportError may be one: a library was not mapped."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, MemoryError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):

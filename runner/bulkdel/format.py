@@ -84,13 +84,13 @@ def steers(text: str) -> bool:
 def shown(text: object) -> str:
     """A text that another person or a server may have written, fit for any terminal and for one line.
 
-    What cannot be printed, such as a line break or the beginning of a terminal's command, becomes its escape.
+    Characters that cannot be printed, such as a line break or the beginning of a terminal's command, are escaped.
     """
     return _escaped(printable(str(text)), "")
 
 
 def shown_host(host: object) -> str:
-    """A host that only a file names: with escapes for what is not ASCII, so that it looks like no other."""
+    """A host that only a file names. Characters outside ASCII are escaped: otherwise it could look like another one."""
     return shown(host).encode("ascii", "backslashreplace").decode()
 
 

@@ -51,10 +51,10 @@ DISTRIBUTION = "bulkdel"
 class Account:
     """One account that a look-up returned, with the members that the engine needs.
 
-    created_at, last_seen_at: epoch seconds; None when the API does not return them, or not as a time. NEVER for an
+    created_at, last_seen_at: epoch seconds; None when the API does not return a time. `last_seen_at` is NEVER for an
     account that never signed in. status: the API's word.
-    raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
-    also_facts: what the guards compare of each of these.
+    raw: the whole record, for a backup. also: further records with the same id (two spellings of one address).
+    also_facts: the facts that the guards compare, of each of these.
     ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
     certain: whether the id is in the record. If not, the server found the record by a rule of its own.
     reached: whether it is in the job's target state already. None when the record does not say: see
@@ -62,10 +62,10 @@ class Account:
 
     For a job that creates accounts (`LookUps.for_records`):
     made: the id that the API has given it. keys: which of the keys of the row it has.
-    never_gone: whether it is the deleted account itself, so that nothing has to be created.
-    alike: whether it has what else the row says of it. Another account may have been given the same keys meanwhile.
-    shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words;
-        None where its record does not show that.
+    never_gone: whether it is the account that was to be deleted, so nothing has to be created.
+    alike: whether its other members agree with the row. Another account may have been given the same keys meanwhile.
+    shared: the names of the keys that it has in common with the row. lost: the parts of the row that it lacks, in
+        words; None where its record does not show them.
     """
 
     created_at: float | None = None
@@ -91,7 +91,7 @@ class Account:
 
     @property
     def facts(self) -> tuple[Facts, ...]:
-        """What the guards compare of every record. Nothing is known of a record that the job has left out."""
+        """The facts of every record that the guards compare. Those of a record that the job left out are unknown."""
         own = Facts(self.last_seen_at, self.created_at, self.status)
         return (own, *self.also_facts, *[Facts()] * (len(self.also) - len(self.also_facts)))
 
@@ -117,22 +117,22 @@ class LookUps(Protocol):
     def parts(self) -> Sequence[str]:
         """The API's names of the parts that a record has only when it is asked for in full (--backup).
 
-        An API that does not know such a request leaves them out without a word.
+        An API that does not know such a request leaves them out and reports no error.
         """
         return ()
 
     def lacks_state(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - it has none, or always one, in most jobs
-        """Whether the record of an account has nothing where its state stands, so that it is in no target state."""
+        """Whether the record lacks the member with the state. Then the account is not in the target state."""
         return False
 
     @property
     def splits_commas(self) -> bool:
-        """Whether a server may take an id with a comma for several ids: it may where a query can hold several."""
+        """Whether a server may read an id with a comma as several ids: it may where a query can hold several."""
         return True
 
     @property
     def misread(self) -> Misread:
-        """Why it may prove nothing that a look-up does not find an id."""
+        """Why an id may exist although a look-up does not find it."""
         return IN_QUERY
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
@@ -143,7 +143,7 @@ class LookUps(Protocol):
         return ()
 
     def says_ids(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the ids of most records are what was asked
-        """Whether a raw record says which ids of the id type it has, be it none. If not, no guard can go by it."""
+        """Whether a raw record lists its ids of the id type; the list may be empty. If not, no guard can compare it."""
         return True
 
     def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:  # noqa: ARG002 - an id says it
@@ -151,8 +151,8 @@ class LookUps(Protocol):
 
         one_key: ask for one key of each record: enough to find the account that was created from it.
 
-        They are asked for the ids of these records only. `match` gives an account for each record of which it has a
-        key, and takes the list that a creation returns as well.
+        They are asked for the ids of these records only. `match` gives each record the account that has one of its
+        keys. It takes the list that a creation returns, too.
         """
         return self
 
@@ -161,9 +161,10 @@ class LookUps(Protocol):
         return self.splits_commas and may_be_split(id_)
 
     def marks(self, id_: str) -> frozenset[str]:
-        """The characters of an id that a server may read otherwise in a look-up: in a query, unless a job says another.
+        """The characters of an id that a server may read otherwise in a look-up. By default the id is in the query.
 
-        That a look-up does not find such an id proves nothing, until one finds accounts whose ids have the same ones.
+        When a look-up does not find such an id, the id may exist all the same, until look-ups find accounts whose ids
+        have the same characters.
         """
         return marks_in_query(id_)
 
@@ -175,7 +176,7 @@ class LookUps(Protocol):
         return ()
 
     def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys
-        """Texts of which two records have one in common when they may share a key: they are not sent together."""
+        """Texts of the keys of a record. Two records with a text in common may share a key: they are sent apart."""
         return ()
 
     def texts(self, ids: Sequence[str]) -> Sequence[str]:
@@ -194,21 +195,21 @@ class LookUps(Protocol):
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account.
 
-        LOOK_UP says that there is no such account; after any other refusal nothing is sent. None among the ids stands
-        for a record that does not say its ids: nothing is sent then.
+        LOOK_UP says that there is no such account; after any other refusal nothing is sent. A None among the ids stands
+        for a record that does not say its ids; then nothing is sent.
         """
 
     def administrators(self) -> Request | None:
         """The request that lists the administrators of the pool; None when the API has no such call.
 
-        The first of them by its id that exists is never sent, so that the pool keeps one.
+        The pool keeps one administrator: the first by id that exists is never sent.
         """
         return None
 
     def read_administrators(self, response: Response) -> Decision:  # noqa: ARG002
         """Decide on its response: SETTLED with `data` = ids (of the id type) of administrators.
 
-        None among them stands for one whose id cannot be read: nothing is sent then.
+        A None among them stands for an id that cannot be read; then nothing is sent.
         """
         return Decision(NextStep.HALT, reason="the job lists no administrators")
 
@@ -231,7 +232,7 @@ class LookUps(Protocol):
         return Decision(NextStep.HALT, reason="the job does not read a state")
 
     def state_reader(self, account: Account) -> Callable[[Response], Decision]:  # noqa: ARG002 - one, in most jobs
-        """What decides on the responses to the state calls of an account: `read_state`.
+        """The function that decides on the responses to the state calls of an account: `read_state`.
 
         `data` = `Verdict.ABSENT` says that the account does not exist.
         """
@@ -241,7 +242,7 @@ class LookUps(Protocol):
         """The request that lists accounts which are not in the target state; None when the API has no such call.
 
         A key that may not see the state may get an empty answer to every state call. So an answer that speaks for the
-        target state counts only after a listed account was seen not to be in it.
+        target state counts only after a state call has shown a listed account outside of it.
         """
         return None
 
@@ -263,7 +264,7 @@ class MembershipPage(NamedTuple):
 
     items: see its methods. total: how many items all pages have; None when the API does not say.
     following: the request for the next page; None after the last one.
-    left_out: how many more items the page has, of which no member is read: groups whose members follow from a rule.
+    left_out: how many more items the page has whose members are not read: groups whose members follow from a rule.
     """
 
     items: Sequence[Any]
@@ -275,7 +276,7 @@ class MembershipPage(NamedTuple):
 class Memberships(Protocol):
     """The requests that read which users are in which groups and have which roles (--backup-memberships). Pure.
 
-    Only a membership of the user itself counts: none that it inherits, and none of a department.
+    Only direct memberships of users count. Inherited ones, and those of a department, do not.
     restored_by: the job that puts memberships back.
     """
 
@@ -299,14 +300,14 @@ class Memberships(Protocol):
     def read_members(self, request: Request, response: Response) -> Decision:
         """Decide on a page: SETTLED with `data` = `MembershipPage`; `data` = None when it does not exist any more.
 
-        An item is an object with `userId` and what the API says of the membership. With None as `userId` it holds for
-        every member of which nothing is known: the API does not say whose it is.
+        An item is an object with `userId` and what the API says of the membership. Where the API names no user,
+        `userId` is None: then the item holds for every member of which nothing else is known.
         """
 
     def row(self, of: GroupOrRole, user: str, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The row of the export that puts a membership back, for `restored_by`: an object with an `id`.
 
-        user: the new id. facts: what `read_members` said of the membership. None when it is not clear what to put back.
+        user: the new id. facts: as `read_members` has them. Returns None when it is not clear what to put back.
         """
 
 
@@ -353,7 +354,7 @@ class Auth(Protocol):
         """Redact the credentials in a text of the server: it may quote the request, and it is printed."""
 
     async def ensure(self) -> None:
-        """Return when there are usable credentials. However many callers wait, one sign-in serves them. Raises Halted.
+        """Return when there are usable credentials. One sign-in serves all callers that wait. Raises Halted.
 
         May be cancelled at any moment: another waiting caller takes over.
         """
@@ -376,7 +377,7 @@ class Target(Protocol):
     """One API at one address with one set of credentials.
 
     host: base URL for requests. pinned_host: what the log pins ("sandbox" for the sandbox).
-    key: what names the key for people: its id, masked, or where it comes from. None without credentials.
+    key: the name of the key for people: its id, masked, or where it comes from. None without credentials.
     pause_s: how long all requests pause after a 429 without Retry-After.
     """
 
@@ -448,8 +449,8 @@ class Job(Protocol):
     verdicts: what its table says of the responses. A plan has it, and a resume with other verdicts is confirmed anew.
     takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
     look_up_requests: how many requests look up one chunk, for the plan.
-    in_common: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
-        the export that have it in common are sent together.
+    in_common: the value that all rows of one request must share; None when any rows may share a request. Rows that
+        share it, and stand beside each other in the export, are sent together.
     memberships: the requests that read groups and roles with their members; None when the API has none of its users.
     request: its request in words, and where a user may have written it wrongly; empty when no user writes it.
     """
@@ -500,7 +501,7 @@ class Job(Protocol):
     def reductions(self, record: Record) -> Sequence[Reduction]:  # noqa: ARG002 - of an id nothing can be left out
         """What may be left out of a record that the API refuses, the most likely cause first.
 
-        Each is sent once, in this order, until the API accepts one. All of them together come from the whole record.
+        Each is sent once, in this order, until the API accepts one. Each is made from the whole record.
         """
         return ()
 
@@ -552,7 +553,7 @@ def load_job(name: str) -> Job:
 
 
 def loadable_jobs() -> Iterator[Job]:
-    """Every installed job that can be loaded. One that cannot be must not keep the others from running."""
+    """Every installed job that can be loaded. The others are left out, so one broken job stops no other."""
     for name in job_names():
         with suppress(UsageError):
             yield load_job(name)

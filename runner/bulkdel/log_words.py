@@ -1,4 +1,4 @@
-"""What a log says, in words: a change, a user, a confirmation, a bad row, what was done about a run.
+"""Entries of a log in words: a change, a user, a confirmation, a bad row, an annotation.
 
 The same in `status`, in its audit and in a report. A text that bulkdel did not write passes `text`: it is escaped, or
 left out.
@@ -107,7 +107,7 @@ def confirmed_words(confirmed: Mapping[str, Any], text: Text = shown, name: Text
 
 
 def done_words(annotation: Annotation) -> tuple[str, str]:
-    """What was done about a run, and how much of it. A number that it lacks is a question mark."""
+    """An annotation in words, with its numbers. A missing number is a question mark."""
     facts = annotation.facts
     match annotation.event, facts.get("state"):
         case "handover", _:

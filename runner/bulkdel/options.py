@@ -1,4 +1,4 @@
-"""Every list of options, made from what the fields of `settings` say of themselves: see `core.option`.
+"""Every list of options, made from the descriptions at the fields of `settings`: see `core.option`.
 
 Here are the names of fields, as in the config file. A field that says nothing is in no list. Where two commands have an
 option of one name, both say the same of it, and `run` says whether it is a flag.
@@ -43,13 +43,13 @@ CONFIRMING = tuple(map(option_of, sorted(_of(Role.CONFIRMS))))
 """As they are typed. A command that is printed for a later session leaves them out."""
 
 MAY_DIFFER = PACE | OF_THE_MACHINE | OF_THE_COMMAND
-"""What a run may have other than its plan. An option in no list may not differ."""
+"""Options in which a run may differ from its plan. An option in no list may not differ."""
 
 FROM_PLAN = _set_by(File.PLAN)
 FROM_ARCHIVE = _set_by(File.ARCHIVE)
 FROM_BATCH = _set_by(File.BATCH)
 FROM_LOG = _set_by(File.LOG)
-"""What each kind of file may set."""
+"""The options that each kind of file may set."""
 
 WRITTEN_BY_BATCH = _set_by(File.BATCH, Names.NEW_FILE)
 OF_WHICH_RUN = _set_by(File.LOG, Names.FILE, Names.NEW_FILE) - DECIDES
@@ -80,4 +80,4 @@ TEXTS = frozenset(
     for name in (DECIDES | PACE) - ONLY_FOUND - SIGNED
     if OPTIONS[name].names is Names.NOTHING and get_args(_FIELDS[name])[0] in (str, str | None)
 )
-"""Options whose value is a text that a report shows. Others name files, hosts or secrets, or are shown elsewhere."""
+"""Options with a text that a report shows. Other texts name files, hosts or secrets, or are shown elsewhere."""

@@ -1,10 +1,10 @@
 """Standard output and standard error. Either may be gone, closed or full, and that must not end a run.
 
-What a command says on stderr goes through `say`, `say_error`, `note` and the reporter of the progress. They write to
-the `Log` of the command, which stands in for `sys.stderr` from `open_log` on. That is the one value of the process that
-they share: so text of Python itself and of any library has the format of --log-format too.
+Messages of a command on stderr go through `say`, `say_error`, `note` and the reporter of the progress. They write to
+the `Log` of the command, which stands in for `sys.stderr` from `open_log` on. The whole process shares it, so text of
+Python and of any library has the format of --log-format, too.
 
-A text may quote a log, a server, a file name or a heading, so what steers a terminal becomes its escape here.
+A text may quote a log, a server, a file name or a heading, so characters that steer a terminal are escaped here.
 """
 
 from __future__ import annotations

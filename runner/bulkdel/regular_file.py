@@ -1,4 +1,4 @@
-"""Files that another person may have put where they are: opened only if regular, so that no pipe or device is read."""
+"""Opens files that another person may have put there: only regular ones, never a pipe or a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's certificate is checked against. There is no way to switch the check off."""
+"""The trust store for the certificates of servers. The check cannot be switched off."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ class Annotator:
 def annotating(place: LogPlace) -> Iterator[Annotator]:
     """Lock the log of a run and repair its tail, as a resume does; a run that starts meanwhile is refused.
 
-    Raises NotAcceptable when a run is under way, or when the log is corrupt or no log, FileFailed when its tail cannot
-    be repaired.
+    Raises NotAcceptable when a run is under way, or when the file is a corrupt log or no log. Raises FileFailed when
+    the tail of the log cannot be repaired.
     """
     try:
         file, progress = OpenLog.resume(place, RUN, None)

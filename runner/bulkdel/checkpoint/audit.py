@@ -1,8 +1,8 @@
 """The audit of a log: every line, the hash that each session took of the log before it, and that the counts add up.
 
 Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it, and so has each
-annotation. So the audit finds a change of an earlier line, even with a correct checksum. A change after the last such
-entry shows only when the SHA-256 of the log is compared with the one that the summary printed.
+annotation. So the audit finds a change of an earlier line, even with a correct checksum. For a change after the last
+such entry, compare the SHA-256 of the log with the one that the summary printed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def audit(place: LogPlace, each: Callable[[Iterable[Entry]], None] | None = None
             words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             found.fault = f"{path}: the counts do not add up to {rows} rows: {words}"
         elif found.damaged_tail and stopped:
-            # A run that has stopped writes nothing more, and an annotation begins otherwise.
+            # A run that has stopped writes nothing more, and this is not the beginning of an annotation.
             found.fault = f"{path}: {found.damaged_tail} bytes that no session wrote follow the last session's end"
     return found
 

@@ -1,7 +1,7 @@
 """Group commit: the items that gather during one write and fsync share the next one.
 
 Owns the batches, their order, and the fail-stop after the first failure. The checkpoint log and the
-backup are written through it; it never knows what an item means.
+backup are written through it. It does not know the meaning of an item.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GroupCommit(ABC, Generic[Item, Written]):
     def __init__(
         self, batch_bytes: int, thread: concurrent.futures.Executor, apply: Callable[[Written], object]
     ) -> None:
-        """Take what a batch is bound to.
+        """Take the limits and the thread of the writes.
 
         batch_bytes: a batch that has grown to this takes no further item.
         thread: runs the writes, one after the other.
@@ -84,13 +84,13 @@ class GroupCommit(ABC, Generic[Item, Written]):
         self._wake()
 
     def touch(self) -> None:
-        """Write a batch even if there is no item for it. After a failure nothing is written."""
+        """Write a batch, even without an item. After a failure nothing is written."""
         if self.failure is None and not self._batches:
             self._batches.append(_Batch())
             self._wake()
 
     async def flush(self) -> None:
-        """Wait until everything that was added is durable. Raises FileFailed when it never will be.
+        """Wait until everything that was added is durable. Raises FileFailed after a failed write.
 
         May be cancelled; the write goes on.
         """
@@ -135,7 +135,7 @@ class GroupCommit(ABC, Generic[Item, Written]):
             return batch, job
 
     def _begun(self, items: list[Item]) -> concurrent.futures.Future[Sequence[Written]]:
-        """Begin a write. A system that starts no thread any more is a failed write."""
+        """Begin a write. If the system cannot start a thread, that is a failed write."""
         try:
             return self._thread.submit(self._write, items)
         except RuntimeError as error:

@@ -103,7 +103,7 @@ class LogIndex:
             return list(_with_whys(parts, found.fetchall()))
 
     def _without_skipped(self, start: int, stop: int) -> Iterator[RowResult]:
-        """The same, but the result of the rows beside a skipped row covers that row too."""
+        """The same, but a result also covers the skipped rows beside its rows."""
         here = start
         with closing(self._rows.execute(SELECT, (start, stop))) as found:
             for begin, end, kind, outcome in found:
@@ -159,7 +159,7 @@ def sqlite_folder() -> str:
 
 
 def _with_whys(results: list[RowResult], spared: list[tuple[int, int, str]]) -> Iterator[RowResult]:
-    """Cut the results of excluded rows where another guard has spared them. Both lists ascend."""
+    """Cut the results of excluded rows where the guard that spared them changes. Both lists ascend."""
     ahead = deque(spared)
     for result in results:
         here = result.start

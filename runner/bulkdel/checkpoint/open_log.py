@@ -24,7 +24,7 @@ from bulkdel.store.certain import Taken
 
 
 class Fenced(OSError):
-    """Another process has written the next line. by: it, in words. busy: it is the one that was to be taken over."""
+    """Another process has written the next line. by: the process, in words. busy: this one was to take over from it."""
 
     def __init__(self, by: str, *, busy: bool = False) -> None:
         super().__init__(None, f"{by} {'goes on writing' if busy else 'has taken it over'}")
@@ -33,7 +33,7 @@ class Fenced(OSError):
 
 
 Files = Mapping[PinnedFile, bytes | Spool]
-"""What is put beside a new log, in this order."""
+"""The files that are put beside a new log, in this order."""
 
 
 class OpenLog:
@@ -62,7 +62,7 @@ class OpenLog:
 
         The header comes last: without it there is no log. Raises NotAcceptable when there is one, and OSError.
         """
-        # A verification belongs to the run in this place, so it cannot have another one.
+        # A verification belongs to the run in this place, so another place would not do for its log.
         log, kept = cls(_writable(place, kind, new=True), place, kind, nonce), list[PinnedFile]()
         try:
             log._clear_remains()
@@ -82,9 +82,9 @@ class OpenLog:
 
     @classmethod
     def resume(cls, place: LogPlace, kind: LogKind[F], nonce: str | None) -> tuple[OpenLog, F]:
-        """Read a log, repair its tail, and see that no other process writes it.
+        """Read a log, repair its tail, and check that no other process writes it.
 
-        Raises NotAcceptable, when nothing was changed, and OSError.
+        Raises NotAcceptable, before anything is changed, and OSError.
         """
         log = cls(_writable(place, kind, new=False), place, kind, nonce)
         try:
@@ -135,7 +135,7 @@ class OpenLog:
         self.recovered = self._lines.settle(0, 0, b"")
 
     def _has_no_header(self) -> bool:
-        """Whether no later session can find a header. One whose writing has failed may be there all the same."""
+        """Whether no later session can find a header. A header may be there even after its write has failed."""
         try:
             with self.place.once().lines() as lines:
                 next(Reader(lines, self.place, self._kind).commits())
@@ -170,7 +170,7 @@ class OpenLog:
         self.seq, self.size, self.sha = self._reader.seq, self._reader.size, self._reader.sha.copy()
 
     def _catch_up(self) -> None:
-        """Read the lines that the process before has written since. They belong to the log: it was not fenced yet."""
+        """Read the lines that the process before has written since. They count: it was not fenced yet."""
         try:
             for line in self._lines.following(self.seq + 1):
                 for entry in self._reader.take(line):
@@ -181,7 +181,7 @@ class OpenLog:
 
 
 def _writable(place: LogPlace, kind: LogKind[Any], *, new: bool) -> WritableLines:
-    """Open the lines of a log. Raises NotAcceptable that names the process which has it."""
+    """Open the lines of a log. Raises NotAcceptable, with the name of the process that has it."""
     try:
         return place.writable(new=new, another=new and kind is RUN)
     except Busy:

@@ -37,8 +37,8 @@ from bulkdel.run_place import is_same
 from bulkdel.store_path import is_store_url
 
 ZEROS_MAX = 4096
-"""Zeros that count as an empty log. After a loss of power a file may have its length without its bytes. One block: more
-zeros are no first line."""
+"""Up to so many zeros count as an empty log: after a loss of power a file may have its length without its bytes. More
+than one block of zeros is no first line."""
 
 
 class Fold(Protocol):
@@ -58,7 +58,7 @@ F = TypeVar("F", bound=Fold)
 
 @dataclass(frozen=True, slots=True)
 class LogKind(Generic[F]):
-    """A kind of log: that of a run, or that of a verification.
+    """A kind of log: the log of a run, a verification or a batch.
 
     name: of what writes it. header: the type of its first entry. fold: makes the state from that entry and the skipped
     rows of the file that it names. option: where the user names the log. start_over: what another log means.
@@ -94,8 +94,8 @@ class SoundLog:
     """The sound part of the log of a run.
 
     sha256: over the sound lines. damaged_tail: bytes after them; while a run is writing they may be half a commit.
-    shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then. lines: of each of these.
-    unread: of a run in shards, the failures of the logs that could be read in part only, if that was asked for.
+    shards: of a run in shards, the SHA-256 of each log; `sha256` is over all of them then. lines: how many each of
+    these logs has. unread: of a run in shards, the failures of the logs that could be read only in part (`partly`).
     """
 
     progress: Progress
@@ -109,12 +109,12 @@ class SoundLog:
 class Shards:
     """The logs of the shards of a run, which are read after its own.
 
-    sha256, lines: of each log that was read, by number. unread: the failures of those that could be read in part only.
-    Without `partly` the first one is raised.
+    sha256, lines: of each log that was read, by number. unread: the failures of the logs that could be read only in
+    part. Without `partly` the first failure is raised.
     """
 
     def __init__(self, place: LogPlace, *, partly: bool) -> None:
-        """place: of the log of the run."""
+        """place: where the log of the run is."""
         self._place = place
         self._partly = partly
         self.sha256: dict[int, str] = {}
@@ -137,7 +137,7 @@ class Shards:
         The logs of all shards are there before the first session of the run.
         """
         place = self._place.shard(number)
-        if self.unread:  # the store fails: it is not waited for once more
+        if self.unread:  # the store fails: do not wait for it once more
             place = place.once()
         path = place.log
         if is_fresh(place):
@@ -168,8 +168,8 @@ class Shards:
 class Reader(Generic[F]):
     """One pass over the lines of a log.
 
-    seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
-    damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
+    seq: the number of the last sound line. size: bytes of the sound lines. last: the last sound line.
+    damaged_tail: bytes behind it. torn_annotation: whether these are the beginning of an annotation.
     own: whether the entries that `folding` hands out are of this log. shards: the logs of the shards, when they
     were read. partly: see `Shards`.
     """
@@ -264,13 +264,13 @@ class Reader(Generic[F]):
         return fold
 
     def take(self, line: bytes) -> list[Entry]:
-        """Read one more line, and take it for the last one. Raises what `read` raises."""
+        """Read one more line, and count it as the last one. Raises what `read` raises."""
         entries = self.read(line)
         self._passed(line)
         return entries
 
     def _passed(self, line: bytes) -> None:
-        """Take a line for read."""
+        """Count a line as read."""
         self.seq += 1
         self.size += len(line)
         self.last = line
@@ -345,7 +345,7 @@ class Reader(Generic[F]):
 
 
 def sha256_of_all(own: str, shards: Mapping[int, str]) -> str:
-    """The SHA-256 of a run: that of its log, or in shards over the SHA-256 of each log, its own first."""
+    """The SHA-256 of a run: of its log; in shards over the SHA-256 of every log, its own first."""
     if not shards:
         return own
     return hashlib.sha256("".join(f"{each}\n" for each in (own, *shards.values())).encode()).hexdigest()
@@ -373,7 +373,7 @@ def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
 def read_log(place: LogPlace, *, partly: bool = False) -> SoundLog:
     """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`.
 
-    partly: of the log of a shard that is damaged, read the sound part.
+    partly: if the log of a shard is damaged, read its sound part.
     """
     with reading(place, RUN, partly=partly) as reader:
         progress = reader.replay()
@@ -384,7 +384,7 @@ def read_log(place: LogPlace, *, partly: bool = False) -> SoundLog:
 def read_shards(place: LogPlace, run: Progress) -> SoundLog:
     """Fold the logs of the shards into the progress of their run, without its own log. place: of that log.
 
-    Of a log that is damaged or missing the sound part is read.
+    Of a damaged log the sound part is read; a missing log has none.
     """
     shards = Shards(place, partly=True)
     deque(shards.folding(run), maxlen=0)
@@ -399,13 +399,13 @@ def begins_as(place: LogPlace, noted: tuple[int, str]) -> bool:
     lines, sha256 = noted
     with reading(place, RUN) as reader:
         for _ in reader.commits():
-            if reader.seq == lines:  # those before the line that was just read
+            if reader.seq == lines:  # so many lines were read before this one
                 break
         return reader.seq == lines and reader.sha.hexdigest() == sha256
 
 
 def refuse_without_run(place: LogPlace) -> None:
-    """Raise NotAcceptable where the log of a run is missing or empty, and those of its shards are there."""
+    """Raise NotAcceptable where the log of a run is missing or empty, and logs of its shards exist."""
     if not place.number and (shard := place.shard_log()) is not None:
         raise NotAcceptable(
             f"{place.log}: is missing or empty, and the logs of its shards are there ({shard.name}, …). They say what "
@@ -415,9 +415,9 @@ def refuse_without_run(place: LogPlace) -> None:
 
 
 def _refuse_without_log(place: LogPlace) -> None:
-    """Raise NotAcceptable where the log of a run is missing, and files with names of a run are there.
+    """Raise NotAcceptable where the log of a run is missing, and files with names of a run exist.
 
-    A run makes its log before them. So no run that was killed has left them without a log.
+    A run makes its log before these files. So even a killed run leaves none of them without a log.
     """
     refuse_without_run(place)
     if not place.number and (beside := place.beside()):

@@ -1,4 +1,4 @@
-"""Which process writes a log now: by its lock, or in a store by the lines that appear. The log says which one it is."""
+"""Whether a process writes a log now: its lock tells, or in a store new lines. The log names the process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def locked(place: LogPlace) -> Iterator[None]:
 
 
 def is_locked(place: LogPlace, kind: LogKind[Any] = RUN) -> bool:
-    """Whether a run has the lock of this log; of one in a store, whether a process writes it: that may take 11 s."""
+    """Whether a run has the lock of this log. In a store: whether a process writes the log, which may take 11 s."""
     held = place.is_held()
     if held is not None:
         return held
@@ -38,13 +38,13 @@ def is_locked(place: LogPlace, kind: LogKind[Any] = RUN) -> bool:
 
 
 def holder(place: LogPlace, fold: Fold) -> int | None:
-    """Pid of the process whose session is under way in this log; None when there is none."""
+    """Pid of the process of the session that is under way in this log; None without one."""
     pid = fold.under_way.facts.get("pid") if fold.under_way else None
     return pid if isinstance(pid, int) and is_locked(place) else None
 
 
 def writer_words(place: LogPlace, kind: LogKind[Any] = RUN) -> str:
-    """The process that has the lock, in words: before its session starts, its pid is not known."""
+    """The process that has the lock, in words, with its pid once its session has started."""
     try:
         with reading(place, kind) as reader:
             pid = holder(place, reader.replay())

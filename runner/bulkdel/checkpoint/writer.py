@@ -1,8 +1,8 @@
 """A log open for writing: write-ahead, with group commit, and progress that trails the disk.
 
 Owns the order of effects: an entry is encoded when it is enqueued, written and synced in the commit thread, then folded
-into `progress`, then its waiters go on. After the first failure nothing more is written (fail-stop). Never knows what
-an entry means. `Checkpoint` is the log of a run; a verification has a log of another kind.
+into `progress`, then its waiters go on. After the first failure nothing more is written (fail-stop). It does not know
+the meaning of an entry. `Checkpoint` is the log of a run; a verification has a log of another kind.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ENTRY_EXTRA = 138
 """A comma, and the SHA-256 and the MAC that are filled into a session entry."""
 
 ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
-"""Bytes of the longest entry. Even in a line that is almost full it fits LINE_MAX, with the frame of the line."""
+"""Bytes of the longest entry. An almost full line has room for it, and for the frame, within LINE_MAX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ KEEPS = 20
 """How often in one lease `LogWriter.keep` looks whether a renewal is due."""
 
 Queued = tuple[Entry, bytes, bytes | None]
-"""An entry, its bytes, and the key by which a session gets its MAC; None for none."""
+"""An entry, its bytes, and the key for the MAC of a session entry; None without a MAC."""
 
 
 class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
@@ -87,9 +87,9 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         how: HowWritten = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
     ) -> Self:
-        """Start a log with `header`, and what it names: the file of the `skipped` rows, and `files`. Durable on return.
+        """Start a log with `header` and the files that it names: the `skipped` rows, and `files`. Durable on return.
 
-        `is_fresh(place)` must hold: else NotAcceptable. FileFailed when it cannot be written.
+        Raises NotAcceptable unless `is_fresh(place)`, FileFailed when it cannot be written.
         """
         skipped, files = skipped or SkippedRows(), dict(files or {})
         if isinstance(header, Header) and skipped.rows.size:
@@ -110,7 +110,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
     def resume(cls, place: LogPlace, how: HowWritten = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
         """Open an existing log.
 
-        NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
+        Raises NotAcceptable when it is in use, corrupt or no log, FileFailed when its tail cannot be repaired.
         """
         try:
             return cls(*OpenLog.resume(place, kind, how.nonce), how)
@@ -159,8 +159,8 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
     def enqueue(self, *entries: Entry, key: bytes | None = None) -> None:
         """Add `entries` to the next commit, in this order, without waiting for it: `flush` waits.
 
-        What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in when it is written,
-        and with `key` its MAC.
+        Entries that do not become durable are in `lost`. A session entry gets its `log_sha256` when it is written, and
+        with `key` its MAC.
 
         Raises RuntimeError after `close`, ValueError when an entry is longer than ENTRY_MAX; then nothing is added.
         """

@@ -1,4 +1,4 @@
-"""`bulkdel batch plan` and `bulkdel batch run`: the order of the steps for many runs. Each is a child process.
+"""`bulkdel batch plan` and `bulkdel batch run`: the order of the steps for many runs. Each run is a child process.
 
 read the file → plan each run → one table → one confirmation → run each → one summary
 """
@@ -69,7 +69,7 @@ from bulkdel.times import is_time_of_day, until_of
 
 PLAN_LOG = "plan.log"
 RUN_LOG = "run.log"
-"""In the folder of a run: what its processes write to stderr."""
+"""The file in the folder of a run with the stderr of its processes."""
 
 HELD_LOOK_S = 0.2
 
@@ -83,12 +83,12 @@ PINNED = ("job", "host", "pool", "ids", "rows", "sha256", "id_reusable")
 
 @dataclass(frozen=True, slots=True)
 class BatchArguments:
-    """The arguments of the caller. Those that are None are as the file of the batch says.
+    """The arguments of the caller. For an argument that is None, the value in the file of the batch holds.
 
     confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
-    listen: the address of the live page. on: where the processes of the runs are, local or ray. hosts, addresses: those
-    that the file may name, besides the host of each job. config: the tables of the config of this machine, which
-    `environ` names.
+    listen: the address of the live page. on: where the processes of the runs are, local or ray. hosts, addresses: the
+    hosts and addresses that the file may name, besides the host of each job. config: the tables of the config of this
+    machine; `environ` names its file.
     """
 
     file: Path
@@ -143,7 +143,7 @@ class BatchArguments:
 
 
 def say_credentials(batch: Batch, own: Mapping[str, Any]) -> None:
-    """Say which variables of this machine the file has picked, and where they go. own: the tables of the config."""
+    """Print which variables of this machine the file has picked, and where they go. own: the tables of the config."""
     renamed = batch.renamed(own)
     lines = "\n".join(f"  {name}: {words}" for name, words in renamed.items())
     if renamed:
@@ -185,7 +185,7 @@ def plan(arguments: BatchArguments) -> int:
 
 
 def _keep_plan(batch: Batch, planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> bool:
-    """Write the list of plans to the log of the batch: it confirms for a day. Returns whether that was possible."""
+    """Write the list of plans to the log of the batch. The list counts for a day. Returns whether it was written."""
     entry = _list_of(planned, to_confirm)
 
     async def keep() -> None:
@@ -212,7 +212,7 @@ def _list_of(planned: Sequence[PlannedRun], to_confirm: ToConfirm) -> BatchPlann
 
 
 def run(arguments: BatchArguments) -> int:
-    """Run or resume every run of the batch. Returns the exit code: the first that applies to one of the runs."""
+    """Run or resume every run of the batch. Returns its exit code (`core.batch`)."""
     batch = arguments.batch("run")
     until = _until(batch)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
@@ -221,7 +221,7 @@ def run(arguments: BatchArguments) -> int:
 
 
 class Night:
-    """One `batch run`: the processes of its runs, what they report, and what follows from it."""
+    """One `batch run`: starts the processes of its runs, takes in their reports, and acts on them."""
 
     def __init__(self, batch: Batch, arguments: BatchArguments, until: datetime | None, engine: Engine) -> None:
         self._batch = batch
@@ -232,7 +232,7 @@ class Night:
         self._untils = _untils(batch, until)
         self._sending = False
         self._overdue = False  # whether the runs were drained as planned: --not-after had passed, or by `ctl stop`
-        self._drain_s = 0.0  # the largest of the runs that can begin
+        self._drain_s = 0.0  # the longest drain time of the runs that can begin
         self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
         self._reporter = BatchReporter(
@@ -243,7 +243,7 @@ class Night:
         self._children = Children(engine)
         self._under_way: dict[str, Path] = {}  # by the name of a run with a process, its log
         self._waiting = len(batch.runs)
-        self._line = arguments.line  # goes on with what is not complete
+        self._line = arguments.line  # the command that goes on with the incomplete runs
         self._preparing: asyncio.Task[tuple[list[PlannedRun], BatchConfirmed | None]] | None = None
         self._steering = BatchSteering(
             under_way=lambda: list(self._under_way.values()),
@@ -255,13 +255,13 @@ class Night:
         )
 
     def _stop(self) -> None:
-        """Begin no other run, as planned. Before the first run begins, its plans are ended, too."""
+        """Begin no other run, as planned. If no run has begun yet, end the plans, too."""
         self._state, self._overdue = replace(self._state, stopped=True), True
         if self._preparing is not None:
             self._preparing.cancel()
 
     def _head(self) -> dict[str, Any]:
-        """What the page shows and is no sum of the runs."""
+        """The values on the page that are not sums over the runs."""
         batch, until = self._batch, self._until
         return {
             "at": _now(),
@@ -277,7 +277,7 @@ class Night:
         }
 
     def progress_text(self) -> str:
-        """What is under way, in words."""
+        """The progress, in words."""
         phases = Counter(run.phase for run in self._progress.values())
         return ", ".join(f"{count:,} {phase}" for phase, count in phases.items())
 
@@ -287,7 +287,7 @@ class Night:
         return f"{'sending' if self._sending else 'planning'}{held}: {self.progress_text()}"
 
     def drain(self, signum: int) -> bool:
-        """Stop: every child drains, and no other begins. False while only plans are under way: they are ended."""
+        """Stop: every child drains, and no other begins. While only plans are under way, end them and return False."""
         if self._sending:
             self._state = replace(self._state, signal=signum)
             self._children.drain(signum, self._drain_s)
@@ -301,7 +301,7 @@ class Night:
             state = log.progress
             self._check_day(state)
             stopped_before = _stopped_in(state)
-            # Shares of the keeper before may last, when the batch before was killed.
+            # If the batch before was killed, shares of its keeper may still be in use.
             restarted = state.under_way is not None
             logs = {run.name: run.place_in(batch.base) for run in batch.runs}
             seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.environ, head=self._head)
@@ -358,13 +358,13 @@ class Night:
         return [PlannedRun(run.name, trouble=HELD_BACK, exit=EXIT_STOPPED) for run in self._batch.runs], None
 
     def _stopped_by_their_own(self) -> dict[str, str]:
-        """When each run was stopped that has a not_after of its own, ISO 8601."""
+        """For each run with a not_after of its own: when that stopped it, ISO 8601."""
         stopped = {name for name, ended in self._ended.items() if ended.exit == EXIT_STOPPED}
         own = [run.name for run in self._batch.runs if "not_after" in run.options]
         return {name: self._untils[name].isoformat() for name in own if name in stopped}
 
     def _check_day(self, state: BatchState) -> None:
-        """Refuse a time of day that has just stopped this batch: now it would mean the next day."""
+        """Refuse a time of day that has just stopped this batch: from now on it means the next day."""
         text, stopped, until = self._batch.not_after, state.stop, self._until
         if text is None or until is None or stopped is None or not is_time_of_day(text):
             return
@@ -399,8 +399,8 @@ class Night:
     ) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
         """Compare the options with the plan, or ask on the terminal.
 
-        Returns the confirmation, None when nothing was confirmed, and the runs that are left unconfirmed. Raises
-        NotConfirmed when no run can begin.
+        Returns the confirmation (None when nothing was confirmed) and the unconfirmed runs. Raises NotConfirmed when no
+        run can begin.
         """
         arguments, state = self._arguments, log.progress
         due = state.due(planned, time.time(), read_key(arguments.environ))
@@ -443,9 +443,9 @@ class Night:
     async def _covered(
         self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], due: Mapping[str, Due]
     ) -> tuple[How, frozenset[str]]:
-        """How the runs of `due` are confirmed, and which of them are: by the options, or on the terminal.
+        """Confirm runs of `due`, by the options or on the terminal. Returns how, and which runs are confirmed.
 
-        Raises NotConfirmed when none is, and no other run can begin.
+        Raises NotConfirmed when none is confirmed, and no other run can begin.
         """
         confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
         if self._arguments.plan is not None:
@@ -506,9 +506,9 @@ class Night:
     def _line_to_confirm(
         self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]
     ) -> CommandLine:
-        """The command that confirms these runs. The log keeps its plan, as that of `batch plan`: it holds for a day.
+        """The command that confirms these runs. The log keeps its plan for a day, as it keeps the plan of `batch plan`.
 
-        A plan that was given, and is too old, is made anew by `batch plan` only: no command renews its own plan.
+        Only `batch plan` renews a plan that was given and is too old: no command renews its own plan.
         """
         arguments = self._arguments
         if to_confirm.key == (arguments.confirm, arguments.plan):
@@ -548,7 +548,7 @@ class Night:
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
                 if self._overdue and ended.exit == EXIT_SIGNAL + signal.SIGTERM:
-                    ended = replace(ended, exit=EXIT_STOPPED)  # this batch has sent the signal, because of --not-after
+                    ended = replace(ended, exit=EXIT_STOPPED)  # the signal was sent by this batch, at --not-after
                 ended = await self._summed_up(by_name[run.name], ended, started=True)
                 self._end(run.name, ended)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
@@ -562,7 +562,7 @@ class Night:
                 watch.cancel()
 
     async def _closed_or_begun(self, name: str, log: LogWriter[BatchState]) -> int | None:
-        """The exit code of a run that may not begin any more. None when it begins: the log of the batch says so."""
+        """The exit code of a run that may not begin any more. None when it begins: that is in the log of the batch."""
         if (code := await self._closed(name)) is not None:
             return code
         await self._keep(log, BatchRunBegun(_now(), name))
@@ -577,15 +577,15 @@ class Night:
         return replace(self._state, until=self._untils.get(name)).closed(datetime.now(UTC))
 
     async def _stop_with_the_engine(self) -> None:
-        """When the engine has failed every child drains, and no other begins: none could be placed again."""
+        """When the engine has failed, drain every child and begin no other: none could be placed again."""
         say(f"{await self._engine.failed()}. Every run drains", "engine.failed", level="error")
         self._state = replace(self._state, engine_failed=True)
         self._children.drain(signal.SIGTERM, self._drain_s)
 
     async def _stop_at_the_time(self) -> None:
-        """Drain what is still under way after --not-after, when every run had to be drained by itself.
+        """Drain the runs that are still under way some time after --not-after.
 
-        Each process stops by the clock of its own machine, which may be wrong. It may also be frozen.
+        Each process stops by the clock of its own machine. That clock may be wrong, or the process frozen.
         """
         if self._until is None:
             return
@@ -613,7 +613,7 @@ class Night:
         progress.begin("running")
         self._under_way[run.name] = run.place_in(self._batch.base)
         work = Work(placed.words("run", more), environment, keeper)
-        # The log of this run is that of this batch, so what may still write it is the process that was lost.
+        # This batch has the log of this run. So only the process that was lost may still write it.
         again = (
             replace(work, words=placed.words("run", {**more, "take_over": True})) if is_store_url(run.place) else None
         )
@@ -623,7 +623,7 @@ class Night:
             del self._under_way[run.name]
 
     async def _summed_up(self, run: BatchRun, ended: ChildEnded, *, started: bool) -> ChildEnded:
-        """Sum a run up from its log when its process has printed no summary, as one that was killed."""
+        """Sum a run up from its log when its process has printed no summary, such as a killed one."""
         if ended.result:
             return ended
         log = run.place_in(self._batch.base)
@@ -640,7 +640,7 @@ class Night:
         self._progress[name].end(ended.result)
 
     async def _keep(self, log: LogWriter[BatchState], entry: BatchRunBegun | BatchRunEnded) -> None:
-        """Write to the log of the batch. When that fails every child drains, and no other begins."""
+        """Write to the log of the batch. When that fails, drain every child and begin no other."""
         try:
             log.enqueue(entry)
             await log.flush()
@@ -712,14 +712,14 @@ async def _plan_all(
             planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)
             if still is Still.OTHER_EXPORT and planned.trouble:
                 return replace(planned, trouble=f"its export is not the one of its log: {planned.trouble}")
-            # The export of a complete run, such as a workbook, may be compared only by its plan.
+            # Only a plan can compare some exports of complete runs, such as a workbook.
             return replace(planned, complete=was_complete and planned.values.get("complete", False))
 
     return list(await asyncio.gather(*map(plan_one, batch.runs)))
 
 
 def _until(batch: Batch) -> datetime | None:
-    """Return when the batch has to stop. Raises UsageError for what is no time, and for a time that has passed."""
+    """Return when the batch has to stop. Raises UsageError for a text that is no time, and for a time in the past."""
     if batch.not_after is None:
         return None
     now = datetime.now(UTC)
@@ -730,9 +730,9 @@ def _until(batch: Batch) -> datetime | None:
 
 
 def _untils(batch: Batch, until: datetime | None) -> dict[str, datetime]:
-    """When each run has to stop: at its own not_after, or with the batch when that is earlier.
+    """When each run has to stop: at its own not_after, or with the batch if that is earlier.
 
-    A time of day is read once, when the batch begins: for a run that begins after it, it would mean the next day.
+    A time of day is read once, when the batch begins. Read later, after that time, it would mean the next day.
     until: when the batch has to stop.
     """
     now, found = datetime.now(UTC), dict[str, datetime]()
@@ -747,13 +747,13 @@ def _untils(batch: Batch, until: datetime | None) -> dict[str, datetime]:
 
 
 def _stopped_in(state: BatchState) -> Mapping[str, str]:
-    """When each run was stopped that has a not_after of its own, ISO 8601. A later session may not have started it."""
+    """For each run with a not_after of its own: when that stopped it, ISO 8601. The run may not have gone on since."""
     found: Mapping[str, str] = {} if state.stop is None else state.stop.facts.get("stopped", {})
     return found
 
 
 def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
-    """Why a run cannot begin: its not_after is the time of day that has just stopped it, and means the next day now."""
+    """Why a run cannot begin: its not_after, a time of day, has just stopped it, and now means the next day."""
     text, now = str(run.options.get("not_after", "")), datetime.now(UTC)
     stopped = _stopped_in(state).get(run.name)
     if stopped is None or not is_time_of_day(text):

@@ -1,4 +1,4 @@
-"""`bulkdel batch status, ctl, verify`: what one run has, for all runs of a batch."""
+"""`bulkdel batch status, ctl, verify`: the commands of one run, for all runs of a batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from bulkdel.place.opening import log_at
 from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"
-"""In the folder of a run: what its verification writes to stderr."""
+"""The file in the folder of a run with the stderr of its verification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
 
 @dataclass(frozen=True, slots=True)
 class BatchVerifyArguments:
-    """The arguments of one `batch verify`. Those that are None are as the file of the batch says.
+    """The arguments of one `batch verify`. For an argument that is None, the value in the file of the batch holds.
 
     hosts, config: as of `batch run`.
     """
@@ -180,5 +180,5 @@ def verify(arguments: BatchVerifyArguments) -> int:
 
 
 def _group(name: str, confirmed: Mapping[str, Mapping[str, Any]]) -> str:
-    """What has one rate: the host and pool of a run, as it was confirmed. One that was not has nothing to verify."""
+    """The rate group: the host and pool of a run, as confirmed. An unconfirmed run has nothing to verify."""
     return PlannedRun(name, confirmed[name]).group if name in confirmed else name

@@ -88,7 +88,7 @@ def _naming_rows(path: Path, error: NotAcceptable) -> NotAcceptable:
 
 
 def begun(annotations: Sequence[Annotation]) -> Mapping[str, int]:
-    """The sizes by path of the files whose removal an earlier command has begun and not ended."""
+    """The sizes by path of the files that an earlier command has begun to remove and has left."""
     latest = next((entry for entry in reversed(annotations) if entry.event == "forget"), None)
     if latest is None or latest.facts.get("state") != "begun":
         return {}

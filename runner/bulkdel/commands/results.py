@@ -158,7 +158,7 @@ def write_records(
                     tally[name] += result.stop - result.start
                     records += _records(rows, result, name, words.columns, hash_id)
             write(records)
-    except Halted as error:  # whose message is meant for a run
+    except Halted as error:  # its message is meant for a run
         raise NotAcceptable(str(error)) from error
     return tally
 

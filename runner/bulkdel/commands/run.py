@@ -208,7 +208,7 @@ async def line_typed(noun: str, wanted: str) -> str:
 
 
 def _unproven_text(plan: RunPlan, rows: int) -> str:
-    """Why rows whose id a server may read otherwise remain, and how to settle them."""
+    """Why rows remain when a server may read their ids otherwise, and how to settle them."""
     look_ups = plan.target.look_ups(plan.id_type)
     assert look_ups is not None, "without look-ups no id is unproven"
     misread = look_ups.misread

@@ -181,7 +181,7 @@ def _print_guards(guards: Guards) -> None:
 def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:
     """Print the audit, then raise NotAcceptable when a check has failed. expect: the SHA-256 that the log has to have.
 
-    The log has no key: who can write it can write all of it anew. What was kept apart from it shows that.
+    The log has no key: a user with write access can write all of it anew. Only a hash that is kept elsewhere shows it.
     """
     path = find_run(path)
     found = audit(log_place(path))

@@ -8,10 +8,10 @@ for another encoding, or write capital letters small.
 In a path it may besides refuse an encoded character as an unknown path, and take what follows a dot for the name of a
 format. It answers 404 then, and the account exists; or it means another account.
 
-So it is no proof that a look-up does not find an id with such characters, its marks, unless the same response, or a
-look-up that begins later, has an account whose id has the same ones. Where no other listed account has them, an earlier
-look-up counts too. Capital letters count as read where accounts are listed, and none
-has one. What was proven once counts until listed accounts with such a character are not found any more.
+Such characters are the marks of an id. When a look-up does not find an id with marks, that proves its absence only if
+the same response, or a look-up that begins later, has an account whose id has the same marks. Where no other listed
+account has them, an earlier look-up counts, too. Capital letters count as read where accounts are listed and none has
+one. A proof counts until listed accounts with the mark are not found any more.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Misread(NamedTuple):
 
 
 ODD_IN_PATH = "a dot, or a character other than letters, digits, hyphens, underscores and tildes"
-"""What an id has that a server may take for another id in a path (`odd_in_path`)."""
+"""The mark, in words, by which a server may take an id for another one in a path (`odd_in_path`)."""
 
 IN_QUERY = Misread(
     "a comma, a capital letter, a plus or another character that a query has to encode",
@@ -85,17 +85,17 @@ def odd_in_path(id_: str) -> bool:
 
 
 def marks_in_path(id_: str) -> frozenset[str]:
-    """What a server may read otherwise in `id_`, in a path. All capital letters count as one."""
+    """The marks of `id_` that a server may read otherwise in a path. All capital letters count as one mark."""
     return _capital(id_).union(map(_mark, _ODD_PATH_PART.findall(id_)))
 
 
 def marks_in_query(id_: str) -> frozenset[str]:
-    """What a server may read otherwise in `id_`, in a query, besides its commas."""
+    """The marks of `id_`, besides commas, that a server may read otherwise in a query."""
     return _capital(id_).union(map(_mark, _ODD_QUERY_PART.findall(id_)))
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
-    """The ids of one request with several ids whose absence from its response proves nothing.
+    """The ids of one request with several ids that may exist although its response lacks them.
 
     Those are all ids with a comma, when the response holds none of them. When it holds one, this server does not split
     the ids of such a request: then there are none.

@@ -96,7 +96,7 @@ def _plain(text: str) -> str:
 
 
 def all_folded(ids: Sequence[str]) -> Sequence[str] | None:
-    """The folds of many ids, in little time; None when one of them has to be folded by itself."""
+    """The folds of many ids, in little time; None when one of them has to be folded alone."""
     text = "\n{}\n".format("\n".join(ids).lower())
     if not text.isascii() or any(odd in text for odd in _ODD) or _ODD_LINE.search(text):
         return None

@@ -73,12 +73,12 @@ class Unusable:
 
     @property
     def code(self) -> str:
-        """The same for programs: `NAME|TYPE,TYPE|DETAIL`. The words may change, and this does not."""
+        """The reason for programs: `NAME|TYPE,TYPE|DETAIL`. It does not change when the words do."""
         return "|".join((self.why.name, ",".join(self.looks_like), self.detail))
 
     @classmethod
     def of(cls, code: str) -> Self:
-        """Inverse of `code`. Raises ValueError for what that did not return."""
+        """Inverse of `code`. Raises ValueError for any other text."""
         name, types, detail = code.split("|", 2)
         if (why := Why.__members__.get(name)) is None:
             raise ValueError(f"{name} is no reason for which a row is bad")

@@ -1,4 +1,4 @@
-"""A batch of runs: what `plan` found about each, what of it was confirmed, and how they end together. Pure."""
+"""A batch of runs: the plan of each run, the confirmations, and the common exit code. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STOPPED_BY = {-1: 129, -2: 130, -15: 143}
 
 
 BESIDE = ("window", "place")
-"""What the file of a batch says of a run that its plan does not. A run in another place would begin anew."""
+"""Values of a run that only the file of the batch has, not its plan. A run in another place would begin anew."""
 
 
 def exit_code_of(returncode: int) -> int:
@@ -48,12 +48,12 @@ def exit_code_of(returncode: int) -> int:
 
 
 def first_that_applies(codes: Iterable[int]) -> int:
-    """The exit code of a batch: of those of its runs the first of 5, signal, 4, 3, 2, 6, 1, 0."""
+    """The exit code of a batch: the first of 5, signal, 4, 3, 2, 6, 1, 0 that one of its runs has."""
     return min(codes, key=_place, default=EXIT_COMPLETE)
 
 
 def _place(code: int) -> tuple[int, int]:
-    """Where an exit code stands in that order. A code that no run has counts as 4: the process has failed."""
+    """The place of an exit code in that order. An unknown code counts as 4: the process has failed."""
     order = (EXIT_FILE, EXIT_SIGNAL, EXIT_REMAINING, EXIT_NOT_ACCEPTABLE, EXIT_USAGE, EXIT_STOPPED, EXIT_REFUSED, 0)
     known = EXIT_SIGNAL if code in STOPPED_BY.values() else code if code in order else EXIT_REMAINING
     return order.index(known), code
@@ -85,7 +85,7 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """The digest of what is confirmed: of the plan, and of what the file of the batch says beside it."""
+        """The digest that is confirmed: over the plan, and the values that only the file of the batch has."""
         digest = str(self.values["digest"])
         said = {name: value for name in BESIDE if (value := self.values.get(name)) is not None}
         return digest_of({"digest": digest, **said}) if said else digest
@@ -97,7 +97,7 @@ class PlannedRun:
 
     @property
     def group(self) -> str:
-        """What has one rate: the host and the pool."""
+        """The host and the pool: runs with the same ones share a rate."""
         return f"{self.values['host']} {self.values['pool']}"
 
     @property
@@ -139,7 +139,7 @@ def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str,
 
 
 def _cannot_be_compared(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether the export is an object of which another version would not be recognised, and no log pins its bytes."""
+    """Whether the export is an object without a version that can be compared, and no log pins its bytes."""
     found = values.get("object")
     return (
         address_of(str(wanted.get("export"))) is not None
@@ -288,7 +288,7 @@ class BatchState:
 class ToConfirm:
     """What has to be confirmed at once. ids: of all these runs. digest: of their plans. runs: their names.
 
-    gone: those of them without the log that they had.
+    gone: the runs that had a log and have none now.
     """
 
     ids: int
@@ -326,11 +326,11 @@ def twins(planned: Sequence[PlannedRun]) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class NightState:
-    """What decides whether another run may begin.
+    """The facts that decide whether another run may begin.
 
-    failures: runs that have failed. failures_max: --stop-after-failures; None for never. signal: the number of the one
-    that came. file_failed: whether the log of the batch could not be written. engine_failed: whether no process can be
-    placed any more. stopped: whether it was stopped as planned (`ctl stop`). until: --not-after.
+    failures: runs that have failed. failures_max: --stop-after-failures; None for never. signal: the number of the
+    signal that came. file_failed: whether the log of the batch could not be written. engine_failed: whether no process
+    can be placed any more. stopped: whether it was stopped as planned (`ctl stop`). until: --not-after.
     """
 
     failures: int = 0
@@ -366,10 +366,10 @@ def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, w
 
 
 def plan_groups(marks: Mapping[str, Collection[Hashable]]) -> dict[str, str]:
-    """What has one rate while the runs are planned, for each run: the name of one of those that share it.
+    """The rate group of each run while the runs are planned: the name of one run of the group.
 
-    marks: of each run what it has, such as its key and its pool. Runs with one of them in common share the rate, and so
-    do those that share it with one run.
+    marks: of each run, such as its key and its pool. Runs with a mark in common are in one group, and so are two runs
+    that share marks with a third one.
     """
     shares = {name: name for name in marks}
     owners: dict[Hashable, str] = {}

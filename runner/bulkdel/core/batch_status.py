@@ -29,7 +29,7 @@ class RunStatus(NamedTuple):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Rows by outcome, those that were left out not among them."""
+        """Rows by outcome, without the rows that were left out."""
         if not self.summary:
             return dict(self.live.get("counts", {}))
         return {name: count for name, count in rows_of(self.summary).items() if name not in {*LEFT_OUT, REMAINING}}
@@ -59,7 +59,7 @@ def rows_of(summary: Mapping[str, Any]) -> dict[str, int]:
 
 
 def status_of_batch(head: Mapping[str, Any], runs: Sequence[RunStatus]) -> dict[str, Any]:
-    """The status of all. head: what is not a sum: `at`, `state`, `doing`, `plan` and the like."""
+    """The status of all. head: the members that are no sums: `at`, `state`, `doing`, `plan` and the like."""
     begun = [run for run in runs if run.live or run.summary]
     running = [run.live for run in runs if run.running and "rate" in run.live]
     table = [_row(run) for run in runs]

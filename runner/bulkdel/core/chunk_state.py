@@ -78,15 +78,15 @@ class SubChunk(NamedTuple):
 
     maybe_applied: a request for them may have been applied, and no response confirmed it. An id that is in the target
         state counts as done.
-    touched: a request reached the server, and it is not proven that it had no effect. It cannot be released any more.
+    touched: a request reached the server and may have had effect. They cannot be released any more.
     attempts: requests without a response, in a row.
     known: a look-up has just found every one of them.
-    seen: a look-up showed them out of the target state before a request. An id that is in it afterwards was brought
-        there by the request.
+    seen: before a request, a look-up showed that they were not in the target state. If an id is in it afterwards, the
+        request has brought it there.
     shared: a request for them and others was refused. The action may have been carried out for some of them first.
     varied: since then a request for fewer of them was refused for another reason, so some may be gone.
     again: how many look-ups have repeated an earlier one that may have lagged.
-    renewed: how many have repeated one that was too old when the request could leave.
+    renewed: how many look-ups have repeated one that was too old when the request could leave.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
     clash: the latest refusal says that an account with a key of one of these is there already.
@@ -112,36 +112,37 @@ class SubChunk(NamedTuple):
 
     @property
     def may_be_ours(self) -> bool:
-        """Whether this run may have brought these there, when they are in the target state now."""
+        """Whether this run may have brought these into the target state, if they are in it now."""
         return self.maybe_applied or self.seen
 
     @property
     def unproven(self) -> str | None:
-        """The reason of an outcome that says that this run did not bring these there.
+        """The reason of an outcome by which this run did not bring these into the target state.
 
-        After a refusal of several ids because of one, the request may have had effect on any of the others: on some of
-        them, if the server stops at the one that it refuses, or on all.
+        A request for several ids that was refused because of one may have had effect on the others: on all of them, or
+        on some of them if the server stops at the refused one.
         """
         return "unproven" if self.shared else None
 
     @property
     def may_lag(self) -> bool:
-        """Whether a look-up that finds these may lag behind a request that is refused since.
+        """Whether a look-up that finds these may lag behind an earlier request.
 
-        An id that is refused alone for the reason for which its request was refused is the cause of both.
+        An id that is refused alone, for the same reason as the request with others before, is the cause of both
+        refusals.
         """
         return self.maybe_applied or self.varied
 
     def without_effect(self) -> SubChunk:
-        """After an answer about this id alone, that it is unknown or was in the target state before.
+        """The state after the API called this id unknown, or in the target state already.
 
-        That request had no effect on it, so what a look-up saw before says nothing any more: another client may have
-        been faster. It still does where a request for several ids was refused since, which may have had effect.
+        That request had no effect on it. So an earlier look-up does not count any more: another client may have been
+        faster. It still counts if a request for several ids was refused since: that one may have had effect.
         """
         return self._replace(seen=self.seen and self.shared and not self.known)
 
     def refused(self, detail: Detail) -> SubChunk:
-        """As refused by the latest response."""
+        """The state after the latest response has refused these."""
         varied = self.varied or (self.shared and self.detail.refusal != detail.refusal)
         return self._replace(detail=detail, varied=varied)
 
@@ -152,9 +153,10 @@ class SubChunk(NamedTuple):
 
 
 def _left(sub_chunk: SubChunk, why: LookUpReason | None) -> SubChunk:
-    """As it is left without the look-up that was due for this reason.
+    """The sub-chunk as it is left when the look-up for this reason is not made.
 
-    The API has called each of these ids unknown or absent, so this request had no effect on them, nor had one before.
+    If the API has called each of these ids unknown or absent, this request had no effect on them. Unless an earlier
+    request may have had effect, they are not touched.
     """
     told = why in {LookUpReason.UNKNOWN_ID, LookUpReason.CALLED_ABSENT}
     return sub_chunk._replace(touched=sub_chunk.maybe_applied or sub_chunk.shared) if told else sub_chunk
@@ -164,7 +166,7 @@ class Send(NamedTuple):
     """Send these records.
 
     attempt: 1 for the first; higher ones wait for their backoff first. part: which of their requests, from 0.
-    left_out: what these records lack, of which there is one then; None for whole records.
+    left_out: what was left out of the record, if one record is sent without a part; None for whole records.
     """
 
     records: Records
@@ -194,17 +196,18 @@ class ChunkState:
     in_doubt: an earlier session sent these without a response. They are looked up before they are sent.
     resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
     look_first: look every id up before it is sent, so that outcomes are observed and not inferred.
-    protected: these records must not be sent. Those in doubt were sent before they were excluded: they are looked up,
-        and not sent again.
+    protected: these records must not be sent. If they are in doubt, they were sent before they were excluded: they are
+        looked up, and not sent again.
     several_requests: whether a chunk takes several requests, so that a record may be half-way to the target state.
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     absence_reaches: whether an id without an account is in the target state (`TargetState`).
-    lag_over: in doubt for so long that a look-up cannot lag behind the request of that session any more.
+    lag_over: the records are in doubt for so long that a look-up cannot lag behind the request of that session any
+        more.
     attempts_max: requests without a response, in a row, before the ids are looked up. requests: how many were sent.
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
-    contradicted: how many ids in `left` look-ups find, or do not find, perhaps because they lag behind requests.
+    contradicted: how many ids in `left` have look-ups that contradict the API, perhaps because they lag.
     halt: why the run must halt. to_check: as of `all_refused`.
     after_s: how many seconds the server asked to wait before the next attempt.
     """
@@ -228,10 +231,10 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
-    _lagging: list[Settled] = field(default_factory=list)  # would be refused, if look-ups could not lag
+    _lagging: list[Settled] = field(default_factory=list)  # to be refused as soon as no look-up can lag
     _misread: Collection[str] = ()
     _acted: bool = False  # whether a request of this session may have been applied
-    _lost: bool = False  # whether one of them got no response
+    _lost: bool = False  # whether a request of this session got no response
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -255,7 +258,7 @@ class ChunkState:
         """Take in the decision on the `Send` that was due. requests: how many its records take in all."""
         sub_chunk, _ = self._stack.pop()
         self.requests += 1
-        # A request for several records that was refused may have been carried out for some of them first.
+        # A request for several records may have been carried out for some of them before it was refused.
         refused = decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT} and len(sub_chunk.records) > 1
         self._acted = self._acted or decision.maybe_applied or refused
         self._lost = self._lost or (decision.maybe_applied and decision.next_step is NextStep.RETRY)
@@ -276,7 +279,7 @@ class ChunkState:
         self._halt_if_all_refused()
 
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
-        """Take in a decision about all records of a sub-chunk that are not settled by it."""
+        """Take in a decision about a whole sub-chunk, other than SETTLED."""
         if decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT}:
             sub_chunk = sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1)
         if decision.next_step is NextStep.LOOK_UP and len(sub_chunk.records) == 1:
@@ -305,8 +308,8 @@ class ChunkState:
 
         found: the ids that exist; None when the look-up failed.
         proven: whether a look-up of this session has found an existing account. If none has, "gone" is no proof.
-        unproven: ids whose absence from this response proves nothing (`core.absence`).
-        misread: those of them that a server may have read otherwise in the request itself, too.
+        unproven: ids that may exist although this response lacks them (`core.absence`).
+        misread: the unproven ids that the server may misread in the deletion request, too.
         """
         sub_chunk, why = self._stack.pop()
         if found is None:
@@ -336,7 +339,7 @@ class ChunkState:
         self._reached(sub_chunk, Records.of(reached))
         self._spare(sub_chunk, kept)
         if there:
-            # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
+            # Another client may delete an id after a first look-up. So an id refused as unknown is looked up again.
             known = why is not LookUpReason.FIRST
             again = sub_chunk._replace(records=Records.of(there), attempts=0, known=known, seen=True)
             if why is LookUpReason.LAGGING and (gone or reached):  # the others may have been refused because of these
@@ -365,22 +368,23 @@ class ChunkState:
         self.left.append(_left(*self._stack.pop()))
 
     def renew_look_up(self) -> bool:
-        """Put a look-up before the `Send` that was due, because the latest one is too old. False when it was repeated.
+        """Put a look-up before the `Send` that was due, because the latest one is too old.
 
-        At a very low rate every look-up is too old when its request may leave. Then the records are left.
+        False when it was renewed before: at a very low rate every look-up is too old when its request may leave. Then
+        the records are left.
         """
         sub_chunk, _ = self._stack.pop()
         if sub_chunk.renewed == RENEWALS_MAX:
             self.left.append(sub_chunk)
             return False
         why = LookUpReason.IN_DOUBT if sub_chunk.maybe_applied else LookUpReason.FIRST
-        # What is gone before any request reached the server was not brought there by this run.
+        # An id that is gone before any request reached the server was not deleted by this run.
         again = sub_chunk._replace(renewed=sub_chunk.renewed + 1, seen=sub_chunk.seen and sub_chunk.touched, again=0)
         self._stack.append((again, why))
         return True
 
     def touch(self) -> None:
-        """Note that a request for the step that was due was sent, and that its response will not be awaited."""
+        """Note that the request that was due was sent, and that this session does not wait for its response."""
         if self._stack:
             sub_chunk, why = self._stack.pop()
             self._stack.append((sub_chunk._replace(maybe_applied=True, touched=True), why))
@@ -388,8 +392,8 @@ class ChunkState:
     def leave(self) -> tuple[Ranges, Ranges]:
         """Give up the rows without an outcome. Returns (ranges provably not touched by the server, ranges in doubt).
 
-        The refusals of an unfinished chunk are given up too. If the whole chunk is refused with one code, the cause is
-        not the ids, and an id with a recorded refusal would never be sent again.
+        The refusals of an unfinished chunk are given up, too. If the whole chunk turns out to be refused with one code,
+        the cause is not the ids. An id with a recorded refusal would never be sent again.
         """
         self._wait(*(SubChunk(part.records, touched=True) for part in self._lagging))
         self._lagging = []
@@ -427,7 +431,7 @@ class ChunkState:
             self._settle("done", sub_chunk, records, detail=detail, reason=sub_chunk.without)
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
-        """Send again after a response that said nothing, until the attempts run out."""
+        """Send again after no response, or one without a clear answer, until the attempts run out."""
         sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not free))
         if sub_chunk.attempts < self.attempts_max:
             self._stack.append((sub_chunk, None))
@@ -483,8 +487,8 @@ class ChunkState:
     def _too_early(self) -> bool:
         """Whether it is too early to refuse an id: the look-up that finds it may lag behind a request for it.
 
-        That is a request of an earlier session, or one that got no response. One of this session whose response says
-        nothing clear does not count: it would say the same each time.
+        A request of an earlier session counts, and a request without a response. A request of this session with an
+        unclear response does not count: the next response would be the same.
         """
         return self._lost or not self.lag_over
 
@@ -558,7 +562,7 @@ class ChunkState:
         elif why in REFUSED_AS_UNKNOWN and sub_chunk.records.ids[0] in self._misread:
             self.left.append(_left(sub_chunk, why))  # the API may have called another id unknown
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
-            # The API called this very id unknown, which is a second proof: the body of a request splits no id.
+            # The API called this very id unknown, and no server splits an id in the body of a request.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
             self._settle(kind, sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason="unproven")
         elif why is LookUpReason.REFUSED and not sub_chunk.maybe_applied:
@@ -581,7 +585,7 @@ class ChunkState:
             else:
                 self._wait(rest)
         elif sub_chunk.maybe_applied and self.several_requests:
-            # One of its requests may have had effect, and not the others: it is not in the target state, nor untouched.
+            # Some of its requests may have had effect, and others not: then it is between its old and the target state.
             self._settle("unknown", sub_chunk, Records.of(kept), reason=EXCLUDED_SINCE)
         else:
             self.spared += kept
@@ -615,5 +619,5 @@ class ChunkState:
         if self.halt is not None:
             refused = [part for part in self.settled if part.by_the_api]
             self.settled = [part for part in self.settled if not part.by_the_api]
-            # Without look-ups nothing could ever settle a row in doubt that the user excludes.
+            # Without look-ups they are released: a row in doubt that the user then excludes could never be settled.
             self.left += [SubChunk(part.records, touched=self.can_look_up) for part in refused]

@@ -25,7 +25,7 @@ class Created(NamedTuple):
 
     at: when it was created, epoch seconds; None when unknown.
     certain: whether the keys were compared. If not, the server found it by a rule of its own, or at random.
-    never_gone: whether it is the deleted account itself, so that nothing has to be created.
+    never_gone: whether it is the account that was to be deleted, so nothing has to be created.
     alike: whether it has what else the row says of it.
     unused: whether this session has seen that no account had the keys, before it sent a request with them.
     """

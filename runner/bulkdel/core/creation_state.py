@@ -4,10 +4,10 @@ A record is looked up by its keys (e-mail, phone, user name, ...), always before
 
     LookUp ── keys unused ───────────────→ Send; after a refusal split; a single one → Send without what may be the
       │                                    cause (`Job.reductions`), at last refused
-      ├─ the account itself: never gone ─→ already; LookUp again, at last left, while it may lag behind the deletion
+      ├─ the old account: never gone ────→ already; LookUp again, at last left, while it may lag behind the deletion
       ├─ another account has a key ──────→ refused (taken)
       ├─ an account with these keys ─────→ done, if a request may have been applied, and it is younger and fits the row
-      └─ nothing shows whose it is ──────→ unknown; not sent yet: LookUp again, at last refused
+      └─ not clear which account it is ──→ unknown; not sent yet: LookUp again, at last refused
     Send ── accepted ────────────────────→ done
       ├─ no response ────────────────────→ LookUp, again later because it may lag; left for a later pass. Once no
       │                                    look-up can lag any more: Send again, each record alone; unknown where the
@@ -49,14 +49,15 @@ def no_reductions(_record: Record) -> Sequence[Reduction]:
 class CreationState(ChunkState):
     """The state machine of one chunk of accounts that are created.
 
-    groups: the records of the chunk; those that may share a key are in different ones, which are settled one by one.
+    groups: the records of the chunk; records that may share a key are in different groups. The groups are settled one
+        by one.
     reductions_of: what may be left out of a record that the API refuses, the best first (`Job.reductions`).
     looks_again_max: how often a look-up is repeated that may lag behind a request.
     deletion_lags: whether look-ups may lag behind the deletion of these accounts.
 
-    `contradicted` counts the records in `left` that go on once look-ups cannot lag any more: one with a key that is
-    taken by the API's word, and that no look-up finds, is refused; one that is there under its old id was never gone;
-    one without a response, and that no look-up finds, is sent again.
+    `contradicted` counts the records in `left` that go on once look-ups cannot lag any more. If the API has called a
+    key taken and no look-up finds it, the record is refused. If the account exists under its old id, it was never gone.
+    If there was no response and no look-up finds the account, the record is sent again.
     """
 
     groups: Sequence[Records] = ()
@@ -103,8 +104,8 @@ class CreationState(ChunkState):
     def _send(self, rest: SubChunk, why: LookUpReason | None, unproven: Collection[str]) -> None:
         """Send records with unused keys.
 
-        Another request might create a record twice that was sent before. It is left while look-ups may lag. It ends as
-        unknown when no look-up can find it even then.
+        A record that was sent before could be created twice. So it is left while look-ups may lag. If no look-up can
+        find it even after that, it ends as unknown.
         """
         if why in WITHOUT_RESPONSE and not self._lag_is_over:
             self._wait(rest)
@@ -115,7 +116,7 @@ class CreationState(ChunkState):
         others = Records.of(record for record in rest.records if record.id not in hidden)
         rest = rest._replace(again=0)
         if others and why is LookUpReason.IN_DOUBT:
-            # Each alone: a refusal of several would leave open once more which of them were created.
+            # Each alone: after a refusal of several it would again be open which of them were created.
             alone = [Records.of([record]) for record in reversed(others)]
             self._stack += [(rest._replace(records=each), None) for each in alone]
         elif others:
@@ -135,7 +136,7 @@ class CreationState(ChunkState):
             self._reduce(sub_chunk)
 
     def _reduce(self, sub_chunk: SubChunk) -> None:
-        """Send a refused record again without what may be the cause; settle it when nothing more can be left out."""
+        """Send a refused record again without a part that may be the cause; settle it when no such part is left."""
         (record,) = sub_chunk.records
         reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
         if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and not self._lag_is_over:
@@ -165,7 +166,7 @@ class CreationState(ChunkState):
             self._unused(sub_chunk._replace(records=unused), why, blind=blind, unproven=unproven)
 
     def _never_gone(self, sub_chunk: SubChunk, why: LookUpReason | None) -> None:
-        """Take in records for which a look-up has found the account itself, which a run may have deleted since."""
+        """Take in records for which a look-up has found the old account. A run may have deleted it since."""
         if not self.deletion_lags:
             self._settle("already", sub_chunk, sub_chunk.records)
         elif why in REPEATED and sub_chunk.again < self.looks_again_max:
@@ -188,7 +189,7 @@ class CreationState(ChunkState):
             self._settle("refused", sub_chunk, sub_chunk.records, detail=Detail(message=OTHERS), reason=OTHERS)
 
     def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
-        """Take in records whose keys no account has, as far as the look-up can tell."""
+        """Take in records with keys that no account has, as far as the look-up can tell."""
         alone, may_lag = len(rest.records) == 1, not self._lag_is_over
         if blind and not (self.resend_unproven and why in WITHOUT_RESPONSE):
             self.left.append(rest)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bulkdel.core.outcome import NOTHING_SAID, Detail
 
 SERVER_FAILS = 500
-"""From this HTTP status on it is the server that fails."""
+"""From this HTTP status on the server has failed."""
 
 
 class Request(NamedTuple):
@@ -48,7 +48,7 @@ class Response(NamedTuple):
 
 
 class Setup(enum.Enum):
-    """A wrong setting, with which repeating the request cannot help. The value says how to correct it."""
+    """A wrong setting, with which every repetition fails. The value says how to correct it."""
 
     AUTHORITY = "its authority is not known to this machine: give that authority's certificate with --ca-file FILE"
     HOST_NAME = "--host must be a name that the certificate is for"
@@ -60,7 +60,7 @@ class Setup(enum.Enum):
 class NoResponse(NamedTuple):
     """No whole response came.
 
-    sent: False only when nothing of the request can have left this machine.
+    sent: whether a part of the request may have left this machine.
     setup: the setting that has to be corrected before any request can succeed; None for a fault that may pass.
     withheld: this process had no lease. It says nothing about the server.
     """
@@ -107,14 +107,14 @@ class Decision(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """Whether the API has accepted the request, at least for one id: so the key may do this."""
+        """Whether the API has accepted the request, at least for one id. Then the key has the permission."""
         if self.next_step is NextStep.PER_ID:
             return any(answer.verdict in {Verdict.SETTLED, Verdict.ALREADY} for answer in self.data)
         return self.next_step is NextStep.SETTLED
 
 
 def is_outage(fault: str, decision: Decision) -> bool:
-    """Whether a request has failed because the server does not work, and not because its answer is another one.
+    """Whether a request has failed because the server does not work. A working server may refuse, too.
 
     fault: of the response, as `fault_of` says. An API may say a status such as 503 in its body.
     """
@@ -147,7 +147,7 @@ MISMATCH = "the answer names an id that was not in the request, or the same id t
 def decision_per_id(ids: Collection[str], decision: Decision) -> Decision:
     """Check a decision PER_ID on a request for `ids`, and add the ids that the answer does not name: maybe applied.
 
-    An answer that names another id, or one id twice, is no answer to this request. It is treated like a lost one.
+    An answer that names another id, or one id twice, does not belong to this request. It counts as lost.
     """
     answers: Sequence[IdAnswer] = decision.data
     named = {answer.id for answer in answers}
@@ -160,7 +160,7 @@ def decision_per_id(ids: Collection[str], decision: Decision) -> Decision:
 
 
 def fault_of(response: Response | NoResponse) -> str:
-    """Why this is no response of a server that works; empty when it is one, or when nothing was asked."""
+    """Why the server does not seem to work; empty after a response of a working server, or if nothing was asked."""
     if isinstance(response, NoResponse):
         return "" if response.withheld else response.reason
     return f"HTTP {response.status}" if response.status >= SERVER_FAILS else ""

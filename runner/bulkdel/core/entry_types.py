@@ -1,7 +1,7 @@
 """The types of the members of each entry of a log: one table, which every entry that is read is compared with.
 
-Another person may have written the log. What the table lets through, the program may take as it is. It says nothing of
-members that it does not name: a reader accepts facts that it does not know.
+Another person may have written the log. The program may use a value that the table admits without further checks. The
+table does not restrict members that it does not name: a reader accepts unknown facts.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ TYPES: Mapping[str, Mapping[str, Any]] = {
 """By the type of the entry; and by its type with its event, or with what it changes, for the other members of it."""
 
 _EVENTS = {"session": "event", "annotation": "event", "change": "what"}
-"""The member that says which other members an entry of this type has."""
+"""The member that determines the other members of an entry of this type."""
 
 _Check = Callable[[Any, str], None]
 """Raises TypeError or KeyError, with the name of the value, unless it has its type."""

@@ -1,4 +1,4 @@
-"""The rows whose id must not be sent, because a protected id is, or may be, the same account. Pure."""
+"""The rows that must not be sent, because a protected id is, or may be, the same account. Pure."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class ExcludedRows:
         return without(met, positions, ids)
 
     def kept(self) -> int:
-        """Return how many protected ids are in the export, and forget these: what follows may need the memory."""
+        """Return how many protected ids are in the export, and forget them to free the memory."""
         met, self._met = self._met, IdSet(self._met.id_type)
         return sum(map(met.meets, self.protected)) if len(met) else 0
 
 
 def excluded_in(rows: Iterable[Rows], protected: IdSet, duplicates: PositionSet) -> ExcludedRows:
-    """Find the rows of an input whose id must not be sent."""
+    """Find the rows of an input that must not be sent."""
     found = ExcludedRows(protected, duplicates)
     for some in rows:
         found.take(*some.usable)

@@ -25,7 +25,7 @@ class Spared(enum.StrEnum):
 
 
 class Facts(NamedTuple):
-    """What the guards compare of one record. None: the record does not have it, or not as it can be read.
+    """The facts of one record that the guards compare. None: the record lacks the fact, or it cannot be read.
 
     last_seen_at: the last sign-in, epoch seconds; minus infinity for an account that never signed in.
     created_at: epoch seconds. status: the API's word.
@@ -62,9 +62,9 @@ TIMED = tuple(guard for guard in GUARDS if guard.key)
 
 
 class Judged(NamedTuple):
-    """What the guards say of an account. spared: None when it may be sent.
+    """The result of the guards for an account. spared: None when it may be sent.
 
-    missing: the guard that cannot tell, because a record lacks what it compares; then `spared` says nothing.
+    missing: the guard that cannot decide, because a record lacks the fact that it compares; then ignore `spared`.
     """
 
     spared: Spared | None = None
@@ -176,9 +176,9 @@ def condition(guard: Guard, at: float) -> str:
 
 
 def untold(told: Collection[object]) -> str | None:
-    """Why a guard cannot go by a list: some of its records do not say what is compared. None when all of them do.
+    """Why a guard cannot use a list: some of its records lack the value that it compares. None when all have it.
 
-    told: what each record says; None, or an empty text, where it does not say it. An empty list says that there is
+    told: the value of each record; None, or an empty text, where it is missing. An empty list is valid: then there is
     nothing to keep.
     """
     missing = sum(not each for each in told)
@@ -188,10 +188,9 @@ def untold(told: Collection[object]) -> str | None:
 
 
 def _says(facts: Facts, guard: Guard) -> bool:
-    """Whether a record says what this guard compares.
+    """Whether a record has the fact that this guard compares.
 
-    An account that was created in 1970 or before it has a field that nothing was written to. A last sign-in of then
-    was none.
+    A creation in 1970 or before is an empty field. A last sign-in of that time means that there was none.
     """
     value = getattr(facts, guard.fact)
     return value is not None and (guard is not CREATED_AFTER or value > 0)

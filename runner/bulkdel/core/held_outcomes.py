@@ -4,11 +4,11 @@ Two results may mean that every request is wrong (its path, its key, its id type
 
 - Ids that are refused with one code, one after the other. They are held until another id is settled. Enough of them in
   a row halt the run.
-- Ids that an API calls absent, and no look-up proves it. A wrong path gives the same answer (404). They are held until
-  one id is done. Enough of them without one that is done halt the run, and so does too large a share of absent ids
+- Ids that an API calls absent, while no look-up proves it. A wrong path gives the same answer (404). They are held
+  until one id is done. Enough of them before any id is done halt the run, and so does too large a share of absent ids
   later.
 
-What is still held when the run halts has no outcome in the log, so a later session asks for it again.
+Ids that are still held when the run halts have no outcome in the log, so a later session asks for them again.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class HeldOutcomes:
     def end(self) -> tuple[list[Settled], list[Settled]]:
         """End a pass, and hold nothing any more. Returns (refusals to write, ids that get no outcome).
 
-        The latter are ids that nothing has proven to be absent and, after a halt, those that were refused.
+        No outcome: ids that were called absent without a proof and, after a halt, refused ids.
         """
         refused, absent = self._refused_parts, self._absent_parts
         self._refused_parts, self._absent_parts = [], []
@@ -119,7 +119,7 @@ class HeldOutcomes:
 
 
 def all_absent(absent: Sequence[Settled]) -> str:
-    """Why a run halts in which every id was called absent, and none was done."""
+    """Why a run halts after every id was called absent and none was done."""
     return f"all of {size(absent):,} ids are absent by the answers alone ({absent[-1].detail}). {WRONG_REQUEST}"
 
 
@@ -131,7 +131,7 @@ def size(parts: Sequence[Settled]) -> int:
 def all_refused(parts: Sequence[Settled], to_check: str = TO_CHECK) -> str:
     """Why a run halts after these refusals in a row. It names rows and not ids: the log of a run holds it.
 
-    to_check: what is more likely wrong than the ids, what speaks for that, and how to go on without the ids.
+    to_check: a cause that is more likely than the ids, a reason for it, and how to go on without the ids.
     """
     positions = [position for part in parts for position in part.records.positions]
     return (

@@ -1,4 +1,4 @@
-"""One line or value of an export to an id, or to the reason why it has none. Owns the checks of every id.
+"""Turns one line or value of an export into an id, or into the reason why it has none. Owns the checks of every id.
 
 Knows no file, block or position. The reason is a value (`Unusable`), not an exception. An id that the API refuses is
 another matter: see `core.chunk_state`.
@@ -168,7 +168,7 @@ def ids_of_lines(text: bytes, member: Member | None, check: IdCheck) -> list[str
     text: the lines; the last one may have no line feed.
 
     When every line has a string in the place of its id, as nearly always, the lines are parsed together. Otherwise each
-    line is parsed by itself.
+    line is parsed alone.
     """
     lines = text.removesuffix(b"\n").split(b"\n")
     values: Iterable[Any] = map(orjson.loads, lines)
@@ -262,7 +262,7 @@ def _id_of_member(row: Any, line: bytes, member: Member) -> str | Unusable:
 def _may_repeat(text: bytes, lines: Sequence[bytes], member: Member) -> bool:
     r"""Whether a name of the member's path may stand twice in one of its objects. text: all the lines.
 
-    Each line has each name. So none has it twice when the names in the text are as many as the lines. Escapes can spell
+    Each line has each name. So if the text has a name as often as it has lines, no line has it twice. Escapes can spell
     a name in other ways, and another object may have the same name. In these cases the parsed values are serialised:
     orjson keeps the last of two members with one name, so the quotes of a dropped name are then missing. Only `\u0022`
     adds a quote when it is serialised.

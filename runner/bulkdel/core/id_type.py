@@ -67,7 +67,7 @@ PLAIN = IdType("id")
 
 
 def rewritten_by_spreadsheet(id_: str) -> bool:
-    """Whether `id_` is a number in scientific notation, which is no id of any system."""
+    """Whether `id_` is a number in scientific notation: no system has such ids."""
     return SPREADSHEET.fullmatch(id_) is not None
 
 
@@ -175,7 +175,7 @@ class IdSet:
                 self._shortened.add(form)
 
     def plus(self, ids: Iterable[str]) -> IdSet:
-        """A set of these and of `ids`; this one itself when it has all of them."""
+        """A set of these and of `ids`; the same object when it has all of them."""
         more = [id_ for id_ in ids if not self.holds(id_)]
         if not more:
             return self

@@ -23,7 +23,7 @@ BYTES_MAX = 1 << 62
 
 
 class Frame(NamedTuple):
-    """A part of the input that is compressed by itself.
+    """A part of the input that is compressed alone.
 
     at, rows: position of its first row, and how many it has. byte, size: where it lies in the file.
     length, sha256: of its content, which is not compressed.
@@ -55,7 +55,7 @@ class Index:
 
     @property
     def content(self) -> str:
-        """SHA-256 over those of the frames: it does not depend on how they are compressed."""
+        """SHA-256 over the hashes of the frames: it does not depend on the compression."""
         return hashlib.sha256("".join(frame.sha256 for frame in self.frames).encode()).hexdigest()
 
     def between(self, first: int, stop: int) -> Sequence[Frame]:

@@ -1,9 +1,11 @@
-"""What an option is, besides its value and its effect. Each field of `settings` that is not of `verify` alone has one.
+"""The description of an option (`Option`), besides its value and its effect.
 
-`options` makes every list of options from that. A file that another person could have written is data: it may set the
-options that say so here, and is refused with any other. What says nothing, such as a new option, comes from the person
-who runs the command: it is typed, in the environment, or in the config file. docs/approval.md, docs/handover.md and
-docs/batch.md show the lists.
+Each field of `settings` has one, except the fields of `verify` alone.
+
+`options` makes every list of options from these descriptions. A file that another person could have written is data: it
+may set the options that are marked for it here, and is refused with any other. An option without a mark, such as a new
+one, comes from the person who runs the command: it is typed, in the environment, or in the config file.
+docs/approval.md, docs/handover.md and docs/batch.md show the lists.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ ENV_PREFIX = "BULKDEL_"
 
 
 class Role(Enum):
-    """What an option is for."""
+    """The purpose of an option."""
 
     DECIDES = auto()
     """What is sent, and what stops it. A run may not differ from its plan."""
     MEANS = auto()
-    """The same. Not the text is compared, but what it says: the bytes of a file, an instant, a name in full."""
+    """The same, but its meaning is compared and not its text: the bytes of a file, an instant, a name in full."""
     PACE = auto()
     """How fast. A run may differ from its plan."""
     COMPARED = auto()
@@ -29,7 +31,7 @@ class Role(Enum):
     MACHINE = auto()
     """What is trusted, run, asked or written on a machine, and where. No plan has it, and a run may differ."""
     SHOWS = auto()
-    """How a command shows itself: what is printed. No plan has it, and a run may differ."""
+    """What a command prints, and how. No plan has it, and a run may differ."""
     CONFIRMS = auto()
     """What confirms a plan. No plan has it, and no command that is printed for a later session."""
     COMMAND = auto()
@@ -72,7 +74,7 @@ class Option:
     own: each run of a batch has its own. Any other option that decides may not differ, in the file of a batch, from
     what the person has set in [run] of the config.
     once: it weakens a check for the session in which it was typed. No later session takes it over.
-    looks: with it only ids are sent that a look-up has found.
+    looks: with it, an id is sent only after a look-up has found it.
     secret: its value may be a secret. A printed command leaves it out, and the log has a word in its place.
     signed: it may be an address with a signature in its query, which is a secret.
     asked: whether a session sends a request to a value that is an address. It does not if that is a text, and the place

@@ -21,7 +21,7 @@ Skip = Literal["excluded", "duplicate", "invalid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SKIPS: tuple[Skip, ...] = get_args(Skip)
 COUNTED: tuple[str, ...] = (*KINDS, *SKIPS)
-"""Everything that a row can end as. A row that has not ended is `remaining`."""
+"""Every final result of a row. A row without one is `remaining`."""
 
 REMAINING = "remaining"
 
@@ -142,5 +142,5 @@ class Settled(NamedTuple):
 
     @property
     def by_the_api(self) -> bool:
-        """Whether the API has refused these records, or returned other accounts for them. Not that a key is taken."""
+        """Whether the API has refused these records, or returned other accounts for them. Excludes `taken`."""
         return self.kind == "refused" and self.reason != TAKEN

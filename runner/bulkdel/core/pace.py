@@ -1,6 +1,6 @@
-"""The pace of a running session as it was asked for: the limits of the rate, and the pauses. Pure.
+"""The requested pace of a running session: the limits of the rate, and the pauses. Pure.
 
-A change comes in as a value; `engine.control` does what follows from it.
+A change comes in as a value; `engine.control` carries it out.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import NamedTuple
 from bulkdel.core.log_entries import Changed, ChangedBy, Value
 
 BY_HAND = frozenset({ChangedBy.CTL, ChangedBy.PAGE, ChangedBy.LIBRARY})
-"""Sources of a pause that any of them may end. The pause file ends its own."""
+"""Sources of a pause by hand. Any of them may end such a pause. Only the pause file ends its own pause."""
 
 RATE_MIN, RATE_MAX = 0.001, 100_000.0
-"""Requests a second. Fewer than four an hour is a slip; the pause between two of far fewer is no number."""
+"""Requests a second. A rate of fewer than four an hour is a typing error, and a far lower one has no finite pause."""
 
 OPTION = "rate"
 """The name of the limit that --rate sets. A change in its place has the name of its source."""
@@ -100,7 +100,7 @@ class Pauses:
         return left if left.first else Pauses()
 
     def kept_for_a_person(self) -> Pauses:
-        """As one pause that only a person ends: the pause file has gone, and the end has to be confirmed."""
+        """The pauses as one that only a person ends: the pause file is gone, and the end has to be confirmed."""
         return replace(self, by_hand=self.first, by_file=None)
 
 

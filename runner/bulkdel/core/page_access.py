@@ -1,4 +1,4 @@
-"""Which requests to the live page are answered. Pure: takes what a request says of itself, returns the refusal.
+"""Which requests to the live page are answered. Pure: takes the facts of a request, returns the refusal.
 
 Any web page that a person visits can make the browser send requests to 127.0.0.1. So three things are compared: the
 name that the browser connected to (a page of another site may have its own name point here), the site that made the
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bulkdel.core.listen_address import ListenAddress
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""They say nothing about the run but that it lives. Kubernetes asks them without a token."""
+"""Paths that show only that the run lives. Kubernetes asks them without a token."""
 
 PAGE = "/"
 FILES = frozenset({"/page.css", "/page.js", "/vendor/uPlot.iife.min.js", "/vendor/uPlot.min.css"})
@@ -36,7 +36,7 @@ class SignedIn(enum.Enum):
     """How a request has proven that it knows a token."""
 
     NO = "no"
-    COOKIE = "cookie"  # a browser sends it by itself, also when another site makes it send the request
+    COOKIE = "cookie"  # a browser adds it to every request, also to one that another site has caused
     TOKEN = "token"  # noqa: S105 - a word, no secret
 
 
@@ -49,7 +49,7 @@ class Right(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What a request says of itself. Headers that it lacks are empty. right: of its token; None without one."""
+    """The headers of a request; a missing one is empty. right: of its token; None without one."""
 
     method: str
     path: str
@@ -106,7 +106,7 @@ def _of_writing(request: PageRequest, rights: Collection[Right]) -> list[tuple[b
         (request.content_type != "application/json", Refusal(415, "send application/json")),
         (steers and request.signed_in is SignedIn.NO, SIGN_IN),
         (steers and request.right is not Right.CONTROL, ONLY_READS),
-        # A browser sends the cookie by itself, but always names the site that makes it send a command.
+        # A browser adds the cookie to every request, but it always names the site that has caused a command.
         (steers and request.signed_in is SignedIn.COOKIE and not named, FROM_ANOTHER_SITE),
     ]
 

@@ -37,7 +37,7 @@ SAMPLE_SHIFT = 0.2
 deviations are less than a fifth."""
 
 NAMES = frozenset({"name", "object"})
-"""What says where a file lies. It is not compared: the hashes decide."""
+"""Members with the path of a file. They are not compared: the hashes decide."""
 
 PLAIN = frozenset({"numbers", "export"})
 """Members whose own members are named without them."""
@@ -170,7 +170,7 @@ def values_of(text: str) -> dict[str, Any]:
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object in which each member occurs once. A second one would hide the first from the program, not from you."""
+    """An object in which each member occurs once. A program reads the last of two; a person may read the first."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -334,7 +334,7 @@ def _compared(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for member, value in values.items():
         if member in APART:
             continue
-        if member in OPTIONS:  # a version without an option is as good as one that was not given
+        if member in OPTIONS:  # an option that a version does not know counts as not given
             yield from (
                 (f"--{name.replace('_', '-')}", None if each is False else each) for name, each in value.items()
             )
@@ -359,7 +359,7 @@ def _other_files(planned: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 
 
 def _identity(file: Mapping[str, Any]) -> tuple[str, ...]:
-    """What makes an exclude file the same: its bytes, and how they are read."""
+    """The values that must be the same of an exclude file: its bytes, and how they are read."""
     return file["sha256"], *(
         f"{name}={value}" for name, value in sorted(file.items()) if name not in {"sha256", "path"}
     )

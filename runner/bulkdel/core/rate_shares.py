@@ -8,13 +8,13 @@ The sum of all shares that are neither given back nor expired is never above the
   two clocks are compared.
 - A share that was lowered counts in full until the worker has said that it goes on with the lower one, or until it has
   expired. Only then another share is raised.
-- A worker that ends gives its share back. The share of one that was killed or cut off ends by itself.
+- A worker that ends gives its share back. The share of a killed or cut-off worker expires.
 - A keeper that was started again grants nothing until every share of the keeper before it has expired.
 
 The division is max-min fair and follows what the workers can use: a slow one gets what it uses and a little more, the
 others share the rest. A 429 at one worker pauses all workers of its group and halves the rate of the group once.
 
-A group is what has one rate: a host and a user pool. There may be a rate over all groups as well.
+A group has one rate: it is a host and a user pool. There may be a rate over all groups as well.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Granted(NamedTuple):
 
 @dataclass(slots=True)
 class _Worker:
-    """granted: every share that it may still go on with, the latest last. owed: whether its last ask has no answer."""
+    """granted: every share that it may still use, the latest last. owed: whether its last ask has no answer."""
 
     group: str
     asked: int = 0
@@ -102,7 +102,7 @@ class _Worker:
 
     @property
     def held(self) -> float:
-        """What it may be sending at, in the worst case."""
+        """The highest rate at which it may be sending now."""
         return max((granted.rate for granted in self.granted), default=0.0)
 
 
@@ -219,7 +219,7 @@ class RateShares:
     def _targets(self, rates: Mapping[str, float], over_all: float) -> dict[str, float]:
         """The rate that each worker should have. One that would be lowered a little keeps its share, where all fit."""
         workers = self._workers.values()
-        least_part = LEAST / max(1, len(workers))  # of an unlimited rate it is unlimited too, whatever a worker uses
+        least_part = LEAST / max(1, len(workers))  # unlimited for an unlimited rate
         least = {group: least_part * min(rate, over_all) for group, rate in rates.items()}
         fair = fair_shares([(each.group, max(each.wants, least[each.group])) for each in workers], rates, over_all)
         kept = [

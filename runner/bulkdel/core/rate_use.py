@@ -1,7 +1,7 @@
-"""What a process can use of a rate that it shares, by what its requests wait for. Pure.
+"""How much of a shared rate a process can use, by what its requests wait for. Pure.
 
-A process that asks for more than it uses takes that from the others. One that asks for less than it could use crawls:
-what it sends shows its share then, and not what it could send.
+A process that asks for more than it uses takes the rest from the others. A process that asks for less than it could use
+stays slow: its requests show only its share then, and not how many it could send.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Use(NamedTuple):
 
 
 def with_spare(used: float) -> float:
-    """What a process asks for that can use so many requests a second, because its server is slow or its work is little.
+    """The rate to ask for when a process can use so many requests a second, because of a slow server or little work.
 
-    What it does not use of its share is lost to the others. With nothing to spare it could not become faster.
+    The unused part of its share is lost to the others. Without a spare part the process could not become faster.
     """
     return used + min(SPARE_LEAST + 0.1 * used, 0.25 + 0.01 * used)

@@ -1,4 +1,4 @@
-"""From a response to a decision whose texts name no id and no secret. Owns how an id is recognised in a text.
+"""Makes the decision on a response, and takes ids and secrets out of its texts. Owns how an id is recognised in a text.
 
 Every text that is printed or written about a response has passed `decision_on`: in the log, on the terminal, in the
 reason of a halt.
@@ -20,7 +20,7 @@ TEXT_MAX = 1_000  # characters of a text that are kept: a server may send any le
 READ_MAX = 10_000  # a text with more characters is not searched but dropped: a search would hold up other requests
 
 # From 4 bytes in UTF-8 an id is redacted as a word, from 8 bytes also inside words (`%2C6319a15…`). A shorter one ("1",
-# "404") would replace codes, counts and parts of words, and by itself it is no personal data.
+# "404") would replace codes, counts and parts of words, and alone it is no personal data.
 WORD_MIN, ANYWHERE_MIN = 4, 8
 
 ESCAPED_MAX = 3  # times that a text is searched for escapes in escapes: JSON in JSON
@@ -132,7 +132,7 @@ class IdRedactor:
 
 
 ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
-"""What may be the e-mail address of a person. A refusal may name whose key is taken."""
+"""A pattern of e-mail addresses. A refusal may name the account that has a key."""
 
 
 class RecordRedactor(IdRedactor):

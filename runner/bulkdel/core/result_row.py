@@ -15,7 +15,7 @@ import orjson
 from bulkdel.core.log_entries import Outcome
 
 ID, ID_HASH = "id", "idHash"
-"""`run` finds an `id` by itself, so what was refused can be fed back; `idHash` is a name that it does not know."""
+"""`run` finds a member `id` without an option, so refused rows can be fed back. It does not know the name `idHash`."""
 
 BEFORE = ("position", "line", ID, "outcome", "reason")
 AFTER = ("at", "attempts")

@@ -1,7 +1,7 @@
 """The cells of a spreadsheet or of a table as texts of a CSV file, and back to the reason why one is no id.
 
-A number is an id when it is certain digit for digit. What is none is written with a mark that no id may hold, so that
-the row is a bad row with its reason.
+A number is an id when it is certain digit for digit. A cell that is no id is written with a mark that no id may hold:
+so its row is a bad row with a reason.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ class TargetState(NamedTuple):
 
     reached, not_reached: what people call an account that is in the state, and one that is not.
     absence_reaches: whether an account that does not exist is in the target state. It is for a deletion. For any other
-        job an id that a look-up does not find is `absent`, whatever was sent for it.
-    created: whether the job creates accounts. Then an account that does not exist is what is sent, and sending it twice
-        may do harm.
+        job an id that a look-up does not find is `absent`, even after a request for it.
+    created: whether the job creates accounts. Then the accounts to send do not exist yet, and sending one twice may do
+        harm.
     """
 
     reached: str = "gone"

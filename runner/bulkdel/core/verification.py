@@ -66,7 +66,7 @@ def judged(
     trusted: bool = True,
     reached: bool | None = False,
 ) -> Finding | None:
-    """The finding for a row whose id a look-up has found; None when it cannot be decided.
+    """The finding for a row after a look-up has found its id; None when it cannot be decided.
 
     reached: whether the account is in the target state (`job.Account`); for a deletion no account is.
     created_at: of the account, epoch seconds. An account with an id that is never reused is the one that was meant. A

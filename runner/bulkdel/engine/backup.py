@@ -38,7 +38,7 @@ from bulkdel.store_path import StorePath, in_store
 from bulkdel.zstd import zstd
 
 MODE = 0o600
-"""The file is personal data."""
+"""For the owner only: the file is personal data."""
 
 READ_BYTES = 1 << 20
 
@@ -55,12 +55,12 @@ BATCH_BYTES = 8 << 20
 
 
 class Backup(GroupCommit[bytes, Saved]):
-    """A backup open for appending. `save` belongs to one event loop. saved: what is durable."""
+    """A backup open for appending. `save` belongs to one event loop. saved: its durable part."""
 
     def __init__(
         self, path: Path, fd: int, saved: Saved, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None
     ) -> None:
-        """Take an open file. thread: what runs the writes, one after the other; a thread of its own by default."""
+        """Take an open file. thread: runs the writes, one after the other; a thread of its own by default."""
         thread = thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup")
         super().__init__(BATCH_BYTES, thread, self._note)
         self._fd = fd
@@ -96,8 +96,8 @@ class Backup(GroupCommit[bytes, Saved]):
                 size = _whole_bytes(path.suffix, fd, known.size)
                 if size < os.fstat(fd).st_size:
                     disk.truncate(fd, size)
-                # Written once more: after a sync that failed, the system may keep these bytes in memory only and count
-                # them as written, so that another sync would not write them.
+                # Written once more: after a failed sync, the system may keep these bytes in memory only and count them
+                # as written. Then another sync would not write them.
                 at = known.size
                 for block in _blocks(fd, known.size):
                     disk.write_at(fd, block, at)
@@ -149,7 +149,7 @@ class Backup(GroupCommit[bytes, Saved]):
 
 
 def line_of(record: Mapping[str, Any]) -> bytes:
-    """A record as a line of a backup. Raises ValueError, with the reason, for one that no restore could read."""
+    """A record as a line of a backup. Raises ValueError, with the reason, if no restore could read the record."""
     try:
         line = json.dumps(record, separators=(",", ":")).encode()
     except RecursionError:
@@ -184,10 +184,10 @@ class Copy(NamedTuple):
 def copies_in(path: Path, known: Saved, *, beyond: bool = True) -> Iterator[Copy]:
     """Yield the records of a backup in the order in which they were saved. Flat memory; blocks.
 
-    known: the part of it that the log says is durable. beyond: whether what follows that part is read too. A torn line
-    or member there is left out, and what follows it: no id of it was sent.
+    known: the part that is durable by the log. beyond: read the bytes after that part, too, up to a torn line or
+    member: no id from there on was sent.
 
-    Raises NotAcceptable when the file cannot be read, or when its durable part is not what the run wrote.
+    Raises NotAcceptable when the file cannot be read, or when its durable part has other bytes than the run wrote.
     """
     fd = _open(path)
     try:
@@ -244,8 +244,8 @@ def _fetched(path: StorePath) -> int:
 def holds(fd: int, known: Saved, suffix: str | None = None) -> bool:
     """Whether an open file begins with the durable part `known`, and a record ends there.
 
-    Another person may have written `known`: a first byte is soon right, and all that follows would count as torn.
-    suffix: of its name; None when its content shows how it is compressed.
+    Another person may have written `known`. A forged one of a few bytes is easy to guess, and the bytes after it would
+    count as torn. suffix: of its name; None when its content shows how it is compressed.
     """
     if os.fstat(fd).st_size < known.size or _crc(fd, 0, known.size) != known.crc:
         return False
@@ -255,7 +255,7 @@ def holds(fd: int, known: Saved, suffix: str | None = None) -> bool:
 
 
 def is_of_records(fd: int, known: Saved) -> bool:
-    """Whether an open file begins with the durable part `known`, and all of it is records, but for a torn end.
+    """Whether an open file begins with the durable part `known`, and has only records, except a torn end.
 
     Another person may have written `known`, and the first line of a private file can be guessed.
     """
@@ -275,7 +275,7 @@ def is_of_records(fd: int, known: Saved) -> bool:
 
 
 def holds_more(fd: int, known: Saved) -> bool:
-    """Whether a record follows the durable part `known` of an open file; also one whose line has no end."""
+    """Whether a record follows the durable part `known` of an open file; its line may lack its end."""
     suffix = SUFFIXES[detect(os.pread(fd, MAGIC, 0))]
     end = _whole_bytes(suffix, fd, known.size)
     if end > known.size or suffix in BEGINS:
@@ -284,7 +284,7 @@ def holds_more(fd: int, known: Saved) -> bool:
     try:
         Copy.of(rest)
     except (ValueError, RecursionError):
-        return len(rest) > LINE_MAX  # what is longer was not written by a run
+        return len(rest) > LINE_MAX  # a run writes no longer line
     return True
 
 
@@ -307,9 +307,9 @@ def _copies(path: Path, fd: int, compression: str, start: int, stop: int) -> Ite
 
 
 def _check_same(path: Path, fd: int, known: Saved) -> None:
-    """Refuse a file that is not this run's. A file of which nothing is known has to begin as a backup does.
+    """Refuse a file that is not this run's. Without a known part, the file has to begin as a backup does.
 
-    One of zeros is what a loss of power may leave of the first records. Raises NotAcceptable.
+    A file of zeros is accepted: a loss of power may leave it in place of the first records. Raises NotAcceptable.
     """
     fault = ""
     if not holds(fd, known, path.suffix):
@@ -340,7 +340,7 @@ def _whole_bytes(suffix: str, fd: int, start: int, stop: int = sys.maxsize) -> i
 
 
 def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
-    """CRC-32 of the file up to `stop`; `crc` is that of the bytes before `start`."""
+    """CRC-32 of the file up to `stop`. crc: of the bytes before `start`."""
     at = start
     while at < stop and (block := os.pread(fd, min(READ_BYTES, stop - at), at)):
         crc = zlib.crc32(block, crc)
@@ -382,7 +382,7 @@ def _failed(path: Path, error: BaseException) -> FileFailed:
 
 
 def packing(path: Path) -> Callable[[bytes], bytes]:
-    """How bytes become a whole member (frame) of a file with this name."""
+    """The function that packs bytes into a whole member (frame) of a file with this name."""
     match path.suffix:
         case ".gz":
             return lambda data: gzip.compress(data, 6, mtime=0)

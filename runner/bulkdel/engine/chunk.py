@@ -58,14 +58,14 @@ class ChunkInHand:
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self._loose: set[str] = set()  # ids whose latest look-up returned an account without that id
-        self._uncontrolled: set[str] = set()  # those of them that were not found while there was no control
-        self._at_gate = False  # whether it has a place there
-        self._intent_at = self._since  # of the first intent for these records
-        self._enqueued_at: tuple[float, float] | None = None  # when it has written their latest intent
+        self._uncontrolled: set[str] = set()  # ids that were not found while there was no control
+        self._at_gate = False  # whether the chunk has a place at the gate
+        self._intent_at = self._since  # time of the first intent for these records
+        self._enqueued_at: tuple[float, float] | None = None  # when this session has written their latest intent
 
     @property
     def _since(self) -> Instant | None:
-        """When the rows were in doubt first; None for rows that were not sent before."""
+        """Since when the rows are in doubt; None for rows that were not sent before."""
         return None if self._chunk.doubt is None else self._chunk.doubt.since
 
     @cached_property
@@ -103,8 +103,8 @@ class ChunkInHand:
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
 
-        Raises Halted for a protected id, an id of which no copy can be made (--backup), or one that nothing shows to be
-        read as it is sent; nothing is sent.
+        Raises Halted, and nothing is sent, for a protected id, for an id without a copy (--backup), and for an id that
+        the server may read otherwise than it is sent.
         """
         parts, ids = self._parts, step.records.ids
         self._redact = self._redactor(ids)
@@ -128,8 +128,8 @@ class ChunkInHand:
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves.
 
-        Rows in doubt have an intent already. They get another one when copies were made of them since: with it the log
-        knows all that the backup must hold. See also `_renew_intent`.
+        Rows in doubt have an intent already. They get another one when copies of them were made since: it notes the
+        size of the backup with these copies. See also `_renew_intent`.
         """
         if self._intended.issuperset(step.records.positions) and not self._copied:
             return
@@ -150,7 +150,7 @@ class ChunkInHand:
     def _renew_intent(self, records: Records) -> None:
         """Write another intent for a request that leaves long after the latest one: look-ups may lag behind it.
 
-        It need not be durable before the request: without it the rows are in doubt all the same.
+        The request does not wait for it: the rows are in doubt by the earlier intent already.
         """
         if self._enqueued_at is None or self._age_s(self._enqueued_at) > INTENT_AGE_MAX_S:
             self._enqueue_intent(records)
@@ -178,7 +178,7 @@ class ChunkInHand:
             elif self._is_stale(step.records.ids):
                 self._renew_look_up()
             return
-        self._worker.state = WorkerState.ON_WIRE  # until its response is taken in: the job's own code may fail before
+        self._worker.state = WorkerState.ON_WIRE  # also while the job reads the response: it may fail
         if decision.next_step is NextStep.SETTLED:
             decision = self.accepted(step, decision)
         if decision.next_step is NextStep.PER_ID:
@@ -244,8 +244,8 @@ class ChunkInHand:
     def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.
 
-        That is so when a request was sent long ago and may have had effect. In the meantime the server was away, or
-        this process was stopped.
+        It may when a request that may have had effect was sent long ago: the server was away since, or this process
+        was stopped.
         """
         if not self._parts.id_type.reusable or not self.state.maybe_freed or self._sent_at is None:
             return False
@@ -262,12 +262,13 @@ class ChunkInHand:
     def _is_stale(self, ids: Sequence[str]) -> bool:
         """Whether the look-up of one of these ids began too long ago, or there was none.
 
-        The guards compare with it, and an id that was given to another account since is not the one in the backup.
+        The guards compare the account that it has found. The backup has a copy of that account, and the id may belong
+        to another account since.
         """
         parts = self._parts
         if not parts.guards and (parts.backup is None or not parts.id_type.reusable):
             return False
-        seen = {self._seen_at.get(id_) for id_ in ids}  # those of one look-up have one time
+        seen = {self._seen_at.get(id_) for id_ in ids}  # ids of one look-up have one time
         return any(at is None or self._age_s(at) > RETRY_MAX_S for at in seen)
 
     def _renew_look_up(self) -> None:
@@ -318,7 +319,7 @@ class ChunkInHand:
     async def _save_copies(self, backup: Backup, records: Records) -> None:
         """Make a durable copy of every user with one of the ids of these records.
 
-        It happens just before sending, so that the backup has no user that turned out to be protected or re-created.
+        The copies are made just before sending: so the backup has no user that is protected or re-created.
         """
         missing = [record for record in records if record.id not in self._saved]
         if unseen := [record for record in missing if record.id not in self._accounts]:
@@ -329,7 +330,7 @@ class ChunkInHand:
             self._copied = True
 
     def _copies_of(self, record: Record) -> list[bytes]:
-        """The lines of the backup for one row. Raises Halted for an account whose copy no restore could read."""
+        """The lines of the backup for one row. Raises Halted for an account if no restore could read its copy."""
         try:
             return [line_of(raw) for raw in self._accounts[record.id].records]
         except ValueError as error:
@@ -348,7 +349,7 @@ class ChunkInHand:
         return ChunkState(
             chunk,
             in_doubt=chunk.doubt is not None,
-            # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
+            # Without a look-up these ids are not sent again: protected ones, and those to look up or to copy first.
             resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
             and not (chunk.protected or look_first),
             look_first=look_first,
@@ -364,7 +365,8 @@ class ChunkInHand:
     def _in_path(self) -> frozenset[str]:
         """The ids of the chunk that stand in the path of the request, and have a dot or a character that a URL encodes.
 
-        Not those with a capital letter: each would have to be looked up, and hardly a server ignores case in a path.
+        Ids that only have a capital letter are left out: hardly a server ignores case in a path, and each of them would
+        take a look-up.
         """
         odd = frozenset(filter(odd_in_path, self._chunk.records.ids))
         requests = self._parts.action.calls(self._chunk.records) if odd else ()
@@ -372,16 +374,16 @@ class ChunkInHand:
 
     @property
     def _proven(self) -> bool:
-        """Whether an empty response to a look-up can be a proof."""
+        """Whether an empty response to a look-up proves that the ids are absent."""
         return self._parts.lookup.proven
 
     @property
     def noted(self) -> Mapping[str, Mapping[str, Any]]:
-        """By id, what the log has to say of a row besides its outcome."""
+        """By id, what the log notes of a row besides its outcome."""
         return {}
 
     def _redactor(self, ids: Sequence[str]) -> IdRedactor:
-        """Make what takes the ids out of messages."""
+        """Make the redactor that takes these ids out of messages."""
         look_ups = self._parts.job_look_ups
         return IdRedactor(ids if look_ups is None else look_ups.texts(ids))
 
@@ -418,7 +420,8 @@ class ChunkInHand:
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
         self._loose.difference_update(ids)
         if parts.guards or parts.backup is not None:
-            # The account does not have this id, so the action may reach one that a guard spares, or without a copy.
+            # The server found this account by a rule of its own. The action may reach another one, which a guard spares
+            # or of which there is no copy.
             loose = {id_: one for id_, one in accounts.items() if not one.certain and id_ not in protected}
             accounts = {id_: one for id_, one in accounts.items() if id_ not in loose}
             self._loose.update(loose)
@@ -439,7 +442,7 @@ class ChunkInHand:
             found |= {id_: each for id_, each in compare(resend=True).items() if id_ not in protected}
         sent = since is not None or self.state.requests > 0
         for id_, each in found.items():
-            # What was sent and is in the target state has its outcome, also when it is protected since.
+            # An account that was sent, and is in the target state, is settled, even if it is protected since.
             if accounts[id_].reached and each is not Presence.NEW and (sent or id_ not in protected):
                 found[id_] = Presence.REACHED
             elif id_ in protected and each is Presence.OLD:

@@ -29,7 +29,7 @@ from bulkdel.times import until_of
 
 
 class Controlled(Protocol):
-    """What sends in a session: its workers, or other processes."""
+    """The senders of a session: its workers, or other processes."""
 
     def set_ceiling(self, rate: float) -> None:
         """Send at most `rate` requests a second from now on; 0 is unlimited."""
@@ -86,7 +86,7 @@ class SessionControl:
         self._slowest: float | None = None  # the lowest rate of --slow-while that is in the log
 
     def apply(self, wish: Wish) -> bool:
-        """Make a change whose value was checked (`safety.checks.check_change`). Returns False when there was none.
+        """Make a change with a checked value (`safety.checks.check_change`). Returns False when it changes nothing.
 
         Raises UsageError while a pause file keeps the run paused, NotConfirmed when the end of a long pause has to be
         confirmed.
@@ -119,7 +119,7 @@ class SessionControl:
 
     @property
     def due(self) -> str | None:
-        """Why the end of the pause has to be confirmed; None when it has not."""
+        """Why the end of the pause has to be confirmed; None when no confirmation is needed."""
         id_type, since = self._plan.id_type, self.pauses.since
         if since is None or not id_type.reusable or self._plan.arguments.settings.sandbox:
             return None
@@ -138,7 +138,7 @@ class SessionControl:
         return line.plus_given({"--confirm-host": self._plan.host_word})
 
     def shown(self, moment: Snapshot) -> Snapshot:
-        """These figures with what can be changed: the limits of the rate, the pause, the end."""
+        """These figures with the values that can be changed: the limits of the rate, the pause, the end."""
         pause = self.pauses.first
         return replace(
             moment,
@@ -174,10 +174,10 @@ class SessionControl:
         self._drain.begin(Stop(why, planned=True))
 
     def _slow(self) -> float | None:
-        """Halve the rate. Returns the new one; None when the log has one that is as low.
+        """Halve the rate. Returns the new rate for the log; None when the log has one that is as low.
 
-        Otherwise a failing --slow-while would add an entry every few seconds, because the rate climbs in between. Once
-        the rate is at its ceiling again, the next halving is an entry again.
+        Without this rule a failing --slow-while would add an entry every few seconds, because the rate climbs in
+        between. Once the rate is at its ceiling again, the next halving is an entry again.
         """
         if self._workers.slowed is None:
             self._slowest = None
@@ -228,7 +228,7 @@ class Changes:
         return True
 
     def begin(self, control: SessionControl) -> None:
-        """Make the changes that came before, and from now on each at once."""
+        """Make the changes that have come so far, and from now on each one at once."""
         self._control = control
         for wish in self._early:
             with suppress(UsageError):  # a resume that a pause file refuses, for example: nothing has changed

@@ -63,8 +63,8 @@ class CreationInHand(ChunkInHand):
     def _proven(self) -> bool:
         """Whether a look-up that finds nothing shows that the keys are free.
 
-        It does in a pool that lists no account, because all may be gone, until one may have been created: then an
-        account has to be listed, and found.
+        It does once look-ups have found an account. It also does while the pool lists no account, because all may be
+        gone. But when an account may have been created, one has to be listed and found.
         """
         lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.unanswered
         return lookup.proven or (lookup.none_listed and not created)
@@ -78,7 +78,7 @@ class CreationInHand(ChunkInHand):
         return RecordRedactor(self._all_keys.texts(ids))
 
     def _reductions(self, record: Record) -> list[Reduction]:
-        """What may be left out of a record that the API refuses: first the references to what is gone."""
+        """The reductions of a record that the API refuses: first those that leave out references to what is gone."""
         reductions = self._parts.job.reductions(record)
         gone = self._parts.tally.gone_references.intersection(one for each in reductions for one in each.references)
         return sorted(reductions, key=lambda each: not gone.issubset(each.references))
@@ -100,9 +100,9 @@ class CreationInHand(ChunkInHand):
     def accepted(self, step: Send, decision: Decision) -> Decision:
         """Read which of the records were created: an answer about each id.
 
-        An account that has the keys of two records, or a record with two accounts, is no answer about them. Nor is one
-        that was there before: an API may answer with the account that has a key. The one account in the answer to a
-        request of one record is its account, also where it shows none of its keys.
+        These give no answer: an account with the keys of two records, two accounts for one record, and an account that
+        existed before (an API may return the account that has a key). If the request has one record and the answer one
+        account, it is the account of the record, even if it shows none of its keys.
         """
         alone = len(step.records) == len(decision.data) == 1
         moment = self._intent_at or self._parts.now()
@@ -134,7 +134,7 @@ class CreationInHand(ChunkInHand):
                 tally.accepted_references |= references - tally.gone_references
 
     async def look_up(self, step: LookUp) -> None:
-        """Wait until no other chunk in hand has one of these keys: then a look-up shows what became of it."""
+        """Wait until no other chunk in hand has one of these keys, and look them up."""
         if not self._keys_reserved:
             await self._parts.tally.reserved.reserve(self._keys)
             self._keys_reserved = True
@@ -154,7 +154,7 @@ class CreationInHand(ChunkInHand):
     async def _find(self, step: LookUp) -> Found | None:
         """Look the keys up; None when the look-up failed."""
         parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
-        # Any key may be taken; of what was created any key is enough.
+        # Before a record is sent, any of its keys may be taken. To find a created account one key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
         looked = await parts.lookup.find_keys(look_ups, ids, self._worker, prove=self.state.gives_up)
         if looked is None:
@@ -190,9 +190,9 @@ class CreationInHand(ChunkInHand):
         return creation(seen, moment, self._parts.now())
 
     def _note(self, id_: str, account: Account) -> None:
-        """Note what the log has to say of a created account.
+        """Note the facts of a created account for the log.
 
-        Where its record shows no references, that is what was left out.
+        If its record does not show what it lacks, that is what was left out of the request.
         """
         lost = self._left_out.get(id_) if account.lost is None else account.lost
         self._noted[id_] = {MADE: account.made, **({"reason": f"without {lost}"} if lost else {})}
@@ -201,7 +201,7 @@ class CreationInHand(ChunkInHand):
 def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
     """Cut records into groups, so that no two in one group may share a key.
 
-    A record without a key is alone: nothing but the answer tells which account is its own.
+    A record without a key is alone in its group: only the answer to its request shows its account.
     """
     groups: list[tuple[list[Record], set[str]]] = []
     for record in records:

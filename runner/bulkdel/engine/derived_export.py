@@ -1,8 +1,8 @@
 """The derived export of an undo: the record of each account that a run has deleted, as it stands in the backup.
 
 One record a row, byte for byte, in the order of the export of that run. Only rows that the log calls `done` count. Of
-several copies of an account the last one counts, and each account is one row. Which record an id means is decided by
-the job, as in a look-up. The records wait in a temporary sqlite3 database, so memory stays flat.
+several copies of an account the last one counts, and each account is one row. The job matches ids and records, as in a
+look-up. The records wait in a temporary sqlite3 database, so memory stays flat.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TAKE = "UPDATE accounts SET taken = 1 WHERE account = ? AND NOT taken"
 LAST = "SELECT line FROM accounts JOIN copies USING (nth) WHERE account = ?"
 
 ANY_SHAPE = IdCheck(PLAIN, {})
-"""What every id of an export must pass: it is not empty, and has no control character."""
+"""The pattern of every id of an export: it is not empty, and has no control character."""
 
 ANEW = "Move it to another folder, then run the same command again, which makes it anew."
 
@@ -133,9 +133,9 @@ def backups_of(
 ) -> list[tuple[Path, Saved]]:
     """Find the backups of a run, in the order in which it began them, each with its durable part.
 
-    run: its place. given: the files to read instead of those that the log names (--from-backup). on_missing: called
-    with the path of each backup that is not among them. beyond: see `copies_in`; without it, one of which nothing is
-    durable is none.
+    run: its place. given: the files to read instead of the files that the log names (--from-backup). on_missing: called
+    with the path of each backup that is not among them. beyond: see `copies_in`; without it, a backup without a durable
+    part is left out.
 
     Raises NotAcceptable for a given file that is no backup of this run.
     """
@@ -187,10 +187,9 @@ def copies_of(
 def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: Callable[[int], None]) -> Derived:
     """Write the derived export; it gets its name when all of it is on disk. Blocks.
 
-    It replaces one that a killed or a declined restore has left: each line of that is a record of an account
-    of the backup. The caller holds the lock of the log, so no other process writes the file, and the run settles no row
-    meanwhile.
-    on_progress: called with how many rows of the run were read.
+    It replaces a derived export that a killed or a declined restore has left: a file in which each line is a record of
+    an account of the backup. The caller holds the lock of the log, so no other process writes the file, and the run
+    settles no row meanwhile. on_progress: called with how many rows of the run were read.
 
     Raises NotAcceptable when the rows are damaged, or another file is there, FileFailed when it cannot be written.
     """
@@ -218,13 +217,13 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
         raise FileFailed(
             f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
         ) from error
-    except Halted as error:  # whose message is meant for a run
+    except Halted as error:  # its message is meant for a run
         raise NotAcceptable(str(error)) from error
     return Derived(done, missing, rows)
 
 
 def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:
-    """Count what the records of a derived export hold. Blocks.
+    """Count the statuses and parts of the records of a derived export. Blocks.
 
     status: the field of their status; None when they have none. parts: their parts.
 
@@ -239,7 +238,7 @@ def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:
 
 
 def _copies_in(path: Path) -> Iterator[Copy]:
-    """Yield the lines of a derived export. Raises NotAcceptable for what is none."""
+    """Yield the lines of a derived export. Raises NotAcceptable for any other file."""
     try:
         with open_regular(path) as file:
             for lines in whole_lines(iter(lambda: file.read(BLOCK), b""), str(path)):

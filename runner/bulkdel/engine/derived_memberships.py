@@ -1,10 +1,10 @@
-"""The derived export of memberships: those of the users that a restore has created again, under their new ids.
+"""The derived export of memberships of the users that a restore has created again, under their new ids.
 
-One membership a row, sorted by group and role, so that those of one request stand beside each other. It is made from
-the copy of the memberships (`engine.memberships`) and from the map of old and new ids. Memory stays flat: both wait in
-a temporary database of sqlite3. What a row looks like is decided by the job.
+One membership a row, sorted by group and role: the rows of one request stand beside each other. It is made from the
+copy of the memberships (`engine.memberships`) and from the map of old and new ids. Memory stays flat: both wait in a
+temporary database of sqlite3. The job makes the rows.
 
-The map of a restore has the id that each account had, and the one that the API has given it since. It is JSON Lines,
+The map of a restore has the old id of each account, and the new one that the API has given it. It is JSON Lines,
 one restored account a line: `{"row":0,"old":"…","new":"…"}`. It is made from the log of the restore and its rows,
 always as a whole.
 """
@@ -37,7 +37,7 @@ JOIN = "INSERT INTO found SELECT ?, ?, ?, ?, new FROM users WHERE old = ?"
 SELECT = "SELECT kind, namespace, code, facts, new FROM found ORDER BY kind, namespace, code, facts, new"
 
 NAMES = ("kind", "namespace", "code", "userId")
-"""The members of a line of the copy that say which membership it is. The others are facts about it."""
+"""The members of a line of the copy that identify the membership. The others are facts about it."""
 
 ANEW = "Remove it, then run the same command again: it makes the map anew."
 
@@ -49,7 +49,7 @@ AT_ONCE = 10_000
 class DerivedMemberships:
     """The content of such an export. rows: of it. unclear: memberships of restored users that the job cannot put back.
 
-    An end of which the API does not say whose it is makes a membership unclear.
+    A membership is unclear if the API has returned an end without the user that it belongs to.
     """
 
     rows: int
@@ -148,6 +148,6 @@ def write_map(run: Path, to: Path) -> tuple[int, int]:
                         file.write(orjson.dumps({"row": row, "old": old, "new": new}, option=orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
         raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error
-    except Halted as error:  # whose message is meant for a run
+    except Halted as error:  # its message is meant for a run
         raise NotAcceptable(str(error)) from error
     return held, lacking

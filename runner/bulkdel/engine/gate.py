@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 AHEAD_S = 0.2
-"""Seconds of the rate. Less leaves the rate limiter idle behind a slow commit, more only leaves more rows in doubt."""
+"""Seconds of the rate. With less, the rate limiter is idle during a slow commit. With more, more rows are in doubt."""
 
 LEAST = 2
 """Chunks that may be ahead at any rate."""

@@ -31,7 +31,7 @@ from bulkdel.http.membership_reader import OPTION, ListReading, MembershipReader
 from bulkdel.job import GroupOrRole
 
 NO_FACTS = "{}"
-"""The facts of a membership of which the API says nothing more."""
+"""The facts of a membership when the API says nothing more about it."""
 
 LINES_AT_ONCE = 2_000
 """Lines that are packed and written together."""
@@ -54,9 +54,9 @@ class MembershipsCopy:
     """One reading of all memberships. `make` it once."""
 
     def __init__(self, path: Path, name: str, reader: MembershipReader, at: float, *, may_replace: bool) -> None:
-        """path: of the file. name: as the log names it. at: epoch seconds: what changes later is not in the copy.
+        """path: of the file. name: as the log names it. at: epoch seconds; later changes are not in the copy.
 
-        may_replace: whether a file of that name is this run's own, which an earlier session did not finish.
+        may_replace: whether a file of that name is this run's own, unfinished by an earlier session.
         """
         self._path = path
         self._name = name
@@ -71,7 +71,7 @@ class MembershipsCopy:
 
     @property
     def text(self) -> str:
-        """What it does, and how far it is, in words."""
+        """Its current step, and how far it is, in words."""
         if self._writing:
             return f"writing {counted(self._members, 'membership')} to {self._path}"
         if not self._found:
@@ -101,7 +101,7 @@ class MembershipsCopy:
         self._found = (await reader.outline(worker)).found
 
     async def _check_gone(self, reader: MembershipReader, worker: WorkerStatus) -> None:
-        """Raise Halted when the API still lists a group or a role whose members it calls unknown."""
+        """Raise Halted when the API still lists a group or a role but does not know its members."""
         outline = await reader.outline(worker)
         if there := [of for of in outline.found if of in self._gone]:
             raise Halted(f"{OPTION} cannot be read: the API lists {_words(there[0])}, and says that it does not exist")
@@ -150,13 +150,13 @@ class MembershipsCopy:
         return new
 
     def _complete(self, of: GroupOrRole, items: Sequence[Mapping[str, Any]]) -> None:
-        """Add what a further list says of members."""
+        """Add the facts of members in a further list."""
         rows = [(_facts(item), *_key(of), item["userId"]) for item in items if item["userId"] is not None]
         with self._disk():
             self._rows.executemany(COMPLETE, rows)
 
     def _complete_others(self, of: GroupOrRole, facts: str) -> None:
-        """Add what holds for every member of which nothing is known."""
+        """Add facts that hold for every member without facts of its own."""
         with self._disk():
             self._rows.execute(COMPLETE_OTHERS, (facts, *_key(of)))
 
@@ -201,7 +201,7 @@ def _key(of: GroupOrRole) -> tuple[str, str, str]:
 
 
 def _facts(item: Mapping[str, Any]) -> str:
-    """What the API says of a membership, as JSON."""
+    """The facts of a membership, as JSON."""
     return json.dumps({name: value for name, value in item.items() if name != "userId"}, separators=(",", ":"))
 
 

@@ -30,7 +30,7 @@ from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job, LookUps
 
 GONE_AFTER = 3
-"""Records that the API refuses with a reference and accepts without it. After so many, what it refers to is gone."""
+"""After so many records that the API refuses with a reference and accepts without it, the reference counts as gone."""
 
 
 CODES_MAX = 50
@@ -63,7 +63,7 @@ class Tally:
 
     settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
     spared: rows that were not sent because of a guard, or because the pool keeps this administrator.
-    unproven: rows that this pass left, because a look-up did not find them and does not prove absence.
+    unproven: rows that this pass left, because a look-up did not find them but does not prove their absence.
     contradicted: rows that this pass left, because look-ups may lag: the API calls an id unknown that they find, or a
         key taken that they do not find, or they find a deleted account under its old id.
     lag_s: for how long look-ups may lag behind the requests for these rows: LAG_MAX_S, or longer where a clock was set
@@ -71,9 +71,9 @@ class Tally:
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
     refused_references: by reference, how many records the API has refused with it and accepted without it.
-    accepted_references: those that it has accepted in another record since the first refusal.
+    accepted_references: references that it has accepted in another record since the first refusal.
     reserved: the keys of the chunks in hand.
-    uncertain: the latest reason for which a chunk was left that is no failure of a request: a look-up returned accounts
+    uncertain: the latest reason, other than a failed request, for which a chunk was left: a look-up returned accounts
         that it was not asked for, an answer per id settled only some of its ids, a look-up was too old for the guards.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
@@ -96,7 +96,7 @@ class Tally:
 
     @property
     def gone_references(self) -> frozenset[str]:
-        """References to what does not exist any more: refused in several records, and accepted in none since."""
+        """References that count as gone: refused in several records, and accepted in none since."""
         refused = (reference for reference, rows in self.refused_references.items() if rows >= GONE_AFTER)
         return frozenset(refused) - self.accepted_references
 
@@ -110,8 +110,8 @@ class Tally:
 class Parts:
     """What all chunks of a session share.
 
-    job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: what is done to the ids of a chunk.
-    log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
+    job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: makes the requests for a chunk.
+    log: makes intents and outcomes durable. backup: keeps a copy of every record; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. to_check, may_exclude: see `RunPlan`. in_doubt_resend: --in-doubt resend.
     look_first: look every id up before it is sent.
@@ -157,7 +157,7 @@ def write_settled(
 ) -> None:
     """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
 
-    seen: by id, what the entry has to say of this row besides, such as the id of the created account.
+    seen: by id, further facts of the row for the entry, such as the id of the created account.
     """
     tally, (at, ahead_s), counts = parts.tally, parts.now(), counts_of(settled)
     for kind, records, detail, reason, attempts in settled:
@@ -184,7 +184,7 @@ def write_settled(
 
 
 def _count_codes(codes: Counter[str], settled: Sequence[Settled]) -> None:
-    """Count refused rows by what distinguishes their refusals: numbers only, because a text may quote an id."""
+    """Count refused rows by the codes of their refusals: only numbers, because a text may quote an id."""
     for part in settled:
         if part.kind == "refused":
             values = (part.detail.code, *(value for _, value in part.detail.extra))
@@ -195,7 +195,7 @@ def _count_codes(codes: Counter[str], settled: Sequence[Settled]) -> None:
 def write_held(parts: Parts) -> None:
     """End a pass: write the refusals that were held back. The other ids get no outcome, so they are sent again.
 
-    A refused id stays in doubt where a look-up can tell what became of it. The answer was that nothing was done.
+    If look-ups are possible, such a refused id stays in doubt. By the answer of the API nothing was done with it.
     """
     refused, left = parts.held.end()
     write_settled(parts, refused)
@@ -208,7 +208,7 @@ def write_held(parts: Parts) -> None:
 
 
 def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
-    """How many rows ended as what."""
+    """How many rows have each outcome."""
     counts: dict[str, int] = {}
     for part in settled:
         counts[part.kind] = counts.get(part.kind, 0) + len(part.records)

@@ -97,14 +97,14 @@ class Snapshot:
 
     rate: requests a second that are allowed now; 0 for no limit.
     waiting: why no request is sent, in words; None while requests are sent.
-    busy: whether every worker waits for a response, so that more workers would send more.
+    busy: whether every worker waits for a response. Then more workers would send more.
     slowed: why the rate is below the configured one.
     doing: what the session does before the first id is sent, in words; None once it sends ids.
     silent_s: how long the server has given no useful response, as --patience measures it.
     draining: whether the session stops. concurrency: of the workers. in_flight: requests on the wire.
     breaker_open: whether the circuit breaker holds requests back. retries, throttled: as in the summary, so far.
     latency: how many responses took how long, by the classes of `core.latency`, and the sum of their seconds.
-    limits: of the rate by name, requests a second; 0 is unlimited. binding: the name of the one that holds.
+    limits: of the rate by name, requests a second; 0 is unlimited. binding: the name of the limit in force.
     pause: the pause in force; None without one. confirm: the command that ends it, when it has to be confirmed.
     until: when the session stops. limit: --limit. refused: how many rows were refused in this session, by code.
     """

@@ -1,8 +1,8 @@
 """The reporter: shows events and progress on stderr.
 
-It is a bar on a terminal, JSON lines elsewhere, or what --log-format says. It writes in a thread of its own, so that a
-terminal that hangs or a pipe without a reader never holds up the engine. Output that cannot be written is dropped, and
-the run continues.
+It shows a bar on a terminal, JSON lines elsewhere, or the format of --log-format. It writes in a thread of its own: a
+terminal that hangs, or a pipe without a reader, never holds up the engine. Output that cannot be written is dropped,
+and the run continues.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from bulkdel.log_words import with_origin
 from bulkdel.output import LogFormat, stderr_log
 
 INTERVAL_S = 5.0
-"""Between two progress lines, where there is no bar."""
+"""Seconds between two progress lines, where there is no bar."""
 
 FRAME_S = 0.25
-"""Between two frames of the bar."""
+"""Seconds between two frames of the bar."""
 
 BAR_WIDTH, NARROW_BAR, NARROW = 24, 10, 100
-"""Columns of the bar itself, on a terminal of NARROW columns or more, and on one with fewer."""
+"""Columns of the bar without its text, on a terminal of NARROW columns or more, and on one with fewer."""
 
 BESIDE_BAR = 6
 """Columns beside the bar and its text: the percentage, and the spaces."""

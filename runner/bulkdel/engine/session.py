@@ -50,7 +50,7 @@ class SessionResult:
     figures: requests, retries, throttled, resumed, duration_s.
     unrecorded: rows by outcome, of responses that could not be made durable.
     kept: rows that were not sent, because a looked-up record is protected.
-    unproven: rows that remain, because a look-up did not find them and that does not prove their absence.
+    unproven: rows that remain, because a look-up did not find them but does not prove their absence.
     progress, log_sha256: of the log, or of all logs of the run, at the end.
     """
 
@@ -67,7 +67,7 @@ class RunSession(Protocol):
     """A session of a run: `SendingSession`, or one that lets other processes send."""
 
     async def run(self) -> SessionResult:
-        """Send until every row is settled or something stops it."""
+        """Send until every row is settled or the session is stopped."""
         ...
 
     def drain(self, signum: int | None = None) -> None:
@@ -134,7 +134,7 @@ class SendingSession:
         self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
 
     async def run(self) -> SessionResult:
-        """Send until every row is settled or something stops it. How it ended is in the result.
+        """Send until every row is settled or the session is stopped. The result says how it ended.
 
         Raises NotAcceptable or FileFailed before the first request when backup or log cannot be opened or written.
         """
@@ -234,7 +234,7 @@ class SendingSession:
     async def _end(self, parts: Parts, figures: Mapping[str, Any], *, until: datetime | None) -> SessionResult:
         """Write the last entry of the session, and add up."""
         plan, log, around, lookup = self._plan, self._log, self._surroundings, parts.lookup
-        # A blind session: no look-up finds an existing user, so an empty response proves nothing.
+        # Blind: no look-up of this session finds an existing user, so an empty response proves nothing.
         blind = lookup.possible and lookup.answered and not lookup.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(parts), until=until, now=now, blind=blind)
@@ -289,7 +289,7 @@ class SendingSession:
             self._copying = None
 
     def _connect(self, pool: str) -> AbstractAsyncContextManager[Client]:
-        """Open the way to the server, on which nothing leaves without the lease of the log."""
+        """Open the way to the server. No request leaves without the lease of the log."""
         plan, lease = self._plan, self._log.lease
         settings = plan.arguments.settings
         return self._surroundings.connect(plan.target, settings, pool=pool, may_send=lambda: lease.valid)

@@ -1,4 +1,4 @@
-"""The first and the last entries of a session: the header of a new log, the facts of its start, and those of its stop.
+"""The first and the last entries of a session: the header of a new log, and the facts of its start and its stop.
 
 They are the same for a run in one process and in shards.
 """
@@ -110,7 +110,7 @@ def ending_of(
     """How a session ended. A drain that was asked for after the last row does not count.
 
     stop: why it drained; None when it did not. complete: whether every row has its outcome. log_failure: of its log.
-    left: says why rows are left although nothing stopped it.
+    left: says why rows are left when the session was not stopped.
     """
     done = complete or limit_reached
     if stop is not None and (stop.signal is not None or stop.drained) and done:

@@ -1,7 +1,7 @@
 """A backup in a store: one object for each write, in the order of their numbers. Joined they are the file.
 
-What a process that was cut off adds late is a copy more, which does no harm. So an object of another writer is counted,
-and the next number is taken.
+A process that was cut off may add an object late. It only adds copies, which do no harm. So an object of another writer
+is counted, and the next number is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StoreBackup(Backup):
     def begin(cls, path: StorePath, durable: Saved | None, terms: Terms) -> StoreBackup:
         """Open a new backup, or an earlier one to continue it: see `Backup.open`.
 
-        terms: a write is repeated for their patience. Reading is not: nothing was sent yet.
+        terms: a write is repeated for their patience. A read is not repeated: nothing was sent yet.
         """
         try:
             size = crc = objects = 0

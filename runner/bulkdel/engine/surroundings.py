@@ -25,7 +25,7 @@ from bulkdel.settings import SendingSettings
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Everything that the engine does not compute itself.
+    """The clocks, chance, process, threads, network and files that the engine uses.
 
     wall: the time, epoch seconds; it may be set while the run is under way. steady: seconds that only grow.
     chance: a number in [0, 1). pid: of this process. in_thread: runs a blocking step.

@@ -1,4 +1,4 @@
-"""A temporary sqlite3 database, for what must be sorted or found and is too much for the memory."""
+"""A temporary sqlite3 database, to sort and find data that is too large for the memory."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class InThread(Protocol):
 async def in_thread(step: Callable[[], T], stop: Callable[[], None], *, stop_s: float = STOP_S) -> T:
     """Run `step` in a thread of its own. When this is cancelled, `stop` is called, which should end the step soon.
 
-    The thread is a daemon: one that never returns does not keep the program from ending.
+    The thread is a daemon: the program can end even if the step never returns.
 
     stop_s: how long to wait for the end of a step that was stopped.
     """

@@ -11,10 +11,10 @@ from bulkdel.core.log_entries import Throttled, stamp
 from bulkdel.http.client import Client
 
 LOOK_S = 1.0
-"""Between two looks: the first 429 after a while is noted within a second."""
+"""Seconds between two looks: the first 429 after a while is noted within a second."""
 
 EVERY_S = 10.0
-"""Between two entries: a server that throttles for hours adds six a minute."""
+"""Seconds between two entries: a server that throttles for hours adds six a minute."""
 
 
 class ThrottledNotes:
@@ -32,7 +32,7 @@ class ThrottledNotes:
             await asyncio.sleep(EVERY_S if self.note() else LOOK_S)
 
     def note(self) -> bool:
-        """Note those since the last entry. Returns False when there are none."""
+        """Note the responses 429 since the last entry. Returns False when there are none."""
         if (count := self._client.figures["throttled"]) == self._noted:
             return False
         self._log.enqueue(Throttled(stamp(self._wall()), count - self._noted))

@@ -24,7 +24,7 @@ async def watching(begin_drain: Callable[[Stop], object], *steps: Coroutine[Any,
             task.cancel()
         await asyncio.wait(tasks)
         for step in steps:
-            step.close()  # one that has not begun would warn that it never did
+            step.close()  # else Python warns of a coroutine that was never awaited
     for task in tasks:
         if not task.cancelled() and (failure := task.exception()) is not None:
             raise failure

@@ -128,7 +128,7 @@ class Prefetch(Generic[T]):
 class Workers:
     """Settles the items of one pass after the other. One instance a session.
 
-    client: the way to the server that this session has. concurrency: how many items are settled at the same time.
+    client: of this session. concurrency: how many items are settled at the same time.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Workers:
         drain_s: float,
         until: tuple[float, str] | None = None,
     ) -> None:
-        """Take what a session shares.
+        """Take the parts and limits of a session.
 
         drain_s: how long requests on the wire may take to finish after the drain has begun.
         until: --not-after, as epoch seconds and in words.
@@ -183,7 +183,7 @@ class Workers:
             for task in self._tasks:
                 task.cancel()  # has no effect on one that is done
             await finished
-            # Every exception is retrieved: asyncio would print the others, whose text may hold ids.
+            # Every exception is retrieved: asyncio would print the others, and their texts may hold ids.
             failures = [task.exception() for task in self._tasks if not task.cancelled()]
             for failure in filter(None, failures):
                 raise failure  # an unexpected one, after the others have drained

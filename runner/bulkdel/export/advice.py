@@ -1,7 +1,7 @@
 """Options that would let a refused file be read: advice for its refusal. Never acts on it; a person has to choose.
 
-Each piece of advice is tried on the whole file, and what is then in the way is advised too. So one refusal is enough to
-find every option.
+Each piece of advice is tried on the whole file, and advice is given for the next obstacle, too. So one refusal is
+enough to find every option.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def detect(head: bytes) -> str:
 def decompressed(
     blocks: Iterable[bytes], compression: str, path: str, size_max: int, todo: str | None = None
 ) -> Iterator[bytes]:
-    """Yield the plain bytes of `blocks`, in blocks of at most `size_max` bytes. todo: for what is no export.
+    """Yield the plain bytes of `blocks`, in blocks of at most `size_max` bytes. todo: advice for bytes of no export.
 
     gzip.GzipFile and ZstdFile would be shorter. But GzipFile passes over zeros after a member, which may be the lost
     rest of a file, and neither says at which byte the damage is.

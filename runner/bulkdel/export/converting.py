@@ -68,7 +68,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class CopiedRows:
-    """The rows of a table as CSV. file: the open copy. dialect: how it is read. source: what it is a copy of."""
+    """The rows of a table as CSV. file: the open copy. dialect: how it is read. source: of the copy."""
 
     file: Export
     dialect: Dialect
@@ -209,7 +209,7 @@ def _unnamed(table: Table, folder: Path, rows_max: int | None) -> tuple[Export, 
 
 
 def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source, key: bytes | None) -> int:
-    """Make the copy durable, under its name. What it is a copy of is written first."""
+    """Make the copy durable, under its name. Its source is written first."""
     export, part = table.export, part_of(copy)
     try:
         fd = open_copy(copy)

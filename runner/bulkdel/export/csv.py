@@ -20,7 +20,7 @@ CORRECT_QUOTES = "Correct it: quotes inside a field are doubled, and a quoted fi
 
 
 def csv_rows(blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str) -> Iterator[Parsed]:
-    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
+    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable if no option makes the file acceptable."""
     # The limit holds for the whole process. Its default of 128 kB would refuse fields that are allowed.
     csv.field_size_limit(LINE_MAX)
     reader = _CsvReader(dialect, check, path)

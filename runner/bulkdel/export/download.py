@@ -1,11 +1,11 @@
 """The copy of an object that is not on this machine. It is read once, and can be continued after a kill or a drop.
 
-In the place of the run lie the copy, `export.copy`, and `export.copy.source`, which says what it is a copy of:
+In the place of the run lie the copy, `export.copy`, and `export.copy.source`, which describes its source:
 the address without secrets, and the version. Both are there before the first byte is kept, so a later process knows
 which version the unfinished copy (`.export.copy.part`) is of. Nothing of two versions is ever put together.
 
-These files may be those of another person. What no log pins is used again only if the file beside it has a MAC by the
-key of this user, which binds the bytes too. Else the object is copied anew.
+Another person may have written these files. A copy that no log pins is used again only if the file beside it has a MAC
+by the key of this user, which binds the bytes, too. Otherwise the object is copied anew.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from bulkdel.run_place import LOG
 from bulkdel.store.far_object import Broken, FarObject, ObjectChanged, Reach, Version, far_object
 
 SOURCE = ".source"
-"""The ending, after the name of the copy, of the file that says what it is a copy of."""
+"""The ending, after the name of the copy, of the file that describes its source."""
 
 SOURCE_MAX = 1 << 20
 """Bytes of that file, at most."""
@@ -71,7 +71,7 @@ class Fetching:
     """How an object is read.
 
     patience_s: how long it may take until the next byte. pause_s: how long to wait after so many failures in a row.
-    key: of this user, for the MAC of what was copied. Without it nothing of an earlier command is used again.
+    key: of this user, for the MAC of a copy. Without it, copies of earlier commands are not used again.
     """
 
     reach: Reach
@@ -83,7 +83,7 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a copy is a copy of. digest: SHA-256 of the whole address, its query included.
+    """The source of a copy. digest: SHA-256 of the whole address, its query included.
 
     table: how the rows of a workbook or of a Parquet file were taken (`export.converting`); None for equal bytes.
     size, sha256: of the bytes of the copy that are durable. mac: by the key of the user who wrote it.
@@ -184,7 +184,7 @@ def _check_table(table: Any) -> None:
 
 
 def source_of(copy: Path) -> Path:
-    """The file that says what `copy` is a copy of."""
+    """The file that describes the source of `copy`."""
     return Path(f"{copy}{SOURCE}")
 
 
@@ -357,7 +357,7 @@ def _remove(part: Path, copy: Path) -> None:
 
 
 def _begun(address: Address, copy: Path, fd: int, fetching: Fetching) -> tuple[Source | None, int]:
-    """What an earlier process of this user has read of this very version, and how many bytes of it count."""
+    """The bytes of this version that an earlier process of this user has read, and how many of them count."""
     source = Source.read(copy)
     if source is None or source.address != address.shown or not source.version.resumable:
         return None, 0
@@ -380,13 +380,13 @@ class _Download:
         self._far: FarObject = far_object(address, fetching.reach)
         self._address, self._fd, self._to, self._to_name, self._fetching = address, fd, to, to_name, fetching
         self._done = self._furthest = 0
-        self._digest = hashlib.sha256()  # of what is done
+        self._digest = hashlib.sha256()  # of the copied bytes
         self._most = 0  # bytes of an object that does not say its length
         self.source: Source | None = None
         self.encoding = ""  # of the latest response
 
     async def whole(self, source: Source | None = None, start: int = 0) -> None:
-        """Read it. source, start: what an earlier process has read; the rest goes."""
+        """Read it. source, start: the part that an earlier process has read; bytes after it are dropped."""
         self.source = source
         self._cut(start)
         self._most = start + self._free() // 2
@@ -473,7 +473,7 @@ class _Download:
                 self._sync()
 
     def _sync(self) -> None:
-        """Make durable what is done, and note it: a later process can go on from there."""
+        """Make the copied bytes durable, and note how many there are: a later process can go on from there."""
         assert self.source is not None, "it has begun"
         try:
             sync(self._fd)
@@ -542,7 +542,7 @@ async def asking(
 
 
 async def _watched(step: Coroutine[Any, Any, T], on_progress: Step, words: Callable[[], str]) -> T:
-    """Run a step, and report on it meanwhile. What the report raises ends the step."""
+    """Run a step, and report on it meanwhile. An exception of the report ends the step."""
     task = asyncio.ensure_future(step)
     try:
         while not task.done():

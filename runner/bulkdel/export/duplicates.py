@@ -1,7 +1,7 @@
 """Finds the rows that repeat an id, at any distance, in flat memory. Owns the temporary file.
 
 Ids are collected with their positions, in partitions by a hash: all rows with one id are in one partition. Full
-partitions are written to a temporary file. At the end each partition is searched by itself. Ids are compared by their
+partitions are written to a temporary file. At the end each partition is searched alone. Ids are compared by their
 text, so a collision of hashes does no harm. A partition with too many different ids is distributed again, by the next
 byte of the hash, so the number of partitions grows with the export.
 """

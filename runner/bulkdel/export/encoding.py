@@ -1,6 +1,6 @@
 """Plain bytes in any encoding of text to UTF-8, as a stream. Owns which encodings are read, and how one is recognised.
 
-Only a byte-order mark, or UTF-8 itself, decides. A guess is advice for a refusal, because a wrong one changes ids.
+Only a byte-order mark, or valid UTF-8, decides. A guess is advice for a refusal, because a wrong one changes ids.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The export as bytes: opening it, reading it, recognising it again. Does not know what the bytes mean."""
+"""The export as bytes: opening it, reading it, recognising it again. Does not know the meaning of the bytes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Export:
 
     @property
     def state(self) -> tuple[int, ...]:
-        """What changes with its bytes, as far as the file system shows it: device, inode, size, times in ns."""
+        """Values of the file system that change with its bytes: device, inode, size, times in ns."""
         found = os.fstat(self._fd)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -118,7 +118,7 @@ def open_export(
 
 
 def _check_kind(path: str, kind: int, spool_to: Path | None) -> None:
-    """Refuse what is neither a file nor a pipe, and a pipe that cannot be copied. kind: its mode."""
+    """Refuse a path that is neither a file nor a pipe, and a pipe that cannot be copied. kind: its mode."""
     if stat.S_ISDIR(kind):
         raise refusal(path, "a directory", "Name one file.")
     if stat.S_ISCHR(kind):

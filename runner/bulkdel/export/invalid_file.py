@@ -63,7 +63,7 @@ class InvalidRows:
         return spool
 
     def known(self) -> dict[str, Any]:
-        """What the header of the log says of both files; empty without a bad row."""
+        """The facts of both files for the header of the log; empty without a bad row."""
         if self._rows is None or self._reasons is None:
             return {}
         files = {"rows": _known(self._above, self._rows), "reasons": _known(b"", self._reasons)}

@@ -1,4 +1,4 @@
-"""The copy of a pipe in a file, so that a plan has shown what is sent. Owns that file; does not know its content."""
+"""The copy of a pipe in a file: the run sends the same bytes as its plan. Owns the file; does not know its content."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ class _Tally:
 
 
 def _parse(lines: Iterable[Lines], dialect: Dialect, options: ReadOptions, path: str) -> Iterator[Parsed]:
-    """Yield parsed rows, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
+    """Yield parsed rows, bad ones included. Raises NotAcceptable for a file that no option makes acceptable."""
     check = options.id_check()
     blocks = without_blank_end(lines, dialect.delimiter, path)
     if dialect.format == "csv":

@@ -76,7 +76,7 @@ class Reopened:
 
 
 def way_of_reading(path: Path, job: Job, header: Header) -> tuple[ReadOptions, Dialect]:
-    """How a run has read its export. Raises NotAcceptable for what this version does not know."""
+    """How a run has read its export. Raises NotAcceptable for a way that this version does not know."""
     pinned = header.pinned
     try:
         source: Mapping[str, Any] = pinned["source"]

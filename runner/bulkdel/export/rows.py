@@ -30,7 +30,7 @@ class ReadOptions:
     id_types: all types of the job, to name the one that a misshapen id looks like.
     id_field: JSON member, with dots; CSV header name or 1-based column number.
     trim: strip surrounding spaces of ids instead of refusing them.
-    on_invalid: what a row without a usable id does: stop everything, or be left out and counted.
+    on_invalid: whether a row without a usable id stops the run, or is left out and counted.
     max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     whole: whether each row is a whole record, whose text the job needs (`Parsed.payloads`). Only JSON Lines have one.

@@ -48,7 +48,7 @@ _NO_VALUE = re.compile(rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?:\s[^<>]*)?/>)\s*</(?:\w
 """A cell of an .xlsx file with a formula and without its value: a program wrote it that does not calculate."""
 
 _ERROR = re.compile(rb"<(?:\w+:)?c\s[^<>]*\bt=[\"']e[\"']")
-"""A cell of an .xlsx file whose value is an error, such as #N/A. It is read as an empty text."""
+"""A cell of an .xlsx file with an error as its value, such as #N/A. It is read as an empty text."""
 
 OVERLAP = 4096
 """Bytes of a block that are searched once more with the next block."""
@@ -309,7 +309,7 @@ def main() -> None:
 def _end(found: dict[str, Any]) -> NoReturn:
     sys.stdout.buffer.write(orjson.dumps(found))
     sys.stdout.flush()
-    os._exit(0)  # a library may take its time to free what goes anyway
+    os._exit(0)  # a library may take long to free memory that is freed at the end anyway
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The file of a batch, night.toml: which runs there are. Owns its keys; plans and starts nothing.
+"""The file of a batch, night.toml: it lists the runs. Owns its keys; plans and starts nothing.
 
-Every path in it is relative to its folder. The processes of a run begin in the folder of the user, because the config
-and the variables of the user mean that folder: they get whole paths (`BatchRun.placed`). `fleet.batch_origin` says what
-the file may name.
+Every path in it is relative to its folder. The processes of a run get whole paths (`BatchRun.placed`), because they
+begin in the folder of the user: paths in the config and the variables of the user are relative to that folder.
+`fleet.batch_origin` says what the file may name.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ BATCH_KEYS = (
     *("defaults", "run", "from", "folder", "parallel", "rate_over_all", "rate_groups"),
     *("not_after", "stop_after_failures"),
 )
-"""The keys of the file itself."""
+"""The keys at the top level of the file."""
 
 NOT_DEFAULT = ("name", "export")
 """The keys of a run that cannot be a default: they are of one run."""
@@ -64,7 +64,7 @@ OWN_KEYS = (*NOT_DEFAULT, "job", "credentials_file", "rate_group", *TABLES)
 """The keys of a run that are no options of `run`."""
 
 OF_THIS_MACHINE = (variable_of("proxy"), variable_of("notify"), file_variable_of("notify"))
-"""Variables of options that may hold a secret. Each child process gets them from where it starts."""
+"""Variables of options that may hold a secret. Each child process gets them from the machine on which it starts."""
 
 KEPT = (
     *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
@@ -73,17 +73,17 @@ KEPT = (
 KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
 """The variables that each child process gets, besides its credentials and those that set a table of the config.
 
-No other, because a job reads its credentials from any variable that its author or the config names.
+It gets no others: a job reads its credentials from any variable that its author or the config names.
 """
 
 CONFIG = variable_of("config")
 """The variable that names the config of this machine for the processes of a batch."""
 
 BETWEEN_ITEMS = ";"
-"""Between the items of a list in a cell of a CSV file."""
+"""Separates the items of a list in a cell of a CSV file."""
 
 NAME_HERE = "{name}"
-"""In a text of a run or of the defaults: the name of the run."""
+"""Stands for the name of the run in a text of a run or of the defaults."""
 
 OWN_BRACES = ("id_pattern", "note")
 """Options whose texts may have words in braces of their own. So may the texts of a table."""
@@ -91,7 +91,7 @@ OWN_BRACES = ("id_pattern", "note")
 _IN_BRACES = re.compile(r"\{[A-Za-z_]\w*\}")
 
 RUNS_MAX = 10_000
-"""Runs of a batch: one entry of its log has all that were confirmed at once."""
+"""The most runs of a batch: one entry of its log has all runs that were confirmed at once."""
 
 PARALLEL = 4
 """So many runs are under way at once by default."""
@@ -114,8 +114,8 @@ class BatchRun:
     """One run of a batch, as its file describes it.
 
     job, export: the arguments of `run`. options: of `run`, by the name of the field. parameters: of the job.
-    credentials: by the name of a variable of the child process the name of the variable of this process.
-    folder: of the run, relative to that of the file. table: the config table of the job.
+    credentials: for each variable of the child process the name of the variable of this process.
+    folder: of the run, relative to the folder of the file. table: the config table of the job.
     """
 
     name: str
@@ -135,7 +135,7 @@ class BatchRun:
         return str(self.options.get("run", self.folder))
 
     def place_in(self, base: Path) -> Path:
-        """The same as a path. base: the folder of the file. Raises UsageError for what is no URL of a store."""
+        """The place as a path. base: the folder of the file. Raises UsageError for a URL that is not of a store."""
         return store_path(self.place) if is_store_url(self.place) else base / self.place
 
     @property
@@ -144,9 +144,9 @@ class BatchRun:
         return float(self.options.get("rate", RATE))
 
     def marks(self, pool: str | None) -> list[Hashable]:
-        """What shows before it signs in that it has one pool with another run: `core.batch.plan_groups`.
+        """Its marks, known before the sign-in. Two runs with one mark have one pool: `core.batch.plan_groups`.
 
-        pool: the one that was confirmed, if one was.
+        pool: the confirmed pool; None without one.
         """
         if self.rate_group is not None:
             return [self.rate_group]
@@ -157,7 +157,7 @@ class BatchRun:
 
     @property
     def spec(self) -> str:
-        """The digest of what the file says about it."""
+        """The digest of its description in the file."""
         named = {one.name: getattr(self, one.name) for one in fields(self)}
         return digest_of({**named, "folder": str(self.folder)})
 
@@ -197,8 +197,8 @@ class BatchRun:
     def environment(self, environ: Mapping[str, str] = NOTHING) -> Environment:
         """The environment of its processes: with its own credentials, and none of another run.
 
-        environ: of this process. Its config, and what it sets in a table of the config, hold wherever the processes
-        start.
+        environ: of this process. Its config, and the variables that set a table of the config, are passed on: they hold
+        on each machine where the processes start.
         """
         in_buckets = any(place.partition("://")[0] in BUCKETS for place in self.places)
         values = table_variables(environ)
@@ -265,11 +265,11 @@ class Batch:
         return Path(f"{self.path}.batch.jsonl")
 
     def rate_of(self, run: BatchRun) -> float:
-        """The rate of what this run shares its rate with, as far as this run says: requests a second."""
+        """The rate of the group of this run, requests a second. Without a rate of the group: the rate of this run."""
         return run.rate if run.rate_group is None else self.rate_groups.get(run.rate_group, run.rate)
 
     def check_for_nodes(self) -> None:
-        """Refuse what a run on another machine could not have, or could lose there. Raises UsageError."""
+        """Refuse a log or backup that could be lost with a node, and secrets that no node has. Raises UsageError."""
         for run in self.runs:
             where, backup = f"{self.path} ({run.name}), --on ray", run.options.get("backup_to")
             if not is_store_url(run.place):
@@ -315,7 +315,7 @@ class Batch:
         own: the table `run` of the config of this machine.
         """
         own = {name.replace("-", "_"): value for name, value in own.items()}
-        # A typed --not-after stands in the place of that of the file.
+        # A typed --not-after replaces the one in the file.
         of_all = {} if self.window is None or self.not_after != self.window else {"not_after": self.window}
         places = [(str(self.path), of_all), *((f"{self.path} ({run.name})", run.options) for run in self.runs)]
         for place, options in places:
@@ -361,9 +361,9 @@ class Batch:
         return parameters_of(job, values)
 
     def renamed(self, own: Mapping[str, Any]) -> dict[str, str]:
-        """By the name of a run, in words, which variables this file has picked for it, and the host where they go.
+        """For each run, in words, which variables this file has picked for it, and the host that gets them.
 
-        own: as of `check_typed`. A run whose variables have the names that its job reads is not among them.
+        own: as of `check_typed`. A run is left out when its variables have the names that its job reads.
         """
         found = {}
         for run in self.runs:
@@ -436,13 +436,13 @@ def _runs(path: Path, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The runs of a CSV file, one a row, each with where it stands. The header has the keys; a dot reaches a table."""
+    """The runs of a CSV file, one a row, each with its place in the file. The header has the keys, dots for tables."""
     found = []
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
-            if "name" not in columns:  # it may be a file of secrets, so nothing of it is quoted
+            if "name" not in columns:  # it may be a file of secrets: quote nothing of it
                 raise UsageError(f"{path}: its first line has no column 'name', so it is no CSV file of runs")
             if (twice := next((each for each in columns if columns.count(each) > 1), None)) is not None:
                 raise UsageError(f"{path}: two columns are {twice!r}. Leave one of them out")
@@ -468,7 +468,7 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _value_of(name: str, cell: str) -> Any:
-    """The value of a cell, which is text, as its key wants it."""
+    """The text of a cell as a value of the type of its key."""
     if name in LISTS:
         return [item.strip() for item in cell.split(BETWEEN_ITEMS) if item.strip()]
     if name in _FLAGS and cell.strip().lower() in {"true", "false"}:
@@ -477,7 +477,7 @@ def _value_of(name: str, cell: str) -> Any:
 
 
 def _merged(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a run above the defaults. What is to be kept adds up: a guard must not replace another one."""
+    """The defaults with the keys of a run in their place. Guards add up: a guard must not replace another one."""
     both = {**defaults, **run}
     for name in TABLES:
         if isinstance(defaults.get(name), dict) and isinstance(run.get(name), dict):
@@ -595,7 +595,7 @@ def _parameters(where: str, job: Job, table: Any) -> dict[str, Any]:
 
 
 def _credentials(where: str, table: Any) -> dict[str, str]:
-    """By the variable that the job reads, the variable that has the value here. No secret stands in the file."""
+    """For each variable that the job reads, the variable that has its value here. The file holds no secret."""
     found = {name: _text(value, f"{where}, credentials.{shown(name)}") for name, value in _table(table, where).items()}
     for name, source in found.items():
         check_variable(name, f"{where}, credentials.{shown(name)}", KEPT, KEPT_BEGINNINGS)
@@ -618,7 +618,7 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
-    """Refuse two runs with one name, one place or one backup. Some file systems do not tell upper from lower case."""
+    """Refuse two runs with one name, place or backup. Case does not count: some file systems ignore it."""
     base = path.absolute().parent
     keys: dict[str, Callable[[BatchRun], Hashable]] = {
         "name": lambda run: run.name.lower(),

@@ -1,7 +1,7 @@
 """The log of a batch: what was confirmed, and how each run has ended.
 
-What happened to the ids is in the logs of the runs. This log has their lines, their lock and their
-rules for damage.
+The logs of the runs say what happened to the ids. This log has the same format, the same lock and the same rules for
+damage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH: LogKind[BatchState] = LogKind(
 
 
 def read_state(log: Path, file: Path) -> BatchState:
-    """What the log says now, without its lock; an empty state without a log. file: of the batch."""
+    """The state in the log, read without its lock; an empty state without a log. file: of the batch."""
     place = log_at(log)
     if is_fresh(place, BATCH):
         return BatchState(header(file, ""))

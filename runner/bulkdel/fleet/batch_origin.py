@@ -1,7 +1,7 @@
-"""What the file of a batch may name. Another person may have written it, so it is data. Reads nothing of it.
+"""Checks of what the file of a batch may name. Another person may have written it, so it is data. Reads no file.
 
-Its options are those of a closed list. What is written, and each file whose content is sent as it is, lies in the
-folder of the file. No host and no address is asked that only the file names.
+It may set the options of a closed list. Files that are written, and files whose content is sent as it is, lie in the
+folder of the file. A host or an address that only the file names is not asked.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
 """The beginnings of the variables with which object stores are read. A run has them only if it names such a store."""
 
 _ELSEWHERE = ("_FILE", "_URI", "_URL")
-"""The endings of those of them that say where a credential is."""
+"""The endings of such variables that name a file or an address with a credential."""
 
 WORDS_OF_SECRETS = frozenset(
     {
@@ -54,7 +54,7 @@ WORDS_OF_SECRETS = frozenset(
         *("PASSWORD", "SECRET", "TOKEN", "USER", "USERNAME"),
     }
 )
-"""Of these words, one is in the name of a variable that the file of a batch may give to a process."""
+"""A variable that the file of a batch may give to a process has one of these words in its name."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
@@ -83,7 +83,8 @@ def check_inside(base: Path, name: str, where: str) -> None:
 def check_variable(name: str, where: str, kept: Collection[str], beginnings: tuple[str, ...]) -> None:
     """Refuse a variable that is no credential, such as one that Python reads. Raises UsageError.
 
-    kept, beginnings: variables that each process has from this machine. Those of this program may be an address.
+    kept, beginnings: variables that each process has from this machine. Of the variables of this program, only those
+    with an address may be given (`BY_VARIABLE`).
     """
     own = name.startswith((ENV_PREFIX, f"_{ENV_PREFIX}")) or name in kept or name.startswith(beginnings)
     elsewhere = name.startswith(OF_BUCKETS) and name.endswith(_ELSEWHERE)
@@ -99,7 +100,8 @@ def check_variable(name: str, where: str, kept: Collection[str], beginnings: tup
 def check_source(source: str, name: str, where: str) -> None:
     """Refuse a variable of this machine whose value a file may not pick as this credential. Raises UsageError.
 
-    source: its name. It is not shown: it may be the secret itself. name: of the variable that the job reads.
+    source: its name. It is not shown: the file may have the secret in its place. name: of the variable that the job
+    reads.
     """
     if source != name and not (source.isidentifier() and source.endswith(f"_{name}")):
         raise UsageError(
@@ -112,8 +114,8 @@ def check_source(source: str, name: str, where: str) -> None:
 def check_addresses(path: Path, places: Iterable[str], typed: Sequence[str], line: CommandLine) -> None:
     """Refuse an address that only the file of a batch names, before it is asked. Raises UsageError.
 
-    places: the paths and addresses in the file. typed: the addresses that the user names too, or where they begin.
-    line: the command, with these.
+    places: the paths and addresses in the file. typed: the addresses, or beginnings of addresses, that the user has
+    typed. line: the command, with these.
     """
     known = [_address(text) for text in typed]
     found = (address for place in places if (address := address_of(place)) is not None)

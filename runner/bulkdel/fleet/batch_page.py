@@ -1,4 +1,4 @@
-"""The live page of a batch: the sum of its runs, and a table of them. It only shows."""
+"""The live page of a batch: the sum of its runs, and a table of them. Nothing can be changed on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bulkdel.fleet.run_log import RUNNING
 from bulkdel.live.ask import ask
 
 ASK_S = 1.0
-"""Between two rounds of asking the runs."""
+"""Seconds between two rounds of asking the runs."""
 
 
 class BatchOnPage:
@@ -40,7 +40,7 @@ class BatchOnPage:
         while True:
             for run in self._runs:
                 if run.phase == RUNNING:
-                    with contextlib.suppress(NotAcceptable):  # it does not send yet, or has ended
+                    with contextlib.suppress(NotAcceptable):  # the run does not send yet, or has ended
                         answer = await asyncio.to_thread(ask, self._logs[run.name], "status", self._environ)
                         run.take_status(answer["status"] or {})
             await asyncio.sleep(ASK_S)

@@ -18,21 +18,21 @@ from bulkdel.format import shown, span
 from bulkdel.output import LogFormat, SafeStream, stderr_log
 
 FRAME_S = 0.5
-"""Between two frames of the table on a terminal."""
+"""Seconds between two frames of the table on a terminal."""
 
 TABLE_S = 2.0
-"""For the table, the process of a run reports its progress at least so often."""
+"""Seconds between two progress reports of the process of a run, at most, while the table is shown."""
 
 SHOWN = 20
-"""Runs in one progress line, at most."""
+"""The most runs in one progress line."""
 
 
 @dataclass(slots=True)
 class RunProgress:
     """Where one run is. phase: waiting, planning, running, or how it has ended.
 
-    settled, rows: as its last progress said. per_s: ids a second. left_s: seconds. note: why it waits, or what it does.
-    live: the latest status of its process, where it was asked. summary: of its end.
+    settled, rows: as in its last progress. per_s: ids a second. left_s: seconds to its end. note: why it waits, or what
+    it does. live: the latest status of its process, if it was asked. summary: of the ended run.
     """
 
     name: str
@@ -46,7 +46,7 @@ class RunProgress:
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     def begin(self, phase: str) -> None:
-        """Say that its process begins. phase: planning or running."""
+        """Note that its process begins. phase: planning or running."""
         self.phase = phase
 
     def take_plan(self, planned: PlannedRun) -> None:
@@ -90,7 +90,7 @@ class RunProgress:
 class BatchReporter:
     """Shows the progress while it is `running`: a table on a terminal, lines elsewhere.
 
-    child_every_s: how often the processes of the runs have to report theirs.
+    child_every_s: seconds between two progress reports of the process of a run.
     """
 
     def __init__(self, runs: Sequence[RunProgress], *, log_format: LogFormat | None, interval_s: float) -> None:

@@ -1,8 +1,8 @@
-"""`bulkdel batch ctl` at the batch itself: stop, pause and resume hold for runs that start and that wait, too.
+"""`bulkdel batch ctl` in the process of the batch: stop, pause and resume apply to runs that start or wait, too.
 
-They hold from the moment when the batch begins to plan its runs.
+They apply from the moment when the batch begins to plan its runs.
 
-A run that sends obeys over its own control socket. A run that is starting has none yet: it is asked again until it
+A run that sends obeys over its own control socket. A run that is starting has no socket yet: it is asked again until it
 obeys, and at a stop it gets the signal that drains it.
 """
 
@@ -79,7 +79,7 @@ class BatchSteering:
     async def _do_resume(self) -> Answer:
         self.held = False
         if self._holding is not None:
-            await self._holding  # no pause of it arrives later
+            await self._holding  # so no pause arrives after the resume
         await self._ask("resume", self._under_way())
         return Answer(ok=True, text=f"resumed, with {self._words()}")
 
@@ -93,7 +93,7 @@ class BatchSteering:
 
     async def _hold(self) -> None:
         """Pause each run that is under way, also one that begins to send only later."""
-        while self.held:  # one that was paused may have been begun anew; a second pause changes nothing
+        while self.held:  # a paused run may have been started anew; a second pause changes nothing
             await self._ask("pause", self._under_way())
             await asyncio.sleep(AGAIN_S)
 

@@ -24,13 +24,13 @@ from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Exited, Placed, Said, Wo
 from bulkdel.format import span
 
 LOST_MAX = 5
-"""A child that is lost with its machine so often, without having settled a further row, is not placed again."""
+"""A child is not placed again after it was lost with its machine so often without settling a further row."""
 
 AGAIN_S = 1.0
 """Seconds before a lost child is placed again, times how often it was lost."""
 
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-"""How the file of what a process says is opened. Another person may have put a pipe or a link there."""
+"""Flags to open the file for the output of a process. Another person may have put a pipe or a link there."""
 
 SIGNALS = {each.value: each.name for each in signal.Signals}
 """The names of the signals, by their numbers."""
@@ -44,7 +44,7 @@ class ChildEnded:
     """How a child has ended.
 
     exit: its exit code. result: the JSON object that it has printed; empty without one. error: its last error, in
-    words without a text of a row.
+    words that quote no row.
     """
 
     exit: int
@@ -56,15 +56,15 @@ class Children:
     """The child processes that are under way."""
 
     def __init__(self, engine: Engine) -> None:
-        """Take what places them."""
+        """engine: places them."""
         self._engine = engine
         self._placed = set[Placed]()
-        self._signal: int | None = None  # the one that every child was sent
+        self._signal: int | None = None  # the signal that was sent to every child
         self._signalled = asyncio.Event()
         self._drain_s = 0.0
 
     async def run(self, work: Work, log: Path, seen: Seen, again: Work | None = None) -> ChildEnded:
-        """Run one child to its end. log: gets its stderr. again: what is placed when it was lost with its machine.
+        """Run one child to its end. log: gets its stderr. again: the work to place when it was lost with its machine.
 
         Cancelled, it kills the child.
         """
@@ -111,7 +111,7 @@ class Children:
             await placed.kill()  # it has ended, or this batch ends early
 
     async def _signalled_within(self, seconds: float) -> bool:
-        """Wait so long for the signal that every child is sent. Returns whether it has come."""
+        """Wait so long for the signal to every child. Returns whether it was sent."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._signalled.wait()
@@ -131,8 +131,8 @@ class Children:
     def drain(self, signum: int, drain_s: float) -> bool:
         """Drain every child by a signal, also one that is being placed. Returns whether there was one.
 
-        drain_s: how long its requests may take to finish. A child that has not ended `KILL_AFTER_S` later is killed.
-        None is placed again from now on. Only the first call has an effect: a second signal would end a child at once.
+        drain_s: how long requests may take to finish. A child that has not ended `KILL_AFTER_S` later is killed. From
+        now on no child is placed again. Only the first call has an effect: a second signal would end a child at once.
         """
         if self._signal is None:
             self._signal, self._drain_s = signum, drain_s
@@ -143,7 +143,7 @@ class Children:
 
 
 def _why(code: int, error: str) -> str:
-    """Why a process has ended so: the signal that has ended it, or its last error."""
+    """Why a process has ended: the signal that has ended it, or its last error."""
     return error if code >= 0 else f"its process was ended by {SIGNALS.get(-code, f'signal {-code}')}"
 
 
@@ -157,7 +157,7 @@ def _object(line: bytes) -> Mapping[str, Any]:
 
 
 async def _keep(placed: Placed, log: Path, seen: Seen) -> Exited:
-    """Append what it says to the log, and read its events. A log that cannot be written does not end a run."""
+    """Append its output to the log, and read its events. A run goes on when the log cannot be written."""
     fd, exited = _open(log), Exited(None)
     try:
         async for said in placed.poll():
@@ -178,7 +178,7 @@ async def _keep(placed: Placed, log: Path, seen: Seen) -> Exited:
 
 
 def _open(log: Path) -> int | None:
-    """Open the file of what a process says; None for one that cannot be written, and for no file of its own."""
+    """Open the file for the output of a process; None if it cannot be written, or is no regular file of one name."""
     try:
         fd = os.open(log, APPEND, 0o600)
     except OSError:

@@ -1,4 +1,4 @@
-"""Joining the engine that runs the processes of a run or batch, before anything is read: so a fault costs nothing."""
+"""Joining the engine that runs the processes of a run or batch. It comes first: after a fault nothing was read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bulkdel.safety.run_plan import RunArguments
 
 @contextmanager
 def joined_engine(arguments: RunArguments) -> Iterator[None]:
-    """Be a part of the engine of the shards until the block ends. Raises UsageError when it cannot be used."""
+    """Join the engine of the shards until the block ends. Raises UsageError when it cannot be used."""
     if arguments.settings.on == LOCAL:
         yield
         return
@@ -47,7 +47,7 @@ def engine_on(name: str, environ: Mapping[str, str]) -> Iterator[Engine]:
 
 
 def _check_words(arguments: RunArguments) -> None:
-    """Refuse a secret on the command line: Ray keeps it, for everything that reaches the cluster."""
+    """Refuse a secret on the command line: Ray keeps the line, and anything that reaches the cluster can read it."""
     settings = arguments.settings
     secrets = {"--notify": [*(settings.notify or ())], "--proxy": [settings.proxy or ""]}
     secrets["--exclude"] = [str(name) for name in settings.exclude or ()]

@@ -1,4 +1,4 @@
-"""Processes on this machine: the log, the export and the keeper of the rate are where this process has them."""
+"""Processes on this machine: they find the log, the export and the keeper of the rate at the paths of this process."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.parent import for_child, from_here
 
 PROGRAM = (sys.executable, "-P", "-m", "bulkdel")
-"""`-P`: the folder in which a process begins, such as that of the export, is no place of Python modules."""
+"""`-P`: Python loads no module from the folder in which a process begins, such as the folder of the export."""
 
 READ_BYTES = 1 << 16
 
 PART_MAX = 1 << 20
-"""Bytes of a line that a process says. A longer one comes in parts."""
+"""The most bytes of a line from a process. A longer line comes in parts."""
 
 RESULT_MAX = 16 << 20
 """Bytes of stdout that are read: a plan or a summary."""
 
 WAITING_MAX = 1_000
-"""Lines that wait to be polled. Then the process waits."""
+"""The most lines that wait to be polled. With more, the process waits."""
 
 
 class LocalProcesses:
@@ -55,7 +55,7 @@ class LocalProcesses:
         return LocalProcess(process, reader, writer)
 
     async def failed(self) -> str:
-        """This machine fails only together with this process."""
+        """Never return: this machine fails only together with this process."""
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         return await never
 

@@ -1,12 +1,11 @@
-"""The seam to what runs the processes of a run or of a batch: this machine, or an engine that has several.
+"""The interface to the engine that runs the processes of a run or of a batch: on this machine, or on several.
 
-It has four verbs, and none of them is trusted with safety: an engine may place a process twice, lose it, or say
-nothing. What keeps a row from being sent twice is the log of the run or of the shard, and what bounds the rate is its
-share.
+It has four verbs. Safety depends on none of them: an engine may place a process twice, lose it, or say nothing. The log
+of the run or of the shard keeps a row from being sent twice, and the share of the process bounds its rate.
 
 1. `place` some work: start its process, which is `bulkdel` with these words.
-2. `poll` it: what it says, until it has ended.
-3. `tell` it something, or send it a signal. A process that drains finishes what is on the wire and ends.
+2. `poll` it: read its output, until it has ended.
+3. `tell` it something, or send it a signal. A process that drains finishes its requests on the wire and ends.
 4. `kill` it.
 
 Work has the address of the keeper of the rate as this process knows it; the engine tells the process where it finds the
@@ -27,7 +26,7 @@ from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.variables import BETWEEN
 
 SHARD = "_BULKDEL_SHARD"
-"""The environment variable by which `bulkdel run` knows that it is a shard: the descriptor of its channel."""
+"""The environment variable with the descriptor of the channel. With it `bulkdel run` is the process of a shard."""
 
 KILL_AFTER_S = 10.0
 """A process that does not end so long after its requests had to be finished is killed."""
@@ -38,12 +37,12 @@ LINE_MAX = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The environment of a process, described so that it can be made where the process starts.
+    """A description of the environment of a process. The environment is made on the machine where the process starts.
 
-    names, beginnings: the variables that are kept of those that are set there, besides those that set a table of the
-    config; without names all are. dropped: variables that are not kept. values: further ones, without a secret in them.
-    sources: by the name of a variable the name of the one that has its value there. secrets: further ones, which must
-    not leave this machine.
+    names, beginnings: which variables of that machine are kept, besides those that set a table of the config; without
+    names all are kept. dropped: variables that are not kept. values: further variables, without a secret in them.
+    sources: for a variable the name of the variable of that machine with its value. secrets: further variables, which
+    must not leave this machine.
     """
 
     names: Collection[str] | None = None
@@ -58,7 +57,7 @@ class Environment:
         return replace(self, values={**self.values, **values})
 
     def made(self, there: Mapping[str, str]) -> dict[str, str]:
-        """The variables of the process. there: those that are set where it starts.
+        """The variables of the process. there: the variables of the machine where it starts.
 
         Raises UsageError for one of `sources` that is not set there.
         """
@@ -81,9 +80,9 @@ class Environment:
 class Work:
     """A process to place: this program with these words.
 
-    words: after `bulkdel`; no secret is among them. keeper: whose rate it shares, where this process finds it.
-    folder: in which it begins; None for that of this process. order: the first line over its channel. A process without
-    one has no channel.
+    words: after `bulkdel`; no secret is among them. keeper: the keeper of its rate, at the address that this process
+    uses. folder: in which it begins; None for the folder of this process. order: the first line over its channel; None
+    for a process without a channel.
     """
 
     words: Sequence[str]
@@ -94,14 +93,14 @@ class Work:
 
 
 class Stream(enum.StrEnum):
-    """Where a process has said something."""
+    """The stream on which a process has written a line."""
 
     CHANNEL = "channel"
     STDERR = "stderr"
 
 
 class Said(NamedTuple):
-    """A line that a process has said, with its end. A line that is too long comes in parts."""
+    """A line that a process has written, with its line end. A line that is too long comes in parts."""
 
     stream: Stream
     line: bytes
@@ -110,7 +109,7 @@ class Said(NamedTuple):
 class Exited(NamedTuple):
     """How a process has ended.
 
-    code: its exit code, or below 0 the signal that has ended it; None when it was lost with the machine that it ran on.
+    code: its exit code, or below 0 the signal that has ended it; None when it was lost with its machine.
     result: the last line of its stdout, without its end.
     """
 
@@ -122,24 +121,24 @@ class Placed(Protocol):
     """One placed process."""
 
     def poll(self) -> AsyncIterator[Said | Exited]:
-        """What it says, in the order of each stream, and at last how it has ended. Poll it once."""
+        """Yield its lines, in the order of each stream, and at last how it has ended. Poll it once."""
         ...
 
     def tell(self, line: bytes) -> None:
-        """Tell it something over its channel. One that has ended does not hear it."""
+        """Tell it something over its channel. No effect after it has ended."""
         ...
 
     def signal(self, signum: int) -> None:
-        """Send it a signal. One that has ended does not get it."""
+        """Send it a signal. No effect after it has ended."""
         ...
 
     async def kill(self) -> None:
-        """End it at once, as safe as a power failure: nothing of its log is lost. Returns when it has ended."""
+        """End it at once. As after a power failure, nothing of its log is lost. Returns when it has ended."""
         ...
 
 
 class Engine(Protocol):
-    """What places processes."""
+    """Places processes."""
 
     async def place(self, work: Work) -> Placed:
         """Start a process. Raises OSError when it cannot be started, UsageError for a variable that is not set.
@@ -149,9 +148,9 @@ class Engine(Protocol):
         ...
 
     async def failed(self) -> str:
-        """Wait until the engine itself has failed, and return how. Cancel it when that no longer matters."""
+        """Wait until the engine has failed, and return how. Cancel it when that no longer matters."""
         ...
 
     def leave(self) -> None:
-        """End every process at once: for a second signal, in whose handler nothing may wait."""
+        """End every process at once, without waiting: the handler of a second signal calls it."""
         ...

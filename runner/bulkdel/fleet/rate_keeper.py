@@ -34,14 +34,14 @@ FOLDER, SOCKET = "bulkdel-", "rate"
 """The beginning of the name of a keeper's temporary folder, and the name of the socket in it."""
 
 LEFT_S = 60.0
-"""A folder of a keeper that was made so long ago, and in which no process listens, was left by a kill."""
+"""A killed keeper has left its folder if it is so old and no process listens in it."""
 
 LOOK_S = 0.1
-"""Without news the rates are divided again after so long: a share may have expired, or a rate climbed."""
+"""The rates are divided again at least this often: a share may have expired, or a rate climbed."""
 
 TOGETHER_S = 0.02
-"""The least time between two divisions: asks that come meanwhile are answered together. A division looks at every
-process, and every process asks once a second or more often."""
+"""The least time between two divisions. Requests for a share that come meanwhile are answered together, because a
+division looks at every process, and every process asks once a second or more often."""
 
 
 class RateKeeper:
@@ -58,7 +58,7 @@ class RateKeeper:
         self._failure: Exception | None = None
 
     def address(self, group: str) -> KeeperAddress:
-        """What a process of this group has to know."""
+        """The address that a process of this group needs."""
         return KeeperAddress(str(self._path), group)
 
     def set_rate(self, group: str, rate: float) -> None:
@@ -99,7 +99,7 @@ class RateKeeper:
             raise
 
     async def watch_failure(self) -> None:
-        """Wait until nothing is divided any more, because of an error in the program, and raise that."""
+        """Wait until an error in the program ends the divisions, and raise it."""
         await self._failed.wait()
         assert self._failure is not None, "it is set first"
         raise self._failure
@@ -116,7 +116,7 @@ class RateKeeper:
                     await self._news.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one process. Its share lasts until it gives it back, or until it expires: not until it disconnects."""
+        """Serve one process. It has its share until it gives it back or the share expires, also when disconnected."""
         name = f"process {next(self._numbers)}"
         self._writers[name] = writer
         try:
@@ -128,7 +128,7 @@ class RateKeeper:
                     break
                 self._shares.ask(name, group, _ask(said), self._clock())
                 self._news.set()
-        except (OSError, ValueError, KeyError, TypeError):  # it was killed, or it is no worker
+        except (OSError, ValueError, KeyError, TypeError):  # the process was killed, or it is no worker
             pass
         finally:
             del self._writers[name]
@@ -142,9 +142,9 @@ class RateKeeper:
 
 
 def remove_folders_of_killed(within: Path, now: float) -> None:
-    """Remove the folders that keepers have left which were killed. Whatever else is in them stays.
+    """Remove the folders of killed keepers. A folder with other files stays.
 
-    One that was made just now may belong to a keeper that does not listen yet, so only older ones are looked at.
+    A new folder may belong to a keeper that does not listen yet, so only older ones are looked at.
     """
     for folder in within.glob(f"{FOLDER}????????"):
         with suppress(OSError):

@@ -25,9 +25,9 @@ RUNNING = "running"
 
 
 def summary_in(run: Path, *, started: bool) -> dict[str, Any]:
-    """The summary of a run whose process has printed none. Its members are those of `run --json`.
+    """The summary of a run, from its log, when its process has printed none. Its members are those of `run --json`.
 
-    started: whether this batch has started a process of it. Without one, its rows are those of earlier nights.
+    started: whether this batch has started a process of it. If not, its rows were settled on earlier nights.
 
     Raises NotAcceptable when the log cannot be read.
     """
@@ -53,16 +53,16 @@ class Still(enum.Enum):
     """Whether a run that was complete still is."""
 
     COMPLETE = enum.auto()
-    """Its log is there, and its export is the one of that log."""
+    """It is: its log is there, and its export is the one of that log."""
 
     OTHER_EXPORT = enum.auto()
-    """Its log is there, and its export has other bytes now."""
+    """It is not: its log is there, and its export has other bytes now."""
 
     OTHER_LOG = enum.auto()
-    """Its log has rows left, so it is an older copy."""
+    """It is not: its log has rows left, so the log is an older copy."""
 
     UNKNOWN = enum.auto()
-    """The plan of the run finds out: its log is gone, or something cannot be read or compared here."""
+    """Only a plan can tell: its log is gone, or a file cannot be read or compared here."""
 
 
 def whether_complete(run: Path, export: Path) -> Still:
@@ -78,14 +78,14 @@ def whether_complete(run: Path, export: Path) -> Still:
             return Still.COMPLETE
     except BulkdelError:
         return Still.UNKNOWN
-    copied = progress.header.export_object  # of a workbook the log pins its rows, and not its bytes
+    copied = progress.header.export_object  # of a workbook the log pins the rows, not the bytes
     return Still.UNKNOWN if copied else Still.OTHER_EXPORT
 
 
 def _is_pinned(export: Path, pinned: Mapping[str, Any]) -> bool:
-    """Whether the bytes of a file are those that a log pins.
+    """Whether a file has the bytes that a log pins.
 
-    True without a file: an export that was removed, that lies elsewhere, or that was a pipe has no other ids to send.
+    True without a file: an export that was removed, lies elsewhere or was a pipe has no new ids to send.
     """
     if not export.is_file():
         return True

@@ -1,7 +1,7 @@
 """The process of one shard: an ordinary session over the rows of the shard, in a log of its own.
 
-It is `bulkdel run` with the words of the run. What the run has found out (the preflight, the sample, the confirmation)
-comes over a channel, which the process also ends with: nothing more is sent when the process of the run is gone.
+It is `bulkdel run` with the words of the run. The results of the run so far (the preflight, the sample, the
+confirmation) come over a channel. When the channel ends, the process of the run is gone, and nothing more is sent.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ORPHAN_S = 5.0
 """When the process of the run is gone, requests on the wire may take so long to finish."""
 
 ANY_SHARE = "100%"
-"""--max-refused of one shard: the run counts the refusals of all."""
+"""--max-refused of one shard is off: the run counts the refusals of all shards."""
 
 
 def work(arguments: RunArguments, descriptor: str) -> int:
@@ -102,7 +102,7 @@ async def _work(arguments: RunArguments, channel: socket.socket) -> int:
 async def _hear_until(
     preparing: asyncio.Task[tuple[RunPlan, Checkpoint]], reader: asyncio.StreamReader, wanted: Wanted
 ) -> Wanted:
-    """Hear the run until the shard is prepared. Returns what it wants then.
+    """Hear the run until the shard is prepared. Returns what the run wants then.
 
     When the run is gone or drains, this process ends at once: it has sent nothing.
     """
@@ -110,7 +110,7 @@ async def _hear_until(
         reading = asyncio.create_task(reader.readline())
         await asyncio.wait({preparing, reading}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
-            reading.cancel()  # what was not read yet stays in the reader
+            reading.cancel()  # unread bytes stay in the reader
             break
         line = reading.result()
         told = message_of(line) if line.endswith(b"\n") else DrainNow()
@@ -122,7 +122,7 @@ async def _hear_until(
 
 
 class _Process:
-    """Runs the session, and speaks with the run."""
+    """Runs the session, and exchanges messages with the run."""
 
     def __init__(
         self, plan: RunPlan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -151,9 +151,9 @@ class _Process:
         return ShardEnded.of(result)
 
     async def _obey(self) -> None:
-        """Do what the run says, until it says nothing more."""
+        """Obey the messages of the run, until its channel ends."""
         with suppress(OSError):
-            while (line := await self._reader.readline()).endswith(b"\n"):  # not one torn by the end of the run
+            while (line := await self._reader.readline()).endswith(b"\n"):  # no torn line
                 self._do(message_of(line))
         self._session.drain()
         await asyncio.sleep(ORPHAN_S)
@@ -173,7 +173,7 @@ class _Process:
                 pass
 
     def _do_wanted(self) -> None:
-        """Do what is wanted now. Before requests can be sent it is kept."""
+        """Obey the latest `Wanted`. Before requests can be sent, it is kept for later."""
         if (workers := self._session.workers) is None:
             return
         if self._wanted.held:
@@ -197,7 +197,7 @@ class _Process:
             self._writer.write(line_of(Figures.of(moment, progress.remaining, progress.counts)))
 
     def _event(self, event: Event) -> None:
-        """Pass a chunk on. A refusal is told at once, because the run counts those of all shards (--max-refused)."""
+        """Pass a chunk on. A refusal is told at once: the run counts the refusals of all shards (--max-refused)."""
         if event.name == "chunk.settled":
             if self._debug:
                 self._writer.write(line_of(ChunkEvent(event.level, event.name, event.fields)))
@@ -267,22 +267,22 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
 
 
 def _settings_of_shard(settings: Settings, order: Order, backup: Path | None) -> Settings:
-    """The settings of a run as the process of one of its shards has them. backup: of the run."""
+    """The settings of a run, changed for the process of one of its shards. backup: of the run."""
     return replace(
         settings,
-        rate=0.0,  # its share is what limits it
+        rate=0.0,  # its share limits it
         concurrency=order.wanted.concurrency,
         max_refused=ANY_SHARE,
         backup=False,
         backup_to=None if backup is None else shard_file(backup, order.number),
-        # The session of the run has the log of the run. So what still writes that of the shard is a lost process, or
-        # one of a frozen run.
+        # The session of the run has the log of the run. So only a lost process, or a process of a frozen run, may still
+        # write the log of the shard.
         take_over=True,
     )
 
 
 def _check_surroundings(arguments: RunArguments, target: Target, header: Header, path: Path) -> None:
-    """Refuse another host, table or parameter than those of the run: on another machine the config may be another.
+    """Refuse a host, table or parameter that differs from the run: another machine may have another config.
 
     Raises NotAcceptable. The pool is compared when the process signs in.
     """
@@ -298,7 +298,7 @@ def _check_surroundings(arguments: RunArguments, target: Target, header: Header,
 
 
 def shard_file(path: Path, number: int) -> Path:
-    """The file of a shard that a run without shards would have at `path`. It keeps the endings."""
+    """The path of a file of a shard. path: the path in a run without shards; its endings are kept."""
     name, dot, endings = path.name.partition(".")
     return path.with_name(f"{name}.shard-{number:05}{dot}{endings}")
 
@@ -311,7 +311,7 @@ def _read_run(place: LogPlace) -> tuple[Header, SkippedRows]:
 
 
 def _check_same(progress: Progress, header: Header, skipped: SkippedRows, path: Path) -> None:
-    """Raise NotAcceptable unless the log begins as that of the run says. A session may have excluded more rows."""
+    """Raise NotAcceptable unless the log begins as the log of the run says. A session may have excluded more rows."""
     same = replace(progress.header, skipped_sha256=None) == header
     if not (same and progress.skipped.covers(skipped)):
         raise NotAcceptable(

@@ -1,4 +1,4 @@
-"""What is changed of all shards while they send: the rate by its keeper, the rest by what each shard is told."""
+"""Changes of all shards while they send: the keeper changes the rate, a message to each shard the rest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bulkdel.fleet.rate_keeper import RateKeeper
 from bulkdel.fleet.shard_states import ShardStates
 
 GROUP = "run"
-"""The name of what has one rate: all shards of the run."""
+"""The name of the rate group of all shards of the run."""
 
 
 class ShardControl:
     """See `engine.control.Controlled` for the methods.
 
     concurrency: requests in flight of all shards together. until: --not-after, as epoch seconds and in words. released:
-    set while nothing holds.
+    set while no hold is in force.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ShardControl:
 
     @property
     def wanted(self) -> Wanted:
-        """What is wanted of each shard now. Those that send share the concurrency; each has at least one request."""
+        """What is wanted of each shard now. Shards that send share the concurrency; each has at least one request."""
         share = max(1, self.concurrency // max(1, self._shards.sending))
         return Wanted(not self.released.is_set(), share)
 

@@ -33,8 +33,8 @@ class ShardLogs:
     def begin(self, around: Surroundings, stopped: threading.Event) -> None:
         """Make the logs, or check that they are as the last session has left them. Blocks; ends soon when stopped.
 
-        All are there before the first session begins, so one that is missing later was lost. Raises NotAcceptable for
-        one that was lost or changed, or whose process is still under way. Raises Drained when it was stopped.
+        All logs are made before the first session begins, so a log that is missing later was lost. Raises NotAcceptable
+        for a log that was lost or changed, and for one with a process under way. Raises Drained when it was stopped.
         """
         self._wait_until_free(stopped)
         for number, log in self._logs.items():
@@ -46,7 +46,7 @@ class ShardLogs:
                 self._create(number, log, around)
 
     def _wait_until_free(self, stopped: threading.Event) -> None:
-        """Wait for the processes of a session that was killed: they end by themselves."""
+        """Wait until the processes of a killed session have ended: they end when its channels do."""
         until = time.monotonic() + FREE_S
         for log in self._logs.values():
             while log.is_there() and log.is_held():  # in a store the log of a shard is taken over
@@ -56,7 +56,7 @@ class ShardLogs:
                     return
 
     def _check_as_left(self, number: int, log: LogPlace) -> None:
-        """Check that the log goes on from what the last session that has stopped noted of it."""
+        """Check that the log begins with the lines that the last stopped session noted of it."""
         noted = self._progress.shards_left.get(str(number))
         if noted is not None and not begins_as(log, noted):
             raise NotAcceptable(

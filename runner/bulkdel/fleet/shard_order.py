@@ -1,4 +1,4 @@
-"""What the process of a shard is started with: its command line, its environment, and its order."""
+"""The command line, the environment and the order with which the process of a shard is started."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import Settings
 
 OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
-"""The variables of the environment that are options. What the run was given is in the words of its shards, so those
-that are set where a shard starts do not count."""
+"""The variables of the environment that are options. The words of a shard have the options of the run, so the variables
+of the machine where the shard starts do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardWork:
-    """What the work of all shards has in common.
+    """The part of the work that all shards share.
 
     plan: of the run. index: SHA-256 of the index of its rows. keeper: of the rate. debug: whether each chunk is an
     event. lease_s: how long a commit to a store renews the lease.

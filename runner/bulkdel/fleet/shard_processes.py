@@ -1,4 +1,4 @@
-"""The processes of the shards: each is started, heard until it has ended, and started again when it was killed."""
+"""The processes of the shards: starts each one, reads it until it has ended, and starts a killed one again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STARTS_MAX = 5
 """A process that ends this often without having settled a row is not started again."""
 
 START_AGAIN_S = 0.5
-"""Seconds before it is started again, times how often it has ended."""
+"""Seconds before a process is started again, times how often it has ended."""
 
 LEASE_LOOK_S, SILENT_LOOK_S = 0.25, 1.0
 
@@ -53,7 +53,7 @@ class ProcessEnd(enum.Enum):
 class ShardProcesses:
     """The processes of one session.
 
-    logs: to read how far a killed process came. lease: of the log of the run.
+    logs: they show how far a killed process came. lease: of the log of the run.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class ShardProcesses:
             end = await self._run_once(shard, settled_max)
             if end is ProcessEnd.FINISHED:
                 return
-            try:  # what its log has
+            try:  # the figures in its log
                 shard.begin_again(await asyncio.to_thread(self._logs.figures, shard.number))
             except BulkdelError as error:
                 self._drain.begin(damaged(error))
                 return
             if shard.settled != settled:
                 in_vain, lost, progressed_at = 0, 0, since_boot()
-            elif end is ProcessEnd.LOST:  # that says nothing about the process
+            elif end is ProcessEnd.LOST:  # no fault of the process
                 lost += 1
             else:
                 in_vain += 1
@@ -123,14 +123,14 @@ class ShardProcesses:
             await self._ended_or_drained(asyncio.sleep(START_AGAIN_S * (in_vain + lost)))
 
     async def _may_start(self) -> bool:
-        """Wait while the run is held, and until it has its log for sure. Returns False when the drain has begun.
+        """Wait while the run is held, and until its lease is valid. Returns False when the drain has begun.
 
-        A run that was frozen may have lost its log. It would take the logs of the shards over from the session that has
-        them.
+        A frozen run may have lost its log to another session. Its processes must not take the logs of the shards over
+        from that session.
         """
         await self._ended_or_drained(self._control.released.wait())
         while not (self._lease.valid or self._drain.begun.is_set()):  # noqa: ASYNC110
-            await asyncio.sleep(LEASE_LOOK_S)  # nothing tells that a commit has renewed it
+            await asyncio.sleep(LEASE_LOOK_S)  # no event tells that a commit has renewed it
         return not self._drain.begun.is_set()
 
     async def _run_once(self, shard: ShardState, settled_max: int | None) -> ProcessEnd:
@@ -152,7 +152,7 @@ class ShardProcesses:
             return ProcessEnd.FINISHED
         shard.place(placed)
         try:
-            placed.tell(line_of(self._control.wanted))  # it may have changed meanwhile
+            placed.tell(line_of(self._control.wanted))  # `wanted` may have changed meanwhile
             async with watching(self._drain.begin, self._drain_process(placed), self._kill_silent(shard, placed)):
                 return await self._hear(shard, placed)
         finally:
@@ -160,7 +160,7 @@ class ShardProcesses:
             await placed.kill()  # it has ended, or this session ends early
 
     async def _hear(self, shard: ShardState, placed: Placed) -> ProcessEnd:
-        """Take in what a process says, until it has ended."""
+        """Take in the output of a process, until it has ended."""
         end, begun = ProcessEnd.KILLED, b""
         async for said in placed.poll():
             match said:
@@ -181,7 +181,7 @@ class ShardProcesses:
         return end
 
     def _take(self, shard: ShardState, told: Message) -> bool:
-        """Take in what a shard tells. Returns whether it is its last message."""
+        """Take in a message of a shard. Returns whether it is its last one."""
         match told:
             case Figures():
                 shard.take(told)
@@ -198,7 +198,7 @@ class ShardProcesses:
         return False
 
     def _stop_after(self, ending: Ending) -> None:
-        """What stops one shard for good stops all."""
+        """Stop all shards when the session of one has ended for a reason that holds for all."""
         if self._drain.stop is not None:
             return
         if ending.file_failed:
@@ -211,7 +211,7 @@ class ShardProcesses:
             self._drain.begin(Stop(ending.why, signal=ending.signal))
 
     def _check_refused(self) -> None:
-        """--max-refused, over what all shards have settled in this session."""
+        """Apply --max-refused to the rows that all shards have settled in this session."""
         settled, refused = self._shards.settled, sum(self._shards.refused.values())
         if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
             self._halt(refused_words(self._refused_max, refused, settled))
@@ -220,7 +220,7 @@ class ShardProcesses:
         self._drain.begin(Stop(why, error=Halted(why)))
 
     async def _drain_process(self, placed: Placed) -> None:
-        """Tell a process to drain when the session does. Kill it when it does not end."""
+        """Tell a process to drain when the session drains. Kill it if it does not end."""
         await self._drain.begun.wait()
         placed.tell(line_of(DrainNow()))
         await asyncio.sleep(self._drain_s + KILL_AFTER_S)
@@ -242,5 +242,5 @@ class ShardProcesses:
 
 
 def damaged(error: BulkdelError) -> Stop:
-    """The reason to stop when the log of a shard cannot be read: what it lacks counts as remaining."""
+    """The reason to stop when the log of a shard cannot be read: its unread rows count as remaining."""
     return Stop(str(error), error=FileFailed(str(error)))

@@ -13,11 +13,11 @@ from bulkdel.fleet.placing import Placed
 
 
 class ShardState:
-    """One shard, as its processes report.
+    """One shard, as its processes report it.
 
     figures: the latest. placed: its process, while there is one. ended: how its session has ended. sends: whether its
-    rows are sent in this session, from the first process on until the last one has ended. heard: whether its process
-    has sent figures.
+    rows are being sent: from the start of its first process in this session to the end of the last one. heard: whether
+    its process has sent figures.
     """
 
     def __init__(self, number: int, figures: Figures) -> None:
@@ -28,22 +28,22 @@ class ShardState:
         self.sends = self.heard = False
         self._figures_at = time.monotonic()
         self.settled_before = _settled(figures)  # rows with an outcome when the session of the run began
-        self._earlier: list[Figures] = []  # of its processes that have ended early
+        self._earlier: list[Figures] = []  # the last figures of processes that ended early
 
     def begin_sending(self) -> None:
-        """From now on its rows are sent."""
+        """Note that its rows are sent from now on."""
         self.sends = True
 
     def end_sending(self) -> None:
-        """No process is started for it any more."""
+        """Note that no process is started for it any more."""
         self.sends = False
 
     def place(self, placed: Placed) -> None:
-        """It has this process."""
+        """Note its process."""
         self.placed, self.heard = placed, False
 
     def leave_process(self) -> None:
-        """Its process has ended, or was lost."""
+        """Note that its process has ended, or was lost."""
         self.placed = None
 
     @property
@@ -53,7 +53,7 @@ class ShardState:
 
     @property
     def silent_s(self) -> float:
-        """How long the server has given it no useful response, as far as is known."""
+        """Seconds since its last useful response from the server, as far as is known."""
         return self.figures.silent_s + self.age_s
 
     def take(self, message: Figures | ShardEnded) -> None:
@@ -64,7 +64,7 @@ class ShardState:
             self.ended = message
 
     def begin_again(self, found: Figures) -> None:
-        """Keep the figures of a process that has ended early: the next one counts from 0. found: what its log has."""
+        """Keep the figures of a process that ended early: the next one counts from 0. found: the figures in its log."""
         self._earlier.append(replace(self.figures, remaining=found.remaining, counts=found.counts, in_flight=0))
         self.figures = Figures(found.remaining, found.counts, silent_s=self.figures.silent_s)
 
@@ -100,7 +100,7 @@ class ShardStates:
 
     @property
     def sending(self) -> int:
-        """How many send."""
+        """How many shards send."""
         return sum(shard.sends for shard in self._shards)
 
     def tell(self, line: bytes) -> None:
@@ -163,7 +163,7 @@ class ShardStates:
 
     @property
     def silent_s(self) -> float:
-        """How long the server has given no useful response to any of them."""
+        """Seconds since the last useful response from the server to any of them."""
         return min((shard.silent_s for shard in self.working), default=0.0)
 
     def _sum(self, of: Callable[[Figures], int]) -> int:

@@ -1,8 +1,8 @@
-"""A session of a run in shards: it starts the process of each shard, divides what is one for all, and adds up.
+"""A session of a run in shards: it starts the process of each shard, divides the limits of the run, and adds up.
 
-One for all are the rate, which the keeper divides; --concurrency and --limit, of which each shard gets a part;
---max-refused, --not-after, a pause and a drain. What a shard did is in the log of the shard; this session writes only
-its own start and stop, and the changes, to the log of the run.
+The keeper divides the rate. Each shard gets a part of --concurrency and --limit. --max-refused, --not-after, a pause
+and a drain apply to all shards together. The log of a shard says what the shard did. This session writes only its own
+start and stop, and the changes, to the log of the run.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class ShardedSession:
         self._changes = changes or Changes()
 
     async def run(self) -> SessionResult:
-        """Send until every row is settled or something stops it. How it ended is in the result."""
+        """Send until every row is settled or the session is stopped. The result says how it ended."""
         plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
         killed = plan.progress is not None and plan.progress.under_way is not None
         logs = ShardLogs(self._place, log.progress)
@@ -120,7 +120,7 @@ class ShardedSession:
         self._shards = await in_thread(logs.states, lambda: None)
 
     async def _send_all(self, logs: ShardLogs, *, restarted: bool) -> None:
-        """Let every shard send. restarted: whether shares of an earlier keeper may last."""
+        """Let every shard send. restarted: whether shares of an earlier keeper may still be in use."""
         plan, log, around, shards, drain = self._plan, self._log, self._around, self._shards, self._drain
         settings = plan.arguments.settings
         async with keeping_rate({GROUP: settings.rate}, restarted=restarted) as keeper:
@@ -181,7 +181,7 @@ class ShardedSession:
         raise Halted(await self._engine.failed())
 
     async def _look(self) -> None:
-        """Tell each shard when the server has last given a useful response to any of them, for --patience."""
+        """Tell each shard the time of the last useful response to any of them, for --patience."""
         while True:
             await asyncio.sleep(LOOK_S)
             silent_s = self._shards.silent_s
@@ -227,16 +227,16 @@ class ShardedSession:
         return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
 
     def _noted(self, read: SoundLog) -> dict[str, Any]:
-        """What the stop entry notes of the logs of the shards: their lines, and the SHA-256 of these.
+        """The notes of the stop entry about the logs of the shards: how many lines each has, and their SHA-256.
 
-        A log may go on after that: a process that was lost with its machine may live. Of a log that could not be read
-        it is what the session before has noted.
+        A log may get lines after that: a process that was lost with its machine may live. Of a log that could not be
+        read, the note of the session before is kept.
         """
         earlier = self._log.progress.shards_left
         return {**earlier, **{str(number): [read.lines[number], sha256] for number, sha256 in read.shards.items()}}
 
     async def _read_at_end(self) -> SoundLog:
-        """What the logs have now. Where that of the run cannot be written or read, those of the shards."""
+        """Read the logs. When the log of the run cannot be written or read, read only the logs of the shards."""
         progress = self._log.progress
         with suppress(FileFailed):
             await self._log.flush()
@@ -287,7 +287,7 @@ class ShardedSession:
 
 
 class _Sending(NamedTuple):
-    """What can be changed while the shards send. shards: of all of them. control: of the session."""
+    """The controls while the shards send. shards: of all of them. control: of the session."""
 
     shards: ShardControl
     control: SessionControl

@@ -34,7 +34,7 @@ from bulkdel.settings import CommonSettings
 from bulkdel.times import since_boot
 
 POLL_S = 0.25
-"""How often a waiting request looks again: for the breaker (the probe of another may close it), or for the lease."""
+"""Seconds between two looks of a waiting request at the breaker (another probe may close it), or at the lease."""
 
 TICK_S = 1.0
 """Seconds between two readings of `Uptime`."""
@@ -132,7 +132,7 @@ class Client:
 
     pause_s: how long all requests pause after a 429 without Retry-After.
     patience_s: how long the server may give no useful response.
-    draining: nothing is sent any more but look-ups that decide, and nothing is sent again.
+    draining: no request is sent again, and only look-ups that decide are still sent.
     figures: for the summary: requests sent again (`retries`), and responses 429 (`throttled`).
     last_failure: the reason of the latest failure.
     clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock; 0 is
@@ -300,7 +300,7 @@ class Client:
         return rate
 
     def drain(self) -> None:
-        """Send nothing any more but look-ups that decide."""
+        """From now on send only look-ups that decide."""
         self.draining = True
 
     def extend_patience(self, seconds: float) -> None:
@@ -328,7 +328,7 @@ class Client:
 
     @property
     def unanswered(self) -> str:
-        """That the API does not respond, and how long that is waited for, in words; empty while it does."""
+        """In words: the API does not respond, and how long the run waits for it. Empty while it responds."""
         if not (fault := self.transport.fault):
             return ""
         waited, most = span(self.silent_s), span(self.patience_s)
@@ -389,7 +389,7 @@ async def connect(
     pool: the one that every token must carry; None when it is not known yet.
     may_send: whether this process has the lease; see `Client`.
     transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`. boot: the clock of a share.
-    keeper: of the rate that this process shares with others; None when it has the rate for itself.
+    keeper: of the rate that this process shares with others; None when it shares no rate.
 
     Raises UsageError for a host, proxy or CA file that cannot be used.
     """
@@ -425,6 +425,6 @@ async def connect(
 
 
 def connect_in(environ: Mapping[str, str]) -> Connect:
-    """How a process with this environment opens the way to the server: with the keeper that its parent has named."""
+    """`connect` for a process with this environment: with the keeper that its parent has named."""
     text = environ.get(ADDRESS)
     return connect if text is None else partial(connect, keeper=KeeperAddress.of(text))

@@ -1,7 +1,7 @@
-"""Which records a look-up by their keys may not have found, although their accounts are there. See `core.absence`.
+"""Records that a look-up by their keys may have missed, although their accounts exist. See `core.absence`.
 
-A key proves something when every server reads it alike, or when a look-up finds another account whose key has the same
-characters.
+The absence of a key is proven when every server reads the key alike, or when a look-up finds another account that has a
+key with the same characters.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ async def hidden_records(
     missing: Sequence[str],
     worker: WorkerStatus,
 ) -> frozenset[str] | None:
-    """Those of `missing`, of which no key was found, that the look-up may not have found; None when a request failed.
+    """The records of `missing` that the look-up by their keys may have missed; None when a request failed.
 
-    look_ups: those of the records. found: the records whose accounts have one of their keys.
+    look_ups: of the records. found: the records whose accounts have one of their keys.
     """
     kinds = list(look_ups.by_kind([*found, *missing]))
     hidden = set(missing)

@@ -1,13 +1,14 @@
 """Look-ups: which ids exist, asked so that an empty response can be trusted. Holds nothing that could delete.
 
-A job may have no look-ups. Then no request is sent, no id is found, and that proves of no id that it is absent.
+A job may have no look-ups. Then no request is sent, no id is found, and no id is proven absent.
 
-"Gone" counts only in a session whose look-ups have found at least one existing account (a positive control). A key that
-may not read, or an id type that matches no account, gets an empty list too. Such a control is one of the accounts that
-another call lists; where it lists none, or the key may not list, one that the sample found and that is there still. For
-an id with a comma it counts only where the same response holds an account whose id has a comma too (`core.absence`): a
-control in the same request. Where an id stands in a path, it counts only once look-ups have found accounts whose ids
-have the same characters.
+"Gone" counts only in a session whose look-ups have found at least one existing account (a positive control): a key that
+may not read, or an id type that matches no account, gets an empty list too. Another call lists the controls. Where it
+lists none, or the key may not list, the control is an account that the sample found and that still exists.
+
+For an id with a comma, "gone" counts only if the same response holds another account whose id has a comma
+(`core.absence`). For an id in a path it counts only once look-ups have found accounts whose ids have the same
+characters.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PAUSED_TRIES = 2  # controls while this process sends no chunk
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices
 PAGE_MIN = 10  # accounts that any API returns in one response, if there are so many
 
-# Such a look-up proves nothing of any id: the server may have ignored the ids and returned any account.
+# After this failure the look-up proves nothing of any id: the server may have ignored the ids and returned any account.
 STRANGER = "a look-up of one id returned another account"
 
 STRANGE_ADMINISTRATORS = "a look-up finds none of the administrators that the API lists"
@@ -44,9 +45,9 @@ class LookupResult(NamedTuple):
     """What a look-up has shown.
 
     accounts: the accounts that exist, by id as asked.
-    unproven: ids that were not found, although that does not prove them gone.
-    unread: ids with a mark that no account of the same response has. `find` looks for others that have it, and returns
-        those that are misread as unproven.
+    unproven: ids that were not found, and may exist all the same.
+    unread: ids with a mark that no account of the same response has. `find` looks up other accounts with the mark. In
+        its result, the ids that the server misreads are unproven.
     empty: whether one of the responses held no account. Look-ups may have ceased to find any: see `prove_since`.
     """
 
@@ -67,7 +68,7 @@ class AccountLookup:
     answered: whether the latest control has got its responses; false while there was none.
     lists: whether the API has listed accounts for this key since the command was started. shows: whether it has
         listed one.
-    uncontrolled: whether the latest control had no account to look up, because the key may not list any.
+    uncontrolled: whether the latest control had no account to look up: the key may not list, and none is known.
     fullest: the most accounts that one look-up of this session held, in all its pages.
     """
 
@@ -121,7 +122,7 @@ class AccountLookup:
         self.fullest = fullest
 
     def note_gone(self, ids: Sequence[str]) -> None:
-        """Note that these accounts are gone, by an outcome of this run: they are no controls any more."""
+        """Note that these accounts are gone, by an outcome of this run: they cannot serve as controls any more."""
         for id_ in self._known.keys() & ids if self._known else ():
             del self._known[id_]
 
@@ -140,12 +141,12 @@ class AccountLookup:
 
     @property
     def misread(self) -> Misread:
-        """Why it may prove nothing that a look-up does not find an id: `LookUps.misread`."""
+        """Why an id may exist although a look-up does not find it: `LookUps.misread`."""
         return self._look_ups.misread
 
     @property
     def by_path(self) -> bool:
-        """Whether a look-up has its id in the path, so that it shows how the server reads that."""
+        """Whether a look-up has its id in the path. Then it shows how the server reads a path."""
         return self.possible and self._look_ups.misread is IN_PATH
 
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
@@ -164,7 +165,7 @@ class AccountLookup:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
         if result is not None:
             misread = await self._misread(result, worker)
-            # The account that was found may be that of another id.
+            # The account that was found may belong to another id.
             accounts = {id_: account for id_, account in result.accounts.items() if id_ not in misread}
             result = LookupResult(accounts, result.unproven | misread)
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
@@ -179,7 +180,7 @@ class AccountLookup:
         look_ups: those of the records (`LookUps.for_records`). Asks again for the records of which no key was found,
         until a response finds no more: an API may return a limited number of accounts.
 
-        prove: a record that was not found, and each of whose keys a server may misread, is `unproven`.
+        prove: a record is `unproven` when it was not found and a server may misread each of its keys.
         """
         began = self._client.clock()
         accounts: dict[str, Account] = {}
@@ -240,10 +241,12 @@ class AccountLookup:
         """Check that an empty response at `since` could have held an account.
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
-        look-up that began later has to find an account: any look-up, or a control that serves all that wait. Where no
-        account is listed, the earlier proof stays once all accounts of the sample are gone by this run: the pool may be
-        empty by now. Where this key was never allowed to list any, `uncontrolled` says that there is no proof then. A
-        key that has listed accounts and may not any more has lost a right, and perhaps both.
+        look-up that began later has to find an account: any look-up, or one control for all that wait for it.
+
+        The pool may be empty by now. So where no account is listed, and all accounts of the sample are gone by outcomes
+        of this run, the earlier proof stays. If this key was never allowed to list accounts, `uncontrolled` says that
+        there is no proof. If it has listed accounts before and may not any more, the check fails: the key has lost the
+        right to list, and perhaps the right to look up.
         """
         if not self.proven:
             return await self.prove(worker)
@@ -281,7 +284,7 @@ class AccountLookup:
         return None if found is None else self._told(found.items)
 
     def _read_owner(self, response: Response) -> Decision:
-        """As the job does, but a key without the permission is no account without ids."""
+        """As the job does, but halt when the key lacks the permission: the account may still have ids."""
         decision = self._look_ups.read_owner(response)
         return decision._replace(next_step=NextStep.HALT) if decision.next_step is NextStep.FORBIDDEN else decision
 
@@ -300,8 +303,9 @@ class AccountLookup:
     async def administrator(self, worker: WorkerStatus) -> list[str] | None:
         """Return the ids of the first administrator that exists; None when a call failed, or the list cannot be read.
 
-        They are taken in the order of their ids: each session of a run keeps the same one, whatever the order of the
-        list, and whichever of the others the run has deleted. Empty when the API lists none, and without such a call.
+        They are taken in the order of their ids. So each session of a run keeps the same one, also when the API lists
+        them in another order or the run has deleted some of the others. Empty when the API lists none, or has no such
+        call.
         """
         request = self._look_ups.administrators() if self.possible else None
         if request is None:
@@ -332,7 +336,7 @@ class AccountLookup:
             if reached is Verdict.ABSENT:
                 del accounts[id_]
                 continue
-            # Without a control, an answer that speaks for the target state leaves the state open.
+            # Without a control, an answer that speaks for the target state proves nothing.
             known = reached if not reached or await self._sees_states(worker) else None
             accounts[id_] = replace(account, reached=known)
         return True
@@ -352,9 +356,10 @@ class AccountLookup:
         return True
 
     async def _sees_states(self, worker: WorkerStatus) -> bool:
-        """Whether state calls can tell: one of the accounts that another call lists is seen not to be in the state.
+        """Whether state calls can tell: they show a listed account that is not in the target state.
 
-        Where no account is listed, that other call has said that none is left. Asked until it is true, a few times.
+        Another call lists accounts that are not in the target state. An empty list says that none is left. Asked until
+        it is true, a few times.
         """
         async with self._control:
             if self._state_tries_left and (request := self._look_ups.state_control()) is not None:
@@ -391,7 +396,7 @@ class AccountLookup:
         return LookupResult(accounts, frozenset(missing), unread)
 
     async def _comma_controls(self, worker: WorkerStatus) -> list[str]:
-        """Some listed ids with a comma. Empty when none is listed, or after a few look-ups that did not find them."""
+        """Some listed ids with a comma. Empty when the list has none, or when a few look-ups did not find them."""
         async with self._control:
             if not self._with_comma and self._comma_tries_left > 0:
                 listed = await self._list_controls(worker)
@@ -401,10 +406,11 @@ class AccountLookup:
             return self._with_comma
 
     async def _misread(self, result: LookupResult, worker: WorkerStatus) -> frozenset[str]:
-        """The ids of which the server may have looked for others: no look-up finds an account with their marks.
+        """The ids that the server may have read as other ids: no look-up finds an account with their marks.
 
-        Such a look-up is in the same response, or it begins after it: of two that are on the way, the later one may be
-        answered first. Where the list has no other account with a mark, an earlier one still counts.
+        An account with the mark counts if it is in the same response, or if its look-up began after that response: of
+        two look-ups on the way, the later one may be answered first. Where the list has no other account with the mark,
+        an earlier look-up still counts.
         """
         accounts = result.accounts
         unread = [id_ for id_ in result.unread if id_ not in accounts or not accounts[id_].certain]
@@ -416,9 +422,9 @@ class AccountLookup:
     async def _read_marks(self, missing: Sequence[str], since: float, worker: WorkerStatus) -> None:
         """See whether the marks of `missing` are read as they were sent, by look-ups that begin after `since`.
 
-        When listed accounts with a mark are not found, this process may have deleted them meanwhile, so others are
-        looked up while it sends no chunk. When these are not found either, the mark counts as not read, also where it
-        was read before. So it does when the list fails.
+        This process may have deleted listed accounts before their look-up. So when accounts with a mark are not found,
+        others are looked up while this process sends no chunk. When these are not found either, or when the list fails,
+        the mark counts as misread, even if it was read before.
         """
         if not self._not_read_since(since, missing):
             return
@@ -435,13 +441,14 @@ class AccountLookup:
     async def _look_up_marks(
         self, marks: Iterable[str], missing: Sequence[str], since: float, worker: WorkerStatus
     ) -> list[str] | None:
-        """Look up a few accounts with each mark. Return the marks of which there are accounts, and none is found.
+        """Look up a few accounts with each mark. Return the marks with which accounts exist and none is found.
 
-        None when the list fails. An account of `missing` that the list has counts: it is there, and was not found.
-        The accounts are listed ones, and those that are known to be there. Where there is none with a mark, it stays as
-        it was; the list is asked a few times in vain. But a capital letter counts as read while accounts are listed and
-        none has one. An empty list shows that no account can be misread only when it was not empty before, and no
-        account is known to be there.
+        None when the list fails. The accounts are listed ones, and those that are known to exist. A listed account of
+        `missing` counts: it exists, and was not found.
+
+        A mark that no account has stays as it was; after a few lists without it, no further list is asked for. But a
+        capital letter counts as read while accounts are listed and none of them has one. After an empty list every mark
+        counts as read, if the list was not empty before and no account is known to exist.
         """
         began = self._client.clock()
         if (listed := await self._list_controls(worker, refused=Listed([]))) is None:
@@ -461,7 +468,7 @@ class AccountLookup:
             if some:
                 await self._find_and_note([*some], worker)
         unread = [mark for mark in controls if not self._is_read(mark, since)]
-        # The only account with a mark may be the one that is looked for: a list may lag.
+        # The only account with a mark may be the missing one: a list may lag.
         self._in_vain.update(mark for mark in unread if controls[mark] or mark not in marks_there)
         listed_too = set[str]().union(*(self.marks(id_) for id_ in listed if id_ in missing))
         return [mark for mark in unread if controls[mark] or mark in listed_too]
@@ -499,7 +506,8 @@ class AccountLookup:
                 return None
             matched, strays = look_ups.match(group, found.items)
             accounts = {**matched, **accounts}
-            # A server may find an account by a rule of its own. Alone, a record is matched with what was found for it.
+            # A server may find an account by a rule of its own. So each record is looked up alone: then the accounts in
+            # the response belong to it.
             for id_ in group if strays and len(group) > 1 else ():
                 if id_ not in accounts:
                     alone = await self._find_keys(look_ups, [id_], worker)
@@ -522,7 +530,7 @@ class AccountLookup:
             open_ids = unproven(list(filter(self.splits, group)), matched)
             result = LookupResult(matched, open_ids, self._unread(group, matched))
             if strays and len(group) > 1:
-                # A record that matches none belongs to one of the ids, or is one more of an id that has a record.
+                # A record that matches no id belongs to one of them: the only record of that id, or one more.
                 alone = await self._one_by_one(group, worker)
                 if alone is None:
                     return None
@@ -537,9 +545,9 @@ class AccountLookup:
         return _joined(results)
 
     def _unread(self, ids: Sequence[str], accounts: Mapping[str, Account]) -> frozenset[str]:
-        """The ids of a response with a mark that none of its accounts has."""
+        """The ids with a mark that no account of the response has."""
         seen = {id_ for id_, account in accounts.items() if account.certain}
-        if not (unseen := [id_ for id_ in ids if id_ not in seen]):  # so in most responses
+        if not (unseen := [id_ for id_ in ids if id_ not in seen]):  # true of most responses
             return frozenset()
         read = set[str]().union(*map(self.marks, seen))
         return frozenset(id_ for id_ in unseen if not self.marks(id_) <= read)
@@ -549,10 +557,10 @@ class AccountLookup:
     ) -> LookupResult | None:
         """Ask again for the ids that a response lacks: an API may return a limited number of accounts.
 
-        found: every account of the response, also those of no id of the group (parts of ids with a comma). The
-        response counts as complete if an earlier one held more, or if it held fewer than PAGE_MIN. So where most ids
-        exist, hardly any look-up is repeated. Several pages may lack an account: when one is deleted between two
-        pages, the accounts behind it move up.
+        found: every account of the response, also an account that matches no id of the group (part of an id with a
+        comma). A response of one page counts as complete if an earlier one held more accounts, or if it held fewer than
+        PAGE_MIN. So where most ids exist, hardly any look-up is repeated. A response of several pages may lack an
+        account: when one is deleted between two pages, the accounts behind it move up.
         """
         accounts, fullest, held = result.accounts, self.fullest, len(found.items)
         self.fullest = max(fullest, held)
@@ -562,8 +570,8 @@ class AccountLookup:
         if not accounts:  # a full response of other accounts proves nothing, and so would the next one
             return result._replace(unproven=frozenset(missing))
         more = await self._find(missing, worker)
-        # What the first response lacks may be cut off, so it proves nothing: only the second one does. A control with a
-        # comma in the first does not count for the second, because some servers split an id only when it is alone.
+        # The first response may be cut off, so an id that it lacks may exist. The second response decides. A control
+        # with a comma in the first does not count for the second: some servers split an id only when it is alone.
         return None if more is None else more._replace(accounts={**accounts, **more.accounts})
 
     async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
@@ -578,13 +586,13 @@ class AccountLookup:
                 for result in results
                 for other in result.accounts.values()
             ):
-                self._reader.failed = STRANGER  # two ids cannot mean one account that carries neither
+                self._reader.failed = STRANGER  # one account without either id cannot belong to both
                 return None
             results.append(alone)
         return _joined(results)
 
     async def _control_passes_in_time(self, worker: WorkerStatus) -> bool:
-        """As `_control_passes`. Where the pool was empty before, what it lists now is new, and look-ups may lag."""
+        """As `_control_passes`, but repeated if the pool was empty before: its accounts are new, look-ups may lag."""
         new = self.none_listed
         passes = await self._control_passes(worker)
         for again in range(1, LOOKS_AGAIN_MAX + 1):
@@ -597,7 +605,7 @@ class AccountLookup:
     async def _control_passes_while_paused(self, worker: WorkerStatus) -> bool:
         """As `_control_passes`, a few times, while this process sends no chunk.
 
-        Until the pause it may have deleted every account that was listed. Other processes of the run still may.
+        Before the pause it may have deleted every account that was listed. Other processes of the run may still do so.
         """
         async with self._client.action_requests.paused():
             for _ in range(PAUSED_TRIES):
@@ -608,8 +616,9 @@ class AccountLookup:
     async def _control_passes(self, worker: WorkerStatus) -> bool:
         """List some accounts by another call and look them up.
 
-        False when none was found, or without a response. True when one was found. Where none is or may be listed, those
-        that the sample found are looked up, the last ones first; true where none of them is left.
+        True when one was found. False when none was found, or without a response. Where the API lists none, or the key
+        may not list, the accounts that the sample found are looked up, the last ones first; true when none of them is
+        left.
         """
         refused = Listed([])
         self.answered = False  # also when it is cut off

@@ -59,8 +59,8 @@ class MembershipCost(NamedTuple):
 class ListReading:
     """One reading of one list: what its pages held.
 
-    pages: how many were read. content: a number that two readings with the same items have in common, whatever the
-    order. It takes no memory for the items: it is the sum of their hashes.
+    pages: how many were read. content: the sum of the hashes of the items. Readings with the same items, in any order,
+    have the same sum. It takes no memory for the items.
     """
 
     def __init__(self) -> None:
@@ -89,11 +89,11 @@ def _hashed(item: object) -> int:
 async def read_until_equal(read: Callable[[], Awaitable[Sequence[ListReading]]], what: str) -> None:
     """Read lists until a reading is sure to have every item that stayed in them. Raises Halted after READINGS_MAX.
 
-    When one item leaves while another one joins, those behind it move up, perhaps from a page that is still to be read
-    to one that was read. The count fits, and an item that stayed is on no page. So two readings in a row have to be
-    equal. A list of one page cannot change between pages: it is read once.
+    When one item leaves while another one joins, the items behind it move up. An item may move from an unread page to a
+    page that was read. Then the count fits, and the reading lacks the item. So two readings in a row have to be equal.
+    A list of one page cannot change between pages: it is read once.
 
-    read: reads the lists anew. what: they are, in words.
+    read: reads the lists anew. what: the lists, in words.
     """
     before: list[int] = []
     for _ in range(READINGS_MAX):
@@ -112,7 +112,7 @@ async def read_until_equal(read: Callable[[], Awaitable[Sequence[ListReading]]],
 
 
 class MembershipReader:
-    """Reads the lists. Every method may raise Halted: with a gap the copy would be taken for a whole one."""
+    """Reads the lists. Every method may raise Halted: otherwise a copy with a gap would count as whole."""
 
     def __init__(self, client: Client, memberships: Memberships, chance: Callable[[], float]) -> None:
         self._memberships = memberships

@@ -5,7 +5,7 @@ without a share. The keeper's side is `fleet.rate_keeper`. `SharedRate` takes th
 
 Over a Unix socket, one JSON object a line. The worker sends `{"group":…}` once, then asks (`core.rate_shares.Ask`), and
 `{"end":true}` when it will send nothing more. The keeper sends shares (`core.rate_shares.Share`), as an answer or
-because one has changed. A rate of 0 is unlimited, `wants` is null when the share is what limits the worker.
+because one has changed. A rate of 0 is unlimited. `wants` is null when the share limits the worker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CONNECT_AGAIN_S = 0.25
 
 
 class KeeperAddress(NamedTuple):
-    """Where the keeper is, and whose rate a process shares. path: of its Unix socket. group: what has one rate."""
+    """The keeper, and the group of a process. path: of the keeper's Unix socket. group: its processes share a rate."""
 
     path: str
     group: str
@@ -120,7 +120,7 @@ class SharedRate:
     async def keep(self, address: KeeperAddress) -> None:
         """Ask for shares until cancelled; then give the share back. Connects again when the connection is lost.
 
-        A share lasts longer than its connection. What the keeper is told is lost with it: a 429 comes again.
+        A share lasts longer than its connection. A message may be lost with the connection; a lost 429 comes again.
         """
         while True:
             with suppress(OSError, EOFError):

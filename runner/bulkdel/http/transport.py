@@ -189,8 +189,8 @@ class _Withheld(aiohttp.ClientConnectionError):
 def _sockets(may_send: Callable[[], bool]) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
     """Make sockets that ask for the lease directly before a system call writes.
 
-    A process can be stopped at any instant, also between the last look at its lease and its write. The less lies
-    between, the less often.
+    A process can be stopped at any instant, also between the last look at its lease and its write. A shorter time
+    between the two makes that rarer.
     """
 
     class Licensed(socket.socket):
@@ -271,7 +271,7 @@ class _Attempt:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Refuse to be entered twice: after a disconnect aiohttp sends an idempotent request again by itself."""
+        """Refuse to be entered twice: after a disconnect aiohttp repeats an idempotent request without being asked."""
         if self.failed is not None:
             raise self.failed
         try:

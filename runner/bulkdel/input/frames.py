@@ -1,4 +1,4 @@
-"""The file of the input: rows in blocks, blocks in frames, each compressed by itself. See docs/input-format.md.
+"""The file of the input: rows in blocks, blocks in frames, each compressed alone. See docs/input-format.md.
 
 It is written in the order of the rows, and read from any row on. A frame is checked whole before the first of its rows
 is handed out.
@@ -23,7 +23,7 @@ class InputWriter:
     """Takes the rows of an export in their order. For one thread."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        """write: appends bytes to the file. What it raises, `add` and `finish` raise."""
+        """write: appends bytes to the file. `add` and `finish` raise its errors."""
         self._write = write
         self._blocks = Blocks()
         self._frames: list[Frame] = []
@@ -41,7 +41,7 @@ class InputWriter:
         return self._byte
 
     def finish(self) -> Index:
-        """Write what is left. Nothing may be added afterwards."""
+        """Write the remaining rows. Nothing may be added afterwards."""
         if (last := self._blocks.end()) is not None:
             self._add(last)
         if self._content:

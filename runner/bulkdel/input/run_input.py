@@ -63,12 +63,12 @@ class NewInput:
 
     @property
     def pins(self) -> InputPins:
-        """What the header of the log says of it."""
+        """Its facts for the header of the log."""
         return InputPins(hashlib.sha256(self._encoded).hexdigest(), self._index.content)
 
     @property
     def files(self) -> Mapping[PinnedFile, bytes | Spool]:
-        """What is put beside the log."""
+        """The files to put beside the log."""
         index = self.pins.index
         return {PinnedFile(INPUT, index): self._spool, PinnedFile(INDEX, index): self._encoded}
 

@@ -33,11 +33,11 @@ OPEN_MAX = 8
 BUSY = b'{"ok":false,"text":"too many connections at once. Try again in a moment","status":null}\n'
 
 PEER = struct.Struct("iII")
-"""What Linux says about the other end: pid, uid, gid."""
+"""The values of Linux about the other end: pid, uid, gid."""
 
 
 class Steered(Protocol):
-    """What obeys the commands: a run, or a batch."""
+    """The receiver of the commands: a run, or a batch."""
 
     async def apply(self, command: str, by: By) -> Answer:
         """Obey a command, or say why not."""
@@ -145,7 +145,7 @@ def _command(line: bytes) -> str | None:
 
 
 def _user(sock: Any) -> str | None:
-    """Name of the user at the other end; None for a user who is neither that of this process nor root.
+    """Name of the user at the other end; None for any user but the user of this process and root.
 
     Where the system does not tell, the mode of the socket has kept all others out.
     """

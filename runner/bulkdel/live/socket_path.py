@@ -49,7 +49,7 @@ def in_folder(folder: Path, run_id: str) -> Path:
 
 
 def id_of_batch(log: Path) -> str:
-    """What names the socket of a batch in such a folder, and what it answers as its id. log: of the batch."""
+    """The id of a batch: it names the socket in such a folder, and is in the answers. log: of the batch."""
     return f"batch-{hashlib.sha256(os.fsencode(log.resolve())).hexdigest()[:16]}"
 
 

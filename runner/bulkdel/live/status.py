@@ -105,7 +105,7 @@ def _state(moment: Snapshot) -> str:
 
 
 def _binding(moment: Snapshot, used: float) -> str | None:
-    """The name of what bounds the rate now: a slow-down, the concurrency, or the smallest limit."""
+    """The name of the bound of the rate now: a slow-down, the concurrency, or the smallest limit."""
     return limited_by(moment, used) or moment.binding
 
 

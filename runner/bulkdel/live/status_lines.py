@@ -23,7 +23,7 @@ BOUNDS: Mapping[str, str] = {
     **{source: f"a change ({SOURCES[source]})" for source in BY_HAND},
     **LIMITS,
 }
-"""What bounds the rate, in words."""
+"""The bounds of the rate, in words."""
 
 
 def status_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
@@ -40,7 +40,7 @@ def status_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
 
 
 def now_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
-    """The lines about what the log does not say: the rate, what bounds it, and why the run waits."""
+    """The lines with facts that the log lacks: the rate, its bound, and why the run waits."""
     if "rate" not in status:
         return [shown(f"  now        {status['doing']}")]
     rate, lines = status["rate"], []

@@ -1,4 +1,4 @@
-"""What a notification says: a frozen value, and its forms: JSON, Slack, Teams, text, variables. Pure.
+"""The content of a notification: a frozen value, and its forms: JSON, Slack, Teams, text, variables. Pure.
 
 A notice has no field for an id, a path, a row, a message of the API or a secret, so none of them can be sent.
 """
@@ -129,12 +129,12 @@ class Notice:
 
     @property
     def title(self) -> str:
-        """A few words: what has happened to which job."""
+        """The job and the event, in a few words."""
         return f"bulkdel: {self.job or self.command} {self._state}"
 
     @property
     def sentence(self) -> str:
-        """One line: what has happened, with its counts."""
+        """The event with its counts, in one line."""
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items() if count)
         why = f" ({CAUSES[self.cause]})" if self.cause is not None else ""
         rows = f" {counted(self.rows, 'row')}" if self.rows is not None else ""
@@ -142,7 +142,7 @@ class Notice:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What else is known, as names and values for people."""
+        """The further facts, as names and values for people."""
         found = {
             "pool": self.pool,
             "host": self.host,
@@ -196,7 +196,7 @@ def slack_form(notice: Notice) -> dict[str, Any]:
 def teams_form(notice: Notice) -> dict[str, Any]:
     """The body for a workflow or an incoming webhook of Teams: an Adaptive Card of a version that phones show too.
 
-    What means something in Markdown is escaped, so that no value becomes a link.
+    Characters with a meaning in Markdown are escaped, so no value becomes a link.
     """
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",

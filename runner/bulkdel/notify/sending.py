@@ -189,7 +189,7 @@ class Notifier:
                 self._dropped += 1
 
     def _end(self) -> None:
-        """End each queue after what waits in it, and cancel what takes longer than the place may."""
+        """End each queue after its waiting notices, and cancel a notice that takes longer than its place may."""
         loop = asyncio.get_running_loop()
         for sender, queue, work in zip(self._senders, self._queues, self._work, strict=True):
             queue.put_nowait(None)

@@ -1,8 +1,8 @@
 """The lease of a log: the right to write it, and to send.
 
-The lease of a file lasts as long as its lock. The lease of a store is renewed by each commit, for some seconds, and
-without a valid one nothing leaves. A process that was stopped or cut off cannot know whether another one has taken its
-log over. The other one waits until this lease must have lapsed. So both count the same seconds, each on its own clock.
+The lease of a file lasts as long as its lock. In a store each commit renews the lease for some seconds, and no request
+leaves without a valid one. A process that was stopped or cut off cannot know whether another one has taken its log
+over. So the other process waits until this lease must have lapsed: both count the same seconds, each on its own clock.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ LEASE_S = 10.0
 """How long a commit to a store renews the lease, in seconds from the beginning of the commit."""
 
 RENEW_SHARE = 0.4
-"""A lease is renewed after this share of its length. With the time until that is noticed it is before half of it."""
+"""A lease is renewed after this share of its length. Even if that is noticed late, it is before half of the length."""
 
 WAIT_SHARE = 1.1
-"""A successor waits this much of a lease: two clocks do not run exactly alike."""
+"""A successor waits for this many lengths of a lease: two clocks do not run exactly alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a log in a store is written.
 
-    lease_s: see LEASE_S; tests pass a shorter one. patience_s: what fails is repeated for so long.
+    lease_s: see LEASE_S; tests pass a shorter one. patience_s: for how long a failed request is repeated.
     take_over: begin without watching whether another process still writes the log.
     means: clock, threads and network.
     """
@@ -104,9 +104,9 @@ class TimedLease:
         return max(0.0, self._predecessor_until - self._terms.means.clock())
 
     def renew(self, began: float) -> None:
-        """A commit counts. began: when the first attempt to write it began, by the clock of the terms."""
+        """Renew it by a commit. began: when the first attempt at the commit began, by the clock of the terms."""
         self._began = began
 
     def succeed(self) -> None:
-        """This process has just taken the log over from one whose lease may still be valid."""
+        """Note that this process has just taken over the log. The lease of the process before may still be valid."""
         self._predecessor_until = self._terms.means.clock() + self._terms.wait_s

@@ -1,7 +1,7 @@
-"""A log in a file, which one process at a time may write: it holds `flock` on the log itself.
+"""A log in a file. One process at a time may write it: the process that holds `flock` on the log.
 
-The lock lies on the log and not on a file beside it. It belongs to the inode, so two paths to one log are one lock, and
-it ends with its process, however that ends.
+The lock lies on the log and not on a file beside it. It belongs to the inode, so two paths to one log are one lock. It
+ends with its process, even with a killed one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TRY_PAUSE_S = 0.02
 """A run does not wait for another run. It tries again because `is_held` holds a shared lock for microseconds."""
 
 MODE = 0o600
-"""For the owner only: refused and unknown ids are in the log, which is personal data."""
+"""For the owner only: the log has refused and unknown ids, which are personal data."""
 
 OPEN_TO_OWNER = 0o700
 """The same for the folders."""
@@ -184,12 +184,12 @@ class LogFile:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
-            except OSError:  # a file system without locks, on which no run begins
+            except OSError:  # a file system without locks: no run begins on it
                 return False
-        return False  # the shared lock was let go with the file
+        return False  # closing the file has released the shared lock
 
     def watch(self, seq: int) -> None:
-        """See `LogPlace`: a lock tells."""
+        """See `LogPlace`: the lock shows whether a process has the log."""
 
     def end(self) -> int | None:
         """See `LogPlace`."""
@@ -207,14 +207,14 @@ class LogFile:
 
 
 class FileLines:
-    """The lines of the file `fd` as it is now: `Lines`. Lines that are written meanwhile are not read."""
+    """The lines of the file `fd` as it is now: `LogLines`. Lines that are written meanwhile are not read."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._stop = os.fstat(fd).st_size
 
     def __iter__(self) -> Iterator[bytes]:
-        """See `Lines`."""
+        """See `LogLines`."""
         start = 0
         with open(self._fd, "rb", buffering=READ_BYTES, closefd=False) as file:
             file.seek(0)
@@ -223,11 +223,11 @@ class FileLines:
                 yield line
 
     def tail(self, start: int) -> bytes | None:
-        """See `Lines`. A run may have cut it off meanwhile."""
+        """See `LogLines`. A run may have cut it off meanwhile."""
         return os.pread(self._fd, min(LINE_MAX + 1, self._stop - start), start)
 
     def length(self, start: int) -> int:
-        """See `Lines`."""
+        """See `LogLines`."""
         return self._stop - start
 
 
@@ -254,8 +254,8 @@ class WritableFile(FileLines):
         """See `WritableLines`.
 
         The earlier process may have been killed between its write and its sync. Or its sync failed. Then the system may
-        keep the line in memory only and count it as written, so that another sync would not write it. Therefore the
-        last line is written once more over itself, and synced.
+        keep the line in memory only and count it as written, and another sync would not write it. So the last line is
+        written once more at the same offset, and synced.
         """
         torn, self._size = None, size
         if length := self.length(size):
@@ -284,12 +284,12 @@ class WritableFile(FileLines):
 
 
 def input_part(run: Path) -> Path:
-    """The input of a run whose log has no header yet."""
+    """The path of the input of a run while its log has no header."""
     return run / ".input.part"
 
 
 def missing_folders(run: Path) -> list[Path]:
-    """The folders that a run in this place has to make, the outer one first; none for a store."""
+    """The folders that a run in this place has to make, the outermost first; none for a store."""
     if in_store(run):
         return []
     folders = (run.parent, run) if run.parent.name.endswith(RUNS) else (run,)
@@ -308,14 +308,14 @@ def remove_empty(folders: Sequence[Path]) -> None:
     """Remove those of the folders that are empty, the last one first. Raises nothing."""
     for folder in reversed(folders):
         with suppress(OSError):
-            if folder.is_dir():  # one that was not made may be where only a plan of another person names it
+            if folder.is_dir():  # a plan of another person may name a folder that was not made
                 folder.rmdir()
 
 
 def _open(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a log that exists: a regular file, and no symbolic link. Raises NotAcceptable."""
     try:
-        # O_NONBLOCK: opening a named pipe would wait for its other end. It means nothing to a regular file.
+        # O_NONBLOCK: without it, opening a named pipe waits for its other end. It has no effect on a regular file.
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         symbolic = error.errno == errno.ELOOP

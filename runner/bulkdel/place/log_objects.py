@@ -1,13 +1,14 @@
 """A log in a store: one object a commit, created only if there is none of its number; line 17 is `log/000000000017`.
 
-That is what keeps two processes apart, in the place of a lock: to take a log over is to create its next number. The
-process before it then fails to create that number, and sends nothing more. docs/store.md has the protocol.
+This rule keeps two processes apart, in the place of a lock. A process takes a log over by creating its next number. The
+process before then fails to create that number, and sends nothing more. docs/store.md has the protocol.
 
 The log is the lines 1 to g, where g + 1 is the first number that does not exist. Readers and writers know no other
-rule. Rolls, which hold a thousand lines each, only spare requests: one counts while its last line is that of the line's
-own object, so that a roll which another writer has put there replaces nothing. An audit reads the lines alone.
-A log of which a line was deleted is refused: its number must not be created a second time. A list of the names behind
-the end shows that. A list may lack what exists, so it can only add to the reasons for refusing.
+rule. Rolls hold a thousand lines each, and only spare requests. A roll counts while its last line equals the object of
+that line. So a roll of another writer replaces nothing. An audit reads only the lines.
+
+A log with a deleted line is refused: the number of the line must not be created a second time. A list of the names
+behind the end shows the gap. A list may lack objects that exist, so it can only add to the reasons for refusing.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from bulkdel.store_path import StorePath
 LINES_A_ROLL = 1_000
 
 AT_ONCE = 32
-"""Lines that are read at the same time."""
+"""How many lines are read at the same time."""
 
 ROLLS_AT_ONCE = 4
-"""Rolls that are read at the same time. Each has some megabytes."""
+"""How many rolls are read at the same time. Each has some megabytes."""
 
 ROLL_BYTES_MAX = OBJECT_BYTES_MAX
 """Bytes of the longest roll. A longer one is left out, and its lines are read one by one."""
@@ -85,7 +86,7 @@ class LogObjects:
         return self.where
 
     def spool(self) -> Spool:
-        """See `LogPlace`. Nothing is put into a store before there is a confirmation: it forgets nothing."""
+        """See `LogPlace`. It lies on this machine: before the confirmation nothing is put into a store."""
         return _spool()
 
     def keep(self, pinned: PinnedFile, data: bytes | Spool) -> None:
@@ -198,7 +199,7 @@ def _spool(base: int = 0) -> Spool:
 
 @contextmanager
 def _with_room() -> Iterator[None]:
-    """Say what an OSError of the copy on this machine means. Raises FileFailed."""
+    """Turn an OSError of the copy on this machine into FileFailed."""
     try:
         yield
     except OSError as error:
@@ -217,7 +218,7 @@ def unreachable(path: StorePath, error: OSError) -> NotAcceptable:
 
 
 class StoreLines:
-    """The lines of a log in a store: `Lines`. Use it in one thread, and close it."""
+    """The lines of a log in a store: `LogLines`. Use it in one thread, and close it."""
 
     def __init__(self, path: StorePath, terms: Terms, *, by_rolls: bool = True) -> None:
         """Open the store at this URL. by_rolls: whether rolls spare requests."""
@@ -256,18 +257,18 @@ class StoreLines:
         return self._store.get(line_name(seq))
 
     def tail(self, start: int) -> bytes | None:  # noqa: ARG002 - an object is whole or absent
-        """See `Lines`: no line is torn."""
+        """See `LogLines`: no line is torn."""
         return None
 
     def length(self, start: int) -> int:  # noqa: ARG002 - see `tail`
-        """See `Lines`."""
+        """See `LogLines`."""
         return 0
 
     def wait_for(self, seq: int) -> bytes | None:
         """Wait for this line, until the lease of any process must have lapsed. None when nothing has written it.
 
-        While the store cannot be read, the process cannot write either, and may go on later. So the time of a look that
-        was long does not count. Raises OSError when the store cannot be read for the patience.
+        While the store cannot be read, the other process cannot write either, and may go on later. So the time of a
+        long look does not count. Raises OSError when the store cannot be read for the patience.
         """
         means = self._terms.means
         until = means.clock() + self._terms.wait_s
@@ -287,7 +288,7 @@ class StoreLines:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check_end(self, missing: int) -> None:
-        """Raise NotAcceptable when there are lines behind this one, and not because it was written meanwhile."""
+        """Raise NotAcceptable when there are lines behind this one, and it was not written meanwhile."""
         behind = self._behind(missing)
         if behind is not None and self.line(missing) is None:
             raise NotAcceptable(
@@ -308,7 +309,7 @@ class StoreLines:
     def _ahead(self, name_of: Callable[[int], str], numbers: Iterable[int], at_once: int) -> Iterator[bytes | None]:
         """Read the objects with these numbers in their order, some of them at the same time.
 
-        What fails is repeated here and not in the threads: a program that ends waits for its threads.
+        A failed read is repeated here and not in the threads: at its end a program waits for its threads.
         """
         names = map(name_of, numbers)
         under_way = deque(self._begun(names, at_once))
@@ -359,7 +360,7 @@ class WritableObjects(StoreLines):
     def following(self, seq: int) -> Iterator[bytes]:
         """See `WritableLines`.
 
-        Many at the same time: read one after the other, a busy process would write as fast as this one reads.
+        Many are read at the same time: one after the other, they would be read no faster than a busy process writes.
         """
         return self.lines(range(seq, 10**12))
 

@@ -24,7 +24,7 @@ class Busy(Exception):
 
 
 class Overtaken(Exception):
-    """The process before this one wrote once more before it was fenced. That has to be read, and the line made anew."""
+    """The process before this one wrote once more before it was fenced. Read its line, then make this one anew."""
 
 
 class PinnedFile(NamedTuple):
@@ -42,13 +42,13 @@ class PinnedFile(NamedTuple):
         return _KINDS[self.kind][0]
 
     def name(self, number: int) -> str:
-        """Its name in a folder. number: of the shard whose log it is beside; 0 for the log of the run."""
+        """Its name in a folder. number: of the shard, if it lies beside the log of one; 0 for the log of the run."""
         _, stem, ending = _KINDS[self.kind]
         return f"{stem}{number_of(number)}{ending}"
 
 
 SKIPPED, EXCLUDED, INDEX, INPUT = "skipped", "excluded", "index", "input"
-"""The rows that are never sent, and the excluded ids; every row of the run, and where each is."""
+"""Kinds: the rows that are never sent; the excluded ids; the index of the rows of the run; these rows."""
 
 _KINDS = {
     SKIPPED: ("the rows that are never sent", "skipped", ".zst"),
@@ -56,11 +56,11 @@ _KINDS = {
     INDEX: ("the index of the rows", "input", ".index.jsonl"),
     INPUT: ("the rows of the run", "input", ".jsonl.zst"),
 }
-"""What each is, and how its name begins and ends in a folder."""
+"""Of each kind: its words, and how its name begins and ends in a folder."""
 
 
 def number_of(shard: int) -> str:
-    """What stands in the name of a file of this shard; nothing for 0, the run itself."""
+    """The part of a file name that names the shard; empty for 0, the run."""
     return f".{shard}" if shard else ""
 
 
@@ -94,9 +94,10 @@ class WritableLines(LogLines, Protocol):
         ...
 
     def watch(self, seq: int) -> bytes | None:
-        """Wait until it is known whether the process of a session that has not ended still writes: then its line.
+        """Wait for this line, until it is known whether the process of a session that has not ended still writes.
 
-        Nothing is waited for where a lock keeps processes apart, or where this one is to take the log over.
+        Returns the line that it has written; None without one. Does not wait where a lock keeps processes apart, or
+        where this process is to take the log over.
         """
         ...
 
@@ -112,11 +113,11 @@ class WritableLines(LogLines, Protocol):
         ...
 
     def append(self, seq: int, line: bytes) -> None:
-        """Write a line; durable on return. The same number always has the same bytes, however often it is tried.
+        """Write a line; durable on return. Every attempt at a number must have the same bytes.
 
-        Raises Taken when another process has written a line of this number; Overtaken when that was the process that is
-        taken over, and Busy when it goes on for long; and OSError. After all of these but Overtaken no more may be
-        written.
+        Raises Taken when another process has written a line of this number. Raises Overtaken when the process that is
+        taken over has written it, and Busy when that process goes on for long. Raises OSError. More may be written only
+        after Overtaken.
         """
         ...
 
@@ -130,17 +131,17 @@ class LogPlace(Protocol):
 
     @property
     def where(self) -> Path:
-        """As a command names it: of a run its place."""
+        """The path by which a command names it: the place of a run."""
         ...
 
     @property
     def log(self) -> Path:
-        """The log itself, for messages about what it says."""
+        """The path of the log, for messages about its content."""
         ...
 
     @property
     def number(self) -> int:
-        """Of the shard whose log it is; 0 for any other log."""
+        """The number of the shard that has this log; 0 for any other log."""
         ...
 
     @property
@@ -168,7 +169,7 @@ class LogPlace(Protocol):
         ...
 
     def drop(self, pinned: PinnedFile) -> None:
-        """Remove a file beside a log that did not begin. Raises nothing. From a store nothing is removed."""
+        """Remove a file beside a log whose creation has failed. Raises nothing. From a store nothing is removed."""
         ...
 
     def open(self, pinned: PinnedFile, start: int = 0, stop: int | None = None) -> Spool | None:
@@ -187,15 +188,15 @@ class LogPlace(Protocol):
         ...
 
     def once(self) -> LogPlace:
-        """The same place without patience: what fails is not repeated."""
+        """The same place without patience: a failed request is not repeated."""
         ...
 
     def is_there(self) -> bool:
-        """Whether there may be a log. Of a store only reading tells."""
+        """Whether there may be a log. Always true of a store: only reading tells."""
         ...
 
     def beside(self) -> Sequence[Path]:
-        """The files in this folder with the names of pinned files. In a store none is in the way of another run."""
+        """The files in this folder with the names of pinned files. Empty for a store."""
         ...
 
     def shard_log(self) -> Path | None:
@@ -210,7 +211,9 @@ class LogPlace(Protocol):
         ...
 
     def writable(self, *, new: bool, another: bool) -> WritableLines:
-        """Open the lines to append to them. new: make a file if there is none. another: whether another place would do.
+        """Open the lines to append to them. new: make a file if there is none.
+
+        another: whether a message may propose another place.
 
         Raises Busy, and NotAcceptable when they cannot be opened, or when the place cannot keep two processes apart.
         """
@@ -221,18 +224,18 @@ class LogPlace(Protocol):
         ...
 
     def is_held(self) -> bool | None:
-        """Whether a process has the lock. None where there is none: whether a line appears tells then."""
+        """Whether a process has the lock. None where there is no lock: there a new line tells (`watch`)."""
         ...
 
     def watch(self, seq: int) -> bytes | None:
-        """Wait for this line, until no process can have the log any more. None when nothing has written it.
+        """Wait for this line, until no process can have the log any more. None when no process has written it.
 
         Raises NotAcceptable when the store fails.
         """
         ...
 
     def end(self) -> object:
-        """What changes when the log grows; None when it cannot be read."""
+        """A value that changes when the log grows; None when it cannot be read."""
         ...
 
 

@@ -11,7 +11,7 @@ from bulkdel.place.log_place import LogPlace
 from bulkdel.store_path import in_store
 
 WRITING = Terms()
-"""Of a command that writes a note about a run: what fails is repeated for as long as a run does by default."""
+"""Terms of a command that writes a note about a run. It repeats what fails for as long as a run does by default."""
 
 
 def log_place(run: Path, terms: Terms = READING) -> LogPlace:
@@ -20,5 +20,5 @@ def log_place(run: Path, terms: Terms = READING) -> LogPlace:
 
 
 def log_at(path: Path, terms: Terms = READING) -> LogPlace:
-    """The log that is this file, or at the URL of a store: that of a verification, or of a batch. terms: as above."""
+    """The log of a verification or a batch, in this file or at the URL of a store. terms: as in `log_place`."""
     return LogObjects(path, terms) if in_store(path) else LogFile(path.parent, path.name)

@@ -1,4 +1,4 @@
-"""Bytes on the disk of this machine that get their name later, or never. Every method may raise OSError."""
+"""A file on this machine that gets its name later, or never. Every method may raise OSError."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bulkdel.durable import read_at, sync, write_all
 
 
 class Spool:
-    """An open file. `close` removes what has not got its name.
+    """An open file. `close` removes it unless it has got its name.
 
-    part: its name until then; None for a file without a name.
+    part: its name before that; None for a file without a name.
     """
 
     def __init__(self, fd: int, part: Path | None = None, base: int = 0) -> None:
@@ -28,7 +28,7 @@ class Spool:
 
     @classmethod
     def unnamed(cls, folder: Path, base: int = 0) -> Spool:
-        """A file without a name: in `folder`, or where temporary files are when nothing can be written there."""
+        """A file without a name: in `folder`, or in the folder of temporary files if `folder` cannot be written."""
         where = folder if os.access(folder, os.W_OK) else None
         with tempfile.TemporaryFile(dir=where, prefix=".bulkdel-", suffix=".part") as file:
             return cls(os.dup(file.fileno()), base=base)
@@ -56,7 +56,7 @@ class Spool:
         return (self.read_at(offset, size) for offset in range(0, self.size, size))
 
     def put(self, to: Path) -> None:
-        """Give it its name, durably but for the folder. It replaces what is there. Only of a `part`.
+        """Give a `part` its name, and replace a file of this name. Durable once the folder is synced.
 
         Raises OSError as well when another file has taken the place of the part.
         """
@@ -79,7 +79,7 @@ class Spool:
 
 
 def open_part(part: Path, *, empty: bool = True) -> int:
-    """Open an unfinished file, locked. `empty`: what a killed process left of it goes.
+    """Open an unfinished file, locked. `empty`: remove what a killed process has left in it.
 
     Raises BlockingIOError when a living process writes it, and OSError.
     """

@@ -1,4 +1,4 @@
-"""What a report says, as values. No field holds an id, a message, a text of a row, or a path beyond a file's name.
+"""The content of a report, as values. No field holds an id, a message, a text of a row, or a path beyond a file's name.
 
 `words` gives the sentences about them; `run_facts` makes them from a log. A text that bulkdel did not write has
 been compared with every value of the exports before it comes here; where it holds one, `LEFT_OUT` is in its place.
@@ -140,7 +140,7 @@ class ChangeFacts:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFacts:
-    """What was done about the run outside of its sessions."""
+    """An annotation: an action on the run outside of its sessions."""
 
     at: str
     what: str

@@ -1,4 +1,4 @@
-"""What a report needs of a log: its audit, its state, and what its entries add up to. Reads it once, in flat memory."""
+"""The facts of a log for a report: its audit, its state, and sums over its entries. Reads it once, in flat memory."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _CODE = re.compile(r"[\w.:-]{1,40}")
 """A code that is a text. A longer one may be a message."""
 
 Key = tuple[str, str | None, int | str | None, tuple[tuple[str, int], ...]]
-"""What tells refusals apart: outcome, reason, code, and the numbers of the detail by name."""
+"""The values that distinguish refusals: outcome, reason, code, and the numbers of the detail by name."""
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What the entries of a log add up to, beside its `Progress`.
+    """Sums over the entries of a log, beside its `Progress`.
 
     refusals: rows by outcome, reason, code and the numbers of its detail. made: whether an entry has the id of an
     account that was created.
@@ -124,7 +124,7 @@ class ReadRun:
         """Compare the ids of the accounts that the run created: they are in the log only."""
         if not self.gathered.made:
             return
-        # What stands after a fault of the log is in no report, so it need not be compared.
+        # Entries after a fault of the log are in no report, so they need not be compared.
         with suppress(NotAcceptable), reading(log_place(self.path), RUN) as reader:
             for entries in reader.commits():
                 for entry in entries:

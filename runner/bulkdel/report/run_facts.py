@@ -191,7 +191,7 @@ def _light(run: ReadRun, to_look_at: Sequence[str]) -> Light:
 
 
 def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
-    """What a person should look at, one sentence each."""
+    """The points that a person should look at, one sentence each."""
     progress, noun = run.progress, run.progress.header.noun
     findings = {"still": found.still_there, "untold": found.could_not_tell} if found else {}
     counts = {**progress.counts, **findings}

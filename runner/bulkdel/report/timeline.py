@@ -1,6 +1,6 @@
 """How many rows were settled when, in flat memory. Pure.
 
-The time is that of the sessions, one after the other: the hours between two sessions are left out.
+The time runs over the sessions, one after the other: the hours between two sessions are left out.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Timeline:
         self._end_pause(self._passed(at))
 
     def throughput(self) -> Throughput:
-        """What was taken in. A pause without an end lasts until the last entry."""
+        """The timeline of the entries so far. A pause without an end lasts until the last entry."""
         width, rows = self._bucket_s, list(self._rows)
         widths = [width] * len(rows)
         if rows:

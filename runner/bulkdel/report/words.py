@@ -1,4 +1,4 @@
-"""The fixed words of a report: what an outcome and a reason mean, and the sentences about the counts."""
+"""The fixed words of a report: the meaning of each outcome and reason, and the sentences about the counts."""
 
 from __future__ import annotations
 

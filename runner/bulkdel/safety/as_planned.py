@@ -1,7 +1,7 @@
-"""What of a plan another user approves, and the refusal of a run that differs from it.
+"""The values of a plan that another user approves, and the refusal of a run that differs from it.
 
-`plan --out` writes these values, and `run --plan` makes them anew. Both take them from `plan_facts`, so that nothing is
-approved that is not compared.
+`plan --out` writes these values, and `run --plan` makes them anew. Both take them from `plan_facts`, so every approved
+value is compared.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _known_first(arguments: RunArguments, target: Target | None) -> dict[str, An
 
 
 def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
-    """Refuse a plan of another host than that of this run, when none was typed. Raises UsageError."""
+    """Refuse a plan with another host than this run, when no host was typed. Raises UsageError."""
     approved, settings = arguments.approved, arguments.settings
     if approved is None or settings.host is not None or target is None:
         return
@@ -44,7 +44,7 @@ def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
 def check_files_of_job(arguments: RunArguments) -> None:
     """Refuse a file that is a parameter and that the plan does not have, before the job reads it.
 
-    Raises NotConfirmed, and UsageError for what is not a regular file.
+    Raises NotConfirmed, and UsageError for anything but a regular file.
     """
     approved = arguments.approved
     if approved is None:
@@ -66,7 +66,8 @@ def check_files_of_job(arguments: RunArguments) -> None:
 def check_files(arguments: RunArguments, target: Target | None) -> None:
     """Refuse a file that the plan does not have before anything of it is read. Raises NotConfirmed.
 
-    What is not there, or lies elsewhere, is refused later when it is opened, unless the place of the run has its ids.
+    A file that is missing, or lies elsewhere, is refused later, when it is opened, unless the place of the run has its
+    ids.
     """
     approved, settings = arguments.approved, arguments.settings
     if approved is None:
@@ -118,7 +119,7 @@ def check_export(arguments: RunArguments, target: Target | None, read: Fingerpri
 
 @contextmanager
 def naming_differences(arguments: RunArguments, target: Target | None) -> Iterator[None]:
-    """Name what differs from the plan when the block refuses the run: a wrong option is the reason of such a refusal.
+    """When the block refuses the run, name the differences from the plan: a wrong option may be the reason.
 
     Raises NotConfirmed.
     """
@@ -201,7 +202,7 @@ def _check_complete(plan: RunPlan, approved: PlanFile) -> None:
 
 
 def _key(file: Mapping[str, Any]) -> str:
-    """What a log keeps of an exclude file, from a plan."""
+    """The entry of an exclude file as a log keeps it, made from a plan."""
     parts = (file[name] for name in ("sha256", "column", "sheet", "id_type"))
     return str(ExcludeKey.of(*parts, looked_up=file["looked_up"]))
 

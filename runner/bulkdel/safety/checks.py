@@ -1,7 +1,7 @@
 """The checks of a run before anything is sent.
 
-Two refusals are elsewhere: of the content of an export (`export.refusal`) and for want of a confirmation
-(`safety.confirmation`). Nothing here sends, or leaves a file. UsageError is exit 2, NotAcceptable 3, Halted 4,
+Two refusals are elsewhere: `export.refusal` refuses the content of an export, `safety.confirmation` a run without a
+confirmation. These checks send nothing and leave no file. UsageError is exit 2, NotAcceptable 3, Halted 4,
 FileFailed 5.
 """
 
@@ -78,12 +78,12 @@ LISTEN, TOKENS = "listen", tuple(right.value for right in Right)
 """The table of the config with the tokens of the live page, and its members."""
 
 AGES_APART_S = 6 * 3_600.0
-"""So far the clocks of server and machine may differ where an age counts in days."""
+"""The most seconds that the clocks of server and machine may differ where an age counts in days."""
 
 READ_BYTES = 1 << 20
 
 LONGEST_NAME = 48
-"""Bytes of the longest name of a file in the place of a run: of one of a restore while it is written."""
+"""Bytes of the longest name of a file in the place of a run: a file of a restore while it is written."""
 
 T = TypeVar("T")
 
@@ -208,7 +208,7 @@ def _check_place(run: Path) -> None:
 
 
 def say_open_folder(run: Path) -> None:
-    """Say it where the folder of a new run is open to others. Its mode stays: the folder is the user's."""
+    """Warn when others can open the folder of a new run. Its mode stays: the folder is the user's."""
     if in_store(run) or not run.is_dir():
         return
     mode = stat.S_IMODE(run.stat().st_mode)
@@ -225,17 +225,17 @@ def _is_of_other_kind(other: Path, own: Path) -> bool:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Refuse a file or store of the run whose folder does not exist, or takes no file. That is tried; nothing is left.
+    """Refuse a file or store of the run when its folder does not exist, or takes no file.
 
-    A share that is not mounted must not become a folder of this machine. Nothing is written to an object store: nothing
-    that is written to it is removed. Raises UsageError, and FileFailed.
+    A file is made to try it, and removed. An object store is not tried: nothing is ever removed from one. A folder that
+    is missing is not made: it may be a share that is not mounted. Raises UsageError, and FileFailed.
     """
     folder = path.absolute().parent
     if in_store(path):
         if path.scheme != "file":
             return
         folder = path.directory.parent
-    with suppress(PermissionError):  # the try gives the reason
+    with suppress(PermissionError):  # the attempt to write gives the reason
         if not folder.is_dir():
             raise UsageError(f"{option} {path}: the folder {folder} does not exist; make it first")
     try:
@@ -303,7 +303,7 @@ def checked_until(arguments: RunArguments, now: datetime) -> datetime | None:
 
 
 def check_not_undone(log: Progress | None, path: Path) -> None:
-    """Refuse to resume a run of which a restore has begun: what it did then would not be restored.
+    """Refuse to resume a run after its restore has begun: the restore would miss what the run does from now on.
 
     Raises NotAcceptable.
     """
@@ -363,7 +363,7 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
 
 
 def check_guards(plan: RunPlan) -> None:
-    """Refuse a resume whose guards spare fewer accounts than before. Raises NotAcceptable."""
+    """Refuse a resume with guards that spare fewer accounts than before. Raises NotAcceptable."""
     log = plan.progress
     if log is None or log.complete or not (loosened := plan.guards.loosened(log.guards)):
         return
@@ -407,7 +407,7 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
     """Return the part of the backup that is known to be durable; None for a new file.
 
     A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. proven: whether this
-    user has begun the last session. Else the log is no reason to write anywhere.
+    user has begun the last session. If not, the refusal does not propose the path in the log.
 
     Raises NotAcceptable, and UsageError when the backup would be written over another file of the run.
     """
@@ -436,9 +436,9 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
 def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: bool) -> Path | None:
     """Return where the copy of the memberships is, or will be; None without --backup-memberships.
 
-    A run with that copy needs it in every session. Once an id was sent it cannot be made any more. Until then it is
-    made, also where the log has one: what is forged would leave the run without. proven: whether this user has begun
-    the last session; else no file of that name is its own.
+    A run with that copy needs it in every session. After the first id was sent, the copy cannot be made any more. Until
+    then it is made anew, even if the log names one: a forged log would leave the run without a copy. proven: whether
+    this user has begun the last session. If not, a file that is there already is refused.
 
     Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
     """
@@ -477,7 +477,7 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
 
 
 def _has_moved(path: Path, known: Saved) -> bool:
-    """Whether a file at another place than before begins with what the run wrote: it was moved, or handed over."""
+    """Whether a file begins with the bytes that the run wrote to another place: it was moved, or handed over."""
     if not known.size or in_store(path):
         return False
     try:
@@ -564,7 +564,7 @@ def refuse_differences(
 
     otherwise: what the user can do.
     """
-    # Members of `source` and `table`, and the parameters, move up, so that a difference is named by its member.
+    # Members of `source` and `table`, and the parameters, move up: a message names the member that differs.
     old, new = (
         {
             **{name: value for name, value in pinned.items() if name not in {"source", "table", "parameters"}},
@@ -586,12 +586,12 @@ def refuse_differences(
 
 
 def _json_of(value: Any) -> str:
-    """A value as text: `true` and 1 are two values, as they are for a server."""
+    """A value as text. `true` and 1 differ in it, as they do for a server."""
     return json.dumps(value, sort_keys=True)
 
 
 def _compared(parameter: Any) -> Any:
-    """What must be the same of a parameter. Of a file it is the content: its path is only a hint. A list is a set."""
+    """The part of a parameter that must be the same: of a file its content, not its path; of a list the set."""
     if isinstance(parameter, list):
         return sorted(set(parameter))
     return f"a file with SHA-256 {parameter['sha256']}" if isinstance(parameter, dict) else parameter
@@ -624,9 +624,10 @@ def check_page(arguments: RunArguments) -> dict[str, Path]:
 
 
 def check_other_user(arguments: RunArguments) -> None:
-    """Refuse a run without a plan, and one by the user that has made it, where another user is required.
+    """Where another user is required, refuse a run without a plan, and a run by the user that has made the plan.
 
-    It holds for every session. A restore brings accounts back, and a sandbox has none. Raises UsageError.
+    Every session is checked. A restore and a sandbox need no plan: a restore brings accounts back, and a sandbox has
+    none. Raises UsageError.
     """
     approved, required = arguments.approved, requires_other_user(arguments.config)
     if approved is not None and (required or approved.values[OTHER_USER]):
@@ -661,7 +662,7 @@ def check_log_user(arguments: RunArguments, log: Progress | None, path: Path) ->
 
 
 def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
-    """Refuse a change of a running session whose value cannot work. Raises UsageError."""
+    """Refuse a change of a running session to a value that cannot work. Raises UsageError."""
     settings, value = arguments.settings, wish.value
     if wish.what is Changed.RATE:
         rate, highest = cast("float", value), rate_max(arguments.config)
@@ -693,7 +694,7 @@ def same_host(one: str, other: str) -> bool:
 def check_pool(plan: RunPlan) -> None:
     """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable.
 
-    Signed in to no pool that can be compared, a run is refused where any pool is protected.
+    If the pool cannot be compared and the config protects any pool, the run is refused.
     """
     config = plan.arguments.config
     if plan.pool is None and protects_pools(config):
@@ -727,7 +728,7 @@ def check_sample(plan: RunPlan) -> None:
 def _still_there(server: SampleCheck, plan: RunPlan) -> str | None:
     """The reason why a sample halts a run that creates accounts: half of them were never gone.
 
-    Not on a resume: what is left of a run that was confirmed may well be the accounts that were never gone.
+    None on a resume: the rows that remain may be just the accounts that were never gone.
     """
     if plan.progress is not None or 2 * len(server.found) <= server.asked:
         return None
@@ -749,7 +750,7 @@ def _still_there(server: SampleCheck, plan: RunPlan) -> str | None:
 def sample_trouble(plan: RunPlan) -> str | None:
     """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent.
 
-    A guard that cannot tell halts the run too.
+    A guard that cannot decide halts the run, too.
     """
     server = plan.server
     if plan.arguments.job.target_state.created:
@@ -763,7 +764,7 @@ def sample_trouble(plan: RunPlan) -> str | None:
             f"({field_name}), and {guard.option} needs it. {plan.words.nothing}. Leave {guard.option} out, or use a "
             "key that may read that field"
         )
-    # What `bulkdel restore` makes is for this pool and of this type. A group that is gone costs its memberships only.
+    # `bulkdel restore` has made the export for this pool and type. A missing group costs only its memberships.
     made = plan.arguments.undoes is not None
     if made or plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None

@@ -99,7 +99,7 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
 
 
 def words_to_confirm(line: CommandLine, given: int | None, number: int) -> str:
-    """The command that confirms. It lacks the number where another one was given: that has to be looked at first."""
+    """The command that confirms. If another number was given, it lacks the number: a person has to look at it first."""
     if given in {None, number}:
         return f":\n  {line}"
     why = f"look at why the number is {number} now, and add --confirm with it to"

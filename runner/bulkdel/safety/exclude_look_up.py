@@ -1,7 +1,7 @@
 """Exclude files of another id type than the run's: their accounts are looked up, and all ids of these are protected.
 
-An id that no look-up finds protects no account, and the plan says so. That has to be certain: a key that may not read,
-or a server that answers nothing, must not look like a list of accounts that are gone.
+An id that no look-up finds protects no account, and the plan says so. That has to be certain: with a key that may not
+read, or a server without answers, existing accounts must not seem gone.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ NAMED_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """What was found.
+    """The accounts that were found.
 
-    protected: the ids of the run's type that must not be sent, those of the other exclude files included.
+    protected: the ids of the run's type that must not be sent, with the ids of the other exclude files.
     ids: of these, the ids of the accounts that were found. accounts: how many there are. without: how many of them have
     no id of the run's type, so that this run cannot reach them. not_found: the ids that no look-up finds, as text.
     """

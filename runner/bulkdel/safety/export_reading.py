@@ -1,4 +1,4 @@
-"""Reads the export of one command: anew, or to compare it with what the log of its run has of it. Deletes nothing."""
+"""Reads the export of one command: anew, or to compare it with the log of its run. Deletes nothing."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ from bulkdel.settings import Settings
 from bulkdel.store.far_object import Reach
 
 SILENCE_S = 30.0
-"""How long nothing may come from the place of an export before it is asked again; --timeout may be shorter."""
+"""Seconds of silence after which the source of an export is asked again; --timeout may be shorter."""
 
 
 class Reading(Enum):
     """Which rows are read before the first request.
 
-    ANEW: those of the export, for a new run; and for a log that this user has not begun, because it may say anything.
-    ROWS: those of the input, for more exclude files. The sample was looked up, and the duplicates are those of the log:
-    rows with the same id are excluded together, so the first row of each other id stays the same.
-    LOGGED: none, because the log has what is needed of them.
+    ANEW: the rows of the export, for a new run, and for a log that this user has not begun: it may be forged.
+    ROWS: the rows of the input, for more exclude files. The sample was looked up before. The duplicates of the log
+    stay: rows with the same id are excluded together, so the first row of each other id stays the same.
+    LOGGED: none. The log has all facts that are needed.
     """
 
     ANEW = auto()
@@ -94,7 +94,7 @@ class ReadingProgress:
         self.check()
 
     def fetched(self, text: str) -> None:
-        """Note how far the copying of an export is that lies elsewhere, in words. Raises Drained."""
+        """Note the progress of copying an export that lies elsewhere, in words. Raises Drained."""
         self.text = text
         self.check()
 
@@ -166,7 +166,7 @@ class ExportReading:
         )
 
     def of_log(self, log: Progress, how: Reading) -> CheckedExport:
-        """Compare the export with what the log has of it. How much of the rows is read is `how`."""
+        """Compare the export with the log. how: which rows are read."""
         known = self._known(log, self._rows_of(log, how))
         if how is Reading.ANEW:
             return self._read_once_more(known) if known.gone else self._compared(known, log)
@@ -218,7 +218,7 @@ class ExportReading:
         )
 
     def _compared(self, known: CheckedExport, log: Progress) -> CheckedExport:
-        """Read every row of the export, because the log may say anything. Raises NotAcceptable for other rows."""
+        """Read every row of the export, because the log may be forged. Raises NotAcceptable for other rows."""
         opened, again = self._open(log), self._new_input(Spool.unnamed(self._folder))
         export = self._checked(opened, self._preflight(opened, again, None))
         if export.fingerprint == known.fingerprint and again.pins.content != log.header.input.content:
@@ -300,7 +300,7 @@ class ExportReading:
         return NewInput(spool, str(self._folder))
 
     def _invalid_to(self, file: Export) -> Path:
-        """Where the bad rows go. Raises NotAcceptable for the export itself."""
+        """The file for the bad rows. Raises NotAcceptable when it is the export."""
         to = own_file(self._arguments.run, INVALID)
         if file.is_file(to) or file.is_file(Path(f"{to}{REASONS}")):
             raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
@@ -340,9 +340,10 @@ class ExportReading:
         return open_far_export(address, self._copy, fetching, resumed=log is not None)
 
     def _source_of_named(self, file: Export, log: Progress | None) -> Source | None:
-        """What the export is a copy of, when the copy itself is named as the export; None for any other file.
+        """The source of the export, when the user has named a copy as the export; None for any other file.
 
-        Of a table it says the column too. Neither a log nor a plan pins that of a new run: it has to be by this user.
+        For a table the source names the column, too. Of a new run neither a log nor a plan pins the source: so this
+        user has to have made the copy.
         """
         source = Source.read(self._copy) if file.spooled is None and file.is_file(self._copy) else None
         if source is None or source.table is None or log is not None or self._arguments.approved is not None:
@@ -364,7 +365,7 @@ class _Opened:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a `CheckedExport` has of it."""
+        """The members of `CheckedExport` that it determines."""
         file = self.file
         return {"path": file.path, "state": file.state, "spooled": file.spooled, "source": self.source}
 
@@ -372,7 +373,7 @@ class _Opened:
 def excluding(
     export: CheckedExport, protected: IdSet, duplicates: PositionSet, reading: ReadingProgress
 ) -> CheckedExport:
-    """The export without the rows of these ids, which are found in its input."""
+    """The export without the rows of these ids. The rows are found in its input."""
     assert export.rows is not None, "there is an input, because the rows may be wanted"
     found, invalid = excluded_in(reading.over(export.rows), protected, duplicates), export.skipped.by_reason["invalid"]
     skipped = SkippedRows.of(excluded=found.positions, duplicate=duplicates, invalid=invalid)
@@ -413,7 +414,7 @@ def export_refusal(
 
 
 def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
-    """How what lies elsewhere is fetched."""
+    """How an export that lies elsewhere is fetched."""
     reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout))
     return Fetching(reach, settings.patience, reading.fetched)
 

@@ -1,6 +1,6 @@
 """The host that a log or a plan names.
 
-No key goes there unless the job, or the config or environment of this machine, has it, or it is typed.
+No key is sent to it unless the job, or the config or environment of this machine, has the host, or it is typed.
 """
 
 from __future__ import annotations

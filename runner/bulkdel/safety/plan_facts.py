@@ -1,4 +1,4 @@
-"""The facts of a plan, as one list: what each is, what people read of it, and which descriptions of the plan have it.
+"""The facts of a plan, as one list: each with its value, its lines for people, and the descriptions that have it.
 
 A description is a printer of this list: the lines, `plan --json`, the file of `plan --out`, the header of the log, the
 digest of a confirmation, and the live page. Nothing here reads, sends or deletes.
@@ -27,9 +27,9 @@ from bulkdel.safety.run_plan import RunArguments, RunPlan
 class In(Flag):
     """The descriptions of a plan.
 
-    JSON: `plan --json`. PAGE: the live page. HEADER: that of the log; it must be the same on a resume. READ: the same,
-    in its member `source`: how the rows are read. DIGEST: what a confirmation covers. APPROVED: the file of a plan, and
-    a run by it must have the same. FOUND: that file too; a run may differ.
+    JSON: `plan --json`. PAGE: the live page. HEADER: the header of the log; it must be the same on a resume. READ: the
+    same, in its member `source`: how the rows are read. DIGEST: a confirmation covers it. APPROVED: in the file of a
+    plan, and a run by the plan must have the same. FOUND: in that file, too, and a run may differ.
 
     None of them has an id or the text of a row.
     """
@@ -79,7 +79,7 @@ def values_in(plan: RunPlan, where: In) -> dict[str, Any]:
 
 
 def header_values(plan: RunPlan) -> dict[str, Any]:
-    """What must be the same on a resume, as the header has it."""
+    """The facts that must be the same on a resume, as the header has them."""
     return {**values_in(plan, In.HEADER), "source": values_in(plan, In.READ)}
 
 
@@ -89,17 +89,17 @@ def plan_digest(plan: RunPlan) -> str:
 
 
 def approved_values(plan: RunPlan) -> dict[str, Any]:
-    """Everything that a run by this plan must have too."""
+    """The facts that a run by this plan must have, too."""
     return _grouped(plan, In.APPROVED)
 
 
 def file_values(plan: RunPlan) -> dict[str, Any]:
-    """What the file of a plan has of it."""
+    """The facts that the file of a plan has."""
     return _grouped(plan, In.APPROVED | In.FOUND)
 
 
 def known_first(arguments: RunArguments) -> dict[str, Any]:
-    """What of `approved_values` is known before a file is opened."""
+    """The part of `approved_values` that is known before a file is opened."""
     return {fact.name: fact.asked(arguments) for fact in FACTS if fact.asked is not None and fact.where & In.APPROVED}
 
 
@@ -149,7 +149,7 @@ def parameter_value(value: Any) -> Any:
 
 
 def _object(source: Source | None) -> dict[str, Any] | None:
-    """What the copy is one of. Of a table also its SHA-256 and its sheets."""
+    """The source of the copy. Of a table also its SHA-256 and its sheets."""
     if source is None or source.table is None:
         return None if source is None else source.to_json()
     return {**source.to_json(), "table": {name: source.table[name] for name in ("sha256", "sheet", "hidden")}}

@@ -1,4 +1,4 @@
-"""A plan that was read from a file: what it gives to a run, whether it is still valid, and by whom it may be run.
+"""A plan that was read from a file: the words that it gives to a run, its age, and which user may run it.
 
 `core.plan_file` has the rules, `safety.as_planned` compares. Nothing here writes or sends. Every refusal is exit 2.
 """
@@ -34,7 +34,7 @@ BYTES_MAX = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """A plan that was read from a file, and whose seal holds."""
+    """A plan that was read from a file with a valid seal."""
 
     path: Path
     values: Mapping[str, Any]
@@ -110,13 +110,13 @@ class PlanFile:
         return int(self.values["numbers"]["ids"])
 
     def shortened(self, line: CommandLine) -> CommandLine:
-        """The command line of a run by this plan, without what the plan gives."""
+        """The command line of a run by this plan, without the words that the plan gives."""
         own = {option: values for option, values in line.options.items() if self.options.get(option) != values}
         names = () if line.names == self.names and not self.export_elsewhere else line.names
         return replace(line, names=names, options={"--plan": (str(self.path),), **own})
 
     def to_log(self) -> dict[str, Any]:
-        """What the confirmation in the log says of it."""
+        """The facts of the plan in the confirmation of the log."""
         values = self.values
         return {
             SHA256: self.sha256,
@@ -141,7 +141,7 @@ def is_recorded(progress: Progress | None, plan: PlanFile) -> bool:
 
 
 def check_age(plan: PlanFile, progress: Progress | None, now: float, anew: CommandLine) -> None:
-    """Refuse a plan that is too old, or of the future, unless the run has begun by it, and one that is over.
+    """Refuse a plan that is over. Unless the run has begun by it, refuse one that is too old or from the future.
 
     Raises NotConfirmed.
 

@@ -1,4 +1,4 @@
-"""What people read of each fact of a plan: names and texts, and the notes. `safety.plan_facts` has the list.
+"""The lines of a plan for people: names and texts of each fact, and the notes. `safety.plan_facts` has the list.
 
 A line may have an id or the text of a row. Nothing here reads, sends or deletes.
 """
@@ -289,7 +289,7 @@ def statuses(server: SampleCheck) -> tuple[Counter[str], datetime | None]:
 
 
 def spared(plan: RunPlan) -> dict[Guard, int]:
-    """How many of the sampled accounts each guard would spare by itself."""
+    """How many of the sampled accounts each guard alone would spare."""
     accounts = plan.server.found.values()
     alone = {guard: plan.guards.only(guard) for guard in plan.guards.given}
     return {
@@ -395,7 +395,7 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
 
 
 def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
-    """Yield that look-ups prove nothing."""
+    """Yield a note when look-ups prove nothing."""
     if blind := plan.server.blind:
         text = (
             f"look-ups find none of {counted(blind, plan.words.noun)} that the API lists, so an empty response proves "
@@ -415,7 +415,7 @@ def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
 
 
 def _owner_notes(plan: RunPlan) -> Iterator[Note]:
-    """Yield what of the key's own user is not known."""
+    """Yield which facts of the key's own user are not known."""
     if plan.server.owner_unknown:
         text = (
             f"no look-up shows {with_article(plan.id_type.name)} of the key's own user, so only the id by which the "
@@ -483,7 +483,7 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
 
 
 def _gone_notes(plan: RunPlan) -> Iterator[Note]:
-    """Yield that the export is not read any more."""
+    """Yield a note when the export is not read any more."""
     if plan.export.gone and not plan.complete:
         why = "is not read (--as-confirmed)" if plan.arguments.settings.as_confirmed else "is not there"
         text = f"{plan.export.path} {why}: the rows are sent that {plan.run} has of it"
@@ -493,7 +493,7 @@ def _gone_notes(plan: RunPlan) -> Iterator[Note]:
 
 
 def _cell_notes(plan: RunPlan) -> Iterator[Note]:
-    """Yield that a workbook may show other digits than its cells hold."""
+    """Yield a note when a workbook may show other digits than its cells hold."""
     source, found = plan.export.source, plan.export.preflight
     of_workbook = source is not None and source.table is not None and source.table["sheet"] is not None
     if of_workbook and found is not None and any(record.id.isdecimal() for record in plan.export.sample):

@@ -48,7 +48,7 @@ from bulkdel.times import is_time_of_day, until_of
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """What the records of a derived export hold.
+    """Counts over the records of a derived export.
 
     statuses: how many have which status, the most frequent first. lacking: by its name, how many lack a part.
     """
@@ -62,13 +62,13 @@ class Undone:
     """The run that a `restore` undoes. Its export is derived from that run's log and backup.
 
     run: its place. job, pool: as its header pins them. line: the command line of the restore.
-    done: how many rows it carried out. not_restorable: how many have nothing that could be sent: no record in a backup,
-    or a membership whose end is unknown. With any, the exit code is 1.
+    done: how many rows it carried out. not_restorable: how many of them cannot be restored: they have no record in a
+    backup, or a membership with an unknown end. With any, the exit code is 1.
     in_doubt: how many of its rows are in doubt; they are not restored.
     memberships: how many the copy of them holds, of all users; None without a copy.
     put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: when memberships follow the accounts: whether this user has confirmed the run of these; None before.
-    coming: what its records hold. backups: where they are read.
+    coming: counts over its records. backups: the files that they are read from.
     settled_at: when its latest outcome was written; None without one.
     """
 
@@ -144,7 +144,7 @@ class RunArguments:
 
     @property
     def not_restorable(self) -> int:
-        """How many rows a `restore` has nothing to send for."""
+        """How many rows a `restore` cannot restore."""
         return 0 if self.undoes is None else self.undoes.not_restorable
 
 
@@ -253,7 +253,7 @@ class RunPlan:
     progress: of the log; None for a new run.
     chunk_size: ids in one request, at most. look_first: whether every id is looked up before it is sent.
     excluded: the exclude files.
-    protected: ids that must never be sent: those of the exclude files and, after the sign-in, of the key's own user.
+    protected: ids that must never be sent: of the exclude files and, after the sign-in, of the key's own user.
     more_excluded: whether there are exclude files that the earlier sessions did not have.
     excluded_file: of a new run, the file that keeps the ids of its exclude files; empty without any.
     guards: which of the looked-up accounts are spared. more_guards: whether they spare more than before.
@@ -396,10 +396,10 @@ class RunPlan:
 
     @property
     def export_named(self) -> str:
-        """The export as a command names it: that of a pipe, or of an address with a secret, by its copy.
+        """The export as a command names it. A pipe, or an address with a secret, is named by its copy.
 
-        So is an object without a version, because it cannot be compared with its copy. The file of which only the rows
-        were copied is named itself.
+        An object without a version is named by its copy, too, because it cannot be compared with the copy. A file of
+        which only the rows were copied has its own name.
         """
         address, copy = address_of(self.arguments.export), self.export.spooled
         source = self.export.source
@@ -412,7 +412,7 @@ class RunPlan:
 
     @property
     def by_another(self) -> str | None:
-        """Whose the last session was, in words, unless it was this user's on this machine; None for a new run."""
+        """The user of the last session, in words, unless it was this user on this machine; None for a new run."""
         log = self.progress
         if log is None or log.start is None:
             return None

@@ -1,4 +1,4 @@
-"""An object store (s3://, gs://, az://), by obstore: its credentials, how it is reached, and what is asked of it.
+"""An object store (s3://, gs://, az://), by obstore: its credentials, how it is reached, and its requests.
 
 A `BucketObject` is an object of it that is read, such as an export. A `Remote` keeps the objects of a run. Each request
 is made once: the caller repeats it. No message has anything of a credential, or a query, which may be signed.
@@ -48,11 +48,11 @@ FOUND_BY_OBSTORE = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKI
 """With one of these, botocore is not asked."""
 
 FRESH = timedelta(minutes=5)
-"""How long credentials are used before botocore is asked again. It renews them itself well before they end."""
+"""How long credentials are used before botocore is asked again. It renews them well before they end."""
 
 CONNECT_S = 10.0
 WHOLE = timedelta(days=30)
-"""Time limit of one whole request. What bounds it is the silence."""
+"""Time limit of one whole request. In practice the limit of the silence ends a request before."""
 
 REQUEST_S = 3.0
 """Time limit of one request: far below the lease. A read may be silent for so long."""

@@ -1,10 +1,10 @@
 """Creating an object until its effect is certain, and reading one until there is an answer.
 
-A creation is repeated with the same bytes, hedged, and compared on "exists".
+A creation is repeated with the same bytes and hedged: a second attempt begins while a slow one is under way.
 
-An answer may be lost after the object was created, and a repetition is then told that it exists. Some stores say so too
-when two attempts meet (409). So "exists" means nothing until the object was read: our bytes are a success, no object
-means another attempt, other bytes are those of another writer.
+An answer may be lost after the object was created. The next attempt is then told that the object exists. Some stores
+answer "exists" also when two attempts meet (409). So after "exists" the object is read. If it has our bytes, the
+creation has succeeded. If there is no object, it is tried again. If it has other bytes, another writer has created it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ HEDGE_S, HEDGE_LEAST_S, HEDGE_MOST_S = 0.1, 0.05, 1.0
 """A second attempt begins when the first has no answer for so long: at first, at least, and at most."""
 
 HEDGE_TIMES = 2
-"""And when it takes this many times as long as most. A few attempts that are very late do not change that."""
+"""A second attempt begins when the first takes this many times the usual time. A few very late attempts do not change
+the usual time."""
 
 HEDGED_AT_ONCE = 4
 """Attempts that are under way at the same time."""
@@ -32,7 +33,7 @@ HEDGED_BYTES = 256 << 10
 """A larger object gets no second attempt: it would only take bandwidth from the first."""
 
 THREADS = 16
-"""Attempts that are very late occupy some of them, after a later attempt has succeeded."""
+"""Very late attempts occupy some of these threads, also after a later attempt has succeeded."""
 
 RECENT = 100
 """Attempts whose times decide when the next one is hedged."""
@@ -58,7 +59,7 @@ T = TypeVar("T")
 
 
 class Taken(Exception):
-    """Another writer has created the object, with other bytes. found: those."""
+    """Another writer has created the object. found: its bytes."""
 
     def __init__(self, name: str, found: bytes) -> None:
         super().__init__(name)
@@ -68,8 +69,8 @@ class Taken(Exception):
 class Patience:
     """How long a request is repeated: seconds in which this process ran.
 
-    The clock goes on while the machine sleeps or the process is stopped. No request was made then, so a long step
-    counts STEP_S.
+    The clock goes on while the machine sleeps or the process is stopped. No request was made then, so a longer step of
+    the clock counts as STEP_S.
     """
 
     def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
@@ -89,7 +90,7 @@ class Patience:
 class Retrying:
     """A store whose requests are repeated until there is an answer, or for the patience.
 
-    `get` is for any number of threads, `create` for one at a time. objects: the store; of these a request is made once.
+    `get` is for any number of threads, `create` for one at a time. objects: the store; it makes each request once.
     hedged, close: see `create`.
     """
 
@@ -111,7 +112,7 @@ class Retrying:
     def get(self, name: str) -> bytes | None:
         """Read an object; None when there is none, which is an answer.
 
-        Raises OSError after the patience, and a PermissionError at once: it does not pass by itself.
+        Raises OSError after the patience, and PermissionError at once: a repetition would fail too.
         """
         patience, pause_s = Patience(self._patience_s, self._clock), PAUSE_S
         while True:
@@ -134,7 +135,7 @@ class Retrying:
         return next(filter(wanted, self.objects.listed(after)), None)
 
     def create(self, name: str, data: bytes) -> None:
-        """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
+        """Create the object. Raises Taken, and OSError after the patience. After OSError it may exist or not."""
         if self._threads is None:
             self._threads = self._means.threads(THREADS)
         patience, pause_s, failure = Patience(self._patience_s, self._clock), PAUSE_S, OSError(None, NO_ANSWER)
@@ -159,13 +160,13 @@ class Retrying:
                     raise ended_so
                 self._took.append(ended_so)
                 return
-            if patience.over:  # looked at last: an attempt may have ended while the machine slept
+            if patience.over:  # checked last: an attempt may have ended while the machine slept
                 raise failure
 
     def close(self) -> None:
-        """Repeat no more, and end the threads. A creation that is under way may have its effect: it has the same bytes.
+        """Repeat no more, and end the threads. An attempt under way may still create the object, with the same bytes.
 
-        Those that wait for a thread are not begun: a program that ends waits for its threads.
+        Attempts that wait for a thread are not begun: at its end a program waits for its threads.
         """
         self._closed = True
         if self._threads is not None:

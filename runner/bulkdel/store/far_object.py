@@ -1,6 +1,6 @@
 """An object that is not on this machine, as it is read: which version it is, and its bytes from any of them on.
 
-What may pass is `Broken`, and the caller reads on. What stays is NotAcceptable. No message has a query, a password or
+A passing fault is `Broken`, and the caller reads on. Others are NotAcceptable. No message has a query, a password or
 a credential.
 """
 

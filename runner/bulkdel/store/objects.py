@@ -3,7 +3,7 @@
 Objects are never overwritten or deleted. Every call blocks, may be made by several threads, and raises OSError where
 its effect is not known: a time-out, a broken connection, a server that fails.
 
-`Means` is what a store is used with: clock, sleep, threads and network. A simulation passes its own.
+`Means` are the clock, the sleep, the threads and the network of a store. A simulation passes its own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Objects(Protocol):
         ...
 
     def listed(self, after: str) -> Iterable[str]:
-        """The names in the folder of `after` that are greater, in their order. A list may lack what exists."""
+        """The names in the folder of `after` that are greater, in their order. A list may lack objects that exist."""
         ...
 
 

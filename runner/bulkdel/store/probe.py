@@ -51,7 +51,7 @@ def probe(objects: Objects, path: StorePath, means: Means = MEANS, *, todo: str 
 
 
 def _check_written(objects: Objects, path: StorePath, created: Mapping[str, bytes], means: Means, todo: str) -> None:
-    """Refuse a store of which one of these objects does not hold what its writer has written. Raises NotAcceptable."""
+    """Refuse a store if one of these objects differs from the bytes of its writer. Raises NotAcceptable."""
     store = Retrying(objects, READ_S, means)
     with means.threads(AT_ONCE) as threads:
         reads = {threads.submit(store.get, name): text for name, text in created.items()}

@@ -1,4 +1,4 @@
-"""The log of a verification: what kind of log it is, and where it lies. Sends nothing, and loads no network stack."""
+"""The log of a verification: its kind, and its place. Sends nothing, and loads no network stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bulkdel.run_place import VERIFICATION
 from bulkdel.store_path import in_store
 
 AGAIN_MAX = 1_000
-"""Verifications of one run whose findings are kept in a store."""
+"""The most verifications of one run that keep their findings in a store."""
 
 
 def findings_path(run: Path) -> Path:
@@ -36,7 +36,7 @@ def has_findings(path: Path) -> bool:
 
 
 def next_findings_path(path: Path) -> Path:
-    """The place of a new verification in a store. What is there is never overwritten."""
+    """The place of a new verification in a store. An earlier one is never overwritten."""
     number = int(path.name) + 1 if path.name.isdecimal() else 1
     return (path.parent if path.name.isdecimal() else path) / str(number)
 

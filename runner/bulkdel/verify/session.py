@@ -84,7 +84,7 @@ def open_findings_log(
 
     Raises NotAcceptable for another file, or one that is damaged or in use; FileFailed when it cannot be written.
     """
-    # With other pinned values the findings belong to another log, whose skipped rows are others.
+    # With other pinned values the findings belong to another log, with other skipped rows.
     kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet(), key)
     aside = None
     if in_store(path) and not path.name.isdecimal():
@@ -141,7 +141,7 @@ class Left:
     """How many rows of the last pass have no finding, by reason.
 
     undated: an account is there that may be the old one or a newer one, or its state is not known.
-    unproven: not found, where that proves nothing; misread: why.
+    unproven: ids that were not found, without a proof of their absence; misread: why.
     failed: the look-up failed. last_failure: the reason of the last failure.
     """
 
@@ -187,7 +187,7 @@ class VerifySession:
         self._settings = settings
         self._surroundings = surroundings
         self._look_ups = target.look_ups(reopened.id_type)
-        # What a look-up means that does not find an id, once a control was found.
+        # The meaning of a look-up that does not find an id, once a control was found.
         self._missing_means: Finding = "there" if reopened.job.target_state.created else "gone"
         self._drain = Drain()
         self._live: _Live | None = None

@@ -1,4 +1,4 @@
-"""What runs on a node: one actor, which starts one process of this program and carries lines to it and from it.
+"""The actor on a node: it starts one process of this program and carries lines to it and from it.
 
 The process knows no Ray. The actor starts it as `fleet.local` does, and opens a Unix socket at which it finds the
 keeper of the rate. The actor decides nothing, and gets no secret: the process signs in with the environment and the
@@ -33,17 +33,17 @@ POLL_S = 1.0
 """Seconds that a poll waits for an item."""
 
 UNHEARD_S = 30.0
-"""The process is killed when no poll has come for so long: what placed it has ended, or is cut off from this node."""
+"""The process is killed when no poll has come for so long: the run has ended, or is cut off from this node."""
 
 RAY = "RAY_"
-"""What begins with this in the environment is Ray's own, such as its token. The process does not get it."""
+"""Variables with this beginning are Ray's own, such as its token. The process does not get them."""
 
 
 class Parcel(TypedDict):
     """`Work` on its way to a node. Only plain values, so that an actor of another version can read it.
 
     tool: the version of bulkdel that has to do it. environment: the members of `Environment`, without secrets. group:
-    whose rate the process shares. folder: in which it begins, if the node has this folder.
+    of the rate that the process shares. folder: in which it begins, if the node has this folder.
     """
 
     tool: str
@@ -159,7 +159,7 @@ class Actor:
         return Started(tool=here, failed="")
 
     async def _carry(self, process: LocalProcess, server: asyncio.Server, folder: str) -> None:
-        """Pass on what the process says, until it has ended."""
+        """Pass on the output of the process, until it has ended."""
         async for said in process.poll():
             match said:
                 case Exited(code, result):
@@ -196,7 +196,7 @@ class Actor:
 
 
 def _of_node() -> Mapping[str, str]:
-    """The environment of the node, without what is Ray's."""
+    """The environment of the node, without the variables of Ray."""
     return {name: value for name, value in os.environ.items() if not name.startswith(RAY)}
 
 

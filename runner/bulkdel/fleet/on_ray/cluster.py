@@ -30,14 +30,14 @@ REACH_S = 10.0
 
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 RECONNECT_S = 3_600
-"""Ray ends this process when the head has been away for so long; by default a minute. Before, the run ends by itself,
-and its requests may finish."""
+"""Ray ends this process when the head has been away for so long; by default a minute. The run ends before that, and its
+requests may finish."""
 
 PROBE_S = 60.0
 """Time limit of the request without a token."""
 
 AVOIDED_S = 120.0
-"""A node that did not answer gets nothing for so long, if there is another one. Ray itself notices a lost node late."""
+"""A node that did not answer gets nothing for so long, if there is another one. Ray notices a lost node late."""
 
 
 @contextmanager
@@ -125,7 +125,7 @@ class Nodes:
     def next(self, table: Iterable[Mapping[str, Any]]) -> str | None:
         """The node with the fewest processes of this run, which it counts there from now on.
 
-        None when none is alive that has not refused. table: what `ray.nodes()` returns.
+        None when every node is dead or has refused. table: the result of `ray.nodes()`.
         """
         alive = [node for node in table if node["Alive"]]
         # A head that has no processor for work, as KubeRay starts it, is left alone.
@@ -152,7 +152,7 @@ class Nodes:
 
 
 def _check_reached(address: str) -> None:
-    """Refuse an address that is of no cluster: Ray itself would try for minutes. Raises UsageError."""
+    """Refuse an address without a cluster: Ray would try for minutes. Raises UsageError."""
     if address.startswith("ray://"):
         raise UsageError(
             f"{ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
@@ -205,5 +205,5 @@ def _how_to_start() -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop."""
+    """The first line of the text of an error, without its full stop."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

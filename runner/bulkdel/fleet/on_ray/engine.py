@@ -1,8 +1,8 @@
 """The engine that places processes on the nodes of a Ray cluster: one actor for each, on the node with the fewest.
 
-An actor that has died, or that does not answer for SILENT_S, counts as lost, and so does its process. What placed it
-places the work again, and the new process takes the log over. The old one, should it still live, gets no share of the
-rate any more, and its lease ends with the log.
+An actor that has died, or that does not answer for SILENT_S, counts as lost, and so does its process. The run places
+the work again, and the new process takes the log over. If the old process still lives, it gets no share of the rate any
+more, and its lease ends with the log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SILENT_S = 10.0
 """An actor that does not answer for so long counts as lost. It answers each second."""
 
 KILL_S = 1.0
-"""Seconds that a kill may take. One that is lost may go on: nothing depends on its end."""
+"""Seconds that a kill may take. A lost process may go on: nothing depends on its end."""
 
 CALLS_AT_ONCE = 8
 """Calls that an actor serves at the same time: a poll waits for a second."""
@@ -79,7 +79,7 @@ class RayActor:
     """The calls of one actor. See `on_node.Calls`."""
 
     def __init__(self, actors: Any, node: str) -> None:
-        """actors: what makes them. node: the id of its node."""
+        """actors: makes an actor. node: the id of its node."""
         at = NodeAffinitySchedulingStrategy(node, soft=False)
         options = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": CALLS_AT_ONCE}
         self._make: Callable[[], Any] = actors.options(scheduling_strategy=at, **options).remote

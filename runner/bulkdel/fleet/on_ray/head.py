@@ -1,6 +1,6 @@
-"""The head of the cluster: what is asked of it has a time limit, and nothing waits for it once it has failed.
+"""The head of the cluster: each request to it has a time limit, and nothing waits for it once it has failed.
 
-Ray itself waits for a head that is away for as long as `cluster.RECONNECT_S`. This module does not import Ray, so it is
+Ray waits for a head that is away for as long as `cluster.RECONNECT_S`. This module does not import Ray, so it is
 tested without.
 """
 
@@ -62,7 +62,7 @@ class Head:
 async def in_time(call: Callable[[], T], seconds: float) -> T:
     """The result of a call that blocks. Raises what it raises, and TimeoutError after so many seconds.
 
-    One that never returns holds up neither the event loop nor the end of the process.
+    A call that never returns does not hold up the event loop or the end of the process.
     """
     async with asyncio.timeout(seconds):
         return await in_thread(call, lambda: None, stop_s=0)

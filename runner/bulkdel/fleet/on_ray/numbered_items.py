@@ -1,7 +1,7 @@
 """Numbered items between an actor and the process that placed it. Pure.
 
 Ray may send a call twice, and an answer may be lost. So every item has a number. The sender keeps an item until the
-other side has named its number or a higher one, and the receiver drops an item whose number it has seen.
+other side has named its number or a higher one. The receiver drops an item with a number that it has seen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ANSWER_BYTES = 4 << 20
 
 
 class Kind(StrEnum):
-    """What an item is."""
+    """The kind of an item."""
 
     CHANNEL = "channel"
     """A line over the channel of a process."""
@@ -71,7 +71,7 @@ class Outgoing:
 
 
 class Incoming:
-    """What has come from the other side. number: of the last item."""
+    """The items from the other side. number: of the last item."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -1,6 +1,6 @@
-"""One process on a node, as what placed it sees it: `placing.Placed`, over the calls of its actor.
+"""One process on a node, as the run sees it: `placing.Placed`, over the calls of its actor.
 
-What the process sends to the keeper of the rate is passed on here. This module does not import Ray, so it is tested
+Lines of the process to the keeper of the rate are passed on here. This module does not import Ray, so it is tested
 without.
 """
 
@@ -62,7 +62,7 @@ class OnNode:
         self._lost = self._ended = False
 
     async def start(self, parcel: Parcel) -> None:
-        """Start the process. One whose node is lost meanwhile has ended. Raises NotAcceptable when the node refuses."""
+        """Start the process. If its node is lost, it counts as ended. Raises NotAcceptable when the node refuses."""
         try:
             started = await self._calls.start(parcel)
         except Lost as error:
@@ -77,7 +77,7 @@ class OnNode:
             self._run(self._tell_all())
 
     async def poll(self) -> AsyncIterator[Said | Exited]:
-        """What it says, and how it has ended."""
+        """Yield its lines, and at last how it has ended."""
         incoming = Incoming()
         while not self._lost:
             try:

@@ -20,7 +20,7 @@ from bulkdel.safety.checks import check_page
 from bulkdel.safety.run_plan import RunArguments
 
 RUN = "RUN"
-"""What the page shows for the path of the run: a path may have a name or an email in it."""
+"""The page shows this for the path of the run: a path may have a name or an email in it."""
 
 
 class RunOnPage:

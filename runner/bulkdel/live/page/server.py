@@ -1,4 +1,4 @@
-"""The live page of one run: what each address answers. Shows what `SeenRun.look` returns, and nothing else.
+"""The live page of one run: the answer of each address. Shows only the values that `SeenRun.look` returns.
 
 `/` is the page, `/events` its stream, `/status.json` the same as one object, `/metrics` for Prometheus, `/healthz` and
 `/readyz` for Kubernetes. `/login` and `/control` need a token.
@@ -76,7 +76,7 @@ HEADERS = {
 
 
 class SeenRun(Protocol):
-    """What the page needs of a run; see `RunOnPage`."""
+    """A run, as the page uses it; see `RunOnPage`."""
 
     def look(self) -> Mapping[str, Any]:
         """The status, as `/status.json` shows it."""
@@ -310,7 +310,7 @@ def _line(value: object, length: int) -> str | None:
 
 
 def _metrics(look: Callable[[], Mapping[str, Any]]) -> Callable[[], bytes] | None:
-    """What makes the metrics; None where the extra is not installed."""
+    """The function that makes the metrics; None where the extra is not installed."""
     try:
         from bulkdel.live.page.metrics import Metrics  # noqa: PLC0415 - an extra, which may not be installed
     except ModuleNotFoundError:
