@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -426,6 +427,8 @@ ODD: list[tuple[str, dict[str, Any]]] = [
     ("session", {"verdicts": 5}),
     ("session", {"cwd": None}),
     *(("session", {member: value}) for member in ("cwd", "run", "backup") for value in (5, "a\0b")),
+    *(("session", {"protect": {"rate_max": value}}) for value in (0, True, "9", math.inf)),
+    *(("session", {"protect": {name: "x"}}) for name in ("pools", "hosts", "max_ids", "require_other_user")),
     ("session", {"event": "stop", "not_after": "x"}),
     ("session", {"event": "stop", "not_after": "2026-01-01T00:00"}),
     ("session", {"event": "stop", "shards": {"1": [5, None]}}),
