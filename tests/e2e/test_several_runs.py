@@ -32,7 +32,7 @@ def two_runs(folder: Path, *more: object) -> Iterator[tuple[Case, Path, Path]]:
 @mutant(
     "an export with two runs shows one of them",
     "find_runs",
-    swap("run.as_posix() if in_store(run) else os.path.realpath(run)", "'one'"),
+    swap("run.as_posix() if in_store(run) else os.path.realpath(run)", '"one"'),
 )
 @mutant("of two runs the rows are not added up", "totals_of", swap('"settled": state.settled', '"settled": 0'))
 @pytest.mark.parametrize("how", ["export", "folder", "places", "twice"])
