@@ -38,7 +38,7 @@ from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import home_of
+from bulkdel.run_place import home_of, undone_by
 from bulkdel.safety.as_planned import (
     check_as_planned,
     check_files,
@@ -183,10 +183,11 @@ def prepare(
 def _check_no_copy(run: Path, log: Progress) -> None:
     """Refuse a copy of a run that is still there: each would send what the other one has sent. Raises NotAcceptable.
 
-    One that was handed over goes on in its copy.
+    One that was handed over goes on in its copy. The hand-over of a restore is in the log of its run.
     """
     original = original_of(run, log)
-    if original is not None and read_log(log_place(original)).progress.handed_over is None:
+    first = original if original is None else undone_by(original) or original
+    if first is not None and read_log(log_place(first)).progress.handed_over is None:
         raise NotAcceptable(
             f"{run}: is a copy of the run in {original}, which is still there, and ids would be sent twice. Nothing "
             "was sent. Go on with that one; or, if this one is to go on, move the other one away."
