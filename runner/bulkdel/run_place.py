@@ -66,6 +66,11 @@ def default_place(job: str, export: str, *, sandbox: bool) -> Path:
     return Path(f"{export if address is None else address.name}{RUNS}", f"{job}{OF_SANDBOX if sandbox else ''}")
 
 
+def is_stream(export: str) -> bool:
+    """Whether an export is standard input, or a path of the system that leads to a pipe: it has no name to go by."""
+    return export == "-" or export.startswith(("/dev/", "/proc/"))
+
+
 def short_name(run: Path) -> str:
     """What tells a run from others in the name of a file: `users-delete-users` of `users.jsonl.runs/delete-users`."""
     export = run.parent.name.partition(".")[0] if run.parent.name.endswith(RUNS) else ""

@@ -31,7 +31,7 @@ from bulkdel.core.shards import LOCAL, RAY, shards_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown, span
 from bulkdel.output import LogFormat
-from bulkdel.run_place import BACKUP, MEMBERSHIPS, default_place
+from bulkdel.run_place import BACKUP, MEMBERSHIPS, default_place, is_stream
 from bulkdel.store_path import in_store, store_path
 from bulkdel.times import schedule_at, seconds_of, until_of
 
@@ -597,7 +597,7 @@ class Settings(SendingSettings):
         """Where the run of this job is. Raises UsageError when standard input gives no name to derive it from."""
         if self.run is not None:
             return self.run
-        if export == "-" or export.startswith(("/dev/", "/proc/")):
+        if is_stream(export):
             raise UsageError(f"reading {export} needs --run PLACE: there is no file name to derive it from")
         return default_place(job, export, sandbox=self.sandbox)
 

@@ -218,7 +218,7 @@ class _Found:
 
     def _add_missing(self, run: RunFiles) -> None:
         """Note what the log knows and is not there; add it where --moved says where it is."""
-        removed = {Path(name).name for name in run.progress.forgotten} - {file.path.name for file in run.files}
+        removed = run.progress.forgotten.keys() - {file.path.name for file in run.files}
         for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
                 self._missing.append(f"{name}, {BACKUP_WORDS}: was removed by `bulkdel forget`")

@@ -349,8 +349,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
             f"{undo.words.nothing}."
         )
     for path, _ in _backups(log, progress) if settings.from_backup is None else ():
-        removed = {Path(name).name: at for name, at in progress.forgotten.items()}
-        if (at := removed.get(printable(path.name))) is not None and not path.exists():
+        if (at := progress.forgotten.get(printable(path.name))) is not None and not path.exists():
             raise NotAcceptable(
                 f"{log}: its backup {path} was removed by `bulkdel forget`, on {at}. "
                 f"{undo.words.nothing}. If there is another copy of it: --from-backup FILE"

@@ -27,7 +27,7 @@ from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import COPY, home_of, own_file, undone_by
+from bulkdel.run_place import COPY, home_of, is_stream, own_file, undone_by
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
@@ -36,9 +36,6 @@ NEVER = frozenset(map(option_of, ONCE | OF_THE_MACHINE)) - {"--run"}
 
 MAX_REFUSED = "--max-refused"
 """It is taken over only from a session of this user."""
-
-PIPES = ("/dev/", "/proc/")
-"""Where the export of a pipe was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,10 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
         raise NotAcceptable(f"{run}: nothing was sent. {found}")
     folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
     left_out = NEVER if folder is not None else {*NEVER, MAX_REFUSED}
-    line = _without(found.line.without(*left_out), progress, arguments)
+    had, meant = list(_of_the_last_machine(progress)), [*map(_as_option, arguments.without)]
+    line = _without(found.line.without(*left_out), had, meant)
     line = _with(_with_whole_paths(line, progress, run, folder), typed)
-    _check_lacking(arguments, progress, typed.options)
+    _check_lacking(arguments, had, {*typed.options, *meant})
     _check_host(arguments, progress, typed)
     return line
 
@@ -107,7 +105,7 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     options = {
         option: tuple(map(whole, values)) if option in files else values for option, values in line.options.items()
     }
-    # One that is not there may be given with its new name, and the run refuses to go on without it.
+    # One that is not there is left out: the place has its ids, or the run refuses to go on without it.
     excluded = [name for name in options.pop("--exclude", ()) if os.path.lexists(exclude_path(name, job.id_types))]
     line = replace(line, options=options)
     line = line.plus("--exclude", *excluded) if excluded else line
@@ -116,17 +114,24 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     if not line.names:  # an approved plan has them
         return line.plus("--run", run)
     name, export = line.names
-    is_named = not (export in {"-", TO_TYPE} or export.startswith(PIPES))
+    is_named = export != TO_TYPE and not is_stream(export)
     return replace(line, names=(name, whole(export) if is_named else str(own_file(run, COPY)))).plus("--run", run)
 
 
-def _without(line: CommandLine, progress: Progress, arguments: ResumeArguments) -> CommandLine:
-    """The command without what --without names. Raises UsageError for a name that the last session did not have."""
-    meant = {name.removeprefix("--") for name in arguments.without}
-    had = {name.removeprefix("--") for name in (*line.options, *_of_the_last_machine(progress))}
-    if unknown := sorted(meant - had):
-        raise UsageError(f"--without {unknown[0]}: the last session had none. Leave it out")
-    return line.without(*(f"--{name}" for name in meant))
+def _without(line: CommandLine, had: Sequence[str], meant: Sequence[str]) -> CommandLine:
+    """The command without what --without names. Raises UsageError for a name that the last session did not have.
+
+    had: what that had of its machine. meant: as options.
+    """
+    known = {*line.options, *map(_as_option, had)}
+    if unknown := [name for name in meant if name not in known]:
+        raise UsageError(f"--without {unknown[0].removeprefix('--')}: the last session had none. Leave it out")
+    return line.without(*meant)
+
+
+def _as_option(name: str) -> str:
+    """An option or a variable, as --without names it, with two dashes."""
+    return f"--{name.removeprefix('--')}"
 
 
 def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
@@ -143,23 +148,17 @@ def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
     return line
 
 
-def _check_lacking(arguments: ResumeArguments, progress: Progress, given: Collection[str]) -> None:
+def _check_lacking(arguments: ResumeArguments, had: Sequence[str], given: Collection[str]) -> None:
     """Refuse a command without what the last session had of its machine. Raises UsageError that names it.
 
-    given: the options that were typed.
+    given: the options that were typed, or that --without names.
     """
-    had = {name.removeprefix("--"): name for name in _of_the_last_machine(progress)}
-    meant = {name.removeprefix("--") for name in arguments.without}
-    lacking = {
-        word: name
-        for word, name in had.items()
-        if not (name in given or word in meant or _is_set_here(name, arguments))
-    }
+    lacking = [name for name in had if not (_as_option(name) in given or _is_set_here(name, arguments))]
     if lacking:
         raise UsageError(
-            f"{arguments.run}: the last session had {shown(', '.join(lacking.values()))}, and this command does not. "
+            f"{arguments.run}: the last session had {shown(', '.join(lacking))}, and this command does not. "
             "Nothing was sent. Give each, or say that it is meant so: "
-            + shown(" ".join(f"--without {word}" for word in lacking))
+            + shown(" ".join(f"--without {name.removeprefix('--')}" for name in lacking))
         )
 
 

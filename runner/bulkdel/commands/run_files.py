@@ -65,8 +65,7 @@ from bulkdel.store_path import in_store, is_store_url, path_or_url
 MADE_AGAIN_WORDS, PUT_BACK_WORDS = "the records of a restore", "the memberships of a restore"
 """The exports that a restore makes. Each is in the place of its run."""
 
-ROWS = "the rows of the run"
-EXCLUDED_WORDS = "the excluded ids"
+ROWS, EXCLUDED_WORDS = PinnedFile(INPUT, "").words, PinnedFile(EXCLUDED, "").words
 BACKUP_WORDS = "the backup of the records"
 MEMBERSHIPS_WORDS = "the backup of the memberships"
 UNKNOWN_COPY = "a backup of memberships"
@@ -216,8 +215,7 @@ def _own_export(run: Path, progress: Progress) -> Path:
 
 def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
     """Whether a file is not where it should be, and not because an earlier `forget` has removed it."""
-    forgotten = {Path(name).name for name in progress.forgotten}  # its folder may have been moved since
-    return named.expected and found[named.path] is None and printable(named.path.name) not in forgotten
+    return named.expected and found[named.path] is None and printable(named.path.name) not in progress.forgotten
 
 
 def _beside(path: Path, run: Path) -> Path:

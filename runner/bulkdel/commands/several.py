@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from bulkdel.commands.verify import VerifyArguments
 from bulkdel.commands.verify import verify as verify_run
 from bulkdel.commands.watch import reader_left
 from bulkdel.core.batch import first_that_applies
+from bulkdel.core.handover import free_name
 from bulkdel.core.summary import counts_of, state_of
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Where one run of a batch is, from its log and from its process.
+    """Where one of several runs is, from its log and from its process.
 
     counts: rows by outcome, in the words of its job. exit: of its last process in the batch; None without one.
     why: of a log that cannot be read.
@@ -271,8 +271,7 @@ def short_names(runs: Sequence[Path]) -> dict[str, Path]:
     """The runs by names for their files. Where two have one name, the later one gets a number."""
     names: dict[str, Path] = {}
     for run in runs:
-        name = short_name(run)
-        names[next(each for each in chain([name], (f"{name}-{n}" for n in count(2))) if each not in names)] = run
+        names[free_name(short_name(run), names)] = run
     return names
 
 

@@ -170,9 +170,11 @@ class Progress:
 
     @property
     def forgotten(self) -> dict[str, str]:
-        """When the removal of each file of this run has begun, by the path of the file."""
+        """When the removal of each file of this run has begun, by its name: its folder may have been moved since."""
         removals = (entry for entry in self.annotations if entry.event == "forget")
-        return {file["path"]: entry.at for entry in removals for file in entry.facts.get("files", ())}
+        return {
+            file["path"].rpartition("/")[2]: entry.at for entry in removals for file in entry.facts.get("files", ())
+        }
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""

@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 from bulkdel.core.input_index import FRAME_LINE_MAX, Index
 from bulkdel.core.input_rows import Rows
@@ -123,7 +122,7 @@ def _index_of(place: LogPlace, header: Header) -> Index:
 def is_forgotten(place: LogPlace, progress: Progress) -> bool:
     """Whether `bulkdel forget` has removed the rows of the run with this log."""
     at = place.at(PinnedFile(INPUT, progress.header.input.index))
-    return any(Path(name).name == at.name for name in progress.forgotten) and not os.path.lexists(at)
+    return at.name in progress.forgotten and not os.path.lexists(at)
 
 
 def _other(place: LogPlace, pinned: PinnedFile, why: str) -> NotAcceptable:

@@ -38,14 +38,11 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
         raise UsageError("name a run, or its export, or a folder with runs")
     found: dict[str, Path] = {}
     for path in map(_without_log, paths):
-        at = _run_at(path)
-        near = [] if at is not None else _runs_near(path)
-        runs = [at] if at is not None else _without_sandbox(near)
+        runs, others = _meant(path)
         if not runs:
             raise NotAcceptable(_no_run(path))
-        if at is None and len(runs) == 1:
-            more = [str(run) for run in near if run not in runs]
-            say(f"The run of {path} is {runs[0]}{f' (there is also {more[0]})' if more else ''}.")
+        if len(runs) == 1 and _run_at(path) is None:
+            say(f"The run of {path} is {runs[0]}{f' (there is also {others[0]})' if others else ''}.")
         found.update((run.as_posix() if in_store(run) else os.path.realpath(run), run) for run in runs)
     return list(found.values())
 
@@ -60,9 +57,17 @@ def _no_run(path: Path) -> str:
 
 def run_of(path: Path) -> Path | None:
     """The place of the run that `path` means, as `find_run` finds it, without a word; None when it is not clear."""
-    path = _without_log(path)
-    real = [run] if (run := _run_at(path)) is not None else _without_sandbox(_runs_near(path))
-    return real[0] if len(real) == 1 else None
+    runs, _ = _meant(_without_log(path))
+    return runs[0] if len(runs) == 1 else None
+
+
+def _meant(path: Path) -> tuple[list[Path], list[Path]]:
+    """The runs that a path means, and those near it that it does not mean."""
+    if (at := _run_at(path)) is not None:
+        return [at], []
+    near = _runs_near(path)
+    runs = _without_sandbox(near)
+    return runs, [run for run in near if run not in runs]
 
 
 def _runs_near(path: Path) -> list[Path]:
