@@ -10,8 +10,8 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.core.address import address_of, shown_address
-from bulkdel.core.log_entries import Annotation
+from bulkdel.core.address import address_of, holds_secret, shown_address
+from bulkdel.core.log_entries import Annotation, Header
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variable_of
 from bulkdel.core.run_state import Progress
@@ -27,6 +27,8 @@ GOING_ON = frozenset({"run", "plan", "restore"})
 
 TO_TYPE = "ADDRESS"
 """Stands in a printed command for a host or an address that only a file names. A person types that in its place."""
+
+AS_CONFIRMED = "--as-confirmed"
 
 RUN_AGAIN = "To go on, run the command of this run again."
 """The message when a log has no command that goes on with its run."""
@@ -196,6 +198,16 @@ class NextCommand:
     missing: tuple[str, ...] = ()
 
 
+def without_reading(line: CommandLine, header: Header) -> CommandLine:
+    """The command that goes on with the rows that were confirmed, where it could not read the export once more.
+
+    header: of the run. A pipe can be read only once, and no command has a signature.
+    """
+    was_piped = not header.export_state and not header.export_object
+    once = line.command == "run" and (was_piped or holds_secret(header.export_path))
+    return line.plus(AS_CONFIRMED) if once else line
+
+
 def next_command(
     progress: Progress,
     run: Path,
@@ -215,7 +227,7 @@ def next_command(
     if not _is_typed(line, progress, own_key):
         line, more = _of_this_run(line, progress, run, None if moved else folder)
         left_out += more
-    return NextCommand(line, folder, left_out)
+    return NextCommand(without_reading(line, progress.header), folder, left_out)
 
 
 def why_not_resumed(progress: Progress, run: Path, of_job: Collection[str]) -> str:

@@ -38,10 +38,6 @@ class NotAcceptable(BulkdelError):
     exit_code = 3
 
 
-class ExportChanged(NotAcceptable):
-    """The export is another one than its copy in the place of the run was made of."""
-
-
 class Halted(BulkdelError):
     """A guard rail, an outage, a missing permission, a failed sign-in: the run stops and can be resumed."""
 

@@ -33,14 +33,12 @@ from bulkdel.engine.session_entries import create_log, start_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import Drained, NotAcceptable, UsageError
-from bulkdel.export.pipe_copy import spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
-from bulkdel.place.log_file import missing_folders, remove_empty
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import COPY, home_of, own_file
+from bulkdel.run_place import home_of
 from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.export_reading import ReadingProgress
@@ -231,7 +229,7 @@ def open_run(
     if not isinstance(export, str | Path):
         if settings.run is None:
             raise UsageError("rows need a place for their run: there is no file name to derive it from. Give run=PATH")
-        rows, export = export, own_file(settings.run, COPY)
+        rows, export = export, "-"
         settings = replace(settings, format="jsonl")
     job = load_job(job) if isinstance(job, str) else job
     job = job.configured((config or {}).get(job.config_table, {}))
@@ -480,9 +478,9 @@ class Run:
     async def _make_plan(self) -> RunPlan:
         if self._rows is not None:
             self._arguments.settings.check(self._arguments.job.chunk_max)  # before any row is taken
-            run = self._arguments.run
-            self._stack.callback(remove_empty, missing_folders(run))
-            await _spool_rows(self._rows, Path(self._arguments.export), home_of(run), self._reading)
+            copy = await _copy_of(self._rows, home_of(self._arguments.run), self._reading)
+            self._stack.callback(os.close, copy)
+            self._arguments = replace(self._arguments, rows=copy)
         plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:
             self._asking, around = Asking(plan), self._surroundings
@@ -575,11 +573,8 @@ def _in_this_process(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
     return SendingSession(plan, log, **more)
 
 
-async def _spool_rows(rows: Rows, to: Path, folder: Path, reading: ReadingProgress) -> None:
-    """Copy `rows` to the file `to`, as JSON Lines. Nothing is kept when `rows` raises an exception.
-
-    folder: where they are until they are complete.
-    """
+async def _copy_of(rows: Rows, folder: Path, reading: ReadingProgress) -> int:
+    """Copy `rows` to a file without a name in `folder`, as JSON Lines. Returns its descriptor."""
     with tempfile.TemporaryFile(dir=folder) as copy:
         if isinstance(rows, AsyncIterable):
             batch: list[str] = []
@@ -591,8 +586,8 @@ async def _spool_rows(rows: Rows, to: Path, folder: Path, reading: ReadingProgre
             await in_thread(partial(_write_rows, batch, copy, reading), reading.stop)
         else:
             await in_thread(lambda: _write_rows(rows, copy, reading), reading.stop)
-        copy.seek(0)
-        os.close(await in_thread(lambda: spool(copy.fileno(), "the rows", to, reading.copied), reading.stop))
+        copy.flush()
+        return os.dup(copy.fileno())
 
 
 def _write_rows(rows: Iterable[str], copy: Any, reading: ReadingProgress) -> None:

@@ -17,9 +17,6 @@ LOG = "log.jsonl"
 STORED_LOG = "log"
 """The folder of the log in a store."""
 
-COPY = "export.copy"
-"""The copy of an export that was piped, lies elsewhere or is a table."""
-
 BACKUP = "backup.jsonl.zst"
 """The copy of every record (--backup)."""
 

@@ -663,7 +663,8 @@ def test_a_pipe_and_files_that_lie_elsewhere(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         there = tmp_path / "there"
         there.mkdir()
-        for name, new in (("plan.json", "plan.json"), ("night/export.copy", "users"), ("keep.txt", "vips")):
+        (there / "users").write_bytes(export)
+        for name, new in (("plan.json", "plan.json"), ("keep.txt", "vips")):
             (tmp_path / name).rename(there / new)
         assert f"run --plan plan.json --host {it.served.url} --run night --backup-to old.jsonl\n" in ran.out
         ran = bulkdel("run", "--plan", "plan.json", "--host", it.served.url, "delete-users", "users", cwd=there)

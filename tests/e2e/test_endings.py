@@ -114,46 +114,6 @@ def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
         assert served.ledger.sent_times() == {1: len(EMAILS)}
 
 
-@mutant(
-    "the copy of a pipe accepted in another place",
-    "_check_copy",
-    swap("copy.name != COPY", "copy.name"),
-)
-def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
-    """Neither for `run` nor for `plan`; the command that is printed goes on."""
-    with sandbox(EMAILS, "email") as served:
-        interrupted_pipe(tmp_path, served)
-        before = served.ledger.deleted
-        args = ("delete-users", "10.runs/delete-users/export.copy", "--id-type", "email", "--host", served.url)
-        confirmed = ("--confirm", len(EMAILS), "--pool", POOL)
-        for more in ((), ("--run", "other")):
-            ran = bulkdel("run", *args, *more, *confirmed, cwd=tmp_path)
-            assert ran.code == 3, ran.err
-            assert "belongs to the run 10.runs/delete-users" in ran.err
-        assert bulkdel("plan", *args, cwd=tmp_path).code == 3
-        assert served.ledger.deleted == before
-        again = run_as_printed(printed(ran), tmp_path)
-        assert again.code == 0, again.err
-        assert served.ledger.sent_times() == {1: len(EMAILS)}
-
-
-def test_the_copy_of_a_refused_pipe_can_be_replaced(tmp_path: Path) -> None:
-    """The command before the pipe failed, so the copy is empty. The printed command removes it for the next rows."""
-    with sandbox(IDS[:30]) as served:
-        args = ("run", "delete-users", "-", "--run", "a b", "--host", served.url)
-        confirmed = ("--confirm", 30, "--pool", POOL)
-        rows = "".join(f"{id_}\n" for id_ in IDS[:30]).encode()
-        assert bulkdel(*args, *confirmed, cwd=tmp_path, input=b"").code == 3
-        refused = bulkdel(*args, *confirmed, cwd=tmp_path, input=rows)
-        assert refused.code == 3, refused
-        assert "No run has begun with that copy" in refused.err
-        (remove,) = (line.strip() for line in refused.err.splitlines() if line.startswith("  rm "))
-        assert run_as_printed(remove, tmp_path).code == 0
-        done = bulkdel(*args, *confirmed, cwd=tmp_path, input=rows)
-        assert done.code == 0, done.err
-        assert served.ledger.sent_times() == {1: 30}
-
-
 @pytest.mark.parametrize("typed", [("--", "-users.jsonl"), ("./-users.jsonl",)])
 def test_a_name_with_a_leading_dash(typed: tuple[str, ...], tmp_path: Path) -> None:
     """Every command that is printed on the way can be typed: plan, run, go on, verify."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import signal
@@ -16,13 +15,8 @@ from typing import Any
 import pytest
 
 from bulkdel.command_line import TO_TYPE
-from bulkdel.core.mac import mac_of_copy
-from bulkdel.export.download import SYNC_BYTES
-from bulkdel.own_key import read_key
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_pace import on_a_full_disk
-from tests.e2e.test_tables import workbook
-from tests.examples import one_in
 from tests.harness import (
     KEYS,
     POOL,
@@ -40,14 +34,13 @@ from tests.harness import (
 from tests.integration.test_download import s3_variables
 from tests.mutants import mutant
 from tests.objectserver import DENIED, Fault, ObjectServer, object_server
-from tests.places import log_of
 from tests.rawserver import DATA
 from tests.syntax import negate, swap
 
 IDS = user_ids(120)
 RUNS = "users.jsonl.runs"
 RUN = f"{RUNS}/delete-users"
-LOG, COPY = f"{RUN}/log.jsonl", f"{RUN}/export.copy"
+LOG = f"{RUN}/log.jsonl"
 SIGNED = "?X-Signature=topsecret"
 
 
@@ -93,30 +86,34 @@ def far(folder: Path, data: bytes) -> Iterator[tuple[Far, str]]:
     "shown_address",
     swap('f"{shown}?{HIDDEN}" if address.query else shown', "shown + address.query"),
 )
-def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
+def test_it_is_read_once(tmp_path: Path) -> None:
     """The printed command works without the signature, and no file or message has it."""
     with far(tmp_path, rows(IDS)) as (place, address):
         place.objects.meets(Fault(after=2_000))
         planned = place.does("plan", f"{address}{SIGNED}", "--json")
-        assert planned.code == 0, planned.err
+        assert (planned.code, names_in(tmp_path)) == (0, []), planned.err
         plan = json.loads(planned.out)
         assert plan["export"] == f"{address}?[hidden]"
-        assert plan["object"]["etag"] in (tmp_path / f"{COPY}.source").read_text().replace('\\"', '"')
-        place.objects.objects.clear()  # from now on the copy is all there is
-        ran = bulkdel(*plan["command"][1:], cwd=tmp_path)
-        assert ran.code == 0, ran.err
-        assert place.served.pool.deleted == len(IDS)
+        refused = bulkdel(*plan["command"][1:], cwd=tmp_path)
+        assert (refused.code, "Type the whole address" in refused.err) == (2, True), refused.err
+        first = place.does("run", f"{address}{SIGNED}", "--limit", 60)
+        assert (first.code, place.served.pool.deleted) == (0, 60), first.err
+        place.objects.objects.clear()  # from now on the input is all there is
         header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
-        assert header["export_path"].endswith(f"/{COPY}")
-        assert header["export_object"] == plan["object"]
-        again = place.does("run", f"{address}{SIGNED}")  # its log pins the bytes, so the object is not asked
-        assert (again.code, again.summary["deleted"]) == (0, len(IDS)), again.err
+        assert header["export_path"] == plan["export"]
+        assert header["export_object"]["etag"] == plan["object"]["etag"]
+        (again,) = (line for line in first.err.splitlines() if line.strip().startswith("bulkdel run"))
+        assert shlex.split(again)[:4] == going_on(tmp_path)[:4] == ["bulkdel", "run", "delete-users", plan["export"]]
+        rest = bulkdel(*shlex.split(again)[1:], cwd=tmp_path)
+        assert (rest.code, place.served.pool.deleted) == (0, len(IDS)), rest.err
+        complete = place.does("run", f"{address}{SIGNED}")  # it is complete, and nothing is read
+        assert (complete.code, complete.summary["deleted"]) == (0, len(IDS)), complete.err
         assert all(b"topsecret" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         assert bulkdel("results", LOG, cwd=tmp_path).code == 0
-        assert bulkdel("forget", LOG, "--confirm", 3, cwd=tmp_path).code == 0
+        assert bulkdel("forget", LOG, "--confirm", 1, cwd=tmp_path).code == 0
         assert place.files == ["log.jsonl"]
-        after = place.does("run", f"{address}{SIGNED}")  # it is complete, and nothing is read
-        assert (after.code, after.counts()) == (0, again.counts()), after
+        after = place.does("run", f"{address}{SIGNED}")
+        assert (after.code, after.counts()) == (0, complete.counts()), after
 
 
 @mutant(
@@ -132,8 +129,6 @@ def test_status_names_an_address_only_where_this_user_has_typed_it(tmp_path: Pat
         place.ids = len(IDS) - 20
         ran = place.does("run", address, "--exclude", kept, "--limit", 50, "--note", "https://tickets.example/1")
         assert (ran.code, place.served.pool.deleted) == (0, 50), ran
-        (tmp_path / COPY).unlink()
-        (tmp_path / f"{COPY}.source").unlink()
         typed = ["--host", place.served.url, "--ca-file", DATA / "localhost.crt"]
         typed += ["--confirm", place.ids, "--pool", POOL]
         words = going_on(tmp_path)
@@ -158,167 +153,66 @@ def going_on(folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
 
 
 @mutant(
-    "a run sends a copy of an object without asking whether it has changed",
-    "_kept",
-    swap("resumed and source.digest == _digest(address)", "resumed or source.digest == _digest(address)"),
+    "a run by a plan sends another object than the plan was made of",
+    "check_export",
+    swap("(read.sha256, read.size) == (planned, size)", "read.size == size or planned == size"),
 )
 def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
+    """It is read once more. A plan in a file says which bytes it had."""
     with far(tmp_path, rows(IDS)) as (place, address):
-        assert place.does("plan", address).code == 0
+        assert place.does("plan", address, "--out", "plan.json").code == 0
         place.objects.put("/exports/users.jsonl", rows(IDS[::-1]))
+        by_plan = [*place.words("run", address), "--plan", "plan.json"]
         before = place.served.ledger.requests
-        ran = place.does("run", address)
-        assert (ran.code, "has changed since" in ran.err) == (3, True), ran.err
+        ran = bulkdel(*by_plan, cwd=tmp_path)
+        assert (ran.code, "was changed since" in ran.err) == (2, True), ran.err
         assert place.served.ledger.requests == before
-        (tmp_path / COPY).unlink()  # as the message says
-        assert place.does("run", address).code == 0
-        assert place.served.pool.deleted == len(IDS)
-        header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
-        assert (header["export_path"], header["export_object"]["bytes"]) == (address, len(rows(IDS)))
+        place.objects.put("/exports/users.jsonl", rows(IDS))
+        ran = bulkdel(*by_plan, cwd=tmp_path)
+        assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
 
 
 @mutant(
-    "a copy beside a new run is sent without the MAC of its user",
-    "Source.begins",
-    swap("copy_mac_holds(self._facts(), self.mac, key)", "copy_mac_holds(self._facts(), self.mac, key) or self.sha256"),
+    "a log that another may have written is not compared with the object",
+    "ExportReading._known",
+    swap("address.shown == logged and how is not Reading.ANEW", "address.shown == logged"),
 )
-@pytest.mark.parametrize("form", one_in(3, ["rows", "workbook"]))
-@pytest.mark.parametrize("planted", ["by another key", "with the SHA-256", "without a MAC"])
-def test_a_planted_copy_is_not_sent(tmp_path: Path, form: str, planted: str) -> None:
-    """Beside a new run lie other rows and the file that says what they are. The export at the address is sent.
-
-    In a resume the log pins the copy, so another one is refused.
-    """
-    own, theirs = IDS[:60], IDS[60:]
-    data = rows(own)
-    if form == "workbook":
-        data = workbook(tmp_path / "w.xlsx", {"S": [["id"], *([id_] for id_ in own)]}).read_bytes()
-        (tmp_path / "w.xlsx").unlink()
-    with far(tmp_path, data) as (place, address):
-        state = tmp_path.parent / f"{tmp_path.name}-state"
-        env = {**KEYS, "XDG_STATE_HOME": str(state)} if planted == "by another key" else None
-        assert place.does("plan", address, env=env).code == 0
-        copy, source = tmp_path / COPY, tmp_path / f"{COPY}.source"
-        says = json.loads(source.read_bytes())
-        plant(copy, own, theirs)
-        says["sha256"] = hashlib.sha256(copy.read_bytes()).hexdigest()
-        if planted == "by another key":
-            says["mac"] = mac_of_copy({name: value for name, value in says.items() if name != "mac"}, key_in(state))
-        if planted == "without a MAC":
-            del says["mac"]
-        source.write_text(json.dumps(says))
-        place.ids = len(own)
+def test_an_object_that_has_changed_since_the_run_began(tmp_path: Path) -> None:
+    """The rows that were confirmed are sent, and the object is not asked: the log of this user pins it."""
+    other = {**KEYS, "XDG_STATE_HOME": str(tmp_path.parent / f"{tmp_path.name}-state")}
+    with far(tmp_path, rows(IDS)) as (place, address):
+        assert place.does("run", address, "--limit", 50).code == 0
+        place.objects.put("/exports/users.jsonl", rows(IDS[::-1]))
+        before = len(place.objects.asked)
         ran = place.does("run", address, "--limit", 50)
-        assert ran.code == 0, ran.err
-        assert [place.served.ledger.effects(id_) for id_ in IDS] == [1] * 50 + [0] * 70
-        plant(copy, own, theirs)
+        assert (ran.code, place.served.pool.deleted, len(place.objects.asked)) == (0, 100, before), ran.err
         sent = place.served.ledger.requests
-        ran = place.does("run", address)
-        assert (ran.code, "sha256: the log has" in ran.err) == (3, True), ran.err
+        refused = place.does("run", address, env=other)
+        assert (refused.code, "sha256: the log has" in refused.err) == (3, True), refused.err
         assert place.served.ledger.requests == sent
-
-
-@mutant(
-    "the column of a copy that is named is believed without the MAC of its user",
-    "ExportReading._source_of_named",
-    swap(
-        "source.is_whole(file.descriptor, read_key(self._arguments.environ))",
-        "file.size and read_key(self._arguments.environ)",
-    ),
-)
-def test_a_planted_column_of_a_copy_that_is_named_is_not_read(tmp_path: Path) -> None:
-    """The file beside the copy of a table says which column has the ids."""
-    own, theirs = IDS[:60], IDS[60:]
-    with far(tmp_path, b"") as (place, _):
-        export = workbook(tmp_path / "users.xlsx", {"S": [["id"], *([id_] for id_ in own)]})
-        log = log_of(export)
-        assert place.does("plan", str(export)).code == 0
-        copy, source = log.with_name("export.copy"), log.with_name("export.copy.source")
-        copy.write_text("id,other\n" + "".join(f"{id_},{other}\n" for id_, other in zip(own, theirs, strict=True)))
-        says = json.loads(source.read_bytes())
-        says["table"]["dialect"] |= {"id_column": 1, "id_field": "other"}
-        source.write_text(json.dumps(says))
-        place.ids = len(own)
-        ran = place.does("run", str(copy), "--run", log.parent)
-        assert ran.code == 0, ran.err
-        assert [place.served.ledger.effects(id_) for id_ in IDS] == [1] * 60 + [0] * 60
-
-
-def plant(copy: Path, own: list[str], theirs: list[str]) -> None:
-    """Put the rows of another person into the copy."""
-    text = copy.read_text()
-    for id_, other in zip(own, theirs, strict=True):
-        assert id_ in text
-        text = text.replace(id_, other)
-    copy.write_text(text)
-
-
-def key_in(state: Path) -> bytes:
-    """The key of a user."""
-    key = read_key({"XDG_STATE_HOME": str(state)})
-    assert key is not None
-    return key
-
-
-@mutant(
-    "the printed command names an object that cannot be compared with its copy",
-    "RunPlan.export_named",
-    swap(
-        "address is None or address.shown != address.text or unknown",
-        "address is None or (address.shown != address.text and unknown)",
-    ),
-)
-@pytest.mark.parametrize("form", one_in(3, ["plan", "unconfirmed", "plan file", "store"]))
-def test_an_object_without_a_version(tmp_path: Path, form: str) -> None:
-    """It cannot be compared with its copy, so the printed command names the copy. It begins the run and resumes it."""
-    url = f"file://{tmp_path}/store"
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
-    with far(here, rows(IDS)) as (place, address):
-        place.objects.switch(etags=False, dates=False)
-        if form == "unconfirmed":
-            words = [*place.words("run", address, "--limit", 60)]
-            refused = bulkdel(*(word for word in words if word not in {"--confirm", place.ids}), cwd=here)
-            assert (refused.code, "To confirm:\n" in refused.err) == (2, True), refused.err
-            command = shlex.split(refused.err.split("To confirm:\n")[1].splitlines()[0])
-        else:
-            more = {"plan": (), "plan file": ("--out", "plan.json"), "store": ("--run", url)}[form]
-            planned = place.does("plan", address, "--json", "--limit", 60, *more)
-            assert planned.code == 0, planned.err
-            command = json.loads(planned.out)["command"]
-        asked = len(place.objects.asked)
-        command = [word for word in command if word != "--json"]
-        first = bulkdel(*command[1:], "--json", cwd=here)
-        assert first.code == 0, first.err
-        assert first.summary["deleted"] == 60
-        (again,) = (line for line in first.err.splitlines() if line.strip().startswith("bulkdel run"))
-        rest = bulkdel(*shlex.split(again)[1:], cwd=there if form == "store" else here)
-        assert (rest.code, place.served.pool.deleted) == (0, len(IDS)), rest.err
-        assert len(place.objects.asked) == asked
+        moved = place.objects.put("/exports/moved.jsonl", rows(IDS))
+        ran = place.does("run", moved, "--run", RUN)
+        assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
 
 
 def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
-    """The next command goes on where the copy is durable. A signal ends the reading at once."""
-    pad = 2 * SYNC_BYTES // len(IDS) // 2
-    data = rows(IDS, pad)
-    with far(tmp_path, data) as (place, address):
-        place.objects.meets(Fault(after=SYNC_BYTES + 5_000, stall=True))
+    """Nothing is left of it, and the next command begins anew. A signal ends the reading at once."""
+    with far(tmp_path, rows(IDS, 1_000)) as (place, address):
+        place.objects.meets(Fault(after=5_000, stall=True))
         process = place.starts("run", address)
-        part = tmp_path / RUN / ".export.copy.part"
-        wait_until(lambda: part.exists() and part.stat().st_size == SYNC_BYTES + 5_000, process)
+        wait_until(lambda: len(place.objects.asked) == 1, process)
         assert "reading https://" in told_after(process, "reading https")
         kill(process)
-        place.objects.meets(Fault(), Fault(stall=True, after=100))
+        assert names_in(tmp_path) == []
+        place.objects.meets(Fault(stall=True, after=100))
         process = place.starts("plan", address)
-        wait_until(lambda: f"bytes={SYNC_BYTES}-" in place.objects.starts(), process)
+        wait_until(lambda: len(place.objects.asked) > 1, process)
         process.send_signal(signal.SIGTERM)
         ended = finish(process)
         assert ended.code == 128 + signal.SIGTERM, ended.err
         assert "nothing was under way" in ended.err
         ran = place.does("run", address)
         assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
-        assert (tmp_path / COPY).read_bytes() == data
 
 
 @pytest.mark.traced
@@ -336,7 +230,7 @@ def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
         bucket.put("/exports/keep.jsonl", rows(IDS[:19]))
         ran = place.does("run", *words, env=env)
         assert (ran.code, ran.summary["excluded"], place.served.pool.deleted) == (0, 20, 100), ran.err
-        assert place.files == ["excluded.zst", "export.copy", "export.copy.source", "log.jsonl"]
+        assert place.files == ["excluded.zst", "log.jsonl"]
 
 
 @pytest.mark.traced
@@ -388,13 +282,13 @@ def test_a_batch_of_exports_elsewhere(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         assert "topsecret" not in planned.out + planned.err + ran.out + ran.err
         assert (one.pool.deleted, two.pool.deleted) == (120, 100)
-        # Read by the first plan. The second plan and the run only ask whether it is the same version.
+        # Read by each plan, and by the run.
         assert [asked.target for asked in bucket.asked].count("/exports/users.jsonl") == 3
 
 
 @pytest.mark.soak
-def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -> None:
-    """`batch plan` says so, and `batch run` sends what that plan has confirmed."""
+def test_a_batch_of_an_object_without_a_version(tmp_path: Path) -> None:
+    """`batch run` sends what `batch plan` has read, or nothing."""
     with object_server() as objects, sandbox(IDS) as served:
         objects.switch(etags=False, dates=False)
         address = objects.put("/exports/users.jsonl", rows(IDS))
@@ -415,14 +309,14 @@ def test_a_batch_names_the_copy_of_an_object_without_a_version(tmp_path: Path) -
         assert (refused.code, objects.asked) == (2, []), refused.err
         line = shlex.split(refused.err.splitlines()[-1])
         assert line[-2:] == ["--address", "ADDRESS"]
-        refused = bulkdel(*line[1:-1], address.rpartition("/")[0], env=KEYS)
-        assert refused.code == 3, refused.err
-        copy = "night/far/export.copy"
-        assert f'export has no version: set it to "{tmp_path / copy}"' in refused.out
-        night.write_text(night.read_text().replace(address, copy))
-        planned = bulkdel("batch", "plan", night, "--host", served.url, "--json", env=KEYS)
+        planned = bulkdel(*line[1:-1], address.rpartition("/")[0], "--json", env=KEYS)
         assert planned.code == 0, planned.err
-        ran = bulkdel(*json.loads(planned.out)["command"][1:], env=KEYS)
+        objects.put("/exports/users.jsonl", rows(IDS[::-1]))
+        words = json.loads(planned.out)["command"][1:]
+        refused = bulkdel(*words, env=KEYS)
+        assert (refused.code, served.pool.deleted) == (2, 0), refused.err
+        objects.put("/exports/users.jsonl", rows(IDS))
+        ran = bulkdel(*words, env=KEYS)
         assert (ran.code, served.pool.deleted) == (0, len(IDS)), ran.err
 
 

@@ -113,7 +113,7 @@ def noted(log: Path) -> list[tuple[str | None, int | None]]:
     return [(entry.get("state"), entry.get("removed")) for entry in entries(log) if entry["type"] == "annotation"]
 
 
-FILES = {ROWS, "export.copy", "backup.gz", "invalid", "invalid.reasons.csv"}
+FILES = {ROWS, "backup.gz", "invalid", "invalid.reasons.csv"}
 
 
 def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: Path) -> None:
@@ -121,8 +121,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     (log.parent / "still-there.jsonl").write_text('{"id":"x"}\n')
     (log.parent / "still-there-2.jsonl").write_text('{"id":"y"}\n')
     (log.parent / "log.jsonl.torn-9").write_text('{"seq":9')
-    for part in (".export.copy.part", ".input.part"):
-        (log.parent / part).write_text("{")
+    (log.parent / ".input.part").write_text("{")
     (log.parent / "verify.jsonl").write_text("findings")
     (log.parent / "still-there-mine.jsonl").write_text("mine")
     before, status = bytes_in(tmp_path), json.loads(bulkdel("status", "--json", log, env={}).out)
@@ -130,22 +129,21 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
     assert asked.code == 2
     assert asked.err == (
         "bulkdel: not confirmed: --confirm is missing. Nothing was removed. To confirm:\n"
-        f"  bulkdel forget {log.parent} --confirm 10\n"
+        f"  bulkdel forget {log.parent} --confirm 8\n"
     )
     assert bytes_in(tmp_path) == before
     rows = input_file(log)
     for path, what in (
         (rows, "the rows of the run"),
-        (log.with_name("export.copy"), "the copy of the export"),
         (log.with_name("log.jsonl.torn-9"), "a torn line of the log"),
     ):
         assert f"  remove  {path}, {what}, {path.stat().st_size:,} bytes\n" in asked.out
     wrong = forget(log, "--confirm", 7)
     assert wrong.code == 2
-    assert "--confirm 7 was given, but there are 10 files" in wrong.err
+    assert "--confirm 7 was given, but there are 8 files" in wrong.err
     assert bytes_in(tmp_path) == before
 
-    ran = forget(log, "--confirm", 10)
+    ran = forget(log, "--confirm", 8)
     assert ran.code == 0, ran.err
     assert beside(log) == {LOG, "verify.jsonl", "still-there-mine.jsonl"}
     assert log.read_bytes().startswith(before[f"x/{LOG}"])
@@ -156,8 +154,8 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
         if Path(name).name not in STAY | {"verify.jsonl", "still-there-mine.jsonl"}
     }
     assert rows.name in {Path(file["path"]).name for file in begun["files"]}
-    assert begun["confirmed"] == {"files": 10, "how": "options"}
-    assert (ended["removed"], ended["bytes"]) == (10, sum(file["bytes"] for file in begun["files"]))
+    assert begun["confirmed"] == {"files": 8, "how": "options"}
+    assert (ended["removed"], ended["bytes"]) == (8, sum(file["bytes"] for file in begun["files"]))
 
     after = json.loads(bulkdel("status", "--json", log, env={}).out)
     second = second_reader.read(log)
@@ -191,12 +189,12 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
 )
 def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
-    backup, spooled, bad = tmp_path / "backup.gz", log.with_name("export.copy"), log.with_name("invalid")
+    backup, reasons, bad = tmp_path / "backup.gz", log.with_name("invalid.reasons.csv"), log.with_name("invalid")
     rows, target, target_of_rows = input_file(log), tmp_path / "elsewhere", tmp_path / "rows elsewhere"
     for moved, to in ((backup, target), (rows, target_of_rows)):
         moved.rename(to)
         moved.symlink_to(to)
-    os.link(spooled, tmp_path / "another name")
+    os.link(reasons, tmp_path / "another name")
     bad.write_text("corrected by hand")
     os.mkfifo(log.with_name("still-there.jsonl"))
     before = beside(log)
@@ -205,17 +203,17 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     for path, why in (
         (backup, "is a symbolic link"),
         (rows, "is a symbolic link"),
-        (spooled, "has 1 more name (hard links)"),
+        (reasons, "has 1 more name (hard links)"),
         (bad, "holds other bytes than those that the run wrote"),
         (log.with_name("still-there.jsonl"), "is not a regular file"),
     ):
         assert f"  left    {path}, " in ran.out
         assert f": it {why}\n" in ran.out
-    assert before - beside(log) == {"invalid.reasons.csv"}
+    assert before == beside(log)
     backup.unlink()
     backup.write_bytes(b"X" + target.read_bytes()[1:])
-    spooled.unlink()
-    spooled.write_bytes(PIPED + b"\n")
+    reasons.unlink()
+    reasons.write_bytes(b"other")
     ran = forget(log)
     assert ran.code == 1
     assert ran.out.count(": it holds other bytes than those that the run wrote\n") == 3
@@ -842,13 +840,13 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
     """A file that was changed after a kill is left; the log does not say for ever that its removal has begun."""
     log = run_of(tmp_path)
     assert forget(log, "--confirm", 5).code == 0
-    spooled = log.with_name("export.copy")
-    spooled.write_bytes(b"other")
-    annotate(log_at(log), "forget", {"state": "begun", "files": [{"path": str(spooled), "bytes": 9}]}, stamp(0))
+    bad = log.with_name("invalid")
+    bad.write_bytes(b"other")
+    annotate(log_at(log), "forget", {"state": "begun", "files": [{"path": str(bad), "bytes": 9}]}, stamp(0))
     ran = forget(log)
     assert ran.code == 1
     assert noted(log)[-1] == ("ended", 0)
-    assert spooled.read_bytes() == b"other"
+    assert bad.read_bytes() == b"other"
 
 
 def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Path) -> None:

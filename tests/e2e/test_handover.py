@@ -25,8 +25,6 @@ from bulkdel.core.handover import MANIFEST, PACKED_LOG, PLACE
 from bulkdel.core.plan_file import sealed, text_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.handover.reading import unpack
-from bulkdel.run_place import COPY, own_file
-from bulkdel.store_path import store_path
 from tests.e2e.test_texts_of_others import FAKE, harmless
 from tests.elsewhere import elsewhere
 from tests.harness import (
@@ -176,15 +174,15 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
         assert ran.code == 0, ran.err
         packed = bulkdel("pack", store, "--out", "run.tar.gz", cwd=tmp_path)
         assert packed.code == 0, packed.err
-        refused = bulkdel("run", "delete-users", own_file(store_path(store), COPY), *given, cwd=tmp_path)
+        refused = bulkdel("run", "delete-users", "-", *given, "--as-confirmed", cwd=tmp_path, input=b"")
         assert refused.code == 3
         assert "goes on where" in refused.err
         unpacked = bulkdel("unpack", "run.tar.gz", "--to", "new", cwd=tmp_path, env={})
         assert unpacked.code == 0, unpacked.err
         words = command_in(unpacked.err)
-        assert words[:6] == ["bulkdel", "run", "delete-users", "new/run/export.copy", "--host", served.url]
-        assert words[-2:] == ["--run", "new/run"]
-        ran = bulkdel(*words[1:], "--json", "--confirm", 300, "--pool", POOL, cwd=tmp_path)
+        assert words[:6] == ["bulkdel", "run", "delete-users", "-", "--host", served.url]
+        assert words[-3:] == ["--run", "new/run", "--as-confirmed"]
+        ran = bulkdel(*words[1:], "--json", "--confirm", 300, "--pool", POOL, cwd=tmp_path, input=b"")
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 300}
         assert [served.ledger.effects(id_, "user_id") for id_ in IDS] == [1] * 300

@@ -268,14 +268,15 @@ def test_interrupted_while_orjson_is_loaded(tmp_path: Path) -> None:
 
 
 def test_piped_and_gone_on(tmp_path: Path) -> None:
-    """After `-` the command to go on names the copy, and works."""
+    """After `-` the command to go on reads no pipe, and works."""
     with sandbox(IDS) as served:
         args = ("run", "delete-users", "-", "--host", served.url, "--rate", 0, "--run", tmp_path / "run")
         data = write_objects(tmp_path / "e.jsonl", IDS).read_bytes()
         ran = bulkdel(*args, "--confirm", 1_000, "--pool", POOL, "--limit", 100, input=data)
         assert ran.code == 0, ran.err
         shown = ran.err.splitlines()[-1].split()
-        assert str(tmp_path / "run" / "export.copy") in shown
+        assert shown[3] == "-"
+        assert "--as-confirmed" in shown
         assert bulkdel(*shown[1:]).code == 0
         assert served.pool.deleted == 1_000
 

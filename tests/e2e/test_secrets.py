@@ -98,7 +98,7 @@ def log_text(path: Path) -> str:
     return "\n".join(text)
 
 
-OF_IDS = ("/export.copy", "/invalid", ".backup")
+OF_IDS = ("/invalid", ".backup")
 """Files that hold rows of the export or records of users, by their paths' ends. A torn tail (`.torn-N`) may, too."""
 
 
@@ -658,8 +658,7 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         it.server.shares = STALLED
         argv = it.argv("--drain", 0, "--run", it.place)
         piped = [word if word != str(it.export) else "-" for word in argv]
-        copy = it.place / "export.copy"
-        for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*argv[:2], str(copy), *argv[3:]])):
+        for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*piped, "--as-confirmed"])):
             it.server.met.clear()
             with it.export.open() as export:
                 process, end = it.start(*words, stdin=export)
@@ -670,10 +669,10 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         with it.log.open("ab") as log:
             log.write(b'{"seq":9,"entries":[{"type":"outcome","exceptions":[{"id":"' + IDS[7].encode())
         it.server.shares = {}
-        ran = await it.run(*argv[:2], copy, *argv[3:])
+        ran = await it.run(*piped, "--as-confirmed")
         assert ran.code == 0, ran.err
         rows = {"input.jsonl.zst", "input.index.jsonl"}
-        (torn,) = names_of(it.place) - rows - {it.log.name, copy.name, "control.sock"}
+        (torn,) = names_of(it.place) - rows - {it.log.name, "control.sock"}
         assert torn.startswith("log.jsonl.torn-")
         assert it.server.effects == dict.fromkeys(IDS, 1)
 
@@ -876,15 +875,15 @@ def test_a_planted_leak_is_found(name: str, tmp_path: Path) -> None:
 
 
 def test_what_may_be_there(tmp_path: Path) -> None:
-    """The masked key; the ids of refused entries, of the copy and of bad rows; the plan's examples, and only they."""
+    """The masked key; the ids of refused entries and of bad rows; the plan's examples, and only they."""
     assert leaks(f"{KEY_ID[:4]}…{KEY_ID[-4:]}") == []
     line = {"seq": 1, "entries": [{"type": "outcome", "exceptions": [{"position": 1, "id": IDS[3]}]}]}
-    for name, text in {"log.jsonl": json.dumps(line), "export.copy": IDS[3], "invalid": IDS[3]}.items():
+    for name, text in {"log.jsonl": json.dumps(line), "invalid": IDS[3]}.items():
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_text(text)
     assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}, {IDS[1]}\n  rows") == []
     assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}\n{IDS[1]}")
-    (tmp_path / "export.copy").write_text(SECRET)
+    (tmp_path / "invalid").write_text(SECRET)
     assert searched(tmp_path, set())
 
 

@@ -68,9 +68,7 @@ def preflight(folder: Path) -> Iterator[Running]:
         os.mkfifo(it.export)
         process = it.start()
         with it.export.open("wb", buffering=0) as pipe:  # opens when the command has
-            pipe.write(b"".join(f'{{"id": "{id_}"}}\n'.encode() for id_ in IDS[:500]))
-            copy = it.place / ".export.copy.part"
-            wait_until(lambda: copy.exists() and copy.stat().st_size > 0, process)
+            pipe.write(b"".join(f'{{"id": "{id_}"}}\n'.encode() for id_ in user_ids(5_000)))  # more than a pipe holds
             time.sleep(0.1)
             yield Running(process, it, sent=False)
 

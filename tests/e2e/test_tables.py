@@ -8,7 +8,6 @@ import gzip
 import io
 import itertools
 import json
-import os
 import shlex
 import shutil
 import struct
@@ -27,10 +26,10 @@ import pytest
 import python_calamine
 import xlsxwriter
 
+from bulkdel import run_sync
 from bulkdel.commands.results_tables import Workbook
 from bulkdel.errors import NotAcceptable
-from bulkdel.export import ReadOptions, converting, open_export
-from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel.export import converting
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.examples import one_in
 from tests.harness import (
@@ -247,7 +246,7 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
     results = bulkdel("results", place)
     assert [json.loads(line)["id"] for line in results.out.splitlines()][:61] == ids
     assert json.loads(results.out.splitlines()[0])["line"] == 2
-    forgotten = bulkdel("forget", place, "--confirm", 5)  # the rows, the copy, its source, bad rows
+    forgotten = bulkdel("forget", place, "--confirm", 3)  # the rows, the bad rows, and why they are
     assert forgotten.code == 0, forgotten.err
     assert names(tmp_path) == ["moved.xlsx", "n.xlsx.runs"]
     assert names(place.parent) == [place.name]
@@ -256,87 +255,55 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
 
 @mutant(
     "a workbook may change under its run",
-    "_kept",
-    swap('source.table["sha256"] != digest', "not digest"),
+    "ExportReading._as_named",
+    swap("file.copied or file.state != log.header.export_state", "file.copied"),
 )
 def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
     ids = user_ids(60)
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     with sandbox(ids) as served:
         assert run_on(export, served, "--limit", 50, ids=60).code == 0
+        right = export.read_bytes()
         workbook(export, {"S": [["id"], *([id_] for id_ in reversed(ids))]})
         sent = served.ledger.requests
         ran = run_on(export, served, ids=60)
         assert (ran.code, served.ledger.requests) == (3, sent)
-        assert "has changed since" in ran.err
-        place = log_of(export).parent
-        ran = run_on(place / "export.copy", served, "--run", place, ids=60)
+        assert "sha256: the log has" in ran.err
+        export.write_bytes(right)
+        for other in (("--sheet", "T"), ("--id-field", "other"), ("--id-field", "2")):
+            ran = run_on(export, served, *other, ids=60)
+            assert (ran.code, served.ledger.requests) == (3, sent), other
+        ran = run_on(export, served, "--sheet", "S", "--id-field", "1", "--limit", 5, ids=60)
+        assert (ran.code, served.pool.deleted) == (0, 55), ran.err
+        export.unlink()
+        ran = run_on(export, served, ids=60)
         assert (ran.code, served.pool.deleted) == (0, 60), ran.err
 
 
-@mutant(
-    "a file of another shape beside a copy is taken at its word",
-    "Source.read",
-    swap("_check_table(table)", "_texts(map(str, table[:1] if isinstance(table, list) else ()))"),
-    case="no table",
-    crashes=True,
-)
-@pytest.mark.parametrize("planted", ["no table", *one_in(4, ["no dialect", "another type", "a pipe", "a link"])])
-def test_a_file_of_another_shape_beside_the_copy_says_nothing(planted: str, tmp_path: Path) -> None:
-    """Another person may have put it there. It is no bug of this program, and no command waits for it."""
+def test_the_rows_of_a_workbook_are_read_anew(tmp_path: Path) -> None:
+    """A log that another may have written is compared with the workbook; so are the rows that `forget` has removed."""
     ids = user_ids(60)
-    export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
+    export = workbook(tmp_path / "e.xlsx", {"S": [["x", "id"], *(["", id_] for id_ in ids)]})
+    other = {**KEYS, "XDG_STATE_HOME": str(tmp_path.parent / f"{tmp_path.name}-state")}
     with sandbox(ids) as served:
         assert run_on(export, served, "--limit", 50, ids=60).code == 0
+        words = ("run", "delete-users", export, "--host", served.url, "--rate", 0, "--confirm", 60, "--pool", POOL)
+        ran = bulkdel(*words, env=other)
+        assert (ran.code, served.pool.deleted) == (0, 60), ran.err
         place = log_of(export).parent
-        copy = place / "export.copy"
-        source = Path(f"{copy}.source")
-        says = json.loads(source.read_bytes())
-        table = {name: value for name, value in says["table"].items() if name != "dialect"}
-        shapes = {"no table": 5, "no dialect": table, "another type": {**says["table"], "hidden": 5}}
-        if planted in shapes:
-            source.write_text(json.dumps({**says, "table": shapes[planted]}))
-        else:
-            source.rename(tmp_path / "away")
-            os.mkfifo(source) if planted == "a pipe" else source.symlink_to(tmp_path / "away")
-        ran = run_on(export, served, ids=60)
-        assert (ran.code, f"{copy} is a copy of something else" in ran.err, served.pool.deleted) == (3, True, 50), ran
-        ran = bulkdel("results", place, "--export", export)
-        assert (ran.code, "is not the export of this run" in ran.err) == (3, True), ran
-        ran = bulkdel("results", place, "--export", copy)
-        assert (ran.code, len(ran.out.splitlines())) == (0, 60), ran
-        ran = bulkdel("forget", place)
-        assert (ran.code, copy.exists()) == (3, True), ran
-        ran = run_on(copy, served, "--run", place, ids=60)
-        assert (ran.code, [served.ledger.effects(id_) for id_ in ids]) == (0, [1] * 60), "the log pins its bytes"
-
-
-@mutant(
-    "a pipe in the place of a file is read",
-    "regular_fd",
-    swap("not stat.S_ISREG(os.fstat(fd).st_mode)", "stat.S_ISDIR(os.fstat(fd).st_mode)"),
-    crashes=True,
-)
-def test_a_pipe_in_the_place_of_a_copy_is_refused(tmp_path: Path) -> None:
-    ids = user_ids(60)
-    export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
-    with sandbox(ids) as served:
-        assert run_on(export, served, "--limit", 50, ids=60).code == 0
-        copy = log_of(export).with_name("export.copy")
-        copy.unlink()
-        os.mkfifo(copy)
-        ran = run_on(export, served, ids=60)
-        assert (ran.code, f"{copy}: is not a regular file" in ran.err, served.pool.deleted) == (3, True, 50), ran
-        export.unlink()
-        assert run_on(export, served, ids=60).code == 0, "the rows are beside the log"
+        assert bulkdel("forget", place, "--confirm", 1).code == 0
+        found = bulkdel("results", place, "--export", export)
+        assert (found.code, [json.loads(line)["id"] for line in found.out.splitlines()]) == (0, ids), found.err
+        copied = workbook(tmp_path / "f.xlsx", {"S": [["x", "id"], *(["", id_] for id_ in reversed(ids))]})
+        found = bulkdel("results", place, "--export", copied)
+        assert (found.code, "is not the export of this run" in found.err) == (3, True), found
 
 
 def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its hash would be that of other rows than those of the copy."""
+    """Its hash would be that of other rows."""
     ids = user_ids(5)
     export = workbook(tmp_path / "e.xlsx", {"S": [["id"], *([id_] for id_ in ids)]})
     convert = converting._convert  # noqa: SLF001 - no other place is between the reading and the check
-    options, copy = ReadOptions(ID_TYPES["user_id"], ID_TYPES), tmp_path / "log.copy"
 
     def convert_and_change(table: Any, *more: Any, **kept: Any) -> dict[str, Any]:
         found = convert(table, *more, **kept)
@@ -345,11 +312,9 @@ def test_a_workbook_that_is_saved_while_it_is_read_is_refused(tmp_path: Path, mo
         return found
 
     monkeypatch.setattr(converting, "_convert", convert_and_change)
-    with open_export(str(export)) as opened:
-        table = converting.table_of(opened, options, lambda _: None)
-        assert table is not None
-        with pytest.raises(NotAcceptable, match="it was changed while it was read"):
-            converting.open_rows(table, copy, None, resumed=False, key=None)
+    options: Any = {"run": tmp_path / "run", "host": "http://127.0.0.1:9", "environ": KEYS}
+    with pytest.raises(NotAcceptable, match="was changed while it was read"):
+        run_sync("delete-users", export, ids=5, pool=POOL, **options)
     assert names(tmp_path) == ["e.xlsx"]
 
 
@@ -465,13 +430,12 @@ def test_parquet_types(tmp_path: Path) -> None:
     for column, ids, bad in (("int", 3, 1), ("word", 3, 0), ("uuid", 4, 0), ("float", 2, 2), ("user.mail", 4, 0)):
         place = tmp_path / column
         options = ("--id-type", "external_id", "--skip-invalid", "10", "--run", place)
-        ran = plan(export, "--id-field", column, *options, "--json")
-        found = json.loads(ran.out)
-        assert (found["ids"], found["invalid"]) == (ids, bad), (column, ran.err)
-        rows = (place / "export.copy").read_text().splitlines()
-        assert len(rows) == 5
+        words = ("run", "delete-users", export, "--id-field", column, *options, "--sandbox", "--json")
+        ran = bulkdel(*words)
+        assert (ran.counts()["deleted"], ran.counts().get("invalid", 0)) == (ids, bad), (column, ran.err)
         first = {"int": str(2**63 - 1), "word": "a", "uuid": str(uuids[0]), "float": "1", "user.mail": "m0@x.de"}
-        assert rows[:2] == [column, first[column]]
+        rows = [json.loads(line) for line in bulkdel("results", place).out.splitlines()]
+        assert (len(rows), rows[0]["id"]) == (4, first[column])
     ran = plan(export, "--id-field", "tags")
     assert (ran.code, "no column tags" in ran.err) == (3, True), ran.err
 

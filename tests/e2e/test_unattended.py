@@ -34,7 +34,6 @@ from tests.harness import (
     finish,
     start,
     user_ids,
-    wait_until,
 )
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -188,8 +187,9 @@ def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
     place = tmp_path / "run"
     process = start("run", "delete-users", "-", "--run", place, env=variables, stdin=subprocess.PIPE)
     assert process.stderr is not None
-    part = place / ".export.copy.part"
-    wait_until(part.exists, process)  # the pipe is read, so the command has its handlers
+    assert process.stdin is not None
+    process.stdin.write(b"x" * (1 << 17))  # more than a pipe holds
+    process.stdin.flush()  # so the pipe is read, and the command has its handlers
     process.send_signal(signal.SIGUSR1)
     assert select.select([process.stderr], [], [], 30)[0]
     (step, *_) = objects(os.read(process.stderr.fileno(), 1 << 16).decode())

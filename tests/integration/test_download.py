@@ -1,4 +1,4 @@
-"""The copy of an export that lies elsewhere, from a server that breaks: continued or refused, never of two versions.
+"""An export that lies elsewhere, from a server that breaks: read on or refused, never of two versions.
 
 The oracle is what the server holds, and what it was asked for.
 """
@@ -6,7 +6,6 @@ The oracle is what the server holds, and what it was asked for.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,21 +13,18 @@ from pathlib import Path
 import pytest
 
 from bulkdel.core.address import Address, address_of
-from bulkdel.errors import BulkdelError, Drained, ExportChanged, FileFailed, Halted, NotAcceptable, UsageError
-from bulkdel.export.download import SYNC_BYTES, Fetching, fetch_unnamed, open_far_export, source_of
-from bulkdel.export.pipe_copy import part_of
+from bulkdel.errors import BulkdelError, Drained, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.export.download import Fetching, fetch
 from bulkdel.store.far_object import Reach
 from tests.mutants import mutant
 from tests.objectserver import SECRET, Fault, ObjectServer, object_server
 from tests.rawserver import DATA
 from tests.syntax import drop, swap
-from tests.waits import WAIT_MAX_S
 
 ONE = bytes(range(256)) * 4_000
 OTHER = ONE[::-1]
 PATH = "/bucket/users.jsonl"
 SILENCE_S = 2.0
-KEY = b"k" * 32
 
 
 def sha256_of(data: bytes) -> str:
@@ -37,35 +33,34 @@ def sha256_of(data: bytes) -> str:
 
 @dataclass
 class Place:
-    """An object on a server, and the copy of it."""
+    """An object on a server, and the folder in which its copy has no name."""
 
     served: ObjectServer
     address: Address
-    copy: Path
+    folder: Path
     fetching: Fetching
 
-    def read(self, *, resumed: bool = False) -> str:
-        """Open the copy, and read it. Returns the SHA-256 of its bytes: pytest takes minutes to compare megabytes."""
-        export, source = open_far_export(self.address, self.copy, self.fetching, resumed=resumed)
+    def read(self) -> str:
+        """Fetch it. Returns the SHA-256 of its bytes: pytest takes minutes to compare megabytes."""
+        export, source = fetch(self.address, self.folder, self.fetching)
         with export:
             data = export.read_at(0, export.size + 1)
-        assert sha256_of(self.copy.read_bytes()) == sha256_of(data)
-        assert self.copy.stat().st_mode & 0o777 == source_of(self.copy).stat().st_mode & 0o777 == 0o600
+            assert (self.files, export.state) == ([], ())
         assert source.address == self.address.shown
         return sha256_of(data)
 
-    def refused(self, kind: type[BulkdelError], *, resumed: bool = False) -> str:
-        """Open the copy, which is refused. Returns the message."""
+    def refused(self, kind: type[BulkdelError]) -> str:
+        """Fetch it, which is refused. Returns the message."""
         with pytest.raises(kind) as caught:
-            self.read(resumed=resumed)
+            self.read()
         assert "secret" not in str(caught.value)
         assert SECRET not in str(caught.value)
         return str(caught.value)
 
     @property
     def files(self) -> list[str]:
-        """What lies beside the checkpoint."""
-        return sorted(path.name for path in self.copy.parent.iterdir())
+        """What lies in the folder."""
+        return sorted(path.name for path in self.folder.iterdir())
 
     def becomes(self, data: bytes) -> Fault:
         """The object is another one from the next request on."""
@@ -77,7 +72,7 @@ def place(served: ObjectServer, folder: Path, *, bucket: bool = False) -> Place:
     address = address_of(f"s3:/{PATH}" if bucket else f"{served.url}{PATH}?signature=secret")
     assert address is not None
     reach = Reach(None if bucket else DATA / "localhost.crt", None, SILENCE_S)
-    return Place(served, address, folder / "log.copy", Fetching(reach, 60, lambda _: None, lambda _: 0.01, KEY))
+    return Place(served, address, folder, Fetching(reach, 60, lambda _: None, lambda _: 0.01))
 
 
 @pytest.fixture
@@ -191,42 +186,28 @@ def test_a_store_that_says_no(both: Place) -> None:
     assert "no such object" in both.refused(NotAcceptable)
 
 
-@mutant(
-    "a copy is continued behind what was durable",
-    "_begun",
-    swap("(source, source.size)", "(source, os.fstat(fd).st_size)"),
-)
 def test_patience(both: Place) -> None:
-    """What was read is kept, and a later process goes on from the last durable place."""
-    data = ONE * 10  # above SYNC_BYTES
-    both.served.objects[PATH] = data
+    """Each further byte begins it anew."""
     both.fetching = replace(both.fetching, patience_s=0.0)
-    both.served.meets(Fault(after=SYNC_BYTES + 100_000))
+    both.served.meets(Fault(after=100_000))
     assert "Nothing came for" in both.refused(Halted)
-    assert part_of(both.copy).stat().st_size == SYNC_BYTES + 100_000
-    with part_of(both.copy).open("r+b") as part:  # as after a loss of power
-        part.seek(SYNC_BYTES)
-        part.write(b"\0" * 100_000)
-    both.served.asked.clear()
-    both.fetching = replace(both.fetching, patience_s=WAIT_MAX_S)
-    assert both.read() == sha256_of(data)
-    assert f"bytes={SYNC_BYTES}-" in both.served.starts()
+    assert both.files == []
 
 
-def test_what_was_begun_of_another_version_goes(web: Place) -> None:
-    data = ONE * 10
-    web.served.objects[PATH] = data
-
+def test_a_report_that_stops_it(web: Place) -> None:
     def stop(text: str) -> None:
-        if text.endswith(": 8.5 MB of 10.2 MB"):
+        if ": 100" in text:
             raise Drained("stopped")
 
-    stopped = replace(web, fetching=replace(web.fetching, on_progress=stop))
-    web.served.meets(Fault(after=SYNC_BYTES + 100_000, stall=True))
-    assert "stopped" in stopped.refused(Drained)
-    assert web.files == [".log.copy.part", "log.copy.source"]
-    web.served.objects[PATH] = OTHER
-    assert web.read() == sha256_of(OTHER)
+    web.fetching = replace(web.fetching, on_progress=stop)
+    web.served.meets(Fault(after=100_000, stall=True))
+    assert "stopped" in web.refused(Drained)
+    assert web.files == []
+
+
+def test_an_object_without_any_version(web: Place) -> None:
+    web.served.switch(etags=False, dates=False)
+    assert web.read() == sha256_of(ONE)
 
 
 def test_before_the_first_byte_there_are_few_attempts(web: Place) -> None:
@@ -242,15 +223,6 @@ def test_no_room(web: Place) -> None:
     assert web.files == []
 
 
-@pytest.mark.parametrize("length", [300, 240])
-def test_a_name_that_is_too_long(web: Place, length: int) -> None:
-    """240 characters leave no room for the ending of the unfinished copy, or of the file beside it."""
-    folder = web.copy.parent
-    web.copy = folder / ("n" * length + ".copy")
-    assert "shorter one: --run" in web.refused(UsageError)
-    assert list(folder.iterdir()) == []
-
-
 def test_a_server_that_compresses_what_it_sends(web: Place) -> None:
     """What follows the last byte belongs to the object itself, so the object seems to have changed."""
     web.served.switch(zips=True)
@@ -258,109 +230,6 @@ def test_a_server_that_compresses_what_it_sends(web: Place) -> None:
     assert "Content-Encoding: gzip" in said
     assert "changed" not in said
     assert web.files == []
-
-
-def test_the_copy_is_what_is_sent(web: Place) -> None:
-    """A run with a log asks for nothing. Without one, the object has to be the same version still."""
-    web.read()
-    web.served.asked.clear()
-    assert web.read(resumed=True) == sha256_of(ONE)
-    assert web.served.asked == []
-    assert web.read() == sha256_of(ONE)
-    assert len(web.served.asked) == 1
-    web.served.objects[PATH] = OTHER
-    assert "has changed since" in web.refused(ExportChanged)
-    assert web.read(resumed=True) == sha256_of(ONE)
-    again = address_of(f"{web.served.url}{PATH}?signature=another")
-    assert again is not None
-    web.address = again
-    assert "has changed since" in web.refused(ExportChanged, resumed=True)
-    web.served.meets(Fault(status=403))
-    assert "not known whether" in web.refused(NotAcceptable, resumed=True)
-
-
-@pytest.mark.parametrize("forged", ["the bytes", "a byte less", "another version", "no MAC", "the key", "no key"])
-def test_a_copy_that_the_key_does_not_pin_is_made_anew(web: Place, forged: str) -> None:
-    """Without a log. A log pins the bytes itself."""
-    web.read()
-    copied = json.loads(source_of(web.copy).read_bytes())
-    match forged:
-        case "the bytes":
-            web.copy.write_bytes(OTHER)
-            copied["sha256"] = sha256_of(OTHER)
-        case "a byte less":
-            web.copy.write_bytes(ONE[:-1])
-        case "another version":
-            web.served.objects[PATH] = OTHER
-            copied["object"]["etag"] = f'"{hashlib.md5(OTHER, usedforsecurity=False).hexdigest()}"'
-        case "no MAC":
-            del copied["mac"]
-        case "the key":
-            web.fetching = replace(web.fetching, key=b"another")
-        case _:
-            web.fetching = replace(web.fetching, key=None)
-    source_of(web.copy).write_text(json.dumps(copied))
-    web.served.asked.clear()
-    assert web.read() == sha256_of(web.served.objects[PATH])
-    assert web.served.starts()[0] == ""
-    assert web.files == ["log.copy", "log.copy.source"]
-    assert ("mac" in json.loads(source_of(web.copy).read_bytes())) == (web.fetching.key is not None)
-
-
-@mutant(
-    "the MAC of a copy beside a new run does not bind its bytes",
-    "Source.begins",
-    swap("digest.hexdigest() == self.sha256", "len(digest.hexdigest()) == len(self.sha256)"),
-)
-@pytest.mark.parametrize("forged", ["the bytes", "the SHA-256"])
-def test_a_beginning_that_the_key_does_not_pin_is_read_anew(web: Place, forged: str) -> None:
-    data = ONE * 10
-    web.served.objects[PATH] = data
-    web.fetching = replace(web.fetching, patience_s=0.0)
-    web.served.meets(Fault(after=SYNC_BYTES + 100_000))
-    web.refused(Halted)
-    web.fetching = replace(web.fetching, patience_s=WAIT_MAX_S)
-    other = (OTHER * 10)[:SYNC_BYTES]
-    with part_of(web.copy).open("r+b") as part:
-        part.write(other)
-    if forged == "the SHA-256":
-        copied = json.loads(source_of(web.copy).read_bytes())
-        assert copied["size"] == SYNC_BYTES
-        source_of(web.copy).write_text(json.dumps({**copied, "sha256": sha256_of(other)}))
-    assert web.read() == sha256_of(data)
-
-
-def test_the_copy_of_another_object(web: Place) -> None:
-    web.read()
-    other = address_of(f"{web.served.url}/another/users.jsonl")
-    assert other is not None
-    web.address = other
-    assert "is a copy of https://127.0.0.1" in web.refused(NotAcceptable, resumed=True)
-    source_of(web.copy).write_bytes(b"{}")
-    assert "is a copy of a pipe" in web.refused(NotAcceptable, resumed=True)
-
-
-def test_an_object_without_any_version(web: Place) -> None:
-    """Between plan and run it cannot be compared."""
-    web.served.switch(etags=False, dates=False)
-    assert web.read() == sha256_of(ONE)
-    assert "has no version (ETag" in web.refused(NotAcceptable)
-    assert web.read(resumed=True) == sha256_of(ONE)
-
-
-def test_one_process_copies(web: Place) -> None:
-    with part_of(web.copy).open("wb") as part:
-        import fcntl
-
-        fcntl.flock(part, fcntl.LOCK_EX)
-        assert "another process" in web.refused(NotAcceptable)
-
-
-def test_a_file_without_a_name(both: Place) -> None:
-    both.served.meets(Fault(after=1_000))
-    with fetch_unnamed(both.address, both.copy.parent, both.fetching) as export:
-        assert sha256_of(export.read_at(0, export.size)) == sha256_of(ONE)
-        assert both.files == []
 
 
 @pytest.mark.parametrize(

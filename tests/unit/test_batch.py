@@ -71,9 +71,6 @@ VALUES: Mapping[str, Any] = {
     "run_exists": True,
 }
 
-NO_VERSION = {"address": "https://a.example/users.jsonl", "etag": None, "version": None, "modified": None}
-UNKNOWN = {"object": NO_VERSION, "copy": "night/a/export.copy", "run_exists": False}
-
 # The exit codes in their order; 129, 130 and 143 are one place.
 ORDER = ((5,), (129, 130, 143), (4,), (3,), (2,), (6,), (1,), (0,))
 
@@ -311,10 +308,6 @@ def test_the_sessions_of_a_batch() -> None:
         ({"confirm_host": "a.example"}, {}, 2),
         ({"confirm_host": "a"}, {"confirm_host": "a", "typed_hosts": ["https://b"]}, 2),
         ({"confirm_host": "a"}, {"typed_hosts": ["https://a"]}, 0),
-        (UNKNOWN, {"export": "https://a.example/users.jsonl"}, 3),
-        (UNKNOWN, {"export": "night/a/export.copy"}, 0),
-        ({**UNKNOWN, "run_exists": True}, {"export": "https://a.example/users.jsonl"}, 0),
-        ({**UNKNOWN, "object": {**NO_VERSION, "etag": '"e"'}}, {"export": "https://a.example/users.jsonl"}, 0),
     ],
 )
 def test_which_run_cannot_begin(values: dict[str, Any], wanted: dict[str, Any], code: int) -> None:

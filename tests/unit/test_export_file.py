@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.errors import FileFailed, NotAcceptable, UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Fingerprint, fingerprint, open_export, preflight, recognise
 from tests.harness import descriptors_of
 from tests.sourcefiles import look, options, write
@@ -22,9 +22,9 @@ from tests.sourcefiles import look, options, write
 ROWS = "".join(f'{{"id":"user-{number}"}}\n' for number in range(1000)).encode()
 
 
-def refused(path: str, spool_to: Path | None = None) -> str:
+def refused(path: str, folder: Path | None = None) -> str:
     with pytest.raises(NotAcceptable) as caught:
-        open_export(path, spool_to=spool_to)
+        open_export(path, folder=folder)
     return str(caught.value)
 
 
@@ -80,23 +80,22 @@ def fed(path: Path, data: bytes) -> threading.Thread:
 
 def test_a_named_pipe_is_copied_first(tmp_path: Path) -> None:
     writer = fed(tmp_path / "fifo", ROWS)
-    spool = tmp_path / "spool"
-    with open_export(str(tmp_path / "fifo"), spool_to=spool) as export:
-        assert export.spooled == spool
+    with open_export(str(tmp_path / "fifo"), folder=tmp_path) as export:
+        assert export.state == ()
         assert export.path == str(tmp_path / "fifo")
         seen = preflight(export, options(), rng=random.Random(1))
         assert seen.counts["ids"] == 1000
+        assert export.read_at(0, export.size) == ROWS
+        assert stat.S_IMODE(os.fstat(export.descriptor).st_mode) == 0o600
     writer.join()
-    assert spool.read_bytes() == ROWS
-    assert stat.S_IMODE(spool.stat().st_mode) == 0o600
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["fifo", "spool"]
+    assert [each.name for each in tmp_path.iterdir()] == ["fifo"]
 
 
-def test_a_pipe_needs_a_place(tmp_path: Path) -> None:
+def test_a_pipe_needs_a_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="--run"):
+    with pytest.raises(UsageError, match="Name a file"):
         open_export(str(tmp_path / "fifo"))
-    with pytest.raises(UsageError, match="--run"), stdin(ROWS):
+    with pytest.raises(UsageError, match="Name a file"), stdin(ROWS):
         open_export("-")
 
 
@@ -127,45 +126,19 @@ class stdin:  # noqa: N801 - reads like what it does
 
 
 def test_standard_input_from_a_pipe_or_a_file(tmp_path: Path) -> None:
-    with stdin(ROWS), open_export("-", spool_to=tmp_path / "spool") as export:
+    with stdin(ROWS), open_export("-", folder=tmp_path) as export:
         assert recognise(export, options()).id_field == "id"
-    with stdin(b"", str(write(tmp_path / "x", ROWS))), open_export("-", spool_to=tmp_path / "other") as export:
+    with stdin(b"", str(write(tmp_path / "x", ROWS))), open_export("-", folder=tmp_path) as export:
         assert export.size == len(ROWS)
 
 
 def test_standard_input_that_is_none(tmp_path: Path) -> None:
-    spool = tmp_path / "spool"
     with stdin(b"", "/dev/null"):
-        assert "device. Name a file." in refused("-", spool_to=spool)
-        write(spool, ROWS)
-        assert f"or {spool}, where an earlier run left its copy" in refused("-", spool_to=spool)
+        assert "device. Name a file." in refused("-", tmp_path)
     with stdin(None):
-        assert "Bad file descriptor" in refused("-", spool_to=spool)
+        assert "Bad file descriptor" in refused("-", tmp_path)
     with stdin(b"", str(tmp_path)):
-        assert "a directory" in refused("-", spool_to=spool)
-
-
-def test_the_copy_of_an_earlier_run_stays_unless_it_is_the_same(tmp_path: Path) -> None:
-    spool = tmp_path / "spool"
-    with stdin(ROWS), open_export("-", spool_to=spool):
-        pass
-    first = spool.stat()
-    with stdin(ROWS), open_export("-", spool_to=spool) as export:
-        assert fingerprint(export).sha256 == hashlib.sha256(ROWS).hexdigest()
-    with stdin(b"other"):
-        assert f"not what {spool} holds" in refused("-", spool_to=spool)
-    assert spool.read_bytes() == ROWS
-    assert spool.stat().st_ino == first.st_ino
-    assert [each.name for each in tmp_path.iterdir()] == ["spool"]
-
-
-def test_a_copy_that_cannot_be_written(tmp_path: Path) -> None:
-    with stdin(ROWS), pytest.raises(FileFailed, match="No such file"):
-        open_export("-", spool_to=tmp_path / "missing" / "place" / "spool")
-    (tmp_path / "spool").mkdir()
-    with stdin(ROWS), pytest.raises(FileFailed, match="is not a regular file"):
-        open_export("-", spool_to=tmp_path / "spool")
-    assert [each.name for each in tmp_path.iterdir()] == ["spool"]
+        assert "a directory" in refused("-", tmp_path)
 
 
 FULL = """
@@ -178,7 +151,7 @@ from bulkdel.export import open_export
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    open_export("-", spool_to=Path(sys.argv[1]))
+    open_export("-", folder=Path(sys.argv[1]))
 except BulkdelError as error:
     sys.stderr.write(str(error))
     sys.exit(error.exit_code)
@@ -186,10 +159,11 @@ except BulkdelError as error:
 
 
 def test_a_copy_for_which_there_is_no_room(tmp_path: Path) -> None:
-    spool = tmp_path / "spool"
-    done = subprocess.run([sys.executable, "-c", FULL, spool, *sys.path], input=ROWS, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, tmp_path, *sys.path], input=ROWS, capture_output=True, check=False
+    )
     assert (done.returncode, list(tmp_path.iterdir())) == (5, [])
-    assert f"{spool}: File too large. standard input is a pipe and is copied there first" in done.stderr.decode()
+    assert f"{tmp_path}: File too large. standard input is a pipe and is copied there first" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 1000, 1 << 20])

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from bulkdel.core.log_entries import BatchConfirmed, Session, from_json, to_json
-from bulkdel.core.mac import copy_mac_holds, mac_holds, mac_of_copy, with_mac
+from bulkdel.core.mac import mac_holds, with_mac
 from bulkdel.own_key import KEY_BYTES, folder_of, make_key, read_key
 
 
@@ -94,13 +94,3 @@ def test_the_mac_of_an_entry_is_that_of_the_entry_as_it_is_read() -> None:
         assert not mac_holds(read, bytes([1] * KEY_BYTES))
     assert with_mac(start, None) is start
     assert not mac_holds(None, key)
-
-
-def test_the_mac_of_a_copy_binds_its_facts_and_the_key() -> None:
-    facts, key = {"address": "https://example.com/e", "sha256": "ab"}, b"k" * KEY_BYTES
-    mac = mac_of_copy(facts, key)
-    assert copy_mac_holds(dict(reversed(facts.items())), mac, key)
-    assert not any(copy_mac_holds(facts, other, key) for other in (None, 7, "", mac[:-1], "ä"))
-    assert not copy_mac_holds({**facts, "sha256": "ac"}, mac, key)
-    assert not copy_mac_holds(facts, mac, b"j" * KEY_BYTES)
-    assert not copy_mac_holds(facts, mac, None)

@@ -251,7 +251,7 @@ def test_a_file_of_the_user_has_no_name_that_its_run_writes(tmp_path: Path, name
     link.symlink_to(tmp_path / "night" / name)
     assert is_written_by(tmp_path / "night", tmp_path / "night" / name)
     assert is_written_by(tmp_path / "night", link)
-    for other in (tmp_path / name, tmp_path / "night" / "users.jsonl", tmp_path / "night" / "export.copy"):
+    for other in (tmp_path / name, tmp_path / "night" / "users.jsonl", tmp_path / "night" / "mine"):
         assert not is_written_by(tmp_path / "night", other)
     in_store = store_path("s3://bucket/night")
     assert is_written_by(in_store, own_file(in_store, name))

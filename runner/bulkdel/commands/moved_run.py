@@ -16,6 +16,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import header_of
 from bulkdel.command_line import (
+    AS_CONFIRMED,
     RUN_AGAIN,
     TO_TYPE,
     CommandLine,
@@ -41,7 +42,7 @@ from bulkdel.parameters import options_of_archive, options_of_run
 from bulkdel.place.log_place import INDEX, INPUT, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import COPY, default_place, home_of, is_same, own_file
+from bulkdel.run_place import default_place, home_of, is_same
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.safety.protect import PROTECT
 from bulkdel.store_path import StorePath
@@ -169,8 +170,10 @@ def line_in(folder: Path, manifest: Manifest, going_on: GoingOn, now: datetime) 
         option: tuple(str(folder / value) if option in paths else value for value in values)
         for option, values in going_on.options.items()
     }
-    names = (*going_on.names[:-1], str(folder / going_on.names[-1]))
+    is_piped = going_on.names[-1] == "-"
+    names = (*going_on.names[:-1], "-" if is_piped else str(folder / going_on.names[-1]))
     line = CommandLine(going_on.command, names, options, going_on.variables)
+    line = line.plus(AS_CONFIRMED) if is_piped else line
     line = line if manifest.host == SANDBOX else line.plus("--host", manifest.host)
     until = next(iter(going_on.options.get("--not-after", ())), None)
     if until is None or not _has_passed(until, now):
@@ -228,7 +231,7 @@ def _folder_of(run: Path, facts: Mapping[str, Any]) -> Path:
 def _in_folder(line: CommandLine, run: Path, folder: Path) -> tuple[CommandLine, list[str]]:
     """The command with the names of its files in this folder, and the names of those that are not there."""
     missing: list[str] = []
-    copy, own = own_file(run, COPY), os.path.relpath(run, folder)
+    own = os.path.relpath(run, folder)
 
     def here(value: str) -> str:
         if value == TO_TYPE or address_of(value) is not None:
@@ -245,9 +248,7 @@ def _in_folder(line: CommandLine, run: Path, folder: Path) -> tuple[CommandLine,
         rows = (place.at(PinnedFile(kind, header.input.index)) for kind in (INPUT, INDEX))
         missing += (f"{own}/{path.name}" for path in rows if not path.exists())
     export = line.names[-1]  # nothing reads it
-    if copy.exists():
-        export = f"{own}/{copy.name}"
-    elif not (export == TO_TYPE or address_of(export) is not None):
+    if not (export == TO_TYPE or address_of(export) is not None):
         export = export if not Path(export).is_absolute() and (folder / export).exists() else Path(export).name
     options = {
         option: tuple(map(here, values)) if option in FILES else values

@@ -62,7 +62,7 @@ from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import COPY, RESTORE, VERIFICATION, home_of, is_within, local_name, own_file
+from bulkdel.run_place import RESTORE, VERIFICATION, home_of, is_within, local_name
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
@@ -252,10 +252,8 @@ class _Found:
         return place if isinstance(place, str) and is_store_url(place) else None
 
     def add_export(self) -> str | None:
-        """Add the export, unless the copy of one is there already. Returns its name; None without it."""
-        pinned, copy = self._progress.header.pinned, own_file(self._run.place, COPY)
-        if (name := self._names.get(_absolute(copy))) is not None:
-            return name
+        """Add the export. Returns its name; None without it."""
+        pinned = self._progress.header.pinned
         known = Known(pinned["bytes"], pinned["sha256"])
         path, own = self._take_moved(known), self._run.export
         if path is None and own is not None and is_within(own, self._run.place) and _fits(own, known):

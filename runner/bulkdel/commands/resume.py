@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import TO_TYPE, CommandLine, is_set_elsewhere
+from bulkdel.command_line import AS_CONFIRMED, TO_TYPE, CommandLine, is_set_elsewhere
 from bulkdel.commands.moved_run import job_of, next_or_why
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
@@ -27,7 +27,7 @@ from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import COPY, home_of, is_stream, own_file, undone_by
+from bulkdel.run_place import home_of, undone_by
 from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.named_host import check_named_host
 
@@ -114,8 +114,10 @@ def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: 
     if not line.names:  # an approved plan has them
         return line.plus("--run", run)
     name, export = line.names
-    is_named = export != TO_TYPE and not is_stream(export)
-    return replace(line, names=(name, whole(export) if is_named else str(own_file(run, COPY)))).plus("--run", run)
+    line = line.plus("--run", run)
+    if export in {TO_TYPE, "-"}:
+        return replace(line, names=(name, "-")).plus(AS_CONFIRMED)
+    return replace(line, names=(name, whole(export)))
 
 
 def _without(line: CommandLine, had: Sequence[str], meant: Sequence[str]) -> CommandLine:

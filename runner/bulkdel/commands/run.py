@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere
+from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, without_reading
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
@@ -305,7 +305,7 @@ def _print_next_commands(plan: RunPlan, ended: Summary) -> None:
         now = datetime.now(UTC)
         stop = ended.progress.stop
         again = ", with a new confirmation" if stop is not None and stop.facts.get("not_after") else ""
-        going = plan.line_after(ended.session.ending, now)
+        going = without_reading(plan.line_after(ended.session.ending, now), ended.progress.header)
         say(
             how_to_settle_doubts(ended.progress, going.words)
             if blind(ended.progress)

@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 from bulkdel.checkpoint.reader import RUN, Unborn, original_of, reading
 from bulkdel.checkpoint.under_way import is_locked, writer_words
-from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
@@ -29,8 +28,6 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.engine.backup import holds_more, is_of_records
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import REASONS
-from bulkdel.export.download import source_of
-from bulkdel.export.pipe_copy import part_of
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
 from bulkdel.input.run_input import why_unsound
@@ -41,7 +38,6 @@ from bulkdel.place.log_place import EXCLUDED, INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import (
     BACKUP,
-    COPY,
     INVALID,
     LOG,
     MADE_AGAIN,
@@ -184,7 +180,7 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
         NamedFile(restore / PUTTING_BACK / PUT_BACK, PUT_BACK_WORDS, wanted=restoring),
     ]
     begun = [each for each in derived if (each.path.parent / LOG).exists()]
-    own = _now(_own_export(run, read.progress), run, original)
+    own = _now(Path(read.progress.header.export_path), run, original)
     names = [*_named(run, read), *(each for each in derived if each not in begun)]
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
@@ -205,12 +201,6 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
     return [files, *(each for which in begun for each in _files_of(which.path.parent, which))]
-
-
-def _own_export(run: Path, progress: Progress) -> Path:
-    """The path of the export; of one that lay elsewhere, that of its copy."""
-    recorded = progress.header.export_path
-    return Path(recorded) if address_of(recorded) is None else own_file(run, COPY)
 
 
 def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
@@ -314,16 +304,10 @@ def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[s
 def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
     """Yield the files of one run, without its restore: each path once."""
     progress = read.progress
-    pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
+    resumable = not progress.complete and progress.undo is None
     resumable = resumable and progress.handed_over is None
     restoring = _is_restoring(progress)
-    copy = own_file(run, COPY)
-    if os.path.lexists(copy):  # the log does not say whether the export was a pipe
-        yield NamedFile(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]))
     yield from _named_rows(run, progress, wanted=resumable or restoring)
-    yield NamedFile(source_of(copy), "what it is a copy of")
-    part = part_of(copy)
-    yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
-from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import (
     BatchConfirmed,
     BatchHeader,
@@ -125,8 +124,6 @@ def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str,
     """Why the run of a plan cannot begin, and its exit code; an empty text and 0 when it can."""
     kinds = values.get("trouble", ())
     pool, word = wanted.get("pool"), values.get("confirm_host")
-    if _cannot_be_compared(wanted, values):
-        return f'export has no version: set it to "{values["copy"]}"', EXIT_NOT_ACCEPTABLE
     if "not_signed_in" in kinds:
         return "it has no credentials", EXIT_USAGE
     if pool is not None and not values["complete"] and values["pool"] != pool:
@@ -136,17 +133,6 @@ def _trouble(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str,
     if word is not None and values["host"] not in wanted.get("typed_hosts", ()):
         return "its host is protected: type --host URL", EXIT_USAGE
     return "", 0
-
-
-def _cannot_be_compared(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether the export is an object without a version that can be compared, and no log pins its bytes."""
-    found = values.get("object")
-    return (
-        address_of(str(wanted.get("export"))) is not None
-        and found is not None
-        and not values["run_exists"]
-        and not any(found[name] for name in ("etag", "version", "modified"))
-    )
 
 
 class Due(enum.StrEnum):

@@ -93,7 +93,7 @@ _COUNTS = dict.fromkeys(("rows", "ids", *SKIPS), WHOLE)
 
 _SOURCE = {
     **dict.fromkeys(("format?", "compression?", "encoding?"), str),
-    **dict.fromkeys(("delimiter?", "id_field?", "id_pattern?"), TEXT),
+    **dict.fromkeys(("delimiter?", "id_field?", "id_pattern?", "sheet?"), TEXT),
     **dict.fromkeys(("header?", "sep_line?", "trim?", "skip_invalid?"), bool),
     "id_column?": (WHOLE, NONE),
 }

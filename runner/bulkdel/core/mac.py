@@ -1,4 +1,4 @@
-"""The MAC of an entry that confirms, of a finding and of a copy: only a user with the key can have written it.
+"""The MAC of an entry that confirms, and of a finding: only a user with the key can have written it.
 
 Knows no file.
 """
@@ -46,16 +46,6 @@ def found_with_mac(found: Found, header: VerifyHeader, key: bytes | None) -> Fou
 def found_mac_holds(found: Found, header: VerifyHeader, key: bytes | None) -> bool:
     """Whether the finding has the MAC that it has with this key in a log with this header. False without a key."""
     return key is not None and _is(found.mac, _mac_of_found(found, header, key))
-
-
-def mac_of_copy(facts: Mapping[str, Any], key: bytes) -> str:
-    """The MAC of what a copy of an export is a copy of. facts: they bind the bytes by their SHA-256."""
-    return _hmac({"copy": facts}, key)
-
-
-def copy_mac_holds(facts: Mapping[str, Any], mac: object, key: bytes | None) -> bool:
-    """Whether these facts have this MAC with this key. False without a key."""
-    return key is not None and _is(mac, mac_of_copy(facts, key))
 
 
 def _mac_of(entry: Session | BatchConfirmed, key: bytes) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bulkdel.command_line import CommandLine
-from bulkdel.core.address import SCHEMES, Address, address_of
+from bulkdel.core.address import HIDDEN, SCHEMES, Address, address_of
 from bulkdel.errors import UsageError
 from bulkdel.run_place import default_place
 
@@ -22,6 +22,8 @@ def check_export(export: str, line: CommandLine) -> None:
     if address is None:
         return
     _check(address)
+    if HIDDEN in export:
+        raise UsageError(f"{address.shown}: a printed command hides what may be a secret. Type the whole address")
     if address.scheme not in SCHEMES:
         if "--run" not in line.options:
             line = line.plus("--run", default_place(line.names[0], address.name, sandbox="--sandbox" in line.options))

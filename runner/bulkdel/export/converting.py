@@ -1,20 +1,16 @@
-"""Workbooks and Parquet files as exports: their rows are copied once, as CSV, in the place of the run.
+"""Workbooks and Parquet files as exports: their rows are copied as CSV, to a file without a name.
 
 The copy has only the column of the id (and that of the outcome, when results are fed back). Line n is row n of the
-sheet. From then on it is the export. `export.tables` reads the file, in a process of its own.
+sheet. `export.tables` reads the file, in a process of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import hashlib
 import io
 import os
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,24 +18,19 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.log_entries import stamp
 from bulkdel.core.table_cells import OUTCOME
-from bulkdel.durable import sync, sync_directory
-from bulkdel.errors import ExportChanged, FileFailed, NotAcceptable, UsageError
-from bulkdel.export.download import Source, Step, source_of
+from bulkdel.errors import FileFailed, UsageError
+from bulkdel.export.download import Step
 from bulkdel.export.file import BLOCK, Export
-from bulkdel.export.pipe_copy import busy, open_copy, part_of
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
 from bulkdel.parent import for_child
-from bulkdel.place.log_file import make_folder
-from bulkdel.regular_file import regular_fd
-from bulkdel.store.far_object import Version
+from bulkdel.place.spool import unnamed_file
 
 ZIP, OLE, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
 
-WORKBOOK = "workbook"
+WORKBOOK, PARQUET_FORMAT = "workbook", "parquet"
 
 HEAD_ROWS = 1_000
 """Rows in which the columns are recognised."""
@@ -67,12 +58,16 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class CopiedRows:
-    """The rows of a table as CSV. file: the open copy. dialect: how it is read. source: of the copy."""
+class TableRows:
+    """The rows of a table as CSV. file: the open copy. in_copy: how it is read. dialect: the same of the table.
+
+    hidden: the names of the sheets that are hidden.
+    """
 
     file: Export
+    in_copy: Dialect
     dialect: Dialect
-    source: Source
+    hidden: Sequence[str]
 
 
 def table_of(export: Export, options: ReadOptions, on_progress: Step) -> Table | None:
@@ -80,7 +75,13 @@ def table_of(export: Export, options: ReadOptions, on_progress: Step) -> Table |
     head = export.read_at(0, 8)
     if head.startswith((ZIP, OLE)):
         return Table(export, WORKBOOK, options, on_progress)
-    return Table(export, "parquet", options, on_progress) if head.startswith(PARQUET) else None
+    return Table(export, PARQUET_FORMAT, options, on_progress) if head.startswith(PARQUET) else None
+
+
+def as_csv(dialect: Dialect) -> Dialect:
+    """How a copy of every column of a table is read. dialect: of the table, or of text, which is read as it is."""
+    is_table = dialect.format in {WORKBOOK, PARQUET_FORMAT}
+    return replace(dialect, format="csv", delimiter=",", sheet=None) if is_table else dialect
 
 
 def csv_options(options: ReadOptions) -> ReadOptions:
@@ -95,14 +96,11 @@ def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> tupl
 
     Raises NotAcceptable for a file that cannot be read, UsageError without the extra.
     """
-    return _unnamed(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)
+    return _copy(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)
 
 
-def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool, key: bytes | None) -> CopiedRows:
-    """Open the rows of a table, and copy them first where no copy is there.
-
-    copy: in the place of the run. source: what the file is a copy of, when it lies elsewhere. resumed: whether a log
-    pins the copy: then the table is not read again, but one that has changed is refused. key: of this user.
+def rows_of(table: Table, folder: Path) -> TableRows:
+    """Copy the column of the ids to a file in `folder` without a name.
 
     Raises NotAcceptable, FileFailed, and UsageError without the extra.
     """
@@ -112,133 +110,36 @@ def open_rows(table: Table, copy: Path, source: Source | None, *, resumed: bool,
         raise refusal(export.path, "a table, and this job needs whole records, one JSON object a line", todo)
     if options.format not in {"auto", "csv"}:
         raise UsageError(f"--format {options.format}: a workbook and a Parquet file have columns. Leave --format out")
-    digest = _digest(export)
-    if resumed and os.path.lexists(copy) and not export.is_file(copy):
-        return _kept(export, options, copy, digest)
-    if os.path.lexists(copy) and not export.is_file(copy):
-        known = Source.read(copy)
-        if known is None or known.table is None:
-            reason = f"{copy} is a copy of something else"
-            raise refusal(export.path, reason, "Name another place (--run) for this export.")
-    try:
-        make_folder(copy.parent)
-    except OSError as error:
-        raise _failed(copy, export.path, error.strerror or str(error)) from error
-    sample, found = _unnamed(table, copy.absolute().parent, HEAD_ROWS)
+    sample, found = _copy(table, folder, HEAD_ROWS)
     with sample:
-        dialect = recognise(sample, csv_options(options))
+        dialect = replace(recognise(sample, csv_options(options)), delimiter=",")
         header = _header(sample) if dialect.header else []
     assert dialect.id_column is not None, "it is CSV"
     columns = [dialect.id_column, *([header.index(OUTCOME)] if OUTCOME in header else [])]
-    of_copy = replace(dialect, delimiter=",", id_column=0)
-    if source is None:
-        version = Version(export.size, None, f"sha256:{digest}", None)
-        source = Source(export.path, digest, version, stamp(time.time()))
-    source = replace(source, table={"sha256": digest, **found, "asked": _asked(options), "dialect": of_copy.to_json()})
-    fd = _copy(table, copy, columns, source, key)
-    return CopiedRows(Export(fd, export.path, spooled=copy, block_size=export.block_size), of_copy, source)
-
-
-def rows_of_copy(export: Export, options: ReadOptions, copy: Path, source: Source) -> CopiedRows:
-    """The rows of a table that lies elsewhere, or is not named, but its copy. export: that copy, open.
-
-    Raises NotAcceptable when other rows of the table are asked for.
-    """
-    return _kept_as(export.path, options, copy, source, export)
-
-
-def _kept(export: Export, options: ReadOptions, copy: Path, digest: str) -> CopiedRows:
-    source = Source.read(copy)
-    if source is None or source.table is None:
-        raise refusal(export.path, f"{copy} is a copy of something else", "Name another place (--run) for this export.")
-    if source.table["sha256"] != digest:
-        raise ExportChanged(
-            f"{export.path}: has changed since {source.at}, when its rows were copied to {copy}. Nothing was sent. To "
-            f"go on with that run, put the file back, or name the copy as the export, with --run {copy.parent}. "
-            "For the rows as they are now, name another place (--run)."
-        )
-    return _kept_as(export.path, options, copy, source)
-
-
-def _kept_as(path: str, options: ReadOptions, copy: Path, source: Source, opened: Export | None = None) -> CopiedRows:
-    assert source.table is not None, "it is a copy of a table"
-    dialect, asked = Dialect.from_json(source.table["dialect"]), _asked(options)
-    named = (asked["id_field"] or "").casefold() == (dialect.id_field or "").casefold()
-    for name, value in asked.items():
-        before = source.table["asked"][name]
-        if value != before and not (name == "id_field" and named):
-            option = f"--{name.replace('_', '-')}"
-            raise NotAcceptable(
-                f"{path}: the rows in {copy} were taken with {f'{option} {before}' if before else f'no {option}'}. "
-                "Nothing was sent. Give the options of that run, or name another place (--run) for a new one."
-            )
-    try:
-        fd = regular_fd(copy) if opened is None else os.dup(opened.descriptor)
-    except OSError as error:
-        raise refusal(str(copy), error.strerror or str(error), "Put the copy back.") from error
-    return CopiedRows(Export(fd, path, spooled=copy), dialect, source)
-
-
-def _asked(options: ReadOptions) -> dict[str, str | None]:
-    """The options that decide which rows a table has."""
-    return {"id_field": options.id_field, "sheet": options.sheet}
+    rows, _ = _copy(table, folder, columns=columns)
+    of_table = replace(dialect, format=table.format, delimiter=None, sheet=found["sheet"])
+    return TableRows(rows, replace(dialect, id_column=0), of_table, found["hidden"])
 
 
 def _header(sample: Export) -> list[str]:
     return next(csv.reader(io.StringIO(sample.read_at(0, BLOCK).decode(errors="replace"), newline="\n")))
 
 
-def _digest(export: Export) -> str:
-    digest = hashlib.sha256()
-    try:
-        for offset in range(0, export.size, BLOCK):
-            digest.update(export.read_at(offset, BLOCK))
-    except OSError as error:
-        raise refusal(export.path, error.strerror or str(error), "Copy the export to a sound disk.") from error
-    return digest.hexdigest()
-
-
-def _unnamed(table: Table, folder: Path, rows_max: int | None) -> tuple[Export, dict[str, Any]]:
+def _copy(
+    table: Table, folder: Path, rows_max: int | None = None, columns: Sequence[int] | None = None
+) -> tuple[Export, dict[str, Any]]:
+    """Copy some columns to a file without a name; None for all of them. Returns also what `_convert` returns."""
     export = table.export
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".bulkdel-", suffix=".part", buffering=0) as file:
-            found = _convert(table, file.fileno(), folder, rows_max=rows_max)
-            return Export(os.dup(file.fileno()), export.path, block_size=export.block_size), found
+        fd = unnamed_file(folder)
+        try:
+            found = _convert(table, fd, folder, columns=columns, rows_max=rows_max)
+        except BaseException:
+            os.close(fd)
+            raise
     except OSError as error:
         raise _failed(folder, export.path, error.strerror or str(error)) from error
-
-
-def _copy(table: Table, copy: Path, columns: Sequence[int], source: Source, key: bytes | None) -> int:
-    """Make the copy durable, under its name. Its source is written first."""
-    export, part = table.export, part_of(copy)
-    try:
-        fd = open_copy(copy)
-    except BlockingIOError:
-        raise busy(export.path, copy) from None
-    except OSError as error:
-        raise _failed(copy, export.path, error.strerror or str(error)) from error
-    try:
-        _convert(table, fd, copy, columns=columns)
-        _check_unchanged(export, source)
-        sync(fd)
-        source.of_all(fd).write(copy, key)
-        part.replace(copy)
-        sync_directory(copy)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-            if not copy.exists():
-                source_of(copy).unlink(missing_ok=True)
-        os.close(fd)
-        if isinstance(error, OSError):
-            raise _failed(copy, export.path, error.strerror or str(error)) from error
-        raise
-    return fd
-
-
-def _check_unchanged(export: Export, source: Source) -> None:
-    if source.table is not None and _digest(export) != source.table["sha256"]:
-        raise refusal(export.path, "it was changed while it was read", "Run the same command again.")
+    return Export(fd, export.path, copied=True, block_size=export.block_size), found
 
 
 def _convert(

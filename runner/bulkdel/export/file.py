@@ -1,9 +1,13 @@
-"""The export as bytes: opening it, reading it, recognising it again. Does not know the meaning of the bytes."""
+"""The export as bytes: opening it, reading it, recognising it again. Does not know the meaning of the bytes.
+
+A pipe is read once, into a file without a name: advice and the recognition of a format read more than once.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import select
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,17 +17,23 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.address import address_of
-from bulkdel.durable import read_at
-from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export.pipe_copy import Copied, spool
+from bulkdel.durable import read_at, write_all
+from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.export.refusal import refusal
 from bulkdel.format import did_you_mean
+from bulkdel.place.spool import unnamed_file
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
 
+WAIT_MS = 200
+"""How long the copying waits for a pipe before it calls `on_progress` again."""
+
 Progress = Callable[[int, int], None]
 """Called with bytes read and bytes in all."""
+
+Copied = Callable[[int], None]
+"""Called with the number of bytes copied so far. It may raise, to stop the copying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +47,16 @@ class Fingerprint:
 class Export:
     """An open export. Use as a context manager.
 
-    path: as the user gave it, without what may be a secret. spooled: the file that a pipe, or an export that lies
-    elsewhere, was copied to. size: bytes when it was opened.
+    path: as the user gave it, without what may be a secret. copied: whether it is a copy without a name, of a pipe or
+    of an object that lies elsewhere. size: bytes when it was opened.
     """
 
-    __slots__ = ("_fd", "block_size", "path", "size", "spooled")
+    __slots__ = ("_fd", "block_size", "copied", "path", "size")
 
-    def __init__(self, fd: int, path: str, *, spooled: Path | None = None, block_size: int = BLOCK) -> None:
+    def __init__(self, fd: int, path: str, *, copied: bool = False, block_size: int = BLOCK) -> None:
         self._fd = fd
         self.path = path
-        self.spooled = spooled
+        self.copied = copied
         self.block_size = block_size
         self.size = os.fstat(fd).st_size
 
@@ -71,7 +81,9 @@ class Export:
 
     @property
     def state(self) -> tuple[int, ...]:
-        """Values of the file system that change with its bytes: device, inode, size, times in ns."""
+        """Values of the file system that change with its bytes: device, inode, size, times in ns. None of a copy."""
+        if self.copied:
+            return ()
         found = os.fstat(self._fd)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -88,21 +100,21 @@ class Export:
 
 
 def open_export(
-    path: str, *, spool_to: Path | None = None, block_size: int = BLOCK, on_progress: Copied | None = None
+    path: str, *, folder: Path | None = None, block_size: int = BLOCK, on_progress: Copied = lambda _: None
 ) -> Export:
     """Open an export.
 
-    `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests. on_progress: called
-    while a pipe is copied.
+    `-` (standard input) and named pipes are copied first, to a file without a name in `folder`. block_size: for tests.
+    on_progress: called while a pipe is copied.
 
-    Raises NotAcceptable for a path that is no readable file, UsageError for a pipe without `spool_to`, FileFailed when
+    Raises NotAcceptable for a path that is no readable file, UsageError for a pipe without `folder`, FileFailed when
     the copy cannot be written.
     """
     if (address := address_of(path)) is not None:
         raise refusal(address.shown, "not on this machine", "Copy it, and name the copy.")
     try:
         if path != "-":  # before opening: opening a device or a pipe has effects
-            _check_kind(path, os.stat(path).st_mode, spool_to)  # noqa: PTH116 - a path as the user gave it
+            _check_kind(path, os.stat(path).st_mode, folder)  # noqa: PTH116 - a path as the user gave it
         fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise _cannot_open(path, error) from error
@@ -110,24 +122,62 @@ def open_export(
     if path != "-" and stat.S_ISREG(kind):
         return Export(fd, path, block_size=block_size)
     try:
-        _check_kind(path, kind, spool_to)
-        assert spool_to is not None, "it was checked"
-        return Export(spool(fd, path, spool_to, on_progress), path, spooled=spool_to, block_size=block_size)
+        _check_kind(path, kind, folder)
+        assert folder is not None, "it was checked"
+        return Export(_copy_of_pipe(fd, path, folder, on_progress), path, copied=True, block_size=block_size)
     finally:
         os.close(fd)
 
 
-def _check_kind(path: str, kind: int, spool_to: Path | None) -> None:
+def _check_kind(path: str, kind: int, folder: Path | None) -> None:
     """Refuse a path that is neither a file nor a pipe, and a pipe that cannot be copied. kind: its mode."""
     if stat.S_ISDIR(kind):
         raise refusal(path, "a directory", "Name one file.")
     if stat.S_ISCHR(kind):
-        earlier = f", or {spool_to}, where an earlier run left its copy" if spool_to and spool_to.exists() else ""
-        raise refusal(path, "a terminal or another device", f"Name a file{earlier}.")
+        raise refusal(path, "a terminal or another device", "Name a file.")
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or (path == "-" and stat.S_ISSOCK(kind))):
         raise refusal(path, "a device or a socket", "Name a file.")
-    if spool_to is None and (path == "-" or not stat.S_ISREG(kind)):
-        raise UsageError(f"{path}: a pipe is copied to the place of the run first. Name one: --run PLACE.")
+    if folder is None and (path == "-" or not stat.S_ISREG(kind)):
+        raise UsageError(f"{path}: is a pipe, which can be read only once. Name a file.")
+
+
+def _copy_of_pipe(fd: int, path: str, folder: Path, on_progress: Copied) -> int:
+    """Copy all of a pipe to a file without a name, and return its descriptor. Leaves `fd` open."""
+    pipe = select.poll()
+    pipe.register(fd, select.POLLIN)
+    size = 0
+    try:
+        made = unnamed_file(folder)
+    except OSError as error:
+        raise _no_room(path, folder, error) from error
+    try:
+        while (data := _read_of_pipe(fd, pipe, path)) != b"":
+            try:
+                write_all(made, data or b"")
+            except OSError as error:
+                raise _no_room(path, folder, error) from error
+            size += len(data or b"")
+            on_progress(size)
+    except BaseException:
+        os.close(made)
+        raise
+    return made
+
+
+def _read_of_pipe(fd: int, pipe: select.poll, path: str) -> bytes | None:
+    """Read what is there. None where nothing has come for a while; empty at the end."""
+    try:
+        return os.read(fd, BLOCK) if pipe.poll(WAIT_MS) else None
+    except OSError as error:
+        raise refusal(path, error.strerror or str(error), "Start the pipe again.") from error
+
+
+def _no_room(path: str, folder: Path, error: OSError) -> FileFailed:
+    what = "standard input" if path == "-" else path
+    return FileFailed(
+        f"{folder}: {error.strerror}. {what} is a pipe and is copied there first; nothing was sent and nothing is "
+        "kept. Make room there, or name another place (--run), and start the pipe again."
+    )
 
 
 def _cannot_open(path: str, error: OSError) -> NotAcceptable:

@@ -19,7 +19,8 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import Header
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export.file import open_export
+from bulkdel.export.converting import rows_of, table_of
+from bulkdel.export.file import fingerprint, open_export
 from bulkdel.export.preflight import preflight
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.rows import Dialect, ReadOptions, dialect_of
@@ -80,6 +81,7 @@ def way_of_reading(path: Path, job: Job, header: Header) -> tuple[ReadOptions, D
     pinned = header.pinned
     try:
         source: Mapping[str, Any] = pinned["source"]
+        column = source["id_column"]
         options = ReadOptions(
             id_type=job.id_types[pinned["id_type"]],
             id_types=job.id_types,
@@ -88,6 +90,8 @@ def way_of_reading(path: Path, job: Job, header: Header) -> tuple[ReadOptions, D
             max_invalid=ANY,
             id_pattern=source["id_pattern"],
             whole=job.takes_records,
+            id_field=source["id_field"] or (None if column is None else str(column + 1)),
+            sheet=source["sheet"],
         )
         return options, dialect_of(pinned)
     except (KeyError, TypeError) as error:
@@ -109,23 +113,27 @@ def read_anew(export: str, way: tuple[ReadOptions, Dialect], header: Header, fol
         raise UsageError(f"{export}: a pipe cannot be compared with the export of the run. Name a file") from error
     spool = Spool.unnamed(folder)
     stack.callback(spool.close)
-    new, wanted = NewInput(spool, str(folder)), header.pinned["sha256"]
+    new, wanted, dialect = NewInput(spool, str(folder)), header.pinned["sha256"], way[1]
     other = NotAcceptable(
         f"{opened.path}: is not the export of this run: its SHA-256 is not {wanted}, which the run read. {MOVED}"
     )
     try:
+        rows, read = opened, None
+        if (table := table_of(opened, way[0], lambda _: None)) is not None:
+            copied, read = rows_of(table, folder), fingerprint(opened)
+            rows, dialect = stack.enter_context(copied.file), copied.in_copy
         found = preflight(
-            opened,
+            rows,
             way[0],
             rng=random.Random(0),  # noqa: S311 - nothing is drawn
             sample_size=0,
             search=False,
-            dialect=way[1],
+            dialect=dialect,
             to=lambda parsed: new.add(parsed.for_input()),
         )
     except ExportRefused as error:
         raise other from error
     new.finish()
-    if found.fingerprint.sha256 != wanted or new.pins.content != header.input.content:
+    if (read or found.fingerprint).sha256 != wanted or new.pins.content != header.input.content:
         raise other
     return new.rows

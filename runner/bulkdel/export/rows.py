@@ -70,11 +70,12 @@ class ReadOptions:
 class Dialect:
     """The format of the file and the place of the id. The log's header keeps it, so that a resume reads the same rows.
 
-    format: `jsonl`, `csv` or `lines` (each line is an id). compression: `none`, `gzip` or `zstd`.
+    format: `jsonl`, `csv`, `lines` (each line is an id), `workbook` or `parquet`.
+    compression: `none`, `gzip` or `zstd`.
     delimiter: CSV only. header: CSV only: the first row names columns and is no data.
     id_field: the JSON member's path or the CSV column's header name; None for bare strings, plain lines and CSV
         without a header.
-    id_column: CSV only, 0-based.
+    id_column: CSV and tables only, 0-based. sheet: of a workbook.
     guessed: whether the program recognised the id field, or that each line is an id. The plan says so.
     sep_line: CSV only: the first line names the delimiter (`sep=;`, as Excel writes it) and is neither header nor data.
     encoding: of the text, as Python names it.
@@ -89,6 +90,7 @@ class Dialect:
     guessed: bool = False
     sep_line: bool = False
     encoding: str = UTF_8
+    sheet: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the members as JSON."""
@@ -98,6 +100,14 @@ class Dialect:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote. Raises TypeError for unknown or missing members."""
         return cls(**value)
+
+    def as_named(self, options: ReadOptions) -> Dialect:
+        """The same with the column and the sheet that a command names, where it means others."""
+        column, sheet = options.id_field, options.sheet
+        is_column = column is None or column.isdecimal() or column.casefold() == (self.id_field or "").casefold()
+        if column is not None and column.isdecimal() and self.id_column is not None:
+            is_column = int(column) - 1 == self.id_column
+        return replace(self, id_field=self.id_field if is_column else column, sheet=sheet or self.sheet)
 
 
 def dialect_of(pinned: Mapping[str, Any]) -> Dialect:

@@ -74,12 +74,9 @@ def whether_complete(run: Path, export: Path) -> Still:
         progress = read_log(place).progress
         if not progress.complete:
             return Still.OTHER_LOG
-        if _is_pinned(export, progress.header.pinned):
-            return Still.COMPLETE
+        return Still.COMPLETE if _is_pinned(export, progress.header.pinned) else Still.OTHER_EXPORT
     except BulkdelError:
         return Still.UNKNOWN
-    copied = progress.header.export_object  # of a workbook the log pins the rows, not the bytes
-    return Still.UNKNOWN if copied else Still.OTHER_EXPORT
 
 
 def _is_pinned(export: Path, pinned: Mapping[str, Any]) -> bool:

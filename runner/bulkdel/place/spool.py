@@ -29,9 +29,7 @@ class Spool:
     @classmethod
     def unnamed(cls, folder: Path, base: int = 0) -> Spool:
         """A file without a name: in `folder`, or in the folder of temporary files if `folder` cannot be written."""
-        where = folder if os.access(folder, os.W_OK) else None
-        with tempfile.TemporaryFile(dir=where, prefix=".bulkdel-", suffix=".part") as file:
-            return cls(os.dup(file.fileno()), base=base)
+        return cls(unnamed_file(folder), base=base)
 
     @classmethod
     def part(cls, part: Path) -> Spool:
@@ -76,6 +74,13 @@ class Spool:
             self._part = None
         if fd >= 0:
             os.close(fd)
+
+
+def unnamed_file(folder: Path) -> int:
+    """Open a file without a name: in `folder`, or in the folder of temporary files if `folder` cannot be written."""
+    where = folder if os.access(folder, os.W_OK) else None
+    with tempfile.TemporaryFile(dir=where, prefix=".bulkdel-", suffix=".part", buffering=0) as file:
+        return os.dup(file.fileno())
 
 
 def open_part(part: Path, *, empty: bool = True) -> int:

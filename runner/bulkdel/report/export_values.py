@@ -17,7 +17,8 @@ import orjson
 
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError
-from bulkdel.export import Dialect, Export, Fingerprint, ReadOptions, open_export
+from bulkdel.export import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export
+from bulkdel.export.converting import all_columns, as_csv, table_of
 from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import Hashing
 from bulkdel.export.lines import whole_lines
@@ -27,7 +28,7 @@ from bulkdel.input.run_input import open_input
 from bulkdel.job import load_job
 from bulkdel.place.opening import log_place
 from bulkdel.report.texts import TextCheck
-from bulkdel.run_place import COPY, home_of, own_file
+from bulkdel.run_place import home_of
 
 ROWS_AT_ONCE = 1_000
 """Rows of which the different cells are compared together: most columns repeat few values."""
@@ -48,10 +49,14 @@ def compare(run: Path, progress: Progress, check: TextCheck) -> bool:
             for rows in _rows(run, progress, export, way, stack).rows():
                 for id_ in rows.usable[1]:
                     check.see(id_, is_id=True)
-            cells = Cells(export, way[1])
+            plain = export
+            if (table := table_of(export, way[0], lambda _: None)) is not None:
+                plain = stack.enter_context(all_columns(table, home_of(run).absolute())[0])
+            cells = Cells(plain, as_csv(way[1]))
             for value in cells:
                 check.see(value)
-            return cells.fingerprint == Fingerprint(pinned["sha256"], pinned["bytes"])
+            read = cells.fingerprint if plain is export else fingerprint(export)
+            return read == Fingerprint(pinned["sha256"], pinned["bytes"])
     except BulkdelError:
         return False
 
@@ -66,9 +71,8 @@ def _rows(run: Path, progress: Progress, export: Export, way: tuple[ReadOptions,
 
 
 def _where(run: Path, recorded: str) -> str:
-    """The export: the copy of a pipe or of a table; as the log has it; of its name in the home of the run."""
-    copy = own_file(run, COPY)
-    names = (copy, Path(recorded), home_of(run) / Path(recorded).name)
+    """The export: as the log has it, or of its name in the home of the run."""
+    names = (Path(recorded), home_of(run) / Path(recorded).name)
     return next((str(each) for each in names if each.is_file()), recorded)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.option import option_of
-from bulkdel.core.plan_file import differences, leaves, sample_difference
-from bulkdel.errors import ExportChanged, NotAcceptable, NotConfirmed
+from bulkdel.core.plan_file import differences, sample_difference
+from bulkdel.errors import NotAcceptable, NotConfirmed
 from bulkdel.export import Fingerprint
 from bulkdel.format import printable, shown
 from bulkdel.job import Target, TargetOptions
@@ -96,24 +96,19 @@ def check_files(arguments: RunArguments, target: Target | None) -> None:
         _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, target))])
 
 
-def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint, *, is_table: bool = False) -> None:
+def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:
     """Refuse another export than the planned one before its rows are parsed. Raises NotConfirmed.
 
-    Neither size nor SHA-256 of the other file is shown: a plan may name any file. is_table: whether it is a workbook or
-    a Parquet file, of which the plan has the bytes of the copy, and the SHA-256.
+    Neither size nor SHA-256 of the other file is shown: a plan may name any file.
     """
     approved = arguments.approved
     if approved is None:
         return
     export = approved.values["export"]
-    if is_table:
-        planned, size = dict(leaves(export)).get("object.table.sha256"), None
-    else:
-        planned, size = export["sha256"], export["bytes"]
-    if read.sha256 == planned and size in {None, read.size}:
+    planned, size = export["sha256"], export["bytes"]
+    if (read.sha256, read.size) == (planned, size):
         return
-    was = (planned or "none") if size is None else f"{planned} ({size:,} bytes)"
-    changed = f"export {arguments.export}: was changed since. Its SHA-256 was {was}"
+    changed = f"export {arguments.export}: was changed since. Its SHA-256 was {planned} ({size:,} bytes)"
     _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
 
 
@@ -125,13 +120,10 @@ def naming_differences(arguments: RunArguments, target: Target | None) -> Iterat
     """
     try:
         yield
-    except NotAcceptable as error:
+    except NotAcceptable:
         approved = arguments.approved
         if approved is not None:
-            found = differences(approved.values, _known_first(arguments, target))
-            if isinstance(error, ExportChanged):
-                found.append(f"export: {error}")
-            _refuse(arguments, approved, found)
+            _refuse(arguments, approved, differences(approved.values, _known_first(arguments, target)))
         raise
 
 

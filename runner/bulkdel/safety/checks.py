@@ -20,7 +20,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, how_to_take_back, quoted
 from bulkdel.core.account_match import lag_is_over
 from bulkdel.core.address import address_of
@@ -46,7 +45,6 @@ from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import (
     BACKUP,
-    COPY,
     LOG,
     PUTTING_BACK,
     RESTORE,
@@ -108,7 +106,8 @@ def check_arguments(arguments: RunArguments) -> None:
         raise UsageError(
             f"--backup-memberships: {arguments.job.name} has no memberships to copy. Leave --backup-memberships out"
         )
-    check_export(arguments.export, arguments.line)
+    if not arguments.settings.as_confirmed:  # else it is not read
+        check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
         check_exclude(path)
     _check_names(arguments)
@@ -118,7 +117,6 @@ def check_arguments(arguments: RunArguments) -> None:
     _check_records(arguments)
     if arguments.approved is None:  # else the plan may name the folder: `prepare` compares the export first
         check_folders(arguments)
-    _check_copy(arguments)
 
 
 def check_folders(arguments: RunArguments) -> None:
@@ -162,22 +160,6 @@ def _check_names(arguments: RunArguments) -> None:
                 f"{path}: has the name of a file that this run writes in its place, so it would be replaced. Nothing "
                 "was sent. Give your file another name, or name another place (--run)"
             )
-
-
-def _check_copy(arguments: RunArguments) -> None:
-    """Refuse to begin a second run on the copy of a pipe that another run has: deleted ids would be sent again."""
-    copy = Path(os.path.realpath(arguments.export))  # a link to itself is refused when it is opened
-    if arguments.settings.sandbox or copy.name != COPY:
-        return
-    run, done = copy.parent, arguments.job.words.done
-    if (run / LOG).is_file() and not is_fresh(log_place(run)) and run != Path(os.path.realpath(arguments.run)):
-        named = Path(arguments.export).parent if Path(arguments.export).name == COPY else run
-        line = arguments.line.plus("--run", named)
-        raise NotAcceptable(
-            f"{arguments.export}: is the copy of a pipe that belongs to the run {named}. In another place a new run "
-            f"would begin and send {done} ids again. Nothing was sent. To go on:\n  {line}\n"
-            "To begin a new run all the same, copy the file and give it another name."
-        )
 
 
 def _check_place(run: Path) -> None:

@@ -22,7 +22,7 @@ from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Export, Parsed, Preflight, ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.advice import Words, advise
 from bulkdel.export.converting import all_columns, csv_options, table_of
-from bulkdel.export.download import Fetching, fetch_unnamed
+from bulkdel.export.download import Fetching, fetch
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
 from bulkdel.format import did_you_mean, shown
@@ -167,7 +167,7 @@ def _open(
         if address is None or address.fault is not None:
             continue
         try:
-            return way, stack.enter_context(fetch_unnamed(address, folder, fetching))
+            return way, stack.enter_context(fetch(address, folder, fetching)[0])
         except NotAcceptable as error:
             refused = refused or error
     assert refused is not None, "the whole name is an address"

@@ -24,7 +24,6 @@ from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import Drained, NotAcceptable
 from bulkdel.export import (
     REASONS,
-    Dialect,
     Export,
     Fingerprint,
     InvalidRows,
@@ -37,8 +36,8 @@ from bulkdel.export import (
     recognise,
 )
 from bulkdel.export.advice import Way, Words, advise, left_words
-from bulkdel.export.converting import all_columns, csv_options, open_rows, rows_of_copy, table_of
-from bulkdel.export.download import Fetching, Source, open_far_export
+from bulkdel.export.converting import TableRows, all_columns, csv_options, rows_of, table_of
+from bulkdel.export.download import Fetching, Source, fetch
 from bulkdel.export.encoding import encoding_named
 from bulkdel.export.preflight import preflight_of_input
 from bulkdel.export.refusal import ExportRefused
@@ -48,12 +47,11 @@ from bulkdel.format import shown
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import NewInput, is_forgotten, open_input
 from bulkdel.job import Target
-from bulkdel.own_key import make_key, read_key
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import missing_folders, remove_empty
 from bulkdel.place.opening import log_place
 from bulkdel.place.spool import Spool
-from bulkdel.run_place import COPY, INVALID, home_of, own_file
+from bulkdel.run_place import INVALID, home_of, own_file
 from bulkdel.safety.as_planned import check_export
 from bulkdel.safety.exclude import Excluded
 from bulkdel.safety.run_plan import CheckedExport, RunArguments
@@ -142,14 +140,13 @@ class ExportReading:
         self._target = target
         self._read = read
         self._rng = rng
-        self._copy = own_file(arguments.run, COPY)
         self._folder = home_of(arguments.run).absolute()
 
     def of_new_run(self) -> CheckedExport:
         """Read every row, for a new run or its plan. Raises what `export.preflight` raises."""
         run = self._arguments.run
         self._stack.callback(remove_empty, missing_folders(run))
-        opened, new, invalid = self._open(None), None, None
+        opened, new, invalid = self._open(), None, None
         if self._arguments.command != "plan":
             new = self._new_input(log_place(self._arguments.run).spool())
             if self._options.on_invalid == "skip":
@@ -167,15 +164,11 @@ class ExportReading:
 
     def of_log(self, log: Progress, how: Reading) -> CheckedExport:
         """Compare the export with the log. how: which rows are read."""
-        known = self._known(log, self._rows_of(log, how))
+        known = self._known(log, self._rows_of(log, how), how)
         if how is Reading.ANEW:
             return self._read_once_more(known) if known.gone else self._compared(known, log)
         if not known.gone:
-            opened = self._open(log)
-            dialect = opened.dialect or recognise(opened.file, self._options)
-            known = replace(known, **opened.facts, dialect=dialect)
-            if opened.file.state != log.header.export_state:  # else it was not written to since
-                known = replace(known, fingerprint=fingerprint(opened.file, self._reading.read))
+            known = self._as_named(known, log)
         duplicates = log.skipped.by_reason["duplicate"]
         return known if how is Reading.LOGGED else excluding(known, self._read.ids, duplicates, self._reading)
 
@@ -194,15 +187,15 @@ class ExportReading:
         first = 0 if fills or how is not Reading.LOGGED else log.begin
         return open_input(place, log.header, self._stack, first)
 
-    def _known(self, log: Progress, rows: Input | None) -> CheckedExport:
+    def _known(self, log: Progress, rows: Input | None, how: Reading) -> CheckedExport:
         """The export as the log has it. It need not be there any more."""
         export, pinned = self._arguments.export, log.header.pinned
         address, logged = address_of(export), log.header.export_object.get("address")
         if address is None:  # a file of another name is mistyped
-            same = Path(export).name in {Path(log.header.export_path).name, self._copy.name}
-            gone = same and export != "-" and not os.path.lexists(export)
-        else:
-            gone = address.shown == logged and not os.path.lexists(self._copy)
+            gone = export != "-" and Path(export).name == Path(log.header.export_path).name
+            gone = gone and not os.path.lexists(export)
+        else:  # an object is not read again, unless the log may be forged
+            gone = address.shown == logged and how is not Reading.ANEW
         gone |= self._arguments.settings.as_confirmed
         invalid = own_file(self._arguments.run, INVALID)
         return CheckedExport(
@@ -217,9 +210,20 @@ class ExportReading:
             gone=gone,
         )
 
+    def _as_named(self, known: CheckedExport, log: Progress) -> CheckedExport:
+        """The export that the command names, to be compared with that of the run."""
+        file, source = self._open_file()
+        dialect = known.dialect.as_named(self._options)
+        if table_of(file, self._options, self._reading.fetched) is None:
+            dialect = recognise(file, self._options)
+        known = replace(known, path=file.path, state=file.state, source=source, dialect=dialect)
+        if file.copied or file.state != log.header.export_state:  # else it was not written to since
+            known = replace(known, fingerprint=fingerprint(file, self._reading.read))
+        return known
+
     def _compared(self, known: CheckedExport, log: Progress) -> CheckedExport:
         """Read every row of the export, because the log may be forged. Raises NotAcceptable for other rows."""
-        opened, again = self._open(log), self._new_input(Spool.unnamed(self._folder))
+        opened, again = self._open(), self._new_input(Spool.unnamed(self._folder))
         export = self._checked(opened, self._preflight(opened, again, None))
         if export.fingerprint == known.fingerprint and again.pins.content != log.header.input.content:
             raise other_rows(self._arguments.run)
@@ -249,17 +253,21 @@ class ExportReading:
 
     def _checked(self, opened: _Opened, found: Preflight) -> CheckedExport:
         """The export after its preflight."""
+        table = opened.table
         return CheckedExport(
+            path=opened.original.path,
+            state=opened.original.state,
+            source=opened.source,
             options=self._options,
-            dialect=found.dialect,
-            fingerprint=found.fingerprint,
+            dialect=found.dialect if table is None else table.dialect,
+            hidden=() if table is None else table.hidden,
+            fingerprint=opened.fingerprint or found.fingerprint,
             counts=found.counts,
             skipped=found.skipped,
             preflight=found,
             sample=found.sample,
             met=found.kept,
             perhaps=found.perhaps,
-            **opened.facts,
         )
 
     def _preflight(self, opened: _Opened, new: NewInput | None, invalid: InvalidRows | None) -> Preflight:
@@ -271,7 +279,7 @@ class ExportReading:
             if invalid is not None:
                 invalid.add(parsed)
 
-        written = opened.file.state[3]
+        written = opened.original.state
         try:
             found = preflight(
                 opened.file,
@@ -281,13 +289,13 @@ class ExportReading:
                 sample_size=SAMPLE_SIZE,
                 on_progress=self._reading.read,
                 temporary=self._folder,
-                dialect=opened.dialect,
+                dialect=None if opened.table is None else opened.table.in_copy,
                 to=take,
                 growing=lambda: 0 if new is None else new.size,
             )
         except ExportRefused as error:
             raise with_advice(self._arguments, opened.original, self._options, error, self._reading)[0] from error
-        if opened.file.state[3] != written:
+        if opened.has_changed(written):
             raise NotAcceptable(f"{opened.file.path}: was changed while it was read. Nothing was sent. Start again.")
         if new is not None:
             new.finish()
@@ -306,68 +314,55 @@ class ExportReading:
             raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
         return to
 
-    def _open(self, log: Progress | None) -> _Opened:
-        """Open the export. The rows of a table are copied first."""
-        arguments, rows = self._arguments, None
-        begun, copied_before = log is not None, os.path.lexists(self._copy)
-        original, source = self._open_file(log)
-        self._stack.enter_context(original)
-        if begun and original.spooled is not None and not copied_before:  # the run has its rows, or this one is refused
-            self._copy.unlink(missing_ok=True)
-        if source is not None and source.table is not None:
-            rows = rows_of_copy(original, self._options, self._copy, source)
-        elif (table := table_of(original, self._options, self._reading.fetched)) is not None:
-            if arguments.approved is not None and (log is None or not os.path.lexists(self._copy)):  # converted now
-                check_export(arguments, self._target, fingerprint(original, self._reading.read), is_table=True)
-            try:
-                rows = open_rows(table, self._copy, source, resumed=log is not None, key=make_key(arguments.environ))
-            except ExportRefused as error:
-                raise with_advice(arguments, original, self._options, error, self._reading)[0] from error
-        opened = _Opened(original, original, None, source)
-        if rows is not None:
-            opened = _Opened(original, self._stack.enter_context(rows.file), rows.dialect, rows.source)
-        if arguments.approved is not None:  # before any row of another export is refused, or shown
-            check_export(arguments, self._target, fingerprint(opened.file, self._reading.read))
-        return opened
+    def _open(self) -> _Opened:
+        """Open the export to read its rows. Those of a table are copied first."""
+        arguments = self._arguments
+        original, source = self._open_file()
+        if (table := table_of(original, self._options, self._reading.fetched)) is None:
+            return _Opened(original, original, source)
+        read = fingerprint(original, self._reading.read)
+        try:
+            rows = rows_of(table, self._folder)
+        except ExportRefused as error:
+            raise with_advice(arguments, original, self._options, error, self._reading)[0] from error
+        return _Opened(original, self._stack.enter_context(rows.file), source, rows, read)
 
-    def _open_file(self, log: Progress | None) -> tuple[Export, Source | None]:
-        """Open the file. A pipe, or what lies elsewhere, is copied to the place of the run first."""
-        if (address := address_of(self._arguments.export)) is None:
-            file = open_export(self._arguments.export, spool_to=self._copy, on_progress=self._reading.copied)
-            return file, self._source_of_named(file, log)
-        fetching = fetching_of(self._arguments.settings, self._reading)
-        fetching = replace(fetching, key=make_key(self._arguments.environ))
-        return open_far_export(address, self._copy, fetching, resumed=log is not None)
+    def _open_file(self) -> tuple[Export, Source | None]:
+        """Open what the command names. A pipe, or what lies elsewhere, is copied to a file without a name.
 
-    def _source_of_named(self, file: Export, log: Progress | None) -> Source | None:
-        """The source of the export, when the user has named a copy as the export; None for any other file.
-
-        For a table the source names the column, too. Of a new run neither a log nor a plan pins the source: so this
-        user has to have made the copy.
+        Of a run by a plan, no row of another export is refused, or shown.
         """
-        source = Source.read(self._copy) if file.spooled is None and file.is_file(self._copy) else None
-        if source is None or source.table is None or log is not None or self._arguments.approved is not None:
-            return source
-        return source if source.is_whole(file.descriptor, read_key(self._arguments.environ)) else None
+        arguments, source = self._arguments, None
+        if arguments.rows is not None:
+            file = Export(os.dup(arguments.rows), arguments.export, copied=True)
+        elif (address := address_of(arguments.export)) is None:
+            file = open_export(arguments.export, folder=self._folder, on_progress=self._reading.copied)
+        else:
+            file, source = fetch(address, self._folder, fetching_of(arguments.settings, self._reading))
+        self._stack.enter_context(file)
+        if arguments.approved is not None:
+            check_export(arguments, self._target, fingerprint(file, self._reading.read))
+        return file, source
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An export that is open. original: the file of the user. file: its rows, which of a table are a copy.
+    """An export that is open. original: the file that was named. file: its rows, which of a table are a copy.
 
-    dialect: of the copy of a table; None for a file that is to be recognised. source: what the file is a copy of.
+    source: where the original is a copy from. table: the rows of a table, and fingerprint that of the table; else None.
     """
 
     original: Export
     file: Export
-    dialect: Dialect | None
     source: Source | None
+    table: TableRows | None = None
+    fingerprint: Fingerprint | None = None
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The members of `CheckedExport` that it determines."""
-        file = self.file
-        return {"path": file.path, "state": file.state, "spooled": file.spooled, "source": self.source}
+    def has_changed(self, state: tuple[int, ...]) -> bool:
+        """Whether the original was written to since it had this state."""
+        if self.fingerprint is not None and fingerprint(self.original) != self.fingerprint:
+            return True
+        return self.original.state[2:4] != state[2:4]  # size and time
 
 
 def excluding(

@@ -12,6 +12,7 @@ from enum import Flag, auto
 from pathlib import Path
 from typing import Any
 
+from bulkdel.core.address import shown_address
 from bulkdel.core.guards import Guards
 from bulkdel.core.option import field_of
 from bulkdel.core.plan_digest import digest_of
@@ -149,14 +150,8 @@ def parameter_value(value: Any) -> Any:
 
 
 def _object(source: Source | None) -> dict[str, Any] | None:
-    """The source of the copy. Of a table also its SHA-256 and its sheets."""
-    if source is None or source.table is None:
-        return None if source is None else source.to_json()
-    return {**source.to_json(), "table": {name: source.table[name] for name in ("sha256", "sheet", "hidden")}}
-
-
-def _sheet(source: Source | None) -> str | None:
-    return None if source is None or source.table is None else source.table["sheet"]
+    """The object that was read."""
+    return None if source is None else source.to_json()
 
 
 def _going_on(plan: RunPlan) -> dict[str, int] | None:
@@ -263,9 +258,11 @@ FACTS = (
     PlanFact("pool", PINNED | In.JSON, words.known_pool, lines=words.pool),
     PlanFact("key", In.JSON, lambda plan: plan.target.key, lines=words.key),
     PlanFact("export", In.JSON, lambda plan: printable(plan.export.path), lines=words.export),
-    PlanFact("name", In.FOUND, lambda plan: printable(plan.export_named), group="export"),
-    PlanFact("object", In.JSON | In.FOUND, lambda plan: _object(plan.export.source), group="export"),
-    PlanFact("sheet", In.JSON, lambda plan: _sheet(plan.export.source)),
+    PlanFact("name", In.FOUND, lambda plan: printable(shown_address(plan.arguments.export)), group="export"),
+    PlanFact(
+        "object", In.JSON | In.FOUND, lambda plan: _object(plan.export.source), lines=words.version, group="export"
+    ),
+    PlanFact("sheets_hidden", In.JSON | In.FOUND, lambda plan: [*plan.export.hidden], group="export"),
     PlanFact("sha256", PINNED | In.JSON, lambda plan: plan.export.fingerprint.sha256, group="export"),
     PlanFact("bytes", PINNED | In.JSON, lambda plan: plan.export.fingerprint.size, group="export"),
     *(_of_dialect(one.name, READ | In.JSON) for one in fields(Dialect) if one.name != "guessed"),
@@ -331,7 +328,6 @@ FACTS = (
     ),
     PlanFact("schedule", In.PAGE, asked=lambda run: run.settings.schedule, lines=words.schedule),
     PlanFact("limit", In.JSON | In.DIGEST, asked=lambda run: run.settings.limit, lines=words.limit),
-    PlanFact("copy", In.JSON, lambda plan: words.or_none(plan.export.spooled), lines=words.copy),
     PlanFact("going_on", In.FOUND, _going_on, lines=words.going_on),
     PlanFact("digest", In.JSON | In.APPROVED, plan_digest),
     PlanFact("complete", In.JSON, lambda plan: plan.complete),

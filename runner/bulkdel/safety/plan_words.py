@@ -20,12 +20,12 @@ from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.core.log_entries import MembershipsSaved
 from bulkdel.core.shards import LOCAL
 from bulkdel.export import REASONS, Preflight
+from bulkdel.export.converting import PARQUET_FORMAT, WORKBOOK
 from bulkdel.export.encoding import UTF_8
 from bulkdel.format import counted, first_of, printable, shown, span, until_words
 from bulkdel.job import NEVER
 from bulkdel.output import has_terminal
 from bulkdel.parameters import by_option
-from bulkdel.run_place import COPY, own_file
 from bulkdel.safety.run_plan import RunPlan, SampleCheck, Undone
 from bulkdel.times import schedule_words
 
@@ -238,14 +238,10 @@ def limit(plan: RunPlan) -> Lines:
         yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session{of_shards}"
 
 
-def copy(plan: RunPlan) -> Lines:
-    """The copy of an export that lies elsewhere, or of a pipe."""
+def version(plan: RunPlan) -> Lines:
+    """Which version of an object elsewhere was read."""
     if (source := plan.export.source) is not None:
-        held = own_file(plan.run, COPY)
-        text = f"{held} holds {source.address}, {source.version}, read at {source.at}, and `run` sends what it holds"
-        yield "copy", f"{text}; `bulkdel forget` removes it"
-    elif copy := plan.export.spooled:
-        yield "copy", f"{copy} is the copy of the pipe; once the run has begun, it is not needed any more"
+        yield "version", f"{source.version}, read at {source.at}"
 
 
 def going_on(plan: RunPlan) -> Lines:
@@ -312,10 +308,12 @@ def _how_it_is_read(plan: RunPlan) -> str:
 
 def _format_words(plan: RunPlan) -> str:
     """The format: of a table, what it is and which sheet is read."""
-    dialect, source = plan.export.dialect, plan.export.source
-    if source is not None and (table := source.table) is not None:
-        hidden = f"; hidden and not read: {', '.join(table['hidden'])}" if table["hidden"] else ""
-        return f"sheet {table['sheet']!r}{hidden}" if table["sheet"] is not None else "Parquet"
+    dialect, hidden = plan.export.dialect, plan.export.hidden
+    if dialect.format == WORKBOOK:
+        not_read = f"; hidden and not read: {', '.join(hidden)}" if hidden else ""
+        return f"sheet {dialect.sheet!r}{not_read}"
+    if dialect.format == PARQUET_FORMAT:
+        return "Parquet"
     return dialect.format.upper() + (f", {dialect.encoding}" if dialect.encoding != UTF_8 else "")
 
 
@@ -494,8 +492,7 @@ def _gone_notes(plan: RunPlan) -> Iterator[Note]:
 
 def _cell_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield a note when a workbook may show other digits than its cells hold."""
-    source, found = plan.export.source, plan.export.preflight
-    of_workbook = source is not None and source.table is not None and source.table["sheet"] is not None
+    of_workbook, found = plan.export.dialect.format == WORKBOOK, plan.export.preflight
     if of_workbook and found is not None and any(record.id.isdecimal() for record in plan.export.sample):
         text = (
             "ids of digits alone are what the cells hold: zeros that only the format of a cell shows are no part of an "

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bulkdel.checkpoint.reader import original_of, read_log
-from bulkdel.command_line import RUN_AGAIN, CommandLine, how_to_resume, next_command
+from bulkdel.command_line import AS_CONFIRMED, RUN_AGAIN, CommandLine, how_to_resume, next_command
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.guards import NO_GUARDS
@@ -240,7 +240,7 @@ def _check_pinned(plan: RunPlan, log: Progress) -> None:
     otherwise = _begun_otherwise(arguments.run) if arguments.undoes is not None else _anew(plan, log)
     if before["sha256"] != now_pinned["sha256"] and arguments.undoes is None:
         resume = CommandLine("resume", (str(arguments.run),)).plus_given(arguments.settings.connection)
-        resume = resume.plus("--as-confirmed")
+        resume = resume.plus(AS_CONFIRMED)
         otherwise += f"\nTo go on with the rows that were confirmed, whatever the export has now:\n  {resume}"
     refuse_differences(before, now_pinned, arguments.run, leave_out={"pool"}, otherwise=otherwise)
     check_guards(plan)

@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine, quoted
 from bulkdel.core.account_match import Instant, Sampled
-from bulkdel.core.address import address_of, shown_address
+from bulkdel.core.address import shown_address
 from bulkdel.core.guards import NO_GUARDS, Guards
 from bulkdel.core.held_outcomes import LEAVE_OUT
 from bulkdel.core.id_type import IdSet, IdType
@@ -95,6 +95,7 @@ class RunArguments:
     command: `run`, `plan` or `restore`. parameters: an instance of the job's `parameters`; None for a job without any.
     undoes: the run that a `restore` undoes; None for `run` and `plan`.
     approved: the plan that a `run` goes by (--plan); None without. claimed: the user of --as.
+    rows: the descriptor of a file with the rows of a caller of the library; None for an export with a name.
     """
 
     job: Job
@@ -107,6 +108,7 @@ class RunArguments:
     undoes: Undone | None = None
     approved: PlanFile | None = None
     claimed: str | None = None
+    rows: int | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.command}, {self.job.name})"
@@ -155,8 +157,7 @@ class CheckedExport:
     path: for messages. counts: rows, ids, excluded, duplicate, invalid, as in the header. skipped: the rows that are
     never sent. rows: to read them; None for a plan that reads none again, and for a complete run that was forgotten.
     state: of a file, as its file system shows it; else empty.
-    spooled: the file that a pipe, or an export that lies elsewhere, was copied to.
-    source: what the file is a copy of, for an export that lies elsewhere.
+    source: of an export that lies elsewhere, which version was read. hidden: the hidden sheets of a workbook.
     preflight: its result; None where a log has it. sample: records that are looked up before the first id is sent.
     met: how many protected ids are, or may be, in the export; None where that is not known any more. perhaps: how many
     excluded rows have an id that only may be a protected one.
@@ -172,8 +173,8 @@ class CheckedExport:
     skipped: SkippedRows
     rows: Input | None = None
     state: tuple[int, ...] = ()
-    spooled: Path | None = None
     source: Source | None = None
+    hidden: Sequence[str] = ()
     preflight: Preflight | None = None
     sample: Sequence[Record] = ()
     met: int | None = None
@@ -375,8 +376,7 @@ class RunPlan:
     def line(self) -> CommandLine:
         """The command line that resumes this run.
 
-        It names the export as `export_named` does, and --not-after with its date, so that it means the same on the
-        next day.
+        It has --not-after with its date, so that it means the same on the next day.
         """
         line = self.whole_line
         return line if self.arguments.approved is None else self.arguments.approved.shortened(line)
@@ -384,31 +384,15 @@ class RunPlan:
     @property
     def whole_line(self) -> CommandLine:
         """The same, with what a plan gives too."""
-        export, line = self.export_named, self.arguments.whole_line
+        line = self.arguments.whole_line
         if self.arguments.undoes is None:
-            line = replace(line, names=(self.arguments.job.name, export))
-            default = default_place(self.arguments.job.name, export, sandbox=self.arguments.settings.sandbox)
+            arguments = self.arguments
+            default = default_place(arguments.job.name, arguments.export, sandbox=arguments.settings.sandbox)
             line = line if "--run" in line.options or self.run == default else line.plus("--run", self.run)
         line = line.without("--take-over", "--out")  # the first was for the session before this one
         if self.arguments.command == "plan":  # another user may run it
             line = line.without("--as")
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
-
-    @property
-    def export_named(self) -> str:
-        """The export as a command names it. A pipe, or an address with a secret, is named by its copy.
-
-        An object without a version is named by its copy, too, because it cannot be compared with the copy. A file of
-        which only the rows were copied has its own name.
-        """
-        address, copy = address_of(self.arguments.export), self.export.spooled
-        source = self.export.source
-        of_a_table = (
-            address is None and self.arguments.export != "-" and source is not None and source.table is not None
-        )
-        unknown = source is not None and not source.version.known
-        by_copy = address is None or address.shown != address.text or unknown
-        return str(copy) if copy is not None and by_copy and not of_a_table else self.arguments.export
 
     @property
     def by_another(self) -> str | None:
