@@ -150,7 +150,7 @@ def test_a_length_that_is_a_lie(web: Place, length: int) -> None:
 @mutant(
     "the end of an object is not asked for again",
     "_Download._rest",
-    drop("await self._check_end()"),
+    drop("await self._check_end(self._version)"),
 )
 def test_a_file_that_is_written_to_while_it_is_read(web: Place) -> None:
     """The whole response has come when the other version is there."""
