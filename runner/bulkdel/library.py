@@ -96,6 +96,7 @@ class RunOptions(TypedDict, total=False):
     allow_absent: bool
     max_refused: str
     in_doubt: Literal["look-up", "resend"]
+    confirm_export: str | None
     as_confirmed: bool
     note: str | None
 

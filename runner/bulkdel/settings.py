@@ -477,6 +477,9 @@ class Settings(SendingSettings):
     in_doubt: Annotated[Literal["look-up", "resend"], _ONCE, Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
+    confirm_export: Annotated[str | None, _CONFIRMS, Parameter(group=SAFETY, metavar="SHA256")] = None
+    """Confirm the bytes of the export too, by the beginning of their SHA-256, as `plan` prints it for a pipe."""
+
     as_confirmed: Annotated[bool, Option(Role.COMMAND), Parameter(group=SAFETY), Flag] = False
     """On a resume: go on with the rows that were confirmed, although the export has changed since."""
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,32 @@ def test_status_names_an_address_only_where_this_user_has_typed_it(tmp_path: Pat
 def going_on(folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
     """The command that `status` prints, as words."""
     return shlex.split(bulkdel("status", LOG, cwd=folder, env=env).out.split(":\n  ")[1].splitlines()[0])
+
+
+@mutant(
+    "the printed command sends another object than its plan was made of",
+    "_check_bytes",
+    swap("sha256.startswith(beginning.lower())", "beginning"),
+)
+@pytest.mark.parametrize("form", ["address", "pipe"])
+def test_what_changes_between_plan_and_run_is_refused(form: str, tmp_path: Path) -> None:
+    """The number of ids is the same. `plan` prints which bytes it has read."""
+    with far(tmp_path, rows(IDS)) as (place, address):
+        piped = ("-", "--run", "night")
+        words = ["plan", "delete-users", *(piped if form == "pipe" else [address]), *place.words("plan", "")[3:]]
+        planned = bulkdel(*words, "--json", cwd=tmp_path, input=rows(IDS))
+        assert planned.code == 0, planned.err
+        command, other = json.loads(planned.out)["command"][1:], rows([*IDS[1:], IDS[0]])
+        place.objects.put("/exports/users.jsonl", other)
+        sent = place.served.ledger.deleted
+        ran = bulkdel(*command, cwd=tmp_path, input=other)
+        assert (ran.code, "these are other rows than those of the plan" in ran.err) == (2, True), ran.err
+        short = [word[:4] if before == "--confirm-export" else word for before, word in pairwise(["", *command])]
+        place.objects.put("/exports/users.jsonl", rows(IDS))
+        assert bulkdel(*short, cwd=tmp_path, input=rows(IDS)).code == 2
+        assert place.served.ledger.deleted == sent == 0
+        ran = bulkdel(*command, cwd=tmp_path, input=rows(IDS))
+        assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
 
 
 @mutant(

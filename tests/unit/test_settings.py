@@ -65,6 +65,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "take_over": False,
         "max_refused": "1%",
         "in_doubt": "look-up",
+        "confirm_export": None,
         "as_confirmed": False,
         "json": False,
         "log_level": "info",

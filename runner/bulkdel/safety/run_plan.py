@@ -57,6 +57,10 @@ class Coming:
     lacking: tuple[tuple[str, int], ...] = ()
 
 
+SHA256_SHOWN = 12
+"""Digits of a SHA-256 that --confirm-export takes, at least."""
+
+
 @dataclass(frozen=True, slots=True)
 class Undone:
     """The run that a `restore` undoes. Its export is derived from that run's log and backup.
@@ -424,7 +428,9 @@ class RunPlan:
         command = "run" if self.arguments.undoes is None else self.line.command
         line = replace(self.line, command=command).without(*CONFIRMING)
         given = {"--confirm": self.ids, "--pool": self.pool or "POOL", "--confirm-host": self.host_word}
-        return line.plus_given(given)
+        may_differ = self.progress is None and not self.export.state  # a pipe or an object is read once more
+        sha256 = self.export.fingerprint.sha256[:SHA256_SHOWN] if may_differ else None
+        return line.plus_given({**given, "--confirm-export": sha256})
 
     def line_after(self, ending: Ending, now: datetime) -> CommandLine:
         """The command that resumes the run after a session with this ending.
