@@ -24,6 +24,7 @@ from bulkdel.command_line import TO_TYPE
 from bulkdel.core.plan_file import LINES, SHA256, VALID_S, sealed, text_of
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
+from bulkdel.format import amount
 from bulkdel.job import load_job
 from bulkdel.library import Run
 from bulkdel.safety.plan_from_file import PlanFile
@@ -697,7 +698,8 @@ def test_a_workbook_and_an_exclude_file_of_another_id_type(tmp_path: Path) -> No
         assert json.loads((tmp_path / "plan.json").read_text())["numbers"]["ids"] == 53
         assert "@example" not in (tmp_path / "plan.json").read_text()
         shown = bulkdel("show", "plan.json", cwd=tmp_path).out
-        which = {"users.xlsx": "sheet `Leavers`", "keep.csv": "column `Mail`, each email looked up"}
+        size = amount((tmp_path / "users.xlsx").stat().st_size)
+        which = {"users.xlsx": f"sheet `Leavers`, {size}", "keep.csv": "column `Mail`, each email looked up"}
         for name, words in which.items():
             sha256 = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
             assert f"`{name}`, {words}, SHA-256 {sha256}\n" in shown

@@ -273,9 +273,9 @@ def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
     process = start("forget", log, stdin=theirs, env={})
     os.close(theirs)
     assert process.stderr is not None
-    assert process.stderr.readline() == b"Type the number of files (5) to remove them, anything else to stop:\n"
+    assert process.stderr.readline() == b"Type the number of files (4) to remove them, anything else to stop:\n"
     other.replace(backup)
-    os.write(ours, b"5\n")
+    os.write(ours, b"4\n")
     ran = finish(process)
     os.close(ours)
     assert ran.code == 1, ran.err
@@ -298,7 +298,7 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     with suppress(OSError):
         os.close(ours)
     assert ran.code == 2
-    assert f"bulkdel forget {log.parent} --confirm 5" in ran.err
+    assert f"bulkdel forget {log.parent} --confirm 4" in ran.err
     assert bytes_in(tmp_path) == before
 
 
@@ -347,15 +347,15 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
     log = run_of(tmp_path, "--limit", 10, "--chunk-size", 5)
     before = bytes_in(tmp_path)
     rows = input_file(log)
-    ran = forget(log, "--confirm", 5)
+    ran = forget(log, "--confirm", 4)
     assert ran.code == 3
     backup = f"{tmp_path / 'backup.gz'} (the backup of the records)"
     assert f" needs {rows} (the rows of the run), {backup}. " in ran.err
     assert f"  bulkdel status {log.parent}\n" in ran.err
     assert f"  bulkdel forget {log.parent} --abandon\n" in ran.err
     assert bytes_in(tmp_path) == before
-    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log.parent} --abandon --confirm 5\n")
-    assert forget(log, "--abandon", "--confirm", 5).code == 0
+    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log.parent} --abandon --confirm 4\n")
+    assert forget(log, "--abandon", "--confirm", 4).code == 0
     assert beside(log) == {LOG}
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
     again = ("run", "delete-users", "-", "--run", log.parent, "--sandbox", "--skip-invalid", "10", "--rate", 0)
@@ -399,7 +399,7 @@ def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
     kept = run_of(tmp_path, name="x.restore", piped=PIPED[: -len(BAD)], backup="x.restore.backup.gz")
     before = bytes_in(tmp_path)
     log = run_of(tmp_path)
-    assert forget(log, "--confirm", 5).code == 0
+    assert forget(log, "--confirm", 4).code == 0
     after = bytes_in(tmp_path)
     left = {f"x/{name}" for name in STAY}
     assert left <= after.keys()
@@ -420,7 +420,7 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
     run_of(whole)
     (whole / "backup.gz").unlink()  # the log has its path in `whole`
     played = subprocess.run(
-        [sys.executable, "-m", "tests.forget_child", whole, "4"],
+        [sys.executable, "-m", "tests.forget_child", whole, "3"],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -435,10 +435,10 @@ def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> Non
         notes = noted(killed)
         assert notes or left == {LOG, *FILES} - {"backup.gz"}, "a file is gone, and the log does not say so"
         assert beside(ended) == {LOG}
-        assert noted(ended)[-1] == ("ended", 4)
+        assert noted(ended)[-1] == ("ended", 3)
         for each in (killed, ended):
             assert audit(log_at(each)).fault is None
-    assert len(seen) == 5  # killed before the first file, and after each
+    assert len(seen) == 4  # killed before the first file, and after each
     one = next(path for path in tmp_path.glob("killed-*/x/log.jsonl") if noted(path) == [("begun", None)])
     assert f"  to end it: bulkdel forget {one.parent}\n" in bulkdel("status", one, env={}).out
 
@@ -448,7 +448,7 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     log = run_of(tmp_path)
     with log.open("ab") as file:
         file.write(b'{"seq":')
-    ran = forget(log, "--confirm", 5)
+    ran = forget(log, "--confirm", 4)
     assert ran.code == 1
     (torn,) = log.parent.glob("*.torn-*")
     assert f"{torn}, a torn line of the log, was not there before" in ran.err
@@ -759,9 +759,9 @@ def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", unlink)
         with pytest.raises(FileFailed, match=r"/invalid: cannot be removed: Operation not permitted.*same command"):
-            command.forget(log, confirm=5, abandon=False)
+            command.forget(log, confirm=4, abandon=False)
     assert noted(log) == [("begun", None)]
-    assert forget(log, "--confirm", 5).code == 0
+    assert forget(log, "--confirm", 4).code == 0
     assert beside(log) == {LOG}
 
 
@@ -775,7 +775,7 @@ def test_a_log_that_has_changed_since_the_files_were_listed_is_refused(
 
     monkeypatch.setattr(command, "_confirm", confirm)
     with pytest.raises(NotAcceptable, match=r"has changed meanwhile\. Nothing was removed"):
-        command.forget(log, confirm=5, abandon=False)
+        command.forget(log, confirm=4, abandon=False)
     assert beside(log) == {LOG, *FILES}
 
 
@@ -785,11 +785,11 @@ def test_lists_that_another_run_reads_are_wanted_until_it_is_complete(tmp_path: 
     still.write_bytes(PIPED[: -len(BAD)])
     more = ("--sandbox", "--rate", 0, "--run", log_of(still).parent)
     assert bulkdel("run", "delete-users", still, *more, "--limit", 10, "--chunk-size", 5).code == 0
-    ran = forget(log, "--confirm", 6)
+    ran = forget(log, "--confirm", 5)
     assert ran.code == 3
     assert f"a run of them needs {still} (the list of those still there)" in ran.err
     assert bulkdel("run", "delete-users", still, *more).code == 0
-    assert forget(log, "--confirm", 6).code == 0
+    assert forget(log, "--confirm", 5).code == 0
     assert not still.exists()
 
 
@@ -806,7 +806,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
     (tmp_path / "run" / "kept").mkdir(parents=True)
     log = run_of(tmp_path / "run", backup="kept/backup")
     removed = to_remove(log)
-    assert len(removed) == 5
+    assert len(removed) == 4
     if killed:
         files = [{"path": str(path), "bytes": path.stat().st_size} for path in removed]
         annotate(log_at(log), "forget", {"state": "begun", "files": files}, stamp(0))
@@ -839,7 +839,7 @@ def test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended(
 def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
     """A file that was changed after a kill is left; the log does not say for ever that its removal has begun."""
     log = run_of(tmp_path)
-    assert forget(log, "--confirm", 5).code == 0
+    assert forget(log, "--confirm", 4).code == 0
     bad = log.with_name("invalid")
     bad.write_bytes(b"other")
     annotate(log_at(log), "forget", {"state": "begun", "files": [{"path": str(bad), "bytes": 9}]}, stamp(0))
@@ -852,7 +852,7 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
 def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Path) -> None:
     log = run_of(tmp_path / "old")
     files = [{"path": str(path), "bytes": path.stat().st_size} for path in to_remove(log)]
-    assert len(files) == 5
+    assert len(files) == 4
     annotate(log_at(log), "forget", {"state": "begun", "files": files}, stamp(0))
     shutil.move(tmp_path / "old", tmp_path / "new")
     moved = tmp_path / "new" / "x" / LOG
@@ -870,7 +870,7 @@ def test_files_of_a_moved_folder_are_found_beside_the_log(tmp_path: Path) -> Non
     ran = forget(moved)
     assert f"  left    {backup}, the backup of the records: it holds other bytes" in ran.out
     backup.unlink()
-    ran = forget(moved, "--confirm", 4)
+    ran = forget(moved, "--confirm", 3)
     assert ran.code == 1, "a backup is missing"
     assert f"  missing {home(log) / backup.name}, the backup of the records: if it has moved" in ran.out
     backup.write_bytes(bytes_of_backup)
@@ -891,7 +891,7 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
         copy = tmp_path / f"copy of {home(each).name}" / "x" / LOG
         shutil.copytree(home(each), home(copy))
         before = bytes_in(home(each)) | {kept.name: kept.read_bytes()}
-        ran = forget(copy, "--confirm", 5 if each is log else 4)
+        ran = forget(copy, "--confirm", 4 if each is log else 3)
         assert beside(copy) == {LOG}
         assert bytes_in(home(each)) | {kept.name: kept.read_bytes()} == before
         assert ran.code == (0 if each is log else 1), ran.out
@@ -901,12 +901,12 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
     )
     shutil.copytree(home(log), tmp_path / "third")
     log.unlink()  # then both backups hold the bytes of this run
-    ran = forget(tmp_path / "third" / "x" / LOG, "--confirm", 5)
+    ran = forget(tmp_path / "third" / "x" / LOG, "--confirm", 4)
     assert ran.code == 1, ran.err
     assert "backup.gz, the backup of the records: it is in another folder than the run" in ran.out
     assert names_of(log) == FILES
     assert input_file(log).stat().st_size
-    assert forget(elsewhere, "--confirm", 4).code == 1
+    assert forget(elsewhere, "--confirm", 3).code == 1
     assert kept.exists()
 
 

@@ -128,14 +128,10 @@ def _foreign_host(plan: PlanFile) -> Iterator[tuple[str, str]]:
 def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield everything that a run must have too."""
     export = values["export"]
+    sheet = "" if export.get("sheet") is None else f", sheet {_code(export['sheet'])}"
+    hidden = f", hidden and not read: {_code(export['sheets_hidden'])}" if export.get("sheets_hidden") else ""
     bytes_ = f"{amount(export['bytes'])}, SHA-256 {_plain(export['sha256'])}"
-    if (table := (export.get("object") or {}).get("table")) is None:
-        yield "export", f"{_code(export['name'])}, {bytes_}"
-    else:
-        sheet = "" if table["sheet"] is None else f", sheet {_code(table['sheet'])}"
-        hidden = f", hidden and not read: {_code(table['hidden'])}" if table["hidden"] else ""
-        yield "export", f"{_code(export['name'])}{sheet}{hidden}, SHA-256 {_plain(table['sha256'])}"
-        yield "its rows", f"copied as CSV: {bytes_}"
+    yield "export", f"{_code(export['name'])}{sheet}{hidden}, {bytes_}"
     yield "read as", f"{_plain(values['id_type'])}: {', '.join(_how_it_is_read(export))}"
     for name, value in values["parameters"].items():
         if value not in (None, []):
@@ -169,7 +165,8 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
     else:
         number = f"column {(export['id_column'] or 0) + 1}, no header"
         column = f"column {_code(export['id_field'])}" if export["header"] else number
-        yield f"{_plain(export['format'].upper())} with {_code(export['delimiter'])} between the columns, {column}"
+        between = "" if export["delimiter"] is None else f" with {_code(export['delimiter'])} between the columns"
+        yield f"{_plain(export['format'].upper())}{between}, {column}"
     if export["compression"] != "none":
         yield _plain(export["compression"])
     if export.get("encoding", UTF_8) != UTF_8:

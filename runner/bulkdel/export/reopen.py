@@ -81,7 +81,8 @@ def way_of_reading(path: Path, job: Job, header: Header) -> tuple[ReadOptions, D
     pinned = header.pinned
     try:
         source: Mapping[str, Any] = pinned["source"]
-        column = source["id_column"]
+        dialect = dialect_of(pinned)
+        column = dialect.id_field or (None if dialect.id_column is None else str(dialect.id_column + 1))
         options = ReadOptions(
             id_type=job.id_types[pinned["id_type"]],
             id_types=job.id_types,
@@ -90,14 +91,14 @@ def way_of_reading(path: Path, job: Job, header: Header) -> tuple[ReadOptions, D
             max_invalid=ANY,
             id_pattern=source["id_pattern"],
             whole=job.takes_records,
-            id_field=source["id_field"] or (None if column is None else str(column + 1)),
-            sheet=source["sheet"],
+            id_field=column,
+            sheet=dialect.sheet,
         )
-        return options, dialect_of(pinned)
     except (KeyError, TypeError) as error:
         raise NotAcceptable(
             f"{path}: line 1 (byte 0): the run has read its export in a way that is not known here: {error!r}"
         ) from error
+    return options, dialect
 
 
 def read_anew(export: str, way: tuple[ReadOptions, Dialect], header: Header, folder: Path, stack: ExitStack) -> Input:
