@@ -405,20 +405,23 @@ def how_to_restore(progress: Progress, undo: Annotation, run: Path, of_job: Coll
 
     undo: the latest annotation of the restore. of_job: as in `next_command`.
     """
-    lines = []
-    if not undo.is_restored:
-        where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
-        try:
-            line, left_out = line_of_log(undo.facts.get("to_go_on"), run, of_job)
-            line, more = _of_restore(line, run, undo.facts.get("cwd"), (str(run.absolute()),))
-            left_out += more
-        except ValueError:
-            line, left_out = CommandLine("restore", (str(run),)), ""
-        lines.append(f"To go on with the restore{where}:\n  {line}{left_out}")
+    lines = [] if undo.is_restored else [how_to_go_on_restoring(undo, run, of_job)]
     if not progress.complete:
         rows = CommandLine("results", (str(run),)).plus("--only", "remaining")
         lines.append(f"For the rows that remain, begin another run, with the ids of:\n  {rows}")
     return "\n".join(lines)
+
+
+def how_to_go_on_restoring(undo: Annotation, run: Path, of_job: Collection[str]) -> str:
+    """The command for the rest of a restore. undo: what was noted of it last. of_job: as in `next_command`."""
+    where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
+    try:
+        line, left_out = line_of_log(undo.facts.get("to_go_on"), run, of_job)
+        line, more = _of_restore(line, run, undo.facts.get("cwd"), (str(run.absolute()),))
+        left_out += more
+    except ValueError:
+        line, left_out = CommandLine("restore", (str(run),)), ""
+    return f"To go on with the restore{where}:\n  {line}{left_out}"
 
 
 def goes_on(progress: Progress) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 from bulkdel.core.bad_rows import Why
 from bulkdel.core.log_entries import Annotation, Change, Changed, ChangedBy
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import name_of
 from bulkdel.format import counted, shown
 
 Text = Callable[[object], str]
@@ -113,13 +115,25 @@ def done_words(annotation: Annotation) -> tuple[str, str]:
         case "handover", _:
             return "packed", ""
         case "undo", "ended":
-            return "restored" if annotation.is_restored else "restore stopped", _restored_words(facts)
+            done = "restored" if annotation.is_restored else "restore stopped"
+            return f"{done}{_which(facts)}", _restored_words(facts)
         case "undo", _:
-            return "restore begun", ""
+            return f"restore begun{_which(facts)}", ""
         case _, "ended":
             return "files removed", f"{_number(facts, 'removed')} of {_number(facts, 'bytes')} bytes"
         case _:
             return "removal of files begun", ""
+
+
+def _which(facts: Mapping[str, Any]) -> str:
+    """Which restore it is, where the annotation says it."""
+    return f" (restore-{_number(facts, 'number')})" if "number" in facts else ""
+
+
+def back_words(progress: Progress) -> str:
+    """How many of the rows that the run has carried out were restored, and by which restores."""
+    by = ", ".join(f"restore-{number}" for number in progress.back)
+    return f"{sum(progress.back.values()):,} of {progress.counts['done']:,} {name_of(progress, 'done')} ({by})"
 
 
 def _restored_words(facts: Mapping[str, Any]) -> str:

@@ -35,8 +35,14 @@ STILL_THERE = "still-there.jsonl"
 REPORT = "report.html"
 """The report that a command on a terminal writes."""
 
-RESTORE = "restore-1"
-"""The place of the run that undoes this one. In it: MADE_AGAIN, its export, NEW_IDS, and PUTTING_BACK."""
+_RESTORE = re.compile(r"(?:.*\.)?restore-([1-9][0-9]{0,5})")
+"""The place of a restore; of a run in a store it is in the current folder, after the name of the run."""
+
+ONLY = "only.jsonl"
+"""In the place of a restore: the accounts that were named (--only)."""
+
+KEEP = "keep.jsonl"
+"""In the place of a restore: the ids of what came back, for --exclude."""
 
 MADE_AGAIN = "records.jsonl"
 """The records of a restore: the export of its run."""
@@ -61,6 +67,28 @@ def default_place(job: str, export: str, *, sandbox: bool) -> Path:
     """The place of a run without --run: beside its export; for an address, in the current folder."""
     address = address_of(export)
     return Path(f"{export if address is None else address.name}{RUNS}", f"{job}{OF_SANDBOX if sandbox else ''}")
+
+
+def restore_place(run: Path, number: int) -> Path:
+    """The place of a restore of this run. number: from 1. In it: MADE_AGAIN, its export, NEW_IDS, and PUTTING_BACK."""
+    return own_file(run, f"restore-{number}")
+
+
+def number_of_restore(name: str) -> int | None:
+    """The number of the restore in a place of this name; None for another name."""
+    found = _RESTORE.fullmatch(name)
+    return None if found is None else int(found[1])
+
+
+def restore_places(run: Path) -> list[Path]:
+    """The places of the restores of this run that are there, also of those that did not begin."""
+    first = restore_place(run, 1)
+    start = first.name.removesuffix("restore-1")
+    try:
+        found = [path for path in first.parent.iterdir() if path.name.startswith(start) and path.is_dir()]
+    except OSError:  # there is no such folder, or it may not be read
+        return []
+    return sorted(path for path in found if number_of_restore(path.name.removeprefix(start)) is not None)
 
 
 def is_stream(export: str) -> bool:
@@ -98,7 +126,7 @@ def local_name(run: StorePath) -> str:
 
 _WRITTEN = re.compile(
     r"log(\.\d+)?\.jsonl|input(\.\d+)?(\.index)?\.jsonl(\.zst)?|\.input\.part|(skipped|excluded)(\.\d+)?\.zst"
-    r"|invalid(\.reasons\.csv)?|verify\.jsonl|still-there(-\d+)?\.jsonl|report\.html|restore-1|new-ids\.jsonl"
+    r"|invalid(\.reasons\.csv)?|verify\.jsonl|still-there(-\d+)?\.jsonl|report\.html|restore-\d+|(new-ids|only|keep)\.jsonl"
 )
 """The names of the files that a run and the commands about it write in its place, and may replace there."""
 
@@ -118,8 +146,9 @@ def is_written_by(run: Path, path: Path) -> bool:
 def undone_by(run: Path) -> Path | None:
     """The place of the run that the run in this place undoes; None where it lies in no such place."""
     restore = run.parent if run.name == PUTTING_BACK else run
-    is_inner = restore.name == RESTORE and not in_store(run) and os.path.lexists(restore.parent / LOG)
-    return restore.parent if is_inner else None
+    if number_of_restore(restore.name) is None or in_store(run) or not os.path.lexists(restore.parent / LOG):
+        return None
+    return restore.parent
 
 
 def home_of(run: Path) -> Path:

@@ -680,6 +680,14 @@ class RestoreSettings(SendingSettings):
     export: Annotated[str | None, _OF_THE_RUN, Parameter(group=UNDOING)] = None
     """Where the export of the run is now, if it has moved."""
 
+    only: Annotated[
+        list[str] | None,
+        Option(Role.COMMAND, _LOG, names=Names.FILE),
+        Parameter(group=UNDOING, negative="", metavar="ID|FILE"),
+        EVERYDAY,
+    ] = None
+    """Only these accounts: an id of any type that the backup has, such as an email, or a file of ids. Repeatable."""
+
     from_backup: Annotated[list[PathOrStore] | None, _OF_THE_RUN, Parameter(group=UNDOING, negative="")] = None
     """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. A backup in a store
     is always named. Repeatable."""
@@ -690,9 +698,7 @@ class RestoreSettings(SendingSettings):
     """An earlier run on the same accounts, such as a disabling: its place. The records of its backup take the
     place of those that were copied before the deletion. Repeatable; the last one counts."""
 
-    without_memberships: Annotated[
-        bool, Option(Role.COMMAND, _ARCHIVE | _LOG), Parameter(group=UNDOING), Flag, EVERYDAY
-    ] = False
+    without_memberships: Annotated[bool, Option(Role.COMMAND, _ARCHIVE | _LOG), Parameter(group=UNDOING), Flag] = False
     """Bring back the accounts only, not their groups and roles: for a run whose copy of them is lost."""
 
     @property

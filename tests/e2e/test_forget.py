@@ -509,20 +509,20 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         places = ("", "restore-1/", "restore-1/memberships/")
         logs, rows = ({f"{place}{name}" for place in places} for name in (LOG, ROWS))
         personal = {
-            *("restore-1/records.jsonl", "restore-1/new-ids.jsonl"),
+            *("restore-1/records.jsonl", "restore-1/new-ids.jsonl", "restore-1/keep.jsonl"),
             "restore-1/memberships/memberships.jsonl",
         }
         others = {"export.jsonl", "backup.zst", "backup.memberships.jsonl.zst"}
         assert beside(log) == logs | rows | personal | others
-        ran = forget(log, "--confirm", 8)
+        ran = forget(log, "--confirm", 9)
         assert ran.code == 0, ran.err
         stays = "the log; it has 20 new ids of restored accounts, the names of user and machine"
         assert f"  stays   {restored / LOG}, {stays}" in ran.out
         assert beside(log) == logs | {"export.jsonl"}
-        for place, count in zip(places, (4, 2, 2), strict=True):
+        for place, count in zip(places, (5, 2, 2), strict=True):
             assert noted(log.parent / place / LOG)[-2:] == [("begun", None), ("ended", count)]
         told = bulkdel("status", log, env={}).out
-        assert told.count("restored on ") == 1
+        assert told.count("restored (restore-1) on ") == 1
         ran = bulkdel("results", restored, env={})
         assert "the rows of this run were removed by `bulkdel forget`" in ran.err
         ran = bulkdel(*restore)

@@ -225,7 +225,7 @@ def test_standard_input_is_read_on_a_resume_too(tmp_path: Path) -> None:
 @mutant(
     "a name that is too long is refused after the confirmation",
     "_check_place",
-    swap('(run / RESTORE / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()', "run.lstat()"),
+    swap('(restore_place(run, 100) / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()', "run.lstat()"),
     case="path",
 )
 @pytest.mark.parametrize("what", ["name", "path"])

@@ -142,7 +142,7 @@ def test_a_packed_backup_stays_in_the_place(tmp_path: Path) -> None:
         assert "run/backup.jsonl.zst" in archive.getnames()
 
 
-@mutant("a restore follows a link", "_make_folder", swap("folder.is_symlink()", "folder.is_file()"))
+@mutant("a restore follows a link", "make_place", swap("folder.is_symlink()", "folder.is_file()"))
 def test_a_restore_does_not_follow_a_link_out_of_the_place(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -202,13 +202,13 @@ def test_a_backup_in_the_store_of_the_run_is_not_typed(tmp_path: Path) -> None:
 @mutant(
     "a restore replaces a map that no restore has written",
     "_prepare",
-    swap("folder / NEW_IDS, folder / PUTTING_BACK / PUT_BACK", "folder / PUTTING_BACK / PUT_BACK,"),
+    swap("(folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK)", "(folder / PUTTING_BACK / PUT_BACK,)"),
     case="new-ids.jsonl",
 )
 @mutant(
     "a restore replaces memberships that no restore has written",
     "_prepare",
-    swap("folder / NEW_IDS, folder / PUTTING_BACK / PUT_BACK", "folder / NEW_IDS,"),
+    swap("(folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK)", "(folder / NEW_IDS,)"),
     case="memberships/memberships.jsonl",
 )
 def test_a_first_restore_replaces_no_file_that_it_did_not_write(tmp_path: Path, name: str) -> None:

@@ -254,7 +254,7 @@ def test_users_with_nothing_but_an_identity_come_back_one_by_one(
 )
 @mutant(
     "a restore takes no record from an earlier backup",
-    "_derive",
+    "derive",
     swap("settings.records_of or ()", "(settings.records_of or [])[1:]"),
 )
 @mutant(
@@ -518,13 +518,13 @@ def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> No
             assert "a restore of this run has begun" in refused.err
             assert it.served.ledger.deleted == 40
         told = bulkdel("status", it.log).out
-        assert "restore stopped on" in told
+        assert "restore stopped (restore-1) on" in told
         assert "10 of 40 rows, 30 remaining" in told
         ran = bulkdel(*next_command(told), "--host", it.served.url, "--confirm", 40, "--pool", POOL)
         assert (ran.code, ran.counts()) == (0, {"done": 40}), ran
         assert len(it.map.read_text().splitlines()) == 40
         told = bulkdel("status", it.log).out
-        assert "restored on" in told
+        assert "restored (restore-1) on" in told
         assert "To go on" not in told
         left = shlex.split(told.splitlines()[-1])[1:]
         rows = [json.loads(line) for line in bulkdel(*left).out.splitlines()]
@@ -1021,7 +1021,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
 @mutant(
     "the printed undo takes the statuses of any file that a log names",
     "_other_way",
-    swap("_only_logged((path,), run, progress, environ)", "_only_logged((), run, progress, environ)"),
+    swap("only_logged((path,), run, progress, environ)", "_only_logged((), run, progress, environ)"),
 )
 def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) -> None:
     """One elsewhere that this user has typed is named."""
@@ -1107,7 +1107,7 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
 @mutant(
     "a restore reads any file that a log names",
     "_own_backups",
-    swap("_only_logged(in_files, run, logs[run], environ)", "_only_logged((), run, logs[run], environ)"),
+    swap("only_logged(in_files, run, logs[run], environ)", "_only_logged((), run, logs[run], environ)"),
 )
 @mutant(
     "a log that knows nothing of a file has all of it sent",

@@ -79,8 +79,10 @@ class Past:
             backups = backups_of(reopened.log_index.progress, self.log.parent, given, missing.append)
             look_ups, accounts = UserLookUps(reopened.id_type), UserLookUps(reopened.job.id_types["user_id"])
             copies = (copies_in(*backup) for backup in backups)
-            index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, lambda _: None))
-            derived = write_derived(reopened, index, to, lambda _: None)
+            index = stack.enter_context(
+                copies_of(copies, reopened.id_type, look_ups, accounts, on_progress=lambda _: None)
+            )
+            derived, _ = write_derived(reopened, index, to, lambda _: None)
         assert to.stat().st_mode & 0o777 == 0o600
         lines = to.read_bytes().splitlines(keepends=True)
         assert len(lines) == derived.rows
@@ -338,4 +340,4 @@ async def test_a_changed_export_is_refused_and_a_full_disk_is_exit_5(
 
 def test_a_map_that_cannot_be_written_is_exit_5(tmp_path: Path) -> None:
     with pytest.raises(FileFailed, match="Make room"):
-        write_map(tmp_path / "log", tmp_path / "missing" / "map")
+        write_map(tmp_path / "log", tmp_path / "missing" / "map", tmp_path / "missing" / "keep", None)

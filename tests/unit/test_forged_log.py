@@ -25,7 +25,7 @@ from tests.mutants import mutant
 from tests.syntax import swap
 
 KEPT = {"plan", "run", "json", "log_level", "log_format", "progress_every", "note"}
-KEPT |= {"export", "from_backup", "without_memberships"}
+KEPT |= {"export", "only", "from_backup", "without_memberships"}
 ABSENT = (OF_THE_MACHINE | OF_THE_COMMAND | {"host", "backup_to"}) - KEPT
 """What no command has that is printed from a log."""
 
@@ -37,7 +37,7 @@ def log_with(folder: Path, **facts: Any) -> Path:
     """A log of one session that was stopped, with these facts in its entries."""
     header = recorded.header(100)
     pinned = {**header.pinned, "job": "j", "host": HOSTILE, "pool": HOSTILE, "id_type": HOSTILE, "sha256": HOSTILE}
-    header = replace(header, export_path=HOSTILE, pinned=pinned)
+    header = replace(header, export_path=HOSTILE, export_state=(1, 2, 3, 4, 5), pinned=pinned)
     begun = Session("start", AT, "", {"cwd": HOSTILE, "note": HOSTILE, "user": HOSTILE, "command": HOSTILE, **facts})
     commits: list[list[Entry]] = [[header], [begun], [Session("stop", AT, "", {"why": HOSTILE, "exit": 4, **facts})]]
     log = folder / "log.jsonl"

@@ -64,7 +64,7 @@ def test_what_a_file_may_set_besides() -> None:
         File.PLAN: set(),
         File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "run", "backup", "backup_to", "out"},
         File.BATCH: {*shows, "host", "pool", "backup", "backup_to", "run"},
-        File.LOG: {*shows, *of_run, "json", "log_format", "run", "backup"},
+        File.LOG: {*shows, *of_run, "only", "json", "log_format", "run", "backup"},
     }
 
 

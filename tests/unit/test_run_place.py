@@ -165,7 +165,7 @@ def test_none_of_several_runs_is_preferred(tmp_path: Path, beside: str) -> None:
 @mutant(
     "a restore is taken for the run that it undoes",
     "runs_in",
-    swap('path.name.rpartition(".")[2] != RESTORE', "path.name"),
+    swap("number_of_restore(path.name) is None", "path.name"),
 )
 def test_a_restore_is_not_taken_for_its_run_whose_log_was_moved_away(tmp_path: Path) -> None:
     run = tmp_path / "users.csv.runs" / "delete-users"

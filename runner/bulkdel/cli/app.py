@@ -256,14 +256,13 @@ def restore(
         The place of the run, EXPORT.runs/JOB by default or what --run named; or the EXPORT beside it.
     """
     from bulkdel.commands import restore as command
+    from bulkdel.commands.restore_records import RestoreArguments
     from bulkdel.place.finding import find_run
 
     tables = tables_with(given.config.tables, os.environ)
     _check_folder()
     place = find_run(run)
-    return command.restore(
-        command.RestoreArguments(place, settings or RestoreSettings(), tables, os.environ, parameters)
-    )
+    return command.restore(RestoreArguments(place, settings or RestoreSettings(), tables, os.environ, parameters))
 
 
 def _arguments(

@@ -62,7 +62,7 @@ from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import RESTORE, VERIFICATION, home_of, is_within, local_name
+from bulkdel.run_place import VERIFICATION, home_of, is_within, local_name
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
@@ -478,7 +478,9 @@ class _Found:
 
     def _inside(self, run: RunFiles) -> Path:
         """The place of a run in the archive: of the run itself, of its restore, or of its memberships."""
-        return Path(PLACE) if run.place == self._run.place else self._name_in_place(run.place) or Path(PLACE, RESTORE)
+        return (
+            Path(PLACE) if run.place == self._run.place else self._name_in_place(run.place) or Path(PLACE, "restore-1")
+        )
 
     def _take_moved(self, known: Known) -> Path | None:
         """The first of the moved files with these bytes; it is taken once."""

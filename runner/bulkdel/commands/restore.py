@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,58 +22,51 @@ from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.commands.notices import Notices, notifying
+from bulkdel.commands.restore_records import (
+    RECORDS,
+    RestoreArguments,
+    WhichRestore,
+    backups_in_log,
+    check_typed,
+    derive,
+    make_place,
+    names_of_backups,
+    only_logged,
+    records_coming_back,
+)
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
-from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import EXIT_REFUSED
-from bulkdel.engine.backup import copies_in, is_backup
-from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, write_derived
+from bulkdel.engine.backup import is_backup
+from bulkdel.engine.derived_export import Derived
 from bulkdel.engine.derived_memberships import write_map, write_memberships
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, ignore
-from bulkdel.errors import FileFailed, NotAcceptable, UsageError
-from bulkdel.export.reopen import Reopened
-from bulkdel.fleet.shard import shard_file
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import counted, printable, shown, shown_host
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
-from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run, parameters_of
-from bulkdel.place.finding import find_run
-from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import WRITING, log_place
-from bulkdel.run_place import MADE_AGAIN, NEW_IDS, PUT_BACK, PUTTING_BACK, RESTORE, is_within, logged_file, own_file
+from bulkdel.run_place import (
+    KEEP,
+    MADE_AGAIN,
+    NEW_IDS,
+    PUT_BACK,
+    PUTTING_BACK,
+    logged_file,
+    own_file,
+)
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
-from bulkdel.safety.run_plan import Coming, RunArguments, Undone
-from bulkdel.settings import RestoreSettings
-from bulkdel.store_path import in_store
+from bulkdel.safety.run_plan import RunArguments, Undone
+
+NAMED_MAX = 20
+"""Ids that a message names."""
 
 MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
 """The facts of an annotation about the memberships: integers, or null before the first is put back."""
-
-CREDENTIALS = "Your credentials for stores would go there"
-RECORDS = "What it holds would be read and sent"
-"""Why a backup is typed that only a log names: one in a store, and one in another folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreArguments:
-    """The arguments of one `bulkdel restore`. parameters: those of the undo; None for an undo without any."""
-
-    run: Path
-    settings: RestoreSettings
-    config: Mapping[str, Any] = field(repr=False)
-    environ: Mapping[str, str] = field(repr=False)
-    parameters: Any
-
-    @property
-    def line(self) -> CommandLine:
-        """The command line to type again, without --plan."""
-        line = CommandLine("restore", (str(self.run),)).plus_parameters(self.parameters)
-        return line.plus_settings(replace(self.settings, plan=False), environ=self.environ, config=self.config)
 
 
 def restore(arguments: RestoreArguments) -> int:
@@ -93,7 +85,7 @@ def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) ->
         return _nothing(arguments.run, found.job, found.derived)
     if arguments.settings.plan:
         return plan_command.plan(found.restoring)
-    ended = run_command.settle(found.restoring, notices, None if found.begun else found.annotate_begun)
+    ended = run_command.settle(found.restoring, notices, None if found.which.begun else found.annotate_begun)
     with signals.phase(lambda: "ending the restore", ignore):
         _write_map(found, ended)
         _annotate_ended(found, ended)
@@ -109,21 +101,24 @@ def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) ->
 class _Found:
     """What is known before the restore.
 
-    begun: what its earlier sessions have noted last in the log of the run; None before the first one has sent anything.
     copy: of the memberships that are put back, where it is now; None when none are. restoring: the run of the undo.
     """
 
-    run: Path
+    which: WhichRestore
     progress: Progress
     job: Job
     derived: Derived
-    begun: Annotation | None
     copy: MembershipsSaved | None
     restoring: RunArguments
 
     @property
     def map(self) -> Path:
-        return own_file(self.run, RESTORE) / NEW_IDS
+        return self.which.folder / NEW_IDS
+
+    @property
+    def run(self) -> Path:
+        """The place of the run."""
+        return self.which.run
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -131,6 +126,8 @@ class _Found:
         derived, restoring = self.derived, self.restoring
         return {
             **process_facts(os.getpid()),
+            "number": self.which.number,
+            **({} if self.which.only is None else {"only": self.which.only}),
             "run": printable(restoring.run.absolute()),
             "to_go_on": restoring.line.without("--limit").words,
             "cwd": printable(Path.cwd()),
@@ -145,8 +142,13 @@ class _Found:
         The same when another restore has begun since.
         """
         with annotating(log_place(self.run, WRITING)) as log:
-            if (other := log.progress.undo) is not None:
+            if self.which.only is None and (other := log.progress.undo) is not None:
                 raise NotAcceptable(_begun_elsewhere(self.run, log.progress, other))
+            if log.progress.restores.keys() != self.progress.restores.keys():
+                raise NotAcceptable(
+                    f"{self.run}: another restore of this run has begun since the plan was made. Nothing was created. "
+                    "Run the same command again."
+                )
             if log.progress.counts["done"] != self.derived.done:
                 raise NotAcceptable(
                     f"{self.run}: the run has gone on since the plan was made. Nothing was sent. Remove "
@@ -157,27 +159,34 @@ class _Found:
 
 def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
-    settings, run, folder = arguments.settings, arguments.run, own_file(arguments.run, RESTORE)
-    to, place = folder / MADE_AGAIN, settings.run or folder
+    settings, run = arguments.settings, arguments.run
     progress = read_log(log_place(run)).progress
+    which = WhichRestore.of(arguments, progress)
+    begun, folder = which.begun, which.folder
+    to, place = folder / MADE_AGAIN, settings.run or folder
     check_not_handed_over(progress, run)
+    if which.texts is not None and progress.undo is not None and not progress.undo.is_restored:
+        of_job = options_of_run(progress.header.pinned["job"])
+        raise NotAcceptable(
+            f"{run}: a restore of all its rows has begun, and brings back these too. Nothing was created.\n"
+            f"{how_to_restore(progress, progress.undo, run, of_job)}"
+        )
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
     copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
-    begun = progress.undo
     if begun is not None and is_fresh(log_place(place)):
         raise NotAcceptable(_begun_elsewhere(run, progress, begun))
     if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
         raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")
     if begun is None:
-        for path in (folder / NEW_IDS, folder / PUTTING_BACK / PUT_BACK):
+        for path in (folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK):
             if os.path.lexists(path):
                 raise NotAcceptable(
-                    f"{path}: is there, and a restore would replace it. No restore of this run has begun, so it is not "
-                    "from one. Nothing was created. Move it away, then run the same command again."
+                    f"{path}: is there, and a restore would replace it. No such restore has begun, so it is not from "
+                    "one. Nothing was created. Move it away, then run the same command again."
                 )
     if begun is None or not to.exists():
-        derived = _derive(arguments, progress, job, undo, signals)
+        derived = derive(arguments, progress, job, undo, which, signals=signals)
     else:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     pinned = progress.header.pinned
@@ -185,15 +194,18 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         run,
         job.name,
         pinned["pool"],
-        arguments.line,
+        which.line(arguments.line),
         done=derived.done,
         not_restorable=derived.missing,
         in_doubt=progress.in_doubt.size,
         memberships=None if kept is None else kept.members,
         put_back_by=_put_back_by(job, arguments) if copy is not None else None,
-        coming=_coming_back(arguments, job, progress, to),
-        backups=_names_of_backups(arguments, progress),
+        coming=records_coming_back(arguments, job, progress, to),
+        backups=names_of_backups(arguments, progress),
         settled_at=progress.settled_at,
+        back=derived.back,
+        only=None if which.texts is None else len(which.texts),
+        chosen=derived.chosen,
     )
     restoring = RunArguments(
         undo,
@@ -205,7 +217,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         parameters=arguments.parameters,
         undoes=undoes,
     )
-    return _Found(run, progress, job, derived, begun, copy, restoring)
+    return _Found(which, progress, job, derived, copy, restoring)
 
 
 def _begun_elsewhere(run: Path, progress: Progress, begun: Annotation) -> str:
@@ -229,8 +241,8 @@ def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsS
     names = dict.fromkeys((progress.memberships_to or kept.path, kept.path))
     logged = [logged_file(name, arguments.run) for name in names]
     if not given:
-        only_logged = _only_logged(logged, arguments.run, progress, arguments.environ)
-        _check_typed(arguments, arguments.run, only_logged, "in another folder", RECORDS)
+        untyped = only_logged(logged, arguments.run, progress, arguments.environ)
+        check_typed(arguments, arguments.run, untyped, "in another folder", RECORDS)
     path = given[0] if given else next((each for each in logged if each.exists()), logged[0])
     if not path.exists() or not is_backup(path, saved):
         line = replace(arguments, settings=replace(arguments.settings, without_memberships=True)).line
@@ -261,7 +273,7 @@ def _put_back(
     """
     memberships, accounts, confirmed = found.job.memberships, found.restoring, came_back.confirmed
     assert memberships is not None  # a run with a copy of them has some
-    to = own_file(found.run, RESTORE) / PUTTING_BACK / PUT_BACK
+    to = found.which.folder / PUTTING_BACK / PUT_BACK
     step = "reading the copy of the memberships"
 
     def read(lines: int) -> None:
@@ -269,7 +281,7 @@ def _put_back(
         step = f"reading the copy of the memberships: {lines:,} so far"
 
     with signals.phase(lambda: step):
-        _make_folder(to.parent)
+        make_place(to.parent)
         derived = write_memberships(copy, found.map, to, memberships, read)
     if derived.unclear:
         say(
@@ -348,7 +360,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
             f"{log}: this run kept no backup (--backup), so no record of its {job.words.noun}s is left. "
             f"{undo.words.nothing}."
         )
-    for path, _ in _backups(log, progress) if settings.from_backup is None else ():
+    for path, _ in backups_in_log(log, progress) if settings.from_backup is None else ():
         if (at := progress.forgotten.get(printable(path.name))) is not None and not path.exists():
             raise NotAcceptable(
                 f"{log}: its backup {path} was removed by `bulkdel forget`, on {at}. "
@@ -375,7 +387,7 @@ def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     path, where = None if progress.backup is None else logged_file(progress.backup[0], run), ""
     backup = None if path is None else str(path)
     for option, value in job.undo_options(backup):
-        if path is not None and value == backup and _only_logged((path,), run, progress, environ):
+        if path is not None and value == backup and only_logged((path,), run, progress, environ):
             where = (
                 f" Only the log names the backup {shown(value)}. If that is where you keep it, add {option} with it."
             )
@@ -392,153 +404,19 @@ def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapp
     )
 
 
-def _only_logged(paths: Iterable[Path], run: Path, progress: Progress, environ: Mapping[str, str]) -> list[Path]:
-    """Those of the files that only the log names: they are in another folder, and this user has not typed them."""
-    typed: Collection[Path] = ()
-    if progress.start is not None and mac_holds(progress.start, read_key(environ)):
-        if not progress.header.shards:
-            return []  # every session that has named one is bound
-        if (name := progress.start.facts.get("backup")) is not None:
-            backup = logged_file(name, run)
-            typed = {backup, *(shard_file(backup, number) for number in shard_numbers(progress.header))}
-    return [path for path in paths if path not in typed and not is_within(path, run)]
-
-
-def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
-    """Whether what follows the durable part of a backup is read: not where another person may have named the file."""
-    return not progress.header.shards and mac_holds(progress.start, read_key(environ))
-
-
-def _derive(arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, signals: Signals) -> Derived:
-    """Make the derived export."""
-    log, settings, step = arguments.run, arguments.settings, "reading the rows of the run"
-    to = own_file(log, RESTORE) / MADE_AGAIN
-    earlier = {run: read_log(log_place(run)).progress for run in map(find_run, settings.records_of or ())}
-    with ExitStack() as stack:
-        stack.enter_context(signals.phase(lambda: step))
-        given = _own_backups(arguments, progress, earlier)
-        reopened = Reopened.open(log, settings.export, stack)
-        parameters = from_pinned(job, progress.header.parameters, log)
-        table = arguments.config.get(job.config_table, {})
-        target = job.target(TargetOptions(progress.header.pinned["host"], table, arguments.environ, parameters))
-        look_ups, accounts = target.look_ups(reopened.id_type), target.look_ups(job.id_types[undo.id_type_default])
-        assert look_ups is not None  # a run with a backup has look-ups
-        assert accounts is not None
-
-        def copied(copies: int) -> None:
-            nonlocal step
-            step = f"reading the backup: {copies:,} records so far"
-
-        def written(rows: int) -> None:
-            nonlocal step
-            step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
-
-        beyond = _reads_beyond(progress, arguments.environ)
-        backups = [(*each, beyond) for each in backups_of(progress, log, given, _say_missing, beyond=beyond)]
-        # Of several copies of an account the last one counts.
-        all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
-        copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
-        index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
-        _make_folder(to.parent)
-        return write_derived(reopened, index, to, written)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the place of a restore. Raises FileFailed, and NotAcceptable where it is a link, which may lead anywhere."""
-    if folder.is_symlink() and folder.name in {RESTORE, PUTTING_BACK}:
-        raise NotAcceptable(
-            f"{folder}: is a link, and a restore writes only in the place of its run. Nothing was created. Remove the "
-            "link; then run the same command again."
-        )
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise FileFailed(
-            f"{folder}: cannot be made: {error.strerror}. Nothing was created. Repair that, then run the same command "
-            "again."
-        ) from error
-
-
-def _coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: Path) -> Coming:
-    """What the records of the derived export hold."""
-    header = progress.header
-    parameters = from_pinned(job, header.parameters, arguments.run)
-    table = arguments.config.get(job.config_table, {})
-    target = job.target(TargetOptions(header.pinned["host"], table, arguments.environ, parameters))
-    look_ups = target.look_ups(job.id_types[header.pinned["id_type"]], full=True)
-    assert look_ups is not None  # a run with a backup has look-ups
-    return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
-
-
-def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mapping[Path, Progress]) -> Sequence[Path]:
-    """The files and stores of --from-backup that are backups of this run; empty for those that its log names.
-
-    earlier: the runs of --records-of. No store is asked, and no file in another folder read, that only a log names.
-    Raises UsageError for one.
-    """
-    given, kept, environ = arguments.settings.from_backup or (), progress.memberships, arguments.environ
-    logs = {arguments.run: progress, **earlier}
-    begun = {run: [path for path, known in _backups(run, of) if known.size] for run, of in logs.items()}
-    of_earlier = {path for run in earlier for path in begun[run]}
-    own = [path for path in given if path not in of_earlier]
-    for run in begun if not own else earlier:
-        untyped = [path for path in begun[run] if path not in given and path.parent != run]
-        in_files = [path for path in untyped if not in_store(path)]
-        _check_typed(arguments, run, [path for path in untyped if in_store(path)], "in a store", CREDENTIALS)
-        only_logged = _only_logged(in_files, run, logs[run], environ)
-        _check_typed(arguments, run, only_logged, "in another folder", RECORDS)
-    return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
-
-
-def _names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequence[str]:
-    """The backups of the run, as they were typed or as its log names them, and the runs of --records-of."""
-    settings = arguments.settings
-    logged = [path for path, known in _backups(arguments.run, progress) if known.size]
-    return [*map(str, settings.from_backup or logged), *map(str, settings.records_of or ())]
-
-
-def _check_typed(arguments: RestoreArguments, run: Path, paths: Sequence[Path], where: str, why: str) -> None:
-    """Refuse backups that only a log names. where, why: they are what. Raises UsageError."""
-    if paths:
-        line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
-        raise UsageError(
-            f"{run}: names {counted(len(paths), 'backup')} {where}: {shown(', '.join(map(str, paths)))}. {why}, and "
-            "only the log names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and "
-            f"with each other backup of this run, to:\n  {line}"
-        )
-
-
-def _backups(run: Path, progress: Progress) -> list[tuple[Path, Saved]]:
-    """The backups of the run in this place, as its log names them, each with what is durable of it."""
-    return [(logged_file(name, run), known) for name, known in progress.backups]
-
-
-def _earlier_backups(
-    progress: Progress, earlier: Mapping[Path, Progress], environ: Mapping[str, str]
-) -> list[tuple[Path, Saved, bool]]:
-    """The backups of --records-of. Raises NotAcceptable for a run on another pool, or one without a backup."""
-    found: list[tuple[Path, Saved, bool]] = []
-    for path, other in earlier.items():
-        for name in ("host", "pool"):
-            if other.header.pinned[name] != (own := progress.header.pinned[name]):
-                raise NotAcceptable(
-                    f"--records-of {path}: is a run on the {name} {other.header.pinned[name]}, and this one is on "
-                    f"{own}. Nothing was created. Name a run on the same accounts."
-                )
-        beyond = _reads_beyond(other, environ)
-        backups = [(*each, beyond) for each in backups_of(other, path, (), _say_missing, beyond=beyond)]
-        if not backups:
-            raise NotAcceptable(f"--records-of {path}: no backup of this run is still there. Nothing was created.")
-        found += backups
-    return found
-
-
-def _say_missing(name: str) -> None:
-    say(f"The backup {name} of this run is not among the files of --from-backup. Its records are missing.")
-
-
 def _nothing(run: Path, job: Job, derived: Derived) -> int:
     """End a restore without a row. Raises NotAcceptable when there would be some with their records."""
+    if derived.chosen is not None and derived.chosen.lost:
+        lost = shown(", ".join([*derived.chosen.missing, *derived.chosen.not_done][:NAMED_MAX]))
+        raise NotAcceptable(
+            f"{run}: nothing was created. {counted(derived.chosen.lost, 'id')} of --only cannot be restored, because "
+            f"the backup has no record of it, or the run has not {job.words.done} it: {lost}"
+        )
+    if derived.back:
+        say(
+            f"{run}: nothing remains to restore. Earlier restores have brought back {counted(derived.back, 'account')}."
+        )
+        return 0
     if derived.done:
         raise NotAcceptable(
             f"{run}: none of its {counted(derived.done, 'row')} that were {job.words.done} has a record in the backup. "
@@ -552,8 +430,11 @@ def _write_map(found: _Found, ended: Summary) -> None:
     """Write the map of old and new ids, and say what has none."""
     restoring, words = found.restoring, found.restoring.job.words
     if ended.progress.counts["done"]:
-        held, lacking = write_map(restoring.run, found.map)
+        keep = found.map.with_name(KEEP)
+        held, lacking = write_map(restoring.run, found.map, keep, _ids_of_run(found))
         say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {found.map}")
+        again = f"A run on a list that still has them would {found.job.words.verb} them again"
+        say(f"{again}. To keep them: --exclude {quoted(keep)}")
         if lacking:
             rows = CommandLine("results", (str(restoring.run),)).plus("--only", "done")
             say(
@@ -563,11 +444,26 @@ def _write_map(found: _Found, ended: Summary) -> None:
     undoes = restoring.undoes
     for part, count in undoes.coming.lacking if undoes is not None else ():
         say(f"{counted(count, 'record')} of the backup had no {part}, so it has not come back.")
-    if found.derived.missing:
+    if found.derived.missing and found.which.only is not None:
+        say(f"{counted(found.derived.missing, 'id')} that --only names cannot be {words.done}: the plan names each.")
+    elif found.derived.missing:
         say(
             f"{counted(found.derived.missing, 'row', 'has', 'have')} no record in a backup and cannot be {words.done}. "
             f"Which rows have an outcome:\n  {CommandLine('results', (str(found.run),))}"
         )
+
+
+def _ids_of_run(found: _Found) -> Callable[[Mapping[str, Any]], Sequence[str]] | None:
+    """The ids by which the run has named the accounts, of a record; None where these are never used again."""
+    pinned, arguments = found.progress.header.pinned, found.restoring
+    id_type = found.job.id_types[pinned["id_type"]]
+    if not id_type.reusable:
+        return None
+    parameters = from_pinned(found.job, found.progress.header.parameters, found.run)
+    table = arguments.config.get(found.job.config_table, {})
+    look_ups = found.job.target(TargetOptions(pinned["host"], table, arguments.environ, parameters)).look_ups(id_type)
+    assert look_ups is not None  # a run with a backup has look-ups
+    return look_ups.ids_of
 
 
 def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | None = None) -> None:
@@ -575,7 +471,7 @@ def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | Non
 
     put_back: the values of the facts MEMBERSHIPS; None before this session has put any back.
     """
-    counts, noted = ended.progress.counts, found.begun.facts if found.begun else {}
+    counts, noted = ended.progress.counts, found.which.begun.facts if found.which.begun else {}
     now = {"restored": counts["done"], "there": counts["already"], "remaining": ended.progress.remaining}
     now |= {kind: counts[kind] for kind in ("refused", "unknown")}
     if found.copy is not None and counts["done"]:

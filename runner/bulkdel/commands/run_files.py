@@ -39,12 +39,13 @@ from bulkdel.place.opening import log_place
 from bulkdel.run_place import (
     BACKUP,
     INVALID,
+    KEEP,
     LOG,
     MADE_AGAIN,
     NEW_IDS,
+    ONLY,
     PUT_BACK,
     PUTTING_BACK,
-    RESTORE,
     RUNS,
     STILL_THERE,
     VERIFICATION,
@@ -54,6 +55,7 @@ from bulkdel.run_place import (
     logged_file,
     logged_name,
     own_file,
+    restore_places,
 )
 from bulkdel.settings import is_named_as_memberships
 from bulkdel.store_path import in_store, is_store_url, path_or_url
@@ -174,10 +176,14 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
     read = _Read.of(run)
     pinned, complete = read.progress.header.pinned, read.progress.complete
     original, restoring = original_of(run, read.progress), _is_restoring(read.progress)
-    restore = own_file(run, RESTORE)
+    restores = restore_places(run)
     derived = [
-        NamedFile(restore / MADE_AGAIN, MADE_AGAIN_WORDS, wanted=restoring),
-        NamedFile(restore / PUTTING_BACK / PUT_BACK, PUT_BACK_WORDS, wanted=restoring),
+        each
+        for restore in restores
+        for each in (
+            NamedFile(restore / MADE_AGAIN, MADE_AGAIN_WORDS, wanted=restoring),
+            NamedFile(restore / PUTTING_BACK / PUT_BACK, PUT_BACK_WORDS, wanted=restoring),
+        )
     ]
     begun = [each for each in derived if (each.path.parent / LOG).exists()]
     own = _now(Path(read.progress.header.export_path), run, original)
@@ -210,7 +216,8 @@ def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], pro
 
 def _beside(path: Path, run: Path) -> Path:
     """Where a file is when it has moved with the run: in the place, or beside it, where `unpack` puts it."""
-    return path if path.is_relative_to(own_file(run, RESTORE) if in_store(run) else run) else home_of(run) / path.name
+    places = restore_places(run) if in_store(run) else [run]
+    return path if any(map(path.is_relative_to, places)) else home_of(run) / path.name
 
 
 def _now(path: Path, run: Path, original: Path | None) -> Path:
@@ -242,7 +249,7 @@ def _placed(named: NamedFile, run: Path, original: Path | None) -> Iterator[Name
 
 def _is_restoring(progress: Progress) -> bool:
     """Whether a restore of the run has begun and is not complete. It needs the backups and what it has made so far."""
-    return progress.handed_over is None and progress.undo is not None and not progress.undo.is_restored
+    return progress.handed_over is None and not all(each.is_restored for each in progress.restores.values())
 
 
 def is_held(path: Path) -> bool:
@@ -334,13 +341,18 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
 
 def _named_written(run: Path, *, restoring: bool) -> Iterator[NamedFile]:
     """Yield what the commands about a run have written that no log knows."""
-    still, folder = own_file(run, STILL_THERE), own_file(run, RESTORE)
+    still = own_file(run, STILL_THERE)
     for each in _matching(still.parent, rf"{re.escape(still.stem)}(-\d+)?\.jsonl", "the list of those still there"):
         yield each._replace(wanted=_is_export_of_a_run(each.path))
     if not in_store(run):
         yield from _matching(run, r"log(\.\d+)?\.jsonl\.torn-\d+(-\d+)?", "a torn line of the log")
-    yield NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=restoring)
-    for path in (still, folder / NEW_IDS, folder / MADE_AGAIN, folder / PUTTING_BACK / PUT_BACK):
+    written = [still]
+    for folder in restore_places(run):
+        yield NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=restoring)
+        yield NamedFile(folder / ONLY, "the ids that a restore named", wanted=restoring)
+        yield NamedFile(folder / KEEP, "the ids of what came back")
+        written += [folder / name for name in (NEW_IDS, ONLY, KEEP, MADE_AGAIN)] + [folder / PUTTING_BACK / PUT_BACK]
+    for path in written:
         yield from _matching(path.parent, rf"\.{re.escape(path.name)}\.\w+\.part", UNFINISHED)
 
 
@@ -354,7 +366,8 @@ def _named_rows(run: Path, progress: Progress, *, wanted: bool) -> Iterator[Name
         yield NamedFile(place.at(PinnedFile(EXCLUDED, sha256)), EXCLUDED_WORDS, known, wanted=wanted, expected=True)
     if in_store(run):
         return
-    for each in (run, run / RESTORE, run / RESTORE / PUTTING_BACK):
+    places = restore_places(run)
+    for each in (run, *places, *(place / PUTTING_BACK for place in places)):
         part = input_part(each)
         yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
 

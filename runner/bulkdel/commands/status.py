@@ -11,7 +11,7 @@ from typing import Any
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.under_way import holder
-from bulkdel.command_line import CommandLine, is_of_restore, to_pack
+from bulkdel.command_line import CommandLine, how_to_go_on_restoring, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, ChangedBy, Header
@@ -25,7 +25,7 @@ from bulkdel.live.status_lines import now_lines
 from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
 from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
-from bulkdel.parameters import by_option
+from bulkdel.parameters import by_option, options_of_run
 from bulkdel.place.finding import find_run
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
@@ -101,6 +101,9 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or progress.undo.is_restored):
         _print_how_to_go_on(progress, path, environ)
+    for noted in progress.restores.values():
+        if noted.facts.get("only") and not noted.is_restored:
+            result(how_to_go_on_restoring(noted, path, options_of_run(progress.header.pinned["job"])))
     return 0
 
 

@@ -37,6 +37,7 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import SANDBOX, Target, TargetOptions
+from bulkdel.log_words import back_words
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
@@ -227,6 +228,8 @@ def _print_summary(
         result(f"  {name:<{width}} {count:>13,}{more}")
     claimed = {name_of(progress, kind) for kind in CLAIMED}
     others = [f"{count:,} {name}" for name, count in named_counts(progress).items() if count and name not in claimed]
+    if progress.back:
+        result(f"restored since: {back_words(progress)}")
     if others:
         result(f"not claimed to be {reached}, so not looked up: {', '.join(others)}")
     for line in session_lines(summary):

@@ -159,9 +159,20 @@ class Progress:
         return self.remaining == 0
 
     @property
+    def restores(self) -> dict[int, Annotation]:
+        """What was noted last of each restore of this run, by its number."""
+        return {entry.facts.get("number", 1): entry for entry in self.annotations if entry.event == "undo"}
+
+    @property
+    def back(self) -> dict[int, int]:
+        """How many accounts each restore has brought back, by its number; only those that have brought back some."""
+        counts = {number: noted.facts.get("restored", 0) for number, noted in self.restores.items()}
+        return {number: count for number, count in counts.items() if count}
+
+    @property
     def undo(self) -> Annotation | None:
-        """What was noted last of a restore of this run; None when none has begun. Then the run is not resumed."""
-        return next((entry for entry in reversed(self.annotations) if entry.event == "undo"), None)
+        """What was noted last of a restore of all rows; None when none has begun. Then the run is not resumed."""
+        return next((entry for entry in reversed(self.restores.values()) if not entry.facts.get("only")), None)
 
     @property
     def handed_over(self) -> Annotation | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -29,7 +29,7 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import logged_file
-from bulkdel.safety.run_plan import Coming
+from bulkdel.safety.run_plan import Chosen, Coming
 from bulkdel.store_path import in_store
 
 SCHEMA = """
@@ -57,23 +57,35 @@ COPIES_AT_ONCE = 1_000
 class Derived:
     """The content of a derived export.
 
-    done: rows that the run carried out. missing: how many of them have no record in a backup. rows: of the derived
-    export. Two rows of the run may mean one account, and one row two accounts.
+    done: rows that the run carried out. missing: how many of them have no record in a backup; with --only, how many
+    texts name nothing that can be restored. rows: of the derived export. Two rows of the run may mean one account, and
+    one row two accounts. back: accounts that earlier restores have brought back, and that are left out. chosen: with
+    --only; None without, and once the restore has begun.
     """
 
     done: int
     missing: int
     rows: int
+    back: int = 0
+    chosen: Chosen | None = None
 
 
 class CopyIndex:
     """The copies of all backups of a run, found by the ids of the run.
 
     rows: a database with the tables of `SCHEMA`. id_type, look_ups: of the run. accounts: look-ups by the id that the
-    undo knows an account by; it is never reused.
+    undo knows an account by; it is never reused. see: takes each copy, with the account that it is of.
     """
 
-    def __init__(self, rows: sqlite3.Connection, id_type: IdType, look_ups: LookUps, accounts: LookUps) -> None:
+    def __init__(
+        self,
+        rows: sqlite3.Connection,
+        id_type: IdType,
+        look_ups: LookUps,
+        accounts: LookUps,
+        see: Callable[[Mapping[str, Any], bytes], object] = lambda _record, _account: None,
+    ) -> None:
+        self._see = see
         self._rows = rows
         self._id_type = id_type
         self._look_ups = look_ups
@@ -89,20 +101,29 @@ class CopyIndex:
             nth, self._size = self._size, self._size + 1
             self._rows.execute("INSERT INTO copies VALUES (?, ?)", (nth, line))
             self._rows.execute(ADD_ACCOUNT, (account, nth))
+            self._see(record, account)
             self._rows.executemany("INSERT INTO forms VALUES (?, ?, ?)", self._forms(record, nth))
             if nth % COPIES_AT_ONCE == 0:
                 on_progress(nth)
         self._rows.execute(INDEX)
 
-    def take(self, id_: str) -> list[bytes] | None:
-        """The lines of the accounts that an id means, without those that were taken before; None when it has none."""
+    def leave_out(self, id_: str) -> bool:
+        """Take the account with this id, which does not come back. Returns whether one has it that was not taken."""
+        return bool(self._rows.execute(TAKE, (stored(id_),)).rowcount)
+
+    def take(self, id_: str, wanted: Container[bytes] | None = None) -> dict[bytes, bytes] | None:
+        """The lines of the accounts that an id means, without those that were taken before; None when it has none.
+
+        wanted: the accounts that may be taken; None for all.
+        """
         found = [Copy.of(line) for line in self._candidates(id_)]
         matched = self._look_ups.match([id_], [copy.record for copy in found])[0].get(id_) if found else None
         if matched is None:
             return None
         accounts = dict.fromkeys(self._account_of(copy.record) for copy in found if copy.record in matched.records)
-        new = [account for account in accounts if self._rows.execute(TAKE, (account,)).rowcount]
-        return [line for account in new for (line,) in self._rows.execute(LAST, (account,))]
+        known = [account for account in accounts if account is not None and (wanted is None or account in wanted)]
+        new = [account for account in known if self._rows.execute(TAKE, (account,)).rowcount]
+        return {account: line for account in new for (line,) in self._rows.execute(LAST, (account,))}
 
     def knows(self, copy: Copy) -> bool:
         """Whether one of the copies is of the same account."""
@@ -111,16 +132,16 @@ class CopyIndex:
     def _account_of(self, record: Mapping[str, Any]) -> bytes | None:
         """The id that the undo knows an account by; None without one, and for one that no export can have."""
         id_ = next(iter(self._accounts.ids_of(record)), "")
-        return _stored(id_) if isinstance(ANY_SHAPE.check(id_), str) else None
+        return stored(id_) if isinstance(ANY_SHAPE.check(id_), str) else None
 
     def _forms(self, record: Mapping[str, Any], nth: int) -> Iterator[tuple[bytes, bool, int]]:
         for id_ in self._look_ups.ids_of(record):
             for place, form in enumerate(self._id_type.forms_of(id_)):
-                yield _stored(form), place == 0, nth
+                yield stored(form), place == 0, nth
 
     def _candidates(self, id_: str) -> Iterator[bytes]:
         """Yield each copy that this id may mean: the whole form of one is among the forms of the other."""
-        whole, *shortened = map(_stored, self._id_type.forms_of(id_))
+        whole, *shortened = map(stored, self._id_type.forms_of(id_))
         found = {nth for (nth,) in self._rows.execute(BY_WHOLE, (whole,))}
         for form in shortened:
             found.update(nth for (nth,) in self._rows.execute(BY_SHORTENED, (form,)))
@@ -161,7 +182,7 @@ def backups_of(
     return [found[nth] for nth in sorted(found)]
 
 
-def _stored(text: str) -> bytes:
+def stored(text: str) -> bytes:
     """A text for the database, which takes no lone surrogate."""
     return text.encode(errors="surrogatepass")
 
@@ -172,24 +193,33 @@ def copies_of(
     id_type: IdType,
     look_ups: LookUps,
     accounts: LookUps,
+    *,
     on_progress: Callable[[int], None],
+    see: Callable[[Mapping[str, Any], bytes], object] = lambda _record, _account: None,
 ) -> Iterator[CopyIndex]:
     """Index the copies of all backups of a run, in the order in which the run began them.
 
     The other arguments are those of `CopyIndex`. Raises FileFailed when there is no room for the database.
     """
     with temporary_database(SCHEMA, "the records of the backup") as rows:
-        index = CopyIndex(rows, id_type, look_ups, accounts)
+        index = CopyIndex(rows, id_type, look_ups, accounts, see)
         index.fill(chain.from_iterable(backups), on_progress)
         yield index
 
 
-def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: Callable[[int], None]) -> Derived:
+def write_derived(
+    reopened: Reopened,
+    copies: CopyIndex,
+    to: Path,
+    on_progress: Callable[[int], None],
+    wanted: Container[bytes] | None = None,
+) -> tuple[Derived, set[bytes]]:
     """Write the derived export; it gets its name when all of it is on disk. Blocks.
 
     It replaces a derived export that a killed or a declined restore has left: a file in which each line is a record of
     an account of the backup. The caller holds the lock of the log, so no other process writes the file, and the run
-    settles no row meanwhile. on_progress: called with how many rows of the run were read.
+    settles no row meanwhile. on_progress: called with how many rows of the run were read. wanted: the accounts that
+    come back; None for all. Returns also the accounts of a `wanted` that do.
 
     Raises NotAcceptable when the rows are damaged, or another file is there, FileFailed when it cannot be written.
     """
@@ -201,13 +231,16 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
             return False
 
     done = missing = rows = 0
+    come = set[bytes]()
     try:
         remove_parts(to)
         with atomic_file(to, is_earlier) as file:
             for id_ in _done_ids(reopened, on_progress):
-                lines = copies.take(id_)
+                lines = copies.take(id_, wanted)
                 done, missing, rows = done + 1, missing + (lines is None), rows + len(lines or ())
-                file.writelines(line + b"\n" for line in lines or ())
+                file.writelines(line + b"\n" for line in (lines or {}).values())
+                if wanted is not None:
+                    come.update(lines or ())
     except FileExistsError as error:
         raise NotAcceptable(
             f"{to}: is there, and has more than records of accounts in the backup. A restore would replace it. Nothing "
@@ -219,7 +252,7 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
         ) from error
     except Halted as error:  # its message is meant for a run
         raise NotAcceptable(str(error)) from error
-    return Derived(done, missing, rows)
+    return Derived(done, missing, rows), come
 
 
 def coming_back(path: Path, status: str | None, parts: Sequence[str]) -> Coming:

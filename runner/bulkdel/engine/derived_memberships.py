@@ -12,7 +12,7 @@ always as a whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +124,17 @@ def _facts(line: Mapping[str, Any]) -> str:
     return json.dumps({name: value for name, value in line.items() if name not in NAMES}, sort_keys=True)
 
 
-def write_map(run: Path, to: Path) -> tuple[int, int]:
+def _replace(_new: Path, _old: Path) -> bool:
+    return True
+
+
+def write_map(
+    run: Path, to: Path, keep: Path, ids_of: Callable[[Mapping[str, Any]], Sequence[str]] | None
+) -> tuple[int, int]:
     """Write the map of the restore with this log; it replaces an earlier one when all of it is on disk. Blocks.
+
+    keep: gets the ids of the accounts that came back, as --exclude takes them. ids_of: those of a record; None for the
+    new ids.
 
     Returns how many accounts it holds, and how many restored accounts it lacks because the log has no new id of them.
 
@@ -133,7 +142,7 @@ def write_map(run: Path, to: Path) -> tuple[int, int]:
     """
     held = lacking = 0
     try:
-        with ExitStack() as stack, atomic_file(to, lambda _new, _old: True) as file:
+        with ExitStack() as stack, atomic_file(to, _replace) as file, atomic_file(keep, _replace) as kept:
             for rows, results in Reopened.open(run, None, stack).rows():
                 for result in results:
                     if result.kind != "done" or result.outcome is None:
@@ -145,6 +154,8 @@ def write_map(run: Path, to: Path) -> tuple[int, int]:
                             continue
                         held += 1
                         old = rows.ids[row - rows.at]
+                        ids = [new] if ids_of is None else ids_of(json.loads(rows.records[row - rows.at]))
+                        kept.writelines(orjson.dumps({"id": id_}, option=orjson.OPT_APPEND_NEWLINE) for id_ in ids)
                         file.write(orjson.dumps({"row": row, "old": old, "new": new}, option=orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
         raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error

@@ -81,10 +81,10 @@ def way_of_reading(path: Path, job: Job, header: Header) -> tuple[ReadOptions, D
     pinned = header.pinned
     try:
         source: Mapping[str, Any] = pinned["source"]
-        dialect = dialect_of(pinned)
+        id_type, dialect = job.id_types[pinned["id_type"]], dialect_of(pinned)
         column = dialect.id_field or (None if dialect.id_column is None else str(dialect.id_column + 1))
         options = ReadOptions(
-            id_type=job.id_types[pinned["id_type"]],
+            id_type=id_type,
             id_types=job.id_types,
             trim=source["trim"],
             on_invalid="skip" if source["skip_invalid"] else "stop",

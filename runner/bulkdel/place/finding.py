@@ -9,7 +9,7 @@ from pathlib import Path
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.output import say
 from bulkdel.place.log_file import LogFile
-from bulkdel.run_place import LOG, OF_SANDBOX, RESTORE, RUNS
+from bulkdel.run_place import LOG, OF_SANDBOX, RUNS, number_of_restore
 from bulkdel.store_path import in_store
 
 RUNS_MAX = 5
@@ -97,7 +97,7 @@ def _run_at(path: Path) -> Path | None:
 def runs_in(folder: Path) -> list[Path]:
     """The places of runs that are folders in this one, by name. That of a restore is found only by its own name."""
     try:
-        places = (path for path in folder.iterdir() if path.is_dir() and path.name.rpartition(".")[2] != RESTORE)
+        places = (path for path in folder.iterdir() if path.is_dir() and number_of_restore(path.name) is None)
         return sorted(path for path in places if _run_at(path) is not None)
     except OSError:
         return []

@@ -22,7 +22,7 @@ from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, name_of, state_of
 from bulkdel.core.verification import Counts
 from bulkdel.format import counted, printable
 from bulkdel.job import SANDBOX
-from bulkdel.log_words import SOURCES, bad_row_words, change_words, confirmed_words, done_words, user_words
+from bulkdel.log_words import SOURCES, back_words, bad_row_words, change_words, confirmed_words, done_words, user_words
 from bulkdel.options import SHOWS, TEXTS
 from bulkdel.parameters import by_option
 from bulkdel.report import words
@@ -213,6 +213,9 @@ def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
         said.append("The log of the verification cannot be read.")
     if progress.undo is not None:
         said.append("A restore of this run has begun: what it did is being undone.")
+    if progress.back:
+        are = "is" if sum(progress.back.values()) == 1 else "are"
+        said.append(f"{back_words(progress)} {are} back.")
     return tuple(said)
 
 

@@ -47,11 +47,11 @@ from bulkdel.run_place import (
     BACKUP,
     LOG,
     PUTTING_BACK,
-    RESTORE,
     STORED_LOG,
     is_written_by,
     logged_file,
     logged_name,
+    restore_place,
 )
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.plan_from_file import OTHER_USER, check_user
@@ -173,7 +173,7 @@ def _check_place(run: Path) -> None:
     if _is_of_other_kind(run / STORED_LOG, run / LOG):
         raise UsageError(f"--run {run}: is the store of a run. Go on with file://{run.absolute()}, or name a new place")
     try:
-        (run / RESTORE / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()
+        (restore_place(run, 100) / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UsageError(f"--run {run}: the name is too long. Name a shorter place: --run PLACE") from error

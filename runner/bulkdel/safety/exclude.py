@@ -74,8 +74,11 @@ def read_excluded(
     *,
     write: Callable[[ExcludeFile, Sequence[str]], object] = lambda _file, _ids: None,
     stored: Callable[[Collection[str]], Iterable[tuple[ExcludeFile, Sequence[str]]]] = lambda _typed: (),
+    option: str = "--exclude",
 ) -> Excluded:
     """Read every exclude file. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
+
+    option: for messages.
 
     names: each may end in `:COLUMN` or `:COLUMN:TYPE`.
     fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
@@ -109,7 +112,7 @@ def read_excluded(
             try:
                 found, good = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
-                raise _advised(rows, own, found_name, error, options.id_type.name) from error
+                raise _advised(rows, own, found_name, error, options.id_type.name, option=option) from error
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
@@ -236,7 +239,7 @@ def _ways(export: Export, options: ReadOptions, *, column: str | None) -> list[R
 
 
 def _advised(
-    rows: Export, options: ReadOptions, name: ExcludeName, error: ExportRefused, run_type: str
+    rows: Export, options: ReadOptions, name: ExcludeName, error: ExportRefused, run_type: str, *, option: str
 ) -> ExportRefused:
     """Add to the refusal how the file can be named so that it is read."""
     ways = advise(rows, options, error, asked=True) or advise(rows, options, error, asked=False)
@@ -246,7 +249,7 @@ def _advised(
         id_type = way.given.get("--id-type", options.id_type.name)
         named = ExcludeName(name.path, column, None if id_type == run_type else id_type) if column else None
         said += [words for words in way.why if words.text and words not in said]
-        words = [f"--exclude {shlex.quote(str(named))}"] if named is not None and way.reads else []
+        words = [f"{option} {shlex.quote(str(named))}"] if named is not None and way.reads else []
         words += [f"--encoding {way.given['--encoding']}"] if "--encoding" in way.given else []
         if words:
             said.append(Words(f"To read it: {' '.join(words)}", ""))

@@ -22,7 +22,7 @@ from bulkdel.format import printable
 from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.safety import plan_words as words
 from bulkdel.safety.checks import sample_trouble
-from bulkdel.safety.run_plan import RunArguments, RunPlan
+from bulkdel.safety.run_plan import RunArguments, RunPlan, Undone
 
 
 class In(Flag):
@@ -152,6 +152,14 @@ def parameter_value(value: Any) -> Any:
 def _object(source: Source | None) -> dict[str, Any] | None:
     """The object that was read."""
     return None if source is None else source.to_json()
+
+
+def _only(undoes: Undone) -> dict[str, int] | None:
+    """What became of the ids that a restore names."""
+    if (chosen := undoes.chosen) is None:
+        return None
+    names = {"found": chosen.found, "back": chosen.back, "not_found": chosen.missing, "not_done": chosen.not_done}
+    return {name: len(some) for name, some in names.items()}
 
 
 def _going_on(plan: RunPlan) -> dict[str, int] | None:
@@ -319,6 +327,7 @@ FACTS = (
         asked=lambda run: None if run.undoes is None else printable(run.undoes.run),
         lines=words.restores,
     ),
+    PlanFact("only", In.JSON, asked=lambda run: None if run.undoes is None else _only(run.undoes), rare=True),
     PlanFact("look_ups", In.JSON, lambda plan: plan.has_look_ups),
     PlanFact(
         "not_after",

@@ -235,7 +235,8 @@ def limit(plan: RunPlan) -> Lines:
     """How many ids this session settles."""
     if plan.arguments.settings.limit is not None:
         of_shards = ", divided among the shards: not exactly the first rows" if plan.shards else ""
-        yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session{of_shards}"
+        first = ": the first rows of the restore" if plan.arguments.undoes is not None else of_shards
+        yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session{first}"
 
 
 def version(plan: RunPlan) -> Lines:
@@ -258,12 +259,33 @@ def sample(plan: RunPlan) -> Lines:
         yield "sample", _sample_text(plan, there)
 
 
+def _chosen(undoes: Undone) -> Lines:
+    """Yield what became of each id that --only names."""
+    if (chosen := undoes.chosen) is None:
+        return
+    found = (f"{text} is {account}" if text != account else text for text, account in chosen.found.items())
+    not_done = (f"{text}: the run has not settled it so that it can be undone" for text in chosen.not_done)
+    back = (f"{text}: restore-{number} has brought it back" for text, number in chosen.back.items())
+    for name, texts in (("found", found), ("not found", chosen.missing), ("not done", not_done), ("left out", back)):
+        some = [*texts]
+        yield from ((name, shown(text)) for text in some[:NOT_FOUND_MAX])
+        if len(some) > NOT_FOUND_MAX:
+            yield name, f"and {len(some) - NOT_FOUND_MAX:,} more"
+
+
 def _restores(undoes: Undone, noun: str) -> Lines:
     """Yield the lines of a restore."""
     if undoes.confirmed is not None:
         yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.run}"
         return
-    yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.run}"
+    if undoes.only is None:
+        yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.run}"
+    else:
+        of = f"of {counted(undoes.done, 'row')} of {undoes.run}"
+        yield "restores", f"{undoes.job}: only {counted(undoes.only, 'id')} {of}"
+        yield from _chosen(undoes)
+    if undoes.only is None and undoes.back:
+        yield "left out", f"{counted(undoes.back, 'account')} that earlier restores have brought back"
     yield "backups", shown(", ".join(undoes.backups))
     if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
         which = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {noun}s are put back"

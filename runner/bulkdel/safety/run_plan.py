@@ -57,6 +57,26 @@ class Coming:
     lacking: tuple[tuple[str, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What became of the texts of `restore --only`, of which each means one account at most.
+
+    found: the account of each text that comes back. back: the texts whose account an earlier restore has brought back,
+    each with the number of that restore. missing: the texts that no copy has. not_done: those whose account the run has
+    not carried out.
+    """
+
+    found: Mapping[str, str]
+    back: Mapping[str, int]
+    missing: Sequence[str]
+    not_done: Sequence[str]
+
+    @property
+    def lost(self) -> int:
+        """How many texts name nothing that can be restored."""
+        return len(self.missing) + len(self.not_done)
+
+
 SHA256_SHOWN = 12
 """Digits of a SHA-256 that --confirm-export takes, at least."""
 
@@ -73,7 +93,9 @@ class Undone:
     put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: when memberships follow the accounts: whether this user has confirmed the run of these; None before.
     coming: counts over its records. backups: the files that they are read from.
-    settled_at: when its latest outcome was written; None without one.
+    settled_at: when its latest outcome was written; None without one. back: how many accounts earlier restores have
+    brought back; they are left out. only: how many ids --only names; None for a restore of all. chosen: what became of
+    each; None once the restore has begun.
     """
 
     run: Path
@@ -89,6 +111,9 @@ class Undone:
     coming: Coming = Coming()
     backups: Sequence[str] = ()
     settled_at: Instant | None = None
+    back: int = 0
+    only: int | None = None
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,0 +1,354 @@
+"""The records of a restore: those of the backups, of the accounts that its run has deleted and that are not back.
+
+Makes the derived export. Deletes and creates nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.under_way import is_locked
+from bulkdel.command_line import CommandLine
+from bulkdel.core.id_type import PLAIN
+from bulkdel.core.log_entries import Annotation, Saved
+from bulkdel.core.mac import mac_holds
+from bulkdel.core.restore_choice import Choice, digest_of_texts
+from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import shard_numbers
+from bulkdel.durable import atomic_file
+from bulkdel.engine.backup import copies_in, is_backup
+from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, stored, write_derived
+from bulkdel.engine.signals import Signals
+from bulkdel.errors import FileFailed, NotAcceptable, UsageError
+from bulkdel.export import ReadOptions
+from bulkdel.export.reopen import Reopened
+from bulkdel.fleet.shard import shard_file
+from bulkdel.format import counted, shown
+from bulkdel.job import Job, TargetOptions
+from bulkdel.output import say
+from bulkdel.own_key import read_key
+from bulkdel.parameters import from_pinned
+from bulkdel.place.finding import find_run
+from bulkdel.place.log_file import make_folder
+from bulkdel.place.opening import log_place
+from bulkdel.run_place import (
+    MADE_AGAIN,
+    ONLY,
+    PUTTING_BACK,
+    home_of,
+    is_within,
+    logged_file,
+    number_of_restore,
+    restore_place,
+)
+from bulkdel.safety.exclude import exclude_path, read_excluded
+from bulkdel.safety.export_reading import ReadingProgress, fetching_of
+from bulkdel.safety.run_plan import Chosen, Coming
+from bulkdel.settings import RestoreSettings
+from bulkdel.store_path import in_store
+
+CREDENTIALS = "Your credentials for stores would go there"
+RECORDS = "What it holds would be read and sent"
+"""Why a backup is typed that only a log names: one in a store, and one in another folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreArguments:
+    """The arguments of one `bulkdel restore`. parameters: those of the undo; None for an undo without any."""
+
+    run: Path
+    settings: RestoreSettings
+    config: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+    parameters: Any
+
+    @property
+    def line(self) -> CommandLine:
+        """The command line to type again, without --plan."""
+        line = CommandLine("restore", (str(self.run),)).plus_parameters(self.parameters)
+        return line.plus_settings(replace(self.settings, plan=False), environ=self.environ, config=self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class WhichRestore:
+    """Which restore of a run a command is.
+
+    number: from 1. texts: what --only names; None for all. begun: what was noted of it last; None before it has begun.
+    """
+
+    run: Path
+    number: int
+    texts: tuple[str, ...] | None
+    begun: Annotation | None
+
+    @classmethod
+    def of(cls, arguments: RestoreArguments, progress: Progress) -> WhichRestore:
+        """Find it. With --only, a restore of the same accounts goes on that has not ended. Raises NotAcceptable."""
+        texts, begun = _texts(arguments), progress.undo
+        if texts is not None:
+            only = digest_of_texts(texts)
+            same = (each for each in progress.restores.values() if each.facts.get("only") == only)
+            begun = next((each for each in same if not each.is_restored), None)
+        number = max(progress.restores, default=0) + 1 if begun is None else begun.facts.get("number", 1)
+        return cls(arguments.run, number, texts, begun)
+
+    @property
+    def only(self) -> str | None:
+        """The digest of what --only names; None for a restore of all."""
+        return None if self.texts is None else digest_of_texts(self.texts)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return restore_place(self.run, self.number)
+
+    def line(self, line: CommandLine) -> CommandLine:
+        """The command of it. What --only names stands in a file: no log and no printed command has an id."""
+        return line if self.texts is None else line.plus("--only", self.folder / ONLY)
+
+
+def derive(
+    arguments: RestoreArguments,
+    progress: Progress,
+    job: Job,
+    undo: Job,
+    which: WhichRestore,
+    *,
+    signals: Signals,
+) -> Derived:
+    """Make the derived export."""
+    log, settings, step = arguments.run, arguments.settings, "reading the rows of the run"
+    folder, texts = which.folder, which.texts
+    to = folder / MADE_AGAIN
+    earlier = {run: read_log(log_place(run)).progress for run in map(find_run, settings.records_of or ())}
+    with ExitStack() as stack:
+        stack.enter_context(signals.phase(lambda: step))
+        given = _own_backups(arguments, progress, earlier)
+        reopened = Reopened.open(log, settings.export, stack)
+        parameters = from_pinned(job, progress.header.parameters, log)
+        table = arguments.config.get(job.config_table, {})
+        target = job.target(TargetOptions(progress.header.pinned["host"], table, arguments.environ, parameters))
+        look_ups, accounts = target.look_ups(reopened.id_type), target.look_ups(job.id_types[undo.id_type_default])
+        assert look_ups is not None  # a run with a backup has look-ups
+        assert accounts is not None
+
+        def copied(copies: int) -> None:
+            nonlocal step
+            step = f"reading the backup: {copies:,} records so far"
+
+        def written(rows: int) -> None:
+            nonlocal step
+            step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
+
+        beyond = _reads_beyond(progress, arguments.environ)
+        backups = [(*each, beyond) for each in backups_of(progress, log, given, _say_missing, beyond=beyond)]
+        # Of several copies of an account the last one counts.
+        all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
+        copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
+        types = {name: target.look_ups(id_type, full=True) for name, id_type in job.id_types.items()}
+        ids_of = {name: look_up.ids_of for name, look_up in types.items() if look_up is not None}
+        choice = Choice(texts or (), {name: job.id_types[name] for name in ids_of})
+
+        def see(record: Mapping[str, Any], account: bytes) -> None:
+            if texts is not None:
+                choice.see({name: ids(record) for name, ids in ids_of.items()}, account)
+
+        index = stack.enter_context(
+            copies_of(copies, reopened.id_type, look_ups, accounts, on_progress=copied, see=see)
+        )
+        meant = None if texts is None else _meant(arguments.run, choice)
+        back = {stored(id_): nth for nth, id_ in _brought_back(which, progress) if index.leave_out(id_)}
+        make_place(folder)
+        wanted = None if meant is None else {*meant.values()}
+        derived, come = write_derived(reopened, index, to, written, wanted)
+        if meant is None:
+            return replace(derived, back=len(back))
+        _keep_texts(choice.texts, folder / ONLY)
+        chosen = Chosen(
+            {text: account.decode(errors="replace") for text, account in meant.items() if account in come},
+            {text: back[account] for text, account in meant.items() if account in back},
+            [text for text in choice.texts if text not in meant],
+            [text for text, account in meant.items() if account not in come and account not in back],
+        )
+        return replace(derived, missing=chosen.lost, back=len(chosen.back), chosen=chosen)
+
+
+def _texts(arguments: RestoreArguments) -> tuple[str, ...] | None:
+    """What --only names, from the files too; None without it. Raises NotAcceptable for a file that cannot be read."""
+    if (only := arguments.settings.only) is None:
+        return None
+    found = list[str]()
+    options = ReadOptions(PLAIN, {PLAIN.name: PLAIN})
+    fetching, folder = fetching_of(arguments.settings.for_run, ReadingProgress()), home_of(arguments.run).absolute()
+    for text in only:
+        if os.path.lexists(exclude_path(text, options.id_types)):
+            read_excluded([text], options, fetching, folder, write=lambda _, ids: found.extend(ids), option="--only")
+        else:
+            found.append(text)
+    return tuple(dict.fromkeys(found))
+
+
+def _meant(run: Path, choice: Choice) -> dict[str, bytes]:
+    """The account of each text that means one. Raises NotAcceptable for a text that may mean several."""
+    found = {text: accounts for text in choice.texts if (accounts := choice.accounts_of(text))}
+    if several := {text: accounts for text, accounts in found.items() if len(accounts) > 1}:
+        ids = {text: " or ".join(each.decode(errors="replace") for each in some) for text, some in several.items()}
+        named = "\n".join(f"  {shown(text)}: {shown(some)}" for text, some in ids.items())
+        raise NotAcceptable(
+            f"{run}: --only names {counted(len(several), 'id')} that may mean several accounts. Nothing was created. "
+            f"Name the one that is meant by its own id:\n{named}"
+        )
+    return {text: accounts[0] for text, accounts in found.items()}
+
+
+def _brought_back(which: WhichRestore, progress: Progress) -> Iterator[tuple[int, str]]:
+    """Yield the ids that other restores of this run have carried out, found there or have in doubt, with their numbers.
+
+    Raises NotAcceptable for a restore that is not in the place of the run, or is under way.
+    """
+    for other in progress.restores:
+        if other == which.number:
+            continue
+        place = restore_place(which.run, other)
+        if is_fresh(log_place(place)):
+            raise NotAcceptable(
+                f"{place}: the log of an earlier restore is not there, so it is not known which accounts are back. "
+                "Nothing was created. Put it back, then run the same command again."
+            )
+        if is_locked(log_place(place)):
+            raise NotAcceptable(f"{place}: a restore is under way. Nothing was created. Wait for it to end.")
+        with ExitStack() as stack:
+            for rows, results in Reopened.open(place, None, stack).rows():
+                for result in results:
+                    if result.kind in {"done", "already"} or result.in_doubt:
+                        yield from ((other, id_) for id_ in rows.between(result.start, result.stop).usable[1])
+
+
+def _keep_texts(texts: Sequence[str], to: Path) -> None:
+    """Write what --only names: no log and no printed command has it. Raises FileFailed."""
+    try:
+        with atomic_file(to, lambda _new, _old: True) as file:
+            file.writelines(orjson.dumps(text, option=orjson.OPT_APPEND_NEWLINE) for text in texts)
+    except OSError as error:
+        raise FileFailed(
+            f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
+        ) from error
+
+
+def make_place(folder: Path) -> None:
+    """Make the place of a restore. Raises FileFailed, and NotAcceptable where it is a link, which may lead anywhere."""
+    if folder.is_symlink() and (folder.name == PUTTING_BACK or number_of_restore(folder.name) is not None):
+        raise NotAcceptable(
+            f"{folder}: is a link, and a restore writes only in the place of its run. Nothing was created. Remove the "
+            "link; then run the same command again."
+        )
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise FileFailed(
+            f"{folder}: cannot be made: {error.strerror}. Nothing was created. Repair that, then run the same command "
+            "again."
+        ) from error
+
+
+def records_coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: Path) -> Coming:
+    """What the records of the derived export hold."""
+    header = progress.header
+    parameters = from_pinned(job, header.parameters, arguments.run)
+    table = arguments.config.get(job.config_table, {})
+    target = job.target(TargetOptions(header.pinned["host"], table, arguments.environ, parameters))
+    look_ups = target.look_ups(job.id_types[header.pinned["id_type"]], full=True)
+    assert look_ups is not None  # a run with a backup has look-ups
+    return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
+
+
+def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mapping[Path, Progress]) -> Sequence[Path]:
+    """The files and stores of --from-backup that are backups of this run; empty for those that its log names.
+
+    earlier: the runs of --records-of. No store is asked, and no file in another folder read, that only a log names.
+    Raises UsageError for one.
+    """
+    given, kept, environ = arguments.settings.from_backup or (), progress.memberships, arguments.environ
+    logs = {arguments.run: progress, **earlier}
+    begun = {run: [path for path, known in backups_in_log(run, of) if known.size] for run, of in logs.items()}
+    of_earlier = {path for run in earlier for path in begun[run]}
+    own = [path for path in given if path not in of_earlier]
+    for run in begun if not own else earlier:
+        untyped = [path for path in begun[run] if path not in given and path.parent != run]
+        in_files = [path for path in untyped if not in_store(path)]
+        check_typed(arguments, run, [path for path in untyped if in_store(path)], "in a store", CREDENTIALS)
+        untyped_files = only_logged(in_files, run, logs[run], environ)
+        check_typed(arguments, run, untyped_files, "in another folder", RECORDS)
+    return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
+
+
+def names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequence[str]:
+    """The backups of the run, as they were typed or as its log names them, and the runs of --records-of."""
+    settings = arguments.settings
+    logged = [path for path, known in backups_in_log(arguments.run, progress) if known.size]
+    return [*map(str, settings.from_backup or logged), *map(str, settings.records_of or ())]
+
+
+def check_typed(arguments: RestoreArguments, run: Path, paths: Sequence[Path], where: str, why: str) -> None:
+    """Refuse backups that only a log names. where, why: they are what. Raises UsageError."""
+    if paths:
+        line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
+        raise UsageError(
+            f"{run}: names {counted(len(paths), 'backup')} {where}: {shown(', '.join(map(str, paths)))}. {why}, and "
+            "only the log names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and "
+            f"with each other backup of this run, to:\n  {line}"
+        )
+
+
+def backups_in_log(run: Path, progress: Progress) -> list[tuple[Path, Saved]]:
+    """The backups of the run in this place, as its log names them, each with what is durable of it."""
+    return [(logged_file(name, run), known) for name, known in progress.backups]
+
+
+def _earlier_backups(
+    progress: Progress, earlier: Mapping[Path, Progress], environ: Mapping[str, str]
+) -> list[tuple[Path, Saved, bool]]:
+    """The backups of --records-of. Raises NotAcceptable for a run on another pool, or one without a backup."""
+    found: list[tuple[Path, Saved, bool]] = []
+    for path, other in earlier.items():
+        for name in ("host", "pool"):
+            if other.header.pinned[name] != (own := progress.header.pinned[name]):
+                raise NotAcceptable(
+                    f"--records-of {path}: is a run on the {name} {other.header.pinned[name]}, and this one is on "
+                    f"{own}. Nothing was created. Name a run on the same accounts."
+                )
+        beyond = _reads_beyond(other, environ)
+        backups = [(*each, beyond) for each in backups_of(other, path, (), _say_missing, beyond=beyond)]
+        if not backups:
+            raise NotAcceptable(f"--records-of {path}: no backup of this run is still there. Nothing was created.")
+        found += backups
+    return found
+
+
+def _say_missing(name: str) -> None:
+    say(f"The backup {name} of this run is not among the files of --from-backup. Its records are missing.")
+
+
+def only_logged(paths: Iterable[Path], run: Path, progress: Progress, environ: Mapping[str, str]) -> list[Path]:
+    """Those of the files that only the log names: they are in another folder, and this user has not typed them."""
+    typed: Collection[Path] = ()
+    if progress.start is not None and mac_holds(progress.start, read_key(environ)):
+        if not progress.header.shards:
+            return []  # every session that has named one is bound
+        if (name := progress.start.facts.get("backup")) is not None:
+            backup = logged_file(name, run)
+            typed = {backup, *(shard_file(backup, number) for number in shard_numbers(progress.header))}
+    return [path for path in paths if path not in typed and not is_within(path, run)]
+
+
+def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
+    """Whether what follows the durable part of a backup is read: not where another person may have named the file."""
+    return not progress.header.shards and mac_holds(progress.start, read_key(environ))

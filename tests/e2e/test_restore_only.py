@@ -1,0 +1,209 @@
+"""`bulkdel restore --only`: some accounts come back, each restore is a run of its own, and nothing comes back twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel_jobs.genauth.creating import CREATE_PATH
+from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
+from bulkdel_jobs.sandbox.users import ids_of
+from tests.e2e.test_restore import Undo
+from tests.full_users import full_users
+from tests.harness import POOL, Ran, bulkdel, kill, start, wait_until, write_objects
+from tests.mutants import mutant
+from tests.places import restore_log
+from tests.recorded import let_pass
+from tests.syntax import swap
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+COUNT = 60
+
+
+@contextmanager
+def deleted(folder: Path, *more: object, id_type: str = "email", pool: Pool | None = None) -> Iterator[Undo]:
+    """A pool of users with keys, of which a run has deleted those with an e-mail."""
+    users = full_users(COUNT) if pool is None else pool
+    ids = [id_ for number in range(len(users)) for id_ in ids_of(users.user(number), id_type)]
+    write_objects(folder / "export.jsonl", ids)
+    with serve_in_thread(users, Switches(assignment_targets=True)) as served:
+        it = Undo(folder, served, ids, id_type)
+        it.delete(*more)
+        yield it
+
+
+def only(it: Undo, rows: int, *named: object, more: tuple[object, ...] = ()) -> Ran:
+    """Restore these alone."""
+    return bulkdel(*words(it, rows, *named), *more, cwd=it.folder)
+
+
+def words(it: Undo, rows: int, *named: object) -> list[object]:
+    return it.restoring(rows, *(word for each in named for word in ("--only", each)))
+
+
+def alive(it: Undo, *emails: str) -> list[bool]:
+    return [it.served.pool.find_alive("email", email) is not None for email in emails]
+
+
+def records(it: Undo) -> dict[str, Any]:
+    """The records of the backup, by e-mail."""
+    lines = zstd.decompress((it.folder / it.backup).read_bytes()).decode().splitlines()
+    return {record["email"]: record for record in map(json.loads, lines)}
+
+
+@mutant(
+    "restore brings back accounts that --only does not name",
+    "CopyIndex.take",
+    swap("wanted is None or account in wanted", "wanted is None or account"),
+)
+@mutant(
+    "a later restore brings back what an earlier one has brought back",
+    "derive",
+    swap("index.leave_out(id_)", "stored(id_)"),
+)
+def test_three_users_come_back(tmp_path: Path) -> None:
+    """By e-mail, by the old user id, and from a file. The others stay deleted, and can be restored later."""
+    with deleted(tmp_path) as it:
+        a, b, c, *others = it.ids
+        (tmp_path / "ceo.txt").write_text(f"{c}\n")
+        named = (a.upper(), records(it)[b]["userId"], "ceo.txt")
+        planned = bulkdel(*(word for word in words(it, 3, *named) if word != "--json"), "--plan", cwd=tmp_path)
+        assert planned.code == 0, planned.err
+        assert re.search(rf"\n  found +{a.upper()} is {records(it)[a]['userId']}\n", planned.out)
+        ran = only(it, 3, *named)
+        assert (ran.code, ran.counts()) == (0, {"done": 3}), ran
+        assert alive(it, a, b, c, *others) == [True] * 3 + [False] * len(others)
+        for log in (it.log, restore_log(it.log)):
+            assert not any(each in log.read_text() for each in (a, a.upper(), b, c))
+        told = bulkdel("status", it.place).out
+        assert ("restored (restore-1) on " in told, "To go on" in told) == (True, False), told
+        again = only(it, 3, a, b, c)
+        assert (again.code, "have brought back 3 accounts" in again.err) == (0, True), again
+        rest = it.restore(len(others))
+        assert (rest.code, rest.counts()) == (0, {"done": len(others)}), rest
+        assert (it.place / "restore-2" / "log.jsonl").exists()
+        assert it.served.pool.users_ever == COUNT + len(it.ids), "a user was created twice"
+
+
+def test_what_is_not_found_is_named(tmp_path: Path) -> None:
+    with deleted(tmp_path) as it:
+        a, b, *_ = it.ids
+        assert only(it, 1, a).code == 0
+        ran = only(it, 1, a, b, "nobody@x.org", more=("--plan",))
+        facts = json.loads(ran.out)["only"]
+        assert facts == {"found": 1, "back": 1, "not_found": 1, "not_done": 0}
+        ran = only(it, 1, a, b, "nobody@x.org")
+        assert (ran.code, ran.counts()) == (1, {"done": 1}), ran
+        assert re.search(r"\n  not found +nobody@x.org\n", ran.err)
+        assert f"{a}: restore-1 has brought it back" in ran.err
+        lost = only(it, 0, "nobody@x.org", "nothing")
+        assert (lost.code, "2 ids of --only cannot be restored" in lost.err) == (3, True), lost
+        assert it.served.pool.users_ever == COUNT + 2
+
+
+def test_an_id_that_may_mean_two_accounts_is_refused(tmp_path: Path) -> None:
+    """A number without a country code. Each account is named by its own id."""
+    pool = full_users(COUNT)
+    pool.change(0, {"phone": "13800000001", "phoneCountryCode": "+86"}, at="2026-01-01T00:00:00Z")
+    pool.change(1, {"phone": "13800000001", "phoneCountryCode": "+49"}, at="2026-01-01T00:00:00Z")
+    with deleted(tmp_path, pool=pool) as it:
+        ran = only(it, 1, "13800000001")
+        assert ran.code == 3, ran
+        assert "1 id that may mean several accounts. Nothing was created." in ran.err
+        assert len(set(ran.err.splitlines()[-1].split(": ")[1].split(" or "))) == 2
+        assert it.served.pool.users_ever == COUNT
+
+
+@mutant(
+    "a restore by --only closes the run",
+    "Progress.undo",
+    swap('not entry.facts.get("only")', "entry"),
+)
+def test_the_run_goes_on_after_some_were_restored(tmp_path: Path) -> None:
+    with deleted(tmp_path, "--limit", 20) as it:
+        first = it.ids[0]
+        assert only(it, 1, first).code == 0
+        assert alive(it, first) == [True]
+        ran = it.delete()
+        assert ran.counts()["deleted"] == len(it.ids), ran
+        assert alive(it, *it.ids) == [True] + [False] * (len(it.ids) - 1)
+        assert only(it, 1, it.ids[-1]).code == 0
+        assert alive(it, it.ids[-1]) == [True]
+
+
+def test_a_restore_of_all_brings_these_back_too(tmp_path: Path) -> None:
+    with deleted(tmp_path) as it:
+        assert it.restore(None, "--limit", 5).code == 0
+        refused = only(it, 1, it.ids[-1])
+        assert (refused.code, "brings back these too" in refused.err) == (3, True), refused
+        (line,) = (line for line in refused.err.splitlines() if line.startswith("  bulkdel restore"))
+        rest = bulkdel(*shlex.split(line)[1:], "--host", it.served.url, "--confirm", len(it.ids), "--pool", POOL)
+        assert rest.code == 0, rest
+        assert all(alive(it, *it.ids))
+
+
+def test_killed_and_typed_again(tmp_path: Path) -> None:
+    """By the printed command too, which holds no id."""
+    with deleted(tmp_path) as it:
+        some = it.ids[:30]
+        (tmp_path / "some.txt").write_text("\n".join(some))
+        process = start(*words(it, 30, "some.txt"), "--chunk-size", 3, "--concurrency", 1, cwd=tmp_path)
+        wait_until(lambda: it.served.ledger.by_path[CREATE_PATH] >= 3, process)
+        kill(process)
+        told = bulkdel("status", it.place).out
+        line = told.split("To go on with the restore")[1].splitlines()[1]
+        assert "/restore-1/only.jsonl" in line
+        let_pass(restore_log(it.log), 11)
+        rest = bulkdel(*shlex.split(line)[1:], "--host", it.served.url, "--confirm", 30, "--pool", POOL, cwd=tmp_path)
+        assert rest.code == 0, rest
+        assert alive(it, *some) == [True] * 30
+        assert it.served.pool.users_ever == COUNT + 30
+        assert not (it.place / "restore-2").exists()
+
+
+@mutant(
+    "the list of what came back keeps the old ids of users that have new ones",
+    "write_map",
+    swap("ids_of is None", "ids_of"),
+    crashes=True,
+)
+@pytest.mark.parametrize("id_type", ["email", "user_id"])
+def test_what_came_back_is_kept_from_a_second_deletion(id_type: str, tmp_path: Path) -> None:
+    """The old list deletes them again, unless keep.jsonl is excluded."""
+    with deleted(tmp_path, id_type=id_type) as it:
+        email = next(iter(records(it)))
+        ran = only(it, 1, email)
+        keep = it.place / "restore-1" / "keep.jsonl"
+        assert (ran.code, f"To keep them: --exclude {keep}" in ran.err) == (0, True), ran
+        user = it.served.pool.find_alive("email", email)
+        assert user is not None
+        new = ids_of(it.served.pool.user(user), id_type)[0]
+        assert json.loads(keep.read_text())["id"].lower() == new.lower()
+        write_objects(tmp_path / "again.jsonl", [new])
+        where = ("--host", it.served.url, "--id-type", id_type, "--exclude", keep)
+        ran = bulkdel("plan", "delete-users", tmp_path / "again.jsonl", *where, "--json")
+        assert json.loads(ran.out)["excluded"] == 1, ran
+
+
+def test_what_they_wrote_is_forgotten(tmp_path: Path) -> None:
+    with deleted(tmp_path) as it:
+        for nth in (0, 1):
+            assert only(it, 1, it.ids[nth]).code == 0
+        verified = bulkdel("verify", it.place, "--host", it.served.url, "--rate", 0)
+        assert f"restored since: 2 of {len(it.ids)} deleted (restore-1, restore-2)" in verified.out, verified
+        listed = bulkdel("forget", it.place).out
+        for nth in (1, 2):
+            for name in ("only.jsonl", "keep.jsonl", "records.jsonl", "new-ids.jsonl", "input.jsonl.zst"):
+                assert f"  remove  {it.place}/restore-{nth}/{name}, " in listed, listed
