@@ -18,8 +18,8 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine
 from bulkdel.format import counted, printable, shown, steers
 from bulkdel.options import COMPARED, FILES, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
-from bulkdel.run_place import default_place, is_within, undone_by
-from bulkdel.store_path import in_store, is_store_url
+from bulkdel.run_place import default_place, is_within, own_file, undone_by
+from bulkdel.store_path import in_store, is_store_url, path_or_url
 from bulkdel.variables import BETWEEN
 
 GOING_ON = frozenset({"run", "plan", "restore"})
@@ -307,6 +307,10 @@ def _of_restore(line: CommandLine, run: Path, folder: object, names: tuple[str, 
     """The same, of a command that goes on with a restore. names: of its run. It reads no file beyond that folder."""
     if line.command != "restore" or len(names) != 1 or line.options.get("--plan"):
         raise ValueError("no restore")
+    if ids := [own_file(path_or_url(names[0]), Path(value).name) for value in line.options.get("--only", ())]:
+        if not all(map(os.path.lexists, ids)):  # without them it would be a restore of all
+            raise ValueError("the ids are not in the place of the run")
+        line = line.plus("--only", *ids)
     left_out = {
         option: values
         for option, values in line.options.items()
@@ -354,6 +358,7 @@ def line_of_log(
     kept = replace(line.without(*left_out), names=names, variables={})
     if in_a_store and "--run" in kept.options:
         kept = kept.plus("--run", run)
+    left_out = [each for each in left_out if each != AS_CONFIRMED]  # of one session
     shown_whole = {*map(option_of, COMPARED), *elsewhere}
     named = [shlex.join([each, *line.options[each]]) if each in shown_whole else each for each in left_out]
     return kept, without_words(*filter(only_there, line.names), *line.variables, *named)
@@ -417,9 +422,11 @@ def how_to_go_on_restoring(undo: Annotation, run: Path, of_job: Collection[str])
     where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
     try:
         line, left_out = line_of_log(undo.facts.get("to_go_on"), run, of_job)
-        line, more = _of_restore(line, run, undo.facts.get("cwd"), (str(run.absolute()),))
+        line, more = _of_restore(line, run, undo.facts.get("cwd", ""), (str(run.absolute()),))
         left_out += more
     except ValueError:
+        if undo.facts.get("only"):
+            return f"To go on with restore-{undo.facts.get('number', 1)}, name the same ids again (--only)."
         line, left_out = CommandLine("restore", (str(run),)), ""
     return f"To go on with the restore{where}:\n  {line}{left_out}"
 

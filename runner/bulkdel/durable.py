@@ -101,6 +101,11 @@ def same_bytes(new: Path, old: Path) -> bool:
     return old.is_file() and filecmp.cmp(new, old, shallow=False)
 
 
+def replace_any(_new: Path, _old: Path) -> bool:
+    """For `atomic_file`: whatever is there is replaced."""
+    return True
+
+
 @contextmanager
 def atomic_file(to: Path, may_replace: Callable[[Path, Path], bool] = same_bytes) -> Iterator[BinaryIO]:
     """Open a new file, mode 0600, that gets the name `to` when all of it is on disk. A failure leaves nothing behind.

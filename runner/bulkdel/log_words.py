@@ -115,7 +115,8 @@ def done_words(annotation: Annotation) -> tuple[str, str]:
         case "handover", _:
             return "packed", ""
         case "undo", "ended":
-            done = "restored" if annotation.is_restored else "restore stopped"
+            done = "restored" if facts.get("restored") else "restore ended"
+            done = done if annotation.is_restored else "restore stopped"
             return f"{done}{_which(facts)}", _restored_words(facts)
         case "undo", _:
             return f"restore begun{_which(facts)}", ""

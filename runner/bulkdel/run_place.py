@@ -1,4 +1,4 @@
-"""Where a run is: a folder, or the URL of a store, and the names of the files in it. Reads no file."""
+"""Where a run is: a folder, or the URL of a store, and the names of the files in it. Opens no file."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ STILL_THERE = "still-there.jsonl"
 REPORT = "report.html"
 """The report that a command on a terminal writes."""
 
-_RESTORE = re.compile(r"(?:.*\.)?restore-([1-9][0-9]{0,5})")
-"""The place of a restore; of a run in a store it is in the current folder, after the name of the run."""
+_RESTORE = re.compile(r"restore-([1-9][0-9]{0,5})")
+"""The place of a restore."""
 
-ONLY = "only.jsonl"
-"""In the place of a restore: the accounts that were named (--only)."""
+_ONLY = re.compile(r"only-([1-9][0-9]{0,5})\.jsonl")
+"""The ids that a restore names (--only)."""
 
 KEEP = "keep.jsonl"
 """In the place of a restore: the ids of what came back, for --exclude."""
@@ -70,7 +70,7 @@ def default_place(job: str, export: str, *, sandbox: bool) -> Path:
 
 
 def restore_place(run: Path, number: int) -> Path:
-    """The place of a restore of this run. number: from 1. In it: MADE_AGAIN, its export, NEW_IDS, and PUTTING_BACK."""
+    """The place of a restore of this run. number: from 1. In it: MADE_AGAIN, NEW_IDS, KEEP and PUTTING_BACK."""
     return own_file(run, f"restore-{number}")
 
 
@@ -80,15 +80,28 @@ def number_of_restore(name: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def only_file(run: Path, number: int) -> Path:
+    """The file with the ids that restores of this run name (--only). number: from 1."""
+    return own_file(run, f"only-{number}.jsonl")
+
+
+def only_files(run: Path) -> dict[int, Path]:
+    """Those that are there, by number."""
+    return {int(found[1]): path for path in _inside(run) if (found := _ONLY.fullmatch(path.name)) is not None}
+
+
 def restore_places(run: Path) -> list[Path]:
-    """The places of the restores of this run that are there, also of those that did not begin."""
-    first = restore_place(run, 1)
-    start = first.name.removesuffix("restore-1")
+    """The places of the restores of this run that are there, by number; also of those that did not begin."""
+    found = {number_of_restore(path.name): path for path in _inside(run) if path.is_dir()}
+    return [found[number] for number in sorted(filter(None, found))]
+
+
+def _inside(run: Path) -> list[Path]:
+    """What is in the place of a run on this machine; empty where it cannot be read."""
     try:
-        found = [path for path in first.parent.iterdir() if path.name.startswith(start) and path.is_dir()]
-    except OSError:  # there is no such folder, or it may not be read
+        return sorted(local_place(run).iterdir())
+    except OSError:
         return []
-    return sorted(path for path in found if number_of_restore(path.name.removeprefix(start)) is not None)
 
 
 def is_stream(export: str) -> bool:
@@ -103,8 +116,8 @@ def short_name(run: Path) -> str:
 
 
 def own_file(run: Path, name: str) -> Path:
-    """A file in the place of a run. Those of a run in a store are in the current folder."""
-    return Path(f"{local_name(run)}.{name}") if in_store(run) else run / name
+    """A file in the place of a run on this machine."""
+    return local_place(run) / name
 
 
 def logged_name(path: Path, run: Path) -> str:
@@ -119,27 +132,25 @@ def logged_file(name: str, run: Path) -> Path:
     return run / path if len(path.parts) == 1 else path
 
 
-def local_name(run: StorePath) -> str:
-    """How the names of the local files of a run in a store begin: two stores may end in the same name."""
-    return f"{run.name}-{hashlib.sha256(str(run).encode()).hexdigest()[:6]}"
+def local_place(run: Path) -> Path:
+    """The place of a run on this machine. That of a run in a store is in the current folder, and may not exist yet.
+
+    Two stores may end in the same name.
+    """
+    return Path(f"{run.name}-{hashlib.sha256(str(run).encode()).hexdigest()[:6]}") if in_store(run) else run
 
 
 _WRITTEN = re.compile(
     r"log(\.\d+)?\.jsonl|input(\.\d+)?(\.index)?\.jsonl(\.zst)?|\.input\.part|(skipped|excluded)(\.\d+)?\.zst"
-    r"|invalid(\.reasons\.csv)?|verify\.jsonl|still-there(-\d+)?\.jsonl|report\.html|restore-\d+|(new-ids|only|keep)\.jsonl"
+    r"|invalid(\.reasons\.csv)?|verify\.jsonl|still-there(-\d+)?\.jsonl|report\.html|restore-\d+|only-\d+\.jsonl|(new-ids|keep)\.jsonl"
 )
 """The names of the files that a run and the commands about it write in its place, and may replace there."""
 
 
 def is_written_by(run: Path, path: Path) -> bool:
     """Whether a file has the place and the name of one that this run writes. A link is followed."""
-    real = Path(os.path.realpath(path))
-    if in_store(run):
-        start = f"{local_name(run)}."
-        named = [each.name.removeprefix(start) for each in (path, real) if each.name.startswith(start)]
-    else:
-        place = os.path.realpath(run)
-        named = [each.name for each in (path, real) if os.path.realpath(each.parent) == place]
+    real, place = Path(os.path.realpath(path)), os.path.realpath(local_place(run))
+    named = [each.name for each in (path, real) if os.path.realpath(each.parent) == place]
     return any(_WRITTEN.fullmatch(name.casefold()) for name in named)  # a disk may not tell small letters from capitals
 
 

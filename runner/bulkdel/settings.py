@@ -41,6 +41,11 @@ NOTE_MAX = 1_000
 CLAIM_MAX = 100
 """Characters of `--as`."""
 
+SHA256_SHOWN = 12
+"""Digits of a SHA-256 that a printed --confirm-export has. It takes as many, or more."""
+
+_SHA256 = re.compile(rf"[0-9A-Fa-f]{{{SHA256_SHOWN},64}}")
+
 OF_MEMBERSHIPS = "memberships.jsonl"
 """The name of a copy of the memberships; after that of its backup, where the person has named that."""
 
@@ -354,7 +359,7 @@ class SendingSettings(CommonSettings):
 
     run: PlaceOfRun = None
     """Where the run is kept that creates the accounts: a folder, or in a store (s3://bucket/run, gs://…, az://…,
-    file://…). Default: restore-1 in the place of its run, where its exports and the new ids always are."""
+    file://…). Default: restore-1, restore-2, … in the place of its run, where its files are in any case."""
 
     take_over: Annotated[bool, Option(Role.COMMAND), Parameter(group=OUTPUT), Flag] = False
     """In a store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
@@ -478,7 +483,7 @@ class Settings(SendingSettings):
     """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
     confirm_export: Annotated[str | None, _CONFIRMS, Parameter(group=SAFETY, metavar="SHA256")] = None
-    """Confirm the bytes of the export too, by the beginning of their SHA-256, as `plan` prints it for a pipe."""
+    """Confirm the bytes of the export too, by the beginning of their SHA-256. `plan` prints it for a pipe or a URL."""
 
     as_confirmed: Annotated[bool, Option(Role.COMMAND), Parameter(group=SAFETY), Flag] = False
     """On a resume: go on with the rows that were confirmed, although the export has changed since."""
@@ -486,6 +491,10 @@ class Settings(SendingSettings):
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
         super().check()
+        if self.confirm_export is not None and not _SHA256.fullmatch(self.confirm_export):
+            raise UsageError(
+                f"--confirm-export {self.confirm_export}: give the first {SHA256_SHOWN} digits of a SHA-256, or more"
+            )
         if self.sandbox:  # its server is in this process, so both ends of a connection count
             self._check_open_files(2)
         if self.chunk_size is not None and self.chunk_size > chunk_max:
@@ -678,7 +687,7 @@ class RestoreSettings(SendingSettings):
     """Only show the plan. No account is created; the derived export is written. Works without credentials too."""
 
     export: Annotated[str | None, _OF_THE_RUN, Parameter(group=UNDOING)] = None
-    """Where the export of the run is now, if it has moved."""
+    """A copy of the export, where `forget` has removed the rows of the run."""
 
     only: Annotated[
         list[str] | None,

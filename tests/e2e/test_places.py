@@ -131,7 +131,11 @@ def test_forget_of_several_runs_does_not_say_to_remove_their_rows(tmp_path: Path
         assert (refused.code, "If the log was moved away, put it back" in refused.err) == (3, True), refused.err
 
 
-@mutant("a place by a relative name has no backup in it", "_Found._name_in_place", swap("_absolute(run)", "run"))
+@mutant(
+    "a place by a relative name has no backup in it",
+    "_Found._name_in_place",
+    swap("_absolute(local_place(self._run.place))", "local_place(self._run.place)"),
+)
 def test_a_packed_backup_stays_in_the_place(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         ran = it.run("--backup", "--limit", 5)
@@ -253,3 +257,18 @@ def test_a_restore_is_forgotten_with_its_run(tmp_path: Path, where: str) -> None
         (count,) = re.findall(r"--confirm (\d+)", asked.err)
         forgotten = bulkdel("forget", run, "--confirm", count, cwd=tmp_path)
         assert not records.exists(), forgotten
+
+
+@mutant(
+    "a real run lies where practice is looked for",
+    "_check_place",
+    swap("run.name.endswith(OF_SANDBOX) and not sandbox", "not run.name and not sandbox"),
+)
+def test_a_real_run_has_no_place_of_practice(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:20]) as it:
+        for place in (tmp_path / "night.sandbox", f"file://{tmp_path}/night.sandbox"):
+            ran = bulkdel(*it.args, "--run", place)
+            assert (ran.code, "for a run with --sandbox. Name another place" in ran.err) == (2, True), ran
+        assert it.served.ledger.requests == 0
+        practised = bulkdel("run", "delete-users", it.export, "--sandbox", "--run", tmp_path / "night.sandbox")
+        assert practised.code == 0, practised

@@ -1013,7 +1013,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         assert it.restore().code == 0
         typed(bulkdel("restore", it.undone_in), 12, it.served.url)
         assert not it.served.pool
-        again = log_of(it.undone_in / "done.jsonl").parent
+        again = log_of(it.undone_in.with_name("restore-1-done.jsonl")).parent
         assert bulkdel("status", again, "--json").summary["deleted"] == 12
     assert bulkdel("restore", tmp_path / "typo", *NONE).code == 3
 

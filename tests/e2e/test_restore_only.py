@@ -90,7 +90,7 @@ def test_three_users_come_back(tmp_path: Path) -> None:
         told = bulkdel("status", it.place).out
         assert ("restored (restore-1) on " in told, "To go on" in told) == (True, False), told
         again = only(it, 3, a, b, c)
-        assert (again.code, "have brought back 3 accounts" in again.err) == (0, True), again
+        assert (again.code, "Other restores have 3 accounts" in again.err) == (0, True), again
         rest = it.restore(len(others))
         assert (rest.code, rest.counts()) == (0, {"done": len(others)}), rest
         assert (it.place / "restore-2" / "log.jsonl").exists()
@@ -103,7 +103,7 @@ def test_what_is_not_found_is_named(tmp_path: Path) -> None:
         assert only(it, 1, a).code == 0
         ran = only(it, 1, a, b, "nobody@x.org", more=("--plan",))
         facts = json.loads(ran.out)["only"]
-        assert facts == {"found": 1, "back": 1, "not_found": 1, "not_done": 0}
+        assert facts == {"found": 1, "other_restores": 1, "not_found": 1, "not_done": 0}
         ran = only(it, 1, a, b, "nobody@x.org")
         assert (ran.code, ran.counts()) == (1, {"done": 1}), ran
         assert re.search(r"\n  not found +nobody@x.org\n", ran.err)
@@ -164,7 +164,7 @@ def test_killed_and_typed_again(tmp_path: Path) -> None:
         kill(process)
         told = bulkdel("status", it.place).out
         line = told.split("To go on with the restore")[1].splitlines()[1]
-        assert "/restore-1/only.jsonl" in line
+        assert f"--only {it.place}/only-1.jsonl" in line
         let_pass(restore_log(it.log), 11)
         rest = bulkdel(*shlex.split(line)[1:], "--host", it.served.url, "--confirm", 30, "--pool", POOL, cwd=tmp_path)
         assert rest.code == 0, rest
@@ -201,9 +201,113 @@ def test_what_they_wrote_is_forgotten(tmp_path: Path) -> None:
     with deleted(tmp_path) as it:
         for nth in (0, 1):
             assert only(it, 1, it.ids[nth]).code == 0
+        report = bulkdel("report", it.place, "--out", tmp_path / "report.json")
+        assert report.code == 0, report
+        told = f"Restored since: 2 of {len(it.ids)} deleted (restore-1, restore-2)."
+        assert told in (tmp_path / "report.json").read_text()
         verified = bulkdel("verify", it.place, "--host", it.served.url, "--rate", 0)
         assert f"restored since: 2 of {len(it.ids)} deleted (restore-1, restore-2)" in verified.out, verified
         listed = bulkdel("forget", it.place).out
         for nth in (1, 2):
-            for name in ("only.jsonl", "keep.jsonl", "records.jsonl", "new-ids.jsonl", "input.jsonl.zst"):
-                assert f"  remove  {it.place}/restore-{nth}/{name}, " in listed, listed
+            names = ("keep.jsonl", "records.jsonl", "new-ids.jsonl", "input.jsonl.zst")
+            for path in (f"only-{nth}.jsonl", *(f"restore-{nth}/{name}" for name in names)):
+                assert f"  remove  {it.place}/{path}, " in listed, listed
+
+
+def printed(ran: Ran, begin: str = "  bulkdel restore") -> list[str]:
+    """The command that was printed, as words."""
+    return next(shlex.split(line)[1:] for line in (ran.out + ran.err).splitlines() if line.startswith(begin))
+
+
+@mutant(
+    "a printed command restores what a later plan has named",
+    "Named.of",
+    swap("cls(max([*there, *used, 0]) + 1, texts)", "cls(1, texts)"),
+)
+def test_a_printed_command_restores_what_its_plan_has_shown(tmp_path: Path) -> None:
+    """Other plans and other restores between them change nothing. A file of the user is not replaced."""
+    with deleted(tmp_path) as it:
+        first, second, third = it.ids[:3]
+        (it.place / "only-1.jsonl").write_text("mine\n")
+        planned = [only(it, 1, each, more=("--plan",)) for each in (first, second)]
+        assert [each.code for each in planned] == [0, 0], planned
+        assert only(it, 1, third).code == 0
+        command = json.loads(planned[0].out)["command"][1:]
+        ran = bulkdel(*command, cwd=tmp_path)
+        assert (ran.code, alive(it, first, second, third)) == (0, [True, False, True]), ran
+        assert (it.place / "only-1.jsonl").read_text() == "mine\n"
+
+
+@mutant(
+    "an account that an unfinished restore has is created by another one too",
+    "_of_others",
+    swap("result.kind == REMAINING", "result.in_doubt"),
+)
+@pytest.mark.parametrize("other", ["some", "all"])
+def test_an_account_belongs_to_the_first_restore_that_names_it(other: str, tmp_path: Path) -> None:
+    """A user with nothing but an identity could be created twice: no look-up finds it."""
+    with deleted(tmp_path, pool=full_users(COUNT)) as it:
+        some = it.ids[:3]
+        assert only(it, 3, *some, more=("--limit", 1)).code == 0
+        if other == "some":
+            ran = only(it, 0, some[1])
+            assert (ran.code, "restore-1 has them, and has not ended" in ran.err) == (3, True), ran
+            ran = only(it, 1, some[1], it.ids[3])
+            assert f"{some[1]}: restore-1 has it, and has not ended" in ran.err
+        else:
+            ran = it.restore(len(it.ids) - 3)
+        assert ran.code == 0, ran
+        refused = bulkdel("pack", it.place, "--out", tmp_path / "a.tar.gz")
+        assert (refused.code, "restore-1 has not ended" in refused.err) == (3, True), refused
+        rest = only(it, 3, *some)
+        assert (rest.code, rest.counts()) == (0, {"done": 3}), rest
+        assert it.served.pool.users_ever == COUNT + 4 if other == "some" else COUNT + len(it.ids)
+        assert bulkdel("pack", it.place, "--out", tmp_path / "a.tar.gz").code == 0
+
+
+def test_a_moved_place_prints_no_restore_of_all(tmp_path: Path) -> None:
+    """The file with the ids is in the place. Without it, no command is printed."""
+    with deleted(tmp_path) as it:
+        assert only(it, 3, *it.ids[:3], more=("--limit", 1)).code == 0
+        it.place.parent.rename(tmp_path / "moved")
+        moved = tmp_path / "moved" / "delete-users"
+        line = bulkdel("status", moved).out.split("To go on with the restore")[1].splitlines()[1]
+        assert f"--only {moved}/only-1.jsonl" in line
+        (moved / "only-1.jsonl").rename(tmp_path / "away.jsonl")
+        told = bulkdel("status", moved).out
+        assert ("name the same ids again" in told, "bulkdel restore" in told) == (True, False), told
+
+
+def test_memberships_that_were_left_out_come_back_later(tmp_path: Path) -> None:
+    with deleted(tmp_path, "--backup-memberships") as it:
+        some = it.ids[:5]
+        assert only(it, 5, *some, more=("--without-memberships",)).code == 0
+        ran = only(it, 5, *some)
+        assert (ran.code, (it.place / "restore-1" / "memberships" / "log.jsonl").exists()) == (0, True), ran
+        assert not (it.place / "restore-2").exists()
+
+
+def test_an_earlier_restore_that_is_not_found_is_named(tmp_path: Path) -> None:
+    with deleted(tmp_path) as it:
+        a, b, c, *_ = it.ids
+        assert only(it, 1, a, more=("--run", tmp_path / "elsewhere")).code == 0
+        assert only(it, 1, b).code == 0, "the log says where it is"
+        (tmp_path / "elsewhere").rename(tmp_path / "away")
+        ran = only(it, 1, c)
+        assert (ran.code, f"the log of restore-1 is neither in {it.place}/restore-1 nor in" in ran.err) == (3, True), (
+            ran
+        )
+        (tmp_path / "away").rename(tmp_path / "elsewhere")
+        assert only(it, 1, c, more=("--run", f"file://{tmp_path}/rest")).code == 0
+        ran = only(it, 1, it.ids[4])
+        assert (ran.code, "After a restore in a store there is no further one" in ran.err) == (3, True), ran
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [("s3://bucket/list", "give an id, or a file on this machine"), ("https://x.org/?q", "give an id, or a file")],
+)
+def test_what_only_does_not_take(named: str, says: str, tmp_path: Path) -> None:
+    with deleted(tmp_path) as it:
+        ran = only(it, 1, named)
+        assert (ran.code, says in ran.err) == (2, True), ran

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.restore_choice import Choice, digest_of_texts
+from bulkdel.core.restore_choice import Choice
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -53,9 +53,3 @@ def test_a_text_that_may_mean_two_accounts() -> None:
     for account, ids in ACCOUNTS.items():
         choice.see({"phone": ids["phone"]}, account)
     assert choice.accounts_of("13800000001") == (ANNA, BEN)
-
-
-def test_the_digest_is_that_of_the_set() -> None:
-    assert digest_of_texts(["a", "b", "a"]) == digest_of_texts(["b", "a"])
-    assert digest_of_texts(["a"]) != digest_of_texts(["b"])
-    assert digest_of_texts(["\ud83d"])

@@ -53,10 +53,10 @@ def test_a_short_name_tells_the_runs_of_an_export_apart() -> None:
 @mutant(
     "the files of a run in a store are looked for in a folder of its name",
     "own_file",
-    swap('Path(f"{local_name(run)}.{name}") if in_store(run) else run / name', "run / name"),
+    swap("local_place(run) / name", "run / name"),
 )
 def test_the_files_of_a_run_in_a_store_are_in_the_current_folder() -> None:
-    assert own_file(store_path("s3://bucket/deep/night"), "invalid") == Path("night-6b0648.invalid")
+    assert own_file(store_path("s3://bucket/deep/night"), "invalid") == Path("night-6b0648/invalid")
     assert own_file(Path("a/night"), "invalid") == Path("a/night/invalid")
 
 

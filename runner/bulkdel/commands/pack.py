@@ -18,7 +18,7 @@ from typing import Any
 
 from bulkdel.checkpoint.annotation import annotating
 from bulkdel.checkpoint.under_way import is_locked, locked, writer_words
-from bulkdel.command_line import CommandLine, how_to_take_back, is_of_restore, to_pack
+from bulkdel.command_line import CommandLine, how_to_go_on_restoring, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import showing
@@ -34,6 +34,7 @@ from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, printable
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
+from bulkdel.parameters import options_of_run
 from bulkdel.place.finding import find_run
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import WRITING, log_place
@@ -96,11 +97,20 @@ class _Made:
     size: int
 
 
+def _refuse_some(progress: Progress, run: Path) -> None:
+    """Refuse to hand a run over while a restore of some accounts has not ended: both machines could go on with it."""
+    for number, noted in progress.restores.items():
+        if noted.facts.get("only") and not noted.is_restored:
+            how = how_to_go_on_restoring(noted, run, options_of_run(progress.header.pinned["job"]))
+            raise NotAcceptable(f"{run}: restore-{number} has not ended. Nothing was packed. End it first.\n{how}")
+
+
 def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Made:
     """Do it. Blocks."""
     progress.fetched("finding the files of the run")
     runs = files_of(run)
     _refuse_restore(runs[0].progress, run, arguments.out)
+    _refuse_some(runs[0].progress, run)
     packed = runs[0].progress.handed_over
     if packed is not None and not arguments.again:
         raise NotAcceptable(f"{run}: nothing was packed. {how_to_take_back(packed, run)}")

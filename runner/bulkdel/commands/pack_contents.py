@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import header_of, is_fresh, skipped_bytes
-from bulkdel.command_line import CommandLine, goes_on
+from bulkdel.command_line import AS_CONFIRMED, CommandLine, goes_on
 from bulkdel.commands.moved_run import job_of, tables_of
 from bulkdel.commands.run_files import (
     BACKUP_WORDS,
@@ -62,7 +62,7 @@ from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import VERIFICATION, home_of, is_within, local_name
+from bulkdel.run_place import VERIFICATION, home_of, is_within, local_place
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
@@ -75,7 +75,7 @@ EXCLUDE_FILE = "an exclude file"
 NEEDED = {BACKUP_WORDS, MEMBERSHIPS_WORDS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
 """What the program wrote and needs to go on."""
 
-OF_THE_SESSION = (*CONFIRMING, "--as", "--take-over", "--run")
+OF_THE_SESSION = (*CONFIRMING, "--as", "--take-over", "--run", AS_CONFIRMED)
 """Options that the next user gives, or that are made anew."""
 
 HANDED_OVER = b'"entries":[{"type":"annotation","event":"handover",'
@@ -469,11 +469,7 @@ class _Found:
 
     def _name_in_place(self, path: Path) -> Path | None:
         """The name of a file that is in the place of the run; None for any other."""
-        run = self._run.place
-        if in_store(run):
-            within = str(path).removeprefix(f"{local_name(run)}.")
-            return Path(PLACE, within) if within != str(path) else None
-        place, path = Path(_absolute(run)), Path(_absolute(path))
+        place, path = Path(_absolute(local_place(self._run.place))), Path(_absolute(path))
         return Path(PLACE, path.relative_to(place)) if path.is_relative_to(place) else None
 
     def _inside(self, run: RunFiles) -> Path:

@@ -22,6 +22,7 @@ from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.output import say
 from bulkdel.place.finding import find_runs
+from bulkdel.place.log_file import make_folder
 from bulkdel.report import words
 from bulkdel.report.export_values import compare
 from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report, RunFacts, Texts
@@ -71,6 +72,7 @@ def report(arguments: ReportArguments) -> int:
     if out is None and sys.stdout is not None and sys.stdout.isatty():
         out = own_file(runs[0].path, REPORT)
         _check_new(out)
+        make_folder(out.parent)
     check = _check_of_texts(runs, arguments)
     compared = [compare(run.path, run.progress, check) for run in runs]
     for run in runs:

@@ -55,12 +55,12 @@ from bulkdel.run_place import (
     NEW_IDS,
     PUT_BACK,
     PUTTING_BACK,
+    local_place,
     logged_file,
-    own_file,
 )
 from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
 from bulkdel.safety.named_host import check_named_host, is_own_host
-from bulkdel.safety.run_plan import RunArguments, Undone
+from bulkdel.safety.run_plan import Coming, RunArguments, Undone
 
 NAMED_MAX = 20
 """Ids that a message names."""
@@ -127,7 +127,7 @@ class _Found:
         return {
             **process_facts(os.getpid()),
             "number": self.which.number,
-            **({} if self.which.only is None else {"only": self.which.only}),
+            **({} if self.which.named is None else {"only": self.which.named.number}),
             "run": printable(restoring.run.absolute()),
             "to_go_on": restoring.line.without("--limit").words,
             "cwd": printable(Path.cwd()),
@@ -142,7 +142,7 @@ class _Found:
         The same when another restore has begun since.
         """
         with annotating(log_place(self.run, WRITING)) as log:
-            if self.which.only is None and (other := log.progress.undo) is not None:
+            if self.which.named is None and (other := log.progress.undo) is not None:
                 raise NotAcceptable(_begun_elsewhere(self.run, log.progress, other))
             if log.progress.restores.keys() != self.progress.restores.keys():
                 raise NotAcceptable(
@@ -165,7 +165,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     begun, folder = which.begun, which.folder
     to, place = folder / MADE_AGAIN, settings.run or folder
     check_not_handed_over(progress, run)
-    if which.texts is not None and progress.undo is not None and not progress.undo.is_restored:
+    if which.named is not None and progress.undo is not None and not progress.undo.is_restored:
         of_job = options_of_run(progress.header.pinned["job"])
         raise NotAcceptable(
             f"{run}: a restore of all its rows has begun, and brings back these too. Nothing was created.\n"
@@ -185,7 +185,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
                     f"{path}: is there, and a restore would replace it. No such restore has begun, so it is not from "
                     "one. Nothing was created. Move it away, then run the same command again."
                 )
-    if begun is None or not to.exists():
+    if begun is None:
         derived = derive(arguments, progress, job, undo, which, signals=signals)
     else:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
@@ -200,11 +200,11 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         in_doubt=progress.in_doubt.size,
         memberships=None if kept is None else kept.members,
         put_back_by=_put_back_by(job, arguments) if copy is not None else None,
-        coming=records_coming_back(arguments, job, progress, to),
+        coming=records_coming_back(arguments, job, progress, to) if to.exists() else Coming(),
         backups=names_of_backups(arguments, progress),
         settled_at=progress.settled_at,
-        back=derived.back,
-        only=None if which.texts is None else len(which.texts),
+        others=derived.others,
+        only=None if which.named is None else len(which.named.texts),
         chosen=derived.chosen,
     )
     restoring = RunArguments(
@@ -371,7 +371,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
 
 def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapping[str, str]) -> str:
     """The commands that undo a run whose undo takes ids."""
-    ids, pinned, member = str(own_file(run, "done.jsonl")), progress.header.pinned, "id"
+    ids, pinned, member = f"{local_place(run)}-done.jsonl", progress.header.pinned, "id"
     if job.target_state.created:  # its accounts have new ids
         member = next((name for name, source in job.words.columns.items() if source == MADE), MADE)
     results = CommandLine("results", (str(run),)).plus("--only", job.words.named_keys["done"])
@@ -412,10 +412,15 @@ def _nothing(run: Path, job: Job, derived: Derived) -> int:
             f"{run}: nothing was created. {counted(derived.chosen.lost, 'id')} of --only cannot be restored, because "
             f"the backup has no record of it, or the run has not {job.words.done} it: {lost}"
         )
-    if derived.back:
-        say(
-            f"{run}: nothing remains to restore. Earlier restores have brought back {counted(derived.back, 'account')}."
-        )
+    if derived.others:
+        chosen = derived.chosen
+        if chosen is not None and (open_ := sorted({nth for nth, is_back in chosen.others.values() if not is_back})):
+            named = ", ".join(f"restore-{number}" for number in open_)
+            raise NotAcceptable(
+                f"{run}: nothing was created. {named} has them, and has not ended. How it goes on:\n"
+                f"  {CommandLine('status', (str(run),))}"
+            )
+        say(f"{run}: nothing remains to restore. Other restores have {counted(derived.others, 'account')}.")
         return 0
     if derived.done:
         raise NotAcceptable(
@@ -444,7 +449,7 @@ def _write_map(found: _Found, ended: Summary) -> None:
     undoes = restoring.undoes
     for part, count in undoes.coming.lacking if undoes is not None else ():
         say(f"{counted(count, 'record')} of the backup had no {part}, so it has not come back.")
-    if found.derived.missing and found.which.only is not None:
+    if found.derived.missing and found.which.named is not None:
         say(f"{counted(found.derived.missing, 'id')} that --only names cannot be {words.done}: the plan names each.")
     elif found.derived.missing:
         say(

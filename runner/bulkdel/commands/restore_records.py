@@ -5,7 +5,6 @@ Makes the derived export. Deletes and creates nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,12 @@ import orjson
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.command_line import CommandLine
+from bulkdel.core.address import address_of
 from bulkdel.core.id_type import PLAIN
 from bulkdel.core.log_entries import Annotation, Saved
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.restore_choice import Choice, digest_of_texts
+from bulkdel.core.outcome import REMAINING
+from bulkdel.core.restore_choice import Choice
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file
@@ -39,21 +40,23 @@ from bulkdel.parameters import from_pinned
 from bulkdel.place.finding import find_run
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_place
+from bulkdel.regular_file import open_regular
 from bulkdel.run_place import (
     MADE_AGAIN,
-    ONLY,
     PUTTING_BACK,
     home_of,
     is_within,
     logged_file,
     number_of_restore,
+    only_file,
+    only_files,
     restore_place,
 )
 from bulkdel.safety.exclude import exclude_path, read_excluded
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of
 from bulkdel.safety.run_plan import Chosen, Coming
 from bulkdel.settings import RestoreSettings
-from bulkdel.store_path import in_store
+from bulkdel.store_path import in_store, path_or_url
 
 CREDENTIALS = "Your credentials for stores would go there"
 RECORDS = "What it holds would be read and sent"
@@ -78,32 +81,50 @@ class RestoreArguments:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What --only names. number: of the file with these texts in the place of the run, which may not be there yet."""
+
+    number: int
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arguments: RestoreArguments, progress: Progress) -> Named | None:
+        """None without --only. Raises NotAcceptable for a file that cannot be read."""
+        if (texts := _texts(arguments)) is None:
+            return None
+        there = only_files(arguments.run)
+        for number, path in there.items():
+            if _texts_in(path) == [*texts]:
+                return cls(number, texts)
+        used = (each.facts.get("only", 0) for each in progress.restores.values())
+        return cls(max([*there, *used, 0]) + 1, texts)
+
+
+@dataclass(frozen=True, slots=True)
 class WhichRestore:
     """Which restore of a run a command is.
 
-    number: from 1. texts: what --only names; None for all. begun: what was noted of it last; None before it has begun.
+    number: from 1. named: what --only names; None for a restore of all. begun: what was noted of this restore last;
+    None before it has begun.
     """
 
     run: Path
     number: int
-    texts: tuple[str, ...] | None
+    named: Named | None
     begun: Annotation | None
 
     @classmethod
     def of(cls, arguments: RestoreArguments, progress: Progress) -> WhichRestore:
-        """Find it. With --only, a restore of the same accounts goes on that has not ended. Raises NotAcceptable."""
-        texts, begun = _texts(arguments), progress.undo
-        if texts is not None:
-            only = digest_of_texts(texts)
-            same = (each for each in progress.restores.values() if each.facts.get("only") == only)
-            begun = next((each for each in same if not each.is_restored), None)
-        number = max(progress.restores, default=0) + 1 if begun is None else begun.facts.get("number", 1)
-        return cls(arguments.run, number, texts, begun)
+        """Find it. With --only, the restore of these ids goes on, unless it has ended and some were refused.
 
-    @property
-    def only(self) -> str | None:
-        """The digest of what --only names; None for a restore of all."""
-        return None if self.texts is None else digest_of_texts(self.texts)
+        Raises NotAcceptable.
+        """
+        named, begun = Named.of(arguments, progress), progress.undo
+        if named is not None:
+            same = [each for each in progress.restores.values() if each.facts.get("only") == named.number]
+            begun = next((each for each in same if not (each.is_restored and each.lost)), None)
+        number = max(progress.restores, default=0) + 1 if begun is None else begun.facts.get("number", 1)
+        return cls(arguments.run, number, named, begun)
 
     @property
     def folder(self) -> Path:
@@ -112,7 +133,7 @@ class WhichRestore:
 
     def line(self, line: CommandLine) -> CommandLine:
         """The command of it. What --only names stands in a file: no log and no printed command has an id."""
-        return line if self.texts is None else line.plus("--only", self.folder / ONLY)
+        return line if self.named is None else line.plus("--only", only_file(self.run, self.named.number))
 
 
 def derive(
@@ -126,8 +147,7 @@ def derive(
 ) -> Derived:
     """Make the derived export."""
     log, settings, step = arguments.run, arguments.settings, "reading the rows of the run"
-    folder, texts = which.folder, which.texts
-    to = folder / MADE_AGAIN
+    named, to = which.named, which.folder / MADE_AGAIN
     earlier = {run: read_log(log_place(run)).progress for run in map(find_run, settings.records_of or ())}
     with ExitStack() as stack:
         stack.enter_context(signals.phase(lambda: step))
@@ -155,45 +175,51 @@ def derive(
         copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
         types = {name: target.look_ups(id_type, full=True) for name, id_type in job.id_types.items()}
         ids_of = {name: look_up.ids_of for name, look_up in types.items() if look_up is not None}
-        choice = Choice(texts or (), {name: job.id_types[name] for name in ids_of})
+        choice = Choice(() if named is None else named.texts, {name: job.id_types[name] for name in ids_of})
 
         def see(record: Mapping[str, Any], account: bytes) -> None:
-            if texts is not None:
+            if named is not None:
                 choice.see({name: ids(record) for name, ids in ids_of.items()}, account)
 
         index = stack.enter_context(
             copies_of(copies, reopened.id_type, look_ups, accounts, on_progress=copied, see=see)
         )
-        meant = None if texts is None else _meant(arguments.run, choice)
-        back = {stored(id_): nth for nth, id_ in _brought_back(which, progress) if index.leave_out(id_)}
-        make_place(folder)
-        wanted = None if meant is None else {*meant.values()}
-        derived, come = write_derived(reopened, index, to, written, wanted)
-        if meant is None:
-            return replace(derived, back=len(back))
-        _keep_texts(choice.texts, folder / ONLY)
+        meant = {} if named is None else _meant(arguments.run, choice)
+        others = {
+            stored(id_): (nth, is_back) for id_, nth, is_back in _of_others(which, progress) if index.leave_out(id_)
+        }
+        make_place(which.folder)
+        derived, come = write_derived(reopened, index, to, written, None if named is None else {*meant.values()})
+        if named is None:
+            return replace(derived, others=len(others))
+        _keep_texts(named, arguments.run)
+        found = {text: account.decode(errors="replace") for text, account in meant.items() if account in come}
         chosen = Chosen(
-            {text: account.decode(errors="replace") for text, account in meant.items() if account in come},
-            {text: back[account] for text, account in meant.items() if account in back},
-            [text for text in choice.texts if text not in meant],
-            [text for text, account in meant.items() if account not in come and account not in back],
+            found,
+            {text: others[account] for text, account in meant.items() if account in others},
+            [text for text in named.texts if text not in meant],
+            [text for text, account in meant.items() if account not in come and account not in others],
         )
-        return replace(derived, missing=chosen.lost, back=len(chosen.back), chosen=chosen)
+        return replace(derived, missing=chosen.lost, others=len(chosen.others), chosen=chosen)
 
 
 def _texts(arguments: RestoreArguments) -> tuple[str, ...] | None:
-    """What --only names, from the files too; None without it. Raises NotAcceptable for a file that cannot be read."""
+    """What --only names, from the files too, sorted; None without it. Raises NotAcceptable for an unreadable file."""
     if (only := arguments.settings.only) is None:
         return None
-    found = list[str]()
+    texts, own = list[str](), {path.absolute() for path in only_files(arguments.run).values()}
     options = ReadOptions(PLAIN, {PLAIN.name: PLAIN})
     fetching, folder = fetching_of(arguments.settings.for_run, ReadingProgress()), home_of(arguments.run).absolute()
     for text in only:
-        if os.path.lexists(exclude_path(text, options.id_types)):
-            read_excluded([text], options, fetching, folder, write=lambda _, ids: found.extend(ids), option="--only")
+        if address_of(text) is not None:
+            raise UsageError(f"--only {text}: give an id, or a file on this machine")
+        if Path(text).absolute() in own:
+            texts.extend(_texts_in(Path(text)))
+        elif Path(exclude_path(text, options.id_types)).is_file():
+            read_excluded([text], options, fetching, folder, write=lambda _, ids: texts.extend(ids), option="--only")
         else:
-            found.append(text)
-    return tuple(dict.fromkeys(found))
+            texts.append(text)
+    return tuple(sorted({*texts}))
 
 
 def _meant(run: Path, choice: Choice) -> dict[str, bytes]:
@@ -209,34 +235,60 @@ def _meant(run: Path, choice: Choice) -> dict[str, bytes]:
     return {text: accounts[0] for text, accounts in found.items()}
 
 
-def _brought_back(which: WhichRestore, progress: Progress) -> Iterator[tuple[int, str]]:
-    """Yield the ids that other restores of this run have carried out, found there or have in doubt, with their numbers.
+def _of_others(which: WhichRestore, progress: Progress) -> Iterator[tuple[str, int, bool]]:
+    """Yield each id that another restore of this run has, with its number, and whether the account is back.
 
-    Raises NotAcceptable for a restore that is not in the place of the run, or is under way.
+    An account belongs to the first restore that names it, unless that one could not bring it back.
+    Raises NotAcceptable for a restore that is not found, or is under way.
     """
     for other in progress.restores:
         if other == which.number:
             continue
-        place = restore_place(which.run, other)
-        if is_fresh(log_place(place)):
-            raise NotAcceptable(
-                f"{place}: the log of an earlier restore is not there, so it is not known which accounts are back. "
-                "Nothing was created. Put it back, then run the same command again."
-            )
+        place = _place_of(which.run, other, progress.restores[other])
         if is_locked(log_place(place)):
             raise NotAcceptable(f"{place}: a restore is under way. Nothing was created. Wait for it to end.")
         with ExitStack() as stack:
             for rows, results in Reopened.open(place, None, stack).rows():
                 for result in results:
-                    if result.kind in {"done", "already"} or result.in_doubt:
-                        yield from ((other, id_) for id_ in rows.between(result.start, result.stop).usable[1])
+                    if (is_back := result.kind in {"done", "already"}) or result.kind == REMAINING:
+                        ids = rows.between(result.start, result.stop).usable[1]
+                        yield from ((id_, other, is_back) for id_ in ids)
 
 
-def _keep_texts(texts: Sequence[str], to: Path) -> None:
-    """Write what --only names: no log and no printed command has it. Raises FileFailed."""
+def _place_of(run: Path, number: int, noted: Annotation) -> Path:
+    """The place of an earlier restore: in that of its run, or where it was begun. Raises NotAcceptable."""
+    place, begun_in = restore_place(run, number), path_or_url(noted.facts.get("run", ""))
+    if not is_fresh(log_place(place)):
+        return place
+    if in_store(begun_in):  # only the log names it
+        raise NotAcceptable(
+            f"{run}: restore-{number} is in the store {shown(begun_in)}, so it is not known here which accounts are "
+            "back. Nothing was created. After a restore in a store there is no further one."
+        )
+    if is_fresh(log_place(begun_in)):
+        raise NotAcceptable(
+            f"{run}: the log of restore-{number} is neither in {place} nor in {shown(begun_in)}, so it is not known "
+            "which accounts are back. Nothing was created. Put it back, then run the same command again."
+        )
+    return begun_in
+
+
+def _texts_in(path: Path) -> list[str]:
+    """The texts of a file of `_keep_texts`; none of another file."""
     try:
-        with atomic_file(to, lambda _new, _old: True) as file:
-            file.writelines(orjson.dumps(text, option=orjson.OPT_APPEND_NEWLINE) for text in texts)
+        with open_regular(path) as file:
+            return [str(orjson.loads(line)) for line in file]
+    except (OSError, orjson.JSONDecodeError):
+        return []
+
+
+def _keep_texts(named: Named, run: Path) -> None:
+    """Write what --only names: no log and no printed command has it. Raises FileFailed."""
+    to = only_file(run, named.number)
+    try:
+        make_folder(to.parent)
+        with atomic_file(to) as file:
+            file.writelines(orjson.dumps(text, option=orjson.OPT_APPEND_NEWLINE) for text in named.texts)
     except OSError as error:
         raise FileFailed(
             f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."

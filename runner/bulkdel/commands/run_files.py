@@ -43,7 +43,6 @@ from bulkdel.run_place import (
     LOG,
     MADE_AGAIN,
     NEW_IDS,
-    ONLY,
     PUT_BACK,
     PUTTING_BACK,
     RUNS,
@@ -52,8 +51,10 @@ from bulkdel.run_place import (
     home_of,
     is_same,
     is_within,
+    local_place,
     logged_file,
     logged_name,
+    only_files,
     own_file,
     restore_places,
 )
@@ -216,8 +217,7 @@ def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], pro
 
 def _beside(path: Path, run: Path) -> Path:
     """Where a file is when it has moved with the run: in the place, or beside it, where `unpack` puts it."""
-    places = restore_places(run) if in_store(run) else [run]
-    return path if any(map(path.is_relative_to, places)) else home_of(run) / path.name
+    return path if path.is_relative_to(local_place(run)) else home_of(run) / path.name
 
 
 def _now(path: Path, run: Path, original: Path | None) -> Path:
@@ -346,12 +346,13 @@ def _named_written(run: Path, *, restoring: bool) -> Iterator[NamedFile]:
         yield each._replace(wanted=_is_export_of_a_run(each.path))
     if not in_store(run):
         yield from _matching(run, r"log(\.\d+)?\.jsonl\.torn-\d+(-\d+)?", "a torn line of the log")
-    written = [still]
+    only = only_files(run).values()
+    yield from (NamedFile(path, "the ids that a restore named", wanted=restoring) for path in only)
+    written = [still, *only]
     for folder in restore_places(run):
         yield NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=restoring)
-        yield NamedFile(folder / ONLY, "the ids that a restore named", wanted=restoring)
         yield NamedFile(folder / KEEP, "the ids of what came back")
-        written += [folder / name for name in (NEW_IDS, ONLY, KEEP, MADE_AGAIN)] + [folder / PUTTING_BACK / PUT_BACK]
+        written += [folder / name for name in (NEW_IDS, KEEP, MADE_AGAIN)] + [folder / PUTTING_BACK / PUT_BACK]
     for path in written:
         yield from _matching(path.parent, rf"\.{re.escape(path.name)}\.\w+\.part", UNFINISHED)
 

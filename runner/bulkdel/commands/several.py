@@ -95,21 +95,23 @@ def show_states(
 ) -> int:
     """Show the states of several runs; with `watch`, until none is under way, or nothing reads them.
 
-    look: reads the states, and what is shown besides, by name; each value is a text, or None. Returns the exit code.
+    look: reads the states, and what is shown besides, by name; each value is a text, or None.
+    Returns the exit code: 3 where a log could not be read.
     """
     redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
     while True:
         states, more = look()
+        code = NotAcceptable.exit_code if any(state.state == UNREADABLE for state in states) else 0
         if as_json:
             runs = [state.to_json() for state in states]
             result(json.dumps({"runs": runs, "totals": totals_of(states), **more}))
-            return 0
+            return code
         if redraws:
             Stdout().write(CLEAR)
         said = [f"The {name} is under way, {text}" for name, text in more.items() if text is not None]
         result("\n".join((*table_lines(states), *said)))
         if not watch or not (said or any(state.state == RUNNING for state in states)):
-            return 0
+            return code
         time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
         if reader_left():
             return UNREAD
@@ -174,19 +176,15 @@ def totals_of(states: Sequence[RunState]) -> dict[str, int]:
 
 
 def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping[str, str]) -> int:
-    """Show the states of these runs. Returns the exit code: 3 where a log could not be read."""
-    unread = False
+    """Show the states of these runs. Returns the exit code of `show_states`."""
 
     def look() -> tuple[list[RunState], Mapping[str, Any]]:
-        nonlocal unread
-        states = at_once(runs, lambda run: state_in(run, RunState(str(run), NOT_BEGUN), environ))
-        unread = any(state.state == UNREADABLE for state in states)
-        return states, {}
+        return at_once(runs, lambda run: state_in(run, RunState(str(run), NOT_BEGUN), environ)), {}
 
     code = show_states(look, as_json=as_json, watch=watch, environ=environ)
     if not (as_json or watch):
         result(f"What one of them did, and how it goes on:\n  {CommandLine('status', (str(runs[0]),))}")
-    return NotAcceptable.exit_code if unread and code == 0 else code
+    return code
 
 
 def ctl(runs: Sequence[Path], command: str, *, as_json: bool, environ: Mapping[str, str]) -> int:

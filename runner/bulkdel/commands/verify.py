@@ -42,6 +42,7 @@ from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
 from bulkdel.parameters import from_pinned
 from bulkdel.place.lease import Terms
+from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import STILL_THERE, own_file
@@ -303,6 +304,7 @@ def _write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
     while True:
         name = next(names)
         try:
+            make_folder(name.parent)
             with atomic_file(name, may_replace=_has_all_of) as file:
                 file.writelines(row + b"\n" for row in _rows_there(reopened, there))
         except FileExistsError:

@@ -184,8 +184,8 @@ _STOP = {
 _FILE = {"path": PATH, "bytes": WHOLE, **dict.fromkeys(("what?", "sha256?"), str)}
 
 _UNDO = {
-    **dict.fromkeys(("state?", "only?"), str),
-    "number?": WHOLE,
+    "state?": str,
+    **dict.fromkeys(("number?", "only?"), WHOLE),
     **dict.fromkeys(("run?", "cwd?"), PATH),
     **dict.fromkeys(("rows?", "done?", "without_record?", "restored?", "there?", "remaining?"), WHOLE),
     **dict.fromkeys(("refused?", "unknown?"), WHOLE),

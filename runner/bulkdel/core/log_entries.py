@@ -306,6 +306,11 @@ class Annotation:
         left = self.facts.get("remaining"), self.facts.get("memberships_remaining", 0)
         return self.event == "undo" and self.facts.get("state") == "ended" and left == (0, 0)
 
+    @property
+    def lost(self) -> int:
+        """How many rows of a restore did not come back, and will not."""
+        return int(self.facts.get("refused", 0) + self.facts.get("unknown", 0))
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyHeader:

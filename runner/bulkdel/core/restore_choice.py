@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from bulkdel.core.id_type import IdType
-
-
-def digest_of_texts(texts: Sequence[str]) -> str:
-    """The same for the same texts in any order, in hex."""
-    return hashlib.sha256("\n".join(sorted(set(texts))).encode(errors="surrogatepass")).hexdigest()
 
 
 class Choice:

@@ -59,14 +59,14 @@ class Derived:
 
     done: rows that the run carried out. missing: how many of them have no record in a backup; with --only, how many
     texts name nothing that can be restored. rows: of the derived export. Two rows of the run may mean one account, and
-    one row two accounts. back: accounts that earlier restores have brought back, and that are left out. chosen: with
+    one row two accounts. others: accounts that other restores have, and that are left out. chosen: with
     --only; None without, and once the restore has begun.
     """
 
     done: int
     missing: int
     rows: int
-    back: int = 0
+    others: int = 0
     chosen: Chosen | None = None
 
 

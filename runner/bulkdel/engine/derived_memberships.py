@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from bulkdel.core.log_entries import MADE, MembershipsSaved, Saved
-from bulkdel.durable import atomic_file, remove_parts
+from bulkdel.durable import atomic_file, remove_parts, replace_any
 from bulkdel.engine.backup import copies_in
 from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
@@ -76,7 +76,7 @@ def write_memberships(
             rows.executemany(JOIN, _lines(copy, on_progress))
             written = unclear = 0
             remove_parts(to)
-            with atomic_file(to, lambda _new, _old: True) as file:
+            with atomic_file(to, replace_any) as file:
                 for kind, namespace, code, facts, new in rows.execute(SELECT):
                     row = memberships.row(GroupOrRole(kind, code, namespace or None), new, json.loads(facts))
                     written, unclear = written + (row is not None), unclear + (row is None)
@@ -124,8 +124,8 @@ def _facts(line: Mapping[str, Any]) -> str:
     return json.dumps({name: value for name, value in line.items() if name not in NAMES}, sort_keys=True)
 
 
-def _replace(_new: Path, _old: Path) -> bool:
-    return True
+def _line(value: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def write_map(
@@ -142,21 +142,21 @@ def write_map(
     """
     held = lacking = 0
     try:
-        with ExitStack() as stack, atomic_file(to, _replace) as file, atomic_file(keep, _replace) as kept:
+        with ExitStack() as stack, atomic_file(to, replace_any) as file, atomic_file(keep, replace_any) as kept:
             for rows, results in Reopened.open(run, None, stack).rows():
                 for result in results:
                     if result.kind != "done" or result.outcome is None:
                         continue
                     made = {each["position"]: each.get(MADE) for each in result.outcome.exceptions}
                     for row in range(result.start, result.stop):
-                        if (new := made.get(row)) is None:
+                        new, old = made.get(row), rows.ids[row - rows.at]
+                        ids = [new] if ids_of is None else ids_of(json.loads(rows.records[row - rows.at]))
+                        kept.writelines(_line({"id": id_}) for id_ in ids if id_ is not None)
+                        if new is None:
                             lacking += 1
                             continue
                         held += 1
-                        old = rows.ids[row - rows.at]
-                        ids = [new] if ids_of is None else ids_of(json.loads(rows.records[row - rows.at]))
-                        kept.writelines(orjson.dumps({"id": id_}, option=orjson.OPT_APPEND_NEWLINE) for id_ in ids)
-                        file.write(orjson.dumps({"row": row, "old": old, "new": new}, option=orjson.OPT_APPEND_NEWLINE))
+                        file.write(_line({"row": row, "old": old, "new": new}))
     except OSError as error:
         raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error
     except Halted as error:  # its message is meant for a run

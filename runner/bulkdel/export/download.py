@@ -19,7 +19,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.durable import write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
-from bulkdel.export.file import BLOCK, Export
+from bulkdel.export.file import Export
 from bulkdel.format import amount, printable, span
 from bulkdel.place.spool import unnamed_file
 from bulkdel.store.far_object import Broken, FarObject, ObjectChanged, Reach, Version, far_object
@@ -64,7 +64,7 @@ class Source:
         return {"address": self.address, **self.version.to_json(), "read_at": self.at}
 
 
-def fetch(address: Address, folder: Path, fetching: Fetching, *, block_size: int = BLOCK) -> tuple[Export, Source]:
+def fetch(address: Address, folder: Path, fetching: Fetching) -> tuple[Export, Source]:
     """Copy an object to a file in `folder` without a name, which goes when it is closed.
 
     Raises NotAcceptable for an object that cannot be read, or that changes meanwhile; Halted when nothing comes for too
@@ -79,9 +79,7 @@ def fetch(address: Address, folder: Path, fetching: Fetching, *, block_size: int
     except BaseException:
         os.close(fd)
         raise
-    return Export(fd, address.shown, copied=True, block_size=block_size), Source(
-        address.shown, version, stamp(time.time())
-    )
+    return Export(fd, address.shown, copied=True), Source(address.shown, version, stamp(time.time()))
 
 
 class _Download:
@@ -184,7 +182,7 @@ class _Download:
 
     def _free(self) -> int:
         try:
-            return shutil.disk_usage(self._folder).free
+            return shutil.disk_usage(self._fd).free  # of the file: the folder may take none
         except OSError as error:
             raise _failed(self._folder, self._address, error) from error
 

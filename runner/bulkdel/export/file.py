@@ -143,20 +143,18 @@ def _check_kind(path: str, kind: int, folder: Path | None) -> None:
 
 def _copy_of_pipe(fd: int, path: str, folder: Path, on_progress: Copied) -> int:
     """Copy all of a pipe to a file without a name, and return its descriptor. Leaves `fd` open."""
-    pipe = select.poll()
-    pipe.register(fd, select.POLLIN)
     size = 0
     try:
         made = unnamed_file(folder)
     except OSError as error:
         raise _no_room(path, folder, error) from error
     try:
-        while (data := _read_of_pipe(fd, pipe, path)) != b"":
+        for data in _blocks_of_pipe(fd, path):
             try:
-                write_all(made, data or b"")
+                write_all(made, data)
             except OSError as error:
                 raise _no_room(path, folder, error) from error
-            size += len(data or b"")
+            size += len(data)
             on_progress(size)
     except BaseException:
         os.close(made)
@@ -164,12 +162,18 @@ def _copy_of_pipe(fd: int, path: str, folder: Path, on_progress: Copied) -> int:
     return made
 
 
-def _read_of_pipe(fd: int, pipe: select.poll, path: str) -> bytes | None:
-    """Read what is there. None where nothing has come for a while; empty at the end."""
-    try:
-        return os.read(fd, BLOCK) if pipe.poll(WAIT_MS) else None
-    except OSError as error:
-        raise refusal(path, error.strerror or str(error), "Start the pipe again.") from error
+def _blocks_of_pipe(fd: int, path: str) -> Iterator[bytes]:
+    """Yield what comes, and an empty block where nothing has come for a while."""
+    pipe = select.poll()
+    pipe.register(fd, select.POLLIN)
+    while True:
+        try:
+            data = os.read(fd, BLOCK) if pipe.poll(WAIT_MS) else None
+        except OSError as error:
+            raise refusal(path, error.strerror or str(error), "Start the pipe again.") from error
+        if data == b"":
+            return
+        yield data or b""
 
 
 def _no_room(path: str, folder: Path, error: OSError) -> FileFailed:

@@ -15,6 +15,7 @@ from bulkdel.core.bad_rows import BadGroup
 from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.rows import Parsed
+from bulkdel.place.log_file import make_folder
 from bulkdel.place.spool import Spool
 
 REASONS = ".reasons.csv"
@@ -81,6 +82,7 @@ class InvalidRows:
         try:
             if to.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            make_folder(to.parent)
             remove_parts(to)  # of a run that was killed
             with atomic_file(reasons) as why, atomic_file(to) as rows:
                 rows.write(self._above)

@@ -102,12 +102,15 @@ class Dialect:
         return cls(**value)
 
     def as_named(self, options: ReadOptions) -> Dialect:
-        """The same with the column and the sheet that a command names, where it means others."""
-        column, sheet = options.id_field, options.sheet
-        is_column = column is None or column.isdecimal() or column.casefold() == (self.id_field or "").casefold()
-        if column is not None and column.isdecimal() and self.id_column is not None:
-            is_column = int(column) - 1 == self.id_column
-        return replace(self, id_field=self.id_field if is_column else column, sheet=sheet or self.sheet)
+        """Of a table: with the column and the sheet that a command names, unless they are those of this dialect."""
+        column = options.id_field
+        if column is None:
+            same = True
+        elif column.isdecimal():
+            same = int(column) - 1 == self.id_column
+        else:
+            same = column.casefold() == (self.id_field or "").casefold()
+        return replace(self, id_field=self.id_field if same else column, sheet=options.sheet or self.sheet)
 
 
 def dialect_of(pinned: Mapping[str, Any]) -> Dialect:

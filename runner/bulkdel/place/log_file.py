@@ -24,7 +24,7 @@ from bulkdel.place.lease import LockLease
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, LINE_MAX, SKIPPED, Busy, PinnedFile, number_of
 from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
-from bulkdel.run_place import LOG, RUNS
+from bulkdel.run_place import LOG, RUNS, number_of_restore
 from bulkdel.store_path import in_store
 
 READ_BYTES = 1 << 20
@@ -292,7 +292,8 @@ def missing_folders(run: Path) -> list[Path]:
     """The folders that a run in this place has to make, the outermost first; none for a store."""
     if in_store(run):
         return []
-    folders = (run.parent, run) if run.parent.name.endswith(RUNS) else (run,)
+    has_parent = run.parent.name.endswith(RUNS) or number_of_restore(run.name) is not None
+    folders = (run.parent, run) if has_parent else (run,)
     return [folder for folder in folders if not folder.is_dir()]
 
 

@@ -45,10 +45,11 @@ def compare(run: Path, progress: Progress, check: TextCheck) -> bool:
     try:
         with ExitStack() as stack:
             way = way_of_reading(run, load_job(pinned["job"]), progress.header)
-            export = stack.enter_context(open_export(_where(run, progress.header.export_path)))
-            for rows in _rows(run, progress, export, way, stack).rows():
+            where = _where(run, progress.header.export_path)
+            for rows in _rows(run, progress, where, way, stack).rows():
                 for id_ in rows.usable[1]:
                     check.see(id_, is_id=True)
+            export = stack.enter_context(open_export(where))
             plain = export
             if (table := table_of(export, way[0], lambda _: None)) is not None:
                 plain = stack.enter_context(all_columns(table, home_of(run).absolute())[0])
@@ -61,13 +62,13 @@ def compare(run: Path, progress: Progress, check: TextCheck) -> bool:
         return False
 
 
-def _rows(run: Path, progress: Progress, export: Export, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
+def _rows(run: Path, progress: Progress, export: str, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
     """The rows of the run; where `forget` has removed them, as they are read anew."""
     place = log_place(run)
     try:
         return open_input(place, progress.header, stack)
     except BulkdelError:
-        return read_anew(export.path, way, progress.header, home_of(run).absolute(), stack)
+        return read_anew(export, way, progress.header, home_of(run).absolute(), stack)
 
 
 def _where(run: Path, recorded: str) -> str:

@@ -213,9 +213,6 @@ def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
         said.append("The log of the verification cannot be read.")
     if progress.undo is not None:
         said.append("A restore of this run has begun: what it did is being undone.")
-    if progress.back:
-        are = "is" if sum(progress.back.values()) == 1 else "are"
-        said.append(f"{back_words(progress)} {are} back.")
     return tuple(said)
 
 
@@ -238,6 +235,7 @@ def _outcomes(run: ReadRun, texts: Texts) -> tuple[OutcomeFacts, ...]:
         if kind in JOBS_OWN and kind not in header.names and not counts[kind]:
             continue
         meaning = words.MEANINGS[kind].format(noun=header.noun, done=name_of(progress, "done"))
+        meaning += f" Restored since: {back_words(progress)}." if kind == "done" and progress.back else ""
         reasons = _reasons(run, kind, counts[kind], texts)
         found.append(OutcomeFacts(kind, name_of(progress, kind), counts[kind], meaning, reasons))
     return tuple(found)

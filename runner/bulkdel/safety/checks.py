@@ -46,6 +46,7 @@ from bulkdel.regular_file import open_regular
 from bulkdel.run_place import (
     BACKUP,
     LOG,
+    OF_SANDBOX,
     PUTTING_BACK,
     STORED_LOG,
     is_written_by,
@@ -121,7 +122,7 @@ def check_arguments(arguments: RunArguments) -> None:
 
 def check_folders(arguments: RunArguments) -> None:
     """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
-    _check_place(arguments.run)
+    _check_place(arguments.run, sandbox=arguments.settings.sandbox)
     if (backup := arguments.backup) is not None:
         if arguments.settings.backup_to is not None:
             check_folder(backup, "--backup-to")
@@ -162,8 +163,10 @@ def _check_names(arguments: RunArguments) -> None:
             )
 
 
-def _check_place(run: Path) -> None:
+def _check_place(run: Path, *, sandbox: bool) -> None:
     """Refuse a place that can hold no run, or has one of the other kind. Raises UsageError, and FileFailed."""
+    if run.name.endswith(OF_SANDBOX) and not sandbox:  # other commands would take the run for practice
+        raise UsageError(f"--run {run}: a place of this name is for a run with --sandbox. Name another place")
     if in_store(run):
         if run.scheme == "file" and _is_of_other_kind(run.directory / LOG, run.directory / STORED_LOG):
             raise UsageError(

@@ -17,7 +17,7 @@ from bulkdel.job import Job
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.plan_facts import plan_digest
 from bulkdel.safety.plan_from_file import PlanFile
-from bulkdel.safety.run_plan import SHA256_SHOWN, RunPlan
+from bulkdel.safety.run_plan import RunPlan
 from bulkdel.store_path import in_store
 from bulkdel.times import is_time_of_day
 
@@ -102,7 +102,7 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
 def _check_bytes(plan: RunPlan) -> None:
     """Compare the export with --confirm-export. Raises NotConfirmed."""
     beginning, sha256 = plan.arguments.settings.confirm_export, plan.export.fingerprint.sha256
-    if beginning is not None and (len(beginning) < SHA256_SHOWN or not sha256.startswith(beginning.lower())):
+    if beginning is not None and not sha256.startswith(beginning.lower()):
         raise NotConfirmed(
             f"not confirmed: the SHA-256 of {plan.export.path} does not begin with {beginning}, so these are other "
             f"rows than those of the plan. {plan.words.nothing}. Look at the plan; if these are meant:\n"

@@ -101,9 +101,9 @@ def read_excluded(
 
     for name in names:
         if str(name) == "-":
-            raise UsageError("--exclude -: an exclude file has to be a file; a resume reads it again")
+            raise UsageError(f"{option} -: has to be a file; a later command reads it again")
         with ExitStack() as stack:
-            found_name, export = _open(name, options, fetching, folder, stack)
+            found_name, export = _open(name, options, fetching, folder, stack=stack, option=option)
             id_type = options.id_types[found_name.id_type] if found_name.id_type is not None else options.id_type
             looked_up = id_type.name != options.id_type.name
             own = _of_another_type(options, id_type) if looked_up else options
@@ -133,36 +133,36 @@ def exclude_path(name: str | Path, id_types: Mapping[str, IdType]) -> str:
     return str(_local(name, id_types).path)
 
 
-def _local(name: str | Path, id_types: Mapping[str, IdType]) -> ExcludeName:
+def _local(name: str | Path, id_types: Mapping[str, IdType], option: str = "--exclude") -> ExcludeName:
     """The way to read a name that names a file. Raises UsageError where two do: another person may have made one."""
     ways = names_in(str(name), id_types)
     there = [way for way in ways if os.path.lexists(way.path)]
     files = [way.path for way in there if not Path(way.path).is_dir()]
     if len(files) > 1:
         raise UsageError(
-            f"--exclude {shown(name)}: may mean {' or '.join(map(shown, files))}, and both files are there. Rename or "
+            f"{option} {shown(name)}: may mean {' or '.join(map(shown, files))}, and both files are there. Rename or "
             "remove the one that is not meant"
         )
     return next(iter(there), ways[0])
 
 
-def _check_type(found: ExcludeName, id_types: Mapping[str, IdType]) -> None:
+def _check_type(found: ExcludeName, id_types: Mapping[str, IdType], option: str) -> None:
     """Refuse a name of which the file is there, and the last part is no id type. Raises UsageError."""
     rest, _, name = str(found).rpartition(":")
     path, _, column = rest.rpartition(":")
     if not os.path.lexists(found.path) and column and os.path.lexists(path):
         raise UsageError(
-            f"--exclude {found}: {name!r} is no id type; they are {', '.join(id_types)}.{did_you_mean(name, id_types)}"
+            f"{option} {found}: {name!r} is no id type; they are {', '.join(id_types)}.{did_you_mean(name, id_types)}"
         )
 
 
 def _open(
-    name: str | Path, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
+    name: str | Path, options: ReadOptions, fetching: Fetching, folder: Path, *, stack: ExitStack, option: str
 ) -> tuple[ExcludeName, Export]:
     """Open the file or the object. The parts after a colon count only if the rest names one."""
     if address_of(str(name)) is None:
-        found = _local(name, options.id_types)
-        _check_type(found, options.id_types)
+        found = _local(name, options.id_types, option)
+        _check_type(found, options.id_types, option)
         return found, stack.enter_context(open_export(found.path))
     refused: NotAcceptable | None = None
     for way in names_in(str(name), options.id_types):

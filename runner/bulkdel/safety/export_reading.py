@@ -201,7 +201,7 @@ class ExportReading:
         return CheckedExport(
             export if address is None else address.shown,
             self._options,
-            dialect_of(pinned),
+            dialect_of(pinned).as_named(self._options),
             Fingerprint(pinned["sha256"], pinned["bytes"]),
             log.asked,
             log.skipped,
@@ -213,9 +213,10 @@ class ExportReading:
     def _as_named(self, known: CheckedExport, log: Progress) -> CheckedExport:
         """The export that the command names, to be compared with that of the run."""
         file, source = self._open_file()
-        dialect = known.dialect.as_named(self._options)
         if table_of(file, self._options, self._reading.fetched) is None:
             dialect = recognise(file, self._options)
+        else:  # its rows are not read again, so its columns are not recognised
+            dialect = known.dialect
         known = replace(known, path=file.path, state=file.state, source=source, dialect=dialect)
         if file.copied or file.state != log.header.export_state:  # else it was not written to since
             known = replace(known, fingerprint=fingerprint(file, self._reading.read))
@@ -223,7 +224,7 @@ class ExportReading:
 
     def _compared(self, known: CheckedExport, log: Progress) -> CheckedExport:
         """Read every row of the export, because the log may be forged. Raises NotAcceptable for other rows."""
-        opened, again = self._open(), self._new_input(Spool.unnamed(self._folder))
+        opened, again = self._open(sheet=known.dialect.sheet), self._new_input(Spool.unnamed(self._folder))
         export = self._checked(opened, self._preflight(opened, again, None))
         if export.fingerprint == known.fingerprint and again.pins.content != log.header.input.content:
             raise other_rows(self._arguments.run)
@@ -279,7 +280,6 @@ class ExportReading:
             if invalid is not None:
                 invalid.add(parsed)
 
-        written = opened.original.state
         try:
             found = preflight(
                 opened.file,
@@ -295,7 +295,7 @@ class ExportReading:
             )
         except ExportRefused as error:
             raise with_advice(self._arguments, opened.original, self._options, error, self._reading)[0] from error
-        if opened.has_changed(written):
+        if opened.has_changed:
             raise NotAcceptable(f"{opened.file.path}: was changed while it was read. Nothing was sent. Start again.")
         if new is not None:
             new.finish()
@@ -314,18 +314,18 @@ class ExportReading:
             raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
         return to
 
-    def _open(self) -> _Opened:
-        """Open the export to read its rows. Those of a table are copied first."""
-        arguments = self._arguments
+    def _open(self, sheet: str | None = None) -> _Opened:
+        """Open the export to read its rows. Those of a table are copied first. sheet: the one that a log has."""
+        arguments, options = self._arguments, replace(self._options, sheet=self._options.sheet or sheet)
         original, source = self._open_file()
-        if (table := table_of(original, self._options, self._reading.fetched)) is None:
-            return _Opened(original, original, source)
-        read = fingerprint(original, self._reading.read)
+        if (table := table_of(original, options, self._reading.fetched)) is None:
+            return _Opened(original, original, source, original.state)
+        state, read = original.state, fingerprint(original, self._reading.read)
         try:
             rows = rows_of(table, self._folder)
         except ExportRefused as error:
             raise with_advice(arguments, original, self._options, error, self._reading)[0] from error
-        return _Opened(original, self._stack.enter_context(rows.file), source, rows, read)
+        return _Opened(original, self._stack.enter_context(rows.file), source, state, rows, read)
 
     def _open_file(self) -> tuple[Export, Source | None]:
         """Open what the command names. A pipe, or what lies elsewhere, is copied to a file without a name.
@@ -349,20 +349,21 @@ class ExportReading:
 class _Opened:
     """An export that is open. original: the file that was named. file: its rows, which of a table are a copy.
 
-    source: where the original is a copy from. table: the rows of a table, and fingerprint that of the table; else None.
+    source: where the original is a copy from. state: of the original when it was opened. table: the rows of a table,
+    and fingerprint that of the table; else None.
     """
 
     original: Export
     file: Export
     source: Source | None
+    state: tuple[int, ...]
     table: TableRows | None = None
     fingerprint: Fingerprint | None = None
 
-    def has_changed(self, state: tuple[int, ...]) -> bool:
-        """Whether the original was written to since it had this state."""
-        if self.fingerprint is not None and fingerprint(self.original) != self.fingerprint:
-            return True
-        return self.original.state[2:4] != state[2:4]  # size and time
+    @property
+    def has_changed(self) -> bool:
+        """Whether the original was written to since it was opened."""
+        return self.original.state[2:4] != self.state[2:4]  # size and time
 
 
 def excluding(

@@ -158,7 +158,12 @@ def _only(undoes: Undone) -> dict[str, int] | None:
     """What became of the ids that a restore names."""
     if (chosen := undoes.chosen) is None:
         return None
-    names = {"found": chosen.found, "back": chosen.back, "not_found": chosen.missing, "not_done": chosen.not_done}
+    names = {
+        "found": chosen.found,
+        "other_restores": chosen.others,
+        "not_found": chosen.missing,
+        "not_done": chosen.not_done,
+    }
     return {name: len(some) for name, some in names.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
+from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.core.log_entries import MembershipsSaved
@@ -264,9 +265,12 @@ def _chosen(undoes: Undone) -> Lines:
     if (chosen := undoes.chosen) is None:
         return
     found = (f"{text} is {account}" if text != account else text for text, account in chosen.found.items())
-    not_done = (f"{text}: the run has not settled it so that it can be undone" for text in chosen.not_done)
-    back = (f"{text}: restore-{number} has brought it back" for text, number in chosen.back.items())
-    for name, texts in (("found", found), ("not found", chosen.missing), ("not done", not_done), ("left out", back)):
+    not_done = (
+        f"{text}: in the backup, but not among the rows that the run has carried out" for text in chosen.not_done
+    )
+    has = {True: "has brought it back", False: "has it, and has not ended"}
+    others = (f"{text}: restore-{number} {has[is_back]}" for text, (number, is_back) in chosen.others.items())
+    for name, texts in (("found", found), ("not found", chosen.missing), ("not done", not_done), ("left out", others)):
         some = [*texts]
         yield from ((name, shown(text)) for text in some[:NOT_FOUND_MAX])
         if len(some) > NOT_FOUND_MAX:
@@ -284,8 +288,8 @@ def _restores(undoes: Undone, noun: str) -> Lines:
         of = f"of {counted(undoes.done, 'row')} of {undoes.run}"
         yield "restores", f"{undoes.job}: only {counted(undoes.only, 'id')} {of}"
         yield from _chosen(undoes)
-    if undoes.only is None and undoes.back:
-        yield "left out", f"{counted(undoes.back, 'account')} that earlier restores have brought back"
+    if undoes.only is None and undoes.others:
+        yield "left out", f"{counted(undoes.others, 'account')} that other restores of this run have"
     yield "backups", shown(", ".join(undoes.backups))
     if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
         which = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {noun}s are put back"
@@ -505,7 +509,8 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
 def _gone_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield a note when the export is not read any more."""
     if plan.export.gone and not plan.complete:
-        why = "is not read (--as-confirmed)" if plan.arguments.settings.as_confirmed else "is not there"
+        is_there = plan.arguments.settings.as_confirmed or address_of(plan.arguments.export) is not None
+        why = "is not read again" if is_there else "is not there"
         text = f"{plan.export.path} {why}: the rows are sent that {plan.run} has of it"
         if not (plan.is_proven or plan.arguments.settings.sandbox):
             text += ". No session of it was begun by this user on this machine, so it may say anything"

@@ -38,7 +38,7 @@ from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import home_of, undone_by
+from bulkdel.run_place import home_of, local_place, undone_by
 from bulkdel.safety.as_planned import (
     check_as_planned,
     check_files,
@@ -201,7 +201,7 @@ def _check_export(arguments: RunArguments, log: Progress | None, export: Checked
     if arguments.undoes is None and not (log is not None and log.complete):  # a restore brings accounts back
         check_max(arguments.config, export.counts["ids"], export.path, arguments.job.words.verb)
     if log is None and export.invalid_to is not None and in_store(arguments.run):  # else it is in the place of the run
-        check_folder(export.invalid_to, "--skip-invalid")
+        check_folder(local_place(arguments.run), "--skip-invalid")
 
 
 def _check_first(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> IdType:

@@ -42,7 +42,7 @@ from bulkdel.run_place import default_place, logged_name
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_from_file import PlanFile
-from bulkdel.settings import Settings
+from bulkdel.settings import SHA256_SHOWN, Settings
 from bulkdel.times import is_time_of_day, until_of
 
 
@@ -61,13 +61,13 @@ class Coming:
 class Chosen:
     """What became of the texts of `restore --only`, of which each means one account at most.
 
-    found: the account of each text that comes back. back: the texts whose account an earlier restore has brought back,
-    each with the number of that restore. missing: the texts that no copy has. not_done: those whose account the run has
-    not carried out.
+    found: the account of each text that comes back. others: the texts whose account another restore has, each with the
+    number of that restore, and whether the account is back. missing: the texts that no copy has. not_done: those whose
+    account the run has not carried out.
     """
 
     found: Mapping[str, str]
-    back: Mapping[str, int]
+    others: Mapping[str, tuple[int, bool]]
     missing: Sequence[str]
     not_done: Sequence[str]
 
@@ -75,10 +75,6 @@ class Chosen:
     def lost(self) -> int:
         """How many texts name nothing that can be restored."""
         return len(self.missing) + len(self.not_done)
-
-
-SHA256_SHOWN = 12
-"""Digits of a SHA-256 that --confirm-export takes, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +89,8 @@ class Undone:
     put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: when memberships follow the accounts: whether this user has confirmed the run of these; None before.
     coming: counts over its records. backups: the files that they are read from.
-    settled_at: when its latest outcome was written; None without one. back: how many accounts earlier restores have
-    brought back; they are left out. only: how many ids --only names; None for a restore of all. chosen: what became of
+    settled_at: when its latest outcome was written; None without one. others: how many accounts other restores have;
+    they are left out. only: how many ids --only names; None for a restore of all. chosen: what became of
     each; None once the restore has begun.
     """
 
@@ -111,7 +107,7 @@ class Undone:
     coming: Coming = Coming()
     backups: Sequence[str] = ()
     settled_at: Instant | None = None
-    back: int = 0
+    others: int = 0
     only: int | None = None
     chosen: Chosen | None = None
 
@@ -191,7 +187,7 @@ class CheckedExport:
     met: how many protected ids are, or may be, in the export; None where that is not known any more. perhaps: how many
     excluded rows have an id that only may be a protected one.
     new: the input of a run without a log. invalid_to: the file that gets the bad rows when a run begins; None without
-    bad rows. invalid: these rows. gone: whether the export is not there any more.
+    bad rows. invalid: these rows. gone: whether the export is not read, because it is not there, or need not be read again.
     """
 
     path: str

@@ -41,24 +41,14 @@ class Version:
         """Whether a later request can ask for the rest of this very version."""
         return self.etag is not None and not self.etag.startswith(WEAK)
 
-    @property
-    def known(self) -> bool:
-        """Whether another version would be recognised."""
-        return bool(self.etag or self.id or self.modified)
-
     def differs(self, other: Version) -> bool:
         """Whether something that both say is not the same."""
         pairs = zip(self.to_json().items(), other.to_json().items(), strict=True)
         return any(mine != theirs for (_, mine), (_, theirs) in pairs if mine is not None and theirs is not None)
 
     def to_json(self) -> dict[str, Any]:
-        """As the log and the file beside the copy have it."""
+        """As the log has it."""
         return {"bytes": self.size, "etag": self.etag, "version": self.id, "modified": self.modified}
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Version:
-        """Read it. Raises KeyError."""
-        return cls(found["bytes"], found["etag"], found["version"], found["modified"])
 
     def __str__(self) -> str:
         if self.id is not None:
@@ -85,7 +75,7 @@ class FarObject(Protocol):
     """One object. `open` makes one request each time."""
 
     def open(self, start: int, version: Version | None) -> AbstractAsyncContextManager[Opened]:
-        """Ask for the bytes from `start` on, of this version. Raises Broken, Changed and NotAcceptable."""
+        """Ask for the bytes from `start` on, of this version. Raises Broken, ObjectChanged and NotAcceptable."""
         ...
 
 
