@@ -187,7 +187,7 @@ class CheckedExport:
     met: how many protected ids are, or may be, in the export; None where that is not known any more. perhaps: how many
     excluded rows have an id that only may be a protected one.
     new: the input of a run without a log. invalid_to: the file that gets the bad rows when a run begins; None without
-    bad rows. invalid: these rows. gone: whether the export is not read, because it is not there, or need not be read again.
+    bad rows. invalid: these rows. gone: whether the export is not read: it is not there, or need not be read again.
     """
 
     path: str
