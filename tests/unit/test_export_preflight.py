@@ -137,7 +137,7 @@ def test_an_older_file_of_bad_rows_is_left_alone_unless_it_is_the_same(tmp_path:
 def test_a_file_of_bad_rows_that_cannot_be_written(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '"a"\n""\n')
     with pytest.raises(FileFailed, match="No such file"):
-        left_out(path, tmp_path / "missing" / "y")
+        left_out(path, tmp_path / "missing" / "deep" / "y")
     (tmp_path / "dir").mkdir()
     with pytest.raises(FileFailed, match="directory"):
         left_out(path, tmp_path / "dir")

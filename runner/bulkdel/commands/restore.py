@@ -33,6 +33,7 @@ from bulkdel.commands.restore_records import (
     names_of_backups,
     only_logged,
     records_coming_back,
+    target_of,
 )
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.run_state import Progress
@@ -47,7 +48,7 @@ from bulkdel.format import counted, printable, shown, shown_host
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
-from bulkdel.parameters import from_pinned, options_of_run, parameters_of
+from bulkdel.parameters import options_of_run, parameters_of
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.run_place import (
     KEEP,
@@ -459,14 +460,12 @@ def _write_map(found: _Found, ended: Summary) -> None:
 
 
 def _ids_of_run(found: _Found) -> Callable[[Mapping[str, Any]], Sequence[str]] | None:
-    """The ids by which the run has named the accounts, of a record; None where these are never used again."""
-    pinned, arguments = found.progress.header.pinned, found.restoring
-    id_type = found.job.id_types[pinned["id_type"]]
+    """The ids by which the run has named the accounts, of a record; None where no other account can have them."""
+    arguments, id_type = found.restoring, found.job.id_types[found.progress.header.pinned["id_type"]]
     if not id_type.reusable:
         return None
-    parameters = from_pinned(found.job, found.progress.header.parameters, found.run)
-    table = arguments.config.get(found.job.config_table, {})
-    look_ups = found.job.target(TargetOptions(pinned["host"], table, arguments.environ, parameters)).look_ups(id_type)
+    target = target_of(found.job, found.progress, found.run, arguments.config, arguments.environ)
+    look_ups = target.look_ups(id_type)
     assert look_ups is not None  # a run with a backup has look-ups
     return look_ups.ids_of
 

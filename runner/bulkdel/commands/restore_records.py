@@ -33,7 +33,7 @@ from bulkdel.export import ReadOptions
 from bulkdel.export.reopen import Reopened
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import counted, shown
-from bulkdel.job import Job, TargetOptions
+from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.output import say
 from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned
@@ -153,9 +153,7 @@ def derive(
         stack.enter_context(signals.phase(lambda: step))
         given = _own_backups(arguments, progress, earlier)
         reopened = Reopened.open(log, settings.export, stack)
-        parameters = from_pinned(job, progress.header.parameters, log)
-        table = arguments.config.get(job.config_table, {})
-        target = job.target(TargetOptions(progress.header.pinned["host"], table, arguments.environ, parameters))
+        target = target_of(job, progress, log, arguments.config, arguments.environ)
         look_ups, accounts = target.look_ups(reopened.id_type), target.look_ups(job.id_types[undo.id_type_default])
         assert look_ups is not None  # a run with a backup has look-ups
         assert accounts is not None
@@ -208,7 +206,7 @@ def _texts(arguments: RestoreArguments) -> tuple[str, ...] | None:
     if (only := arguments.settings.only) is None:
         return None
     texts, own = list[str](), {path.absolute() for path in only_files(arguments.run).values()}
-    options = ReadOptions(PLAIN, {PLAIN.name: PLAIN})
+    options = ReadOptions(PLAIN, {PLAIN.name: PLAIN}, option="--only")
     fetching, folder = fetching_of(arguments.settings.for_run, ReadingProgress()), home_of(arguments.run).absolute()
     for text in only:
         if address_of(text) is not None:
@@ -216,7 +214,7 @@ def _texts(arguments: RestoreArguments) -> tuple[str, ...] | None:
         if Path(text).absolute() in own:
             texts.extend(_texts_in(Path(text)))
         elif Path(exclude_path(text, options.id_types)).is_file():
-            read_excluded([text], options, fetching, folder, write=lambda _, ids: texts.extend(ids), option="--only")
+            read_excluded([text], options, fetching, folder, write=lambda _, ids: texts.extend(ids))
         else:
             texts.append(text)
     return tuple(sorted({*texts}))
@@ -311,13 +309,17 @@ def make_place(folder: Path) -> None:
         ) from error
 
 
+def target_of(job: Job, progress: Progress, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
+    """The API of a run as its log has it, to read its records."""
+    parameters = from_pinned(job, progress.header.parameters, run)
+    table = config.get(job.config_table, {})
+    return job.target(TargetOptions(progress.header.pinned["host"], table, environ, parameters))
+
+
 def records_coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: Path) -> Coming:
     """What the records of the derived export hold."""
-    header = progress.header
-    parameters = from_pinned(job, header.parameters, arguments.run)
-    table = arguments.config.get(job.config_table, {})
-    target = job.target(TargetOptions(header.pinned["host"], table, arguments.environ, parameters))
-    look_ups = target.look_ups(job.id_types[header.pinned["id_type"]], full=True)
+    target = target_of(job, progress, arguments.run, arguments.config, arguments.environ)
+    look_ups = target.look_ups(job.id_types[progress.header.pinned["id_type"]], full=True)
     assert look_ups is not None  # a run with a backup has look-ups
     return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
 

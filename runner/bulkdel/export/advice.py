@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from random import Random
 from typing import Any
 
 import orjson
@@ -121,8 +120,7 @@ def _follow(
 def _refused(export: Export, options: ReadOptions, on_progress: Progress | None) -> ExportRefused | None:
     """Read the whole file with these options; None when it is acceptable."""
     try:
-        rng = Random(0)  # noqa: S311 - nothing is drawn
-        preflight(export, options, rng=rng, sample_size=0, search=False, on_progress=on_progress)
+        preflight(export, options, on_progress=on_progress)
     except ExportRefused as error:
         return error
     return None

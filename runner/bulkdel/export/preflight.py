@@ -69,10 +69,9 @@ def preflight(
     options: ReadOptions,
     *,
     protected: IdSet | None = None,
-    rng: random.Random,
+    rng: random.Random | None = None,
     sample_size: int = 200,
     on_progress: Progress | None = None,
-    search: bool = True,
     temporary: Path | None = None,
     dialect: Dialect | None = None,
     to: Callable[[Parsed], object] = lambda _: None,
@@ -80,8 +79,8 @@ def preflight(
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
-    protected: ids that must never be sent. rng: draws the sample.
-    search: whether duplicates are searched for, and a sample is drawn.
+    protected: ids that must never be sent. rng: draws the sample. Without it duplicates are not searched for, and there
+    is no sample.
     temporary: the folder of the temporary file of the search.
     dialect: of the copy of a table, which is known; None for a file that is to be recognised.
     to: called with each batch of rows, also of an export that is refused in the end.
@@ -102,11 +101,11 @@ def preflight(
         for parsed in _parse(lines, dialect, options, export.path):
             to(parsed)
             positions, ids = tally.add(parsed)
-            if search:
+            if rng is not None:
                 finder.add(positions, ids)
         bad = tally.bad_rows(export.path, options)
         kept = excluded.kept()
-        if search:
+        if rng is not None:
             firsts = sorted(finder.find(duplicates))
     return Preflight(
         dialect=dialect,
@@ -115,7 +114,7 @@ def preflight(
         skipped=SkippedRows.of(excluded=excluded.positions, duplicate=duplicates, invalid=tally.invalid),
         kept=kept,
         perhaps=excluded.perhaps,
-        sample=tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
+        sample=() if rng is None else tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
         examples=tuple(tally.examples.values()),
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),

@@ -5,7 +5,6 @@ Used by `results`, `verify` and `restore`. Takes no lock and keeps no file, so a
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -126,9 +125,6 @@ def read_anew(export: str, way: tuple[ReadOptions, Dialect], header: Header, fol
         found = preflight(
             rows,
             way[0],
-            rng=random.Random(0),  # noqa: S311 - nothing is drawn
-            sample_size=0,
-            search=False,
             dialect=dialect,
             to=lambda parsed: new.add(parsed.for_input()),
         )

@@ -37,6 +37,7 @@ class ReadOptions:
     encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.tables`).
     protects: whether the file is an exclude file, which must protect every id that a person sees in it: each bad row
         refuses it, and so does a character in an id that cannot be seen.
+    option: that names such a file.
     """
 
     id_type: IdType
@@ -51,6 +52,7 @@ class ReadOptions:
     encoding: str | None = None
     sheet: str | None = None
     protects: bool = False
+    option: str = "--exclude"
 
     def id_check(self) -> IdCheck:
         """Return the checks of ids for these options. Raises UsageError for a pattern that is no regular expression."""

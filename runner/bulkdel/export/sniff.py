@@ -150,7 +150,7 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
         except orjson.JSONDecodeError:
             continue
         if isinstance(row, dict):
-            name = _member(row, options.id_field, _Place(path, number, options.protects))
+            name = _member(row, options.id_field, _Place(path, number, options.option if options.protects else ""))
             return Dialect("jsonl", compression, id_field=name, guessed=options.id_field is None)
         if isinstance(id_of_value(row), str):
             if options.id_field is not None:
@@ -180,16 +180,19 @@ def _resolve_records(head: bytes, options: ReadOptions, path: str, compression: 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The row in which the column or the member of the id is looked for. protects: whether it is of an exclude file."""
+    """The row in which the column or the member of the id is looked for.
+
+    list_option: the option that names the file, where it is a list of ids and no export; else empty.
+    """
 
     path: str
     line: int
-    protects: bool
+    list_option: str
 
     def option(self, column: str = "") -> str:
         """With which the user names the column."""
-        if self.protects:
-            return "--exclude " + shown(shlex.quote(f"{self.path}:{column or 'COLUMN'}"))
+        if self.list_option:
+            return f"{self.list_option} " + shown(shlex.quote(f"{self.path}:{column or 'COLUMN'}"))
         return f"--id-field {column}".rstrip()
 
 
@@ -243,7 +246,7 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
     line, text = (2, text[sep_line.end() :]) if sep_line else (1, text)
     if not text.strip():
         raise refusal(path, "no ids", "Is this the right file?")
-    place = _Place(path, line, options.protects)
+    place = _Place(path, line, options.option if options.protects else "")
     delimiter, row = _first_row(text, (sep_line[1],) if sep_line else DELIMITERS, wanted, place)
     dialect = Dialect("csv", compression, delimiter, sep_line=sep_line is not None)
     if wanted is not None and wanted.isdecimal():

@@ -7,7 +7,6 @@ fault in it refuses the run, because the file could protect fewer ids than it sh
 from __future__ import annotations
 
 import os
-import random
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -74,11 +73,8 @@ def read_excluded(
     *,
     write: Callable[[ExcludeFile, Sequence[str]], object] = lambda _file, _ids: None,
     stored: Callable[[Collection[str]], Iterable[tuple[ExcludeFile, Sequence[str]]]] = lambda _typed: (),
-    option: str = "--exclude",
 ) -> Excluded:
     """Read every exclude file. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
-
-    option: for messages.
 
     names: each may end in `:COLUMN` or `:COLUMN:TYPE`.
     fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
@@ -101,9 +97,9 @@ def read_excluded(
 
     for name in names:
         if str(name) == "-":
-            raise UsageError(f"{option} -: has to be a file; a later command reads it again")
+            raise UsageError(f"{options.option} -: has to be a file; a later command reads it again")
         with ExitStack() as stack:
-            found_name, export = _open(name, options, fetching, folder, stack=stack, option=option)
+            found_name, export = _open(name, options, fetching, folder, stack)
             id_type = options.id_types[found_name.id_type] if found_name.id_type is not None else options.id_type
             looked_up = id_type.name != options.id_type.name
             own = _of_another_type(options, id_type) if looked_up else options
@@ -112,7 +108,7 @@ def read_excluded(
             try:
                 found, good = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
-                raise _advised(rows, own, found_name, error, options.id_type.name, option=option) from error
+                raise _advised(rows, own, found_name, error, options.id_type.name) from error
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
@@ -146,23 +142,22 @@ def _local(name: str | Path, id_types: Mapping[str, IdType], option: str = "--ex
     return next(iter(there), ways[0])
 
 
-def _check_type(found: ExcludeName, id_types: Mapping[str, IdType], option: str) -> None:
+def _check_type(found: ExcludeName, options: ReadOptions) -> None:
     """Refuse a name of which the file is there, and the last part is no id type. Raises UsageError."""
     rest, _, name = str(found).rpartition(":")
     path, _, column = rest.rpartition(":")
     if not os.path.lexists(found.path) and column and os.path.lexists(path):
-        raise UsageError(
-            f"{option} {found}: {name!r} is no id type; they are {', '.join(id_types)}.{did_you_mean(name, id_types)}"
-        )
+        known, alike = ", ".join(options.id_types), did_you_mean(name, options.id_types)
+        raise UsageError(f"{options.option} {found}: {name!r} is no id type; they are {known}.{alike}")
 
 
 def _open(
-    name: str | Path, options: ReadOptions, fetching: Fetching, folder: Path, *, stack: ExitStack, option: str
+    name: str | Path, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
 ) -> tuple[ExcludeName, Export]:
     """Open the file or the object. The parts after a colon count only if the rest names one."""
     if address_of(str(name)) is None:
-        found = _local(name, options.id_types, option)
-        _check_type(found, options.id_types, option)
+        found = _local(name, options.id_types, options.option)
+        _check_type(found, options)
         return found, stack.enter_context(open_export(found.path))
     refused: NotAcceptable | None = None
     for way in names_in(str(name), options.id_types):
@@ -210,8 +205,7 @@ def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> t
             ids += parsed.ids
 
         try:
-            rng = random.Random(0)  # noqa: S311 - nothing is drawn
-            return preflight(export, way, rng=rng, sample_size=0, search=False, to=take), ids
+            return preflight(export, way, to=take), ids
         except ExportRefused as error:
             if error.usable:
                 raise
@@ -239,7 +233,7 @@ def _ways(export: Export, options: ReadOptions, *, column: str | None) -> list[R
 
 
 def _advised(
-    rows: Export, options: ReadOptions, name: ExcludeName, error: ExportRefused, run_type: str, *, option: str
+    rows: Export, options: ReadOptions, name: ExcludeName, error: ExportRefused, run_type: str
 ) -> ExportRefused:
     """Add to the refusal how the file can be named so that it is read."""
     ways = advise(rows, options, error, asked=True) or advise(rows, options, error, asked=False)
@@ -249,7 +243,7 @@ def _advised(
         id_type = way.given.get("--id-type", options.id_type.name)
         named = ExcludeName(name.path, column, None if id_type == run_type else id_type) if column else None
         said += [words for words in way.why if words.text and words not in said]
-        words = [f"{option} {shlex.quote(str(named))}"] if named is not None and way.reads else []
+        words = [f"{options.option} {shlex.quote(str(named))}"] if named is not None and way.reads else []
         words += [f"--encoding {way.given['--encoding']}"] if "--encoding" in way.given else []
         if words:
             said.append(Words(f"To read it: {' '.join(words)}", ""))

@@ -402,8 +402,7 @@ def export_refusal(
             rows = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
         own = options if table is None else csv_options(options)
         try:
-            rng = random.Random(0)  # noqa: S311 - nothing is drawn
-            preflight(rows, own, rng=rng, sample_size=0, search=False, on_progress=reading.read)
+            preflight(rows, own, on_progress=reading.read)
         except ExportRefused as error:
             return with_advice(arguments, file, options, error, reading)
     return None
