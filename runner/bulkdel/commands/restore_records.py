@@ -5,13 +5,12 @@ Makes the derived export. Deletes and creates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.under_way import is_locked
@@ -145,7 +144,10 @@ def derive(
     *,
     signals: Signals,
 ) -> Derived:
-    """Make the derived export."""
+    """Write the derived export, and the file with what --only names. The lock of the log is held.
+
+    Raises NotAcceptable, UsageError for a backup that only a log names, FileFailed when there is no room.
+    """
     log, settings, step = arguments.run, arguments.settings, "reading the rows of the run"
     named, to = which.named, which.folder / MADE_AGAIN
     earlier = {run: read_log(log_place(run)).progress for run in map(find_run, settings.records_of or ())}
@@ -171,14 +173,7 @@ def derive(
         # Of several copies of an account the last one counts.
         all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
         copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
-        types = {name: target.look_ups(id_type, full=True) for name, id_type in job.id_types.items()}
-        ids_of = {name: look_up.ids_of for name, look_up in types.items() if look_up is not None}
-        choice = Choice(() if named is None else named.texts, {name: job.id_types[name] for name in ids_of})
-
-        def see(record: Mapping[str, Any], account: bytes) -> None:
-            if named is not None:
-                choice.see({name: ids(record) for name, ids in ids_of.items()}, account)
-
+        choice, see = _choice_of(named, job, target)
         index = stack.enter_context(
             copies_of(copies, reopened.id_type, look_ups, accounts, on_progress=copied, see=see)
         )
@@ -191,14 +186,28 @@ def derive(
         if named is None:
             return replace(derived, others=len(others))
         _keep_texts(named, arguments.run)
-        found = {text: account.decode(errors="replace") for text, account in meant.items() if account in come}
         chosen = Chosen(
-            found,
-            {text: others[account] for text, account in meant.items() if account in others},
-            [text for text in named.texts if text not in meant],
-            [text for text, account in meant.items() if account not in come and account not in others],
+            found={text: account.decode(errors="replace") for text, account in meant.items() if account in come},
+            others={text: others[account] for text, account in meant.items() if account in others},
+            missing=[text for text in named.texts if text not in meant],
+            not_done=[text for text, account in meant.items() if account not in come and account not in others],
         )
         return replace(derived, missing=chosen.lost, others=len(chosen.others), chosen=chosen)
+
+
+def _choice_of(
+    named: Named | None, job: Job, target: Target
+) -> tuple[Choice, Callable[[Mapping[str, Any], bytes], object]]:
+    """What compares --only with the ids of a record, of every type; and what shows it each record of the backup."""
+    types = {name: target.look_ups(id_type, full=True) for name, id_type in job.id_types.items()}
+    ids_of = {name: look_up.ids_of for name, look_up in types.items() if look_up is not None}
+    choice = Choice(() if named is None else named.texts, {name: job.id_types[name] for name in ids_of})
+
+    def see(record: Mapping[str, Any], account: bytes) -> None:
+        if named is not None:
+            choice.see({name: ids(record) for name, ids in ids_of.items()}, account)
+
+    return choice, see
 
 
 def _texts(arguments: RestoreArguments) -> tuple[str, ...] | None:
@@ -275,8 +284,8 @@ def _texts_in(path: Path) -> list[str]:
     """The texts of a file of `_keep_texts`; none of another file."""
     try:
         with open_regular(path) as file:
-            return [str(orjson.loads(line)) for line in file]
-    except (OSError, orjson.JSONDecodeError):
+            return [str(json.loads(line)) for line in file]
+    except (OSError, ValueError):
         return []
 
 
@@ -286,7 +295,7 @@ def _keep_texts(named: Named, run: Path) -> None:
     try:
         make_folder(to.parent)
         with atomic_file(to) as file:
-            file.writelines(orjson.dumps(text, option=orjson.OPT_APPEND_NEWLINE) for text in named.texts)
+            file.writelines(f"{json.dumps(text)}\n".encode() for text in named.texts)
     except OSError as error:
         raise FileFailed(
             f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
