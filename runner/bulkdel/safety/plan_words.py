@@ -411,6 +411,7 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         yield Note("come_back_without", text, {"part": part, "rows": count})
     if lost := undoes.not_restorable:
         text = f"{counted(lost, 'row', 'has', 'have')} no record in a backup, and cannot be restored"
+        text = text if undoes.only is None else f"{counted(lost, 'id')} of --only cannot be restored"
         yield Note("without_record", text, {"rows": lost})
     if doubts := undoes.in_doubt:
         status, which = CommandLine("status", (str(undoes.run),)), counted(doubts, "row", "is", "are")
