@@ -178,13 +178,16 @@ def derive(
             copies_of(copies, reopened.id_type, look_ups, accounts, on_progress=copied, see=see)
         )
         meant = {} if named is None else _meant(arguments.run, choice)
-        others = {
-            stored(id_): (nth, is_back) for id_, nth, is_back in _of_others(which, progress) if index.leave_out(id_)
-        }
+        wanted = None if named is None else {*meant.values()}
+        left_out, others = 0, dict[bytes, tuple[int, bool]]()
+        for id_, number, is_back in _of_others(which, progress):
+            left_out += index.leave_out(id_)
+            if wanted is not None and (account := stored(id_)) in wanted:
+                others[account] = number, is_back
         make_place(which.folder)
-        derived, come = write_derived(reopened, index, to, written, None if named is None else {*meant.values()})
+        derived, come = write_derived(reopened, index, to, written, wanted)
         if named is None:
-            return replace(derived, others=len(others))
+            return replace(derived, others=left_out)
         _keep_texts(named, arguments.run)
         chosen = Chosen(
             found={text: account.decode(errors="replace") for text, account in meant.items() if account in come},
