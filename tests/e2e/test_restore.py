@@ -415,7 +415,7 @@ def test_a_restore_in_a_store_stays_there(tmp_path: Path) -> None:
 @mutant(
     "two restores begin at the same time",
     "_Found.annotate_begun",
-    swap("(other := log.progress.undo) is not None", "(other := log.progress.undo) is not None and not other.facts"),
+    swap("log.progress.restores.keys() != self.progress.restores.keys()", "not log.progress.restores.keys()"),
 )
 def test_of_two_restores_at_the_same_time_one_begins(tmp_path: Path) -> None:
     """Both have read the log of the run before one of them notes that it begins. Their own logs are apart."""
@@ -1021,7 +1021,7 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
 @mutant(
     "the printed undo takes the statuses of any file that a log names",
     "_other_way",
-    swap("only_logged((path,), run, progress, environ)", "_only_logged((), run, progress, environ)"),
+    swap("only_logged((path,), run, progress, environ)", "only_logged((), run, progress, environ)"),
 )
 def test_a_printed_undo_names_no_backup_that_only_a_log_names(tmp_path: Path) -> None:
     """One elsewhere that this user has typed is named."""
@@ -1107,7 +1107,7 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
 @mutant(
     "a restore reads any file that a log names",
     "_own_backups",
-    swap("only_logged(in_files, run, logs[run], environ)", "_only_logged((), run, logs[run], environ)"),
+    swap("only_logged(in_files, run, logs[run], environ)", "only_logged((), run, logs[run], environ)"),
 )
 @mutant(
     "a log that knows nothing of a file has all of it sent",

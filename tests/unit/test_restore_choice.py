@@ -38,7 +38,7 @@ ACCOUNTS = {
         "self._certain.get(text) or self._perhaps.get(text) or ()",
         "[*self._certain.get(text, ()), *self._perhaps.get(text, ())]",
     ),
-    case="13800000001",
+    case="13800000001-means6",
 )
 def test_a_text_means_what_is_certainly_the_same(text: str, means: list[bytes]) -> None:
     choice = Choice([text, text], ID_TYPES)

@@ -143,8 +143,6 @@ class _Found:
         The same when another restore has begun since.
         """
         with annotating(log_place(self.run, WRITING)) as log:
-            if self.which.named is None and (other := log.progress.undo) is not None:
-                raise NotAcceptable(_begun_elsewhere(self.run, log.progress, other))
             if log.progress.restores.keys() != self.progress.restores.keys():
                 raise NotAcceptable(
                     f"{self.run}: another restore of this run has begun since the plan was made. Nothing was created. "
