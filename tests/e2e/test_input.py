@@ -203,7 +203,7 @@ def test_a_plan_approves_no_rows_that_cannot_be_compared_with_it(tmp_path: Path)
 @mutant(
     "standard input is taken for an export that is gone",
     "ExportReading._known",
-    swap('export != "-"', "export"),
+    swap('export != "-"', "bool(export)"),
 )
 def test_standard_input_is_read_on_a_resume_too(tmp_path: Path) -> None:
     """Other rows in it are refused, also for a complete run."""

@@ -176,8 +176,11 @@ def test_killed_and_typed_again(tmp_path: Path) -> None:
 @mutant(
     "the list of what came back keeps the old ids of users that have new ones",
     "write_map",
-    swap("ids_of is None", "ids_of"),
-    crashes=True,
+    swap(
+        "[new] if ids_of is None else ids_of(json.loads(rows.records[row - rows.at]))",
+        "[old] if ids_of is None else ids_of(json.loads(rows.records[row - rows.at]))",
+    ),
+    case="user_id",
 )
 @pytest.mark.parametrize("id_type", ["email", "user_id"])
 def test_what_came_back_is_kept_from_a_second_deletion(id_type: str, tmp_path: Path) -> None:

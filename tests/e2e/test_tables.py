@@ -256,7 +256,7 @@ def test_cells_of_a_workbook_are_ids_digit_for_digit_or_bad_rows(tmp_path: Path)
 @mutant(
     "a workbook may change under its run",
     "ExportReading._as_named",
-    swap("file.copied or file.state != log.header.export_state", "file.copied"),
+    swap("file.copied or file.state != log.header.export_state", "file.copied and log.header.export_state"),
 )
 def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
     ids = user_ids(60)

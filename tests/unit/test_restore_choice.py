@@ -36,7 +36,7 @@ ACCOUNTS = {
     "Choice.accounts_of",
     swap(
         "self._certain.get(text) or self._perhaps.get(text) or ()",
-        "[*self._certain.get(text, ()), *self._perhaps.get(text, ())]",
+        "self._certain.get(text, {}) | self._perhaps.get(text, {})",
     ),
     case="13800000001-means6",
 )
